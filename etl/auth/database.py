@@ -13,15 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import (
-    CursorResult,
-    Engine,
-    Result,
-    create_engine,
-    event,
-    inspect,
-    literal_column,
-)
+import sqlalchemy as sa
+from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -70,7 +63,7 @@ class Database:
         """
         # RETURNING, because psycopg does not report the row count of such a statement.
         added = self.insert(table).values(**values).on_conflict_do_nothing()
-        return session.execute(added.returning(literal_column("1"))).first() is not None
+        return session.execute(added.returning(sa.literal_column("1"))).first() is not None
 
     def insert(self, table: type[Base] | Table) -> SqliteInsert | PostgresqlInsert:
         """Return an INSERT that takes an ON CONFLICT clause."""
@@ -93,9 +86,9 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
 
-def changed(result: Result[Any]) -> int:
+def changed(result: sa.Result[Any]) -> int:
     """Return how many rows a statement changed."""
-    if not isinstance(result, CursorResult):
+    if not isinstance(result, sa.CursorResult):
         raise TypeError("a statement that changes nothing")
     return result.rowcount
 
@@ -120,10 +113,10 @@ def open_database(url: str) -> Database:
     else:
         _make_private(Path(parsed.database))
     # Its errors would show the values to be stored: addresses, hashes, members' ids.
-    engine = create_engine(parsed, pool_pre_ping=backend == "postgresql", hide_parameters=True)
+    engine = sa.create_engine(parsed, pool_pre_ping=backend == "postgresql", hide_parameters=True)
     if backend == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
     return Database(engine)
 
 
@@ -202,7 +195,7 @@ def present_version(database: Database) -> str | None:
     """
     try:
         with database.engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
+            if not sa.inspect(connection).has_table("alembic_version"):
                 return None
             row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
             return None if row is None else str(row[0])

@@ -12,69 +12,58 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy as sa
 from authlib.oauth2.rfc6749 import ClientMixin
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Dialect,
-    Enum,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-)
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship
 
 from etl.auth.records import AppStatus, Origin
 from etl.auth.registration import AppDraft
 
 
-class Instant(TypeDecorator[datetime]):
+class Instant(sa.TypeDecorator[datetime]):
     """An instant with its zone; stored as whole seconds since 1970."""
 
-    impl = BigInteger
+    impl = sa.BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
         """Return what is stored."""
         return None if value is None else int(value.timestamp())
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         """Return what was stored."""
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
-class Words(TypeDecorator[tuple[str, ...]]):
+class Words(sa.TypeDecorator[tuple[str, ...]]):
     """Words; stored as one text with blanks between them."""
 
-    impl = Text
+    impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> str:
         """Return what is stored."""
         return " ".join(value or ())
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> tuple[str, ...]:
         """Return what was stored."""
         return tuple((value or "").split())
 
 
-class DraftJson(TypeDecorator[AppDraft]):
+class DraftJson(sa.TypeDecorator[AppDraft]):
     """The draft of an app; stored as JSON.
 
     A stored draft is not checked again: the rules may have changed since it was registered.
     """
 
-    impl = JSON
+    impl = sa.JSON
     cache_ok = True
 
-    def process_bind_param(self, value: AppDraft | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: AppDraft | None, dialect: sa.Dialect) -> Any:
         """Return what is stored."""
         return None if value is None else value.model_dump(mode="json")
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> AppDraft:
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> AppDraft:
         """Return what was stored."""
         fields: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in value.items()
@@ -86,19 +75,19 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
     """All tables. A row is the value that the rooms pass around, once its session is closed."""
 
     type_annotation_map = {  # noqa: RUF012
-        int: BigInteger,
-        str: String(255),
-        dict[str, Any]: JSON,
+        int: sa.BigInteger,
+        str: sa.String(255),
+        dict[str, Any]: sa.JSON,
         datetime: Instant,
         tuple[str, ...]: Words,
         AppDraft: DraftJson,
-        AppStatus: Enum(
+        AppStatus: sa.Enum(
             AppStatus,
             native_enum=False,
             length=255,
             values_callable=lambda statuses: [status.value for status in statuses],
         ),
-        Origin: String(255),
+        Origin: sa.String(255),
     }
 
 
@@ -168,10 +157,10 @@ class Consent(Base):
     """
 
     __tablename__ = "consent"
-    __table_args__ = (Index("consent_patient", "patient", "client_id"),)
+    __table_args__ = (sa.Index("consent_patient", "patient", "client_id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    client_id: Mapped[str] = mapped_column(ForeignKey("app.client_id"), index=True)
+    client_id: Mapped[str] = mapped_column(sa.ForeignKey("app.client_id"), index=True)
     patient: Mapped[str]
     scopes: Mapped[tuple[str, ...]] = mapped_column("scope")
     given: Mapped[datetime]
@@ -196,12 +185,12 @@ class CodeRow(Base):
     __tablename__ = "authorization_code"
 
     hash: Mapped[str] = mapped_column(primary_key=True)
-    consent_id: Mapped[str] = mapped_column(ForeignKey("consent.id"))
+    consent_id: Mapped[str] = mapped_column(sa.ForeignKey("consent.id"))
     client_id: Mapped[str]
-    redirect_uri: Mapped[str] = mapped_column(Text)
-    scope: Mapped[str] = mapped_column(Text)
+    redirect_uri: Mapped[str] = mapped_column(sa.Text)
+    scope: Mapped[str] = mapped_column(sa.Text)
     code_challenge: Mapped[str]
-    nonce: Mapped[str] = mapped_column(Text)
+    nonce: Mapped[str] = mapped_column(sa.Text)
     expires: Mapped[int] = mapped_column(index=True)
     used: Mapped[int | None]
 
@@ -212,9 +201,9 @@ class RefreshRow(Base):
     __tablename__ = "refresh_token"
 
     hash: Mapped[str] = mapped_column(primary_key=True)
-    consent_id: Mapped[str] = mapped_column(ForeignKey("consent.id"), index=True)
+    consent_id: Mapped[str] = mapped_column(sa.ForeignKey("consent.id"), index=True)
     client_id: Mapped[str]
-    scope: Mapped[str] = mapped_column(Text)
+    scope: Mapped[str] = mapped_column(sa.Text)
     issued: Mapped[int]
     expires: Mapped[int] = mapped_column(index=True)
     used: Mapped[int | None]
@@ -242,13 +231,13 @@ class KeyRow(Base):
     """A signing key; the private key is encrypted."""
 
     __tablename__ = "signing_key"
-    __table_args__ = (UniqueConstraint("use", "generation", name="signing_key_generation"),)
+    __table_args__ = (sa.UniqueConstraint("use", "generation", name="signing_key_generation"),)
 
     kid: Mapped[str] = mapped_column(primary_key=True)
     use: Mapped[str]
     generation: Mapped[int]
     public: Mapped[dict[str, Any]]
-    private: Mapped[str] = mapped_column(Text)
+    private: Mapped[str] = mapped_column(sa.Text)
     signs_from: Mapped[int]
     signs_until: Mapped[int]
     published_until: Mapped[int]

@@ -15,18 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from etl.auth import http
 from etl.auth.authorize import AuthorizePages
 from etl.auth.configuration import AuthConfiguration
 from etl.auth.grants import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS
-from etl.auth.http import (
-    CrossOrigin,
-    Handler,
-    for_programs,
-    incoming_of,
-    json_answer,
-    open_to_all,
-    read_parameters,
-)
+from etl.auth.http import Handler
 from etl.auth.member_pages import MemberPages
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import RESOURCE_TYPES
@@ -106,7 +99,7 @@ class ProgramEndpoints:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._cross_origin = CrossOrigin(services)
+        self._cross_origin = http.CrossOrigin(services)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -114,8 +107,8 @@ class ProgramEndpoints:
         return [
             *self._called_across("/oauth/token", self.token),
             *self._called_across("/oauth/revoke", self.revoke),
-            Route("/oauth/introspect", for_programs(self.introspect), methods=["POST"]),
-            Route("/oauth/jwks", for_programs(self.keys), methods=["GET"]),
+            Route("/oauth/introspect", http.for_programs(self.introspect), methods=["POST"]),
+            Route("/oauth/jwks", http.for_programs(self.keys), methods=["GET"]),
             *(
                 Route(f"/.well-known/{name}", document, methods=["GET"])
                 for name in ("openid-configuration", "oauth-authorization-server")
@@ -138,11 +131,11 @@ class ProgramEndpoints:
         """Give the public keys (RFC 7517)."""
         del request
         document = await run_in_threadpool(self._services.keys.published)
-        return open_to_all(document, self._services.configuration)
+        return http.open_to_all(document, self._services.configuration)
 
     async def _answer(self, request: Request, endpoint: Endpoint) -> Response:
         services = self._services
-        incoming = await incoming_of(request, await read_parameters(request))
+        incoming = await http.incoming_of(request, await http.read_parameters(request))
         claimed = incoming.claimed_client
         # Unknown ids share one counter: else each new id would get a limit of its own.
         is_known = bool(claimed) and await run_in_threadpool(
@@ -163,11 +156,13 @@ class ProgramEndpoints:
                 address=caller[1],
                 detail=endpoint,
             )
-        return json_answer(answer)
+        return http.json_answer(answer)
 
     def _called_across(self, path: str, handler: Handler) -> list[Route]:
         async def allowed(request: Request) -> Response:
-            return await self._cross_origin.allow(request, await for_programs(handler)(request))
+            return await self._cross_origin.allow(
+                request, await http.for_programs(handler)(request)
+            )
 
         return [
             Route(path, allowed, methods=["POST"]),
@@ -177,7 +172,7 @@ class ProgramEndpoints:
     def _document(self, document: dict[str, Any]) -> Handler:
         async def answer(request: Request) -> Response:
             del request
-            return open_to_all(document, self._services.configuration)
+            return http.open_to_all(document, self._services.configuration)
 
         return answer
 

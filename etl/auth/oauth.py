@@ -22,23 +22,12 @@ from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError, OAut
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
+from etl.auth import grants
 from etl.auth.apps import Apps
 from etl.auth.configuration import AuthConfiguration
 from etl.auth.consents import Consents
 from etl.auth.context import AuthContext
-from etl.auth.grants import (
-    CONFIDENTIAL_METHODS,
-    LONGEST_ASSERTION,
-    METHODS,
-    S256,
-    AccessTokens,
-    Client,
-    CodeGrant,
-    GrantStore,
-    IdTokens,
-    RotatingRefreshGrant,
-    SignedAssertion,
-)
+from etl.auth.grants import Client, GrantStore
 from etl.auth.records import Approval, NoSuchApp
 from etl.auth.scopes import names_patient
 from etl.auth.signing_keys import Keys
@@ -155,11 +144,11 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         self._configuration = context.configuration
         self._apps = apps
         self._store = GrantStore(context, consents)
-        self.register_client_auth_method("private_key_jwt", SignedAssertion(context))
-        self.register_token_generator("default", AccessTokens(context, keys))
-        code = type("_CodeGrant", (CodeGrant,), {"store": self._store})
-        refresh = type("_RefreshGrant", (RotatingRefreshGrant,), {"store": self._store})
-        self.register_grant(code, [S256(required=True), IdTokens(context, keys)])
+        self.register_client_auth_method("private_key_jwt", grants.SignedAssertion(context))
+        self.register_token_generator("default", grants.AccessTokens(context, keys))
+        code = type("_CodeGrant", (grants.CodeGrant,), {"store": self._store})
+        refresh = type("_RefreshGrant", (grants.RotatingRefreshGrant,), {"store": self._store})
+        self.register_grant(code, [grants.S256(required=True), grants.IdTokens(context, keys)])
         self.register_grant(refresh)
         self.register_endpoint(Introspection(self, self._store, verifier))
         self.register_endpoint(Revocation(self, self._store, verifier))
@@ -203,7 +192,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
     def answer(self, endpoint: str, incoming: Incoming) -> Outgoing:
         """Return the answer of the endpoint `token`, `introspect` or `revoke`."""
         try:
-            check_shape(incoming, longest=LONGEST_ASSERTION)
+            check_shape(incoming, longest=grants.LONGEST_ASSERTION)
             _check_methods(incoming)
         except OAuth2Error as error:
             return self.handle_response(*error(None))
@@ -342,7 +331,7 @@ class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
     """RFC 7662: an app asks about its own tokens, a configured one about all."""
 
     ENDPOINT_NAME = "introspect"
-    CLIENT_AUTH_METHODS = CONFIDENTIAL_METHODS
+    CLIENT_AUTH_METHODS = grants.CONFIDENTIAL_METHODS
 
     def check_permission(self, token: _Active, client: Client, request: Any) -> bool:
         """Return whether an app may ask about a token."""
@@ -361,7 +350,7 @@ class Revocation(_AboutTokens, RevocationEndpoint):  # type: ignore[misc]
     """RFC 7009: a refresh token takes the whole consent with it, an access token itself."""
 
     ENDPOINT_NAME = "revoke"
-    CLIENT_AUTH_METHODS = METHODS
+    CLIENT_AUTH_METHODS = grants.METHODS
 
     def revoke_token(self, token: _Active, request: _Request) -> None:
         """End a token."""

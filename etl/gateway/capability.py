@@ -6,21 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from etl.gateway import supported_fhir
 from etl.gateway.http.request import COMPARTMENT
 from etl.gateway.http.responses import KINDS
-from etl.gateway.supported_fhir import (
-    BULK_PUBLISH,
-    EVERYTHING,
-    INSTANTIATES,
-    OPERATIONS,
-    PLAN_NET_STATEMENT,
-    RESULT_PARAMETERS,
-    REVINCLUDE,
-    Operation,
-    ResourceType,
-    SearchInclude,
-    revincludes,
-)
+from etl.gateway.supported_fhir import Operation, ResourceType
 from etl.profiles.guides import C4BB, PLAN_NET
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
@@ -51,15 +40,24 @@ def openapi(
     paths: dict[str, Any] = {
         "/metadata": _get("metadata", "What this server does.", [formats], "Resource", {406})
     }
-    shaping = RESULT_PARAMETERS | REVINCLUDE if public else RESULT_PARAMETERS
+    shaping = (
+        supported_fhir.RESULT_PARAMETERS | supported_fhir.REVINCLUDE
+        if public
+        else supported_fhir.RESULT_PARAMETERS
+    )
     for kind in kinds:
         paths |= _paths(kind, shaping, formats)
     if public:
-        text = BULK_PUBLISH.documentation
+        text = supported_fhir.BULK_PUBLISH.documentation
         paths["/$bulk-publish"] = _get("bulkPublish", text, [], "Manifest", {404, 503})
     else:
-        asked = [_in_path("id"), *(_in_query(name, "") for name in EVERYTHING.parameters)]
-        paths["/Patient/{id}/$everything"] = _get("everything", EVERYTHING.documentation, asked)
+        asked = [
+            _in_path("id"),
+            *(_in_query(name, "") for name in supported_fhir.EVERYTHING.parameters),
+        ]
+        paths["/Patient/{id}/$everything"] = _get(
+            "everything", supported_fhir.EVERYTHING.documentation, asked
+        )
     text = "The page that a link of a Bundle leads to."
     paths["/_page/{cursor}"] = _get("page", text, [cursor], errors=_SEARCH - {414} | {410})
     document: dict[str, Any] = {
@@ -234,10 +232,12 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
             "sent, and the payer's directory. A search without `patient` is about that member."
         ),
         "security": _security(about),
-        "resource": [_resource(kind, OPERATIONS) for kind in kinds],
+        "resource": [_resource(kind, supported_fhir.OPERATIONS) for kind in kinds],
         "compartment": [_PATIENT_COMPARTMENT],
     }
-    return _statement(about, "PatientAccess", "Patient Access API", INSTANTIATES, _GUIDE, rest)
+    return _statement(
+        about, "PatientAccess", "Patient Access API", supported_fhir.INSTANTIATES, _GUIDE, rest
+    )
 
 
 def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
@@ -255,11 +255,15 @@ def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) ->
             "`parameter:Type.parameter=value` and `_has:Type:parameter:parameter=value`."
         ),
         "security": {"cors": True, "description": "Public; no authorization."},
-        "resource": [_resource(kind, referring=revincludes(kind, served)) for kind in served],
-        "operation": [_operation(BULK_PUBLISH)],
+        "resource": [
+            _resource(kind, referring=supported_fhir.revincludes(kind, served)) for kind in served
+        ],
+        "operation": [_operation(supported_fhir.BULK_PUBLISH)],
     }
     title = "Provider Directory API"
-    return _statement(about, "ProviderDirectory", title, PLAN_NET_STATEMENT, _PLAN_NET, rest)
+    return _statement(
+        about, "ProviderDirectory", title, supported_fhir.PLAN_NET_STATEMENT, _PLAN_NET, rest
+    )
 
 
 def _statement(
@@ -325,7 +329,7 @@ def _security(about: StatementFacts) -> dict[str, Any]:
 def _resource(
     kind: ResourceType,
     operations: Iterable[Operation] = (),
-    referring: Iterable[SearchInclude] = (),
+    referring: Iterable[supported_fhir.SearchInclude] = (),
 ) -> dict[str, Any]:
     return {
         "type": kind.name,

@@ -21,17 +21,8 @@ from etl.gateway.http.responses import FhirError, Reply
 from etl.gateway.release.cache import Cache
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.release.served_releases import Releases
-from etl.gateway.search.evaluation import (
-    Masks,
-    RowNumbers,
-    columns_of,
-    columns_read,
-    matching_rows,
-    ordered_places,
-    referring_rows,
-    row_numbers,
-    rows_of_all,
-)
+from etl.gateway.search import evaluation
+from etl.gateway.search.evaluation import Masks, RowNumbers
 from etl.gateway.search.query import Query
 from etl.gateway.service import PageSizes, Service
 from etl.gateway.supported_fhir import PLAN_NET_TYPES, ResourceType
@@ -162,19 +153,19 @@ class DirectoryService(Service):
             self._kept.peek((tree.digest, kind, condition.asked)) for condition in query.conditions
         ]
         unknown = [one for one, rows in zip(query.conditions, kept, strict=True) if rows is None]
-        wanted = [*columns_read(kind, unknown)]
+        wanted = [*evaluation.columns_read(kind, unknown)]
         wanted += [(kind, sort.parameter) for sort in query.sorts]
-        columns = await columns_of(tree, wanted)
+        columns = await evaluation.columns_of(tree, wanted)
 
         def match() -> tuple[int, list[tuple[int, int]], list[RowNumbers]]:
             """Return the total, the places of a page, and the rows of each unknown condition."""
-            met = [matching_rows(columns, kind, condition) for condition in unknown]
-            found = [row_numbers(masks) for masks in met]
+            met = [evaluation.matching_rows(columns, kind, condition) for condition in unknown]
+            found = [evaluation.row_numbers(masks) for masks in met]
             met += [columns.masks_of(kind, rows) for rows in kept if rows is not None]
-            masks = rows_of_all(met) if met else columns.all_rows(kind)
+            masks = evaluation.rows_of_all(met) if met else columns.all_rows(kind)
             total = sum(mask.count(1) for mask in masks)
             if query.sorts and here.stop > here.start:
-                return total, ordered_places(columns, query, masks, here), found
+                return total, evaluation.ordered_places(columns, query, masks, here), found
             return total, columns.page(kind, masks, here.start, here.stop), found
 
         size = query.cost * tree.resources
@@ -192,11 +183,14 @@ class DirectoryService(Service):
         kind = query.kind.name
         keys = {reference_key(f"{kind}/{block.index.ids[row]}") for block, row in matches}
         asked = [(include.type, include.parameter) for include in query.revincludes]
-        columns = await columns_of(tree, asked)
+        columns = await evaluation.columns_of(tree, asked)
 
         def refer() -> list[Masks]:
             return [
-                [bytes(rows) for rows in referring_rows(columns, source, parameter, keys)]
+                [
+                    bytes(rows)
+                    for rows in evaluation.referring_rows(columns, source, parameter, keys)
+                ]
                 for source, parameter in asked
             ]
 

@@ -7,31 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from etl.synth import codes
 from etl.synth.claim_drafts import Claim, Draft, Encounter
-from etl.synth.codes import (
-    ACUTE,
-    CLAIMS,
-    DENTAL_MODIFIER,
-    DRUG_REJECTIONS,
-    DRUGS,
-    SERVICES,
-    STAYS,
-    Ailment,
-    BilledService,
-    Drug,
-    Stay,
-)
 from etl.synth.directory import MEDICAL_PAYERS, Doctor, Row
 from etl.synth.names import read_data
 from etl.synth.seeded_random import Dice, first_of_year, iso, year_of
 from etl.synth.templates import fill
 
-_POA: Final[tuple[str, ...]] = CLAIMS["present_on_admission"]
-_ANCILLARY: Final[tuple[tuple[str, int], ...]] = CLAIMS["ancillary"]
+_POA: Final[tuple[str, ...]] = codes.CLAIMS["present_on_admission"]
+_ANCILLARY: Final[tuple[tuple[str, int], ...]] = codes.CLAIMS["ancillary"]
 """(NUBC revenue code, cents) of what a stay is billed for beside room, drugs and laboratory."""
 _ONCE: Final = "1"
 """NUBC frequency of a bill: from admission to discharge."""
-_BACK_TEETH: Final[tuple[str, ...]] = CLAIMS["back_teeth"]
+_BACK_TEETH: Final[tuple[str, ...]] = codes.CLAIMS["back_teeth"]
 
 Step = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 """Verb, its words, and its cells."""
@@ -79,8 +67,8 @@ class Happening(NamedTuple):
     """
 
     scene: str
-    reason: Ailment | None = None
-    drug: Drug = DRUGS["painkiller"]
+    reason: codes.Ailment | None = None
+    drug: codes.Drug = codes.DRUGS["painkiller"]
     refill: int = 0
 
     @property
@@ -89,11 +77,11 @@ class Happening(NamedTuple):
         return SCENES.get(self.scene) or SCENES["stay"]
 
 
-def acute_ailment(dice: Dice, day: int) -> Ailment:
+def acute_ailment(dice: Dice, day: int) -> codes.Ailment:
     """Return an acute ailment that goes round in the quarter of the day."""
     quarter = min(3, (day - first_of_year(year_of(day))) // 92)
     for _ in range(3):
-        ailment = dice.pick(ACUTE)
+        ailment = dice.pick(codes.ACUTE)
         if dice.below(4) < ailment.season[quarter]:
             break
     return ailment
@@ -118,7 +106,7 @@ class _Writer(dict[str, object]):
         self._ailment = happening.reason
         if happening.reason is None and happening.scene in ("office", "telehealth"):
             self._ailment = acute_ailment(self._dice, visit.day)
-        self._case: Stay | None = STAYS.get(happening.scene.removesuffix("-stay"))
+        self._case: codes.Stay | None = codes.STAYS.get(happening.scene.removesuffix("-stay"))
         self.update(happening.drug._asdict())
         if self._case:
             self.update(self._case._asdict())
@@ -143,7 +131,7 @@ class _Writer(dict[str, object]):
                 self._do(verb, words, cells)
         rejection = ""
         if self._type == "pharmacy" and self._visit.refused:
-            rejection = self._dice.pick(DRUG_REJECTIONS)
+            rejection = self._dice.pick(codes.DRUG_REJECTIONS)
         on_lines = self._scene.on_lines is None or self._dice.chance(self._scene.on_lines)
         if self._scene.header_only is not None:
             on_lines = not self._dice.chance(self._scene.header_only)
@@ -352,13 +340,13 @@ class _Writer(dict[str, object]):
     def _raw(self, service: str, cents: str, **cells: str) -> None:
         amount, times, _ = fill(cents, self, self._dice).partition("*days")
         total = int(amount) * (int(str(self["days"])) if times else 1)
-        self._draft.line(None if service == "-" else SERVICES[service][0], total, **cells)
+        self._draft.line(None if service == "-" else codes.SERVICES[service][0], total, **cells)
 
     def _line(self, name: str, **cells: str) -> None:
-        services = SERVICES[fill(name, self, self._dice) if "{" in name else name]
+        services = codes.SERVICES[fill(name, self, self._dice) if "{" in name else name]
         self._bill_service(self._dice.pick(services) if services[1:] else services[0], **cells)
 
-    def _bill_service(self, service: BilledService, **cells: str) -> None:
+    def _bill_service(self, service: codes.BilledService, **cells: str) -> None:
         dice, count = self._dice, cells.get("units", "1")
         usual = {"units": count, "allowed_units": count}
         letters = "CPT" if service.code[0].isdigit() else "HCPCS"
@@ -371,7 +359,7 @@ class _Writer(dict[str, object]):
         if self._type == "oral":
             letters = "CDT"
             if dice.chance(50):
-                usual["modifier_1"] = DENTAL_MODIFIER
+                usual["modifier_1"] = codes.DENTAL_MODIFIER
         elif not self._bill:
             usual["rendering_provider_id"] = self._doctor.identifier
         if coded:
@@ -391,8 +379,8 @@ class _Writer(dict[str, object]):
         for name in ("therapy", "manual-therapy"):
             count = self._dice.between(1, 3)
             self._draft.line(
-                SERVICES[name][0],
-                SERVICES[name][0].cents * count,
+                codes.SERVICES[name][0],
+                codes.SERVICES[name][0].cents * count,
                 day,
                 service_to_date=iso(day),
                 units=str(count),
@@ -403,7 +391,10 @@ class _Writer(dict[str, object]):
             )
 
     def _nurse_visit(self) -> None:
-        service, day = SERVICES["nurse-at-home"][0], self._visit.day + 7 * int(str(self["turn"]))
+        service, day = (
+            codes.SERVICES["nurse-at-home"][0],
+            self._visit.day + 7 * int(str(self["turn"])),
+        )
         cells = {"revenue_code": service.revenue, "units": "4", "modifier_1": "CG"}
         self._draft.line(service, service.cents, day, **cells)
 
@@ -441,7 +432,7 @@ class _Writer(dict[str, object]):
     # Steps of stays in hospital.
 
     @property
-    def _stay(self) -> Stay:
+    def _stay(self) -> codes.Stay:
         assert self._case  # noqa: S101 - only stays have these steps
         return self._case
 
@@ -462,12 +453,12 @@ class _Writer(dict[str, object]):
         room = {"revenue_code": "0120", "units": str(days), "allowed_units": str(days)}
         draft.line(None, stay.cents * days, **room)
         draft.line(None, 42000 * days, revenue_code="0250", units="1", service_text="drugs given")
-        panel = SERVICES["lab-panel"][0]
+        panel = codes.SERVICES["lab-panel"][0]
         draft.line(panel, panel.cents * 2, revenue_code=panel.revenue, units="2")
         for revenue, cents in _ANCILLARY[: self._dice.between(1, len(_ANCILLARY))]:
             draft.line(None, cents, revenue_code=revenue, units="1")
         if stay.operation:
-            service = BilledService(*stay.operation)
+            service = codes.BilledService(*stay.operation)
             day = min(self._visit.day + 1, draft.end)
             draft.line(service, service.cents, day, revenue_code=service.revenue, units="1")
 
@@ -493,9 +484,9 @@ class _Writer(dict[str, object]):
         life, dice, care = self._life, self._dice, self._draft.care
         care("attending", life.doctor("hospitalist"))
         if self._stay.operation:
-            is_birth = self._case is STAYS["delivery"]
+            is_birth = self._case is codes.STAYS["delivery"]
             care("operating", life.doctor("obstetrician" if is_birth else "surgeon"))
-            if dice.chance(400) or self._case is STAYS["knee"]:
+            if dice.chance(400) or self._case is codes.STAYS["knee"]:
                 care("otheroperating", life.doctor("surgeon"))
         if dice.chance(400):
             care("referring", life.doctor("primary"))

@@ -10,14 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
-from etl.synth.adjustments import (
-    add_line,
-    drop_line,
-    lower_benefit,
-    may_change_lines,
-    replace_claim,
-    void_claim,
-)
+from etl.synth import adjustments
 from etl.synth.care_events import CareEvent, write_claims
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim
 from etl.synth.claim_scenes import Happening
@@ -139,12 +132,12 @@ def _change_line(member: Member) -> None:
         return
     claim = dice.pick(claims)
     changed: list[Row]
-    if not may_change_lines(claim) or dice.chance(500):
-        changed = lower_benefit(claim, dice.between(5, 30))
+    if not adjustments.may_change_lines(claim) or dice.chance(500):
+        changed = adjustments.lower_benefit(claim, dice.between(5, 30))
     elif len(claim.rows["claim_line"]) > 1 and dice.chance(500):
-        changed = drop_line(claim)
+        changed = adjustments.drop_line(claim)
     else:
-        changed = add_line(claim)
+        changed = adjustments.add_line(claim)
     signed = stamp(dice, life.today)
     for row in changed:
         row["last_updated"] = signed
@@ -154,7 +147,7 @@ def _adjust_claim(member: Member) -> None:
     life = member.life
     claims = _current_claims(member)
     if claims and life.count < MOST_CLAIMS:
-        successor = void_claim if life.dice.chance(250) else replace_claim
+        successor = adjustments.void_claim if life.dice.chance(250) else adjustments.replace_claim
         member.claims.append(successor(life, life.dice.pick(claims), life.today))
 
 

@@ -15,15 +15,9 @@ from typing import Final
 from etl.errors import UsageError
 from etl.model.canonical_tables import CLAIMS_TABLES, SHORT_FORMS, short_form
 from etl.model.data_models import DIRECTORY
+from etl.synth import directory
 from etl.synth.daily_changes import delta_of, member_on
-from etl.synth.directory import (
-    PRACTITIONERS,
-    REGION_SIZE,
-    Row,
-    payer_rows,
-    practitioners_on,
-    region_of,
-)
+from etl.synth.directory import Row
 from etl.synth.extract_writer import ExtractFiles, WrittenExtract, extract_files
 from etl.synth.faults import plant, plant_directory, plant_network
 from etl.synth.members import MemberRows, joined
@@ -60,8 +54,8 @@ def write_extract(
     with extract_files(out, spec, _columns(spec)) as files:
         for index in range(spec.population):
             files.part = index * spec.parts // spec.population
-            if index % REGION_SIZE == 0:
-                _write_directory(files, spec, index // REGION_SIZE)
+            if index % directory.REGION_SIZE == 0:
+                _write_directory(files, spec, index // directory.REGION_SIZE)
             _write_member(files, spec, index)
             done = index + 1
             if emit and (done % _EVERY == 0 or done == spec.population):
@@ -85,14 +79,14 @@ def _columns(spec: Spec) -> dict[str, tuple[str, ...]]:
 
 def _write_directory(files: ExtractFiles, spec: Spec, number: int) -> None:
     """Write a region's directory, the payers before the first; in a delta, what is new of it."""
-    region = region_of(spec, number)
-    new = spec.kind == "full" or joined(spec, number * REGION_SIZE) == spec.day
+    region = directory.region_of(spec, number)
+    new = spec.kind == "full" or joined(spec, number * directory.REGION_SIZE) == spec.day
     organizations: list[Row] = list(region.organizations) if new else []
     if number == 0 and spec.kind == "full":
-        organizations = [*payer_rows(spec), *organizations]
+        organizations = [*directory.payer_rows(spec), *organizations]
     practitioners = [
         row if new else row | {"record_action": "U"}
-        for row, day in practitioners_on(spec, number, spec.day)
+        for row, day in directory.practitioners_on(spec, number, spec.day)
         if new or day == spec.day
     ]
     tables: MemberRows = {"organization": organizations, "practitioner": practitioners}
@@ -148,13 +142,13 @@ class NetworkSpec:
     @property
     def regions(self) -> int:
         """Number of regions that the practitioners are in."""
-        return -(-self.practitioners // PRACTITIONERS)
+        return -(-self.practitioners // directory.PRACTITIONERS)
 
     @property
     def world(self) -> Spec:
         """The extract of claims with these providers."""
         return Spec(
-            members=self.regions * REGION_SIZE,
+            members=self.regions * directory.REGION_SIZE,
             seed=self.seed,
             kind=self.kind,
             day=self.day,
@@ -184,7 +178,7 @@ def write_network(
     with extract_files(out, spec.world, names) as files:
         for number, tables in _parts(spec):
             files.write(tables, plant_network(spec.world, number, tables))
-            done = min(spec.practitioners, (number + 1) * PRACTITIONERS)
+            done = min(spec.practitioners, (number + 1) * directory.PRACTITIONERS)
             if emit:
                 emit(Progress(done, spec.practitioners, sum(files.rows.values())))
         return files.finish(DIRECTORY.layout)
@@ -195,8 +189,8 @@ def _parts(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
     world = spec.world
     yield -1, _rows_of_day(payer_tables(world), world)
     for number in range(spec.regions):
-        region = region_of(world, number)
-        count = min(PRACTITIONERS, spec.practitioners - number * PRACTITIONERS)
+        region = directory.region_of(world, number)
+        count = min(directory.PRACTITIONERS, spec.practitioners - number * directory.PRACTITIONERS)
         yield number, _rows_of_day(region_tables(world, region, count), world)
 
 

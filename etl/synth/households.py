@@ -11,18 +11,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
+from etl.synth import names
 from etl.synth.codes import CARE, MEDICAL_PLANS, WEIGHTS, HealthPlan
-from etl.synth.names import (
-    EMPLOYERS,
-    HERITAGES,
-    MIDDLE_NAMES,
-    MIXED_RACES,
-    PREFIXES,
-    RACE_WORDS,
-    SUFFIXES,
-    SURNAME_PARTICLES,
-    Heritage,
-)
+from etl.synth.names import Heritage
 from etl.synth.scripted_members import CAST, CastMember
 from etl.synth.seeded_random import Dice, Purpose, first_of_year, year_of
 from etl.synth.spec import SINCE, Spec
@@ -141,9 +132,9 @@ def _draw_size(dice: Dice, kind: str) -> int:
 
 def _make_household(spec: Spec, dice: Dice, first: int, size: int, kind: str) -> Household:
     today = spec.as_of.toordinal()
-    heritage = dice.pick(HERITAGES)
+    heritage = dice.pick(names.HERITAGES)
     family = dice.pick(heritage.families) + (
-        dice.pick(SURNAME_PARTICLES) if heritage is HERITAGES[0] else ""
+        dice.pick(names.SURNAME_PARTICLES) if heritage is names.HERITAGES[0] else ""
     )
     elder_years = dice.between(66, 88) if dice.chance(280 if size < 3 else 0) else 0
     head_birth = today - 365 * (elder_years or dice.between(24, 58)) - dice.below(365)
@@ -158,7 +149,7 @@ def _make_household(spec: Spec, dice: Dice, first: int, size: int, kind: str) ->
     subscriber = head if kind == "outsider" else people[0]
     terms = _make_terms(spec, dice, people[0].part, elder_years > 0)
     numbered = dice.chance(750)
-    group = (f"{dice.below(100_000):05d}", dice.pick(EMPLOYERS)) if numbered else ("", "")
+    group = (f"{dice.below(100_000):05d}", dice.pick(names.EMPLOYERS)) if numbered else ("", "")
     is_scripted = bool(people[0].part)
     dental = dice.chance(600) or is_scripted
     vision = dice.chance(350) or is_scripted
@@ -190,16 +181,16 @@ def _make_person(
     name = Name(
         family,
         given,
-        dice.pick(MIDDLE_NAMES) if dice.chance(350) else "",
-        dice.pick(PREFIXES[sex]) if dice.chance(150) else "",
-        dice.pick(SUFFIXES) if sex == "M" and dice.chance(80) else "",
+        dice.pick(names.MIDDLE_NAMES) if dice.chance(350) else "",
+        dice.pick(names.PREFIXES[sex]) if dice.chance(150) else "",
+        dice.pick(names.SUFFIXES) if sex == "M" and dice.chance(80) else "",
         f"{given} {family}" if dice.chance(100) else "",
     )
     race = heritage.race
     if dice.chance(60):
-        race = dice.pick(MIXED_RACES)
+        race = dice.pick(names.MIXED_RACES)
     elif dice.chance(50):
-        race = RACE_WORDS.get(race, race)
+        race = names.RACE_WORDS.get(race, race)
     ethnicity = heritage.ethnicity if dice.chance(900) else ""
     language = dice.pick(heritage.languages)
     return Person(-1, place, relationship, name, sex, birth, None, race, ethnicity, language)

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from etl.model.canonical_tables import CLAIM_TABLES, SHORT_FORM_COUNT, SHORT_FORMS
+from etl.synth import coverages
 from etl.synth.care_events import claims_of
 from etl.synth.claim_drafts import Claim, Life
-from etl.synth.coverages import (
-    Cover,
-    CoverageMaker,
-    further_addresses,
-    further_telecoms,
-    member_id,
-    member_row,
-    subscriber_id,
-)
+from etl.synth.coverages import Cover, CoverageMaker
 from etl.synth.directory import REGION_SIZE, Row, region_of
 from etl.synth.households import household_of
 from etl.synth.identifiers import shuffled
@@ -78,19 +71,19 @@ def member_of(spec: Spec, index: int) -> Member:
     person = household.people[index - household.first]
     region = region_of(spec, index // REGION_SIZE)
     dice = Dice(spec.seed, Purpose.PERSON, index)
-    identifier = member_id(salt, household, person)
-    row = member_row(dice, salt, identifier, person, region.state, today)
+    identifier = coverages.member_id(salt, household, person)
+    row = coverages.member_row(dice, salt, identifier, person, region.state, today)
     many = person.part is not None and index == 0
     signed = row["last_updated"]
-    addresses = further_addresses(dice, identifier, region.state, today, signed, many)
-    telecoms = further_telecoms(dice, identifier, region.state, signed, many)
+    addresses = coverages.further_addresses(dice, identifier, region.state, today, signed, many)
+    telecoms = coverages.further_telecoms(dice, identifier, region.state, signed, many)
     coverage_maker = CoverageMaker(dice, salt, household, person)
     covers = coverage_maker.make_all(today)
     life = Life(
         spec=spec,
         person=person,
         member_id=identifier,
-        subscriber_id=subscriber_id(salt, household),
+        subscriber_id=coverages.subscriber_id(salt, household),
         region=region,
         covers=covers,
         today=today,

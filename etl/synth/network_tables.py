@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from etl.synth import directory
 from etl.synth.codes import WEIGHTS
-from etl.synth.directory import (
-    DIRECTORY_DATA,
-    MEDICAL_PAYERS,
-    PAYER_NAMES,
-    PLACES,
-    TRADES,
-    Place,
-    PractitionerName,
-    Region,
-    Row,
-    Trade,
-    payer_rows,
-    practitioners_on,
-)
+from etl.synth.directory import DIRECTORY_DATA, Place, Region, Row
 from etl.synth.identifiers import npi, phone
 from etl.synth.names import STATES, State
 from etl.synth.seeded_random import Dice, Purpose, iso, stamp
@@ -110,15 +98,15 @@ class _Maker:
 def payer_tables(spec: Spec) -> NetworkTables:
     """Return payers, networks, plans, areas, boards and the payers' endpoints."""
     maker = _Maker(spec, Dice(spec.seed, Purpose.NETWORK, -1))
-    facts = {payer: _payer_facts(payer) for payer in PAYER_NAMES}
+    facts = {payer: _payer_facts(payer) for payer in directory.PAYER_NAMES}
     areas = [f"AREA-{state.code}" for state in STATES]
-    for row in payer_rows(spec):
+    for row in directory.payer_rows(spec):
         payer = row["organization_id"]
         hidden = ("kind", "payer_code", "last_updated")
         published = {name: cell for name, cell in row.items() if name not in hidden}
         if payer in _SUBSIDIARIES:
-            published["part_of_id"] = MEDICAL_PAYERS[0]
-        details = DIRECTORY_DATA["payer_details"] if payer in MEDICAL_PAYERS else {}
+            published["part_of_id"] = directory.MEDICAL_PAYERS[0]
+        details = DIRECTORY_DATA["payer_details"] if payer in directory.MEDICAL_PAYERS else {}
         groups = {"published": published, "details": details}
         maker.add("payer", groups, **facts[payer] | {"phone": row["phone"]})
     for network, payer, name in DIRECTORY_DATA["networks"]:
@@ -145,7 +133,7 @@ def payer_tables(spec: Spec) -> NetworkTables:
         )
     for state in STATES:
         maker.add("area", state=state.code, polygon=_polygon(state))
-    for payer in MEDICAL_PAYERS:
+    for payer in directory.MEDICAL_PAYERS:
         maker.add("endpoint", **facts[payer])
     for state in STATES:
         maker.add("board", state=state.code, town=state.towns[0][0], zip=state.zips[0])
@@ -161,7 +149,7 @@ def payer_tables(spec: Spec) -> NetworkTables:
 
 
 def _payer_facts(payer: str) -> dict[str, object]:
-    endpoint = f"EP-{payer}" if payer in MEDICAL_PAYERS else ""
+    endpoint = f"EP-{payer}" if payer in directory.MEDICAL_PAYERS else ""
     return {"payer": payer, "host": f"{payer.lower()}.example", "endpoint": endpoint}
 
 
@@ -182,13 +170,13 @@ def region_tables(spec: Spec, region: Region, count: int) -> NetworkTables:
     clinic = region.places["clinic"][0]
     where = _address(organizations[clinic]) | maker.position()
     maker.add("group", {"where": where}, npi=npi(80_000_000 + number))
-    for kind in PLACES:
+    for kind in directory.PLACES:
         for place, key in enumerate(region.places[kind.role]):
             _add_organization(maker, number, kind, place, organizations[key])
     open_hours = {"open": DIRECTORY_DATA["hours"]}
     maker.add("telehealth", open_hours, clinic=clinic)
-    trades = [trade for trade in TRADES for _ in range(trade.count)]
-    people = list(practitioners_on(spec, number, spec.day))[:count]
+    trades = [trade for trade in directory.TRADES for _ in range(trade.count)]
+    people = list(directory.practitioners_on(spec, number, spec.day))[:count]
     for place, (row, day) in enumerate(people):
         serial = int(row["practitioner_id"].removeprefix("PRC"))
         maker.dice = Dice(spec.seed, Purpose.NETWORK, number, 2, serial)
@@ -252,7 +240,7 @@ def _add_organization(maker: _Maker, number: int, kind: Place, place: int, claim
 class _Practitioner:
     """Adds the rows of one practitioner."""
 
-    def __init__(self, maker: _Maker, region: Region, trade: Trade, serial: int) -> None:
+    def __init__(self, maker: _Maker, region: Region, trade: directory.Trade, serial: int) -> None:
         self._maker, self._dice, self._region = maker, maker.dice, region
         self._trade, self._serial = trade, serial
         key = f"PRC{serial:07d}"
@@ -260,7 +248,7 @@ class _Practitioner:
         self._facts: dict[str, object] = {"key": key, "small_key": key.lower()}
         self._facts |= {"serial": serial, "serial7": f"{serial:07d}", "taxonomy": trade.taxonomy}
 
-    def add(self, row: Row, day: int, person: PractitionerName, claimed: Row) -> None:
+    def add(self, row: Row, day: int, person: directory.PractitionerName, claimed: Row) -> None:
         """Add the practitioner, the license, and the roles.
 
         Args:

@@ -22,19 +22,7 @@ from etl.errors import StoreError
 from etl.gateway.access.authentication import Authenticator, refuse_tokens
 from etl.gateway.http import request
 from etl.gateway.http.monitoring import AccessLog, Metrics, RequestRecord, record_of
-from etl.gateway.http.request import (
-    Route,
-    body_of,
-    cached_parse,
-    form_parameters,
-    headers_of,
-    media_type,
-    parameters_of,
-    path_of,
-    route_of,
-    segments_of,
-    values_of,
-)
+from etl.gateway.http.request import Route
 from etl.gateway.http.responses import FhirError, Reply, reply_of
 from etl.gateway.http.time_limits import ProcessorTime, RequestTimeout
 from etl.gateway.provider_directory import DirectoryFiles
@@ -138,8 +126,10 @@ class Gateway:
         self._authenticator = authenticator
         self._documents = documents
         paths, types = frozenset(documents), frozenset(kind.name for kind in service.kinds())
-        self._route = cached_parse(
-            lambda raw: route_of(segments_of(raw, path), types, paths, with_files=files is not None)
+        self._route = request.cached_parse(
+            lambda raw: request.route_of(
+                request.segments_of(raw, path), types, paths, with_files=files is not None
+            )
         )
         self._origins = origins
         self._base, self._path = base, path
@@ -159,8 +149,8 @@ class Gateway:
         route: Route | None = None
         self._under_way += 1
         try:
-            headers = headers_of(scope)
-            route = self._route(path_of(scope, self._path))
+            headers = request.headers_of(scope)
+            route = self._route(request.path_of(scope, self._path))
             record.route = self._path + route.template
             reply = await self._deadline.keep(self._routed(route, scope, receive, headers, record))
         except Exception as error:  # one place makes every failure an OperationOutcome
@@ -206,8 +196,8 @@ class Gateway:
         document = self._documents[route.type]()
         media = document.media
         if media is None:
-            query = parameters_of(scope["query_string"])
-            media = request.media_of(headers, values_of(query, "_format"))
+            query = request.parameters_of(scope["query_string"])
+            media = request.media_of(headers, request.values_of(query, "_format"))
         fields: list[Header] = [
             (b"etag", document.etag.encode()),
             (b"cache-control", b"public, max-age=300"),
@@ -250,12 +240,12 @@ class Gateway:
             query = _query(raw_query)
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
-                body = await body_of(receive, headers)
+                body = await request.body_of(receive, headers)
                 posted = _posted(route, body, headers)
                 refuse_tokens(posted)
                 raw_query = b"&".join(part for part in (raw_query, body) if part)
                 query = (*query, *posted)
-            media = request.media_of(headers, values_of(query, "_format"))
+            media = request.media_of(headers, request.values_of(query, "_format"))
             data = self._data(route, grant, query, headers, record, scope["method"])
             reply = await (self._timed(data, address) if self._authenticator.public else data)
             reply.media = media
@@ -461,23 +451,23 @@ _CONDITIONS: Final = frozenset(
 _OF_ONE: Final = frozenset({"read", "vread", "everything"})
 
 
-@cached_parse
+@request.cached_parse
 def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a query string; refuse a token among them."""
-    parameters = parameters_of(raw)
+    parameters = request.parameters_of(raw)
     refuse_tokens(parameters)
     return tuple(parameters)
 
 
 def _posted(route: Route, body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
     if route.kind != "everything":
-        return form_parameters(body, headers)
-    kind, _ = media_type(headers.get(b"content-type", b""))
+        return request.form_parameters(body, headers)
+    kind, _ = request.media_type(headers.get(b"content-type", b""))
     if not body:
         return []
     if kind in _PARAMETERS:
         return _parameters(body)
-    return form_parameters(body, headers)
+    return request.form_parameters(body, headers)
 
 
 def _parameters(body: bytes) -> list[tuple[str, str]]:

@@ -13,21 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, get_args
 
 from etl.gateway.http.responses import ParameterIssue, refused, shown
-from etl.gateway.search import comparisons
+from etl.gateway.search import comparisons, query
 from etl.gateway.search.comparisons import count, plain, split
-from etl.gateway.search.query import (
-    INCLUDE,
-    REVINCLUDE,
-    SORT_KEY,
-    Query,
-    ReferenceLink,
-    RequestedInclude,
-    SearchCondition,
-    SortKey,
-    Summary,
-    condition_cost,
-    require_affordable,
-)
 from etl.gateway.supported_fhir import ResourceType, revincludes
 
 MOST_PARAMETERS: Final = 100
@@ -46,7 +33,7 @@ MOST_LINKS: Final = 4
 """References that one chain may follow."""
 
 _ONCE: Final = ("_count", "_sort", "_summary", "_elements", "_total")
-_SUMMARIES: Final[tuple[Summary, ...]] = get_args(Summary)
+_SUMMARIES: Final[tuple[query.Summary, ...]] = get_args(query.Summary)
 
 
 def parse(
@@ -58,7 +45,7 @@ def parse(
     strict: bool,
     now: int,
     chains: bool = False,
-) -> Query:
+) -> query.Query:
     """Return the query of some parameters.
 
     Args:
@@ -84,11 +71,11 @@ def parse(
     includes = tuple(dict.fromkeys(parsed.includes))
     revincludes = tuple(dict.fromkeys(parsed.revincludes))
     sorts = _sorts(result)
-    cost = require_affordable(parsed.cost + SORT_KEY * len(sorts))
+    cost = query.require_affordable(parsed.cost + query.SORT_KEY * len(sorts))
     summary = _summary(result, includes)
     matches = count(result["_count"], 0) if "_count" in result else None
     total = _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate")
-    return Query(
+    return query.Query(
         kind,
         tuple(conditions),
         includes,
@@ -106,7 +93,7 @@ def parse(
 
 def parse_shape(
     kind: ResourceType, parameters: Sequence[tuple[str, str]], *, strict: bool
-) -> tuple[Summary, tuple[str, ...]]:
+) -> tuple[query.Summary, tuple[str, ...]]:
     """Return the requested elements of one resource, by `_summary` and `_elements`.
 
     Raises:
@@ -161,16 +148,16 @@ class UnsupportedParameters:
 class _Parsed(UnsupportedParameters):
     """Parameters parsed so far."""
 
-    conditions: list[SearchCondition] = field(default_factory=list)
-    includes: list[RequestedInclude] = field(default_factory=list)
-    revincludes: list[RequestedInclude] = field(default_factory=list)
+    conditions: list[query.SearchCondition] = field(default_factory=list)
+    includes: list[query.RequestedInclude] = field(default_factory=list)
+    revincludes: list[query.RequestedInclude] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
     cost: int = 0
 
     def spend(self, points: int) -> None:
         """Add to the cost; refuse the search if it exceeds the budget."""
-        self.cost = require_affordable(self.cost + points)
+        self.cost = query.require_affordable(self.cost + points)
 
 
 class _Context(NamedTuple):
@@ -202,14 +189,14 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
         if not followed:
             parsed.ignore(name, "not-supported", _includes(context.kinds))
             return
-        parsed.spend(INCLUDE * len(followed))
+        parsed.spend(query.INCLUDE * len(followed))
         parsed.includes += followed
     elif name == _REVINCLUDE and context.chains:
         leading = _leading(context, value)
         if not leading:
             parsed.ignore(name, "not-supported", _revincludes(context))
             return
-        parsed.spend(REVINCLUDE * len(leading))
+        parsed.spend(query.REVINCLUDE * len(leading))
         parsed.revincludes += leading
     elif name in _ONCE:
         if name in parsed.result:
@@ -230,7 +217,7 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
         if condition is None:
             parsed.ignore(name, "not-supported", _unknown(context, name))
             return
-        parsed.spend(condition_cost(condition))
+        parsed.spend(query.condition_cost(condition))
         parsed.conditions.append(replace(condition, asked=(name, value)))
         compared = condition
         while compared.link:
@@ -243,7 +230,7 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
 
 def _linked(
     context: _Context, written: str, value: str, follows: int = MOST_LINKS
-) -> SearchCondition | None:
+) -> query.SearchCondition | None:
     """Return the condition of a parameter, a chain or `_has`; None where there is no such one.
 
     A chain is `parameter.rest` or `parameter:Type.rest`, `_has` is `_has:Type:parameter:rest`; the
@@ -271,11 +258,11 @@ def _linked(
     condition = _linked(there, rest, value, follows - 1)
     if condition is None:
         return None
-    link = ReferenceLink(types[0], name, is_reverse, condition)
-    return SearchCondition(parameter, bool, link=link)
+    link = query.ReferenceLink(types[0], name, is_reverse, condition)
+    return query.SearchCondition(parameter, bool, link=link)
 
 
-def _condition(context: _Context, written: str, value: str) -> SearchCondition | None:
+def _condition(context: _Context, written: str, value: str) -> query.SearchCondition | None:
     """Return the condition of a parameter; None where the type has no such parameter."""
     kind = context.kind
     name, _, modifier = written.partition(":")
@@ -289,7 +276,7 @@ def _condition(context: _Context, written: str, value: str) -> SearchCondition |
     if modifier == "missing":
         if value not in ("true", "false"):
             raise refused(name, "invalid", "with :missing takes true or false")
-        return SearchCondition(parameter, bool, missing=value == "true")
+        return query.SearchCondition(parameter, bool, missing=value == "true")
     values = split(value, ",")
     if not all(values):
         raise refused(name, "invalid", "has an empty value among others")
@@ -297,32 +284,32 @@ def _condition(context: _Context, written: str, value: str) -> SearchCondition |
         raise refused(name, "too-costly", f"takes no more than {MOST_VALUES} values")
     if name == "_id":
         ids = frozenset(plain(value).removeprefix(f"{kind.name}/") for value in values)
-        return SearchCondition(parameter, ids.__contains__, ids=ids)
+        return query.SearchCondition(parameter, ids.__contains__, ids=ids)
     compared = len(values)
     match parameter.type:
         case "token" if modifier == "text":
             test = comparisons.string(values, "")
-            return SearchCondition(
+            return query.SearchCondition(
                 parameter, test, is_folded=True, compared=compared, column=written
             )
         case "token" if modifier == "of-type":
             test = comparisons.typed_identifier(parameter, values)
-            return SearchCondition(parameter, test, column=written)
+            return query.SearchCondition(parameter, test, column=written)
         case "token":
             test = comparisons.token(parameter, values)
-            return SearchCondition(parameter, test, modifier == "not")
+            return query.SearchCondition(parameter, test, modifier == "not")
         case "reference":
             found = comparisons.references(parameter, values, target, context.base)
-            return SearchCondition(parameter, found.__contains__, references=found)
+            return query.SearchCondition(parameter, found.__contains__, references=found)
         case "string":
             test = comparisons.string(values, modifier)
             is_folded = modifier != "exact"
-            return SearchCondition(parameter, test, is_folded=is_folded, compared=compared)
+            return query.SearchCondition(parameter, test, is_folded=is_folded, compared=compared)
         case "date":
             test = comparisons.date(parameter, values, context.now)
         case "special":
             test = comparisons.near(parameter, values)
-    return SearchCondition(parameter, test, compared=compared)
+    return query.SearchCondition(parameter, test, compared=compared)
 
 
 def _unknown(context: _Context, name: str) -> str:
@@ -337,13 +324,13 @@ def _unknown(context: _Context, name: str) -> str:
     return f"is no search parameter of {kind.name}: {', '.join(kind.parameters)}"
 
 
-def _followed(context: _Context, name: str, value: str) -> list[RequestedInclude]:
+def _followed(context: _Context, name: str, value: str) -> list[query.RequestedInclude]:
     """Return the references that an include follows; empty where it is not supported."""
     iterate = name != "_include"
     if value == "*":
         types = context.kinds.values() if iterate else (context.kind,)
         return [
-            RequestedInclude(kind.name, inc.parameter, None, iterate)
+            query.RequestedInclude(kind.name, inc.parameter, None, iterate)
             for kind in types
             for inc in kind.includes
         ]
@@ -359,10 +346,12 @@ def _followed(context: _Context, name: str, value: str) -> list[RequestedInclude
     )
     if target and not any(target in inc.targets for inc in includes):
         return []
-    return [RequestedInclude(source, inc.parameter, target or None, iterate) for inc in includes]
+    return [
+        query.RequestedInclude(source, inc.parameter, target or None, iterate) for inc in includes
+    ]
 
 
-def _leading(context: _Context, value: str) -> list[RequestedInclude]:
+def _leading(context: _Context, value: str) -> list[query.RequestedInclude]:
     """Return the references to the searched type that a `_revinclude` names; empty for none."""
     if not _INCLUDED.fullmatch(value):
         raise refused(_REVINCLUDE, "invalid", _revincludes(context))
@@ -372,7 +361,7 @@ def _leading(context: _Context, value: str) -> list[RequestedInclude]:
     if kind is None or target not in ("", context.kind.name):
         return []
     return [
-        RequestedInclude(source, inc.parameter, None, False)
+        query.RequestedInclude(source, inc.parameter, None, False)
         for inc in kind.includes
         if code == inc.parameter and context.kind.name in inc.targets
     ]
@@ -404,14 +393,16 @@ def _sortable(parsed: _Parsed, kind: ResourceType, text: str) -> str:
     return ",".join(good)
 
 
-def _sorts(result: dict[str, str]) -> tuple[SortKey, ...]:
+def _sorts(result: dict[str, str]) -> tuple[query.SortKey, ...]:
     text = result.get("_sort")
     if text is None:
         return ()
-    return tuple(SortKey(key.removeprefix("-"), key.startswith("-")) for key in text.split(","))
+    return tuple(
+        query.SortKey(key.removeprefix("-"), key.startswith("-")) for key in text.split(",")
+    )
 
 
-def _summary(result: dict[str, str], includes: Sequence[RequestedInclude]) -> Summary:
+def _summary(result: dict[str, str], includes: Sequence[query.RequestedInclude]) -> query.Summary:
     value = _one_of(result, "_summary", _SUMMARIES, "false")
     summary = _SUMMARIES[_SUMMARIES.index(value)]
     if summary != "false" and "_elements" in result:

@@ -10,14 +10,13 @@ from urllib.parse import parse_qsl
 import pytest
 
 from benchmarks.hostile_searches import hostile_searches
-from etl.gateway import provider_directory
 from etl.gateway.access.authentication import SECONDS_A_REQUEST, PublicAuthenticator
 from etl.gateway.http import time_limits as processor_time
 from etl.gateway.http.responses import FhirError
 from etl.gateway.http.time_limits import LongWork, ProcessorTime
 from etl.gateway.provider_directory import DirectoryService
-from etl.gateway.search import comparisons
-from etl.gateway.search.evaluation import DirectoryColumns, KeptRows, columns_of
+from etl.gateway.search import comparisons, evaluation
+from etl.gateway.search.evaluation import DirectoryColumns, columns_of
 from etl.gateway.search.parsing import parse
 from etl.gateway.search.query import BUDGET
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
@@ -113,8 +112,8 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeyp
         looks.append(CountedColumns(columns._segments, columns._held))
         return looks[-1]
 
-    monkeypatch.setattr(provider_directory, "columns_of", counted)
-    monkeypatch.setattr(KeptRows, "get", lambda *_: None)
+    monkeypatch.setattr(evaluation, "columns_of", counted)
+    monkeypatch.setattr(service._kept, "peek", lambda _: None)
     tree = service._releases.current()
     accepted = 0
     for search in hostile_searches(many, many):
