@@ -69,7 +69,7 @@ def server():
     ],
 )
 def test_a_search_over_the_budget_is_refused_before_any_work(server, search, monkeypatch):
-    monkeypatch.setattr(provider_directory, "columns_of", None)
+    monkeypatch.setattr(evaluation, "columns_of", None)
     got = server.call(f"/directory/{search}".replace("|", "%7C"), token=None)
     assert (got.status, got.code) == (400, "too-costly")
     (issue,) = got.json["issue"]
