@@ -625,17 +625,16 @@ def _smart_problem(data: dict[str, str], client: Client, configuration: AuthConf
     An app with the plain authorize URL may leave `state` and `aud` out.
     """
     state, aud = data.get("state", ""), data.get("aud", "")
-    problem = ""
-    if "request" in data or "request_uri" in data:
-        problem = "Request objects are not supported."
-    elif data.get("response_mode", "query") != "query":
-        problem = "'response_mode' has to be query."
-    elif len(state) > LONGEST_STATE:
-        problem = "'state' is too long."
-    elif not state and not client.app.is_plain:
-        problem = "'state' is missing."
-    elif not aud and not client.app.is_plain:
-        problem = "'aud' is missing: it has to be the FHIR base URL."
-    elif aud and aud.rstrip("/") != configuration.fhir_base:
-        problem = "'aud' is not the FHIR base URL of this server."
-    return problem
+    is_needed = not client.app.is_plain
+    problems = (
+        ("request" in data or "request_uri" in data, "Request objects are not supported."),
+        (data.get("response_mode", "query") != "query", "'response_mode' has to be query."),
+        (len(state) > LONGEST_STATE, "'state' is too long."),
+        (is_needed and not state, "'state' is missing."),
+        (is_needed and not aud, "'aud' is missing: it has to be the FHIR base URL."),
+        (
+            aud and aud.rstrip("/") != configuration.fhir_base,
+            "'aud' is not the FHIR base URL of this server.",
+        ),
+    )
+    return next((text for is_wrong, text in problems if is_wrong), "")

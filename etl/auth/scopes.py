@@ -45,21 +45,16 @@ def problem(text: str) -> str:
     if text in smart_scopes.PLAIN or (scope and scope.type in (EVERY, *RESOURCE_TYPES)):
         return ""
     named = text if _SHOWN.fullmatch(text) else "a scope"
-    if scope is not None:
-        why = f"opens a type that is not served ({', '.join(RESOURCE_TYPES)})"
-    elif text == "launch":
-        why = "is for a launch from within a health record (ask for launch/patient)"
-    elif text in _LEFT_OUT:
-        why = "stands for data that this server does not have"
-    elif "?" in text:
-        why = "holds a filter, and filters are not supported"
-    elif text.startswith("system/"):
-        why = "reaches beyond one member"
-    elif _V1.fullmatch(text) or _V2.fullmatch(text):
-        why = "would write (.read and .rs do not)"
-    else:
-        why = "is unknown"
-    return f"{named} {why}"
+    reasons = (
+        (scope, f"opens a type that is not served ({', '.join(RESOURCE_TYPES)})"),
+        (text == "launch", "is for a launch from within a health record (ask for launch/patient)"),
+        (text in _LEFT_OUT, "stands for data that this server does not have"),
+        ("?" in text, "holds a filter, and filters are not supported"),
+        (text.startswith("system/"), "reaches beyond one member"),
+        (_V1.fullmatch(text) or _V2.fullmatch(text), "would write (.read and .rs do not)"),
+        (True, "is unknown"),
+    )
+    return f"{named} {next(reason for applies, reason in reasons if applies)}"
 
 
 def granted(wanted: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:

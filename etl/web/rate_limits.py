@@ -129,9 +129,8 @@ class RateLimiter:
         Raises:
             TooMany: it was one too many.
         """
-        windows = self._windows.get(name)
-        if windows is not None:
-            windows.hit(tuple(map(caller_of, caller)))
+        if name in self._windows:
+            self._windows[name].hit(tuple(map(caller_of, caller)))
 
     def check(self, name: str, *caller: str) -> None:
         """Refuse a call after too many, without counting it.
@@ -139,15 +138,13 @@ class RateLimiter:
         Raises:
             TooMany: there were too many.
         """
-        windows = self._windows.get(name)
-        if windows is not None:
-            windows.check(tuple(map(caller_of, caller)))
+        if name in self._windows:
+            self._windows[name].check(tuple(map(caller_of, caller)))
 
     def add(self, name: str, more: int, *caller: str) -> None:
         """Count so many more calls of a caller that `hit` has counted."""
-        windows = self._windows.get(name)
-        if windows is not None:
-            windows.add(more, tuple(map(caller_of, caller)))
+        if name in self._windows:
+            self._windows[name].add(more, tuple(map(caller_of, caller)))
 
 
 def parse_rate(text: str) -> RateLimitItem | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 from etl.gateway.http.monitoring import RequestRecord
 from etl.gateway.http.responses import FhirError, challenge
@@ -27,42 +27,8 @@ _OF_TOKENS: Final = (string.ascii_letters + string.digits + "._~+/-").encode()
 _TOKEN_NAMES: Final = frozenset({"access_token", "token", "id_token", "refresh_token"})
 
 
-class Authenticator(Protocol):
-    """Authenticates a request, and records it in the audit trail."""
-
-    public: bool
-    """Whether the data is public, so that caches may keep it."""
-
-    async def grant_of(
-        self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
-    ) -> Grant:
-        """Return the grant of a request.
-
-        Raises:
-            FhirError: 401, or 400 for a header that cannot be read.
-            TooMany: there were too many requests.
-        """
-
-    def count_refused(self, address: str) -> None:
-        """Count a request that was refused before authentication.
-
-        Raises:
-            TooMany: there were too many.
-        """
-
-    def count_time(self, address: str, seconds: float) -> None:
-        """Count the processor time of a request, where limits are by address."""
-
-    async def record(self, access: Access) -> None:
-        """Record an access before it is answered.
-
-        Raises:
-            FhirError: `audit-unavailable`: it could not be recorded.
-        """
-
-
 class TokenAuthenticator:
-    """Tokens of apps that members chose.
+    """Tokens of apps that members chose: authenticates a request, and records it.
 
     Args:
         verifier: checks the tokens.
@@ -71,6 +37,7 @@ class TokenAuthenticator:
     """
 
     public = False
+    """Whether the data is public, so that caches may keep it."""
 
     def __init__(self, verifier: Verifier, recorder: Recorder, limits: RateLimiter) -> None:
         self._verifier = verifier
@@ -80,7 +47,12 @@ class TokenAuthenticator:
     async def grant_of(
         self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
-        """Return the grant of the token."""
+        """Return the grant of the token.
+
+        Raises:
+            FhirError: 401, or 400 for a header that cannot be read.
+            TooMany: there were too many requests.
+        """
         try:
             grant = await self._verifier.grant_of(_token(headers))
         except TokenRefused as error:
@@ -97,14 +69,22 @@ class TokenAuthenticator:
         return grant
 
     def count_refused(self, address: str) -> None:
-        """Count a request that was refused before authentication."""
+        """Count a request that was refused before authentication.
+
+        Raises:
+            TooMany: there were too many.
+        """
         self._limits.hit("refused", address)
 
     def count_time(self, address: str, seconds: float) -> None:
         """Do nothing: the limit is by app and member."""
 
     async def record(self, access: Access) -> None:
-        """Record an access before it is answered."""
+        """Record an access before it is answered.
+
+        Raises:
+            FhirError: `audit-unavailable`: it could not be recorded.
+        """
         try:
             await self._recorder.record(access)
         except Exception as error:  # of any kind: no access is answered unrecorded
@@ -149,6 +129,9 @@ class PublicAuthenticator:
 
     async def record(self, access: Access) -> None:
         """Do nothing: no member's data is returned."""
+
+
+Authenticator: TypeAlias = TokenAuthenticator | PublicAuthenticator
 
 
 class ClosedVerifier:
