@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
+from etl.auth.configuration import ACCESS_SECONDS, CODE_SECONDS, ONLINE_HOURS
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
 from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
@@ -283,14 +284,14 @@ class AuthorizePages:
             identity=choice.identity,
             asks_long=scope_rules.is_long_lived(considered.scopes),
             is_online="offline_access" not in considered.scopes,
-            online_hours=configuration.online_hours,
+            online_hours=ONLINE_HOURS,
             long_lived=choice.long_lived,
             terms=[
                 {"days": days, "until": now + timedelta(days=days)}
                 for days in sorted(configuration.consent_days)
             ],
             days=choice.days,
-            minutes=configuration.access_seconds // 60,
+            minutes=ACCESS_SECONDS // 60,
             member_page=configuration.url("/member"),
             error=error,
         )
@@ -298,16 +299,15 @@ class AuthorizePages:
     def _approval(
         self, considered: ConsentRequest, session: Session, choice: _Choice, address: str
     ) -> Approval:
-        configuration = self._configuration
         scopes = scope_rules.narrowed(
             considered.scopes, choice.types, identity=choice.identity, long_lived=choice.long_lived
         )
         if "offline_access" in scopes:
             term = timedelta(days=choice.days)
         elif "online_access" in scopes:
-            term = timedelta(hours=configuration.online_hours)
+            term = timedelta(hours=ONLINE_HOURS)
         else:
-            term = timedelta(seconds=configuration.access_seconds + configuration.code_seconds)
+            term = timedelta(seconds=ACCESS_SECONDS + CODE_SECONDS)
         return Approval(
             session.subject, scopes, self._services.clock() + term, session.signed_in, address
         )

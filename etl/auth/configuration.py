@@ -16,11 +16,21 @@ Clock = Callable[[], datetime]
 Randomness = Callable[[int], bytes]
 """Gives that many unpredictable bytes; `secrets.token_bytes` outside tests."""
 
-LONGEST_ACCESS_SECONDS: Final = 600
-"""Longest lifetime of an access token in seconds; revocations are kept for as long."""
+ACCESS_SECONDS: Final = 600
+"""Lifetime of an access token in seconds; revocations are kept for as long."""
 
-LONGEST_CODE_SECONDS: Final = 60
-"""Longest lifetime of an authorization code in seconds."""
+CODE_SECONDS: Final = 60
+"""Lifetime of an authorization code in seconds."""
+
+REFRESH_IDLE_DAYS: Final = 90
+"""A refresh token that is not used for so long expires."""
+
+ONLINE_HOURS: Final = 12
+"""How long `online_access` lasts."""
+
+ACCESS_DAYS: Final = 180
+"""Days after the end of a year at which its daily counts of apps' reads by member are deleted; the
+numbers of the year stay."""
 
 LONGEST_REVOCATION_SECONDS: Final = 30
 """Most seconds until a revocation takes effect in all processes."""
@@ -68,15 +78,9 @@ class AuthConfiguration:
         texts: what the members' pages say, with the payer's name.
         secret: the keys of cookies and of stored signing keys are derived from it; the same
             in all processes. Not printed.
-        fhir_path: path of the FHIR base, which is the audience of access tokens.
         sandbox: apps work at once; in production they wait for the operator's approval.
-        access_seconds, code_seconds: lifetimes, at most 600 and 60.
-        refresh_idle_days: a refresh token that is not used for so long expires.
-        online_hours: how long `online_access` lasts.
         consent_days: terms that a member is offered, the preselected first.
         revocation_seconds: maximum age of the list of revocations; at most 30.
-        access_days: days after the end of a year at which its daily counts of apps' reads by member
-            are deleted; the numbers of the year stay.
         plain_apps: ids of apps that may use the plain authorize URL, without scope, state, aud
             and PKCE, beside those approved so.
         introspectors: ids of apps that may introspect every token; others their own only.
@@ -88,29 +92,14 @@ class AuthConfiguration:
     base_url: str
     texts: PageTexts
     secret: bytes = field(repr=False)
-    fhir_path: str = "/fhir"
     sandbox: bool = True
-    access_seconds: int = LONGEST_ACCESS_SECONDS
-    code_seconds: int = LONGEST_CODE_SECONDS
-    refresh_idle_days: int = 90
-    online_hours: int = 12
     consent_days: tuple[int, ...] = (90, 30, 365)
     revocation_seconds: int = 10
-    access_days: int = 180
     plain_apps: tuple[str, ...] = ()
     introspectors: tuple[str, ...] = ()
     identity_provider: IdentityProvider | None = None
     demo: DemoDirectory | None = None
     most_apps: int = 20
-
-    def __post_init__(self) -> None:
-        limits = (
-            (self.access_seconds, LONGEST_ACCESS_SECONDS),
-            (self.code_seconds, LONGEST_CODE_SECONDS),
-            (self.revocation_seconds, LONGEST_REVOCATION_SECONDS),
-        )
-        if any(not 0 < value <= longest for value, longest in limits) or not self.consent_days:
-            raise ValueError("a lifetime is out of its limits")
 
     @property
     def payer(self) -> str:
@@ -119,8 +108,8 @@ class AuthConfiguration:
 
     @property
     def fhir_base(self) -> str:
-        """The FHIR base URL."""
-        return self.base_url + self.fhir_path
+        """The FHIR base URL, which is the audience of access tokens."""
+        return f"{self.base_url}/fhir"
 
     @property
     def is_secure(self) -> bool:

@@ -31,7 +31,12 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from etl.auth.apps import Apps
-from etl.auth.configuration import AuthConfiguration
+from etl.auth.configuration import (
+    ACCESS_SECONDS,
+    CODE_SECONDS,
+    REFRESH_IDLE_DAYS,
+    AuthConfiguration,
+)
 from etl.auth.consents import Consents
 from etl.auth.context import AuthContext
 from etl.auth.database import changed
@@ -189,7 +194,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
             alg=ALGORITHM["access"],
             refresh_token_generator=lambda **_: context.new_token(),
             # Authlib's default lifetime is ten days, whatever its response says.
-            expires_generator=context.configuration.access_seconds,
+            expires_generator=ACCESS_SECONDS,
         )
         self._context = context
         self._keys = keys
@@ -247,7 +252,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
     def _seconds(self, user: Consent) -> int:
         """Return how long: as configured, and no longer than the consent."""
         left = int(user.expires.timestamp()) - self._context.seconds()
-        return max(1, min(self._context.configuration.access_seconds, left))
+        return max(1, min(ACCESS_SECONDS, left))
 
 
 class IdTokens(OpenIDCode):  # type: ignore[misc]
@@ -348,7 +353,7 @@ class GrantStore:
             InvalidGrantError: the consent has ended meanwhile; nothing was stored.
         """
         now = self.context.now()
-        idle = timedelta(days=self.context.configuration.refresh_idle_days)
+        idle = timedelta(days=REFRESH_IDLE_DAYS)
         with self.context.database.write() as session:
             if replacing is not None and not _claim(
                 session, RefreshRow, replacing.hash, replacing.client_id, int(now.timestamp())
@@ -522,7 +527,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             scope=" ".join(approval.scopes),
             code_challenge=data.get("code_challenge") or "",
             nonce=data.get("nonce") or "",
-            expires=context.seconds() + context.configuration.code_seconds,
+            expires=context.seconds() + CODE_SECONDS,
             used=None,
         )
         with context.database.write() as session:

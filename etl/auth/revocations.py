@@ -11,7 +11,7 @@ from typing import Final, Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from etl.auth.configuration import LONGEST_ACCESS_SECONDS
+from etl.auth.configuration import ACCESS_SECONDS
 from etl.auth.context import AuthContext
 from etl.auth.database_tables import RevocationRow
 
@@ -34,7 +34,7 @@ class Revocations:
 
     def add(self, session: Session, kind: Kind, subject: str) -> None:
         """Refuse the access tokens of something from now on; part of the caller's transaction."""
-        until = self._context.seconds() + LONGEST_ACCESS_SECONDS + _SLACK_SECONDS
+        until = self._context.seconds() + ACCESS_SECONDS + _SLACK_SECONDS
         self._context.database.add_if_missing(
             session, RevocationRow, kind=kind, subject=subject, until=until
         )

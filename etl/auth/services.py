@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etl.auth.apps import Apps
 from etl.auth.audit import AuditTrail
-from etl.auth.configuration import AuthConfiguration, Clock, Randomness
+from etl.auth.configuration import ACCESS_DAYS, AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.context import AuthContext
 from etl.auth.database import Database
@@ -96,7 +96,7 @@ class Services:
         self.lockout.forget()
         self.revocations.forget()
         self.consents.forget()
-        forget_years(self.database, self.clock().date(), self.configuration.access_days)
+        forget_years(self.database, self.clock().date(), ACCESS_DAYS)
 
 
 async def _anyone(patient: str) -> bool:

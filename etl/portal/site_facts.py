@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
+from etl.auth import configuration
 from etl.web.texts import PageTexts
 
 Json = Mapping[str, Any]
@@ -99,10 +100,6 @@ class ServerFacts:
         smart: the SMART configuration.
         capability: gives the CapabilityStatement of Patient Access.
         directory_capability: gives that of the Provider Directory; None where it is not served.
-        code_seconds: lifetime of an authorization code.
-        token_seconds: lifetime of an access token.
-        refresh_seconds: lifetime of an unused refresh token.
-        online_seconds: lifetime of a refresh token of `online_access`.
         consent_terms: the terms that a member may choose from, for people.
         page_default: matches of a page where no `_count` was given.
         page_most: most matches of a page.
@@ -115,14 +112,15 @@ class ServerFacts:
     smart: Json
     capability: Callable[[], Json]
     directory_capability: Callable[[], Json] | None = None
-    code_seconds: int = 60
-    token_seconds: int = 3600
-    refresh_seconds: int = 90 * 86_400
-    online_seconds: int = 12 * 3600
     consent_terms: Sequence[str] = ()
     page_default: int = 50
     page_most: int = 500
     limits: Mapping[str, str] = field(default_factory=dict)
+
+    code_seconds: ClassVar[int] = configuration.CODE_SECONDS
+    token_seconds: ClassVar[int] = configuration.ACCESS_SECONDS
+    refresh_seconds: ClassVar[int] = configuration.REFRESH_IDLE_DAYS * 86_400
+    online_seconds: ClassVar[int] = configuration.ONLINE_HOURS * 3_600
 
     @property
     def smart_configuration(self) -> str:
