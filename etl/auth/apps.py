@@ -10,12 +10,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from etl.auth.app_names import imitates, is_taken
-from etl.auth.context import AuthContext
+from etl.auth.context import AuthContext, hash_of, is_same
 from etl.auth.database_tables import App, Consent
 from etl.auth.records import Action, AppStatus, InvalidForm, NoSuchApp, Origin
 from etl.auth.registration import AppDraft
 from etl.auth.revocations import Revocations
-from etl.auth.secrets import hash_of, is_same
 
 _CLIENT_ID_BYTES: Final = 16
 

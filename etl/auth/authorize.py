@@ -15,12 +15,12 @@ from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
 from etl.auth.configuration import ACCESS_SECONDS, CODE_SECONDS, ONLINE_HOURS
+from etl.auth.context import hash_of
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
 from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
 from etl.auth.oauth import ConsentRequest, Incoming, origin_of
 from etl.auth.records import Approval, SignInRefused
-from etl.auth.secrets import hash_of
 from etl.auth.services import Services
 from etl.auth.sessions import Session
 from etl.errors import StoreError

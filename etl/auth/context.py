@@ -1,10 +1,12 @@
-"""What all parts of the authorization server share."""
+"""What all parts of the authorization server share: their context, and hashes of tokens."""
 
 from __future__ import annotations
 
 import base64
+import hmac
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b, sha256
 from typing import Any
 
 from etl.auth.audit import AuditTrail
@@ -49,3 +51,18 @@ class AuthContext:
             OSError: it could not be written.
         """
         self.trail.note(Happening(self.clock(), action, **fields))
+
+
+def hash_of(token: str) -> str:
+    """Return what is stored in place of a random token."""
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_same(given: str, stored_hash: str) -> bool:
+    """Compare a token with a stored hash, in constant time."""
+    return bool(stored_hash) and hmac.compare_digest(hash_of(given), stored_hash)
+
+
+def derived_key(secret: bytes, purpose: str) -> bytes:
+    """Return the 32-byte key of one purpose; it reveals neither the secret nor another key."""
+    return blake2b(purpose.encode(), key=sha256(secret).digest(), digest_size=32).digest()

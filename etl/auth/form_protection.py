@@ -15,8 +15,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from etl.auth.context import AuthContext
-from etl.auth.secrets import derived_key, hash_of
+from etl.auth.context import AuthContext, derived_key, hash_of
 from etl.auth.sessions import Kind
 
 Cookie = Literal["browser", "request", "login", "developer", "member", "authorize"]

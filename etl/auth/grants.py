@@ -38,13 +38,12 @@ from etl.auth.configuration import (
     AuthConfiguration,
 )
 from etl.auth.consents import Consents
-from etl.auth.context import AuthContext
+from etl.auth.context import AuthContext, hash_of
 from etl.auth.database import changed
 from etl.auth.database_tables import App, AssertionRow, CodeRow, Consent, RefreshRow
 from etl.auth.records import Action, Approval
 from etl.auth.registration import is_registered
 from etl.auth.scopes import ScopeRefused, beyond, granted, is_long_lived
-from etl.auth.secrets import hash_of
 from etl.auth.signing_keys import ALGORITHM, Keys
 
 LONGEST_ASSERTION: Final = 8192

@@ -12,10 +12,9 @@ from typing import Final
 
 from sqlalchemy import delete
 
-from etl.auth.context import AuthContext
+from etl.auth.context import AuthContext, hash_of
 from etl.auth.database_tables import FailureRow
 from etl.auth.records import SignInRefused
-from etl.auth.secrets import hash_of
 from etl.web.rate_limits import caller_of
 
 FREE_FAILURES: Final = 5

@@ -8,9 +8,8 @@ from typing import Final, Literal
 
 from sqlalchemy import delete, update
 
-from etl.auth.context import AuthContext
+from etl.auth.context import AuthContext, hash_of
 from etl.auth.database_tables import SessionRow
-from etl.auth.secrets import hash_of
 
 Kind = Literal["developer", "member", "authorize"]
 """A developer on the portal; a member on the page of grants; a member for one authorization."""

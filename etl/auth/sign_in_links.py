@@ -14,10 +14,9 @@ from typing import Final
 from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import delete
 
-from etl.auth.context import AuthContext
+from etl.auth.context import AuthContext, derived_key, hash_of
 from etl.auth.database_tables import AssertionRow
 from etl.auth.mail import Mail, Mailer
-from etl.auth.secrets import derived_key, hash_of
 
 LINK_SECONDS: Final = 15 * 60
 SIGN_IN_PATH: Final = "/sign-in"

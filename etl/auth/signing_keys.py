@@ -18,9 +18,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, KeyParameters, KeySet, OctKey, RSAKey, import_key
 from sqlalchemy import delete, select
 
-from etl.auth.context import AuthContext
+from etl.auth.context import AuthContext, derived_key
 from etl.auth.database_tables import KeyRow
-from etl.auth.secrets import derived_key
 from etl.errors import MappingError
 
 Use = Literal["id", "access"]

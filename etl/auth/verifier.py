@@ -20,9 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, AuthConfiguration
-from etl.auth.context import AuthContext
+from etl.auth.context import AuthContext, hash_of
 from etl.auth.revocations import Revocations
-from etl.auth.secrets import hash_of
 from etl.auth.signing_keys import ALGORITHM, Keys
 from etl.smart.grants import Grant, TokenRefused
 

@@ -10,7 +10,7 @@ from etl.synth.codes import CLAIMS, REFUSALS, BilledService, Denial
 from etl.synth.coverages import Cover
 from etl.synth.directory import PAYER_NAMES, Doctor, Region, Row
 from etl.synth.households import Person
-from etl.synth.identifiers import npi
+from etl.synth.names import npi
 from etl.synth.pricing import ALWAYS, Amounts, Terms, adjustments, money, price
 from etl.synth.seeded_random import Dice, first_of_year, iso, stamp, year_of
 from etl.synth.spec import Spec

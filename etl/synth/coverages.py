@@ -8,8 +8,7 @@ from typing import Final
 from etl.synth.codes import CARE, DENTAL_PLAN, FAR_PLAN, SENIOR_PLAN, VISION_PLAN, HealthPlan
 from etl.synth.directory import Row, address
 from etl.synth.households import OPEN, Household, Person, Term
-from etl.synth.identifiers import phone, shuffled
-from etl.synth.names import SECOND_LINES, State
+from etl.synth.names import SECOND_LINES, State, phone, shuffled
 from etl.synth.seeded_random import Dice, iso, stamp
 
 _STATUSES: Final = ("active", "active", "active", "active", "active", "Active", "ACTIVE")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.identifiers import clia, npi, phone, tax_id
-from etl.synth.names import HERITAGES, SECOND_LINES, STATES, STREETS, State, read_data
+from etl.synth import names
+from etl.synth.names import State, read_data
 from etl.synth.seeded_random import Dice, Purpose, iso, stamp
 from etl.synth.spec import Spec
 
@@ -121,9 +121,9 @@ class Region:
 def address(dice: Dice, state: State) -> Row:
     """Return the cells of a made-up address (MapIDs 158, 192, 125, 126, 131, 127)."""
     town, county = dice.pick(state.towns)
-    row = {"address_line": f"{dice.between(1, 1999)} {dice.pick(STREETS)}"}
+    row = {"address_line": f"{dice.between(1, 1999)} {dice.pick(names.STREETS)}"}
     if dice.chance(250):
-        row["address_line_2"] = dice.pick(SECOND_LINES)
+        row["address_line_2"] = dice.pick(names.SECOND_LINES)
     zip_code = f"{dice.pick(state.zips)}{dice.below(100):02d}"
     if dice.chance(120):
         zip_code += f"-{dice.below(10_000):04d}"
@@ -141,18 +141,18 @@ def payer_rows(spec: Spec) -> list[Row]:
             "record_action": "A",
             "organization_id": identifier,
             "kind": "payer",
-            "tax_id": tax_id(9_000_000 + place),
+            "tax_id": names.tax_id(9_000_000 + place),
             "naic": f"00{900 + place}",
             "payer_code": f"{name[:3].upper()}{place:02d}",
             "name": name,
-            "phone": phone("800", place),
+            "phone": names.phone("800", place),
             "active": "Y",
         }
-        row |= address(dice, STATES[place % len(STATES)])
+        row |= address(dice, names.STATES[place % len(names.STATES)])
         del row["county"]
         if place == 1:
-            row["npi"] = npi(99_000_000 + place)
-            row["address_line_2"] = SECOND_LINES[0]
+            row["npi"] = names.npi(99_000_000 + place)
+            row["address_line_2"] = names.SECOND_LINES[0]
         row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(900))
         rows.append(row)
     return rows
@@ -162,7 +162,7 @@ def payer_rows(spec: Spec) -> list[Row]:
 def region_of(spec: Spec, number: int) -> Region:
     """Return a region's directory as it was on day 0."""
     dice = Dice(spec.seed, Purpose.REGION, number)
-    state = STATES[number % len(STATES)]
+    state = names.STATES[number % len(names.STATES)]
     places: Places = {}
     organizations: list[Row] = []
     for place in PLACES:
@@ -170,10 +170,10 @@ def region_of(spec: Spec, number: int) -> Region:
         for row in rows:
             serial = number * 100 + len(organizations) + 1
             row["organization_id"] = f"ORG{serial:06d}"
-            row["npi"] = npi(serial)
-            row["tax_id"] = tax_id(serial)
+            row["npi"] = names.npi(serial)
+            row["tax_id"] = names.tax_id(serial)
             if place.role in {"laboratory", "hospital"}:
-                row["clia"] = clia(serial)
+                row["clia"] = names.clia(serial)
             organizations.append(row)
         places[place.role] = tuple(row["organization_id"] for row in rows)
     practitioners: list[Row] = []
@@ -199,7 +199,7 @@ def _organization(spec: Spec, dice: Dice, number: int, state: State, place: Plac
     row |= address(dice, state)
     del row["county"]
     row["name"] = f"{place.name} of {row['city']}" if number == 0 else f"{place.name} {number}"
-    row["phone"] = phone(state.area, dice.below(100))
+    row["phone"] = names.phone(state.area, dice.below(100))
     row["active"] = "N" if dice.chance(30) else "Y"
     row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(1500))
     return row
@@ -208,18 +208,18 @@ def _organization(spec: Spec, dice: Dice, number: int, state: State, place: Plac
 def _practitioner(
     spec: Spec, dice: Dice, serial: int, state: State, trade: Trade, places: Places
 ) -> tuple[Row, PractitionerName]:
-    heritage = dice.pick(HERITAGES)
+    heritage = dice.pick(names.HERITAGES)
     family = dice.pick(heritage.families)
     is_woman = dice.chance(500)
     given = dice.pick(heritage.women if is_woman else heritage.men)
     row = {
         "record_action": "A",
         "practitioner_id": f"PRC{serial:07d}",
-        "npi": npi(50_000_000 + serial),
+        "npi": names.npi(50_000_000 + serial),
         "active": "N" if dice.chance(20) else "Y",
         "taxonomy_code": trade.taxonomy,
         "specialty": trade.words,
-        "phone": phone(state.area, dice.below(100)),
+        "phone": names.phone(state.area, dice.below(100)),
     }
     if serial % 9 == 4:
         row["full_name"] = f"{given} {family}, M.D."
@@ -232,7 +232,7 @@ def _practitioner(
     if trade.place:
         row["organization_id"] = dice.pick(places[trade.place])
     else:
-        row["tax_id"] = tax_id(5_000_000 + serial)
+        row["tax_id"] = names.tax_id(5_000_000 + serial)
     row |= address(dice, state)
     del row["county"]
     row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(1500))
@@ -250,7 +250,7 @@ def practitioners_on(spec: Spec, number: int, day: int) -> Iterator[tuple[Row, i
         dice = Dice(spec.seed, Purpose.DIRECTORY_DAY, number, today)
         place = dice.below(len(region.practitioners))
         row = dict(region.practitioners[place])
-        row["phone"] = phone(region.state.area, dice.below(100))
+        row["phone"] = names.phone(region.state.area, dice.below(100))
         row["last_updated"] = stamp(dice, spec.as_of.toordinal() + today)
         changed[place] = (today, row)
     for place, row in enumerate(region.practitioners):

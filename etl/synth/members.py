@@ -13,7 +13,7 @@ from etl.synth.claim_drafts import Claim, Life
 from etl.synth.coverages import Cover, CoverageMaker
 from etl.synth.directory import REGION_SIZE, Row, region_of
 from etl.synth.households import household_of
-from etl.synth.identifiers import shuffled
+from etl.synth.names import shuffled
 from etl.synth.seeded_random import Dice, Purpose, mixed, stamp
 from etl.synth.spec import Spec
 

@@ -8,8 +8,7 @@ from typing import Any, Final
 from etl.synth import directory
 from etl.synth.codes import WEIGHTS
 from etl.synth.directory import DIRECTORY_DATA, Place, Region, Row
-from etl.synth.identifiers import npi, phone
-from etl.synth.names import STATES, State
+from etl.synth.names import STATES, State, npi, phone
 from etl.synth.seeded_random import Dice, Purpose, iso, stamp
 from etl.synth.spec import Spec
 from etl.synth.templates import Facts, fill

@@ -8,7 +8,7 @@ from etl.conform.invariants import compiled
 from etl.model.code_shapes import SHAPES, is_npi, npi_check_digit
 from etl.profiles.guides import C4BB
 from etl.profiles.invariants import INVARIANTS
-from etl.synth.identifiers import npi
+from etl.synth.names import npi
 
 
 def test_the_check_digit_is_that_of_the_standards_own_example():
