@@ -65,7 +65,6 @@ from etl.gateway.http.monitoring import (
     LogWriter,
     Metrics,
     health_routes,
-    renew,
 )
 from etl.gateway.http.request import has_it
 from etl.gateway.provider_directory import DirectoryFiles
@@ -525,7 +524,7 @@ async def _watching(service: GatewayServices, metrics: Metrics) -> AsyncIterator
 
     async def counting() -> None:
         while not stop.is_set():
-            renew(service, metrics)
+            metrics.renew(service)
             try:
                 async with asyncio.timeout(METRIC_SECONDS):
                     await stop.wait()

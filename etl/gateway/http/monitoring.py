@@ -44,12 +44,11 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from etl.gateway.http.request import moment_of
-from etl.gateway.release.served_releases import ServedRelease
 from etl.gateway.startup import GatewayServices, ReadCounts
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()
@@ -124,14 +123,10 @@ class Metrics:
         """Count one refusal."""
         self._refused.labels(code).inc()
 
-    def renew(self, counts: ReadCounts, served: ServedRelease, created: float) -> None:
-        """Update the metrics from the service's counters.
-
-        Args:
-            counts: its counters since the start.
-            served: what is served now.
-            created: Unix time of the release; 0 before the first.
-        """
+    def renew(self, opened: GatewayServices) -> None:
+        """Update the metrics of storage, cache and release."""
+        counts, served = opened.counts(), opened.releases.served
+        created = None if served.created is None else moment_of(served.created)
         for name, counter in self._counts.items():
             grown = getattr(counts, name) - getattr(self._last, name)
             if grown > 0:
@@ -139,7 +134,7 @@ class Metrics:
         self._last = counts
         self._in_flight.set(self.under_way)
         self._cached.set(counts.cached_bytes)
-        self._created.set(created)
+        self._created.set(created.timestamp() if created is not None else 0)
         self._seen.set(served.seen if served.seen is not None else 0)
 
     def text(self) -> bytes:
@@ -322,28 +317,26 @@ class AccessLog:
         self._hashed = hashed
 
     def request(self, record: RequestRecord, method: str, seconds: float) -> None:
-        """Log the result of a request.
-
-        The line is filled into a prepared template, because each request has one: filling and
-        serializing a dictionary would take twice as long.
-        """
+        """Log the result of a request."""
         if self._write is None:
             return
-        line = (
-            f'{{"time":"{self._now().isoformat()}",'
-            f'"level":"{"error" if record.status >= 500 else "info"}","event":"request",'
-            f'"request":"{record.request}","method":"{method}","route":{_quoted(record.route)},'
-            f'"status":{record.status},"ms":{round(seconds * 1000, 2)},"bytes":{record.sent}'
-        )
-        if record.client:
-            line += f',"client":{_quoted(record.client)}'
-        if record.patient:
-            line += f',"patient":"{self._hashed(record.patient)}"'
-        if record.release:
-            line += f',"release":{_quoted(record.release)}'
-        if record.code:
-            line += f',"error":{_quoted(record.code)}'
-        self._write(f"{line}}}\n".encode())
+        line = {
+            "time": self._now(),
+            "level": "error" if record.status >= 500 else "info",
+            "event": "request",
+            "request": record.request,
+            "method": method,
+            "route": record.route,
+            "status": record.status,
+            "ms": round(seconds * 1000, 2),
+            "bytes": record.sent,
+            "client": record.client,
+            "patient": self._hashed(record.patient) if record.patient else "",
+            "release": record.release,
+            "error": record.code,
+        }
+        stated = {name: value for name, value in line.items() if value != ""}
+        self._write(orjson.dumps(stated, option=orjson.OPT_APPEND_NEWLINE))
 
     def fault(self, record: RequestRecord, error: BaseException) -> None:
         """Log the origin of an error: its class and the places in the code, not its message.
@@ -432,15 +425,8 @@ class AccessLogMiddleware:
             self._log.fault(record, error)
             if record.status:
                 raise
-            record.status = 500
-            await sending(
-                {
-                    "type": "http.response.start",
-                    "status": 500,
-                    "headers": [(b"content-type", b"text/plain; charset=utf-8")],
-                }
-            )
-            await sending({"type": "http.response.body", "body": b"Internal Server Error\n"})
+            answer = PlainTextResponse("Internal Server Error\n", 500)
+            await answer(scope, receive, sending)
         finally:
             seconds = perf_counter() - record.started
             self._metrics.under_way -= 1
@@ -454,12 +440,6 @@ class AccessLogMiddleware:
         if len(ids) == 1 and _WELL_FORMED.fullmatch(ids[0]):
             return str(ids[0], "ascii")
         return f"{self._id_prefix}{next(self._id_numbers):012x}"
-
-
-@lru_cache(maxsize=1024)
-def _quoted(text: str) -> str:
-    """Return a text as JSON. Routes, apps, releases and error codes are few."""
-    return orjson.dumps(text).decode()
 
 
 _METHODS: Final = frozenset(
@@ -504,7 +484,7 @@ def health_routes(
 
     async def exposition(request: Request) -> Response:
         record_of(request.scope).route = "/metrics"
-        renew(opened, metrics)
+        metrics.renew(opened)
         return Response(
             metrics.text(), headers={**_NO_STORE, "content-type": CONTENT_TYPE.decode()}
         )
@@ -535,13 +515,6 @@ def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
         "failures": served.failures,
         **of_directory,
     }
-
-
-def renew(opened: GatewayServices, metrics: Metrics) -> None:
-    """Update the metrics of storage, cache and release."""
-    served = opened.releases.served
-    created = None if served.created is None else moment_of(served.created)
-    metrics.renew(opened.counts(), served, 0.0 if created is None else created.timestamp())
 
 
 def _json(status: int, body: dict[str, object]) -> Response:
