@@ -129,7 +129,6 @@ class ProgramEndpoints:
 
     async def keys(self, request: Request) -> Response:
         """Give the public keys (RFC 7517)."""
-        del request
         document = await run_in_threadpool(self._services.keys.published)
         return http.open_to_all(document, self._services.configuration)
 
@@ -171,7 +170,6 @@ class ProgramEndpoints:
 
     def _document(self, document: dict[str, Any]) -> Handler:
         async def answer(request: Request) -> Response:
-            del request
             return http.open_to_all(document, self._services.configuration)
 
         return answer

@@ -75,7 +75,6 @@ class Client(ClientMixin):  # type: ignore[misc]
 
     def get_default_redirect_uri(self) -> None:
         """Return none: every request has to name its redirect URI."""
-        return
 
     def get_allowed_scope(self, scope: str | None) -> str:
         """Return the requested scopes that it can be granted.
@@ -103,7 +102,6 @@ class Client(ClientMixin):  # type: ignore[misc]
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         """Return whether it authenticates by that method; the same at every endpoint."""
-        del endpoint
         by = {
             "secret": ("client_secret_basic", "client_secret_post"),
             "private_key_jwt": ("private_key_jwt",),
@@ -208,7 +206,6 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         include_refresh_token: bool = True,
     ) -> dict[str, Any]:
         """Return the token response, without what OpenID Connect and SMART add to it."""
-        del expires_in
         if user is None:
             raise InvalidGrantError()
         is_longer = include_refresh_token and is_long_lived(user.scopes)
@@ -223,12 +220,10 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
 
     def get_audiences(self, client: Client, user: Consent, scope: str) -> str:
         """Return the audience: the FHIR base, never the app."""
-        del client, user, scope
         return self._context.configuration.fhir_base
 
     def get_jti(self, client: Client, grant_type: str, user: Consent, scope: str) -> str:
         """Return the token's id."""
-        del client, grant_type, user, scope
         return self._context.new_token(16)
 
     def get_auth_time(self, user: Consent) -> int:
@@ -239,7 +234,6 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         self, client: Client, grant_type: str, user: Consent, scope: str
     ) -> dict[str, Any]:
         """Return patient and consent; and the lifetime, by this server's clock."""
-        del client, grant_type, scope
         now = self._context.seconds()
         return {
             "iat": now,
@@ -264,22 +258,18 @@ class IdTokens(OpenIDCode):  # type: ignore[misc]
 
     def exists_nonce(self, nonce: str, request: Any) -> bool:
         """Return False: a nonce is the app's to check; codes cannot be replayed here anyway."""
-        del nonce, request
         return False
 
     def resolve_client_private_key(self, client: Client) -> Any:
         """Return the key to sign with."""
-        del client
         return self._keys.signing("id")
 
     def get_client_algorithm(self, client: Client) -> str:
         """Return RS256, for every app."""
-        del client
         return ALGORITHM["id"]
 
     def get_encode_header(self, client: Client) -> dict[str, str]:
         """Return the header, which names the key."""
-        del client
         return {"alg": ALGORITHM["id"], "kid": str(self._keys.signing("id").kid)}
 
     def get_client_claims(self, client: Client) -> dict[str, Any]:
@@ -449,11 +439,9 @@ class RedeemedCode:
 
     def get_acr(self) -> None:
         """Return nothing: the identity provider's business."""
-        return
 
     def get_amr(self) -> None:
         """Return nothing: the identity provider's business."""
-        return
 
 
 class S256(CodeChallenge):  # type: ignore[misc]
@@ -478,7 +466,6 @@ class S256(CodeChallenge):  # type: ignore[misc]
 
     def get_authorization_code_challenge_method(self, authorization_code: RedeemedCode) -> str:
         """Return S256, the only one there is."""
-        del authorization_code
         return "S256"
 
 

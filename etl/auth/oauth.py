@@ -305,7 +305,6 @@ class _AboutTokens:
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> Any:
         """Return an active token of any kind; the hint is not needed."""
-        del token_type_hint
         if token_string.count(".") == 2:
             return self._active_access_token(token_string)
         row = self._store.find_refresh_token(token_string)
@@ -335,7 +334,6 @@ class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
 
     def check_permission(self, token: _Active, client: Client, request: Any) -> bool:
         """Return whether an app may ask about a token."""
-        del request
         asking = client.get_client_id()
         return (
             asking == token.client_id or asking in self._store.context.configuration.introspectors

@@ -87,11 +87,9 @@ class _Mishaps:
         return response
 
     async def sign_in_first(self, request: Request, error: Exception) -> Response:
-        del request
         return to("/sign-in", next=error.path if isinstance(error, SignInFirst) else "/apps")
 
     async def bug(self, request: Request, error: Exception) -> Response:
-        del request, error
         # Without session and database: either may be the cause of the error.
         html = self._portal.templates.get_template("broken.html.j2").render(site=self._portal.site)
         response = Response(html, 500, media_type="text/html")
