@@ -40,11 +40,8 @@ def openapi(
     paths: dict[str, Any] = {
         "/metadata": _get("metadata", "What this server does.", [formats], "Resource", {406})
     }
-    shaping = (
-        supported_fhir.RESULT_PARAMETERS | supported_fhir.REVINCLUDE
-        if public
-        else supported_fhir.RESULT_PARAMETERS
-    )
+    directory_only = supported_fhir.REVINCLUDE if public else {}
+    shaping = {**supported_fhir.RESULT_PARAMETERS, **directory_only}
     for kind in kinds:
         paths |= _paths(kind, shaping, formats)
     if public:
@@ -65,7 +62,7 @@ def openapi(
         "info": {"title": title, "version": version},
         "servers": [{"url": base}],
         "paths": paths,
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": supported_fhir.SCHEMAS},
     }
     if not public:
         document["components"]["securitySchemes"] = {
@@ -149,39 +146,6 @@ def _in_query(name: str, text: str) -> dict[str, Any]:
 
 def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": _ID}
-
-
-_SCHEMAS: Final[dict[str, Any]] = {
-    "Resource": {
-        "type": "object",
-        "required": ["resourceType"],
-        "properties": {"resourceType": {"type": "string"}},
-    },
-    "Bundle": {
-        "type": "object",
-        "required": ["resourceType", "type"],
-        "properties": {
-            "resourceType": {"const": "Bundle"},
-            "type": {"const": "searchset"},
-            "total": {"type": "integer", "minimum": 0},
-            "link": {"type": "array", "minItems": 1},
-            "entry": {"type": "array", "minItems": 1},
-        },
-    },
-    "Manifest": {
-        "type": "object",
-        "required": ["manifestType", "transactionTime", "requiresAccessToken", "output"],
-        "properties": {"requiresAccessToken": {"const": False}, "output": {"type": "array"}},
-    },
-    "OperationOutcome": {
-        "type": "object",
-        "required": ["resourceType", "issue"],
-        "properties": {
-            "resourceType": {"const": "OperationOutcome"},
-            "issue": {"type": "array", "minItems": 1},
-        },
-    },
-}
 
 
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"

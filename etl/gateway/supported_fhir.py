@@ -3,7 +3,7 @@
 The search parses parameters by it; the capability statement is made from it. So the documented and
 the actual behaviour cannot differ.
 
-`carin.toml` and `plan_net.toml` hold the types; both name their sources.
+`carin.toml` and `plan_net.toml` hold the types; both name their sources. `api.toml` holds the rest.
 """
 
 from __future__ import annotations
@@ -274,37 +274,14 @@ def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> tuple[Sear
 
 _OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")
 
-RESULT_PARAMETERS: Final = {
-    "_count": "Matches a page, from 0; more than the server's most is that most.",
-    "_sort": "`_lastUpdated`, `_id` or a date parameter; `-` before it for descending; a list.",
-    "_summary": "`count` for the total alone, `true`, `text`, `data` or `false`.",
-    "_elements": "Top-level elements of the matches, beside the mandatory ones.",
-    "_total": "`accurate` and `estimate` give the number of matches, `none` none.",
-    "_include": "`Type:parameter`, `Type:parameter:Target`, `Type:*` or `*`.",
-    "_include:iterate": "The same, followed from what was included as well.",
-}
-"""Parameters that shape an answer and search nothing: what values they take and what they do."""
+_API: Final = tomllib.loads(Path(__file__).with_name("api.toml").read_text(encoding="utf-8"))
 
-REVINCLUDE: Final = {
-    "_revinclude": "`Type:parameter`: what refers to a match by that parameter, of a directory."
-}
-
-EVERYTHING: Final = Operation(
-    "everything",
-    "Patient",
-    "http://hl7.org/fhir/OperationDefinition/Patient-everything",
-    ("start", "end", "_since", "_type", "_count"),
-    "The member's Patient, coverages, related persons and claims, and what they refer to in the "
-    "directory. With `_since`, the `meta.lastUpdated` of an earlier answer: what is new and gone.",
+RESULT_PARAMETERS: Final[Mapping[str, str]] = _API["result_parameters"]
+REVINCLUDE: Final[Mapping[str, str]] = _API["revinclude"]
+SCHEMAS: Final[Mapping[str, Any]] = _API["schemas"]
+EVERYTHING, BULK_PUBLISH = (
+    Operation(name, **{**operation, "parameters": tuple(operation["parameters"])})
+    for name, operation in _API["operations"].items()
 )
-
 OPERATIONS: Final = (EVERYTHING,)
-
-BULK_PUBLISH: Final = Operation(
-    "bulk-publish",
-    "",
-    "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/bulk-publish",
-    (),
-    "The files that make up the directory: a manifest of HL7 Bulk Data, 4.0.0 ballot.",
-)
-"""Of a payer's directory."""
+"""Operations of Patient Access; the directory has `BULK_PUBLISH`."""

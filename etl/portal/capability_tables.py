@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from etl.gateway.capability import OAUTH_URIS
 
 Json = Mapping[str, Any]
 
-HOLDS: Final[Mapping[str, str]] = {
-    "ExplanationOfBenefit": "A claim: what was done, what it cost, who paid what",
-    "Patient": "The member",
-    "Coverage": "A plan that covers the member, and since when",
-    "RelatedPerson": "The subscriber, where that is not the member",
-    "Practitioner": "A person who gives care",
-    "PractitionerRole": "What a practitioner does, where and for whom",
-    "Location": "A place of care",
-    "Organization": "A payer, hospital, practice, pharmacy or network",
-    "InsurancePlan": "A product of a payer, with its networks and its area",
-    "HealthcareService": "A service that is given at a place, or virtually",
-    "OrganizationAffiliation": "What an organization does for another, and in which networks",
-    "Endpoint": "An electronic address: a FHIR server, Direct",
-}
+HOLDS: Final[Mapping[str, str]] = tomllib.loads(
+    Path(__file__).with_name("resource_types.toml").read_text(encoding="utf-8")
+)
 """One line for each type, claims first, in the order in which developers meet them."""
 
 
