@@ -6,7 +6,7 @@ where a row came from, so that every finding can name file and row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
@@ -57,6 +57,13 @@ def table_schema(name: str) -> pa.Schema:
 def empty_table(name: str) -> pa.Table:
     """Return a canonical table without rows."""
     return table_schema(name).empty_table()
+
+
+def table_of(name: str, count: int, columns: Mapping[str, Any]) -> pa.Table:
+    """Return so many rows of a canonical table; what none of the columns has is null."""
+    schema = table_schema(name)
+    arrays = [columns.get(field.name, pa.nulls(count, field.type)) for field in schema]
+    return pa.table(arrays, schema=schema)
 
 
 def no_findings() -> pa.Table:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Indices, column_of, compound_keys, list_values, lists_of
 from etl.mapping.environment import Environment
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.rows import OF_LINE, table_schema
+from etl.rows import OF_LINE, table_of, table_schema
 
 _ROLES: Final[Mapping[str, str]] = {
     "inpatient": "care_team_role_institutional",
@@ -66,7 +66,6 @@ def care_team(tables: Mapping[str, pa.Table], environment: Environment) -> pa.Ta
 
 def _rendering(lines: pa.Table) -> pa.Table:
     """Return a row of the care team, without sequence, for each line that names a provider."""
-    schema = table_schema("claim_care_team")
     lines = lines.filter(column_of(lines, "rendering_provider_id").is_valid())
     columns = {
         "claim_id": lines.column("claim_id"),
@@ -76,10 +75,7 @@ def _rendering(lines: pa.Table) -> pa.Table:
         FILE_COLUMN: lines.column(FILE_COLUMN),
         ROW_COLUMN: lines.column(ROW_COLUMN),
     }
-    return pa.table(
-        [columns.get(field.name, pa.nulls(lines.num_rows, field.type)) for field in schema],
-        schema=schema,
-    )
+    return table_of("claim_care_team", lines.num_rows, columns)
 
 
 def _groups(

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import column_of, compound_keys, first_of_each, list_values, true_where
 from etl.columns.navigation import positions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.rows import table_schema
+from etl.rows import table_of, table_schema
 
 _PHONE_TO_URL: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
 _OF_CONTACT: Final = (("contact_phone", "phone"), ("contact_email", "email"))
@@ -56,12 +56,6 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     made["telecom"] = _in_order([telecoms, *_borrowed(made["provider_role"], telecoms)])
     made["role_in_network"] = _marked(made["role_in_network"], made["telecom"])
     return made
-
-
-def _made(name: str, size: int, columns: Mapping[str, Any]) -> pa.Table:
-    """Return rows of a table; columns that are not given are absent."""
-    arrays = [columns.get(field.name, pa.nulls(size, field.type)) for field in table_schema(name)]
-    return pa.table(arrays, schema=table_schema(name))
 
 
 def _places(table: pa.Table, at: pa.Array) -> dict[str, Any]:
@@ -126,7 +120,7 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     )
     for column in ("start_date", "end_date"):
         columns[column] = pc.coalesce(of_exception(column), columns[column])
-    return _made("role_in_network", len(owner), {**columns, "network_id": network})
+    return table_of("role_in_network", len(owner), {**columns, "network_id": network})
 
 
 # Lists that become rows --------------------------------------------------------------------------
@@ -148,7 +142,7 @@ def _plan_identifiers(plans: pa.Table) -> pa.Table:
         pa.array([three[place] for three in whole], pa.string()) for place in range(3)
     )
     at = pa.array(owners)
-    return _made(
+    return table_of(
         "plan_identifier",
         len(owners),
         {
@@ -174,7 +168,7 @@ def _languages(practitioners: pa.Table) -> pa.Table:
         for owner, number in zip(owners.tolist(), map(int, numbers.to_pylist()), strict=True)
     ]
     at = pa.array(owners)
-    return _made(
+    return table_of(
         "practitioner_language",
         len(owners),
         {
@@ -208,7 +202,7 @@ def _with_wide(tables: Mapping[str, pa.Table]) -> pa.Table:
                 "value": value.take(at),
                 **_places(table, at),
             }
-            parts.append(_made("telecom", len(at), columns))
+            parts.append(table_of("telecom", len(at), columns))
     whole = pa.concat_tables(parts).combine_chunks()
     named = [pc.fill_null(column_of(whole, name), "") for name in ("owner", "owner_id", "system")]
     keys = compound_keys(*named, column_of(whole, "value"))
@@ -272,7 +266,7 @@ def _copies(
     columns["owner"] = pa.repeat("provider_role", size).cast(pa.string())
     columns["owner_id"] = pairs.column("role").combine_chunks()
     columns["sequence"] = pa.nulls(size, pa.string())
-    return _made("telecom", size, columns)
+    return table_of("telecom", size, columns)
 
 
 def _in_order(parts: Iterable[pa.Table]) -> pa.Table:

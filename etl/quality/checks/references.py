@@ -77,20 +77,12 @@ class References:
 
     def __init__(self, work: Work, of: Mapping[str, Rejections]) -> None:
         self._work, self._of = work, of
+        frames = work.frames
         named = [
-            _Named(
-                rule,
-                work.frames[table],
-                column,
-                work.frames[rule.kind.of],
-                rule.kind.along,
-                rule.kind.within,
-            )
-            for rule in work.book.of_kinds(directory_kinds.NamesNobody)
-            if isinstance(rule.kind, directory_kinds.NamesNobody)
-            for table in rule.tables
-            for column in rule.kind.columns
-            if work.frames[table].count
+            _Named(rule, frames[table], column, frames[kind.of], kind.along, kind.within)
+            for rule, kind, table in work.book.by_table(directory_kinds.NamesNobody)
+            for column in kind.columns
+            if frames[table].count
         ]
         self._rejecting = [reference for reference in named if reference.rule.severity.rejects]
         self._others = [reference for reference in named if not reference.rule.severity.rejects]
@@ -102,20 +94,16 @@ class References:
             moved = False
             for reference in self._rejecting:
                 moved |= self._follow(reference)
-        for rule in self._work.book.of_kinds(directory_kinds.WithdrawnName):
-            if isinstance(rule.kind, directory_kinds.WithdrawnName):
-                for table in rule.tables:
-                    self._shorten(rule, rule.kind, self._work.frames[table])
+        frames = self._work.frames
+        for rule, kind, table in self._work.book.by_table(directory_kinds.WithdrawnName):
+            self._shorten(rule, kind, frames[table])
         for reference in self._others:
             self._leave_out(reference)
-        for rule in self._work.book.of_kinds(directory_kinds.Circle):
-            if isinstance(rule.kind, directory_kinds.Circle):
-                for table in rule.tables:
-                    self._open(rule, self._work.frames[table], rule.kind.column)
+        for rule, circle, table in self._work.book.by_table(directory_kinds.Circle):
+            self._open(rule, frames[table], circle.column)
 
     def _stands(self, frame: Frame) -> Any:
-        gone = frame.superseded | frame.withdrawn | self._of[frame.name].rows | frame.bare
-        return ~gone
+        return ~(frame.superseded | frame.withdrawn | self._of[frame.name].rows | frame.bare)
 
     def _follow(self, named: _Named) -> bool:
         """Take out rows that refer to no remaining row; return whether there were any."""

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 from etl.documents.models import (
     NOT_EMPTY,
@@ -57,6 +57,7 @@ from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, ste
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
 """Kinds of which a rule book holds exactly one rule: the cascade looks it up by its kind."""
+K = TypeVar("K", bound=RuleKind)
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _IDS: Final = ErrorIds(key="rule-key", missing="rule-key", value="rule-value")
 
@@ -108,13 +109,13 @@ class Rule:
         kind: what is looked for.
         severity: what a failure does to the row, after the policy.
         default: the severity that the rule file gives.
+        says: one sentence for people, without values.
+        spoils: one sentence: what a failure spoils downstream.
+        where: file and line.
         blanks: the failing cell is absent afterwards, so that it cannot reach the output.
         firm: a policy may make it stricter, never weaker: what it lets through would be false.
         when: rows for which it does not hold are not checked.
         unless: rows for which it holds are not checked; empty: none.
-        says: one sentence for people, without values.
-        spoils: one sentence: what a failure spoils downstream.
-        where: file and line.
         known_words: for a crosswalk's rule, the source words it maps, in lower case.
         crosswalk: of a rule that looks values up; None for any other.
     """
@@ -124,13 +125,13 @@ class Rule:
     kind: RuleKind
     severity: Severity
     default: Severity
-    blanks: bool
-    firm: bool
-    when: Condition
-    unless: Condition
     says: str
     spoils: str
     where: str
+    blanks: bool = False
+    firm: bool = False
+    when: Condition = ()
+    unless: Condition = ()
     known_words: frozenset[str] = frozenset()
     crosswalk: Crosswalk | None = None
 
@@ -163,6 +164,12 @@ class RuleBook:
     def of_kinds(self, *kinds: type[RuleKind]) -> tuple[Rule, ...]:
         """Return the rules of some kinds, in order."""
         return tuple(rule for rule in self.rules if isinstance(rule.kind, kinds))
+
+    def by_table(self, kind: type[K]) -> Iterator[tuple[Rule, K, str]]:
+        """Yield each rule of a kind with its parameters and each of its tables, in order."""
+        for rule in self.rules:
+            if isinstance(rule.kind, kind):
+                yield from ((rule, rule.kind, table) for table in rule.tables)
 
     def single(self, kind: type[RuleKind]) -> Rule:
         """Return the one rule of a kind of `SINGLE`."""
@@ -471,10 +478,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
             kind=Reading(),
             severity=severity,
             default=severity,
-            blanks=False,
             firm=True,
-            when=(),
-            unless=(),
             says=says,
             spoils=_SPOILS,
             where=str(obligation.place),

@@ -28,7 +28,7 @@ from etl.model.canonical_tables import (
     TABLES,
     FieldType,
 )
-from etl.rows import empty_table, findings_at, no_findings, table_schema
+from etl.rows import empty_table, findings_at, no_findings, table_of
 from etl.sources.convert.columns import MadeColumn, make
 from etl.sources.convert.raw_rows import (
     FILL,
@@ -215,12 +215,9 @@ def _unread(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
     """Return the keys of unreadable rows, and the scopes of those that have no keys."""
     table = rows.unread if rows.unread is not None else rows.table.slice(0, 0)
     lost = RawRows(table)
-    if source.other_scope:
-        scope = lost.column(source.other_scope)
-        keys = compound_keys(scope, *(lost.column(key) for key in source.key))
-    else:
-        scope = pa.repeat(pa.scalar("", pa.string()), lost.count)
-        keys = compound_keys(*(lost.column(key) for key in source.key))
+    scopes = [lost.column(source.other_scope)] if source.other_scope else []
+    keys = compound_keys(*scopes, *(lost.column(key) for key in source.key))
+    scope = scopes[0] if scopes else pa.repeat(pa.scalar("", pa.string()), lost.count)
     return keys, scope.filter(pc.and_(scope.is_valid(), keys.is_null()))
 
 
@@ -325,17 +322,10 @@ def column_values(
 
 def _bare(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
     """Return canonical rows that have only ids, given the header of each."""
-    read, schema = RawRows(rows), table_schema(name)
+    read = RawRows(rows)
     places = dict(zip((FILE_COLUMN, ROW_COLUMN), read.places, strict=True))
-    arrays = [
-        places[field.name]
-        if field.name in places
-        else read.column(ids[field.name])
-        if field.name in ids
-        else pa.nulls(read.count, field.type)
-        for field in schema
-    ]
-    return pa.table(arrays, schema=schema)
+    columns = {column: read.column(header) for column, header in ids.items()}
+    return table_of(name, read.count, {**columns, **places})
 
 
 def _short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
@@ -464,17 +454,9 @@ class TableFeed:
         return make(self._spec.columns[column], self).values
 
     def _table(self, made: Mapping[str, MadeColumn], kept: Bools) -> pa.Table:
-        schema = table_schema(self._spec.table)
         places = dict(zip((FILE_COLUMN, ROW_COLUMN), self._places, strict=True))
-        arrays = []
-        for field in schema:
-            if field.name in places:
-                arrays.append(places[field.name])
-            elif field.name in made:
-                arrays.append(made[field.name].values)
-            else:
-                arrays.append(pa.nulls(self._groups.count, field.type))
-        table = pa.table(arrays, schema=schema)
+        columns = {name: column.values for name, column in made.items()}
+        table = table_of(self._spec.table, self.count, {**columns, **places})
         return table if kept.all() else table.filter(pa.array(kept))
 
     def _findings(self, name: str, column: MadeColumn, kept: Bools) -> list[pa.Table]:

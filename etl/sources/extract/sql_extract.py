@@ -49,6 +49,7 @@ from etl.sources.files.stored_files import (
     QueriedFile,
     ReplacedFiles,
     TableVersion,
+    mistakes_of,
     read_manifest,
 )
 from etl.sources.layout.model import CANONICAL_LAYOUTS, required_columns
@@ -78,11 +79,6 @@ class SqlExtract:
     file: str
     tables: ExtractTables
     queries: Mapping[str, Query]
-
-    @property
-    def model_tables(self) -> Mapping[str, Table]:
-        """The canonical tables by the names of their files."""
-        return {table.file_name: table for table in self.tables.model.tables.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +204,7 @@ def stage_queries(
         try:
             read = _bind(extract, views, database)
         except MappingError as error:
-            raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None
+            raise mistakes_of(error) from None
         for view in views:
             database.load(view.name, unused.loaded(_rows(view, manifest, queried)))
         for name, query in extract.queries.items():
@@ -394,10 +390,10 @@ def _bind(extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase)
         columns = dict.fromkeys((*view.columns, FILE_COLUMN), "VARCHAR") | {ROW_COLUMN: "BIGINT"}
         database.add_table(view.name, columns)
     mistakes = Mistakes()
+    tables = {table.file_name: table for table in extract.tables.model.tables.values()}
     for name, query in extract.queries.items():
         with mistakes.collected():
-            table = extract.model_tables[name]
-            for error in _wrong_columns(extract, table, query, database.bind(query)):
+            for error in _wrong_columns(extract, tables[name], query, database.bind(query)):
                 mistakes.add(error)
     mistakes.report()
     return frozenset().union(*map(database.columns_read, extract.queries.values()))

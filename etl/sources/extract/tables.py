@@ -21,7 +21,6 @@ from pyarrow import csv as arrow_csv
 from etl.columns.digests import row_digests, seed_of
 from etl.documents.models import (
     Check,
-    ErrorIds,
     Flag,
     Given,
     Mistake,
@@ -34,11 +33,20 @@ from etl.documents.models import (
 from etl.documents.toml_text import read_toml
 from etl.errors import ExtractError, MappingError, nearest
 from etl.model.data_models import DATA_MODELS, DataModel
-from etl.sources.files.stored_files import DELIMITERS, ExtractFiles, TableVersion, disk_error
+from etl.sources.files.stored_files import (
+    DELIMITERS,
+    NO_IDS,
+    ExtractFiles,
+    FilledText,
+    MaybeFilledText,
+    TableVersion,
+    disk_error,
+    filled_text,
+    mistakes_of,
+)
 from etl.sources.layout.expansion import without_loops
 from etl.sources.parsing.parquet import text_writer
 
-_IDS: Final = ErrorIds(key="", missing="", value="")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET: Final = re.compile(r"passw|secret|token|credential|access_key|private_key|://[^/]*@", re.I)
@@ -46,16 +54,10 @@ _KINDS: Final = ("delta", "iceberg", "sql", "path")
 _QUERY: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9 _./-]*\.sql")
 
 
-def _text(text: str, _context: Any) -> str:
-    if not text.strip():
-        raise Mistake("", "{key} must not be blank")
-    return text.strip()
-
-
 def _location(text: str, _context: Any) -> str:
     if _SECRET.search(text):
         raise Mistake("", "{key} must not hold a secret: it is shown in messages")
-    return _text(text, _context)
+    return filled_text(text, _context)
 
 
 def _variable(text: str, _context: Any) -> str:
@@ -90,8 +92,6 @@ def _query_file(text: str, _context: Any) -> str:
     return text
 
 
-_Text = Annotated[RawText, Check(_text)]
-_MaybeText = Annotated[str | None, Given(_Text)]
 _MaybeLocation = Annotated[str | None, Given(Annotated[RawText, Check(_location)])]
 _Variable = Annotated[RawText, Check(_variable)]
 
@@ -107,7 +107,7 @@ class DatabaseConnection(Model):
         variables: options of the driver -> name of the environment variable that holds the value.
     """
 
-    driver: Annotated[str, Given(_Text)]
+    driver: Annotated[str, Given(FilledText)]
     uri: Annotated[str | None, Given(_Variable)] = None
     options: Annotated[Mapping[str, str], Given(dict[str, RawText]), Check(_public)] = field(
         default_factory=dict
@@ -144,10 +144,10 @@ class ExtractTable(Model):
         default_factory=dict
     )
     iceberg: _MaybeLocation = None
-    catalog: _MaybeText = None
+    catalog: MaybeFilledText = None
     snapshot: Annotated[int | None, Given(Whole)] = None
-    sql: _MaybeText = None
-    connection: _MaybeText = None
+    sql: MaybeFilledText = None
+    connection: MaybeFilledText = None
     path: Annotated[Texts | None, Given(Texts)] = None
     delimiter: Annotated[str | None, Given(Annotated[RawText, Check(_delimiter)])] = None
     quoting: Flag = True
@@ -200,12 +200,12 @@ class ExtractTables(Model):
         Mapping[str, DatabaseConnection], Given(dict[str, DatabaseConnection])
     ] = field(default_factory=dict)
     tables: Mapping[str, Annotated[RawText, Check(_query_file)]] = field(default_factory=dict)
-    layout: _MaybeText = None
-    title: _MaybeText = None
-    description: _MaybeText = None
-    kind: _MaybeText = None
-    as_of: _MaybeText = None
-    payer: _MaybeText = None
+    layout: MaybeFilledText = None
+    title: MaybeFilledText = None
+    description: MaybeFilledText = None
+    kind: MaybeFilledText = None
+    as_of: MaybeFilledText = None
+    payer: MaybeFilledText = None
 
     @property
     def model(self) -> DataModel:
@@ -281,13 +281,13 @@ def read_tables(files: ExtractFiles, name: str) -> ExtractTables:
             text = stream.read().decode("utf-8-sig")
         document = read_toml(text, name, "")
         document = without_loops(document) if "tables" in document else document
-        return read_as(ExtractTables, document, name, _IDS)
+        return read_as(ExtractTables, document, name, NO_IDS)
     except OSError as error:
         raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ExtractError(f"{name} is not UTF-8; write it as UTF-8") from None
     except MappingError as error:
-        raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None
+        raise mistakes_of(error) from None
 
 
 _BITS: Final = 6

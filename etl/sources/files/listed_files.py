@@ -16,6 +16,7 @@ import io
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -405,16 +406,13 @@ def listed_as(entry: StoredFile, files: ExtractFiles) -> Listed:
     """Return an entry of an extract with what its name says of it."""
     compression = compression_of(entry.name)
     plain = entry.name[: entry.name.rfind(".")] if compression else entry.name
-    for ending, delimiter in ENDINGS.items():
-        if plain.lower().endswith(ending):
-            stem = plain[: -len(ending)]
-            return Listed(entry.name, files, stem, delimiter, compression, entry.origin)
-    if plain.lower().endswith(TEXT_ENDINGS):
-        stem = plain[: -len(TEXT_ENDINGS[0])]
-        return Listed(entry.name, files, stem, "", compression, entry.origin)
-    ending = PARQUET_ENDING if entry.name.lower().endswith(PARQUET_ENDING) else ""
-    stem = entry.name[: len(entry.name) - len(ending)]
-    return Listed(entry.name, files, stem, "", "", entry.origin)
+    endings = {**ENDINGS, **dict.fromkeys(TEXT_ENDINGS, "")}
+    ending = next((ending for ending in endings if plain.lower().endswith(ending)), "")
+    if not ending:
+        compression, plain = "", entry.name
+        ending = PARQUET_ENDING if plain.lower().endswith(PARQUET_ENDING) else ""
+    stem = plain[: len(plain) - len(ending)]
+    return Listed(entry.name, files, stem, endings.get(ending, ""), compression, entry.origin)
 
 
 def _refuse_twice(found: list[Listed]) -> None:
@@ -578,14 +576,11 @@ def unpacked(raw: BinaryIO, compression: str, name: str) -> Any:
     return _Budgeted(stream, budget)
 
 
-class _Budgeted:
+class _Budgeted(AbstractContextManager["_Budgeted"]):
     """Unpacked bytes that are counted."""
 
     def __init__(self, stream: Any, budget: UnpackedBudget) -> None:
         self._stream, self._budget = stream, budget
-
-    def __enter__(self) -> _Budgeted:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

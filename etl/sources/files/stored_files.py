@@ -116,23 +116,14 @@ def _opened(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
 _shared = lru_cache(maxsize=1)(_opened)
 
 
-@dataclass(slots=True)
-class _Window:
-    start: int = 0
-    data: bytes = b""
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.data)
-
-
 class _ObjectStream(io.RawIOBase):
     """The bytes of an object, asked for in ranges as they are read."""
 
     def __init__(self, objects: S3Prefix, item: S3Object) -> None:
         super().__init__()
         self._objects, self._item = objects, item
-        self._at, self._window, self._ask = 0, _Window(), FIRST_BYTES
+        self._at, self._ask = 0, FIRST_BYTES
+        self._start, self._data = 0, b""  # a part that is held, and where it begins
 
     def readable(self) -> bool:
         return True
@@ -153,10 +144,10 @@ class _ObjectStream(io.RawIOBase):
         wanted = left if size is None or size < 0 else min(size, left)
         parts = []
         while wanted:
-            if not self._window.start <= self._at < self._window.end:
+            if not self._start <= self._at < self._start + len(self._data):
                 self._fill(wanted)
-            begin = self._at - self._window.start
-            part = self._window.data[begin : begin + wanted]
+            begin = self._at - self._start
+            part = self._data[begin : begin + wanted]
             parts.append(part)
             self._at += len(part)
             wanted -= len(part)
@@ -170,7 +161,7 @@ class _ObjectStream(io.RawIOBase):
 
     def _fill(self, wanted: int) -> None:
         """Ask for what begins at the present place, and some more."""
-        goes_on = self._at == self._window.end and self._window.data
+        goes_on = self._data and self._at == self._start + len(self._data)
         self._ask = min(2 * self._ask, MOST_BYTES) if goes_on else FIRST_BYTES
         length = min(max(self._ask, min(wanted, MOST_BYTES)), self._item.bytes - self._at)
         try:
@@ -185,7 +176,7 @@ class _ObjectStream(io.RawIOBase):
                 f"{self._objects.name}: {len(data)} bytes of {self._item.name} came where "
                 f"{length} were asked for"
             )
-        self._window = _Window(self._at, data)
+        self._start, self._data = self._at, data
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,7 +534,7 @@ def advice(extract: str) -> str:
 
 
 MANIFEST_NAME: Final = "manifest.json"
-_IDS: Final = ErrorIds(key="", missing="", value="")
+NO_IDS: Final = ErrorIds(key="", missing="", value="")
 """No ids: errors of an extract are shown as messages alone."""
 
 Kind = Literal["full", "delta"]
@@ -558,7 +549,8 @@ def _day(text: str, _context: Any) -> date:
         raise Mistake("", "{key} must be a day, as YYYY-MM-DD") from None
 
 
-def _text(text: str, _context: Any) -> str:
+def filled_text(text: str, _context: Any) -> str:
+    """Return a text without the blanks around it; it must not be blank."""
     if not text.strip():
         raise Mistake("", "{key} must not be blank")
     return text.strip()
@@ -578,7 +570,8 @@ def _files(files: dict[str, FileClaim], _context: Any) -> Mapping[str, FileClaim
     return MappingProxyType(files)
 
 
-_MaybeText: TypeAlias = Annotated[str | None, Given(Annotated[RawText, Check(_text)])]
+FilledText: TypeAlias = Annotated[RawText, Check(filled_text)]
+MaybeFilledText: TypeAlias = Annotated[str | None, Given(FilledText)]
 
 
 def _without_nulls(value: Any, *but: str) -> Any:
@@ -617,10 +610,10 @@ class ExtractManifest(Model):
         files: file name -> what the manifest says of it; empty where no file is listed.
     """
 
-    layout: _MaybeText = None
+    layout: MaybeFilledText = None
     kind: Kind = "full"
-    as_of: Annotated[date | None, Given(Annotated[RawText, Check(_text), Check(_day)])] = None
-    payer: _MaybeText = None
+    as_of: Annotated[date | None, Given(Annotated[FilledText, Check(_day)])] = None
+    payer: MaybeFilledText = None
     files: Annotated[Mapping[str, FileClaim], Given(dict[str, FileClaim]), Check(_files)] = field(
         default_factory=lambda: MappingProxyType({})
     )
@@ -641,7 +634,7 @@ def read_manifest(files: ExtractFiles) -> ExtractManifest:
     try:
         with files.open(MANIFEST_NAME) as stream:
             document = read_json(stream.read().decode("utf-8-sig"), MANIFEST_NAME)
-        return read_as(ExtractManifest, document, MANIFEST_NAME, _IDS)
+        return read_as(ExtractManifest, document, MANIFEST_NAME, NO_IDS)
     except OSError as error:
         raise ExtractError(f"{MANIFEST_NAME} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -649,4 +642,9 @@ def read_manifest(files: ExtractFiles) -> ExtractManifest:
     except UsageError as error:
         raise ExtractError(str(error)) from None
     except MappingError as error:
-        raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None
+        raise mistakes_of(error) from None
+
+
+def mistakes_of(error: MappingError) -> ExtractError:
+    """Return the error of a part of an extract that people wrote: a sentence for each mistake."""
+    return ExtractError("\n".join(mistake.sentence for mistake in error.every))

@@ -45,7 +45,7 @@ from etl.model.canonical_tables import (
 )
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, model_of
-from etl.rows import table_schema
+from etl.rows import table_of
 from etl.sources.layout.conversions import Mark, MaybeDateFormat, MaybeNumberFormat, Steps
 from etl.sources.layout.names import (
     CanonicalColumn,
@@ -842,28 +842,13 @@ def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str)
             filled |= cell.is_valid().to_numpy(zero_copy_only=False)
         rows_filled = np.flatnonzero(filled)
         if len(rows_filled):
-            parts.append(
-                _short_rows(
-                    claims.take(rows_filled), cells, rows_filled, base[rows_filled] + number, name
-                )
-            )
+            own = claims.take(rows_filled)
+            made = {column: cell.take(pa.array(rows_filled)) for column, cell in cells.items()}
+            made["sequence"] = pa.array(base[rows_filled] + number).cast(pa.string())
+            for column in ("claim_id", "record_action", "last_updated", FILE_COLUMN, ROW_COLUMN):
+                made[column] = own.column(column)
+            parts.append(table_of(name, own.num_rows, made))
     return pa.concat_tables(parts)
-
-
-def _short_rows(
-    claims: pa.Table,
-    cells: dict[str, pa.ChunkedArray],
-    positions: np.ndarray,
-    sequence: np.ndarray,
-    name: str,
-) -> pa.Table:
-    made = {column: cell.take(pa.array(positions)) for column, cell in cells.items()}
-    made["sequence"] = pa.array(sequence).cast(pa.string())
-    for column in ("claim_id", "record_action", "last_updated", FILE_COLUMN, ROW_COLUMN):
-        made[column] = claims.column(column)
-    schema = table_schema(name)
-    arrays = [made.get(field.name, pa.nulls(claims.num_rows, field.type)) for field in schema]
-    return pa.table(arrays, schema=schema)
 
 
 def _highest_sequence(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray:

@@ -176,7 +176,9 @@ def _batches(
             # The parser may be a block ahead, so only the rows taken here are removed.
             taken = tuple(ragged)
             del ragged[: len(taken)]
-            _refuse_long_rows(rows, taken, stream.name)
+            refuse_long_rows(rows, stream.name)
+            if long := [row.row for row in taken if len(row.text.encode()) > LONGEST_ROW]:
+                raise row_too_long(stream.name, long[0])
             if quotes is not None and quotes.has_seen_any and swallowing is None:
                 swallowing = swallowing_row(rows, taken, form)
             full = filled_rows(rows)
@@ -189,13 +191,6 @@ def _batches(
         stream.close()
         del reader  # ends the thread in which it reads ahead
     return last, swallowing
-
-
-def _refuse_long_rows(rows: pa.RecordBatch, ragged: Sequence[Ragged], name: str) -> None:
-    refuse_long_rows(rows, name)
-    for row in ragged:
-        if len(row.text.encode()) > LONGEST_ROW:
-            raise row_too_long(name, row.row)
 
 
 def _wide(listed: Listed, headers: tuple[str, ...], form: RowForm, span: Span) -> tuple[str, ...]:
@@ -475,17 +470,11 @@ def _lines(batch: Batch) -> pa.RecordBatch:
     """Return all lines, those in which the delimiter stands included; blank ones are no lines."""
     rows = batch.rows
     if batch.ragged:
-        more = [
-            pa.array([row.text.rstrip("\r\n") for row in batch.ragged], pa.string()),
-            pa.array([row.row for row in batch.ragged], rows.column(1).type),
-        ]
-        both = pa.concat_tables(
-            [
-                pa.table([*rows.columns], names=rows.schema.names),
-                pa.table(more, names=rows.schema.names),
-            ]
-        )
-        rows = both.sort_by(ROW_COLUMN).combine_chunks().to_batches()[0]
+        texts = pa.array([row.text.rstrip("\r\n") for row in batch.ragged], pa.string())
+        numbers = pa.array([row.row for row in batch.ragged], rows.column(1).type)
+        more = pa.RecordBatch.from_arrays([texts, numbers], rows.schema.names)
+        both = pa.Table.from_batches([rows, more.cast(rows.schema)]).sort_by(ROW_COLUMN)
+        rows = both.combine_chunks().to_batches()[0]
     there = pc.is_valid(trimmed(rows.column(0)))
     return rows if pc.all(there).as_py() else rows.filter(there)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
 from etl.sources.files.listed_files import MOST_RATIO, Listed, UnpackedBudget
-from etl.sources.parsing.spans import LONGEST_ROW, Batch, row_too_long
+from etl.sources.parsing.spans import LONGEST_ROW, Batch, filled_rows, row_too_long
 
 BATCH_ROWS: Final = 1 << 16
 BATCH_BYTES: Final = 32 << 20
@@ -77,7 +77,7 @@ def read_batches(listed: Listed, headers: tuple[str, ...], size: int) -> Iterato
                     rows = pa.RecordBatch.from_arrays(
                         [*arrays, pa.array(numbers)], [*headers, ROW_COLUMN]
                     )
-                    yield Batch(_filled(rows), (), size * (number - 2) // total)
+                    yield Batch(filled_rows(rows), (), size * (number - 2) // total)
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None
 
@@ -125,15 +125,6 @@ def _slices(
         end = max(int(np.searchsorted(ends, before + BATCH_BYTES, "right")), start + 1)
         yield batch.slice(start, end - start)
         start = end
-
-
-def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
-    blank = np.ones(batch.num_rows, dtype=bool)
-    for column in batch.columns[:-1]:
-        blank &= pc.equal(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
-        if not blank.any():
-            return batch
-    return batch.filter(pa.array(~blank))
 
 
 def _broken(listed: Listed) -> ExtractError:
