@@ -20,9 +20,8 @@ from etl.mapping.coverage import written_columns
 from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support
 from etl.mapping.obligations import obligations, of_data
-from etl.model.crosswalks import DISPLAYS, Crosswalk
+from etl.model.crosswalks import DISPLAYS, Crosswalk, Displays, display_crosswalks, read_displays
 from etl.model.data_models import DATA_MODELS, DIRECTORY, DataModel
-from etl.model.displays import Displays, display_crosswalks, read_displays
 from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions

@@ -21,8 +21,7 @@ from etl.errors import MappingError, UsageError
 from etl.gateway.supported_fhir import PLAN_NET_TYPES, TYPES
 from etl.mapping.coverage import ProfileCoverage, coverage, misplaced_skips
 from etl.mapping.plan import Plan
-from etl.mapping.profile_checks import problems
-from etl.mapping.search_checks import search_problems
+from etl.mapping.profile_checks import problems, search_problems
 from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
 from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
 from etl.pipeline.progress import Emit

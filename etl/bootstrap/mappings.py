@@ -11,7 +11,7 @@ import etl
 from etl.bootstrap.settings import Settings
 from etl.documents.yaml_text import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
-from etl.mapping.mapping_set import FINANCIAL
+from etl.mapping.plan import FINANCIAL
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.profiles.guides import PLAN_NET

@@ -21,7 +21,7 @@ from etl.bootstrap import opened_extract
 from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings, store_options, target_store
 from etl.errors import DamagedObject, EtlError, MappingError, StoreError, UsageError
-from etl.mapping.mapping_set import FINANCIAL, MappingSet
+from etl.mapping.plan import FINANCIAL, MappingSet
 from etl.model.data_models import DataModel
 from etl.pipeline.context import Publication, Target
 from etl.pipeline.definitions import Definitions

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Indices, column_of, compound_keys, list_values, lists_of
-from etl.mapping.environment import Environment
+from etl.mapping.plan import Environment
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.rows import OF_LINE, table_of, table_schema
 

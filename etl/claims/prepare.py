@@ -17,7 +17,7 @@ from etl.claims.care_team import care_team
 from etl.claims.masking import Masks, masked
 from etl.columns.arrays import Bools, any_valid, column_of, true_where
 from etl.columns.navigation import positions
-from etl.mapping.environment import Environment
+from etl.mapping.plan import Environment
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 
 _LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "oral"])

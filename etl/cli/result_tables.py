@@ -11,7 +11,7 @@ import msgspec
 
 from etl.pipeline.reporting.report_files import MOST_CAUSES
 from etl.pipeline.reporting.run_record import GOOD, RunRecord
-from etl.quality.totals.rows import RowCounts
+from etl.quality.totals.counts import RowCounts
 from etl.reports import summary
 from etl.reports.report_values import Report
 

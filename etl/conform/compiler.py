@@ -17,10 +17,9 @@ from etl.conform.codes import Verdict, binding_verdict, coding_verdict
 from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, Visit
 from etl.conform.guide_rules import guide_check
 from etl.conform.invariants import compiled, rule_of
-from etl.conform.json_elements import described, matcher
+from etl.conform.json_elements import described, is_local, matcher, resolved_type, stated_type
 from etl.conform.members import error
 from etl.conform.primitives import TESTS, json_kind
-from etl.conform.references import is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
 from etl.profiles import structures as st
 from etl.profiles.guides import DEFAULT, US_CORE, Guide

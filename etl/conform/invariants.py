@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from etl.conform.codes import member_of
 from etl.conform.findings import ConformanceRule, Holds, IssueSeverity
-from etl.conform.json_elements import entries, there
+from etl.conform.json_elements import entries, is_local, resolved_type, there
 from etl.conform.narrative import is_narrative
-from etl.conform.references import is_local, resolved_type
 from etl.model import logic
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from etl.conform.findings import ConformFinding, fixed_rule
-from etl.conform.json_elements import entries
-from etl.conform.references import is_local, target_of
+from etl.conform.json_elements import entries, is_local, target_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ from etl.columns.codes import npi_holds
 from etl.columns.navigation import Children, starts_of
 from etl.engine.partition_columns import Partition
 from etl.mapping import expressions as ex
-from etl.mapping.environment import Environment
-from etl.mapping.plan import Loop, Plan
+from etl.mapping.plan import Environment, Loop, Plan
 from etl.model import logic
 from etl.model.code_shapes import SHAPES
 from etl.model.logical_ids import ID_BYTES

@@ -23,9 +23,9 @@ from etl.engine.evaluate import Level, Values, both, either
 from etl.engine.must_support import filled_bits
 from etl.engine.partition_columns import Partition
 from etl.mapping import plan as pl
-from etl.mapping.environment import Environment
 from etl.mapping.expressions import Constant, Joined, Kind
 from etl.mapping.must_support import MustSupport
+from etl.mapping.plan import Environment
 
 CHUNK_BYTES: Final = 16 << 20
 """Approximate number of bytes of JSON that are joined at a time."""

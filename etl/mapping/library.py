@@ -14,8 +14,7 @@ from etl.errors import MappingError, Mistakes
 from etl.mapping.compile import compile_mapping, merged
 from etl.mapping.crosswalk_answers import feeds_of
 from etl.mapping.headers import HEADER_IDS, SetFile
-from etl.mapping.mapping_set import FINANCIAL, MappingSet, View
-from etl.mapping.plan import Plan
+from etl.mapping.plan import FINANCIAL, MappingSet, Plan, View
 from etl.mapping.scope import Library, StaticRow
 from etl.mapping.view import read_view, viewed
 from etl.model.crosswalks import Crosswalk

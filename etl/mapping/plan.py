@@ -1,17 +1,21 @@
 """A compiled mapping: what to write for each row, with nothing left to look up.
 
 A plan is a tree shaped like the JSON it makes. Fragments, static tables, constants and settings
-are gone; what is left is constants, expressions, conditions and loops over related rows.
+are gone; what is left is constants, expressions, conditions and loops over related rows. A mapping
+set is all plans of one version of a guide, compiled for one view. What plans depend on when they
+run is their environment: ids, crosswalks, the provider directory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from etl.documents.yaml_text import Mark
 from etl.mapping.expressions import Condition, Expr, Translated
+from etl.model import logical_ids
+from etl.model.crosswalks import Crosswalk
 from etl.model.relations import Many
 
 
@@ -180,3 +184,120 @@ def _nodes(node: Entry, path: str) -> Iterator[tuple[str, Entry]]:
             yield from _nodes(node.node, path)
         case Fixed() | Leaf():
             return
+
+
+FINANCIAL: Final = "financial"
+"""The view that the mappings are written for: all of it."""
+
+MONEY: Final = "Money"
+"""FHIR's type of an amount; a view without it reads no column of money either."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The definition of a view of a set.
+
+    Attributes:
+        name: what it is called (`--view`).
+        version: version of the guide; that of the set where empty.
+        profiles: bare name of a mapping's profile -> the one that it has in the view; a profile
+            that is not named stays.
+        types: FHIR types of elements that are left out.
+        paths: elements that are left out, with their resource (`ExplanationOfBenefit.total`).
+        given: (table, column) -> what the column is taken to hold in every row.
+        skipped: MapID -> why the profiles named here leave it out.
+        unfed: path of an element -> why those profiles leave it out that mark it.
+    """
+
+    name: str = FINANCIAL
+    version: str = ""
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    types: frozenset[str] = frozenset()
+    paths: frozenset[str] = frozenset()
+    given: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    skipped: Mapping[int, str] = field(default_factory=dict)
+    unfed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def states_money(self) -> bool:
+        """Whether any resource of the view may state an amount."""
+        return MONEY not in self.types
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSet:
+    """All mappings of one version of the guide, compiled.
+
+    Attributes:
+        name: name of the set.
+        version: version of the guide, as it stands in every `meta.profile`.
+        plans: in the order of the set file.
+        crosswalks: those that the plans translate with.
+        view: the view that the plans make.
+        views: names of all views of the set, the financial one first.
+    """
+
+    name: str
+    version: str
+    plans: tuple[Plan, ...]
+    crosswalks: Mapping[str, Crosswalk]
+    view: View = field(default_factory=View)
+    views: tuple[str, ...] = (FINANCIAL,)
+
+
+ProviderType: TypeAlias = Literal["Organization", "Practitioner"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The directory's resource of an id.
+
+    Attributes:
+        resource: FHIR type.
+        key: its business key: organization_id or practitioner_id.
+    """
+
+    resource: ProviderType
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Values that are the same for every row of a run.
+
+    Attributes:
+        payer: the payer's id; part of every logical id.
+        id_key: key of the hash behind logical ids, at most 64 bytes. Not printed.
+        crosswalks: by name.
+        providers: organization_id, practitioner_id or NPI -> all that the directory holds under it.
+    """
+
+    payer: str
+    id_key: bytes
+    crosswalks: Mapping[str, Crosswalk]
+    providers: Mapping[str, tuple[Provider, ...]]
+
+    def __repr__(self) -> str:
+        return f"Environment(payer={self.payer!r})"
+
+    def salt(self, resource: str) -> bytes:
+        """Return what goes before the business key of a resource type when it is hashed."""
+        return logical_ids.salt(self.payer, resource)
+
+    def logical_id(self, resource: str, key: str) -> str:
+        """Return the logical id of the resource of that type and business key."""
+        return logical_ids.logical_id(self.payer, self.id_key, resource, key)
+
+    def provider(self, key: str, resource: ProviderType, *, only: bool) -> Provider:
+        """Return the provider that a claim means by an id or NPI.
+
+        Args:
+            key: what the claim says.
+            resource: the type that is meant where the directory holds nothing under the id.
+            only: the type is meant whatever the directory holds.
+        """
+        providers = self.providers.get(key, ())
+        meant = next((candidate for candidate in providers if candidate.resource == resource), None)
+        if meant is not None:
+            return meant
+        return Provider(resource, key) if only or not providers else providers[0]

@@ -1,7 +1,8 @@
-"""Checks of plans against FHIR profiles: paths, types, cardinalities, patterns and bindings.
+"""Checks of plans against FHIR profiles, and of their search values.
 
-What depends on rows is left to the run's own checks; what is invalid in a plan whatever the rows
-hold is detected here.
+Paths, types, cardinalities, patterns and bindings are checked. What depends on rows is left to the
+run's own checks; what is invalid in a plan whatever the rows hold is detected here. Search values
+must have the form that their parameter is searched in.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 from etl.errors import MappingError, nearest
+from etl.mapping import expressions as ex
 from etl.mapping import formulas as fm
 from etl.mapping import plan as pl
 from etl.mapping.expressions import (
@@ -22,6 +25,7 @@ from etl.mapping.expressions import (
     Kind,
     ProviderReference,
 )
+from etl.mapping.plan import Fixed, Leaf, Plan, nodes_of
 from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
 from etl.mapping.row_tests import NodeContext
 from etl.mapping.static_values import Facts, answers, covers, fits, is_strong, static_value
@@ -337,3 +341,54 @@ def reference_types(expr: Expr) -> Iterator[str]:
             for part in (*parts, *(getattr(expr, name, None) for name in ("then", "otherwise"))):
                 if part is not None and not isinstance(part, Constant):
                     yield from reference_types(part)
+
+
+_SEPARATORS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {"token": ("|", "system|code"), "reference": ("/", "Type/id")}
+)
+"""Type of a search parameter -> what its stored values must hold, and their form."""
+
+
+def search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[MappingError]:
+    """Yield search values that no search could find.
+
+    Args:
+        plan: a compiled mapping.
+        types: search parameter of the plan's resource -> its FHIR type.
+    """
+    for parameter, values in plan.search.items():
+        name, _, modifier = parameter.partition(":")
+        if types.get(name) not in _SEPARATORS or modifier == "text":
+            continue
+        separator, form = _SEPARATORS[types[name]]
+        for _, node in nodes_of(values):
+            if isinstance(node, Fixed | Leaf) and not _holds(node, separator):
+                what = f"search.{parameter}: no search finds a value without the form {form}"
+                yield MappingError(str(node.place), "map-search", what)
+
+
+def _holds(node: Fixed | Leaf, separator: str) -> bool:
+    if isinstance(node, Fixed):
+        return separator in node.json
+    return _always_has(node.expr, separator)
+
+
+def _always_has(expr: ex.Expr, separator: str) -> bool:
+    """Return whether each value of an expression holds a separator that the mapping writes."""
+    match expr:
+        case ex.Constant(value=value):
+            return separator in value
+        case ex.Joined(parts=parts):
+            return any(_always_has(part, separator) for part in parts)
+        case ex.FirstOf(parts=parts):
+            return all(_always_has(part, separator) for part in parts)
+        case ex.Chosen(then=then, otherwise=otherwise):
+            return _always_has(then, separator) and _always_has(otherwise, separator)
+        case ex.Cased(of=of):
+            return _always_has(of, separator)
+        case ex.ProviderReference():
+            return separator == "/"
+        case ex.Absent():
+            return True
+        case _:
+            return False

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from etl.mapping import expressions as ex
 from etl.mapping import plan as pl
-from etl.mapping.environment import Environment
+from etl.mapping.plan import Environment
 from etl.model import logic
 from etl.model.code_shapes import SHAPES
 from etl.model.relations import Many, One, relations_of

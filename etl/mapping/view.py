@@ -17,7 +17,7 @@ from etl.errors import MappingError
 from etl.mapping import plan as pl
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
 from etl.mapping.headers import HEADER_IDS, ViewFile, skipped
-from etl.mapping.mapping_set import FINANCIAL, View
+from etl.mapping.plan import FINANCIAL, View
 from etl.mapping.rows import TELLS_OF_AMOUNTS
 from etl.mapping.static_values import is_strong
 from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical

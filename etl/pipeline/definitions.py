@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from etl.mapping.coverage import WrittenColumns
-from etl.mapping.mapping_set import MappingSet
 from etl.mapping.must_support import MustSupport
-from etl.mapping.plan import Plan
+from etl.mapping.plan import MappingSet, Plan
 from etl.mapping.row_tests import Obligation
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel

@@ -41,8 +41,8 @@ from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.totals import Outcome, Totals
 from etl.publish.kept_objects import ObjectRef, RangeRef
 from etl.quality.check import Checked, check_totals
+from etl.quality.totals.counts import reconcile
 from etl.quality.totals.limits import Verdict, verdicts
-from etl.quality.totals.rows import reconcile
 from etl.reports.finding_places import FindingPlaces
 from etl.reports.report_values import EmptyCrosswalk, MissingCells
 from etl.reports.summary import Rejected, rejected

@@ -9,7 +9,7 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.totals import Tally
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import Allowed, AnyFilled, Childless, Required
-from etl.quality.totals.rows import RowCounts
+from etl.quality.totals.counts import RowCounts
 from etl.reports.report_values import EmptyCrosswalk, MissingCells, RuleTotals
 from etl.sources.extract.opening import Extract
 from etl.sources.layout.model import Layout

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from etl.errors import EtlError, if_interrupted
-from etl.mapping.mapping_set import MappingSet
+from etl.mapping.plan import MappingSet
 from etl.pipeline import progress
 from etl.pipeline import publish as publishing
 from etl.pipeline.certificate import write_state

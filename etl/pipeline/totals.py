@@ -31,9 +31,8 @@ from etl.pipeline.sidecar.pieces import SidecarPiece
 from etl.publish.kept_objects import ObjectRef
 from etl.quality.check import Checked
 from etl.quality.rules.book import RuleBook
-from etl.quality.totals.filled import FilledKey, add_filled
+from etl.quality.totals.counts import FilledKey, RowCounts, add_counts, add_filled
 from etl.quality.totals.money import MoneyKey, MoneyTotals, add_money
-from etl.quality.totals.rows import RowCounts, add_counts
 from etl.reports.finding_places import FindingPlaces
 from etl.reports.report_values import Example, RuleTotals, Unmapped
 from etl.rows import arrow_stream, no_findings, once_each

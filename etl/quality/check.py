@@ -31,9 +31,8 @@ from etl.quality.totals.by_member import (
     summed_filled,
     summed_money,
 )
-from etl.quality.totals.filled import FilledKey, filled_totals
+from etl.quality.totals.counts import FilledKey, RowCounts, filled_totals
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
-from etl.quality.totals.rows import RowCounts
 from etl.rows import FINDINGS_SCHEMA, empty_table, findings_at
 
 REJECTED_SCHEMA: Final = pa.schema(

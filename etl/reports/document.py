@@ -18,8 +18,8 @@ import msgspec
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import DIRECTORY
+from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts, reconcile
 from etl.quality.totals.money import MONEY_TYPES, MoneyKey, MoneyTotals
-from etl.quality.totals.rows import CountsDoNotAddUp, RowCounts, reconcile
 from etl.reports.certificate import certificate_document, timeliness_document
 from etl.reports.changes import changes_since
 from etl.reports.directory import directory_document

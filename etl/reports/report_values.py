@@ -10,10 +10,9 @@ from typing import Any, Literal
 from etl.mapping.coverage import ProfileCoverage
 from etl.model.severity import Severity
 from etl.publish.manifest import Changes
-from etl.quality.totals.filled import FilledKey
+from etl.quality.totals.counts import FilledKey, RowCounts
 from etl.quality.totals.limits import Verdict
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from etl.quality.totals.rows import RowCounts
 from etl.reports.certificate import CertificateFacts, TimelinessFacts
 from etl.reports.directory import DirectoryFacts
 from etl.reports.small_cells import SMALL_CELLS

@@ -10,8 +10,8 @@ import msgspec
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
+from etl.quality.totals.counts import RowCounts
 from etl.quality.totals.limits import Verdict
-from etl.quality.totals.rows import RowCounts
 from etl.reports.changes import money_level
 from etl.reports.report_values import EmptyCrosswalk, MissingCells, Report, RuleTotals
 from etl.reports.small_cells import LEVEL_NAMES, shown_money

@@ -29,7 +29,7 @@ from etl.pipeline.partition.mapping import REFERENCE, Mapped, PlanResources, ref
 from etl.pipeline.partition.providers import Providers
 from etl.quality.check import Checked
 from etl.quality.totals.by_member import RowOwners, summed_counts
-from etl.quality.totals.rows import CountsDoNotAddUp
+from etl.quality.totals.counts import CountsDoNotAddUp
 from etl.sources.partition.ids import GlobalKeys
 from etl.sources.partition.partitions import Loaded
 

@@ -16,8 +16,7 @@ from etl.engine.evaluate import Values
 from etl.engine.partition_columns import Partition
 from etl.engine.unmapped import Mention
 from etl.errors import UsageError
-from etl.mapping.environment import Environment
-from etl.mapping.plan import Plan
+from etl.mapping.plan import Environment, Plan
 from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explained
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES

@@ -33,8 +33,7 @@ from etl.engine.unmapped import (
     mentions,
     omitted,
 )
-from etl.mapping.environment import Environment
-from etl.mapping.plan import Plan
+from etl.mapping.plan import Environment, Plan
 from etl.mapping.row_tests import Obligation
 from etl.model.adjustment_chains import Role
 from etl.model.crosswalks import Crosswalk
@@ -51,8 +50,7 @@ from etl.quality.checks.claims import (
     note,
     readable_rows,
 )
-from etl.quality.checks.frames import RuleContext, Work
-from etl.quality.checks.rejections import Rejections
+from etl.quality.checks.frames import Rejections, RuleContext, Work
 from etl.quality.rules.book import RuleBook
 from etl.quality.totals.by_member import RowOwners
 from etl.rows import once_each

@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.engine.unmapped import Mention
-from etl.mapping.environment import Environment, Provider, ProviderType
-from etl.mapping.plan import Plan
+from etl.mapping.plan import Environment, Plan, Provider, ProviderType
 from etl.model.canonical_tables import DIRECTORY_TABLES, MEMBERLESS, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions

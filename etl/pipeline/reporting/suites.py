@@ -32,8 +32,7 @@ from etl.quality.suites.expectations import (
     suite_digests,
 )
 from etl.quality.suites.plan import SuiteResult
-from etl.quality.suites.rows import SuiteRows
-from etl.quality.suites.sample import Sample, Share
+from etl.quality.suites.sample import Sample, Share, SuiteRows
 from etl.sources.files.listed_files import Emit
 from etl.storage.port import Store
 

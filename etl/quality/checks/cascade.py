@@ -21,9 +21,8 @@ from etl.columns.arrays import true_where
 from etl.model.canonical_tables import CLAIM_TABLES, LINE_TABLES
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
-from etl.quality.checks.frames import Failure, Frame, Work
+from etl.quality.checks.frames import NO_RULE, Failure, Frame, Rejections, Work
 from etl.quality.checks.references import References
-from etl.quality.checks.rejections import NO_RULE, Rejections
 from etl.quality.rules import kinds
 
 SUCCESSOR_REJECTED: Final = "claim-successor-rejected"

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, true_where
 from etl.model.canonical_tables import CLAIM_TABLES
 from etl.quality.checks.cascade import DecidedRows, decided_rows
-from etl.quality.checks.frames import Frame, Work
-from etl.quality.checks.rejections import Rejections
+from etl.quality.checks.frames import Frame, Rejections, Work
 
 SUPERSEDED: Final = "claim-superseded"
 """Rule of a claim that is left out because another of its chain replaces it."""

@@ -13,19 +13,19 @@ from etl.columns.dates import NO_DAY, read_dates
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.model.crosswalks import Crosswalk
 from etl.quality.checks.frames import Checks, Frame, Work
-from etl.quality.rules import directory_kinds
+from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
 _DAY: Final = len("2026-01-01")
 
 
-def _unnamed(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.Unnamed) -> None:
+def _unnamed(work: Work, frame: Frame, rule: Rule, kind: kinds.Unnamed) -> None:
     key = frame.cells(frame.spec.key[0]).text
     named = pc.is_in(key, value_set=_names(work, kind.named_in))
     work.fail(rule, frame, _in_force(frame) & ~true_where(named))
 
 
-def _no_place(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.NoPlace) -> None:
+def _no_place(work: Work, frame: Frame, rule: Rule, kind: kinds.NoPlace) -> None:
     where = _in_force(frame)
     for column in kind.columns:
         where = where & ~frame.filled(column)
@@ -50,7 +50,7 @@ def _names(work: Work, name: str) -> Any:
     return text.drop_null()
 
 
-def _shared_value(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.SharedValue) -> None:
+def _shared_value(work: Work, frame: Frame, rule: Rule, kind: kinds.SharedValue) -> None:
     """Fail rows with a value that another row with another key has as well.
 
     With `or_key`, also those with a value that is the key of another row.
@@ -66,7 +66,7 @@ def _shared_value(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.Sh
     work.fail(rule, frame, _in_force(frame) & shared, kind.column)
 
 
-def _stale(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.Stale) -> None:
+def _stale(work: Work, frame: Frame, rule: Rule, kind: kinds.Stale) -> None:
     as_of, column = work.context.as_of, "last_updated"
     if as_of is None or frame.cells(column).empty:
         return
@@ -76,7 +76,7 @@ def _stale(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.Stale) ->
     work.fail(rule, frame, _in_force(frame) & old, column)
 
 
-def _elsewhere(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.Elsewhere) -> None:
+def _elsewhere(work: Work, frame: Frame, rule: Rule, kind: kinds.Elsewhere) -> None:
     if rule.crosswalk is None or any(frame.cells(column).empty for column in kind.columns):
         return
     state = frame.cells("state").text
@@ -89,11 +89,11 @@ def _elsewhere(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.Elsew
 
 
 CHECKS: Final[Checks] = {
-    directory_kinds.Unnamed: _unnamed,
-    directory_kinds.NoPlace: _no_place,
-    directory_kinds.SharedValue: _shared_value,
-    directory_kinds.Stale: _stale,
-    directory_kinds.Elsewhere: _elsewhere,
+    kinds.Unnamed: _unnamed,
+    kinds.NoPlace: _no_place,
+    kinds.SharedValue: _shared_value,
+    kinds.Stale: _stale,
+    kinds.Elsewhere: _elsewhere,
 }
 
 

@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 from etl.columns.arrays import compound_keys, list_values, lists_of, true_where
 from etl.columns.navigation import positions
 from etl.model.canonical_tables import TABLES, FieldType
-from etl.quality.checks.frames import Frame, Work
-from etl.quality.checks.rejections import NO_RULE, Rejections
-from etl.quality.rules import directory_kinds, kinds
+from etl.quality.checks.frames import NO_RULE, Frame, Rejections, Work
+from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
 
@@ -80,7 +79,7 @@ class References:
         frames = work.frames
         named = [
             _Named(rule, frames[table], column, frames[kind.of], kind.along, kind.within)
-            for rule, kind, table in work.book.by_table(directory_kinds.NamesNobody)
+            for rule, kind, table in work.book.by_table(kinds.NamesNobody)
             for column in kind.columns
             if frames[table].count
         ]
@@ -95,11 +94,11 @@ class References:
             for reference in self._rejecting:
                 moved |= self._follow(reference)
         frames = self._work.frames
-        for rule, kind, table in self._work.book.by_table(directory_kinds.WithdrawnName):
+        for rule, kind, table in self._work.book.by_table(kinds.WithdrawnName):
             self._shorten(rule, kind, frames[table])
         for reference in self._others:
             self._leave_out(reference)
-        for rule, circle, table in self._work.book.by_table(directory_kinds.Circle):
+        for rule, circle, table in self._work.book.by_table(kinds.Circle):
             self._open(rule, frames[table], circle.column)
 
     def _stands(self, frame: Frame) -> Any:
@@ -118,7 +117,7 @@ class References:
         withdrawn &= astray
         if withdrawn.any():
             frame.withdrawn |= withdrawn
-            rule = work.book.single(directory_kinds.HangsOnWithdrawn)
+            rule = work.book.single(kinds.HangsOnWithdrawn)
             work.record(rule, frame, np.flatnonzero(withdrawn), named.column)
         rejections = self._of[target.name]
         at = positions(text, named.keys(rejections.rows))
@@ -154,7 +153,7 @@ class References:
         lost = ~true_where(pc.is_in(values, value_set=known)) & looked_at[owners]
         self._drop(named.rule, frame, named.column, lost)
 
-    def _shorten(self, rule: Rule, kind: directory_kinds.WithdrawnName, frame: Frame) -> None:
+    def _shorten(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
         """Take out of lists what withdrawn rows say is over, in rows that stand."""
         by = self._work.frames[kind.by]
         gone = by.withdrawn

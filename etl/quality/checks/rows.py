@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import true_where
 from etl.columns.dates import NO_DAY
 from etl.quality.checks.frames import Checks, Frame, Work
-from etl.quality.rules import directory_kinds, kinds
+from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
 
@@ -34,9 +34,7 @@ def _unexpected(work: Work, frame: Frame, rule: Rule, kind: kinds.Unexpected) ->
             work.fail(rule, frame, frame.filled(column), column)
 
 
-def _past_midnight(
-    work: Work, frame: Frame, rule: Rule, kind: directory_kinds.PastMidnight
-) -> None:
+def _past_midnight(work: Work, frame: Frame, rule: Rule, kind: kinds.PastMidnight) -> None:
     opens, closes = frame.cells(kind.opens).text, frame.cells(kind.closes).text
     work.fail(rule, frame, true_where(pc.less(closes, opens)), kind.closes)
 
@@ -56,7 +54,7 @@ def _required(work: Work, frame: Frame, rule: Rule, _kind: kinds.Required) -> No
         work.fail_rows(rule, frame, rows & ~frame.filled(column), column)
 
 
-def _not_active(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.NotActive) -> None:
+def _not_active(work: Work, frame: Frame, rule: Rule, kind: kinds.NotActive) -> None:
     """Withdraw rows that are not in force; the day counts where the extract states one."""
     where = np.zeros(frame.count, dtype=bool)
     if kind.flag:
@@ -136,6 +134,6 @@ CHECKS: Final[Checks] = {
     kinds.UnequalLists: _unequal_lists,
     kinds.Unexpected: _unexpected,
     kinds.Misplaced: _misplaced,
-    directory_kinds.PastMidnight: _past_midnight,
-    directory_kinds.NotActive: _not_active,
+    kinds.PastMidnight: _past_midnight,
+    kinds.NotActive: _not_active,
 }

@@ -39,7 +39,6 @@ from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.model.severity import Severity
 from etl.model.tables import Table
-from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn
 from etl.quality.rules.kinds import (
     KINDS,
     RULE_KEYS,
@@ -47,7 +46,9 @@ from etl.quality.rules.kinds import (
     Clause,
     Condition,
     Disagrees,
+    Elsewhere,
     HangsOnRejected,
+    HangsOnWithdrawn,
     LineRejected,
     Reading,
     RuleKind,

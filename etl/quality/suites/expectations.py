@@ -1,13 +1,22 @@
 """The planned suites, run by Great Expectations, and their Data Docs.
 
 No value of a member reaches a result: `BASIC` results with no samples hold counts and percentages.
+The library takes seconds to import, so it is imported when a suite is run and not before; and it is
+kept quiet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -16,10 +25,71 @@ from typing import Any, Final
 import pyarrow as pa
 
 from etl.model.canonical_tables import TABLES
-from etl.quality.suites import library
 from etl.quality.suites.pages import write_pages
 from etl.quality.suites.plan import ExpectationResult, Suite, SuiteResult, Wanted
-from etl.quality.suites.rows import SuiteRows
+from etl.quality.suites.sample import SuiteRows
+
+
+def load_library() -> None:
+    """Load Great Expectations: a process that has done so is ready."""
+    with quiet():
+        quiet_context()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the library's warnings, log lines and settings of other homes to itself."""
+    analytics = os.environ.get("GX_ANALYTICS_ENABLED")
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # its loggers set levels of their own
+    try:
+        with warnings.catch_warnings(), _without_spark():
+            # Its dependencies use what Python has deprecated, and pandas warns of groups in a
+            # regex. An expectation that meets a warning made an error is counted as broken.
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        if analytics is None:
+            del os.environ["GX_ANALYTICS_ENABLED"]
+        else:
+            os.environ["GX_ANALYTICS_ENABLED"] = analytics
+
+
+@contextmanager
+def _without_spark() -> Iterator[None]:
+    """Let the library find no pyspark: it would load it, which ends processes where grpc is absent.
+
+    `pyspark.sql.connect` takes the import for that of a test, and calls `sys.exit`.
+    """
+    loaded = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of_spark(name)}
+    sys.modules["pyspark"] = None  # type: ignore[assignment] # how Python marks what is not there
+    try:
+        yield
+    finally:
+        del sys.modules["pyspark"]
+        sys.modules.update(loaded)
+
+
+def _is_of_spark(module: str) -> bool:
+    return module.partition(".")[0] == "pyspark"
+
+
+@cache
+def quiet_context() -> Any:
+    """Return this process's context: in memory, without pages of its own or progress bars."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    made = gx.get_context(mode="ephemeral")
+    made.variables.progress_bars = ProgressBarsConfig(globally=False)
+    for name, site in dict(made.variables.data_docs_sites or {}).items():
+        # It makes a folder for its pages, and leaves it behind.
+        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
+        made.delete_data_docs_site(name)
+    return made
+
 
 RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts and percentages, and not one sample of what failed."""
@@ -106,8 +176,8 @@ def run_suite(run: SuiteRun) -> SuiteResult:
     Nothing is stored: the library would write suite and result as JSON several times, to read
     them again.
     """
-    with library.quiet():
-        context = library.context()
+    with quiet():
+        context = quiet_context()
 
         import great_expectations as gx
 

@@ -2,7 +2,7 @@
 
 import gc
 
-from etl.quality.suites.library import load_library
+from etl.quality.suites.expectations import load_library
 
 gc.disable()  # nothing of the library is garbage, and forks are to share it
 load_library()

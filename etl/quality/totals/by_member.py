@@ -19,14 +19,13 @@ import pyarrow.compute as pc
 from etl.columns.places import place_keys, places_of
 from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.quality.checks.cascade import DecidedRows
-from etl.quality.totals.filled import FilledCells, FilledKey, filled_cells
+from etl.quality.totals.counts import FilledCells, FilledKey, RowCounts, filled_cells
 from etl.quality.totals.money import (
     MONEY_TYPES,
     MoneyKey,
     MoneyTotals,
     amount_sums,
 )
-from etl.quality.totals.rows import RowCounts
 
 _LARGEST: Final = 2**63
 _FATES: Final = ("published", "quarantined", "superseded")

@@ -12,7 +12,7 @@ from typing import Final
 from etl.errors import DataRejected
 from etl.model.data_models import model_of
 from etl.quality.rules.book import Limits
-from etl.quality.totals.rows import RowCounts
+from etl.quality.totals.counts import RowCounts
 
 REJECTION_LIMITS: Final = frozenset(
     {"rejected_claims", "rejected_members", "rejected_rows", "findings", "unowned_rows"}

@@ -16,8 +16,8 @@ from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
-from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import compile_set
+from etl.mapping.plan import Environment, Provider
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
 from etl.rows import table_schema

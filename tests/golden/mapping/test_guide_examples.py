@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap import inspections
-from etl.mapping.environment import Environment
+from etl.mapping.plan import Environment
 from etl.pipeline.progress import ignore
 from tests.golden.mapping.comparing import differences
 from tests.golden.mapping.rendering import ID_KEY as MAPPED_ID_KEY

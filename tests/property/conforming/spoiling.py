@@ -13,8 +13,8 @@ from etl.conform.findings import IssueSeverity
 from etl.engine.obligation_checks import broken_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
-from etl.mapping.environment import Environment
 from etl.mapping.obligations import obligations, of_data
+from etl.mapping.plan import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import ROW_COLUMN
 from tests.golden.mapping.everything import everything, thinned

@@ -4,7 +4,7 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from etl.bootstrap import opened_extract
-from etl.quality.totals.rows import reconcile
+from etl.quality.totals.counts import reconcile
 from tests.e2e.commands import same_definitions
 from tests.property.conforming.hostile import hostile
 from tests.property.conforming.publishing import published, settings, soft

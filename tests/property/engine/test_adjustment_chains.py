@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from etl.claims.adjustment_chains import chains_of
 from etl.claims.prepare import prepare
-from etl.mapping.environment import Environment
+from etl.mapping.plan import Environment
 from etl.model.adjustment_chains import Linked, Role, moment, places
 from tests.property.engine.rows import to_table
 

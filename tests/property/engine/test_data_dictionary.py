@@ -18,9 +18,8 @@ from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.mapping.dictionary import dictionary
-from etl.mapping.environment import Environment
 from etl.mapping.library import compile_set
-from etl.mapping.mapping_set import MappingSet
+from etl.mapping.plan import Environment, MappingSet
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.model.code_shapes import is_npi, npi_check_digit

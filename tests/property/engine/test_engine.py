@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from etl.engine import render as render_module
 from etl.engine.render import render
-from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import compile_set
+from etl.mapping.plan import Environment, Provider
 from etl.mapping.row_interpreter import explained
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType

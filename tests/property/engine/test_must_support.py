@@ -16,8 +16,8 @@ from etl.engine.must_support import (
 )
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
-from etl.mapping.environment import Environment
 from etl.mapping.must_support import must_support
+from etl.mapping.plan import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES
 from tests.filled_elements import FilledElements
 from tests.golden.mapping.everything import everything

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from etl.bootstrap.settings import Settings
 from etl.claims.masking import Masker
 from etl.engine.render import render
-from etl.mapping.environment import Environment
+from etl.mapping.plan import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.sensitive_codes import SensitiveCodes
 from etl.pipeline.partition.mapping import ClaimRules
 from etl.quality.check import Checked, check_rows, check_totals
 from etl.quality.checks.frames import NoKeys, RuleContext
+from etl.quality.totals.counts import reconcile
 from etl.quality.totals.money import MoneyKey
-from etl.quality.totals.rows import reconcile
 from etl.rows import no_findings
 from tests.e2e.commands import same_definitions
 from tests.unit.quality.world import LISTED, tables, world

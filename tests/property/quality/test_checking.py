@@ -10,8 +10,8 @@ from etl.model.canonical_tables import AMOUNT_COLUMNS
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality.check import check
 from etl.quality.checks.frames import RuleContext
+from etl.quality.totals.counts import add_counts, reconcile
 from etl.quality.totals.money import MoneyKey, add_money
-from etl.quality.totals.rows import add_counts, reconcile
 from etl.rows import no_findings
 from tests.unit.quality.world import LISTED, KeysInMemory, standard_book, tables, world
 

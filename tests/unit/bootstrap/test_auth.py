@@ -60,7 +60,7 @@ def test_a_member_is_published_whose_patient_the_served_release_has():
 
 
 def test_the_id_is_the_one_that_a_run_publishes(tmp_path):
-    from etl.mapping.environment import Environment
+    from etl.mapping.plan import Environment
 
     one = settings(tmp_path)
     published = Environment(one.payer.id, one.id_key_bytes(), {}, {})

@@ -17,8 +17,8 @@ from fhirpathpy.engine.nodes import ResourceNode
 from fhirpathpy.models import models
 
 from etl.conform.codes import member_of
+from etl.conform.json_elements import resolved_type
 from etl.conform.narrative import is_narrative
-from etl.conform.references import resolved_type
 from etl.profiles.guides import Guide
 from etl.profiles.value_sets import value_set
 

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.conform.json_elements import described, matcher
+from etl.conform.json_elements import described, matcher, resolved_type, target_of
 from etl.conform.narrative import is_narrative
 from etl.conform.primitives import TESTS
-from etl.conform.references import resolved_type, target_of
 from etl.conform.slices import NO_SLICE, classifier, slice_test
 from etl.profiles import guides
 from etl.profiles.shapes import target_types

@@ -7,7 +7,7 @@ import pyarrow as pa
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
-from etl.mapping.environment import Environment, Provider
+from etl.mapping.plan import Environment, Provider
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.rows import table_schema
 

@@ -1,6 +1,6 @@
 """The care team: a provider once in a role, by whatever name, with all lines that name him."""
 
-from etl.mapping.environment import Provider
+from etl.mapping.plan import Provider
 from tests.unit.engine.rows import prepared
 
 NPI = "1234567893"

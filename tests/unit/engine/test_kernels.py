@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl.columns import numbers
 from etl.columns.arrays import join, joined_lists, joined_runs, text_bytes, total_of_groups
 from etl.engine.evaluate import escaped, logical_ids
-from etl.mapping.environment import Environment
+from etl.mapping.plan import Environment
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\b\f\n\r\t\x00\x1f'))
 COLUMN = st.lists(st.none() | TEXT, max_size=12)

@@ -8,8 +8,8 @@ from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.engine.unmapped import UNMAPPED, WITHOUT_CODE, findings
-from etl.mapping.environment import Environment
 from etl.mapping.library import compile_set
+from etl.mapping.plan import Environment
 from etl.model.crosswalks import read_crosswalk
 from tests.golden.mapping.rendering import ID_KEY, PAYER
 from tests.unit.engine.rows import prepared

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from etl.errors import MappingError
 from etl.mapping.library import compile_set
-from etl.mapping.mapping_set import MappingSet
+from etl.mapping.plan import MappingSet
 from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import read_crosswalk
 

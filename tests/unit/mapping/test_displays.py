@@ -7,7 +7,7 @@ import pytest
 from etl.errors import MappingError
 from etl.mapping.library import compile_set
 from etl.mapping.static_values import UNKNOWN, static_value
-from etl.model.displays import display_crosswalks, read_displays
+from etl.model.crosswalks import display_crosswalks, read_displays
 from tests.unit.mapping.mappings import CROSSWALKS, FRAGMENTS, PATIENT, PAYER, SET
 
 DISPLAYS = """\

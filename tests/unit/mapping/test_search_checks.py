@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.mapping.search_checks import search_problems
+from etl.mapping.profile_checks import search_problems
 from tests.given.tables import table
 from tests.unit.mapping.mappings import PATIENT, compiled
 

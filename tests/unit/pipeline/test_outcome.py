@@ -12,9 +12,8 @@ from etl.engine.unmapped import Mention
 from etl.pipeline.totals import Outcome, outcome_from, outcome_to
 from etl.publish.kept_objects import ObjectRef
 from etl.quality.check import REJECTED_SCHEMA, Checked
-from etl.quality.totals.filled import FilledKey
+from etl.quality.totals.counts import FilledKey, RowCounts
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from etl.quality.totals.rows import RowCounts
 from etl.rows import FINDINGS_SCHEMA
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from etl.bootstrap.settings import read_settings
 from etl.model.severity import Severity
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
 from etl.pipeline.totals import Tally
-from etl.quality.totals.rows import RowCounts
+from etl.quality.totals.counts import RowCounts
 from etl.reports.report_values import EmptyCrosswalk, Example, MissingCells
 from etl.reports.summary import rejected
 from etl.rows import FINDINGS_SCHEMA

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.quality.totals.rows import RowCounts
+from etl.quality.totals.counts import RowCounts
 from etl.rows import FINDINGS_SCHEMA, table_schema
 from tests.unit.quality.world import KeysInMemory, accepted, book, found, rejected, run, world
 

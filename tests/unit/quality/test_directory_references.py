@@ -11,7 +11,7 @@ from etl.model.data_models import DIRECTORY
 from etl.quality.check import check
 from etl.quality.checks.frames import DirectoryIds, NoKeys, RuleContext
 from etl.quality.rules.book import Policy, load_rules
-from etl.quality.totals.rows import reconcile
+from etl.quality.totals.counts import reconcile
 from etl.rows import no_findings, table_schema
 from tests.unit.quality.world import MAPPINGS, accepted, found
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from etl.columns.places import places_of
-from etl.quality.totals.filled import SERVICE_COLUMN, FilledKey, add_filled, filled_cells
+from etl.quality.totals.counts import SERVICE_COLUMN, FilledKey, add_filled, filled_cells
 from tests.unit.quality.world import run, world
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from etl.quality.check import check
 from etl.quality.checks.frames import NoKeys, RuleContext, read_directory
-from etl.quality.totals.rows import RowCounts
+from etl.quality.totals.counts import RowCounts
 from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,

@@ -8,8 +8,8 @@ import pytest
 from etl.errors import DataRejected, MappingError
 from etl.model.severity import Severity
 from etl.quality.rules.book import Limits, Policy, load_rules
+from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts, add_counts, reconcile
 from etl.quality.totals.limits import enforce, verdicts
-from etl.quality.totals.rows import CountsDoNotAddUp, RowCounts, add_counts, reconcile
 from tests.given.tables import table
 from tests.unit.quality.world import book, crosswalks, rule_texts, standard_book
 

@@ -20,12 +20,11 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality.check import check_rows
 from etl.quality.checks.cascade import DecidedRows, decide_rows
 from etl.quality.checks.frames import RuleContext
-from etl.quality.suites import library
+from etl.quality.suites import expectations
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.suites.plan import plan_suite
-from etl.quality.suites.rows import SuiteRows
-from etl.quality.suites.sample import Sample, Share
-from etl.quality.totals.rows import add_counts
+from etl.quality.suites.sample import Sample, Share, SuiteRows
+from etl.quality.totals.counts import add_counts
 from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,
@@ -327,7 +326,7 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_p
 
 def test_checking_does_not_import_great_expectations():
     code = (
-        "import sys, etl.quality.check, etl.quality.suites.rows;"
+        "import sys, etl.quality.check, etl.quality.suites.sample;"
         "import etl.quality.suites.expectations;"
         "sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
     )
@@ -389,7 +388,7 @@ def test_the_library_finds_no_pyspark_and_others_do_afterwards(monkeypatch):
     spark, part = types.ModuleType("pyspark"), types.ModuleType("pyspark.sql")
     monkeypatch.setitem(sys.modules, "pyspark", spark)
     monkeypatch.setitem(sys.modules, "pyspark.sql", part)
-    with library.quiet(), pytest.raises(ModuleNotFoundError):
+    with expectations.quiet(), pytest.raises(ModuleNotFoundError):
         importlib.import_module("pyspark.sql")
     assert sys.modules["pyspark"] is spark
     assert sys.modules["pyspark.sql"] is part

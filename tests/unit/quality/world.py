@@ -18,7 +18,7 @@ from etl.quality.check import Checked, check_rows, check_totals
 from etl.quality.checks.cascade import decide_rows
 from etl.quality.checks.frames import DirectoryIds, KnownKeys, RuleContext
 from etl.quality.rules.book import Policy, RuleBook, load_rules
-from etl.quality.totals.rows import reconcile
+from etl.quality.totals.counts import reconcile
 from etl.rows import no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"

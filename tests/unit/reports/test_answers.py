@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from etl.columns.numbers import cents_text
 from etl.mapping.coverage import ElementCoverage, ProfileCoverage
 from etl.publish.manifest import ChangeCounts, Changes
-from etl.quality.totals.rows import RowCounts
+from etl.quality.totals.counts import RowCounts
 from etl.reports.document import report_document, write_report
 from etl.reports.finding_places import ShownPlace
 from etl.reports.page import report_page, rule_page

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from etl.quality.totals.counts import RowCounts
 from etl.quality.totals.directory import (
     ENTRIES,
     DirectoryQuality,
@@ -17,7 +18,6 @@ from etl.quality.totals.directory import (
     NetworkCoverage,
 )
 from etl.quality.totals.money import MoneyKey
-from etl.quality.totals.rows import RowCounts
 from etl.reports.directory import DirectoryFacts
 from etl.reports.document import report_document
 from etl.reports.earlier_reports import NIGHTS, RolledBack, nights_page

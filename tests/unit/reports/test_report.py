@@ -15,9 +15,9 @@ import pytest
 from etl.model.severity import Severity
 from etl.pipeline.totals import Tally
 from etl.quality.rules.book import Limits
+from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts
 from etl.quality.totals.limits import verdicts
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from etl.quality.totals.rows import CountsDoNotAddUp, RowCounts
 from etl.reports.document import FORMAT_VERSION, report_document, report_json, write_report
 from etl.reports.page import _money_text, report_page, share
 from etl.reports.report_values import (

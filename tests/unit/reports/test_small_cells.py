@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from etl.quality.totals.filled import FilledKey
+from etl.quality.totals.counts import FilledKey
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.certificate import CertificateFacts, FileMoney, certificate_document
 from etl.reports.document import report_document
