@@ -416,7 +416,7 @@ def setting_names(model: type[BaseModel] = Settings, before: str = "") -> dict[s
         if is_part(kind):
             names |= setting_names(kind, f"{before}{name}.")
         else:
-            names[f"{before}{name}"] = field.description or ""
+            names[f"{before}{name}"] = " ".join((field.description or "").split())
     return names
 
 

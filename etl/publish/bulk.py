@@ -162,7 +162,9 @@ def _snapshot(release: Release, options: BulkOptions, reading: ParallelReading) 
         files += written
         reading.copied(sum(file["count"] for file in written))
     directory = [unit for unit in release.manifest.directory if unit is not None]
-    return in_order(files + _write_units(release.store, options.file_bytes, directory))
+    of_directory = _write_units(release.store, options.file_bytes, directory)
+    reading.copied(sum(file["count"] for file in of_directory))
+    return in_order(files + of_directory)
 
 
 def _shards_of_jobs(release: Release, options: BulkOptions) -> Iterator[tuple[Shard, ...]]:

@@ -16,8 +16,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from etl.publish.block import Line, PatientResources
-from etl.publish.canonical_json import JSON, dumps, loads
+from etl.publish.block import PatientResources
+from etl.publish.canonical_json import dumps, loads
 from etl.publish.catalog import CatalogEntry, place
 from etl.publish.kept_objects import to_bytes
 from etl.publish.manifest import Changes, total
@@ -101,7 +101,7 @@ class PartitionResult:
         for unit in self.rows:
             yield to_bytes(unit)
         for patient_id in self.staying:
-            yield _line({"stays": patient_id})
+            yield dumps({"stays": patient_id}) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +184,17 @@ def write_partition(
     changes: list[Changes] = []
     with Writer(store) as writer:
         for patient in patients:
-            if patient.patient_id in units:
-                raise ValueError(f"Patient/{patient.patient_id} was handed in twice")
-            before = previous.get(patient.patient_id)
+            patient_id = patient.patient_id
+            if patient_id in units:
+                raise ValueError(f"Patient/{patient_id} was handed in twice")
+            before = previous.get(patient_id)
             lines = [to_line(resource, stamp or now) for resource in patient.resources]
-            if lines and not _has_patient(lines, patient.patient_id):
+            if not any((line.row.type, line.row.id) == ("Patient", patient_id) for line in lines):
                 lines = []  # nobody could be shown them
             if lines or before is not None:
-                owner = Owner.patient(patient.patient_id)
-                gone = patient.patient_id in lost
-                unit, change = write_unit(store, writer, owner, lines, before, now, lost=gone)
-                units[owner.id] = unit
+                owner, is_lost = Owner.patient(patient_id), patient_id in lost
+                unit, change = write_unit(store, writer, owner, lines, before, now, lost=is_lost)
+                units[patient_id] = unit
                 changes.append(change)
             if len(changes) > _FOLD:
                 changes = [total(changes)]
@@ -222,11 +222,3 @@ def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[CatalogEntry]
 def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
     """Yield the ids of patients of many partitions whose rows stay, ordered by place."""
     return heapq.merge(*(partition.kept() for partition in partitions), key=place)
-
-
-def _line(value: JSON) -> bytes:
-    return dumps(value) + b"\n"
-
-
-def _has_patient(lines: Iterable[Line], patient_id: str) -> bool:
-    return any(line.row.type == "Patient" and line.row.id == patient_id for line in lines)

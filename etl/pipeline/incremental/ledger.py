@@ -383,31 +383,14 @@ def missing_of(missing: pa.Table) -> frozenset[Mention]:
 
 def _findings(table: pa.Table, places: Places) -> pa.Table:
     file, row = places.back(table)
-    return pa.table(
-        {
-            "rule": _text(table, "rule"),
-            "table": _text(table, "table"),
-            "file": file,
-            "row": row,
-            "column": _text(table, "column"),
-        },
-        schema=FINDINGS_SCHEMA,
-    )
+    words = {name: _text(table, name) for name in ("rule", "table", "column")}
+    return pa.table({**words, "file": file, "row": row}, schema=FINDINGS_SCHEMA)
 
 
 def _rejected(table: pa.Table, places: Places) -> pa.Table:
     file, row = places.back(table)
-    return pa.table(
-        {
-            "table": _text(table, "table"),
-            "file": file,
-            "row": row,
-            "rule": _text(table, "rule"),
-            "cause": _text(table, "cause"),
-            "rules": _text(table, "rules"),
-        },
-        schema=REJECTED_SCHEMA,
-    )
+    words = {name: _text(table, name) for name in ("table", "rule", "cause", "rules")}
+    return pa.table({**words, "file": file, "row": row}, schema=REJECTED_SCHEMA)
 
 
 def _text(table: pa.Table, name: str) -> pa.ChunkedArray:
