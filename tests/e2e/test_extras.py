@@ -1,18 +1,16 @@
 """The program installed from its lock, by hash, with one extra and nothing else."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
+from tests.e2e.commands import SAMPLES, cpcds, done
 from tests.e2e.test_serving import running
+from tests.given.environment import install_extra
 from tests.unit.gateway.trees import busiest, sample_tree
 
 pytestmark = pytest.mark.slow
-
-PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 @pytest.fixture(scope="module")
@@ -24,22 +22,7 @@ def installed(tmp_path_factory):
         if extra in there:
             return there[extra]
         folder = tmp_path_factory.mktemp(extra)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-        pip = (*PIP, "--python", str(folder / "bin" / "python"), "install")
-        lock = folder / "requirements.txt"
-        export = ("--frozen", "--quiet", "--no-emit-project", "--output-file", lock)
-        subprocess.run(
-            [sys.executable, "-m", "uv", "export", "--extra", extra, *export], cwd=ROOT, check=True
-        )
-        locked = subprocess.run(
-            [*pip, "--require-hashes", "--requirement", lock], capture_output=True, text=True
-        )
-        if "Could not find a version" in locked.stderr or "Connection" in locked.stderr:
-            pytest.skip("no package index can be reached from here")
-        assert locked.returncode == 0, locked.stderr
-        subprocess.run(
-            [*pip, "--no-index", "--no-deps", "--no-build-isolation", str(ROOT)], check=True
-        )
+        install_extra(folder, extra)
         there[extra] = folder / "bin" / "cpcds"
         return there[extra]
 

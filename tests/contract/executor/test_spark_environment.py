@@ -1,7 +1,5 @@
 """Executors whose Python, libraries and program come from an archive that Spark unpacks."""
 
-import subprocess
-import sys
 import tarfile
 from contextlib import nullcontext
 
@@ -17,11 +15,10 @@ from tests.contract.executor.spark import (
     spark_or_skip,
 )
 from tests.contract.executor.test_executor_contract import Payer, load
-from tests.e2e.commands import ROOT
+from tests.given.environment import install_extra
 
 pytestmark = list(MARKS)
 
-PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 NEEDED = ("etl", "pyarrow")
 ABSENT = ("pandas", "great_expectations", "scipy", "matplotlib", "starlette", "tests")
 """Packages that no executor needs; pyspark comes with Spark."""
@@ -32,21 +29,8 @@ def archive(tmp_path_factory):
     """Return an environment with the extra `executor` and the program, packed."""
     spark_or_skip()
     folder = tmp_path_factory.mktemp("archive")
-    environment, lock = folder / "environment", folder / "requirements.txt"
-    export = ("--frozen", "--quiet", "--no-emit-project", "--output-file", lock)
-    subprocess.run(
-        [sys.executable, "-m", "uv", "export", "--extra", "executor", *export], cwd=ROOT, check=True
-    )
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    pip = (*PIP, "--python", str(environment / "bin" / "python"), "install")
-    locked = subprocess.run(
-        [*pip, "--require-hashes", "--requirement", lock], capture_output=True, text=True
-    )
-    if "Could not find a version" in locked.stderr or "Connection" in locked.stderr:
-        pytest.skip("no package index can be reached from here")
-    assert locked.returncode == 0, locked.stderr
-    own = ("--no-index", "--no-deps", "--no-build-isolation", "--no-compile", str(ROOT))
-    subprocess.run([*pip, *own], check=True)
+    environment = folder / "environment"
+    install_extra(environment, "executor")
     packed = folder / "environment.tar.gz"
     with tarfile.open(packed, "w:gz", compresslevel=1) as file:
         file.add(environment, "")
