@@ -32,7 +32,7 @@ from etl.auth import audit_events
 from etl.auth.configuration import Clock, Randomness
 from etl.auth.database import Database
 from etl.auth.database_tables import AccessRow, TrailRow
-from etl.auth.records import Happening
+from etl.auth.records import AuditEvent
 from etl.smart.grants import Access
 
 _LOG = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class _Gathered:
 
 
 class AuditTrail:
-    """Writes the audit trail; `etl.smart.grants.Recorder`, and `Note` for what is no access.
+    """Writes the audit trail; `etl.smart.grants.Recorder`.
 
     Args:
         folder: where the files are; made where it is missing.
@@ -130,7 +130,7 @@ class AuditTrail:
         self._randomness = randomness
         self._patience = patience
         self._waiting: queue.SimpleQueue[
-            _Gathered | tuple[Happening, Future[None]] | Future[None] | None
+            _Gathered | tuple[AuditEvent, Future[None]] | Future[None] | None
         ] = queue.SimpleQueue()
         self._gathered: _Gathered | None = None
         self._writing_since: float | None = None
@@ -164,8 +164,8 @@ class AuditTrail:
         gathered.waiting.append(done)
         await done
 
-    def note(self, happening: Happening) -> None:
-        """Keep one happening.
+    def note(self, event: AuditEvent) -> None:
+        """Keep one event.
 
         Raises:
             OSError: it could not be written.
@@ -173,7 +173,7 @@ class AuditTrail:
         self._refuse_while_stalled()
         done: Future[None] = Future()
         self._start()
-        self._waiting.put((happening, done))
+        self._waiting.put((event, done))
         try:
             done.result(self._patience)
         except TimeoutError:
@@ -242,7 +242,7 @@ class AuditTrail:
             os.close(self._file.descriptor)
             self._file = None
 
-    def _do(self, item: _Gathered | tuple[Happening, Future[None]] | Future[None]) -> None:
+    def _do(self, item: _Gathered | tuple[AuditEvent, Future[None]] | Future[None]) -> None:
         match item:
             case Future():
                 self._settle(wait=True)
@@ -255,13 +255,13 @@ class AuditTrail:
                 for access, error in zip(item.accesses, outcomes, strict=True):
                     if error is None and access.grant and access.outcome < 300:
                         self._count(access)
-            case (happening, done):
+            case (event, done):
                 if not done.set_running_or_notify_cancel():
                     return
-                (error,) = self._write((happening,))
+                (error,) = self._write((event,))
                 done.set_result(None) if error is None else done.set_exception(error)
 
-    def _write(self, batch: Sequence[Access | Happening]) -> _Outcomes:
+    def _write(self, batch: Sequence[Access | AuditEvent]) -> _Outcomes:
         """Write some events; return the error of each, None for one that was written."""
         outcomes: _Outcomes = []
         try:
@@ -272,7 +272,7 @@ class AuditTrail:
                     body = (
                         audit_events.of_access(what)
                         if isinstance(what, Access)
-                        else audit_events.canonical(audit_events.of_happening(what))
+                        else audit_events.canonical(audit_events.of_event(what))
                     )
                     head, line = audit_events.chained(head, body)
                 except Exception as error:  # only this event is refused; the thread continues

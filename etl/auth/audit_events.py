@@ -1,4 +1,4 @@
-"""Accesses and happenings as FHIR AuditEvents, the chain of them, and its verification.
+"""Accesses and other events as FHIR AuditEvents, the chain of them, and its verification.
 
 R4 AuditEvent. An access follows the shape of IHE BALP's PatientRead and PatientQuery: the app as
 requesting agent, the patient and what was read as entities, the query in the audit trail only.
@@ -20,7 +20,7 @@ import orjson
 
 from etl.auth.database import Database
 from etl.auth.database_tables import TrailRow
-from etl.auth.records import Action, Happening
+from etl.auth.records import Action, AuditEvent
 from etl.smart.grants import Access
 
 _TYPES: Final = "http://terminology.hl7.org/CodeSystem/audit-event-type"
@@ -29,7 +29,7 @@ _DICOM: Final = "http://dicom.nema.org/resources/ontology/DCM"
 _ROLES: Final = "http://terminology.hl7.org/CodeSystem/object-role"
 _KINDS: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 _PARTICIPANTS: Final = "http://terminology.hl7.org/CodeSystem/extra-security-role-type"
-HAPPENINGS: Final = "urn:cpcds:audit-action"
+ACTIONS: Final = "urn:cpcds:audit-action"
 """Code system of what is not an access to data: `etl.auth.records.Action`."""
 
 _INTERACTION_CODES: Final = {
@@ -81,31 +81,31 @@ def of_access(access: Access) -> bytes:
     return canonical(event)
 
 
-def of_happening(happening: Happening) -> Json:
+def of_event(event: AuditEvent) -> Json:
     """Return a sign-in, a consent or a change of an app as AuditEvent, without id."""
-    entities = [_patient(happening.patient)] if happening.patient else []
+    entities = [_patient(event.patient)] if event.patient else []
     entities += [
         _named(name, value)
         for name, value in (
-            ("app", happening.client),
-            ("developer", happening.developer),
-            ("consent", happening.consent),
-            ("detail", happening.detail),
+            ("app", event.client),
+            ("developer", event.developer),
+            ("consent", event.consent),
+            ("detail", event.detail),
         )
         if value
     ]
-    agent_id = {"app": happening.client, "developer": happening.developer}.get(happening.by, "")
-    event: Json = {
+    agent_id = {"app": event.client, "developer": event.developer}.get(event.by, "")
+    document: Json = {
         "resourceType": "AuditEvent",
-        "type": _coding(_DICOM, _kind(happening.action)),
-        "subtype": [_coding(HAPPENINGS, happening.action)],
+        "type": _coding(_DICOM, _kind(event.action)),
+        "subtype": [_coding(ACTIONS, event.action)],
         "action": "E",
-        "recorded": _instant(happening.when),
-        "outcome": "0" if happening.succeeded else "4",
-        "agent": [_agent(happening.by, agent_id, happening.address)],
+        "recorded": _instant(event.when),
+        "outcome": "0" if event.succeeded else "4",
+        "agent": [_agent(event.by, agent_id, event.address)],
         "source": _SOURCE,
     }
-    return event | {"entity": entities} if entities else event
+    return document | {"entity": entities} if entities else document
 
 
 def chained(previous: str, body: bytes) -> tuple[str, bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 from etl.auth.audit import AuditTrail
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.database import Database
-from etl.auth.records import Action, Happening
+from etl.auth.records import Action, AuditEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class AuthContext:
 
         Args:
             action: what happened.
-            fields: the other fields of `Happening`.
+            fields: the other fields of `AuditEvent`.
 
         Raises:
             OSError: it could not be written.
         """
-        self.trail.note(Happening(self.clock(), action, **fields))
+        self.trail.note(AuditEvent(self.clock(), action, **fields))
 
 
 def hash_of(token: str) -> str:

@@ -131,7 +131,7 @@ Action = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class AuditEvent:
     """An event of the audit trail other than an access to data.
 
     Attributes:

@@ -14,7 +14,7 @@ from etl.auth.audit import AuditStalled, AuditTrail
 from etl.auth.audit_events import verify_trail
 from etl.auth.database import migrate, open_database
 from etl.auth.database_tables import AccessRow
-from etl.auth.records import Happening
+from etl.auth.records import AuditEvent
 from etl.smart.grants import Access
 from tests.integration.auth.standing import Clock
 from tests.unit.gateway import calls
@@ -34,7 +34,7 @@ READ = Access(
 
 PATIENCE = 1.0
 
-SIGNED_IN = Happening(READ.when, "member-sign-in", patient="ana", by="member")
+SIGNED_IN = AuditEvent(READ.when, "member-sign-in", patient="ana", by="member")
 
 
 @pytest.fixture
