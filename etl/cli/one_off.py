@@ -13,11 +13,17 @@ from etl.cli import options, result_tables
 from etl.cli.progress import counting, progress
 from etl.conform.render import as_json as report_json
 from etl.conform.render import text_lines
-from etl.errors import if_interrupted
+from etl.errors import UsageError, if_interrupted
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.reporting.report_files import LimitBroken
+from etl.reports import finding_formats
 from etl.reports.summary import Rejected, rows_by_fate
 
+FORMATS: Final = {
+    "text": finding_formats.text_lines,
+    "json": finding_formats.json_lines,
+    "sarif": finding_formats.sarif_lines,
+}
 NO_REPORT: Final = "no report was written; running the same again goes on from here"
 
 
@@ -30,19 +36,32 @@ NO_REPORT: Final = "no report was written; running the same again goes on from h
     show_default=True,
     help="Folder for the report and the quarantine.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    help="Print each finding in place of the summary: file:row:column lines, JSON, or SARIF.",
+)
 @options.job_options
 @options.json_option
 @click.pass_context
-def validate_command(context: click.Context, extract: Path, report: Path, as_json: bool) -> None:
+def validate_command(
+    context: click.Context, extract: Path, report: Path, form: str | None, as_json: bool
+) -> None:
     """Check the CPCDS extract EXTRACT and write the auditor's report.
 
     Nothing is published. Exit code 4 says that more was rejected than the limits allow.
     """
+    if form is not None and as_json:
+        raise UsageError("--json is the summary: leave it out, or --format")
     settings = options.read_settings(context)
-    with if_interrupted(NO_REPORT), progress(quiet=as_json) as emit:
+    with if_interrupted(NO_REPORT), progress(quiet=as_json or form is not None) as emit:
         validated = validate_extract(settings, extract, report, emit)
     page = validated.reported.page
-    if as_json:
+    if form is not None:
+        for line in FORMATS[form](validated.reported.report, page.parent, extract):
+            click.echo(line)
+    elif as_json:
         body = result_tables.summary_json(validated.reported.report)
         options.print_json({**body, "report": str(page)})
     else:
