@@ -21,6 +21,9 @@ from etl.storage.port import Objects, StoreOptions
 PAGE_LIMIT: Final = 100
 """Most matches of a page."""
 
+READ_SECONDS: Final = 5.0
+"""The longest that one try of a read may take."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
@@ -32,9 +35,7 @@ class ServiceOptions:
         page_size: matches a page where `_count` is not given; ten are one part of a block.
         page_limit: most matches a page.
         cursor_seconds: how long a page link works.
-        releases_open: releases kept open for page links, beside the current one.
         read_attempts: tries of one read before storage counts as failed.
-        read_seconds: the longest that one try may take.
         deadline_seconds: the longest that all tries of one read may take together.
     """
 
@@ -43,9 +44,7 @@ class ServiceOptions:
     page_size: int = 10
     page_limit: int = PAGE_LIMIT
     cursor_seconds: int = 24 * 3600
-    releases_open: int = 4
     read_attempts: int = 3
-    read_seconds: float = 5.0
     deadline_seconds: float = 10.0
 
 
@@ -158,8 +157,7 @@ def open_service(
     options = options or ServiceOptions()
     store_options = store_options or StoreOptions()
     claims, listed = (
-        open_objects(name, store_options, options.read_seconds) if name else None
-        for name in (target, directory)
+        open_objects(name, store_options) if name else None for name in (target, directory)
     )
     return serve_objects(claims, cursor_keys, options, directory=listed)
 
@@ -181,15 +179,14 @@ def serve_objects(
         clock: seconds since 1970, for the end of page links.
         directory: the target of a directory; None for none.
     """
-    policy = RetryPolicy(options.read_attempts, options.read_seconds, options.deadline_seconds)
+    policy = RetryPolicy(options.read_attempts, READ_SECONDS, options.deadline_seconds)
 
     def served(objects: Objects | None, model: DataModel) -> ServedTarget | None:
         if objects is None:
             return None
         retrying = RetryingObjects(objects, policy)
         cache = Cache(options.cache_bytes)
-        poll, keep = options.poll_seconds, options.releases_open
-        releases = Releases(retrying, cache, poll_seconds=poll, keep=keep, model=model)
+        releases = Releases(retrying, cache, poll_seconds=options.poll_seconds, model=model)
         return ServedTarget(releases, retrying, cache)
 
     sealer = Sealer(cursor_keys, options.cursor_seconds, clock)
@@ -197,7 +194,7 @@ def serve_objects(
     return GatewayServices(served(objects, CLAIMS), served(directory, DIRECTORY), sealer, pages)
 
 
-def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Objects:
+def open_objects(target: str, options: StoreOptions) -> Objects:
     """Return the objects of a target, as `etl.storage.open_store.open_store` returns its store.
 
     Raises:
@@ -215,4 +212,4 @@ def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Obj
         raise UsageError(f"{target}: there is no bucket in it; write s3://bucket/prefix")
     from etl.storage.async_s3 import S3Objects  # not needed for a folder
 
-    return S3Objects(parts.netloc, parts.path.strip("/"), options, read_seconds=read_seconds)
+    return S3Objects(parts.netloc, parts.path.strip("/"), options, read_seconds=READ_SECONDS)

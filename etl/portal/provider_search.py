@@ -232,8 +232,8 @@ class ProviderSearch:
         try:
             tree = self.releases.current()
             if self._choices[0] != tree.id:
-                made = Choices(await self._networks(), await self._specialties(tree))
-                self._choices = (tree.id, made)
+                choices = Choices(await self._networks(), await self._specialties(tree))
+                self._choices = (tree.id, choices)
         except (StoreError, FhirError):  # nothing yet, or no such columns
             return Choices()
         return self._choices[1]
