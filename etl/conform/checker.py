@@ -9,7 +9,15 @@ from functools import cache
 from typing import Any, Final
 
 from etl.conform.compiler import Compiler, is_resource
-from etl.conform.findings import Check, ConformanceRule, Issue, IssueSeverity, Visit, fixed_rule
+from etl.conform.findings import (
+    Check,
+    ConformanceRule,
+    Issue,
+    IssueSeverity,
+    Visit,
+    error,
+    fixed_rule,
+)
 from etl.errors import UsageError
 from etl.profiles import structures as st
 from etl.profiles.guides import GUIDES, Guide, known_versions, unknown_version, versions_of
@@ -83,13 +91,12 @@ class Checker:
         )
 
     def _visit(self, profile: st.Profile, resource: dict[str, Any]) -> Visit:
-        check = self._checks.get(profile.canonical)
-        if check is None:
+        if profile.canonical not in self._checks:
             check = self._compilers[profile.terminology].resource(profile)
             self._checks[profile.canonical] = check
         visit = Visit(resource)
         try:
-            check(resource, visit)
+            self._checks[profile.canonical](resource, visit)
         except RecursionError:
             visit.issues.append(Issue(_TOO_DEEP))
         return visit
@@ -111,8 +118,7 @@ class Checker:
             place = f"meta.profile[{index}]"
             profile = st.find_canonical(canonical)
             if profile is None:
-                other = unknown_version(canonical)
-                if other is not None:
+                if (other := unknown_version(canonical)) is not None:
                     versions.append((*other, place))
                 else:
                     issues.append(("", Issue(fixed_rule("profile-unknown"), place)))
@@ -130,9 +136,7 @@ class Checker:
         return profiles, issues
 
 
-_TOO_DEEP = ConformanceRule(
-    "depth", IssueSeverity.ERROR, "The resource is nested too deeply to be checked."
-)
+_TOO_DEEP: Final = error("depth", "The resource is nested too deeply to be checked.")
 _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
 """Versions that a message repeats; a value that was put where a version belongs is none."""
 
@@ -175,19 +179,14 @@ def _no_resource(value: Any) -> ConformanceRule:
             return _VALUE
 
 
-_ARRAY: Final = ConformanceRule(
-    "resource",
-    IssueSeverity.ERROR,
-    "The JSON is an array; write one resource a line, or make it a Bundle.",
+_ARRAY: Final = error(
+    "resource", "The JSON is an array; write one resource a line, or make it a Bundle."
 )
-_MANIFEST: Final = ConformanceRule(
+_MANIFEST: Final = error(
     "resource",
-    IssueSeverity.ERROR,
     "The JSON is a manifest of Bulk Data and no resource; check the files that it names.",
 )
-_VALUE: Final = ConformanceRule(
-    "resource", IssueSeverity.ERROR, "The JSON is a single value and no FHIR resource."
-)
+_VALUE: Final = error("resource", "The JSON is a single value and no FHIR resource.")
 
 
 def _asks_for_version(profile: st.Profile) -> bool:

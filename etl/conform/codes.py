@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from etl.conform.findings import ConformanceRule, IssueSeverity
+from etl.conform.findings import ConformanceRule, IssueSeverity, error
 from etl.profiles.guides import Guide
 from etl.profiles.shapes import CONCEPT_TYPES, TEXT_TYPES
 from etl.profiles.structures import Binding
@@ -148,12 +148,9 @@ def coding_verdict(guide: Guide) -> Verdict:
     unknown, displays = {}, {}
     for url in own:
         name = url.rpartition("/")[2]
-        unknown[url] = ConformanceRule(
-            "code-unknown", IssueSeverity.ERROR, f"The code is not one of {name}."
-        )
-        displays[url] = ConformanceRule(
+        unknown[url] = error("code-unknown", f"The code is not one of {name}.")
+        displays[url] = error(
             "display",
-            IssueSeverity.ERROR,
             f"The display is not the one that {name} gives the code; use text for other words.",
         )
     shapes = {

@@ -14,11 +14,10 @@ from typing import Any, Final
 
 from etl.conform import members as mb
 from etl.conform.codes import Verdict, binding_verdict, coding_verdict
-from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, Visit
+from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, Visit, error
 from etl.conform.guide_rules import guide_check
 from etl.conform.invariants import compiled, rule_of
 from etl.conform.json_elements import described, is_local, matcher, resolved_type, stated_type
-from etl.conform.members import error
 from etl.conform.primitives import TESTS, json_kind
 from etl.conform.slices import classifier
 from etl.profiles import structures as st
@@ -125,7 +124,7 @@ class Compiler:
             members.update(self._members(where, child))
             required.extend(_required(where, child))
             if child.name.endswith("[x]") and len(child.types) > 1:
-                twice = mb.error("choice", f"{child.id} is there with more than one type.")
+                twice = error("choice", f"{child.id} is there with more than one type.")
                 choices.append(Choice(child.name[:-3], frozenset(st.choice_names(child)), twice))
         if element is profile.root and is_resource(profile):
             members["resourceType"] = lambda value, obj, visit: None
@@ -261,7 +260,7 @@ class Compiler:
 
     def _contained(self) -> Check:
         """Return the check of a contained resource, as plain FHIR R4 of its type."""
-        shape = mb.error("shape", "A contained resource must be an object with a resourceType.")
+        shape = error("shape", "A contained resource must be an object with a resourceType.")
 
         def contained(value: Any, visit: Visit) -> None:
             kind = value.get("resourceType") if type(value) is dict else None
@@ -276,7 +275,7 @@ class Compiler:
 _ELEMENT: Final = st.TypeChoice("Element")
 
 
-_OTHER_TYPE: Final = mb.error(
+_OTHER_TYPE: Final = error(
     "reference-type", "Reference.type names another type than the one that is pointed to."
 )
 
@@ -303,7 +302,7 @@ def _targets(check: Check, element: st.Element, choice: st.TypeChoice) -> Check:
     types = target_types(choice)
     if not types:
         return check
-    rule = mb.error(
+    rule = error(
         "reference-type", f"{element.id} must point to {' or '.join(sorted(types))}, and does not."
     )
 
@@ -318,9 +317,7 @@ def _targets(check: Check, element: st.Element, choice: st.TypeChoice) -> Check:
 
 def _absent_reason(check: Check) -> Check:
     """Return the check of the extension that says why a value is absent."""
-    rule = mb.error(
-        "absent-reason", "A data-absent-reason must be one of FHIR's codes, as valueCode."
-    )
+    rule = error("absent-reason", "A data-absent-reason must be one of FHIR's codes, as valueCode.")
 
     def absent(value: Any, visit: Visit) -> None:
         check(value, visit)
@@ -356,27 +353,25 @@ def _required(profile: st.Profile, element: st.Element) -> Iterator[RequiredElem
     choice = element.name.endswith("[x]")
     names = tuple(st.choice_names(element)) or (element.name,)
     if element.min > 0 and not (choice and any(slice_element.min for slice_element in slices)):
-        rule = mb.error("min", f"{element.id} is missing, and the profile requires it.")
+        rule = error("min", f"{element.id} is missing, and the profile requires it.")
         yield RequiredElement(names, rule)
     for slice_element in slices:
         if slice_element.min > 0 and choice:
             (named,) = st.choice_names(replace(element, types=slice_element.types))
-            rule = mb.error(
-                "min", f"{element.id} must be there as {named}; the profile requires it."
-            )
+            rule = error("min", f"{element.id} must be there as {named}; the profile requires it.")
             yield RequiredElement((named,), rule)
         elif slice_element.min > 0 and element.min == 0:
             yield RequiredElement(names, bounds.too_few(slice_element.slice_name))
 
 
 def _fixed(element: st.Element) -> Verdict:
-    rule = mb.error("fixed", f"{element.id} must be {described(element.fixed)}.")
+    rule = error("fixed", f"{element.id} must be {described(element.fixed)}.")
     fixed = element.fixed
     return lambda value: None if value == fixed else rule
 
 
 def _pattern(element: st.Element) -> Verdict:
-    rule = mb.error("pattern", f"{element.id} must have {described(element.pattern)}.")
+    rule = error("pattern", f"{element.id} must have {described(element.pattern)}.")
     matches = matcher(element.pattern)
     return lambda value: None if matches(value) else rule
 
@@ -387,9 +382,7 @@ def _primitive(element: st.Element, code: str, extras: list[Verdict]) -> Check:
     if element.name == "id" and element.id.count(".") == 1 and st.is_type(element.id[:-3]):
         code = "id" if f"{element.id[:-3]}.meta" in st.load_type(element.id[:-3]).by_id else code
     fits = TESTS[code]
-    rule = mb.error(
-        "form", f"{element.id} is no FHIR {code}: {json_kind(code)} of its form is due."
-    )
+    rule = error("form", f"{element.id} is no FHIR {code}: {json_kind(code)} of its form is due.")
 
     def check(value: Any, visit: Visit) -> None:
         if not fits(value):

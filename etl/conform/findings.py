@@ -37,6 +37,11 @@ class ConformanceRule:
     text: str
 
 
+def error(rule_id: str, text: str) -> ConformanceRule:
+    """Return a rule that is an error when broken."""
+    return ConformanceRule(rule_id, IssueSeverity.ERROR, text)
+
+
 class Issue:
     """A rule broken at a path of the current resource.
 

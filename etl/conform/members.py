@@ -10,13 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.conform.findings import Check, ConformanceRule, Issue, IssueSeverity, Member, Visit, prefix
+from etl.conform.findings import Check, ConformanceRule, Issue, Member, Visit, error, prefix
 from etl.conform.slices import Classify
-
-
-def error(rule_id: str, text: str) -> ConformanceRule:
-    """Return a rule that is an error when broken."""
-    return ConformanceRule(rule_id, IssueSeverity.ERROR, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
@@ -13,8 +14,6 @@ Test = Callable[[Any], bool]
 
 _BIG: Final = 1024 * 1024
 """Longest string that R4 allows, in characters."""
-
-_DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def _pattern(name: str) -> re.Pattern[str]:
@@ -58,12 +57,13 @@ def is_string(value: Any) -> bool:
     )
 
 
-def _matching(name: str) -> Test:
+def _matching(name: str, *, dated: bool = False) -> Test:
+    """Return the test of a form; a date in it must be a day of the calendar too."""
     match = _pattern(name).fullmatch
 
     @lru_cache(maxsize=65_536)
     def is_of_form(value: str) -> bool:
-        return match(value) is not None
+        return match(value) is not None and (not dated or _is_day(value))
 
     def test(value: Any) -> bool:
         return type(value) is str and value != "" and is_of_form(value)
@@ -71,27 +71,8 @@ def _matching(name: str) -> Test:
     return test
 
 
-def _dated(name: str) -> Test:
-    """Return the test of a type with a date in it, which must be a day of the calendar too."""
-    match = _pattern(name).fullmatch
-
-    @lru_cache(maxsize=65_536)
-    def is_of_form(value: str) -> bool:
-        return match(value) is not None and _is_day(value)
-
-    def test(value: Any) -> bool:
-        return type(value) is str and is_of_form(value)
-
-    return test
-
-
 def _is_day(value: str) -> bool:
-    if len(value) < 10:
-        return True
-    year, month, day = int(value[:4]), int(value[5:7]), int(value[8:10])
-    if month == 2 and day == 29:
-        return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    return day <= _DAYS[month - 1]
+    return len(value) < 10 or int(value[8:10]) <= monthrange(int(value[:4]), int(value[5:7]))[1]
 
 
 TESTS: Final[dict[str, Test]] = {
@@ -104,7 +85,7 @@ TESTS: Final[dict[str, Test]] = {
     "markdown": is_string,
     "xhtml": is_string,
     **{name: _matching(name) for name in ("code", "uri", "url", "canonical", "id", "oid", "uuid")},
-    **{name: _dated(name) for name in ("date", "dateTime", "instant")},
+    **{name: _matching(name, dated=True) for name in ("date", "dateTime", "instant")},
     "time": _matching("time"),
     "base64Binary": _matching("base64Binary"),
 }

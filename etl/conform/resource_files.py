@@ -11,7 +11,7 @@ from typing import IO, Any, Final, Protocol
 
 import orjson
 
-from etl.conform.findings import ConformanceRule, IssueSeverity
+from etl.conform.findings import ConformanceRule, error
 from etl.errors import UsageError
 
 _READ_BYTES: Final = 1 << 20
@@ -23,20 +23,16 @@ UNREAD: Final = object()
 """Stands for the resource of a text that cannot be read."""
 
 
-def _fault(rule_id: str, text: str) -> ConformanceRule:
-    return ConformanceRule(rule_id, IssueSeverity.ERROR, text)
-
-
-BYTE_ORDER_MARK: Final = _fault(
+BYTE_ORDER_MARK: Final = error(
     "byte-order-mark",
     "The file begins with a byte order mark, which JSON must not have (RFC 8259, 8.1); remove it.",
 )
-_WIDE: Final = _fault("encoding", "The file is UTF-16 or UTF-32; JSON of FHIR is UTF-8.")
-_NOT_UTF_8: Final = _fault("encoding", "The text is not UTF-8, as JSON of FHIR has to be.")
-_LINE: Final = _fault("json", "The line is no JSON; write one resource a line.")
-_FILE: Final = _fault("json", "The file is no JSON; it holds one resource or Bundle.")
-_EMPTY: Final = _fault("json", "The file is empty; it holds one resource or Bundle.")
-_LINES: Final = _fault(
+_WIDE: Final = error("encoding", "The file is UTF-16 or UTF-32; JSON of FHIR is UTF-8.")
+_NOT_UTF_8: Final = error("encoding", "The text is not UTF-8, as JSON of FHIR has to be.")
+_LINE: Final = error("json", "The line is no JSON; write one resource a line.")
+_FILE: Final = error("json", "The file is no JSON; it holds one resource or Bundle.")
+_EMPTY: Final = error("json", "The file is empty; it holds one resource or Bundle.")
+_LINES: Final = error(
     "json", "The file holds several lines of JSON; give it a name that ends in .ndjson."
 )
 _MARK: Final = b"\xef\xbb\xbf"
@@ -135,35 +131,31 @@ class File:
 def line_records(lines: Iterable[bytes]) -> Iterator[Record]:
     """Yield the resource of every line that is not blank, Bundles unpacked."""
     for number, line in enumerate(lines, 1):
-        text = line
-        if number == 1:
-            if _is_wide(line):
-                yield Record(None, "", UNREAD, fault=_WIDE)
-                return
-            if line.startswith(_MARK):
-                yield Record(None, "", UNREAD, fault=BYTE_ORDER_MARK)
-                text = line.removeprefix(_MARK)
+        text, faults = _begin(line) if number == 1 else (line, ())
+        yield from faults
+        if text is None:
+            return
         if text.strip():
             yield from _records(text, number, _LINE)
 
 
 def document_records(text: bytes) -> Iterator[Record]:
     """Yield the resource that a text is, or those of a Bundle."""
-    if _is_wide(text):
-        yield Record(None, "", UNREAD, fault=_WIDE)
-        return
-    if text.startswith(_MARK):
-        yield Record(None, "", UNREAD, fault=BYTE_ORDER_MARK)
-        text = text.removeprefix(_MARK)
-    if not text.strip():
+    json, faults = _begin(text)
+    yield from faults
+    if json is not None and json.strip():
+        yield from _records(json, None, _LINES if _holds_lines(json) else _FILE)
+    elif json is not None:
         yield Record(None, "", UNREAD, fault=_EMPTY)
-        return
-    yield from _records(text, None, _LINES if _holds_lines(text) else _FILE)
 
 
-def _is_wide(text: bytes) -> bool:
-    """Return whether a text is UTF-16 or UTF-32, by its mark or zeros in its first characters."""
-    return text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:4]
+def _begin(text: bytes) -> tuple[bytes | None, tuple[Record, ...]]:
+    """Return a text without its byte order mark, None where it is not UTF-8; and its faults."""
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:4]:  # UTF-16 or UTF-32
+        return None, (Record(None, "", UNREAD, fault=_WIDE),)
+    if text.startswith(_MARK):
+        return text.removeprefix(_MARK), (Record(None, "", UNREAD, fault=BYTE_ORDER_MARK),)
+    return text, ()
 
 
 def _holds_lines(text: bytes) -> bool:

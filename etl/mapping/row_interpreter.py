@@ -332,7 +332,7 @@ class _Row:
             case ex.Absent():
                 return None
             case ex.ColumnOf():
-                return self.column(expr)
+                return self.row_of(expr)[0].get(expr.column)
             case ex.LoopIndex():
                 return str(self.indexes[expr.level])
             case ex.Joined():
@@ -378,10 +378,6 @@ class _Row:
                 return f"{provider.resource}/{logical_id}"
             case _:
                 raise AssertionError(expr)
-
-    def column(self, expr: ex.ColumnOf) -> str | None:
-        row, _ = self.row_of(expr)
-        return row.get(expr.column)
 
     def taken(self, node: ex.Expr | ex.Condition) -> Iterator[ex.Expr | ex.Condition]:
         """Yield a node and all inside it: of alternatives only the one that was taken."""

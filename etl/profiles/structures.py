@@ -337,37 +337,23 @@ def _load(guide: Guide, name: str) -> Profile:
 
 
 def _element(entry: Mapping[str, Any]) -> Element:
-    binding = entry.get("binding")
-    slicing = entry.get("slicing")
-    return Element(
-        id=entry["id"],
-        min=entry["min"],
-        max=None if entry["max"] == "*" else int(entry["max"]),
-        array=entry.get("array", False),
-        types=tuple(_type_choice(choice) for choice in entry.get("types", ())),
-        must_support=entry.get("must_support", False),
-        fixed=entry.get("fixed"),
-        pattern=entry.get("pattern"),
-        binding=_binding(binding) if binding else None,
-        slicing=_slicing(slicing) if slicing else None,
-        content=entry.get("content"),
-        invariants=tuple(entry.get("invariants", ())),
-    )
+    binding, slicing = entry.get("binding"), entry.get("slicing")
+    read: dict[str, Any] = {
+        "max": None if entry["max"] == "*" else int(entry["max"]),
+        "types": tuple(map(_type_choice, entry.get("types", ()))),
+        "invariants": tuple(entry.get("invariants", ())),
+    }
+    if binding:
+        url, _, version = binding["value_set"].partition("|")
+        read["binding"] = Binding(binding["strength"], url, version or None)
+    if slicing:
+        by = tuple((kind, path) for kind, path in slicing["by"])
+        read["slicing"] = Slicing(by, slicing["rules"], slicing.get("ordered", False))
+    return Element(**{**entry, **read})
 
 
 def _type_choice(choice: str | Mapping[str, Any]) -> TypeChoice:
     if isinstance(choice, str):
         return TypeChoice(choice)
-    return TypeChoice(
-        choice["code"], tuple(choice.get("profiles", ())), tuple(choice.get("targets", ()))
-    )
-
-
-def _binding(facts: Mapping[str, Any]) -> Binding:
-    url, _, version = facts["value_set"].partition("|")
-    return Binding(facts["strength"], url, version or None)
-
-
-def _slicing(facts: Mapping[str, Any]) -> Slicing:
-    by = tuple((kind, path) for kind, path in facts["by"])
-    return Slicing(by, facts["rules"], facts.get("ordered", False))
+    profiles, targets = (tuple(choice.get(key, ())) for key in ("profiles", "targets"))
+    return TypeChoice(choice["code"], profiles, targets)

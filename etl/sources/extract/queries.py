@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import duckdb
@@ -75,15 +74,8 @@ class QueryDatabase:
         found = self._connection.execute(volatile).fetchall()
         self._unrepeatable = _CLOCK | {name for (name,) in found} - {"error"}
 
-    def __enter__(self) -> QueryDatabase:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the database; its folder stays."""
         self._connection.close()
 
     def add_table(self, name: str, columns: Mapping[str, str]) -> None:

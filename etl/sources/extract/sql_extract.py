@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -164,7 +165,7 @@ def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
     """
     from etl.sources.extract.queries import QueryDatabase
 
-    with QueryDatabase() as database:
+    with closing(QueryDatabase()) as database:
         views = _views(extract, place)
         read = _bind(extract, views, database)
     unread_columns = (
@@ -199,7 +200,7 @@ def stage_queries(
     origins: dict[str, TableVersion] = {}
     queried: dict[str, QueriedFile] = {}
     unused = _UnusedRows()
-    with QueryDatabase(work, min(memory or _MEMORY, _MEMORY)) as database:
+    with closing(QueryDatabase(work, min(memory or _MEMORY, _MEMORY))) as database:
         views = _views(extract, place)
         try:
             read = _bind(extract, views, database)

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from contextlib import closing
 
 import pyarrow as pa
 import pytest
@@ -215,7 +216,7 @@ def test_rows_and_columns_that_no_result_has_are_found(tmp_path):
 )
 def test_a_column_is_read_wherever_a_query_names_it(text, unread):
     columns = dict.fromkeys(("Bill", "Person", "Line", "Day", "Total", "Charge"), "VARCHAR")
-    with QueryDatabase() as database:
+    with closing(QueryDatabase()) as database:
         database.add_table("bills", columns)
         database.add_table("persons", {"Person": "VARCHAR"})
         read = database.columns_read(Query("q.sql", text))
