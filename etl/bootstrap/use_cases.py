@@ -212,6 +212,9 @@ def _publish_extract(
 ) -> RunResult:
     settings = settings.of_a_run()
     opened_extract.check_executor(settings)  # what is not installed is reported before the work
+    if _lock_of(settings).exists():
+        with _alone(settings):
+            pass  # another run at work is reported before the extract is read
     first = partial(_holds_nothing, settings)  # after a release it is known later what is due
     with (
         opened_extract.opened(
@@ -313,6 +316,10 @@ def _beside(settings: Settings) -> Path:
     return Path() if "://" in settings.target else Path(settings.target)
 
 
+def _lock_of(settings: Settings) -> Path:
+    return _beside(settings) / f"{opened_extract.WORK}.lock"
+
+
 def _holder(lock: Path) -> str:
     """Return a lock's text about the run that holds it; empty where none is written yet."""
     try:
@@ -325,9 +332,8 @@ def _holder(lock: Path) -> str:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Hold the lock of the target's work folder."""
-    folder = _beside(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{opened_extract.WORK}.lock"
+    path = _lock_of(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from etl.cli import main
 from etl.cli.main import Main
+from etl.pipeline.reporting.run_record import read_records
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
@@ -79,6 +80,8 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
     assert "Traceback" not in err
     until(lambda: not group(run.pid))  # multiprocessing's own helper goes a moment later
     assert open_current(LocalStore(tree)).release is None
+    (record,) = read_records(LocalStore(tree))
+    assert (record.verdict, record.error) == ("interrupted", "interrupted")
     again = begin(extract, tree)
     assert again.communicate(timeout=600)[0]
     assert again.returncode == 0

@@ -396,7 +396,7 @@ def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path):
     tree.mkdir()
     with FileLock(tree / ".cpcds-work.lock"):
         (tree / ".cpcds-work.lock").write_text("process 4711 on night-1 since 2026-01-31T02:00:00Z")
-        called = cpcds("run", FAULTY, "--to", tree)
+        called = cpcds("run", tmp_path / "not looked at", "--to", tree)
     assert called.code == 5
     assert "(process 4711 on night-1 since 2026-01-31T02:00:00Z); wait for it" in called.sentence
 

@@ -219,14 +219,16 @@ def write_record(store: Store, record: RunRecord) -> None:
     """Keep the record of a run, and delete the oldest beyond those that are to stay.
 
     Nothing depends on it: where it cannot be kept, a warning is logged, unless storage is why the
-    run failed. A run that failed before anything was published leaves the target as it was.
+    run failed. A run that failed before anything was published leaves the target as it was, unless
+    it was interrupted.
 
     Args:
         store: the target.
         record: the run.
     """
     try:
-        if record.report is None and open_current(store).release is None:
+        is_of_interest = record.report is not None or record.verdict == "interrupted"
+        if not is_of_interest and open_current(store).release is None:
             return
         own = object_keys.run_record(record.run)
         store.put(own, record.to_bytes())
