@@ -19,8 +19,7 @@ CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     bounds = {
-        "QUICK_SERVER": json.dumps({"header_seconds": SECONDS}),
-        "CPCDS_SERVE__IDLE_SECONDS": str(SECONDS),
+        "QUICK_SERVER": json.dumps({"header_seconds": SECONDS, "idle_seconds": SECONDS}),
         "CPCDS_SERVE__REQUEST_SECONDS": "1",
     }
     folder = tmp_path_factory.mktemp("connections")

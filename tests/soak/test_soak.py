@@ -48,6 +48,7 @@ CONSTANTS = {
     "read_seconds": READ_SECONDS,
     "deadline_seconds": DEADLINE_SECONDS,
     "header_seconds": HEADER_SECONDS,
+    "access_seconds": TOKEN_SECONDS,
 }
 CACHE_BYTES = 512 * 1024
 GROWTH_KB = 16 * 1024
@@ -120,7 +121,6 @@ def settings(proxy, payer, folder):
         "CPCDS_AUTH__DEMO_MEMBERS": str(folder / "member.csv"),
         "CPCDS_AUTH__DATABASE": f"sqlite:///{folder / 'auth.sqlite3'}",
         "CPCDS_AUTH__AUDIT": str(folder / "audit"),
-        "CPCDS_AUTH__ACCESS_SECONDS": str(TOKEN_SECONDS),
         "CPCDS_SERVE__TRUSTED_PROXIES": json.dumps(["127.0.0.1"]),
         "CPCDS_SERVE__RATE_LIMIT": "",
         "QUICK_SERVER": json.dumps(CONSTANTS),
