@@ -53,3 +53,12 @@ def test_a_signed_target_is_verified_with_the_public_key_and_the_last_known_rele
                     CPCDS_PUBLISH__SIGNING_KEY=str(tmp_path / "none.pem"))  # fmt: skip
     assert missing.code == 2
     assert "cannot be read" in missing.sentence
+
+
+@pytest.mark.slow
+def test_several_processes_verify_what_one_does(faulty_run, monkeypatch):
+    command = ("verify", faulty_run / "tree", "--json")
+    alone = done(cpcds(*command))
+    monkeypatch.setattr("etl.bootstrap.releases._WORTH_PROCESSES", 0)
+    assert done(cpcds(*command, CPCDS_RUN__WORKERS="2")) == alone
+    assert json.loads(alone.out)["patients"] == 12
