@@ -7,16 +7,13 @@ Source: CARIN Blue Button 2.0.0, snapshots of the profiles.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tests.given.tables import read_tables
+
 PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
-AMOUNTS = frozenset(
-    {
-        "submitted", "copay", "eligible", "deductible", "benefit", "coinsurance", "noncovered",
-        "priorpayerpaid", "paidbypatient", "paidbypatientcash", "paidbypatientother",
-        "paidtopatient", "paidtoprovider", "memberliability", "discount", "drugcost",
-    }
-)  # fmt: skip
+TABLES = read_tables(__file__)
+AMOUNTS = set(TABLES["amounts"])
 SYSTEMS = {
     "NPI": "http://hl7.org/fhir/sid/us-npi",
     "tax": "urn:oid:2.16.840.1.113883.4.4",
@@ -24,97 +21,13 @@ SYSTEMS = {
 }
 CODES = {"uniqueclaimid": "uc", "memberid": "mb", "uniquememberid": "um"}
 
-_CLAIM = (
-    "meta meta.lastUpdated identifier:uniqueclaimid.value status type use patient billablePeriod "
-    "billablePeriod.start insurer provider related related.relationship related.reference payee "
-    "payee.type payee.party outcome careTeam careTeam.provider careTeam.role supportingInfo "
-    "supportingInfo:clmrecvddate.category supportingInfo:clmrecvddate.timing insurance "
-    "insurance.focal insurance.coverage item item.sequence item.productOrService item.noteNumber "
-    "item.adjudication item.adjudication.category adjudication adjudication.category "
-    "item.adjudication:adjudicationamounttype.category "
-    "item.adjudication:adjudicationamounttype.amount "
-    "adjudication:billingnetworkstatus.reason total total.category payment payment.type "
-    "processNote"
-)
-_INSTITUTIONAL = (
-    f"{_CLAIM} identifier type.coding.code=institutional created "
-    "supportingInfo:typeofbill.category "
-    "supportingInfo:typeofbill.code supportingInfo:pointoforigin.category "
-    "supportingInfo:pointoforigin.code supportingInfo:admtype.category supportingInfo:admtype.code "
-    "supportingInfo:discharge-status.category supportingInfo:discharge-status.code "
-    "diagnosis.diagnosis diagnosis.type item.revenue item.modifier item.quantity "
-    "item.adjudication:adjustmentreason.category item.adjudication:adjustmentreason.reason "
-    "item.adjudication:allowedunits.category item.adjudication:allowedunits.value "
-    "adjudication:benefitpaymentstatus.reason adjudication:adjustmentreason.reason "
-    "total:adjudicationamounttype.amount payment.date processNote.text"
-)
-_LINES = (
-    "careTeam.qualification supportingInfo:servicefacility.category diagnosis diagnosis.diagnosis "
-    "diagnosis.type item.modifier item.location item.adjudication:adjustmentreason.category "
-    "item.adjudication:adjustmentreason.reason item.adjudication:benefitpaymentstatus.category "
-    "item.adjudication:benefitpaymentstatus.reason item.adjudication:allowedunits.category "
-    "adjudication:renderingnetworkstatus.reason"
-)
 
-MUST_SUPPORT = {
-    "C4BB-ExplanationOfBenefit-Inpatient-Institutional": (
-        f"{_INSTITUTIONAL} subType.coding.code=inpatient billablePeriod.end "
-        "supportingInfo:admissionperiod.category supportingInfo:drg.category "
-        "supportingInfo:drg.code diagnosis diagnosis.onAdmission procedure procedure.type "
-        "procedure.date procedure.procedure"
-    ),
-    "C4BB-ExplanationOfBenefit-Outpatient-Institutional": (
-        f"{_INSTITUTIONAL} subType.coding.code=outpatient item.servicedDate"
-    ),
-    "C4BB-ExplanationOfBenefit-Oral": (
-        f"{_CLAIM} {_LINES} type.coding.code=oral supportingInfo:orthodontics.category "
-        "supportingInfo:orthodontics.value supportingInfo:prosthesis.category "
-        "supportingInfo:prosthesis.value supportingInfo:additionalbodysite.sequence "
-        "supportingInfo:additionalbodysite.category supportingInfo:additionalbodysite.code "
-        "supportingInfo:missingtoothnumber.category supportingInfo:missingtoothnumber.code "
-        "item.informationSequence item.serviced item.bodySite "
-        "adjudication:benefitpaymentstatus.reason"
-    ),
-    "C4BB-ExplanationOfBenefit-Pharmacy": (
-        f"{_CLAIM} identifier type.coding.code=pharmacy created "
-        "supportingInfo:dayssupply.category supportingInfo:dayssupply.value "
-        "supportingInfo:dawcode.category supportingInfo:dawcode.code "
-        "supportingInfo:refillnum.category supportingInfo:refillnum.value "
-        "supportingInfo:refillsauthorized.category supportingInfo:refillsauthorized.value "
-        "supportingInfo:brandgenericindicator.category supportingInfo:brandgenericindicator.code "
-        "supportingInfo:rxorigincode.category supportingInfo:rxorigincode.code "
-        "supportingInfo:compoundcode.category supportingInfo:compoundcode.code item.servicedDate "
-        "item.quantity item.adjudication:rejectreason.category "
-        "item.adjudication:rejectreason.reason item.detail item.detail.productOrService "
-        "item.detail.quantity adjudication:benefitpaymentstatus.reason total.amount "
-        "total:adjudicationamounttype.amount payment.date processNote.text"
-    ),
-    "C4BB-ExplanationOfBenefit-Professional-NonClinician": f"{_CLAIM} {_LINES}",
-    "C4BB-Coverage": (
-        "meta meta.lastUpdated identifier status subscriberId beneficiary relationship period "
-        "payor class class:group.value class:group.name class:plan.value class:plan.name"
-    ),
-    "C4BB-Patient": (
-        "meta meta.lastUpdated identifier identifier.system identifier.value "
-        "identifier:memberid.system identifier:memberid.value identifier:uniquememberid.system "
-        "identifier:uniquememberid.value name name.family name.given telecom telecom.system "
-        "telecom.value telecom.use gender birthDate deceased address address.line address.city "
-        "address.state address.postalCode address.country address.period communication "
-        "communication.language extension.url=us-core-race extension.url=us-core-ethnicity "
-        "extension.url=us-core-birthsex"
-    ),
-    "C4BB-Organization": (
-        "meta meta.lastUpdated identifier identifier:NPI identifier:tax identifier:naiccode active "
-        "name telecom address address.line address.city address.state address.postalCode "
-        "address.country"
-    ),
-    "C4BB-Practitioner": (
-        "meta meta.lastUpdated identifier identifier:NPI identifier:tax name name.family"
-    ),
-    "C4BB-RelatedPerson": (
-        "meta meta.lastUpdated active patient relationship name telecom address"
-    ),
-}
+def _paths(profile: Mapping[str, Any]) -> str:
+    shared = [TABLES["shared"][name] for name in profile.get("shared", ())]
+    return " ".join([*shared, profile["paths"]])
+
+
+MUST_SUPPORT = {name: _paths(profile) for name, profile in TABLES["profiles"].items()}
 
 
 def profile_of(resource: Mapping[str, Any]) -> str:

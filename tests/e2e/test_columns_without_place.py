@@ -18,6 +18,7 @@ from tests.e2e.commands import (
     rows_of,
     write_rows,
 )
+from tests.given.tables import read_tables
 
 pytestmark = pytest.mark.slow
 
@@ -32,34 +33,7 @@ OF_TYPE = {
     FieldType.DECIMAL: "3.375",
     FieldType.FLAG: "Y",
 }
-WORDS = {
-    "admission_type": "2",
-    "amount_priorpayerpaid": "71.25",
-    "bill_classification": "3",
-    "bill_facility_type": "1",
-    "bill_frequency": "7",
-    "brand_generic_code": "B",
-    "compound_code": "1",
-    "currency": "CAD",
-    "daw_code": "4",
-    "denial_reason": "96",
-    "discharge_status": "07",
-    "drg_code": "471",
-    "drg_system": "APR-DRG",
-    "line_number": "1",
-    "ndc": "00904582160",
-    "ndc_unit": "ML",
-    "oral_cavity_area": "10",
-    "outcome": "partial",
-    "place_of_service": "22",
-    "point_of_origin": "2",
-    "revenue_code": "0450",
-    "rx_origin_code": "3",
-    "service_code": "99213",
-    "tooth_number": "12",
-    "tooth_surfaces": "M",
-    "type_of_bill": "137",
-}
+WORDS = read_tables(__file__)["words"]
 ROWS = {
     "claim_procedure": {"code": "0SRC0J9"},
     "claim_tooth": {"line_number": "1", "tooth_number": "7"},

@@ -25,18 +25,10 @@ from tests.e2e.independent import (
 )
 from tests.e2e.must_support import MUST_SUPPORT, missing, profile_of
 from tests.e2e.portal.standing import PASSWORD, publish, stand_up
+from tests.given.tables import read_tables
 
 EOB = "ExplanationOfBenefit"
-CARIN = {
-    "launch-standalone",
-    "client-public",
-    "client-confidential-symmetric",
-    "sso-openid-connect",
-    "context-standalone-patient",
-    "permission-offline",
-    "permission-patient",
-    "permission-user",
-}
+CARIN = set(read_tables(__file__)["capabilities"])
 
 
 pytestmark = pytest.mark.slow

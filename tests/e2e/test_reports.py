@@ -13,6 +13,7 @@ import pytest
 
 from etl.pipeline.totals import EXAMPLES
 from tests.e2e.commands import SAMPLES, Called, columns_of, copied, cpcds, done, rows_of, write_rows
+from tests.given.tables import read_tables
 from tests.unit.reports.test_answers import answers
 
 FAULTY = SAMPLES / "faulty"
@@ -211,23 +212,7 @@ def test_what_a_reader_of_the_first_screen_wrote_down_is_what_the_report_says(fa
 
 # -- secrets and the network -------------------------------------------------------------------
 
-_MARKED = {
-    "member": (
-        *("family_name", "given_name", "middle_name", "address_line", "address_line_2", "city"),
-        *("county", "phone", "email", "gender", "race", "birth_sex", "postal_code", "language"),
-    ),
-    "member_address": ("address_line", "city", "use", "start_date"),
-    "member_telecom": ("value", "system"),
-    "coverage": ("subscriber_family_name", "subscriber_given_name", "relationship", "status"),
-    "claim": (
-        *("claim_type", "status", "paid_date", "amount_copay", "patient_account_number"),
-        *("medical_record_number", "drg_code", "denial_reason", "payment_status"),
-    ),
-    "claim_line": ("service_code", "units", "amount_eligible", "ndc", "revenue_code"),
-    "claim_diagnosis": ("code", "type"),
-    "claim_care_team": ("role",),
-    "claim_note": ("text",),
-}
+_MARKED = read_tables(__file__)["marked"]
 _MARK = "Qzx"
 
 

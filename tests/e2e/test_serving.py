@@ -26,12 +26,12 @@ from etl.cli import main
 from etl.storage.local import LocalStore
 from tests.e2e.commands import SAMPLES
 from tests.given import quick_server
+from tests.given.tables import table
 from tests.unit.gateway.trees import busiest, members, sample_tree
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
 from tests.waiting import is_alive, until
 
 HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
-ANYWHERE = "0.0.0.0"  # noqa: S104 - refused, which is what is tested
 RSS = 150 * 1024
 SERVING = {
     *("click", "cryptography", "deflate", "filelock", "httptools", "isal", "limits", "msgspec"),
@@ -334,20 +334,7 @@ def test_before_the_first_release_it_waits_for_one(tmp_path):
         until(lambda: server.get("/readyz", None)[0] == 200)
 
 
-@pytest.mark.parametrize(
-    ("options", "environment", "code", "sentence"),
-    [
-        (("missing",), {}, 2, "missing: there is no such folder"),
-        (("gs://bucket",), {}, 2, "not gs://"),
-        (("TREE", "--host", ANYWHERE), {}, 3, "serve.base_url: it must be given"),
-        (("TREE", "--base-url", "https://a.example/fhir"), {}, 3, "scheme, host and port alone"),
-        (("TREE", "--base-url", "a.example"), {}, 3, "scheme, host and port alone"),
-        (("TREE",), {"CPCDS_SERVE__CURSOR_KEY": "short"}, 3, "shorter than 32"),
-        (("TREE",), {"CPCDS_SERVE__RATE_LIMIT": "often"}, 3, "'often' is no rate"),
-        (("TREE",), {"CPCDS_SERVE__PAGE_SIZE": "5000"}, 3, "larger than 100"),
-        (("TREE", "--host", "192.0.2.1", "--base-url", "http://x"), {}, 2, "cannot listen on"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "refused"))
 def test_what_cannot_be_served_is_said_in_one_sentence(
     tmp_path, options, environment, code, sentence
 ):

@@ -5,27 +5,9 @@ from collections.abc import Iterator
 from playwright.sync_api import Locator, Page
 
 from tests.e2e.portal.walking import first_member, register, sign_in
+from tests.given.tables import read_tables
 
-PUBLIC = {
-    "home": "/",
-    "patient-access": "/patient-access",
-    "capability": "/patient-access/capability",
-    "provider-directory": "/provider-directory",
-    "directory-capability": "/provider-directory/capability",
-    "find-a-doctor": "/find-a-doctor",
-    "found": "/find-a-doctor?specialty=207Q00000X",
-    "found-nobody": "/find-a-doctor?name=Nobody+at+all",
-    "find-refused": "/find-a-doctor?near=00000&within=5",
-    "quickstart": "/quickstart",
-    "sandbox": "/sandbox",
-    "code": "/code?code=7b1d0c2f5e&state=c0ffee",
-    "code-refused": "/code?error=access_denied&error_description=The+member+said+no.",
-    "try": "/try",
-    "contact": "/contact",
-    "sign-in": "/sign-in",
-    "apps": "/apps",
-    "not-found": "/nowhere",
-}
+PUBLIC = read_tables(__file__)["public"]
 
 
 def every_page(page: Page) -> Iterator[str]:

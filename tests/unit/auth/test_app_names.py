@@ -3,17 +3,12 @@
 import pytest
 
 from etl.auth.app_names import has_invisible, imitates, is_taken, skeleton
+from tests.given.tables import read_tables
 
 PAYER = "Alder Health Plan"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "\u3164", "Claim\u00adLens", "Claim\u200bLens", "\u2800", "Claim\u00a0Lens", "a\u202eb",
-        "\u115fLens", "Lens\ufeff", "Lens\ue000", "Lens\x00", "Claim\u2003Lens",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", read_tables(__file__)["invisible"])
 def test_what_is_not_seen_is_found(name):
     assert has_invisible(name)
 
@@ -25,14 +20,7 @@ def test_names_of_any_script_are_seen(name):
     assert not has_invisible(name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        PAYER, "alder health plan", "AlderHealthPlan", "Alder-Health-Plan Official",
-        "\u0391lder Health Plan", "\u0410ld\u0435r H\u0435\u0430lth Pl\u0430n", "A1der Hea1th P1an",
-        "Älder Health Plan", "\uff21lder Health Plan", "My Alder Health Plan claims",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", read_tables(__file__)["imitating"])
 def test_a_name_that_looks_like_the_payers_imitates_it(name):
     assert imitates(name, PAYER)
 

@@ -8,7 +8,17 @@ from etl.gateway.http.responses import FhirError
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.reader import open_current
 from tests.memory_store import MemoryStore
-from tests.unit.gateway.trees import busiest, directory, grant, members, opened, run, sample_tree
+from tests.unit.gateway.trees import (
+    BASE,
+    bundle,
+    busiest,
+    directory,
+    grant,
+    members,
+    opened,
+    run,
+    sample_tree,
+)
 from tests.unit.publish.samples import claim, logical_id, patient, payer, publish
 
 
@@ -73,6 +83,14 @@ def test_a_type_outside_the_scopes_is_forbidden(service, resource_type):
         assert (said.status, said.code) == (403, "scope-insufficient")
     allowed = grant(busiest(), (f"user/{resource_type}.r",))
     assert refused(service.read(allowed, resource_type, "x")).status == 404
+
+
+@pytest.mark.parametrize("form", ["", "*", "..", "{}\n", " {}", "{}x", "Patient/{}"])
+def test_a_grant_of_a_patient_that_is_none_reaches_nothing(service, form):
+    who = grant(form.format(busiest()))
+    claims = run(service.search(who, "ExplanationOfBenefit", [], base=BASE, strict=True))
+    assert bundle(claims)["total"] == 0
+    assert refused(service.read(who, "Patient", busiest())).status == 404
 
 
 def test_the_present_version_is_there_and_no_other(service):

@@ -16,6 +16,7 @@ from etl.portal.portal import local_path
 from etl.portal.rendering import code_marks
 from etl.portal.site_facts import ServerFacts, duration_text
 from tests.given.drafts import draft_like
+from tests.given.tables import table
 
 DRAFT = AppDraft(
     name="Claim Lens",
@@ -76,25 +77,12 @@ def test_complaints_stand_at_the_forms_own_fields():
     assert set(errors) == {"kind", "name"} | {f"attest_{x}" for x in ATTESTATIONS if x != "hipaa"}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(1, "one second"), (45, "45 seconds"), (60, "one minute"), (600, "10 minutes"),
-     (3600, "an hour"), (7200, "2 hours"), (86400, "a day"), (90 * 86400, "90 days"),
-     (90, "90 seconds")],
-)  # fmt: skip
+@pytest.mark.parametrize(*table(__file__, "durations"))
 def test_a_time_span_is_said_without_rounding(seconds, text):
     assert duration_text(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        ("the unit (`km`) is left out", "the unit (<code>km</code>) is left out"),
-        ("`a<b` & `c`", "<code>a&lt;b</code> &amp; <code>c</code>"),
-        ("a ` alone <b>", "a ` alone &lt;b&gt;"),
-        ("", ""),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "marked_names"))
 def test_marked_names_of_a_statement_are_shown_as_code(text, html):
     assert code_marks(text) == html
 

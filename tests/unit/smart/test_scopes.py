@@ -1,31 +1,15 @@
 import pytest
 
 from etl.smart import scopes
+from tests.given.tables import read_tables, table
 
 
-@pytest.mark.parametrize(
-    ("text", "level", "resource_type", "interactions"),
-    [
-        ("patient/*.read", "patient", "*", "rs"),
-        ("patient/ExplanationOfBenefit.read", "patient", "ExplanationOfBenefit", "rs"),
-        ("patient/ExplanationOfBenefit.rs", "patient", "ExplanationOfBenefit", "rs"),
-        ("patient/*.r", "patient", "*", "r"),
-        ("patient/*.s", "patient", "*", "s"),
-        ("user/Coverage.rs", "user", "Coverage", "rs"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "readable"))
 def test_v1_and_v2_scopes_that_read_are_understood(text, level, resource_type, interactions):
     assert scopes.parse(text) == scopes.ResourceScope(text, level, resource_type, interactions)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "patient/*.write", "patient/*.*", "patient/*.cruds", "patient/*.sr", "patient/*.u",
-        "system/*.read", "patient/Coverage.rs?type=x", "patient/coverage.rs", "patient/.rs",
-        "patient/Coverage", "Patient/Coverage.rs", "patient/Coverage.rs\n", "", "*",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", read_tables(__file__)["refused"])
 def test_what_writes_filters_or_is_malformed_is_never_granted(text):
     assert scopes.parse(text) is None
     assert scopes.grantable([text]) == ()
