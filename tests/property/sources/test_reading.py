@@ -34,9 +34,10 @@ from tests.unit.sources.extracts import (
 )
 
 COLUMNS = ("member_id", "family_name", "birth_date", "gender", "city", "email")
+odd_cells = ["", " ", '"', '""', ",", "|", "\n", "\r\n", "a\nb", " x ", "\u00a0Ng\t", "007"]
 cells = st.text(
     st.characters(codec="utf-8", exclude_characters="\0"), max_size=12
-) | st.sampled_from(["", " ", '"', '""', ",", "|", "\n", "\r\n", "a\nb", " x ", "007", "1e5", "NA"])
+) | st.sampled_from([*odd_cells, "1e5", "19700101", "NA"])
 tables = st.lists(st.tuples(*[cells] * len(COLUMNS)), min_size=1, max_size=30)
 
 

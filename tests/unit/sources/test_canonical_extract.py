@@ -22,7 +22,6 @@ from tests.unit.sources.extracts import (
     MEMBER,
     SMALL,
     all_loaded,
-    delimited,
     findings_of,
     headers_of,
     read,
@@ -74,35 +73,6 @@ def test_headers_match_in_any_case_order_and_joint(tmp_path):
     assert rows_of(read(folder, tmp_path / "work"), "member") == [MEMBER]
 
 
-def test_cells_are_trimmed_and_nothing_guesses_a_type(tmp_path):
-    folder = write_extract(tmp_path / "in")
-    (folder / "member.csv").write_text(
-        "member_id,family_name,birth_date,gender,postal_code,county\n"
-        " 007 ,\u00a0Ng\t,19700101,F,01938,   \n",
-        encoding="utf-8",
-    )
-    assert rows_of(read(folder, tmp_path / "work"), "member") == [
-        {
-            "member_id": "007",
-            "family_name": "Ng",
-            "birth_date": "19700101",
-            "gender": "F",
-            "postal_code": "01938",
-        }
-    ]
-
-
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_quotes_and_line_breaks_inside_cells_are_kept(tmp_path, line_end):
-    folder = write_extract(tmp_path / "in")
-    rows = [{**MEMBER, "family_name": 'O"Neil, the\nsecond', "city": "Łódź 🙂"}, MEMBER]
-    text = "\ufeff" + delimited(rows, headers_of(rows, "member"), line_end=line_end)
-    (folder / "member.csv").write_bytes(text.encode())
-    parts = read(folder, tmp_path / "work")
-    assert rows_of(parts, "member") == rows
-    assert parts.load(0).tables["member"].column("_row").to_pylist() == [2, 3]
-
-
 def test_an_inch_mark_inside_a_cell_is_no_quote(tmp_path):
     folder = write_extract(tmp_path / "in")
     rows = [{**MEMBER, "city": '5" Pipe'}, {**MEMBER, "member_id": "M2"}]
@@ -133,23 +103,6 @@ def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path):
     assert parts.load(0).unread["member"].column("member_id").to_pylist() == ["B", "C"]
     assert ragged.column("text").to_pylist() == ["B,Ng", 'C,"N\ng",1970-01-01,F,x']
     assert ragged.column("_row").to_pylist() == [4, 7]
-
-
-def test_row_numbers_hold_over_many_blocks(tmp_path):
-    folder = write_extract(tmp_path / "in")
-    lines = ["member_id,family_name,birth_date,gender,address_line"]
-    for number in range(2, 30_002):
-        cells = f"M{number},Ng,1970-01-01,F,{'x' * 80}"
-        lines.append("ragged" if number % 1000 == 0 else "" if number % 777 == 0 else cells)
-    (folder / "member.csv").write_text("\n".join(lines) + "\n")
-    parts = read(folder, tmp_path / "work", 5)
-    found = [
-        (row["member_id"], row["_row"])
-        for loaded in all_loaded(parts)
-        for row in loaded.tables["member"].to_pylist()
-    ]
-    assert sorted(found) == sorted((f"M{n}", n) for n in range(2, 30_002) if n % 1000 and n % 777)
-    assert parts.ragged_rows().num_rows == 30
 
 
 def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path):

@@ -1,14 +1,11 @@
 """How a dialect's cells become canonical ones, and what is noticed on the way."""
 
-from decimal import ROUND_HALF_EVEN, Decimal
-
 import pyarrow as pa
 import pytest
 
 from etl.columns.numbers import to_cents
 from etl.quality.check import check
 from etl.quality.checks.frames import DirectoryIds, RuleContext
-from etl.sources.layout import names
 from tests.unit.quality.world import standard_book
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import findings_of, read, rows_of
@@ -161,9 +158,6 @@ def test_amounts_are_rounded_to_cents_half_to_even_and_never_silently(text, cent
     values, rounded = to_cents(pa.array([text, None]))
     assert values.to_pylist() == [cents, None]
     assert rounded.tolist() == [lost, False]
-    if lost:
-        exact = Decimal(text).quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN)
-        assert Decimal(cents) == exact
 
 
 def test_every_rounded_cell_has_a_finding(tmp_path):
@@ -386,19 +380,6 @@ def test_the_order_of_the_rows_of_a_file_does_not_show(tmp_path):
     for table in ("claim", "claim_line", "claim_care_team", "claim_diagnosis"):
         assert rows_of(one, table) == rows_of(other, table)
         assert rows_of(one, table)
-
-
-def test_only_rules_of_this_room_are_found(tmp_path):
-    parts = run(tmp_path, "B1,M1,1,oral,1969-12-31,,10.005,3.3333,,,S2,x,", "ragged")
-    found = {note[0] for note in notes(parts)}
-    assert found == {
-        "ragged-row",
-        "dialect-sentinel-date",
-        "dialect-stand-in-value",
-        "dialect-rounded-amount",
-        "dialect-foreign-code-system",
-    }
-    assert found <= {value for value in vars(names).values() if isinstance(value, str)}
 
 
 @pytest.mark.parametrize(

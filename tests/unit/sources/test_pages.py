@@ -10,7 +10,6 @@ from etl.sources.extract.opening import open_extract
 from etl.sources.layout import names
 from etl.sources.layout.syntax import read_layout
 from tests.unit.sources.dialects import crosswalk
-from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
@@ -53,11 +52,3 @@ def test_every_finding_of_this_room_has_a_rule_for_people():
         assert rule["says"]
         assert rule["spoils"]
     assert set(names.NAMED_IN_LAYOUTS) <= set(RULES)
-
-
-def test_what_the_page_says_of_short_forms_beside_child_rows_is_so(tmp_path):
-    children = [{"claim_id": "CL1", "sequence": n, "code": "I10"} for n in ("1", "2")]
-    tables = {"claim": [{**CLAIM, "diagnosis_code_1": "E11.9"}], "claim_diagnosis": children}
-    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work")
-    assert "beside child rows 1 and 2, `diagnosis_code_1` becomes sequence 3" in CANONICAL_PAGE
-    assert rows_of(parts, "claim_diagnosis")[2]["sequence"] == "3"
