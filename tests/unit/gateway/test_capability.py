@@ -138,6 +138,8 @@ def test_what_is_not_told_is_not_there():
 def test_it_is_one_that_the_guide_and_its_testers_look_for():
     told = statement()
     assert told["instantiates"] == [INSTANTIATES]
+    plan_net = "http://hl7.org/fhir/us/davinci-pdex-plan-net/CapabilityStatement/plan-net"
+    assert public()["instantiates"] == [plan_net]
     assert INSTANTIATES == "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
     assert told["fhirVersion"] == "4.0.1"
     assert "json" in told["format"]

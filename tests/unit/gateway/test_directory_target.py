@@ -13,22 +13,16 @@ from tests.unit.gateway.plan_net_oracle import REFERENCES, values_at
 from tests.unit.gateway.trees import LISTED, TEXTS, directory, ids, opened, run, sample_tree
 
 
-@pytest.fixture(scope="module")
-def server():
-    """The samples' claims and directory, served by one process."""
-    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
-
-
 @pytest.mark.parametrize("kind", sorted(PLAN_NET_TYPES))
-def test_every_resource_is_read_and_listed(server, kind):
+def test_every_resource_is_read_and_listed(listed, kind):
     wanted = {name: one for name, one in directory(LISTED).items() if name.startswith(f"{kind}/")}
     assert wanted
     for name, resource in wanted.items():
-        got = server.call(f"/directory/{name}", token=None)
+        got = listed.call(f"/directory/{name}", token=None)
         assert (got.status, got.json) == (200, resource)
     found, url = set(), f"/directory/{kind}?_count=50"
     while url:
-        page = server.call(url, token=None).json
+        page = listed.call(url, token=None).json
         assert page["total"] == len(wanted)
         found.update(ids(page))
         links = {link["relation"]: link["url"] for link in page["link"]}
@@ -36,9 +30,9 @@ def test_every_resource_is_read_and_listed(server, kind):
     assert found == wanted.keys()
 
 
-def test_a_token_is_neither_needed_nor_refused(server):
-    plain = server.call("/directory/Location", token=None)
-    sent = server.call("/directory/Location", bearer("of-nobody"), token=None)
+def test_a_token_is_neither_needed_nor_refused(listed):
+    plain = listed.call("/directory/Location", token=None)
+    sent = listed.call("/directory/Location", bearer("of-nobody"), token=None)
     assert (sent.status, sent.body, sent.headers["etag"]) == (
         200,
         plain.body,
@@ -46,77 +40,30 @@ def test_a_token_is_neither_needed_nor_refused(server):
     )
     assert "authorization" not in plain.headers["vary"]
     assert plain.headers["cache-control"].startswith("public")
-    assert server.call("/fhir/Location", token=None).status == 401
-
-
-def test_the_statement_instantiates_plan_net(server):
-    listed = server.call("/directory/metadata", token=None).json
-    base = "http://hl7.org/fhir/us/davinci-pdex-plan-net"
-    assert listed["instantiates"] == [f"{base}/CapabilityStatement/plan-net"]
-    assert {one["type"] for one in listed["rest"][0]["resource"]} == set(PLAN_NET_TYPES)
+    assert listed.call("/fhir/Location", token=None).status == 401
 
 
 def test_what_was_served_stays_while_the_pointer_cannot_be_read(tmp_path):
     tree = tmp_path / "tree"
     copytree(sample_tree(LISTED), tree)
     made = opened(sample_tree(), listed=tree)
-    server = served(made)
-    first = server.call("/directory/Practitioner?_count=1", token=None).json
+    listed = served(made)
+    first = listed.call("/directory/Practitioner?_count=1", token=None).json
     (link,) = (link["url"] for link in first["link"] if link["relation"] == "next")
     (tree / "current.json").write_bytes(b"{}")
     with pytest.raises(StoreError, match="current"):
         run(made.directory_releases.refresh())
-    again = server.call(link.removeprefix("https://payer.example"), token=None).json
+    again = listed.call(link.removeprefix("https://payer.example"), token=None).json
     assert again["total"] == first["total"]
     assert set(ids(again)).isdisjoint(ids(first))
 
 
-def found(server, query, *headers):
-    return server.call(f"/directory/{query}", *headers, token=None)
+def found(listed, query, *headers):
+    return listed.call(f"/directory/{query}", *headers, token=None)
 
 
-def test_the_statement_names_what_is_answered(server):
-    (rest,) = server.call("/directory/metadata", token=None).json["rest"]
-    strict = (b"prefer", b"handling=strict")
-    for resource in rest["resource"]:
-        kind = resource["type"]
-        for parameter in resource["searchParam"]:
-            query = f"{kind}?{parameter['name']}:missing=false"
-            if not parameter["name"].startswith("_"):
-                assert found(server, query, strict).status == 200
-        for name, values in (
-            ("_include", resource.get("searchInclude", [])),
-            ("_revinclude", resource.get("searchRevInclude", [])),
-        ):
-            for value in values:
-                assert found(server, f"{kind}?{name}={value}&_count=1", strict).status == 200
-    (operation,) = rest["operation"]
-    assert found(server, f"${operation['name']}").json["output"]
-    parameters = {one["type"]: len(one["searchParam"]) for one in rest["resource"]}
-    assert sum(parameters.values()) == sum(len(one.parameters) for one in PLAN_NET_TYPES.values())
-
-
-def test_what_refers_to_a_match_comes_with_it_once(server):
-    everything = directory(LISTED)
-    roles = {
-        name: one["practitioner"]["reference"]
-        for name, one in everything.items()
-        if name.startswith("PractitionerRole/")
-    }
-    person = max(roles.values(), key=list(roles.values()).count)
-    page = found(
-        server,
-        f"Practitioner?_id={person}&_revinclude=PractitionerRole:practitioner"
-        "&_revinclude=PractitionerRole:practitioner:Practitioner",
-    ).json
-    assert ids(page) == [person]
-    wanted = {name for name, referred in roles.items() if referred == person}
-    assert set(ids(page, "include")) == wanted
-    assert len(ids(page, "include")) == len(wanted) > 1
-
-
-def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(server):
-    page = found(server, "Organization?_count=200&_revinclude=Organization:partof").json
+def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(listed):
+    page = found(listed, "Organization?_count=200&_revinclude=Organization:partof").json
     assert len(ids(page)) == page["total"]
     assert ids(page, "include") == []
     parts = {
@@ -126,28 +73,29 @@ def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(server):
     }
     wholes = {directory(LISTED)[name]["partOf"]["reference"] for name in parts}
     some = ",".join(sorted(wholes))
-    page = found(server, f"Organization?_id={some}&_revinclude=Organization:partof").json
+    page = found(listed, f"Organization?_id={some}&_revinclude=Organization:partof").json
     assert set(ids(page)) == wholes
     assert set(ids(page, "include")) == parts - wholes != set()
 
 
 @pytest.mark.parametrize("kind", sorted(PLAN_NET_TYPES))
-def test_every_include_brings_what_is_referred_to_and_every_reverse_one_what_refers(server, kind):
-    (rest,) = server.call("/directory/metadata", token=None).json["rest"]
+def test_every_include_brings_what_is_referred_to_and_every_reverse_one_what_refers(listed, kind):
+    (rest,) = listed.call("/directory/metadata", token=None).json["rest"]
     (stated,) = (one for one in rest["resource"] if one["type"] == kind)
     own = {name for name in directory(LISTED) if name.startswith(f"{kind}/")}
     for code in stated.get("searchInclude", []):
         parameter = code.partition(":")[2]
         if parameter != "*":
             some = dict(list(references_of(kind, parameter).items())[:3])
-            page = found(server, f"{kind}?_id={','.join(some)}&_include={code}").json
-            assert set(ids(page, "include")) == set().union(*some.values()) - some.keys()
+            page = found(listed, f"{kind}?_id={','.join(some)}&_include={code}").json
+            wanted = set().union(*some.values()) - some.keys()
+            assert sorted(ids(page, "include")) == sorted(wanted)
     for code in stated.get("searchRevInclude", []):
         referring = references_of(*code.split(":"))
         some = sorted({name for names in referring.values() for name in names & own})[:3]
-        page = found(server, f"{kind}?_id={','.join(some)}&_revinclude={code}").json
+        page = found(listed, f"{kind}?_id={','.join(some)}&_revinclude={code}").json
         wanted = {name for name, names in referring.items() if names & set(some)}
-        assert set(ids(page, "include")) == wanted - set(some)
+        assert sorted(ids(page, "include")) == sorted(wanted - set(some))
 
 
 def references_of(kind, parameter):
@@ -161,8 +109,8 @@ def references_of(kind, parameter):
 
 
 @pytest.mark.parametrize(*table(__file__, "refused"))
-def test_what_cannot_be_followed_is_refused(server, query, status, sentence):
-    got = found(server, query.replace("|", "%7C"), (b"prefer", b"handling=strict"))
+def test_what_cannot_be_followed_is_refused(listed, query, status, sentence):
+    got = found(listed, query.replace("|", "%7C"), (b"prefer", b"handling=strict"))
     assert got.status == status
     assert sentence in got.json["issue"][0]["diagnostics"]
 
@@ -180,19 +128,19 @@ TYPED = "http://terminology.hl7.org/CodeSystem/v2-0203|RI|PLN-"
         (f"{TYPED}PPO".replace("|PLN", "|\\|PLN"), []),
     ],
 )
-def test_a_plan_is_found_by_its_key_and_the_type_of_that(server, value, plans):
+def test_a_plan_is_found_by_its_key_and_the_type_of_that(listed, value, plans):
     query = f"identifier:of-type={quote(value)}"
-    page = found(server, f"InsurancePlan?{query}").json
+    page = found(listed, f"InsurancePlan?{query}").json
     everything = directory(LISTED)
     assert sorted(everything[one]["identifier"][0]["value"] for one in ids(page)) == plans
-    owners = found(server, f"Organization?_has:InsurancePlan:owned-by:{query}").json
+    owners = found(listed, f"Organization?_has:InsurancePlan:owned-by:{query}").json
     assert set(ids(owners)) == {everything[one]["ownedBy"]["reference"] for one in ids(page)}
 
 
 @pytest.mark.parametrize(*table(__file__, "texts"))
 def test_texts_that_mappings_write_are_searched_from_their_beginning(query, words):
-    server = served(opened(sample_tree(), listed=sample_tree(LISTED, *TEXTS)))
-    page = found(server, f"PractitionerRole?{quote(query, '=')}&_count=200").json
+    listed = served(opened(sample_tree(), listed=sample_tree(LISTED, *TEXTS)))
+    page = found(listed, f"PractitionerRole?{quote(query, '=')}&_count=200").json
     everything = directory(LISTED, *TEXTS)
     wanted = {
         name
@@ -216,37 +164,37 @@ def test_modifiers_go_with_the_columns_of_a_release():
     assert modifiers("identifier:of-type") == ("missing", "not", "of-type")
 
 
-def test_what_is_not_supported_is_ignored_and_named(server):
-    page = found(server, "Practitioner?practitioner.birthdate=2000&_count=1").json
+def test_what_is_not_supported_is_ignored_and_named(listed):
+    page = found(listed, "Practitioner?practitioner.birthdate=2000&_count=1").json
     assert page["total"] == sum(name.startswith("Practitioner/") for name in directory(LISTED))
     (outcome,) = [one for one in page["entry"] if one["search"]["mode"] == "outcome"]
     assert "was ignored" in outcome["resource"]["issue"][0]["diagnostics"]
 
 
-def test_a_page_and_a_version_may_be_kept_for_good(server):
-    page = found(server, "Location?_count=1")
+def test_a_page_and_a_version_may_be_kept_for_good(listed):
+    page = found(listed, "Location?_count=1")
     (link,) = [one["url"] for one in page.json["link"] if one["relation"] == "next"]
     name = ids(page.json)[0]
     version = directory(LISTED)[name]["meta"]["versionId"]
     for path in (link.rpartition("/directory/")[2], f"{name}/_history/{version}"):
-        got = found(server, path)
+        got = found(listed, path)
         assert (got.status, "immutable" in got.headers["cache-control"]) == (200, True)
-        again = found(server, path, (b"if-none-match", got.headers["etag"].encode()))
+        again = found(listed, path, (b"if-none-match", got.headers["etag"].encode()))
         assert again.status == 304
     assert "immutable" not in page.headers["cache-control"]
 
 
 @pytest.mark.parametrize("kind", sorted(PLAN_NET_TYPES))
-def test_parts_and_totals_of_an_answer(server, kind):
+def test_parts_and_totals_of_an_answer(listed, kind):
     total = sum(name.startswith(f"{kind}/") for name in directory(LISTED))
-    assert found(server, f"{kind}?_summary=count").json["total"] == total
-    assert "total" not in found(server, f"{kind}?_total=none&_count=1").json
-    (entry,) = found(server, f"{kind}?_elements=identifier&_count=1").json["entry"]
+    assert found(listed, f"{kind}?_summary=count").json["total"] == total
+    assert "total" not in found(listed, f"{kind}?_total=none&_count=1").json
+    (entry,) = found(listed, f"{kind}?_elements=identifier&_count=1").json["entry"]
     assert {"resourceType", "id", "meta"} <= entry["resource"].keys()
-    (entry,) = found(server, f"{kind}?_summary=true&_count=1").json["entry"]
+    (entry,) = found(listed, f"{kind}?_summary=true&_count=1").json["entry"]
     assert "extension" not in entry["resource"]
     stamps = [
         one["resource"]["meta"]["lastUpdated"]
-        for one in found(server, f"{kind}?_sort=-_lastUpdated&_count=100").json["entry"]
+        for one in found(listed, f"{kind}?_sort=-_lastUpdated&_count=100").json["entry"]
     ]
     assert stamps == sorted(stamps, reverse=True)

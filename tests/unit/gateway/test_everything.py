@@ -17,16 +17,10 @@ from tests.unit.gateway.trees import (
     members,
     opened,
     run,
-    sample_tree,
 )
 from tests.unit.publish.samples import logical_id, publish, resource
 
 EOB = "ExplanationOfBenefit"
-
-
-@pytest.fixture(scope="module")
-def service():
-    return opened(sample_tree()).service
 
 
 def everything(service, query="", *, who="", scopes=ALL):

@@ -1,5 +1,6 @@
 """HTTP as FHIR wants it: formats, validators, compression, methods, errors, the log."""
 
+import asyncio
 import gzip
 import json
 from hashlib import sha256
@@ -7,9 +8,11 @@ from hashlib import sha256
 import pytest
 
 from etl.errors import StoreError
-from etl.gateway.http.responses import KINDS, SYSTEM
+from etl.gateway.http.responses import KINDS, SYSTEM, FhirError
 from etl.gateway.service import Service
+from etl.gateway.startup import ServiceOptions, serve_objects
 from tests.given.tables import read_tables, table
+from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import (
     BASE,
     FHIR,
@@ -20,7 +23,8 @@ from tests.unit.gateway.calls import (
     bearer,
     served,
 )
-from tests.unit.gateway.trees import LISTED, busiest, members, opened, sample_tree
+from tests.unit.gateway.memory_objects import MemoryObjects
+from tests.unit.gateway.trees import KEY, LISTED, busiest, members, opened, sample_tree
 
 EOB = "/fhir/ExplanationOfBenefit"
 WRONG = "no-token-of-ours"
@@ -30,11 +34,6 @@ FORM = (b"content-type", b"application/x-www-form-urlencoded")
 @pytest.fixture(scope="module")
 def server():
     return served()
-
-
-@pytest.fixture(scope="module")
-def listed():
-    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
 
 @pytest.fixture
@@ -406,19 +405,6 @@ def test_links_are_made_from_the_configured_address_whatever_the_host_header_say
     assert all(link["url"].startswith(FHIR) for link in got.json["link"])
 
 
-def test_pages_lead_to_every_claim_once(server):
-    got = server.call(f"{EOB}?_count=1")
-    seen = []
-    while True:
-        seen += [entry["resource"]["id"] for entry in got.json["entry"]]
-        following = [one["url"] for one in got.json["link"] if one["relation"] == "next"]
-        if not following:
-            break
-        got = server.call(following[0].removeprefix(BASE))
-    held = [x["id"] for x in members()[busiest()] if x["resourceType"] == "ExplanationOfBenefit"]
-    assert sorted(seen) == sorted(held)
-
-
 # Preferences
 
 
@@ -482,8 +468,6 @@ def test_every_error_is_an_outcome_with_a_code_of_the_table(server):
 
 
 def test_a_retracted_resource_is_410(monkeypatch, fresh):
-    from etl.gateway.http.responses import FhirError
-
     async def gone(self, grant, kind, one, *more, **_):
         raise FhirError("resource-deleted", "this claim was retracted")
 
@@ -520,8 +504,6 @@ def test_a_fault_is_answered_without_a_word_of_what_went_wrong(
 
 
 def test_a_request_that_takes_too_long_is_503(monkeypatch):
-    import asyncio
-
     async def slow(*args, **more):
         await asyncio.Event().wait()
 
@@ -531,16 +513,7 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch):
 
 
 def test_before_the_first_release_the_answer_is_503_and_says_so():
-    from etl.gateway.startup import ServiceOptions, serve_objects
-    from tests.memory_store import MemoryStore
-    from tests.unit.gateway.trees import KEY
-
-    def empty():
-        from tests.unit.gateway.memory_objects import MemoryObjects
-
-        return MemoryObjects(MemoryStore())
-
-    server = served(serve_objects(empty(), [KEY], ServiceOptions()))
+    server = served(serve_objects(MemoryObjects(MemoryStore()), [KEY], ServiceOptions()))
     got = server.call(EOB)
     assert (got.status, got.code) == (503, "not-published")
     assert server.call("/readyz").status == 503
@@ -748,22 +721,6 @@ def test_metrics_can_be_left_out():
 
 
 # The directory
-
-
-def test_the_directory_pages(listed):
-    got = listed.call("/directory/Organization?_count=1", token=None)
-    (following,) = [x["url"] for x in got.json["link"] if x["relation"] == "next"]
-    assert following.startswith(f"{BASE}/directory/_page/")
-    assert listed.call(following.removeprefix(BASE), token=None).status == 200
-
-
-@pytest.mark.parametrize("kind", ["Patient", "Coverage", "ExplanationOfBenefit", "RelatedPerson"])
-def test_the_directory_has_nothing_of_a_member(listed, kind):
-    for token in (None, TOKEN):
-        got = listed.call(f"/directory/{kind}", token=token)
-        assert (got.status, got.code) == (404, "type-unknown")
-        one = "1" if kind == "RelatedPerson" else own(kind)["id"]
-        assert listed.call(f"/directory/{kind}/{one}", token=token).status == 404
 
 
 def test_without_a_directory_target_nothing_is_at_directory(server):

@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import json
 
-import pytest
-
 from etl.bootstrap.served_app import Authorization, application
 from etl.bootstrap.setting_groups import PortalSettings
 from tests.unit.gateway.calls import SMART, Server, Tokens, Trail, called, served, settings
@@ -15,41 +13,35 @@ BASE = "https://payer.example/directory"
 BRANDS = "/.well-known/user-access-brands.json"
 
 
-@pytest.fixture(scope="module")
-def server():
-    """The samples' claims and directory, served by one process."""
-    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
-
-
-def listed(server):
+def bulk_files(listed):
     """Return the addresses of the bulk files."""
-    page = server.call("/directory/$bulk-publish", token=None)
+    page = listed.call("/directory/$bulk-publish", token=None)
     assert (page.status, page.headers["content-type"]) == (200, "application/json")
     return [one["url"].removeprefix("https://payer.example") for one in page.json["output"]]
 
 
-def test_the_manifest_lists_every_resource_once(server):
+def test_the_manifest_lists_every_resource_once(listed):
     found = [
         json.loads(line)
-        for address in listed(server)
-        for line in server.call(address, token=None).body.splitlines()
+        for address in bulk_files(listed)
+        for line in listed.call(address, token=None).body.splitlines()
     ]
     names = [f"{one['resourceType']}/{one['id']}" for one in found]
     assert sorted(names) == sorted(directory(LISTED))
 
 
-def test_links_are_made_of_the_configured_base_and_not_of_the_requests_host(server):
-    page = server.call("/directory/$bulk-publish", token=None)
+def test_links_are_made_of_the_configured_base_and_not_of_the_requests_host(listed):
+    page = listed.call("/directory/$bulk-publish", token=None)
     assert b"evil.example" not in page.body
     assert all(one["url"].startswith(f"{BASE}/bulk/") for one in page.json["output"])
-    index = server.call("/directory/plan-finder/H0009/2025/index.json", token=None).json
+    index = listed.call("/directory/plan-finder/H0009/2025/index.json", token=None).json
     assert all(url.startswith(f"{BASE}/plan-finder/") for url in index["provider_urls"])
 
 
-def test_head_and_conditional_requests_are_answered_as_for_a_static_file(server):
-    address = listed(server)[0]
-    whole = server.call(address, token=None)
-    head = server.call(address, token=None, method="HEAD")
+def test_head_and_conditional_requests_are_answered_as_for_a_static_file(listed):
+    address = bulk_files(listed)[0]
+    whole = listed.call(address, token=None)
+    head = listed.call(address, token=None, method="HEAD")
     assert head.body == b""
     for name in ("content-length", "content-type", "etag", "last-modified", "cache-control"):
         assert head.headers[name] == whole.headers[name]
@@ -60,20 +52,20 @@ def test_head_and_conditional_requests_are_answered_as_for_a_static_file(server)
         (b"if-none-match", f'"other", {whole.headers["etag"]}'),
         (b"if-modified-since", whole.headers["last-modified"]),
     ):
-        got = server.call(address, (header, value.encode()), token=None)
+        got = listed.call(address, (header, value.encode()), token=None)
         assert (got.status, got.body) == (304, b"")
         assert got.headers["etag"] == whole.headers["etag"]
     for header, value in (
         (b"if-none-match", '"other"'),
         (b"if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
     ):
-        assert server.call(address, (header, value.encode()), token=None).status == 200
-    assert server.call(address, token=None, method="DELETE").status == 405
+        assert listed.call(address, (header, value.encode()), token=None).status == 200
+    assert listed.call(address, token=None, method="DELETE").status == 405
 
 
-def test_a_file_is_named_by_its_template_in_the_log(server):
-    server.call(listed(server)[0], token=None)
-    assert server.lines()[-1]["route"] == "/directory/bulk/[file]"
+def test_a_file_is_named_by_its_template_in_the_log(listed):
+    listed.call(bulk_files(listed)[0], token=None)
+    assert listed.lines()[-1]["route"] == "/directory/bulk/[file]"
 
 
 def test_where_no_directory_of_the_payer_is_served_there_are_no_files():
@@ -83,8 +75,8 @@ def test_where_no_directory_of_the_payer_is_served_there_are_no_files():
             assert claims.call(f"{base}/{path}", token=None).status == 404
 
 
-def test_more_files_at_once_than_memory_is_meant_for_are_refused(server):
-    address = listed(server)[0].encode()
+def test_more_files_at_once_than_memory_is_meant_for_are_refused(listed):
+    address = bulk_files(listed)[0].encode()
 
     async def at_once():
         go = asyncio.Event()
@@ -98,7 +90,7 @@ def test_more_files_at_once_than_memory_is_meant_for_are_refused(server):
                         await go.wait()
                 await send(message)
 
-            await server.app(scope, receive, slowly)
+            await listed.app(scope, receive, slowly)
 
         calls = [
             asyncio.create_task(called(app, "GET", address, [], b"", "192.0.2.1"))
@@ -112,7 +104,7 @@ def test_more_files_at_once_than_memory_is_meant_for_are_refused(server):
 
     statuses = run(at_once())
     assert (statuses.count(200), statuses.count(503)) == (32, 8)
-    assert server.call(address, token=None).status == 200  # those that ended count no more
+    assert listed.call(address, token=None).status == 200  # those that ended count no more
 
 
 def branded(folder, brand):
@@ -127,12 +119,12 @@ def branded(folder, brand):
 
 def test_smart_configuration_names_the_brand_that_is_there(tmp_path):
     brand = "website = 'https://www.acme.example/plans'\nupdated = 2026-11-01"
-    server = branded(tmp_path, brand)
+    listed = branded(tmp_path, brand)
     for path in ("/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"):
-        document = server.call(path, token=None).json
+        document = listed.call(path, token=None).json
         assert document["user_access_brand_bundle"] == f"https://payer.example{BRANDS}"
         identifier = document["user_access_brand_identifier"]
-        bundle = server.call(BRANDS, token=None)
+        bundle = listed.call(BRANDS, token=None)
         (organization,) = (
             one["resource"]
             for one in bundle.json["entry"]
@@ -150,7 +142,7 @@ def test_smart_configuration_names_the_brand_that_is_there(tmp_path):
 
 
 def test_without_a_website_there_is_no_brand(tmp_path):
-    server = branded(tmp_path, "")
-    assert server.call(BRANDS, token=None).status == 404
-    document = server.call("/.well-known/smart-configuration", token=None).json
+    listed = branded(tmp_path, "")
+    assert listed.call(BRANDS, token=None).status == 404
+    document = listed.call("/.well-known/smart-configuration", token=None).json
     assert not [name for name in document if name.startswith("user_access")]

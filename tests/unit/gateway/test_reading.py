@@ -17,14 +17,8 @@ from tests.unit.gateway.trees import (
     members,
     opened,
     run,
-    sample_tree,
 )
 from tests.unit.publish.samples import claim, logical_id, patient, payer, publish
-
-
-@pytest.fixture(scope="module")
-def service():
-    return opened(sample_tree()).service
 
 
 def refused(work):

@@ -47,12 +47,6 @@ def test_a_search_costs_what_its_conditions_and_references_cost(search, points):
     assert cost(search) == points <= BUDGET
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A directory of the payer, served alone."""
-    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
-
-
 @pytest.mark.parametrize(
     "search",
     [
@@ -68,9 +62,9 @@ def server():
         + "&_sort=period",
     ],
 )
-def test_a_search_over_the_budget_is_refused_before_any_work(server, search, monkeypatch):
+def test_a_search_over_the_budget_is_refused_before_any_work(listed, search, monkeypatch):
     monkeypatch.setattr(evaluation, "columns_of", None)
-    got = server.call(f"/directory/{search}".replace("|", "%7C"), token=None)
+    got = listed.call(f"/directory/{search}".replace("|", "%7C"), token=None)
     assert (got.status, got.code) == (400, "too-costly")
     (issue,) = got.json["issue"]
     assert issue["code"] == "too-costly"
@@ -196,10 +190,10 @@ def test_ten_milliseconds_count_as_one_more_request_of_the_address():
 
 def test_the_time_of_a_directory_search_counts_in_the_limit_of_its_address(monkeypatch):
     monkeypatch.setattr(ProcessorTime, "run", _slow_run)
-    server = served(opened(sample_tree(), listed=sample_tree(LISTED)), rate_limit="20/minute")
-    statuses = [server.call("/directory/Location", token=None).status for _ in range(4)]
+    listed = served(opened(sample_tree(), listed=sample_tree(LISTED)), rate_limit="20/minute")
+    statuses = [listed.call("/directory/Location", token=None).status for _ in range(4)]
     assert statuses == [200, 429, 429, 429]
-    assert server.call("/fhir/Patient").status == 200
+    assert listed.call("/fhir/Patient").status == 200
 
 
 def _slow_run(spent, work):
