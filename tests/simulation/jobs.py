@@ -215,11 +215,11 @@ def roll_back(tree, back):
 
     def job(process, store):
         with lease.run_lease(store, process.clock) as held:
-            there = history.releases(store)
+            there = list(history.lineage(store))
             if len(there) <= back:
                 return "there is no such release"
-            name = there[back].release if back else there[0].rolled_back_to
-            to = history.find_release(store, name or there[0].release)
+            name = there[back].id if back else there[0].manifest.rolled_back_to
+            to = history.find_release(store, name or there[0].id)
             require_whole(to)
             now = f"{process.clock():%Y-%m-%dT%H:%M:%SZ}"
             manifest = history.rollback(store, to, now, tree.bulk, lease=held)

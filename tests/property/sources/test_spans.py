@@ -14,6 +14,7 @@ from etl.jobs import ALONE
 from etl.pipeline.context import Target
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import ignore
+from etl.sources.partition.ids import _SETS
 from etl.sources.partition.reading import FolderReceiver, partition_extract, read_rows
 from etl.spark.id_files import IdFiles
 from etl.spark.shuffled_rows import ShuffleReceiver
@@ -68,7 +69,8 @@ def known(folder, read):
         parts = read(open_extract(folder, ()))
     except ExtractError as error:
         return str(error)
-    keys = {name: getattr(parts.keys, name).tolist() for name in type(parts.keys).__slots__}
+    assert parts.keys.asked is None
+    keys = {name: getattr(parts.keys, name).tolist() for name in _SETS}
     loaded = [*(parts.load(index) for index in range(COUNT)), parts.directory()]
     return (
         parts.facts.rows_read,
