@@ -9,21 +9,16 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import (
     ROOT,
     SAMPLES,
-    columns_of,
     converted,
-    copied,
     cpcds,
     done,
     published,
     rows_of,
-    write_rows,
 )
 
 Resource = dict[str, Any]
@@ -55,13 +50,9 @@ def accepted(path, every):
     return count
 
 
-def test_fhir_resources_accepts_a_share_of_every_type(ndjson):
-    assert accepted(ndjson, 25) > 40
-
-
-@pytest.mark.slow
-def test_fhir_resources_accepts_every_resource_of_the_samples(ndjson):
-    assert accepted(ndjson, 1) == len(converted(ndjson))
+@pytest.mark.parametrize("every", [25, pytest.param(1, marks=pytest.mark.slow)])
+def test_fhir_resources_accepts_resources_of_every_type(ndjson, every):
+    assert accepted(ndjson, every) >= len(converted(ndjson)) // every > 40
 
 
 def test_no_line_of_ndjson_holds_what_python_calls_a_line_end(ndjson):
@@ -225,15 +216,12 @@ def sums_of(rows):
     return sums
 
 
-def test_every_claim_of_the_samples_is_one_eob(eobs):
-    claims = [row["claim_id"] for row in rows_of(SAMPLES / "claim.csv")]
-    assert sorted(eobs) == sorted(claims)
-
-
 def test_totals_and_payments_are_the_sources_to_the_cent(eobs):
     lines, others = by_claim("claim_line"), by_claim("claim_other_payer")
     looked_at = 0
-    for claim in rows_of(SAMPLES / "claim.csv"):
+    claims = rows_of(SAMPLES / "claim.csv")
+    assert sorted(eobs) == sorted(claim["claim_id"] for claim in claims)
+    for claim in claims:
         name = claim["claim_id"]
         eob = eobs[name]
         want = expected_totals(claim, lines[name], others[name])
@@ -290,51 +278,3 @@ def test_no_number_of_the_output_was_ever_binary(ndjson):
     ]
     assert len(numbers) > 5_000
     assert [text for text in numbers if not re.fullmatch(r"-?(0|[1-9]\d*)\.\d\d", text)] == []
-
-
-# -- text --------------------------------------------------------------------------------------
-
-_CELL = st.text(
-    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\"\\\n\t/<>&\u2028'"),
-    min_size=1,
-    max_size=30,
-).filter(lambda text: text.strip())
-"""Whatever a cell may hold: FHIR's strings take no other control characters."""
-
-
-@pytest.fixture(scope="session")
-def crowd(tmp_path_factory):
-    """An extract of many members and nothing about them."""
-    folder = tmp_path_factory.mktemp("crowd")
-    write_extract(folder / "whole", Spec(members=20, seed=2))
-    extract = copied(folder / "whole", folder / "extract")
-    for path in extract.glob("*.csv"):
-        if path.stem in {"coverage", "claim", "claim_line"}:
-            write_rows(path, columns_of(path), [])
-        elif path.stem != "member":
-            path.unlink()
-    return extract
-
-
-@pytest.mark.slow
-@settings(
-    deadline=None,
-    max_examples=8,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(names=st.lists(_CELL, min_size=20, max_size=20))
-def test_any_text_of_a_name_survives(names, crowd, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("names")
-    extract = copied(crowd, folder / "extract")
-    path = extract / "member.csv"
-    rows = rows_of(path)
-    plain = {"given_name": "", "middle_name": "", "name_prefix": "", "name_suffix": ""}
-    for row, name in zip(rows, names, strict=True):
-        row |= {**plain, "family_name": name, "full_name": ""}
-    write_rows(path, columns_of(path), rows)
-    done(cpcds("convert", extract, "--out", folder / "out", "--workers", "1"))
-    patients = converted(folder / "out")
-    by_member = {one["identifier"][0]["value"]: one for one in patients}
-    for row, name in zip(rows, names, strict=True):
-        got = by_member[row["member_id"]]["name"][0]["family"]
-        assert got == name.strip()

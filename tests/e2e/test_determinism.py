@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 NIGHT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CUTS = ("100000", "90")
 """Rows to a partition; the samples have some 6,700."""
+DATED = {"layout": "cpcds", "kind": "full", "as_of": "2025-12-31"}
 
 
 def shuffled(extract, to, seed):
@@ -38,45 +39,30 @@ def shuffled(extract, to, seed):
     return to
 
 
-def convert(extract, out, rows, workers):
-    done(
-        cpcds(
-            *("convert", extract, "--out", out, "--workers", workers),
-            CPCDS_RUN__PARTITION_ROWS=rows,
-        )
-    )
+def convert(extract, out, rows):
+    command = ("convert", extract, "--out", out, "--workers", "1")
+    done(cpcds(*command, CPCDS_RUN__PARTITION_ROWS=rows))
     return contents(out)
 
 
 def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_order(tmp_path):
     # The manifest of the samples states a day, which a copy without it would lack.
     plain = copied(SAMPLES, tmp_path / "plain")
-    dated = {"layout": "cpcds", "kind": "full", "as_of": "2025-12-31"}
     orders = [plain, shuffled(plain, tmp_path / "shuffled", 1)]
     for folder in orders:
-        (folder / "manifest.json").write_text(json.dumps(dated))
+        (folder / "manifest.json").write_text(json.dumps(DATED))
     made = [
-        convert(extract, tmp_path / f"out{number}", rows, "1")
+        convert(extract, tmp_path / f"out{number}", rows)
         for number, (extract, rows) in enumerate(zip(orders, CUTS, strict=True))
     ]
     assert set(made[0]) >= {"Patient.ndjson", "ExplanationOfBenefit.ndjson", "Coverage.ndjson"}
     assert made[1] == made[0]
 
 
-def test_two_processes_write_what_one_does(small, tmp_path):
-    one = convert(small, tmp_path / "one", "100", "1")
-    two = convert(small, tmp_path / "two", "100", "2")
-    assert one == two
-
-
-def run(extract, target, rows, workers="1"):
+def run(extract, target, rows):
     """Return everything that was published, but for the report: it names files and their hashes."""
-    done(
-        cpcds(
-            *("run", extract, "--to", target, "--workers", workers),
-            CPCDS_RUN__PARTITION_ROWS=rows,
-        )
-    )
+    command = ("run", extract, "--to", target, "--workers", "1")
+    done(cpcds(*command, CPCDS_RUN__PARTITION_ROWS=rows))
     return {
         name: content
         for name, content in contents(target).items()
@@ -96,13 +82,6 @@ def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_
     plain = run(copied(small, tmp_path / "plain"), tmp_path / "a", "100000")
     assert {name.partition("/")[0] for name in plain} >= {"patients", "directory", "catalog"}
     assert run(shuffled(small, tmp_path / "s", 5), tmp_path / "b", "90") == plain
-
-
-@pytest.mark.usefixtures("_one_night")
-def test_run_publishes_the_same_with_two_processes(tmp_path):
-    one = run(SAMPLES, tmp_path / "one", "700")
-    two = run(SAMPLES, tmp_path / "two", "700", "2")
-    assert one == two
 
 
 @pytest.mark.usefixtures("_one_night")
@@ -134,49 +113,29 @@ def unstamped(extract, to, *, but=""):
     return to
 
 
-def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_day(
-    small, tmp_path, monkeypatch
+AS_OF = {"instant": "2025-12-31T00:00:00Z", "source": "as_of"}
+CLOCKS = [
+    {"instant": "2026-01-02T03:04:05Z", "source": "clock"},
+    {"instant": "2027-07-02T03:04:05Z", "source": "clock"},
+]
+
+
+@pytest.mark.parametrize(
+    ("stamped", "manifest", "stamps"),
+    [("", DATED, [AS_OF] * 2), ("claim", None, None), ("", None, CLOCKS)],
+    ids=["a day", "a stamp", "neither"],
+)
+def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_says_a_time(
+    small, tmp_path, monkeypatch, stamped, manifest, stamps
 ):
-    extract = unstamped(small, tmp_path / "in")
-    dated = {"layout": "cpcds", "kind": "full", "as_of": "2025-12-31"}
-    (extract / "manifest.json").write_text(json.dumps(dated))
+    extract = unstamped(small, tmp_path / "in", but=stamped)
+    if manifest is not None:
+        (extract / "manifest.json").write_text(json.dumps(manifest))
+    if stamped:
+        written = {row["last_updated"] for row in rows_of(extract / f"{stamped}.csv")}
+        texts = {text if "T" in text else f"{text}T00:00:00Z" for text in written}
+        newest = max(texts, key=datetime.fromisoformat)
+        stamps = [{"instant": newest, "source": "newest_stamp"}] * 2
     (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
-    assert one == two
-    assert told == [{"instant": "2025-12-31T00:00:00Z", "source": "as_of"}] * 2
-
-
-def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_stamp(
-    small, tmp_path, monkeypatch
-):
-    extract = unstamped(small, tmp_path / "in", but="claim")
-    (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
-    assert one == two
-    written = {row["last_updated"] for row in rows_of(extract / "claim.csv")}
-    stamps = {text if "T" in text else f"{text}T00:00:00Z" for text in written}
-    newest_one = max(stamps, key=datetime.fromisoformat)
-    assert told == [{"instant": newest_one, "source": "newest_stamp"}] * 2
-
-
-def test_a_run_takes_its_clock_where_the_extract_says_nothing_of_time(small, tmp_path, monkeypatch):
-    extract = unstamped(small, tmp_path / "in")
-    (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
-    assert one != two
-    assert told == [
-        {"instant": "2026-01-02T03:04:05Z", "source": "clock"},
-        {"instant": "2027-07-02T03:04:05Z", "source": "clock"},
-    ]
-
-
-def test_another_night_changes_no_object_of_a_patient(small, tmp_path, monkeypatch):
-    """What has not changed keeps the time at which it first appeared."""
-    monkeypatch.setattr(use_cases, "now", lambda: NIGHT)
-    target = tmp_path / "target"
-    before = run(small, target, "100000")
-    other = shuffled(small, tmp_path / "other", 9)  # not the same files, yet the same rows
-    monkeypatch.setattr(use_cases, "now", lambda: NIGHT.replace(day=3))
-    after = run(other, target, "100000")
-    assert {name for name in after if name.startswith("patients/")} == {
-        name for name in before if name.startswith("patients/")
-    }
-    current = json.loads((target / "current.json").read_text())
-    assert current["release"].startswith("20260103")
+    assert (one == two) is (stamps != CLOCKS)
+    assert told == stamps

@@ -105,16 +105,6 @@ def test_the_order_of_rows_decides_nothing(tmp_path, converted):
     }
 
 
-def test_the_report_and_the_quarantine_are_those_of_any_extract(tmp_path):
-    extract = write_directory(tmp_path / "in", directory_rows())
-    done(cpcds("validate", extract, "--report", tmp_path / "out"))
-    report = json.loads((tmp_path / "out" / "report" / "report.json").read_text("utf-8"))
-    assert report["tables"]["provider_role"]["withdrawn"] == 1
-    assert all(table["adds_up"] for table in report["tables"].values())
-    quarantined = {path.name for path in (tmp_path / "out" / "quarantine").iterdir()}
-    assert quarantined == {"organization.csv", "network.csv"}
-
-
 def test_files_of_claims_and_of_a_directory_do_not_mix(tmp_path):
     extract = write_directory(tmp_path, directory_rows())
     (extract / "member.csv").write_text(

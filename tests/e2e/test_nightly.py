@@ -54,13 +54,6 @@ def test_the_same_extract_again_has_nothing_to_do(small, target, tmp_path):
     assert "nothing to do" in (tmp_path / "night.log").read_text().splitlines()[-1]
 
 
-@pytest.mark.slow
-def test_nothing_to_do_is_said_in_json_too(small, target):
-    said = json.loads(done(run(small, target, "--json")).out)
-    assert said["published"] is False
-    assert said["release"] == release(target)
-
-
 def test_nothing_is_left_of_the_work_when_all_went_well(first_night):
     tree = first_night / "tree"
     assert not (tree / opened_extract.WORK).exists()
