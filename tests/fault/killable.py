@@ -166,9 +166,7 @@ class Running:
 
     @property
     def pid(self):
-        pid = self._process.pid
-        assert pid is not None
-        return pid
+        return self._process.pid
 
     @property
     def last(self):
@@ -188,9 +186,7 @@ class Running:
         """Wait for its end, and return its exit code."""
         self.reaches("the end of all that it tells")
         self._process.join()
-        code = self._process.exitcode
-        assert code is not None
-        return code
+        return self._process.exitcode
 
     def kill(self):
         """Kill it; return its exit code, which is not SIGKILL's where it had ended before."""

@@ -30,6 +30,7 @@ from tests.unit.publish.samples import (
     publish,
     resource,
     stage,
+    without_pointer,
 )
 
 EXTRACT = ReleaseFacts("full", inputs=[{"name": "claim.csv", "sha256": "1" * 64}])
@@ -64,14 +65,8 @@ def night_run(store):
 def whole_release(store):
     """Return the release that readers see, which has to be whole."""
     release = open_current(store).release
-    assert release is not None
     assert verify(release).ok
     return release
-
-
-def without_pointer(store):
-    """Return all objects but the pointer, which each prune writes anew."""
-    return {key: data for key, data in objects(store).items() if key != "current.json"}
 
 
 def started():
@@ -155,7 +150,7 @@ def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see():
     theirs = stage(store, [patient("anna", 2)], base, now=LATER)
     commit(store, theirs, base)
     before = objects(store)
-    with pytest.raises(CommitConflict) as raised:
+    with pytest.raises(CommitConflict, match="another run published") as raised:
         commit(store, mine, base)
     assert raised.value.exit_code == 5
     assert objects(store).items() - before.items() == {(mine.key, mine.to_bytes())}

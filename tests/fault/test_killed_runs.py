@@ -347,7 +347,6 @@ def race(one, other):
         both = [Running(job, each.here) for job, each in zip(jobs, (one, other), strict=True)]
         codes = [running.end() for running in both]
         release = one.release()
-        assert release is not None
         if 0 in codes and StoreError.exit_code in codes:
             winner = codes.index(0)
             assert release.startswith(f"{jobs[winner].at:%Y%m%d}")

@@ -108,7 +108,6 @@ class Publisher:
     def stop(self):
         """Stop it between two system calls, and hear what it told until then."""
         pid = self.process.pid
-        assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         stat = Path(f"/proc/{pid}/stat")
         while stat.read_text().rpartition(")")[2].split()[0] != "T":

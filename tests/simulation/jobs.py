@@ -132,7 +132,6 @@ def run(tree, extract):
                 return "a rollback holds"
             base = damaged_objects.with_lost(base, repair=False)
             if not base.lost and release.is_published(base, extract.facts):
-                assert base.release is not None
                 if tree.bulk is not None:
                     write_pages(store, tree.bulk)
                 store.sync()

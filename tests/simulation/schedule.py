@@ -124,7 +124,6 @@ class _Schedule:
             if process.ended.startswith(("StoreError", "Commit", "NotFound", "UsageError")):
                 raise Broken(f"without any fault, {name} fails: {process.ended}")
         release = open_current(self._snapshot()).release
-        assert release is not None
         found = verify(release)
         if not found.ok:
             raise Broken(f"verify: {found.problems[0].key}: {found.problems[0].what}")

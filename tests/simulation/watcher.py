@@ -222,7 +222,6 @@ class Watcher:
     def _object(self, key, digest=None):
         held = self.disk.objects.get(key)
         _check(held is not None, f"{key} is gone")
-        assert held is not None
         if not key.startswith("releases/"):
             digest = digest or key.rpartition("/")[2].partition(".")[0]
         right = digest is None or hashlib.sha256(held.data).hexdigest() == digest

@@ -74,7 +74,6 @@ class Payer:
             self._tell(now, _truth(Release(self.store, manifest)))
             commit(self.store, manifest, base)
         release = open_current(self.store).release
-        assert release is not None
         self._releases[now] = release
 
     def prune(self):
@@ -97,7 +96,6 @@ def _truth(release):
     found = {}
     for name in MEMBERS:
         unit = release.unit(logical_id(name))
-        assert unit is not None
         lines = map(json.loads, read_all(release.store, release.index(unit)))
         found[logical_id(name)] = {
             one["id"]: one for one in lines if one["resourceType"] == "ExplanationOfBenefit"

@@ -89,7 +89,6 @@ class Served:
         """Return a metric without labels."""
         with urllib.request.urlopen(f"{self.base}/metrics", timeout=10) as got:  # noqa: S310
             match = re.search(rf"^{name} (\S+)$", got.read().decode(), re.MULTILINE)
-        assert match is not None
         return float(match[1])
 
     def trail(self):
@@ -142,8 +141,6 @@ def served(environment, folder):
         cwd=folder,
         env={**os.environ, **environment},
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
     # A pipe, and not a file: files may not grow at times, and a log that is lost tells nothing.
     log = []
     reading = threading.Thread(target=lambda: log.extend(process.stderr or ()))

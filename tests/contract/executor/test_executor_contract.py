@@ -105,7 +105,6 @@ class Kind:
         if self.processes == 1:
             raise Killed
         for child in multiprocessing.active_children()[:1]:
-            assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
             child.join()
 

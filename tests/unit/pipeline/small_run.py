@@ -116,7 +116,6 @@ def process(
 
 def night_after(result: UnitResult, rows: Partitions) -> Task:
     """Return the task of a night after a release of one unit."""
-    assert result.outcome.ledger is not None
     count = rows.facts.count
     names = directory_digests(directory_of(rows), Dependencies.of(definitions()))
     ledgers = [RangeRef.of(result.outcome.ledger, range(count))]

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 
 import pytest
@@ -19,7 +19,7 @@ from etl.publish.release import commit
 from etl.reports.document import report_document, report_json
 from etl.reports.earlier_reports import NIGHTS, release_before, write_nights_page
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import objects, patient, stage
+from tests.unit.publish.samples import objects, old_store, patient, stage
 from tests.unit.reports.test_report import report
 
 LAST = "2026-12-28T02:00:00Z"
@@ -51,14 +51,6 @@ def night(store, number, *, dies=False, **changes):
 def page(store):
     write_nights_page(store)
     return objects(store)[NIGHTS_PAGE].decode()
-
-
-def old_store():
-    return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
-
-
-def at_last():
-    return datetime.fromisoformat(LAST)
 
 
 def test_every_night_is_on_the_page_the_newest_first():
@@ -96,7 +88,7 @@ def test_the_page_stays_when_reports_are_pruned_and_leads_to_none_that_is_gone()
     store = old_store()
     ids = [night(store, number).release for number in range(3)]
     assert ids[0] in page(store)
-    prune(store, at_last, keep=1)
+    prune(store, lambda: datetime.fromisoformat(LAST), keep=1)
     assert NIGHTS_PAGE in objects(store)
     text = page(store)
     assert ids[2] in text

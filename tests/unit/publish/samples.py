@@ -2,23 +2,30 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from etl.model import logical_ids
 from etl.publish.block import LISTED, ROW, PatientResources, Resource
+from etl.publish.bulk import with_bulk
+from etl.publish.bulk_files import BulkOptions
+from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import dumps
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Kind, Manifest, ReleaseFacts
+from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import PartitionResult, SavedPartition, write_partition
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
 from etl.publish.signatures import SigningKey
 from etl.storage.port import Store
+from tests.memory_store import MemoryStore
 
 NOW = "2026-11-24T16:25:19Z"
 LATER = "2026-11-25T16:25:19Z"
 PAYER = "samples"
 ID_KEY = b"no secret, but as long as one has to be"
+BULK = BulkOptions()
 PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 
 
@@ -106,7 +113,6 @@ def publish(
     *,
     directory: Sequence[Resource] | None = None,
     now: str = NOW,
-    kind: Kind = "full",
     base: Current | None = None,
     partitions: int = 1,
     facts: ReleaseFacts | None = None,
@@ -115,10 +121,24 @@ def publish(
     """Publish a full extract, in one partition or in several."""
     base = base or open_current(store)
     manifest = stage(
-        store, patients, base, directory=directory, now=now, kind=kind, partitions=partitions,
-        facts=facts,
-    )  # fmt: skip
+        store, patients, base, directory=directory, now=now, partitions=partitions, facts=facts
+    )
     commit(store, manifest, base, key=key)
+    return Release(store, manifest)
+
+
+def publish_with_bulk(
+    store: Store,
+    patients: Iterable[PatientResources],
+    now: str,
+    options: BulkOptions = BULK,
+    **more: Any,
+) -> Release:
+    """Publish a full extract, its bulk files and their pages."""
+    base = open_current(store)
+    manifest = with_bulk(store, base, stage(store, patients, base, now=now, **more), options)
+    commit(store, manifest, base)
+    write_pages(store, options)
     return Release(store, manifest)
 
 
@@ -129,7 +149,6 @@ def stage(
     *,
     directory: Sequence[Resource] | None = None,
     now: str = NOW,
-    kind: Kind = "full",
     partitions: int = 1,
     facts: ReleaseFacts | None = None,
 ) -> Manifest:
@@ -141,7 +160,7 @@ def stage(
         units = base.release.units(one.patient_id for one in part) if base.release else {}
         results.append(write_partition(store, units, part, now))
     shared = write_directory(store, base.release, directory or [payer()], now)
-    return assemble(store, base, results, shared, facts or ReleaseFacts(kind), now)
+    return assemble(store, base, results, shared, facts or ReleaseFacts("full"), now)
 
 
 def objects(store: Store) -> dict[str, bytes]:
@@ -149,7 +168,44 @@ def objects(store: Store) -> dict[str, bytes]:
     return {entry.key: store.get(entry.key) for entry in store.list()}
 
 
+def old_store() -> MemoryStore:
+    """Return a store whose objects all look as if written long ago."""
+    return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
+
+
+def without_pointer(store: Store) -> dict[str, bytes]:
+    """Return all objects but the pointer, which each prune writes anew."""
+    return {key: data for key, data in objects(store).items() if key != "current.json"}
+
+
 def saved(result: PartitionResult, path: Path) -> SavedPartition:
     """Write a partition to a file, and return it as it is read from there."""
     path.write_bytes(b"".join(result.lines()))
     return SavedPartition(path)
+
+
+class CountingStore(MemoryStore):
+    """Notes which keys are read, how many bytes of them, and which keys are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[tuple[str, int]] = []
+        self.writes: list[str] = []
+
+    def get(self, key: str) -> bytes:
+        data = super().get(key)
+        self.reads.append((key, len(data)))
+        return data
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        data = super().get(key)[start : start + length]
+        self.reads.append((key, len(data)))
+        return data
+
+    def put(self, key: str, data: bytes) -> bool:
+        self.writes.append(key)
+        return super().put(key, data)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        self.writes.append(key)
+        return super().swap(key, data, expected)

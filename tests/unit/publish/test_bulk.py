@@ -1,18 +1,14 @@
 """Bulk Publish: whoever replays the chain has exactly what is published."""
 
-import functools
 import gzip
 import json
 import os
 import shutil
 import subprocess
-import threading
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -32,7 +28,16 @@ from tests.fault.faulty import FaultyStore, Killed
 from tests.memory_store import MemoryStore
 from tests.ports import free_port
 from tests.unit.publish.bulk_consumer import Consumer
-from tests.unit.publish.samples import claim, logical_id, objects, patient, payer, resource, stage
+from tests.unit.publish.samples import (
+    claim,
+    logical_id,
+    objects,
+    patient,
+    payer,
+    publish_with_bulk,
+    resource,
+    stage,
+)
 from tests.waiting import until
 
 DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
@@ -41,12 +46,7 @@ OPEN = BulkOptions(snapshot_every=100, snapshot_share=100.0)
 
 
 def publish(store, people, day, options=OPEN, *, directory=None):
-    base = open_current(store)
-    manifest = stage(store, people, base, now=DAYS[day], directory=directory)
-    manifest = with_bulk(store, base, manifest, options)
-    commit(store, manifest, base)
-    write_pages(store, options)
-    return Release(store, manifest)
+    return publish_with_bulk(store, people, DAYS[day], options, directory=directory)
 
 
 def everything(release):
@@ -191,7 +191,6 @@ def test_a_snapshot_copies_nothing_of_a_damaged_block():
     base = open_current(store)
     manifest = stage(store, [patient("anna", 12)], base, now=DAYS[0])
     unit = Release(store, manifest).unit(logical_id("anna"))
-    assert unit.block is not None
     data = store.get(unit.block)
     for at in (0, len(data) // 2, len(data) - 1):
         store.put(unit.block, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
@@ -271,7 +270,6 @@ def test_pages_that_were_not_written_are_written_by_the_next_call():
         for after in (False, True):
             store = two()
             release = open_current(store).release
-            assert release is not None
             with pytest.raises(Killed):
                 write_pages(FaultyStore(store, at=at, after=after), OPEN)
             follower = consumer_of(store)
@@ -411,44 +409,9 @@ def test_a_tree_without_a_release_has_no_pages():
     assert write_pages(MemoryStore()) == []
 
 
-def test_pages_are_named_by_their_release():
-    store = MemoryStore()
-    publish(store, [patient("anna", 1)], 0)
-    release = publish(store, [patient("anna", 2)], 1)
-    assert page_key(release.id) in objects(store)
-
-
-@contextmanager
-def served(folder):
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        """Say nothing."""
-
-
 def fetch(url):
     with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
         return answer.read()
-
-
-def test_any_static_file_server_can_serve_the_tree(tmp_path):
-    store = LocalStore(tmp_path / "tree")
-    with served(tmp_path / "tree") as url:
-        follower = Consumer(f"{url}/{ROOT}", fetch)
-        for day, (people, directory) in enumerate(nights()):
-            release = publish(store, people, day, directory=directory)
-            follower.update()
-        assert follower.resources == everything(release)
 
 
 NGINX = """
@@ -471,7 +434,6 @@ http {{
 @pytest.mark.slow
 @pytest.mark.skipif(NGINX_BINARY is None, reason="nginx is not installed: apt install nginx-light")
 def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path):
-    assert NGINX_BINARY is not None
     store = LocalStore(tmp_path / "tree")
     (tmp_path / "nginx").mkdir()
     tmp_path.chmod(0o755)

@@ -9,7 +9,7 @@ from etl.publish import object_keys
 from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
-from etl.publish.manifest import ChangeCounts, ReleaseFacts, Shard
+from etl.publish.manifest import ChangeCounts, Changes, ReleaseFacts, Shard
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
@@ -49,7 +49,6 @@ def night(store, worked_on, *, gone=(), now=LATER):
 
 def texts(release, patient_id):
     unit = release.unit(patient_id)
-    assert unit is not None
     return read_all(release.store, release.index(unit))
 
 
@@ -60,21 +59,6 @@ def stamps(release, patient_id):
 
 def new_keys(store, before):
     return sorted(key.partition("/")[0] for key in objects(store).keys() - before.keys())
-
-
-def test_publishing_the_same_again_writes_a_manifest_and_nothing_else():
-    store = MemoryStore()
-    people = [patient("anna", 12), patient("bert", 3)]
-    first = publish(store, people)
-    before = objects(store)
-    second = publish(store, people, now=LATER)
-    assert new_keys(store, before) == ["releases"]
-    assert second.manifest.counts["changes"] == {
-        "patients": {"added": 0, "changed": 0, "retracted": 0},
-        "resources": {},
-    }
-    assert second.manifest.catalog == first.manifest.catalog
-    assert second.manifest.parent == first.id
 
 
 def test_a_changed_claim_costs_its_patients_block_index_and_shard():
@@ -90,16 +74,6 @@ def test_a_changed_claim_costs_its_patients_block_index_and_shard():
     assert release.manifest.counts["changes"]["resources"] == {
         EOB: {"added": 0, "changed": 1, "retracted": 0}
     }
-
-
-def test_unchanged_content_keeps_its_time_and_changed_content_gets_the_new_one():
-    store = MemoryStore()
-    publish(store, [patient("anna", 3)])
-    anna = patient("anna", 2)
-    changed = PatientResources(ANNA, [*anna.resources, claim("anna", 2, "2020-01-03", amount="1")])
-    after = stamps(publish(store, [changed], now=LATER), ANNA)
-    assert after.pop(logical_id("anna-claim-2")) == LATER
-    assert set(after.values()) == {NOW}
 
 
 def test_a_stated_time_that_changes_alone_is_a_change():
@@ -126,7 +100,6 @@ def test_a_full_extract_retracts_what_is_gone_and_remembers_it():
     publish(store, [patient("anna", 3), patient("bert", 1)])
     release = publish(store, [patient("anna", 2)], now=LATER)
     anna, bert = release.unit(ANNA), release.unit(BERT)
-    assert anna is not None
     assert release.index(anna).gone == [DeletedResource(EOB, logical_id("anna-claim-2"), LATER)]
     assert (bert.block, bert.retracted) == (None, LATER)
     assert [one.type for one in release.index(bert).gone] == ["Patient", "Coverage", EOB]
@@ -151,26 +124,14 @@ def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back():
     publish(store, [patient("anna", 1)], now="2026-11-26T00:00:00Z")
     third = publish(store, [patient("anna", 1)], now="2026-11-27T00:00:00Z")
     anna, bert = third.unit(ANNA), third.unit(BERT)
-    assert anna is not None
     assert {one.when for one in third.index(anna).gone} == {LATER, "2026-11-26T00:00:00Z"}
     assert bert.retracted == LATER
     back = publish(store, everyone, now="2026-11-28T00:00:00Z")
     for one in (ANNA, BERT):
         unit = back.unit(one)
-        assert unit is not None
         assert back.index(unit).gone == []
     assert back.manifest.counts["retractedPatients"] == 0
     assert back.manifest.counts["changes"]["patients"] == {"added": 1, "changed": 1, "retracted": 0}
-
-
-def test_a_claim_that_moves_to_another_member_leaves_the_first_one():
-    store = MemoryStore()
-    publish(store, [patient("anna", 2), patient("bert", 0)])
-    moved = claim("anna", 1, "2020-01-02", owner="bert")
-    bert = PatientResources(BERT, [*patient("bert", 0).resources, moved])
-    release = publish(store, [patient("anna", 1), bert], now=LATER)
-    assert moved.id not in stamps(release, ANNA)
-    assert moved.id in stamps(release, BERT)
 
 
 def test_a_night_writes_who_changed_and_touches_no_one_else():
@@ -191,7 +152,6 @@ def test_a_night_writes_who_changed_and_touches_no_one_else():
     }
     assert len(stamps(release, BERT)) == 4
     unit = release.unit(ANNA)
-    assert unit is not None
     assert release.index(unit).gone == [DeletedResource(EOB, logical_id("anna-claim-0"), LATER)]
     assert release.manifest.counts["changes"] == {
         "patients": {"added": 0, "changed": 1, "retracted": 0},
@@ -230,7 +190,7 @@ def test_working_again_on_who_changed_changes_nothing():
     for number, worked_on in enumerate((people, people[:1], [])):
         again = night(store, worked_on, gone=[cleo], now=f"2026-11-{26 + number}T00:00:00Z")
         assert again.manifest.catalog == first.manifest.catalog
-        assert again.manifest.counts["changes"]["patients"] == asdict(ChangeCounts())
+        assert again.manifest.counts["changes"] == Changes().to_json()
         assert again.manifest.counts["patients"] == 3
     assert new_keys(store, before) == ["releases"] * 3
 
@@ -277,17 +237,6 @@ def test_a_retracted_member_can_come_back_while_others_stay():
     assert back.index(unit).gone == [DeletedResource(EOB, logical_id("anna-claim-1"), LATER)]
     assert back.manifest.counts["retractedPatients"] == 0
     assert back.manifest.counts["patients"] == 2
-
-
-def test_the_release_of_a_delta_differs_from_that_of_a_full_extract_in_its_name_alone():
-    def after(kind):
-        store = MemoryStore()
-        publish(store, [patient("anna", 3), patient("bert", 1), patient("cleo", 1)])
-        return publish(store, [patient("anna", 2), patient("cleo", 1)], now=LATER, kind=kind)
-
-    full, delta = after("full").manifest, after("delta").manifest
-    assert delta.counts["retractedPatients"] == 1
-    assert replace(delta, release=full.release, facts=full.facts) == full
 
 
 @pytest.mark.parametrize(
@@ -358,7 +307,6 @@ def test_the_directory_keeps_times_and_retractions_when_it_grows(count):
     text = json.loads(release.directory_resource("Organization", logical_id("payer")))
     assert text["meta"]["lastUpdated"] == NOW
     unit = release.directory_unit("Practitioner", logical_id("old"))
-    assert unit is not None
     assert DeletedResource("Practitioner", logical_id("old"), LATER) in release.index(unit).gone
     changes = release.manifest.counts["changes"]["resources"]
     assert changes == {"Practitioner": {"added": count, "changed": 0, "retracted": 0}}
@@ -379,7 +327,6 @@ def test_the_directory_follows_what_is_handed_in():
     }
     assert counts["resources"]["Practitioner"] == 2
     unit = release.directory_unit("Practitioner", logical_id("d0"))
-    assert unit is not None
     assert release.index(unit).gone == [DeletedResource("Practitioner", logical_id("d0"), LATER)]
     again = publish(store, [anna], directory=changed[::-1], now="2026-11-26T00:00:00Z")
     assert again.manifest.directory == release.manifest.directory

@@ -16,15 +16,14 @@ from etl.publish.bulk_pages import ROOT, page_key, write_pages
 from etl.publish.canonical_json import JSON
 from etl.publish.directory_files import all_files, full_url_base
 from etl.publish.directory_graph import PLAN_FINDER_TYPES, contract_years
-from etl.publish.history import rollback
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.public_files import public_files, public_pages
-from etl.publish.reader import Release, open_current
+from etl.publish.reader import open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import logical_id, patient, resource, stage
+from tests.unit.publish.samples import logical_id, patient, publish_with_bulk, resource, stage
 
 Json = dict[str, Any]
 
@@ -120,12 +119,9 @@ KEYS = {
 
 
 def publish(store, resources, day=0, options=OPTIONS):
-    base = open_current(store)
-    manifest = stage(store, [], base, directory=list(resources), now=DAYS[day], facts=OF_DIRECTORY)
-    manifest = with_bulk(store, base, manifest, options)
-    commit(store, manifest, base)
-    write_pages(store, options)
-    return Release(store, manifest)
+    return publish_with_bulk(
+        store, [], DAYS[day], options, directory=list(resources), facts=OF_DIRECTORY
+    )
 
 
 def text(release, path):
@@ -340,16 +336,6 @@ def test_files_follow_from_the_resources_and_not_from_their_order_or_history():
     assert sorted(names[:half]) == sorted(names[half:])
     again = publish(MemoryStore(), many(100), 2, limited(20))
     assert listing(again.manifest) == listing(alone.manifest)
-
-
-def test_a_rollback_has_the_files_of_the_release_that_it_goes_back_to():
-    store = MemoryStore()
-    first = publish(store, many(50), options=limited(20))
-    publish(store, many(60), 1, limited(20))
-    rollback(store, first, DAYS[2], limited(20))
-    current = open_current(store).release
-    assert current.manifest.facts.kind == "rollback"
-    assert contents(current) == contents(first)
 
 
 def test_verify_reads_the_files_and_prune_deletes_those_that_no_release_names():

@@ -20,8 +20,8 @@ from etl.publish.reader import Release, open_current
 from etl.publish.signatures import SigningKey, check_descent, check_signature
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import LATER, NOW, objects, patient, publish
-from tests.unit.publish.test_upkeep import clock_at, old_store
+from tests.unit.publish.samples import LATER, NOW, objects, old_store, patient, publish
+from tests.unit.publish.test_upkeep import clock_at
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -172,11 +172,7 @@ def test_a_file_that_holds_no_such_key_is_named(tmp_path):
     wrong = tmp_path / "wrong.pem"
     for content in (
         b"no key",
-        generate_private_key(SECP256R1()).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
+        private_pem(generate_private_key(SECP256R1())),
     ):
         wrong.write_bytes(content)
         with pytest.raises(UsageError, match="holds no Ed25519 private key"):
