@@ -2,9 +2,7 @@
 
 import pytest
 
-from etl.bootstrap import opened_extract, use_cases
-from tests.e2e.commands import NO_SUITES, same_definitions
-from tests.integration.nights import FIRST, Payer
+from tests.integration.nights import Payer, make_quick
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +22,4 @@ def payer(tmp_path, monkeypatch):
 def quick_commands(tmp_path, monkeypatch):
     """Commands in a folder of their own and at one moment, with one process and no suites."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
-    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
-    monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
-    for name, value in NO_SUITES.items():
-        monkeypatch.setenv(name, value)
+    make_quick(monkeypatch)

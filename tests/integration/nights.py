@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import Settings, read_settings, target_store
+from etl.bootstrap.use_cases import Approvals
 from etl.pipeline import context as targets
-from etl.pipeline.progress import ignore
+from etl.pipeline.progress import Emit, Event, PartitionDone, ignore
 from etl.pipeline.reporting.report_files import RunResult
 from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release, open_current
@@ -21,7 +23,7 @@ from etl.storage.local import LocalStore
 from etl.storage.port import Store
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
-from tests.e2e.commands import same_definitions
+from tests.e2e.commands import NO_SUITES, same_definitions
 from tests.fault.faulty import FaultyStore, Killed, T
 
 MEMBERS = 15
@@ -117,9 +119,7 @@ class Payer:
     @property
     def limits(self) -> dict[str, object]:
         """Limits that are not those of so small a payer."""
-        limits = self.changed.get("limits", {})
-        assert isinstance(limits, dict)
-        return limits
+        return self.changed.get("limits", {})
 
     @property
     def settings(self) -> Settings:
@@ -154,11 +154,13 @@ class Payer:
         self.patch.setattr(use_cases, "now", lambda: self.at)
         self.patch.setattr(opened_extract, "load_definitions", same_definitions)
 
-    def run(self, extract: Path, budget: Budget | None = None) -> RunResult:
+    def run(
+        self, extract: Path, budget: Budget | None = None, *, emit: Emit = ignore, **more: Any
+    ) -> RunResult:
         """Publish an extract, a day after whatever was done before; die where the budget ends."""
         self._to_the_next_night()
         if budget is None:
-            return use_cases.run_extract(self.settings, extract, ignore)
+            return use_cases.run_extract(self.settings, extract, emit, **more)
         with pytest.MonkeyPatch.context() as patch:
             mortal, opened = budget.store(self.target), target_store
             answers = iter([mortal])  # the run's own; a rollback from inside gets a healthy one
@@ -171,9 +173,7 @@ class Payer:
     @property
     def release(self) -> Release:
         """What readers see."""
-        found = open_current(LocalStore(self.target)).release
-        assert found is not None
-        return found
+        return open_current(LocalStore(self.target)).release
 
     def files(self) -> dict[str, bytes]:
         """Return everything in the target, leases and locks left out."""
@@ -195,3 +195,30 @@ def blocks(release: Release) -> dict[str, str | None]:
 def live(release: Release) -> list[CatalogEntry]:
     """Return the rows of patients who have a block."""
     return [unit for unit in release.all_units() if unit.block is not None]
+
+
+def make_quick(patch: pytest.MonkeyPatch) -> None:
+    """Have commands work at one moment, with one process and no suites."""
+    patch.setattr(opened_extract, "load_definitions", same_definitions)
+    patch.setattr(use_cases, "now", lambda: FIRST)
+    patch.setenv("CPCDS_RUN__WORKERS", "1")
+    for name, value in NO_SUITES.items():
+        patch.setenv(name, value)
+
+
+def small_delta(folder: Path, as_of: str, **files: str) -> Path:
+    """Write a delta of some files, and return where."""
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+    (folder / "manifest.json").write_text(f'{{"kind": "delta", "as_of": "{as_of}"}}')
+    return folder
+
+
+def worked_on(payer: Payer, extract: Path) -> tuple[int, int]:
+    """Run; return how many members were worked on, and of how many the outcome was known."""
+    seen: list[Event] = []
+    payer.run(extract, emit=seen.append, approvals=Approvals(rekey=True))
+    done = [event for event in seen if isinstance(event, PartitionDone)]
+    known = sum(event.reused for event in done)
+    return sum(event.members for event in done) - known, known

@@ -39,9 +39,19 @@ def unit(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def right(unit):
-    found = unit.outcome()
-    assert found is not None
-    return found
+    return unit.outcome()
+
+
+def synthetic(folder, members, since):
+    """Write an extract; return its tables."""
+    write_extract(folder / "extract", Spec(members, seed=5, since=since))
+    return read_tables(folder / "extract")
+
+
+def changed_unit(folder, tables, **settings):
+    """Return the unit of a synthetic extract whose tables were changed."""
+    extract = write_tables(tables, folder / "changed", folder / "extract", "2026-01-01")
+    return Unit.read(extract, folder / "work", **settings)
 
 
 def test_what_is_published_as_the_rows_state_it_is_certified(right):
@@ -52,8 +62,7 @@ def test_what_is_published_as_the_rows_state_it_is_certified(right):
 @pytest.mark.slow
 def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left_out(tmp_path):
     """Where a payer lets unreadable amounts be left out, rows of other payers fill in."""
-    write_extract(tmp_path / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
-    tables = read_tables(tmp_path / "extract")
+    tables = synthetic(tmp_path, 6, date(2024, 1, 1))
     kinds = {row["claim_id"]: row["claim_type"] for row in tables["claim"]}
     line = next(row for row in tables["claim_line"] if kinds[row["claim_id"]] == "professional")
     line["amount_priorpayerpaid"] = "ten"
@@ -65,11 +74,8 @@ def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left
         "amount_priorpayerpaid": "12.50",
     }
     tables["claim_other_payer"].append(other)
-    day = date(2026, 1, 1).isoformat()
-    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
     lenient = {"severities": {"amount-unreadable": "warn"}}
-    unit = Unit.read(extract, tmp_path / "work", rules=lenient)
-    found = unit.outcome()
+    found = changed_unit(tmp_path, tables, rules=lenient).outcome()
     assert (found.wrong, found.facts) == (0, ())
     reasons = dict(found.certificate.reasons)
     assert reasons["amount-unreadable", "claim_line.priorpayerpaid"] == (1, 1250)
@@ -84,8 +90,7 @@ def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left
 def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
     claim_type, level, tmp_path
 ):
-    write_extract(tmp_path / "extract", Spec(30, seed=5, since=date(2022, 1, 1)))
-    tables = read_tables(tmp_path / "extract")
+    tables = synthetic(tmp_path, 30, date(2022, 1, 1))
     claims = {row["claim_id"] for row in tables["claim"] if row["claim_type"] == claim_type}
     adjustment = next(row for row in tables["claim_adjustment"] if row["claim_id"] in claims)
     adjustment |= {"reason_code": "12.50", "amount": "10.00"}
@@ -93,9 +98,7 @@ def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
         for line in tables["claim_line"]:
             if line["claim_id"] == adjustment["claim_id"]:
                 line |= {name: "" for name in line if name.startswith("amount_")}
-    day = date(2026, 1, 1).isoformat()
-    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
-    found = Unit.read(extract, tmp_path / "work").outcome()
+    found = changed_unit(tmp_path, tables).outcome()
     assert (found.wrong, found.facts) == (0, ())
     reasons = dict(found.certificate.reasons)
     explained = reasons["adjustment-reason-shape", f"{level}.adjustmentreason"]
@@ -108,8 +111,7 @@ def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
 @pytest.mark.parametrize(("bill", "frequency"), [("138", "1"), ("131", "8")])
 def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(bill, frequency, tmp_path):
     """The type of bill is published, so it decides; one claim holds up no night."""
-    write_extract(tmp_path / "extract", Spec(8, seed=5, since=date(2022, 1, 1)))
-    tables = read_tables(tmp_path / "extract")
+    tables = synthetic(tmp_path, 8, date(2022, 1, 1))
     of_members: dict[str, list[dict[str, str]]] = {}
     linked = {row["adjusted_from_claim_id"] for row in tables["claim"]}
     for row in tables["claim"]:
@@ -119,15 +121,12 @@ def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(bill, frequen
     first, second, *_ = max(of_members.values(), key=len)
     second["adjusted_from_claim_id"] = first["claim_id"]
     second |= {"type_of_bill": bill, "bill_frequency": frequency}
-    day = date(2026, 1, 1).isoformat()
-    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
-    found = Unit.read(extract, tmp_path / "work").outcome()
+    found = changed_unit(tmp_path, tables).outcome()
     assert (found.wrong, found.facts) == (0, ())
 
 
 def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path):
-    write_extract(tmp_path / "extract", Spec(8, seed=5, since=date(2022, 1, 1)))
-    tables = read_tables(tmp_path / "extract")
+    tables = synthetic(tmp_path, 8, date(2022, 1, 1))
     of_members: dict[str, list[dict[str, str]]] = {}
     for row in tables["claim"]:
         row |= dict.fromkeys(("adjusted_from_claim_id", "adjusted_to_claim_id", "status"), "")
@@ -135,9 +134,7 @@ def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path):
         of_members.setdefault(row["member_id"], []).append(row)
     first, second, *_ = max(of_members.values(), key=len)
     second |= {"adjusted_from_claim_id": first["claim_id"], "amount_submitted": "ten"}
-    day = date(2026, 1, 1).isoformat()
-    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
-    unit = Unit.read(extract, tmp_path / "work")
+    unit = changed_unit(tmp_path, tables)
     found = unit.outcome()
     assert (found.wrong, found.facts) == (0, ())
     assert_mistake_seen(unit, tmp_path / "mappings", "never cancelled")
@@ -227,14 +224,12 @@ def stated_by_file(extract):
 @pytest.mark.slow
 def test_an_adjustment_left_out_counts_where_the_adjustments_of_its_line_do(tmp_path):
     """Those of a line count under the file of the first, whichever files they are in."""
-    extract = tmp_path / "extract"
-    write_extract(extract, Spec(30, seed=5, since=date(2022, 1, 1)))
-    tables = read_tables(extract)
+    tables = synthetic(tmp_path, 30, date(2022, 1, 1))
     adjustments = tables["claim_adjustment"]
     lines = [(row["claim_id"], row["line_number"]) for row in adjustments]
     at = next(at for at in range(1, len(lines)) if lines[at] == lines[at - 1] and lines[at][1])
     adjustments[at] |= {"reason_code": "12.50", "amount": "10.00"}
-    write_tables(tables, tmp_path / "changed", extract, date(2026, 1, 1).isoformat())
+    write_tables(tables, tmp_path / "changed", tmp_path / "extract", "2026-01-01")
     whole = tmp_path / "changed" / "claim_adjustment.csv"
     header, *rows = whole.read_text().splitlines(keepends=True)
     for name, part in (("a", rows[:at]), ("b", rows[at:])):
@@ -306,7 +301,6 @@ def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(parts,
             if row["_file"] == file and row["claim_id"] in headers and row["amount_submitted"]
         )
         row["amount_submitted"] = str(Decimal(row["amount_submitted"]) + Decimal("0.01"))
-        return True
 
     found = unit.outcome(cent_more)
     assert broken_files(found.certificate) == [(file, table, "submitted")]
@@ -343,7 +337,6 @@ def sums_of_all(payer):
     """Return the sums of all blocks that readers see, each of them read."""
     reader = BlockReader()
     for name in blocks(payer.release).values():
-        assert name is not None
         reader.block(payer.files()[name])
     return published_sums(reader.claims())
 
@@ -354,9 +347,7 @@ def state_of(payer):
         for each in payer.release.manifest.facts.reports
         if each.key.startswith("memory/") and each.key.endswith(".certificate")
     ]
-    found = state_from(payer.files()[named.key])
-    assert found is not None
-    return found
+    return state_from(payer.files()[named.key])
 
 
 @pytest.mark.slow

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from etl.errors import DataRejected, StoreError, UsageError
-from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.storage.local import LocalStore
 from tests.e2e.commands import published
-from tests.integration.nights import blocks, delta, full
+from tests.integration.nights import blocks, delta, full, small_delta
 from tests.integration.test_adjustment_chains import extract
 
 
@@ -101,12 +99,11 @@ def notes(ran):
 @pytest.mark.slow
 def test_the_order_of_a_deltas_rows_decides_nothing(payer, extracts, tmp_path):
     straight = delta(extracts / "delta1", 1)
-    turned = tmp_path / "turned"
-    turned.mkdir()
+    files = {}
     for path in straight.glob("*.csv"):
         head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        (turned / path.name).write_text(head + "".join(reversed(rows)), encoding="utf-8")
-    (turned / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-01-01"}')
+        files[path.stem] = head + "".join(reversed(rows))
+    turned = small_delta(tmp_path / "turned", "2026-01-01", **files)
     other = replace(payer, target=tmp_path / "other")
     for one in (payer, other):
         one.begin(full(extracts / "full0", 0))
@@ -149,11 +146,8 @@ def test_a_delta_over_damaged_rows_is_refused_and_a_full_extract_gets_through(pa
 def test_a_delta_with_a_torn_row_is_not_applied_at_all(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     before = payer.release.id
-    torn = tmp_path / "torn"
-    torn.mkdir()
     text = (delta(extracts / "delta1", 1) / "claim.csv").read_text(encoding="utf-8")
-    (torn / "claim.csv").write_text(text + "one,two\n", encoding="utf-8")
-    (torn / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-01-01"}')
+    torn = small_delta(tmp_path / "torn", "2026-01-01", claim=f"{text}one,two\n")
     with pytest.raises(DataRejected, match="1 rows of the delta cannot be read"):
         payer.run(torn)
     assert payer.release.id == before
@@ -172,11 +166,7 @@ def test_a_claim_that_was_not_whole_in_the_full_extract_is_not_published_by_a_de
     payer.run(torn)
     assert claim not in claims(payer)
     header, member, *_ = (torn / "member.csv").read_text(encoding="utf-8").splitlines()
-    update = tmp_path / "update"
-    update.mkdir()
-    (update / "member.csv").write_text(f"{header}\n{member}\n")
-    (update / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-02-01"}')
-    payer.run(update)
+    payer.run(small_delta(tmp_path / "update", "2026-02-01", member=f"{header}\n{member}\n"))
     assert payer.release.manifest.facts.kind == "delta"
     assert claim not in claims(payer)
     assert claims(payer)
@@ -197,16 +187,11 @@ def test_a_member_who_is_deleted_takes_everything_along(payer, extracts, tmp_pat
     here = blocks(payer.release)
     header, first, *_ = (extracts / "full0" / "member.csv").read_text().splitlines()
     member = first.split(",")[header.split(",").index("member_id")]
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    (gone / "member.csv").write_text(f"member_id,record_action\n{member},D\n")
-    (gone / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-02-01"}')
-    payer.run(gone)
+    deleted = f"member_id,record_action\n{member},D\n"
+    payer.run(small_delta(tmp_path / "gone", "2026-02-01", member=deleted))
     left = blocks(payer.release)
     assert len(left) == len(here) - 1
     assert left.items() <= here.items()
     (lost,) = here.keys() - left.keys()
-    current = open_current(LocalStore(payer.target)).release
-    unit = current.unit(lost)
-    assert unit.block is None
+    assert payer.release.unit(lost).block is None
     assert payer.release.manifest.counts["changes"]["patients"]["retracted"] == 1

@@ -49,7 +49,6 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     payer.begin(full(extracts / "full0", 0))
     first = said("run", full(extracts / "full0", 0), "--to", TARGET)
     there = open_current(open_store(TARGET, StoreOptions())).release
-    assert there is not None
     assert blocks(there) == blocks(payer.release)
     second = said("run", full(extracts / "full1", 1), "--to", TARGET)
     listed = said("releases", TARGET)
@@ -62,7 +61,6 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     back = said("rollback", TARGET, first["release"])
     assert back["rollback_to"] == first["release"]
     again = open_current(open_store(TARGET, StoreOptions())).release
-    assert again is not None
     assert blocks(again) == blocks(there)
     pruned = said("prune", TARGET, "--keep", "1", "--dry-run")
     assert pruned["dropped"] == []
@@ -121,23 +119,14 @@ def test_what_cannot_be_found_is_said_in_one_sentence(payer, extracts):
 
 
 def test_every_storage_setting_reaches_the_store():
-    settings = read_settings(
-        None,
-        store={
-            "endpoint_url": "http://127.0.0.1:1",
-            "sse": "aws:kms",
-            "sse_key": "alias/phi",
-            "storage_class": "STANDARD_IA",
-        },
-    )
-    options = store_options(settings)
-    assert options == StoreOptions(
-        endpoint_url="http://127.0.0.1:1",
-        sse="aws:kms",
-        sse_key="alias/phi",
-        storage_class="STANDARD_IA",
-        closed=CLOSED,
-    )
+    given = {
+        "endpoint_url": "http://127.0.0.1:1",
+        "sse": "aws:kms",
+        "sse_key": "alias/phi",
+        "storage_class": "STANDARD_IA",
+    }
+    options = store_options(read_settings(None, store=given))
+    assert options == StoreOptions(**given, closed=CLOSED)
 
 
 @pytest.mark.slow
@@ -164,5 +153,4 @@ def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
 
 def _same_blocks(server, payer):
     there = open_current(server.store("gateway", prefix="payer")).release
-    assert there is not None
     assert blocks(there) == blocks(payer.release)

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -13,13 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.bootstrap import releases, use_cases
-from etl.bootstrap.use_cases import Approvals
+from etl.bootstrap import releases
 from etl.columns.digests import hash_ids
 from etl.jobs import SingleProcess
 from etl.local import executor
 from etl.pipeline.incremental.ledger import SCHEMAS
-from etl.pipeline.progress import PartitionDone
 from etl.pipeline.totals import Outcome
 from etl.pipeline.unit import process_unit
 from etl.publish.verify import verify
@@ -37,7 +35,7 @@ from tests.integration.mutated import (
     read_tables,
     write_tables,
 )
-from tests.integration.nights import MEMBERS, delta, full
+from tests.integration.nights import MEMBERS, delta, full, worked_on
 
 LOOKED_AT = ("facts", "sums", "carried_claims", "explained", "files", "differences")
 """Of a certificate: what is of the members whom a run looked at, and not of the release."""
@@ -54,18 +52,19 @@ def dirty(tmp_path_factory):
     return folder
 
 
-def both(payer, first, second, folder, monkeypatch):
-    """Return a payer who remembered, and one who worked on everything."""
+def run_with_and_without_memory(payer, first, second, folder):
+    """Run one payer who remembers and one who works on everything; they have to say the same."""
     if not payer.target.exists():
         payer.run(first)
     other = replace(payer, target=folder / "forgetful")
     shutil.rmtree(other.target, ignore_errors=True)
     shutil.copytree(payer.target, other.target)
     payer.run(second)
-    with monkeypatch.context() as patch:
+    with payer.patch.context() as patch:
         patch.setattr("etl.pipeline.incremental.cache.open_cache", lambda *_: None)
         other.run(second)
-    return payer, other
+    assert said(payer) == said(other)
+    assert outcome_of(payer) == outcome_of(other)
 
 
 def said(payer):
@@ -107,7 +106,7 @@ def outcome_of(payer):
     ],
 )
 def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_would(
-    payer, dirty, tmp_path, monkeypatch, seed
+    payer, dirty, tmp_path, seed
 ):
     random = Random(seed)
     rows = random.choice([1500, 100_000])
@@ -121,14 +120,12 @@ def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_wou
             change(tables, random)
         day = random.choice(["2025-12-31", "2024-06-30", "2026-01-01"])
         after = write_tables(tables, tmp_path / f"night{night}", dirty, day)
-        mine, other = both(payer, before, after, tmp_path, monkeypatch)
-        assert said(mine) == said(other)
-        assert outcome_of(mine) == outcome_of(other)
-        assert verify(mine.release).ok
+        run_with_and_without_memory(payer, before, after, tmp_path)
+        assert verify(payer.release).ok
 
 
 @pytest.mark.slow
-def test_torn_rows_come_to_the_same_in_nights_that_remember(payer, dirty, tmp_path, monkeypatch):
+def test_torn_rows_come_to_the_same_in_nights_that_remember(payer, dirty, tmp_path):
     random = Random(11)
     payer.changed = {"limits": {"unowned_rows": 1000}}
     tables = read_tables(dirty)
@@ -137,15 +134,11 @@ def test_torn_rows_come_to_the_same_in_nights_that_remember(payer, dirty, tmp_pa
     before = write_tables(tables, tmp_path / "before", dirty, "2026-01-01")
     tables["claim_line"][0]["amount_submitted"] = "17.00"
     after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
-    mine, other = both(payer, before, after, tmp_path, monkeypatch)
-    assert said(mine) == said(other)
-    assert outcome_of(mine) == outcome_of(other)
+    run_with_and_without_memory(payer, before, after, tmp_path)
     # And where one of them names nothing, so that nobody may be remembered.
     tables["claim_line"].append(tables["claim_line"][1] | {"claim_id": "?", TORN: "x"})
     last = write_tables(tables, tmp_path / "last", dirty, "2026-01-01")
-    mine, other = both(payer, after, last, tmp_path, monkeypatch)
-    assert said(mine) == said(other)
-    assert outcome_of(mine) == outcome_of(other)
+    run_with_and_without_memory(payer, after, last, tmp_path)
 
 
 GX_ROWS = 400
@@ -153,73 +146,60 @@ GX_ROWS = 400
 SUITES = {"report": {"gx_rows": GX_ROWS}}
 
 
-@dataclass
-class Library:
-    """Notes which suites the library is asked to run.
+@pytest.fixture
+def suites_run(monkeypatch):
+    """Return the tables, in order, whose suites the library is asked to run."""
+    ran, plainly = [], expectations.run_suite
 
-    Attributes:
-        ran: tables, in order.
-    """
+    def run(given):
+        ran.append(given.suite.table)
+        return plainly(given)
 
-    ran: list[str] = field(default_factory=list)
-
-    def watch(self, patch):
-        """Note from here on."""
-        plainly = expectations.run_suite
-
-        def run(given):
-            self.ran.append(given.suite.table)
-            return plainly(given)
-
-        patch.setattr("etl.pipeline.reporting.suites.run_suite", run)
+    monkeypatch.setattr("etl.pipeline.reporting.suites.run_suite", run)
+    return ran
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [1500, pytest.param(100_000, marks=pytest.mark.long)])
 def test_suites_are_run_again_over_other_rows_alone_and_come_to_what_they_would(
-    payer, dirty, tmp_path, monkeypatch, rows
+    payer, dirty, tmp_path, suites_run, rows
 ):
     payer.changed = {"run": {"workers": 1, "partition_rows": rows}, **SUITES}
-    library = Library()
-    library.watch(monkeypatch)
     tables = read_tables(dirty)
     first = write_tables(tables, tmp_path / "first", dirty, "2026-01-01")
     payer.run(first)
-    assert len(library.ran) > 5
+    assert len(suites_run) > 5
     share = Share.of(max(map(len, tables.values())), GX_ROWS)
     sampled = np.flatnonzero(share.holds(hashes(tables["member"])))
     assert 1 < len(sampled) < 12
     for at in (0, int(sampled[0])):
         tables["member"][at]["birth_date"] = ""
     after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
-    library.ran.clear()
-    mine, other = both(payer, first, after, tmp_path, monkeypatch)
-    assert said(mine) == said(other)
-    assert outcome_of(mine) == outcome_of(other)
-    assert verify(mine.release).ok
-    mine_ran, others_ran = Counter(library.ran)["member"], Counter(library.ran)["practitioner"]
+    suites_run.clear()
+    run_with_and_without_memory(payer, first, after, tmp_path)
+    assert verify(payer.release).ok
+    mine_ran, others_ran = Counter(suites_run)["member"], Counter(suites_run)["practitioner"]
     assert (mine_ran, others_ran) == (2, 1), "each ran what it had not seen: one of them saw it"
 
 
 @pytest.mark.slow
 def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
-    payer, dirty, tmp_path, monkeypatch
+    payer, dirty, tmp_path, monkeypatch, suites_run
 ):
     payer.changed = {"run": {"workers": 1}, **SUITES}
     tables = read_tables(dirty)
     payer.run(write_tables(tables, tmp_path / "first", dirty, "2026-01-01"))
-    library = Library()
-    library.watch(monkeypatch)
+    suites_run.clear()
     loaded: list[str] = []
     monkeypatch.setattr(SingleProcess, "begin", lambda _: loaded.append("library"))
     share, ids = Share.of(max(map(len, tables.values())), GX_ROWS), list(tables["member"])
     others = [one for one, out in zip(ids, share.holds(hashes(ids)), strict=True) if not out]
     others[-1]["family_name"] = "Other"
     after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
-    _, known = worked_on(payer, after, monkeypatch)
+    _, known = worked_on(payer, after)
     assert known > 3
     assert payer.release.manifest.counts["changes"]["patients"]["changed"] == 1
-    assert not library.ran
+    assert not suites_run
     assert not loaded
     docs = {name for name in payer.files() if name.endswith("data-docs/claim.html")}
     assert len(docs) == 2
@@ -228,33 +208,13 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
         path.write_bytes(b"{}")
     others[-1]["family_name"] = "Another"
     payer.run(write_tables(tables, tmp_path / "later", dirty, "2026-01-01"))
-    assert len(library.ran) > 5, "what is lost is no memory"
+    assert len(suites_run) > 5, "what is lost is no memory"
     assert loaded
 
 
 def hashes(members):
     """Return the hash of each member."""
     return hash_ids(pa.array([each["member_id"] for each in members]))
-
-
-def worked_on(payer, extract, monkeypatch):
-    """Run; return how many members were worked on, and of how many the outcome was known."""
-    seen: list[PartitionDone] = []
-
-    def note(event):
-        if isinstance(event, PartitionDone):
-            seen.append(event)
-
-    with monkeypatch.context() as patch:
-        run = use_cases.run_extract
-        patch.setattr(
-            use_cases,
-            "run_extract",
-            lambda settings, one, _: run(settings, one, note, approvals=Approvals(rekey=True)),
-        )
-        payer.run(extract)
-    known = sum(event.reused for event in seen)
-    return sum(event.members for event in seen) - known, known
 
 
 @pytest.mark.slow
@@ -266,25 +226,23 @@ def worked_on(payer, extract, monkeypatch):
         (members, 1),
     ],
 )
-def test_only_those_whom_a_change_concerns_are_worked_on(
-    payer, extracts, tmp_path, monkeypatch, change, most
-):
+def test_only_those_whom_a_change_concerns_are_worked_on(payer, extracts, tmp_path, change, most):
     first = full(extracts / "full0", 0)
     tables = read_tables(first)
     same = write_tables(tables, tmp_path / "same", first, "2026-01-01")
     payer.run(same)
     change(tables, Random(3))
     after = write_tables(tables, tmp_path / "after", first, "2026-01-01")
-    fresh, known = worked_on(payer, after, monkeypatch)
+    fresh, known = worked_on(payer, after)
     assert fresh <= most
     assert known >= 3
 
 
 @pytest.mark.slow
-def test_another_rule_mapping_or_setting_forgets_everything(payer, extracts, tmp_path, monkeypatch):
+def test_another_rule_mapping_or_setting_forgets_everything(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     payer.changed = {**payer.changed, "payer": {"id": "other"}}
-    _, known = worked_on(payer, full(extracts / "full1", 1), monkeypatch)
+    _, known = worked_on(payer, full(extracts / "full1", 1))
     assert known == 0
 
 
@@ -293,34 +251,27 @@ def test_another_rule_mapping_or_setting_forgets_everything(payer, extracts, tmp
     "ending",
     [".ledger", ".json", ".names"],
 )
-def test_a_memory_that_is_lost_or_damaged_is_no_memory(payer, extracts, monkeypatch, ending):
+def test_a_memory_that_is_lost_or_damaged_is_no_memory(payer, extracts, ending):
     payer.begin(full(extracts / "full0", 0))
     for path in (payer.target / "memory").glob(f"*{ending}"):
         path.chmod(0o600)
         path.write_bytes(b"{}")
     assert not verify(payer.release).ok
-    _, known = worked_on(payer, full(extracts / "full1", 1), monkeypatch)
+    _, known = worked_on(payer, full(extracts / "full1", 1))
     assert known == 0
     assert verify(payer.release).ok
 
 
 @pytest.mark.slow
-def test_deltas_and_rollbacks_remember_as_well(payer, extracts, tmp_path, monkeypatch):
+def test_deltas_and_rollbacks_remember_as_well(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     first = payer.release.id
     payer.run(delta(extracts / "delta1", 1))
-    _, known = worked_on(payer, delta(extracts / "delta2", 2), monkeypatch)
+    _, known = worked_on(payer, delta(extracts / "delta2", 2))
     assert known > 3
     releases.roll_back(payer.settings, first)
     releases.resume_target(payer.settings)
-    mine, other = both(
-        payer,
-        first=tmp_path,
-        second=full(extracts / "full1", 1),
-        folder=tmp_path,
-        monkeypatch=monkeypatch,
-    )
-    assert said(mine) == said(other)
+    run_with_and_without_memory(payer, tmp_path, full(extracts / "full1", 1), tmp_path)
 
 
 @pytest.mark.slow

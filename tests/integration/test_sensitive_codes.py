@@ -1,6 +1,5 @@
 """Codes of the payer's value set: in no byte that is published, and counted in the report."""
 
-import csv
 import gzip
 import json
 import re
@@ -8,7 +7,7 @@ import re
 import pytest
 
 from etl.bootstrap.inspections import conform_to_guide
-from tests.e2e.commands import SAMPLES
+from tests.e2e.commands import SAMPLES, rows_of
 from tests.integration.nights import Payer
 
 pytestmark = pytest.mark.slow
@@ -70,14 +69,8 @@ def published(payer):
     """Yield name and content of every file of the target but the quarantine."""
     for name, data in payer.files().items():
         if not name.startswith("quarantine/"):
-            yield (
-                name,
-                (
-                    (gzip.decompress(data) if name.endswith(".gz") else data).decode(
-                        "utf-8", "replace"
-                    )
-                ),
-            )
+            content = gzip.decompress(data) if name.endswith(".gz") else data
+            yield name, content.decode("utf-8", "replace")
 
 
 def test_no_published_file_holds_a_sensitive_code(night):
@@ -108,11 +101,6 @@ def eobs(payer):
                     yield resource
 
 
-def rows(table):
-    with (SAMPLES / f"{table}.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_masked_diagnosis_says_so_and_keeps_its_place(night):
     masked = [
         diagnosis
@@ -125,9 +113,9 @@ def test_a_masked_diagnosis_says_so_and_keeps_its_place(night):
 
 
 def test_a_claim_whose_profile_cannot_do_without_the_code_is_withheld(night):
-    claims = {row["claim_id"]: row for row in rows("claim")}
+    claims = {row["claim_id"]: row for row in rows_of(SAMPLES / "claim.csv")}
     held = set()
-    for line in rows("claim_line"):
+    for line in rows_of(SAMPLES / "claim_line.csv"):
         claim = claims[line["claim_id"]]
         if (
             (claim["claim_type"] == "professional" and line["service_code"] == "99203")
@@ -148,9 +136,8 @@ def test_a_claim_whose_profile_cannot_do_without_the_code_is_withheld(night):
     assert report["tables"]["claim"]["quarantined"] == len(held)
     told = {rule["rule"]: rule for rule in report["rules"]}
     assert told["sensitive-code-required"]["severity"] == "reject-claim"
-    diagnoses = sum(
-        row["code"] == "N18.6" or row["code"].startswith("Z00") for row in rows("claim_diagnosis")
-    )
+    codes = [row["code"] for row in rows_of(SAMPLES / "claim_diagnosis.csv")]
+    diagnoses = sum(code == "N18.6" or code.startswith("Z00") for code in codes)
     assert told["sensitive-code"]["tables"]["claim_diagnosis"] == diagnoses
     assert report["money"]
     assert all(line["adds_up"] for line in report["money"])

@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from etl.bootstrap import use_cases
 from etl.bootstrap.explanations import explainer_of
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError, UsageError
 from etl.pipeline.lineage.explain import Explainer
-from etl.pipeline.progress import PartitionDone
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import from_bytes, sidecar_of
 from etl.publish.history import rollback
@@ -27,6 +25,7 @@ from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import rows_of
 from tests.integration.mutated import read_tables, write_tables
+from tests.integration.nights import worked_on
 from tests.integration.test_lineage import LAYOUTS, layout_case, silent
 from tests.unit.sources.dialects import OWN
 
@@ -76,15 +75,11 @@ def case(request, tmp_path_factory):
         explainer_of(settings, [extract], silent) as with_extract,
         explainer_of(settings, (), silent) as without,
     ):
-        assert isinstance(with_extract, Explainer)
-        assert isinstance(without, SidecarExplainer)
         yield Case(release_in(folder / "tree"), with_extract, without)
 
 
 def release_in(tree):
-    found = open_current(LocalStore(tree)).release
-    assert found is not None
-    return found
+    return open_current(LocalStore(tree)).release
 
 
 def names_in(release):
@@ -195,12 +190,6 @@ def keeper(payer):
     return payer
 
 
-def sidecar(payer):
-    found = sidecar_of(payer.release)
-    assert found is not None
-    return found
-
-
 def objects(payer):
     return {name for name in payer.files() if name.endswith((".places", ".sidecar"))}
 
@@ -278,29 +267,17 @@ def test_a_night_names_what_it_does_not_change(keeper, three_nights):
         keeper.run(extract)
     shutil.copytree(three_nights[1], extract.parent / "same", dirs_exist_ok=True)
     (extract.parent / "same" / "note.txt").write_text("another file, the same rows")
-    before = sidecar(keeper)
+    before = sidecar_of(keeper.release)
     keeper.run(extract.parent / "same")
-    assert [piece.key for piece in sidecar(keeper).pieces] == [piece.key for piece in before.pieces]
-
-
-def reused(payer, extract, monkeypatch):
-    """Run; return of how many members the outcome was known."""
-    seen: list[int] = []
-
-    def note(event):
-        if isinstance(event, PartitionDone):
-            seen.append(event.reused)
-
-    payer.at += timedelta(days=1)
-    monkeypatch.setattr(use_cases, "now", lambda: payer.at)
-    run_extract(payer.settings, extract, note)
-    return sum(seen)
+    assert [piece.key for piece in sidecar_of(keeper.release).pieces] == [
+        piece.key for piece in before.pieces
+    ]
 
 
 @pytest.mark.slow
-def test_a_damaged_piece_is_located_and_made_again(keeper, three_nights, monkeypatch):
+def test_a_damaged_piece_is_located_and_made_again(keeper, three_nights):
     keeper.run(three_nights[0])
-    piece = max(sidecar(keeper).pieces, key=lambda one: one.bytes)
+    piece = max(sidecar_of(keeper.release).pieces, key=lambda one: one.bytes)
     path = keeper.target / piece.key
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -311,7 +288,7 @@ def test_a_damaged_piece_is_located_and_made_again(keeper, three_nights, monkeyp
         explainer_of(keeper.settings, (), silent) as explainer,
     ):
         explainer.explain(ClaimSubject("none"))
-    known = reused(keeper, three_nights[1], monkeypatch)
+    _, known = worked_on(keeper, three_nights[1])
     assert 0 < known < 8, "members of other partitions stay as they are"
     assert verify(keeper.release).ok
     assert set(answers(keeper, None)) == {
@@ -321,7 +298,7 @@ def test_a_damaged_piece_is_located_and_made_again(keeper, three_nights, monkeyp
         one.key for one in keeper.release.manifest.facts.reports if one.key.endswith(".sidecar")
     )
     path.unlink()
-    assert reused(keeper, three_nights[2], monkeypatch) == 0
+    assert worked_on(keeper, three_nights[2])[1] == 0
     assert verify(keeper.release).ok
 
 
@@ -371,7 +348,7 @@ def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_can_be_turned_off_and_on_again(keeper, three_nights, monkeypatch):
+def test_it_can_be_turned_off_and_on_again(keeper, three_nights):
     keeper.changed = {**keeper.changed, "publish": {"sidecar": False}}
     keeper.run(three_nights[0])
     assert objects(keeper) == set()
@@ -381,9 +358,9 @@ def test_it_can_be_turned_off_and_on_again(keeper, three_nights, monkeypatch):
     ):
         pass
     keeper.changed = {"run": {"workers": 1, "partition_rows": 300}}
-    assert reused(keeper, three_nights[1], monkeypatch) == 0, "once, all rows are looked at"
+    assert worked_on(keeper, three_nights[1])[1] == 0, "once, all rows are looked at"
     assert answers(keeper, None)
-    assert reused(keeper, three_nights[2], monkeypatch) == 4, "two changed or went"
+    assert worked_on(keeper, three_nights[2])[1] == 4, "two changed or went"
 
 
 @pytest.mark.slow

@@ -15,17 +15,19 @@ from pyiceberg import catalog as catalogs
 from pyiceberg.catalog import load_catalog
 from pyiceberg.utils.config import Config
 
-from etl.bootstrap import opened_extract, use_cases
 from etl.publish.reader import open_current
 from etl.sources.extract.staging import stage_tables
 from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
 from etl.storage.open_store import open_store
-from tests.e2e.commands import invoke, same_definitions
+from tests.e2e.commands import invoke
 from tests.integration.auth.databases import postgres_programs, postgres_server
-from tests.integration.nights import FIRST, full
+from tests.integration.nights import full, make_quick
 
 pytestmark = pytest.mark.usefixtures("quick_commands")
+
+
+CONNECTION = '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +96,7 @@ def inputs(target):
 @pytest.fixture(scope="module")
 def from_folder(extract, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opened_extract, "load_definitions", same_definitions)
-        patch.setattr(use_cases, "now", lambda: FIRST)
-        patch.setenv("CPCDS_RUN__WORKERS", "1")
-        patch.setenv("CPCDS_REPORT__GX_ROWS", "0")
+        make_quick(patch)
         target = tmp_path_factory.mktemp("from-folder")
         assert invoke("run", extract, "--to", target).exit_code == 0
         yield resources(target)
@@ -192,9 +191,7 @@ def test_queries_of_postgresql_publish_the_resources_of_the_folder(
         connection.commit()
     monkeypatch.setenv("WAREHOUSE", server)
     files = {name: f'sql = "select * from {name}"\nconnection = "w"' for name in tables}  # noqa: S608
-    named = toml_of(
-        tmp_path, extract, files, '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
-    )
+    named = toml_of(tmp_path, extract, files, CONNECTION)
     called = invoke("run", named, "--to", tmp_path / "tree")
     assert called.exit_code == 0, called.output
     assert resources(tmp_path / "tree") == from_folder
@@ -230,7 +227,7 @@ def test_values_of_postgresql_become_text_exactly(server, tmp_path, monkeypatch)
       null::int as i, '550e8400-e29b-41d4-a716-446655440000'::uuid as k, e'a\\\\nb' as l"""
     text = (
         f"[files.claim]\nsql = '''{query.replace(chr(92) * 2, chr(92))}'''\nconnection = 'w'\n"
-        "[connections.w]\ndriver = 'postgresql'\nuri = 'WAREHOUSE'\n"
+        f"{CONNECTION}"
     )
     assert staged(text, tmp_path)["claim"] == [
         list("abcdefghikl"),
@@ -263,8 +260,7 @@ def test_what_cannot_be_read_exactly_is_refused_without_a_value(
 ):
     monkeypatch.setenv("WAREHOUSE", server)
     (tmp_path / "extract.toml").write_text(
-        f'[files.claim]\nsql = "{query}"\nconnection = "w"\n'
-        '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
+        f'[files.claim]\nsql = "{query}"\nconnection = "w"\n{CONNECTION}'
     )
     called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
     assert called.exit_code == 2
@@ -277,8 +273,7 @@ def test_a_database_that_does_not_answer_is_exit_code_5_and_its_secret_stays_uns
 ):
     monkeypatch.setenv("WAREHOUSE", "postgresql://reader:hunter2@127.0.0.1:1/claims")
     (tmp_path / "extract.toml").write_text(
-        '[files.claim]\nsql = "select 1"\nconnection = "w"\n'
-        '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
+        f'[files.claim]\nsql = "select 1"\nconnection = "w"\n{CONNECTION}'
     )
     called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
     assert called.exit_code == 5
@@ -313,9 +308,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
 ):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setenv("WAREHOUSE", "postgresql://127.0.0.1:1/x")
-    (tmp_path / "extract.toml").write_text(
-        f'[files.claim]\n{said}\n[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
-    )
+    (tmp_path / "extract.toml").write_text(f"[files.claim]\n{said}\n{CONNECTION}")
     called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
     assert called.exit_code == 2
     assert extra in called.stderr

@@ -6,13 +6,13 @@ import zipfile
 import boto3
 import pytest
 
-from etl.bootstrap import opened_extract, use_cases
+from etl.bootstrap import opened_extract
 from etl.bootstrap.extracts import STAGED
 from etl.pipeline.read import open_with
 from etl.sources.files import stored_files
-from tests.e2e.commands import invoke, same_definitions
+from tests.e2e.commands import invoke
 from tests.given.object_storage import BUCKET, SECRETS, moto_bucket, start_weed
-from tests.integration.nights import FIRST, full
+from tests.integration.nights import full, make_quick
 
 pytestmark = pytest.mark.usefixtures("quick_commands")
 
@@ -37,10 +37,7 @@ def tree(extract, target):
 @pytest.fixture(scope="module")
 def from_folder(extract, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opened_extract, "load_definitions", same_definitions)
-        patch.setattr(use_cases, "now", lambda: FIRST)
-        patch.setenv("CPCDS_RUN__WORKERS", "1")
-        patch.setenv("CPCDS_REPORT__GX_ROWS", "0")
+        make_quick(patch)
         yield tree(extract, tmp_path_factory.mktemp("from-folder"))
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import create_engine, text
 
 from tests.given.auth_server import browser, issued, ready_keys, standing
 from tests.integration.auth.databases import postgres_programs, postgres_server
+from tests.integration.auth.standing import stand_up
 
 __all__ = ["browser", "issued", "ready_keys", "standing"]
 
@@ -35,3 +36,10 @@ def database_url(request, tmp_path):
         connection.execute(text(f"CREATE DATABASE {name}"))
     admin.dispose()
     return f"{server}/{name}"
+
+
+@pytest.fixture
+def lasting(database_url, tmp_path):
+    """A server on a database of either kind."""
+    with stand_up(tmp_path, url=database_url) as one:
+        yield one

@@ -18,15 +18,9 @@ from etl.auth.grants import SignedAssertion
 from etl.auth.records import SignInRefused
 from etl.errors import MappingError
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, PUBLIC, stand_up
+from tests.integration.auth.standing import ANA, PUBLIC
 from tests.ports import free_port
 from tests.waiting import until
-
-
-@pytest.fixture
-def lasting(database_url, tmp_path):
-    with stand_up(tmp_path, url=database_url) as one:
-        yield one
 
 
 def test_migrations_make_the_tables_that_the_program_uses(database_url):
@@ -127,7 +121,6 @@ def processes(url, folder, count, plain="none"):
             stack.callback(process.terminate)
             started.append((process, port))
         for process, _ in started:
-            assert process.stdout is not None
             stack.enter_context(process.stdout)
             assert process.stdout.readline() == "listening\n"
         yield [f"http://127.0.0.1:{port}" for _, port in started]

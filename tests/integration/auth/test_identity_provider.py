@@ -33,12 +33,18 @@ def beside(folder, issuer, *, is_published=None, **changes):
     )
 
 
-def answer_of(idp, location):
+def answer_of(location):
     """Return where the provider sends the browser, as path and query."""
     with httpx2.Client() as browser:
         back = browser.get(location).headers["location"]
     assert back.startswith(f"{BASE}/oauth/callback?")
     return str(back.removeprefix(BASE))
+
+
+def answer_for(browser, standing):
+    """Ask for access as a registered app; return where the provider sends the browser."""
+    away = acting.ask(browser, standing.register().app.client_id)
+    return answer_of(away.headers["location"])
 
 
 def test_a_member_signs_in_there_and_consents_here(idp, tmp_path):
@@ -50,7 +56,7 @@ def test_a_member_signs_in_there_and_consents_here(idp, tmp_path):
         assert asked["code_challenge_method"] == "S256"
         assert asked["redirect_uri"] == f"{BASE}/oauth/callback"
         assert {"state", "nonce"} <= set(asked)
-        back = browser.get(answer_of(idp, away.headers["location"]))
+        back = browser.get(answer_of(away.headers["location"]))
         assert back.status_code == 303
         consent = browser.get(back.headers["location"])
         assert "Sandbox." not in consent.text
@@ -62,7 +68,7 @@ def test_a_member_signs_in_there_and_consents_here(idp, tmp_path):
 def test_the_page_of_grants_asks_the_provider_too(idp, tmp_path):
     with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
         away = browser.get("/member")
-        back = browser.get(answer_of(idp, away.headers["location"]))
+        back = browser.get(answer_of(away.headers["location"]))
         assert back.headers["location"] == "/member"
         assert "No app has access" in browser.get("/member").text
 
@@ -88,7 +94,7 @@ def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_al
         issued = standing.register()
         on_loop.clear()  # what stands here registers where it stands
         away = acting.ask(browser, issued.app.client_id)
-        back = browser.get(answer_of(idp, away.headers["location"]))
+        back = browser.get(answer_of(away.headers["location"]))
         if way == "honest":
             consent = browser.get(back.headers["location"])
             code = acting.returned(acting.decide(browser, consent))["code"]
@@ -106,9 +112,7 @@ def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_al
 )  # fmt: skip
 def test_an_answer_that_does_not_prove_who_it_is_signs_nobody_in(idp, tmp_path, fault):
     with beside(tmp_path, f"{idp}/{fault}") as standing, standing.client() as browser:
-        issued = standing.register()
-        away = acting.ask(browser, issued.app.client_id)
-        back = browser.get(answer_of(idp, away.headers["location"]))
+        back = browser.get(answer_for(browser, standing))
         assert back.status_code == 400, back.headers
         assert browser.get("/oauth/consent").status_code in (400, 403)
         assert MEMBER not in back.text
@@ -122,7 +126,7 @@ def test_an_answer_to_another_browser_signs_nobody_in(idp, tmp_path):
             asking = acting.asking(issued.app.client_id)
             away = attacker.get("/oauth/authorize", params=asking)
             victim.get("/oauth/authorize", params=asking)
-            slipped = answer_of(idp, away.headers["location"])
+            slipped = answer_of(away.headers["location"])
             assert victim.get(slipped).status_code == 400
             with standing.client() as fresh:
                 assert fresh.get(slipped).status_code == 400
@@ -130,9 +134,7 @@ def test_an_answer_to_another_browser_signs_nobody_in(idp, tmp_path):
 
 def test_an_answer_is_taken_once(idp, tmp_path):
     with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
-        issued = standing.register()
-        away = acting.ask(browser, issued.app.client_id)
-        answer = answer_of(idp, away.headers["location"])
+        answer = answer_for(browser, standing)
         assert browser.get(answer).status_code == 303
         assert browser.get(answer).status_code == 400
 
@@ -153,7 +155,7 @@ def test_a_provider_that_describes_another_issuer_is_asked_again(idp, tmp_path):
         assert refused.status_code == 503
         assert "sign-in service" in refused.text
         away = browser.get("/oauth/authorize", params=asking)
-        back = browser.get(answer_of(idp, away.headers["location"]))
+        back = browser.get(answer_of(away.headers["location"]))
         assert back.status_code == 303
         assert browser.get(back.headers["location"]).status_code == 200
 
@@ -165,12 +167,12 @@ def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_cons
         asked.append(patient)
         return False
 
-    with beside(tmp_path, f"{idp}/honest", is_published=nobody) as standing:
-        client_id = standing.register().app.client_id
-        with standing.client() as browser:
-            away = acting.ask(browser, client_id)
-            page = browser.get(answer_of(idp, away.headers["location"]))
-            assert browser.get("/oauth/consent").status_code == 403
+    with (
+        beside(tmp_path, f"{idp}/honest", is_published=nobody) as standing,
+        standing.client() as browser,
+    ):
+        page = browser.get(answer_for(browser, standing))
+        assert browser.get("/oauth/consent").status_code == 403
     assert asked == [PATIENT]
     assert page.status_code == 404
     assert "no claims or coverage of yours" in page.text
@@ -181,11 +183,11 @@ def test_where_the_published_tree_cannot_be_read_a_sign_in_can_be_tried_again(id
     async def unreadable(patient):
         raise StoreError("s3://bucket/prefix", "does not answer")
 
-    with beside(tmp_path, f"{idp}/honest", is_published=unreadable) as standing:
-        client_id = standing.register().app.client_id
-        with standing.client() as browser:
-            away = acting.ask(browser, client_id)
-            page = browser.get(answer_of(idp, away.headers["location"]))
+    with (
+        beside(tmp_path, f"{idp}/honest", is_published=unreadable) as standing,
+        standing.client() as browser,
+    ):
+        page = browser.get(answer_for(browser, standing))
     assert page.status_code == 503
     assert "try again" in page.text
 

@@ -26,6 +26,16 @@ def without(standing, *tables):
         rename("{}_gone", "{}")
 
 
+@contextmanager
+def full_disk(monkeypatch):
+    def full(*_):
+        raise OSError(28, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("etl.auth.audit.os.write", full)
+        yield
+
+
 def test_without_the_database_programs_and_people_are_told_to_come_back(
     standing, issued, browser, caplog
 ):
@@ -47,27 +57,19 @@ def test_without_the_database_programs_and_people_are_told_to_come_back(
 def test_a_consent_that_cannot_be_taken_down_is_not_answered_with_a_code(
     standing, browser, monkeypatch
 ):
-    def full(*_):
-        raise OSError(28, "no space left on device")
-
     issued = standing.register()
     page = acting.ask(browser, issued.app.client_id)
     consent = acting.sign_in(browser, page)
-    with monkeypatch.context() as patched:
-        patched.setattr("etl.auth.audit.os.write", full)
+    with full_disk(monkeypatch):
         answer = acting.decide(browser, consent)
     assert answer.status_code == 503
     assert "location" not in answer.headers
 
 
 def test_a_token_that_cannot_be_taken_down_is_not_given(standing, browser, monkeypatch):
-    def full(*_):
-        raise OSError(28, "no space left on device")
-
     issued = standing.register()
     code = acting.launched(browser, issued.app.client_id)["code"]
-    with monkeypatch.context() as patched:
-        patched.setattr("etl.auth.audit.os.write", full)
+    with full_disk(monkeypatch):
         answer = acting.redeem(browser, issued, code)
     assert answer.status_code == 503
     assert "access_token" not in answer.text
@@ -117,13 +119,9 @@ def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(standing, brows
 def test_a_refresh_that_cannot_be_taken_down_leaves_the_old_token_good_however_long_it_takes(
     standing, browser, monkeypatch, draft
 ):
-    def full(*_):
-        raise OSError(28, "no space left on device")
-
     issued = standing.register(draft)
     token = acting.tokens(browser, issued)["refresh_token"]
-    with monkeypatch.context() as patched:
-        patched.setattr("etl.auth.audit.os.write", full)
+    with full_disk(monkeypatch):
         for _ in range(3):
             refused = acting.refresh(browser, issued, token)
             assert refused.status_code == 503

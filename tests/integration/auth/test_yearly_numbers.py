@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from random import Random
 
-import pytest
 from sqlalchemy import select
 
 from etl.auth.database_tables import AccessRow, YearRow
@@ -19,16 +18,10 @@ from etl.auth.yearly_numbers import (
     yearly_numbers,
 )
 from tests.given.drafts import draft_like
-from tests.integration.auth.standing import ANA, PUBLIC, access, stand_up
+from tests.integration.auth.standing import ANA, PUBLIC, access
 
 PAYER = "Plan <A>"
 LATER = date(2027, 2, 1)
-
-
-@pytest.fixture
-def lasting(database_url, tmp_path):
-    with stand_up(tmp_path, url=database_url) as one:
-        yield one
 
 
 def read(standing, patient, client, when, times=1):

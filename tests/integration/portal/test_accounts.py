@@ -66,25 +66,21 @@ def test_a_form_that_is_not_from_our_page_is_refused(visitor, path):
 
 
 def test_a_token_of_another_browser_is_no_use(sandbox):
-    other = browser(sandbox)
-    page = other.get("/sign-in").text
-    token = page.split('name="csrf" value="')[1].split('"')[0]
+    token = browser(sandbox).token("/sign-in")
     visitor = browser(sandbox)
     visitor.get("/sign-in")
     assert visitor.client.post("/sign-in", data={**SIGN_IN, "csrf": token}).status_code == 403
 
 
 def test_a_token_from_before_the_sign_in_is_no_use_after_it(developer):
-    page = developer.get("/profile").text
-    token = page.split('name="csrf" value="')[1].split('"')[0]
+    token = developer.token("/profile")
     developer.send("/sign-out", {}, page="/profile")
     answer = developer.client.post("/sign-in", data={"csrf": token})
     assert answer.status_code == 403
 
 
 def test_a_form_from_another_site_is_refused_though_it_has_the_token(developer):
-    page = developer.get("/profile").text
-    token = page.split('name="csrf" value="')[1].split('"')[0]
+    token = developer.token("/profile")
     answer = developer.client.post(
         "/profile", data={"csrf": token, "name": "X"}, headers={"sec-fetch-site": "cross-site"}
     )

@@ -38,12 +38,10 @@ def settings(folder, base="https://api.example", **auth):
 def started(known):
     """Start the portal's room and stop it; return the apps that there are then."""
     services = authorization(known).services
-    assert services is not None
     description = ServerDescription(known.serve.base_url, dict, None, {})
     room = portal_room(known, description, services, opened(known))
 
     async def run():
-        assert room.lifespan is not None
         async with room.lifespan(), auth.lifespan(services):
             return await run_in_threadpool(services.apps.all)
 

@@ -16,7 +16,10 @@ from etl.cli.main import COMMANDS, EXAMPLES, main
 SUMMARIES = {
     name: summary for commands in COMMANDS.values() for name, (_, summary) in commands.items()
 }
-HEAVY = {"pandas", "pyarrow", "numpy", "great_expectations", "boto3", "pydantic", "starlette"}
+HEAVY = {
+    *("pandas", "pyarrow", "numpy", "great_expectations", "boto3", "pydantic", "starlette"),
+    *("rich", "structlog"),
+}
 
 
 def modules_after(*arguments, complete=False):
@@ -30,11 +33,8 @@ def modules_after(*arguments, complete=False):
         "    pass\n"
         "print('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"
     )
-    environment = (
-        {"_CPCDS_COMPLETE": "bash_complete", "COMP_WORDS": "cpcds r", "COMP_CWORD": "1"}
-        if complete
-        else {}
-    )
+    completing = {"_CPCDS_COMPLETE": "bash_complete", "COMP_WORDS": "cpcds r", "COMP_CWORD": "1"}
+    environment = completing if complete else {}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )
@@ -51,9 +51,7 @@ def test_completion_of_a_command_loads_no_command():
 
 
 def loaded_command(name):
-    command = cast("click.Group", main).get_command(click.Context(main), name)
-    assert command is not None
-    return command
+    return cast("click.Group", main).get_command(click.Context(main), name)
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
@@ -73,11 +71,6 @@ def test_help_has_each_command_under_one_heading_and_examples_that_can_be_called
         command = loaded_command(name)
         with command.make_context(name, arguments, resilient_parsing=False) as context:
             assert {**context.params, **context.meta}
-
-
-def test_help_and_completion_load_neither_rich_nor_structlog():
-    assert not {"rich", "structlog"} & modules_after("--help")
-    assert not {"rich", "structlog"} & modules_after(complete=True)
 
 
 def test_a_command_completes_from_its_first_letters_and_options_come_after():

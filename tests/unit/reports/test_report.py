@@ -169,20 +169,20 @@ def test_a_lost_cent_or_row_keeps_the_report_from_being_written(tmp_path):
 
 def test_the_order_of_partitions_decides_nothing():
     parts = [run(spoiled()), run(world()), run(spoiled())]
-    pages = {report_json(report_document(report(tally_of(order)))) for order in permutations(parts)}
-    assert len(pages) == 1
+    told = [report_document(report(tally_of(order))) for order in permutations(parts)]
+    assert len({(report_json(one), report_page(one)) for one in told}) == 1
 
 
-def test_examples_are_the_first_places_and_few(tmp_path):
-    def findings(rows):
-        numbers = list(rows)
-        count = len(numbers)
-        columns = [["amount-negative"] * count, ["claim"] * count, [6] * count, numbers]
-        return pa.table([*columns, ["amount_copay"] * count], schema=FINDINGS_SCHEMA)
+def negative_amounts(rows):
+    """Return findings in some rows of a file of claims."""
+    columns = [[one] * len(rows) for one in ("amount-negative", "claim", 6)]
+    return pa.table([*columns, list(rows), ["amount_copay"] * len(rows)], schema=FINDINGS_SCHEMA)
 
+
+def test_examples_are_the_first_places_and_few():
     tally = Tally(examples=3)
-    tally.add_findings(findings(range(5000, 2000, -1)))
-    tally.add_findings(findings([7, 3000, 1]))
+    tally.add_findings(negative_amounts(range(5000, 2000, -1)))
+    tally.add_findings(negative_amounts([7, 3000, 1]))
     [totals] = tally.rules(standard_book())
     assert [each.row for each in totals.examples] == [1, 7, 2001]
     assert totals.findings == 3003
@@ -192,10 +192,7 @@ def test_examples_are_the_first_places_and_few(tmp_path):
 @pytest.mark.parametrize(("rows", "said"), [(range(1, 2), "1 place<"), (range(1, 3), "2 places<")])
 def test_one_place_is_not_places(rows, said):
     tally = Tally(examples=3)
-    columns = [[one] * len(rows) for one in ("amount-negative", "claim", 6)]
-    tally.add_findings(
-        pa.table([*columns, list(rows), ["amount_copay"] * len(rows)], schema=FINDINGS_SCHEMA)
-    )
+    tally.add_findings(negative_amounts(rows))
     page = page_of(replace(report(tally), rules=tuple(tally.rules(standard_book()))))
     assert f"<summary>{said}" in page
 
@@ -274,12 +271,6 @@ def test_names_from_outside_cannot_break_out_of_the_page():
     page = page_of(report())
     assert "Plan &amp; &lt;Sons&gt;" in page
     assert "<Sons>" not in page
-
-
-def test_the_same_report_gives_the_same_bytes(tmp_path):
-    first = [path.read_bytes() for path in write_report(report(), tmp_path / "a")]
-    second = [path.read_bytes() for path in write_report(report(), tmp_path / "b")]
-    assert first == second
 
 
 @pytest.mark.parametrize(
