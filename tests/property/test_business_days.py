@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.certificate.timeliness import Newly, business_days, delays, percentile
+from tests.given.tables import table
 
 DAYS = st.dates(date(2019, 1, 1), date(2031, 12, 31))
 FEDERAL = holidays.country_holidays("US", years=range(2018, 2033))
@@ -30,17 +31,7 @@ def test_business_days_are_those_that_a_calendar_is_walked_through(day, more):
     assert found == walked(day, visible)
 
 
-@pytest.mark.parametrize(
-    ("adjudicated", "visible", "days"),
-    [
-        ("2026-03-06", "2026-03-07", 0),  # Friday to Saturday
-        ("2026-03-06", "2026-03-09", 1),  # to Monday
-        ("2026-03-06", "2026-03-10", 2),  # to Tuesday: late
-        ("2026-07-02", "2026-07-06", 1),  # Friday, July 3, is free for the Fourth
-        ("2026-12-24", "2026-12-28", 1),  # Christmas, and a weekend
-        ("2026-05-04", "2026-05-04", 0),  # the same day
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "days"))
 def test_weekends_and_federal_holidays_do_not_count(adjudicated, visible, days):
     found = business_days(np.array([adjudicated], "datetime64[D]"), date.fromisoformat(visible))
     assert found.tolist() == [days]

@@ -174,15 +174,7 @@ def test_what_meta_profile_names_is_judged_itself():
     assert warned(asking) == [("Patient", "patient-meta-profile-version")]
 
 
-@pytest.mark.parametrize(
-    ("version", "named"),
-    [
-        ("2.0.0", "C4BB 2.0.0"),
-        ("1.1.0", "C4BB 1.1.0"),
-        ("2.2.0-ballot", "C4BB 2.2.0-ballot"),
-        ("JaneDoe", "That version of C4BB"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "versions"))
 def test_another_version_of_the_guide_is_named_as_such(version, named):
     profile = f"{samples.CANONICAL}C4BB-Patient|{version}"
     other = changed(PATIENT, "meta", "profile", to=[profile])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.given.tables import table
 from tests.unit.doctor.world import elements
 
 
@@ -15,23 +16,7 @@ def best(header):
     return max(likeness, key=lambda key: likeness[key])
 
 
-@pytest.mark.parametrize(
-    ("header", "element"),
-    [
-        ("Claim received date", "claim.received_date"),
-        ("CLAIM_RECEIVED_DATE", "claim.received_date"),
-        ("claimReceivedDate", "claim.received_date"),
-        ("Claim recieved date", "claim.received_date"),
-        ("clm_rcvd_dt", "claim.received_date"),
-        ("claimrcvddt", "claim.received_date"),
-        ("clm_rcvd_dte", "claim.received_date"),
-        ("TOT_ALWD_AMT", "claim.amount_eligible"),
-        ("Line Alowed Amount", "claim_line.amount_eligible"),
-        ("plc_of_srvc_cd", "claim_line.place_of_service"),
-        ("Work_Zip code", "member_address.postal_code[work]"),
-        ("Attnd Physician NPI", "claim_care_team.provider_id[attending]"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "headers"))
 def test_a_header_is_like_its_element_however_it_is_written(header, element):
     assert best(header) == element
 

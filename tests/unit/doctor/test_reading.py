@@ -9,6 +9,7 @@ from pyarrow import parquet
 from etl.doctor.reading import NOT_DRAFTED, read_sample
 from etl.errors import ExtractError
 from etl.sources.files.listed_files import list_files
+from tests.given.tables import table
 from tests.unit.doctor.world import elements
 
 TEXT = "Member ID,Last Name,Date of Birth\nM1,Ng,1970-01-31\nM2,Ek,1971-02-28\nM3,Ã,1972-03-01\n"
@@ -29,17 +30,7 @@ def test_what_stands_between_cells_is_found_whatever_the_ending_says(tmp_path, d
     assert found.whole
 
 
-@pytest.mark.parametrize(
-    ("encoding", "called"),
-    [
-        ("utf-8", "UTF-8"),
-        ("utf-8-sig", "UTF-8 with byte order mark"),
-        ("utf-16", "UTF-16"),
-        ("utf-16-le", "UTF-16"),
-        ("utf-16-be", "UTF-16"),
-        ("cp1252", "cp1252"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "encodings"))
 def test_text_is_read_in_its_own_encoding(tmp_path, encoding, called):
     text = TEXT.replace("Ã", "Núñez").replace("Ek", "Müller")
     found = sample(tmp_path, "m.csv", text.encode(encoding))
@@ -55,17 +46,7 @@ def test_delimiters_inside_quoted_cells_part_no_cells(tmp_path):
     assert found.columns[1] == ("Ng; Bo", "Ek; Al")
 
 
-@pytest.mark.parametrize(
-    ("first", "is_header"),
-    [
-        ("Member ID,Last Name,Date of Birth", True),
-        ("XQ1A,ZZB,FLDQ", True),  # strange words, but dates stand below
-        ("M0,Smith,1969-01-01", False),
-        ("M0000,Smith,NULL", False),
-        ("Smith,Ann,Mary", True),  # text above dates
-        ("Smith,Ann,", False),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "first_rows"))
 def test_the_first_row_is_a_header_where_it_names_what_stands_below(tmp_path, first, is_header):
     found = sample(tmp_path, "m.csv", f"{first}\n{TEXT.partition(chr(10))[2]}".encode())
     assert bool(found.headers) is is_header

@@ -97,15 +97,7 @@ def test_what_is_given_settles_conditions():
     assert "status" not in str(plan.body)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        '  disposition: "{{ claim.amount_benefit | text }}"',
-        "  disposition: \"{{ 'paid' if claim.amount_benefit is present }}\"",
-        "  disposition: \"{{ claim.outcome if claim.has_amounts == 'Y' }}\"",
-        "  note: [ { for: a in claim.adjustments, when: '{{ a.amount is present }}', text: x } ]",
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "views_without_money"))
 def test_a_view_without_money_reads_no_amount_anywhere_else_either(line):
     found = refusal(EOB + line + "\n")
     assert (found.error_id, found.where) == ("map-view", "m.yaml:6")

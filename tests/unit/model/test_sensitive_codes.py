@@ -4,6 +4,7 @@ import pytest
 
 from etl.errors import MappingError
 from etl.model.sensitive_codes import DRGS, SERVICES, CodeSystem, plain_code, read_sensitive
+from tests.given.tables import table
 
 FILE = """\
 # a comment
@@ -55,17 +56,7 @@ def test_each_form_of_an_ndc_is_the_same_code():
     assert {plain_code(CodeSystem.NDC, form) for form in forms} == {"00054017625"}
 
 
-@pytest.mark.parametrize(
-    ("text", "where", "said"),
-    [
-        ("", "codes.csv:1", "header"),
-        ("code,system\n", "codes.csv:1", "header"),
-        ("system,code\n\nCPT\n", "codes.csv:3", "1 cells under a header of 2"),
-        ("system,code\nCPT,*\n", "codes.csv:2", "missing"),
-        ("system,code\nCPT, \n", "codes.csv:2", "missing"),
-        ("system,code\nICD-10-CN,F10\n", "codes.csv:2", "did you mean 'ICD-10-CM'"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_a_mistake_is_named_by_its_line(text, where, said):
     with pytest.raises(MappingError) as raised:
         read_sensitive(text, "codes.csv")

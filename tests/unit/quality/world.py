@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk, read_crosswalk
@@ -143,3 +144,42 @@ def rejected(checked: Checked) -> set[tuple[str, int, str]]:
 
 def accepted(checked: Checked, table: str, column: str) -> list[str | None]:
     return checked.tables[table].column(column).to_pylist()
+
+
+def outcomes(test_file: str) -> Any:
+    """Return a test's parameter `outcome`: the rows of its table of outcomes."""
+    rows = read_tables(test_file)["outcomes"]
+    return pytest.mark.parametrize("outcome", rows, ids=[row["case"] for row in rows])
+
+
+def assert_outcome(outcome: Mapping[str, Any]) -> None:
+    """Change the world as a row of a table of outcomes says, and find all that it says of it."""
+    of = world()
+    for table, by_number in outcome["changes"].items():
+        for number, cells in by_number.items():
+            _change(of[table], int(number) - 2, cells)
+    checked = run(of, rules=book(**outcome.get("severities", {})))
+    rejecting, causes = rejected(checked), dict[str, dict[str, list[str]]]()
+    for row in checked.rejected.to_pylist():
+        rows = causes.setdefault(row["rule"], {}).setdefault(row["cause"], [])
+        rows.append(f"{row['table']} {row['row']}")
+    assert {
+        rule: {cause: sorted(rows) for cause, rows in by_cause.items()}
+        for rule, by_cause in causes.items()
+    } == outcome.get("rejected", {})
+    assert {
+        (rule, table, row, column or "")
+        for rule, table, row, column in found(checked)
+        if (table, row, rule) not in rejecting
+    } == set(map(tuple, outcome.get("findings", [])))
+    superseded = {name: each.superseded for name, each in checked.counts.items() if each.superseded}
+    assert superseded == outcome.get("superseded", {})
+    for table, column, cells in outcome.get("published", []):
+        assert accepted(checked, table, column) == [cell or None for cell in cells]
+
+
+def _change(rows: list[Row], at: int, cells: Mapping[str, Any]) -> None:
+    own = dict(cells)
+    if at == len(rows):
+        rows.append(dict(rows[own.pop("like") - 2]) if "like" in own else {})
+    rows[at] = {name: cell for name, cell in (rows[at] | own).items() if cell}

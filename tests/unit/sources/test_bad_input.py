@@ -15,7 +15,7 @@ from etl.errors import EtlError, ExtractError, StoreError, UsageError
 from etl.sources.extract.opening import open_extract
 from etl.sources.partition.reading import open_partitions, partition_extract
 from etl.sources.partition.spill import SpillWriter
-from tests.given.tables import read_tables
+from tests.given.tables import read_tables, table
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, SMALL, read, write_extract, write_table
 
 Spoil = Callable[[Path], Any]
@@ -220,16 +220,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, case):
         open_partitions(tmp_path / "work")
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("gone", "there is no such folder or file; name the extract"),
-        ("file", "is a file; name the folder"),
-        ("empty", "holds no files"),
-        ("only-readme", "holds no files"),
-        ("other", "no known layout fits accounts.csv; `cpcds doctor .*` looks at every file"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "no_extracts"))
 def test_what_is_no_extract_is_refused(tmp_path, name, sentence):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()

@@ -201,19 +201,7 @@ def test_rows_and_columns_that_no_result_has_are_found(tmp_path):
     assert findings_of(staged(known, tmp_path / "known")) == set()
 
 
-@pytest.mark.parametrize(
-    ("text", "unread"),
-    [
-        ("select * from bills", ""),
-        ("with day as (select b.* from bills b) select Bill from day", ""),
-        ("select count(*) from bills join persons p on upper(p.Person) = bills.Person", "Bill"),
-        (
-            "select Bill from bills b where exists (select 1 from persons where Person = b.Day)",
-            "Charge",
-        ),
-        ("select columns('Bi.*') from bills", ""),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "columns_read"))
 def test_a_column_is_read_wherever_a_query_names_it(text, unread):
     columns = dict.fromkeys(("Bill", "Person", "Line", "Day", "Total", "Charge"), "VARCHAR")
     with closing(QueryDatabase()) as database:
