@@ -79,10 +79,8 @@ def attempt(tmp_path_factory):
             if done > ATTEMPT:
                 raise Cut
 
-        with patch.context() as failing:
-            failing.setattr("tests.integration.nights.ignore", fail)
-            with pytest.raises(Cut):
-                replace(payer).run(extract)
+        with pytest.raises(Cut):
+            replace(payer).run(extract, emit=fail)
         kept = folder / "kept"
         shutil.copytree(payer.target, kept)
         yield Attempt(payer, extract, kept, undisturbed.files())
