@@ -12,17 +12,10 @@ PAGES = sorted(name for name in TRACKED if name.endswith(".md"))
 ENTRY_PAGES = ["README.md", "CONTRIBUTING.md"]
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 
+# Put together here, so that this file does not hold them itself.
 ELSEWHERE = [
-    # Put together here, so that this file does not hold them itself.
-    "/wo" + "rk/",
-    "/ro" + "ot/",
-    "py" + "env",
-    "site" + "-packages",
-    "pypi" + ".org",
-    "python" + "hosted",
-    "maven" + "central",
-    "repo" + ".maven",
-    "nex" + "us",
+    *("/wo" + "rk/", "/ro" + "ot/", "py" + "env", "site" + "-packages", "pypi" + ".org"),
+    *("python" + "hosted", "maven" + "central", "repo" + ".maven", "nex" + "us"),
     "arti" + "factory",
 ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.commands import SAMPLES, copied, cpcds, done, rows_of, write_rows
+from tests.given.tables import table
 
 Spoil = Callable[[Path], object]
 COMMANDS = ("convert", "run", "validate")
@@ -58,15 +59,7 @@ def test_a_missing_folder_is_refused(command, tmp_path):
 # -- configuration -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("toml", "words"),
-    [
-        ("tarqet = 'x'", ["tarqet", "did you mean 'target'", "cpcds.toml"]),
-        ("[rules.severities]\nnpj = 'warn'", ["cpcds.toml:2: ", "npj", "did you mean 'npi'"]),
-        ("[limits.findings]\nnpj = 1", ["cpcds.toml:2: ", "npj", "did you mean 'npi'"]),
-        ("mappings = ['nowhere']", ["nowhere"]),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "wrong_settings"))
 def test_a_wrong_setting_is_named_with_the_nearest_right_one(toml, words, small, tmp_path):
     Path("cpcds.toml").write_text(toml)
     called = call("run", small, tmp_path / "out")

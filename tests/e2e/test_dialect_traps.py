@@ -8,97 +8,18 @@ import csv
 import gzip
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import pytest
 
 from tests.e2e.commands import ROOT, cpcds, done
+from tests.given.tables import read_tables
 from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import all_loaded, read
 from tests.unit.sources.golden import as_text
 
 GOLDEN = ROOT / "tests/golden/layouts"
 CLAIMS = "CPCDS_Claims.csv"
-Cells = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Trap:
-    """A claim with a trap in it.
-
-    Attributes:
-        name: what it is about.
-        cells: what its row has in place of the cells of the row that it is made from.
-        becomes: canonical table and column -> what it becomes; None for absent.
-        rules: findings about its rows; `!` before one that there must not be.
-        lines: further rows of the claim.
-    """
-
-    name: str
-    cells: Cells
-    becomes: Mapping[str, str | None] = field(default_factory=dict)
-    rules: tuple[str, ...] = ()
-    lines: tuple[Cells, ...] = ()
-
-
-TRAPS = (
-    Trap("no-end", {"Claim service end date": "1969-12-31", "Service to date": "1970-01-01"},
-         {"claim_line.service_to_date": None}, ("date-sentinel", "dialect-sentinel-date")),
-    Trap("to-before-from", {"Service to date": "2024-02-01"}, {}, ("line-date-order",)),
-    Trap("line-before-claim", {"Service (from) date": "2024-02-01"}, {}, ("line-before-claim",)),
-    Trap("place-without-zero", {"Place of service code": "1"}, {}, ("lost-zero-place",)),
-    Trap("revenue-without-zero", {"Revenue center code": "450"}, {}, ("lost-zero-revenue",)),
-    # What was 0450 before a loader read it as octal cannot be told from 0296.
-    Trap("revenue-as-octal", {"Revenue center code": "296"}, {}, ("lost-zero-revenue",)),
-    Trap("codes-of-other-systems",
-         {"Diagnosis code": "59621000", "Diagnosis code type": "SNOMED",
-          "Procedure code": "710824005", "Procedure code type": "SNOMED",
-          "National drug code": "314231"},
-         {"claim_line.service_code": None, "claim_line.ndc": None},
-         ("dialect-foreign-code-system", "claim-without-diagnosis")),
-    Trap("npi-that-is-none", {"Claim billing provider NPI": "991234567890"},
-         {"claim.billing_provider_id": "991234567890"},
-         ("!npi-of-claim",)),
-    Trap("totals-of-other-lines",
-         {"Claim total submitted amount": "129.16", "Line submitted amount": "13016.27"}, {},
-         ("total-of-lines",)),
-    Trap("binary-floats",
-         {"Claim total submitted amount": "32938.87000000004",
-          "Line submitted amount": "22605.583604568004"},
-         {"claim.amount_submitted": "32938.87", "claim_line.amount_submitted": "22605.58"},
-         ("dialect-rounded-amount",)),
-    Trap("negative-liability", {"Member liability": "-12.50"},
-         {"claim.amount_memberliability": "-12.50"}, ("amount-negative",)),
-    Trap("deductible-on-each-line",
-         {"Member paid deductible": "20.00", "Line patient deductible": "20.00"},
-         {"claim.amount_deductible": "20.00", "claim_line.amount_deductible": None}),
-    Trap("admission-of-an-outpatient", {"Claim type": "outpatient-facility"},
-         {"claim.claim_type": "outpatient", "claim.admission_date": "2024-03-01"}),
-    Trap("admission-of-a-drug",
-         {"Claim type": "pharmacy", "National drug code": "00071015523", "Days supply": "30",
-          "DAW product selection code": "0", "Refill number": "0"},
-         {"claim.claim_type": "pharmacy", "claim.discharge_date": "2024-03-02"}),
-    Trap("diagnosis-only",
-         {"Procedure code": "", "Procedure code type": "", "Line submitted amount": "0.00"},
-         {"claim_line.service_code": None, "claim_line.amount_submitted": "0.00"}),
-    Trap("75-lines", {}, {}, (), tuple({"Line number": str(n)} for n in range(2, 76))),
-    Trap("one-number-twice", {"Claim type": "outpatient-facility"}, {}, ("duplicate-conflict",),
-         ({"Claim type": "professional-nonclinician"},)),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sprung:
-    """What became of the traps.
-
-    Attributes:
-        rows: claim and canonical table -> its rows.
-        rules: claim -> rules with a finding at one of its rows.
-    """
-
-    rows: Mapping[tuple[str, str], list[dict[str, str]]]
-    rules: Mapping[str, set[str]]
+TRAPS = read_tables(__file__)["traps"]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +29,7 @@ def layouts():
 
 @pytest.fixture(scope="module")
 def sprung(tmp_path_factory, layouts):
+    """The rows of each claim and canonical table, and the rules with a finding at each claim."""
     base = tmp_path_factory.mktemp("traps")
     folder = base / "in"
     shutil.copytree(GOLDEN / "synthea-members/input", folder)
@@ -122,8 +44,9 @@ def sprung(tmp_path_factory, layouts):
         "Line number": "1",
     }
     for trap in TRAPS:
-        first = {**plain, "Claim unique identifier": trap.name, **trap.cells}
-        rows += [first, *({**first, **more} for more in trap.lines)]
+        first = plain | {"Claim unique identifier": trap["name"]} | trap.get("cells", {})
+        rows += [first | {"Line number": str(at + 1)} for at in range(trap.get("lines", 1))]
+        rows += [first | other for other in trap.get("others", ())]
     with (folder / CLAIMS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(plain), lineterminator="\n")
         writer.writeheader()
@@ -140,18 +63,21 @@ def sprung(tmp_path_factory, layouts):
         for name, table in loaded.tables.items():
             for row in table.to_pylist():
                 made.setdefault((row.get("claim_id") or "", name), []).append(row)
-    return Sprung(made, rules)
+    return made, rules
 
 
-@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap["name"])
 def test_a_trap_of_synthea_is_read_or_reported(trap, sprung):
-    for place, text in trap.becomes.items():
+    made, rules = sprung
+    name = trap["name"]
+    for place, text in trap.get("becomes", {}).items():
         table, column = place.split(".")
-        rows = sprung.rows[trap.name, table]
-        assert [row[column] for row in rows] == [text] * len(rows), place
-    assert len(sprung.rows[trap.name, "claim_line"]) == 1 + len(trap.lines)
-    for rule in trap.rules:
-        assert (rule.lstrip("!") in sprung.rules[trap.name]) == (rule[0] != "!"), rule
+        rows = made[name, table]
+        assert [row[column] for row in rows] == [text or None] * len(rows), place
+    others = trap.get("others", ())
+    assert len(made[name, "claim_line"]) == trap.get("lines", 1) + len(others)
+    for rule in trap.get("rules", ()):
+        assert (rule.lstrip("!") in rules[name]) == (rule[0] != "!"), rule
 
 
 def lines_of(folder, work, layouts):

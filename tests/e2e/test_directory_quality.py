@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.commands import ANY_CHANGE, cpcds, done, rows_of
 from tests.e2e.directories import directory_rows, write_directory
+from tests.given.tables import read_tables
 from tests.unit.reports.test_answers import answers
 
 Json = dict[str, Any]
@@ -32,35 +33,11 @@ def test_the_rows_behind_each_figure_are_listed(checked, figures):
     assert figures["places"] == "directory-quality.csv.gz"
     listed = rows_of(checked / figures["places"])
     assert set(listed[0]) == {"file", "row", "table", "figure", "group"}
-    places: dict[str, list[tuple[str, int]]] = {}
+    places: dict[str, list[list[Any]]] = {}
     for row in listed:
-        places.setdefault(row["figure"], []).append((row["file"], int(row["row"])))
+        places.setdefault(row["figure"], []).append([row["file"], int(row["row"])])
     assert places.pop("undated")
-    assert places == {
-        "practitioner-without-role": [("practitioner.csv", 7)],
-        "practitioner-without-network": [("practitioner.csv", 6), ("practitioner.csv", 7)],
-        "organization-without-network": [("organization.csv", 6), ("organization.csv", 7)],
-        "network-without-provider": [("network.csv", 3)],
-        "network-without-plan": [("network.csv", 3)],
-        "role-without-network": [("provider_role.csv", 6)],
-        "older-than-30-days": [("location.csv", 4), ("practitioner.csv", 7)],
-        "older-than-90-days": [("practitioner.csv", 6)],
-        "address-incomplete": [("location.csv", 7)],
-        "zip-shape": [("location.csv", 8)],
-        "zip-elsewhere": [("location.csv", 4)],
-        "half-position": [("location.csv", 6)],
-        "zero-position": [("location.csv", 5)],
-        "position-elsewhere": [("location.csv", 8)],
-        "same-npi": [
-            *(("organization.csv", row) for row in (3, 4, 5)),
-            *(("practitioner.csv", row) for row in (2, 3)),
-        ],
-        "same-name-and-address": [
-            *(("location.csv", row) for row in (10, 11)),
-            *(("organization.csv", row) for row in (5, 6)),
-            *(("practitioner.csv", row) for row in (4, 5)),
-        ],
-    }
+    assert places == read_tables(__file__)["places"]
 
 
 def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(checked, figures):

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from etl.cli import main
 from tests.e2e.commands import ROOT, cpcds, done
+from tests.given.tables import table
 
 CASE = ROOT / "tests/golden/layouts/records"
 
@@ -77,15 +78,7 @@ def test_a_layout_of_a_folder_of_ones_own_is_tested_by_its_name(layout, tmp_path
     done(cpcds("layouts", "test", "onyx-b", "--samples", ROOT / "tests/golden/layouts/onyx-b"))
 
 
-@pytest.mark.parametrize(
-    ("layout", "code", "sentence"),
-    [
-        ("onyx-b", 2, "there are no sample files in "),
-        ("onyx-q", 2, "no layout 'onyx-q'; did you mean 'onyx-b'"),
-        ("cpcds", 2, "cpcds is built in and has no samples"),
-        ("nowhere.yaml", 2, "nowhere.yaml: there is no such file"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "untestable"))
 def test_what_cannot_be_tested_is_named(layout, code, sentence):
     told = cpcds("layouts", "test", layout)
     assert (told.code, sentence in told.err) == (code, True), told.err

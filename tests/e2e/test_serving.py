@@ -26,30 +26,14 @@ from etl.cli import main
 from etl.storage.local import LocalStore
 from tests.e2e.commands import SAMPLES
 from tests.given import quick_server
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 from tests.unit.gateway.trees import busiest, members, sample_tree
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
 from tests.waiting import is_alive, until
 
 HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
 RSS = 150 * 1024
-SERVING = {
-    *("click", "cryptography", "deflate", "filelock", "httptools", "isal", "limits", "msgspec"),
-    *("orjson", "prometheus_client", "pydantic", "pydantic_settings", "starlette", "uvicorn"),
-}
-"""Libraries that a gateway loads; its start takes as long as they do (`benchmarks.gateway`)."""
-
-AUTHORIZING = {
-    *("authlib", "itsdangerous", "jinja2", "joserfc", "pygments", "sqlalchemy"),
-}
-"""Those that the authorization server and the portal need beside them."""
-
-BENEATH = {
-    *("_cffi_backend", "_distutils_hack", "annotated_types", "anyio"),
-    *("deprecated", "dotenv", "idna", "markupsafe", "packaging", "pydantic_core", "wrapt"),
-    *("python_multipart", "sniffio", "typing_extensions", "typing_inspection", "watchfiles"),
-}
-"""Those that these need themselves."""
+LIBRARIES = {name: set(names) for name, names in read_tables(__file__)["libraries"].items()}
 
 
 @dataclass
@@ -196,26 +180,27 @@ def test_the_served_process_is_thin(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("modules", "expected"),
+    ("more", "kinds"),
     [
-        ("etl.cli.serve, etl.bootstrap.served_app", SERVING),
+        ("", ["serving"]),
         (
-            "etl.cli.serve, etl.bootstrap.served_app, etl.auth.endpoints,"
-            " etl.bootstrap.auth, etl.bootstrap.portal",
-            SERVING | AUTHORIZING,
+            ", etl.auth.endpoints, etl.bootstrap.auth, etl.bootstrap.portal",
+            ["serving", "authorizing"],
         ),
     ],
 )
-def test_the_command_loads_the_libraries_that_it_needs(modules, expected):
+def test_the_command_loads_the_libraries_that_it_needs(more, kinds):
     """A start takes as long as what it loads: each library more is seen here."""
     code = (
-        f"import sys, sysconfig; from etl.cli import main; import {modules};"
+        f"import sys, sysconfig; from etl.cli import main;"
+        f"import etl.cli.serve, etl.bootstrap.served_app{more};"
         "of = [(one, getattr(module, '__file__', None)) for one, module in sys.modules.items()];"
         "installed = sysconfig.get_path('purelib');"
         "print(*{one.partition('.')[0] for one, file in of if installed in (file or '')})"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(found.stdout.split()) - BENEATH == expected
+    expected = set().union(*(LIBRARIES[kind] for kind in kinds))
+    assert set(found.stdout.split()) - LIBRARIES["beneath"] == expected
 
 
 @pytest.mark.slow

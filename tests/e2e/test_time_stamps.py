@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -16,24 +17,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed"),
 ]
-# Without `certs`: openssl does not write that set in the order of DER, which is checked.
-CONFIG = """
-[tsa]
-default_tsa = this
-[this]
-serial = {folder}/serial
-signer_cert = {folder}/tsa.pem
-signer_key = {folder}/tsa.key
-signer_digest = sha256
-default_policy = 1.2.3.4.1
-digests = sha256, sha512
-accuracy = secs:1
-ess_cert_id_alg = sha256
-[usage]
-extendedKeyUsage = critical, timeStamping
-keyUsage = critical, digitalSignature
-basicConstraints = critical, CA:false
-"""
+CONFIG = Path(__file__).with_suffix(".cnf").read_text()
 
 
 def openssl(*words):
@@ -92,18 +76,14 @@ def test_a_release_is_stamped_and_its_stamp_is_checked(server, tmp_path, caplog)
     url, root = server
     extract, tree = tmp_path / "extract", tmp_path / "tree"
     write_extract(extract, Spec(members=2, since=date(2024, 10, 1)))
-    plain = {"CPCDS_REPORT__GX_ROWS": "0"}
-    nowhere = "http://127.0.0.1:1/stamp"
-    done(cpcds("run", extract, "--to", tree, "--workers", "1",
-                         CPCDS_PUBLISH__TIMESTAMP_URL=nowhere, **plain))  # fmt: skip
+    command = ("run", extract, "--to", tree, "--workers", "1")
+    done(cpcds(*command, CPCDS_PUBLISH__TIMESTAMP_URL="http://127.0.0.1:1/stamp"))
     assert "timestamp_url: 127.0.0.1" in caplog.text
     missing = cpcds("verify", tree, "--timestamp-root", root)
     assert (missing.code, "has no time stamp" in missing.sentence) == (5, True)
-    done(cpcds("run", extract, "--to", tree, "--workers", "1",
-               CPCDS_PUBLISH__TIMESTAMP_URL=url, **plain))  # fmt: skip
-    assert (
-        "an authority stamped it at 20" in done(cpcds("verify", tree, "--timestamp-root", root)).out
-    )
+    done(cpcds(*command, CPCDS_PUBLISH__TIMESTAMP_URL=url))
+    verified = done(cpcds("verify", tree, "--timestamp-root", root)).out
+    assert "an authority stamped it at 20" in verified
     other = cpcds("verify", tree, "--timestamp-root", authority(tmp_path / "other"))
     assert (other.code, "another authority made it" in other.sentence) == (5, True)
     (stamp,) = tree.glob("releases/*/timestamp.tsr")

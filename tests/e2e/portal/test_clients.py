@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -12,35 +13,7 @@ from playwright.sync_api import expect
 from tests.e2e.portal.standing import registered
 from tests.e2e.portal.walking import consent, first_member
 
-PAGE = """<!doctype html><meta charset="utf-8"><title>App</title>
-<p id="told">waiting</p>
-<script src="/fhir-client.js"></script>
-<script>
-const told = (text) => { document.getElementById("told").textContent = text; };
-const options = {
-  clientId: new URLSearchParams(location.search).get("client") || sessionStorage.client,
-  iss: "@@FHIR@@",
-  scope: "launch/patient openid fhirUser offline_access patient/*.read",
-  redirectUri: location.origin + "/",
-};
-if (new URLSearchParams(location.search).get("client")) {
-  sessionStorage.client = options.clientId;
-}
-const query = new URLSearchParams(location.search);
-if (query.get("client")) {
-  FHIR.oauth2.authorize(options).catch((error) => told(String(error)));
-} else {
-  FHIR.oauth2.ready()
-    .then(async (client) => {
-      const patient = await client.patient.read();
-      const claims = await client.request(
-        `ExplanationOfBenefit?patient=${client.patient.id}`, { pageLimit: 0, flat: true });
-      told(`${patient.resourceType} with ${claims.length} claims, user ${client.user.fhirUser}`);
-    })
-    .catch((error) => told(String(error)));
-}
-</script>
-"""
+PAGE = Path(__file__).with_suffix(".html").read_text()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from etl.portal import provider_search
 from tests.e2e.portal.standing import stand_up
+from tests.given.tables import table
 
 COMMANDS = {
     "curl": ("/bin/sh", "-c"),
@@ -127,15 +128,7 @@ def test_pages_of_results_hold_each_listing_once(scriptless, api, monkeypatch):
     expect(page.locator(".source")).to_have_count(20)
 
 
-@pytest.mark.parametrize(
-    ("query", "told"),
-    [
-        ("name=Nobody+at+all", "Nobody was found"),
-        ("near=00000&within=5", "The directory has no place in 00000"),
-        ("new=yes&page=made-up", "These pages have expired"),
-        ("name=%3Cb%3Ebold%3C%2Fb%3E&near=%2C%7C%24", "Nobody was found"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "not_found"))
 def test_what_cannot_be_found_is_said_in_a_sentence(page, query, told):
     page.goto(f"/find-a-doctor?{query}")
     expect(page.locator("section [role=status], section [role=alert]")).to_contain_text(told)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from etl.auth import scopes
 from etl.auth.records import RESOURCE_TYPES
 from etl.smart import scopes as smart
+from tests.given.tables import read_tables
 
 TYPES = st.sampled_from(["*", *RESOURCE_TYPES])
 RESOURCE = st.builds(
@@ -106,16 +107,7 @@ def test_identity_scopes_without_data_here_are_left_out_not_refused(text):
     assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
 
 
-NEVER = [
-    ("patient/*.write", "would write"),
-    ("patient/*.*", "would write"),
-    ("patient/Coverage.cruds", "would write"),
-    ("system/*.rs", "reaches beyond one member"),
-    ("patient/Coverage.rs?type=x", "holds a filter"),
-    ("patient/Observation.rs", "opens a type that is not served"),
-    ("launch", "is for a launch from within"),
-    ("fhirContext", "is unknown"),
-]
+NEVER = read_tables(__file__)["never"]
 
 
 @pytest.mark.parametrize(("text", "why"), NEVER)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from etl.errors import UsageError
 from etl.model.data_models import DIRECTORY
 from etl.synth import NetworkSpec, Spec, write_extract, write_network
 from etl.synth.faults import NETWORK_FAULTS
+from tests.given.tables import table
 from tests.unit.synth.written import hashes
 
 SAMPLES = Path(__file__).parents[3] / "cpcds_samples"
@@ -87,17 +87,7 @@ def test_a_directory_is_not_written_among_claims(tmp_path):
     assert hashes(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        ({"practitioners": 0}, "practitioners must be 1 to"),
-        ({"practitioners": 10**8}, "practitioners must be 1 to"),
-        ({"kind": "delta"}, "a delta needs a day"),
-        ({"fault_rate": 2.0}, "fault rate must be 0 to 1"),
-        ({"format": "xlsx"}, "format must be one of"),
-        ({"as_of": date(1969, 1, 1)}, "days must be"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "refused"))
 def test_a_choice_out_of_range_is_refused(choices, message):
     with pytest.raises(UsageError, match=message):
         NetworkSpec(**{"practitioners": 10, **choices})
