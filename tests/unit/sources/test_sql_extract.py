@@ -327,32 +327,8 @@ def test_files_that_cannot_be_read_whole_are_refused(change, sentence, tmp_path)
         staged(extract, tmp_path / "in")
 
 
-@pytest.mark.parametrize(
-    ("toml", "sentence"),
-    [
-        (
-            TOML.replace("[tables]", "[tables]\nclaims = 'x.sql'"),
-            "no canonical table 'claims'; did you",
-        ),
-        (
-            TOML.replace("claim_line.sql", "../x.sql"),
-            "claim_line must be the path of an .sql file below",
-        ),
-        (TOML.replace("claim_line.sql", "gone.sql"), "gone.sql cannot be read"),
-        (TOML.split("[tables]")[0], "path names files that queries read"),
-        (TOML.replace('claim = "claim.sql"', ""), "tables lacks the compulsory table claim"),
-        (TOML.replace('"|"', '"x"'), "delimiter must be one of"),
-        (
-            TOML.replace('path = "persons.csv"', 'delta = "x"'),
-            "queries read files: name them by path",
-        ),
-        (
-            TOML.replace("[tables]", 'Bills = { path = "x" }\n[tables]'),
-            "cannot tell Bills from another",
-        ),
-        (TOML.replace('"|" }', '"|", optional = true }'), "columns is missing"),
-    ],
-)
-def test_an_extract_toml_is_checked(toml, sentence, tmp_path):
-    with pytest.raises(ExtractError, match=sentence.replace("(", r"\(")):
-        payer(tmp_path / "in", toml=toml)
+@pytest.mark.parametrize(*table(__file__, "definitions"))
+def test_an_extract_toml_is_checked(old, new, sentence, tmp_path):
+    assert old in TOML
+    with pytest.raises(ExtractError, match=re.escape(sentence)):
+        payer(tmp_path / "in", toml=TOML.replace(old, new))
