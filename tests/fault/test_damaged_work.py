@@ -49,12 +49,21 @@ class Attempt:
         work = self.kept / opened_extract.WORK
         return sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
 
+    def fresh_work(self):
+        """Return where the work folder of a target is, in which nothing is."""
+        shutil.rmtree(self.payer.target, ignore_errors=True)
+        self.payer.target.mkdir()
+        return self.payer.target / opened_extract.WORK
+
+    def begun_work(self):
+        """Return the work folder that the attempt left."""
+        work = self.fresh_work()
+        shutil.copytree(self.kept, self.payer.target, dirs_exist_ok=True)
+        return work
+
     def finished_after(self, damage, name):
         """Damage a file, and see that the next attempt publishes what it should."""
-        target = self.payer.target
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(self.kept, target)
-        damage(target / opened_extract.WORK / name)
+        damage(self.begun_work() / name)
         payer = replace(self.payer)
         payer.run(self.extract)
         found = payer.files()
@@ -171,9 +180,7 @@ def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(
 
 
 def test_rows_that_vanish_while_a_run_is_at_work_stop_it(attempt, monkeypatch):
-    target = attempt.payer.target
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(attempt.kept, target)
+    attempt.begun_work()
     read = LocalExecutor.read
 
     def vanishing(executor, extract, cutting, emit):
@@ -189,28 +196,23 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(attempt, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
 def test_a_work_folder_that_others_may_enter_is_refused(attempt, mode):
-    target = attempt.payer.target
-    shutil.rmtree(target, ignore_errors=True)
-    (target / opened_extract.WORK).mkdir(parents=True)
-    (target / opened_extract.WORK).chmod(mode)
+    work = attempt.fresh_work()
+    work.mkdir()
+    work.chmod(mode)
     with pytest.raises(StoreError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)
 
 
 def test_a_work_folder_that_is_a_link_is_refused(attempt, tmp_path):
-    target = attempt.payer.target
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    (target / opened_extract.WORK).symlink_to(tmp_path)
+    attempt.fresh_work().symlink_to(tmp_path)
     with pytest.raises(EtlError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_work_folder_of_somebody_else_is_refused(attempt):
-    target = attempt.payer.target
-    shutil.rmtree(target, ignore_errors=True)
-    (target / opened_extract.WORK).mkdir(parents=True, mode=0o700)
-    os.chown(target / opened_extract.WORK, 12345, 12345)
+    work = attempt.fresh_work()
+    work.mkdir(mode=0o700)
+    os.chown(work, 12345, 12345)
     with pytest.raises(StoreError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)

@@ -21,6 +21,7 @@ from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
 from etl.storage.open_store import open_store
 from tests.e2e.commands import invoke
+from tests.given.tables import table
 from tests.integration.auth.databases import postgres_programs, postgres_server
 from tests.integration.nights import full, make_quick
 
@@ -107,10 +108,10 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
     extract, from_folder, tmp_path
 ):
     tables = as_tables(extract)
-    for name, table in tables.items():
-        half = table.num_rows // 2
-        write_deltalake(tmp_path / "lake" / name, table.slice(half))
-        write_deltalake(tmp_path / "lake" / name, table.slice(0, half), mode="append")
+    for name, rows in tables.items():
+        half = rows.num_rows // 2
+        write_deltalake(tmp_path / "lake" / name, rows.slice(half))
+        write_deltalake(tmp_path / "lake" / name, rows.slice(0, half), mode="append")
     named = toml_of(tmp_path, extract, {name: f'delta = "lake/{name}"' for name in tables})
     called = invoke("run", named, "--to", tmp_path / "tree")
     assert called.exit_code == 0, called.output
@@ -136,11 +137,11 @@ def iceberg(folder, extract):
     )
     catalog.create_namespace("cpcds")
     made = {}
-    for name, table in as_tables(extract).items():
-        made[name] = catalog.create_table(f"cpcds.{name}", schema=table.schema)
-        half = table.num_rows // 2
-        made[name].append(table.slice(half))
-        made[name].append(table.slice(0, half))
+    for name, rows in as_tables(extract).items():
+        made[name] = catalog.create_table(f"cpcds.{name}", schema=rows.schema)
+        half = rows.num_rows // 2
+        made[name].append(rows.slice(half))
+        made[name].append(rows.slice(0, half))
     return made
 
 
@@ -156,7 +157,7 @@ def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_re
     called = invoke("run", toml_of(tmp_path, extract, named), "--to", tmp_path / "tree")
     assert called.exit_code == 0, called.output
     assert resources(tmp_path / "tree") == from_folder
-    snapshots = {name: table.current_snapshot() for name, table in made.items()}
+    snapshots = {name: one.current_snapshot() for name, one in made.items()}
     ids = {name: shot.snapshot_id for name, shot in snapshots.items() if shot is not None}
     said = inputs(tmp_path / "tree")["claim.csv"]
     assert said["table"] == {
@@ -186,8 +187,8 @@ def test_queries_of_postgresql_publish_the_resources_of_the_folder(
 ):
     tables = as_tables(extract)
     with postgresql.connect(server) as connection, connection.cursor() as cursor:
-        for name, table in tables.items():
-            cursor.adbc_ingest(name, table, mode="create")
+        for name, rows in tables.items():
+            cursor.adbc_ingest(name, rows, mode="create")
         connection.commit()
     monkeypatch.setenv("WAREHOUSE", server)
     files = {name: f'sql = "select * from {name}"\nconnection = "w"' for name in tables}  # noqa: S608
@@ -241,20 +242,7 @@ def test_values_of_postgresql_become_text_exactly(server, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("query", "sentence"),
-    [
-        ("select 1.5::float8 as paid", "column 1 (paid) holds binary floating point"),
-        ("select 12.5::money as paid", "column 1 (paid) has type money"),
-        ("select date 'infinity' as day", "column 1 (day) has a date before the year 1 or after"),
-        ("select array[1] as x", "column 1 (x) has type list"),
-        ("select gone from claim", "claim: the query of connection w failed (SQLSTATE 42"),
-        (
-            "create table x (y int)",
-            "(SQLSTATE 25006: cannot execute CREATE TABLE in a read-only transaction)",
-        ),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "refused_queries"))
 def test_what_cannot_be_read_exactly_is_refused_without_a_value(
     query, sentence, server, tmp_path, monkeypatch
 ):

@@ -182,20 +182,7 @@ def test_a_wrong_value_is_answered_with_what_the_setting_may_be(toml, said):
     assert said in sentence
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        (
-            "CPCDS_MAPPINGS",
-            "own",
-            """a list of paths; in a variable it is JSON: CPCDS_MAPPINGS='[""",
-        ),
-        ("CPCDS_PAYER", "acme", "and the like; in a variable it is JSON: CPCDS_PAYER='{"),
-        ("CPCDS_PAYER", "[]", "setting payer must be a table of settings"),
-        ("CPCDS_LIMITS__FINDINGS", "npi=3", "it is JSON: CPCDS_LIMITS__FINDINGS='{"),
-        ("CPCDS_SERVE__PORT", "http", "must be a whole number from 0 to 65535; leave it out for"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "wrong_variables"))
 def test_a_wrong_value_of_a_variable_is_answered_likewise(monkeypatch, name, value, said):
     monkeypatch.setenv(name, value)
     (sentence,) = _said_of("")

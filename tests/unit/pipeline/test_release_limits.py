@@ -8,6 +8,7 @@ import pytest
 from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality.totals.limits import Verdict, refusal
+from tests.given.tables import table
 
 LIMITS = ReleaseLimits(
     fewer_rows=Decimal("0.5"),
@@ -114,20 +115,7 @@ def compared(was, claims_before, new, claims_now):
     return input_verdicts(LIMITS, manifest(facts[0]), facts[1])[2]
 
 
-@pytest.mark.parametrize(
-    ("was", "claims_before", "new", "claims_now", "holds"),
-    [
-        ("700.00", 7, "1100.00", 11, True),  # a good night
-        ("7000.00", 7, "0.00", 0, True),  # few claims
-        ("999.00", 90, "0.00", 0, True),  # little money
-        ("90000.00", 90, "180000.00", 180, True),  # twice the claims, twice the money
-        ("90000.00", 90, "9000000.00", 90, False),  # cents taken for dollars
-        ("90000.00", 90, "9000000.00", 180, False),
-        ("90000.00", 90, "30000.00", 30, False),  # two thirds are missing
-        ("90000.00", 90, "50000.00", 50, True),
-        ("-90000.00", 90, "90000.00", 90, False),  # another sign
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "money"))
 def test_money_is_compared_where_claims_are_many_and_what_is_missing_counts(
     was, claims_before, new, claims_now, *, holds
 ):

@@ -1,7 +1,6 @@
 """The report reconciles, is the same every time, shows no value and loads nothing."""
 
 import re
-import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -19,7 +18,7 @@ from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts
 from etl.quality.totals.limits import verdicts
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.document import FORMAT_VERSION, report_document, report_json, write_report
-from etl.reports.page import _money_text, report_page, share
+from etl.reports.page import _money_text, report_page
 from etl.reports.report_values import (
     Example,
     ExtractFacts,
@@ -32,7 +31,6 @@ from etl.reports.report_values import (
 )
 from etl.reports.summary import totals_of
 from etl.rows import FINDINGS_SCHEMA
-from tests.unit.quality.test_suites import hosts_asked
 from tests.unit.quality.world import book, run, standard_book, world
 
 WHEN = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
@@ -313,24 +311,5 @@ def test_the_summary_has_the_rows_of_the_command_line():
     assert told.findings.warn > 0
 
 
-def test_shares_are_whole_only_where_they_are():
-    assert [share(*each) for each in ((0, 9), (9, 9), (1, 9999), (9998, 9999), (1, 3))] == [
-        "0 %",
-        "100 %",
-        "0.01 %",
-        "99.99 %",
-        "33.3 %",
-    ]
+def test_money_has_a_minus_sign_and_thousands():
     assert _money_text("-1234567.89") == "\N{MINUS SIGN}1,234,567.89"
-
-
-@pytest.mark.slow
-def test_a_browser_that_shows_the_report_asks_the_network_for_nothing(tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
-    blank = tmp_path / "blank.html"
-    blank.write_text("<p>nothing</p>")
-    _, page = write_report(report(), tmp_path / "report")
-    asked = hosts_asked(browser, page, tmp_path) - hosts_asked(browser, blank, tmp_path)
-    assert {host for host in asked if not host.endswith("google.com")} == set()

@@ -11,6 +11,7 @@ from etl.reports.certificate import CertificateFacts, FileMoney, certificate_doc
 from etl.reports.document import report_document
 from etl.reports.page import report_page
 from etl.reports.small_cells import exact_csv, pooled, shown_money
+from tests.given.tables import table
 from tests.unit.reports.test_report import report
 
 KEY = MoneyKey("claim", "oral", "benefit")
@@ -104,18 +105,7 @@ def test_exact_sums_have_a_seal_that_the_key_alone_makes():
     assert oral[-1] == vision[-1] != list(csv.reader(other.decode().splitlines()))[1][-1]
 
 
-@pytest.mark.parametrize(
-    ("counts", "names", "is_withheld"),
-    [
-        ({"a": 20, "b": 30}, "", False),
-        ({"a": 20, "b": 3}, "ab", False),
-        ({"a": 20, "b": 3, "c": 40}, "ab", False),
-        ({"a": 20, "b": 6, "c": 7}, "bc", False),
-        ({"a": 3}, "a", True),
-        ({"a": 3, "b": 7, "c": 0}, "ab", True),
-        ({}, "", False),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "pools"))
 def test_small_sums_are_put_together_so_that_none_is_left_alone(counts, names, *, is_withheld):
     cells = {name: (count, 100 * count) for name, count in counts.items()}
     pool = pooled(cells, 10)

@@ -17,6 +17,7 @@ from etl.sources.files.stored_files import ObjectFiles
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 from tests.given.object_storage import moto_bucket
+from tests.given.tables import table
 
 
 @pytest.fixture(autouse=True)
@@ -186,19 +187,7 @@ def test_a_missing_bucket_is_one_sentence():
         store.get("a")
 
 
-@pytest.mark.parametrize(
-    ("code", "status", "sentence"),
-    [
-        ("AccessDenied", 403, "access denied; these credentials may not do that here"),
-        ("SignatureDoesNotMatch", 403, "the secret key is wrong; check the credentials"),
-        ("InvalidAccessKeyId", 403, "the access key is unknown; check the credentials"),
-        ("ExpiredToken", 400, "the credentials have expired; renew them"),
-        ("SomethingNew", 403, "check the credentials and what they may do"),
-        ("InternalError", 500, "the server answered 500 InternalError"),
-        ("PermanentRedirect", 301, "the bucket is in another region"),
-        ("InsufficientStorage", 507, "the server has no space left"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "refusals"))
 def test_a_server_that_refuses_is_one_sentence(store, faults, code, status, sentence):
     from botocore.exceptions import ClientError
 
