@@ -15,15 +15,14 @@ from etl.rows import FINDINGS_SCHEMA, table_schema
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import Event, FileProgress, Partitioned
 from etl.sources.partition.reading import open_partitions, partition_extract
+from tests.given.tables import table
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,
     LINE,
     MEMBER,
-    SMALL,
     all_loaded,
     findings_of,
-    headers_of,
     read,
     rows_of,
     write_extract,
@@ -50,8 +49,8 @@ def test_every_partition_has_every_table_in_its_schema(tmp_path):
     parts = read(write_extract(tmp_path / "in"), tmp_path / "work", 3)
     for loaded in all_loaded(parts):
         assert list(loaded.tables) == list(TABLES)
-        for name, table in loaded.tables.items():
-            assert table.schema == table_schema(name)
+        for name, rows in loaded.tables.items():
+            assert rows.schema == table_schema(name)
         assert loaded.findings.schema == FINDINGS_SCHEMA
 
 
@@ -63,26 +62,6 @@ def test_a_table_may_come_in_parts(tmp_path):
     parts = read(folder, tmp_path / "work")
     assert [row["member_id"] for row in rows_of(parts, "member")] == ["M1", "M2"]
     assert parts.facts.rows_read["member-west.psv.gz"] == 1
-
-
-def test_headers_match_in_any_case_order_and_joint(tmp_path):
-    folder = write_extract(tmp_path / "in")
-    (folder / "member.csv").write_text(
-        "GENDER,Birth-Date,family name,Member_ID\nF,1970-01-01,Ng,M1\n"
-    )
-    assert rows_of(read(folder, tmp_path / "work"), "member") == [MEMBER]
-
-
-def test_an_inch_mark_inside_a_cell_is_no_quote(tmp_path):
-    folder = write_extract(tmp_path / "in")
-    rows = [{**MEMBER, "city": '5" Pipe'}, {**MEMBER, "member_id": "M2"}]
-    lines = [
-        ",".join(headers_of(rows, "member")),
-        'M1,1970-01-01,F,Ng,5" Pipe',
-        "M2,1970-01-01,F,Ng,",
-    ]
-    (folder / "member.csv").write_text("\n".join(lines) + "\n")
-    assert rows_of(read(folder, tmp_path / "work"), "member") == rows
 
 
 def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path):
@@ -126,28 +105,6 @@ def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path):
     assert rows_of(parts, "member") == [MEMBER]
 
 
-@pytest.mark.parametrize(
-    "cells",
-    [
-        ["M1", "Yáñez", "1950-02-03", "female", "617-555-0131", "12", "2"],
-        ["text1", "member", "SMITH", "code", "123-45-6789"],
-        ["", " ", "F", "MA", "02158"],
-    ],
-)
-def test_no_cell_of_a_file_whose_header_is_odd_becomes_the_name_of_a_column(tmp_path, cells):
-    folder = write_extract(tmp_path / "in")
-    path = folder / "member.csv"
-    header, _, rows = path.read_text().partition("\n")
-    path.write_text(f"{header},{','.join(cells)}\n{rows}")  # a line end is missing
-    found = findings_of(read(folder, tmp_path / "work"))
-    named = {column for rule, *_, column in found if rule == "unknown-column"}
-    first = len(header.split(",")) + 1
-    words = {"member", "code"}  # of known headers, and so of nobody
-    assert named == {
-        cell if cell in words else f"column {number}" for number, cell in enumerate(cells, first)
-    }
-
-
 @pytest.mark.parametrize("name", ["claim_note.csv", "claim_tooth.csv.gz", "manifest.json"])
 @pytest.mark.parametrize(
     ("what", "make"),
@@ -174,6 +131,20 @@ def test_other_things_beside_the_files_are_no_part_of_an_extract(tmp_path):
     assert rows_of(read(folder, tmp_path / "work"), "member")
 
 
+@pytest.mark.parametrize(*table(__file__, "texts"))
+def test_texts_of_files_become_rows_and_findings(files, without, findings, rows, tmp_path):
+    folder = write_extract(tmp_path / "in")
+    for name in without or ():
+        (folder / name).unlink()
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    parts = read(folder, tmp_path / "work")
+    found = [["" if part is None else part for part in finding] for finding in findings_of(parts)]
+    assert found == findings
+    for name, expected in (rows or {}).items():
+        assert rows_of(parts, name) == expected
+
+
 def test_source_rows_can_be_had_as_they_were(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(
@@ -193,71 +164,6 @@ def test_source_rows_can_be_had_as_they_were(tmp_path):
     ]
 
 
-def test_short_forms_become_child_rows_in_the_place_of_their_claim(tmp_path):
-    claim = {
-        **CLAIM,
-        "record_action": "U",
-        "diagnosis_code_1": "E11.9",
-        "diagnosis_type_1": "principal",
-        "diagnosis_poa_25": "Y",
-        "Procedure Code 2": "0DTJ4ZZ",
-        "procedure_date_2": "2024-01-05",
-        "procedure_type_2": "principal",
-    }
-    parts = read(write_extract(tmp_path / "in", {"claim": [claim]}), tmp_path / "work")
-    loaded = parts.load(0)
-    common = {"claim_id": "CL1", "record_action": "U"}
-    assert rows_of(parts, "claim_diagnosis") == [
-        {**common, "sequence": "1", "code": "E11.9", "type": "principal"},
-        {**common, "sequence": "25", "present_on_admission": "Y"},
-    ]
-    assert rows_of(parts, "claim_procedure") == [
-        {
-            **common,
-            "sequence": "2",
-            "code": "0DTJ4ZZ",
-            "procedure_date": "2024-01-05",
-            "type": "principal",
-        }
-    ]
-    assert loaded.tables["claim_diagnosis"].column("_row").to_pylist() == [2, 2]
-    assert findings_of(parts) == []
-
-
-def test_short_forms_count_on_from_the_child_rows_of_their_claim(tmp_path):
-    tables = {
-        "claim": [
-            {**CLAIM, "diagnosis_code_1": "I10", "diagnosis_code_2": "E11.9"},
-            {**CLAIM, "claim_id": "CL2", "diagnosis_code_1": "J45.909"},
-        ],
-        "claim_diagnosis": [
-            {"claim_id": "CL1", "sequence": "9", "code": "A00.0"},
-            {"claim_id": "CL1", "sequence": "10", "code": "A00.1"},
-            {"claim_id": "CL1", "sequence": "x", "code": "A00.9"},
-        ],
-    }
-    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work")
-    assert [
-        (r["claim_id"], r["sequence"], r["code"]) for r in rows_of(parts, "claim_diagnosis")
-    ] == [
-        ("CL1", "9", "A00.0"),
-        ("CL1", "10", "A00.1"),
-        ("CL1", "11", "I10"),
-        ("CL1", "12", "E11.9"),
-        ("CL1", "x", "A00.9"),
-        ("CL2", "1", "J45.909"),
-    ]
-
-
-def test_rows_stand_in_the_order_of_their_key_with_numbers_as_numbers(tmp_path):
-    numbers = ["10", "9", "1", "b", "2", "a"]
-    lines = [{**LINE, "line_number": number} for number in numbers]
-    parts = read(write_extract(tmp_path / "in", {"claim_line": lines}), tmp_path / "work")
-    assert [row["line_number"] for row in rows_of(parts, "claim_line")] == [
-        "1", "2", "9", "10", "a", "b",
-    ]  # fmt: skip
-
-
 def test_all_rows_of_a_member_meet_in_one_partition(tmp_path):
     members = [f"M{n}" for n in range(60)]
     tables = {
@@ -275,8 +181,8 @@ def test_all_rows_of_a_member_meet_in_one_partition(tmp_path):
         used += bool(ids)
         assert set(loaded["coverage"].column("member_id").to_pylist()) == ids
         assert set(loaded["claim"].column("member_id").to_pylist()) == ids
-        for table in ("claim_line", "claim_note"):
-            found = {text[3:] for text in loaded[table].column("claim_id").to_pylist()}
+        for name in ("claim_line", "claim_note"):
+            found = {text[3:] for text in loaded[name].column("claim_id").to_pylist()}
             assert found == ids
     assert used == 7
 
@@ -294,8 +200,8 @@ def test_rows_that_belong_to_nobody_are_in_exactly_one_partition(tmp_path):
         "coverage": [COVERAGE, {**COVERAGE, "member_id": ""}],
     }
     parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 5)
-    for table, rows in tables.items():
-        assert len(rows_of(parts, table)) == len(rows)
+    for name, rows in tables.items():
+        assert len(rows_of(parts, name)) == len(rows)
     together = {
         index
         for index in range(5)
@@ -373,15 +279,6 @@ def test_the_manifest_says_what_the_extract_is(tmp_path):
     assert {file.name: file.sha256 for file in extract.files} == hashes
 
 
-def test_a_delta_needs_keys_only_and_no_table_but_one(tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    (folder / "manifest.json").write_text('{"kind": "delta"}')
-    (folder / "claim.csv").write_text("claim_id,record_action\nCL1,D\n")
-    parts = read(folder, tmp_path / "work", 4)
-    assert rows_of(parts, "claim") == [{"claim_id": "CL1", "record_action": "D"}]
-
-
 def test_parquet_values_are_written_out_exactly(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "claim_line.csv").unlink()
@@ -419,13 +316,6 @@ def test_organizations_and_practitioners_belong_to_no_partition(tmp_path):
     assert parts.directory().tables["organization"].num_rows == 1
     assert parts.directory().tables["member"].num_rows == 0
     assert parts.raw_rows(2)["organization.csv"].num_rows == 1
-
-
-def test_tables_without_rows_are_fine_but_for_members(tmp_path):
-    tables: dict[str, list[dict[str, str]]] = {"coverage": [], "claim": [], "claim_line": []}
-    parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 2)
-    assert rows_of(parts, "claim") == []
-    assert rows_of(parts, "member") == list(SMALL["member"])
 
 
 @pytest.mark.parametrize("lost", ["partitions.json", "members.hashes", "claims.hashes"])
