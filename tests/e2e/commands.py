@@ -145,6 +145,17 @@ def done(called: Called) -> Called:
     return called
 
 
+def current_release(target: Path) -> str:
+    """Return the id of the release that readers see."""
+    return str(json.loads((target / "current.json").read_text())["release"])
+
+
+def current_manifest(target: Path) -> dict[str, Any]:
+    """Return the manifest of the release that readers see."""
+    path = target / "releases" / current_release(target) / "manifest.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 HIDDEN = (".", "runs/")
 
 

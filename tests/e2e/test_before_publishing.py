@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.e2e.commands import contents, cpcds, done
+from tests.e2e.commands import contents, cpcds, current_manifest, current_release, done
 
 ID_KEY = "7" * 64
 OTHER_KEY = "8" * 64
@@ -14,11 +14,6 @@ OTHER_KEY = "8" * 64
 def run(extract, target, *options, **environment):
     keyed = {"CPCDS_ID_KEY": ID_KEY, **environment}
     return cpcds("run", extract, "--to", target, "--workers", "1", *options, **keyed)
-
-
-def manifest(target):
-    release = json.loads((target / "current.json").read_text())["release"]
-    return json.loads((target / "releases" / release / "manifest.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +64,9 @@ def test_a_dry_run_with_another_key_tells_what_a_run_would_do_and_ends_as_it_wou
 def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(small, tmp_path):
     target = tmp_path / "target"
     done(run(small, target))
-    before = manifest(target)["ids"]
+    before = current_manifest(target)["ids"]
     done(run(small, target, "--rekey", CPCDS_ID_KEY=OTHER_KEY))
-    after = manifest(target)["ids"]
+    after = current_manifest(target)["ids"]
     assert isinstance(before, dict)
     assert isinstance(after, dict)
     assert before["key"] != after["key"]
@@ -101,7 +96,7 @@ def test_a_mistyped_target_is_an_error_that_names_the_nearest_folder(command, tm
 def test_a_rollback_holds_until_it_is_resumed_from(small, tmp_path):
     target = tmp_path / "target"
     done(run(small, target))
-    first = json.loads((target / "current.json").read_text())["release"]
+    first = current_release(target)
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
     why = "amounts of July are doubled"
     back = done(cpcds("rollback", target, first, "--reason", why.replace(" of ", "\n of ")))
@@ -131,8 +126,8 @@ def test_a_rollback_holds_until_it_is_resumed_from(small, tmp_path):
 @pytest.mark.slow
 def test_one_run_may_be_told_to_publish_over_a_rollback(small, published, tmp_path):
     target = shutil.copytree(published, tmp_path / "target")
-    first = json.loads((target / "current.json").read_text())["release"]
+    first = current_release(target)
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
     done(cpcds("rollback", target, first))
     done(run(small, target, "--after-rollback", CPCDS_PAYER__NAME="Another Name"))
-    assert manifest(target)["kind"] == "full"
+    assert current_manifest(target)["kind"] == "full"

@@ -4,12 +4,12 @@ import gzip
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,12 +29,13 @@ from tests.e2e.commands import (
     columns_of,
     copied,
     cpcds,
+    current_manifest,
     done,
     rows_of,
     write_rows,
 )
 from tests.e2e.directory_crawler import Crawler, by_name, dangling, static_server
-from tests.e2e.test_directory_publishing import manifest_of, seen
+from tests.e2e.test_directory_publishing import seen
 from tests.e2e.test_serving import running
 from tests.unit.publish.samples import patient, publish, stage
 from tests.waiting import until
@@ -57,32 +58,6 @@ def small_files():
         small = partial(PlanFinderOptions, entries=8, bytes=20_000)
         patch.setattr(use_cases, "PlanFinderOptions", small)
         yield
-
-
-@dataclass(frozen=True, slots=True)
-class Nights:
-    """Two releases of a directory, and folders that were exported after each.
-
-    Attributes:
-        target: with both releases.
-        first, second: what readers saw after each.
-        folder: exported after the first, and again after the second.
-        crawler: downloaded all of the folder after each.
-        said: what each export printed.
-        warned: what the run of each warned of, the public id key apart.
-        of_night: bulk and Plan Finder resources that the crawler then had.
-        fetched: paths that it downloaded after the second.
-    """
-
-    target: Path
-    first: dict[str, Json]
-    second: dict[str, Json]
-    folder: Path
-    crawler: Crawler
-    said: tuple[Json, Json]
-    warned: tuple[list[str], list[str]]
-    of_night: tuple[dict[str, Json], dict[str, Json]]
-    fetched: list[str]
 
 
 def renamed(extract, to):
@@ -116,6 +91,11 @@ def wait_past(created):
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
+    """Two releases of a directory, and a folder that was exported and downloaded after each.
+
+    `first` and `second` are what readers saw; `of_night` what the crawler had of bulk and Plan
+    Finder files after the second, and `fetched` what it downloaded then.
+    """
     place = tmp_path_factory.mktemp("files")
     target, folder = place / "target", place / "public"
     ran = done(cpcds("run", SAMPLES / "directory", "--to", target))
@@ -126,7 +106,7 @@ def nights(tmp_path_factory):
         crawler.bulk(f"{base}/$bulk-publish")
         crawler.plans(f"{base}/{INDEX}")
         changed = renamed(SAMPLES / "directory", place / "changed")
-        wait_past(manifest_of(target)["created"])
+        wait_past(current_manifest(target)["created"])
         last = done(cpcds("run", changed, "--to", target, **ANY_CHANGE))
         again = done(cpcds("export", target, "--out", folder, "--json", **BRAND))
         said.append(json.loads(again.out))
@@ -134,7 +114,7 @@ def nights(tmp_path_factory):
         bulk = by_name(crawler.bulk(f"{base}/$bulk-publish"))
         plans = by_name(crawler.plans(f"{base}/{INDEX}"))
         fetched = [url.removeprefix(base) for url in crawler.fetched[start:]]
-    return Nights(
+    return SimpleNamespace(
         target=target,
         first=first,
         second=seen(target),
@@ -208,17 +188,17 @@ def test_files_are_small_and_public_and_those_before_go_with_the_next_release(ni
     shutil.copytree(nights.folder, folder)
     shutil.copytree(nights.target, target)
     (folder / "robots.txt").write_text("mine")
-    done(cpcds("rollback", target, manifest_of(target)["parent"]))
+    done(cpcds("rollback", target, current_manifest(target)["parent"]))
     again = json.loads(done(cpcds("export", target, "--out", folder, "--json")).out)
     assert (again["written"], again["removed"]) == (0, 0)  # it named them, and so did the last
-    done(cpcds("rollback", target, manifest_of(target)["parent"]))
+    done(cpcds("rollback", target, current_manifest(target)["parent"]))
     assert (folder / "robots.txt").read_text() == "mine"
     fresh = json.loads(done(cpcds("export", target, "--out", tmp_path / "x", "--json")).out)
     assert fresh["files"] == nights.said[1]["files"]
 
 
 def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(nights):
-    release = manifest_of(nights.target)["release"]
+    release = current_manifest(nights.target)["release"]
     report = nights.target / "reports" / release
     (note,) = json.loads((report / "report.json").read_bytes())["notes"]
     assert note.startswith("serve.base_url is not set, so each fullUrl in the Plan Finder files")
@@ -235,16 +215,16 @@ def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(nig
 def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(nights, tmp_path):
     target = tmp_path / "target"
     shutil.copytree(nights.target, target)
-    warned = done(cpcds("rollback", target, manifest_of(target)["parent"]))
+    warned = done(cpcds("rollback", target, current_manifest(target)["parent"]))
     assert warnings(warned) == nights.warned[0]
     public = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
-    quiet = done(cpcds("rollback", target, manifest_of(target)["parent"], **public))
+    quiet = done(cpcds("rollback", target, current_manifest(target)["parent"], **public))
     assert warnings(quiet) == []
 
 
 def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights):
     """An audit may take place long after the server has moved to another URL."""
-    first = manifest_of(nights.target)["parent"]
+    first = current_manifest(nights.target)["parent"]
     command = ("verify", nights.target, "--release", first, "--rebuild", SAMPLES / "directory")
     moved = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
     assert "the same bit for bit" in done(cpcds(*command, **moved)).out
@@ -278,7 +258,7 @@ def test_a_brand_that_is_configured_no_longer_goes(nights, tmp_path):
 
 def test_the_target_is_whole(nights):
     assert "nothing is broken" in done(cpcds("verify", nights.target)).out
-    bulk = manifest_of(nights.target)["bulk"]
+    bulk = current_manifest(nights.target)["bulk"]
     assert (bulk["increments"], bulk["increment"]) == ([], None)
 
 

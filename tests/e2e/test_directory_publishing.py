@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import ANY_CHANGE, COMMAND, HEADER, SAMPLES, cpcds, done
+from tests.e2e.commands import ANY_CHANGE, COMMAND, HEADER, SAMPLES, cpcds, current_manifest, done
 from tests.e2e.directories import directory_rows, write_directory
 
 Json = dict[str, Any]
@@ -22,14 +22,9 @@ def synth(out, *more):
     return out
 
 
-def manifest_of(target):
-    release = json.loads((target / "current.json").read_text("utf-8"))["release"]
-    return json.loads((target / "releases" / release / "manifest.json").read_text("utf-8"))
-
-
 def seen(target):
     """Return the resources that readers see by type and id."""
-    shards = manifest_of(target)["directory"]["shards"]
+    shards = current_manifest(target)["directory"]["shards"]
     assert shards
     lines = [
         json.loads(line)
@@ -46,7 +41,7 @@ def nights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nights")
     target = folder / "target"
     done(cpcds("run", synth(folder / "day0"), "--to", target, **KEEPS))
-    first = str(manifest_of(target)["release"])
+    first = str(current_manifest(target)["release"])
     delta = synth(folder / "delta", "--kind", "delta", "--day", "1")
     done(cpcds("run", delta, "--to", target, **KEEPS))
     return target, folder, first
@@ -62,13 +57,13 @@ def test_a_release_is_whole_and_conforms(nights):
         *("Endpoint", "HealthcareService", "InsurancePlan", "Location", "Organization"),
         *("OrganizationAffiliation", "Practitioner", "PractitionerRole"),
     }
-    mapping = manifest_of(target)["mapping"]
+    mapping = current_manifest(target)["mapping"]
     assert (mapping["set"], mapping["model"]) == ("plan-net", "directory")
 
 
 @pytest.mark.slow
 def test_a_night_writes_what_changed(nights):
-    changes = manifest_of(nights[0])["counts"]["changes"]
+    changes = current_manifest(nights[0])["counts"]["changes"]
     touched = {
         name: (one["added"], one["retracted"], one["changed"])
         for name, one in changes["resources"].items()
@@ -85,15 +80,15 @@ def test_a_delta_publishes_what_the_full_extract_of_its_day_does(nights, tmp_pat
     for name, more in (("day0", ()), ("day1", ("--day", "1"))):
         done(cpcds("run", synth(tmp_path / name, *more), "--to", tmp_path / "target"))
     assert seen(tmp_path / "target") == seen(target)
-    before = manifest_of(tmp_path / "target")
+    before = current_manifest(tmp_path / "target")
     done(cpcds("run", tmp_path / "day1", "--to", tmp_path / "target"))
-    assert manifest_of(tmp_path / "target") == before  # the same again is no release
+    assert current_manifest(tmp_path / "target") == before  # the same again is no release
 
 
 @pytest.mark.slow
 def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):
     target, folder, _ = nights
-    before = manifest_of(target)
+    before = current_manifest(target)
     claims = tmp_path / "claims"
     done(cpcds("synth", "--members", "1", "--out", tmp_path / "members"))
     done(cpcds("run", tmp_path / "members", "--to", claims))
@@ -106,7 +101,7 @@ def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):
             told = cpcds("run", extract, "--to", to, *more, **ANY_CHANGE)
             assert told.code == 2
             assert sentence in told.sentence
-    assert manifest_of(target) == before
+    assert current_manifest(target) == before
     for given, sentence in (
         (target, "a provider directory, and is served beside claims as serve.directory"),
         (claims, "claims, and serve.directory (--directory) takes a target with a provider dir"),
@@ -128,7 +123,7 @@ def test_a_plan_shows_what_a_run_would_do(nights, tmp_path):
     extract = synth(tmp_path / "day2", "--day", "2")
     told = json.loads(done(cpcds("run", extract, "--to", nights[0], "--dry-run", "--json")).out)
     assert told["resources"]["PractitionerRole"]["changed"] > 0
-    assert manifest_of(nights[0])["parent"] == nights[2]
+    assert current_manifest(nights[0])["parent"] == nights[2]
 
 
 def test_what_is_for_claims_alone_refuses_a_directory(nights):
@@ -151,7 +146,7 @@ def test_a_difference_shows_who_joined_left_and_moved_by_network_and_plan(tmp_pa
     extract = write_directory(tmp_path / "after", rows)
     page = tmp_path / "plan.html"
     planned = done(cpcds("run", extract, "--to", target, "--dry-run", "--html", page)).out
-    first = str(manifest_of(target)["release"])
+    first = str(current_manifest(target)["release"])
     done(cpcds("run", extract, "--to", target))
     told = done(cpcds("diff", target, first, "current")).out
     shown = """\
@@ -213,19 +208,19 @@ def test_a_bad_delivery_stops_a_run_before_readers_see_it(
 ):
     target = tmp_path / "target"
     shutil.copytree(nights[0], target)
-    before = manifest_of(target)
+    before = current_manifest(target)
     extract = lessened(synth(tmp_path / "day2", "--day", "2"), file, keep, **cells)
     for more in (("--dry-run",), ()):
         told = cpcds("run", extract, "--to", target, *more)
         assert (told.code, sentence in told.sentence) == (4, True), told.sentence
-    assert manifest_of(target) == before
+    assert current_manifest(target) == before
     assert "nothing is broken" in done(cpcds("verify", target)).out
 
 
 @pytest.mark.slow
 def test_output_speaks_of_the_resources_and_rows_of_a_directory(nights, tmp_path):
     target, _, first = nights
-    second = str(manifest_of(target)["release"])
+    second = str(current_manifest(target)["release"])
     size = len(seen(target))
     pages = [tmp_path / f"{name}.html" for name in ("diff", "plan", "runs")]
     night = synth(tmp_path / "day2", "--day", "2")

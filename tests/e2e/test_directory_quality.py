@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import ANY_CHANGE, cpcds, done, rows_of
+from tests.e2e.commands import ANY_CHANGE, cpcds, current_release, done, rows_of
 from tests.e2e.directories import directory_rows, write_directory
 from tests.given.tables import read_tables
 from tests.unit.reports.test_answers import answers
@@ -68,7 +68,7 @@ def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nig
     done(cpcds("run", write_directory(tmp_path / "in", rows), "--to", target, **ANY_CHANGE))
     rows["practitioner"] = rows["practitioner"][:5]
     done(cpcds("run", write_directory(tmp_path / "in", rows), "--to", target, **ANY_CHANGE))
-    release = json.loads((target / "current.json").read_text("utf-8"))["release"]
+    release = current_release(target)
     folder = target / "reports" / release
     report = json.loads((folder / "report.json").read_text("utf-8"))
     by_type: Counter[str] = Counter()

@@ -19,9 +19,13 @@ def target(small, tmp_path_factory):
     return folder
 
 
+def answer_to(target, *subject):
+    return json.loads(done(cpcds("explain", target, *subject, "--json")).out)
+
+
 def explained(target, resource, *more):
     name = f"{resource['resourceType']}/{resource['id']}"
-    said = json.loads(done(cpcds("explain", target, name, *more, "--json")).out)
+    said = answer_to(target, name, *more)
     assert (said["subject"], said["rows"]) == (name, [])
     found: dict[str, Any]
     [found] = said["resources"]
@@ -55,8 +59,8 @@ def test_a_path_narrows_it_down_to_one_amount_and_its_line(target, small):
     assert origin["json"] == str(eob["item"][0]["sequence"])
     assert 36 in origin["map_ids"]
     assert [cell["column"] for cell in origin["cells"]] == ["line_number"]
-    text = done(cpcds("explain", target, f"{EOB}/{eob['id']}", "item[0].sequence",
-                      "--extract", small)).out  # fmt: skip
+    subject = (f"{EOB}/{eob['id']}", "item[0].sequence", "--extract", small)
+    text = done(cpcds("explain", target, *subject)).out
     assert "the published resource holds just this" in text
     assert "claim_line.line_number = " in text
 
@@ -76,10 +80,8 @@ def test_without_the_extract_the_places_that_are_kept_name_the_rows(target, smal
     assert "  made of claim_line.csv row 2 (claim_line)" in said
     assert "answered from the places that the release keeps" in said
     digest = sha256((small / "claim_line.csv").read_bytes()).hexdigest()
-    assert (
-        f"  claim_line.csv: {(small / 'claim_line.csv').stat().st_size:,} bytes, SHA-256 {digest}"
-        in said
-    )
+    size = (small / "claim_line.csv").stat().st_size
+    assert f"  claim_line.csv: {size:,} bytes, SHA-256 {digest}" in said
     page = tmp_path / "page.html"
     done(cpcds("explain", target, f"claim:{number}", "--html", page))
     assert number not in page.read_text()
@@ -90,16 +92,12 @@ def test_without_the_extract_the_places_that_are_kept_name_the_rows(target, smal
 @pytest.mark.slow
 def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target, small):
     number, place = rows_of(small / "claim_line.csv")[0]["claim_id"], "claim_line.csv:2"
-    claim = json.loads(
-        done(cpcds("explain", target, f"claim:{number}", "--extract", small, "--json")).out
-    )
+    claim = answer_to(target, f"claim:{number}", "--extract", small)
     [eob] = claim["resources"]
     assert eob["agrees"] is True
     assert {"file": "claim_line.csv", "row": 2, "table": "claim_line", "fate": "published",
             "reasons": [], "findings": [], "extract": ""} in claim["rows"]  # fmt: skip
-    row = json.loads(
-        done(cpcds("explain", target, "--row", place, "--extract", small, "--json")).out
-    )
+    row = answer_to(target, "--row", place, "--extract", small)
     assert [one["fate"] for one in row["rows"]] == ["published"]
     [same] = row["resources"]
     assert same["resource"] == eob["resource"]
@@ -149,36 +147,24 @@ def test_the_page_of_a_claim_masks_its_number_too(target, small, tmp_path):
     assert number not in page.read_text()
 
 
-def refused(called):
-    assert called.code == 2
-    return called.sentence
-
-
 @pytest.mark.slow
 def test_what_cannot_be_explained_is_said_in_a_sentence(target, small, tmp_path):
     eob = next(one for one in published(target) if one["resourceType"] == EOB)
     name = f"{EOB}/{eob['id']}"
     other = tmp_path / "other"
     done(cpcds("synth", "--members", "2", "--seed", "9", "--out", other))
-    assert "is not the extract that release" in refused(
-        cpcds("explain", target, name, "--extract", other)
-    )
-    assert "leave PATH out" in refused(cpcds("explain", target, name, "item[0].net"))
-    assert "no accepted row" in refused(
-        cpcds("explain", target, f"{EOB}/{'a' * 32}", "--extract", small)
-    )
-    assert "no mapping makes a Claim" in refused(
-        cpcds("explain", target, "Claim/x", "--extract", small)
-    )
-    assert "names no resource" in refused(cpcds("explain", target, EOB, "--extract", small))
-    assert "names no row" in refused(cpcds("explain", target, "--row", "2", "--extract", small))
-    assert "has no row 1 " in refused(
-        cpcds("explain", target, "--row", "claim.csv:1", "--extract", small)
-    )
-    assert "has no file x.csv" in refused(
-        cpcds("explain", target, "--row", "x.csv:2", "--extract", small)
-    )
-    assert "name one thing" in refused(cpcds("explain", target, "--extract", small))
-    assert "has no element" in refused(
-        cpcds("explain", target, name, "item[99]", "--extract", small)
-    )
+    read = ("--extract", small)
+    for subject, sentence in (
+        ((name, "--extract", other), "is not the extract that release"),
+        ((name, "item[0].net"), "leave PATH out"),
+        ((f"{EOB}/{'a' * 32}", *read), "no accepted row"),
+        (("Claim/x", *read), "no mapping makes a Claim"),
+        ((EOB, *read), "names no resource"),
+        (("--row", "2", *read), "names no row"),
+        (("--row", "claim.csv:1", *read), "has no row 1 "),
+        (("--row", "x.csv:2", *read), "has no file x.csv"),
+        (read, "name one thing"),
+        ((name, "item[99]", *read), "has no element"),
+    ):
+        called = cpcds("explain", target, *subject)
+        assert (called.code, sentence in called.sentence) == (2, True), called.sentence

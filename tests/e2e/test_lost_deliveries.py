@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.synth import Spec, write_extract
-from tests.e2e.commands import ANY_CHANGE, contents, copied, cpcds, done, rows_of
+from tests.e2e.commands import ANY_CHANGE, contents, copied, cpcds, current_release, done, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +46,15 @@ def header_only(extract, folder):
     return copy
 
 
-def seen(target):
-    found: dict[str, str] = json.loads((target / "current.json").read_text())
-    return found["release"]
-
-
 @pytest.mark.slow
 def test_a_claim_file_cut_to_a_third_stops_the_run(extract, target, tmp_path):
     cut = copied(extract, tmp_path / "cut")
     lines = (cut / "claim.csv").read_text().splitlines(keepends=True)
     (cut / "claim.csv").write_text("".join(lines[: len(lines) // 3]))
-    before, log = seen(target), tmp_path / "night.log"
+    before, log = current_release(target), tmp_path / "night.log"
     called = run(cut, target, "--log", log)
     assert called.code == 4
-    assert seen(target) == before
+    assert current_release(target) == before
     assert f"claim rows come after {len(lines) - 1} of the release before" in called.sentence
     assert "CPCDS_LIMITS__FEWER_CLAIMS=0.67" in called.sentence
     assert "Apart from that, rows were rejected. First causes: " in called.sentence
@@ -82,10 +77,10 @@ def test_claim_files_of_headers_alone_stop_the_run_and_its_plan(extract, target,
         "fewer_rows", "fewer_claims", "money_change", "retracted_claims", "retracted_resources",
     }  # fmt: skip
     assert limits["retracted_claims"]["found"] == "100 %"
-    release = seen(target)
+    release = current_release(target)
     stopped = run(empty, target, "--json")
     assert stopped.code == 4
-    assert seen(target) == release
+    assert current_release(target) == release
     said = json.loads(stopped.out)
     assert said["published"] is False
     assert Path(said["report"]).is_file()
@@ -107,7 +102,7 @@ def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
 ):
     copy = copied(extract, tmp_path / "copy")
     (copy / "claim_care_team.csv").unlink()
-    before = seen(target)
+    before = current_release(target)
     done(run(copy, target, **ANY_CHANGE))
     done(cpcds("rollback", target, before))
     called = run(copy, target, "--after-rollback")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.commands import NO_SUITES, ROOT, cpcds, done
+from tests.e2e.commands import ROOT, cpcds, done
 
 SYNTHEA = ROOT / "tests/golden/layouts/synthea-members/input"
 
@@ -16,19 +16,9 @@ SYNTHEA = ROOT / "tests/golden/layouts/synthea-members/input"
 def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(command, option, tmp_path):
     def said(*more):
         target = tmp_path / ("json" if more else "text")
-        called = cpcds(
-            command,
-            SYNTHEA,
-            option,
-            target,
-            "--workers",
-            "1",
-            *more,
-            **NO_SUITES,
-            CPCDS_LIMITS__REJECTED_CLAIMS="1",
-            CPCDS_LIMITS__UNOWNED_ROWS="1",
-        )
-        return done(called).out
+        arguments = (command, SYNTHEA, option, target, "--workers", "1", *more)
+        limits = {"CPCDS_LIMITS__REJECTED_CLAIMS": "1", "CPCDS_LIMITS__UNOWNED_ROWS": "1"}
+        return done(cpcds(*arguments, **limits)).out
 
     lacking = json.loads(said("--json"))["rejected"]
     counts = {one["crosswalk"]: one["cells"] for one in lacking["empty_crosswalks"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
-from tests.e2e.commands import ANY_CHANGE, SAMPLES, contents, cpcds, done
+from tests.e2e.commands import ANY_CHANGE, SAMPLES, contents, cpcds, current_release, done
 
 MONDAY = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 CUT = {"CPCDS_RUN__PARTITION_ROWS": "100"}
@@ -22,11 +22,6 @@ def _monday(monkeypatch):
 
 def run(extract, target, *more, **environment):
     return cpcds("run", extract, "--to", target, "--workers", "1", *more, **environment)
-
-
-def release(target):
-    current: dict[str, str] = json.loads((target / "current.json").read_text())
-    return current["release"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +44,7 @@ def test_the_same_extract_again_has_nothing_to_do(small, target, tmp_path):
     before = contents(target)
     again = done(run(small, target, "--log", tmp_path / "night.log"))
     assert "nothing to do" in again.out
-    assert release(target) in again.out
+    assert current_release(target) in again.out
     assert contents(target) == before
     assert "nothing to do" in (tmp_path / "night.log").read_text().splitlines()[-1]
 
@@ -126,7 +121,7 @@ def test_a_severity_of_the_payers_own_is_kept_to(faulty_run, tmp_path):
 def test_the_log_has_a_line_a_step_and_says_how_it_ended(first_night):
     lines = (first_night / "night.log").read_text().splitlines()
     assert len(lines) > 4
-    assert lines[-1].endswith(f"published release {release(first_night / 'tree')}")
+    assert lines[-1].endswith(f"published release {current_release(first_night / 'tree')}")
 
 
 def test_what_the_command_says_itself_is_not_said_again_as_a_line_of_the_log(small, target, caplog):

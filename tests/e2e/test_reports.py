@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from etl.pipeline.totals import EXAMPLES
-from tests.e2e.commands import SAMPLES, Called, columns_of, copied, cpcds, done, rows_of, write_rows
+from tests.e2e.commands import (
+    SAMPLES,
+    Called,
+    columns_of,
+    copied,
+    cpcds,
+    current_release,
+    done,
+    rows_of,
+    write_rows,
+)
 from tests.given.tables import read_tables
 from tests.unit.reports.test_answers import answers
 
@@ -32,8 +42,7 @@ class Run:
 
     @property
     def release(self):
-        current: dict[str, str] = json.loads((self.target / "current.json").read_text())
-        return current["release"]
+        return current_release(self.target)
 
     @property
     def report(self):

@@ -16,6 +16,7 @@ from etl.auth.records import DemoMember
 from etl.auth.yearly_numbers import yearly_numbers
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import PUBLIC, stand_up
+from tests.security.auth.test_sign_in_attacks import try_member
 
 NAME = "Markedname Planted"
 MEMBER_PASSWORD = "marked-member-password"  # noqa: S105 - planted
@@ -100,12 +101,7 @@ def test_a_page_without_resources_does_not_keep_the_members_page_from_showing(
     for number, what in enumerate(("_page", "Location", "Organization")):
         seen = read._replace(request=f"r-{number}", what=what, delivered=())
         asyncio.run(standing.services.trail.record(seen))
-    page = browser.get("/member")
-    signed_in = browser.post(
-        "/member/sign-in",
-        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-    )
-    page = browser.get(signed_in.headers["location"])
+    page = browser.get(try_member(browser, acting.PASSWORD).headers["location"])
     rows = re.findall(r'data-label="What">([^<]*)</td><td[^>]*>([0-9]+)</td>', page.text)
     assert sorted(rows) == [("Who cares for you", "2"), ("_page", "1")]
 
@@ -114,15 +110,9 @@ def test_the_members_page_shows_what_was_read(standing, issued, browser):
     acting.tokens(browser, issued)
     (consent,) = standing.services.consents.of_patient(acting.ANA.patient)
     for number in range(3):
-        asyncio.run(
-            standing.services.trail.record(acting.access(number, consent.id, issued.app.client_id))
-        )
-    page = browser.get("/member")
-    signed_in = browser.post(
-        "/member/sign-in",
-        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-    )
-    page = browser.get(signed_in.headers["location"])
+        access = acting.access(number, consent.id, issued.app.client_id)
+        asyncio.run(standing.services.trail.record(access))
+    page = browser.get(try_member(browser, acting.PASSWORD).headers["location"])
     assert "Your claims" in page.text
     assert "March 1, 2026" in page.text
     (day,) = standing.services.consents.history(acting.ANA.patient)

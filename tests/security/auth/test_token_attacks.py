@@ -190,14 +190,9 @@ def test_other_grants_do_not_exist(issued, browser, grant_type):
 
 def test_credentials_in_the_address_are_not_looked_at(issued, browser):
     code = acting.launched(browser, issued.app.client_id)["code"]
-    parameters = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": CALLBACK,
-        "client_id": issued.app.client_id,
-        "client_secret": issued.secret or "",
-        "code_verifier": VERIFIER,
-    }
+    parameters = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK}
+    parameters |= {"client_id": issued.app.client_id, "client_secret": issued.secret or ""}
+    parameters["code_verifier"] = VERIFIER
     get = browser.get("/oauth/token", params=parameters)
     post = browser.post("/oauth/token", params=parameters)
     assert get.status_code == 405
@@ -353,13 +348,9 @@ def test_a_token_that_is_given_back_is_no_use(standing, browser):
 def test_a_signed_assertion_is_as_good_as_a_secret(browser, signing):
     code = acting.launched(browser, signing.app.client_id)["code"]
     answer = acting.redeem(browser, signing, code, **signed(assertion(signing.app.client_id)))
-    told = browser.post(
-        "/oauth/introspect",
-        data={
-            "token": answer.json()["access_token"],
-            **signed(assertion(signing.app.client_id)),
-        },
-    )
+    token = answer.json()["access_token"]
+    form = {"token": token, **signed(assertion(signing.app.client_id))}
+    told = browser.post("/oauth/introspect", data=form)
     assert answer.status_code == 200, answer.text
     assert told.json()["active"] is True
 
@@ -467,10 +458,8 @@ def test_guessing_secrets_is_slowed_down_without_keeping_the_owner_out(tmp_path)
     with acting.stand_up(tmp_path, rates=rates) as standing:
         issued, other = standing.register(), standing.register()
         with standing.client() as browser:
-            wrong = [
-                acting.refresh(browser, Issued(issued.app, "wrong"), "x").status_code
-                for _ in range(5)
-            ]
+            forged = Issued(issued.app, "wrong")
+            wrong = [acting.refresh(browser, forged, "x").status_code for _ in range(5)]
             fine = acting.refresh(browser, other, "x")
             slowed = acting.refresh(browser, issued, "x")
     assert wrong == [401, 401, 401, 429, 429]
@@ -484,17 +473,8 @@ def test_inventing_ids_of_apps_is_no_way_around_the_limits(tmp_path):
     with acting.stand_up(tmp_path, rates=rates) as standing:
         issued = standing.register()
         with standing.client() as browser:
-            codes = [
-                browser.post(
-                    "/oauth/token",
-                    data={
-                        "grant_type": "refresh_token",
-                        "refresh_token": "x",
-                        "client_id": f"c{n}",
-                    },
-                ).status_code
-                for n in range(8)
-            ]
+            forms = [_refresh("x", client_id=f"c{n}") for n in range(8)]
+            codes = [browser.post("/oauth/token", data=form).status_code for form in forms]
             fine = acting.refresh(browser, issued, "x")
         standing.services.trail.settle()
         (file,) = (tmp_path / "audit").iterdir()

@@ -48,6 +48,15 @@ def organizations(*names, words="as ever"):
     return [resource("Organization", name, name=f"{name}, {words}") for name in names]
 
 
+def night(store, number, *claims, bob=None, directory=("clinic",), words="as ever"):
+    """Publish a release in which Ann has some claims, and Bob others."""
+    held = [claim(one) if isinstance(one, str) else one for one in claims]
+    members = [of("ann", held), *([] if bob is None else [of("bob", bob)])]
+    return publish(
+        store, members, directory=organizations(*directory, words=words), now=day(number)
+    )
+
+
 class App:
     """An app's copy of a member's data, kept right by sending `meta.lastUpdated` back."""
 
@@ -120,26 +129,27 @@ def test_an_app_that_polls_through_ten_releases_has_what_one_that_begins_anew_ha
     apps: list[tuple[int, App]] = []
     held: dict[str, Resource] = {"claim-0": claim("claim-0")}
     first = ""
-    for night in range(10):
-        for number in range(dice.randint(0, 3)):
-            name = f"claim-{night}-{number}"
+    for number in range(10):
+        for at in range(dice.randint(0, 3)):
+            name = f"claim-{number}-{at}"
             held[name] = claim(name, provider=dice.choice(["clinic", "lab", "surgery"]))
         for name in dice.sample(sorted(held), min(len(held) - 1, dice.randint(0, 2))):
             if dice.random() < 0.5:
                 del held[name]
             else:
                 held[name] = claim(name, amount=dice.randint(2, 99))
-        if night == 6:
-            rollback(store, open_release(store, first), day(night))
+        if number == 6:
+            rollback(store, open_release(store, first), day(number))
         else:
-            words = f"since night {night // 3}"
-            directory = organizations("clinic", "lab", "surgery", "payer", words=words)
             moved = [claim("wanderer")]
-            members = [
-                of("ann", [*held.values(), *(moved if night % 2 else [])]),
-                of("bob", [] if night % 2 else moved),
-            ]
-            release = publish(store, members, directory=directory, now=day(night))
+            release = night(
+                store,
+                number,
+                *[*held.values(), *(moved if number % 2 else [])],
+                bob=[] if number % 2 else moved,
+                directory=("clinic", "lab", "surgery", "payer"),
+                words=f"since night {number // 3}",
+            )
             first = first or release.id
         if made is None:
             made = opened(store)
@@ -147,20 +157,19 @@ def test_an_app_that_polls_through_ten_releases_has_what_one_that_begins_anew_ha
         refreshed(made)
         truth = fresh(made)
         for every, app in apps:
-            if night % every == 0:
+            if number % every == 0:
                 app.visit()
-                assert app.own() == truth.own(), (night, every)
+                assert app.own() == truth.own(), (number, every)
                 assert {n: one for n, one in app.copy.items() if n in truth.copy} == truth.copy
     assert len(truth.own()) > 3
 
 
 def test_a_claim_stamped_before_the_last_visit_and_published_after_it_is_found():
     store = MemoryStore()
-    publish(store, [of("ann", [claim("old")])], directory=organizations("clinic"), now=day(0))
+    night(store, 0, "old")
     made = opened(store)
     app = fresh(made)
-    held = [claim("old"), claim("late")]
-    publish(store, [of("ann", held)], directory=organizations("clinic"), now=day(1))
+    night(store, 1, "old", "late")
     refreshed(made)
     app.visit()
     assert app.taken == [f"{EOB}/{logical_id('late')}"]
@@ -170,17 +179,11 @@ def test_a_claim_stamped_before_the_last_visit_and_published_after_it_is_found()
 
 def test_what_is_gone_is_named_once_and_what_is_elsewhere_is_not_told():
     store = MemoryStore()
-    directory = organizations("clinic", "lab")
-    both = [of("ann", [claim("one"), claim("two", provider="lab")]), of("bob", [claim("three")])]
-    publish(store, both, directory=directory, now=day(0))
+    other, bobs = claim("two", provider="lab"), [claim("three")]
+    night(store, 0, "one", other, bob=bobs, directory=("clinic", "lab"))
     made = opened(store)
     ann, bob = fresh(made), fresh(made, BOB)
-    publish(
-        store,
-        [of("ann", [claim("one")]), of("bob", [claim("three")])],
-        directory=organizations("clinic"),
-        now=day(1),
-    )
+    night(store, 1, "one", bob=bobs)
     refreshed(made)
     ann.visit()
     bob.visit()
@@ -192,11 +195,10 @@ def test_what_is_gone_is_named_once_and_what_is_elsewhere_is_not_told():
 
 def test_an_organization_that_changed_comes_though_no_claim_did():
     store = MemoryStore()
-    publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
+    night(store, 0, "one")
     made = opened(store)
     app = fresh(made)
-    directory = organizations("clinic", words="moved")
-    publish(store, [of("ann", [claim("one")])], directory=directory, now=day(1))
+    night(store, 1, "one", words="moved")
     refreshed(made)
     app.visit()
     assert app.taken == [f"Organization/{logical_id('clinic')}"]
@@ -204,18 +206,13 @@ def test_an_organization_that_changed_comes_though_no_claim_did():
 
 def test_changes_keep_to_the_types_and_dates_that_were_asked_for():
     store = MemoryStore()
-    publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
+    night(store, 0, "one")
     made = opened(store)
     app = App(made)
     app.later = [("_type", "Patient"), ("start", "2019-01-01")]
     app.visit()
     assert dict(app.later).keys() == {"_type", "start", "_since"}
-    publish(
-        store,
-        [of("ann", [claim("one"), claim("two")])],
-        directory=organizations("clinic"),
-        now=day(1),
-    )
+    night(store, 1, "one", "two")
     refreshed(made)
     app.visit()
     assert app.taken == []
@@ -223,10 +220,9 @@ def test_changes_keep_to_the_types_and_dates_that_were_asked_for():
 
 def test_an_app_whose_release_was_pruned_gets_everything_and_is_told_so():
     store = MemoryStore()
-    for night in range(3):
-        claims = [claim(f"claim-{night}")]
-        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
-        if night == 0:
+    for number in range(3):
+        night(store, number, f"claim-{number}")
+        if number == 0:
             app = fresh(opened(store))
     prune(store, lambda: START + timedelta(days=400), keep=1)
     app.made = opened(store)
@@ -237,11 +233,11 @@ def test_an_app_whose_release_was_pruned_gets_everything_and_is_told_so():
 
 def test_releases_stamped_in_the_same_second_are_all_compared():
     store = MemoryStore()
-    publish(store, [of("ann", [claim("first")])], now=day(0))
-    publish(store, [of("ann", [claim("passing")])], now=day(1))
+    night(store, 0, "first")
+    night(store, 1, "passing")
     app = fresh(opened(store))
-    publish(store, [of("ann", [claim("third")])], now=day(1))
-    publish(store, [of("ann", [claim("first")])], now=day(2))
+    night(store, 1, "third")
+    night(store, 2, "first")
     app.made = opened(store)
     app.visit()
     assert app.own() == fresh(app.made).own()
@@ -249,9 +245,9 @@ def test_releases_stamped_in_the_same_second_are_all_compared():
 
 def test_an_app_that_meets_a_server_with_an_older_release_catches_up():
     store = MemoryStore()
-    publish(store, [of("ann", [claim("one"), claim("gone")])], now=day(0))
+    night(store, 0, "one", "gone")
     behind = opened(store)
-    publish(store, [of("ann", [claim("one", amount=2), claim("two")])], now=day(1))
+    night(store, 1, claim("one", amount=2), "two")
     ahead = opened(store)
     app = fresh(ahead)
     for made in (behind, ahead):
@@ -263,9 +259,8 @@ def test_an_app_that_meets_a_server_with_an_older_release_catches_up():
 def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stamp():
     """A run is stamped at its start: what was asked in between has to come again."""
     store = MemoryStore()
-    for night in range(5):
-        claims = [claim(f"claim-{one}") for one in range(night + 1)]
-        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+    for number in range(5):
+        night(store, number, *(f"claim-{one}" for one in range(number + 1)))
     made = opened(store)
     app = App(made)
     for instant, least in (
@@ -287,11 +282,10 @@ def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_
         (("kept", 1), ("turned", 2), ("passing", 1)),
         (("kept", 1), ("turned", 1), ("back", 1)),
     )
-    for night, claims in enumerate(nights):
-        if night == 4:
+    for number, claims in enumerate(nights):
+        if number == 4:
             app = fresh(opened(store))
-        held = [claim(name, amount=amount) for name, amount in claims]
-        publish(store, [of("ann", held)], directory=organizations("clinic"), now=day(night))
+        night(store, number, *(claim(name, amount=amount) for name, amount in claims))
     app.made = opened(store)
     for instant in ("2026-01-04T06:00:00Z", "2026-01-04T00:00:01Z"):
         app.later = [("_since", instant)]
@@ -307,18 +301,17 @@ def test_an_app_that_sends_instants_of_its_own_clock_misses_nothing(seed):
     store = MemoryStore()
     held: dict[str, int] = {}
     app: App | None = None
-    for night in range(10):
+    for number in range(10):
         for name in map(str, range(5)):
             if chance.random() < 0.4:
                 held[name] = chance.randrange(2)
             elif chance.random() < 0.3:
                 held.pop(name, None)
-        claims = [claim(name, amount=amount) for name, amount in held.items()]
-        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+        night(store, number, *(claim(name, amount=amount) for name, amount in held.items()))
         if chance.random() < 0.2 and (base := open_current(store).release) is not None:
             parent = base.manifest.parent
             if parent is not None:
-                rollback(store, open_release(store, parent), day(night)[:-9] + "03:00:00Z")
+                rollback(store, open_release(store, parent), day(number)[:-9] + "03:00:00Z")
         made = opened(store)
         if app is None:
             app = fresh(made)
@@ -328,21 +321,16 @@ def test_an_app_that_sends_instants_of_its_own_clock_misses_nothing(seed):
             assert app.own() == fresh(made).own()
         else:
             continue
-        app.later = [("_since", day(night)[:-9] + "06:00:00Z")]
+        app.later = [("_since", day(number)[:-9] + "06:00:00Z")]
 
 
 def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so():
     store = MemoryStore()
-    publish(store, [of("ann", [claim("one"), claim("two")])], now=day(0))
-    publish(store, [of("ann", [claim("one")])], now=day(1))
+    night(store, 0, "one", "two")
+    night(store, 1, "one")
     made = opened(store)
-    found = bundle(
-        run(
-            made.service.everything(
-                grant(ANN), ANN, [("_since", "2001-01-01T00:00:00Z")], base=BASE
-            )
-        )
-    )
+    since = [("_since", "2001-01-01T00:00:00Z")]
+    found = bundle(run(made.service.everything(grant(ANN), ANN, since, base=BASE)))
     assert len([one for one in found["entry"] if one["search"]["mode"] == "match"]) == 2
     issues = found["entry"][-1]["resource"]["issue"]
     assert [one["code"] for one in issues] == ["deleted", "incomplete"]
@@ -353,9 +341,8 @@ def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so():
 def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with():
     """Its offset would count in other answers than the first page's."""
     store = MemoryStore()
-    for night in range(4):
-        claims = [claim(f"claim-{one}") for one in range(4 * night)]
-        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+    for number in range(4):
+        night(store, number, *(f"claim-{one}" for one in range(4 * number)))
     for instant, status in ((day(1), 410), ("2001-01-01T00:00:00Z", 200)):
         made = opened(store)
         asked = [("_since", instant), ("_count", "2")]
@@ -390,9 +377,8 @@ def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404():
 
 def test_a_poll_that_finds_nothing_reads_no_line_and_little_else():
     store = MemoryStore()
-    for night in range(2):
-        claims = [claim(f"claim-{one}") for one in range(night + 30)]
-        publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
+    for number in range(2):
+        night(store, number, *(f"claim-{one}" for one in range(number + 30)))
     made = opened(store)
     app = fresh(made)
     app.visit()
@@ -403,7 +389,7 @@ def test_a_poll_that_finds_nothing_reads_no_line_and_little_else():
 
 def test_a_manifest_that_was_changed_is_not_believed():
     store = MemoryStore()
-    first = publish(store, [of("ann", [claim("one")])], now=day(0))
+    first = night(store, 0, "one")
     publish(store, [of("ann", [])], now=day(1))
     data = store.get(first.manifest.key)
     spoilt = MemoryStore()
