@@ -10,26 +10,6 @@ import etl.mapping
 from tests.given.tables import read_tables, table
 from tests.unit.mapping.mappings import EOB, PATIENT, SET, error, judged
 
-WHOLE = {
-    "list": ("- a", "m.yaml:1", "map-shape", "the document must be key: value pairs"),
-    "no-resource": ("profile: x\nfrom: member", "m.yaml:1", "map-missing-key", "resource"),
-    "table": (
-        PATIENT.replace("from: member", "from: members"),
-        "m.yaml:3",
-        "map-unknown-table",
-        "did you mean 'member'",
-    ),
-    "no-id": (PATIENT.replace("  id:", "  di:"), "m.yaml:1", "map-no-id", "first member is id"),
-    "absent-id": (
-        PATIENT.replace("member.member_id", "member.phone"),
-        "m.yaml:5",
-        "map-no-id",
-        "id can be absent",
-    ),
-    "no-base": ("extends: n.yaml\n", "m.yaml:1", "map-missing-file", "n.yaml"),
-    "extends-itself": ("extends: m.yaml\n", "m.yaml:1", "map-extends", "extends itself"),
-}
-
 
 @pytest.mark.parametrize(*table(__file__, "in_patient"))
 def test_a_mistake_is_named_with_its_line_and_kind(text, line, kind, words):
@@ -103,9 +83,8 @@ def test_a_name_with_a_line_break_leaves_its_message_one_line(odd):
     assert repr(odd)[1:-1] in str(found).replace("\\\\", "\\")
 
 
-@pytest.mark.parametrize("case", WHOLE)
-def test_a_mapping_that_is_none_is_named(case):
-    text, where, kind, words = WHOLE[case]
+@pytest.mark.parametrize(*table(__file__, "whole"))
+def test_a_mapping_that_is_none_is_named(text, where, kind, words):
     found = error(text)
     assert (found.error_id, found.where) == (kind, where), str(found)
     assert words in str(found)
@@ -191,9 +170,7 @@ def test_a_profile_that_is_none_or_of_another_type_is_named(old, new):
 def test_every_kind_of_mistake_has_a_case():
     text = "".join(path.read_text() for path in sorted(Path(etl.mapping.__path__[0]).glob("*.py")))
     kinds = set(re.findall(r'"(map-[a-z-]+)"', text))
-    tables = read_tables(__file__)
-    cases = {case["kind"] for case in (*tables["in_patient"], *tables["against_patient"])}
-    cases |= {kind for _, _, kind, _ in WHOLE.values()}
+    cases = {case["kind"] for rows in read_tables(__file__).values() for case in rows}
     elsewhere = {"map-parameter", "map-required", "map-pattern", "map-unknown-profile"}
     # Those have cases in test_{view,coverage,obligations,search_checks}.py.
     assert kinds - cases == elsewhere | {"map-view", "map-skip", "map-unchecked", "map-search"}

@@ -36,11 +36,6 @@ def test_every_version_has_the_sixteen_profiles_of_the_guide():
         assert sum(name.endswith("-Basis") for name in names) == 5
 
 
-def test_a_canonical_names_the_version():
-    profile = st.load_profile("C4BB-Patient")
-    assert profile.canonical == f"{C4BB.canonical}C4BB-Patient|2.2.0"
-
-
 def test_2_2_0_wants_the_version_of_claim_type_and_2_1_0_does_not():
     kind = "ExplanationOfBenefit.type"
     (new,) = st.load_profile(INPATIENT).by_id[kind].pattern["coding"]

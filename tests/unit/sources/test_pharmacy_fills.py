@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from tests.given.tables import table
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import findings_of, read, rows_of
 
@@ -33,66 +34,22 @@ def run(tmp_path, *rows, more=""):
     return read(folder, tmp_path / "work", 3, layouts=[layout(TEXT)])
 
 
-def claims(parts):
+def claims_of(parts):
     rows = rows_of(parts, "claim")
     return [(one["claim_id"], one.get("days_supply"), one.get("amount_submitted")) for one in rows]
 
 
-def told(parts):
-    return {rule for rule, *_ in findings_of(parts)} & {SPLIT, CONFLICT}
-
-
-def test_fills_that_say_different_things_are_claims_of_their_own(tmp_path):
-    parts = run(tmp_path, ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "14"))
-    assert claims(parts) == [("B1-1", "7", None), ("B1-2", "14", None)]
-    lines = [
-        (one["claim_id"], one["line_number"], one["amount_submitted"])
-        for one in rows_of(parts, "claim_line")
-    ]
-    assert lines == [("B1-1", "1", "10"), ("B1-2", "2", "20")]
-    assert [one["claim_id"] for one in rows_of(parts, "claim_care_team")] == ["B1-1", "B1-2"]
-    assert told(parts) == {SPLIT}
-
-
-def test_fills_that_say_the_same_stay_one_claim(tmp_path):
-    parts = run(tmp_path, ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "7"))
-    assert claims(parts) == [("B1", "7", "30")]
-    assert told(parts) == set()
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        pytest.param(
-            [("B1", "1", "31", "10", "7"), ("B1", "2", "31", "20", "14")], id="total-is-no-sum"
-        ),
-        pytest.param(
-            [("B1", "1", "30", "10", "7"), ("B1", "1", "30", "20", "14")], id="one-line-number"
-        ),
-        pytest.param(
-            [("B1", "1", "30", "10", "7"), ("B1", "", "30", "20", "14")], id="no-line-number"
-        ),
-        pytest.param(
-            [
-                ("B1", "1", "30", "10", "7"),
-                ("B1", "2", "30", "20", "14"),
-                ("B1", "3-", "30", "0", ""),
-            ],
-            id="a-line-without-a-drug",
-        ),
-    ],
-)
-def test_where_something_would_be_lost_the_claim_is_rejected_and_not_split(tmp_path, rows):
-    parts = run(tmp_path, *rows)
-    assert [(claim, fact) for claim, fact, _ in claims(parts)] == [("B1", None)]
-    assert told(parts) == {CONFLICT}
-
-
-def test_a_claim_with_a_row_that_cannot_be_read_is_not_split(tmp_path):
-    rows = ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "14")
-    parts = run(tmp_path, *rows, more="B1,M1,3,x\n")
-    assert [claim for claim, *_ in claims(parts)] == ["B1"]
-    assert told(parts) == {CONFLICT}
+@pytest.mark.parametrize(*table(__file__, "cases"))
+def test_fills_become_claims_of_their_own_unless_something_would_be_lost(
+    rows, more, claims, lines, care_teams, rules, tmp_path
+):
+    parts = run(tmp_path, *rows, more=more or "")
+    assert [[cell or "" for cell in claim] for claim in claims_of(parts)] == claims
+    names = ("claim_id", "line_number", "amount_submitted")
+    found = [[row.get(name, "") for name in names] for row in rows_of(parts, "claim_line")]
+    assert found == lines
+    assert [row["claim_id"] for row in rows_of(parts, "claim_care_team")] == care_teams
+    assert sorted({rule for rule, *_ in findings_of(parts)} & {SPLIT, CONFLICT}) == rules
 
 
 def test_an_id_that_a_fill_gets_is_no_other_members(tmp_path):
@@ -109,5 +66,5 @@ def test_where_rows_stand_and_how_many_partitions_there_are_does_not_show(tmp_pa
         for line in (1, 2, 3)
     ]
     one, other = run(tmp_path / "a", *rows), run(tmp_path / "b", *rows[::-1])
-    assert claims(one) == claims(other)
-    assert len(claims(one)) == 3 + 2 * 3
+    assert claims_of(one) == claims_of(other)
+    assert len(claims_of(one)) == 3 + 2 * 3
