@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
 from random import Random
-from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -32,10 +29,6 @@ from tests.given.tables import read_tables
 from tests.memory_store import MemoryStore
 
 NOW = "2026-01-02T03:00:00Z"
-Row: TypeAlias = dict[str, Any]
-Rows: TypeAlias = list[Row]
-Change: TypeAlias = Callable[[dict[str, Rows], Random], None]
-"""Changes rows; an IndexError says that there is nothing to change."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +46,14 @@ class Unit:
     loaded: Loaded
 
     @classmethod
-    def read(cls, extract: Path, work: Path, **settings: object) -> Unit:
+    def read(cls, extract, work, **settings):
         """Read a small extract, all of it in one partition."""
         work.mkdir()
         with opened(read_settings(None, run={"workers": 1}, **settings), extract, ignore) as job:
             rows = partition_extract(job.extract, work, partitions=1, digests=False, emit=ignore)
             return cls(rows, job.definitions, rows.load(0))
 
-    def outcome(
-        self, change: Change | None = None, seed: int = 0, definitions: Definitions | None = None
-    ) -> Outcome | None:
+    def outcome(self, change=None, seed=0, definitions=None):
         """Publish the unit with a change to its rows or with other mappings.
 
         Returns:
@@ -133,18 +124,18 @@ class Outcome:
 # -- changes of rows on their way from the source to publication -----------------------------
 
 
-def _filled(rows: Rows, random: Random, column: str) -> Row:
+def _filled(rows, random, column):
     return random.choice([row for row in rows if row[column]])
 
 
-def _lost(table: str) -> Change:
-    def change(tables: dict[str, Rows], random: Random) -> None:
+def _lost(table):
+    def change(tables, random):
         tables[table].pop(random.randrange(len(tables[table])))
 
     return change
 
 
-def claim_lost(tables: dict[str, Rows], random: Random) -> None:
+def claim_lost(tables, random):
     """Lose a claim with everything of it."""
     row = random.choice(tables["claim"])
     for name, rows in tables.items():
@@ -152,7 +143,7 @@ def claim_lost(tables: dict[str, Rows], random: Random) -> None:
             tables[name] = [each for each in rows if each["claim_id"] != row["claim_id"]]
 
 
-def line_doubled(tables: dict[str, Rows], random: Random) -> None:
+def line_doubled(tables, random):
     """Send a line twice, under a number of its own."""
     rows = tables["claim_line"]
     row = dict(random.choice(rows))
@@ -161,7 +152,7 @@ def line_doubled(tables: dict[str, Rows], random: Random) -> None:
     rows.sort(key=lambda each: (each["claim_id"], int(each["line_number"])))
 
 
-def claim_doubled(tables: dict[str, Rows], random: Random) -> None:
+def claim_doubled(tables, random):
     """Send a claim twice, under a number of its own, with its lines."""
     row = random.choice(tables["claim"])
     for name in ("claim", "claim_line"):
@@ -173,8 +164,8 @@ def claim_doubled(tables: dict[str, Rows], random: Random) -> None:
         tables[name].sort(key=lambda each: (each["claim_id"], int(each.get("line_number") or 0)))
 
 
-def _cent(table: str, by: str) -> Change:
-    def change(tables: dict[str, Rows], random: Random) -> None:
+def _cent(table, by):
+    def change(tables, random):
         column = random.choice(
             ["amount_submitted", "amount_eligible", "amount_benefit", "amount_memberliability"]
         )
@@ -190,7 +181,7 @@ def _cent(table: str, by: str) -> Change:
     return change
 
 
-def category_swapped(tables: dict[str, Rows], random: Random) -> None:
+def category_swapped(tables, random):
     """Swap two amounts of a line."""
     rows = [
         row
@@ -204,8 +195,8 @@ def category_swapped(tables: dict[str, Rows], random: Random) -> None:
     )
 
 
-def _shifted(table: str, column: str) -> Change:
-    def change(tables: dict[str, Rows], random: Random) -> None:
+def _shifted(table, column):
+    def change(tables, random):
         row = _filled(tables[table], random, column)
         day = date.fromisoformat(row[column]) - timedelta(days=1)
         row[column] = day.isoformat()
@@ -213,7 +204,7 @@ def _shifted(table: str, column: str) -> Change:
     return change
 
 
-def other_member(tables: dict[str, Rows], random: Random) -> None:
+def other_member(tables, random):
     """Give a claim to another member, with a coverage of that member."""
     row = random.choice(tables["claim"])
     others = [each for each in tables["coverage"] if each["member_id"] != row["member_id"]]
@@ -221,7 +212,7 @@ def other_member(tables: dict[str, Rows], random: Random) -> None:
     row["member_id"], row["coverage_id"] = cover["member_id"], cover["coverage_id"]
 
 
-def other_coverage(tables: dict[str, Rows], random: Random) -> None:
+def other_coverage(tables, random):
     """Give a claim to another coverage of the same member."""
     row = random.choice(tables["claim"])
     others = [
@@ -232,20 +223,20 @@ def other_coverage(tables: dict[str, Rows], random: Random) -> None:
     row["coverage_id"] = random.choice(others)
 
 
-def other_payer(tables: dict[str, Rows], random: Random) -> None:
+def other_payer(tables, random):
     """Give a claim to another payer."""
     row = random.choice(tables["claim"])
     others = {each["payer_id"] for each in tables["claim"]} - {row["payer_id"]}
     row["payer_id"] = random.choice(sorted(others))
 
 
-def other_status(tables: dict[str, Rows], random: Random) -> None:
+def other_status(tables, random):
     """Turn the status of a claim."""
     row = random.choice(tables["claim"])
     row["status"] = "active" if row["status"] == "cancelled" else "cancelled"
 
 
-def line_moved(tables: dict[str, Rows], random: Random) -> None:
+def line_moved(tables, random):
     """Move a line to another claim of the same type."""
     types = {row["claim_id"]: row["claim_type"] for row in tables["claim"]}
     row = random.choice(tables["claim_line"])
@@ -281,7 +272,7 @@ CHANGES = {
     "paid date shifted": _shifted("claim", "paid_date"),
     "service date shifted": _shifted("claim_line", "service_from_date"),
 }
-"""What may go wrong with rows on their way -> how."""
+"""What may go wrong with rows on their way -> how; an IndexError says that nothing can."""
 
 
 # -- mistakes in mappings --------------------------------------------------------------------

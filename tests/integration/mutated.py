@@ -3,21 +3,13 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from random import Random
-from typing import TypeAlias
-
-Rows: TypeAlias = list[dict[str, str]]
-Tables: TypeAlias = dict[str, Rows]
-Change: TypeAlias = Callable[[Tables, Random], None]
 
 TORN = " torn"
 """Key of a row that is written with one cell too many."""
 _IDS = frozenset({"member_id", "claim_id", "coverage_id", "line_number", "sequence"})
 
 
-def read_tables(folder: Path) -> Tables:
+def read_tables(folder):
     """Return the rows of an extract of CSV files, but for ragged ones."""
     found = {}
     for path in sorted(folder.glob("*.csv")):
@@ -29,7 +21,7 @@ def read_tables(folder: Path) -> Tables:
     return found
 
 
-def write_tables(tables: Tables, folder: Path, model: Path, as_of: str) -> Path:
+def write_tables(tables, folder, model, as_of):
     """Write an extract with the headers of another one."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -45,7 +37,7 @@ def write_tables(tables: Tables, folder: Path, model: Path, as_of: str) -> Path:
     return folder
 
 
-def cells(tables: Tables, random: Random) -> None:
+def cells(tables, random):
     """Change some cells of members' rows."""
     for name in random.sample(sorted(tables), 4):
         for row in random.sample(tables[name], min(2, len(tables[name]))):
@@ -53,14 +45,14 @@ def cells(tables: Tables, random: Random) -> None:
             row[column] = random.choice(["", "1", "12.50", "2025-06-01", "Müller", "zz", "9999"])
 
 
-def rows_lost(tables: Tables, random: Random) -> None:
+def rows_lost(tables, random):
     """Lose some rows, so that others hang in the air."""
     for name in random.sample(sorted(tables), 3):
         for _ in range(min(2, len(tables[name]) - 1)):
             tables[name].pop(random.randrange(len(tables[name])))
 
 
-def rows_doubled(tables: Tables, random: Random) -> None:
+def rows_doubled(tables, random):
     """Send some rows twice, one of them perhaps changed."""
     for name in random.sample(sorted(tables), 3):
         if tables[name]:
@@ -70,7 +62,7 @@ def rows_doubled(tables: Tables, random: Random) -> None:
             tables[name].insert(random.randrange(len(tables[name]) + 1), row)
 
 
-def torn(tables: Tables, random: Random) -> None:
+def torn(tables, random):
     """Tear rows, so that they cannot be read; of some, nobody can say what they belong to."""
     for name in random.sample(sorted(tables), 3):
         if tables[name]:
@@ -80,13 +72,13 @@ def torn(tables: Tables, random: Random) -> None:
         tables["claim_line"].append(row | {"claim_id": "?", TORN: "x"})
 
 
-def order(tables: Tables, random: Random) -> None:
+def order(tables, random):
     """Put the rows of some tables in another order."""
     for name in random.sample(sorted(tables), 3):
         random.shuffle(tables[name])
 
 
-def claims_moved(tables: Tables, random: Random) -> None:
+def claims_moved(tables, random):
     """Give a claim to another member, and let another one stand under two."""
     members = [row["member_id"] for row in tables["member"]]
     random.choice(tables["claim"])["member_id"] = random.choice(members)
@@ -95,7 +87,7 @@ def claims_moved(tables: Tables, random: Random) -> None:
     tables["claim"].append(shared)
 
 
-def links(tables: Tables, random: Random) -> None:
+def links(tables, random):
     """Let claims name claims that are there, elsewhere, or nowhere."""
     ids = [row["claim_id"] for row in tables["claim"]]
     for row in random.sample(tables["claim"], min(4, len(ids))):
@@ -104,7 +96,7 @@ def links(tables: Tables, random: Random) -> None:
     card["card_member_id"] = random.choice(tables["member"])["member_id"]
 
 
-def directory(tables: Tables, random: Random) -> None:
+def directory(tables, random):
     """Change, lose and add providers."""
     for name in ("organization", "practitioner"):
         rows = tables[name]
@@ -119,7 +111,7 @@ def directory(tables: Tables, random: Random) -> None:
         tables["practitioner"].append(new | {"practitioner_id": named, "npi": ""})
 
 
-def members(tables: Tables, random: Random) -> None:
+def members(tables, random):
     """Lose a member, and add one under a new number."""
     gone = tables["member"].pop(random.randrange(len(tables["member"])))
     new = dict(random.choice(tables["member"]))

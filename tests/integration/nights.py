@@ -2,29 +2,25 @@
 
 import atexit
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
-from etl.bootstrap.settings import Settings, read_settings, target_store
+from etl.bootstrap.settings import read_settings, target_store
 from etl.bootstrap.use_cases import Approvals
 from etl.pipeline import context as targets
-from etl.pipeline.progress import Emit, Event, PartitionDone, ignore
-from etl.pipeline.reporting.report_files import RunResult
-from etl.publish.catalog import CatalogEntry
-from etl.publish.reader import Release, open_current
+from etl.pipeline.progress import PartitionDone, ignore
+from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
-from etl.storage.port import Store
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.e2e.commands import NO_SUITES, same_definitions
-from tests.fault.faulty import FaultyStore, Killed, T
+from tests.fault.faulty import FaultyStore, Killed
 
 MEMBERS = 15
 RATE = 0.3
@@ -38,14 +34,14 @@ ANY_CHANGE = {
 FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
 
-def full(folder: Path, day: int) -> Path:
+def full(folder, day):
     """Write what the payer's system holds on a day, and return where."""
     if not folder.exists():
         write_extract(folder, Spec(MEMBERS, day=day, change_rate=RATE, since=SINCE))
     return folder
 
 
-def delta(folder: Path, day: int, *, whole_claims: bool = False) -> Path:
+def delta(folder, day, *, whole_claims=False):
     """Write what changed on a day, and return where."""
     if not folder.exists():
         spec = Spec(
@@ -76,24 +72,24 @@ class Budget:
     left: int
     before_swap: Callable[[], object] | None = None
 
-    def store(self, target: Path) -> Store:
+    def store(self, target):
         """Return the store of a target that lives as long as there are writes left."""
         return _Mortal(LocalStore(target), self)
 
 
 class _Mortal(FaultyStore):
-    def __init__(self, store: Store, budget: Budget) -> None:
+    def __init__(self, store, budget):
         super().__init__(store)
         self._budget = budget
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+    def swap(self, key, data, expected):
         hook, is_pointer = self._budget.before_swap, key == "current.json"
         if hook is not None and is_pointer:
             self._budget.before_swap = None
             hook()
         return super().swap(key, data, expected)
 
-    def _write(self, write: Callable[[], T]) -> T:
+    def _write(self, write):
         self._budget.left -= 1
         if self._budget.left < 0:
             raise Killed
@@ -117,12 +113,12 @@ class Payer:
     at: datetime = FIRST
 
     @property
-    def limits(self) -> dict[str, object]:
+    def limits(self):
         """Limits that are not those of so small a payer."""
         return self.changed.get("limits", {})
 
     @property
-    def settings(self) -> Settings:
+    def settings(self):
         """What its configuration comes to."""
         return read_settings(
             None,
@@ -135,7 +131,7 @@ class Payer:
             },
         )
 
-    def begin(self, extract: Path) -> None:
+    def begin(self, extract):
         """Publish a first extract that many tests begin with, as `run` does, but once for all.
 
         The same extract, settings and time make the same bytes: each target is a copy of them.
@@ -149,14 +145,12 @@ class Payer:
         shutil.copytree(_FIRST_NIGHTS[made], self.target)
         self._to_the_next_night()
 
-    def _to_the_next_night(self) -> None:
+    def _to_the_next_night(self):
         self.at += timedelta(days=1)
         self.patch.setattr(use_cases, "now", lambda: self.at)
         self.patch.setattr(opened_extract, "load_definitions", same_definitions)
 
-    def run(
-        self, extract: Path, budget: Budget | None = None, *, emit: Emit = ignore, **more: Any
-    ) -> RunResult:
+    def run(self, extract, budget=None, *, emit=ignore, **more):
         """Publish an extract, a day after whatever was done before; die where the budget ends."""
         self._to_the_next_night()
         if budget is None:
@@ -171,33 +165,33 @@ class Payer:
             return use_cases.run_extract(self.settings, extract, ignore)
 
     @property
-    def release(self) -> Release:
+    def release(self):
         """What readers see."""
         return open_current(LocalStore(self.target)).release
 
-    def files(self) -> dict[str, bytes]:
+    def files(self):
         """Return everything in the target, leases and locks left out."""
         return dict(_files(self.target))
 
 
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _files(folder):
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not name.startswith((".", "leases/")):
             yield name, path.read_bytes()
 
 
-def blocks(release: Release) -> dict[str, str | None]:
+def blocks(release):
     """Return the key of each patient's block: equal keys are equal bytes."""
     return {unit.id: unit.block for unit in live(release)}
 
 
-def live(release: Release) -> list[CatalogEntry]:
+def live(release):
     """Return the rows of patients who have a block."""
     return [unit for unit in release.all_units() if unit.block is not None]
 
 
-def make_quick(patch: pytest.MonkeyPatch) -> None:
+def make_quick(patch):
     """Have commands work at one moment, with one process and no suites."""
     patch.setattr(opened_extract, "load_definitions", same_definitions)
     patch.setattr(use_cases, "now", lambda: FIRST)
@@ -206,7 +200,7 @@ def make_quick(patch: pytest.MonkeyPatch) -> None:
         patch.setenv(name, value)
 
 
-def small_delta(folder: Path, as_of: str, **files: str) -> Path:
+def small_delta(folder, as_of, **files):
     """Write a delta of some files, and return where."""
     folder.mkdir()
     for name, text in files.items():
@@ -215,9 +209,9 @@ def small_delta(folder: Path, as_of: str, **files: str) -> Path:
     return folder
 
 
-def worked_on(payer: Payer, extract: Path) -> tuple[int, int]:
+def worked_on(payer, extract):
     """Run; return how many members were worked on, and of how many the outcome was known."""
-    seen: list[Event] = []
+    seen = []
     payer.run(extract, emit=seen.append, approvals=Approvals(rekey=True))
     done = [event for event in seen if isinstance(event, PartitionDone)]
     known = sum(event.reused for event in done)

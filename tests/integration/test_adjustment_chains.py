@@ -182,7 +182,7 @@ def test_of_the_samples_no_superseded_claim_is_left_and_reversals_are_cancelled(
     assert len(whole) == 908
     assert len(rest) == 908 - 45
     assert payer.release.manifest.facts.totals == totals
-    sums: dict[str, Decimal] = {}
+    sums = {}
     for eob in whole.values():
         for total in eob["total"]:
             code = total["category"]["coding"][0]["code"]

@@ -112,7 +112,7 @@ def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
 def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(bill, frequency, tmp_path):
     """The type of bill is published, so it decides; one claim holds up no night."""
     tables = synthetic(tmp_path, 8, date(2022, 1, 1))
-    of_members: dict[str, list[dict[str, str]]] = {}
+    of_members = {}
     linked = {row["adjusted_from_claim_id"] for row in tables["claim"]}
     for row in tables["claim"]:
         is_alone = not row["adjusted_from_claim_id"] and row["claim_id"] not in linked
@@ -127,7 +127,7 @@ def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(bill, frequen
 
 def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path):
     tables = synthetic(tmp_path, 8, date(2022, 1, 1))
-    of_members: dict[str, list[dict[str, str]]] = {}
+    of_members = {}
     for row in tables["claim"]:
         row |= dict.fromkeys(("adjusted_from_claim_id", "adjusted_to_claim_id", "status"), "")
         row |= dict.fromkeys(("type_of_bill", "bill_frequency"), "")

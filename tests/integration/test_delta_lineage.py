@@ -32,7 +32,7 @@ FEW = 5
 def resources_in(tree):
     """Yield the resources of patients that readers see, but of every type five at most."""
     release = open_current(LocalStore(tree)).release
-    seen: Counter[str] = Counter()
+    seen = Counter()
     for unit in release.all_units():
         index = open_index(release.store, unit)
         for line in read_all(release.store, index):
@@ -118,7 +118,7 @@ def cells(found):
 
 @pytest.mark.slow
 def test_each_cell_stands_in_the_extract_that_brought_its_row(history):
-    seen: Counter[str] = Counter()
+    seen = Counter()
     for resource in history.resources:
         subject = ResourceSubject(resource["resourceType"], resource["id"])
         found = history.with_extracts.explain(subject)

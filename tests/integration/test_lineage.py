@@ -132,7 +132,7 @@ def steps(path):
 
 
 def whole(explanation):
-    built: Any = None
+    built = None
     for origin in explanation.origins:
         built = put(built, steps(origin.path), json.loads(origin.json))
     return built
@@ -146,7 +146,7 @@ def resources_in(folder):
 def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(case):
     assert {one["resourceType"] for one in case.resources} >= {"Patient", "Coverage"}
     looked_up = 0
-    without: set[tuple[str, str]] = set()
+    without = set()
     for resource in case.resources:
         subject = ResourceSubject(resource["resourceType"], resource["id"])
         [found] = case.explainer.explain(subject).resources

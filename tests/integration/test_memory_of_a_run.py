@@ -96,12 +96,12 @@ def test_a_budget_is_kept_and_changes_no_block(tmp_path):
 def _write_member(folder, claims, lines):
     """Write an extract of one member, each claim of whom has as many lines."""
     folder.mkdir()
-    rows: dict[str, list[dict[str, str]]] = {}
+    rows = {}
     for name in ("member", "coverage", "claim", "claim_line", "claim_diagnosis"):
         with (SAMPLES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             rows[name] = list(csv.DictReader(file))
     claim = next(one for one in rows["claim"] if one["claim_type"] == "professional")
-    own: dict[str, list[dict[str, str]]] = {
+    own = {
         name: [row for row in rows[name] if row["member_id"] == claim["member_id"]]
         for name in ("member", "coverage")
     }

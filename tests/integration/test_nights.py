@@ -156,7 +156,7 @@ def test_the_manifest_states_the_money_of_the_claims_that_stand(payer, extracts)
         and eob["status"] == "active"
     }
     header, *rows = (extracts / "full0" / "claim.csv").read_text(encoding="utf-8").splitlines()
-    totals: dict[str, Decimal] = {}
+    totals = {}
     for row in csv.DictReader(rows, header.split(",")):
         if row["claim_id"] in standing:
             amount = Decimal(row["amount_submitted"] or 0)

@@ -85,7 +85,7 @@ def test_what_it_was_made_with_is_named(payer, extracts, monkeypatch):
 
 @pytest.mark.slow
 def test_a_forged_resource_that_all_hashes_agree_with_is_located(tmp_path, extracts, monkeypatch):
-    forged: list[str] = []
+    forged = []
 
     def forge(store, previous, resources, *given, **named):
         def all_of_them():

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import timedelta
 from random import Random
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +81,7 @@ def said(payer):
 
 
 def _but_for_looked_at(report):
-    document: dict[str, Any] = json.loads(report)
+    document = json.loads(report)
     if document["certificate"] is not None:
         for name in LOOKED_AT:
             del document["certificate"][name]
@@ -190,7 +189,7 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
     tables = read_tables(dirty)
     payer.run(write_tables(tables, tmp_path / "first", dirty, "2026-01-01"))
     suites_run.clear()
-    loaded: list[str] = []
+    loaded = []
     monkeypatch.setattr(SingleProcess, "begin", lambda _: loaded.append("library"))
     share, ids = Share.of(max(map(len, tables.values())), GX_ROWS), list(tables["member"])
     others = [one for one, out in zip(ids, share.holds(hashes(ids)), strict=True) if not out]
@@ -311,7 +310,7 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
 
     def finished(most):
         """Run until so many partitions were finished; return which."""
-        done: list[int] = []
+        done = []
 
         def noting(context, unit, *rest):
             if len(done) == most:

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -34,8 +33,6 @@ FAST = ("onyx-b",)
 NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
 CASES = [layout_case(name, FAST) for name in NAMES]
 
-Place = tuple[str, int]
-
 RECENT = date(2024, 7, 1)
 
 
@@ -51,7 +48,7 @@ class Case(NamedTuple):
 def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sidecar")
     golden, extract = LAYOUTS / str(request.param), folder / "extract"
-    mappings: tuple[Path, ...] = (OWN,)
+    mappings = (OWN,)
     if request.param == "canonical":
         write_extract(extract, Spec(members=2, seed=5, since=RECENT, fault_rate=0.1))
         (extract / "faults.csv").unlink()
@@ -231,7 +228,7 @@ def answers(payer, extract):
 
 @pytest.mark.slow
 def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(keeper, three_nights):
-    made: dict[str, dict[str, set[Place]]] = {}
+    made = {}
     for day, extract in enumerate(three_nights, 1):
         keeper.run(extract)
         title = f"extract of 2026-01-0{day}" if day > 1 else ""

@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from operator import add
-from typing import Any
 
 import httpx2
 
@@ -25,8 +24,6 @@ PAUSE_SECONDS = 0.08
 TOKEN_SECONDS = 60
 AT_ITS_END = 5
 """Seconds to live with which nobody asks why a token was refused."""
-
-Tokens = dict[str, Any]
 
 
 @dataclass

@@ -42,7 +42,7 @@ def test_a_named_file_is_read_instead_of_the_one_in_this_folder(tmp_path):
 def test_settings_can_be_sent_to_another_process():
     Path("cpcds.toml").write_text("target = 'file'\n[run]\nworkers = 3\n")
     found = read_settings(None)
-    there: Settings = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
+    there = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
     assert there == found
     assert there.with_run(workers=2).run.workers == 2
 

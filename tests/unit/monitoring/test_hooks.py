@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from stat import S_IMODE
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -64,7 +63,7 @@ BAD = replace(
 @contextmanager
 def server(status=200):
     """Give the URL of an HTTP server, and the requests that it got: method, path, JSON body."""
-    got: list[tuple[str, str, Any]] = []
+    got = []
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self):

@@ -5,40 +5,33 @@ M1 has all claims of the world but the dental one, which M2 has.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from etl.bootstrap.settings import read_settings
-from etl.columns.digests import Hashes, hash_ids
+from etl.columns.digests import hash_ids
 from etl.pipeline.context import Task
-from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.dependencies import Dependencies, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.directory import check_directory
-from etl.pipeline.partition.mapping import PartitionContext, PlanResources
-from etl.pipeline.partition.providers import Providers, providers_of
-from etl.pipeline.unit import UnitContext, UnitResult, process_unit
+from etl.pipeline.partition.mapping import PartitionContext
+from etl.pipeline.partition.providers import providers_of
+from etl.pipeline.unit import UnitContext, process_unit
 from etl.publish.kept_objects import RangeRef
-from etl.quality.checks.cascade import DecidedRows
 from etl.sources.extract.opening import open_extract
-from etl.sources.partition.partitions import Partitions
 from etl.sources.partition.reading import partition_extract
-from etl.storage.port import Store
 from tests.e2e.commands import same_definitions
-from tests.unit.quality.world import World, world
+from tests.unit.quality.world import world
 from tests.unit.sources.extracts import write_extract
 
 OF_M2 = 4
 """Number of M2's claim."""
 
 
-def two_members() -> World:
+def two_members():
     """Return a world in which both members have claims, and the directory knows the payer."""
     of = world()
     of["claim"][OF_M2] |= {"member_id": "M2", "coverage_id": "C2"}
@@ -46,24 +39,24 @@ def two_members() -> World:
     return of
 
 
-def definitions() -> Definitions:
+def definitions():
     """Return the product's rules and mappings."""
     return same_definitions(read_settings(None))
 
 
-def cut(of: World, folder: Path, count: int = 1) -> Partitions:
+def cut(of, folder, count=1):
     """Write a world as an extract, and cut it with digests."""
     extract = open_extract(write_extract(folder / "in", of), ())
     return partition_extract(extract, folder / "work", partitions=count, digests=True)
 
 
-def directory_of(rows: Partitions) -> Providers:
+def directory_of(rows):
     """Return the accepted directory."""
     decided, _ = check_directory(rows.directory(), definitions(), as_of=None)
     return providers_of(decided.accepted, definitions())
 
 
-def owner(member: str) -> int:
+def owner(member):
     """Return the hash of a member's id."""
     return int(hash_ids(pa.array([member]))[0])
 
@@ -72,11 +65,9 @@ def owner(member: str) -> int:
 class Listed:
     """Writes how many resources there are of each type, and who stays as he is."""
 
-    def __call__(
-        self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
-    ) -> Mapping[str, list[bytes]]:
+    def __call__(self, made, kept, store, /):
         del store
-        types: Counter[str] = Counter()
+        types = Counter()
         for one in made:
             types[one.plan.resource] += sum(len(run.ids) for run in one.runs)
         return {"made": [json.dumps(+types).encode()], "kept": [json.dumps([*kept]).encode()]}
@@ -88,12 +79,10 @@ class ClaimsOf:
 
     member: str
 
-    def selects(self, members: Hashes) -> Any:
+    def selects(self, members):
         return members == owner(self.member)
 
-    def __call__(
-        self, decided: DecidedRows, places: Any, owners: Hashes, /
-    ) -> Mapping[str, list[bytes]]:
+    def __call__(self, decided, places, owners, /):
         claims = decided.work.frames["claim"]
         mine = places[owners == owner(self.member)]
         rows = np.isin((claims.files.astype(np.int64) << 40) | claims.rows, mine)
@@ -104,9 +93,7 @@ class ClaimsOf:
 TASK = Task(Listed(), {}, None, None)
 
 
-def process(
-    rows: Partitions, store: Store | None = None, task: Task = TASK, unit: range = range(1)
-) -> UnitResult | None:
+def process(rows, store=None, task=TASK, unit=range(1)):
     """Process a unit of an extract."""
     of = definitions()
     partition_context = PartitionContext(of, directory_of(rows), None)
@@ -114,7 +101,7 @@ def process(
     return process_unit(context, unit, rows, rows.keys, store)
 
 
-def night_after(result: UnitResult, rows: Partitions) -> Task:
+def night_after(result, rows):
     """Return the task of a night after a release of one unit."""
     count = rows.facts.count
     names = directory_digests(directory_of(rows), Dependencies.of(definitions()))
@@ -122,7 +109,7 @@ def night_after(result: UnitResult, rows: Partitions) -> Task:
     return replace(TASK, previous=PreviousRelease(CachedResults(ledgers, count, None, names, None)))
 
 
-def texts(result: UnitResult) -> dict[str, Any]:
+def texts(result):
     """Return the files of a result that are JSON."""
     return {
         name: json.loads(b"".join(pieces))

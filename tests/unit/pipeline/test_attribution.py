@@ -12,7 +12,6 @@ from etl.pipeline.incremental.dependencies import (
 from etl.pipeline.incremental.ledger import Places, from_bytes
 from etl.pipeline.partition.mapping import PartitionContext, check_and_map
 from etl.quality.check import check_totals
-from etl.sources.partition.partitions import Partitions
 from etl.storage.local import LocalStore
 from tests.unit.pipeline.small_run import (
     OF_M2,
@@ -157,7 +156,7 @@ def test_members_who_share_a_claim_are_left_out(tmp_path):
 
 
 def test_owners_of_rows_are_found_by_place(tmp_path):
-    rows: Partitions = cut(two_members(), tmp_path)
+    rows = cut(two_members(), tmp_path)
     places = Places.of(rows, range(1))
     claims = rows.facts.names.index("claim.csv")
     wanted = np.array(sorted({owner("M2")}), dtype=np.uint64)

@@ -3,7 +3,6 @@
 from itertools import count
 
 from etl.pipeline.progress import (
-    Event,
     PartitionDone,
     Phase,
     Phases,
@@ -57,7 +56,7 @@ def test_an_end_without_a_phase_is_nothing():
 
 def test_progress_of_files_that_are_read_side_by_side_adds_up_to_their_bytes():
     counter = StepCounter()
-    told: list[Event] = [
+    told = [
         FileProgress("a", 10, 30, 1),
         FileProgress("b", 5, 5, 1),
         FileProgress("a", 30, 30, 3),

@@ -1,6 +1,6 @@
 """Reuse: of three members, 10, 20 and 30, those whose results still hold, change by change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -145,7 +145,7 @@ def a_rejected_row_moved(nights):
     nights.entries["rejected"] = [{**row, **RULE}]
 
 
-CHANGES: tuple[Callable[[Nights], None], ...] = (
+CHANGES = (
     a_cell_changed,
     digests_differ_in_one_half,
     rows_are_gone,

@@ -39,7 +39,7 @@ def test_jobs_of_a_run_that_come_to_a_process_find_one_store(tmp_path):
 
 def test_a_run_opens_its_target_once_however_many_partitions_there_are(tmp_path, monkeypatch):
     extract = write_extract(tmp_path / "in", two_members())
-    opened: list[str] = []
+    opened = []
 
     def counted(name, options):
         opened.append(name)

@@ -33,7 +33,7 @@ class Consumer:
     files: int = 0
     waiting: str | None = None
 
-    def update(self) -> None:
+    def update(self):
         """Follow the chain as far as it goes now."""
         url = self.waiting
         if url is None:
@@ -53,7 +53,7 @@ class Consumer:
             url = urljoin(url, link["url"])
             self._process(url)
 
-    def _process(self, url: str, *, fresh: bool = False) -> None:
+    def _process(self, url, *, fresh=False):
         if fresh:
             self.resources.clear()
             self.restarts += 1
@@ -83,7 +83,7 @@ class Consumer:
         if fresh and not link["url"].startswith("#"):
             self.waiting = urljoin(url, link["url"])
 
-    def _lines(self, url: str, file: dict[str, int] | None) -> list[bytes]:
+    def _lines(self, url, file):
         data = self.fetch(url)
         self.files += 1
         lines = gzip.decompress(data).splitlines()

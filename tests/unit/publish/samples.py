@@ -1,10 +1,7 @@
 """Small patients to publish. The words in them are made up."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from etl.model import logical_ids
 from etl.publish.block import LISTED, ROW, PatientResources, Resource
@@ -13,12 +10,10 @@ from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import dumps
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Manifest, ReleaseFacts
-from etl.publish.partition_writer import PartitionResult, SavedPartition, write_partition
-from etl.publish.reader import Current, Release, open_current
+from etl.publish.manifest import ReleaseFacts
+from etl.publish.partition_writer import SavedPartition, write_partition
+from etl.publish.reader import Release, open_current
 from etl.publish.release import assemble, commit
-from etl.publish.signatures import SigningKey
-from etl.storage.port import Store
 from tests.memory_store import MemoryStore
 
 NOW = "2026-11-24T16:25:19Z"
@@ -29,20 +24,12 @@ BULK = BulkOptions()
 PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 
 
-def logical_id(name: str) -> str:
+def logical_id(name):
     """Return the id that the pipeline gives the Patient of a member id; here others have it too."""
     return logical_ids.logical_id(PAYER, ID_KEY, "Patient", name)
 
 
-def resource(
-    resource_type: str,
-    key: str,
-    /,
-    *,
-    last_updated: str | None = None,
-    search: Mapping[str, Sequence[str]] | None = None,
-    **elements: object,
-) -> Resource:
+def resource(resource_type, key, /, *, last_updated=None, search=None, **elements):
     """Return one resource; `key` stands for its business key.
 
     One of the directory has a row of its own there, unless `search` says otherwise.
@@ -61,7 +48,7 @@ def resource(
     )
 
 
-def claim(patient: str, number: int, day: str, *, amount: str = "12.50", **more: str) -> Resource:
+def claim(patient, number, day, *, amount="12.50", **more):
     """Return an ExplanationOfBenefit of one service day; `owner` is whose it became."""
     owner = more.get("owner", patient)
     return resource(
@@ -82,7 +69,7 @@ def claim(patient: str, number: int, day: str, *, amount: str = "12.50", **more:
     )
 
 
-def patient(name: str, claims: int, **more: str) -> PatientResources:
+def patient(name, claims, **more):
     """Return a patient with a coverage and some claims, one a day, the first on 2020-01-01."""
     resources = [
         resource("Patient", name, name=[{"family": name}]),
@@ -102,38 +89,20 @@ def patient(name: str, claims: int, **more: str) -> PatientResources:
     return PatientResources(logical_id(name), resources)
 
 
-def payer() -> Resource:
+def payer():
     """Return the organization that all claims name."""
     return resource("Organization", "payer", name="Payer")
 
 
-def publish(
-    store: Store,
-    patients: Iterable[PatientResources],
-    *,
-    directory: Sequence[Resource] | None = None,
-    now: str = NOW,
-    base: Current | None = None,
-    partitions: int = 1,
-    facts: ReleaseFacts | None = None,
-    key: SigningKey | None = None,
-) -> Release:
+def publish(store, patients, *, base=None, key=None, **more):
     """Publish a full extract, in one partition or in several."""
     base = base or open_current(store)
-    manifest = stage(
-        store, patients, base, directory=directory, now=now, partitions=partitions, facts=facts
-    )
+    manifest = stage(store, patients, base, **more)
     commit(store, manifest, base, key=key)
     return Release(store, manifest)
 
 
-def publish_with_bulk(
-    store: Store,
-    patients: Iterable[PatientResources],
-    now: str,
-    options: BulkOptions = BULK,
-    **more: Any,
-) -> Release:
+def publish_with_bulk(store, patients, now, options=BULK, **more):
     """Publish a full extract, its bulk files and their pages."""
     base = open_current(store)
     manifest = with_bulk(store, base, stage(store, patients, base, now=now, **more), options)
@@ -142,16 +111,7 @@ def publish_with_bulk(
     return Release(store, manifest)
 
 
-def stage(
-    store: Store,
-    patients: Iterable[PatientResources],
-    base: Current,
-    *,
-    directory: Sequence[Resource] | None = None,
-    now: str = NOW,
-    partitions: int = 1,
-    facts: ReleaseFacts | None = None,
-) -> Manifest:
+def stage(store, patients, base, *, directory=None, now=NOW, partitions=1, facts=None):
     """Write all of a release but the pointer to it."""
     held = list(patients)
     results = []
@@ -163,22 +123,22 @@ def stage(
     return assemble(store, base, results, shared, facts or ReleaseFacts("full"), now)
 
 
-def objects(store: Store) -> dict[str, bytes]:
+def objects(store):
     """Return everything that is in a store."""
     return {entry.key: store.get(entry.key) for entry in store.list()}
 
 
-def old_store() -> MemoryStore:
+def old_store():
     """Return a store whose objects all look as if written long ago."""
     return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
 
 
-def without_pointer(store: Store) -> dict[str, bytes]:
+def without_pointer(store):
     """Return all objects but the pointer, which each prune writes anew."""
     return {key: data for key, data in objects(store).items() if key != "current.json"}
 
 
-def saved(result: PartitionResult, path: Path) -> SavedPartition:
+def saved(result, path):
     """Write a partition to a file, and return it as it is read from there."""
     path.write_bytes(b"".join(result.lines()))
     return SavedPartition(path)
@@ -187,25 +147,25 @@ def saved(result: PartitionResult, path: Path) -> SavedPartition:
 class CountingStore(MemoryStore):
     """Notes which keys are read, how many bytes of them, and which keys are written."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
-        self.reads: list[tuple[str, int]] = []
-        self.writes: list[str] = []
+        self.reads = []
+        self.writes = []
 
-    def get(self, key: str) -> bytes:
+    def get(self, key):
         data = super().get(key)
         self.reads.append((key, len(data)))
         return data
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key, start, length):
         data = super().get(key)[start : start + length]
         self.reads.append((key, len(data)))
         return data
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         self.writes.append(key)
         return super().put(key, data)
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+    def swap(self, key, data, expected):
         self.writes.append(key)
         return super().swap(key, data, expected)

@@ -143,7 +143,7 @@ def test_every_member_is_in_one_share_whatever_the_number_of_shards(monkeypatch)
     for night in range(1, SHARES + 1):
         release = publish(store, people[night % 2 :], now=f"2027-01-{night:02}T00:00:00Z")
     assert len(release.manifest.catalog) > SHARES
-    reads: list[str] = []
+    reads = []
     get = store.get
 
     def counted(key):

@@ -5,7 +5,6 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,6 @@ from etl.model.data_models import DIRECTORY
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
-from etl.publish.canonical_json import JSON
 from etl.publish.directory_files import all_files, full_url_base
 from etl.publish.directory_graph import PLAN_FINDER_TYPES, contract_years
 from etl.publish.manifest import ReleaseFacts
@@ -24,8 +22,6 @@ from etl.publish.release import commit
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import logical_id, patient, publish_with_bulk, resource, stage
-
-Json = dict[str, Any]
 
 OF_DIRECTORY = ReleaseFacts("full", mapping=DIRECTORY.stated)
 DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
@@ -405,6 +401,6 @@ def test_a_base_that_no_setting_states_is_noted_where_there_are_plan_finder_file
     files = {"planFinder": [{"contract": "H1234", "year": "2027", "files": []}]}
     assert LOCAL.fhir_base in LOCAL.note(files)
     assert PlanFinderOptions().note(files) == ""
-    without: list[dict[str, JSON]] = [{}, {"planFinder": []}, {"snapshot": None, "increments": []}]
+    without = [{}, {"planFinder": []}, {"snapshot": None, "increments": []}]
     for bulk in without:
         assert LOCAL.note(bulk) == ""

@@ -6,7 +6,6 @@ import json
 import re
 import zlib
 from pathlib import Path
-from typing import Any
 
 from etl.storage.local import LocalStore
 from tests.unit.publish.samples import (
@@ -83,7 +82,7 @@ class Stranger:
         with (self.tree / head["block"]).open("rb") as file:
             file.seek(offset)
             line = gzip.decompress(file.read(length)).split(b"\n")[at - first]
-        found: dict[str, Any] = json.loads(line)
+        found = json.loads(line)
         meta = found["meta"]
         stamp = f'"versionId":"{meta["versionId"]}","lastUpdated":"{meta["lastUpdated"]}",'
         content = line.replace(stamp.encode(), b"", 1)

@@ -9,9 +9,7 @@ import pytest
 
 from etl.jobs import ALONE
 from etl.publish import directory_files
-from etl.publish.block import Resource
 from etl.publish.bulk import ParallelReading, with_bulk
-from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.directory_files import all_files, is_file_inputs
 from etl.publish.history import rollback
@@ -39,8 +37,8 @@ class CountingStore(MemoryStore):
 
     def __init__(self):
         super().__init__()
-        self.puts: Counter[str] = Counter()
-        self.reads: Counter[str] = Counter()
+        self.puts = Counter()
+        self.reads = Counter()
 
     def put(self, key, data):
         self.puts[key.partition("/")[0]] += 1
@@ -72,7 +70,7 @@ class Night:
 def night(store, resources, day, options=FILES, *, reuses=True):
     base = open_current(store)
     manifest = stage(store, [], base, directory=list(resources), now=DAYS[day], facts=OF_DIRECTORY)
-    rendered: list[int] = []
+    rendered = []
 
     def compressed(text, level):
         rendered.append(len(text))
@@ -249,7 +247,7 @@ def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes
 def test_any_history_of_nights_gives_the_files_that_are_made_anew(seed):
     dice = random.Random(seed)
     people = {f"p{number}": 0 for number in range(40)}
-    nights: list[tuple[list[Resource], BulkOptions]] = []
+    nights = []
     for _ in range(4):
         for _ in range(dice.randrange(4)):
             match dice.randrange(3):

@@ -16,7 +16,7 @@ import pytest
 from etl.errors import NotFound, StoreError
 from etl.publish.block import PART_ROWS, PART_SIZE, PatientResources, Resource
 from etl.publish.canonical_json import sha256, short_hash
-from etl.publish.catalog import CatalogEntry, place
+from etl.publish.catalog import place
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import _READ_BYTES, write_partition
@@ -74,7 +74,7 @@ def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson():
 def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_back():
     store = MemoryStore()
     early, day, late = (f"2026-0{month}-01T00:00:00Z" for month in (2, 3, 4))
-    units: dict[str, CatalogEntry] = {}
+    units = {}
     seen = []
     for content, stamp in (("same", day), ("same", late), ("other", early), ("third", late)):
         anna = PatientResources(ANNA, [resource("Patient", "anna", note=content)])

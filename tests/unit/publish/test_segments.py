@@ -52,7 +52,7 @@ def entries(release):
 
 def rows(release, parameter):
     """Return the pairs of a value of a parameter and the key of the Location that has it."""
-    found: set[tuple[object, int]] = set()
+    found = set()
     for entry in entries(release):
         data = release.store.get(entry.key)
         segment = Segment("it", data[: entry.head], entry.bytes)

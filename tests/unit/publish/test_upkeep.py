@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -243,7 +242,7 @@ def test_a_sound_release_verifies_and_is_counted_whole():
     store = MemoryStore()
     publish(store, [patient("anna", 25), patient("bert", 1)])
     release = publish(store, [patient("anna", 24)], now=LATER)
-    seen: list[int] = []
+    seen = []
     result = verify(release, seen.append)
     assert result.problems == []
     assert result.ok
@@ -523,7 +522,7 @@ def with_killed_holder(folder, kind):
     subprocess.run([sys.executable, "-c", KILLED_HOLDER, str(folder), kind], check=False)
     store = LocalStore(folder)
     (entry,) = store.list("leases/")
-    lease: dict[str, Any] = json.loads(store.get(entry.key))
+    lease = json.loads(store.get(entry.key))
     return store, lease
 
 

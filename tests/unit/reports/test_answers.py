@@ -24,7 +24,7 @@ class Answers(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.texts: dict[str, list[str]] = {}
+        self.texts = {}
         self._here = ""
 
     def handle_starttag(self, tag, attrs):

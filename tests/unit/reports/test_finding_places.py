@@ -58,9 +58,7 @@ def test_all_places_stand_in_the_order_of_files_and_rows(tmp_path):
 def test_the_bytes_do_not_follow_the_partitions(tmp_path, seed):
     whole = written(tmp_path / "whole", [list(PLACES)])
     shuffled = random.Random(seed).sample(PLACES, len(PLACES))
-    parts: list[list[tuple[object, ...]]] = [
-        list(shuffled[at : at + 37]) for at in range(0, len(shuffled), 37)
-    ]
+    parts = [list(shuffled[at : at + 37]) for at in range(0, len(shuffled), 37)]
     assert written(tmp_path / "parts", parts) == whole
 
 

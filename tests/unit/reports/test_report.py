@@ -225,10 +225,10 @@ class Page(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open: list[str] = []
-        self.loads: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
+        self.open = []
+        self.loads = []
+        self.links = []
+        self.ids = []
 
     def handle_starttag(self, tag, attrs):
         if tag not in self.VOID:

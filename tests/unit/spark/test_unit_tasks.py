@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import pytest
 
@@ -44,7 +43,7 @@ def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark():
 
 
 def test_read_only_mappings_are_sent_in_whatever_they_are():
-    value: dict[str, Any] = {"a": (MappingProxyType({"b": MappingProxyType({})}),)}
+    value = {"a": (MappingProxyType({"b": MappingProxyType({})}),)}
     received = unpickled(pickled(value))
     assert received == value
     assert isinstance(received["a"][0]["b"], MappingProxyType)

@@ -134,7 +134,7 @@ def test_a_server_on_which_something_succeeded_is_tried_again(fake):
 
 def test_credentials_that_boto3_renews_are_renewed(fake):
     """They end within botocore's ten minutes, so that each look at them gives new ones."""
-    given: list[str] = []
+    given = []
 
     def renewed():
         given.append(f"key{len(given)}")

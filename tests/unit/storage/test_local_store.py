@@ -203,7 +203,7 @@ def test_what_crashed_writers_left_is_no_object_and_is_cleaned(store):
 
 
 def test_a_swap_makes_durable_what_was_put_before_it(store, monkeypatch):
-    calls: list[str] = []
+    calls = []
     replace, fsync = os.replace, os.fsync
 
     def noted_sync(_):
@@ -234,7 +234,7 @@ def test_a_swap_makes_durable_what_was_put_before_it(store, monkeypatch):
 
 
 def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(store, monkeypatch):
-    synced: list[Path] = []
+    synced = []
     monkeypatch.setattr(local, "_syncfs", local._no_syncfs)
     monkeypatch.setattr(local, "_fsync", synced.append)
     store.put("patients/0f/a", b"x")
@@ -259,7 +259,7 @@ def test_what_is_there_already_is_synced_too_for_its_writer_may_have_died_before
 ):
     LocalStore(store.name).put("patients/0f/a", b"x")
     LocalStore(store.name).swap("current.json", b"x", None)
-    synced: list[Path] = []
+    synced = []
     monkeypatch.setattr(local, "_fsync", synced.append)
     assert not store.put("patients/0f/a", b"x")
     store.read("current.json")

@@ -130,7 +130,7 @@ def test_mapped_results_come_in_order(concurrency):
 
 
 def test_mapped_reads_no_further_ahead_than_it_may():
-    taken: list[int] = []
+    taken = []
 
     def items():
         for number in range(100):

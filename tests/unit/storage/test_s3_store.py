@@ -5,7 +5,6 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import boto3
 import pytest
@@ -34,9 +33,9 @@ class Faults:
 
     def __init__(self):
         self.client = boto3.client("s3")
-        self.before: dict[str, list[BaseException | None]] = {}
-        self.after: dict[str, list[BaseException | None]] = {}
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.before = {}
+        self.after = {}
+        self.calls = []
 
     def __getattr__(self, name):
         call = getattr(self.client, name)
@@ -233,7 +232,7 @@ def test_threads_that_begin_together_make_one_client(monkeypatch):
     """boto3's sessions are not safe in several threads, and clients take a tenth of a second."""
     store = S3Store("fhir", "tree", StoreOptions())
     store.put("a", b"x")
-    made: list[str] = []
+    made = []
     original = boto3.Session.client
 
     def client(self, name, **options):
