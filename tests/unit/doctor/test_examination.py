@@ -8,6 +8,7 @@ import pytest
 from etl.doctor.drafting import LayoutDraft
 from etl.doctor.examination import examine
 from etl.doctor.report import report_of
+from tests.given.tables import table
 from tests.unit.doctor.world import GOLDEN, columns, elements, examined, named
 
 MEMBERS = "Member ID,Last Name,DOB,Sex\nM1001,Ng,1970-01-31,F\nM1002,Ek,1971-02-28,M\n"
@@ -27,19 +28,9 @@ def test_the_report_and_the_layout_of_a_case_are_those_that_a_person_has_read(ca
         assert text == (folder / name).read_text(encoding="utf-8")
 
 
-def test_what_a_column_holds_counts_more_than_what_it_is_called(tmp_path):
-    found = examined(
-        tmp_path,
-        members_csv=MEMBERS,
-        coverages_csv="Coverage ID,Member ID,Payer ID,Start Date\n"
-        "V2001,M1001,P1,2023-01-01\nV2002,M1002,P1,2023-01-01\n",
-        claims_csv="Claim Number,Patient account number,Claim payer identifier,Claim Type,"
-        "Paid Date\n"
-        "C3001,M1001,V2001,vision,2023-02-01\nC3002,M1002,V2002,oral,2023-02-02\n",
-    )
-    told = named(found, "claims.csv")
-    assert told["Patient account number"] == "claim.member_id"
-    assert told["Claim payer identifier"] == "claim.coverage_id"
+@pytest.mark.parametrize(*table(__file__, "columns"))
+def test_a_column_is_the_element_that_its_name_and_its_values_tell(files, claims, tmp_path):
+    assert named(examined(tmp_path, **files), "claims.csv") == claims
 
 
 def test_joins_have_their_share_and_cardinality(tmp_path):
@@ -75,14 +66,6 @@ def test_an_amount_that_several_elements_fit_is_asked_about_and_never_named(tmp_
     assert all(other.amount for other in column.match.others)
 
 
-def test_of_which_level_an_amount_is_shows_in_whether_it_differs_within_claims(tmp_path):
-    cells = [f"{at}.50,{at // 2}.25" for at in range(8)]
-    found = examined(tmp_path, claims_csv=wide("Copay Amount,Deductible Amount", *cells))
-    told = named(found, "claims.csv")
-    assert told["Copay Amount"] == "claim_line.amount_copay"
-    assert told["Deductible Amount"] == "claim.amount_deductible"
-
-
 def test_an_amount_whose_level_nothing_tells_is_asked_about(tmp_path):
     found = examined(tmp_path, claims_csv=wide("Copay Amount", "1.50", "2.50"))
     column = columns(found, "claims.csv")["Copay Amount"]
@@ -100,37 +83,6 @@ def test_an_amount_never_gets_what_another_amount_has_left_over(tmp_path):
     amounts = [told["Total Allowed Amount"], told["Allowed Amt Total"]]
     assert amounts.count("claim.amount_eligible") == 1
     assert {*amounts} <= {"claim.amount_eligible", "?", ""}
-
-
-def test_an_amount_with_a_word_more_than_its_name_is_asked_about(tmp_path):
-    headers = "Line Deductible Amount,Line Blood Deductible Amount"
-    found = examined(tmp_path, claims_csv=wide(headers, *(f"{at}.50,{at}.25" for at in range(8))))
-    told = named(found, "claims.csv")
-    assert told["Line Deductible Amount"] == "claim_line.amount_deductible"
-    assert told["Line Blood Deductible Amount"] == "?"
-
-
-def test_claims_with_nothing_but_zeros_do_not_say_of_which_level_an_amount_is(tmp_path):
-    found = examined(tmp_path, claims_csv=wide("Coinsurance Amount", *["0.00"] * 10, "9.00", ""))
-    assert named(found, "claims.csv")["Coinsurance Amount"] == "?"
-
-
-def test_a_line_has_no_fifth_modifier(tmp_path):
-    headers = ",".join(f"HCPCS Modifier {number}" for number in range(1, 6))
-    found = examined(tmp_path, claims_csv=wide(headers, *["25,59,LT,RT,GT"] * 4))
-    told = named(found, "claims.csv")
-    assert told["HCPCS Modifier 4"] == "claim_line.modifier_4"
-    assert told["HCPCS Modifier 5"] == ""
-
-
-def test_numbered_external_causes_are_named_by_their_type(tmp_path):
-    headers = "First External Cause Diagnosis Code," + ",".join(
-        f"External Cause Code {number},Diagnosis Code {number}" for number in range(1, 4)
-    )
-    found = examined(tmp_path, claims_csv=wide(headers, *["W01.0,W01.0,E11.9,,,,"] * 4))
-    told = named(found, "claims.csv")
-    assert told["External Cause Code 3"] == "claim_diagnosis.code[externalcauseofinjury]"
-    assert told["Diagnosis Code 3"] == "claim_diagnosis.code"
 
 
 def test_numbered_columns_are_one_element_each_with_its_number(tmp_path):

@@ -32,12 +32,6 @@ def test_escaped_is_what_json_writes_between_the_quotes(values, before):
     assert escaped(sliced(values, before)).to_pylist() == wanted
 
 
-@given(values=COLUMN, before=st.integers(0, 3))
-def test_escaped_text_is_read_back_as_it_was(values, before):
-    got = escaped(sliced(values, before)).to_pylist()
-    assert [None if v is None else json.loads(f'"{v}"') for v in got] == values
-
-
 def test_a_column_that_needs_no_escape_is_not_copied():
     column = pa.array(["plain", "Nguyễn", None])
     assert escaped(column) is column

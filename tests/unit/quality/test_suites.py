@@ -8,8 +8,10 @@ import subprocess
 import sys
 import types
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from etl.quality.check import check_rows
 from etl.quality.checks.cascade import DecidedRows, decide_rows
 from etl.quality.checks.frames import RuleContext
 from etl.quality.suites import expectations
-from etl.quality.suites.expectations import SuiteResult
+from etl.quality.suites.expectations import SuiteResult, run_suites
 from etl.quality.suites.plan import plan_suite
 from etl.quality.suites.sample import Sample, Share, SuiteRows
 from etl.quality.totals.counts import add_counts
@@ -173,11 +175,6 @@ def docs(tmp_path_factory):
 
 
 def _run_here(folder):
-    from contextlib import redirect_stderr, redirect_stdout
-    from io import StringIO
-
-    from etl.quality.suites.expectations import run_suites
-
     said = StringIO()
     work = folder.with_name(f"{folder.name}-work")
     with redirect_stderr(said), redirect_stdout(said):
@@ -269,8 +266,6 @@ def test_no_progress_bar_and_no_chatter(docs):
 
 
 def test_the_same_rows_give_the_same_pages(tmp_path):
-    from etl.quality.suites.expectations import run_suites
-
     def pages(folder):
         rows = suite_rows(spoiled(), folder, "claim_note")
         run_suites(rows, folder / "pages", run_name="r", run_time=WHEN)
@@ -281,8 +276,6 @@ def test_the_same_rows_give_the_same_pages(tmp_path):
 
 @pytest.mark.parametrize("before", [None, "true"])
 def test_the_environment_is_what_it_was(before, tmp_path, monkeypatch):
-    from etl.quality.suites.expectations import run_suites
-
     if before is None:
         monkeypatch.delenv("GX_ANALYTICS_ENABLED", raising=False)
     else:
@@ -305,8 +298,6 @@ class KnownSuites:
 
 
 def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_path):
-    from etl.quality.suites.expectations import run_suites
-
     known = {result.table: result for result in docs.results}
     each = KnownSuites(known)
 
@@ -324,19 +315,18 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_p
     assert each.asked == ["claim"]
 
 
-def test_checking_does_not_import_great_expectations():
+@pytest.mark.parametrize(
+    ("modules", "unknown"),
+    [
+        ("check, etl.quality.suites.sample, etl.quality.suites.expectations", "great_expectations"),
+        ("check, etl.quality.suites.sample, etl.quality.suites.expectations", "pandas"),
+        ("check, etl.quality.totals.limits", "etl.quality.suites"),
+    ],
+)
+def test_checking_imports_no_library_of_suites_and_no_suites(modules, unknown):
     code = (
-        "import sys, etl.quality.check, etl.quality.suites.sample;"
-        "import etl.quality.suites.expectations;"
-        "sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_checking_knows_of_no_suites():
-    code = (
-        "import sys, etl.quality.check, etl.quality.totals.limits;"
-        "sys.exit(any(name.startswith('etl.quality.suites') for name in sys.modules))"
+        f"import sys, etl.quality.{modules};"
+        f"sys.exit(any(name.startswith({unknown!r}) for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

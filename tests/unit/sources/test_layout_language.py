@@ -108,46 +108,18 @@ tables: { claim_care_team: { rows: { Clinic: { role: { constant: supervising } }
     assert ours.rows[1]["role"] != theirs.rows[1]["role"]
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ("{ Extr: { reason: x } }", "b.yaml:3: 'Extr' is in no entry of the list"),
-        ("{ Extra: x }", "b.yaml:3: 'Extra' has no keys"),
-    ],
-)
-def test_an_overlay_names_an_entry_that_is_there(change, sentence):
-    text = f"layout: b\nextends: tiny\nraw: {{ bills: {{ unused: {change} }} }}"
-    with pytest.raises(MappingError, match=sentence):
-        read_layout(text, "b.yaml", CROSSWALKS, {"tiny": LayoutText("tiny.yaml", LAYOUT)})
-
-
-def test_an_overlay_takes_nothing_out_that_is_not_there():
-    bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
-    text = OVERLAY.replace("[Payer]", "[Paier]")
-    with pytest.raises(MappingError, match=r"b.yaml:7: 'Paier' is not in the list"):
-        read_layout(text, "b.yaml", CROSSWALKS, bases)
-
-
-def test_a_layout_that_extends_itself_is_refused():
-    text = LAYOUT.replace("layout: tiny", "layout: tiny\nextends: other")
-    bases = {
-        "other": LayoutText("other.yaml", "extends: third"),
-        "third": LayoutText("third.yaml", "extends: other"),
+@pytest.mark.parametrize(*table(__file__, "overlays"))
+def test_a_mistake_in_an_overlay_is_told_where_it_is(text, where, sentence):
+    texts = {
+        "tiny": LAYOUT,
+        "other": "extends: third",
+        "third": "extends: other",
+        "wrong": LAYOUT.replace("full_name: Name", "full_name: Nmae"),
     }
-    with pytest.raises(MappingError, match="other extends itself"):
-        read_layout(text, "tiny.yaml", CROSSWALKS, bases)
-
-
-def test_a_mistake_in_an_extended_layout_is_told_in_its_own_file():
-    wrong = LAYOUT.replace("full_name: Name", "full_name: Nmae")
-    with pytest.raises(MappingError) as caught:
-        read_layout(
-            "extends: tiny\nlayout: b",
-            "b.yaml",
-            CROSSWALKS,
-            {"tiny": LayoutText("tiny.yaml", wrong)},
-        )
-    assert caught.value.every[0].where == "tiny.yaml:26"
+    bases = {name: LayoutText(f"{name}.yaml", text) for name, text in texts.items()}
+    with pytest.raises(MappingError, match=sentence) as caught:
+        read_layout(text, "b.yaml", CROSSWALKS, bases)
+    assert caught.value.every[0].where == where
 
 
 def test_files_are_known_by_name_without_a_header_and_with_extra_cells(tmp_path):
