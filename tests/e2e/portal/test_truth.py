@@ -88,13 +88,6 @@ def test_paging_is_as_the_page_says(fhir, page):
     assert first["total"] > default
     assert len(first["entry"]) == default
     assert len(fhir.get(f"ExplanationOfBenefit?_count={most * 10}").json()["entry"]) <= most
-    seen: list[str] = []
-    url = "ExplanationOfBenefit"
-    while url:
-        bundle = fhir.get(url).json()
-        seen += [entry["resource"]["id"] for entry in bundle["entry"]]
-        url = next((one["url"] for one in bundle["link"] if one["relation"] == "next"), "")
-    assert len(seen) == len(set(seen)) == first["total"]
 
 
 @pytest.mark.skipif(not (which("curl") and which("jq")), reason="curl or jq is not there")

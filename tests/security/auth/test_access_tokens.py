@@ -15,10 +15,16 @@ from etl.errors import MappingError
 from etl.smart.grants import TokenRefused
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, PUBLIC, stand_up
+from tests.security.auth.test_sign_in_attacks import try_member
 
 
 def grant_of(verifier, token):
     return asyncio.run(verifier.grant_of(token))
+
+
+def assert_refused(verifier, token):
+    with pytest.raises(TokenRefused):
+        grant_of(verifier, token)
 
 
 def issue(standing):
@@ -120,8 +126,7 @@ def test_a_token_is_over_when_it_said_it_would_be(standing):
     token = issue(standing)
     assert grant_of(standing.services.verifier, token).patient == ANA.patient
     standing.clock.move(seconds=600)
-    with pytest.raises(TokenRefused):
-        grant_of(standing.services.verifier, token)
+    assert_refused(standing.services.verifier, token)
     standing.clock.move(days=10)  # as long as Authlib's own default would have it live
     with pytest.raises(TokenRefused):
         standing.services.verifier.decode(token)
@@ -143,18 +148,12 @@ def test_a_token_never_outlives_the_consent(standing, browser):
 def test_revoking_on_the_members_page_ends_tokens_at_once(standing, browser):
     token = issue(standing)
     assert grant_of(standing.services.verifier, token)
-    page = browser.get("/member")
-    signed_in = browser.post(
-        "/member/sign-in",
-        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-    )
-    page = browser.get(signed_in.headers["location"])
+    page = browser.get(try_member(browser, acting.PASSWORD).headers["location"])
     assert "Claims Compass" in page.text
     answer = browser.post("/member/revoke", data=acting.hidden(page))
     assert answer.status_code == 303
     assert "No app has access" in browser.get("/member").text
-    with pytest.raises(TokenRefused):
-        grant_of(standing.services.verifier, token)
+    assert_refused(standing.services.verifier, token)
 
 
 def test_another_process_knows_of_it_within_ten_seconds(standing):
@@ -165,21 +164,18 @@ def test_another_process_knows_of_it_within_ten_seconds(standing):
         (consent,) = standing.services.consents.of_patient(ANA.patient)
         standing.services.consents.revoke(consent.id, by="member", patient=ANA.patient)
         standing.clock.move(seconds=standing.services.configuration.revocation_seconds)
-        with pytest.raises(TokenRefused):
-            grant_of(other.services.verifier, token)
+        assert_refused(other.services.verifier, token)
 
 
 def test_a_disabled_app_reads_nothing_and_an_enabled_one_again(standing):
     token = issue(standing)
     (app,) = standing.services.apps.all()
     standing.services.apps.disable(app.client_id)
-    with pytest.raises(TokenRefused):
-        grant_of(standing.services.verifier, token)
+    assert_refused(standing.services.verifier, token)
     standing.services.apps.enable(app.client_id)
     assert grant_of(standing.services.verifier, token)
     standing.services.apps.delete(app.client_id)
-    with pytest.raises(TokenRefused):
-        grant_of(standing.services.verifier, token)
+    assert_refused(standing.services.verifier, token)
 
 
 def test_where_the_list_cannot_be_read_tokens_are_refused_after_half_a_minute(standing):
@@ -191,8 +187,7 @@ def test_where_the_list_cannot_be_read_tokens_are_refused_after_half_a_minute(st
     standing.clock.move(seconds=15)
     assert grant_of(verifier, token), "a short outage of the database is no outage of the API"
     standing.clock.move(seconds=15)
-    with pytest.raises(TokenRefused):
-        grant_of(verifier, token)
+    assert_refused(verifier, token)
     with standing.services.database.write() as session:
         session.execute(text("ALTER TABLE gone RENAME TO revocation"))
     assert grant_of(verifier, token)
@@ -285,7 +280,7 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
     """Two threads read the list: the one that began first must not be the one that is believed."""
     token = issue(standing)
     verifier = standing.services.verifier
-    grant = asyncio.run(verifier.grant_of(token))
+    grant = grant_of(verifier, token)
     slow = SlowList(standing.services.revocations, reads_first=True)
     first, second = (threading.Thread(target=verifier._read) for _ in range(2))
     first.start()
@@ -296,20 +291,18 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
     slow.go_on.set()
     for thread in (first, second):
         thread.join(5)
-    with pytest.raises(TokenRefused):
-        asyncio.run(verifier.grant_of(token))
+    assert_refused(verifier, token)
 
 
 def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_list(standing):
     token = issue(standing)
     verifier = standing.services.verifier
-    grant = asyncio.run(verifier.grant_of(token))
+    grant = grant_of(verifier, token)
     standing.services.consents.revoke(grant.grant, by="member")
     slow = SlowList(standing.services.revocations, reads_first=False)
     reading = threading.Thread(target=verifier._read)
     reading.start()
     assert slow.began.wait(5)
     threading.Timer(0.2, slow.go_on.set).start()
-    with pytest.raises(TokenRefused):
-        asyncio.run(verifier.grant_of(token))
+    assert_refused(verifier, token)
     reading.join(5)

@@ -76,13 +76,6 @@ def test_a_request_without_response_type_is_told_what_is_missing(issued, browser
     assert "unsupported_response_type: &#39;response_type&#39; has to be code." in page.text
 
 
-def test_an_error_says_which_scope_can_be_granted_to_nobody_and_why(issued, browser):
-    for scope in ("patient/*.write", "patient/Coverage.c", "admin"):
-        back = acting.returned(acting.ask(browser, issued.app.client_id, scope=scope))
-        assert "No scope" in back["error_description"]
-        assert f"{scope} " in back["error_description"]
-
-
 def test_scopes_that_can_never_be_granted_are_dropped_and_the_rest_is_granted(issued, browser):
     scope = "launch launch/patient patient/*.write nonsense patient/*.rs system/*.read"
     body = acting.tokens(browser, issued, scope=scope)

@@ -56,6 +56,12 @@ def refused(made, cursor, **more):
     return caught.value
 
 
+def publish_on(store, claims, day):
+    """Publish a release of November in which Ann has so many claims."""
+    now = f"2026-11-{day}T00:00:00Z"
+    publish(store, [patient("ann", claims)], base=open_current(store), now=now)
+
+
 def two_releases():
     store = MemoryStore()
     publish(store, [patient("ann", 35), patient("bob", 2)])
@@ -70,16 +76,10 @@ def test_each_claim_is_on_one_page_though_releases_come_and_go_between_them():
     assert len(set(expected)) == 35
 
     def meanwhile(page):
-        if page == 1:
-            publish(
-                store, [patient("ann", 60)], base=open_current(store), now="2026-11-25T00:00:00Z"
-            )
-        elif page == 2:
+        if page == 2:
             rollback(store, release, "2026-11-26T00:00:00Z")
         else:
-            publish(
-                store, [patient("ann", 1)], base=open_current(store), now="2026-11-27T00:00:00Z"
-            )
+            publish_on(store, 60 if page == 1 else 1, 24 + page)
         assert run(made.releases.refresh())
 
     assert walked(made, meanwhile) == expected
@@ -91,7 +91,7 @@ def test_another_worker_that_never_saw_the_release_goes_on_from_it():
     expected = walked(made)
     cursor = link(first(made), "next")
     assert cursor
-    publish(store, [patient("ann", 60)], base=open_current(store), now="2026-11-25T00:00:00Z")
+    publish_on(store, 60, 25)
     found = bundle(run(opened(store).service.page(grant(ANN), cursor, base=BASE)))
     assert ids(found) == expected[10:20]
 
@@ -101,9 +101,7 @@ def test_a_link_of_a_pruned_release_is_refused_clearly():
     cursor = link(first(made), "next")
     assert cursor
     for day in (25, 26):
-        publish(
-            store, [patient("ann", 60)], base=open_current(store), now=f"2026-11-{day}T00:00:00Z"
-        )
+        publish_on(store, 60, day)
     prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1)
     run(made.releases.refresh())
     for workers in (made, opened(store, page_size=10)):
