@@ -41,6 +41,7 @@ def fake_server():
 def fake(fake_server):
     fake_server.objects.clear()
     fake_server.faults.clear()
+    fake_server.headers.clear()
     fake_server.requests = 0
     return fake_server
 

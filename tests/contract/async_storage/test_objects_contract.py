@@ -5,14 +5,12 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.storage.port import Objects
 
 KEY = "patients/0f/0f3a.ndjson.gz"
 DATA = bytes(range(256)) * 100
 
 
-def test_it_is_the_port(target):
-    assert isinstance(target.objects, Objects)
+def test_it_has_a_name(target):
     assert target.objects.name
 
 

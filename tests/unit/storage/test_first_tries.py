@@ -12,24 +12,12 @@ from botocore.session import Session as CoreSession
 from etl.errors import NotFound, StoreError
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
-from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, serving
+from tests.contract.async_storage.conftest import fake, fake_server
+from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX
+
+__all__ = ["fake", "fake_server"]
 
 AGENTS = {"obstore": "object_store", "boto3": "Boto3"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serving() as fake:
-        yield fake
-
-
-@pytest.fixture
-def fake(server):
-    server.objects.clear()
-    server.faults.clear()
-    server.headers.clear()
-    server.requests = 0
-    return server
 
 
 def store_at(fake, session=None, **options):
