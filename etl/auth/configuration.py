@@ -87,6 +87,7 @@ class AuthConfiguration:
         identity_provider: where members sign in; None where the demo directory serves.
         demo: the demo directory; None for none.
         most_apps: how many apps an account may have.
+        education_page: path of the page that explains sharing to members; empty for none.
     """
 
     base_url: str
@@ -100,6 +101,7 @@ class AuthConfiguration:
     identity_provider: IdentityProvider | None = None
     demo: DemoDirectory | None = None
     most_apps: int = 20
+    education_page: str = ""
 
     @property
     def payer(self) -> str:

@@ -37,6 +37,7 @@ class PageRenderer:
         """
         text = self._environment.get_template(name).render(
             payer=self._configuration.payer,
+            education_page=self._configuration.education_page,
             is_sandbox=self._configuration.demo is not None,
             **values,
         )

@@ -45,6 +45,8 @@ from etl.portal.site_file import read_site_file
 log = logging.getLogger(__name__)
 
 TIDY_SECONDS: Final = 3600
+EDUCATION_PAGE: Final = "/your-data"
+"""Page of the portal that explains sharing to members."""
 SHORTEST_SECRET: Final = 32
 
 _LETTERS: Final = str.maketrans(
@@ -235,6 +237,7 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
         introspectors=auth.introspectors,
         identity_provider=provider,
         demo=demo,
+        education_page=EDUCATION_PAGE if settings.portal.enabled else "",
     )
 
 

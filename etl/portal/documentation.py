@@ -39,6 +39,7 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/code", pages.code),
         Route("/try", pages.trying),
         Route("/contact", pages.contact),
+        Route("/your-data", pages.your_data),
     ]
 
 
@@ -144,6 +145,9 @@ class _Pages:
 
     async def contact(self, request: Request) -> Response:
         return await self._portal.show(request, "contact")
+
+    async def your_data(self, request: Request) -> Response:
+        return await self._portal.show(request, "your_data")
 
     async def _guide_page(self, request: Request, template: str, **values: Any) -> Response:
         return await self._portal.show(

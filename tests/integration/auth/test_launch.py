@@ -84,7 +84,8 @@ def test_the_members_pages_say_what_the_payer_wants_them_to_say(tmp_path):
         "data": {"coverage": "Your plan with {payer}"},
         "member_sign_in": {"own-page": "Which apps see your data."},
     }
-    with acting.stand_up(tmp_path, texts=PageTexts("Alder & Co", own=own)) as standing:
+    texts = PageTexts("Alder & Co", own=own)
+    with acting.stand_up(tmp_path, texts=texts, education_page="/your-data") as standing:
         app = standing.register(name="Steps & <Miles>").app
         browser = standing.client()
         page = acting.ask(browser, app.client_id)
@@ -94,6 +95,7 @@ def test_the_members_pages_say_what_the_payer_wants_them_to_say(tmp_path):
         assert "not Alder &amp; Co&#39;s." in consent
         assert "Your plan with Alder &amp; Co" in consent
         assert ">Yes, share</button>" in consent
+        assert '<a href="/your-data" target="_blank">' in consent
         days = re.findall(r'name="days" value="([0-9]+)"( checked)?', consent)
         assert days == [("30", ""), ("90", " checked"), ("365", "")]
         ends = [standing.clock() + timedelta(days=int(term)) for term, _ in days]

@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
+from markupsafe import escape
 
 from etl.portal.site_facts import Contact
+from etl.web.texts import TEXTS, PageTexts
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
 from tests.integration.portal.served import SITE, stand_up
@@ -16,7 +18,7 @@ from tests.integration.portal.served import SITE, stand_up
 PUBLIC = (
     "/", "/patient-access", "/patient-access/capability", "/provider-directory",
     "/provider-directory/capability", "/quickstart", "/sandbox", "/code", "/try", "/contact",
-    "/sign-in", "/apps",
+    "/your-data",    "/sign-in", "/apps",
 )  # fmt: skip
 OWN = ("/profile", "/settings", "/settings/delete", "/apps", "/apps/new")
 ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory")
@@ -157,6 +159,22 @@ def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path):
     assert "mailto:api@alder.example" in text
     assert "1 Main Street<br>Alder Falls" in text
     assert "Phone" not in text
+
+
+def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_words(tmp_path):
+    own = {"your_data": {"how-to-payer": "Call {payer} at 1-800-555-0100."}}
+    standing = stand_up(tmp_path, site=replace(SITE, texts=PageTexts("Alder", own=own)))
+    text = browser(standing).get("/your-data").text
+    standing.close()
+    for address in ("reportfraud.ftc.gov/", "www.hhs.gov/hipaa/filing-a-complaint/index.html"):
+        assert f'href="https://{address}"' in text
+    assert "Call Alder at 1-800-555-0100." in text
+    assert all(escape(text_of_payer) in text for text_of_payer in _texts_of_your_data("Alder"))
+
+
+def _texts_of_your_data(payer):
+    texts = TEXTS["your_data"].items()
+    return [text.replace("{payer}", payer) for key, text in texts if key != "how-to-payer"]
 
 
 def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
