@@ -146,23 +146,21 @@ def as_document(numbers: YearlyNumbers) -> dict[str, Any]:
     return document
 
 
-def as_csv(numbers: YearlyNumbers) -> str:
-    """Return the numbers as CSV, a line a number."""
+def as_csv(document: Mapping[str, Any]) -> str:
+    """Return the numbers of a document as CSV, a line a number; those withheld are empty."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("year", "until", "metric", "app", "members"))
-    first = (numbers.year, numbers.until.isoformat())
-    rows.writerow((*first, "data went to an app", "", numbers.members))
-    rows.writerow((*first, "data went to an app more than once", "", numbers.more_than_once))
-    for name, members in numbers.apps:
-        rows.writerow((*first, "data went to this app", name, members))
+    first = (document["year"], document["until"])
+    rows.writerow((*first, "data went to an app", "", document["members"]))
+    rows.writerow((*first, "data went to an app more than once", "", document["more_than_once"]))
+    for row in document["apps"]:
+        rows.writerow((*first, "data went to this app", row["app"], row["members"]))
     return text.getvalue()
 
 
 def as_page(numbers: YearlyNumbers) -> str:
     """Return the numbers as one HTML page that loads nothing."""
     document: Mapping[str, Any] = as_document(numbers)
-    templates = open_templates("etl.auth")
-    templates.filters["number"] = lambda value: f"{value:,}"
-    page = templates.get_template("yearly_numbers.html.j2")
+    page = open_templates("etl.auth").get_template("yearly_numbers.html.j2")
     return page.render(numbers=document, is_whole=numbers.is_whole)

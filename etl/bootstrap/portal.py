@@ -100,6 +100,7 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
         stylesheet=said.look.stylesheet,
         logo=said.look.logo,
         templates=said.look.templates,
+        reports=settings.portal.reports,
     )
 
 

@@ -128,7 +128,8 @@ class ReportSettings(SettingGroup):
     gx_rows: int = Field(2_000, ge=0)
     """About how many rows of the largest file Great Expectations looks at; 0 to leave it out."""
     small_cells: int = Field(10, ge=0)
-    """Most claims whose sum of money the report withholds; 0 to withhold none."""
+    """Most claims whose sum of money the report withholds, and most members or requests whose
+    number a public page withholds; 0 to withhold none."""
 
 
 class RetentionSettings(SettingGroup):
@@ -279,6 +280,9 @@ class PortalSettings(SettingGroup):
     """Whether the portal is there, where there is an authorization server."""
     file: Path | None = None
     """`portal.toml`: title, contact, links, brand, look and texts."""
+    reports: Path | None = None
+    """Folder of the yearly numbers that `cpcds report … --post` made public: they are served at
+    `/public-reporting`; where not set, nothing is there."""
 
 
 class AuthSettings(SettingGroup):

@@ -1,4 +1,4 @@
-"""Commands on the authorization server's database: apps, audit trail, yearly numbers."""
+"""Commands on the authorization server's database: apps, audit trail, developers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from etl.auth.database_tables import App
 from etl.auth.records import AppStatus
 from etl.auth.registration import draft_of_metadata
 from etl.auth.services import Services
-from etl.auth.yearly_numbers import as_csv, as_document, as_page, yearly_numbers
+from etl.auth.yearly_numbers import yearly_numbers
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
-from etl.cli.options import json_option, print_json, write_file
+from etl.cli.options import json_option, print_json
 from etl.documents.json_text import read_json
 from etl.errors import DataRejected, UsageError
 
@@ -36,51 +36,6 @@ def with_services(command: Callable[..., None]) -> Callable[..., None]:
             command(services, **options)
 
     return run
-
-
-@click.group("report")
-def report_group() -> None:
-    """Make the numbers that payers report to others."""
-
-
-@report_group.command("cms")
-@click.option("--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year, UTC.")
-@click.option(
-    "--csv", "to_csv", type=click.Path(path_type=Path, dir_okay=False), help="Write CSV to a file."
-)
-@click.option(
-    "--html", "to_page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page."
-)
-@json_option
-@click.pass_context
-def cms_command(
-    context: click.Context,
-    year: int,
-    to_csv: Path | None,
-    to_page: Path | None,
-    as_json: bool,
-) -> None:
-    """Count the members whose data went to an app in a year, and to one more than once.
-
-    These are the yearly numbers on the Patient Access API; no identity is in them.
-    """
-    settings = context.obj.settings()
-    with auth.services(settings) as services:
-        today = services.clock().date()
-        numbers = yearly_numbers(services.database, year, settings.payer.name, today)
-    if to_csv is not None:
-        write_file(to_csv, as_csv(numbers))
-    if to_page is not None:
-        write_file(to_page, as_page(numbers))
-    if as_json:
-        print_json(as_document(numbers))
-        return
-    click.echo(f"members whose data went to an app: {numbers.members:,}")
-    click.echo(f"members whose data went to an app more than once: {numbers.more_than_once:,}")
-    for name, members in numbers.apps:
-        click.echo(f"  {name}: {members:,}")
-    if not numbers.is_whole:
-        click.echo(f"The year is not over: counted until {numbers.until}.")
 
 
 @click.group("apps")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from etl.portal.capability_tables import read_statement
@@ -19,6 +21,12 @@ from etl.portal.site_facts import Json
 
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
 """Codes of `ExplanationOfBenefit.type`, in the order in which the sandbox shows them."""
+
+_REPORT: Final = re.compile(
+    r"(?P<kind>prior-auth|api-use)-(?P<year>[0-9]{4})(?P<ending>\.json|\.csv)?"
+)
+"""Names of yearly numbers that are public, as `cpcds report … --post` writes them."""
+_REPORT_TYPES: Final = {".json": "application/json", ".csv": "text/csv"}
 
 
 def documentation_routes(portal: Portal) -> list[Route]:
@@ -40,6 +48,8 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/try", pages.trying),
         Route("/contact", pages.contact),
         Route("/your-data", pages.your_data),
+        Route("/public-reporting", pages.public_reporting),
+        Route("/public-reporting/{name}", pages.public_report),
     ]
 
 
@@ -148,6 +158,35 @@ class _Pages:
 
     async def your_data(self, request: Request) -> Response:
         return await self._portal.show(request, "your_data")
+
+    async def public_reporting(self, request: Request) -> Response:
+        posted: dict[str, list[str]] = {}
+        for file in sorted(self._reports().glob("*.json"), reverse=True):
+            if report := _REPORT.fullmatch(file.name):
+                posted.setdefault(report["kind"], []).append(report["year"])
+        return await self._portal.show(request, "public_reporting", posted=posted)
+
+    async def public_report(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        report = _REPORT.fullmatch(name)
+        file = self._reports() / (name if report and report["ending"] else f"{name}.json")
+        if report is None or not file.is_file():
+            raise HTTPException(404)
+        if report["ending"]:
+            response = FileResponse(file, media_type=_REPORT_TYPES[report["ending"]])
+            self._portal.protect(response, fresh=False)
+            return response
+        await self._portal.count(request, "find")  # a long list takes time to render
+        numbers = json.loads(file.read_bytes())
+        return await self._portal.show(
+            request, report["kind"].replace("-", "_"), numbers=numbers, name=name
+        )
+
+    def _reports(self) -> Path:
+        folder = self._portal.site.reports
+        if folder is None:
+            raise HTTPException(404)
+        return folder
 
     async def _guide_page(self, request: Request, template: str, **values: Any) -> Response:
         return await self._portal.show(

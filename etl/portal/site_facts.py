@@ -60,6 +60,7 @@ class Site:
         stylesheet: CSS laid over the portal's own; None for none.
         logo: an SVG or PNG file in place of the portal's mark; None for none.
         templates: folder of templates that override the portal's own; None for none.
+        reports: folder of the yearly numbers that are public; None for none.
     """
 
     texts: PageTexts
@@ -73,6 +74,7 @@ class Site:
     stylesheet: Path | None = None
     logo: Path | None = None
     templates: Path | None = None
+    reports: Path | None = None
 
     @property
     def payer(self) -> str:
@@ -84,9 +86,9 @@ class Site:
         """The portal's name."""
         return self.texts.title
 
-    def text(self, name: str) -> str:
-        """Return a text of a page by `page.key`."""
-        return self.texts.text(name)
+    def text(self, name: str, **values: str) -> str:
+        """Return a text of a page by `page.key`, with values filled in."""
+        return self.texts.text(name, **values)
 
 
 @dataclass(frozen=True, slots=True)

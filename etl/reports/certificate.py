@@ -9,16 +9,8 @@ from typing import Any, Final, TypeAlias
 
 from etl.columns.numbers import cents_text
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from etl.reports.small_cells import (
-    LEVEL_NAMES,
-    Cell,
-    MoneyTable,
-    Name,
-    Pool,
-    ShownMoney,
-    jointly_pooled,
-    pooled,
-)
+from etl.reports.pools import Cell, Name, Pool, pooled
+from etl.reports.small_cells import LEVEL_NAMES, MoneyTable, ShownMoney, jointly_pooled
 
 REASONS: Final = {
     "sum-of-lines": "the claim states no total: it is the sum of its lines",

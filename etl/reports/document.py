@@ -26,15 +26,9 @@ from etl.reports.directory import directory_document
 from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_json
 from etl.reports.page import report_page, rule_page
+from etl.reports.pools import pooled
 from etl.reports.report_values import Example, Report
-from etl.reports.small_cells import (
-    LEVEL_NAMES,
-    SUMS,
-    MoneyTable,
-    ShownMoney,
-    pooled,
-    shown_money,
-)
+from etl.reports.small_cells import LEVEL_NAMES, SUMS, MoneyTable, ShownMoney, shown_money
 from etl.reports.summary import by_fate, limit_json
 
 FORMAT_VERSION: Final = "2"

@@ -18,13 +18,14 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 from etl.quality.totals.money import LEVELS, MoneyKey, MoneyTotals
+from etl.reports.pools import Cell, Pool, discloses, pool_of, pooled
 
 SMALL_CELLS: Final = 10
 """Largest number of claims for which a sum is withheld: CMS shows no cell of 1 to 10."""
@@ -35,10 +36,6 @@ LEVEL_NAMES: Final = {"claim": "header", "claim_line": "lines"}
 """Levels, as a report calls them."""
 
 _TINY: Final = 1e-9
-
-Name = TypeVar("Name")
-Cell: TypeAlias = tuple[int, int]
-"""Number of claims behind a sum, and its cents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,64 +168,15 @@ def _withheld_nets(
     return withheld, False
 
 
-def _discloses(cells: Iterable[Cell], most: int) -> bool:
-    """Return whether the sum of some withheld cells discloses one of them, or few claims.
-
-    If it is nothing, so is each of them: amounts are seldom negative.
-    """
-    filled = [cell for cell in cells if any(cell)]
-    return (
-        len(filled) == 1
-        or 0 < sum(claims for claims, _ in filled) <= most
-        or (bool(filled) and not any(cents for _, cents in filled))
-    )
-
-
 def _discloses_beside_zeros(cells: Iterable[Cell], most: int) -> bool:
     """Return the same of a reader who knows which of the cells are nothing."""
     filled = [cell for cell in cells if any(cell)]
-    return bool(filled) and _discloses([cell for cell in filled if cell[1]] or filled, most)
+    return bool(filled) and discloses([cell for cell in filled if cell[1]] or filled, most)
 
 
 def _shown(totals: MoneyTotals, withheld: Set[str]) -> ShownMoney:
     sums = {name: None if name in withheld else getattr(totals, name) for name in SUMS}
     return ShownMoney(**sums, adds_up=totals.adds_up)
-
-
-@dataclass(frozen=True, slots=True)
-class Pool(Generic[Name]):
-    """Cells of a table that are not shown each.
-
-    Attributes:
-        names: of the cells; empty if all are shown.
-        claims: how many claims they are over together.
-        cents: their sum.
-        is_withheld: whether that sum is withheld too, and with it the total of the table.
-    """
-
-    names: tuple[Name, ...]
-    claims: int
-    cents: int
-    is_withheld: bool
-
-
-def pooled(cells: Mapping[Name, Cell], most: int) -> Pool[Name]:
-    """Return the cells of a table that are not shown: the small ones, and what would tell them.
-
-    The small ones are put together, with the next larger ones until their sum is not small either:
-    where only one is left out, it is the sum of all less what is shown.
-
-    Args:
-        cells: claims and cents, by name; the parts of a total.
-        most: sums over at most so many claims are not shown; 0 to show every one.
-    """
-    # An amount without a claim would be a bug of counting: it is not shown either.
-    filled = sorted((name for name in cells if any(cells[name])), key=lambda name: cells[name][0])
-    pool = [name for name in filled if most and cells[name][0] <= most]
-    rest = filled[len(pool) :]
-    while pool and rest and _discloses([cells[name] for name in pool], most):
-        pool.append(rest.pop(0))
-    return _pool(cells, pool, most)
 
 
 def jointly_pooled(
@@ -293,7 +241,7 @@ def jointly_pooled(
         enough = (each for each in candidates if _first_spanned([found], shown(but=each)) is None)
         by, name = next(enough, candidates[0])
         pools[by].add(name)
-    return {by: _pool(tables[by], pools[by], most) for by in tables}
+    return {by: pool_of(tables[by], pools[by], most) for by in tables}
 
 
 def _first_spanned(wanted: Iterable[Any], rows: Any) -> Any:
@@ -304,17 +252,6 @@ def _first_spanned(wanted: Iterable[Any], rows: Any) -> Any:
         if np.abs(vector - vector @ basis.T @ basis).max() < _TINY:
             return vector
     return None
-
-
-def _pool(cells: Mapping[Name, Cell], names: Iterable[Name], most: int) -> Pool[Name]:
-    kept = tuple(name for name in cells if name in names)
-    parts = [cells[name] for name in kept]
-    return Pool(
-        kept,
-        sum(claims for claims, _ in parts),
-        sum(cents for _, cents in parts),
-        bool(parts) and _discloses(parts, most),
-    )
 
 
 def exact_csv(money: Mapping[MoneyKey, MoneyTotals], key: bytes) -> bytes:

@@ -24,10 +24,17 @@ def open_templates(package: str, own: Path | None = None) -> Environment:
     loaders: list[BaseLoader] = [PackageLoader(package), PackageLoader("etl.web")]
     if own is not None:
         loaders.insert(0, FileSystemLoader(own))
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,  # whatever the template's name ends in
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = number_text
+    return environment
+
+
+def number_text(value: float | None) -> str:
+    """Return a number of a public page; null is one that is withheld."""
+    return "withheld" if value is None else f"{value:,}"

@@ -36,7 +36,7 @@ def registered(tmp_path, *options):
     return json.loads(cpcds("apps", "register", str(file), "--json", *options).output)
 
 
-def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path):
+def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path, monkeypatch):
     assert "no apps" in cpcds("apps", "list").output
     made = registered(tmp_path, "--client-id", "compass", "--plain")
     assert made["client_id"] == "compass"
@@ -52,6 +52,11 @@ def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path):
     assert "active" in cpcds("apps", "enable", "compass").output
     assert "members" in cpcds("apps", "usage", "--year", "2026").output
     assert "members whose data went to an app: 0" in cpcds("report", "cms", "--year", "2026").output
+    assert "portal.reports" in cpcds("report", "cms", "--year", "2016", "--post", code=2).output
+    assert "not over" in cpcds("report", "cms", "--year", "9999", "--post", code=2).output
+    monkeypatch.setenv("CPCDS_PORTAL__REPORTS", str(tmp_path))
+    assert "/api-use-2016" in cpcds("report", "cms", "--year", "2016", "--post").output
+    assert json.loads((tmp_path / "api-use-2016.json").read_text())["members"] == 0
     cpcds("apps", "delete", "compass", "--yes")
     cpcds("apps", "show", "compass", code=2)
 

@@ -111,7 +111,7 @@ def test_what_is_written_names_no_member_and_says_that_a_year_is_not_over(lastin
     app = lasting.services.apps.register(PUBLIC).app.client_id
     read(lasting, ANA.patient, app, datetime(2026, 3, 1, tzinfo=UTC))
     found = numbers(lasting, date(2026, 6, 1))
-    page, text = as_page(found), as_csv(found)
+    page, text = as_page(found), as_csv(as_document(found))
     assert not found.is_whole
     assert "counted until 2026-06-01" in page
     assert "Plan &lt;A&gt;" in page

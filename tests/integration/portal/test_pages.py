@@ -10,6 +10,7 @@ import pytest
 from markupsafe import escape
 
 from etl.portal.site_facts import Contact
+from etl.reports.public_numbers import post_numbers
 from etl.web.texts import TEXTS, PageTexts
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
@@ -175,6 +176,49 @@ def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_wo
 def _texts_of_your_data(payer):
     texts = TEXTS["your_data"].items()
     return [text.replace("{payer}", payer) for key, text in texts if key != "how-to-payer"]
+
+
+API_USE = {
+    "year": 2026,
+    "members": 1200,
+    "more_than_once": None,
+    "apps": [{"app": "<Compass>", "members": 700}],
+    "transfer": "a day",
+    "small_cells": 10,
+}
+
+
+def test_numbers_that_were_posted_are_public_as_page_json_and_csv(tmp_path):
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    post_numbers(reports, "api-use-2026", API_USE, "year\n2026\n")
+    (reports / "notes.json").write_text("{}")
+    standing = stand_up(tmp_path, site=replace(SITE, reports=reports))
+    visitor = browser(standing)
+    listed = Looked(visitor.get("/public-reporting").text).values("href")
+    name = "/public-reporting/api-use-2026"
+    assert {name, f"{name}.json", f"{name}.csv"} <= set(listed)
+    assert "/public-reporting" in Looked(visitor.get("/").text).values("href")
+    page = visitor.get(name).text
+    assert "1,200" in page
+    assert "withheld" in page
+    assert "&lt;Compass&gt;" in page
+    assert visitor.get(f"{name}.json").json() == API_USE
+    table = visitor.get(f"{name}.csv")
+    assert (table.text, table.headers["content-type"]) == (
+        "year\n2026\n",
+        "text/csv; charset=utf-8",
+    )
+    assert "content-security-policy" in table.headers
+    for other in ("api-use-2025", "notes", "notes.json", "prior-auth-2026.csv", "%2e%2e/auth.db"):
+        assert visitor.get(f"/public-reporting/{other}").status_code == 404
+    standing.close()
+
+
+def test_without_a_folder_no_numbers_are_public(reader):
+    assert reader.get("/public-reporting").status_code == 404
+    assert reader.get("/public-reporting/api-use-2026").status_code == 404
+    assert "/public-reporting" not in Looked(reader.get("/").text).values("href")
 
 
 def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):

@@ -10,7 +10,8 @@ from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.certificate import CertificateFacts, FileMoney, certificate_document
 from etl.reports.document import report_document
 from etl.reports.page import report_page
-from etl.reports.small_cells import exact_csv, pooled, shown_money
+from etl.reports.pools import pooled
+from etl.reports.small_cells import exact_csv, shown_money
 from tests.given.tables import table
 from tests.unit.reports.test_report import report
 

@@ -1,0 +1,82 @@
+"""`cpcds report`: the numbers of a year that payers report to CMS, or make public."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from etl.cli import options
+from etl.errors import UsageError
+
+_year_option = click.option(
+    "--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year."
+)
+_csv_option = click.option(
+    "--csv", "to_csv", type=click.Path(path_type=Path, dir_okay=False), help="Write CSV to a file."
+)
+_html_option = click.option(
+    "--html", "to_page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page."
+)
+_post_option = click.option(
+    "--post",
+    "is_posted",
+    is_flag=True,
+    help="Make them public: put them into the folder of the setting portal.reports.",
+)
+
+
+@click.group("report")
+def report_group() -> None:
+    """Make the numbers that payers report to others."""
+
+
+@report_group.command("cms")
+@_year_option
+@_csv_option
+@_html_option
+@_post_option
+@options.json_option
+@click.pass_context
+def cms_command(
+    context: click.Context,
+    year: int,
+    to_csv: Path | None,
+    to_page: Path | None,
+    is_posted: bool,
+    as_json: bool,
+) -> None:
+    """Count the members whose data went to an app in a year, and to one more than once.
+
+    These are the yearly numbers on the Patient Access API; no identity is in them. The year is one
+    of UTC. What --post makes public has no small numbers (report.small_cells).
+    """
+    from etl.auth.yearly_numbers import as_csv, as_document, as_page, yearly_numbers
+    from etl.bootstrap import auth
+    from etl.reports.public_numbers import post_numbers, public_api_use
+
+    settings = context.obj.settings()
+    with auth.services(settings) as services:
+        today = services.clock().date()
+        numbers = yearly_numbers(services.database, year, settings.payer.name, today)
+    document = as_document(numbers)
+    if to_csv is not None:
+        options.write_file(to_csv, as_csv(document))
+    if to_page is not None:
+        options.write_file(to_page, as_page(numbers))
+    if is_posted:
+        if not numbers.is_whole:
+            raise UsageError(f"{year} is not over; its numbers can be posted when it is")
+        public = public_api_use(document, settings.report.small_cells)
+        post_numbers(settings.portal.reports, f"api-use-{year}", public, as_csv(public))
+    if as_json:
+        options.print_json(document)
+        return
+    click.echo(f"members whose data went to an app: {numbers.members:,}")
+    click.echo(f"members whose data went to an app more than once: {numbers.more_than_once:,}")
+    for name, members in numbers.apps:
+        click.echo(f"  {name}: {members:,}")
+    if not numbers.is_whole:
+        click.echo(f"The year is not over: counted until {numbers.until}.")
+    if is_posted:
+        click.echo(f"posted: /public-reporting/api-use-{year}")
