@@ -137,15 +137,17 @@ class Owners:
         self._write()
         if not self._runs:
             return
-        for number in range(_RANGES):
-            yield distinct_pairs(np.concatenate(list(self._pieces(number))))
+        count = sum(int(run.bounds[-1] - run.bounds[0]) for run in self._runs)
+        together = _RANGES if count <= _GATHERED else 1
+        for first in range(0, _RANGES, together):
+            yield distinct_pairs(np.concatenate(list(self._pieces(first, first + together))))
 
-    def _pieces(self, number: int) -> Iterator[Pairs]:
-        """Yield the pairs of one range in each run; no more than one file is open at a time."""
+    def _pieces(self, first: int, stop: int) -> Iterator[Pairs]:
+        """Yield the pairs of some ranges in each run; no more than one file is open at a time."""
         for path, runs in groupby(self._runs, key=lambda run: run.path):
             with path.open("rb") as file:
                 for run in runs:
-                    start, end = run.bounds[number : number + 2]
+                    start, end = run.bounds[first], run.bounds[stop]
                     file.seek(int(start) * _PAIR_BYTES)
                     data = file.read(int(end - start) * _PAIR_BYTES)
                     yield np.frombuffer(data, np.uint64).reshape(-1, 2)
