@@ -7,6 +7,7 @@ where a row came from, so that every finding can name file and row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -54,6 +55,7 @@ def table_schema(name: str) -> pa.Schema:
     return pa.schema([*columns, *PLACE_FIELDS])
 
 
+@cache
 def empty_table(name: str) -> pa.Table:
     """Return a canonical table without rows."""
     return table_schema(name).empty_table()
