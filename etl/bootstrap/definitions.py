@@ -28,7 +28,15 @@ import pyarrow as pa
 
 import etl
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.bootstrap.mappings import Files, mapping_roots, read_folder, sensitive_text, view_of
+from etl.bootstrap.mappings import (
+    COLUMNS,
+    Files,
+    declare_columns,
+    mapping_roots,
+    read_folder,
+    sensitive_text,
+    view_of,
+)
 from etl.bootstrap.settings import Settings
 from etl.model.crosswalks import DISPLAYS
 from etl.model.data_models import CLAIMS, DataModel
@@ -43,8 +51,10 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
         MappingError: a file or a setting is invalid; all errors together, but those of crosswalks
             before those of files that use them.
     """
+    declare_columns(settings)
     roots = mapping_roots(settings)
     folders = {
+        COLUMNS: "*.yaml",
         "crosswalks": "**/*.csv",
         model.mappings: "*.yaml",
         "rules": "**/*.yaml",

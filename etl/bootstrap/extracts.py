@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from etl.bootstrap.mappings import mapping_roots
+from etl.bootstrap.mappings import declare_columns, mapping_roots
 from etl.bootstrap.settings import Settings
 from etl.errors import ExtractError, StoreError
 from etl.sources.extract.staging import (
@@ -76,6 +76,7 @@ def extract_files(
         if address:
             raise ExtractError(f"{address} is no archive; name a prefix that holds files")
         files_of(extract)  # raises, and says what it is
+    declare_columns(settings)  # queries are checked against the tables
     queries = _own_queries(files, name)
     with ExitStack() as until_the_end:
         if name and queries is None:

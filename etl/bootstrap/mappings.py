@@ -11,12 +11,15 @@ import etl
 from etl.bootstrap.settings import Settings
 from etl.documents.yaml_text import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
+from etl.mapping.own_columns import declare_columns_of
 from etl.mapping.plan import FINANCIAL
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.profiles.guides import PLAN_NET
 from etl.profiles.value_sets import open_set, value_set_crosswalks
 
+COLUMNS = "columns"
+"""Folder of the files in which a payer declares columns of canonical tables."""
 _OF_PLAN_NET = "plan-net"
 """Folder of crosswalks that are named like value sets of Plan-Net, which they lie on top of."""
 _MOST_BYTES = 4 * MOST_CHARACTERS
@@ -131,6 +134,16 @@ def _overlaid(below: Crosswalk | None, layer: Crosswalk) -> Crosswalk:
 def mapping_roots(settings: Settings) -> tuple[Path, ...]:
     """Return the folders of mappings, the shipped one first."""
     return (shipped(), *settings.mappings)
+
+
+def declare_columns(settings: Settings) -> None:
+    """Give the canonical tables of this process the payer's own columns (`declare_columns_of`).
+
+    Raises:
+        MappingError: a file has mistakes.
+    """
+    files = read_folder(mapping_roots(settings), COLUMNS, "*.yaml")
+    declare_columns_of({f"{COLUMNS}/{name}": texts for name, texts in files.layers.items()})
 
 
 def sensitive_text(settings: Settings) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, column_of, compound_keys, over_distinct, true_where
 from etl.columns.navigation import positions
+from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.sensitive_codes import (
     DIAGNOSES,
@@ -183,7 +184,8 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
     * A diagnosis stays without its code: the mapping says `masked` in its place.
     * A procedure and an ingredient are removed, with their rows.
     * Every other code is removed from its cell. The text of a service states that it is masked.
-    * Texts of the claim are removed too: those of services, and notes, may reveal the code.
+    * Texts of the claim are removed too: those of services, and notes, may reveal the code. So may
+      a payer's own columns, whatever they hold.
 
     Args:
         tables: canonical tables.
@@ -198,7 +200,11 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
         if cell.table not in whole_rows:
             tables_masked[cell.table] = _blanked(tables_masked[cell.table], cell.column, cell.where)
     claims = pa.array(sorted(touched), pa.string())
-    for table, column in (("claim_line", "service_text"), ("claim_note", "text")):
+    own = ((table, each.name) for table in tables for each in TABLES[table].own_columns)
+    texts = (("claim_line", "service_text"), ("claim_note", "text"), *own)
+    for table, column in texts:
+        if "claim_id" not in tables[table].column_names:
+            continue
         here = true_where(pc.is_in(column_of(tables_masked[table], "claim_id"), value_set=claims))
         tables_masked[table] = _blanked(tables_masked[table], column, here)
     for cell in masks.cells:

@@ -19,7 +19,7 @@ from etl.sources.extract.sql_extract import check, read_sql_extract, read_sql_la
 from etl.sources.extract.staging import DEFINITION
 from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.layout.model import CANONICAL_LAYOUTS, Layout, LayoutText
+from etl.sources.layout.model import Layout, LayoutText, canonical_layouts
 
 
 def known_layout(name: str, definitions: Definitions) -> Layout:
@@ -29,7 +29,7 @@ def known_layout(name: str, definitions: Definitions) -> Layout:
         UsageError: there is none.
     """
     layouts = {
-        **CANONICAL_LAYOUTS,
+        **canonical_layouts(),
         **{layout.name: layout for layout in definitions.layouts},
     }
     if name not in layouts:
@@ -194,7 +194,7 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
     settings = context.obj.settings()
     layouts = [
         (layout.name, layout.title, layout.description)
-        for layout in (*CANONICAL_LAYOUTS.values(), *load_definitions(settings).layouts)
+        for layout in (*canonical_layouts().values(), *load_definitions(settings).layouts)
     ]
     for name, layout in sorted(sql_layouts(settings).items()):
         tables = read_sql_layout(layout).tables

@@ -206,11 +206,12 @@ def canonical_lines(layout: Layout) -> Iterator[str]:
     for table in model.tables.values():
         yield ""
         yield f"{table.file_name}: one row per {table.grain.removeprefix('a ').removeprefix('an ')}"
-        own_meanings = meanings.get(table.file_name, {})
+        meanings_of_table = meanings.get(table.file_name, {})
         for column in table.columns:
-            meaning = own_meanings.get(column.name, meanings["shared"].get(column.name, ""))
+            shipped = meanings_of_table.get(column.name, meanings["shared"].get(column.name, ""))
+            meaning = column.meaning or shipped
             marks = "K" * (column.name in table.key) + "R" * column.required
-            map_ids = " ".join(map(str, column.map_ids))
+            map_ids = " ".join(map(str, column.map_ids)) or "own" * bool(column.meaning)
             yield (
                 f"    {column.name:<34} {marks:<2} {column.type.value:<9} {map_ids:<8} {meaning}"
             ).rstrip()
@@ -248,6 +249,7 @@ changes that file; any other name adds to what is there.
     crosswalks/  your words, as codes
     displays/    names of codes: system,code,display
     layouts/     formats of extracts
+    columns/     columns of your own, beside those of the canonical tables
     c4bb/        how rows become resources
 
 docs/tutorial.md makes a first rule and a first layout. `cpcds mapping check` checks all files.

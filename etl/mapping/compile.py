@@ -43,6 +43,8 @@ _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"
 _FOR: Final = re.compile(r"(\w+) in (\w+)\.(\w+)")
 _EACH: Final = re.compile(r"(\w+) in (\w+)")
 _MAP_IDS: Final = re.compile(r"[\d ,]+")
+_ADDED: Final = "+"
+"""What a key of an overlay begins with that adds to a list."""
 
 
 def compile_mapping(document: Any, name: str, library: Library, canonical: str) -> pl.Plan:
@@ -63,13 +65,19 @@ def compile_mapping(document: Any, name: str, library: Library, canonical: str) 
 def merged(base: Any, overlay: Any) -> Any:
     """Return a document with a payer's overlay on top.
 
-    Maps merge key by key, null removes a key, everything else replaces what was there.
+    Maps merge key by key, null removes a key, `+key` adds entries to its list, everything else
+    replaces what was there.
     """
     if not isinstance(base, Map) or not isinstance(overlay, Map):
         return overlay
     result = Map(base)
     result.mark, result.marks = overlay.mark, dict(base.marks)
     for key, value in overlay.items():
+        if key.startswith(_ADDED):
+            name, mark = key.removeprefix(_ADDED), overlay.marks[key]
+            result[name] = _longer(base.get(name), value, mark)
+            result.marks[name] = mark
+            continue
         if value is None:
             result.pop(key, None)
             result.marks.pop(key, None)
@@ -77,6 +85,16 @@ def merged(base: Any, overlay: Any) -> Any:
         result[key] = merged(base.get(key), value)
         result.marks[key] = overlay.marks[key]
     return result
+
+
+def _longer(base: Any, added: Any, mark: Mark) -> Seq:
+    """Return a list with more entries behind its own; a list that was not there is new."""
+    lists = [added] if base is None else [base, added]
+    if not all(isinstance(one, Seq) for one in lists):
+        _fail(mark, "map-shape", "`+` adds a list to a list, and one of them is none")
+    longer = Seq(entry for one in lists for entry in one)
+    longer.mark, longer.marks = added.mark, [place for one in lists for place in one.marks]
+    return longer
 
 
 def _fail(

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Final, Literal
 
@@ -37,7 +37,7 @@ class DictionaryRow:
         role: `value`: it is written there, as it is or made into another; `decides`: it only
             decides whether the element is there, or which value it has; `constant`: the same in
             every row; `left out`.
-        note: why it is left out.
+        note: why it is left out; of a payer's own column what it means.
     """
 
     table: str
@@ -144,13 +144,14 @@ class _Reader:
         for part in parts:
             if isinstance(part, ColumnOf):
                 table, name = column_read(part, self.sources)
-                ids = tuple(sorted(columns_of(table)[name].map_ids))
-                rows.append(DictionaryRow(table, name, ids, path, self.profile, role))
+                column = columns_of(table)[name]
+                ids = tuple(sorted(column.map_ids))
+                what = (table, name, ids, path, self.profile, role, column.meaning)
+                rows.append(DictionaryRow(*what))
         return rows
 
     def row(self, row: DictionaryRow, ids: Iterable[int]) -> DictionaryRow:
-        numbers = tuple(sorted(set(ids)))
-        return DictionaryRow(row.table, row.column, numbers, row.path, row.profile, row.role)
+        return replace(row, map_ids=tuple(sorted(set(ids))))
 
 
 def column_read(column: ColumnOf, sources: Mapping[int, tuple[str, str]]) -> tuple[str, str]:
@@ -202,7 +203,7 @@ def as_csv(rows: Iterable[DictionaryRow]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
     for row in rows:
-        cells = (row.table, row.column, _numbers(row.map_ids), row.path, row.profile)
+        cells = (row.table, row.column, _numbers(row), row.path, row.profile)
         writer.writerow((*cells, row.role, row.note))
     return text.getvalue()
 
@@ -251,7 +252,7 @@ def _sections(
     profiles: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in rows:
         title = row.table or ("Left out" if row.role == "left out" else "Without a column")
-        what = (row.column, _numbers(row.map_ids), row.path, row.role, row.note)
+        what = (row.column, _numbers(row), row.path, row.role, row.note)
         profiles[(title, *what)].append(row.profile)
     sections: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for (title, column, numbers, path, role, note), names in profiles.items():
@@ -263,7 +264,7 @@ def _sections(
         elif role == "constant":
             sections[title].append(cells)
         else:
-            sections[title].append((column, *cells, role))
+            sections[title].append((f"{column}: {note}" if note else column, *cells, role))
     for title, lines in sections.items():
         header = {
             "Left out": ("MapIDs", "FHIR path", "profiles", "why"),
@@ -272,8 +273,9 @@ def _sections(
         yield title, header.get(title, _GROUPED), lines
 
 
-def _numbers(map_ids: Iterable[int]) -> str:
-    return ", ".join(map(str, map_ids))
+def _numbers(row: DictionaryRow) -> str:
+    is_own = row.column and row.note
+    return ", ".join(map(str, row.map_ids)) or ("own" if is_own else "")
 
 
 def _anchor(title: str) -> str:

@@ -9,7 +9,8 @@ declared in `claims_tables.toml` and `directory_tables.toml`, which explain thei
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from types import MappingProxyType
 from typing import Final
@@ -82,20 +83,45 @@ def _columns(lines: list[str]) -> Iterator[Column]:
             yield Column(each, FieldType(kind), map_ids, required)
 
 
-def _by_name(tables: Iterator[Table]) -> Mapping[str, Table]:
-    return MappingProxyType({table.name: table for table in tables})
+def _by_name(tables: Iterable[Table]) -> dict[str, Table]:
+    return {table.name: table for table in tables}
 
 
-CLAIMS_TABLES: Final = _by_name(_read_tables("claims_tables.toml"))
+_CLAIMS: Final = _by_name(_read_tables("claims_tables.toml"))
+_DIRECTORY: Final = _by_name(_read_tables("directory_tables.toml"))
+_LISTED: Final = _by_name(table for table in _DIRECTORY.values() if not table.made_of)
+_ALL: Final = {**_CLAIMS, **_DIRECTORY}
+_SHIPPED: Final = MappingProxyType(dict(_ALL))
+
+CLAIMS_TABLES: Final = MappingProxyType(_CLAIMS)
 """Tables of an extract of claims by name, in the order in which they are documented and loaded."""
 
-_OF_DIRECTORIES: Final = _by_name(_read_tables("directory_tables.toml"))
-
-LISTED_TABLES: Final = _by_name(table for table in _OF_DIRECTORIES.values() if not table.made_of)
+LISTED_TABLES: Final = MappingProxyType(_LISTED)
 """Tables of an extract of a directory, in the order in which they are documented and loaded."""
 
-TABLES: Final[Mapping[str, Table]] = MappingProxyType({**CLAIMS_TABLES, **_OF_DIRECTORIES})
+TABLES: Final = MappingProxyType(_ALL)
 """Every canonical table of all data models by name; those that the engine makes come last."""
+
+
+def declare_own_columns(own_columns: Mapping[str, tuple[Column, ...]]) -> None:
+    """Give tables a payer's own columns, in place of those that were declared before.
+
+    A process works for one payer: the tables above are those of its settings (decision 0050).
+
+    Args:
+        own_columns: table -> columns with a meaning; the names are those of no other column.
+    """
+    for tables in (_CLAIMS, _LISTED, _ALL):
+        for name in tables:
+            shipped = _SHIPPED[name]
+            tables[name] = replace(shipped, columns=shipped.columns + own_columns.get(name, ()))
+
+
+def own_columns() -> dict[str, tuple[Column, ...]]:
+    """Return the own columns of each table that has any."""
+    columns = {name: table.own_columns for name, table in _ALL.items()}
+    return {name: own for name, own in columns.items() if own}
+
 
 MEMBER_TABLES: Final = ("member", "member_address", "member_telecom", "coverage", "claim")
 """Tables in which each row names its member itself."""

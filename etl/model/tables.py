@@ -37,12 +37,14 @@ class Column:
         map_ids: the MapIDs of the CPCDS Data Dictionary that it carries; empty where CPCDS has no
             element for it.
         required: a row without it cannot be published.
+        meaning: what a payer's own column holds; empty for those of the product.
     """
 
     name: str
     type: FieldType = FieldType.TEXT
     map_ids: tuple[int, ...] = ()
     required: bool = False
+    meaning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Table:
         grain: what one row is.
         key: the columns that name a row; together they are unique.
         compulsory: an extract without this table is refused.
-        columns: in the order of the documentation, the two of `EVERY_TABLE` last.
+        columns: in the order of the documentation, the two of `EVERY_TABLE` last; behind them a
+            payer's own.
         file: name of its file without the ending, where that is another.
         made_of: for a table that the engine makes, the one that it is made of.
     """
@@ -80,6 +83,11 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """Names of all columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def own_columns(self) -> tuple[Column, ...]:
+        """The columns that a payer declared."""
+        return tuple(column for column in self.columns if column.meaning)
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -211,7 +211,7 @@ def _completeness(report: Report) -> list[dict[str, Any]]:
         by_type = filled[name, _CLAIM]
         is_listed = name in DIRECTORY.tables  # where no column is an element of CPCDS
         for column in TABLES[name].columns:
-            is_shown = column.required or column.map_ids or is_listed
+            is_shown = column.required or column.map_ids or column.meaning or is_listed
             if not published or not is_shown or column.name == _ACTION:
                 continue
             cells = filled[name, column.name]

@@ -273,7 +273,9 @@ def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
         if named is None:
             continue
         table = pq.read_table(io.BytesIO(kept_object(store, named)))
-        tables.append(table.select(schema.names).cast(schema))
+        absent = pa.nulls(table.num_rows, pa.string())  # an own column of a later layer
+        cells = {name: table.column(name) for name in table.column_names}
+        tables.append(pa.table({name: cells.get(name, absent) for name in schema.names}))
         places.append(_places_of(store, layer, number, name, table.num_rows))
         times.append(_times(table, layer.time) * len(layers) + number)
         says = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(table.column("record_action"))), "D")

@@ -21,7 +21,7 @@ from etl.pipeline.deltas.merge import LayerRow, LayerRows
 from etl.reports.lineage import Fate, RowFate, SourceCell
 from etl.sources.convert.cell_origins import PartitionOrigins, Place, RawOrigin
 from etl.sources.files.listed_files import RESULT_OF
-from etl.sources.layout.model import CANONICAL_LAYOUTS, Layout
+from etl.sources.layout.model import Layout, canonical_layouts
 
 _MERGED: Final = ".parquet"
 
@@ -201,7 +201,7 @@ class LayerPlaces:
 
     @cached_property
     def _by_name(self) -> Mapping[str, Layout]:
-        return {**{each.name: each for each in self.layouts}, **CANONICAL_LAYOUTS}
+        return {**{each.name: each for each in self.layouts}, **canonical_layouts()}
 
     def _at(self, layer: int, place: Place) -> Iterator[LayerRow]:
         extract = self.extracts.get(layer)

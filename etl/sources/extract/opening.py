@@ -42,7 +42,7 @@ from etl.sources.files.stored_files import (
     ReplacedFiles,
     read_manifest,
 )
-from etl.sources.layout.model import CANONICAL_LAYOUTS, Layout, LayoutText, RawTable, spelling
+from etl.sources.layout.model import Layout, LayoutText, RawTable, canonical_layouts, spelling
 from etl.sources.layout.names import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
 from etl.sources.parsing.delimited import LINE_DELIMITER
 from etl.sources.parsing.parquet import parquet_headers, parquet_rows
@@ -116,8 +116,8 @@ def open_extract(
     files = list_files(place)
     manifest = _manifest(place, files)
     known_layouts = (
-        *CANONICAL_LAYOUTS.values(),
-        *(other for other in layouts if other.name not in CANONICAL_LAYOUTS),
+        *canonical_layouts().values(),
+        *(other for other in layouts if other.name not in canonical_layouts()),
     )
     headers = _Headers()
     fit = choose(
@@ -201,7 +201,7 @@ def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
     """
     if layout is None and any(entry.name == MANIFEST_NAME for entry in extract.entries()):
         layout = read_manifest(extract).layout
-    named = CANONICAL_LAYOUTS.get(layout or "")
+    named = canonical_layouts().get(layout or "")
     return CLAIMS if named is None else named.model
 
 
@@ -370,7 +370,7 @@ def _sources(
 def _unknown(sources: list[SourceFile], layout: Layout) -> Iterator[pa.Table]:
     """Yield findings of unknown files, and of unknown headers in the first file that has them."""
     reported: set[tuple[str, str]] = set()
-    words = _words(CANONICAL_LAYOUTS[layout.model.layout]) | _words(layout)
+    words = _words(canonical_layouts()[layout.model.layout]) | _words(layout)
     for source in sources:
         if not source.table:
             yield _of_file(UNKNOWN_FILE, UNKNOWN_TABLE, source, None)
@@ -389,7 +389,7 @@ def _unused(
     place: ExtractFiles, queried: Sequence[SourceFile], layout: Layout
 ) -> Iterator[pa.Table]:
     """Yield findings of the columns and rows of files that queries read and did not use."""
-    words = _words(CANONICAL_LAYOUTS[layout.model.layout])
+    words = _words(canonical_layouts()[layout.model.layout])
     files = place.queried if isinstance(place, ReplacedFiles) else ()
     for file, source in zip(files, queried, strict=True):
         for number, header in file.unread_columns:
@@ -445,7 +445,7 @@ def layout_state(layout: Layout) -> dict[str, Any]:
 def layout_from(state: Any) -> Layout:
     """Return the layout that `layout_state` kept; without a text it is a built-in one."""
     if not state["text"]:
-        return CANONICAL_LAYOUTS[state["name"]]
+        return canonical_layouts()[state["name"]]
     from etl.sources.layout.syntax import read_layout  # the parser; built-in layouts need none
 
     crosswalks = {}

@@ -53,7 +53,7 @@ from etl.sources.files.stored_files import (
     mistakes_of,
     read_manifest,
 )
-from etl.sources.layout.model import CANONICAL_LAYOUTS, required_columns
+from etl.sources.layout.model import canonical_layouts, required_columns
 from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.spans import Batch
 
@@ -404,7 +404,7 @@ def _wrong_columns(
     extract: SqlExtract, table: Table, query: Query, columns: tuple[tuple[str, str], ...]
 ) -> Iterator[MappingError]:
     """Yield what a query's columns lack, or have too much, for the rows of a table."""
-    raw = CANONICAL_LAYOUTS[extract.tables.model.layout].raw[table.file_name]
+    raw = canonical_layouts()[extract.tables.model.layout].raw[table.file_name]
     counted = Counter(name for name, _ in columns)
     from etl.sources.extract.queries import is_exact
 

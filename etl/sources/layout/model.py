@@ -44,7 +44,7 @@ from etl.model.canonical_tables import (
     Table,
 )
 from etl.model.crosswalks import Crosswalk
-from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, model_of
+from etl.model.data_models import DATA_MODELS, DataModel, model_of
 from etl.rows import table_of
 from etl.sources.layout.conversions import Mark, MaybeDateFormat, MaybeNumberFormat, Steps
 from etl.sources.layout.names import (
@@ -793,12 +793,14 @@ def _layout(model: DataModel) -> Layout:
     )
 
 
-CANONICAL: Final = _layout(CLAIMS)
-"""The layout of docs/canonical-layout.md."""
-CANONICAL_LAYOUTS: Final = MappingProxyType(
-    {CANONICAL.name: CANONICAL, DIRECTORY.layout: _layout(DIRECTORY)}
-)
-"""The canonical layouts of all data models by name, that of claims first."""
+def canonical_layouts() -> Mapping[str, Layout]:
+    """Return the canonical layouts of all data models by name, that of claims first."""
+    return _canonical_layouts(tuple(TABLES.values()))
+
+
+@lru_cache(maxsize=1)
+def _canonical_layouts(_: tuple[Table, ...]) -> Mapping[str, Layout]:
+    return MappingProxyType({model.layout: _layout(model) for model in DATA_MODELS})
 
 
 def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:

@@ -16,7 +16,7 @@ from etl.rows import FINDINGS_SCHEMA
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import SourceFile
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.layout.model import CANONICAL
+from etl.sources.layout.model import canonical_layouts
 from tests.e2e.commands import same_definitions
 
 
@@ -25,10 +25,10 @@ def definitions():
 
 
 def extract(layout="canonical"):
-    known = {each.name: each for each in (CANONICAL, *definitions().layouts)}
+    known = {each.name: each for each in (*canonical_layouts().values(), *definitions().layouts)}
     file = SourceFile(0, "claims.csv", "claim", 1, "0" * 64)
     nothing = FINDINGS_SCHEMA.empty_table()
-    name = CANONICAL.name if layout == "canonical" else layout
+    name = "cpcds" if layout == "canonical" else layout
     return Extract(FolderFiles(Path("e")), known[name], "full", None, None, (file,), nothing)
 
 
@@ -101,7 +101,7 @@ def test_empty_crosswalks_are_named_with_their_cells_and_filled_ones_are_not():
         EmptyCrosswalk("layouts/snomed-icd-10-cm", ("claim_diagnosis.code",), 240),
     )
     assert empty_crosswalks(Tally(), extract("synthea-members").layout) == ()
-    assert empty_crosswalks(found, CANONICAL) == ()
+    assert empty_crosswalks(found, canonical_layouts()["cpcds"]) == ()
 
 
 def test_missing_cells_for_which_rows_go_are_named_and_others_are_not():

@@ -1,0 +1,83 @@
+"""A payer's own columns of canonical tables, declared in `columns/*.yaml` of an overlay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from etl.documents.models import LISTED, Check, ErrorIds, Mistake, Model, Text, Whole, read_as
+from etl.documents.yaml_text import Map, read_yaml
+from etl.errors import MappingError, Mistakes, nearest
+from etl.mapping.rows import columns_of
+from etl.model.canonical_tables import CLAIMS_TABLES, LISTED_TABLES, declare_own_columns
+from etl.model.tables import Column, FieldType
+
+_IDS: Final = ErrorIds(key="column-key", missing="column-key", value="column-value")
+_NAME: Final = re.compile("[a-z][a-z0-9_]*")
+_TABLES: Final = {**CLAIMS_TABLES, **LISTED_TABLES}
+_OWN: Final = "own"
+
+
+def _map_ids(values: Any, _context: Any) -> Any:
+    if values == [_OWN]:
+        return ()
+    if not all(isinstance(value, int) for value in values):
+        raise Mistake("column-value", "{key} must be own, or MapIDs of CPCDS: whole numbers")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnColumn(Model):
+    """One column; `map_id` is `own` if it carries no element of CPCDS."""
+
+    type: FieldType
+    map_id: Annotated[tuple[Whole, ...], Check(_map_ids, before=True), LISTED]
+    meaning: Text
+
+
+def declare_columns_of(texts: Mapping[str, Iterable[str]]) -> None:
+    """Give the tables of this process the columns that a payer's files declare, and no others.
+
+    Args:
+        texts: what messages call a file -> its texts, that of the topmost overlay last.
+
+    Raises:
+        MappingError: `column-table`, `column-name`, `column-key`, `column-value`, and those of
+            YAML; every mistake.
+    """
+    declare_own_columns({})
+    mistakes = Mistakes()
+    tables: dict[str, dict[str, Column]] = {}
+    for file, layers in texts.items():
+        for text in layers:
+            with mistakes.collected():
+                for table, column in _columns(read_yaml(text, file), file, mistakes):
+                    tables.setdefault(table, {})[column.name] = column
+    mistakes.report()
+    declare_own_columns({table: tuple(columns.values()) for table, columns in tables.items()})
+
+
+def _columns(document: Any, file: str, mistakes: Mistakes) -> Iterator[tuple[str, Column]]:
+    """Yield each column with its table; those with mistakes are left out."""
+    declared = read_as(dict[str, dict[str, _OwnColumn]], document, file, _IDS)
+    for table, columns in declared.items():
+        if table not in _TABLES:
+            what, hint = f"there is no table {table!r}", nearest(table, _TABLES)
+            mistakes.add(MappingError(_mark(document, table), "column-table", what, hint=hint))
+            continue
+        for name, own in columns.items():
+            what = ""
+            if not _NAME.fullmatch(name):
+                what = f"{name!r} is no name: small letters, digits and _, a letter first"
+            elif name in columns_of(table):
+                what = f"{table} has a column {name!r} already"
+            if what:
+                where = _mark(document[table], name)
+                mistakes.add(MappingError(where, "column-name", what))
+            yield table, Column(name, own.type, own.map_id, meaning=own.meaning)
+
+
+def _mark(document: Map, key: str) -> str:
+    return str(document.marks[key])
