@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES, Column
 
 PLACE_FIELDS: Final = (pa.field(FILE_COLUMN, pa.int32()), pa.field(ROW_COLUMN, pa.int64()))
 
@@ -55,9 +55,13 @@ def table_schema(name: str) -> pa.Schema:
     return pa.schema([*columns, *PLACE_FIELDS])
 
 
-@cache
 def empty_table(name: str) -> pa.Table:
     """Return a canonical table without rows."""
+    return _empty_table(name, TABLES[name].own_columns)
+
+
+@cache
+def _empty_table(name: str, _own: tuple[Column, ...]) -> pa.Table:
     return table_schema(name).empty_table()
 
 

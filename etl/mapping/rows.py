@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, TABLES, Column, FieldType
 from etl.model.relations import RELATIONS, Many
-from etl.model.tables import Table
 
 LIST_ITEM: Final = "list item"
 """Pseudo table of the values of a list column; its one column is `value`."""
@@ -118,19 +117,19 @@ TELLS_OF_AMOUNTS: Final = frozenset({"has_amounts", "has_line_amounts"})
 
 def columns_of(table: str) -> Mapping[str, Column]:
     """Return every column that a row of the table has in a mapping, the derived ones included."""
-    return _OF_LISTS if table == LIST_ITEM else _columns(TABLES[table])
+    return _OF_LISTS if table == LIST_ITEM else _columns(table, TABLES[table].own_columns)
 
 
-@lru_cache(maxsize=len(TABLES))
-def _columns(table: Table) -> Mapping[str, Column]:
+@cache
+def _columns(table: str, _own: tuple[Column, ...]) -> Mapping[str, Column]:
     """Return the columns of a table by name.
 
     Rows of the directory that are made of a mere id have no name, compulsory as it is in a file.
     """
-    position = (_POSITION,) if table.name in _CHILDREN else ()
-    columns = (*table.columns, *position, *_DERIVED.get(table.name, ()))
+    position = (_POSITION,) if table in _CHILDREN else ()
+    columns = (*TABLES[table].columns, *position, *_DERIVED.get(table, ()))
     by_name = {column.name: column for column in columns}
-    if table.name == "organization":
+    if table == "organization":
         by_name["name"] = replace(by_name["name"], required=False)
     return MappingProxyType(by_name)
 

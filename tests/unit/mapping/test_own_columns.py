@@ -8,7 +8,7 @@ from etl.mapping.dictionary import as_markdown, dictionary
 from etl.mapping.own_columns import declare_columns_of
 from etl.model.canonical_tables import TABLES, declare_own_columns
 from etl.model.sensitive_codes import read_sensitive
-from etl.rows import table_schema
+from etl.rows import empty_table
 from etl.sources.layout.model import canonical_layouts
 from etl.spark.pickling import pickled, unpickled
 from tests.given.tables import table
@@ -33,10 +33,11 @@ def test_a_column_is_known_to_tables_headers_and_executors_and_gone_with_its_fil
     declare_columns_of({"columns/acme.yaml": [TEXT]})
     data = pickled("a job")
     assert TABLES["claim"].column("tier").map_ids == (16, 17)
-    assert "tier" in table_schema("claim").names
+    assert "tier" in empty_table("claim").column_names
     assert "badge" in canonical_layouts()["cpcds"].raw["member"].columns
     declare_columns_of({})
     assert TABLES["claim"].column("tier") is None
+    assert "tier" not in empty_table("claim").column_names
     assert "badge" not in canonical_layouts()["cpcds"].raw["member"].columns
     assert unpickled(data) == "a job"
     assert TABLES["member"].column("badge").meaning == "number at the employer"
