@@ -8,7 +8,9 @@ import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -89,10 +91,25 @@ class Standing:
         return self.services.apps.register(draft_like(draft, **changes))
 
 
+@cache
+def _migrated():
+    """Return an SQLite file with the tables of the server: making it takes a tenth of a second."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "auth.db")
+        database = open_database(f"sqlite:///{path}")
+        migrate(database)
+        database.close()
+        return path.read_bytes()
+
+
 @contextmanager
 def stand_up(folder, *, url=None, clock=None, rates=None, is_published=None, **changes):
     """Give a server on a database in a folder, or on one that is there already."""
-    database = open_database(url or f"sqlite:///{folder / 'auth.db'}")
+    file = folder / "auth.db"
+    if not url and not file.exists():
+        file.touch(0o600)
+        file.write_bytes(_migrated())
+    database = open_database(url or f"sqlite:///{file}")
     migrate(database)
     clock = clock or Clock()
     services = Services(
