@@ -80,3 +80,63 @@ def cms_command(
         click.echo(f"The year is not over: counted until {numbers.until}.")
     if is_posted:
         click.echo(f"posted: /public-reporting/api-use-{year}")
+
+
+@report_group.command("prior-auth")
+@options.target_argument()
+@_year_option
+@_csv_option
+@_html_option
+@_post_option
+@options.endpoint_option
+@options.json_option
+@click.pass_context
+def prior_auth_command(
+    context: click.Context,
+    year: int,
+    to_csv: Path | None,
+    to_page: Path | None,
+    is_posted: bool,
+    as_json: bool,
+) -> None:
+    """Count how requests for prior authorization were decided in a year, and how fast.
+
+    TARGET keeps the rows of what it publishes (publish.deltas). Small numbers are withheld
+    (report.small_cells).
+    """
+    from etl.bootstrap.prior_auth import prior_auth_metrics
+    from etl.reports.prior_auth import prior_auth_csv, prior_auth_page
+    from etl.reports.public_numbers import post_numbers
+    from etl.web.pages import number_text
+
+    settings = options.read_settings(context)
+    document = prior_auth_metrics(settings, year)
+    is_whole = document["as_of"] > f"{year}-12-31"
+    if to_csv is not None:
+        options.write_file(to_csv, prior_auth_csv(document))
+    if to_page is not None:
+        options.write_file(to_page, prior_auth_page(document))
+    if is_posted:
+        if not is_whole:
+            raise UsageError(f"{year} is not over in these rows; publish those of its end first")
+        table = prior_auth_csv(document)
+        post_numbers(settings.portal.reports, f"prior-auth-{year}", document, table)
+    if as_json:
+        options.print_json(document)
+        return
+    for program in document["programs"]:
+        name = " ".join(filter(None, (program["program"], program["contract_id"])))
+        click.echo(name or "all requests")
+        for kind in ("standard", "expedited"):
+            numbers = program[kind]
+            click.echo(
+                f"  {kind}: {number_text(numbers['requests'])} decided, approved "
+                f"{number_text(numbers['approved']['count'])}, denied "
+                f"{number_text(numbers['denied']['count'])}"
+            )
+    for row in document["left_out"]:
+        click.echo(f"left out, {row['reason']}: {number_text(row['requests'])}")
+    if not is_whole:
+        click.echo(f"The year is not over: rows until {document['as_of']}.")
+    if is_posted:
+        click.echo(f"posted: /public-reporting/prior-auth-{year}")

@@ -15,6 +15,7 @@ from etl.web.texts import TEXTS, PageTexts
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
 from tests.integration.portal.served import SITE, stand_up
+from tests.unit.reports.test_prior_auth import document, request
 
 PUBLIC = (
     "/", "/patient-access", "/patient-access/capability", "/provider-directory",
@@ -213,6 +214,18 @@ def test_numbers_that_were_posted_are_public_as_page_json_and_csv(tmp_path):
     for other in ("api-use-2025", "notes", "notes.json", "prior-auth-2026.csv", "%2e%2e/auth.db"):
         assert visitor.get(f"/public-reporting/{other}").status_code == 404
     standing.close()
+
+
+def test_metrics_of_prior_authorization_are_a_page(tmp_path):
+    decided = [request(at, program="<MA>", extended="Y") for at in range(1200)]
+    numbers = document([*decided, request(9999, is_drug="Y")], most=10)
+    post_numbers(tmp_path, "prior-auth-2026", numbers, "")
+    standing = stand_up(tmp_path, site=replace(SITE, reports=tmp_path))
+    page = browser(standing).get("/public-reporting/prior-auth-2026").text
+    standing.close()
+    assert "<h2>&lt;MA&gt;</h2>" in page
+    assert "100.0% (1,200 of 1,200)" in page
+    assert '<td>for drugs alone</td><td class="number">withheld</td>' in page
 
 
 def test_without_a_folder_no_numbers_are_public(reader):

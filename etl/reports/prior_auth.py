@@ -1,0 +1,367 @@
+"""Prior-authorization metrics of a year, which payers make public from 2026 on.
+
+42 CFR 422.122(c), 438.210(f), 440.230(e)(3), 457.732(c) and 45 CFR 156.223(c), from the rule
+CMS-0057-F. What each number means, and which requests are left out, is in `prior_auth.toml`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import as_array, column_of, trimmed
+from etl.columns.codes import read_flags
+from etl.columns.dates import read_timestamps
+from etl.reports.pools import pooled
+from etl.reports.public_numbers import without_small
+from etl.web.pages import open_templates
+
+_TEXTS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+)
+PRIOR_AUTH_TABLES: Final = ("prior_auth", "prior_auth_line", "prior_auth_required")
+KINDS: Final = ("standard", "expedited")
+_DECISIONS: Final = {
+    "A1": "approved",
+    "A2": "approved_in_part",
+    "A6": "approved_in_part",
+    "A3": "denied",
+}
+"""X12 306 (review action) → what the metrics call it; others decide nothing."""
+_OUTCOMES: Final = ("approved", "approved_in_part", "denied")
+_SHARES: Final = (*_OUTCOMES, "approved_after_appeal", "extended_and_approved")
+_TIMED: Final = ("timed", "day", "order")
+"""Requests by what their hours are: known, or not for a reason of `prior_auth.toml`."""
+_TEXT_COLUMNS: Final = (
+    "prior_auth_id", "status", "review_action", "first_review_action", "program", "contract_id",
+)  # fmt: skip
+_TIMES: Final = ("received_at", "decided_at", "first_decided_at")
+_FLAGS: Final = ("expedited", "is_drug", "extended", "overturned")
+_BATCH: Final = 100_000
+_HOUR: Final = 3_600_000_000
+_DAY: Final = len("2026-01-01")
+
+
+class Program(NamedTuple):
+    """What requests are counted by; empty where rows do not say."""
+
+    program: str
+    contract_id: str
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """Counted requests of one kind (standard or expedited) of a program.
+
+    Attributes:
+        counts: `requests`, each of `_SHARES`, and the requests of each of `_TIMED`.
+        microseconds: from receipt to first decision, of those that are timed.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    microseconds: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorAuthCounts:
+    """Requests of a year, counted.
+
+    Attributes:
+        programs: program → kind → its requests.
+        left_out: reason of `prior_auth.toml` → how many requests.
+        required: what needs prior authorization in the year, by code system and code.
+    """
+
+    programs: Mapping[Program, Mapping[str, RequestCounts]]
+    left_out: Mapping[str, int]
+    required: tuple[Mapping[str, Any], ...]
+
+
+class _FirstDecision(NamedTuple):
+    """An X12 review action, and the date or instant at which it was taken; empty if unknown."""
+
+    action: str
+    at: str
+
+
+def count_prior_auth(
+    requests: pa.Table, lines: pa.Table, required: pa.Table, year: int
+) -> PriorAuthCounts:
+    """Return the requests of a year, counted.
+
+    Args:
+        requests: rows of `prior_auth`, text as in the canonical layout.
+        lines: rows of `prior_auth_line`.
+        required: rows of `prior_auth_required`.
+        year: calendar year.
+    """
+    programs: dict[Program, dict[str, RequestCounts]] = defaultdict(
+        lambda: {kind: RequestCounts() for kind in KINDS}
+    )
+    left_out: Counter[str] = Counter()
+    of_lines = _decisions_of_lines(requests, lines)
+    seen: set[str] = set()
+    for request in _read_rows(requests, _TEXT_COLUMNS, _TIMES, _FLAGS):
+        is_repeated = request["prior_auth_id"] in seen
+        seen.add(request["prior_auth_id"])
+        first = _first_decision(request, of_lines)
+        stated_year = (first.at if first.action in _DECISIONS else "") or request["received_at"]
+        if stated_year and stated_year[:4] != str(year):
+            continue
+        is_of_drugs = of_lines.get(request["prior_auth_id"]) is _DRUGS
+        reason = "repeated" if is_repeated else _reason_to_leave_out(request, first, is_of_drugs)
+        if reason:
+            left_out[reason] += 1
+            continue
+        program = Program(request["program"], request["contract_id"])
+        counted = programs[program][KINDS[request["expedited"] == "Y"]]
+        outcome = _DECISIONS[first.action]
+        counted.counts["requests"] += 1
+        counted.counts[outcome] += 1
+        counted.counts["approved_after_appeal"] += request["overturned"] == "Y"
+        counted.counts["extended_and_approved"] += (
+            request["extended"] == "Y" and outcome == "approved"
+        )
+        if min(len(request["received_at"]), len(first.at)) <= _DAY:
+            counted.counts["day"] += 1
+            continue
+        elapsed = datetime.fromisoformat(first.at) - datetime.fromisoformat(request["received_at"])
+        if elapsed < timedelta(0):
+            counted.counts["order"] += 1
+        else:
+            counted.counts["timed"] += 1
+            counted.microseconds.append(elapsed // timedelta(microseconds=1))
+    return PriorAuthCounts(
+        dict(sorted(programs.items())), left_out, tuple(_required_in(required, year))
+    )
+
+
+def _first_decision(
+    request: Mapping[str, str], of_lines: Mapping[str, _FirstDecision]
+) -> _FirstDecision:
+    """Return the first decision: `first_*`, else the one in force, else that of the lines."""
+    if request["first_review_action"]:
+        return _FirstDecision(request["first_review_action"].upper(), request["first_decided_at"])
+    decided_at = request["first_decided_at"] or request["decided_at"]
+    if request["review_action"]:
+        return _FirstDecision(request["review_action"].upper(), decided_at)
+    action, at = of_lines.get(request["prior_auth_id"], _FirstDecision("", ""))
+    return _FirstDecision(action, decided_at or at)
+
+
+def _reason_to_leave_out(
+    request: Mapping[str, str], first: _FirstDecision, is_of_drugs: bool
+) -> str:
+    """Return the key of `left_out` in `prior_auth.toml`; empty for a request that counts."""
+    if request["is_drug"] == "Y" or is_of_drugs:
+        return "drug"
+    if request["status"].lower() in ("cancelled", "entered-in-error"):
+        return "void"
+    if first.action not in _DECISIONS:
+        return "undecided"
+    # What an appeal overturned was not approved: then the decision in force is not the first.
+    is_overturned = request["overturned"] == "Y"
+    if not first.at or (
+        is_overturned and (first.action == "A1" or not request["first_review_action"])
+    ):
+        return "unknown"
+    return ""
+
+
+_DRUGS: Final = _FirstDecision("", "of drugs")
+"""What the lines of a request say that are all for drugs."""
+
+
+def _decisions_of_lines(requests: pa.Table, lines: pa.Table) -> dict[str, _FirstDecision]:
+    """Return the decisions of requests that state none, from their lines without drugs.
+
+    Those of which all lines are for drugs have `_DRUGS`, whatever they state themselves.
+    """
+    of_drugs, others = set(), set()
+    of_request = dict.fromkeys(
+        column_of(requests, "prior_auth_id").filter(
+            pc.is_null(trimmed(column_of(requests, "review_action")))
+        ).to_pylist()
+    )  # fmt: skip
+    actions: dict[str, set[str]] = defaultdict(set)
+    times: dict[str, list[str]] = defaultdict(list)
+    for line in _read_rows(
+        lines, ("prior_auth_id", "review_action"), ("decided_at",), ("is_drug",)
+    ):
+        number = line["prior_auth_id"]
+        if line["is_drug"] == "Y":
+            of_drugs.add(number)
+            continue
+        others.add(number)
+        if number in of_request:
+            actions[number].add(line["review_action"].upper())
+            times[number].append(line["decided_at"])
+    decisions = {number: _FirstDecision(_joint(actions[number]), _latest(times[number]))
+                 for number in actions}  # fmt: skip
+    return decisions | dict.fromkeys(of_drugs - others, _DRUGS)
+
+
+def _joint(actions: set[str]) -> str:
+    """Return the one decision that several come to; none while one of them is pending."""
+    if actions - _DECISIONS.keys():
+        return ""
+    return actions.pop() if len(actions) == 1 else "A2"
+
+
+def _latest(times: list[str]) -> str:
+    """Return the latest of instants; of days, or of both, the latest day; empty if one is."""
+    if not all(times):
+        return ""
+    if all(len(time) > _DAY for time in times):
+        return max(times, key=datetime.fromisoformat)
+    return max(time[:_DAY] for time in times)
+
+
+def _required_in(required: pa.Table, year: int) -> list[Mapping[str, Any]]:
+    texts, dates = ("code_system", "code", "description", "programs"), ("from_date", "to_date")
+    listed = [
+        row | {"programs": [name.strip() for name in row["programs"].split(";") if name.strip()]}
+        for row in _read_rows(required, texts, dates, ())
+        if (row["from_date"] or "0000")[:4] <= str(year) <= (row["to_date"] or "9999")[:4]
+    ]
+    return sorted(listed, key=lambda row: (row["code_system"], row["code"], row["from_date"]))
+
+
+def _read_rows(
+    table: pa.Table, texts: tuple[str, ...], times: tuple[str, ...], flags: tuple[str, ...]
+) -> Iterator[dict[str, str]]:
+    """Yield rows of canonical text, with what cannot be read and what is absent as ""."""
+    columns = {name: trimmed(column_of(table, name)) for name in (*texts, *times, *flags)}
+    columns |= {name: read_timestamps(as_array(columns[name])).values for name in times}
+    columns |= {name: read_flags(as_array(columns[name])).values for name in flags}
+    read = pa.table({name: pc.fill_null(column, "") for name, column in columns.items()})
+    for batch in read.to_batches(_BATCH):
+        yield from batch.to_pylist()
+
+
+def prior_auth_document(
+    counted: PriorAuthCounts, year: int, payer: str, as_of: str, most: int
+) -> dict[str, Any]:
+    """Return the metrics as plain values; null is what is withheld, or a share of nothing.
+
+    Args:
+        counted: the requests.
+        year: calendar year.
+        payer: its name.
+        as_of: day of the newest rows.
+        most: counts from 1 to so many are withheld, with those that they follow from.
+    """
+    return {
+        "year": year,
+        "payer": payer,
+        "as_of": as_of,
+        "small_cells": most,
+        "definitions": dict(_TEXTS["definitions"]),
+        "programs": [
+            program._asdict() | _program_document(kinds, most)
+            for program, kinds in counted.programs.items()
+        ],
+        "left_out": [
+            {"reason": sentence, "requests": without_small(count, count, most)}
+            for key, sentence in _TEXTS["left_out"].items()
+            if (count := counted.left_out.get(key, 0))
+        ],
+        "required": [dict(row) for row in counted.required],
+    }
+
+
+def _program_document(kinds: Mapping[str, RequestCounts], most: int) -> dict[str, Any]:
+    """Return the metrics of a program. Extensions are asked for over requests of both kinds."""
+    shown = {kind: _kind_document(counted, most) for kind, counted in kinds.items()}
+    extended, requests = (
+        None if None in counts else sum(counts)
+        for counts in (
+            [kind["extended_and_approved"]["count"] for kind in shown.values()],
+            [kind["requests"] for kind in shown.values()],
+        )
+    )
+    return shown | {"extended_and_approved": _share(extended, requests) | {"of": requests}}
+
+
+def _kind_document(counted: RequestCounts, most: int) -> dict[str, Any]:
+    counts, times = counted.counts, sorted(counted.microseconds)
+    pool = pooled({name: (counts[name], counts[name]) for name in _OUTCOMES}, most)
+    requests = None if pool.is_withheld else counts["requests"]
+    shown = {name: None if name in pool.names else counts[name] for name in _OUTCOMES}
+    for name, whole in (
+        ("approved_after_appeal", counts["approved_in_part"] + counts["denied"]),
+        ("extended_and_approved", counts["approved"]),
+    ):
+        shown[name] = without_small(counts[name], whole, most)
+    timing = pooled({name: (counts[name], counts[name]) for name in _TIMED}, most)
+    middle, is_shown = len(times) // 2, len(times) > most
+    return {
+        "requests": requests,
+        **{name: _share(shown[name], requests) for name in _SHARES},
+        "hours": {
+            "mean": _tenths(sum(times), len(times) * _HOUR) if is_shown else None,
+            "median": _tenths(times[middle] + times[~middle], 2 * _HOUR) if is_shown else None,
+            **{name: None if name in timing.names else counts[name] for name in _TIMED},
+        },
+    }
+
+
+def _share(count: int | None, of: int | None) -> dict[str, Any]:
+    percent = _tenths(100 * count, of) if count is not None and of else None
+    return {"count": count, "percent": percent}
+
+
+def _tenths(numerator: int, denominator: int) -> float:
+    """Return a quotient with one decimal, halves rounded up."""
+    return (20 * numerator + denominator) // (2 * denominator) / 10
+
+
+def prior_auth_csv(document: Mapping[str, Any]) -> str:
+    """Return the metrics as CSV, a line a number; those withheld are empty."""
+    text = io.StringIO()
+    names = ("program", "contract_id", "requests", "metric", "count", "of", "percent", "hours",
+             "code_system", "code", "description")  # fmt: skip
+    rows = csv.DictWriter(text, ("year", *names), restval="", lineterminator="\n")
+    rows.writeheader()
+    for row in _csv_rows(document):
+        rows.writerow({"year": document["year"]} | row)
+    return text.getvalue()
+
+
+def _csv_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for program in document["programs"]:
+        named = {name: program[name] for name in Program._fields}
+        for kind in KINDS:
+            numbers, of_kind = program[kind], named | {"requests": kind}
+            for name in _SHARES:
+                of = {"of": numbers["requests"]}
+                yield of_kind | {"metric": name} | numbers[name] | of
+            hours = numbers["hours"]
+            for name in ("mean", "median"):
+                metric = {"metric": f"{name}_hours", "hours": hours[name], "of": hours["timed"]}
+                yield of_kind | metric
+            for name in ("day", "order"):
+                yield of_kind | {"metric": _TEXTS["not_timed"][name], "count": hours[name]}
+        name = "extended_and_approved"
+        yield named | {"requests": "all", "metric": name} | program[name]
+    for row in document["left_out"]:
+        yield {"metric": f"left out: {row['reason']}", "count": row["requests"]}
+    for row in document["required"]:
+        item = {name: row[name] for name in ("code_system", "code", "description")}
+        yield {"metric": "requires_prior_authorization"} | item
+
+
+def prior_auth_page(document: Mapping[str, Any]) -> str:
+    """Return the metrics as one HTML page that loads nothing."""
+    templates = open_templates("etl.web")
+    return templates.get_template("prior_auth_page.html.j2").render(numbers=document)
