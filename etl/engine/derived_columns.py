@@ -26,7 +26,7 @@ from etl.columns.arrays import (
 from etl.columns.navigation import Children
 from etl.columns.numbers import cents, money_of_cents
 from etl.engine.related_rows import RelatedRows
-from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS, HEADER_OF
 from etl.model.code_shapes import SERVICE_SYSTEMS
 from etl.model.relations import RELATIONS, Many
 
@@ -70,14 +70,15 @@ def _any_line_amount(partition: RelatedRows) -> pa.StringArray:
 
 
 def _position(partition: RelatedRows, table: str) -> pa.StringArray:
-    """Return 1, 2, … within the rows of each claim."""
+    """Return 1, 2, … within the rows of each header."""
+    header = HEADER_OF[table]
     relation = next(
         name
-        for name, relation in RELATIONS["claim"].items()
+        for name, relation in RELATIONS[header].items()
         if isinstance(relation, Many) and relation.table == table
     )
-    children = _related(partition, "claim", relation)
-    counts = np.bincount(children.parents, minlength=partition.size("claim"))
+    children = _related(partition, header, relation)
+    counts = np.bincount(children.parents, minlength=partition.size(header))
     starts = np.concatenate(([0], np.cumsum(counts)))[children.parents]
     positions = np.zeros(partition.size(table), dtype=np.int64)
     positions[children.rows] = np.arange(len(children.rows)) - starts + 1

@@ -24,8 +24,8 @@ from etl.columns.navigation import (
     positions_of_keys,
     positions_of_runs,
 )
-from etl.model.canonical_tables import TABLES
-from etl.model.relations import KEYS, Many, One
+from etl.model.canonical_tables import KEYS, TABLES
+from etl.model.relations import Many, One
 
 _OWNERS: Final = {column: table for table, column in KEYS.items()}
 
@@ -108,9 +108,9 @@ class RelatedRows:
         return Children.grouped(rows, owners, size)
 
     def _owners(self, table: str, column: str) -> Indices:
-        """Return the position of the member or claim that each row of a table names; -1 for none.
+        """Return the position of the member or header that each row of a table names; -1 for none.
 
-        Rows are in the order of their key, so those of one claim are adjacent, and only the first
+        Rows are in the order of their key, so those of one header are adjacent, and only the first
         of each has to be looked up.
         """
         key = (table, column)
@@ -123,15 +123,15 @@ class RelatedRows:
     def _among_siblings(
         self, table: str, column: str, claims: Indices, numbers: pa.StringArray
     ) -> Indices:
-        """Return the row of a table that has a number within its claim; -1 for none.
+        """Return the row of a table that has a number within its header; -1 for none.
 
         Args:
             table: a table of lines.
             column: its number.
-            claims: shape (n,), position of the claim that is meant.
+            claims: shape (n,), position of the header that is meant.
             numbers: shape (n,), text of the number that is meant.
         """
-        own = self._owners(table, "claim_id")
+        own = self._owners(table, TABLES[table].key[0])
         numbered = self.column(table, column).dictionary_encode()
         place = positions(numbers, numbered.dictionary)
         width = max(1, len(numbered.dictionary))

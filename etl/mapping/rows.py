@@ -8,7 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Final
 
-from etl.model.canonical_tables import AMOUNT_CATEGORIES, TABLES, Column, FieldType
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, HEADERS, TABLES, Column, FieldType
 from etl.model.relations import RELATIONS, Many
 
 LIST_ITEM: Final = "list item"
@@ -21,7 +21,10 @@ EMPTIED: Final = frozenset({"code", "ndc"})
 _POSITION: Final = Column("position", FieldType.INTEGER, required=True)
 
 _CHILDREN: Final = frozenset(
-    relation.table for relation in RELATIONS["claim"].values() if isinstance(relation, Many)
+    relation.table
+    for header in HEADERS
+    for relation in RELATIONS[header].values()
+    if isinstance(relation, Many)
 )
 
 _LINE_KEY: Final = Column("line_key", FieldType.CODE, required=True)

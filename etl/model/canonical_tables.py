@@ -71,6 +71,8 @@ def _read_tables(file: str) -> Iterator[Table]:
             (*_columns(declared["columns"]), *EVERY_TABLE),
             declared.get("file", ""),
             declared.get("made_of", ""),
+            declared.get("owner", ""),
+            declared.get("optional", False),
         )
 
 
@@ -123,37 +125,72 @@ def own_columns() -> dict[str, tuple[Column, ...]]:
     return {name: own for name, own in columns.items() if own}
 
 
-MEMBER_TABLES: Final = ("member", "member_address", "member_telecom", "coverage", "claim")
-"""Tables in which each row names its member itself."""
-CLAIM_TABLES: Final = (
-    "claim_line",
-    "claim_diagnosis",
-    "claim_procedure",
-    "claim_care_team",
-    "claim_other_payer",
-    "claim_adjustment",
-    "claim_tooth",
-    "claim_ingredient",
-    "claim_transport",
-    "claim_note",
+DIRECTORY_TABLES: Final = ("organization", "practitioner")
+"""Tables of an extract of claims that list providers and payers."""
+
+MEMBERLESS: Final = frozenset(
+    name for name, table in TABLES.items() if not table.owner and name != "member"
 )
-"""Tables in which each row names a claim; the claim names the member."""
-OWNER_COLUMNS: Final = MappingProxyType(
+"""Tables of all data models that belong to no member."""
+
+KEYS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        **dict.fromkeys(CLAIM_TABLES, "claim_id"),
-        "member_address": "member_id",
-        "member_telecom": "member_id",
+        name: table.key[0]
+        for name, table in CLAIMS_TABLES.items()
+        if len(table.key) == 1 and name not in MEMBERLESS
     }
 )
-"""Table of child rows -> the column that names the claim or member that a row is part of."""
+"""Tables of an extract's members that other rows name by one column: table -> that column."""
 
-LINE_TABLES: Final = ("claim_adjustment", "claim_tooth", "claim_ingredient")
-"""Claim tables in which each row belongs to one line."""
-DIRECTORY_TABLES: Final = ("organization", "practitioner")
-"""Tables of an extract of claims that belong to no member."""
+HEADERS: Final = tuple(
+    name
+    for name in KEYS
+    if CLAIMS_TABLES[name].owner and any(table.owner == name for table in CLAIMS_TABLES.values())
+)
+"""`claim` and `prior_auth`: tables of members whose rows have rows of other tables below them."""
 
-MEMBERLESS: Final = frozenset({*DIRECTORY_TABLES, *LISTED_TABLES})
-"""Tables of all data models that belong to no member."""
+
+def _header_of(name: str) -> str:
+    owner = CLAIMS_TABLES[name].owner
+    return name if owner == "member" else _header_of(owner)
+
+
+HEADER_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        name: header
+        for name, table in CLAIMS_TABLES.items()
+        if table.owner and (header := _header_of(name)) in HEADERS
+    }
+)
+"""Header or table below it -> the header."""
+
+CHILDREN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        header: tuple(name for name, of in HEADER_OF.items() if of == header and name != header)
+        for header in HEADERS
+    }
+)
+"""Header -> the tables in which each row names a row of it; that row names the member."""
+
+LINES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        header: next(name for name in below if CLAIMS_TABLES[name].key[1:] == ("line_number",))
+        for header, below in CHILDREN.items()
+    }
+)
+"""Header -> the table of its lines."""
+
+CLAIM_TABLES: Final = CHILDREN["claim"]
+"""Tables in which each row names a claim."""
+
+OWNER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        name: CLAIMS_TABLES[table.owner].key[0]
+        for name, table in CLAIMS_TABLES.items()
+        if table.owner and name not in KEYS
+    }
+)
+"""Table of child rows -> the column that names the header or member that a row is part of."""
 
 OWNERS: Final = MappingProxyType(
     {

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-KEYS: Final[Mapping[str, str]] = MappingProxyType(
-    {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
-)
-"""Tables of an extract's members that other rows name by one column: table -> that column."""
+from etl.model.canonical_tables import OWNER_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +46,18 @@ class One:
     certain: bool = False
 
 
-def _of_claim(table: str) -> Many:
-    return Many(table, (("claim_id", "claim_id"),))
+def _of_header(table: str) -> Many:
+    key = OWNER_COLUMNS[table]
+    return Many(table, ((key, key),))
 
 
 def _of_line(table: str, *, listed: bool = False) -> Many:
-    theirs = "line_numbers" if listed else "line_number"
-    return Many(table, (("claim_id", "claim_id"), ("line_number", theirs)), listed)
+    key, theirs = OWNER_COLUMNS[table], "line_numbers" if listed else "line_number"
+    return Many(table, ((key, key), ("line_number", theirs)), listed)
 
 
 _MEMBER: Final = One("member", "member_id", "member_id", certain=True)
+_COVERAGE: Final = One("coverage", "coverage_id", "coverage_id", certain=True)
 _PAYER: Final = One("organization", "payer_id", "organization_id")
 
 
@@ -112,18 +111,18 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     },
     "coverage": {"member": _MEMBER, "payer": _PAYER},
     "claim": {
-        "lines": _of_claim("claim_line"),
-        "diagnoses": _of_claim("claim_diagnosis"),
-        "procedures": _of_claim("claim_procedure"),
-        "care_team": _of_claim("claim_care_team"),
-        "other_payers": _of_claim("claim_other_payer"),
-        "adjustments": _of_claim("claim_adjustment"),
-        "teeth": _of_claim("claim_tooth"),
-        "ingredients": _of_claim("claim_ingredient"),
-        "transports": _of_claim("claim_transport"),
-        "notes": _of_claim("claim_note"),
+        "lines": _of_header("claim_line"),
+        "diagnoses": _of_header("claim_diagnosis"),
+        "procedures": _of_header("claim_procedure"),
+        "care_team": _of_header("claim_care_team"),
+        "other_payers": _of_header("claim_other_payer"),
+        "adjustments": _of_header("claim_adjustment"),
+        "teeth": _of_header("claim_tooth"),
+        "ingredients": _of_header("claim_ingredient"),
+        "transports": _of_header("claim_transport"),
+        "notes": _of_header("claim_note"),
         "member": _MEMBER,
-        "coverage": One("coverage", "coverage_id", "coverage_id", certain=True),
+        "coverage": _COVERAGE,
         "payer": _PAYER,
         "prior": One("claim", "adjusted_from_claim_id", "claim_id"),
         "next": One("claim", "adjusted_to_claim_id", "claim_id"),
@@ -143,6 +142,18 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
         "payer": _PAYER,
     },
     "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
+    "prior_auth": {
+        "lines": _of_header("prior_auth_line"),
+        "diagnoses": _of_header("prior_auth_diagnosis"),
+        "care_team": _of_header("prior_auth_care_team"),
+        "member": _MEMBER,
+        "coverage": _COVERAGE,
+        "payer": _PAYER,
+    },
+    "prior_auth_line": {
+        "diagnoses": _of_line("prior_auth_diagnosis", listed=True),
+        "care_team": _of_line("prior_auth_care_team", listed=True),
+    },
     "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
     **_OF_DIRECTORY,
 }

@@ -60,6 +60,8 @@ class Table:
             payer's own.
         file: name of its file without the ending, where that is another.
         made_of: for a table that the engine makes, the one that it is made of.
+        optional: most extracts do without it, and reports name it only where it has rows.
+        owner: the table whose row a row belongs to, named by the columns of that table's key.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Table:
     columns: tuple[Column, ...]
     file: str = ""
     made_of: str = ""
+    owner: str = ""
+    optional: bool = False
 
     @property
     def file_name(self) -> str:

@@ -25,7 +25,7 @@ from etl.columns.places import NO_SOURCES, RowSources
 from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.unmapped import OMITTED, WITHOUT_CODE, Mention
 from etl.mapping.coverage import Filled, ProfileCoverage, coverage
-from etl.model.canonical_tables import OWNER_COLUMNS, TABLES
+from etl.model.canonical_tables import HEADERS, KEYS, LINES, OWNER_COLUMNS, TABLES
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.sidecar.pieces import SidecarPiece
 from etl.publish.kept_objects import ObjectRef
@@ -238,7 +238,7 @@ EXAMPLES: Final = 10
 """Number of places kept of each rule."""
 REQUIRED: Final = "required"
 """The rule about compulsory cells that are empty."""
-OWN_COLUMNS: Final = MappingProxyType({"claim": "claim_id", "member": "member_id"})
+OWN_COLUMNS: Final = MappingProxyType({name: KEYS[name] for name in (*HEADERS, "member")})
 """Table of owners -> the column of their own id."""
 _ID_COLUMNS: Final = frozenset({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()})
 _IDS: Final = pa.array(sorted(_ID_COLUMNS))
@@ -317,7 +317,7 @@ class Tally:
             if OWN_COLUMNS.get(row["table"]) == row["column"]:
                 own.add(place)
             elif OWNER_COLUMNS.get(row["table"]) == row["column"]:
-                (lines if row["table"] == "claim_line" else derived).add(place)
+                (lines if row["table"] in LINES.values() else derived).add(place)
         self.unowned.update(file for file, _ in lines | (derived - own))
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +11,12 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among, filled, hash_ids
 from etl.columns.places import place_keys
+from etl.model.canonical_tables import KEYS
 from etl.pipeline.certificate import CERTIFICATE_FILE, CertifiedRows, certified_rows, compare_unit
 from etl.pipeline.context import REJECTED, Chunks, Task
 from etl.pipeline.incremental.attribution import Attribution, owners_of
 from etl.pipeline.incremental.cache import write_ledger
-from etl.pipeline.incremental.dependencies import KEYS, Dependencies
+from etl.pipeline.incremental.dependencies import Dependencies, id_values
 from etl.pipeline.incremental.ledger import Ledger, Places, joined, missing_of, no_ledger
 from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
 from etl.pipeline.partition.mapping import PartitionContext, PlanResources, check_and_map
@@ -31,7 +31,7 @@ from etl.pipeline.totals import Outcome
 from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality.check import Checked
 from etl.rows import arrow_stream
-from etl.sources.partition.ids import GlobalKeys, UnitIds
+from etl.sources.partition.ids import NO_KEYS, GlobalKeys, UnitIds
 from etl.sources.partition.partitions import Loaded, Partitions
 from etl.storage.port import Store
 
@@ -262,9 +262,6 @@ def _rejected_rows(
         yield name, [arrow_stream(*tables, compressed=True)]
 
 
-_NO_KEYS: Final = GlobalKeys(*[NO_HASHES] * 6)
-
-
 def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store | None) -> UnitIds:
     """Return the ids that `process_unit` may look up for a unit.
 
@@ -281,7 +278,7 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
     places, task = Places.of(rows, unit), context.task
     before = task.previous.members(store, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
-    now = ComparedFacts(places, _NO_KEYS, context.dependencies, context.partition.as_of, canonical)
+    now = ComparedFacts(places, NO_KEYS, context.dependencies, context.partition.as_of, canonical)
     owners = np.setdiff1d(places.marks.column("owner").to_numpy(), unchanged(now, before))
     return _ids(context, rows.load_members(unit, owners), before.ledger)
 
@@ -291,10 +288,10 @@ def _ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitIds:
     remembered = ledger["asked"].column("id").to_numpy()
     own, foreign = {}, {}
     for table, columns in context.dependencies.ids.items():
-        own[table] = np.unique(_hashes(loaded.tables[table], KEYS[table]))
+        own[table] = np.unique(_hashes(loaded.tables[table], table, KEYS[table]))
         # Rows of which only the ids are known are looked up like others, and are nobody's own.
         named = [
-            _hashes(tables[name], column)
+            _hashes(tables[name], name, column)
             for name, column in (*columns, (table, KEYS[table]))
             for tables in (loaded.tables, loaded.unread)
             if name in tables
@@ -305,6 +302,6 @@ def _ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitIds:
     return UnitIds(own, foreign)
 
 
-def _hashes(table: pa.Table, column: str) -> Hashes:
-    texts = table.column(column)
-    return hash_ids(texts)[filled(texts)]
+def _hashes(table: pa.Table, name: str, column: str) -> Hashes:
+    values, _ = id_values(table, name, column)
+    return hash_ids(values)[filled(values)]

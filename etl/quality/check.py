@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, table_places
+from etl.model.canonical_tables import HEADERS
 from etl.quality.checks import cells, directory, relations, rows
 from etl.quality.checks.cascade import DecidedRows, decide_rows, rules_of_rows
 from etl.quality.checks.cells import read_types
@@ -155,7 +156,7 @@ def _look(work: Work) -> None:
     for frame in work.frames.values():
         if frame.count:
             read_types(work, frame)
-    for name in ("claim", "coverage"):
+    for name in (*HEADERS, "coverage"):
         if name in work.frames and work.frames[name].count:
             find_shared(work, work.frames[name])
     _run_rules(work, CellKind)

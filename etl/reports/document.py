@@ -78,6 +78,7 @@ def _facts(report: Report) -> dict[str, Any]:
             name: {**by_fate(count), "adds_up": count.adds_up}
             for name in TABLES
             if (count := report.counts.get(name)) is not None
+            and (count.rows_in or not TABLES[name].optional)
         },
         "limits": [
             {**limit_json(verdict), "sentence": verdict.sentence} for verdict in report.verdicts

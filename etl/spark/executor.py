@@ -20,7 +20,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from etl.columns.digests import NO_HASHES
 from etl.errors import NotFound
 from etl.jobs import EmitAny, Found, Job
 from etl.local.executor import Checkpoints
@@ -225,7 +224,7 @@ class SparkExecutor:
 
 
 def _on_executors(partitions: Partitions, tables: ShuffledTables) -> ExtractOnExecutors:
-    keys = replace(partitions.keys, members=NO_HASHES, claims=NO_HASHES, coverages=NO_HASHES)
+    keys = replace(partitions.keys, ids={})
     facts, shared = unit_facts(partitions.facts), shared_tables(partitions)
     return ExtractOnExecutors(facts, shared, keys, tables.ids)
 

@@ -1,11 +1,13 @@
 """An extract on the executors: spans of files into rows by member, and the ids in them.
 
-Rows that follow claims are first cut by a hash of their claim, so that they meet the members that
-claims were seen with, and then by member. Nothing is written to an executor's disk.
+Rows that follow claims or other headers are first cut by a hash of their header, so that they meet
+the members that headers were seen with, and then by member. Nothing is written to an executor's
+disk.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,10 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes
 from etl.errors import ExtractError
 from etl.jobs import no_event
+from etl.model.canonical_tables import HEADERS
 from etl.rows import arrow_stream
 from etl.sources.files.listed_files import spill_names
 from etl.sources.parsing.spans import SpanAstray
@@ -43,8 +47,7 @@ UNSEEN: Final = "unseen"
 """A job with files that the executor does not see."""
 HERE: Final = "here"
 """Rows for the driver: of no member, or malformed."""
-FOLLOWING: Final = "following"
-"""Rows of members by the hash of their claim."""
+# Rows of members by the hash of their header have the header's table for their kind.
 SEEN: Final = "seen"
 """Ids with the members that they were seen with, by the hash of the id."""
 SAVED: Final = "saved"
@@ -126,17 +129,17 @@ def _is_seen(job: CutJob) -> bool:
 
 
 def _pieces(job: CutJob, buckets: int) -> Batches:
-    follows = any(job.owners.follow_claims(part.file) for part in job.parts)
-    # Where no claim is known, a row that follows one has the claim's own hash for an owner.
-    by_bucket = replace(job, partitions=buckets) if follows else job
+    followed = next(filter(None, (job.owners.followed(part.file) for part in job.parts)), "")
+    # Where no header is known, a row that follows one has the header's own hash for an owner.
+    by_bucket = replace(job, partitions=buckets) if followed else job
     counts, seen = [0] * len(job.parts), _SeenIds(job.number, buckets)
-    for piece in cut(by_bucket, lambda: NO_IDS, no_event):
+    for piece in cut(by_bucket, lambda _header: NO_IDS, no_event):
         counts[piece.part] += piece.rows.num_rows
         if piece.table == RAGGED or piece.cut[0] == by_bucket.partitions:
             rows = arrow_stream(pa.Table.from_batches([piece.rows]), compressed=False)
             yield batch_of(TaskRow(0, HERE, piece.table, job.number, rows))
         else:
-            yield _of_members(job, piece, FOLLOWING if follows else OF_MEMBER)
+            yield _of_members(job, piece, followed or OF_MEMBER)
         for role, (ids, owners) in piece.ids.items():
             yield from map(batch_of, seen.add(role, ids, owners))
     yield from map(batch_of, seen.cut_off())
@@ -196,14 +199,15 @@ def _save(ids: IdFiles, batches: Batches) -> Batches:
 
 
 def _own(ids: IdFiles, partitions: int, batches: Batches) -> Batches:
-    claims: OwnedIds | None = None
-    for batch in batches:
+    known: dict[str, OwnedIds] = {}
+    for whole, header in itertools.product(batches, HEADERS):
+        batch = whole.filter(pc.equal(whole.column("kind"), header))
         if not batch.num_rows:
             continue
-        if claims is None:
-            claims = ids.read("claim", only_place(batch.column("place").unique().to_pylist()))
+        if header not in known:
+            known[header] = ids.read(header, only_place(batch.column("place").unique().to_pylist()))
         heads = heads_of(batch.column("body")).copy()
-        owners = claims.owner_of(np.ascontiguousarray(heads[OWNER_COLUMN]))
+        owners = known[header].owner_of(np.ascontiguousarray(heads[OWNER_COLUMN]))
         heads[OWNER_COLUMN] = owners
         places, cells = partition_of(owners, partitions), batch.column("cells")
         name, number = batch.column("name"), batch.column("number")

@@ -16,10 +16,12 @@ import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import ExtractError
+from etl.model.canonical_tables import HEADERS
 from etl.rows import arrow_stream
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit
 from etl.sources.files.stored_files import FolderFiles
+from etl.sources.layout.model import ROLES
 from etl.sources.partition.ids import GlobalKeys, OwnedIds
 from etl.sources.partition.partition_rows import (
     RAGGED,
@@ -37,7 +39,6 @@ from etl.spark.pickling import pickled
 from etl.spark.placing import by_task
 from etl.spark.program import program_text
 from etl.spark.reading_tasks import (
-    FOLLOWING,
     HERE,
     REFUSED,
     SAVED,
@@ -64,14 +65,14 @@ class UnseenError(Exception):
 def is_for_executors(extract: Extract) -> bool:
     """Return whether executors can read an extract.
 
-    They cannot if rows that follow claims make coverages or members, or if rows of members make
+    They cannot if rows that follow headers make coverages or members, or if rows of members make
     providers; a directory has no rows of members.
     """
     layout, raw = extract.layout, extract.layout.raw
     files = [file for file in extract.files if file.table]
     for file in files:
         owners = OwnerColumns.of(raw[file.table], layout)
-        if owners.follow_claims(file) and owners.feeds:
+        if owners.followed(file) and owners.feeds:
             return False
         if raw[file.table].ids and layout.provider_headers(file.table):
             return False
@@ -180,8 +181,8 @@ class ShuffleReceiver:
         """Forget what a job read."""
         self._dropped.add(job.number)
 
-    def finish_claims(self) -> None:
-        """Do nothing: rows that follow claims meet them in a shuffle."""
+    def finish_headers(self) -> None:
+        """Do nothing: rows that follow headers meet them in a shuffle."""
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
@@ -217,19 +218,18 @@ class ShuffleReceiver:
         self._save_ids()
         buckets = [range(bucket, bucket + 1) for bucket in range(self._ids.buckets)]
         pieces = self._pieces()
-        following = by_task(self._session, _of_kinds(pieces, FOLLOWING), buckets)
+        following = by_task(self._session, _of_kinds(pieces, *HEADERS), buckets)
         owned = following.mapInArrow(owning(program_text(), self._ids, self._count), ROWS)
         rows = _of_kinds(pieces, OF_MEMBER).union(owned)
         if self._placed:
             rows = rows.union(self._session.createDataFrame(self._placed, ROWS))
         shared = self._shared or []
+        shared_ids = {
+            role: _united(row.body for row in shared if (row.kind, row.name) == (SHARED, role))
+            for role in ROLES
+        }
         keys = GlobalKeys(
-            NO_HASHES,
-            NO_HASHES,
-            NO_HASHES,
-            _united(row.body for row in shared if (row.kind, row.name) == (SHARED, "claim")),
-            _united(row.body for row in shared if (row.kind, row.name) == (SHARED, "coverage")),
-            _united(row.body for row in shared if row.kind == SHARERS),
+            {}, shared_ids, _united(row.body for row in shared if row.kind == SHARERS)
         )
         here = self._here.close(facts).raw
         self.tables = ShuffledTables(here, self._count, rows, self._ids, self._held)

@@ -72,13 +72,7 @@ class ExtractOnExecutors:
     def answers(self, asked: UnitIds) -> GlobalKeys:
         """Return what a unit may look up: its own ids, and those of others that there are."""
         known = {table: self.ids.known(table, ids).ids for table, ids in asked.foreign.items()}
-        keys = replace(
-            self.keys,
-            members=known["member"],
-            claims=known["claim"],
-            coverages=known["coverage"],
-        )
-        return keys.of_unit(asked)
+        return replace(self.keys, ids=known).of_unit(asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from etl.columns.places import RowSources, place_keys, places_of
 from etl.errors import DataRejected, NotFound, StoreError, UsageError
-from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import CHILDREN, FILE_COLUMN, KEYS, LINES, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.publish.canonical_json import sha256
@@ -160,7 +160,7 @@ def write_layer(
 ) -> Layer:
     """Write the rows of an extract as a layer; one table's file is held in memory at a time.
 
-    Rows that could not be read are left out, and claims that are incomplete without them: they
+    Rows that could not be read are left out, and headers that are incomplete without them: they
     were reported, and stay in quarantine. What is kept of such a claim is that it replaces another.
 
     Raises:
@@ -272,23 +272,27 @@ def _gone(
         if name in loaded.unread:
             (key,) = TABLES[name].key
             gone[name] = {key: loaded.unread[name].column(key).combine_chunks()}
-    claims = [pa.array([], pa.string())]
-    for name in ("claim", *CLAIM_TABLES):
-        whole = name == "claim" or (
-            name == "claim_line" and book.single(LineRejected).severity.rejects
-        )
-        rules = [rule.id for rule in book.rules if whole or rule.severity is Severity.REJECT_CLAIM]
-        mine = unfit.filter(
-            pc.and_(
-                pc.equal(unfit.column("table"), name),
-                pc.is_in(unfit.column("rule"), value_set=pa.array(rules, pa.string())),
+    for header, children in CHILDREN.items():
+        key, found = KEYS[header], [pa.array([], pa.string())]
+        for name in (header, *children):
+            whole = name == header or (
+                name == LINES[header] and book.single(LineRejected).severity.rejects
             )
-        )
-        if mine.num_rows:
-            rows = [table[name] for table in (loaded.tables, loaded.unread) if name in table]
-            claims += [_at(table, mine).column("claim_id").combine_chunks() for table in rows]
-    ids = pc.unique(pa.concat_arrays(claims)).drop_null()
-    return gone | {name: {"claim_id": ids} for name in ("claim", *CLAIM_TABLES) if len(ids)}
+            rules = [
+                rule.id for rule in book.rules if whole or rule.severity is Severity.REJECT_CLAIM
+            ]
+            mine = unfit.filter(
+                pc.and_(
+                    pc.equal(unfit.column("table"), name),
+                    pc.is_in(unfit.column("rule"), value_set=pa.array(rules, pa.string())),
+                )
+            )
+            if mine.num_rows:
+                rows = [table[name] for table in (loaded.tables, loaded.unread) if name in table]
+                found += [_at(table, mine).column(key).combine_chunks() for table in rows]
+        ids = pc.unique(pa.concat_arrays(found)).drop_null()
+        gone |= {name: {key: ids} for name in (header, *children) if len(ids)}
+    return gone
 
 
 def _replacing(claims: pa.Table, incomplete: pa.Array) -> pa.Table:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, KEYS, ROW_COLUMN, TABLES
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
 from etl.sources.files.listed_files import LAYERS, SOURCE_PLACES
@@ -37,7 +37,6 @@ _NOWHERE: Final = np.empty(0, np.int64)
 _NAMED_PLACES: Final = 5
 """Most rows that a note names."""
 _MEMBER: Final = "member_id"
-_OWNERS: Final = ("member", "coverage", "claim")
 _NUMBER: Final = "_number"
 LAYER_COLUMN: Final = "_layer"
 """Column with the number of a row's layer."""
@@ -45,7 +44,7 @@ _PLACES_SCHEMA: Final = pa.schema(
     [(LAYER_COLUMN, pa.int32()), (FILE_COLUMN, pa.int32()), (ROW_COLUMN, pa.int64())]
 )
 _NOBODY: Final = ""
-"""Owner of a deleted claim: sorts before any member, where rows of one time state both."""
+"""Owner of a deleted header: sorts before any member, where rows of one time state both."""
 
 Deletions: TypeAlias = dict[str, list[int]]
 """Key -> the ranks (`_Rows.times`) at which it was deleted."""
@@ -182,8 +181,8 @@ def _merge(
     folder.mkdir(parents=True, exist_ok=True)
     gone: dict[str, Deletions] = {}
     idle: dict[str, _IdleRows] = {}
-    # Deletions of members decide on coverages and claims, and those on all that depends on them.
-    first = _OWNERS if model.has_members else ()
+    # Deletions of members decide on coverages and headers, and those on all that depends on them.
+    first = tuple(KEYS) if model.has_members else ()
     for name in (*first, *(other for other in model.tables if other not in first)):
         all_rows = rows = _rows_of(store, layers, name)
         owner = TABLES[name].key[0]
@@ -334,7 +333,7 @@ def _deletions(rows: _Rows, key: str) -> Deletions:
 
 
 def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
-    """Return when claims or coverages were deleted with the member that then owned them."""
+    """Return when headers or coverages were deleted with the member that then owned them."""
     if not members:
         return {}
     deleted = pa.array(list(members), pa.string())
@@ -350,7 +349,7 @@ def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
 
 
 def _taken(owners: list[tuple[int, str]], members: Deletions) -> list[int]:
-    """Return when a claim was deleted with its member; it has no owner from then on.
+    """Return when a header was deleted with its member; it has no owner from then on.
 
     Args:
         owners: rank and member of each row that states an owner.

@@ -14,24 +14,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import list_values
 from etl.columns.dates import NO_DAY, stated_days
-from etl.columns.digests import Hashes, changes, hash_ids, row_digests, seed_of
+from etl.columns.digests import Hashes, changes, filled, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
-from etl.model.canonical_tables import CLAIMS_TABLES, DIRECTORY_TABLES, FILE_COLUMN, ROW_COLUMN
+from etl.model.canonical_tables import (
+    CLAIMS_TABLES,
+    DIRECTORY_TABLES,
+    FILE_COLUMN,
+    KEYS,
+    ROW_COLUMN,
+    FieldType,
+)
 from etl.model.relations import RELATIONS, One, relations_of
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds
 from etl.quality.rules.kinds import RuleKind
 from etl.quality.totals.by_member import RowOwners
+from etl.rows import empty_table
 from etl.sources.partition.ids import GlobalKeys
 
 Columns = frozenset[tuple[str, str]]
 """Tables and columns."""
 
-KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
 _TABLES: Final = tuple(DIRECTORY_TABLES)
 _ALWAYS_READ: Final = (
     ("organization", "organization_id"),
@@ -48,7 +56,7 @@ class Dependencies:
     """Columns that refer to something outside the member's rows.
 
     Attributes:
-        ids: kind of id (`member`, `coverage`, `claim`) -> columns with ids that rules look up.
+        ids: table of `KEYS` -> columns with ids of it that rules look up.
         names: columns with texts that are looked up in the directory.
         days: columns that are compared with the day of the extract.
         directory: columns of the directory's tables that can show in a member's resources.
@@ -186,8 +194,17 @@ class OwnedRows:
                 if (stage, name) not in self._of_rows:
                     numbers = _codes(tables[name], self.owners)
                     self._of_rows[stage, name] = self.owners.ids[numbers]
-                there = np.asarray(pc.is_valid(texts))
-                yield self._of_rows[stage, name][there], hash_ids(pc.drop_null(texts))
+                values, rows = id_values(tables[name], name, column)
+                yield self._of_rows[stage, name][rows], hash_ids(values)
+
+
+def id_values(table: pa.Table, name: str, column: str) -> tuple[pa.Array, Any]:
+    """Return the filled cells of a column, or the values of its lists, and the row of each."""
+    texts, declared = table.column(column).combine_chunks(), CLAIMS_TABLES[name].column(column)
+    if declared is not None and declared.type is FieldType.LIST:
+        values, rows = list_values(texts)
+        return values.filter(pa.array(filled(values))), rows[filled(values)]
+    return pc.drop_null(texts), np.flatnonzero(np.asarray(pc.is_valid(texts)))
 
 
 def names_asked(dependencies: Dependencies, rows: OwnedRows) -> pa.Table:
@@ -248,7 +265,8 @@ def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple
     changes the provider, and nothing of the members that refer to the provider.
     """
     names, digests = [], []
-    for kind, table in sorted(providers.tables.items()):
+    for kind in _TABLES:
+        table = providers.tables.get(kind, empty_table(kind))
         read = sorted(column for of, column in dependencies.directory if of == kind)
         if not table.num_rows:
             continue

@@ -4,6 +4,8 @@
                             ▲
     a child that rejects its claim, or (by their own rules) a rejected line or successor
 
+A prior authorization is in the place of a claim likewise (`canonical_tables.HEADERS`). Rows below a
+header that is not to be published are withdrawn with it.
 Every rejected row has the rule that rejected it and the rule where the chain began.
 """
 
@@ -18,8 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import true_where
-from etl.model.canonical_tables import CLAIM_TABLES, LINE_TABLES
-from etl.model.relations import KEYS
+from etl.model.canonical_tables import CHILDREN, CLAIMS_TABLES, HEADER_OF, HEADERS, KEYS, LINES
 from etl.model.severity import Severity
 from etl.quality.checks.frames import NO_RULE, Failure, Frame, Rejections, Work
 from etl.quality.checks.references import References
@@ -47,27 +48,40 @@ class _Cascade:
             self.of[name] = Rejections(
                 np.full(frame.count, NO_RULE, np.int32), np.full(frame.count, NO_RULE, np.int32)
             )
+        of_members = "claim" in self.work.frames
+        if of_members:
+            self._withdraw_below_headers()
         for failure in list(self.work.failures):
             self._own(failure)
-        if "claim" not in self.work.frames:
+        if not of_members:
             References(self.work, self.of).settle()
             return self.of
         for name in KEYS:
             self._doubles(name)
-        self._hang("coverage", "member")
-        self._hang("member_address", "member")
-        self._hang("member_telecom", "member")
-        self._claims_of_children()
-        self._hang("claim", "member")
-        self._hang("claim", "coverage")
-        self._lines_reject_claims()
+        for name, table in CLAIMS_TABLES.items():
+            if table.owner == "member" and name not in HEADERS:
+                self._hang(name, "member")
+        self._headers_of_children()
+        for header in HEADERS:
+            self._hang(header, "member")
+            self._hang(header, "coverage")
+            self._lines_reject(header)
         self._successors_reject_claims()
-        for child in CLAIM_TABLES:
-            self._hang(child, "claim")
-        for child in LINE_TABLES:
-            self._hang(child, "claim_line")
+        for header in HEADERS:
+            for child in CHILDREN[header]:
+                self._hang(child, header)
+            for child in CHILDREN[header]:
+                if CLAIMS_TABLES[child].owner == LINES[header]:
+                    self._hang(child, LINES[header])
         self._hang_on_unread_lines()
         return self.of
+
+    def _withdraw_below_headers(self) -> None:
+        for header, children in CHILDREN.items():
+            withdrawn = np.append(self.work.frames[header].withdrawn, False)
+            for child in children if withdrawn.any() else ():
+                frame = self.work.frames[child]
+                frame.withdrawn |= withdrawn[self.work.above(frame, header)] & ~frame.superseded
 
     def _own(self, failure: Failure) -> None:
         rule = self.work.book.rules[failure.rule]
@@ -89,42 +103,42 @@ class _Cascade:
         cause = np.append(self.of[name].cause[bare], NO_RULE)[pc.fill_null(position, len(bare))]
         self._hanging(frame, (cause != NO_RULE) & ~frame.bare, cause)
 
-    def _claims_of_children(self) -> None:
-        """A failure may reject the whole claim of its row."""
-        book, claims = self.work.book, self.work.frames["claim"]
+    def _headers_of_children(self) -> None:
+        """A failure may reject the whole claim or prior authorization of its row."""
+        book = self.work.book
         for failure in list(self.work.failures):
-            rule = book.rules[failure.rule]
-            if rule.severity is not Severity.REJECT_CLAIM or failure.table not in CLAIM_TABLES:
+            rule, header = book.rules[failure.rule], HEADER_OF.get(failure.table, failure.table)
+            if rule.severity is not Severity.REJECT_CLAIM or failure.table == header:
                 continue
-            child = self.work.frames[failure.table]
-            positions = failure.at[~child.superseded[failure.at]]
-            up = self.work.above(child, "claim")[positions]
-            where = np.zeros(claims.count, dtype=bool)
+            child, headers = self.work.frames[failure.table], self.work.frames[header]
+            positions = failure.at[~(child.superseded | child.withdrawn)[failure.at]]
+            up = self.work.above(child, header)[positions]
+            where = np.zeros(headers.count, dtype=bool)
             where[up[up >= 0]] = True
-            self._hanging(claims, where, failure.rule)
+            self._hanging(headers, where, failure.rule)
 
-    def _lines_reject_claims(self) -> None:
+    def _lines_reject(self, header: str) -> None:
         rule = self.work.book.single(kinds.LineRejected)
-        lines, claims = self.work.frames["claim_line"], self.work.frames["claim"]
-        rejected = np.flatnonzero(self.of["claim_line"].rows)
-        up = self.work.above(lines, "claim")[rejected]
+        lines, claims = self.work.frames[LINES[header]], self.work.frames[header]
+        rejected = np.flatnonzero(self.of[lines.name].rows)
+        up = self.work.above(lines, header)[rejected]
         rejected, up = rejected[up >= 0], up[up >= 0]
         if not len(up):
             return
         where = np.zeros(claims.count, dtype=bool)
         where[up] = True
-        where &= self.of["claim"].rule == NO_RULE
+        where &= self.of[header].rule == NO_RULE
         self.work.record(rule, claims, np.flatnonzero(where), None)
         if not rule.severity.rejects:
             # The line alone is left out; but a claim without any line is rejected.
-            kept = lines.live & ~self.of["claim_line"].rows
-            with_lines = self.work.above(lines, "claim")[kept]
+            kept = lines.live & ~self.of[lines.name].rows
+            with_lines = self.work.above(lines, header)[kept]
             where[with_lines[with_lines >= 0]] = False
         if where.any():
             cause = np.full(claims.count, NO_RULE, np.int32)
             # From the last to the first, so that the first line's rule is what remains.
-            cause[up[::-1]] = self.of["claim_line"].cause[rejected[::-1]]
-            self.of["claim"].add(self.work.book.numbers[rule.id], where, cause)
+            cause[up[::-1]] = self.of[lines.name].cause[rejected[::-1]]
+            self.of[header].add(self.work.book.numbers[rule.id], where, cause)
 
     def _successors_reject_claims(self) -> None:
         """Report claims that a rejected claim of their chain supersedes; the rule may reject."""
@@ -147,7 +161,7 @@ class _Cascade:
         # so the row found by its key stands for all of them.
         cause = np.append(self.of[parent].cause, NO_RULE)[self.work.above(below, parent)]
         above = self.work.frames[parent]
-        if parent == "claim" and above.shared.any():
+        if parent in HEADERS and above.shared.any():
             # Not a parent, yet rows that name it are rejected too: their owner is not known.
             cells = below.cells(KEYS[parent])
             ids = above.cells(KEYS[parent]).text.filter(pa.array(above.shared))
@@ -160,18 +174,19 @@ class _Cascade:
 
     def _hang_on_unread_lines(self) -> None:
         """Reject rows that name a line which may be one of those that could not be read."""
-        lines, of = self.work.unread_lines()
-        cause = np.full(self.work.frames["claim"].count + 1, NO_RULE, np.int32)
-        # From the last to the first, so that the first line's rule is what remains.
-        cause[of[::-1]] = self.of["claim_line"].cause[lines[::-1]]
         for name, where in self.work.of_unread_lines.items():
-            frame = self.work.frames[name]
-            self._hanging(frame, where, cause[self.work.above(frame, "claim")])
+            frame, header = self.work.frames[name], HEADER_OF[name]
+            lines, of = self.work.unread_lines(header)
+            cause = np.full(self.work.frames[header].count + 1, NO_RULE, np.int32)
+            # From the last to the first, so that the first line's rule is what remains.
+            cause[of[::-1]] = self.of[LINES[header]].cause[lines[::-1]]
+            self._hanging(frame, where, cause[self.work.above(frame, header)])
 
     def _hanging(self, frame: Frame, where: Any, cause: Any) -> None:
         rule = self.work.book.single(kinds.HangsOnRejected)
         number = self.work.book.numbers[rule.id]
-        new = self.of[frame.name].add(number, where & ~frame.superseded, cause)
+        where = where & ~(frame.superseded | frame.withdrawn)
+        new = self.of[frame.name].add(number, where, cause)
         self.work.record(rule, frame, np.flatnonzero(new), None)
 
 

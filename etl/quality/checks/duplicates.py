@@ -18,8 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from etl.columns.arrays import true_where
-from etl.model.canonical_tables import EVERY_TABLE
-from etl.model.relations import KEYS
+from etl.model.canonical_tables import EVERY_TABLE, HEADERS, KEYS
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.rules import kinds
 
@@ -49,7 +48,7 @@ def _same_key(frame: Frame) -> list[Any]:
     """Return, key by key, the places of rows that share one. An incomplete key is none."""
     key = frame.spec.key
     complete = ~frame.bare
-    if frame.name in ("claim", "coverage"):
+    if frame.name in (*HEADERS, "coverage"):
         # A row without an owner lies in any partition and is rejected for it: never a duplicate.
         complete &= frame.filled("member_id") & ~frame.shared
     code, largest = np.zeros(frame.count, dtype=np.int64), 1
@@ -75,7 +74,7 @@ def _same_key(frame: Frame) -> list[Any]:
 
 
 def find_shared(work: Work, frame: Frame) -> None:
-    """Mark claims or coverages with an id that two members share, here or elsewhere."""
+    """Mark headers or coverages with an id that two members share, here or elsewhere."""
     for rule in work.book.of_kinds(kinds.KeyOfTwoMembers):
         if frame.name not in rule.tables:
             continue

@@ -18,8 +18,16 @@ import pyarrow.compute as pc
 from etl.columns import dates, numbers
 from etl.columns.arrays import as_array, blanked, compound_keys, list_values, true_where
 from etl.columns.navigation import positions, positions_of_keys
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES, FieldType
-from etl.model.relations import KEYS
+from etl.model.canonical_tables import (
+    FILE_COLUMN,
+    HEADER_OF,
+    HEADERS,
+    KEYS,
+    LINES,
+    ROW_COLUMN,
+    TABLES,
+    FieldType,
+)
 from etl.model.severity import Severity
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import Clause, Condition, RuleKind
@@ -61,11 +69,11 @@ class KnownKeys(Protocol):
     """
 
     def exists(self, table: str, ids: Any) -> Any:
-        """Return which ids are in a table: `member`, `coverage` or `claim`."""
+        """Return which ids are in a table of `KEYS`."""
         ...
 
     def shared(self, table: str, ids: Any) -> Any:
-        """Return which ids of `coverage` or `claim` stand on rows of more than one member."""
+        """Return which ids of a table stand on rows of more than one member."""
         ...
 
 
@@ -419,7 +427,7 @@ class Work:
 
         Args:
             frame: the rows.
-            parent: `member`, `coverage`, `claim` or `claim_line`.
+            parent: a table of `KEYS`, or the lines of a header.
 
         Returns:
             numpy `int64`, shape (n,): place in the parent's frame; -1 where there is none. Rows
@@ -428,7 +436,7 @@ class Work:
         """
         key = (frame.name, parent)
         if key not in self._above:
-            find = self._line_above if parent == "claim_line" else self._named_above
+            find = self._line_above if parent in LINES.values() else self._named_above
             self._above[key] = find(frame, parent)
         return self._above[key]
 
@@ -437,7 +445,7 @@ class Work:
         places = self._parents(above)
         if parent == "coverage":
             # Another member's coverage is never the claim's, in whatever partition it lies.
-            covered, members = above.cells("member_id").text, self.members_of_claims(frame)
+            covered, members = above.cells("member_id").text, self.members_of(frame)
             keys = compound_keys(above.cells("coverage_id").text, covered)
             cells = Cells(compound_keys(frame.cells("coverage_id").text, members))
         else:
@@ -447,13 +455,14 @@ class Work:
         index = positions(cells.words, keys)
         return cells.spread(np.where(index < 0, -1, np.append(places, -1)[index]), -1)
 
-    def members_of_claims(self, frame: Frame) -> pa.StringArray:
-        """Return the member of each row's claim; null where it is not known."""
-        members = self.frames["claim"].cells("member_id").text
-        if frame.name == "claim":
+    def members_of(self, frame: Frame) -> pa.StringArray:
+        """Return the member of each row's claim or other header; null where it is not known."""
+        header = HEADER_OF[frame.name]
+        members = self.frames[header].cells("member_id").text
+        if frame.name == header:
             return members
-        claims = self.above(frame, "claim")
-        return members.take(pa.array(claims, mask=claims < 0))
+        above = self.above(frame, header)
+        return members.take(pa.array(above, mask=above < 0))
 
     def _parents(self, above: Frame) -> Any:
         """Return the places of rows that can be a parent; of rows with one key the first counts.
@@ -462,7 +471,7 @@ class Work:
         two members are not parents, whichever of them lies in this partition.
         """
         able = ~above.superseded
-        if above.name == "claim":
+        if above.name in HEADERS:
             able &= ~above.shared
         places = np.flatnonzero(able)
         if above.ambiguous:
@@ -476,19 +485,19 @@ class Work:
         return np.append(places, -1)[index]
 
     def line_keys(self, frame: Frame) -> Any:
-        """Return one number a row for its claim and line; -1 where either is unknown."""
-        claim = self.above(frame, "claim")
+        """Return one number a row for its header and line; -1 where either is unknown."""
+        claim = self.above(frame, HEADER_OF[frame.name])
         line = frame.whole("line_number")
         keys = (claim << _LINE_SHIFT) | np.maximum(line, 0)
         return np.where((claim >= 0) & frame.filled("line_number") & (line >= 0), keys, -1)
 
-    def unread_lines(self) -> tuple[Any, Any]:
-        """Return the lines of which the number could not be read, and the claim of each.
+    def unread_lines(self, header: str) -> tuple[Any, Any]:
+        """Return the lines of which the number could not be read, and the header of each.
 
         Both numpy `int64`, shape (n,): places in their frames, in the order of the files.
         """
-        lines = self.frames["claim_line"]
-        claim = self.above(lines, "claim")
+        lines = self.frames[LINES[header]]
+        claim = self.above(lines, header)
         at = np.flatnonzero(lines.live & ~lines.filled("line_number") & (claim >= 0))
         at = at[np.lexsort((lines.rows[at], lines.files[at]))]
         return at, claim[at]

@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import as_array, compound_keys, list_values, true_where
 from etl.columns.dates import NO_DAY
-from etl.model.canonical_tables import AMOUNT_COLUMNS, FieldType
-from etl.model.relations import KEYS
+from etl.model.canonical_tables import AMOUNT_COLUMNS, HEADER_OF, KEYS, LINES, FieldType
 from etl.model.severity import Severity
 from etl.quality.checks.frames import Checks, Frame, Work
 from etl.quality.rules import kinds
@@ -41,38 +40,38 @@ def _orphan(work: Work, frame: Frame, rule: Rule, kind: kinds.Orphan) -> None:
     where = (up < 0) & frame.filled(by) & ~frame.superseded
     if not where.any():
         return
-    if parent == "claim_line":
+    if parent in LINES.values():
         # Without its claim the row is an orphan already, by another rule.
-        where &= work.above(frame, "claim") >= 0
+        where &= work.above(frame, HEADER_OF[parent]) >= 0
+        where &= work.holds(rule, frame)
+        where = _without_those_of_unread_lines(work, frame, where)
     else:
         cells = frame.cells(by)
         where &= ~cells.spread(_exists(work, parent, cells.words), False)
-    if parent == "claim_line":
-        where &= work.holds(rule, frame)
-        where = _without_those_of_unread_lines(work, frame, where)
     work.fail(rule, frame, where, by)
 
 
 def _without_those_of_unread_lines(work: Work, frame: Frame, where: Any) -> Any:
-    """Set aside the failing rows of claims that have a line with an unreadable number.
+    """Set aside the failing rows of headers that have a line with an unreadable number.
 
     That line may be the one that they name, and then the line is at fault.
     """
-    _, claims = work.unread_lines()
-    of_unread = where & np.isin(work.above(frame, "claim"), claims)
+    header = HEADER_OF[frame.name]
+    _, headers = work.unread_lines(header)
+    of_unread = where & np.isin(work.above(frame, header), headers)
     if of_unread.any():
         work.of_unread_lines[frame.name] = of_unread
     return where & ~of_unread
 
 
 def _of_another(work: Work, frame: Frame, rule: Rule, _kind: kinds.OfAnother) -> None:
-    """Fail rows of claims with a coverage that exists, but is not their member's.
+    """Fail rows of headers with a coverage that exists, but is not their member's.
 
     Another member's coverage may lie in another partition. A coverage that exists, but not here,
     is not this member's.
     """
     stray = (work.above(frame, "coverage") < 0) & frame.filled("coverage_id")
-    stray &= ~frame.superseded & work.members_of_claims(frame).is_valid().to_numpy(False)
+    stray &= ~frame.superseded & work.members_of(frame).is_valid().to_numpy(False)
     if stray.any():
         cells = frame.cells("coverage_id")
         stray &= cells.spread(_exists(work, "coverage", cells.words), False)
@@ -83,7 +82,7 @@ def _childless(work: Work, frame: Frame, rule: Rule, kind: kinds.Childless) -> N
     below = work.frames[kind.child]
     # Lines that are rejected reject their claim by a rule of their own.
     counted = below.live
-    if kind.child != "claim_line":
+    if kind.child not in LINES.values():
         # So do rows that reject their claim because they could not be read.
         gone = work.rejected_so_far(below, *_REJECTING)
         unread = below.bare & work.rejected_so_far(below, Severity.REJECT_CLAIM)
@@ -241,7 +240,8 @@ def _names_no_line(work: Work, frame: Frame, rule: Rule, kind: kinds.NamesNoLine
     column, cells = kind.column, frame.cells(kind.column)
     if cells.empty:
         return
-    claims = work.above(frame, "claim")
+    header = HEADER_OF[frame.name]
+    claims = work.above(frame, header)
     numbers = cells.text
     owners = np.arange(frame.count)
     if frame.spec.column(column).type is FieldType.LIST:  # type: ignore[union-attr]
@@ -250,7 +250,7 @@ def _names_no_line(work: Work, frame: Frame, rule: Rule, kind: kinds.NamesNoLine
     whole = true_where(pc.match_substring_regex(numbers, pattern=r"^[0-9]{1,9}$"))
     value = pc.cast(pc.if_else(pa.array(whole), numbers, "0"), pa.int64()).to_numpy()
     claim = claims[owners]
-    lines = work.frames["claim_line"]
+    lines = work.frames[LINES[header]]
     line_keys = work.line_keys(lines)[lines.live]
     named = (claim << 32) | value
     wrong = there & (claim >= 0) & ~(whole & np.isin(named, line_keys))
@@ -274,7 +274,13 @@ def _card_of_another(work: Work, frame: Frame, rule: Rule, _kind: kinds.CardOfAn
 
 
 def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
-    _fail_words(work, frame, rule, column, ~_exists(work, "claim", frame.cells(column).words))
+    words = frame.cells(column).words
+    if frame.spec.column(column).type is not FieldType.LIST:  # type: ignore[union-attr]
+        _fail_words(work, frame, rule, column, ~_exists(work, "claim", words))
+        return
+    values, owners = list_values(words)
+    unknown = owners[~_exists(work, "claim", values)]
+    _fail_words(work, frame, rule, column, np.isin(np.arange(len(words)), unknown))
 
 
 def _claim_itself(work: Work, frame: Frame, rule: Rule, column: str) -> None:

@@ -34,7 +34,7 @@ from etl.documents.models import (
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes, nearest
 from etl.mapping.row_tests import Obligation
-from etl.model.canonical_tables import CLAIM_TABLES, TABLES
+from etl.model.canonical_tables import HEADER_OF, HEADERS, LINES, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.model.severity import Severity
@@ -238,8 +238,8 @@ class ColumnCondition(Model):
 
 def _condition_column(name: str, names: RuleNames) -> str:
     above, column = _parts(name)
-    if above == "claim" and not all(table in ("claim", *CLAIM_TABLES) for table in names.tables):
-        raise Mistake("rule-column", f"{name!r}: the table belongs to no claim")
+    if above in HEADERS and any(HEADER_OF.get(table) != above for table in names.tables):
+        raise Mistake("rule-column", f"{name!r}: the table belongs to no {above}")
     if above == "coverage":
         for mistake in steps(names.tables, above, name):
             raise mistake
@@ -251,7 +251,7 @@ def _condition_column(name: str, names: RuleNames) -> str:
 def _parts(name: str) -> tuple[str, str]:
     """Return the table above that a condition's column is one of, or "", and the column."""
     above, _, column = name.rpartition(".")
-    return (above, column) if above in ("claim", "coverage") else ("", name)
+    return (above, column) if above in (*HEADERS, "coverage") else ("", name)
 
 
 def _clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Condition:
@@ -464,8 +464,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
         obligations: of one plan.
         table: the table that the plan makes resources of.
     """
-    claims = table == "claim"
-    severity = Severity.REJECT_CLAIM if claims else Severity.REJECT_ROW
+    severity = Severity.REJECT_CLAIM if table in HEADERS else Severity.REJECT_ROW
     made: dict[str, Rule] = {}
     for obligation in obligations:
         if obligation.test is None or obligation.rule in made:
@@ -475,7 +474,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
         )
         made[obligation.rule] = Rule(
             id=obligation.rule,
-            tables=(table, "claim_line") if claims else (table,),
+            tables=(table, LINES[table]) if table in HEADERS else (table,),
             kind=Reading(),
             severity=severity,
             default=severity,

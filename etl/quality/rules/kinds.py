@@ -17,17 +17,18 @@ from pydantic import ConfigDict
 
 from etl.documents.models import Flag, Mistake, Model, RawText, Whole
 from etl.errors import nearest
-from etl.model.canonical_tables import CLAIM_TABLES, TABLES, FieldType
+from etl.model.canonical_tables import CLAIM_TABLES, HEADER_OF, HEADERS, TABLES, FieldType
 from etl.quality.rules import parameters as p
 from etl.quality.rules.parameters import RuleNames, hyphened, unknown_columns
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One condition on one column of the row, or of the claim or coverage it belongs to.
+    """One condition on one column of the row, or of the header or coverage it belongs to.
 
     Attributes:
-        above: `claim` or `coverage`: the column is one of the row's claim or coverage; else "".
+        above: `claim`, `prior_auth` or `coverage`, where the column is one of that row above; else
+            "".
         column: the column.
         words: the column holds one of these, in lower case, `""` standing for an
             empty cell; no words where only `filled` counts.
@@ -480,7 +481,7 @@ class Disagrees(RelationKind):
 class OfAnother(RelationKind):
     """The coverage that the row names belongs to another member than the claim."""
 
-    only: ClassVar = ("claim", "claim_other_payer")
+    only: ClassVar = ("claim", "claim_other_payer", "prior_auth")
     reads: ClassVar = ("coverage_id",)
 
 
@@ -555,10 +556,10 @@ class UnlikeLines(RelationKind):
 
 
 class NamesNoLine(RelationKind):
-    """`column` names a line that the claim does not have."""
+    """`column` names a line that the claim or prior authorization does not have."""
 
     column: p.ColumnName
-    reads: ClassVar = ("claim_id",)
+    only: ClassVar = tuple(HEADER_OF)
 
 
 class NotInDirectory(RelationKind):
@@ -582,31 +583,39 @@ class CardOfAnother(RelationKind):
 
 
 class UnknownClaim(RelationKind):
-    """A claim named as earlier or later version is none that can be one.
+    """A claim named as earlier or later version, or as authorized, is none that can be one.
 
     Attributes:
-        columns: those that name it.
+        columns: those that name it; for `absent` also lists of claims.
         fault: `absent`: it is nowhere in the extract; `itself`: it is the claim itself; `another`:
             it is in the extract, and another member's.
     """
 
     columns: p.Columns
     fault: Literal["absent", "itself", "another"] = "absent"
-    reads: ClassVar = ("claim_id", "member_id")
+    reads: ClassVar = ("member_id",)
+
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
+        """Yield tables without an id of a claim of which the named one is another version."""
+        yield from super().mistakes(context)
+        if self.fault != "absent":
+            yield from unknown_columns("claim_id", context.tables, below=("table",))
 
 
 class HangsOnRejected(RuleKind):
-    """The member, coverage, claim or line of the row was rejected."""
+    """The member, coverage, claim, prior authorization or line of the row was rejected."""
 
 
 class LineRejected(RuleKind):
-    """A line of the claim was rejected, so that its money would not add up."""
+    """A line was rejected, so that the money of its claim would not add up."""
 
-    only: ClassVar = ("claim",)
+    only: ClassVar = HEADERS
 
 
 class NotActive(RowKind):
     """The row is not in force: it is counted as withdrawn, and not published.
+
+    Rows below a claim or prior authorization are withdrawn with it.
 
     Attributes:
         flag: a column with N then.

@@ -14,17 +14,10 @@ import pyarrow.compute as pc
 from etl.columns.dates import day_number
 from etl.documents.models import LISTED, NOT_EMPTY, Check, Location, Mistake, RawText, Text
 from etl.errors import nearest
-from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES, FieldType
+from etl.model.canonical_tables import DIRECTORY_TABLES, KEYS, LINES, TABLES, FieldType
 from etl.model.crosswalks import Crosswalk
 
-PARENT_KEYS: Final = MappingProxyType(
-    {
-        "member": ("member_id",),
-        "coverage": ("coverage_id",),
-        "claim": ("claim_id",),
-        "claim_line": ("claim_id", "line_number"),
-    }
-)
+PARENT_KEYS: Final = MappingProxyType({name: TABLES[name].key for name in (*KEYS, *LINES.values())})
 """Parent table -> the columns by which rows of other tables refer to it."""
 DATES: Final = frozenset({FieldType.DATE})
 _MONEY: Final = frozenset({FieldType.MONEY})

@@ -29,6 +29,7 @@ from etl.quality.totals.money import (
 
 _LARGEST: Final = 2**63
 _FATES: Final = ("published", "quarantined", "superseded")
+_ROW_FATES: Final = (*_FATES, "withdrawn")
 _SUMS: Final = ("source", *_FATES, "net")
 _CLAIMS: Final = tuple(f"{fate}_claims" for fate in (*_FATES, "net"))
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())
@@ -38,7 +39,7 @@ COUNTS_SCHEMA: Final = pa.schema(
         pa.field("owner", pa.uint64()),
         pa.field("table", _WORDS),
         pa.field("in", pa.int64()),
-        *(pa.field(fate, pa.int64()) for fate in _FATES),
+        *(pa.field(fate, pa.int64()) for fate in _ROW_FATES),
     ]
 )
 MONEY_SCHEMA: Final = pa.schema(
@@ -135,11 +136,11 @@ def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Share
 
 def summed_counts(table: pa.Table) -> dict[str, RowCounts]:
     """Return the counts that shares add up to, for every table."""
-    sums = [("in", "sum"), *((fate, "sum") for fate in _FATES)]
+    sums = [("in", "sum"), *((fate, "sum") for fate in _ROW_FATES)]
     whole = {name: RowCounts() for name in CLAIMS_TABLES}
     for group in _by_name(table, ["table"], sums):
         whole[group["table"]] = RowCounts(
-            group["in_sum"], *(group[f"{fate}_sum"] for fate in _FATES)
+            group["in_sum"], *(group[f"{fate}_sum"] for fate in _ROW_FATES)
         )
     return whole
 
@@ -200,6 +201,7 @@ def _counts(
             np.bincount(owners.numbers_of(*places_of(decided.accepted[name])), minlength=size),
             np.bincount(gone[here], minlength=size),
             np.bincount(codes[name][frame.superseded], minlength=size),
+            np.bincount(codes[name][frame.withdrawn], minlength=size),
         ]
         there = np.flatnonzero(np.any(columns, axis=0))
         parts.append(_Part(there, [_same(name, there)], [column[there] for column in columns]))

@@ -22,6 +22,7 @@ from etl.columns.dates import NO_DAY, read_dates
 from etl.model.canonical_tables import (
     AMOUNT_COLUMNS,
     FILE_COLUMN,
+    KEYS,
     MEMBERLESS,
     ROW_COLUMN,
     SHORT_FORMS,
@@ -232,7 +233,7 @@ def _ranks(rows: RawRows, order: tuple[RowOrder, ...]) -> list[Any]:
     return ranks
 
 
-_IDS: Final[tuple[str, ...]] = ("member_id", "coverage_id", "claim_id")
+_IDS: Final[tuple[str, ...]] = tuple(KEYS.values())
 _NO_FACTS: Final = (*_IDS, "line_number", "line_numbers", "icd_version")
 """Columns that say nothing by themselves: what a row belongs to, and the version of its code."""
 

@@ -34,8 +34,11 @@ from etl.documents.models import (
     Texts,
 )
 from etl.model.canonical_tables import (
-    CLAIM_TABLES,
+    CLAIMS_TABLES,
     FILE_COLUMN,
+    HEADER_OF,
+    HEADERS,
+    KEYS,
     MEMBERLESS,
     ROW_COLUMN,
     SHORT_FORM_COUNT,
@@ -275,7 +278,7 @@ class Lookup(Model):
 
 def _scopes(raw: RawColumns, other: RawColumns) -> tuple[str, str] | None:
     """Return by which headers rows of two files belong together; None where nothing says it."""
-    for role in ("member", "claim"):
+    for role in ("member", *HEADERS):
         if role in raw.ids and role in other.ids:
             return raw.ids[role], other.ids[role]
     return None if other.ids else ("", "")
@@ -607,6 +610,7 @@ class RawTable:
     member: str | None = None
     claim: str | None = None
     coverage: str | None = None
+    prior_auth: str | None = None
     main: str = "*"
     fills: Fills | None = None
     cells: RawCells = PLAIN_CELLS
@@ -629,8 +633,8 @@ class RawTable:
 
     @property
     def ids(self) -> Mapping[str, str]:
-        """`member`, `claim`, `coverage` -> the header of its id, where there is one."""
-        named = {"member": self.member, "claim": self.claim, "coverage": self.coverage}
+        """Role -> the header of its id, where there is one."""
+        named = {role: getattr(self, role) for role in ROLES}
         return {role: header for role, header in named.items() if header is not None}
 
     def column(self, header: str) -> str | None:
@@ -641,6 +645,25 @@ class RawTable:
     def spellings(self) -> Mapping[str, str]:
         """Every spelling that is understood -> header of the layout."""
         return {**self.aliases, **{spelling(name): name for name in self.columns}}
+
+
+ROLES: Final = ("member", *HEADERS, "coverage")
+"""The tables whose ids say whose a row is."""
+
+NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _keys_of_raw(name: str) -> Mapping[str, str]:
+    header = HEADER_OF.get(name, name)
+    if header != name:
+        return {header: KEYS[header]}
+    return {"member": KEYS["member"], **({name: KEYS[name]} if name in KEYS else {})}
+
+
+KEYS_OF_RAW: Final = MappingProxyType(
+    {name: _keys_of_raw(name) for name in CLAIMS_TABLES if name not in MEMBERLESS}
+)
+"""Canonical table -> what its raw file must declare -> the canonical column it must agree with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -762,14 +785,16 @@ SHORT_FORM_COLUMNS: Final = tuple(
 
 def _raw(table: Table) -> RawTable:
     headers = table.names + (SHORT_FORM_COLUMNS if table.name == "claim" else ())
+    keys = KEYS_OF_RAW.get(table.name, NO_KEYS)
     return RawTable(
         name=table.file_name,
         columns=headers,
         required=table.required,
         compulsory=table.compulsory,
-        member="member_id" if table.column("member_id") else None,
-        claim="claim_id" if table.name == "claim" or table.name in CLAIM_TABLES else None,
-        coverage="coverage_id" if table.name == "coverage" else None,
+        member=keys.get("member"),
+        claim=keys.get("claim"),
+        coverage=keys.get("coverage"),
+        prior_auth=keys.get("prior_auth"),
         main=table.name,
     )
 

@@ -25,11 +25,14 @@ from etl.documents.models import (
 )
 from etl.documents.yaml_text import Map, Seq
 from etl.errors import MappingError, Mistakes, nearest
-from etl.model.canonical_tables import CLAIM_TABLES, MEMBERLESS, TABLES
+from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout.expansion import NO_BASES, extended, without_loops
 from etl.sources.layout.model import (
+    KEYS_OF_RAW,
+    NO_KEYS,
     PLAIN_CELLS,
+    ROLES,
     ColumnSpec,
     Conditions,
     Fills,
@@ -126,6 +129,7 @@ class RawFile(Model):
     member: MaybeText = None
     claim: MaybeText = None
     coverage: MaybeText = None
+    prior_auth: MaybeText = None
     fills: Annotated[Fills | None, Given(Fills)] = None
     unused: tuple[UnusedColumns, ...] = ()
     aliases: dict[str, dict[str, Texts]] = field(default_factory=dict)
@@ -228,7 +232,7 @@ class RawFile(Model):
 
     def _named(self) -> Iterator[tuple[str, Location]]:
         """Yield every header that is named and may be that of a column that is made, and where."""
-        for role in ("member", "claim", "coverage"):
+        for role in ROLES:
             if getattr(self, role) is not None:
                 yield getattr(self, role), (role,)
         if self.fills is not None:
@@ -262,6 +266,7 @@ class RawFile(Model):
             member=self.member,
             claim=self.claim,
             coverage=self.coverage,
+            prior_auth=self.prior_auth,
             main=main,
             fills=self.fills,
             named=self.named,
@@ -391,15 +396,6 @@ def _table_name(table: str, tables: Map) -> str:
 
 
 Where = Callable[[str], str]
-_KEYS: Final = {
-    "member": {"member": "member_id"},
-    "member_address": {"member": "member_id"},
-    "member_telecom": {"member": "member_id"},
-    "coverage": {"member": "member_id", "coverage": "coverage_id"},
-    "claim": {"member": "member_id", "claim": "claim_id"},
-    **{table: {"claim": "claim_id"} for table in CLAIM_TABLES},
-}
-"""Canonical table -> what its raw file must declare -> the canonical column it must agree with."""
 
 
 def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
@@ -445,8 +441,8 @@ def _missing_columns(spec: TableSpec, where: str) -> Iterator[MappingError]:
 
 def _wrong_keys(spec: TableSpec, raw: RawTable, where: str) -> Iterator[MappingError]:
     """Yield keys that are not the raw cells, unchanged, by which rows are partitioned."""
-    for role, column in _KEYS.get(spec.table, {}).items():
-        header = {"member": raw.member, "claim": raw.claim, "coverage": raw.coverage}[role]
+    for role, column in KEYS_OF_RAW.get(spec.table, NO_KEYS).items():
+        header = raw.ids.get(role)
         if header is None:
             yield MappingError(
                 where, "layout-keys", f"{raw.name} feeds {spec.table}, so it must declare {role}"
@@ -485,7 +481,7 @@ def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[Mappin
 
 
 def _wrongly_unused(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
-    used = {header for header in (raw.member, raw.claim, raw.coverage) if header is not None}
+    used = set(raw.ids.values())
     for made in raw.cells.made.values():
         used |= made.headers()
     for condition in raw.lines.record if raw.lines else ():

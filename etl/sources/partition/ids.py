@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes, among, changes, filled, hash_ids, is_among
+from etl.model.canonical_tables import KEYS
 
 Pairs = npt.NDArray[np.uint64]
 """Ids, and an owner that each was seen with; shape (n, 2)."""
@@ -29,8 +30,7 @@ _GATHERED: Final = 1 << 18
 """Pairs that are held before they are sorted and written."""
 _RANGES: Final = 256
 _BOUNDS: Final = np.arange(1, _RANGES, dtype=np.uint64) << np.uint64(56)
-_SETS: Final = ("members", "claims", "coverages", "shared_claims", "shared_coverages", "sharers")
-"""Sets of `GlobalKeys`, by the names of their files."""
+_SHARERS: Final = "sharers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ def owned_and_shared(pairs: Pairs) -> tuple[OwnedIds, Hashes, Hashes]:
 
 @dataclass(frozen=True, slots=True)
 class UnitIds:
-    """Ids in the rows of one unit, by the table that has them: `member`, `claim`, `coverage`.
+    """Ids in the rows of one unit, by the table of `KEYS` that has them.
 
     Attributes:
         own: hashes of the ids of its own readable rows, ascending.
@@ -241,21 +241,15 @@ class GlobalKeys:
     False for an absent id.
 
     Attributes:
-        members: hashes of all ids in the member table, ascending; likewise the others.
-        claims: of the claim table.
-        coverages: of the coverage table.
-        shared_claims: of claims that rows of more than one member name as their own.
-        shared_coverages: of coverages likewise.
-        sharers: of the members that name those claims or coverages.
+        ids: table of `KEYS` -> hashes of all its ids, ascending.
+        shared_ids: table -> hashes of its ids that rows of more than one member name as their own.
+        sharers: of the members that name those.
         asked: the only ids that may be looked up, where the keys are the answers for one unit;
             None where all ids are here.
     """
 
-    members: Hashes
-    claims: Hashes
-    coverages: Hashes
-    shared_claims: Hashes
-    shared_coverages: Hashes
+    ids: Mapping[str, Hashes]
+    shared_ids: Mapping[str, Hashes]
     sharers: Hashes
     asked: UnitIds | None = field(default=None, kw_only=True)
 
@@ -269,24 +263,21 @@ class GlobalKeys:
             asked, foreign = self.asked.own[table], self.asked.foreign[table]
             if not (among(ids, asked) | among(ids, foreign)).all():
                 raise AssertionError(f"a {table} is looked up that was not asked about (a bug)")
-        return among(ids, self._ids(table))
+        return among(ids, self.ids.get(table, NO_HASHES))
 
     def exists(self, table: str, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are in a table: `member`, `coverage` or `claim`.
+        """Return which ids are in a table.
 
         Raises:
             AssertionError: an id was not asked about before.
         """
         if self.asked is not None:
             self.has(table, hash_ids(ids)[filled(ids)])
-        return is_among(ids, self._ids(table))
-
-    def _ids(self, table: str) -> Hashes:
-        return {"member": self.members, "coverage": self.coverages, "claim": self.claims}[table]
+        return is_among(ids, self.ids.get(table, NO_HASHES))
 
     def shared(self, table: str, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids of `coverage` or `claim` are of more than one member."""
-        return is_among(ids, self.shared_claims if table == "claim" else self.shared_coverages)
+        """Return which ids of a table are of more than one member."""
+        return is_among(ids, self.shared_ids.get(table, NO_HASHES))
 
     def of_unit(self, ids: UnitIds) -> GlobalKeys:
         """Return what the rules of one unit may look up, as a value that needs no work folder.
@@ -298,38 +289,35 @@ class GlobalKeys:
             table: np.union1d(ids.own[table], asked[self.has(table, asked)])
             for table, asked in ids.foreign.items()
         }
-        return GlobalKeys(
-            answered["member"],
-            answered["claim"],
-            answered["coverage"],
-            np.array(self.shared_claims),
-            np.array(self.shared_coverages),
-            np.array(self.sharers),
-            asked=ids,
-        )
+        shared = {table: np.array(hashes) for table, hashes in self.shared_ids.items()}
+        return GlobalKeys(answered, shared, np.array(self.sharers), asked=ids)
 
     @classmethod
-    def save(
-        cls, work: Path, members: Owners, claims: Owners, coverages: Owners
-    ) -> tuple[Path, ...]:
+    def save(cls, work: Path, owners: Mapping[str, Owners]) -> tuple[Path, ...]:
         """Write the sets into the work folder in which they were gathered; return their files."""
-        members.directory()
-        shared_claims, claim_sharers = claims.shared()
-        shared_coverages, coverage_sharers = coverages.shared()
-        for name, hashes in (
-            ("shared_claims", shared_claims),
-            ("shared_coverages", shared_coverages),
-            ("sharers", np.union1d(claim_sharers, coverage_sharers)),
-        ):
-            save_numbers(_path(work, name), [hashes])
-        for gathered in (members, claims, coverages):
+        sharers = [NO_HASHES]
+        for table, gathered in owners.items():
+            shared, shared_by = gathered.shared()
+            if table != "member":
+                save_numbers(_shared_path(work, table), [shared])
+                sharers.append(shared_by)
+        save_numbers(_path(work, _SHARERS), [np.unique(np.concatenate(sharers))])
+        for gathered in owners.values():
             gathered.remove()
-        return tuple(_path(work, name) for name in _SETS)
+        shared_paths = (_shared_path(work, table) for table in owners if table != "member")
+        return (*(_path(work, name) for name in (*owners, _SHARERS)), *shared_paths)
 
     @classmethod
     def open(cls, work: Path) -> GlobalKeys:
         """Return the sets of a work folder, mapped and not copied."""
-        return cls(*(open_numbers(_path(work, name)) for name in _SETS))
+        ids = {table: open_numbers(_path(work, table)) for table in KEYS}
+        shared = {
+            table: open_numbers(_shared_path(work, table)) for table in KEYS if table != "member"
+        }
+        return cls(ids, shared, open_numbers(_path(work, _SHARERS)))
+
+
+NO_KEYS: Final = GlobalKeys({}, {}, NO_HASHES)
 
 
 def clear_gathered(work: Path) -> None:
@@ -341,6 +329,10 @@ def clear_gathered(work: Path) -> None:
 
 def _path(work: Path, name: str) -> Path:
     return work / f"{name}.hashes"
+
+
+def _shared_path(work: Path, table: str) -> Path:
+    return _path(work, f"shared_{table}")
 
 
 def _owners_path(work: Path, name: str) -> Path:

@@ -7,9 +7,10 @@ Nobody can say which cells of a row with too few or too many belong to which col
 such a row is published. What it belongs to must not be published without it. Only ids at the head
 of a row are trusted: nothing stands before them that could have moved them.
 
-* A row that is a claim or member itself belongs to the id at its head.
-* Any other row, a coverage too, belongs to the claim (else: the member) at its head, if the extract
-  has that id in a row that can be read.
+* A row that is a header (claim, prior authorization) or member itself belongs to the id at its
+  head.
+* Any other row, a coverage too, belongs to the header (else: the member) at its head, if the
+  extract has that id in a row that can be read.
 * Any other row is an orphan. `limits.unowned_rows` says how many a run allows for.
 
 The ids go into the partition of their owner, under the headers of the ids and with a mark.
@@ -21,8 +22,9 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from typing import Any, Final
 
@@ -32,7 +34,7 @@ import pyarrow as pa
 
 from etl.columns.digests import Hashes, among, filled, hash_ids, row_digests, seed_of
 from etl.errors import ExtractError
-from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
+from etl.model.canonical_tables import FILE_COLUMN, HEADERS, MEMBERLESS, ROW_COLUMN
 from etl.rows import findings_at
 from etl.sources.convert.raw_rows import MALFORMED, RawRows, fill_ids
 from etl.sources.files import listed_files
@@ -57,8 +59,6 @@ OWNER_COLUMN: Final = "_owner"
 LOW_COLUMN: Final = "_low"
 HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
-ROLES: Final = ("member", "claim", "coverage")
-"""The tables whose ids say whose a row is."""
 RAGGED: Final = "_ragged"
 """Spill name of rows with too few or too many cells."""
 _JOBS: Final = 64
@@ -71,9 +71,9 @@ class OwnerColumns:
 
     Attributes:
         table: name of the raw table.
-        ids: `member`, `claim`, `coverage` -> the header of its id, where there is one.
-        feeds: canonical tables among `member`, `claim`, `coverage` that its rows feed -> when a
-            row is made a row of that table: one of these must hold.
+        ids: role -> the header of its id, where there is one.
+        feeds: canonical tables among the roles that its rows feed -> when a row is made a row of
+            that table: one of these must hold.
         fills: how several fills are written as one claim; None where they are not.
         cells: which words are no cells, and which columns are made.
         lines: raw table -> how its lines are known, for those whose rows are lines.
@@ -101,11 +101,15 @@ class OwnerColumns:
         }
         return cls(raw.name, raw.ids, feeds, raw.fills, raw.cells, lines)
 
-    def follow_claims(self, file: SourceFile) -> bool:
-        """Return whether the rows of a file have the owners of the claims that they name."""
+    def followed(self, file: SourceFile) -> str:
+        """Return the table of headers whose owners the rows of a file have; "" if none."""
         there = {*spill_names(file), *self.cells.made}
-        roles = {role for role, header in self.ids.items() if header in there}
-        return "claim" in roles - self.feeds.keys() and "member" not in roles
+        return self.followed_among({role for role, header in self.ids.items() if header in there})
+
+    def followed_among(self, roles: Container[str]) -> str:
+        """Return what rows with ids of some roles follow; "" if nothing."""
+        named = (role for role in HEADERS if role in roles and role not in self.feeds)
+        return "" if "member" in roles else next(named, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +205,7 @@ class PartitionedRows:
         rows: the columns of the file, `_file`, `_row`; where they belong to members `_owner`, and
             where digests are kept `_low`, `_high`. Of ragged rows `text`, `_file`, `_row`.
         cut: the partition of each row, shape (n,); the number of partitions for the directory's.
-        ids: `member`, `claim`, `coverage` -> hashes of the ids in the rows, and the owner of each;
-            both of shape (m,).
+        ids: role -> hashes of the ids in the rows, and the owner of each; both of shape (m,).
     """
 
     table: str
@@ -223,12 +226,13 @@ class Refused:
     error: ExtractError | None
 
 
-def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[PartitionedRows]:
+def cut(job: CutJob, owned: Callable[[str], OwnedIds], emit: Emit) -> Iterator[PartitionedRows]:
     """Yield the rows of a job, cut by member.
 
     Args:
         job: what to read.
-        claims: returns the members of all claims; called where rows name a claim alone.
+        owned: returns the members of all rows of a table of `HEADERS`; called where rows name a
+            header alone.
         emit: takes progress, after each block of a file.
 
     Raises:
@@ -236,7 +240,7 @@ def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Par
             the file was read as a whole.
         SpanAstray: a part is no span of rows.
     """
-    cutter = _Cutter(job, claims, emit)
+    cutter = _Cutter(job, owned, emit)
     for number, part in enumerate(job.parts):
         yield from cutter.read_part(number, part)
 
@@ -244,10 +248,9 @@ def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Par
 class _Cutter:
     """Reads the parts of a job, and cuts their rows."""
 
-    def __init__(self, job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> None:
+    def __init__(self, job: CutJob, owned: Callable[[str], OwnedIds], emit: Emit) -> None:
         self._job, self._owners, self._emit = job, job.owners, emit
-        self._claims = claims
-        self._directory: OwnedIds | None = None
+        self._owned = cache(owned)
 
     def read_part(self, number: int, part: FilePart) -> Iterator[PartitionedRows]:
         file, table = part.file, self._owners.table
@@ -334,19 +337,18 @@ class _Cutter:
     ) -> Hashes:
         """Return the owner of each row: its member; without one, what stands for one.
 
-        Rows that name a claim of another table, and no member, have the owner of that claim.
+        Rows that name a header of another table, and no member, have the owner of that header.
         """
         if "member" in hashes:
-            other = hashes.get("claim", hashes.get("coverage"))
+            other = next((hashes[role] for role in hashes if role != "member"), None)
             if other is None:
                 return hashes["member"]
             owners: Hashes = np.where(there["member"], hashes["member"], other)
             return owners
-        if "claim" not in hashes or "claim" in self._owners.feeds:
+        followed = self._owners.followed_among(hashes)
+        if not followed:
             return next(iter(hashes.values()))
-        if self._directory is None:
-            self._directory = self._claims()
-        return self._directory.owner_of(hashes["claim"])
+        return self._owned(followed).owner_of(hashes[followed])
 
 
 def _ragged(part: int, file: SourceFile, batch: Batch) -> PartitionedRows:
@@ -373,7 +375,7 @@ def partition_of(owners: Hashes, count: int) -> npt.NDArray[np.int32]:
 
 
 IdHashes = Mapping[str, Hashes]
-"""Hashes of ids by `member` and `claim`, ascending."""
+"""Hashes of ids by `member` and the tables of headers, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +429,7 @@ def place_malformed(
         malformed: the rows: `text` as it was, `_file`, `_row`; in any order.
         files: the extract's files.
         layout: what the rows would have meant.
-        known: `member`, `claim` -> ids of the readable rows.
+        known: `member` or a table of headers -> ids of the readable rows.
         partitions: how many there are.
         digests: whether every row is to have a digest.
     """
@@ -466,7 +468,7 @@ def place_malformed(
 
 def leading_ids(malformed: pa.Table, files: Sequence[SourceFile], layout: Layout) -> IdHashes:
     """Return the ids at the head of malformed rows: `place_malformed` needs to know no others."""
-    found: dict[str, list[str]] = {"member": [], "claim": []}
+    found: dict[str, list[str]] = {role: [] for role in ("member", *HEADERS)}
     for _, rows in _rows_by_table(malformed, files, layout):
         for role, ids in found.items():
             ids += [row.ids[role] for row in rows if role in row.ids]
@@ -522,10 +524,10 @@ def _assign_owners(
     rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Mapping[str, OwnedIds]
 ) -> None:
     """Set the owners of rows of one raw table; orphans lose their ids."""
-    # A row that is merged with others is not the claim or member itself.
+    # A row that is merged with others is not the header or member itself.
     fed = {spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain}
-    parent = "claim" if "claim" in raw.ids else "member"
-    owners_of: dict[str, list[_Row]] = {"member": [], "claim": []}
+    parent = next((role for role in HEADERS if role in raw.ids), "member")
+    owners_of: dict[str, list[_Row]] = {role: [] for role in ("member", *HEADERS)}
     for row in rows:
         first = next(iter(row.ids), None)
         itself = first if first in fed else None

@@ -1,8 +1,9 @@
 """Read an extract once and partition its rows by member, into a work folder.
 
 A row belongs to the partition of its member's hash; a row of a child table to that of its claim's
-member. Where a row names no member, or an unknown claim, the hash of the claim decides, so that
-orphans that belong together are in one partition, whatever their order.
+member, or to that of its prior authorization's. Where a row names no member, or an unknown header,
+the hash of the header decides, so that orphans that belong together are in one partition, whatever
+their order.
 
 A job writes files of its own, in any process. Its result states where everything is, so that the
 results of many jobs can be combined.
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,7 @@ import pyarrow as pa
 
 from etl.errors import ExtractError, StoreError, UsageError
 from etl.jobs import ALONE, JobRunner
+from etl.model.canonical_tables import HEADERS
 from etl.sources.extract.opening import (
     UNKNOWN_TABLE,
     Extract,
@@ -37,12 +39,12 @@ from etl.sources.extract.opening import (
 )
 from etl.sources.files.listed_files import Emit, FileProgress, Partitioned, SourceFile, ignore
 from etl.sources.files.stored_files import disk_error
+from etl.sources.layout.model import ROLES
 from etl.sources.parsing.spans import SpanAstray
 from etl.sources.partition.ids import GlobalKeys, OwnedIds, Owners, Run, clear_gathered
 from etl.sources.partition.partition_rows import (
     OWNER_COLUMN,
     RAGGED,
-    ROLES,
     CutJob,
     FilePart,
     IdHashes,
@@ -72,8 +74,6 @@ from etl.sources.partition.spill import (
 STATE: Final = "partitions.json"
 STEP: Final = "read"
 """The step of the work folder's list that names what reading wrote."""
-CLAIMS: Final = "claims"
-"""Name under which `Owners` keeps the member of each claim."""
 _FINDINGS: Final = "findings.arrow"
 _FIRST_PLACED: Final = 1 << 30
 """Number of the first part of rows that no job has cut: beyond those of jobs."""
@@ -175,7 +175,7 @@ class Spilled:
     Attributes:
         rows: of each part, how many rows it has: ragged ones counted, blank ones not.
         written: name of what was spilled -> where its pieces are, and the file with its checksum.
-        ids: `member`, `claim`, `coverage` -> where the ids found in the rows are.
+        ids: role -> where the ids found in the rows are.
     """
 
     rows: tuple[int, ...]
@@ -193,7 +193,6 @@ def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
         StoreError: the folder cannot be written, or its disk is full.
         OSError: likewise.
     """
-    claims = cache(lambda: OwnedIds.open(work, CLAIMS))
     rows, writers = [0] * len(job.parts), dict[str, SpillWriter]()
     ids = {role: Owners(work, f"{role}-{job.number:05d}") for role in ROLES}
     try:
@@ -208,7 +207,7 @@ def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
             for gathered in ids.values():
                 unless_done.callback(gathered.remove)
             writer_of(job.owners.table)
-            for piece in cut(job, claims, emit):
+            for piece in cut(job, partial(OwnedIds.open, work), emit):
                 rows[piece.part] += piece.rows.num_rows
                 writer_of(piece.table).write(piece.rows, piece.cut)
                 for role, seen in piece.ids.items():
@@ -245,9 +244,7 @@ class FolderReceiver:
         except OSError as error:
             raise disk_error(error) from None
         self._work, self._count, self._runner = work, partitions, runner
-        # Names of sets of `GlobalKeys`.
-        names = {"member": "members", "claim": CLAIMS, "coverage": "coverages"}
-        self._ids = {role: Owners(work, names[role]) for role in ROLES}
+        self._ids = {role: Owners(work, role) for role in ROLES}
         self._spilled: dict[int, Spilled] = {}
         self._joined: set[int] = set()
         self._placed = itertools.count(_FIRST_PLACED)
@@ -275,10 +272,11 @@ class FolderReceiver:
         for run in chain.from_iterable(done.ids.values()):
             run.path.unlink(missing_ok=True)
 
-    def finish_claims(self) -> None:
-        """Write down the owner of each claim, for the jobs whose rows follow claims."""
+    def finish_headers(self) -> None:
+        """Write down the owner of each header, for the jobs whose rows follow headers."""
         self._join()
-        self._ids["claim"].directory()
+        for header in HEADERS:
+            self._ids[header].directory()
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
@@ -311,7 +309,7 @@ class FolderReceiver:
                 index.setdefault(name, []).append(part)
                 files |= of_part
         written = [save_index(self._work, name, parts) for name, parts in index.items()]
-        written += GlobalKeys.save(self._work, *self._ids.values())
+        written += GlobalKeys.save(self._work, self._ids)
         written += save_facts(self._work, facts)
         files |= {path.name: checksum_of(path) for path in written}
         Inventory(self._work).add(STEP, files)
@@ -341,8 +339,8 @@ class Receiver(Protocol):
     def drop(self, job: CutJob) -> None:
         """Forget what a job read."""
 
-    def finish_claims(self) -> None:
-        """Take note that all jobs were read whose rows do not follow claims."""
+    def finish_headers(self) -> None:
+        """Take note that all jobs were read whose rows do not follow headers."""
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text`, `_file`, `_row`."""
@@ -437,13 +435,13 @@ class _Reading:
         owners = {
             file.table: OwnerColumns.of(raw[file.table], self._extract.layout) for file in files
         }
-        # Rows that name only a claim belong to its member, so claims are read before them.
+        # Rows that name only a header belong to its member, so headers are read before them.
         leading, following = list[SourceFile](), list[SourceFile]()
         for file in files:
-            (following if owners[file.table].follow_claims(file) else leading).append(file)
+            (following if owners[file.table].followed(file) else leading).append(file)
         self._read_tables(leading, owners)
         if following:
-            self._receiver.finish_claims()
+            self._receiver.finish_headers()
             self._read_tables(following, owners)
         for stored in self._extract.stored:
             parts = [file for file in files if file.stored == stored.stored]

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from etl.columns.digests import NO_HASHES
 from etl.jobs import SingleProcess
 from etl.pipeline.context import TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
-from etl.sources.partition.ids import GlobalKeys
+from etl.sources.partition.ids import NO_KEYS
 from etl.sources.partition.partitions import (
     Partitions,
     UnitRows,
@@ -38,7 +37,7 @@ def _unit_rows(partitions, unit):
     tables = {(name, at): partitions.raw.read(name, at) for name in names for at in unit}
     tables |= shared_tables(partitions)
     rows = UnitRows({place: _backwards(table) for place, table in tables.items()})
-    return Partitions(unit_facts(partitions.facts), rows, GlobalKeys(*[NO_HASHES] * 6))
+    return Partitions(unit_facts(partitions.facts), rows, NO_KEYS)
 
 
 @contextmanager

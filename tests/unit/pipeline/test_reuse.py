@@ -80,14 +80,8 @@ class Nights:
         return PreviousMembers(self.ledger(), self.days[0], self.changed, self.lost)
 
     def kept(self):
-        keys = GlobalKeys(
-            self.ids["members"],
-            self.ids["claims"],
-            NO_HASHES,
-            NO_HASHES,
-            NO_HASHES,
-            self.sharers,
-        )
+        ids = {"member": self.ids["members"], "claim": self.ids["claims"]}
+        keys = GlobalKeys(ids, {}, self.sharers)
         now = ComparedFacts(self.places(), keys, DEPENDENCIES, self.days[1], self.canonical)
         return [int(each) for each in unchanged(now, self.previous())]
 

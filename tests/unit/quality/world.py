@@ -87,6 +87,8 @@ class KeysInMemory:
     claims: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
     coverages: frozenset[str] = frozenset()
+    prior_auths: frozenset[str] = frozenset()
+    shared_prior_auths: frozenset[str] = frozenset()
     shared_claims: frozenset[str] = frozenset()
     shared_coverages: frozenset[str] = frozenset()
 
@@ -152,9 +154,9 @@ def outcomes(test_file: str) -> Any:
     return pytest.mark.parametrize("outcome", rows, ids=[row["case"] for row in rows])
 
 
-def assert_outcome(outcome: Mapping[str, Any]) -> None:
-    """Change the world as a row of a table of outcomes says, and find all that it says of it."""
-    of = world()
+def assert_outcome(outcome: Mapping[str, Any], of: World | None = None) -> None:
+    """Change a world as a row of a table of outcomes says, and find all that it says of it."""
+    of = world() if of is None else of
     for table, by_number in outcome["changes"].items():
         for number, cells in by_number.items():
             _change(of[table], int(number) - 2, cells)
@@ -174,6 +176,8 @@ def assert_outcome(outcome: Mapping[str, Any]) -> None:
     } == set(map(tuple, outcome.get("findings", [])))
     superseded = {name: each.superseded for name, each in checked.counts.items() if each.superseded}
     assert superseded == outcome.get("superseded", {})
+    withdrawn = {name: each.withdrawn for name, each in checked.counts.items() if each.withdrawn}
+    assert withdrawn == outcome.get("withdrawn", {})
     for table, column, cells in outcome.get("published", []):
         assert accepted(checked, table, column) == [cell or None for cell in cells]
 

@@ -318,7 +318,7 @@ def test_organizations_and_practitioners_belong_to_no_partition(tmp_path):
     assert parts.raw_rows(2)["organization.csv"].num_rows == 1
 
 
-@pytest.mark.parametrize("lost", ["partitions.json", "members.hashes", "claims.hashes"])
+@pytest.mark.parametrize("lost", ["partitions.json", "member.hashes", "claim.hashes"])
 def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(tmp_path, lost):
     read(write_extract(tmp_path / "in"), tmp_path / "work")
     open_partitions(tmp_path / "work")

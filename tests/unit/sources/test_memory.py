@@ -58,8 +58,8 @@ def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, mo
         )
         traced = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert len(parts.keys.members) == members
-        assert len(parts.keys.claims) == 2 * members
+        assert len(parts.keys.ids["member"]) == members
+        assert len(parts.keys.ids["claim"]) == 2 * members
         return traced, arrow
 
     peak(100)  # what is loaded once

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.columns.digests import NO_HASHES, hash_ids
-from etl.sources.partition.ids import GlobalKeys, UnitIds
+from etl.sources.partition.ids import NO_KEYS, GlobalKeys, UnitIds
 
 IDS = st.lists(st.sampled_from([f"id{number}" for number in range(12)]), max_size=8)
 TABLES = ("member", "claim", "coverage")
@@ -21,7 +21,7 @@ def hashes(ids):
 def test_answers_are_those_of_the_whole_extract(whole, own, named):
     """A unit's own ids are in the extract by definition."""
     everything = hashes([*whole, *own])
-    keys = GlobalKeys(everything, everything, everything, *[NO_HASHES] * 3)
+    keys = GlobalKeys(dict.fromkeys(TABLES, everything), {}, NO_HASHES)
     foreign = np.setdiff1d(hashes(named), hashes(own))
     of_unit = keys.of_unit(
         UnitIds(dict.fromkeys(TABLES, hashes(own)), dict.fromkeys(TABLES, foreign))
@@ -34,7 +34,7 @@ def test_answers_are_those_of_the_whole_extract(whole, own, named):
 
 def test_an_id_that_was_not_asked_about_is_no_answer():
     none = dict.fromkeys(TABLES, NO_HASHES)
-    keys = GlobalKeys(*[NO_HASHES] * 6).of_unit(UnitIds(none, none))
+    keys = NO_KEYS.of_unit(UnitIds(none, none))
     assert not keys.exists("claim", pa.array([None, " "], pa.string())).to_pylist()[0]
     with pytest.raises(AssertionError, match="a claim is looked up that was not asked about"):
         keys.exists("claim", pa.array(["c1"]))

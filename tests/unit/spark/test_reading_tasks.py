@@ -67,7 +67,7 @@ def test_a_job_yields_rows_ids_and_at_last_how_many_rows_its_parts_have(extract)
 
 def test_rows_that_follow_claims_meet_their_members_in_the_bucket_of_the_claim(extract, staging):
     claims, lines = done(extract, "claim"), done(extract, "claim_line")
-    assert kinds(lines) == ["following", "taken"]
+    assert kinds(lines) == ["claim", "taken"]
     (seen,) = (row for row in rows_of(claims) if row.kind == "seen")
     assert lines[0].column("place").to_pylist() == [seen.place]
     ids = IdFiles(staging, BUCKETS)

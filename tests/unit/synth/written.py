@@ -16,6 +16,12 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec, write_extract
 
 Row = dict[str, str]
+MEMBER_TABLES = [
+    name
+    for name, table in TABLES.items()
+    if name == "member" or (table.owner and not table.optional)
+]
+"""The tables of members and their claims."""
 
 
 @dataclass(frozen=True)
