@@ -20,7 +20,9 @@ ACCESS_SECONDS: Final = 600
 """Lifetime of an access token in seconds; revocations are kept for as long."""
 
 CODE_SECONDS: Final = 60
-"""Lifetime of an authorization code in seconds."""
+SANDBOX_CODE_SECONDS: Final = 600
+"""Lifetime of an authorization code in seconds; in a sandbox developers trade codes by hand, in the
+ten minutes that RFC 6749 section 4.1.2 allows at most."""
 
 REFRESH_IDLE_DAYS: Final = 90
 """A refresh token that is not used for so long expires."""
@@ -107,6 +109,11 @@ class AuthConfiguration:
     def payer(self) -> str:
         """The payer's name for people."""
         return self.texts.payer
+
+    @property
+    def code_seconds(self) -> int:
+        """Lifetime of an authorization code in seconds."""
+        return SANDBOX_CODE_SECONDS if self.sandbox else CODE_SECONDS
 
     @property
     def fhir_base(self) -> str:

@@ -33,7 +33,6 @@ from sqlalchemy.orm import Session
 from etl.auth.apps import Apps
 from etl.auth.configuration import (
     ACCESS_SECONDS,
-    CODE_SECONDS,
     REFRESH_IDLE_DAYS,
     AuthConfiguration,
 )
@@ -513,7 +512,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             scope=" ".join(approval.scopes),
             code_challenge=data.get("code_challenge") or "",
             nonce=data.get("nonce") or "",
-            expires=context.seconds() + CODE_SECONDS,
+            expires=context.seconds() + context.configuration.code_seconds,
             used=None,
         )
         with context.database.write() as session:

@@ -132,6 +132,7 @@ def served_of(
         smart=description.smart or {},
         capability=description.capability,
         directory_capability=description.directory,
+        code_seconds=auth.code_seconds,
         consent_terms=tuple(duration_text(days * 86_400) for days in sorted(auth.consent_days)),
         page_default=serve.page_size,
         page_most=PAGE_LIMIT,

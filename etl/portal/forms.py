@@ -71,19 +71,26 @@ async def read_form(request: Request) -> Form:
 
 
 def blank_draft(
-    *, name: str, email: str, organization: str, redirect_uris: tuple[str, ...]
+    *, name: str, email: str, organization: str, redirect_uris: tuple[str, ...] = ()
 ) -> Form:
-    """Return the registration form as a developer first sees it."""
-    return Form(
-        {
-            "organization": organization,
-            "contact_name": name,
-            "contact_email": email,
-            "kind": "secret",
-            "redirect_uris": "\n".join(redirect_uris),
-            "scopes": " ".join(DEFAULT_SCOPES),
-        }
-    )
+    """Return the registration form as a developer first sees it.
+
+    Redirect URIs to suggest are those of a sandbox, where nothing but a name is left to fill in.
+    """
+    values = {
+        "organization": organization,
+        "contact_name": name,
+        "contact_email": email,
+        "kind": "secret",
+        "redirect_uris": "\n".join(redirect_uris),
+        "scopes": " ".join(DEFAULT_SCOPES),
+    }
+    if redirect_uris:
+        values["organization"] = organization or "Sandbox"
+        values["contact_name"] = name or email.partition("@")[0]
+        values["policy_uri"] = "https://example.org/privacy"
+        values |= {f"attest_{attestation}": "yes" for attestation in ATTESTATIONS}
+    return Form(values)
 
 
 def form_of(draft: AppDraft) -> Form:

@@ -102,6 +102,7 @@ class ServerFacts:
         smart: the SMART configuration.
         capability: gives the CapabilityStatement of Patient Access.
         directory_capability: gives that of the Provider Directory; None where it is not served.
+        code_seconds: lifetime of an authorization code.
         consent_terms: the terms that a member may choose from, for people.
         page_default: matches of a page where no `_count` was given.
         page_most: most matches of a page.
@@ -114,12 +115,12 @@ class ServerFacts:
     smart: Json
     capability: Callable[[], Json]
     directory_capability: Callable[[], Json] | None = None
+    code_seconds: int = configuration.CODE_SECONDS
     consent_terms: Sequence[str] = ()
     page_default: int = 50
     page_most: int = 500
     limits: Mapping[str, str] = field(default_factory=dict)
 
-    code_seconds: ClassVar[int] = configuration.CODE_SECONDS
     token_seconds: ClassVar[int] = configuration.ACCESS_SECONDS
     refresh_seconds: ClassVar[int] = configuration.REFRESH_IDLE_DAYS * 86_400
     online_seconds: ClassVar[int] = configuration.ONLINE_HOURS * 3_600

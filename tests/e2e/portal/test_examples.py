@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -58,6 +59,25 @@ def test_an_example_file_fetches_claims_and_revokes(page, sandbox, tmp_path, nam
         claims = re.search(r"^(\d+) claims$", printed, re.MULTILINE)
         assert int(claims[1]) == len(re.findall(r"^20\d\d-\d\d-\d\d|^no date", printed, re.M))
         assert int(claims[1]) > 0
+
+
+@pytest.mark.parametrize("name", ["first_claim.py", "first_claim.mjs"])
+def test_an_example_whose_port_is_taken_says_so_and_prints_no_link(page, tmp_path, name):
+    file = tmp_path / name
+    file.write_bytes(page.request.get(f"/examples/{name}").body())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = subprocess.run(
+            [*COMMANDS[name], str(file)],
+            env={"PATH": os.environ["PATH"], "CLIENT_ID": "anyone", "PORT": str(port)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert ran.returncode == 1
+    assert f"Port {port} cannot be used" in ran.stderr
+    assert "http" not in ran.stdout
 
 
 def test_an_example_without_a_client_id_says_what_to_set(page, tmp_path):

@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 from playwright.sync_api import Page, expect
 
 from etl.auth.mail import Mail
-from etl.auth.registration import ATTESTATIONS
 
 _NUMBERS = count(1)
 
@@ -41,17 +40,12 @@ def sign_in(page: Page, *, mails: Sequence[Mail] = ()) -> str:
 
 
 def register(page: Page, *, redirect_uris: str = "", public: bool = False) -> tuple[str, str]:
-    """Fill in the form that is open; return client id and secret."""
+    """Fill in the form that is open, of a sandbox; return client id and secret."""
     page.get_by_label("Name", exact=True).first.fill("Claim Lens")
-    page.get_by_role("textbox", name="Organization").fill("Lens LLC")
-    page.locator("#contact_name").fill("Dana Developer")
-    page.get_by_role("textbox", name="Privacy policy").fill("https://lens.example/privacy")
     if public:
         page.get_by_label("No: it runs on a phone or in a browser").check()
     if redirect_uris:
         page.get_by_role("textbox", name="Redirect URIs").fill(redirect_uris)
-    for text in ATTESTATIONS.values():
-        page.get_by_label(text).check()
     page.get_by_role("button", name="Register the app").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("The app is registered")
     secret = page.locator("#client-secret")

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from etl.auth.apps import Issued
 from etl.auth.records import InvalidForm
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, BASE, CALLBACK, PUBLIC, VERIFIER
+from tests.integration.auth.standing import ANA, BASE, CALLBACK, PUBLIC, VERIFIER, stand_up
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 KEY = ECKey.generate_key("P-384", {"use": "sig", "alg": "ES384"}, auto_kid=True)
@@ -57,11 +57,17 @@ def test_a_code_is_used_once_and_a_second_use_ends_what_it_opened(issued, browse
     assert later.json()["error"] == "invalid_grant"
 
 
-def test_a_code_is_over_after_a_minute(standing, issued, browser):
-    code = acting.launched(browser, issued.app.client_id)["code"]
-    standing.clock.move(seconds=60)
-    answer = acting.redeem(browser, issued, code)
-    assert answer.json()["error"] == "invalid_grant"
+@pytest.mark.parametrize(("is_sandbox", "seconds"), [(False, 60), (True, 600)])
+def test_a_code_is_over_after_a_minute_and_in_a_sandbox_after_ten(tmp_path, is_sandbox, seconds):
+    with stand_up(tmp_path, sandbox=is_sandbox) as standing:
+        issued = standing.register()
+        if not is_sandbox:
+            standing.services.apps.approve(issued.app.client_id, issued.app.revision)
+        for late, status in ((1, 200), (0, 400)):
+            browser = standing.client()
+            code = acting.launched(browser, issued.app.client_id)["code"]
+            standing.clock.move(seconds=seconds - late)
+            assert acting.redeem(browser, issued, code).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from joserfc.jwk import ECKey
 from etl.auth.records import InvalidForm
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.portal.capability_tables import read_statement
-from etl.portal.examples import FILES, example_file, page_examples
+from etl.portal.examples import FILES, LOOPBACK, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
 from etl.portal.portal import local_path
 from etl.portal.rendering import code_marks
@@ -63,10 +63,16 @@ def test_whatever_is_sent_is_refused_with_sentences_at_fields(values):
 
 
 def test_the_blank_form_suggests_what_is_known():
-    form = blank_draft(name="Dana", email="d@x.example", organization="", redirect_uris=("a", "b"))
-    assert form.value("redirect_uris") == "a\nb"
+    form = blank_draft(name="Dana", email="d@x.example", organization="")
     assert form.value("contact_email") == "d@x.example"
     assert not any(form.ticked(f"attest_{name}") for name in ATTESTATIONS)
+
+
+def test_a_name_is_all_that_the_blank_form_of_a_sandbox_needs():
+    form = blank_draft(name="", email="d@x.example", organization="", redirect_uris=(LOOPBACK,))
+    draft = draft_of(Form({**form.values, "name": "Claim Lens"}))
+    assert draft.redirect_uris == (LOOPBACK,)
+    assert draft.contact_name == "d"
 
 
 def test_complaints_stand_at_the_forms_own_fields():
