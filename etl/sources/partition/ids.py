@@ -298,22 +298,19 @@ class GlobalKeys:
         sharers = [NO_HASHES]
         for table, gathered in owners.items():
             shared, shared_by = gathered.shared()
-            if table != "member":
-                save_numbers(_shared_path(work, table), [shared])
-                sharers.append(shared_by)
+            save_numbers(_path(work, _shared(table)), [shared])
+            sharers.append(shared_by)
         save_numbers(_path(work, _SHARERS), [np.unique(np.concatenate(sharers))])
         for gathered in owners.values():
             gathered.remove()
-        shared_paths = (_shared_path(work, table) for table in owners if table != "member")
-        return (*(_path(work, name) for name in (*owners, _SHARERS)), *shared_paths)
+        names = (*owners, *map(_shared, owners), _SHARERS)
+        return tuple(_path(work, name) for name in names)
 
     @classmethod
     def open(cls, work: Path) -> GlobalKeys:
         """Return the sets of a work folder, mapped and not copied."""
         ids = {table: open_numbers(_path(work, table)) for table in KEYS}
-        shared = {
-            table: open_numbers(_shared_path(work, table)) for table in KEYS if table != "member"
-        }
+        shared = {table: open_numbers(_path(work, _shared(table))) for table in KEYS}
         return cls(ids, shared, open_numbers(_path(work, _SHARERS)))
 
 
@@ -331,8 +328,8 @@ def _path(work: Path, name: str) -> Path:
     return work / f"{name}.hashes"
 
 
-def _shared_path(work: Path, table: str) -> Path:
-    return _path(work, f"shared_{table}")
+def _shared(table: str) -> str:
+    return f"shared_{table}"
 
 
 def _owners_path(work: Path, name: str) -> Path:

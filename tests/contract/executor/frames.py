@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
+from etl.model.canonical_tables import KEYS
 from etl.sources.files.listed_files import spill_names
 from etl.sources.partition.partition_rows import RAGGED
 from etl.sources.partition.partitions import Partitions, UnitRows
@@ -170,8 +171,8 @@ def whole(partitions):
     of_nobody = {file.table for file in facts.files if file.table}
     tables |= {(name, raw.count): raw.read(name, raw.count) for name in of_nobody}
     tables[RAGGED, None] = raw.read(RAGGED, None)
-    sets = {f"{table}s": _all_ids(raw.ids, table) for table in ("member", "claim", "coverage")}
-    return Partitions(facts, UnitRows(tables), replace(partitions.keys, **sets))
+    keys = replace(partitions.keys, ids={table: _all_ids(raw.ids, table) for table in KEYS})
+    return Partitions(facts, UnitRows(tables), keys)
 
 
 def _all_ids(ids, table):

@@ -14,7 +14,6 @@ from etl.jobs import ALONE
 from etl.pipeline.context import Target
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import ignore
-from etl.sources.partition.ids import _SETS
 from etl.sources.partition.reading import FolderReceiver, partition_extract, read_rows
 from etl.spark.id_files import IdFiles
 from etl.spark.shuffled_rows import ShuffleReceiver
@@ -70,7 +69,10 @@ def known(folder, read):
     except ExtractError as error:
         return str(error)
     assert parts.keys.asked is None
-    keys = {name: getattr(parts.keys, name).tolist() for name in _SETS}
+    keys = [
+        {table: hashes.tolist() for table, hashes in ids.items()}
+        for ids in (parts.keys.ids, parts.keys.shared_ids, {"sharers": parts.keys.sharers})
+    ]
     loaded = [*(parts.load(index) for index in range(COUNT)), parts.directory()]
     return (
         parts.facts.rows_read,
