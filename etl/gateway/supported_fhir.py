@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from etl.profiles.guides import C4BB, PLAN_NET
 
-ParameterType = Literal["token", "date", "reference", "string", "special"]
+ParameterType = Literal["token", "date", "reference", "string", "uri", "special"]
 Interaction = Literal["read", "vread", "search-type"]
 
 COLUMN_MODIFIERS: Final = ("text", "of-type")
@@ -142,6 +142,7 @@ _MODIFIERS: Final[Mapping[ParameterType, tuple[str, ...]]] = MappingProxyType(
         "token": ("missing", "not"),
         "string": ("missing", "exact", "contains"),
         "reference": ("missing",),
+        "uri": ("missing",),
         "special": ("missing",),
     }
 )
@@ -151,6 +152,7 @@ _DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "carin": f"{C4BB.base}SearchParameter/",
         "plan-net": f"{PLAN_NET.base}SearchParameter/",
+        "pdex": "http://hl7.org/fhir/us/davinci-pdex/SearchParameter/",
         "r4": _R4,
     }
 )

@@ -74,12 +74,23 @@ def compile_set(
     for name in read.mappings:
         with mistakes.collected():
             extended = _extended(sources, name, str(document.marks["mappings"]))
-            plan = compile_mapping(extended, PurePosixPath(name).stem, library, canonical)
+            named = _with_profile(library, extended, wanted, read.canonical, version)
+            plan = compile_mapping(extended, PurePosixPath(name).stem, named, canonical)
             made = viewed(plan, wanted, canonical)
             plans.append(replace(made, feeds=feeds_of(made, crosswalks)))
     mistakes.report()
     compiled = tuple(plans)
     return MappingSet(read.name, version, compiled, crosswalks, wanted, tuple(views))
+
+
+def _with_profile(
+    library: Library, document: Any, view: View, canonical: str, version: str
+) -> Library:
+    """Return a library with the constants PROFILE and VERSION, for a mapping's search values."""
+    name = str(document.get("profile", "")) if isinstance(document, Map) else ""
+    profile = name.partition("|")[0] if "/" in name else canonical + view.profiles.get(name, name)
+    constants = {**library.constants, "PROFILE": profile, "VERSION": version}
+    return replace(library, constants=MappingProxyType(constants))
 
 
 def _fragments(document: Map, texts: Mapping[str, str], mistakes: Mistakes) -> dict[str, Any]:

@@ -305,6 +305,8 @@ def _condition(context: _Context, written: str, value: str) -> query.SearchCondi
             test = comparisons.string(values, modifier)
             is_folded = modifier != "exact"
             return query.SearchCondition(parameter, test, is_folded=is_folded, compared=compared)
+        case "uri":
+            return query.SearchCondition(parameter, {*map(plain, values)}.__contains__)
         case "date":
             test = comparisons.date(parameter, values, context.now)
         case "special":

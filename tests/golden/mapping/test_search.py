@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.golden.mapping.rendering import exact, rendered
 
 PEOPLE = {
@@ -14,7 +16,7 @@ PEOPLE = {
 }
 
 
-def searched(claim, *lines):
+def searched(claim, *lines, view="financial"):
     key = {"claim_id": "1", "claim_type": "professional", "member_id": "M1", "coverage_id": "C1"}
     rows = {
         **PEOPLE,
@@ -28,11 +30,12 @@ def searched(claim, *lines):
             {"claim_id": "1", "sequence": "1", "role": "rendering", "provider_id": "1003000126"}
         ],
     }
-    for text, search in rendered(rows):
+    for text, search in rendered(rows, view=view):
         resource = exact(text)
         if resource["resourceType"] == "ExplanationOfBenefit":
             found = json.loads(search)
             found["care-team resource"] = [resource["careTeam"][0]["provider"]["reference"]]
+            found["meta.profile"] = resource["meta"]["profile"]
             found["patient resource"] = [resource["patient"]["reference"]]
             return found
     raise AssertionError("no claim came out")
@@ -63,6 +66,15 @@ def test_a_claim_is_found_by_what_it_refers_to():
     assert found["patient"] == found["patient resource"]
     assert found["identifier"] == ["https://payer.example.com/claim|1", "|1"]
     assert found["type"] == ["http://terminology.hl7.org/CodeSystem/claim-type|professional"]
+    assert found["use"] == ["http://hl7.org/fhir/claim-use|claim"]
+
+
+@pytest.mark.parametrize("view", ["financial", "basis"])
+def test_a_claim_is_found_by_its_profile_with_and_without_version(view):
+    found = searched({"statement_from_date": "2024-05-01"}, {}, view=view)
+    (profile,) = found["meta.profile"]
+    assert profile.endswith("|2.2.0")
+    assert found["_profile"] == [profile.removesuffix("|2.2.0"), profile]
     assert "provider" not in found or found["provider"] == []
 
 

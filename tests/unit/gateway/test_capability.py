@@ -31,6 +31,7 @@ VALUES = {
     "reference": "1",
     "token": "1",
     "string": "a",
+    "uri": "http://a.example",
     "special": "42|-71",
 }
 

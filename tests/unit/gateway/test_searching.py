@@ -51,6 +51,21 @@ def test_a_default_page_is_ten_claims_the_newest_first(service):
     assert [one["relation"] for one in found["link"]] == ["self", "next"]
 
 
+def test_claims_are_found_by_use_and_by_profile_with_or_without_its_version(service):
+    everything = bundle(asked(service, ""))["total"]
+    assert bundle(asked(service, "use=claim"))["total"] == everything
+    assert bundle(asked(service, "use=http://hl7.org/fhir/claim-use|claim"))["total"] == everything
+    assert bundle(asked(service, "use=preauthorization"))["total"] == 0
+    assert bundle(asked(service, "use:not=preauthorization"))["total"] == everything
+    claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
+    (profile,) = claims[0]["meta"]["profile"]
+    same = [one for one in claims if one["meta"]["profile"] == [profile]]
+    for value in (profile.partition("|")[0], profile.replace("|", "\\|"), profile):
+        assert bundle(asked(service, f"_profile={value}"))["total"] == len(same) > 0
+    assert bundle(asked(service, f"_profile={profile}x,a.example"))["total"] == 0
+    assert bundle(asked(service, "_profile:missing=true"))["total"] == 0
+
+
 def test_an_answer_without_matches_has_no_empty_list(service):
     found = bundle(asked(service, "type=vision&service-date=1900"))
     assert found["total"] == 0
@@ -258,7 +273,7 @@ def test_every_parameter_that_is_told_works(service):
     assert "service-date" in TYPES["ExplanationOfBenefit"].parameters
     for kind in TYPES.values():
         for one in kind.parameters.values():
-            value = {"date": "2024", "reference": "x", "token": "x", "string": "x"}[one.type]
+            value = "2024" if one.type == "date" else "x"
             queries = [f"{one.name}={value}", *(f"{one.name}={p}{value}" for p in one.prefixes)]
             queries += [
                 f"{one.name}:{m}={'true' if m == 'missing' else value}" for m in one.modifiers
