@@ -1,0 +1,77 @@
+"""`cpcds report prior-auth`: what is published, a delta on top, is what is counted and posted."""
+
+import csv
+import json
+
+import pytest
+
+from tests.e2e.commands import ANY_CHANGE, cpcds, done
+from tests.integration.test_adjustment_chains import FILES
+
+HEADER = (
+    "record_action,prior_auth_id,member_id,coverage_id,payer_id,type,received_at,decided_at,"
+    "review_action,expedited,requesting_provider_id,is_drug,program"
+)
+KEPT = {**ANY_CHANGE, "CPCDS_PUBLISH__DELTAS": "true", "CPCDS_REPORT__SMALL_CELLS": "0"}
+
+
+def row(number, action="A1", *, expedited="", drug="", member="M1", hours=4, deleted=""):
+    times = f"2026-03-01T08:00:00Z,2026-03-01T{8 + hours:02}:00:00Z"
+    return (
+        f"{deleted},PA{number},{member},C1,PAY,professional,{times},{action},{expedited},DOC,"
+        f"{drug},MA"
+    )
+
+
+def extract(folder, kind, as_of, rows, members=("M1",)):
+    folder.mkdir()
+    for name, text in FILES.items():
+        (folder / name).write_text(text if kind == "full" else text.splitlines()[0] + "\n")
+    text = (folder / "member.csv").read_text()
+    text += "".join(f"{name},Roe,1980-05-06,F\n" for name in members if name != "M1")
+    (folder / "member.csv").write_text(text)
+    (folder / "prior_auth.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    (folder / "prior_auth_required.csv").write_text(
+        "code,code_system,description\n70551,http://www.ama-assn.org/go/cpt,MRI of the brain\n"
+    )
+    manifest = {"layout": "cpcds", "kind": kind, "as_of": as_of}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def report(target, *options, **environment):
+    return cpcds("report", "prior-auth", target, "--year", "2026", *options, **KEPT, **environment)
+
+
+@pytest.mark.slow
+def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
+    target, public = tmp_path / "target", tmp_path / "public"
+    public.mkdir()
+    rows = [row(1), row(2, "A3", hours=8), row(3, "A4"), row(4, expedited="Y"), row(5, drug="Y")]
+    full = extract(tmp_path / "full", "full", "2026-12-30", rows)
+    done(cpcds("run", full, "--to", target, "--workers", "1", **KEPT))
+    early = report(target, "--post", CPCDS_PORTAL__REPORTS=str(public))
+    assert (early.code, "not over" in early.sentence) == (2, True)
+    assert "rows until 2026-12-30" in report(target).out
+    changed = [row(3, "A3", hours=6), row(1, deleted="D")]
+    delta = extract(tmp_path / "delta", "delta", "2027-01-02", changed)
+    done(cpcds("run", delta, "--to", target, "--workers", "1", **KEPT))
+    page = tmp_path / "page.html"
+    posted = done(report(target, "--html", page, "--post", CPCDS_PORTAL__REPORTS=str(public)))
+    assert "standard: 2 decided, approved 0, denied 2" in posted.out
+    assert "posted: /public-reporting/prior-auth-2026" in posted.out
+    document = json.loads((public / "prior-auth-2026.json").read_text())
+    assert document == json.loads(report(target, "--json").out)
+    (program,) = document["programs"]
+    assert program["standard"]["denied"] == {"count": 2, "percent": 100.0}
+    assert program["standard"]["hours"]["mean"] == 7.0
+    assert program["expedited"]["approved"] == {"count": 1, "percent": 100.0}
+    assert [row["reason"] for row in document["left_out"]] == ["for drugs alone"]
+    assert [row["code"] for row in document["required"]] == ["70551"]
+    with (public / "prior-auth-2026.csv").open() as file:
+        assert {line["program"] for line in csv.DictReader(file)} == {"MA", ""}
+    assert "MRI of the brain" in page.read_text()
+
+
+def test_a_target_without_kept_rows_says_what_to_set(tmp_path):
+    assert "nothing was published" in report(tmp_path).sentence
