@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, TypeAlias
 
+from etl.model.code_shapes import outline
 from etl.publish.diff import Name, changed_patients
 from etl.publish.manifest import Changes
 from etl.publish.network_changes import NetworkChanges
@@ -19,7 +21,9 @@ from etl.reports.summary import Cause
 _SHOWN: Final = 100
 """Providers of a network that are shown of each change."""
 
-ChangedSample: TypeAlias = tuple[str, Mapping[str, tuple[str | None, str | None]]]
+Masked: TypeAlias = tuple[str, str, str]
+"""The outline of a value: what is before the part that differs, that part, what is behind it."""
+ChangedSample: TypeAlias = tuple[str, Mapping[str, tuple[Masked | None, Masked | None]]]
 """A changed resource, which one is not stated: its FHIR type; path of an element that differs ->
 its masked values before and after, None where it is not there."""
 
@@ -115,7 +119,8 @@ def moved_elements(
     return moved
 
 
-_LONGEST: Final = 40
+_AROUND: Final = 12
+"""Characters that are shown before and behind what differs."""
 _MOST: Final = 5
 """Most resources that are shown."""
 
@@ -134,9 +139,7 @@ def changed_samples(before: Release, after: Release) -> list[ChangedSample]:
         name = min(change.changed, key=lambda name: name[0] != "ExplanationOfBenefit")
         old, new = _texts(before, change.before.id, name), _texts(after, change.after.id, name)
         values = {path: (old.get(path), new.get(path)) for path in {**new, **old}}
-        differing = {
-            path: (_masked(was), _masked(now)) for path, (was, now) in values.items() if was != now
-        }
+        differing = {path: _masked(*pair) for path, pair in values.items() if pair[0] != pair[1]}
         samples.append((name[0], differing))
         if len(samples) == _MOST:
             break
@@ -160,12 +163,28 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield path, value if isinstance(value, str) else json.dumps(value)
 
 
-def _masked(value: str | None) -> str | None:
-    """Return the outline of a value: `9` for a digit, `A` or `a` for a letter."""
-    if value is None:
-        return None
-    outline = "".join(
-        "9" if char.isdigit() else "A" if char.isupper() else "a" if char.isalpha() else char
-        for char in value[:_LONGEST]
+def _masked(before: str | None, after: str | None) -> tuple[Masked | None, Masked | None]:
+    """Return the outlines of two values, each in the parts of `Masked`."""
+    if before is None or after is None:
+        return _alone(before), _alone(after)
+    begin = _shared(before, after)
+    end = _shared(before[begin:][::-1], after[begin:][::-1])
+    return _parts(before, begin, end), _parts(after, begin, end)
+
+
+def _alone(value: str | None) -> Masked | None:
+    return None if value is None else ("", outline(value), "")
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
+
+
+def _parts(value: str, begin: int, end: int) -> Masked:
+    head, changed, tail = value[:begin], value[begin : len(value) - end], value[len(value) - end :]
+    return (
+        "…" * (len(head) > _AROUND) + outline(head[-_AROUND:]),
+        outline(changed),
+        outline(tail[:_AROUND]) + "…" * (len(tail) > _AROUND),
     )
-    return outline + ("…" if len(value) > _LONGEST else "")

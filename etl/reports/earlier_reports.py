@@ -24,7 +24,7 @@ from etl.publish.reader import Current, Release
 from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level, net_sums
 from etl.reports.directory import directory_page, directory_trends
 from etl.reports.document import FORMAT_VERSION
-from etl.reports.page import all_rows, causes, environment, of_table, rejects, share
+from etl.reports.page import CATEGORIES, all_rows, causes, environment, of_table, rejects, share
 from etl.reports.plots import Plot
 from etl.reports.report_values import ReleaseBefore
 from etl.reports.summary import is_directory
@@ -114,7 +114,10 @@ def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
 def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """Return the trends over the nights, oldest first."""
     noun = "Rows" if any(is_directory(night["tables"]) for night in nights) else "Claims"
-    labels = [datetime.fromisoformat(night["when"]).strftime("%m-%d") for night in nights]
+    times = [datetime.fromisoformat(night["when"]) for night in nights]
+    labels = [f"{time:%m-%d}" for time in times]
+    if len(set(labels)) < len(labels):  # several runs on a day
+        labels = [f"{time:%m-%d\n%H:%M}" for time in times]
     span = f"by night, {len(nights)} nights"
     shares = [_rejected_percent(night) for night in nights]
     published = [_subject(night)["published"] if night["release"] else None for night in nights]
@@ -150,6 +153,7 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     if noun == "Rows":
         return plots + directory_trends(nights, labels)
     level = money_level(nights)
+    nets = {category: _nets(nights, level, category) for category in COMPARED_MONEY}
     return [
         *plots,
         Plot(
@@ -158,7 +162,7 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
             f"Net sums of all claims ({level}), {span}; a gap where a sum or its change is "
             "withheld or nothing was published.",
             labels,
-            {category: _nets(nights, level, category) for category in COMPARED_MONEY},
+            {CATEGORIES[category]: sums for category, sums in nets.items()},
             kind="lines",
         ),
     ]

@@ -122,11 +122,13 @@ def must_support_page(profiles: Sequence[Mapping[str, Any]]) -> MustSupportPage 
     in_words = "; ".join(f"{name}: {_counted(grades)}" for name, grades in rows.items())
     heat_map = HeatMap(
         "must-support",
-        "Must-support elements by profile: how many of its resources have each",
-        "A row a profile with its resources, a cell an element, in the order of the profile. "
+        "Must-support elements by profile, a cell each: how many of its resources have it",
+        "A row a profile with its resources, a cell an element, in the order of the profile; "
+        "behind it how many of them are filled. "
         f"{in_words}.",
         rows,
         GRADES,
+        [f"{sum(grade < _NONE for grade in grades)} of {len(grades)}" for grades in rows.values()],
     )
     return MustSupportPage(len(every), counts, heat_map, list(_tables(profiles)))
 

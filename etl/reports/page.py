@@ -5,6 +5,7 @@ They are made of the report's document alone, need no script, and load nothing f
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,16 +23,31 @@ from etl.reports.directory import directory_page
 from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_page
 from etl.reports.plots import Plot
+from etl.reports.small_cells import LEVEL_NAMES
 from etl.reports.summary import counted, is_directory
 
 _MINUS: Final = "\N{MINUS SIGN}"
-_CATEGORIES: Final = {
-    "submitted": "billed (submitted)",
-    "eligible": "allowed (eligible)",
-    "benefit": "plan paid (benefit)",
-    "memberliability": "member owes (memberliability)",
+CATEGORIES: Final = {
+    "submitted": "Billed",
+    "eligible": "Allowed",
+    "deductible": "Deductible",
+    "coinsurance": "Coinsurance",
+    "copay": "Copay",
+    "noncovered": "Not covered",
+    "benefit": "Plan paid",
+    "discount": "Discount",
+    "memberliability": "Member owes",
+    "paidbypatient": "Paid by patient",
+    "paidbypatientcash": "Paid by patient, cash",
+    "paidbypatientother": "Paid by patient, other",
+    "paidbypatienthealthaccount": "Paid by patient, health account",
+    "paidtoprovider": "Paid to provider",
+    "paidtopatient": "Paid to patient",
+    "priorpayerpaid": "Paid by prior payer",
+    "drugcost": "Drug cost",
 }
-"""Categories in words that need no glossary, with the name that all tables use."""
+"""Amount categories in words that need no glossary."""
+_LEVELS: Final = {"header": "Whole claims", "lines": "Claim lines"}
 
 
 @cache
@@ -46,7 +62,10 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "number": lambda value: f"{value:,}",
-        "category": lambda name: _CATEGORIES.get(name, name),
+        "category": lambda name: CATEGORIES.get(name, name),
+        "level": lambda name: _LEVELS.get(name, name),
+        "fact": _fact,
+        "quoted": lambda file, row: shlex.quote(f"{file}:{row}"),
         "counted": counted,
         "money": lambda text: "withheld" if text is None else _money_text(text),
         "change": lambda text: "withheld" if text is None else _signed(text),
@@ -105,7 +124,7 @@ def report_page(document: Mapping[str, Any]) -> str:
             rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
             warning=[rule for rule in rules if not rejects(rule) and rule["findings"]],
             rule_of={rule["rule"]: rule for rule in rules},
-            days_old=_days_between(document["extract"]["as_of"], document["when"]),
+            **_age(document),
         )
     )
 
@@ -191,6 +210,16 @@ def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:
     )
 
 
+def _fact(name: str) -> str:
+    """Return a compared fact in words: a plain one, or level and category of an amount."""
+    level, separator, category = name.partition(".")
+    return (
+        f"{_LEVELS[LEVEL_NAMES[level]]}: {CATEGORIES[category]}"
+        if separator
+        else name.replace("_", " ")
+    )
+
+
 def _money_text(text: str) -> str:
     whole, _, cents = text.partition(".")
     sign = _MINUS if whole.startswith("-") else ""
@@ -207,10 +236,23 @@ def _signed(text: str) -> str:
     return _money_text(text) if text.startswith("-") else f"+{_money_text(text)}"
 
 
-def _days_between(as_of: str | None, when: str) -> int | None:
+_STALE: Final = 7
+"""Days from which an extract of claims is bad; one that is too old to keep CMS's day is odd."""
+_STALE_DIRECTORY: Final = 30
+_WEEKEND: Final = 3
+"""Days that one business day may be away."""
+
+
+def _age(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many days older than its run an extract is, and the class that judges it."""
+    as_of = document["extract"]["as_of"]
     if as_of is None:
-        return None
-    return (datetime.fromisoformat(when).date() - date.fromisoformat(as_of)).days
+        return {"days_old": None, "staleness": "odd"}
+    days = (datetime.fromisoformat(document["when"]).date() - date.fromisoformat(as_of)).days
+    if is_directory(document["tables"]):
+        return {"days_old": days, "staleness": "odd" if days > _STALE_DIRECTORY else "good"}
+    staleness = "good" if days <= _WEEKEND else "odd" if days < _STALE else "bad"
+    return {"days_old": days, "staleness": staleness}
 
 
 _DECIMALS: Final = (1, 2, 3, 4)

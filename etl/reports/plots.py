@@ -72,6 +72,11 @@ class Plot:
     kind: Kind = "bars"
     unit: str = ""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no value to draw."""
+        return all(value is None for values in self.series.values() for value in values)
+
     def svg(self) -> Markup:
         """Return the drawing; `series` has six entries at most."""
         if len(self.series) > _SERIES:
@@ -89,6 +94,7 @@ class HeatMap:
         description: the same in words, for people who cannot see it.
         rows: name -> the grade of each cell, a position in `grades`.
         grades: what a cell of each grade is, from most to least; five at most.
+        labels: what stands behind each row.
     """
 
     name: str
@@ -96,6 +102,7 @@ class HeatMap:
     description: str
     rows: Mapping[str, Sequence[int]]
     grades: Sequence[str]
+    labels: Sequence[str]
 
     def svg(self) -> Markup:
         """Return the drawing."""
@@ -157,7 +164,10 @@ def _cells(axes: Axes, plot: HeatMap) -> None:
             if found == grade
         ]
         axes.add_artist(_rectangles(cells, _GRADES[grade], name))
-    axes.set_xlim(0, max(map(len, plot.rows.values()), default=1))
+    longest = max(map(len, plot.rows.values()), default=1)
+    for row, (grades, label) in enumerate(zip(plot.rows.values(), plot.labels, strict=True)):
+        axes.text(len(grades) + longest / 100, row + 0.5, label, va="center")
+    axes.set_xlim(0, longest * 1.2)
     axes.set_ylim(len(plot.rows), 0)
     axes.set_xticks([])
     axes.set_yticks([row + 0.5 for row in range(len(plot.rows))], list(plot.rows))

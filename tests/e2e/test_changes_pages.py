@@ -71,6 +71,7 @@ def test_the_page_of_a_difference_shows_samples_and_no_value(nights, tmp_path):
 
 def assert_samples_without_values(text, nights):
     """Check that a page shows changed elements, and nothing of a member or claim."""
+    text = re.sub("</?mark>", "", text)
     samples = re.findall(r"<tr><td><code>(.+?)</code></td><td>(.*?)</td><td>(.*?)</td></tr>", text)
     assert samples
     for _, before, after in samples:

@@ -2,7 +2,10 @@
 
 import re
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
+
+import pytest
 
 from etl.columns.numbers import cents_text
 from etl.mapping.coverage import ElementCoverage, ProfileCoverage
@@ -230,7 +233,7 @@ def test_money_is_that_of_lines_where_totals_are_summed_from_them():
     lines = {key: sums for key, sums in made.money.items() if key.level == "claim_line"}
     assert lines
     page = report_page(report_document(made))
-    assert "<th>amounts of lines</th>" in page
+    assert "<th>Claim lines</th>" in page
     now = replace(made, before=before(report_document(made)))
     money = report_document(now)["changes"]["money"]
     assert {each["level"] for each in money} == {"lines"}
@@ -258,6 +261,16 @@ def test_required_cells_that_are_missing_are_counted_by_column():
 def test_how_old_the_extract_is_stands_on_the_page():
     _, told = shown(report())
     assert "As of 2026-11-23, 1 day before this run" in told["current"]
+
+
+@pytest.mark.parametrize(
+    ("as_of", "judged"), [("2026-11-21", "good"), ("2026-11-20", "odd"), ("2026-11-17", "bad")]
+)
+def test_an_extract_too_old_for_the_day_that_cms_allows_is_marked(as_of, judged):
+    extract = replace(report().extract, as_of=date.fromisoformat(as_of))
+    page = report_page(report_document(replace(report(), extract=extract)))
+    assert f'<p class="answer {judged}">As of {as_of}' in page
+    assert ("is not visible yet" in page) is (judged != "good")
     unsaid = report()
     _, told = shown(replace(unsaid, extract=replace(unsaid.extract, as_of=None)))
     assert "does not say of which day it is" in told["current"]
@@ -285,6 +298,12 @@ def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them():
     assert "The first 10 of 5,000 places" in page
     assert 'href="../findings.csv.gz"' in page
     assert "cpcds explain TARGET --row a.csv:2" in page
+    assert "more</summary>" not in page
+    many = rule_page(
+        document, rule, [ShownPlace("my claims.csv", row, "t", "") for row in range(2, 54)]
+    )
+    assert "<summary>2 more</summary>" in many
+    assert "--row &#39;my claims.csv:53&#39;" in many
     of_no_release = rule_page(
         {**document, "release": None}, rule, [ShownPlace("a.csv", 2, "t", "")]
     )

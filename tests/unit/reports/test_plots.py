@@ -27,7 +27,14 @@ from tests.unit.reports.test_small_cells import quarantined
 
 SVG = "{http://www.w3.org/2000/svg}"
 BARS = Plot("some-bars", "Claims", "Claims & more", ["a", "b"], {"one": [1, 2], "two": [3, 0]})
-CELLS = HeatMap("some-cells", "Cells", "Rows & cells", {"a": [0, 1], "b": [2]}, ["x", "y", "z"])
+CELLS = HeatMap(
+    "some-cells",
+    "Cells",
+    "Rows & cells",
+    {"a": [0, 1], "b": [2]},
+    ["x", "y", "z"],
+    ["2 of 2", "1 of 1"],
+)
 LINES = Plot("some-lines", "Money", "Net", ["a", "b", "c"], {"one": [1.5, None, 2]}, kind="lines")
 
 
@@ -133,10 +140,20 @@ def test_figures_stand_as_a_table_beneath_their_plot():
         ["Net amounts of claims"],
     ]
     for figure in figures:
-        assert figure.count("<svg") == 1
+        assert figure.count("<svg") + figure.count("nothing to draw") == 1
         body = figure.partition("<tbody>")[2]
         assert body.count("<tr>") == 3
     assert "16.67 %" in figures[0]
+    assert "nothing to draw" in figures[-1]
+
+
+def test_runs_of_one_day_are_told_apart_by_their_time():
+    morning, evening = (
+        {**night(0), "when": f"2026-11-01T{hour}:30:00+00:00"} for hour in ("09", "19")
+    )
+    page = nights_page([evening, morning], [])
+    assert "<td>11-01\n09:30</td>" in page
+    assert "<td>11-01</td>" in nights_page([night(1), morning], [])
 
 
 def test_nights_that_few_claims_part_have_a_gap_between_them():
