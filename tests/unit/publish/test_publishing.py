@@ -235,6 +235,10 @@ def test_sections_next_to_each_other_come_with_one_read():
     index.load("ids", "versions")
     assert len(index.ids) == len(index.versions) == 2002
     assert len(store.reads) == 1
+    between = len(b',\n"versions":')
+    assert index.span(["ids", "versions"])[1] == index.size("ids") + between + index.size(
+        "versions"
+    )
 
 
 def test_many_patients_are_spread_over_shards_that_find_each_of_them():

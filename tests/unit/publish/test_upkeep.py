@@ -267,6 +267,16 @@ def damage(store, key, data):
         store.put(key, data)
 
 
+def test_verify_counts_problems_past_those_that_it_names(monkeypatch):
+    monkeypatch.setattr("etl.publish.verify._MOST", 1)
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1), patient("bert", 1)])
+    for unit in release.all_units():
+        store.delete([unit.block])
+    verified = verify(release)
+    assert (len(verified.problems), verified.count) == (1, 2)
+
+
 def test_verify_names_every_object_that_is_missing_or_damaged():
     store = MemoryStore()
     publish(store, [patient("bert", 1)])
