@@ -57,11 +57,12 @@ async def _counted(tree: ReleaseTree, member: DemoMember, page_size: int) -> San
     block = await tree.patient(member.patient)
     if block is None or block.index.block is None:
         return None
-    await tree.need(block, [column_name(_CLAIM, "type")])
+    await tree.need(block, [column_name(_CLAIM, "type"), column_name(_CLAIM, "use")])
     kinds: Counter[str] = Counter()
-    column = block.values(_CLAIM, "type")
+    types, uses = block.values(_CLAIM, "type"), block.values(_CLAIM, "use")
     for row in range(len(block.rows(_CLAIM))):
         # An index holds `system|code`; the code is what developers search by.
-        kinds.update({value.rpartition("|")[2] for value in column.values_of(row)})
+        if not any(value.endswith("|preauthorization") for value in uses.values_of(row)):
+            kinds.update({value.rpartition("|")[2] for value in types.values_of(row)})
     on_one_page = kinds.keys() >= _TYPES and len(block.rows(_CLAIM)) <= page_size
     return SandboxMember(member, dict(kinds), len(block.rows("Coverage")), on_one_page)

@@ -66,6 +66,41 @@ def test_claims_are_found_by_use_and_by_profile_with_or_without_its_version(serv
     assert bundle(asked(service, "_profile:missing=true"))["total"] == 0
 
 
+def test_prior_authorizations_are_found_beside_claims_and_apart_from_them():
+    kind = "http://terminology.hl7.org/CodeSystem/claim-type|professional"
+    profile = "http://hl7.org/fhir/us/davinci-pdex/StructureDefinition/pdex-priorauthorization"
+    both = [
+        resource(
+            EOB,
+            use,
+            search={
+                "type": [kind],
+                "use": [f"http://hl7.org/fhir/claim-use|{use}"],
+                "service-date": ["2026-03-01/2026-03-02"],
+                "_profile": profiles,
+            },
+            use=use,
+        )
+        for use, profiles in (
+            ("claim", ["urn:c4bb", "urn:c4bb|2.2.0"]),
+            ("preauthorization", [profile]),
+        )
+    ]
+    store, who = MemoryStore(), logical_id("ann")
+    publish(store, [PatientResources(who, [resource("Patient", "ann"), *both])])
+
+    def found(query):
+        answer = bundle(asked(opened(store).service, query, patient=who))
+        return sorted(one["resource"]["use"] for one in answer.get("entry", []))
+
+    for query in ("", "type=professional", "service-date=ge2026"):
+        assert found(query) == ["claim", "preauthorization"]
+        assert found(f"{query}&use=claim") == ["claim"]
+        assert found(f"{query}&use=preauthorization") == ["preauthorization"]
+    assert found(f"_profile={profile}") == ["preauthorization"]
+    assert found("_profile=urn:c4bb") == found("_profile=urn:c4bb\\|2.2.0") == ["claim"]
+
+
 def test_an_answer_without_matches_has_no_empty_list(service):
     found = bundle(asked(service, "type=vision&service-date=1900"))
     assert found["total"] == 0
