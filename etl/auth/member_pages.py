@@ -110,7 +110,9 @@ class MemberPages:
         services, demo = self._services, self._services.demo
         await run_in_threadpool(services.trail.settle)
         consents = await run_in_threadpool(services.consents.of_patient, session.subject)
-        history = await run_in_threadpool(services.consents.history, session.subject)
+        history = _reads_by_kind(
+            await run_in_threadpool(services.consents.history, session.subject)
+        )
         now = services.clock()
         member = demo.member(session.subject) if demo is not None else None
         return services.pages.page(
@@ -124,7 +126,8 @@ class MemberPages:
                 for consent in consents
             },
             known_kinds=scope_rules.DATA_KINDS,
-            history=_reads_by_kind(history),
+            history=history,
+            seen={(read.consent, read.what) for read in history},
             form_token=self._browsers.form_token(visit, "member"),
         )
 

@@ -107,6 +107,8 @@ def test_everything_works_without_javascript(scriptless, sandbox, as_json):
     scriptless.locator("input[name=username]").fill(username)
     scriptless.locator("input[type=password]").fill(password)
     scriptless.get_by_role("button", name="Sign in").click()
+    seen = scriptless.locator("dt:text('Has seen') + dd").first
+    assert seen.text_content() == "About you, Your coverage, Your claims, Who cares for you"
     scriptless.get_by_role("button", name="Stop sharing").first.click()
     refused = scriptless.request.get("/fhir/Patient", headers=asked)
     assert refused.status == 401
