@@ -21,7 +21,7 @@ from etl.local.memory import MemoryBudget, choose_memory_pool
 from etl.local.workers import Workers, forked_workers
 from etl.pipeline.context import Executor, RunContext, RunOptions, Target
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.progress import Emit
+from etl.pipeline.progress import Emit, StageAdvanced, StageBegan
 from etl.pipeline.read import expected_partitions, open_with, own_folder
 from etl.sources.extract.opening import Extract, expected_model
 
@@ -107,6 +107,7 @@ def opened(
     Raises:
         StoreError: the job cannot be done with so little memory.
     """
+    emit(StageBegan("open"))
     choose_memory_pool()
     budget = None
     if settings.run.memory is not None:
@@ -129,6 +130,7 @@ def opened(
         with gc_disabled():
             definitions = load()
             until_the_end.enter_context(gc_relaxed())
+        emit(StageAdvanced(len(definitions.book.rules)))
         executor = LocalExecutor(workers, budget)
         files = open_with(place, definitions, layout, emit, executor)
         if files.layout.model is not definitions.model:

@@ -30,6 +30,7 @@ class Advance(Protocol):
 
 
 _NAMES: Final = {
+    "open": "opening",
     "hash": "hashing",
     "read": "reading",
     "directory": "checking the directory",

@@ -30,13 +30,10 @@ def show_changes(
     changes: Changes, money: Sequence[Mapping[str, Any]] | None, subject: ReleaseSubject
 ) -> None:
     """Print the changes of members and resources, and of sums of money as reports show them."""
-    result_tables.print_table(
-        ("what", "added", "changed", "retracted"),
-        [
-            (name, f"{row.added:,}", f"{row.changed:,}", f"{row.retracted:,}")
-            for name, row in _touched(changes, subject)
-        ],
-    )
+    for word in ("added", "changed", "retracted"):
+        counts = {name: getattr(row, word) for name, row in _touched(changes, subject)}
+        listed = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+        click.echo(f"{word}: {listed or 'nothing'}")
     if subject.is_directory:
         return
     if money is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_MOST_TABLES: Final = 5
+"""Tables that lost rows and are printed; the report has all."""
+
+
 def show_summary(report: Report) -> None:
     """Print the row counts, the resources made, and the findings."""
     totals = summary.totals_of(report)
     _print_counts(totals.tables, is_published=report.release is not None)
-    resources = [(name, f"{count:,}") for name, count in totals.resources.items()]
-    print_table(("resources", "count"), resources)
     console = _console()
+    made = ", ".join(f"{name} {count:,}" for name, count in totals.resources.items())
+    console.print(f"{sum(totals.resources.values()):,} resources: {made}", markup=False)
     findings = totals.findings
     console.print(f"{findings.reject:,} findings reject rows, {findings.warn:,} are warnings")
     show_rejected(summary.rejected_of(report))
@@ -100,12 +104,24 @@ def show_counts(counts: Mapping[str, RowCounts]) -> None:
 
 
 def _print_counts(tables: Mapping[str, Mapping[str, int]], *, is_published: bool) -> None:
-    """Print row counts by outcome; claims are never withdrawn, and have no such column."""
+    """Print row counts by outcome: of the tables that lost most rows, then of all tables together.
+
+    Claims are never withdrawn, and have no such column.
+    """
     are_withdrawn = any(summary.FATES[-1] in rows for rows in tables.values())
     fates = summary.FATES if are_withdrawn else summary.FATES[:-1]
+
+    def lost(name: str) -> int:
+        return tables[name]["in"] - tables[name]["published"]
+
+    shown = {name: [name] for name in sorted(tables, key=lost, reverse=True) if lost(name)}
+    shown = dict(list(shown.items())[:_MOST_TABLES]) | {f"all {len(tables)} tables": [*tables]}
     print_table(
         ("rows", *(summary.shown_fate(fate, is_published=is_published) for fate in fates)),
-        [(name, *(f"{rows.get(fate, 0):,}" for fate in fates)) for name, rows in tables.items()],
+        [
+            (title, *(f"{sum(tables[name].get(fate, 0) for name in names):,}" for fate in fates))
+            for title, names in shown.items()
+        ],
     )
 
 
@@ -124,10 +140,8 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 def show_record(record: RunRecord) -> None:
     """Print how a run ended: its phases, what was rejected, whether money adds up; in colour."""
-    print_table(
-        ("phase", "steps", "seconds"),
-        [(each.stage, each.steps, f"{each.seconds:,.1f}") for each in record.phases],
-    )
+    phases = ", ".join(f"{each.stage} {each.seconds:,.1f}" for each in record.phases)
+    _console().print(f"seconds: {phases}", markup=False)
     totals = record.totals
     if totals is not None:
         some = "yellow" if totals.rejected_rows else "green"

@@ -15,11 +15,21 @@ from etl.sources.files.listed_files import Event as SourceEvent
 from etl.sources.files.listed_files import FileProgress, Hashed
 
 Stage: TypeAlias = Literal[
-    "hash", "read", "directory", "partitions", "publish", "bulk", "suites", "report", "commit"
+    "open",
+    "hash",
+    "read",
+    "directory",
+    "partitions",
+    "publish",
+    "bulk",
+    "suites",
+    "report",
+    "commit",
 ]
 
 STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
     {
+        "open": "rules",
         "hash": "bytes",
         "read": "bytes",
         "directory": "rows",
