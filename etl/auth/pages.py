@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from starlette.responses import HTMLResponse
@@ -20,9 +19,6 @@ class PageRenderer:
         self._environment = open_templates("etl.auth")
         self._environment.globals["text"] = configuration.texts.text
         self._environment.globals["html"] = configuration.texts.html
-        self._environment.filters["day"] = _day
-        self._environment.filters["clock"] = _clock
-        self._environment.filters["moment"] = _moment
 
     def page(
         self, name: str, *, status: int = 200, form_action: str = "'self'", **values: Any
@@ -47,15 +43,3 @@ class PageRenderer:
     def problem(self, text: str, *, status: int = 400, detail: str = "") -> HTMLResponse:
         """Return a page that reports an error."""
         return self.page("problem.html.j2", status=status, problem=text, detail=detail)
-
-
-def _day(when: datetime) -> str:
-    return f"{when:%B} {when.day}, {when.year}"
-
-
-def _clock(when: datetime) -> str:
-    return f"{when:%H:%M} UTC"
-
-
-def _moment(when: datetime) -> str:
-    return f"{_day(when)} at {_clock(when)}"

@@ -19,6 +19,7 @@ from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
+from etl.gateway.release.served_releases import Releases
 from etl.gateway.startup import PAGE_LIMIT, GatewayServices
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal
@@ -55,6 +56,11 @@ def portal_room(
     """
     site = site_of(settings, sandbox=services.configuration.sandbox)
     demo = services.configuration.demo
+    sandbox = (
+        None
+        if demo is None
+        else SandboxMembers(served.releases, demo.members, settings.serve.page_size)
+    )
     portal = Portal(
         site=site,
         served=served_of(settings, description, services),
@@ -64,9 +70,11 @@ def portal_room(
         limits=services.limits,
         entrance=PortalSessions(services.browsers, services.sessions, services.developers),
         templates=open_templates(site.templates),
-        members=None
-        if demo is None
-        else SandboxMembers(served.releases, demo.members, settings.serve.page_size),
+        clock=services.clock,
+        started=services.clock(),
+        targets=_targets(served),
+        members=sandbox,
+        sample=None if sandbox is None else sandbox.sample,
         password="" if demo is None else demo.password,
         try_client=TRY_CLIENT if site.sandbox else "",
         providers=_provider_search(settings, served),
@@ -100,6 +108,7 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
         stylesheet=said.look.stylesheet,
         logo=said.look.logo,
         templates=said.look.templates,
+        changes=sorted(said.changes, key=lambda change: change.day, reverse=True),
         reports=settings.portal.reports,
     )
 
@@ -138,6 +147,12 @@ def served_of(
         page_most=PAGE_LIMIT,
         limits=limits,
     )
+
+
+def _targets(served: GatewayServices) -> dict[str, Releases]:
+    claims = {"Patient Access API": served.releases} if served.has_claims else {}
+    directory = {"Provider Directory API": served.directory_releases}
+    return claims | (directory if served.has_directory else {})
 
 
 def _provider_search(settings: Settings, served: GatewayServices) -> ProviderSearch | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -15,9 +16,10 @@ from starlette.routing import Route
 
 from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, LOOPBACK, SCOPE, directory_examples, example_file
-from etl.portal.portal import Portal
+from etl.portal.portal import CHANGES, Portal, SandboxMember
 from etl.portal.provider_search import DISTANCES, DoctorQuery
 from etl.portal.site_facts import Json
+from etl.publish.canonical_json import instant
 
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
 """Codes of `ExplanationOfBenefit.type`, in the order in which the sandbox shows them."""
@@ -46,6 +48,10 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/sandbox", pages.sandbox),
         Route("/code", pages.code),
         Route("/try", pages.trying),
+        Route("/samples", pages.sample),
+        Route("/samples/{kind}", pages.sample),
+        Route("/status", pages.status),
+        Route("/changes", pages.changes),
         Route("/contact", pages.contact),
         Route("/your-data", pages.your_data),
         Route("/public-reporting", pages.public_reporting),
@@ -126,11 +132,7 @@ class _Pages:
         return response
 
     async def sandbox(self, request: Request) -> Response:
-        members = self._portal.members
-        if not self._portal.site.sandbox or members is None:
-            raise HTTPException(404)
-        listed = await members()
-        kinds = [kind for kind in CLAIM_KINDS if any(member.claims.get(kind) for member in listed)]
+        listed, kinds = await self._sandbox_members()
         return await self._portal.show(
             request,
             "sandbox",
@@ -139,6 +141,14 @@ class _Pages:
             password=self._portal.password,
             test_kit_members=[member.member.username for member in listed if member.on_one_page],
         )
+
+    async def _sandbox_members(self) -> tuple[Sequence[SandboxMember], list[str]]:
+        """Return the members of the sandbox, and the kinds of claims that they have."""
+        members = self._portal.members
+        if not self._portal.site.sandbox or members is None:
+            raise HTTPException(404)
+        listed = await members()
+        return listed, [kind for kind in CLAIM_KINDS if any(one.claims.get(kind) for one in listed)]
 
     async def code(self, request: Request) -> Response:
         if not self._portal.site.sandbox:
@@ -150,8 +160,45 @@ class _Pages:
 
     async def trying(self, request: Request) -> Response:
         return await self._portal.show(
-            request, "try", fresh=True, client_id=self._portal.try_client, scope=SCOPE
+            request,
+            "try",
+            fresh=True,
+            client_id=self._portal.try_client,
+            scope=SCOPE,
+            capability=self._portal.statement(),
         )
+
+    async def sample(self, request: Request) -> Response:
+        _, kinds = await self._sandbox_members()
+        kind = request.path_params.get("kind", next(iter(kinds), ""))
+        sample = self._portal.sample
+        claim = await sample(kind) if sample is not None and kind in kinds else None
+        if claim is None:
+            raise HTTPException(404)
+        return await self._portal.show(
+            request,
+            "sample",
+            kind=kind,
+            kinds=kinds,
+            claim=msgspec.json.format(claim).decode(),  # as published: no number is read
+        )
+
+    async def status(self, request: Request) -> Response:
+        portal = self._portal
+        served = {name: releases.served for name, releases in portal.targets.items()}
+        return await portal.show(
+            request,
+            "status",
+            fresh=True,
+            now=portal.clock(),
+            started=portal.started,
+            targets=served,
+            created={name: instant(one.created) for name, one in served.items() if one.created},
+            software=portal.statement().document["software"],
+        )
+
+    async def changes(self, request: Request) -> Response:
+        return await self._portal.show(request, "changes", versions=CHANGES)
 
     async def contact(self, request: Request) -> Response:
         return await self._portal.show(request, "contact")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -18,11 +19,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from etl.auth.apps import Apps
+from etl.auth.configuration import Clock
 from etl.auth.database_tables import App, Developer
 from etl.auth.developers import Developers
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import DemoMember, NoSuchApp
 from etl.auth.sign_in_links import SignInLinks
+from etl.gateway.release.served_releases import Releases
 from etl.portal.capability_tables import HOLDS, Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
@@ -42,6 +45,9 @@ MENU: Final = (
 
 ERRORS: Final = tomllib.loads(Path(__file__).with_name("errors.toml").read_text(encoding="utf-8"))
 """Errors of the FHIR API, and of the authorize and token endpoints: code, meaning, remedy."""
+
+CHANGES: Final = tomllib.loads(Path(__file__).with_name("changes.toml").read_text(encoding="utf-8"))
+"""Version of the program → what app developers notice of it; the newest first."""
 
 _LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)?")
 """Paths that a sign-in may return to: this server's own, never another host's."""
@@ -86,7 +92,12 @@ class Portal:
         limits: rate limits of forms.
         entrance: sessions of visitors.
         templates: see `rendering.open_templates`.
+        clock: gives the present time.
+        started: when this process began.
+        targets: API → the releases that it is answered from.
         members: gives the sandbox's members; None outside a sandbox.
+        sample: gives the JSON of a sandbox member's claim of a kind, None where there is none; None
+            outside a sandbox.
         password: the sandbox members' one password; public.
         try_client: client id of the app behind `/try`; empty for none.
         providers: searches the provider directory; None if none is served.
@@ -100,7 +111,11 @@ class Portal:
     limits: RateLimiter
     entrance: PortalSessions
     templates: Environment
+    clock: Clock
+    started: datetime
+    targets: Mapping[str, Releases] = field(default_factory=dict)
     members: Members | None = None
+    sample: Callable[[str], Awaitable[bytes | None]] | None = None
     password: str = ""
     try_client: str = ""
     providers: ProviderSearch | None = None

@@ -12,7 +12,7 @@ from pygments import highlight as coloured
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
-from etl.portal.site_facts import duration_text
+from etl.portal.site_facts import age_text, duration_text
 from etl.web import pages as web_pages
 
 _LANGUAGES: Final = ("bash", "python", "javascript", "json")
@@ -27,6 +27,7 @@ def open_templates(own: Path | None) -> Environment:
     environment = web_pages.open_templates("etl.portal", own)
     environment.filters["highlight"] = highlighted
     environment.filters["duration"] = duration_text
+    environment.filters["age"] = age_text
     environment.filters["code_marks"] = code_marks
     return environment
 

@@ -1,6 +1,6 @@
-"""Data of each sandbox member, read from the served release's search indexes.
+"""Data of the sandbox members, from the served release: counts of claims, and a claim of each kind.
 
-Only kinds of claims are counted. Names are those that the demo directory shows anyway.
+Names are those that the demo directory shows anyway.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from etl.auth.records import DemoMember
 from etl.errors import StoreError
-from etl.gateway.release.release_reader import ReleaseTree, column_name
+from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.release.served_releases import Releases
 from etl.portal.portal import SandboxMember
 
@@ -52,17 +52,42 @@ class SandboxMembers:
             return ()
         return self._counted
 
+    async def sample(self, kind: str) -> bytes | None:
+        """Return the JSON of the first claim of a kind; None where no member has one."""
+        try:
+            tree = self._releases.current()
+            for member in self._members:
+                block = await tree.patient(member.patient)
+                if block is None or block.index.block is None:
+                    continue
+                kinds = await _kinds(tree, block)
+                for row, of_claim in zip(block.rows(_CLAIM), kinds, strict=True):
+                    if kind in of_claim:
+                        return bytes((await tree.lines(block, [row]))[0])
+        except StoreError:
+            return None
+        return None
+
 
 async def _counted(tree: ReleaseTree, member: DemoMember, page_size: int) -> SandboxMember | None:
     block = await tree.patient(member.patient)
     if block is None or block.index.block is None:
         return None
-    await tree.need(block, [column_name(_CLAIM, "type"), column_name(_CLAIM, "use")])
     kinds: Counter[str] = Counter()
-    types, uses = block.values(_CLAIM, "type"), block.values(_CLAIM, "use")
-    for row in range(len(block.rows(_CLAIM))):
-        # An index holds `system|code`; the code is what developers search by.
-        if not any(value.endswith("|preauthorization") for value in uses.values_of(row)):
-            kinds.update({value.rpartition("|")[2] for value in types.values_of(row)})
+    for of_claim in await _kinds(tree, block):
+        kinds.update(of_claim)
     on_one_page = kinds.keys() >= _TYPES and len(block.rows(_CLAIM)) <= page_size
     return SandboxMember(member, dict(kinds), len(block.rows("Coverage")), on_one_page)
+
+
+async def _kinds(tree: ReleaseTree, block: IndexedBlock) -> list[set[str]]:
+    """Return the codes of `type` of each of a member's claims; none of a prior authorization."""
+    await tree.need(block, [column_name(_CLAIM, "type"), column_name(_CLAIM, "use")])
+    types, uses = block.values(_CLAIM, "type"), block.values(_CLAIM, "use")
+    # An index holds `system|code`; the code is what developers search by.
+    return [
+        set()
+        if any(value.endswith("|preauthorization") for value in uses.values_of(row))
+        else {value.rpartition("|")[2] for value in types.values_of(row)}
+        for row in range(len(block.rows(_CLAIM)))
+    ]

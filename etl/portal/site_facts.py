@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pydantic import ConfigDict
 
@@ -45,6 +46,21 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """Something that app developers should know of.
+
+    Attributes:
+        day: since when.
+        text: what changed, in a sentence or two.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    day: date
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """The portal's look and words.
 
@@ -60,6 +76,7 @@ class Site:
         stylesheet: CSS laid over the portal's own; None for none.
         logo: an SVG or PNG file in place of the portal's mark; None for none.
         templates: folder of templates that override the portal's own; None for none.
+        changes: what the payer changed, the newest first.
         reports: folder of the yearly numbers that are public; None for none.
     """
 
@@ -74,6 +91,7 @@ class Site:
     stylesheet: Path | None = None
     logo: Path | None = None
     templates: Path | None = None
+    changes: Sequence[Change] = ()
     reports: Path | None = None
 
     @property
@@ -170,17 +188,25 @@ class ServerFacts:
         return value if isinstance(value, str) else ""
 
 
+_UNITS: Final = (
+    (86_400, "a day", "days"),
+    (3_600, "an hour", "hours"),
+    (60, "one minute", "minutes"),
+    (1, "one second", "seconds"),
+)
+
+
 def duration_text(seconds: int) -> str:
     """Return a time span for people: `one minute`, `10 minutes`, `an hour`, `90 days`.
 
     The largest unit that divides it is used, so that it is not rounded. It is greater than zero.
     """
-    units = (
-        (86_400, "a day", "days"),
-        (3_600, "an hour", "hours"),
-        (60, "one minute", "minutes"),
-        (1, "one second", "seconds"),
-    )
-    size, singular, many = next(unit for unit in units if seconds % unit[0] == 0)
+    size, singular, many = next(unit for unit in _UNITS if seconds % unit[0] == 0)
     count = seconds // size
     return singular if count == 1 else f"{count} {many}"
+
+
+def age_text(seconds: float) -> str:
+    """Return a time span for people in whole units of the largest that fits, at least a second."""
+    size = next((unit[0] for unit in _UNITS if seconds >= unit[0]), 1)
+    return duration_text(max(int(seconds // size), 1) * size)

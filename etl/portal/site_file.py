@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.errors import MappingError, Mistakes
-from etl.portal.site_facts import Contact
+from etl.portal.site_facts import Change, Contact
 from etl.smart.brands import Brand
 from etl.web.texts import TEXTS, PageTexts, unknown_values
 
@@ -73,6 +73,7 @@ class SiteFile(_Table):
     links: Links = Links()
     brand: Brand = Brand()
     look: Look = Look()
+    changes: tuple[Change, ...] = ()
     texts: dict[str, dict[str, str]] = {}
 
     def page_texts(self, payer: str) -> PageTexts:
@@ -118,6 +119,7 @@ def _mistake(path: Path, loc: tuple[int | str, ...], text: str, kind: str) -> Ma
             "links": Links.model_fields,
             "brand": Brand.model_fields,
             "look": Look.model_fields,
+            "changes": Change.__dataclass_fields__,
         }.get(str(loc[0]), SiteFile.model_fields)
         text = _unknown_key(str(loc[-1]), table)
     return MappingError(f"{path}: {'.'.join(map(str, loc))}", "config-value", text)

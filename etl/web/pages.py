@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 
 from jinja2 import (
@@ -31,8 +32,20 @@ def open_templates(package: str, own: Path | None = None) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number_text
+    environment.filters.update(number=number_text, day=_day, clock=_clock, moment=_moment)
     return environment
+
+
+def _day(when: date) -> str:
+    return f"{when:%B} {when.day}, {when.year}"
+
+
+def _clock(when: datetime) -> str:
+    return f"{when:%H:%M} UTC"
+
+
+def _moment(when: datetime) -> str:
+    return f"{_day(when)} at {_clock(when)}"
 
 
 def number_text(value: float | None) -> str:

@@ -8,6 +8,7 @@ const page = document.getElementById("try");
 const { client, redirect, authorize, token, revoke, fhir } = page.dataset;
 const KEY = "launch";
 
+const explorer = document.getElementById("explore");
 let granted = null;
 
 function tell(text) {
@@ -35,7 +36,7 @@ function show(step, title, text) {
   const pre = document.createElement("pre");
   pre.tabIndex = 0;
   pre.setAttribute("role", "region");
-  pre.setAttribute("aria-label", title);
+  pre.setAttribute("aria-label", `${step}: ${title}`);
   const code = document.createElement("code");
   code.textContent = text;
   pre.append(code);
@@ -115,6 +116,7 @@ async function arrive(query) {
   }
   granted = body;
   document.getElementById("reads").hidden = false;
+  explorer.hidden = false;
   document.getElementById("revoke").hidden = false;
   tell("The code was traded for a token. Reading the latest claims.");
   await read(`ExplanationOfBenefit?patient=${granted.patient}&_count=10`);
@@ -128,6 +130,9 @@ function table(bundle) {
   if (!claims.length) return;
   const wrap = document.createElement("div");
   wrap.className = "table";
+  wrap.tabIndex = 0;
+  wrap.setAttribute("role", "region");
+  wrap.setAttribute("aria-label", "Claims");
   const body = document.createElement("table");
   const caption = body.createCaption();
   caption.textContent = `${claims.length} of ${bundle.total ?? "the"} claims`;
@@ -178,7 +183,32 @@ async function giveBack() {
   await read("Patient/{patient}");
 }
 
+// The search that is filled in, of the resource that is chosen.
+function explored() {
+  const type = document.getElementById("explore-type").value;
+  const query = new URLSearchParams();
+  for (const fields of explorer.querySelectorAll("[data-type]")) {
+    fields.hidden = fields.dataset.type !== type;
+    for (const field of fields.hidden ? [] : fields.querySelectorAll("input")) {
+      if (field.value && (field.type !== "checkbox" || field.checked)) {
+        query.append(field.name, field.value);
+      }
+    }
+  }
+  return `${type}${query.size ? "?" : ""}${query}`;
+}
+
+function showExplored() {
+  document.getElementById("explore-request").textContent = `GET ${fhir}/${explored()}`;
+}
+
 page.hidden = false;
+showExplored();
+explorer.addEventListener("input", showExplored);
+explorer.addEventListener("submit", (event) => {
+  event.preventDefault();
+  read(explored());
+});
 document.getElementById("launch").addEventListener("click", launch);
 document.getElementById("revoke").addEventListener("click", giveBack);
 for (const button of page.querySelectorAll("[data-read]")) {

@@ -27,6 +27,13 @@ def test_try_it_does_the_whole_launch_in_the_page(page):
     assert page.locator("main table tbody tr").count() > 0
     page.get_by_role("button", name="Patient").click()
     expect(page.get_by_role("status")).to_have_text("200: Patient")
+    page.get_by_label("Resource", exact=True).select_option("ExplanationOfBenefit")
+    page.get_by_label("type", exact=True).fill("oral")
+    page.get_by_label("ExplanationOfBenefit:coverage").check()
+    page.get_by_role("button", name="Send").click()
+    request = "/fhir/ExplanationOfBenefit?type=oral&_include=ExplanationOfBenefit%3Acoverage"
+    expect(page.locator('[data-shows="read"] figcaption').first).to_contain_text(request)
+    expect(page.get_by_role("status")).to_have_text("200: Bundle")
     page.get_by_role("button", name="Revoke").click()
     expect(page.get_by_role("status")).to_have_text("401: OperationOutcome")
 
@@ -108,7 +115,10 @@ def test_everything_works_without_javascript(scriptless, sandbox, as_json):
     scriptless.locator("input[type=password]").fill(password)
     scriptless.get_by_role("button", name="Sign in").click()
     seen = scriptless.locator("dt:text('Has seen') + dd").first
-    assert seen.text_content() == "About you, Your coverage, Your claims, Who cares for you"
+    assert (
+        seen.text_content()
+        == "About you, Your coverage, Your claims and prior authorizations, Who cares for you"
+    )
     scriptless.get_by_role("button", name="Stop sharing").first.click()
     refused = scriptless.request.get("/fhir/Patient", headers=asked)
     assert refused.status == 401

@@ -74,6 +74,10 @@ async def _members():
     ]
 
 
+async def _sample(kind):
+    return b'{"resourceType":"ExplanationOfBenefit","total":[{"amount":{"value":12.50}}]}'
+
+
 def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None, most_apps=20):
     """Return a portal whose registry is in a folder; in production it sends mail."""
     sent = []
@@ -114,7 +118,10 @@ def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None,
         limits=services.limits,
         entrance=PortalSessions(services.browsers, services.sessions, services.developers),
         templates=open_templates(site.templates),
+        clock=clock,
+        started=clock(),
         members=_members if site.sandbox else None,
+        sample=_sample if site.sandbox else None,
         password="alder",  # noqa: S106 - public
         try_client="portal-try-it" if site.sandbox else "",
     )

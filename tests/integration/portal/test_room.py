@@ -93,6 +93,12 @@ def test_the_pages_say_what_the_file_says(tmp_path):
         [look]
         primary = "#7a1f5c"
         primary_dark = "#f0a6d8"
+        [[changes]]
+        day = 2026-11-01
+        text = "Tests."
+        [[changes]]
+        day = 2026-11-29
+        text = "Displays."
         [texts.home]
         lead = "{title}: what {payer} paid."
         """,
@@ -100,6 +106,7 @@ def test_the_pages_say_what_the_file_says(tmp_path):
     assert (site.title, site.sandbox) == ("Acme for developers", False)
     assert site.contact == Contact(email="api@acme.example")
     assert site.text("home.lead") == f"Acme for developers: what {site.payer} paid."
+    assert [change.text for change in site.changes] == ["Displays.", "Tests."]
     assert site.text("home.title") == TEXTS["home"]["title"]
     assert "--pico-primary: light-dark(#7a1f5c, #f0a6d8);" in site.colours
     assert "--pico-primary-inverse: light-dark(#ffffff, #000000);" in site.colours

@@ -182,7 +182,9 @@ def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(bomb, tmp
     monkeypatch.setattr("etl.sources.files.listed_files.FREE_BYTES", 1 << 20)
     with pytest.raises(ExtractError, match="unpacks to more than 100 times its size"):
         unpacked(bomb, tmp_path)
-    assert sum(path.stat().st_size for path in (tmp_path / "staged").iterdir()) <= len(b"claim_id\n")
+    assert sum(path.stat().st_size for path in (tmp_path / "staged").iterdir()) <= len(
+        b"claim_id\n"
+    )
 
 
 def test_a_zip_archive_whose_members_overlap_is_refused(tmp_path):
