@@ -187,12 +187,14 @@ def _decisions_of_lines(requests: pa.Table, lines: pa.Table) -> dict[str, _First
 
     Those of which all lines are for drugs have `_DRUGS`, whatever they state themselves.
     """
+    numbers = trimmed(column_of(requests, "prior_auth_id"))
+    undecided = numbers.filter(pc.is_null(trimmed(column_of(requests, "review_action"))))
+    of_line = trimmed(column_of(lines, "prior_auth_id"))
+    is_drug = pc.equal(read_flags(as_array(trimmed(column_of(lines, "is_drug")))).values, "Y")
+    wanted = pa.concat_arrays([undecided, of_line.filter(is_drug)])
+    lines = lines.filter(pc.is_in(of_line, value_set=wanted))  # most requests need none
+    of_request = set(undecided.to_pylist())
     of_drugs, others = set(), set()
-    of_request = dict.fromkeys(
-        column_of(requests, "prior_auth_id").filter(
-            pc.is_null(trimmed(column_of(requests, "review_action")))
-        ).to_pylist()
-    )  # fmt: skip
     actions: dict[str, set[str]] = defaultdict(set)
     times: dict[str, list[str]] = defaultdict(list)
     for line in _read_rows(
