@@ -52,7 +52,7 @@ def compile_definitions(
     if DISPLAYS in files:
         guide = PLAN_NET if model is DIRECTORY else DEFAULT
         crosswalks = {**crosswalks, **display_crosswalks(_displays(files[DISPLAYS], guide))}
-    rules, elsewhere = _rules(files["rules"].texts, model)
+    rules, elsewhere = _rules(files["rules"], model)
     mistakes = Mistakes()
     layouts: tuple[Layout, ...] = ()
     with mistakes.collected():
@@ -63,6 +63,7 @@ def compile_definitions(
             crosswalks,
             payer_facts(settings),
             layers=files[model.mappings].layers,
+            places=files[model.mappings].places,
             view=view_of(settings, model),
         )
     sensitive = SensitiveCodes()
@@ -113,16 +114,15 @@ def _displays(files: Files, guide: Guide) -> Displays:
     return displays
 
 
-def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
+def _rules(files: Files, model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
     """Return the rule files of a data model, and the ids of rules of other models only."""
     others = [other.rules for other in DATA_MODELS if other is not model and other.rules]
-    mine = {
-        name: text
-        for name, text in texts.items()
-        if not any(name.startswith(f"{folder}/") for folder in others)
-    }
-    rest = (text for name, text in texts.items() if name not in mine)
-    return mine, frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
+    mine = [
+        name for name in files.texts if not any(name.startswith(f"{folder}/") for folder in others)
+    ]
+    rest = (text for name, text in files.texts.items() if name not in mine)
+    elsewhere = frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
+    return {files.places[name][-1]: files.texts[name] for name in mine}, elsewhere
 
 
 def _of_layouts(crosswalks: Mapping[str, Crosswalk]) -> dict[str, Crosswalk]:

@@ -78,6 +78,7 @@ def _facts(settings: Settings, files: Mapping[str, Files], model: DataModel) -> 
     return {
         "model": model.name,
         "files": {folder: dict(layered.layers) for folder, layered in files.items()},
+        "places": {folder: dict(layered.places) for folder, layered in files.items()},
         "settings": [
             group.model_dump(mode="json")
             for group in (settings.payer, settings.rules, settings.limits, settings.claims)

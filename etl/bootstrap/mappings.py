@@ -39,10 +39,13 @@ class Files:
     Attributes:
         texts: path below the folder -> text, an overlay's file in place of the shipped one.
         layers: path below the folder -> every text under that path, the shipped one first.
+        places: path below the folder -> what messages call each of these: the path itself, and of
+            a file on top of another one its folder as well.
     """
 
     texts: Mapping[str, str]
     layers: Mapping[str, tuple[str, ...]]
+    places: Mapping[str, tuple[str, ...]]
 
 
 def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
@@ -58,6 +61,7 @@ def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
             `yaml-size`; all errors together.
     """
     layers: dict[str, tuple[str, ...]] = {}
+    places: dict[str, tuple[str, ...]] = {}
     mistakes = Mistakes()
     for root in roots:
         if not root.is_dir():
@@ -67,10 +71,13 @@ def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
             name = path.relative_to(root / folder).as_posix()
             with mistakes.collected():
                 layers[name] = (*layers.get(name, ()), _text(path))
+                place = path.as_posix() if name in places else name
+                places[name] = (*places.get(name, ()), place)
     mistakes.report()
     return Files(
         MappingProxyType({name: texts[-1] for name, texts in layers.items()}),
         MappingProxyType(layers),
+        MappingProxyType(places),
     )
 
 
@@ -114,20 +121,21 @@ def crosswalks_in(files: Files, *, of_plan_net: bool = False) -> Mapping[str, Cr
             if not of_plan_net:
                 continue
             crosswalks.setdefault(name, open_set(name))
-        for text in texts:
+        for text, place in zip(texts, files.places[file], strict=True):
             with mistakes.collected():
-                layer = read_crosswalk(text, name, file=f"crosswalks/{file}")
-                crosswalks[name] = _overlaid(crosswalks.get(name), layer)
+                where = f"crosswalks/{place}" if place == file else place
+                layer = read_crosswalk(text, name, file=where)
+                crosswalks[name] = _overlaid(crosswalks.get(name), layer, where)
     mistakes.report()
     return MappingProxyType(crosswalks)
 
 
-def _overlaid(below: Crosswalk | None, layer: Crosswalk) -> Crosswalk:
+def _overlaid(below: Crosswalk | None, layer: Crosswalk, where: str) -> Crosswalk:
     if below is None:
         return layer
     if below.columns != layer.columns:
         what = f"an overlay needs the columns source,{','.join(below.columns)}"
-        raise MappingError(f"crosswalks/{layer.name}.csv", "crosswalk-header", what)
+        raise MappingError(where, "crosswalk-header", what)
     return below.overlaid(layer)
 
 

@@ -29,6 +29,7 @@ def compile_set(
     payer: Mapping[str, str],
     *,
     layers: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    places: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     view: str = FINANCIAL,
 ) -> MappingSet:
     """Return the compiled mappings of a set.
@@ -39,21 +40,22 @@ def compile_set(
         payer: the payer's settings, as mappings see them.
         layers: file name -> every text under that name, the shipped one first: an overlay that
             extends its own name goes on top of the one before it.
+        places: file name -> what messages call each of these; the name where it is not there.
         view: which view of the set; one that no file of its `views` describes is refused.
 
     Raises:
         MappingError: every mistake of the set's own file, its fragments and its views; where there
             is none, every mistake of the mappings.
     """
-    document = _document(texts, SET_FILE, SET_FILE)
+    sources = _Sources(texts, layers, places)
+    document = sources.document(SET_FILE, SET_FILE)
     mistakes = Mistakes()
     read: SetFile | None = None
     with mistakes.collected():
         read = read_as(SetFile, document, SET_FILE, HEADER_IDS)
     if not isinstance(document, Map):
         mistakes.report()
-    fragments = _fragments(document, texts, mistakes)
-    sources = _Sources(texts, layers)
+    fragments = _fragments(document, sources, mistakes)
     views = {view.name: view for view in _views(document, sources, mistakes)}
     read = mistakes.made(read)  # mappings would only repeat its mistakes
     if view not in views:
@@ -93,11 +95,11 @@ def _with_profile(
     return replace(library, constants=MappingProxyType(constants))
 
 
-def _fragments(document: Map, texts: Mapping[str, str], mistakes: Mistakes) -> dict[str, Any]:
+def _fragments(document: Map, sources: _Sources, mistakes: Mistakes) -> dict[str, Any]:
     fragments: dict[str, Any] = {}
     for name in _file_names(document, "fragments"):
         with mistakes.collected():
-            body = _document(texts, name, str(document.marks["fragments"]))
+            body = sources.document(name, str(document.marks["fragments"]))
             if not isinstance(body, Map):
                 raise MappingError(name, "map-shape", "fragments are a map: name -> body")
             fragments.update(body)
@@ -118,21 +120,24 @@ def _file_names(document: Map, key: str) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, Seq) else []
 
 
-def _document(texts: Mapping[str, str], name: str, where: str) -> Any:
-    if name not in texts:
-        raise MappingError(where, "map-missing-file", f"there is no file {name!r}")
-    return read_yaml(texts[name], name)
-
-
 @dataclass(frozen=True, slots=True)
 class _Sources:
     texts: Mapping[str, str]
     layers: Mapping[str, tuple[str, ...]]
+    places: Mapping[str, tuple[str, ...]]
 
-    def before(self, name: str, depth: int) -> str | None:
-        """Return the text that lies `depth` layers below the topmost one of a name."""
+    def document(self, name: str, where: str) -> Any:
+        """Return the topmost document of a name."""
+        if name not in self.texts:
+            raise MappingError(where, "map-missing-file", f"there is no file {name!r}")
+        return read_yaml(self.texts[name], self.places.get(name, (name,))[-1])
+
+    def below(self, name: str, depth: int, where: str) -> Any:
+        """Return the document that lies `depth` layers below the topmost one of a name."""
         texts = self.layers.get(name, ())
-        return texts[-1 - depth] if depth < len(texts) else None
+        if depth >= len(texts):
+            raise MappingError(where, "map-extends", f"{name!r} extends itself")
+        return read_yaml(texts[-1 - depth], self.places.get(name, (name,) * len(texts))[-1 - depth])
 
 
 def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = ()) -> Any:
@@ -141,13 +146,7 @@ def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = 
     A file that extends its own name is an overlay of the one that was there before it.
     """
     depth = seen.count(name)
-    if depth:
-        text = sources.before(name, depth)
-        if text is None:
-            raise MappingError(where, "map-extends", f"{name!r} extends itself")
-        document = read_yaml(text, name)
-    else:
-        document = _document(sources.texts, name, where)
+    document = sources.below(name, depth, where) if depth else sources.document(name, where)
     if not isinstance(document, Map) or "extends" not in document:
         return document
     base, mark = str(document["extends"]), document.marks["extends"]

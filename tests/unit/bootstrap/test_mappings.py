@@ -42,9 +42,9 @@ def test_every_mistake_of_all_crosswalks_is_reported_at_once(tmp_path):
     with pytest.raises(MappingError) as raised:
         read_crosswalks([shipped(), tmp_path])
     assert [(each.where, each.error_id) for each in raised.value.every] == [
-        ("crosswalks/gender.csv", "crosswalk-header"),
-        ("crosswalks/relationship.csv:2", "crosswalk-row"),
-        ("crosswalks/relationship.csv:3", "crosswalk-row"),
+        (f"{folder}/gender.csv", "crosswalk-header"),
+        (f"{folder}/relationship.csv:2", "crosswalk-row"),
+        (f"{folder}/relationship.csv:3", "crosswalk-row"),
     ]
 
 
@@ -75,3 +75,15 @@ def test_mistakes_in_sensitive_codes_are_reported_beside_those_of_rules(tmp_path
     assert ids[:2] == ["config-sensitive-codes"] * 2
     assert ids[2:]
     assert all(error_id.startswith("rule-") for error_id in ids[2:])
+
+
+def test_a_mistake_in_a_file_of_a_shipped_name_is_placed_in_its_folder(tmp_path):
+    (tmp_path / "c4bb").mkdir()
+    text = "extends: patient.yaml\nemit: { gender: '{{ member.gendr }}' }\n"
+    (tmp_path / "c4bb" / "patient.yaml").write_text(text)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "acme.yaml").write_text("- id: x\n")
+    with pytest.raises(MappingError) as raised:
+        load_definitions(read_settings(None, mappings=(tmp_path,)))
+    places = {each.where for each in raised.value.every}
+    assert places == {"acme.yaml:1", f"{tmp_path.as_posix()}/c4bb/patient.yaml:2"}
