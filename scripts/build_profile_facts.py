@@ -4,7 +4,8 @@ Usage: python scripts/build_profile_facts.py GUIDES [OUT]
 
 GUIDES is a folder with the compiled StructureDefinitions (snapshots), value sets, code systems and
 expansions of C4BB, the R4 types and US Core extensions under `support/`, and a folder of the same
-shape for each version of Plan-Net. Only facts are taken: paths, cardinalities, types, must-support
+shape for each version of Plan-Net, and for PDex with the extensions of PAS that its prior
+authorization has. Only facts are taken: paths, cardinalities, types, must-support
 flags, patterns, bindings, slicing, invariants as FHIRPath, codes. Displays are taken for the
 guides' own code systems and for no other.
 """
@@ -403,7 +404,46 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
             yield f"carin-bb/{version}/value-sets.json", value_sets_text(changed)
     rows = map_id_rows(guide / "cpcds-mapid-to-fhir-2.2.0.csv")
     yield "carin-bb/2.2.0/map-ids.json", "[\n" + ",\n".join(map(text, rows)) + "\n]\n"
-    yield from plan_net(guide, arrays, {**newest, **small_value_sets(plan_net_facts.VALUE_SETS)})
+    others = {**newest, **small_value_sets(plan_net_facts.VALUE_SETS)}
+    yield from plan_net(guide, arrays, others)
+    yield from prior_authorization(guide / "pdex-2.2.0", arrays, others)
+
+
+PDEX: Final = "davinci-pdex/2.2.0"
+PAS: Final = "davinci-pas/2.2.1"
+PDEX_PROFILES: Final = (
+    "pdex-priorauthorization",
+    "extension-levelOfServiceCode",
+    "extension-reviewAction",
+    "extension-reviewActionCode",
+    "base-ext-when-adjudicated",
+    "PriorAuthorizationUtilization",
+)
+
+
+def prior_authorization(folder: Path, arrays: Arrays, others: Json) -> Iterator[tuple[str, str]]:
+    """Yield PDex's prior authorization, what it consists of, and the extensions of PAS.
+
+    The profile is that of the guide's build, with the slices that its sources have added since.
+    """
+    profiles = [
+        profile_facts(read(folder / "structuredefinitions" / f"StructureDefinition-{name}.json"))
+        for name in PDEX_PROFILES
+    ]
+    for added in read(folder / "head-delta.json")["changes"]:
+        if added.get("build") == "absent":
+            elements, below = profiles[0]["elements"], added["element"].partition(":")[0]
+            last = max(at for at, e in enumerate(elements) if e["id"].partition(":")[0] == below)
+            elements.insert(last + 1, element_facts(added["head"]))
+    for facts in profiles:
+        yield f"{PDEX}/{facts['name']}.json", profile_text(arrays.marked(facts))
+    own = code_systems(folder / "codesystems")
+    yield f"{PDEX}/code-systems.json", map_text(own)
+    sets = bound_value_sets(folder / "valuesets", own, profiles, others)
+    yield f"{PDEX}/value-sets.json", value_sets_text(sets)
+    for path in sorted((folder / "pas-2.2.1-extensions").glob("*.json")):
+        facts = profile_facts(read(path))
+        yield f"{PAS}/{facts['name']}.json", profile_text(arrays.marked(facts))
 
 
 def plan_net(guides: Path, arrays: Arrays, others: Json) -> Iterator[tuple[str, str]]:

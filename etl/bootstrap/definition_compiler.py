@@ -25,7 +25,7 @@ from etl.model.data_models import DATA_MODELS, DIRECTORY, DataModel
 from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
-from etl.profiles.guides import DEFAULT, PLAN_NET, Guide
+from etl.profiles.guides import DEFAULT, PDEX, PLAN_NET, Guide
 from etl.profiles.value_sets import code_systems
 from etl.quality.rules.book import Limits, Policy, load_rules, named, read_rules, rules_of
 from etl.sources.layout.model import Layout, LayoutText
@@ -108,9 +108,10 @@ def _displays(files: Files, guide: Guide) -> Displays:
             with mistakes.collected():
                 displays |= read_displays(text, f"{DISPLAYS}/{file}")
     mistakes.report()
-    for system, codes in code_systems(guide).items():
-        place = f"{guide.title} {guide.version}"
-        displays |= {(system, code): (display, place) for code, display in codes.items()}
+    for one in (guide, PDEX) if guide is DEFAULT else (guide,):
+        place = f"{one.title} {one.version}"
+        for system, codes in code_systems(one).items():
+            displays |= {(system, code): (display, place) for code, display in codes.items()}
     return displays
 
 

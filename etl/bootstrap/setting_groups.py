@@ -32,6 +32,8 @@ class PayerSettings(SettingGroup):
     """`Patient.identifier.system` of person-wide ids (um)."""
     claim_id_system: str = "urn:cpcds:demo:claim-id"
     """`ExplanationOfBenefit.identifier.system` of claim numbers (uc)."""
+    prior_auth_id_system: str = "urn:cpcds:demo:prior-auth-id"
+    """`ExplanationOfBenefit.identifier.system` of prior authorizations."""
     organization_id_system: str = "urn:cpcds:demo:organization-id"
     """System of the payer's organization ids."""
     practitioner_id_system: str = "urn:cpcds:demo:practitioner-id"

@@ -22,6 +22,8 @@ from etl.model.canonical_tables import AMOUNT_CATEGORIES
 ADJUSTMENT: Final = "adjustmentreason"
 """Category of the amounts of CARC adjustments."""
 CLAIM: Final = "ExplanationOfBenefit"
+_USE: Final = "claim"
+"""`ExplanationOfBenefit.use` of what is compared; prior authorizations have another."""
 """FHIR type of a claim."""
 OTHER: Final = "other"
 """Stands for every category with an amount that is not known here; none is expected."""
@@ -105,6 +107,7 @@ class _Resource(msgspec.Struct, gc=False, frozen=True, rename="camel"):
 
 class _Claim(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     resource_type: str
+    use: str = ""
     id: str = ""
     identifier: tuple[_Identifier, ...] = ()
     patient: _Reference = _Reference()
@@ -270,8 +273,8 @@ class BlockReader:
             is_claim, line = plain.startswith(_BEGIN, start), lines[start:end]
             kind = CLAIM if is_claim else _RESOURCE.decode(line).resource_type
             self._resources[kind] += 1
-            if kind == CLAIM:
-                self._claim(_CLAIM.decode(line))
+            if kind == CLAIM and (claim := _CLAIM.decode(line)).use == _USE:
+                self._claim(claim)
             elif kind == "Coverage":
                 cover = _COVERED.decode(line)
                 plans[f"Coverage/{cover.id}"] = _plan(cover)

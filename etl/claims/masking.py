@@ -7,7 +7,7 @@ about masked codes in docs/decisions/ lists them one by one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, column_of, compound_keys, over_distinct, true_where
 from etl.columns.navigation import positions
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import HEADER_OF, KEYS, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.sensitive_codes import (
     DIAGNOSES,
@@ -27,11 +27,20 @@ from etl.model.sensitive_codes import (
     CodeSystem,
     SensitiveCodes,
 )
+from etl.rows import empty_table
 
 MASKED: Final = "masked"
 """Text that stands where a service's own text was, as data-absent-reason words it (FHIR R4)."""
 
 _MODIFIERS: Final = ("modifier_1", "modifier_2", "modifier_3", "modifier_4")
+_TEXTS: Final = (
+    ("claim_line", "service_text"),
+    ("claim_note", "text"),
+    ("prior_auth", "denial_text"),
+    ("prior_auth", "end_circumstance"),
+    ("prior_auth_line", "service_text"),
+)
+"""Texts that may reveal a code of their claim or prior authorization."""
 _COMPOUND: Final = "2"
 _ICD_9: Final = "http://hl7.org/fhir/sid/icd-9-cm"
 _DRG_SYSTEMS: Final = {
@@ -120,8 +129,19 @@ class Masker:
                 tables, "claim_line", "service_code", self._service, withholds=types.professional
             ),
             *(self._cell(tables, "claim_line", name, self._modifier) for name in _MODIFIERS),
+            *self._prior_auths(tables),
         ]
         return Masks(tuple(cell for cell in masked_cells if cell.where.any()))
+
+    def _prior_auths(self, tables: Mapping[str, pa.Table]) -> Iterator[SensitiveCells]:
+        """Yield the cells of prior authorizations: nothing that their profile requires."""
+        yield self._cell(tables, "prior_auth_diagnosis", "code", self._diagnosis, "icd_version")
+        for stem in ("", "approved_"):
+            line = "prior_auth_line"
+            yield self._cell(tables, line, f"{stem}service_code", self._service)
+            yield self._cell(tables, line, f"{stem}revenue_code", self._revenue)
+            for name in _MODIFIERS:
+                yield self._cell(tables, line, f"{stem}{name}", self._modifier)
 
     def _cell(
         self,
@@ -133,7 +153,7 @@ class Masker:
         withholds: Callable[[pa.Table], Bools] | None = None,
     ) -> SensitiveCells:
         """Check each distinct pair of a code and its cell in another column once."""
-        rows = tables[table]
+        rows = tables.get(table, empty_table(table))
         codes = column_of(rows, column)
         marks = column_of(rows, beside) if beside else pa.nulls(len(codes), pa.string())
         pairs = pc.if_else(
@@ -184,8 +204,8 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
     * A diagnosis stays without its code: the mapping says `masked` in its place.
     * A procedure and an ingredient are removed, with their rows.
     * Every other code is removed from its cell. The text of a service states that it is masked.
-    * Texts of the claim are removed too: those of services, and notes, may reveal the code. So may
-      a payer's own columns, whatever they hold.
+    * Texts of the claim or prior authorization are removed too: those of services, and notes, may
+      reveal the code. So may a payer's own columns, whatever they hold.
 
     Args:
         tables: canonical tables.
@@ -193,24 +213,24 @@ def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
     """
     tables_masked = dict(tables)
     whole_rows = ("claim_procedure", "claim_ingredient")
-    touched: set[str] = set()
+    touched: dict[str, set[str]] = {key: set() for key in KEYS.values()}
     for cell in masks.cells:
-        rows = tables[cell.table]
-        touched.update(rows.column("claim_id").filter(pa.array(cell.where)).to_pylist())
+        rows, key = tables[cell.table], KEYS[HEADER_OF[cell.table]]
+        touched[key].update(rows.column(key).filter(pa.array(cell.where)).to_pylist())
         if cell.table not in whole_rows:
             tables_masked[cell.table] = _blanked(tables_masked[cell.table], cell.column, cell.where)
-    claims = pa.array(sorted(touched), pa.string())
     own = ((table, each.name) for table in tables for each in TABLES[table].own_columns)
-    texts = (("claim_line", "service_text"), ("claim_note", "text"), *own)
-    for table, column in texts:
-        if "claim_id" not in tables[table].column_names:
+    for table, column in (*_TEXTS, *own):
+        if table not in HEADER_OF or table not in tables:
             continue
-        here = true_where(pc.is_in(column_of(tables_masked[table], "claim_id"), value_set=claims))
+        key = KEYS[HEADER_OF[table]]
+        ids = pa.array(sorted(touched[key]), pa.string())
+        here = true_where(pc.is_in(column_of(tables_masked[table], key), value_set=ids))
         tables_masked[table] = _blanked(tables_masked[table], column, here)
     for cell in masks.cells:
         if cell.column == "service_code":
-            tables_masked["claim_line"] = _put(
-                tables_masked["claim_line"], "service_text", cell.where, MASKED
+            tables_masked[cell.table] = _put(
+                tables_masked[cell.table], "service_text", cell.where, MASKED
             )
         if cell.table in whole_rows:
             tables_masked[cell.table] = tables_masked[cell.table].filter(pa.array(~cell.where))

@@ -190,8 +190,11 @@ _VALUE: Final = error("resource", "The JSON is a single value and no FHIR resour
 
 
 def _asks_for_version(profile: st.Profile) -> bool:
-    """Whether an invariant of the profile says so already."""
-    return any(key.endswith("-meta-profile-version") for key in profile.invariants)
+    """Whether the profile says itself how meta.profile names it: with its version, or without."""
+    patterns = (element.pattern for element in profile.elements if element.name == "profile")
+    return profile.url in patterns or any(
+        key.endswith("-meta-profile-version") for key in profile.invariants
+    )
 
 
 def profile_named(name: str) -> st.Profile:

@@ -234,7 +234,8 @@ class Compiler:
             for part in slices
         ]
         classify = classifier(profile, element.slicing, slices, self._guide)
-        return mb.sliced(name, bounds, check, classify, made)
+        is_closed = element.slicing.rules == "closed"
+        return mb.sliced(name, bounds, check, classify, made, is_closed=is_closed)
 
     # Types with a twist --------------------------------------------------------------------------
 

@@ -112,9 +112,21 @@ def array(name: str, bounds: Bounds, check: Check, *, primitive: bool) -> Member
 
 
 def sliced(
-    name: str, bounds: Bounds, otherwise: Check, classify: Classify, slices: Sequence[Slice]
+    name: str,
+    bounds: Bounds,
+    otherwise: Check,
+    classify: Classify,
+    slices: Sequence[Slice],
+    *,
+    is_closed: bool,
 ) -> Member:
-    """Return the check of a member that is an array with slices; all slicings are open."""
+    """Return the check of a member that is an array with slices.
+
+    Args:
+        otherwise: the check of an entry of no slice.
+        is_closed: whether there must be no such entry.
+    """
+    outside = error("slicing", f"{bounds.where} may have entries of its slices alone.")
     rules = _ArrayRules(bounds)
     checks = [part.check for part in slices] + [otherwise]  # index -1: no slice
     limits = [
@@ -136,6 +148,8 @@ def sliced(
                 issues.append(Issue(rules.null))
             else:
                 at = classify(value)
+                if is_closed and at < 0:
+                    issues.append(Issue(outside))
                 counts[at] += 1
                 checks[at](value, visit)
             if len(issues) > start:

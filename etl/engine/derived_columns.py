@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from etl.columns.arrays import (
     Bools,
     Indices,
     any_valid,
+    as_array,
     compound_keys,
     first_of_each,
     over_distinct,
@@ -26,7 +27,7 @@ from etl.columns.arrays import (
 from etl.columns.navigation import Children
 from etl.columns.numbers import cents, money_of_cents
 from etl.engine.related_rows import RelatedRows
-from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS, HEADER_OF
+from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS, HEADER_OF, TABLES
 from etl.model.code_shapes import SERVICE_SYSTEMS
 from etl.model.relations import RELATIONS, Many
 
@@ -59,7 +60,10 @@ def _flag(where: Bools) -> pa.StringArray:
 
 
 def _any_amount(partition: RelatedRows, table: str) -> Bools:
-    columns = (partition.column(table, name) for name in AMOUNT_COLUMNS)
+    names = (*AMOUNT_COLUMNS, "amount_utilized")
+    columns = (
+        partition.column(table, name) for name in names if TABLES[table].column(name) is not None
+    )
     return any_valid(columns, partition.size(table))
 
 
@@ -157,19 +161,22 @@ def _line_status(partition: RelatedRows) -> pa.StringArray:
     return pc.if_else(pa.array((most >= 0) & (least != most)), "other", agreed)
 
 
-def _service_system(partition: RelatedRows) -> pa.StringArray:
-    """Return the stated system, else the one that the shape of the code indicates."""
-    stated = pc.ascii_upper(partition.column("claim_line", "service_code_system"))
-    if stated.null_count == 0:
-        return stated
-    systems = over_distinct(
-        partition.column("claim_line", "service_code"),
-        lambda codes: [
-            next((name for name, shape in SERVICE_SYSTEMS if shape.fullmatch(code)), None)
-            for code in codes
-        ],
-    )
-    return pc.coalesce(stated, systems)
+def _service_system(table: str, code: str) -> Callable[[RelatedRows], pa.StringArray]:
+    def service_system(partition: RelatedRows) -> pa.StringArray:
+        """Return the stated system, else the one that the shape of the code indicates."""
+        stated = pc.ascii_upper(partition.column(table, f"{code}_system"))
+        if stated.null_count == 0:
+            return stated
+        systems = over_distinct(
+            partition.column(table, code),
+            lambda codes: [
+                next((name for name, shape in SERVICE_SYSTEMS if shape.fullmatch(code)), None)
+                for code in codes
+            ],
+        )
+        return pc.coalesce(stated, systems)
+
+    return service_system
 
 
 def _line_key(table: str) -> Callable[[RelatedRows], pa.StringArray]:
@@ -333,6 +340,73 @@ def _role(table: str, relation: str) -> Callable[[RelatedRows], pa.StringArray]:
     return role
 
 
+# -- prior authorizations --------------------------------------------------------------------
+
+_OF_LINES: Final = pa.array(["A2", "A6"])
+"""X12 306: certified in part, modified. Each line says what was decided about it."""
+_PENDED: Final = "A4"
+
+
+def _actions(partition: RelatedRows) -> pa.StringArray:
+    """Return the decision about each line: its own, else the one about the whole request."""
+    whole = pc.ascii_upper(partition.column("prior_auth", "review_action"))
+    for_lines = pc.if_else(pc.is_in(whole, value_set=_OF_LINES), None, whole)
+    lines = _related(partition, "prior_auth", "lines")
+    above = np.full(partition.size("prior_auth_line"), -1, dtype=np.int64)
+    above[lines.rows] = lines.parents
+    own = pc.ascii_upper(partition.column("prior_auth_line", "review_action"))
+    return pc.coalesce(own, for_lines.take(pa.array(above, mask=above < 0)))
+
+
+def _outcome(partition: RelatedRows) -> pa.StringArray:
+    """Return the outcome: queued if nothing is decided, partial if lines differ, else complete."""
+    whole = pc.ascii_upper(partition.column("prior_auth", "review_action"))
+    lines = _related(partition, "prior_auth", "lines")
+    encoded = pc.fill_null(_actions(partition), _PENDED).dictionary_encode()
+    codes = np.asarray(encoded.indices)[lines.rows]
+    size, kinds = partition.size("prior_auth"), len(encoded.dictionary)
+    least = np.full(size, kinds, dtype=np.int64)
+    most = np.full(size, -1, dtype=np.int64)
+    np.minimum.at(least, lines.parents, codes)
+    np.maximum.at(most, lines.parents, codes)
+    is_decided = np.append(true_where(pc.not_equal(encoded.dictionary, _PENDED)), False)
+    of_lines = is_decided[least % (kinds + 1)] | is_decided[most]
+    decided = of_lines | true_where(pc.not_equal(whole, _PENDED))
+    partial = decided & (((most >= 0) & (least != most)) | true_where(pc.equal(whole, "A2")))
+    whole_or_none = pc.if_else(pa.array(decided), "complete", "queued")
+    return as_array(pc.if_else(pa.array(partial), "partial", whole_or_none))
+
+
+def _service_day(
+    own: str, *of_lines: str, end: Literal["min", "max"]
+) -> Callable[[RelatedRows], pa.StringArray]:
+    """Return how to find the stated first or last day of service, else that of the lines."""
+
+    def day(partition: RelatedRows) -> pa.StringArray:
+        stated = partition.column("prior_auth", own)
+        lines = _related(partition, "prior_auth", "lines")
+        days = pc.coalesce(*(partition.column("prior_auth_line", name) for name in of_lines))
+        table = pa.table({"parent": lines.parents, "day": days.take(pa.array(lines.rows))})
+        ends = table.group_by("parent").aggregate([("day", end)])
+        found = pc.index_in(
+            pa.array(np.arange(partition.size("prior_auth"))),
+            value_set=ends.column("parent").combine_chunks(),
+        )
+        return pc.coalesce(stated, as_array(ends.column(f"day_{end}")).take(found))
+
+    return day
+
+
+def _units_differ(partition: RelatedRows) -> pa.StringArray:
+    """Return whether some units were approved, and not as many as were requested."""
+    requested, approved = (
+        partition.column("prior_auth_line", f"units_{kind}").cast(pa.decimal128(38, 18))
+        for kind in ("requested", "approved")
+    )
+    differs = pc.or_(pc.is_null(requested), pc.fill_null(pc.not_equal(requested, approved), False))
+    return _flag(true_where(pc.and_(pc.greater(approved, pa.scalar(0)), differs)))
+
+
 _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = (
     MappingProxyType(
         {
@@ -349,7 +423,7 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("claim_procedure", "role"): _role("claim_procedure", "procedures"),
             ("claim_line", "line_key"): _line_key("claim_line"),
             ("claim_line", "has_amounts"): lambda part: _flag(_any_amount(part, "claim_line")),
-            ("claim_line", "service_system"): _service_system,
+            ("claim_line", "service_system"): _service_system("claim_line", "service_code"),
             ("claim_line", "site_tooth"): _site("tooth_number"),
             ("claim_line", "site_area"): _site("oral_cavity_area"),
             ("claim_line", "has_tooth"): _has_tooth,
@@ -360,6 +434,28 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("claim_other_payer", "own_coverage_id"): _own_coverage,
             ("claim_other_payer", "first"): _first_of_payer,
             ("claim_other_payer", "among_others"): _among_other_payers,
+            ("prior_auth", "has_amounts"): lambda part: _flag(_any_amount(part, "prior_auth")),
+            ("prior_auth", "decided_outcome"): _outcome,
+            ("prior_auth", "received_day"): lambda part: pc.utf8_slice_codeunits(
+                part.column("prior_auth", "received_at"), 0, len("2026-01-01")
+            ),
+            ("prior_auth", "service_start"): _service_day(
+                "service_from_date", "service_from_date", end="min"
+            ),
+            ("prior_auth", "service_end"): _service_day(
+                "service_to_date", "service_to_date", "service_from_date", end="max"
+            ),
+            ("prior_auth_line", "has_amounts"): lambda part: _flag(
+                _any_amount(part, "prior_auth_line")
+            ),
+            ("prior_auth_line", "action"): _actions,
+            ("prior_auth_line", "service_system"): _service_system(
+                "prior_auth_line", "service_code"
+            ),
+            ("prior_auth_line", "approved_system"): _service_system(
+                "prior_auth_line", "approved_service_code"
+            ),
+            ("prior_auth_line", "units_differ"): _units_differ,
         }
     )
 )

@@ -43,7 +43,7 @@ from etl.model import logic
 from etl.model.crosswalks import DISPLAY, Crosswalk, is_of_displays
 from etl.profiles import structures as st
 from etl.profiles.guides import US_CORE
-from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
+from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules, signature
 from etl.profiles.shapes import ENGINE_MADE, TEXT_TYPES, Shape, target_types
 from etl.profiles.value_sets import ABSENT_REASONS, DATA_ABSENT_REASON, code_systems, value_set
 
@@ -229,9 +229,10 @@ class _Obligations(ProfileWalk):
             kind = st.load_type(shape.choice.code)
             around |= {key: kind.invariants[key] for key in kind.root.invariants}
         for key, invariant in around.items():
-            if key in NOT_CHECKED:
+            wording = f"{key} {signature(invariant.expression)}"
+            if reason := NOT_CHECKED.get(key, NOT_CHECKED.get(wording)):
                 obligation = Obligation(key, "invariant", path, self.profile.name, node.place)
-                self.found.append(replace(obligation, listed=NOT_CHECKED[key]))
+                self.found.append(replace(obligation, listed=reason))
                 continue
             for test in self.tests(node, path, at, invariant):
                 self.add("invariant", path, node.place, test, key)
@@ -270,6 +271,11 @@ class _Obligations(ProfileWalk):
             (loops, logic.all_of(given, fm.presence(inner))) for loops, given, inner in entries
         ]
         self.limits(path, node.place, at, whole, shape.element)
+        if slices and shape.element.slicing is not None and shape.element.slicing.rules == "closed":
+            for number, (loops, given, inner) in enumerate(entries):
+                of_none = logic.all_of(*(logic.negate(part.belongs[number]) for part in slices))
+                here = at.inside(inner, given, loops)
+                self.refute("limit", path, inner.place, here, fm.presence(inner), of_none)
         for part in slices:
             of_slice = [
                 (loops, logic.all_of(given, fm.presence(inner), is_in))

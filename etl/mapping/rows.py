@@ -99,6 +99,20 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("first", FieldType.FLAG, required=True),
             Column("among_others", FieldType.FLAG, required=True),
         ),
+        "prior_auth": (
+            Column("has_amounts", FieldType.FLAG, required=True),
+            Column("decided_outcome", FieldType.CODE, required=True),
+            Column("received_day", FieldType.DATE, required=True),
+            Column("service_start", FieldType.DATE),
+            Column("service_end", FieldType.DATE),
+        ),
+        "prior_auth_line": (
+            Column("has_amounts", FieldType.FLAG, required=True),
+            Column("action", FieldType.CODE),
+            Column("service_system", FieldType.CODE),
+            Column("approved_system", FieldType.CODE),
+            Column("units_differ", FieldType.FLAG, required=True),
+        ),
         **_OF_DIRECTORY,
     }
 )
@@ -107,6 +121,15 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
 PASSED_ON: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
     {
         ("claim_line", "service_system"): ("service_code_system", "service_code"),
+        ("prior_auth", "received_day"): ("received_at",),
+        ("prior_auth", "service_start"): ("service_from_date",),
+        ("prior_auth", "service_end"): ("service_to_date",),
+        ("prior_auth_line", "action"): ("review_action",),
+        ("prior_auth_line", "service_system"): ("service_code_system", "service_code"),
+        ("prior_auth_line", "approved_system"): (
+            "approved_service_code_system",
+            "approved_service_code",
+        ),
         ("claim_diagnosis", "role"): ("type",),
         ("claim_procedure", "role"): ("type",),
         ("availability", "open_days"): ("days",),

@@ -60,9 +60,10 @@ def viewed(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
         return plan
     name = plan.profile.rpartition("/")[2].partition("|")[0]
     if name in view.profiles:
+        other = view.profiles[name]
         plan = replace(
             plan,
-            profile=canonical.replace("{}", view.profiles[name], 1),
+            profile=other if "/" in other else canonical.replace("{}", other, 1),
             skipped=MappingProxyType({**plan.skipped, **view.skipped}),
         )
     profile = find_canonical(plan.profile)

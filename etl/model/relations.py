@@ -146,6 +146,7 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
         "lines": _of_header("prior_auth_line"),
         "diagnoses": _of_header("prior_auth_diagnosis"),
         "care_team": _of_header("prior_auth_care_team"),
+        "facility": One("organization", "facility_id", "organization_id"),
         "member": _MEMBER,
         "coverage": _COVERAGE,
         "payer": _PAYER,

@@ -70,12 +70,21 @@ _PLAN_NET: Final = ("Plan-Net", "http://hl7.org/fhir/us/davinci-pdex-plan-net/")
 
 PLAN_NET: Final = Guide("davinci-pdex-plan-net", "1.2.0", *_PLAN_NET)
 PLAN_NET_1_1_0: Final = Guide("davinci-pdex-plan-net", "1.1.0", *_PLAN_NET)
+PDEX: Final = Guide("davinci-pdex", "2.2.0", "PDex", "http://hl7.org/fhir/us/davinci-pdex/")
+PAS: Final = Guide(
+    "davinci-pas",
+    "2.2.1",
+    "PAS",
+    "http://hl7.org/fhir/us/davinci-pas/",
+    binding=False,
+    any_version=True,
+)
 US_CORE: Final = Guide(
     "us-core", "7.0.0", "US Core", "http://hl7.org/fhir/us/core/", binding=False, any_version=True
 )
 R4: Final = Guide("r4", "4.0.1", "FHIR", "http://hl7.org/fhir/", binding=False, any_version=True)
 
-GUIDES: Final = (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0, US_CORE, R4)
+GUIDES: Final = (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0, PDEX, PAS, US_CORE, R4)
 """All of them; of the versions of one guide the default comes first."""
 
 DEFAULT: Final = C4BB

@@ -63,7 +63,7 @@ class Slicing:
 
     Attributes:
         by: discriminators as (type, path); the path is relative to the element, `$this` for itself.
-        rules: every slicing of the guide is `open`: entries of no slice are allowed.
+        rules: `closed` slicings allow no entry of no slice.
         ordered: whether slices must come in the order of the profile.
     """
 

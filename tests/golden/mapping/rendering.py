@@ -30,6 +30,7 @@ PAYER = {
     "member_id_system": "https://payer.example.com/member",
     "unique_member_id_system": "https://payer.example.com/person",
     "claim_id_system": "https://payer.example.com/claim",
+    "prior_auth_id_system": "https://payer.example.com/prior-auth",
     "organization_id_system": "https://payer.example.com/organization",
     "practitioner_id_system": "https://payer.example.com/practitioner",
     "payer_id_system": "",

@@ -130,7 +130,9 @@ def is_an_amount(entry):
 
 def claims(rows, view):
     return [
-        one for one in resources(rows, view=view) if one["resourceType"] == "ExplanationOfBenefit"
+        one
+        for one in resources(rows, view=view)
+        if one["resourceType"] == "ExplanationOfBenefit" and one["use"] == "claim"
     ]
 
 
