@@ -25,6 +25,8 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 _TABLE: Final = tomllib.loads(files("etl.cli").joinpath("commands.toml").read_text("utf-8"))
 EXAMPLES: Final[Mapping[str, str]] = _TABLE["examples"]
 """Examples of `--help`: purpose -> command."""
+EXAMPLE_OF: Final[Mapping[str, str]] = _TABLE["example_of"]
+"""Command with its groups -> the example at the end of its own `--help`."""
 COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = _TABLE["commands"]
 """Heading of `--help` -> name -> `module:attribute` in this package, and the first sentence of the
 command's help. Only the command that is called is imported: `serve` must not load Arrow and pandas,
@@ -59,6 +61,7 @@ class Main(click.Group):
                 module, _, attribute = commands[cmd_name][0].partition(":")
                 with gc_disabled():
                     command: click.Command = getattr(import_module(f"etl.cli.{module}"), attribute)
+                _add_examples(command, cmd_name)
                 return command
         return None
 
@@ -127,6 +130,15 @@ class Main(click.Group):
                 raise
             click.echo(f"error: {sentence}", err=True)
             ctx.exit(StoreError.exit_code)
+
+
+def _add_examples(command: click.Command, path: str) -> None:
+    """Put its example at the end of the help of a command, and of each command of a group."""
+    if path in EXAMPLE_OF:
+        command.epilog = f"\b\nExample:\n  {EXAMPLE_OF[path]}"
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            _add_examples(one, f"{path} {name}")
 
 
 def _not_installed(error: ModuleNotFoundError) -> str | None:

@@ -115,7 +115,9 @@ def _print_counts(tables: Mapping[str, Mapping[str, int]], *, is_published: bool
         return tables[name]["in"] - tables[name]["published"]
 
     shown = {name: [name] for name in sorted(tables, key=lost, reverse=True) if lost(name)}
-    shown = dict(list(shown.items())[:_MOST_TABLES]) | {f"all {len(tables)} tables": [*tables]}
+    shown = dict(list(shown.items())[:_MOST_TABLES]) | {
+        f"all {summary.counted(len(tables), 'table')}": [*tables]
+    }
     print_table(
         ("rows", *(summary.shown_fate(fate, is_published=is_published) for fate in fates)),
         [

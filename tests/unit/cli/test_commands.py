@@ -1,6 +1,7 @@
 """The table of commands: what `--help` prints and what it does not load."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from etl.cli.main import COMMANDS, EXAMPLES, main
+from etl.cli.main import COMMANDS, EXAMPLE_OF, EXAMPLES, main
 
 SUMMARIES = {
     name: summary for commands in COMMANDS.values() for name, (_, summary) in commands.items()
@@ -67,10 +68,42 @@ def test_help_has_each_command_under_one_heading_and_examples_that_can_be_called
             assert text.index(f"\n  {name} ") > heading, name
     for line in EXAMPLES.values():
         assert f"  {line}\n" in text
-        _, name, *arguments = shlex.split(line.replace("/data/published", str(tmp_path)))
-        command = loaded_command(name)
-        with command.make_context(name, arguments, resilient_parsing=False) as context:
-            assert {**context.params, **context.meta}
+        assert_can_be_called(line, tmp_path)
+
+
+def assert_can_be_called(line, target):
+    """Check that a line has the options and arguments of its command."""
+    line = re.sub("/data/(published|directory)", str(target), line)
+    _, *words = shlex.split(line.replace("--mappings own ", ""))
+    command = loaded_command(words[0])
+    while isinstance(command, click.Group) and len(words) > 1:
+        words = words[1:]
+        command = command.commands[words[0]]
+    with command.make_context(words[0], words[1:], resilient_parsing=False) as context:
+        assert {**context.params, **context.meta} or not command.params
+
+
+def leaves(command, path):
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            yield from leaves(one, f"{path} {name}")
+        if not command.invoke_without_command:
+            return
+    yield path
+
+
+def test_each_command_has_an_example_in_its_help(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own/layouts").mkdir(parents=True)
+    for name in ("app.json", "portal.toml", "own/layouts/acme.yaml"):
+        (tmp_path / name).touch()
+    every = [path for name in SUMMARIES for path in leaves(loaded_command(name), name)]
+    assert sorted(every) == sorted(EXAMPLE_OF)
+    for path, line in EXAMPLE_OF.items():
+        assert (
+            f"Example:\n    {line}\n" in CliRunner().invoke(main, [*path.split(), "--help"]).output
+        )
+        assert_can_be_called(line, tmp_path)
 
 
 def test_a_command_completes_from_its_first_letters_and_options_come_after():
