@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import reduce
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +18,7 @@ from etl.bootstrap.mappings import mapping_roots, read_folder
 from etl.bootstrap.settings import FILE, Settings, setting_names
 from etl.cli.options import json_option, print_json
 from etl.errors import MappingError, UsageError, nearest
-from etl.model.canonical_tables import SHORT_FORM_COUNT, SHORT_FORMS
+from etl.model.canonical_tables import SHORT_FORM_COUNT, SHORT_FORMS, column_meaning
 from etl.model.data_models import CLAIMS, DATA_MODELS
 from etl.model.tables import Table
 from etl.quality.rules.book import Rule
@@ -202,14 +200,11 @@ def canonical_lines(layout: Layout) -> Iterator[str]:
     model = layout.model
     yield f"{layout.name}: one file per table. {model.page} describes files, headers and cells."
     yield "K: part of the key. R: compulsory in each row. The numbers are MapIDs."
-    meanings = column_meanings()[layout.name]
     for table in model.tables.values():
         yield ""
         yield f"{table.file_name}: one row per {table.grain.removeprefix('a ').removeprefix('an ')}"
-        meanings_of_table = meanings.get(table.file_name, {})
         for column in table.columns:
-            shipped = meanings_of_table.get(column.name, meanings["shared"].get(column.name, ""))
-            meaning = column.meaning or shipped
+            meaning = column_meaning(layout.name, table, column)
             marks = "K" * (column.name in table.key) + "R" * column.required
             map_ids = " ".join(map(str, column.map_ids)) or "own" * bool(column.meaning)
             yield (
@@ -226,12 +221,6 @@ def _short_form_lines(tables: Mapping[str, Table]) -> Iterator[str]:
         stem = child.removeprefix("claim_")
         for word, column in columns.items():
             yield f"    {f'{stem}_{word}_1':<34} the cell of {tables[child].name}.{column}"
-
-
-def column_meanings() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
-    """Return what columns mean: layout → table → column; `shared` is for every table."""
-    text = files("etl.model").joinpath("column_meanings.toml").read_text("utf-8")
-    return tomllib.loads(text)
 
 
 OWN: Final = "own"

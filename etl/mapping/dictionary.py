@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from typing import Final, Literal
 from etl.mapping.expressions import ColumnOf, Condition, Expr, walk, written_parts
 from etl.mapping.plan import CitedMark, Entry, Fixed, Guarded, Leaf, Loop, Plan, nodes_of
 from etl.mapping.rows import LIST_ITEM, columns_of
+from etl.model.canonical_tables import TABLES, column_meaning
+from etl.model.data_models import DataModel
 from etl.model.relations import Many, One, relations_of
 
 Role = Literal["value", "decides", "constant", "left out"]
@@ -206,6 +209,39 @@ def as_csv(rows: Iterable[DictionaryRow]) -> str:
         cells = (row.table, row.column, _numbers(row), row.path, row.profile)
         writer.writerow((*cells, row.role, row.note))
     return text.getvalue()
+
+
+def published_dictionary(rows: Iterable[DictionaryRow], model: DataModel) -> bytes:
+    """Return the dictionary of a release as JSON: one of `rows` for each element, column and role.
+
+    Its keys are `type`, `path` (without the type), `column` (`table.column`, empty for a constant
+    and what is left out), `mapIds`, `role`, `profiles`, and `meaning`: what the column holds, or
+    why the element is left out.
+    """
+    profiles: dict[DictionaryRow, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.path:
+            profiles[replace(row, profile="")].append(row.profile)
+    published = []
+    for row, names in profiles.items():
+        resource, _, path = row.path.partition(".")
+        meaning = row.note
+        if row.table:
+            table, column = TABLES[row.table], columns_of(row.table)[row.column]
+            meaning = column_meaning(model.layout, table, column) or row.column.replace("_", " ")
+        published.append(
+            {
+                "type": resource,
+                "path": path,
+                "column": f"{row.table}.{row.column}" if row.table else "",
+                "mapIds": row.map_ids,
+                "role": row.role,
+                "profiles": sorted(names),
+                "meaning": meaning,
+            }
+        )
+    body = {"format": 1, "rows": published}
+    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def as_markdown(rows: Iterable[DictionaryRow]) -> str:

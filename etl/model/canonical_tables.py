@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Final
@@ -58,6 +59,20 @@ AMOUNT_CATEGORIES: Final = (
 AMOUNT_COLUMNS: Final = tuple(f"amount_{category}" for category in AMOUNT_CATEGORIES)
 
 CLAIM_TYPES: Final = ("inpatient", "outpatient", "professional", "vision", "oral", "pharmacy")
+
+
+@cache
+def column_meanings() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """Return what columns mean: layout → table → column; `shared` is for every table."""
+    text = resources.files("etl.model").joinpath("column_meanings.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def column_meaning(layout: str, table: Table, column: Column) -> str:
+    """Return what a column holds; empty if its name says it."""
+    meanings = column_meanings()[layout]
+    of_table = meanings.get(table.file_name, {})
+    return column.meaning or of_table.get(column.name, meanings["shared"].get(column.name, ""))
 
 
 def _read_tables(file: str) -> Iterator[Table]:

@@ -34,6 +34,7 @@ class Definitions:
         fingerprint: hash of everything that these were made of.
         sensitive: codes that are not published.
         leave_out_superseded: whether claims that another of their chain replaced are left out.
+        dictionary: the data dictionary, as a release has it.
         model: the data model of the rows that they process.
     """
 
@@ -47,6 +48,7 @@ class Definitions:
     payer: str
     id_key: bytes
     fingerprint: str
+    dictionary: bytes
     sensitive: SensitiveCodes = field(default_factory=SensitiveCodes)
     leave_out_superseded: bool = False
     model: DataModel = CLAIMS

@@ -25,11 +25,12 @@ from etl.pipeline.reporting.report_files import LimitBroken, RunResult, WrittenR
 from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.sidecar.pieces import entries_of
 from etl.pipeline.totals import counted_coverage, published_money
+from etl.publish import object_keys
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import damage_note
-from etl.publish.kept_objects import ObjectRef
+from etl.publish.kept_objects import ObjectRef, put_by_content
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
 from etl.publish.reader import Current, Release
 from etl.publish.release import commit, is_published, put_named
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from etl.publish.network_changes import NetworkChanges
     from etl.reports.changes_page import ChangedSample, MovedElement
 
-_OTHER_OBJECTS: Final = 6
+_OTHER_OBJECTS: Final = 7
 """About how many objects a commit writes beside reports and ledgers: lists, manifest, pages."""
 
 
@@ -169,6 +170,8 @@ def _keep(
 
         kept += keep_layers(store, layers)
     kept += _write_sidecar(context, publication, staged)
+    dictionary = context.definitions.dictionary
+    kept.append(put_by_content(store, object_keys.DICTIONARY, dictionary, "json"))
     return kept, commit_base
 
 

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from etl.portal.capability_tables import read_statement
+from etl.portal.capability_tables import HOLDS, read_statement
+from etl.portal.data_dictionary import DataDictionary
 from etl.portal.examples import FILES, LOOPBACK, SCOPE, directory_examples, example_file
 from etl.portal.portal import CHANGES, Portal, SandboxMember
 from etl.portal.provider_search import DISTANCES, DoctorQuery
@@ -43,6 +44,8 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/provider-directory/capability", pages.directory_capability),
         Route("/provider-directory/capability.json", pages.directory_download),
         Route("/find-a-doctor", pages.find_a_doctor),
+        Route("/data-dictionary", pages.data_dictionary),
+        Route("/data-dictionary/{type}", pages.data_dictionary),
         Route("/quickstart", pages.quickstart),
         Route("/examples/{name}", pages.example),
         Route("/sandbox", pages.sandbox),
@@ -64,12 +67,28 @@ class _Pages:
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
+        self._dictionary = DataDictionary(portal.targets.values())
 
     async def home(self, request: Request) -> Response:
         return await self._guide_page(request, "home")
 
     async def patient_access(self, request: Request) -> Response:
         return await self._guide_page(request, "patient_access")
+
+    async def data_dictionary(self, request: Request) -> Response:
+        await self._portal.count(request, "find")  # a long table takes time to render
+        elements = await self._dictionary.elements()
+        types = sorted(elements, key=lambda name: [*HOLDS, name].index(name))
+        resource = request.path_params.get("type", next(iter(types), ""))
+        if resource not in types and "type" in request.path_params:
+            raise HTTPException(404)
+        return await self._portal.show(
+            request,
+            "data_dictionary",
+            types=types,
+            type=resource,
+            rows=elements.get(resource, ()),
+        )
 
     async def quickstart(self, request: Request) -> Response:
         return await self._guide_page(

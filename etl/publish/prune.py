@@ -135,7 +135,7 @@ GRACE: Final = timedelta(days=1)
 SWEPT: Final = (
     *("releases/", "catalog/", "bulk/", "plan-finder/"),
     *("reports/", "quarantine/", "rows/", "memory/"),
-    object_keys.STAGING,
+    *(object_keys.STAGING, object_keys.DICTIONARY),
 )
 """Folders with few enough keys to be held in memory. `patients/` and `directory/` have more."""
 

@@ -102,3 +102,13 @@ def test_the_page_says_what_the_server_says(page, sandbox):
         assert f"{sandbox.base}/fhir/{resource['type']}" in text
         for parameter in resource["searchParam"]:
             assert re.search(rf"\b{re.escape(parameter['name'])}\b", text), parameter["name"]
+
+
+def test_the_data_dictionary_has_every_resource_that_is_served(page):
+    statement = page.request.get("/fhir/metadata").json()
+    page.goto("/data-dictionary")
+    listed = page.locator(".contents a").all_inner_texts()
+    assert {one["type"] for one in statement["rest"][0]["resource"]} <= set(listed)
+    page.get_by_role("link", name="Coverage", exact=True).click()
+    row = page.locator("tr", has=page.get_by_role("rowheader", name="period.start", exact=True))
+    expect(row).to_contain_text("coverage.start_date")

@@ -20,7 +20,8 @@ from tests.unit.reports.test_prior_auth import document, request
 PUBLIC = (
     "/", "/patient-access", "/patient-access/capability", "/provider-directory",
     "/provider-directory/capability", "/quickstart", "/sandbox", "/code", "/try", "/contact",
-    "/your-data", "/samples", "/samples/oral", "/status", "/changes", "/sign-in", "/apps",
+    "/your-data", "/data-dictionary", "/samples", "/samples/oral", "/status", "/changes",
+    "/sign-in", "/apps",
 )  # fmt: skip
 OWN = ("/profile", "/settings", "/settings/delete", "/apps", "/apps/new")
 ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap.settings import Settings, read_settings, setting_names
-from etl.cli.references import column_meanings, value_of
+from etl.cli.references import value_of
+from etl.model.canonical_tables import column_meanings
 from etl.model.data_models import DATA_MODELS
 from tests.e2e.commands import invoke
 

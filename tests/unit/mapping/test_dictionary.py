@@ -2,9 +2,18 @@
 
 import csv
 import io
+import json
 from html.parser import HTMLParser
 
-from etl.mapping.dictionary import DictionaryRow, as_csv, as_html, as_markdown, dictionary
+from etl.mapping.dictionary import (
+    DictionaryRow,
+    as_csv,
+    as_html,
+    as_markdown,
+    dictionary,
+    published_dictionary,
+)
+from etl.model.data_models import CLAIMS
 from tests.unit.mapping.mappings import PATIENT, compiled
 
 TEXT = (
@@ -113,3 +122,13 @@ def test_html_is_one_page_with_links_to_its_sections_and_text_escaped():
     assert page.links == page.ids
     assert "gone & forgotten" in page.cells
     assert "no <phone>" in page.cells
+
+
+def test_a_release_has_the_dictionary_by_element_with_what_columns_hold():
+    body = json.loads(published_dictionary(rows(), CLAIMS))
+    found = {(one["path"], one["role"]): one for one in body["rows"] if one["type"] == "Patient"}
+    gender = found["gender", "value"]
+    assert (gender["column"], gender["mapIds"]) == ("member.gender", [71, 999])
+    assert gender["meaning"]
+    assert gender["profiles"] == ["C4BB-Patient"]
+    assert found["telecom", "left out"]["meaning"] == "no <phone>"
