@@ -1,9 +1,11 @@
 """Attacks on the authorize URL, the sign-in and the consent. One test for each."""
 
+from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from etl.auth.configuration import ACCESS_SECONDS
 from etl.auth.database_tables import App
 from etl.auth.records import InvalidForm
 from etl.auth.registration import redirect_uri_problem
@@ -130,7 +132,9 @@ def test_the_consent_form_cannot_widen_what_was_asked_for(standing, issued, brow
     assert body["scope"] == "patient/Coverage.rs"
     assert body["patient"] == ANA.patient
     (consent,) = standing.services.consents.of_patient(ANA.patient)
-    assert (consent.expires - consent.given).total_seconds() <= 660
+    configuration = standing.services.configuration
+    term = timedelta(seconds=ACCESS_SECONDS + configuration.code_seconds)
+    assert consent.expires - consent.given <= term
 
 
 def test_a_term_that_is_not_offered_is_not_taken(standing, issued, browser):
