@@ -10,7 +10,7 @@ from etl.gateway import supported_fhir
 from etl.gateway.http.request import COMPARTMENT
 from etl.gateway.http.responses import KINDS
 from etl.gateway.supported_fhir import Operation, ResourceType
-from etl.profiles.guides import C4BB, PLAN_NET
+from etl.profiles.guides import C4BB, PDEX, PLAN_NET
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -161,7 +161,10 @@ _OAUTH_ENDPOINTS: Final = {
 _SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _PATIENT_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/patient"
 _PLAN_NET: Final = f"{PLAN_NET.base}ImplementationGuide/hl7.fhir.us.davinci-pdex-plan-net"
-_GUIDE: Final = f"{C4BB.base}ImplementationGuide/hl7.fhir.us.carin-bb|{C4BB.version}"
+_GUIDES: Final = (
+    f"{C4BB.base}ImplementationGuide/hl7.fhir.us.carin-bb|{C4BB.version}",
+    f"{PDEX.base}ImplementationGuide/hl7.fhir.us.davinci-pdex|{PDEX.version}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
         "compartment": [_PATIENT_COMPARTMENT],
     }
     return _statement(
-        about, "PatientAccess", "Patient Access API", supported_fhir.INSTANTIATES, _GUIDE, rest
+        about, "PatientAccess", "Patient Access API", supported_fhir.INSTANTIATES, _GUIDES, rest
     )
 
 
@@ -226,7 +229,7 @@ def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) ->
     }
     title = "Provider Directory API"
     return _statement(
-        about, "ProviderDirectory", title, supported_fhir.PLAN_NET_STATEMENT, _PLAN_NET, rest
+        about, "ProviderDirectory", title, supported_fhir.PLAN_NET_STATEMENT, (_PLAN_NET,), rest
     )
 
 
@@ -235,7 +238,7 @@ def _statement(
     name: str,
     title: str,
     instantiates: str,
-    guide: str,
+    guides: Iterable[str],
     rest: dict[str, Any],
 ) -> dict[str, Any]:
     statement = {
@@ -255,7 +258,7 @@ def _statement(
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json", "application/json"],
         "instantiates": [instantiates],
-        "implementationGuide": [guide],
+        "implementationGuide": list(guides),
         "rest": [{"mode": "server"} | rest],
     }
     cleaned: dict[str, Any] = _without_empty(statement)

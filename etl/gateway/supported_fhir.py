@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from etl.profiles.guides import C4BB, PLAN_NET
+from etl.profiles.guides import C4BB, PDEX, PLAN_NET
 
 ParameterType = Literal["token", "date", "reference", "string", "uri", "special"]
 Interaction = Literal["read", "vread", "search-type"]
@@ -152,7 +152,7 @@ _DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "carin": f"{C4BB.base}SearchParameter/",
         "plan-net": f"{PLAN_NET.base}SearchParameter/",
-        "pdex": "http://hl7.org/fhir/us/davinci-pdex/SearchParameter/",
+        "pdex": f"{PDEX.base}SearchParameter/",
         "r4": _R4,
     }
 )

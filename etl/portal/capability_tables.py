@@ -72,6 +72,7 @@ def _guide(canonical: str) -> str:
     names = {
         "carin-bb": "CARIN Blue Button",
         "davinci-pdex-plan-net": "Plan-Net",
+        "davinci-pdex": "PDex",
         "us/core": "US Core",
         "smart-app-launch": "SMART",
     }

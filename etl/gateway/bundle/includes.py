@@ -17,7 +17,8 @@ Hit = tuple[IndexedBlock, int]
 
 
 _FACILITY: Final = ("ExplanationOfBenefit", "facility")
-"""A column of references without search parameter: the place of a claim's services."""
+"""A column of references without search parameter: the place of a claim's services, and whom else a
+prior authorization names."""
 
 
 async def referenced(
