@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -34,6 +35,14 @@ from etl.quality.rules.kinds import Clause, Condition, RuleKind
 from etl.rows import FINDINGS_SCHEMA
 
 NO_RULE: Final = -1
+NO_MOMENT: Final = np.iinfo(np.int64).min
+_DAY: Final = len("2026-01-01")
+
+
+def _microseconds(instant: str) -> int:
+    """Return an instant as microseconds since 1970; in canonical form it has its zone."""
+    elapsed = datetime.fromisoformat(instant) - datetime(1970, 1, 1, tzinfo=UTC)
+    return elapsed // timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
@@ -226,12 +235,23 @@ class Frame:
         self._numbers.pop(column, None)
 
     def days(self, column: str) -> Any:
-        """Return dates as numpy `int32` days since 1970; `dates.NO_DAY` where absent."""
+        """Return dates as numpy `int32` days since 1970; `dates.NO_DAY` where absent.
+
+        Of an instant, the day as it is written.
+        """
         if column not in self._numbers:
             cells = self.cells(column)
-            days = dates.read_dates(cells.words).days
-            self._numbers[column] = cells.spread(days, dates.NO_DAY)
+            self._numbers[column] = cells.spread(dates.stated_days(cells.words), dates.NO_DAY)
         return self._numbers[column]
+
+    def moments(self, column: str) -> Any:
+        """Return instants as numpy `int64` microseconds since 1970; `NO_MOMENT` for days."""
+        cells = self.cells(column)
+        moments = [
+            NO_MOMENT if len(word) <= _DAY else _microseconds(word)
+            for word in cells.words.to_pylist()
+        ]
+        return cells.spread(np.array(moments, dtype=np.int64), NO_MOMENT)
 
     def cents(self, column: str) -> Any:
         """Return amounts as numpy `int64` cents; 0 where absent."""

@@ -10,9 +10,13 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import true_where
 from etl.columns.dates import NO_DAY
-from etl.quality.checks.frames import Checks, Frame, Work
+from etl.model.tables import FieldType
+from etl.quality.checks.frames import NO_MOMENT, Checks, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
+from etl.quality.rules.parameters import parted
+
+_HOUR: Final = 3_600_000_000
 
 
 def _any_filled(work: Work, frame: Frame, rule: Rule, kind: kinds.AnyFilled) -> None:
@@ -84,7 +88,7 @@ def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
 
 
 def _order(work: Work, frame: Frame, rule: Rule, kind: kinds.Order) -> None:
-    for earlier, later in kind.columns():
+    for earlier, later in parted(kind.pairs):
         if frame.cells(earlier).empty or frame.cells(later).empty:
             continue
         first, last = frame.days(earlier), frame.days(later)
@@ -92,7 +96,28 @@ def _order(work: Work, frame: Frame, rule: Rule, kind: kinds.Order) -> None:
         where = (first > last) & (last != NO_DAY)
         if kind.apart:
             where = (last.astype(np.int64) - first > kind.apart) & (first != NO_DAY)
+        elif _are_instants(frame, earlier, later):
+            begun, ended = frame.moments(earlier), frame.moments(later)
+            are_instants = (begun != NO_MOMENT) & (ended != NO_MOMENT)
+            where &= ~are_instants & (kind.hours == 0)
+            where |= are_instants & (
+                ended - begun > kind.hours * _HOUR if kind.hours else begun > ended
+            )
         work.fail(rule, frame, where, later)
+
+
+def _are_instants(frame: Frame, *columns: str) -> bool:
+    kinds_of = (frame.spec.column(column) for column in columns)
+    return all(one is not None and one.type is FieldType.TIMESTAMP for one in kinds_of)
+
+
+def _not_above(work: Work, frame: Frame, rule: Rule, kind: kinds.NotAbove) -> None:
+    for smaller, greater in parted(kind.pairs):
+        if not (frame.cells(smaller).empty or frame.cells(greater).empty):
+            less, more = (
+                frame.cells(name).text.cast(pa.decimal128(38, 18)) for name in (smaller, greater)
+            )
+            work.fail(rule, frame, true_where(pc.greater(less, more)), smaller)
 
 
 def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) -> None:
@@ -128,6 +153,7 @@ def _list_sizes(frame: Frame, column: str) -> Any:
 CHECKS: Final[Checks] = {
     kinds.Required: _required,
     kinds.Order: _order,
+    kinds.NotAbove: _not_above,
     kinds.Equation: _equation,
     kinds.AnyFilled: _any_filled,
     kinds.Together: _together,

@@ -281,20 +281,30 @@ class Required(RowKind):
 
 
 class Order(RowKind):
-    """Two dates of a row stand in the wrong order; equal ones pass.
+    """Two dates or instants of a row stand in the wrong order; equal ones pass.
+
+    Two instants are compared as such; a day and an instant by the day, as written.
 
     Attributes:
         pairs: `earlier_column <= later_column`, one or more.
         apart: fail pairs instead of which the second is more than so many days later; 0: none.
+        hours: fail pairs of instants instead of which the second is more than so many hours later;
+            0: none.
     """
 
     pairs: p.DatePairs
     apart: Whole = 0
+    hours: Whole = 0
 
-    def columns(self) -> tuple[tuple[str, str], ...]:
-        """Return the pairs, taken apart."""
-        both = (pair.split(" <= ") for pair in self.pairs)
-        return tuple((earlier, later) for earlier, later in both)
+
+class NotAbove(RowKind):
+    """A number of a row is greater than another one; equal ones pass.
+
+    Attributes:
+        pairs: `smaller_column <= greater_column`, one or more.
+    """
+
+    pairs: p.NumberPairs
 
 
 class Equation(RowKind):

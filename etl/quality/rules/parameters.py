@@ -138,14 +138,25 @@ def _pattern(text: str, _names: RuleNames) -> str:
     return text
 
 
-def _pair(text: str, names: RuleNames) -> str:
-    parts = text.split(" <= ")
-    if len(parts) != 2:
-        raise Mistake("rule-value", f"a pair is written: earlier <= later, not {text!r}")
-    for part in parts:
-        for mistake in unknown_columns(part, names.tables, DATES):
-            raise mistake
-    return text
+def _pair(what: str, types: frozenset[FieldType]) -> Check:
+    """Check that a text is two columns of some types, written `first <= second`."""
+
+    def holds(text: str, names: RuleNames) -> str:
+        parts = text.split(" <= ")
+        if len(parts) != 2:
+            raise Mistake("rule-value", f"a pair is written: {what}, not {text!r}")
+        for part in parts:
+            for mistake in unknown_columns(part, names.tables, types):
+                raise mistake
+        return text
+
+    return Check(holds)
+
+
+def parted(pairs: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the columns of pairs."""
+    both = (pair.split(" <= ") for pair in pairs)
+    return tuple((first, second) for first, second in both)
 
 
 def _obligation(text: str, _names: RuleNames) -> str:
@@ -183,7 +194,17 @@ CrosswalkName: TypeAlias = Annotated[RawText, Check(known_crosswalk)]
 Day: TypeAlias = Annotated[Text, Check(_day)]
 Days: TypeAlias = Annotated[tuple[Day, ...], LISTED, NOT_EMPTY]
 Pattern: TypeAlias = Annotated[RawText, Check(_pattern)]
-DatePairs: TypeAlias = Annotated[tuple[Annotated[RawText, Check(_pair)], ...], LISTED, NOT_EMPTY]
+DatePairs: TypeAlias = Annotated[
+    tuple[
+        Annotated[RawText, _pair("earlier <= later", DATES | {FieldType.TIMESTAMP})],
+        ...,
+    ],
+    LISTED,
+    NOT_EMPTY,
+]
+NumberPairs: TypeAlias = Annotated[
+    tuple[Annotated[RawText, _pair("smaller <= greater", _NUMBERS)], ...], LISTED, NOT_EMPTY
+]
 Obligations: TypeAlias = Annotated[
     tuple[Annotated[RawText, Check(_obligation)], ...], LISTED, NOT_EMPTY
 ]

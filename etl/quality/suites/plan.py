@@ -15,6 +15,7 @@ from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import RelationKind
+from etl.quality.rules.parameters import parted
 
 Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair"]
 
@@ -180,12 +181,18 @@ def _native(rule: Rule, table: str) -> tuple[Wanted, ...]:
             return each(columns, "regex", (pattern,)) if not values else ()
         case kinds.Sentinel(days):
             return each(_columns(rule, table), "not-in-set", days)
-        case kinds.Order(apart=0) as order:
+        case kinds.Order(apart=0, hours=0) as order:
             return tuple(
-                Wanted(rule, "pair", (later, earlier)) for earlier, later in order.columns()
+                Wanted(rule, "pair", (later, earlier))
+                for earlier, later in parted(order.pairs)
+                if _are_days(table, earlier, later)
             )
         case kinds.Duplicate(of="conflict"):
             key = TABLES[table].key
             return (Wanted(rule, "unique", tuple(column + _AS_READ for column in key)),)
         case _:
             return ()
+
+
+def _are_days(table: str, *columns: str) -> bool:
+    return all(one.type is FieldType.DATE for one in TABLES[table].columns if one.name in columns)

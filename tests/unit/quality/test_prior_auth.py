@@ -2,6 +2,7 @@
 
 import pytest
 
+from etl.columns.dates import day_number
 from tests.given.tables import read_tables
 from tests.unit.quality.world import (
     KeysInMemory,
@@ -10,6 +11,7 @@ from tests.unit.quality.world import (
     outcomes,
     rejected,
     run,
+    standard_book,
     world,
 )
 
@@ -46,3 +48,18 @@ def test_an_authorization_of_two_members_is_nobodys():
         ("prior_auth", 4, "prior-auth-of-two-members"),
         ("prior_auth_line", 2, "hangs-on-rejected"),
     } <= rejected(run(of))
+
+
+def test_a_request_of_the_day_after_the_extract_is_noticed():
+    of = with_prior_auths()
+    of["prior_auth"][1]["received_at"] = "2099-01-01"
+    as_of = day_number("2098-12-31")
+    assert ("prior-auth-in-future", "prior_auth", 3, "received_at") in found(run(of, as_of=as_of))
+
+
+def test_every_rule_of_prior_authorizations_has_a_case():
+    cases = read_tables(__file__)["outcomes"]
+    told = {rule for case in cases for rule in case.get("rejected", {})}
+    told |= {finding[0] for case in cases for finding in case.get("findings", ())}
+    told |= {"prior-auth-claim-unknown", "prior-auth-of-two-members", "prior-auth-in-future"}
+    assert {rule.id for rule in standard_book().rules if "prior-auth" in rule.id} <= told
