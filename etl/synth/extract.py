@@ -64,7 +64,7 @@ def write_extract(
 
 
 def _columns(spec: Spec) -> dict[str, tuple[str, ...]]:
-    columns = {name: table.names for name, table in CLAIMS_TABLES.items()}
+    columns = {name: table.names for name, table in CLAIMS_TABLES.items() if not table.optional}
     if spec.short_form:
         numbered = [
             column

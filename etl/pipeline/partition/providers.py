@@ -20,7 +20,7 @@ from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.engine.unmapped import Mention
 from etl.mapping.plan import Environment, Plan, Provider, ProviderType
-from etl.model.canonical_tables import DIRECTORY_TABLES, MEMBERLESS, ROW_COLUMN
+from etl.model.canonical_tables import DIRECTORY_TABLES, LISTED_TABLES, MEMBERLESS, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
 from etl.publish.block import LISTED, NAMED, ROW
@@ -92,7 +92,8 @@ def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Pr
         crosswalks=definitions.crosswalks,
         providers=MappingProxyType({name: tuple(all_of) for name, all_of in providers.items()}),
     )
-    own = {name: table for name, table in tables.items() if name in MEMBERLESS}
+    listed = (*DIRECTORY_TABLES, *LISTED_TABLES)
+    own = {name: table for name, table in tables.items() if name in listed}
     return Providers(own, _known(tables), environment)
 
 
