@@ -19,7 +19,7 @@ from etl.errors import UsageError
 from etl.mapping.plan import Environment, Plan
 from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explained
 from etl.mapping.rows import columns_of
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
 from etl.pipeline.deltas.merge import LayerRows
 from etl.pipeline.lineage.mapped_rows import (
@@ -212,7 +212,7 @@ def _of_claim(sources: LineageSources, subject: ClaimSubject) -> Lineage:
         rows = [
             row for name, table in tables.items() for row in fates_of(sources, part, name, table)
         ]
-        partition = sources.of_members(part, part.members_of(wanted))
+        partition = sources.of_members(part, part.members_of("claim", wanted))
         records = records_of(partition)
         resources = [
             explanation_of(sources, plan, part, records, found)
@@ -345,8 +345,9 @@ def _of_canonical_rows(
             claims = None
         if "member_id" in ours.column_names:
             members.append(ours.column("member_id").combine_chunks())
-        elif _CLAIM_ID in ours.column_names:
-            members.append(part.members_of(ours.column(_CLAIM_ID).combine_chunks()))
+        elif name in HEADER_OF:
+            ids = ours.column(KEYS[HEADER_OF[name]]).combine_chunks()
+            members.append(part.members_of(HEADER_OF[name], ids))
     partition = part.partition
     if part.mapped is not None:
         owners = pc.unique(pa.concat_arrays([pa.array([], pa.string()), *members])).drop_null()

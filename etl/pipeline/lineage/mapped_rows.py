@@ -23,7 +23,7 @@ from etl.mapping.row_interpreter import (
     Records,
     RenderedResource,
 )
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces
@@ -103,10 +103,10 @@ class MappedPartition:
                 rules[each["rule"], each["column"] or ""] = None
         return {row: tuple(rules) for row, rules in found.items()}
 
-    def members_of(self, claims: pa.Array) -> pa.Array:
-        """Return the members of some claims."""
-        table = self.loaded.tables["claim"]
-        ours = table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=claims))
+    def members_of(self, header: str, ids: pa.Array) -> pa.Array:
+        """Return the members of some claims or prior authorizations."""
+        table = self.loaded.tables[header]
+        ours = table.filter(pc.is_in(table.column(KEYS[header]), value_set=ids))
         return pc.unique(ours.column("member_id")).drop_null()
 
 
@@ -184,10 +184,12 @@ def _of_members(tables: Mapping[str, pa.Table], members: pa.Array) -> dict[str, 
         for name, table in tables.items()
         if "member_id" in table.column_names
     }
-    claims = own["claim"].column(_CLAIM_ID).combine_chunks()
     for name, table in tables.items():
-        if name not in own and _CLAIM_ID in table.column_names:
-            own[name] = table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=claims))
+        header = HEADER_OF.get(name, name)
+        if name != header and header in own:
+            key = KEYS[header]
+            ids = own[header].column(key).combine_chunks()
+            own[name] = table.filter(pc.is_in(table.column(key), value_set=ids))
     return own
 
 
