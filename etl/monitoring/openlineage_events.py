@@ -17,6 +17,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from etl.mapping.dictionary import dictionary
 from etl.mapping.plan import Plan
+from etl.model.canonical_tables import TABLES
 from etl.monitoring.notification import HookFailed
 from etl.pipeline.reporting.run_record import RunRecord, RunStart
 
@@ -126,7 +127,9 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
     totals = record.totals
     if totals is None or record.release is None:
         return []
-    columns = column_sources(plans)
+    columns = column_sources(
+        plan for plan in plans if plan.table in totals.tables or not TABLES[plan.table].optional
+    )
     source = _namespace(record.extract)
     outputs = []
     for kind, count in totals.resources.items():
