@@ -16,11 +16,8 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec, write_extract
 
 Row = dict[str, str]
-MEMBER_TABLES = [
-    name
-    for name, table in TABLES.items()
-    if name == "member" or (table.owner and not table.optional)
-]
+WRITTEN = [name for name, table in TABLES.items() if not table.optional]
+MEMBER_TABLES = [name for name in WRITTEN if name == "member" or TABLES[name].owner]
 """The tables of members and their claims."""
 
 
@@ -50,7 +47,7 @@ def rows_of_file(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
 
 def read(folder: Path) -> dict[str, list[Placed]]:
     """Return the rows of every table, absent cells left out, ragged rows too."""
-    tables: dict[str, list[Placed]] = {name: [] for name in TABLES}
+    tables: dict[str, list[Placed]] = {name: [] for name in WRITTEN}
     for path in sorted(folder.iterdir()):
         table = table_of(path.name)
         if table not in tables:
