@@ -9,7 +9,7 @@ failed and their dependent rows. Between the two, and after them, claims are set
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -63,6 +63,7 @@ class Checked:
         filled: filled cells of accepted rows.
         shares: each member's part in counts, money and filled; None unless requested, and where
             they cannot be computed.
+        withdrawn: table -> file and row of its withdrawn rows (`place_keys`).
     """
 
     tables: Mapping[str, pa.Table]
@@ -72,6 +73,7 @@ class Checked:
     money: Mapping[MoneyKey, MoneyTotals]
     filled: Mapping[FilledKey, int]
     shares: Shares | None = None
+    withdrawn: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check(
@@ -148,6 +150,11 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
         money=money,
         filled=filled,
         shares=by_member,
+        withdrawn={
+            name: place_keys(frame.files, frame.rows)[frame.withdrawn]
+            for name, frame in work.frames.items()
+            if frame.withdrawn.any()
+        },
     )
 
 

@@ -11,11 +11,12 @@ from etl.reports.page import environment
 
 CLAIM_SUBJECT: Final = "claim:"
 """Beginning of a subject that names a claim; the number that follows is a member's data."""
-Fate: TypeAlias = Literal["published", "quarantined", "superseded", "deletes"]
+Fate: TypeAlias = Literal["published", "quarantined", "superseded", "withdrawn", "deletes"]
 FATES: Final[Mapping[str, str]] = {
     "published": "published",
     "quarantined": "not published: in quarantine",
     "superseded": "not published: superseded by another row",
+    "withdrawn": "not published: not in force, or of a prior authorization of drugs",
     "deletes": "deletes what it names",
 }
 """Fates of rows in words."""

@@ -1,11 +1,11 @@
-"""`cpcds report prior-auth`: what is published, a delta on top, is what is counted and posted."""
+"""Prior authorizations, and a delta on top: published, explained, counted and posted."""
 
 import csv
 import json
 
 import pytest
 
-from tests.e2e.commands import ANY_CHANGE, cpcds, done
+from tests.e2e.commands import ANY_CHANGE, cpcds, done, published
 from tests.integration.test_adjustment_chains import FILES
 
 HEADER = (
@@ -43,6 +43,19 @@ def report(target, *options, **environment):
     return cpcds("report", "prior-auth", target, "--year", "2026", *options, **KEPT, **environment)
 
 
+def numbers_published(target):
+    """Return the numbers of the published prior authorizations."""
+    resources = (one for one in published(target) if one.get("use") == "preauthorization")
+    return sorted(one["identifier"][0]["value"] for one in resources)
+
+
+def fates(target, number, *options):
+    """Return what became of a row of prior_auth.csv."""
+    row = f"prior_auth.csv:{number}"
+    said = done(cpcds("explain", target, "--row", row, *options, "--json", **KEPT))
+    return [each["fate"] for each in json.loads(said.out)["rows"]]
+
+
 @pytest.mark.slow
 def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     target, public = tmp_path / "target", tmp_path / "public"
@@ -50,12 +63,17 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     rows = [row(1), row(2, "A3", hours=8), row(3, "A4"), row(4, expedited="Y"), row(5, drug="Y")]
     full = extract(tmp_path / "full", "full", "2026-12-30", rows)
     done(cpcds("run", full, "--to", target, "--workers", "1", **KEPT))
+    assert numbers_published(target) == ["PA1", "PA2", "PA3", "PA4"]
+    assert fates(target, 5, "--extract", full) == fates(target, 5) == ["published"]
+    assert fates(target, 6, "--extract", full) == fates(target, 6) == ["withdrawn"]
     early = report(target, "--post", CPCDS_PORTAL__REPORTS=str(public))
     assert (early.code, "not over" in early.sentence) == (2, True)
     assert "rows until 2026-12-30" in report(target).out
     changed = [row(3, "A3", hours=6), row(1, deleted="D")]
     delta = extract(tmp_path / "delta", "delta", "2027-01-02", changed)
-    done(cpcds("run", delta, "--to", target, "--workers", "1", **KEPT))
+    night = done(cpcds("run", delta, "--to", target, "--workers", "1", **KEPT))
+    assert "changed: members 1, ExplanationOfBenefit 1" in night.out
+    assert "retracted: ExplanationOfBenefit 1" in night.out
     page = tmp_path / "page.html"
     posted = done(report(target, "--html", page, "--post", CPCDS_PORTAL__REPORTS=str(public)))
     assert "standard: 2 decided, approved 0, denied 2" in posted.out

@@ -49,6 +49,7 @@ def fates_of(
     ours = rejected.filter(pc.equal(rejected.column("table"), name))
     why = {(each["file"], each["row"]): each for each in ours.to_pylist()}
     accepted = set(table_places(part.checked.tables[name]).tolist())
+    withdrawn = set(map(int, part.checked.withdrawn.get(name, ())))
     places = zip(
         *(table.column(column).to_pylist() for column in (FILE_COLUMN, ROW_COLUMN)), strict=True
     )
@@ -60,8 +61,10 @@ def fates_of(
             fate, cause = "quarantined", each["cause"]
             rules = dict.fromkeys(rule for rule in (*each["rules"].split(";"), cause) if rule)
             reasons = tuple(lineages.Reason(rule, book[rule].says, rule == cause) for rule in rules)
-        elif int(place_keys([place[0]], [place[1]])[0]) in accepted:
+        elif (key := int(place_keys([place[0]], [place[1]])[0])) in accepted:
             fate = "published"
+        elif key in withdrawn:
+            fate = "withdrawn"
         findings = tuple(
             lineages.CellFinding(rule, column, book[rule].says)
             for rule, column in part.findings.get((name, place), ())

@@ -68,7 +68,8 @@ SCHEMA: Final = pa.schema(
 PUBLISHED: Final = "published"
 QUARANTINED: Final = "quarantined"
 SUPERSEDED: Final = "superseded"
-_FATES: Final = (PUBLISHED, QUARANTINED, SUPERSEDED)
+WITHDRAWN: Final = "withdrawn"
+_FATES: Final = (PUBLISHED, QUARANTINED, SUPERSEDED, WITHDRAWN)
 _NAMES: Final = tuple(TABLES)
 _WHOLE: Final = 1 << 30
 """More than a piece has rows, and more than its dictionaries have bytes."""
@@ -168,6 +169,7 @@ def _canonical(loaded: Loaded, checked: Checked) -> Iterator[_Entries]:
             unfit = np.isin(places, place_keys(ours.column("file"), ours.column("row")))
             fates[~np.isin(places, table_places(accepted))] = _FATES.index(SUPERSEDED)
             fates[unfit] = _FATES.index(QUARANTINED)
+            fates[np.isin(places, checked.withdrawn.get(name, ()))] = _FATES.index(WITHDRAWN)
         yield _Entries(_NAMES.index(name), places, _claims(table), fates)
 
 
