@@ -36,7 +36,9 @@ def open_templates(package: str, own: Path | None = None) -> Environment:
     return environment
 
 
-def _day(when: date) -> str:
+def _day(when: date | str) -> str:
+    """Return a day in words; a text is one of ISO 8601."""
+    when = date.fromisoformat(when) if isinstance(when, str) else when
     return f"{when:%B} {when.day}, {when.year}"
 
 
