@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.mappings import declare_columns, mapping_roots
 from etl.bootstrap.settings import Settings
 from etl.errors import ExtractError, StoreError
+from etl.sources.extract.opening import count_files as files_of_yaml
 from etl.sources.extract.staging import (
     DEFINITION,
     WORKBOOK_ENDINGS,
@@ -119,19 +121,26 @@ def _own_queries(files: ExtractFiles, name: str) -> SqlExtract | None:
 
 
 def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | None:
-    """Return the layout in SQL that is named, or that files are of by their names and headers."""
+    """Return the layout in SQL that is named, or that files are of by their names and headers.
+
+    Of layouts that fit, in SQL or YAML, the one that reads most files counts.
+    """
     folders = sql_layouts(settings)
     named = settings.layout
     if named is None and any(entry.name == MANIFEST_NAME for entry in files.entries()):
         named = read_manifest(files).layout
     if named is not None and named not in folders:
         return None
-    from etl.sources.extract.sql_extract import fits, read_sql_layout
+    from etl.sources.extract.sql_extract import count_files, read_sql_layout
 
     if named is not None:
         return read_sql_layout(folders[named])
-    layouts = map(read_sql_layout, folders.values())
-    return next((layout for layout in layouts if fits(layout, files)), None)
+    layouts = [read_sql_layout(folder) for folder in folders.values()]
+    counts = [count_files(layout, files) for layout in layouts]
+    most = max(counts, default=0)
+    if not most or most < files_of_yaml(files, load_definitions(settings).layouts):
+        return None
+    return layouts[counts.index(most)]
 
 
 def _source_options(settings: Settings) -> StoreOptions:

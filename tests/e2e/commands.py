@@ -44,6 +44,7 @@ ANY_CHANGE = {
 """Another extract may follow on the same target."""
 
 LOADING = (
+    "etl.bootstrap.extracts",
     "etl.bootstrap.inspections",
     "etl.bootstrap.opened_extract",
     "etl.bootstrap.explanations",

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from collections import Counter
 
 import pytest
 
@@ -37,6 +39,28 @@ def test_every_row_of_a_sample_of_cms_is_published_or_quarantined(name, counts, 
     }
     assert {table: rows[table] for table in counts} == counts
     assert all(read == accepted + rejected for read, accepted, rejected in rows.values())
+
+
+@pytest.mark.slow
+def test_every_prior_authorization_of_a_sample_of_cms_is_published_with_all_its_segments(tmp_path):
+    for table in ("PRAUC", "BENE_HSTRY", "PRVDR_HSTRY"):
+        shutil.copy(REAL / f"cms-idr/SYNTHETIC_{table}.csv", tmp_path)
+    said = run(tmp_path, tmp_path / "tree")
+    rows = {name: (table["in"], table["published"]) for name, table in said["tables"].items()}
+    assert (rows["prior_auth"], rows["prior_auth_line"]) == ((82, 82), (248, 248))
+    made = [one for one in published(tmp_path / "tree") if one.get("use") == "preauthorization"]
+    segments = Counter(
+        (one["identifier"][0]["value"], int(item["sequence"]))
+        for one in made
+        for item in one["item"]
+    )
+    assert segments == Counter(
+        (row["UTN"], int(row["CURRENT_SEGMENT"]))
+        for row in rows_of(tmp_path / "SYNTHETIC_PRAUC.csv")
+    )
+    # Of 15 requests nothing was decided yet.
+    assert Counter(one["outcome"] for one in made) == {"partial": 41, "complete": 26, "queued": 15}
+    done(cpcds("conform", tmp_path / "tree"))
 
 
 def quarantined(target):

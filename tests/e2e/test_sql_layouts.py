@@ -4,10 +4,11 @@ import csv
 import gzip
 import json
 import shutil
+from collections import Counter
 
 import pytest
 
-from tests.e2e.commands import ROOT, cpcds, done, rows_of
+from tests.e2e.commands import ROOT, blocks, cpcds, done, rows_of
 
 GOLDEN = ROOT / "tests/golden/layouts"
 RIF = GOLDEN / "cms-rif-synthea/input"
@@ -77,6 +78,29 @@ def test_findings_and_explain_name_the_files_and_rows_of_the_payer(tmp_path):
         "names row 2 of beneficiary_history.csv"
         in cpcds("explain", tree, "--row", "beneficiary_history.csv:2", "--extract", RIF).err
     )
+
+
+@pytest.mark.slow
+def test_prior_authorizations_follow_the_claims_of_the_same_warehouse_as_a_delta(tmp_path):
+    """Of layouts that fit the one that reads most files counts; another one has to be named."""
+    folder, tree = tmp_path / "in", tmp_path / "tree"
+    shutil.copytree(GOLDEN / "cms-idr/input", folder)
+    shutil.copy(GOLDEN / "cms-prauc/input/SYNTHETIC_PRAUC.csv", folder)
+    kept = {**ANY_SHARE, "CPCDS_PUBLISH__DELTAS": "true"}
+    called = done(cpcds("run", folder, "--to", tree, "--workers", "1", "--json", **kept))
+    claims = json.loads(called.out)["tables"]
+    assert claims["claim"]["published"] > 0
+    assert "prior_auth" not in claims
+    (folder / "manifest.json").write_text('{"kind": "delta", "layout": "cms-prauc"}')
+    called = done(cpcds("run", folder, "--to", tree, "--workers", "1", "--json", **kept))
+    tables = json.loads(called.out)["tables"]
+    assert tables["claim"] == claims["claim"]
+    # The two of the member; -A3 and -A4 are of others, -A5 says two things, -A6 has no known type.
+    assert (tables["prior_auth"]["in"], tables["prior_auth"]["published"]) == (7, 2)
+    uses = [Counter(one.get("use") for one in lines) for _, lines in blocks(tree)]
+    [of_member] = [counted for counted in uses if counted["preauthorization"]]
+    assert of_member["preauthorization"] == 2
+    assert of_member["claim"] == claims["claim"]["published"]
 
 
 def test_layouts_in_sql_are_listed_and_shown():

@@ -17,7 +17,7 @@ from etl.jobs import ALONE, JobRunner
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.rows import FINDINGS_SCHEMA, findings_at
-from etl.sources.extract.detection import Fit, choose, row_form
+from etl.sources.extract.detection import Fit, choose, match, row_form
 from etl.sources.files.listed_files import (
     SOURCE_PLACES,
     Emit,
@@ -175,6 +175,13 @@ def open_extract(
         ).combine_chunks(),
         queried=queried,
     )
+
+
+def count_files(place: ExtractFiles, layouts: Sequence[Layout]) -> int:
+    """Return how many files the layout reads that fits and reads most; 0 where none fits."""
+    files, headers = list_files(place), _Headers()
+    fits = [match(files, layout, headers.read, delta=False) for layout in layouts]
+    return max((len(fit.tables) for fit in fits if not fit.lacks), default=0)
 
 
 def _queried(place: ExtractFiles, first: int) -> Iterator[SourceFile]:

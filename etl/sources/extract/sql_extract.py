@@ -144,16 +144,17 @@ def read_sql_layout(folder: Path) -> SqlExtract:
     return read_sql_extract(files, f"{folder.name}/{DEFINITION}", read_tables(files, DEFINITION))
 
 
-def fits(extract: SqlExtract, place: ExtractFiles) -> bool:
-    """Return whether files are those of a layout in SQL, by their names and then their headers."""
+def count_files(extract: SqlExtract, place: ExtractFiles) -> int:
+    """Return how many files a layout in SQL reads; 0 where their names or headers are not its."""
     listed = _listed(place)
-    if not all(table.optional or _named(table, listed) for table in extract.tables.files.values()):
-        return False
+    named = [(table, _named(table, listed)) for table in extract.tables.files.values()]
+    if not all(table.optional or files for table, files in named):
+        return 0
     try:
         check(extract, place)
     except (ExtractError, MappingError):
-        return False
-    return True
+        return 0
+    return len({file.name for _, files in named for file in files})
 
 
 def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:

@@ -1,0 +1,22 @@
+-- One row a request: what its segments repeat must agree, or two rows have one id and the checks reject both
+-- (duplicate-conflict). Of merged persons the one in effect counts. A person who is unknown keeps the MBI, so
+-- that the checks report the request. What was decided is stated by the lines alone.
+with persons as (
+    select distinct BENE_MBI_ID as mbi, coalesce(nullif(BENE_XREF_EFCTV_SK, '~'), BENE_SK) as person
+    from beneficiaries
+)
+select
+    UTN as prior_auth_id, coalesce(person, MBI_NUM) as member_id, coalesce(person, MBI_NUM) as coverage_id,
+    'cms' as payer_id, UTN as authorization_number,
+    case
+        when CLM_TYPE in ('B', 'D') then 'professional'
+        when CLM_TYPE in ('I', 'O', 'H', 'C') then 'institutional'
+        else CLM_TYPE
+    end as type,
+    min(PA_REQ_REC_DT) as received_at, max(PA_DT_UPDATED) as status_changed_at,
+    UTN_VALID_ST_DT as valid_from, UTN_VALID_EN_DT as valid_to,
+    NPI as requesting_provider_id, TOB as type_of_bill,
+    min(_file) as _file, min_by(_row, try_cast(CURRENT_SEGMENT as bigint)) as _row
+from requests
+left join persons on mbi = MBI_NUM
+group by all
