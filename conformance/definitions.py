@@ -11,38 +11,42 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from etl.profiles.guides import Guide
+from etl.profiles.guides import C4BB, PAS, PDEX, Guide
 from etl.profiles.value_sets import ValueSet, code_systems, value_set, value_set_urls
 
 Json = dict[str, Any]
 
 R4_VALUE_SETS: Final = "http://hl7.org/fhir/ValueSet/"
 """The engine brings these along."""
+USED_AT: Final = {
+    "extension-claimResponseReviewer": "ExplanationOfBenefit",
+    "extension-admissionDates": "ExplanationOfBenefit.item",
+    "extension-dischargeDate": "ExplanationOfBenefit.item",
+    "extension-reviewActionCode": "ExplanationOfBenefit.adjudication.extension",
+}
+"""Where PDex's prior authorization has extensions whose own definitions do not allow them there."""
 
 
-def lay_out(guide: Path, target: Path) -> None:
-    """Write all definitions of 2.2.0 into a folder.
+def lay_out(guides: Path, target: Path) -> None:
+    """Write all definitions of C4BB 2.2.0 and of PDex's prior authorization into a folder.
 
     Args:
-        guide: folder of the guide's compiled definitions.
+        guides: folder of the guides' compiled definitions, C4BB's at its top.
         target: folder to write to; made if need be.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted((guide / "structuredefinitions").glob("*.json")):
-        _write(target, json.loads(path.read_text("utf-8")))
-    extensions = json.loads((guide / "support" / "us-core-7.0.0-extensions-slim.json").read_text())
+    c4bb, pdex = target / C4BB.id, target / PDEX.id
+    _write_folders(guides, ("structuredefinitions", "codesystems"), c4bb)
+    extensions = json.loads((guides / "support" / "us-core-7.0.0-extensions-slim.json").read_text())
     for extension in extensions:
-        _write(target, _extension(extension))
-    for path in sorted((guide / "codesystems").glob("*.json")):
-        _write(target, json.loads(path.read_text("utf-8")))
-    sets = [value_set(url) for url in value_set_urls() if not url.startswith(R4_VALUE_SETS)]
-    for values in sets:
-        if values.status != "unavailable":
-            _write(target, _value_set(values))
-    for resource in _code_systems([value_set(url) for url in value_set_urls()]):
+        _write(c4bb, _extension(extension))
+    _write_prior_auth(guides / "pdex-2.2.0", pdex)
+    _write_value_sets(C4BB, c4bb)
+    _write_value_sets(PDEX, pdex)
+    for resource in _code_systems([*_value_sets(C4BB), *_value_sets(PDEX)]):
         _write(target, resource)
 
 
@@ -54,13 +58,66 @@ def lay_out_plan_net(guide: Guide, folder: Path, target: Path) -> None:
         folder: folder of its compiled definitions.
         target: folder to write to; made if need be.
     """
+    _write_folders(folder, ("structuredefinitions", "codesystems"), target)
+    _write_value_sets(guide, target)
+
+
+def _write_folders(guide: Path, names: Sequence[str], target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    for kind in ("structuredefinitions", "codesystems"):
-        for path in sorted((folder / kind).glob("*.json")):
+    for name in names:
+        for path in sorted((guide / name).glob("*.json")):
             _write(target, json.loads(path.read_text("utf-8")))
-    for url in value_set_urls(guide):
-        if not url.startswith(R4_VALUE_SETS):
-            _write(target, _value_set(value_set(url, guide)))
+
+
+def _write_prior_auth(guide: Path, target: Path) -> None:
+    """Write PDex's definitions, and the extensions of PAS that its prior authorization uses."""
+    # The profile as the guide's sources have it since the build, in place of the build's.
+    folders = ("structuredefinitions", "head-compiled", "codesystems", "pas-2.2.1-extensions")
+    _write_folders(guide, folders, target)
+    paths = sorted(target.glob("StructureDefinition-*.json"))
+    definitions = [json.loads(path.read_text("utf-8")) for path in paths]
+    known = {definition["url"] for definition in definitions}
+    for definition in definitions:
+        if definition["id"] in USED_AT:
+            place = {"type": "element", "expression": USED_AT[definition["id"]]}
+            definition["context"].append(place)
+        snapshot = definition["snapshot"]
+        snapshot["element"] = _without_unknown(snapshot["element"], known)
+        _write(target, definition)
+
+
+def _without_unknown(elements: Sequence[Json], known: Collection[str]) -> list[Json]:
+    """Return elements without slices and profiles of types whose definition in PAS is missing.
+
+    The engine tells none of an element's slices apart while the profile of one is unknown.
+    """
+    kept = []
+    for element in elements:
+        unknown = [
+            kind
+            for kind in element.get("type", ())
+            if any(
+                profile.startswith(PAS.base) and profile not in known
+                for profile in kind.get("profile", ())
+            )
+        ]
+        if unknown and "sliceName" in element:
+            continue
+        for kind in unknown:
+            del kind["profile"]
+        kept.append(element)
+    return kept
+
+
+def _write_value_sets(guide: Guide, target: Path) -> None:
+    """Write the value sets of a guide, but for those that nothing is known of."""
+    for values in _value_sets(guide):
+        if not values.url.startswith(R4_VALUE_SETS) and values.status != "unavailable":
+            _write(target, _value_set(values))
+
+
+def _value_sets(guide: Guide) -> list[ValueSet]:
+    return [value_set(url, guide) for url in value_set_urls(guide)]
 
 
 def _write(target: Path, resource: Json) -> None:

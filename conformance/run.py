@@ -24,9 +24,27 @@ from typing import Any, Final
 from conformance.engine import GUIDE, HERE, TARGET, EngineIssue, UnavailableError, judge, prepare
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
-from etl.profiles.guides import C4BB, PLAN_NET, PLAN_NET_1_1_0
+from etl.profiles.guides import C4BB, PDEX, PLAN_NET, PLAN_NET_1_1_0
 
 _GUIDES: Final = {guide.version: guide for guide in (PLAN_NET, PLAN_NET_1_1_0)}
+PRIOR_AUTH: Final = GUIDE / "pdex-2.2.0" / "examples" / "ExplanationOfBenefit-PDexPriorAuth1.json"
+_PDEX_CODES: Final = f"{PDEX.base}CodeSystem/"
+
+
+def _amount(system: str, code: str, **fields: Any) -> dict[str, Any]:
+    return {"category": {"coding": [{"system": system, "code": code}]}, **fields}
+
+
+BROKEN_PRIOR_AUTH: Final[tuple[dict[str, Any], ...]] = (
+    {"use": "claim"},
+    {"meta": {"profile": [f"{PDEX.canonical}pdex-priorauthorization|2.2.0"]}},
+    {"preAuthRefPeriod": [{"start": "2021-10-01"}, {"start": "2021-11-01"}]},
+    {"total": [_amount(f"{_PDEX_CODES}PriorAuthorizationValueCodes", "eligible")]},
+    # The slicing of adjudication is closed: units allowed are no entry of the whole request.
+    {"adjudication": [_amount(f"{_PDEX_CODES}PDexAdjudicationDiscriminator", "allowedunits")]},
+    {"adjudication": [_amount(f"{_PDEX_CODES}PDexAdjudicationDiscriminator", "denialreason")]},
+)
+"""Fields that each break the example of a prior authorization."""
 EXPLAINED: Final = HERE.parent / "docs" / "conformance.md"
 
 
@@ -158,23 +176,30 @@ def compared(files: dict[Path, Sample], issues: Sequence[EngineIssue]) -> None:
 
 
 def self_test(command: Sequence[str]) -> bool:
-    """Judge the guide's official examples and the broken ones; return whether each is as it is."""
-    parts = {"examples": GUIDE / "examples", "broken": GUIDE / "validation" / "broken-examples"}
-    files = []
-    counts = {}
-    for name, folder in parts.items():
-        paths = sorted(folder.glob("*.json"))
-        lines = [json.dumps(json.loads(path.read_text("utf-8"))) for path in paths]
-        files.append(TARGET / f"{name}.ndjson")
-        files[-1].write_text("\n".join(lines) + "\n", "utf-8")
-        counts[name] = len(lines)
+    """Judge the guides' official examples and the broken ones; return whether each is as it is."""
+    prior_auth = _read(PRIOR_AUTH)
+    parts = {
+        "examples": [*map(_read, sorted((GUIDE / "examples").glob("*.json"))), prior_auth],
+        "broken": [
+            *map(_read, sorted((GUIDE / "validation" / "broken-examples").glob("*.json"))),
+            *(prior_auth | fields for fields in BROKEN_PRIOR_AUTH),
+        ],
+    }
+    files = [TARGET / f"{name}.ndjson" for name in parts]
+    for path, resources in zip(files, parts.values(), strict=True):
+        path.write_text("".join(f"{json.dumps(resource)}\n" for resource in resources), "utf-8")
     failed: dict[str, set[int]] = {name: set() for name in parts}
     for issue in judge(command, files):
         if issue.is_error:
             failed[Path(issue.file).stem].add(issue.line)
-    say(f"official examples with errors: {len(failed['examples'])} of {counts['examples']}")
-    say(f"broken examples that are caught: {len(failed['broken'])} of {counts['broken']}")
-    return not failed["examples"] and len(failed["broken"]) == counts["broken"]
+    say(f"official examples with errors: {len(failed['examples'])} of {len(parts['examples'])}")
+    say(f"broken examples that are caught: {len(failed['broken'])} of {len(parts['broken'])}")
+    return not failed["examples"] and len(failed["broken"]) == len(parts["broken"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    resource: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return resource
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

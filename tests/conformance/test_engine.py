@@ -11,6 +11,7 @@ from conformance import run
 from conformance.definitions import lay_out
 from conformance.engine import GUIDE, HERE, EngineIssue, UnavailableError
 from etl.conform.findings import FIXED_RULES
+from tests.golden.mapping.test_cases import CASES, FILES
 from tests.unit.conform import samples
 
 ROOT = HERE.parent
@@ -88,14 +89,21 @@ def test_every_rule_of_the_checker_is_documented():
 @pytest.mark.skipif(not GUIDE.is_dir(), reason="the guide's definitions are not beside the repo")
 def test_definitions_are_the_guide_s_and_value_sets_from_the_facts(tmp_path):
     lay_out(GUIDE, tmp_path)
-    found = [json.loads(p.read_text()) for p in tmp_path.glob("*.json")]
+    found = [json.loads(p.read_text()) for p in tmp_path.rglob("*.json")]
     by_url = {(r["url"], r.get("version")): r for r in found}
     claim_type = by_url["http://terminology.hl7.org/CodeSystem/claim-type", "1.0.1"]
     assert {"institutional", "oral", "pharmacy", "professional", "vision"} <= {
         concept["code"] for concept in claim_type["concept"]
     }
-    kinds = [r["resourceType"] for r in found]
-    assert kinds.count("StructureDefinition") == 22
+    c4bb, pdex = (
+        list((tmp_path / guide).glob("StructureDefinition-*"))
+        for guide in ("carin-bb", "davinci-pdex")
+    )
+    assert (len(c4bb), len(pdex)) == (22, 36)
+    detail = "http://hl7.org/fhir/us/davinci-pas/StructureDefinition/extension-itemAuthorizedDetail"
+    elements = by_url[detail, "2.2.1"]["snapshot"]["element"]
+    slices = [element["sliceName"] for element in elements if "sliceName" in element]
+    assert slices == ["productOrServiceCode", "modifier", "unitPrice", "quantity"]
 
 
 @pytest.mark.slow
@@ -109,8 +117,8 @@ def test_the_engine_passes_the_examples_and_catches_every_broken_one(capsys):
     told = capsys.readouterr().out
     if "SKIPPED" in told:
         pytest.skip(told.strip())
-    assert "official examples with errors: 0 of 42" in told
-    assert "broken examples that are caught: 32 of 32" in told
+    assert "official examples with errors: 0 of 43" in told
+    assert "broken examples that are caught: 38 of 38" in told
     assert code == 0
 
 
@@ -120,12 +128,15 @@ def test_the_engine_passes_the_examples_and_catches_every_broken_one(capsys):
 @pytest.mark.skipif(
     shutil.which("java") is None or shutil.which("mvn") is None, reason="no Java or no Maven here"
 )
-def test_the_engine_agrees_that_the_hand_written_resources_conform(tmp_path, capsys):
+def test_the_engine_agrees_that_hand_written_resources_and_prior_authorizations_conform(
+    tmp_path, capsys
+):
     text = "".join(json.dumps(resource) + "\n" for resource in samples.population())
+    text += "".join((CASES / "prior-auth" / name).read_text("utf-8") for name in FILES.values())
     (tmp_path / "all.ndjson").write_text(text, "utf-8")
     code = run.main([str(tmp_path), "--all", "--compare"])
     told = capsys.readouterr().out
     if "SKIPPED" in told:
         pytest.skip(told.strip())
-    assert "agree on 12 of 12 resources" in told
+    assert "agree on 20 of 20 resources" in told
     assert code == 0, told

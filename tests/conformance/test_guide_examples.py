@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance.run import BROKEN_PRIOR_AUTH, PRIOR_AUTH
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
 from etl.conform.resource_files import file_sources
@@ -56,6 +57,13 @@ def findings(resource, *severities):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_official_example_has_no_error(path):
     assert findings(read(path), IssueSeverity.ERROR) == set()
+
+
+def test_the_official_prior_authorization_has_no_error_and_what_breaks_it_is_found():
+    example = read(PRIOR_AUTH)
+    assert findings(example, IssueSeverity.ERROR) == set()
+    for fields in BROKEN_PRIOR_AUTH:
+        assert findings(example | fields, IssueSeverity.ERROR), fields
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
