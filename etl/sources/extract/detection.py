@@ -194,7 +194,7 @@ def _match_names(
         if name is None:
             continue
         tables[listed.name] = name
-        if spelling(listed.stem) == name:
+        if spelling(listed.stem) == name and listed.data is None:
             whole[name] = listed.name
         has = {layout.raw[name].column(header) for header in cells[listed.name]}
         lacks += [
@@ -281,10 +281,11 @@ def _blank_ids(
 ) -> tuple[str, ...]:
     """Return the ids of a raw file that are empty in all of its rows; reads until each has a value.
 
+    Tables of a lake are not examined: they may be read where they lie, by others than this process.
     What makes the file unreadable is left to the reading of its rows, which says where it is.
     """
     blank = set(raw.ids.values())
-    if raw.lines is not None or not blank:
+    if raw.lines is not None or not blank or listed.data is not None:
         return ()
     form = row_form(listed, raw, layout)
     columns = [raw.column(name) if form.has_header else name for name in header]

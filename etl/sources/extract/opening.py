@@ -18,6 +18,7 @@ from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.rows import FINDINGS_SCHEMA, findings_at
 from etl.sources.extract.detection import Fit, choose, match, row_form
+from etl.sources.files import listed_files
 from etl.sources.files.listed_files import (
     SOURCE_PLACES,
     Emit,
@@ -45,7 +46,7 @@ from etl.sources.files.stored_files import (
 from etl.sources.layout.model import Layout, LayoutText, RawTable, canonical_layouts, spelling
 from etl.sources.layout.names import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
 from etl.sources.parsing.delimited import LINE_DELIMITER
-from etl.sources.parsing.parquet import parquet_headers, parquet_rows
+from etl.sources.parsing.parquet import parquet_cuts, parquet_headers, parquet_rows
 
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to no table."""
@@ -156,6 +157,13 @@ def open_extract(
         _check_hash(listed, file_traits, manifest)
         header = headers.read(listed, fit.layout) if listed.name in raw else ()
         tables = raw.get(listed.name, [])
+        if (
+            tables
+            and listed.is_parquet
+            and file_traits.bytes >= listed_files.CUT_BYTES
+            and listed.data is None
+        ):
+            file_traits = replace(file_traits, cuts=parquet_cuts(listed))
         parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
         sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
     queried = tuple(_queried(place, len(sources)))
@@ -357,6 +365,7 @@ def _sources(
             cuts=file_traits.cuts,
             lines=file_traits.lines,
             origin=listed.origin,
+            data=listed.data,
         )
         sources.append(source)
     if not raw or raw[0].lines is None:

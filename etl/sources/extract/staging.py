@@ -1,22 +1,27 @@
 """Extracts of another form than files with rows: staged in a private folder, read from there.
 
 Each form's reader is imported where such an extract is staged: most extracts are folders of files.
-Delta and Iceberg tables are read in the version or snapshot that is asked for; their libraries,
-deltalake and pyiceberg, come with the extras `delta` and `iceberg`.
+Iceberg tables are read in the snapshot that is asked for; pyiceberg comes with the extra `iceberg`.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-
-from etl.errors import ExtractError, StoreError, not_installed
-from etl.sources.extract.tables import ExtractTables, TableRows, read_tables, write_rows
+from etl.errors import ExtractError, not_installed
+from etl.sources.extract.delta_tables import DeltaFiles, LakeFiles, read_delta
+from etl.sources.extract.tables import (
+    ExtractTables,
+    TableRows,
+    read_tables,
+    table_batches,
+    unread_table,
+    write_rows,
+)
 from etl.sources.files.listed_files import PACKING_ERRORS, listed_as
 from etl.sources.files.stored_files import (
     HEAD_BYTES,
@@ -61,10 +66,10 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
             "need more packages"
         ) from None
     except Exception as error:
-        raise _unread(what, error, hint) from None
+        raise unread_table(what, error, hint) from None
 
     origin = TableVersion("iceberg", table, "" if version is None else str(version))
-    return TableRows(origin, rows.schema, _batches(rows, what, hint))
+    return TableRows(origin, rows.schema, table_batches(rows, what, hint))
 
 
 def _opened(table: str, catalog: str | None) -> Any:
@@ -74,63 +79,6 @@ def _opened(table: str, catalog: str | None) -> Any:
     if catalog is None:
         return StaticTable.from_metadata(table)
     return load_catalog(catalog).load_table(table)
-
-
-def read_delta(
-    location: str, version: int | None, options: Mapping[str, str], name: str
-) -> TableRows:
-    """Return the rows of a Delta table; deleted rows are not among them.
-
-    Args:
-        location: a folder, or an address as `s3://bucket/table`.
-        version: which one; None for the newest.
-        options: of storage. Secrets come from the environment.
-        name: the raw file, in messages.
-
-    Raises:
-        ExtractError: there is no such table or version, or deltalake is not installed; from the
-            rows, data of that version are no longer there.
-    """
-    try:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError, TableNotFoundError
-    except ImportError:
-        raise ExtractError(
-            f"Delta tables need the package deltalake, {not_installed('delta')}"
-        ) from None
-    what = f"{name}: Delta table {location}"
-    hint = "the version may be vacuumed, or rights are missing"
-    try:
-        table = DeltaTable(location, storage_options=dict(options) or None)
-        newest = table.version()
-        if version is not None and not 0 <= version <= newest:
-            raise ExtractError(f"{what} has no version {version}; its newest is {newest}")
-        if version is not None:
-            table.load_as_version(version)
-        rows = pa.RecordBatchReader.from_stream(table.scan())
-    except TableNotFoundError:
-        raise ExtractError(
-            f"{name}: there is no Delta table at {location}; check the address and the rights"
-        ) from None
-    except (DeltaError, OSError, ValueError) as error:
-        raise _unread(what, error, hint) from None
-
-    origin = TableVersion("delta", location, str(table.version()))
-    return TableRows(origin, rows.schema, _batches(rows, what, hint))
-
-
-def _batches(rows: pa.RecordBatchReader, what: str, hint: str) -> Iterator[pa.RecordBatch]:
-    """Yield rows of a library whose errors share no class, and may quote a value."""
-    try:
-        yield from rows
-    except (ExtractError, StoreError):
-        raise
-    except Exception as error:
-        raise _unread(what, error, hint) from None
-
-
-def _unread(what: str, error: Exception, hint: str) -> ExtractError:
-    return ExtractError(f"{what} cannot be read ({type(error).__name__}); {hint}")
 
 
 TABLES_ENDING: Final = ".toml"
@@ -165,7 +113,7 @@ def staged_form(beside: ExtractFiles, name: str) -> str:
     return kind if kind in _FORMS else ""
 
 
-def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> FolderFiles:
+def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> ExtractFiles:
     """Write the files of an extract that is one file, and return them.
 
     Args:
@@ -228,8 +176,10 @@ def _unpacked_head(stream: Any) -> bytes:
         return b""
 
 
-def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -> FolderFiles:
+def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -> ExtractFiles:
     """Write each table as a delimited file, and what is said of all of them as the manifest.
+
+    Delta tables whose data files say everything are not written, but read where they lie.
 
     Args:
         tables: what to read. Queries of one connection see one state, where the database can.
@@ -249,14 +199,19 @@ def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -
     if facts:
         (folder / MANIFEST_NAME).write_text(json.dumps(facts), encoding="utf-8")
     origins: dict[str, TableVersion] = {}
+    in_place: dict[str, DeltaFiles] = {}
     for name, rows in _rows(tables, base):
+        if isinstance(rows, DeltaFiles):
+            in_place[name] = rows
+            continue
         origins[f"{name}.csv"] = rows.origin
         write_rows(rows, folder / f"{name}.csv")
-    return FolderFiles(folder, called, origins)
+    staged = FolderFiles(folder, called, origins)
+    return LakeFiles(staged, in_place) if in_place else staged
 
 
-def _rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows]]:
-    """Yield the rows of each raw file; each library is loaded where it is needed."""
+def _rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows | DeltaFiles]]:
+    """Yield the rows, or data files, of each raw file; libraries are loaded where needed."""
     queries: dict[str, dict[str, str]] = {}
     for name, table in tables.files.items():
         if table.delta is not None:

@@ -31,7 +31,7 @@ from etl.documents.models import (
     read_as,
 )
 from etl.documents.toml_text import read_toml
-from etl.errors import ExtractError, MappingError, nearest
+from etl.errors import ExtractError, MappingError, StoreError, nearest
 from etl.model.data_models import DATA_MODELS, DataModel
 from etl.sources.files.stored_files import (
     DELIMITERS,
@@ -309,6 +309,20 @@ class TableRows:
     origin: TableVersion
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
+
+
+def table_batches(rows: pa.RecordBatchReader, what: str, hint: str) -> Iterator[pa.RecordBatch]:
+    """Yield rows of a library whose errors share no class, and may quote a value."""
+    try:
+        yield from rows
+    except (ExtractError, StoreError):
+        raise
+    except Exception as error:
+        raise unread_table(what, error, hint) from None
+
+
+def unread_table(what: str, error: Exception, hint: str) -> ExtractError:
+    return ExtractError(f"{what} cannot be read ({type(error).__name__}); {hint}")
 
 
 def write_rows(rows: TableRows, path: Path) -> None:

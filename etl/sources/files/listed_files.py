@@ -31,6 +31,7 @@ from etl.sources.files.stored_files import (
     HEAD_BYTES,
     MANIFEST_NAME,
     OTHER_FORMS,
+    DataFile,
     ExtractFiles,
     FolderFiles,
     StoredFile,
@@ -240,10 +241,11 @@ class Listed:
     Attributes:
         name: its name inside the extract.
         files: where it lies.
-        stem: its name without ending, which must be unique.
+        stem: its name without ending, which must be unique; of a data file the table's name.
         delimiter: what stands between its cells by its ending; "" for Parquet and for unknown.
         compression: `gzip` or `zstd`; "" where it is not compressed.
         origin: the table that its rows were taken from; None where it is a file itself.
+        data: what the table's log says of it; None where it is no data file of a table.
     """
 
     name: str
@@ -252,6 +254,7 @@ class Listed:
     delimiter: str
     compression: str = ""
     origin: TableVersion | None = None
+    data: DataFile | None = None
 
     def open(self) -> BinaryIO:
         """Return its bytes as they are stored; `ExtractFiles.open`."""
@@ -392,7 +395,9 @@ def refuse_other_forms(listed: Listed) -> None:
     Raises:
         ExtractError: it is a workbook, an archive, a PDF, or text in UTF-16.
     """
-    if listed.is_data and (form := recognize(head_of(listed))).kind in OTHER_FORMS:
+    if not listed.is_data or listed.data is not None:
+        return
+    if (form := recognize(head_of(listed))).kind in OTHER_FORMS:
         sentence = said_of(form, listed.name, listed.delimiter)
         raise ExtractError(f"{sentence}; {advice(listed.files.name)}")
 
@@ -412,13 +417,16 @@ def listed_as(entry: StoredFile, files: ExtractFiles) -> Listed:
         compression, plain = "", entry.name
         ending = PARQUET_ENDING if plain.lower().endswith(PARQUET_ENDING) else ""
     stem = plain[: len(plain) - len(ending)]
-    return Listed(entry.name, files, stem, endings.get(ending, ""), compression, entry.origin)
+    if entry.data is not None:
+        stem = stem.partition("/")[0]
+    delimiter = endings.get(ending, "")
+    return Listed(entry.name, files, stem, delimiter, compression, entry.origin, entry.data)
 
 
 def _refuse_twice(found: list[Listed]) -> None:
     seen: dict[str, str] = {}
     for listed in found:
-        if not listed.is_data:
+        if not listed.is_data or listed.data is not None:
             continue
         other = seen.setdefault(listed.stem.lower(), listed.name)
         if other != listed.name:
@@ -437,6 +445,8 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
+    if listed.data is not None:
+        return Traits(listed.data.bytes, listed.data.sha256)
     digest, size, finder = hashlib.sha256(), 0, CutFinder(CUT_BYTES, quoting=quoting)
     text = listed.is_data and not listed.is_parquet and not listed.compression
     try:
@@ -653,6 +663,7 @@ class SourceFile:
         widths: number of characters of each column; empty where cells are delimited.
         types: raw table and columns of every type of record in it; empty where rows are not lines.
         origin: the table that its rows were taken from; None where it is a file itself.
+        data: what the table's log says of it; None where it is no data file of a table.
     """
 
     index: int
@@ -671,6 +682,7 @@ class SourceFile:
     widths: tuple[int, ...] = ()
     types: tuple[tuple[str, tuple[str, ...]], ...] = ()
     origin: TableVersion | None = None
+    data: DataFile | None = None
 
     @property
     def query(self) -> str:
@@ -690,7 +702,8 @@ class SourceFile:
     def listed(self, files: ExtractFiles) -> Listed:
         """Return the file as one of those of its extract."""
         stored = self.stored or self.name
-        return Listed(stored, files, stored, self.form.delimiter, self.compression)
+        delimiter = self.form.delimiter
+        return Listed(stored, files, stored, delimiter, self.compression, data=self.data)
 
 
 def spill_names(source: SourceFile) -> tuple[str, ...]:

@@ -196,6 +196,23 @@ class TableVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class DataFile:
+    """A Parquet file of a lake's table, as the table's log describes it.
+
+    Attributes:
+        bytes: its size.
+        sha256: hash, in hex, of table, path and size: a lake never changes a data file.
+        columns: all columns of the table, in order; one that the file lacks is empty.
+        partition: partition columns, each with its text in all rows of the file.
+    """
+
+    bytes: int
+    sha256: str
+    columns: tuple[str, ...]
+    partition: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """An entry of an extract.
 
@@ -204,12 +221,14 @@ class StoredFile:
         bytes: its size.
         problem: what it is where it is no file that can be read, as `is a folder, …`; else "".
         origin: the table that its rows were taken from; None where it is a file itself.
+        data: what the table's log says of it; None where it is no data file of a table.
     """
 
     name: str
     bytes: int
     problem: str = ""
     origin: TableVersion | None = None
+    data: DataFile | None = None
 
 
 class ExtractFiles(Protocol):

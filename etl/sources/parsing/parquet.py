@@ -15,21 +15,33 @@ import pyarrow.parquet as pq
 
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
-from etl.sources.files.listed_files import MOST_RATIO, Listed, UnpackedBudget
-from etl.sources.parsing.spans import LONGEST_ROW, Batch, filled_rows, row_too_long
+from etl.sources.files import listed_files
+from etl.sources.files.listed_files import MOST_RATIO, Cut, Listed, UnpackedBudget
+from etl.sources.parsing.spans import (
+    LONGEST_ROW,
+    WHOLE,
+    Batch,
+    Span,
+    SpanAstray,
+    filled_rows,
+    row_too_long,
+)
 
 BATCH_ROWS: Final = 1 << 16
 BATCH_BYTES: Final = 32 << 20
+_FIRST_ROW: Final = 2
 FREE_PAGE: Final = 64 << 20
 """Bytes that any column chunk may decompress to: its largest page is held in memory whole."""
 
 
 def parquet_headers(listed: Listed) -> tuple[str, ...]:
-    """Return the column names of a Parquet file.
+    """Return the column names of a Parquet file; of a data file, those of its table.
 
     Raises:
         ExtractError: it is broken, or a column has a type that has no exact text.
     """
+    if listed.data is not None:
+        return tuple(name.strip() for name in listed.data.columns)
     try:
         with listed.open() as stored, pq.ParquetFile(stored) as file:
             schema = file.schema_arrow
@@ -50,36 +62,105 @@ def parquet_rows(listed: Listed) -> int:
     return rows
 
 
-def read_batches(listed: Listed, headers: tuple[str, ...], size: int) -> Iterator[Batch]:
+def parquet_cuts(listed: Listed) -> tuple[Cut, ...]:
+    """Return where a Parquet file may be cut into spans: before some of its row groups.
+
+    What counts as the offset of a row group is how much data is stored before it.
+
+    Raises:
+        ExtractError: it is broken.
+    """
+    cuts, last = list[Cut](), 0
+    try:
+        with listed.open() as stored, pq.ParquetFile(stored) as file:
+            metadata = file.metadata
+    except (pa.ArrowException, OSError):
+        raise _broken(listed) from None
+    for start, row in _row_groups(metadata):
+        if start - last >= listed_files.CUT_BYTES:
+            cuts.append((start, row))
+            last = start
+    return tuple(cuts)
+
+
+def _row_groups(metadata: pq.FileMetaData) -> Iterator[Cut]:
+    """Yield the offset and the first row of each row group."""
+    start, row = 0, _FIRST_ROW
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        yield start, row
+        start += sum(group.column(at).total_compressed_size for at in range(group.num_columns))
+        row += group.num_rows
+
+
+def read_batches(
+    listed: Listed, headers: tuple[str, ...], size: int, *, span: Span = WHOLE
+) -> Iterator[Batch]:
     """Yield the rows of a Parquet file in order, as `delimited.read_batches` does.
 
-    The first row has number 2, so that a table has the same row numbers in every format.
+    The first row has number 2, so that a table has the same row numbers in every format. A span
+    is some row groups (`parquet_cuts`).
 
     Raises:
         ExtractError: it is broken, or has a row longer than `delimited.LONGEST_ROW`.
+        SpanAstray: it is not the file that was cut.
     """
-    number = 2
     try:
         with listed.open() as stored, pq.ParquetFile(stored) as plain:
-            _refuse_bomb(plain.metadata, listed.name)
+            metadata = plain.metadata
+            _refuse_bomb(metadata, listed.name)
             texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
-        with listed.open() as stored, pq.ParquetFile(stored, read_dictionary=texts) as file:
-            total = max(file.metadata.num_rows, 1)
+        begins = list(_row_groups(metadata))
+        number = first = span.row if span.start else _FIRST_ROW
+        if span.start and (span.start, first) not in begins:
+            raise SpanAstray
+        groups = [
+            group
+            for group, (start, _) in enumerate(begins)
+            if span.start <= start and (span.end is None or start < span.end)
+        ]
+        total = max(sum(metadata.row_group(group).num_rows for group in groups), 1)
+        with (
+            listed.open() as stored,
+            pq.ParquetFile(
+                stored,
+                read_dictionary=texts,
+                coerce_int96_timestamp_unit="us" if listed.data else None,
+            ) as file,
+        ):
             budget = UnpackedBudget(stored.seek(0, os.SEEK_END), listed.name)
-            for whole in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+            for whole in file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
                 for batch in _slices(whole, number, listed.name, budget):
                     numbers = np.arange(number, number + batch.num_rows, dtype=np.int64)
                     number += batch.num_rows
-                    arrays = [
-                        pc.fill_null(text_writer(field, listed.name)(column), "")
-                        for field, column in zip(batch.schema, batch.columns, strict=True)
-                    ]
                     rows = pa.RecordBatch.from_arrays(
-                        [*arrays, pa.array(numbers)], [*headers, ROW_COLUMN]
+                        [*_texts(batch, listed, metadata.schema), pa.array(numbers)],
+                        [*headers, ROW_COLUMN],
                     )
-                    yield Batch(filled_rows(rows), (), size * (number - 2) // total)
+                    yield Batch(filled_rows(rows), (), size * (number - first) // total)
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None
+
+
+def _texts(batch: pa.RecordBatch, listed: Listed, stored: pq.ParquetSchema) -> list[Any]:
+    """Return the cells of a batch as text, column by column; of a data file, as its table has them.
+
+    INT96 is how Spark stores an instant in UTC; elsewhere nobody says whose time it is.
+    """
+    columns = batch.columns
+    if listed.data is not None:
+        for at in range(len(columns)):
+            if stored.column(at).physical_type == "INT96":
+                columns[at] = columns[at].cast(pa.timestamp("us", "UTC"))
+    texts = [
+        pc.fill_null(text_writer(field.with_type(column.type), listed.name)(column), "")
+        for field, column in zip(batch.schema, columns, strict=True)
+    ]
+    if listed.data is None:
+        return texts
+    of_name = dict(zip(batch.schema.names, texts, strict=True))
+    of_name |= {name: pa.repeat(cell, len(batch)) for name, cell in listed.data.partition}
+    empty = pa.repeat("", len(batch))
+    return [of_name.get(name, empty) for name in listed.data.columns]
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -280,7 +280,7 @@ class _Cutter:
         file = part.file
         listed = file.listed(self._job.place)
         if listed.is_parquet:
-            return parquet.read_batches(listed, names, file.bytes)
+            return parquet.read_batches(listed, names, file.bytes, span=part.span)
         if file.types:
             return delimited.read_records(
                 listed, self._record_file(file), span=part.span, sha256=file.sha256

@@ -1,16 +1,23 @@
-"""Whole runs on Spark, as the command makes them: deltas, and a directory of providers."""
+"""Whole runs on Spark, as the command makes them: deltas, directories, tables of a lake."""
 
+from datetime import date
 from pathlib import Path
 
+from deltalake import write_deltalake
+
+from etl.sources.extract.delta_tables import DeltaFiles
 from etl.storage.local import LocalStore
+from etl.synth import Spec, write_extract
 from tests.contract.executor.spark import MARKS, spark_or_skip
 from tests.e2e.commands import SAMPLES
 from tests.integration.nights import Payer, delta, full
+from tests.integration.test_tables_of_lakes import as_tables, toml_of
 from tests.unit.publish.samples import objects
 
 pytestmark = list(MARKS)
 
 LOCAL = {"workers": 1, "partition_rows": 200}
+ANY_LOSS = {"rejected_claims": 1, "unowned_rows": 1000}
 SPARK = {**LOCAL, "executor": "spark", "master": "local[2]"}
 
 
@@ -44,3 +51,30 @@ def test_a_directory_of_providers_makes_the_same_tree(tmp_path, monkeypatch):
         trees.append(objects(LocalStore(payer.target)))
     assert trees[0] == trees[1]
     assert any(name.startswith("bulk/") for name in trees[0])
+
+
+def test_delta_tables_are_read_by_executors_alone_and_make_the_same_tree(tmp_path, monkeypatch):
+    extract = tmp_path / "day0"
+    write_extract(extract, Spec(15, since=date(2024, 12, 31), fault_rate=0.05))
+    tables = as_tables(extract)
+    for name, rows in tables.items():
+        half = rows.num_rows // 2
+        write_deltalake(tmp_path / "lake" / name, rows.slice(half))
+        write_deltalake(tmp_path / "lake" / name, rows.slice(0, half), mode="append")
+    named = toml_of(tmp_path, extract, {name: f'delta = "lake/{name}"' for name in tables})
+    opened, open_file = list[str](), DeltaFiles.open
+
+    def note(files, path):
+        opened.append(path)
+        return open_file(files, path)
+
+    monkeypatch.setattr(DeltaFiles, "open", note)  # of the driver
+    trees = []
+    for payer in payers(tmp_path, monkeypatch, {"limits": ANY_LOSS}):
+        opened.clear()
+        payer.run(named)
+        trees.append(objects(LocalStore(payer.target)))
+    assert len(opened) == 1, "the driver looks whether there are claims, and no further"
+    assert trees[0] == trees[1]
+    rejected = [name for name in trees[0] if name.startswith("quarantine/")]
+    assert any("/claim-part-" in name for name in rejected)

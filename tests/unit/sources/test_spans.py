@@ -4,6 +4,8 @@ import re
 from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import ExtractError, StoreError
@@ -69,6 +71,37 @@ def test_a_large_file_is_read_in_spans_of_rows(tmp_path):
         for row in parts.load(index).tables["member"].to_pylist()
     }
     assert places == {f"M{number:03d}": number + 2 for number in range(30)}
+
+
+def parquet_extract(base, rows, size):
+    """Write an extract with a member file of row groups of some rows."""
+    folder = write_extract(base / "in")
+    (folder / "member.csv").unlink(missing_ok=True)
+    columns = {name: [cell] * rows for name, cell in MEMBER.items()}
+    columns["member_id"] = [f"M{number:03d}" for number in range(rows)]
+    pq.write_table(pa.table(columns), folder / "member.parquet", row_group_size=size)
+    return folder
+
+
+def test_a_large_parquet_file_is_read_in_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("etl.sources.files.listed_files.CUT_BYTES", 600)
+    apart = Apart()
+    extract = open_extract(parquet_extract(tmp_path, 30, 4), ())
+    parts = partition_extract(extract, tmp_path / "work", partitions=2, runner=apart)
+    spans = spans_of(apart, "member.parquet")
+    assert len(spans) > 2
+    assert not apart.refused
+    places = {
+        row["member_id"]: row["_row"]
+        for index in range(2)
+        for row in parts.load(index).tables["member"].to_pylist()
+    }
+    assert places == {f"M{number:03d}": number + 2 for number in range(30)}
+    # Another file in its place is read as a whole: it is cut elsewhere.
+    parquet_extract(tmp_path, 33, 5)
+    parts = partition_extract(extract, tmp_path / "again", partitions=2, runner=apart)
+    assert [refused.error for refused in apart.refused].count(None) >= 1
+    assert parts.facts.rows_read["member.parquet"] == 33
 
 
 def test_line_ends_in_quoted_cells_are_no_ends_of_rows(tmp_path):

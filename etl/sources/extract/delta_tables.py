@@ -1,0 +1,189 @@
+"""Delta tables: data files that are read where they lie, or rows where files do not say everything.
+
+deltalake comes with the extra `delta`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from etl.errors import ExtractError, not_installed
+from etl.sources.extract.tables import TableRows, table_batches, unread_table
+from etl.sources.files.stored_files import DataFile, FolderFiles, StoredFile, TableVersion
+from etl.sources.parsing.parquet import text_writer
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_HINT: Final = "the version may be vacuumed, or rights are missing"
+_HARMLESS: Final = frozenset({"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint"})
+"""Features of a table whose data files say everything, unless one of the first two is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaFiles:
+    """The data files of one version of a Delta table.
+
+    Attributes:
+        location: absolute path of its folder, or an address as `s3://bucket/table`.
+        options: of storage.
+        what: what messages call the table.
+        files: its data files; names are paths below the location, and the raw file's before them.
+    """
+
+    location: str
+    options: Mapping[str, str]
+    what: str
+    files: tuple[StoredFile, ...]
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether this machine sees the table; it sees every address of a store."""
+        return "://" in self.location or Path(self.location).is_dir()
+
+    def open(self, path: str) -> BinaryIO:
+        """Return the bytes of a data file.
+
+        Raises:
+            ExtractError: it is no longer there, or must not be read.
+        """
+        try:
+            if "://" not in self.location:
+                return Path(self.location, path).open("rb")
+            storage = _storage(self.location, tuple(self.options.items()))
+            stream: BinaryIO = storage.open_input_file(path)
+        except ExtractError:
+            raise
+        except Exception as error:
+            raise unread_table(self.what, error, _HINT) from None
+        return stream
+
+
+@lru_cache(maxsize=8)
+def _storage(location: str, options: tuple[tuple[str, str], ...]) -> Any:
+    try:
+        from deltalake.fs import DeltaStorageHandler
+    except ImportError:
+        raise _not_installed() from None
+    return DeltaStorageHandler(location, dict(options) or None)
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFiles:
+    """The files of an extract some of whose tables are read where they lie (`ExtractFiles`).
+
+    Attributes:
+        staged: the other files; the folder is on the machine that staged them, and other machines
+            see the tables alone.
+        tables: raw file -> its data files.
+    """
+
+    staged: FolderFiles
+    tables: Mapping[str, DeltaFiles]
+
+    @property
+    def name(self) -> str:
+        """The name of the extract."""
+        return self.staged.name
+
+    def entries(self) -> tuple[StoredFile, ...]:
+        """Return the files that this machine sees."""
+        entries = list(self.staged.entries()) if self.staged.folder.is_dir() else []
+        entries += [file for table in self.tables.values() if table.is_seen for file in table.files]
+        return tuple(sorted(entries, key=lambda entry: entry.name))
+
+    def open(self, name: str) -> BinaryIO:
+        """Return the bytes of a file."""
+        table, _, path = name.partition("/")
+        return self.tables[table].open(path) if path else self.staged.open(name)
+
+
+def read_delta(
+    location: str, version: int | None, options: Mapping[str, str], name: str
+) -> DeltaFiles | TableRows:
+    """Return the data files of a Delta table, or its rows where the files do not say everything.
+
+    They do not where rows are deleted by deletion vectors or columns are mapped.
+
+    Args:
+        location: a folder, or an address as `s3://bucket/table`.
+        version: which one; None for the newest.
+        options: of storage. Secrets come from the environment.
+        name: the raw file, in messages.
+
+    Raises:
+        ExtractError: there is no such table or version, a column has no exact text, or deltalake
+            is not installed; from the rows, data of that version are no longer there.
+    """
+    try:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+    except ImportError:
+        raise _not_installed() from None
+    what = f"{name}: Delta table {location}"
+    try:
+        table = DeltaTable(location, storage_options=dict(options) or None)
+        newest = table.version()
+        if version is not None and not 0 <= version <= newest:
+            raise ExtractError(f"{what} has no version {version}; its newest is {newest}")
+        if version is not None:
+            table.load_as_version(version)
+        origin = TableVersion("delta", location, str(table.version()))
+        if files := _data_files(table, name, origin):
+            where = location if "://" in location else str(Path(location).absolute())
+            return DeltaFiles(where, options, what, files)
+        rows = pa.RecordBatchReader.from_stream(table.scan())
+    except TableNotFoundError:
+        raise ExtractError(
+            f"{name}: there is no Delta table at {location}; check the address and the rights"
+        ) from None
+    except (DeltaError, OSError, ValueError) as error:
+        raise unread_table(what, error, _HINT) from None
+    return TableRows(origin, rows.schema, table_batches(rows, what, _HINT))
+
+
+def _data_files(table: DeltaTable, name: str, origin: TableVersion) -> tuple[StoredFile, ...]:
+    """Return the data files of a table; none where they do not say everything, or it is empty."""
+    about, features = table.metadata(), set(table.protocol().reader_features or ())
+    is_mapped = about.configuration.get("delta.columnMapping.mode", "none") != "none"
+    if is_mapped or features - _HARMLESS:
+        return ()
+    if "deletionVectors" in features and any(
+        vectors.num_rows for vectors in table.deletion_vectors()
+    ):
+        return ()
+    schema = pa.schema(table.schema().to_arrow())
+    writers = {
+        field.name: text_writer(field, f"{name}: column {number} ({field.name})")
+        for number, field in enumerate(schema, start=1)
+    }
+    actions = pa.table(table.get_add_actions(flatten=True)).combine_chunks()
+    paths = [unquote(path) for path in actions.column("path").to_pylist()]
+    if any(path.startswith("/") or "://" in path for path in paths):
+        return ()  # files of a table that this one is a shallow copy of
+    partition = {
+        column: writers[column](actions.column(f"partition.{column}")).to_pylist()
+        for column in about.partition_columns
+    }
+    files = []
+    for at, (path, size) in enumerate(
+        zip(paths, actions.column("size_bytes").to_pylist(), strict=True)
+    ):
+        said = f"{about.id}\n{path}\n{size}"
+        cells = tuple((column, texts[at] or "") for column, texts in partition.items())
+        sha256 = hashlib.sha256(said.encode()).hexdigest()
+        data = DataFile(size, sha256, tuple(schema.names), cells)
+        files.append(StoredFile(f"{name}/{path}", size, origin=origin, data=data))
+    return tuple(files)
+
+
+def _not_installed() -> ExtractError:
+    return ExtractError(f"Delta tables need the package deltalake, {not_installed('delta')}")

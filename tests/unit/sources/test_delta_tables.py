@@ -1,0 +1,179 @@
+"""Delta tables whose data files are read where they lie: the rows that deltalake itself reads."""
+
+import base64
+import csv
+import json
+import struct
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from etl.errors import ExtractError
+from etl.sources.extract.delta_tables import DeltaFiles, LakeFiles, read_delta
+from etl.sources.extract.tables import TableRows, table_batches, write_rows
+from etl.sources.files.listed_files import list_files
+from etl.sources.files.stored_files import FolderFiles, TableVersion
+from etl.sources.parsing.parquet import parquet_headers, read_batches
+
+FIELDS = (("claim_id", "string"), ("paid_at", "timestamp"))
+
+
+def cells_in_place(place, folder):
+    """Return the header of a table, and the cells of its data files."""
+    assert isinstance(place, DeltaFiles)
+    (folder / "staged").mkdir()
+    header, rows = (), []
+    for listed in list_files(LakeFiles(FolderFiles(folder / "staged"), {"claim": place})):
+        assert listed.stem == "claim"
+        header = parquet_headers(listed)
+        for batch in read_batches(listed, header, 1):
+            columns = [batch.rows.column(name).to_pylist() for name in header]
+            rows += zip(*columns, strict=True)
+    return header, rows
+
+
+def cells_of_deltalake(location, folder):
+    """Return the same of the rows that deltalake reads."""
+    rows = pa.RecordBatchReader.from_stream(DeltaTable(location).scan())
+    origin = TableVersion("delta", "claim")
+    write_rows(TableRows(origin, rows.schema, table_batches(rows, "", "")), folder / "claim.csv")
+    text = (folder / "claim.csv").read_text(encoding="utf-8")
+    header, *cells = csv.reader(text.splitlines(keepends=True))
+    return tuple(header), [tuple(row) for row in cells if any(row)]
+
+
+def test_partitions_later_columns_and_values_of_every_type_are_those_of_deltalake(tmp_path):
+    instant = datetime(2024, 5, 1, 1, 2, 3, 500_000, tzinfo=UTC)
+    first = pa.table(
+        {
+            "claim_id": ["007", None, ' a"b,\nc '],
+            "state": ["é z/%", None, "NY"],
+            "day": [date(2024, 5, 1), None, date(1, 1, 1)],
+            "number": pa.array([1, None, -2], pa.int32()),
+            "paid": pa.array([Decimal("1.50"), None, Decimal("-0.01")], pa.decimal128(12, 2)),
+            "at": pa.array([instant, None, instant], pa.timestamp("us", "UTC")),
+            "is_void": [True, None, False],
+        }
+    )
+    later = first.append_column("note", pa.array(["x", "", None]))
+    by = ["state", "day", "number", "is_void"]
+    write_deltalake(tmp_path / "lake", first, partition_by=by)
+    write_deltalake(tmp_path / "lake", later, partition_by=by, mode="append", schema_mode="merge")
+    header, rows = cells_in_place(read_delta(str(tmp_path / "lake"), None, {}, "claim"), tmp_path)
+    oracle_header, oracle_rows = cells_of_deltalake(tmp_path / "lake", tmp_path)
+    assert header == oracle_header
+    assert sorted(rows) == sorted(oracle_rows)
+
+
+def handmade(folder, features=(), configuration=None, vector=None):
+    """Write a table of three rows as Spark does: its instants are INT96."""
+    folder.mkdir()
+    at = pa.array([datetime(2024, 5, 1, 1, 2, number, tzinfo=UTC) for number in range(3)])
+    rows = pa.table({"claim_id": ["C1", "C2", "C3"], "paid_at": at})
+    pq.write_table(rows, folder / "one.parquet", use_deprecated_int96_timestamps=True)
+    schema = {
+        "type": "struct",
+        "fields": [
+            {
+                "name": name,
+                "type": kind,
+                "nullable": True,
+                "metadata": {
+                    "delta.columnMapping.id": number,
+                    "delta.columnMapping.physicalName": name,
+                },
+            }
+            for number, (name, kind) in enumerate(FIELDS, start=1)
+        ],
+    }
+    add = {
+        "path": "one.parquet",
+        "partitionValues": {},
+        "size": (folder / "one.parquet").stat().st_size,
+        "modificationTime": 0,
+        "dataChange": True,
+        "stats": json.dumps({"numRecords": 3}),
+    } | ({"deletionVector": vector} if vector else {})
+    actions = [
+        {
+            "protocol": {
+                "minReaderVersion": 3,
+                "minWriterVersion": 7,
+                "readerFeatures": list(features),
+                "writerFeatures": list(features),
+            }
+        },
+        {
+            "metaData": {
+                "id": "made",
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": json.dumps(schema),
+                "partitionColumns": [],
+                "configuration": configuration or {},
+            }
+        },
+        {"add": add},
+    ]
+    (folder / "_delta_log").mkdir()
+    text = "".join(f"{json.dumps(action)}\n" for action in actions)
+    (folder / "_delta_log" / f"{0:020}.json").write_text(text)
+    return folder
+
+
+def second_row_deleted():
+    """Return a deletion vector that is in the log itself: a 64-bit Roaring bitmap of row 1."""
+    bitmap = struct.pack("<IIHHIH", 12346, 1, 0, 0, 16, 1)
+    data = struct.pack("<IQI", 1681511377, 1, 0) + bitmap
+    padded = data + bytes(-len(data) % 4)
+    ours = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+    theirs = (
+        b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    )
+    text = base64.b85encode(padded).translate(bytes.maketrans(ours, theirs)).decode()
+    return {
+        "storageType": "i",
+        "pathOrInlineDv": text,
+        "sizeInBytes": len(data),
+        "cardinality": 1,
+    }
+
+
+def test_instants_of_spark_are_in_utc_and_deleted_rows_or_mapped_columns_are_not_read_in_place(
+    tmp_path,
+):
+    whole = handmade(tmp_path / "whole", ["deletionVectors", "columnMapping"])
+    header, rows = cells_in_place(read_delta(str(whole), None, {}, "claim"), tmp_path)
+    assert header == ("claim_id", "paid_at")
+    assert rows == [(f"C{number + 1}", f"2024-05-01T01:02:0{number}Z") for number in range(3)]
+    for name, features, configuration, vector, ids in (
+        ("deleted", ["deletionVectors"], {}, second_row_deleted(), ["C1", "C3"]),
+        (
+            "mapped",
+            ["columnMapping"],
+            {"delta.columnMapping.mode": "name"},
+            None,
+            ["C1", "C2", "C3"],
+        ),
+    ):
+        table = handmade(tmp_path / name, features, configuration, vector)
+        found = read_delta(str(table), None, {}, "claim")
+        assert isinstance(found, TableRows), name
+        assert pa.Table.from_batches(found.batches).column("claim_id").to_pylist() == ids
+
+
+def test_a_column_without_exact_text_is_refused_before_a_file_is_read(tmp_path):
+    write_deltalake(tmp_path / "lake", pa.table({"claim_id": ["C1"], "paid": [0.1]}))
+    with pytest.raises(ExtractError, match=r"claim: column 2 \(paid\) holds binary floating point"):
+        read_delta(str(tmp_path / "lake"), None, {}, "claim")
+
+
+def test_a_data_file_that_is_vacuumed_meanwhile_is_named_as_what_it_is(tmp_path):
+    write_deltalake(tmp_path / "lake", pa.table({"claim_id": ["C1"]}))
+    place = read_delta(str(tmp_path / "lake"), None, {}, "claim")
+    next((tmp_path / "lake").glob("*.parquet")).unlink()
+    with pytest.raises(ExtractError, match="the version may be vacuumed"):
+        cells_in_place(place, tmp_path)
