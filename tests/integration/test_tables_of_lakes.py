@@ -6,6 +6,7 @@ import decimal
 import json
 import re
 import sys
+from hashlib import sha256
 
 import adbc_driver_postgresql.dbapi as postgresql
 import pyarrow as pa
@@ -124,9 +125,11 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
     assert resources(tmp_path / "tree") == from_folder
     said = data_files(tmp_path / "tree", "claim")
     assert len(said) == 2
-    for one in said.values():
+    for name, one in said.items():
         location = str(tmp_path / "lake/claim")
         assert one["table"] == {"kind": "delta", "table": location, "version": "1"}
+        data = (tmp_path / "lake" / name).read_bytes()
+        assert (one["sha256"], one["bytes"]) == (sha256(data).hexdigest(), len(data))
     # The table goes on; the version that was published is read again by its number.
     DeltaTable(tmp_path / "lake/claim").delete()
     pinned = {name: f'delta = "lake/{name}"\nversion = 1' for name in tables}

@@ -5,7 +5,6 @@ deltalake comes with the extra `delta`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -177,10 +176,8 @@ def _data_files(table: DeltaTable, name: str, origin: TableVersion) -> tuple[Sto
     for at, (path, size) in enumerate(
         zip(paths, actions.column("size_bytes").to_pylist(), strict=True)
     ):
-        said = f"{about.id}\n{path}\n{size}"
         cells = tuple((column, texts[at] or "") for column, texts in partition.items())
-        sha256 = hashlib.sha256(said.encode()).hexdigest()
-        data = DataFile(size, sha256, tuple(schema.names), cells)
+        data = DataFile(tuple(schema.names), cells)
         files.append(StoredFile(f"{name}/{path}", size, origin=origin, data=data))
     return tuple(files)
 

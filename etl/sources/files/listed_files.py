@@ -445,8 +445,6 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
-    if listed.data is not None:
-        return Traits(listed.data.bytes, listed.data.sha256)
     digest, size, finder = hashlib.sha256(), 0, CutFinder(CUT_BYTES, quoting=quoting)
     text = listed.is_data and not listed.is_parquet and not listed.compression
     try:

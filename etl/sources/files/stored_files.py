@@ -200,14 +200,10 @@ class DataFile:
     """A Parquet file of a lake's table, as the table's log describes it.
 
     Attributes:
-        bytes: its size.
-        sha256: hash, in hex, of table, path and size: a lake never changes a data file.
         columns: all columns of the table, in order; one that the file lacks is empty.
         partition: partition columns, each with its text in all rows of the file.
     """
 
-    bytes: int
-    sha256: str
     columns: tuple[str, ...]
     partition: tuple[tuple[str, str], ...] = ()
 
