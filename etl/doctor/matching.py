@@ -129,10 +129,18 @@ class Matching:
         """Return how alike a header is to the names of each element; float64, shape (elements,)."""
         likeness = self._elements.likeness
         if header not in likeness:
-            vocabulary = self._elements.vocabulary
+            alike = self._elements.vocabulary.alike
+            words = {word for options in header.words for word, _ in options}
             likeness[header] = np.array(
                 [
-                    max((vocabulary.alike(header, name) for name in element.names), default=0.0)
+                    max(
+                        (
+                            alike(header, name)
+                            for name in element.names
+                            if not words.isdisjoint(name)
+                        ),
+                        default=0.0,
+                    )
                     for element in self._elements.every
                 ]
             )

@@ -196,7 +196,7 @@ def _match_names(
         tables[listed.name] = name
         if spelling(listed.stem) == name and listed.data is None:
             whole[name] = listed.name
-        has = {layout.raw[name].column(header) for header in cells[listed.name]}
+        has = set(layout.raw[name].columns_of(cells[listed.name]))
         lacks += [
             f"{listed.name} lacks the compulsory column {' or '.join(group)}"
             for group in required_columns(of_table[name], delta=delta)
@@ -257,7 +257,7 @@ def _match_headers(
     for listed in data:
         types, best = layout.record_types(listed.stem), 0
         for raw in layout.raw.values():
-            has = {raw.column(header) for header in cells[listed.name]} - {None}
+            has = set(raw.columns_of(cells[listed.name])) - {None}
             if not raw.may_be(listed.stem) or (types and not (raw in types and raw.has_header)):
                 continue
             missing = [name for name in raw.required if name not in has]
@@ -288,7 +288,7 @@ def _blank_ids(
     if raw.lines is not None or not blank or listed.data is not None:
         return ()
     form = row_form(listed, raw, layout)
-    columns = [raw.column(name) if form.has_header else name for name in header]
+    columns = raw.columns_of(header) if form.has_header else list(header)
     names = tuple(
         name if name and name not in columns[:number] else f"?{number}"
         for number, name in enumerate(columns)

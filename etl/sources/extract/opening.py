@@ -307,13 +307,14 @@ def check_rows(source: SourceFile, rows: int) -> None:
 
 def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> None:
     seen: dict[str, int] = {}
-    for number, header in enumerate(headers, start=1):
+    columns = raw.columns_of(headers)
+    for number, (header, column) in enumerate(zip(headers, columns, strict=True), start=1):
         if not header:
             continue
-        name = raw.column(header) or spelling(header)
+        name = column or spelling(header)
         if name in seen:
             # An unknown header may be a cell of a file without headers, so it is not shown.
-            named = f" ({name})" if raw.column(header) else ""
+            named = f" ({name})" if column else ""
             raise ExtractError(
                 f"{listed.name}: columns {seen[name]} and {number} have the same header{named}"
             )
@@ -359,7 +360,7 @@ def _sources(
             bytes=file_traits.bytes,
             sha256=file_traits.sha256,
             columns=columns,
-            known=tuple(table.column(name) for name in columns) if table else (),
+            known=tuple(table.columns_of(columns)) if table else (),
             form=form if listed.is_data else replace(form, delimiter=""),
             compression=listed.compression,
             cuts=file_traits.cuts,

@@ -9,7 +9,7 @@ forms, are built here from the canonical tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -637,9 +637,10 @@ class RawTable:
         named = {role: getattr(self, role) for role in ROLES}
         return {role: header for role, header in named.items() if header is not None}
 
-    def column(self, header: str) -> str | None:
-        """Return the layout's name for a header as a file spells it, or None."""
-        return self.spellings.get(spelling(header))
+    def columns_of(self, headers: Iterable[str]) -> list[str | None]:
+        """Return the layout's name for each header as a file spells it, or None."""
+        spellings = self.spellings
+        return [spellings.get(spelling(header)) for header in headers]
 
     @property
     def spellings(self) -> Mapping[str, str]:
