@@ -242,10 +242,7 @@ def _names_no_line(work: Work, frame: Frame, rule: Rule, kind: kinds.NamesNoLine
         return
     header = HEADER_OF[frame.name]
     claims = work.above(frame, header)
-    numbers = cells.text
-    owners = np.arange(frame.count)
-    if frame.spec.column(column).type is FieldType.LIST:  # type: ignore[union-attr]
-        numbers, owners = list_values(numbers)
+    numbers, owners = _listed(frame, column, cells.text)
     there = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
     whole = true_where(pc.match_substring_regex(numbers, pattern=r"^[0-9]{1,9}$"))
     value = pc.cast(pc.if_else(pa.array(whole), numbers, "0"), pa.int64()).to_numpy()
@@ -275,11 +272,8 @@ def _card_of_another(work: Work, frame: Frame, rule: Rule, _kind: kinds.CardOfAn
 
 def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     words = frame.cells(column).words
-    if frame.spec.column(column).type is not FieldType.LIST:  # type: ignore[union-attr]
-        _fail_words(work, frame, rule, column, ~_exists(work, "claim", words))
-        return
-    values, owners = list_values(words)
-    unknown = owners[~_exists(work, "claim", values)]
+    names, owners = _listed(frame, column, words)
+    unknown = owners[~_exists(work, "claim", names)]
     _fail_words(work, frame, rule, column, np.isin(np.arange(len(words)), unknown))
 
 
@@ -293,14 +287,23 @@ def _claim_of_another(work: Work, frame: Frame, rule: Rule, column: str) -> None
 
     A member's claims lie in one partition: a claim elsewhere is not this member's.
     """
-    cells = frame.cells(column)
-    members = frame.cells("member_id").text
-    own = compound_keys(members, frame.cells("claim_id").text)
-    where = frame.filled(column) & frame.filled("member_id")
-    where &= ~true_where(pc.is_in(compound_keys(members, cells.text), value_set=own))
-    if where.any():
-        where &= cells.spread(_exists(work, "claim", cells.words), False)
-        work.fail(rule, frame, where, column)
+    claims, cells = work.frames["claim"], frame.cells(column)
+    own = compound_keys(claims.cells("member_id").text, claims.cells("claim_id").text)
+    names, owners = _listed(frame, column, cells.text)
+    named = compound_keys(frame.cells("member_id").text.take(pa.array(owners)), names)
+    strange = true_where(pc.is_valid(named)) & ~true_where(pc.is_in(named, value_set=own))
+    if strange.any():
+        words, _ = _listed(frame, column, cells.words)
+        existing = words.filter(pa.array(_exists(work, "claim", words)))
+        strange &= true_where(pc.is_in(names, value_set=existing))
+        work.fail(rule, frame, np.isin(np.arange(frame.count), owners[strange]), column)
+
+
+def _listed(frame: Frame, column: str, cells: Any) -> tuple[Any, Any]:
+    """Return the names in cells of a column, and the cell of each; a list has several."""
+    if frame.spec.column(column).type is FieldType.LIST:  # type: ignore[union-attr]
+        return list_values(cells)
+    return cells, np.arange(len(cells))
 
 
 _LINK_FAULTS: Final = {

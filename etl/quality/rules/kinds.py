@@ -596,7 +596,7 @@ class UnknownClaim(RelationKind):
     """A claim named as earlier or later version, or as authorized, is none that can be one.
 
     Attributes:
-        columns: those that name it; for `absent` also lists of claims.
+        columns: those that name it, or lists of them.
         fault: `absent`: it is nowhere in the extract; `itself`: it is the claim itself; `another`:
             it is in the extract, and another member's.
     """
@@ -606,9 +606,9 @@ class UnknownClaim(RelationKind):
     reads: ClassVar = ("member_id",)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield tables without an id of a claim of which the named one is another version."""
+        """Yield tables without an id of a claim that may be the named one."""
         yield from super().mistakes(context)
-        if self.fault != "absent":
+        if self.fault == "itself":
             yield from unknown_columns("claim_id", context.tables, below=("table",))
 
 

@@ -31,13 +31,16 @@ def test_a_fault_has_the_consequences_that_it_has_in_a_claim(outcome):
 
 
 @pytest.mark.parametrize("claim_ids", ["K9", "K1;K9"])
-def test_a_claim_that_used_it_may_lie_anywhere(claim_ids):
+def test_a_claim_that_used_it_is_unknown_or_anothers_in_another_partition(claim_ids):
     of = with_prior_auths()
     of["prior_auth"][0]["claim_ids"] = claim_ids
     unknown = ("prior-auth-claim-unknown", "prior_auth", 2, "claim_ids")
     assert found(run(of)) == {unknown}
     known = KeysInMemory(claims=frozenset({"K9"}))
-    assert found(run(of, known=known)) == set()
+    another = ("prior-auth-claim-of-another", "prior_auth", 2, "claim_ids")
+    outcome = run(of, known=known)
+    assert found(outcome) == {another}
+    assert outcome.tables["prior_auth"].column("claim_ids").to_pylist() == [None, None]
 
 
 def test_an_authorization_of_two_members_is_nobodys():
