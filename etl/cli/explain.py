@@ -14,7 +14,7 @@ from etl.cli import options
 from etl.cli.progress import progress
 from etl.errors import UsageError, nearest
 from etl.reports import lineage as lineages
-from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject, Subject
+from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject, Subject
 
 
 @click.command("explain")
@@ -59,9 +59,9 @@ def explain_command(
 ) -> None:
     """Trace a resource in TARGET to its source, or a claim or row to its resources.
 
-    The subject is TYPE/ID of a resource, claim:NUMBER, or --row FILE:ROW. PATH narrows a resource
-    down: `item[0].net`, or `item` for all items. What is printed is a member's data; it goes to the
-    terminal and nowhere else.
+    The subject is TYPE/ID of a resource, claim:NUMBER, prior-auth:NUMBER, or --row FILE:ROW. PATH
+    narrows a resource down: `item[0].net`, or `item` for all items. What is printed is a member's
+    data; it goes to the terminal and nowhere else.
     """
     named = _subject(subject, row)
     settings = options.read_settings(context)
@@ -87,14 +87,18 @@ def _subject(subject: str | None, row: str | None) -> Subject:
             raise UsageError(f"{row!r} names no row: write file and row, like claim_line.csv:88412")
         return RowSubject(file, int(number))
     if subject is None or row is not None:
-        raise UsageError("name one thing: TYPE/ID of a resource, claim:NUMBER, or --row FILE:ROW")
-    if subject.startswith(lineages.CLAIM_SUBJECT) and len(subject) > len(lineages.CLAIM_SUBJECT):
-        return ClaimSubject(subject.removeprefix(lineages.CLAIM_SUBJECT))
+        raise UsageError(
+            "name one thing: TYPE/ID of a resource, claim:NUMBER, prior-auth:NUMBER, or "
+            "--row FILE:ROW"
+        )
+    word, _, number = subject.partition(":")
+    if word in lineages.HEADER_SUBJECTS and number:
+        return HeaderSubject(word, number)
     resource_type, separator, logical_id = subject.partition("/")
     if not separator or not logical_id:
         raise UsageError(
             f"{subject!r} names no resource: write its type and id, like Patient/abc, "
-            "or claim:NUMBER"
+            "claim:NUMBER or prior-auth:NUMBER"
         )
     return ResourceSubject(resource_type, logical_id)
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from etl.model.canonical_tables import HEADERS
 from etl.model.code_shapes import outline
 from etl.reports.page import environment
 
-CLAIM_SUBJECT: Final = "claim:"
-"""Beginning of a subject that names a claim; the number that follows is a member's data."""
+HEADER_SUBJECTS: Final[Mapping[str, str]] = {table.replace("_", "-"): table for table in HEADERS}
+"""Word of a subject (`claim:NUMBER`, `prior-auth:NUMBER`) -> table; the number is member data."""
 Fate: TypeAlias = Literal["published", "quarantined", "superseded", "withdrawn", "deletes"]
 FATES: Final[Mapping[str, str]] = {
     "published": "published",
@@ -218,7 +219,7 @@ class NamedFile:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Answer to a question about a resource, a claim or a row.
+    """Answer to a question about a resource, a claim, a prior authorization or a row.
 
     Attributes:
         subject: the subject of the question, as it was written.
@@ -246,14 +247,14 @@ def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
     def shown(value: str | None) -> str:
         return "" if value is None else value if shows_values else outline(value)
 
-    claim, separator, number = lineage.subject.partition(CLAIM_SUBJECT)
-    is_claim = bool(separator) and not claim
+    word, separator, number = lineage.subject.partition(":")
+    is_header = bool(separator) and word in HEADER_SUBJECTS
     return (
         environment()
         .get_template("lineage.html.j2")
         .render(
             lineage=lineage,
-            subject=f"{CLAIM_SUBJECT}{shown(number)}" if is_claim else lineage.subject,
+            subject=f"{word}:{shown(number)}" if is_header else lineage.subject,
             shown=shown,
             shows_values=shows_values,
             fates=FATES,
@@ -279,13 +280,24 @@ class ResourceSubject:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimSubject:
-    """A claim, by the payer's number of it."""
+class HeaderSubject:
+    """A claim or prior authorization, by the payer's number of it.
 
+    Attributes:
+        word: a key of `HEADER_SUBJECTS`.
+        number: the payer's.
+    """
+
+    word: str
     number: str
 
+    @property
+    def table(self) -> str:
+        """The table whose key the number is."""
+        return HEADER_SUBJECTS[self.word]
+
     def __str__(self) -> str:
-        return f"{CLAIM_SUBJECT}{self.number}"
+        return f"{self.word}:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,4 +311,4 @@ class RowSubject:
         return f"{self.file}:{self.row}"
 
 
-Subject: TypeAlias = ResourceSubject | ClaimSubject | RowSubject
+Subject: TypeAlias = ResourceSubject | HeaderSubject | RowSubject

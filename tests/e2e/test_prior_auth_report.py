@@ -66,6 +66,13 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     assert numbers_published(target) == ["PA1", "PA2", "PA3", "PA4"]
     assert fates(target, 5, "--extract", full) == fates(target, 5) == ["published"]
     assert fates(target, 6, "--extract", full) == fates(target, 6) == ["withdrawn"]
+    for given in (("--extract", full), ()):
+        said = done(cpcds("explain", target, "prior-auth:PA1", *given, "--json", **KEPT))
+        lineage = json.loads(said.out)
+        rows = [(row["file"], row["row"], row["fate"]) for row in lineage["rows"]]
+        assert rows == [("prior_auth.csv", 2, "published")]
+        (resource,) = lineage["resources"]
+        assert resource["agrees"]
     early = report(target, "--post", CPCDS_PORTAL__REPORTS=str(public))
     assert (early.code, "not over" in early.sentence) == (2, True)
     assert "rows until 2026-12-30" in report(target).out

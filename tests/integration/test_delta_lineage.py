@@ -18,7 +18,7 @@ from etl.errors import UsageError
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.publish.reader import open_current, open_index, read_all
-from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject
+from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.integration.test_lineage import LAYOUTS, META, silent, whole
@@ -143,7 +143,7 @@ def test_each_cell_stands_in_the_extract_that_brought_its_row(history):
 def test_a_row_that_a_delta_sent_again_is_superseded_in_the_full_extract(dialect):
     [of_full, of_delta] = dialect.extracts
     number = rows_of(dialect.extracts[of_full] / CLAIMS)[2]["Claim unique identifier"]
-    found = dialect.without.explain(ClaimSubject(number))
+    found = dialect.without.explain(HeaderSubject("claim", number))
     rows = {(row.extract, row.row, row.fate) for row in found.rows if row.table == "claim"}
     assert rows == {(of_delta, 2, "published"), (of_full, 4, "superseded")}
     newest = dialect.without.explain(RowSubject(CLAIMS, 2))
@@ -176,7 +176,7 @@ def test_a_row_that_deletes_is_said_to(tmp_path):
     manifest = {"kind": "delta", "as_of": "2030-01-01"}
     (tmp_path / "delta" / "manifest.json").write_text(json.dumps(manifest))
     history = next(history_of(tmp_path))
-    found = history.without.explain(ClaimSubject(first[0]))
+    found = history.without.explain(HeaderSubject("claim", first[0]))
     fates = {row.table: row.fate for row in found.rows if row.extract.startswith("full")}
     assert set(fates.values()) == {"superseded"}
     [deleting] = [row for row in found.rows if row.extract.startswith("delta")]

@@ -12,6 +12,7 @@ from etl.bootstrap.explanations import explainer_of
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError, UsageError
+from etl.model.canonical_tables import HEADER_OF, KEYS
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import from_bytes, sidecar_of
@@ -19,7 +20,7 @@ from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, open_index
 from etl.publish.verify import verify
-from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject
+from etl.reports.lineage import HEADER_SUBJECTS, HeaderSubject, ResourceSubject, RowSubject
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import rows_of
@@ -28,8 +29,8 @@ from tests.integration.nights import worked_on
 from tests.integration.test_lineage import LAYOUTS, layout_case, silent
 from tests.unit.sources.dialects import OWN
 
-FAST = ("onyx-b",)
-"""A layout of a payer with several files and rows that it looks up."""
+FAST = ("onyx-b", "cms-prauc")
+"""A layout of a payer with several files and rows that it looks up; one of prior authorizations."""
 NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
 CASES = [layout_case(name, FAST) for name in NAMES]
 
@@ -122,39 +123,38 @@ def test_every_resource_is_made_of_the_rows_that_the_extract_says(case):
         [resource] = found.resources
         assert (found.through, resource.resource) == ("sidecar", str(subject))
         assert there <= places(resource.rows)
-        # And no other but rows of the same claim, member and coverage.
+        # And no other but rows of the same claim or prior authorization, member and coverage.
         for row in resource.rows:
-            if (row.file, row.row) not in there and row.table.startswith("claim"):
+            if (row.file, row.row) not in there and row.table in HEADER_OF:
                 touched = case.with_extract.explain(RowSubject(row.file, row.row)).resources
                 assert {each.resource for each in touched} <= {str(subject)}
         compared += 1
     assert compared > 2
 
 
-def test_every_claim_has_the_rows_and_the_fates_that_the_extract_says(case):
-    numbers = claim_numbers(case.with_extract)
-    for number in numbers:
-        there, found = (
-            each.explain(ClaimSubject(number)) for each in (case.with_extract, case.without)
-        )
+def test_every_header_has_the_rows_and_the_fates_that_the_extract_says(case):
+    subjects = header_subjects(case.with_extract)
+    for subject in subjects:
+        there, found = (each.explain(subject) for each in (case.with_extract, case.without))
         assert facts(found) == facts(there)
         assert {one.resource for one in found.resources} == {
             one.resource for one in there.resources
         }
-    assert len(numbers) > 1
+    assert len(subjects) > 1
 
 
 def facts(found):
     return {(row.file, row.row, row.table, row.fate) for row in found.rows}
 
 
-def claim_numbers(explainer):
-    """Return the numbers of all claims, in quarantine or not, as the canonical rows have them."""
+def header_subjects(explainer):
+    """Return all claims and prior authorizations, in quarantine or not, as their rows name them."""
     sources = explainer._sources
     return {
-        number
+        HeaderSubject(word, number)
         for _, loaded in sources.partitions()
-        for number in loaded.tables["claim"].column("claim_id").to_pylist()
+        for word, table in HEADER_SUBJECTS.items()
+        for number in loaded.tables[table].column(KEYS[table]).to_pylist()
         if number
     }
 
@@ -173,8 +173,8 @@ def test_a_row_leads_to_the_same_resources(case):
         case.without.explain(RowSubject("x.csv", 2))
     with pytest.raises(UsageError, match="no row of the release begins in row 9999"):
         case.without.explain(RowSubject(file, 9999))
-    with pytest.raises(UsageError, match="has the claim number"):
-        case.without.explain(ClaimSubject("none"))
+    with pytest.raises(UsageError, match="has the number of claim:"):
+        case.without.explain(HeaderSubject("claim", "none"))
 
 
 # Nights
@@ -250,12 +250,12 @@ def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(keeper, 
     assert gone
     with explainer_of(keeper.settings, (), silent) as explainer:
         claim = rows_of(three_nights[2] / "claim.csv")[3]["claim_id"]
-        assert explainer.explain(ClaimSubject(claim)).files[0].sha256
+        assert explainer.explain(HeaderSubject("claim", claim)).files[0].sha256
         lost = {row["claim_id"] for row in rows_of(three_nights[0] / "claim.csv")} - {
             row["claim_id"] for row in rows_of(three_nights[2] / "claim.csv")
         }
         with pytest.raises(UsageError, match="no row whose place"):
-            explainer.explain(ClaimSubject(lost.pop()))
+            explainer.explain(HeaderSubject("claim", lost.pop()))
 
 
 @pytest.mark.slow
@@ -284,7 +284,7 @@ def test_a_damaged_piece_is_located_and_made_again(keeper, three_nights):
         pytest.raises(StoreError, match=piece.key),
         explainer_of(keeper.settings, (), silent) as explainer,
     ):
-        explainer.explain(ClaimSubject("none"))
+        explainer.explain(HeaderSubject("claim", "none"))
     _, known = worked_on(keeper, three_nights[1])
     assert 0 < known < 8, "members of other partitions stay as they are"
     assert verify(keeper.release).ok

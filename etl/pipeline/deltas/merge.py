@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.model.canonical_tables import FILE_COLUMN, KEYS, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
 from etl.sources.files.listed_files import LAYERS, SOURCE_PLACES
@@ -523,11 +523,12 @@ class LayerRows:
             ours = (places[0] == layer) & (places[1] == file) & (places[2] == row)
             yield from self._rows(table, np.flatnonzero(ours))
 
-    def of_claim(self, number: str) -> Iterator[LayerRow]:
-        """Yield the rows of a claim in all layers."""
+    def of_header(self, header: str, number: str) -> Iterator[LayerRow]:
+        """Yield the rows of a claim or prior authorization in all layers."""
         for table, origins in self._tables.items():
-            if "claim_id" in origins.rows.column_names:
-                ours = pc.fill_null(pc.equal(origins.rows.column("claim_id"), number), False)
+            if HEADER_OF.get(table) == header:
+                numbers = origins.rows.column(KEYS[header])
+                ours = pc.fill_null(pc.equal(numbers, number), False)
                 yield from self._rows(table, np.flatnonzero(np.asarray(ours)))
 
     def _rows(self, table: str, numbers: npt.NDArray[np.int64]) -> Iterator[LayerRow]:

@@ -1,4 +1,4 @@
-"""Lineage of resources, claims and rows: from the payer's cells to elements, and back."""
+"""Lineage of resources, headers and rows: from the payer's cells to elements, and back."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from etl.pipeline.partition.providers import with_stubs
 from etl.pipeline.read import read as read_rows
 from etl.publish.reader import Release
 from etl.reports.lineage import (
-    ClaimSubject,
     Explanation,
+    HeaderSubject,
     Lineage,
     Reason,
     ResourceSubject,
@@ -92,7 +92,8 @@ class Explainer:
         self._through: Through = "extract" if layers is None else "layers"
 
     def explain(self, subject: Subject) -> Lineage:
-        """Return the origin of a resource, or the fate of a claim or of a row.
+        """Return the origin of a resource, or the fates of the rows of a claim or
+        prior authorization, or of a row.
 
         Raises:
             UsageError: the subject is not in the extract, or no mapping makes such a resource.
@@ -101,8 +102,8 @@ class Explainer:
             case ResourceSubject():
                 resource = _of_resource(self._sources, subject)
                 found = Lineage(str(subject), (), (resource,))
-            case ClaimSubject():
-                found = _of_claim(self._sources, subject)
+            case HeaderSubject():
+                found = _of_header(self._sources, subject)
             case RowSubject():
                 found = _of_row(self._sources, subject)
         return replace(found, through=self._through)
@@ -126,7 +127,8 @@ def _of_resource(sources: LineageSources, subject: ResourceSubject) -> Explanati
             return found
     raise UsageError(
         f"no accepted row of the extract makes {subject}; its row may be in quarantine, or may "
-        "belong to another payer or id key: ask about its claim (claim:NUMBER) or its row (--row)"
+        "belong to another payer or id key: ask about its claim (claim:NUMBER), its prior "
+        "authorization (prior-auth:NUMBER) or its row (--row)"
     )
 
 
@@ -195,16 +197,16 @@ def _explained(
     return None
 
 
-# A claim
+# A claim, or a prior authorization
 
 
-def _of_claim(sources: LineageSources, subject: ClaimSubject) -> Lineage:
-    wanted = pa.array([subject.number])
+def _of_header(sources: LineageSources, subject: HeaderSubject) -> Lineage:
+    header, key, wanted = subject.table, KEYS[subject.table], pa.array([subject.number])
     for index, loaded in sources.partitions():
         tables = {
-            name: table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=wanted))
+            name: table.filter(pc.is_in(table.column(key), value_set=wanted))
             for name, table in loaded.tables.items()
-            if _CLAIM_ID in table.column_names
+            if HEADER_OF.get(name) == header
         }
         if not any(table.num_rows for table in tables.values()):
             continue
@@ -212,27 +214,27 @@ def _of_claim(sources: LineageSources, subject: ClaimSubject) -> Lineage:
         rows = [
             row for name, table in tables.items() for row in fates_of(sources, part, name, table)
         ]
-        partition = sources.of_members(part, part.members_of("claim", wanted))
+        partition = sources.of_members(part, part.members_of(header, wanted))
         records = records_of(partition)
         resources = [
             explanation_of(sources, plan, part, records, found)
             for plan, found in _resources(sources, partition, records)
-            if plan.table == "claim" and found.row.get(_CLAIM_ID) == subject.number
+            if plan.table == header and found.row.get(key) == subject.number
         ]
         rows += _lost_rows(sources, subject)
         return Lineage(str(subject), tuple(rows), tuple(resources))
     lost = _lost_rows(sources, subject)
     if lost:
         return Lineage(str(subject), lost, ())
-    raise UsageError(f"no row of the extract that can be read has the claim number of {subject}")
+    raise UsageError(f"no row of the extract that can be read has the number of {subject}")
 
 
-def _lost_rows(sources: LineageSources, subject: ClaimSubject) -> tuple[RowFate, ...]:
-    """Return the rows of a claim that later extracts replaced or deleted."""
+def _lost_rows(sources: LineageSources, subject: HeaderSubject) -> tuple[RowFate, ...]:
+    """Return its rows that later extracts replaced or deleted."""
     places = sources.places
     if not isinstance(places, LayerPlaces):
         return ()
-    return tuple(places.fates(places.rows.of_claim(subject.number)))
+    return tuple(places.fates(places.rows.of_header(subject.table, subject.number)))
 
 
 def _resources(
@@ -269,7 +271,7 @@ def _of_row(sources: LineageSources, subject: RowSubject) -> Lineage:
         raise UsageError(
             f"no row that the queries computed names row {subject.row} of {subject.file} (the "
             "header is row 1): of rows that a query puts together it passes on the place of one; "
-            "ask about the claim (claim:NUMBER)"
+            "ask about the claim (claim:NUMBER) or prior authorization (prior-auth:NUMBER)"
         )
     ragged = rows.ragged_rows()
     if place in zip(

@@ -1,4 +1,4 @@
-"""Answers from a sidecar: the rows of files behind claims and resources, without the files."""
+"""Answers from a sidecar: the rows of files behind headers and resources, without the files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from etl.columns.digests import hash_ids
 from etl.errors import NotFound, UsageError
 from etl.mapping.plan import Plan
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import HEADER_OF, TABLES
 from etl.pipeline.sidecar.pieces import (
     PUBLISHED,
     Sidecar,
@@ -66,7 +66,8 @@ class SidecarExplainer:
         self._of_owner: dict[int, list[_Entry]] = {}
 
     def explain(self, subject: lineages.Subject) -> lineages.Lineage:
-        """Return the rows of a resource, or the fate of a claim or of a row.
+        """Return the rows of a resource, or the fates of the rows of a claim or
+        prior authorization, or of a row.
 
         Raises:
             UsageError: the sidecar does not name the subject.
@@ -83,11 +84,15 @@ class SidecarExplainer:
                         "no resource"
                     )
                 return self._lineage(subject, (), resources)
-            case lineages.ClaimSubject():
-                entries = self._matching("claim", _hash(subject.number))
+            case lineages.HeaderSubject():
+                entries = [
+                    entry
+                    for entry in self._matching("claim", _hash(subject.number))
+                    if HEADER_OF[entry.table] == subject.table
+                ]
                 if not entries:
                     raise UsageError(
-                        f"no row whose place the release keeps has the claim number of {subject}"
+                        f"no row whose place the release keeps has the number of {subject}"
                     )
                 return self._lineage(subject, self._fates(entries), self._resources(entries))
             case lineages.RowSubject():
@@ -171,10 +176,15 @@ class SidecarExplainer:
         return entries
 
     def _beside(self, entry: _Entry) -> list[_Entry]:
-        """Return the entries of the same claim, of the same member, or of the same row."""
+        """Return the entries of the same claim or prior authorization, member, or row."""
         others = self._of_owner.get(entry.owner, [entry])
         if entry.claim is not None:
-            return [other for other in others if other.claim == entry.claim]
+            header = HEADER_OF[entry.table]
+            return [
+                other
+                for other in others
+                if (HEADER_OF.get(other.table), other.claim) == (header, entry.claim)
+            ]
         if TABLES[entry.table].key[0] == _MEMBER:
             return [other for other in others if TABLES[other.table].key[0] == _MEMBER]
         return [other for other in others if other[1:5] == entry[1:5]]  # claim, table, file, row

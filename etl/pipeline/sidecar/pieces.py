@@ -30,13 +30,13 @@ import pyarrow.parquet as pq
 from etl.columns.digests import NO_HASHES, Hashes, among, hash_ids
 from etl.columns.places import RowSources, place_keys, table_places
 from etl.errors import StoreError
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import HEADER_OF, KEYS, TABLES
 from etl.pipeline.partition.mapping import PlanResources
 from etl.publish import kept_objects
 from etl.publish.canonical_json import as_instant
 from etl.publish.reader import Current, Release
 from etl.quality.check import Checked
-from etl.quality.totals.by_member import RowOwners
+from etl.quality.totals.by_member import ROW_FATES, RowOwners
 from etl.sources.extract.opening import Extract
 from etl.sources.partition.partitions import Loaded
 from etl.storage.port import Store
@@ -59,17 +59,13 @@ SCHEMA: Final = pa.schema(
 """Columns of a piece.
 
 * `owner`: the member (`etl.sources.partition.partition_rows.OWNER_COLUMN`); 0 for the directory.
-* `claim`: hash of the claim's number; null where the row is of none.
+* `claim`: hash of the number of the row's claim or prior authorization; null where it is of none.
 * `table`, `file`, `row`, `fate`: a canonical row; null where an owner has none, or none any more.
 * `resource`: hash of `Type/id`, `patient` its compartment, `mapping` what made it; null where none
   begins at the row.
 * `extract`: mark of the extract that has the file (`pieces.extract_mark`).
 """
-PUBLISHED: Final = "published"
-QUARANTINED: Final = "quarantined"
-SUPERSEDED: Final = "superseded"
-WITHDRAWN: Final = "withdrawn"
-_FATES: Final = (PUBLISHED, QUARANTINED, SUPERSEDED, WITHDRAWN)
+PUBLISHED, QUARANTINED, SUPERSEDED, WITHDRAWN = ROW_FATES
 _NAMES: Final = tuple(TABLES)
 _WHOLE: Final = 1 << 30
 """More than a piece has rows, and more than its dictionaries have bytes."""
@@ -85,8 +81,8 @@ class _Entries(NamedTuple):
     Attributes:
         table: number of the table in `_NAMES`.
         places: `place_keys`.
-        claims: hashes of claim numbers, and which entries have one.
-        fates: numbers in `_FATES`.
+        claims: hashes of numbers of claims and prior authorizations, and which entries have one.
+        fates: numbers in `ROW_FATES`.
         resources: hashes of `Type/id`, Patients and name of the mapping.
     """
 
@@ -146,7 +142,7 @@ def entries_of(
             _words(tables[order], _NAMES),
             pa.array(files[order]),
             pa.array(numbers[order]),
-            _words(fates[order], _FATES),
+            _words(fates[order], ROW_FATES),
             resources.take(at),
             patients.take(at),
             mappings.take(at),
@@ -167,19 +163,18 @@ def _canonical(loaded: Loaded, checked: Checked) -> Iterator[_Entries]:
         if accepted.num_rows != table.num_rows:
             ours = rejected.filter(pc.equal(rejected.column("table"), name))
             unfit = np.isin(places, place_keys(ours.column("file"), ours.column("row")))
-            fates[~np.isin(places, table_places(accepted))] = _FATES.index(SUPERSEDED)
-            fates[unfit] = _FATES.index(QUARANTINED)
-            fates[np.isin(places, checked.withdrawn.get(name, ()))] = _FATES.index(WITHDRAWN)
-        yield _Entries(_NAMES.index(name), places, _claims(table), fates)
+            fates[~np.isin(places, table_places(accepted))] = ROW_FATES.index(SUPERSEDED)
+            fates[unfit] = ROW_FATES.index(QUARANTINED)
+            fates[np.isin(places, checked.withdrawn.get(name, ()))] = ROW_FATES.index(WITHDRAWN)
+        yield _Entries(_NAMES.index(name), places, _claims(name, table), fates)
 
 
 def _resources(made: Sequence[PlanResources]) -> Iterator[_Entries]:
     """Yield the resources of each run at the rows at which they begin, if at any."""
     for plan, runs, partition in made:
         table = partition.tables[plan.table]
-        rows = table.select(
-            [name for name in ("claim_id", "_file", "_row") if name in table.column_names]
-        )
+        key = [KEYS[HEADER_OF[plan.table]]] if plan.table in HEADER_OF else []
+        rows = table.select([*key, "_file", "_row"])
         for run in runs:
             own = rows.take(pa.array(run.rows))
             there = np.asarray(pc.is_valid(own.column("_row")))
@@ -188,13 +183,15 @@ def _resources(made: Sequence[PlanResources]) -> Iterator[_Entries]:
             names = pc.binary_join_element_wise(plan.resource, run.ids, "/")
             fates = np.zeros(len(names), np.int8)
             found = (hash_ids(names), run.compartments, plan.name)
-            yield _Entries(_NAMES.index(plan.table), table_places(own), _claims(own), fates, found)
+            yield _Entries(
+                _NAMES.index(plan.table), table_places(own), _claims(plan.table, own), fates, found
+            )
 
 
-def _claims(table: pa.Table) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-    if "claim_id" not in table.column_names:
+def _claims(name: str, table: pa.Table) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+    if name not in HEADER_OF:
         return np.zeros(table.num_rows, np.uint64), np.zeros(table.num_rows, np.bool_)
-    column = table.column("claim_id").combine_chunks()
+    column = table.column(KEYS[HEADER_OF[name]]).combine_chunks()
     there = np.asarray(pc.is_valid(column))
     return np.where(there, hash_ids(column), np.uint64(0)), there
 

@@ -29,7 +29,8 @@ from etl.quality.totals.money import (
 
 _LARGEST: Final = 2**63
 _FATES: Final = ("published", "quarantined", "superseded")
-_ROW_FATES: Final = (*_FATES, "withdrawn")
+ROW_FATES: Final = (*_FATES, "withdrawn")
+"""What becomes of a row."""
 _SUMS: Final = ("source", *_FATES, "net")
 _CLAIMS: Final = tuple(f"{fate}_claims" for fate in (*_FATES, "net"))
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())
@@ -39,7 +40,7 @@ COUNTS_SCHEMA: Final = pa.schema(
         pa.field("owner", pa.uint64()),
         pa.field("table", _WORDS),
         pa.field("in", pa.int64()),
-        *(pa.field(fate, pa.int64()) for fate in _ROW_FATES),
+        *(pa.field(fate, pa.int64()) for fate in ROW_FATES),
     ]
 )
 MONEY_SCHEMA: Final = pa.schema(
@@ -136,11 +137,11 @@ def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Share
 
 def summed_counts(table: pa.Table) -> dict[str, RowCounts]:
     """Return the counts that shares add up to, for every table."""
-    sums = [("in", "sum"), *((fate, "sum") for fate in _ROW_FATES)]
+    sums = [("in", "sum"), *((fate, "sum") for fate in ROW_FATES)]
     whole = {name: RowCounts() for name in CLAIMS_TABLES}
     for group in _by_name(table, ["table"], sums):
         whole[group["table"]] = RowCounts(
-            group["in_sum"], *(group[f"{fate}_sum"] for fate in _ROW_FATES)
+            group["in_sum"], *(group[f"{fate}_sum"] for fate in ROW_FATES)
         )
     return whole
 
