@@ -23,13 +23,18 @@ def prior_auth_metrics(settings: Settings, year: int) -> dict[str, Any]:
     """Return the metrics of a year, made of the rows of the target's present release.
 
     Raises:
-        UsageError: nothing was published, rows were not kept, or none are of prior authorizations.
+        UsageError: nothing was published or a provider directory, rows were not kept, or none are
+            of prior authorizations.
         StoreError: the target cannot be read.
     """
     store = target_store(settings)
     release = open_current(store).release
     if release is None:
         raise UsageError(f"{settings.target}: nothing was published yet")
+    if release.manifest.subject.is_directory:
+        raise UsageError(
+            f"{settings.target} holds a provider directory; name the target of members' data"
+        )
     layers = kept_layers(release)
     if not layers:
         raise UsageError(

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.e2e.commands import ANY_CHANGE, cpcds, done, published
+from tests.e2e.commands import ANY_CHANGE, SAMPLES, cpcds, done, published
 from tests.integration.test_adjustment_chains import FILES
 
 HEADER = (
@@ -98,5 +98,12 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     assert "MRI of the brain" in page.read_text()
 
 
-def test_a_target_without_kept_rows_says_what_to_set(tmp_path):
+def test_a_target_without_a_release_is_named(tmp_path):
     assert "nothing was published" in report(tmp_path).sentence
+
+
+@pytest.mark.slow
+def test_a_directory_has_no_prior_authorizations(tmp_path):
+    done(cpcds("run", SAMPLES / "directory", "--to", tmp_path, "--workers", "1"))
+    refused = report(tmp_path)
+    assert (refused.code, "holds a provider directory" in refused.sentence) == (2, True)
