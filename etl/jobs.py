@@ -27,7 +27,7 @@ class JobRunner(Protocol):
         Args:
             call: a module-level function, because other processes find it by name.
             jobs: what to call it with.
-            emit: takes the events of a job that is done in this process; those of others are lost.
+            emit: takes the events of a job that is done in this process; of others at most steps.
 
         Raises:
             Exception: the first, in the order of the jobs, that a call raised.

@@ -15,21 +15,34 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
+    TimeElapsedColumn,
 )
 from rich.text import Text
+
+from etl.cli.time_left import percent, time_left
 
 BYTES: Final = "bytes"
 
 
 class _Steps(ProgressColumn):
-    """Completed steps and their total."""
+    """The share of all steps that is done; their number once all are, or if all is not known."""
 
     def render(self, task: Task) -> Text:
         done, total = task.fields.get("count", int(task.completed)), task.total
-        of = "" if total is None or task.finished else f" of {_amount(int(total), task)}"
+        steps = _amount(done, task)
+        if total is not None and not task.finished:
+            steps = f"{percent(done, total)} of {_amount(int(total), task)}"
         unit = "" if _is_bytes(task) else f" {task.fields['unit']}"
-        return Text(f"{_amount(done, task)}{of}{unit}", style="progress.download")
+        return Text(f"{steps}{unit}", style="progress.download")
+
+
+class _Time(TimeElapsedColumn):
+    """About how long a phase will still take; how long it took once it is done."""
+
+    def render(self, task: Task) -> Text:
+        if task.finished:
+            return super().render(task)
+        return Text(task.fields.get("left", ""), style="progress.remaining")
 
 
 def _is_bytes(task: Task) -> bool:
@@ -45,12 +58,25 @@ def bars() -> Iterator[Progress]:
     """Give a display of bars on standard error; lines logged meanwhile are printed above it."""
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=12),
         _Steps(),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        _Time(),
         console=Console(stderr=True),
     ) as shown:
         yield shown
+
+
+def advance(shown: Progress, task_id: TaskID, done: float, total: float | None) -> None:
+    """Show how many steps of a phase are done.
+
+    Args:
+        shown: the bars.
+        task_id: the phase.
+        done: its completed steps.
+        total: all of its steps; None if they are not known.
+    """
+    elapsed = shown.tasks[shown.task_ids.index(task_id)].elapsed or 0.0
+    shown.update(task_id, completed=done, total=total, left=time_left(elapsed, done, total))
 
 
 def extend(shown: Progress, task: TaskID, count: int) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
+from etl.cli.time_left import percent, time_left
 from etl.pipeline.progress import (
     STAGES,
     Emit,
     Event,
+    Stage,
     StageBegan,
     StageExtended,
     StepCounter,
     ignore,
 )
+from etl.reports.summary import counted
 from etl.sources.files.listed_files import Partitioned
 
 if TYPE_CHECKING:
@@ -43,6 +48,10 @@ _NAMES: Final = {
 }
 
 
+_LINE_SECONDS: Final = 30.0
+"""Least time between two lines about one phase."""
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Emit]:
     """Give the receiver of a run's events."""
@@ -56,7 +65,7 @@ def progress(*, quiet: bool) -> Iterator[Emit]:
             yield phases
             phases.end()
     else:
-        yield _lines
+        yield _Lines()
 
 
 @contextmanager
@@ -72,27 +81,54 @@ def counting(name: str, unit: str, total: int | None = None, *, quiet: bool) -> 
     if quiet or not sys.stderr.isatty():
         yield lambda _, __=None: None
         return
-    from etl.cli.bars import bars, fill
+    from etl.cli.bars import advance, bars, fill
 
     with bars() as shown:
         task = shown.add_task(name, total=total, unit=unit)
-
-        def advance(done: int, total: int | None = None, /) -> None:
-            shown.update(task, completed=done, total=total)
-
-        yield advance
+        yield lambda done, known=None, /: advance(shown, task, done, known or total)
         fill(shown, task)
 
 
-def _lines(event: Event) -> None:
-    match event:
-        case StageBegan(stage=stage):
-            print(f"{_NAMES[stage]} …", file=sys.stderr)  # noqa: T201 - the progress itself
-        case Partitioned(rows=rows, partitions=count):
-            pieces = "1 partition" if count == 1 else f"{count} partitions"
-            print(f"{rows:,} rows in {pieces}", file=sys.stderr)  # noqa: T201
-        case _:
-            return
+class _Lines:
+    """A line for each phase, and further ones for a phase that takes long.
+
+    Args:
+        clock: seconds, from any beginning; never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counter = StepCounter()
+        self._lock = threading.Lock()  # objects are written by several threads
+        self._stage: Stage = "open"
+        self._began = self._printed = clock()
+        self._done, self._total = 0, 0
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._done += self._counter.steps(event)
+            match event:
+                case StageBegan(stage=stage):
+                    self._stage, self._done, self._total = stage, 0, event.total or 0
+                    self._began = self._clock()
+                    self._print(f"{_NAMES[stage]} …")
+                case StageExtended(count=count):
+                    self._total += count
+                case Partitioned(rows=rows, partitions=count):
+                    self._print(f"{rows:,} rows in {counted(count, 'partition')}")
+                case _:
+                    self._print_share()
+
+    def _print_share(self) -> None:
+        now = self._clock()
+        left = time_left(now - self._began, self._done, self._total)
+        if left and now - self._printed >= _LINE_SECONDS:
+            share = f"{percent(self._done, self._total)} of {STAGES[self._stage]}"
+            self._print(f"{_NAMES[self._stage]}: {share}, {left}")
+
+    def _print(self, line: str) -> None:
+        self._printed = self._clock()
+        print(line, file=sys.stderr)  # noqa: T201 - the progress itself
 
 
 class _Phases:
@@ -104,7 +140,7 @@ class _Phases:
         self._task: TaskID | None = None
 
     def __call__(self, event: Event) -> None:
-        from etl.cli.bars import extend
+        from etl.cli.bars import advance, extend
 
         steps = self._counter.steps(event)
         if isinstance(event, StageBegan):
@@ -114,7 +150,8 @@ class _Phases:
         elif self._task is not None and isinstance(event, StageExtended):
             extend(self._shown, self._task, event.count)
         elif self._task is not None and steps:
-            self._shown.advance(self._task, steps)
+            task = self._shown.tasks[self._shown.task_ids.index(self._task)]
+            advance(self._shown, self._task, task.completed + steps, task.total)
 
     def end(self) -> None:
         """Show the present phase as done."""

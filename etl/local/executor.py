@@ -20,7 +20,8 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of
-from etl.pipeline.progress import ignore
+from etl.pipeline.progress import Emit as EmitProgress
+from etl.pipeline.progress import StageAdvanced
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.rows import table_schema
@@ -159,7 +160,11 @@ class LocalExecutor:
             yield call(read.partitions, index)
 
     def process(
-        self, read: PartitionedExtract, task: Task, definitions: Definitions
+        self,
+        read: PartitionedExtract,
+        task: Task,
+        definitions: Definitions,
+        emit: EmitProgress,
     ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order."""
         save_directory(read.work, task.directory)
@@ -176,17 +181,19 @@ class LocalExecutor:
             )
             for unit in task.units(count)
         ]
-        yield from self._finish(_Process(read.work, definitions), jobs)
+        yield from self._finish(_Process(read.work, definitions), jobs, emit)
 
-    def _finish(self, process: _Process, jobs: Sequence[_UnitJob]) -> Iterator[TaskOutput]:
+    def _finish(
+        self, process: _Process, jobs: Sequence[_UnitJob], emit: EmitProgress
+    ) -> Iterator[TaskOutput]:
         """Yield the units of some jobs in order; `process` is this one, if it works alone."""
         if self.workers.processes == 1:
-            outputs: Iterable[TaskOutput | None] = map(process.finish, jobs)
+            outputs: Iterable[TaskOutput | None] = (process.finish(job, emit) for job in jobs)
         else:
-            outputs = self.workers.each(_finish, jobs, ignore)
+            outputs = self.workers.each(_finish, jobs, emit)
         for job, output in zip(jobs, outputs, strict=True):
             if output is None:  # many members changed: each partition is a unit of its own
-                yield from self._finish(process, job.partitions())
+                yield from self._finish(process, job.partitions(), emit)
             else:
                 yield output
 
@@ -250,17 +257,18 @@ class _Process:
     def inventory(self) -> Inventory:
         return Inventory(self.work)
 
-    def finish(self, job: _UnitJob) -> TaskOutput | None:
+    def finish(self, job: _UnitJob, emit: EmitProgress) -> TaskOutput | None:
         """Return a unit; None if it has several partitions, and together they are too much."""
         task, unit = job.task, job.unit
         checkpoints = Checkpoints(self.work, task.fingerprint, self.inventory)
         done = checkpoints.find(unit)
         if done is not None:
+            emit(StageAdvanced(done.outcome.row_count))
             return done
         partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
         context = UnitContext(partition_context, self.dependencies, task)
         rows, store = self.partitions, job.open_store() if job.open_store else None
-        result = process_unit(context, unit, rows, rows.keys, store)
+        result = process_unit(context, unit, rows, rows.keys, store, emit)
         return None if result is None else checkpoints.keep(unit, result)
 
 
@@ -269,6 +277,5 @@ def _process(work: Path) -> _Process:
     return _Process(work, definitions_here())
 
 
-def _finish(job: _UnitJob, emit: Emit) -> TaskOutput | None:
-    del emit
-    return _process(job.work).finish(job)
+def _finish(job: _UnitJob, emit: EmitProgress) -> TaskOutput | None:
+    return _process(job.work).finish(job, emit)

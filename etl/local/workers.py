@@ -8,6 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,15 +18,18 @@ from itertools import repeat
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from etl.errors import StoreError
 from etl.jobs import ALONE, EmitAny, Found, Job, PreparedRunner, no_event
 from etl.local.memory import choose_memory_pool
 from etl.pipeline.definitions import Definitions, LoadDefinitions
+from etl.pipeline.progress import StageAdvanced
 
 _AHEAD: Final = 4
 """Jobs a process that are begun before the first of them is taken."""
+_LOOK_SECONDS: Final = 0.5
+"""How often the steps that processes count are looked at."""
 
 
 class Workers:
@@ -42,6 +46,8 @@ class Workers:
         self._pool: ProcessPoolExecutor | None = None
         self._stops: list[tuple[Connection, Connection]] = []
         self._leaving: list[threading.Thread] = []
+        self._steps: Any = None
+        self._reported = 0
         self.processes = 1
 
     def __enter__(self) -> Workers:
@@ -80,7 +86,8 @@ class Workers:
         self.dismiss()
         context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
         self._stops.append(context.Pipe(duplex=False))
-        initial = (self._load_definitions, self._stops[-1][0])
+        self._steps, self._reported = context.Value("q", 0), 0
+        initial = (self._load_definitions, self._stops[-1][0], self._steps)
         self._pool = ProcessPoolExecutor(wanted, context, _begin, initial)
         self.processes = wanted
         with killed_as_store_error(), sigint_blocked():
@@ -100,6 +107,8 @@ class Workers:
     ) -> Iterator[Found]:
         """Yield the result of each job, in their order.
 
+        Of the events of jobs, `emit` takes the steps of `StageAdvanced`, added up over processes.
+
         Raises:
             StoreError: a process was killed.
         """
@@ -112,13 +121,24 @@ class Workers:
                 # Bounded: results that come early wait in memory for their turn.
                 for job in jobs:
                     if len(waiting) == _AHEAD * self.processes:
-                        yield waiting.popleft().result()
-                    waiting.append(self._pool.submit(do_job, call, job))
+                        yield self._awaited(waiting.popleft(), emit)
+                    waiting.append(self._pool.submit(_do_counted, call, job))
                 while waiting:
-                    yield waiting.popleft().result()
+                    yield self._awaited(waiting.popleft(), emit)
         finally:
             for future in waiting:
                 future.cancel()
+
+    def _awaited(self, future: Future[Found], emit: EmitAny) -> Found:
+        """Return the result of a job; meanwhile report the steps that all processes count."""
+        is_done = False
+        while not is_done:
+            is_done = bool(futures.wait([future], _LOOK_SECONDS).done)
+            steps = self._steps.get_obj().value
+            if steps > self._reported:
+                emit(StageAdvanced(steps - self._reported))
+                self._reported = steps
+        return future.result()
 
 
 @contextmanager
@@ -144,6 +164,8 @@ def killed_as_store_error() -> Iterator[None]:
 
 
 _definitions: Definitions | None = None
+_steps: Any = None
+"""The counter of steps that the processes of a run share."""
 
 
 def definitions_here() -> Definitions:
@@ -153,11 +175,11 @@ def definitions_here() -> Definitions:
     return _definitions
 
 
-def _begin(load_definitions: LoadDefinitions, stop: Connection) -> None:
+def _begin(load_definitions: LoadDefinitions, stop: Connection, steps: Any) -> None:
     threading.Thread(target=end_with_the_run, args=(stop,), daemon=True).start()
     choose_memory_pool()
-    global _definitions
-    _definitions = load_definitions()
+    global _definitions, _steps
+    _definitions, _steps = load_definitions(), steps
 
 
 def end_with_the_run(*stops: Connection) -> None:
@@ -179,6 +201,17 @@ def nothing() -> None:
 def do_job(call: Callable[[Job, EmitAny], Found], job: Job) -> Found:
     """Do a job in this process, which a run began; its events are lost."""
     return call(job, no_event)
+
+
+def _do_counted(call: Callable[[Job, EmitAny], Found], job: Job) -> Found:
+    """Do a job in this process, which a run began; of its events, steps reach the run."""
+    return call(job, _count_steps)
+
+
+def _count_steps(event: object) -> None:
+    if isinstance(event, StageAdvanced):
+        with _steps.get_lock():
+            _steps.value += event.count
 
 
 def forked_workers(most: int, preloaded: str) -> PreparedRunner:

@@ -301,11 +301,17 @@ class Executor(JobRunner, Protocol):
         """
 
     def process(
-        self, read: PartitionedExtract, task: Task, definitions: Definitions
+        self, read: PartitionedExtract, task: Task, definitions: Definitions, emit: Emit
     ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order.
 
         A unit that an earlier attempt at the same task finished is not processed again.
+
+        Args:
+            read: the extract.
+            task: what is done with it.
+            definitions: rules and mappings.
+            emit: takes `StageAdvanced` of rows that are done, whatever their unit: all in the end.
 
         Raises:
             StoreError: the target failed, or a worker was lost.

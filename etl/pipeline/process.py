@@ -187,7 +187,8 @@ def process(
     has_members = definitions.model.has_members
     names = (NO_HASHES, NO_HASHES)
     if has_members:
-        context.emit(StageBegan("partitions", rows.facts.count))
+        row_count = sum(rows.facts.row_counts.values()) - sum(directory.rows.values())
+        context.emit(StageBegan("partitions", row_count))
         names = directory_digests(providers, Dependencies.of(definitions))
     now = cache.CachedResults([], rows.facts.count, read.as_of, names, None)
     previous = _previous(context, publication, read, now)
@@ -208,7 +209,8 @@ def process(
     ledgers: list[RangeRef] = []
     files: list[Mapping[str, Path]] = []
     seen = Counter(directory.rows)
-    for done in context.executor.process(read, task, definitions) if has_members else ():
+    units = context.executor.process(read, task, definitions, context.emit)
+    for done in units if has_members else ():
         unit, outcome = done.unit, done.outcome
         totals.add(outcome)
         seen.update(outcome.rows)

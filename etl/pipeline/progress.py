@@ -33,7 +33,7 @@ STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
         "hash": "bytes",
         "read": "bytes",
         "directory": "rows",
-        "partitions": "partitions",
+        "partitions": "rows",
         "publish": "rows",
         "bulk": "resources",
         "suites": "suites",
@@ -43,7 +43,8 @@ STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
 )
 """Stage -> name of its steps, in the order in which a run reaches them.
 
-Rows of `publish` are those of the catalog, and the resources of the shared directory.
+Rows of `partitions` are the extract's, without the directory's. Rows of `publish` are those of the
+catalog, and the resources of the shared directory.
 """
 
 
@@ -127,6 +128,24 @@ def to_all(*receivers: Emit) -> Emit:
     return emit
 
 
+class UnitProgress:
+    """Reports how much of a unit is done, as rows of its extract.
+
+    Args:
+        emit: takes a `StageAdvanced` for the rows that were not reported before.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit, self._reported = emit, 0
+
+    def reach(self, share: float, rows: int) -> None:
+        """Report a share of the unit's rows, from 0 to 1; nothing happens below an earlier one."""
+        more = int(share * rows) - self._reported
+        if more > 0:
+            self._reported += more
+            self._emit(StageAdvanced(more))
+
+
 class Phase(msgspec.Struct, frozen=True, rename={"stage": "phase"}):
     """A phase of a run, done or under way.
 
@@ -169,7 +188,7 @@ class StepCounter:
                 more = done - self._read.get(file, 0)
                 self._read[file] = done
                 return more
-            case StageAdvanced(count=count) | PartitionDone(count=count):
+            case StageAdvanced(count=count):
                 return count
             case _:
                 pass

@@ -66,6 +66,11 @@ class Outcome:
     sidecar: tuple[SidecarPiece, ...] = ()
     sources: RowSources = NO_SOURCES
 
+    @property
+    def row_count(self) -> int:
+        """How many of the extract's rows it is of."""
+        return sum(self.rows.values())
+
     def with_sources(self, sources: RowSources) -> Outcome:
         """Return this with what its findings need of the sources of some rows."""
         needed = sources.only(self.checked.findings, *self.unmapped.values())

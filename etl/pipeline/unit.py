@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from etl.pipeline.incremental.dependencies import Dependencies, id_values
 from etl.pipeline.incremental.ledger import Ledger, Places, joined, missing_of, no_ledger
 from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
 from etl.pipeline.partition.mapping import PartitionContext, PlanResources, check_and_map
+from etl.pipeline.progress import Emit, UnitProgress, ignore
 from etl.pipeline.sidecar.pieces import (
     SidecarUpdate,
     UnitSidecar,
@@ -34,6 +36,10 @@ from etl.rows import arrow_stream
 from etl.sources.partition.ids import NO_KEYS, GlobalKeys, UnitIds
 from etl.sources.partition.partitions import Loaded, Partitions
 from etl.storage.port import Store
+
+_MAPPED: Final = 0.5
+_WRITTEN: Final = 0.8
+"""Shares of the time of a unit after which its rows are mapped, and its files written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,12 @@ class _MemberResults:
 
 
 def process_unit(
-    context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, store: Store | None
+    context: UnitContext,
+    unit: range,
+    rows: Partitions,
+    keys: GlobalKeys,
+    store: Store | None,
+    emit: Emit = ignore,
 ) -> UnitResult | None:
     """Check and map the rows of a unit; pure but for what it reads and writes in the target.
 
@@ -98,6 +109,7 @@ def process_unit(
         rows: their rows.
         keys: the ids of all partitions that rules may look up.
         store: the target; None where nothing is published.
+        emit: takes `StageAdvanced`: the rows that are done so far, by estimate, and all in the end.
 
     Returns:
         None where there are several partitions, and more rows to process than one of them has:
@@ -110,11 +122,14 @@ def process_unit(
         if incremental is None:
             return None
         processed = incremental
+    progress, row_count = UnitProgress(emit), processed.outcome.row_count
+    progress.reach(_MAPPED, row_count)
     sources, task = rows.row_sources(*unit), context.task
     outcome = processed.outcome.with_sources(sources)
     files: dict[str, Chunks] = {**processed.rows}
     if task.output is not None:
         files |= task.output(processed.made, processed.kept, store)
+    progress.reach(_WRITTEN, row_count)
     if store is not None and task.certifying is not None and processed.certified is not None:
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
         compared = compare_unit(task.certifying, processed.certified, catalog, store, sources)
@@ -127,6 +142,7 @@ def process_unit(
         if processed.sidecar is not None:
             outcome = replace(outcome, sidecar=processed.sidecar.write(store, unit))
         store.sync()
+    progress.reach(1, row_count)
     return UnitResult(outcome, files)
 
 

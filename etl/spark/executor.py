@@ -26,7 +26,8 @@ from etl.local.executor import Checkpoints
 from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Target, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.reuse import PreviousRelease
-from etl.pipeline.progress import ignore
+from etl.pipeline.progress import Emit as EmitProgress
+from etl.pipeline.progress import StageAdvanced, ignore
 from etl.publish.lease import PREFIX
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit
@@ -160,11 +161,15 @@ class SparkExecutor:
         yield call(partitions, count)
 
     def process(
-        self, read: PartitionedExtract, task: Task, definitions: Definitions
+        self,
+        read: PartitionedExtract,
+        task: Task,
+        definitions: Definitions,
+        emit: EmitProgress,
     ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order."""
         if not is_for_executors(read.extract):
-            yield from self.local.process(read, task, definitions)
+            yield from self.local.process(read, task, definitions, emit)
             return
         partitions, tables = self._on_spark(read)
         facts = partitions.facts
@@ -190,9 +195,11 @@ class SparkExecutor:
             for unit in units:
                 done = checkpoints.find(unit)
                 if done is not None:
+                    emit(StageAdvanced(done.outcome.row_count))
                     yield done
                     continue
                 for part, result in _awaited(finished, unit.start, job):
+                    emit(StageAdvanced(result.outcome.row_count))
                     yield checkpoints.keep(part, result)
             if job is not None:
                 job.result()

@@ -304,7 +304,7 @@ def test_other_commands_that_take_long_show_progress(arguments, target, tmp_path
     (tmp_path / "t").symlink_to(target / "tree")
     called = (each.format(tmp_path) for each in arguments)
     shown = without_controls(on_a_terminal_of_this_process(*called))
-    of = re.search(r"━+ 0 of ([\d,]+) (members|folders)", shown)
+    of = re.search(r"━+ 0 % of ([\d,]+) (members|folders)", shown)
     assert of or arguments[0] == "conform"
     assert re.search(
         r"(writing|verifying|checking|looking through) +━+ [\d,]+ (members|resources|folders)",

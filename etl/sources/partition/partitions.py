@@ -104,6 +104,16 @@ class PartitionFacts:
         """What people call the files that rows are named by: `Extract.names`."""
         return tuple(file.title for file in (*self.files, *self.queried))
 
+    @property
+    def row_counts(self) -> Mapping[str, int]:
+        """Raw table -> rows read, of the tables that the layout uses."""
+        counts: Counter[str] = Counter()
+        used = {*self.layout.sources(directory=False), *self.layout.sources(directory=True)}
+        for file in self.files:
+            if file.table in used:
+                counts[file.table] += self.rows_read[file.name]
+        return counts
+
     def check_all_there(self, loaded: Mapping[str, int], work: Path) -> None:
         """Check that partitions and directory together have every row that was read.
 
@@ -114,12 +124,7 @@ class PartitionFacts:
         Raises:
             StoreError: there were others.
         """
-        expected: Counter[str] = Counter()
-        used = {*self.layout.sources(directory=False), *self.layout.sources(directory=True)}
-        for file in self.files:
-            if file.table in used:
-                expected[file.table] += self.rows_read[file.name]
-        for name, rows in expected.items():
+        for name, rows in self.row_counts.items():
             if loaded.get(name, 0) != rows:
                 raise StoreError(
                     f"of {name} {rows} rows were read, and {loaded.get(name, 0)} were there to "

@@ -11,6 +11,7 @@ from etl.pipeline.context import TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
+from etl.pipeline.progress import StageAdvanced
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
 from etl.sources.partition.ids import NO_KEYS
 from etl.sources.partition.partitions import (
@@ -77,7 +78,7 @@ class DirectExecutor(SingleProcess):
         for index in range(read.partitions.facts.count + 1):
             yield call(read.partitions, index)
 
-    def process(self, read, task, definitions):
+    def process(self, read, task, definitions, emit):
         providers = providers_of(task.directory, definitions)
         context = UnitContext(
             PartitionContext(definitions, providers, task.as_of),
@@ -99,6 +100,7 @@ class DirectExecutor(SingleProcess):
             for name, pieces in result.files.items():
                 files[name] = read.work / f"{unit.start}.{name}"
                 files[name].write_bytes(b"".join(pieces))
+            emit(StageAdvanced(result.outcome.row_count))
             yield TaskOutput(unit, result.outcome, files)
 
     def _detached(self, read, context, unit, store):

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.one_off import convert, validate
-from etl.pipeline.progress import PartitionDone, StageBegan, ignore
+from etl.pipeline.progress import PartitionDone, StageAdvanced, StageBegan, ignore
 from etl.pipeline.read import open_with
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import run
@@ -194,11 +195,19 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
     kind, definitions, extracts, expected, tmp_path
 ):
     payer = Payer(definitions, tmp_path)
-    reused = 0
+    reused, stage = 0, ""
+    planned, done = Counter[str](), Counter[str]()
 
     def count(event):
-        nonlocal reused
-        reused += event.reused if isinstance(event, PartitionDone) else 0
+        nonlocal reused, stage
+        match event:
+            case PartitionDone():
+                reused += event.reused
+            case StageBegan():
+                stage = event.stage
+                planned[stage] += event.total or 0
+            case StageAdvanced():
+                done[stage] += event.count
 
     for night, whole in enumerate(expected):
         payer.publish(kind.open, extracts[night], night + 1, count)
@@ -206,6 +215,7 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
         assert any(name.endswith(".ledger") for name in payer.files())
         assert sum(name.startswith("bulk/") for name in payer.files()) > 10
         assert (reused > 0) is (night > 0)
+        assert done["partitions"] == planned["partitions"] > 0
     assert reused > 0
 
 

@@ -19,6 +19,7 @@ from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.directory import check_directory
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
+from etl.pipeline.progress import ignore
 from etl.pipeline.unit import UnitContext, process_unit
 from etl.publish.kept_objects import RangeRef
 from etl.sources.extract.opening import open_extract
@@ -93,12 +94,12 @@ class ClaimsOf:
 TASK = Task(Listed(), {}, None, None)
 
 
-def process(rows, store=None, task=TASK, unit=range(1)):
+def process(rows, store=None, task=TASK, unit=range(1), emit=ignore):
     """Process a unit of an extract."""
     of = definitions()
     partition_context = PartitionContext(of, directory_of(rows), None)
     context = UnitContext(partition_context, Dependencies.of(of), task)
-    return process_unit(context, unit, rows, rows.keys, store)
+    return process_unit(context, unit, rows, rows.keys, store, emit)
 
 
 def night_after(result, rows):

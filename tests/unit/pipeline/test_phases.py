@@ -24,18 +24,19 @@ def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps():
         StageBegan("hash"),
         Hashed("claim.csv", 700),
         Hashed("member.csv", 300),
-        StageBegan("partitions", 3),
+        StageBegan("partitions", 90),
+        StageAdvanced(30),
         PartitionDone(0, 2, 5, 50),
-        PartitionDone(2, 1, 4, 40),
+        StageAdvanced(60),
     ):
         phases(event)
     assert ended == [Phase("hash", 1.0, 1000, "bytes")]
     phases.end()
     assert phases.done == (
         Phase("hash", 1.0, 1000, "bytes"),
-        Phase("partitions", 1.0, 3, "partitions"),
+        Phase("partitions", 1.0, 90, "rows"),
     )
-    assert [each.steps for each in phases.done] == ["1,000 bytes", "3 partitions"]
+    assert [each.steps for each in phases.done] == ["1,000 bytes", "90 rows"]
 
 
 def test_a_phase_that_comes_twice_is_one():

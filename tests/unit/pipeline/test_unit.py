@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from etl.pipeline.progress import StageAdvanced
 from etl.storage.local import LocalStore
 from tests.unit.pipeline.small_run import (
     OF_M2,
@@ -49,6 +50,13 @@ def test_all_members_are_processed_where_nothing_is_kept(tmp_path):
         ("Organization", "1234567893"),
     }
     assert outcome.checked.tables == {}, "rows stay where they are"
+
+
+def test_a_unit_reports_its_rows_as_it_gets_on(tmp_path):
+    rows, steps = cut(two_members(), tmp_path), list[StageAdvanced]()
+    result = process(rows, emit=steps.append)
+    assert len(steps) > 2
+    assert sum(step.count for step in steps) == sum(result.outcome.rows.values()) > 0
 
 
 def test_rejected_rows_are_kept_as_they_were_where_they_are_wanted(tmp_path):
@@ -111,7 +119,9 @@ def test_members_whose_rows_are_wanted_are_not_reused(tmp_path, member):
 
 def test_partitions_with_much_to_process_are_units_of_their_own(tmp_path):
     rows, store = cut(two_members(), tmp_path, count=8), LocalStore(tmp_path / "tree")
-    assert process(rows, store, unit=range(8)) is None
+    steps = list[StageAdvanced]()
+    assert process(rows, store, unit=range(8), emit=steps.append) is None
+    assert not steps
     assert list(store.list()) == [], "nothing was done"
     parts = [process(rows, store, unit=range(index, index + 1)) for index in range(8)]
     resources = [part.outcome.resources for part in parts if part is not None]
