@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from etl.errors import NotFound
 from etl.jobs import EmitAny, Found, Job
@@ -36,25 +36,23 @@ from etl.sources.partition.reading import FolderReceiver, read_rows
 from etl.sources.partition.spill import Inventory
 from etl.spark.id_files import IdFiles
 from etl.spark.pickling import pickled
-from etl.spark.placing import by_task
+from etl.spark.placing import by_task, each_place
 from etl.spark.program import program_text
 from etl.spark.shuffled_rows import (
     ShuffledTables,
     ShuffleReceiver,
-    UnseenError,
     buckets_of,
     is_for_executors,
 )
 from etl.spark.staging import Parts, StagedFiles, StagedValue, Staging, read_unit
 from etl.spark.task_rows import ROWS, TaskRow, collected
 from etl.spark.unit_tasks import (
-    FOUND,
     HEAD,
     ExtractOnExecutors,
     RunFacts,
-    calling,
-    doing,
-    finishing,
+    call_partition,
+    do_jobs,
+    finish_unit,
 )
 
 _HERE: Final = "driver"
@@ -83,10 +81,8 @@ class SparkJobs:
         rows = [TaskRow(number, "job", body=pickled(job)) for number, job in enumerate(jobs)]
         if not rows:
             return
-        alone = [range(number, number + 1) for number in range(len(rows))]
-        tasks = by_task(self.session, self.session.createDataFrame(rows, ROWS), alone)
-        function = doing(program_text(), pickled((call, _umask())))
-        done = collected(tasks.mapInArrow(function, ROWS))
+        frame, alone = self.session.createDataFrame(rows, ROWS), each_place(len(rows))
+        done = collected(by_task(self.session, frame, alone, do_jobs, (call, _umask())))
         for row in sorted(done, key=attrgetter("place")):
             yield json.loads(bytes(row.body))
 
@@ -112,23 +108,19 @@ class SparkExecutor:
         """
         if cutting.keeps_rows or not is_for_executors(extract):
             return self.local.read(extract, cutting, emit)
-        return self._shuffled(extract, cutting, emit)[0]
+        return self._shuffled(extract, cutting, emit)
 
-    def _shuffled(
-        self, extract: Extract, cutting: Cutting, emit: Emit
-    ) -> tuple[Partitions, ShuffledTables]:
+    def _shuffled(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         """Return an extract that executors read."""
         try:
             return self._read(extract, cutting, emit)
-        except UnseenError:
+        except NotFound:  # executors do not see the files
             staging = self._staging(cutting.folder).within("input")
             names = frozenset(file.stored or file.name for file in extract.files if file.table)
             place = StagedFiles.put(staging, extract.place, names)
             return self._read(replace(extract, place=place), cutting, emit)
 
-    def _read(
-        self, extract: Extract, cutting: Cutting, emit: Emit
-    ) -> tuple[Partitions, ShuffledTables]:
+    def _read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests
         here = FolderReceiver(cutting.folder / _HERE, count)
         ids = IdFiles(self._staging(cutting.folder).within("ids"), buckets_of(extract))
@@ -137,7 +129,7 @@ class SparkExecutor:
             unless_read.callback(receiver.release)
             there = read_rows(extract, receiver, partitions=count, digests=digests, emit=emit)
             unless_read.pop_all()
-        return there, receiver.tables
+        return there
 
     def _staging(self, work: Path) -> Staging:
         """Return the staging of a run: the name of its folder has its extract and definitions."""
@@ -153,11 +145,9 @@ class SparkExecutor:
             yield from self.local.each_partition(read, call)
             return
         count = partitions.facts.count
-        facts = pickled((call, _on_executors(partitions, tables)))
-        alone = [range(index, index + 1) for index in range(count)]
-        rows = by_task(self.session, tables.rows, alone)
-        answers = collected(rows.mapInArrow(calling(program_text(), facts), ROWS))
-        yield from (bytes(row.body) for row in answers if row.kind == FOUND)
+        facts = call, _on_executors(partitions, tables)
+        answers = by_task(self.session, tables.rows, each_place(count), call_partition, facts)
+        yield from (bytes(row.body) for row in collected(answers))
         yield call(partitions, count)
 
     def process(
@@ -171,27 +161,27 @@ class SparkExecutor:
         if not is_for_executors(read.extract):
             yield from self.local.process(read, task, definitions, emit)
             return
-        partitions, tables = self._on_spark(read)
-        facts = partitions.facts
+        partitions = read.partitions
+        if not isinstance(partitions.raw, ShuffledTables):  # the driver read the rows too
+            facts = partitions.facts
+            cutting = Cutting(read.work, facts.count, facts.has_digests)
+            partitions = self._shuffled(read.extract, cutting, ignore)
+        tables = cast("ShuffledTables", partitions.raw)
         staging = self._staging(read.work)
         finished = staging.within(f"units/{task.fingerprint}")
-        extract = _on_executors(partitions, tables)
+        previous = StagedValue.put(staging.within("values"), pickled(task.previous))
+        run = _run_facts(task, definitions, _on_executors(partitions, tables), previous, finished)
         checkpoints = Checkpoints(read.work, task.fingerprint, Inventory(read.work))
         checkpoints.drop_others()
-        units = task.units(facts.count)
+        units = task.units(partitions.facts.count)
         there = {int(name) for name in finished.names()}
         there |= {unit.start for unit in units if checkpoints.find(unit) is not None}
         heads = [TaskRow(unit.start, HEAD) for unit in units if unit.start not in there]
+        rows = tables.rows.union(self.session.createDataFrame(heads, ROWS))
         with ExitStack() as meanwhile:
             meanwhile.callback(tables.release)
-            job = None
-            if heads:
-                previous = StagedValue.put(staging.within("values"), pickled(task.previous))
-                run = _run_facts(task, definitions, extract, previous, finished)
-                rows = tables.rows.union(self.session.createDataFrame(heads, ROWS))
-                by_unit = by_task(self.session, rows, units)
-                tasks = by_unit.mapInArrow(finishing(program_text(), pickled(run)), ROWS)
-                job = meanwhile.enter_context(_running(self.session, tasks))
+            tasks = by_task(self.session, rows, units, finish_unit, run)
+            job = meanwhile.enter_context(_running(self.session, tasks))
             for unit in units:
                 done = checkpoints.find(unit)
                 if done is not None:
@@ -201,18 +191,8 @@ class SparkExecutor:
                 for part, result in _awaited(finished, unit.start, job):
                     emit(StageAdvanced(result.outcome.row_count))
                     yield checkpoints.keep(part, result)
-            if job is not None:
-                job.result()
+            job.result()
         staging.delete()
-
-    def _on_spark(self, read: PartitionedExtract) -> tuple[Partitions, ShuffledTables]:
-        """Return an extract whose rows Spark has, whether or not the driver read them too."""
-        partitions, tables = read.partitions, read.partitions.raw
-        if isinstance(tables, ShuffledTables):
-            return partitions, tables
-        facts = partitions.facts
-        cutting = Cutting(read.work, facts.count, facts.has_digests)
-        return self._shuffled(read.extract, cutting, ignore)
 
     @property
     def processes(self) -> int:
@@ -278,7 +258,7 @@ def _running(session: Any, frame: Any) -> Iterator[Future[Sequence[Any]]]:
         pool.shutdown()
 
 
-def _awaited(finished: Staging, first: int, job: Future[Sequence[Any]] | None) -> Parts:
+def _awaited(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Parts:
     """Return what became of a unit, as soon as it is there.
 
     Raises:
@@ -286,12 +266,10 @@ def _awaited(finished: Staging, first: int, job: Future[Sequence[Any]] | None) -
     """
     pause = _FIRST_PAUSE
     while True:
-        is_last_look = job is None or job.done()
+        is_last_look = job.done()
         try:
             return read_unit(finished, first)
         except NotFound:
-            if job is None:
-                raise
             if is_last_look:
                 job.result()
                 raise

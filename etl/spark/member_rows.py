@@ -6,7 +6,7 @@ of few rows would be mostly heads: with many partitions eight times as much as t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.sources.files.listed_files import SourceFile, spill_names
 from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN
 from etl.sources.partition.partitions import Tables
 from etl.spark.task_rows import SCHEMA
@@ -50,28 +51,25 @@ def heads_of(bodies: Any) -> Heads:
 
 
 def member_batch(
-    places: Any, kind: str, name: Any, number: Any, heads: Heads, cells: Any
+    places: Any, kind: str, number: int, heads: Heads, cells: pa.Array
 ) -> pa.RecordBatch:
     """Return members' rows as a batch of `SCHEMA`.
 
     Args:
         places: numpy `int32`, shape (n,): the place of each.
         kind: of all of them.
-        name: their raw table, or that of each as an array.
-        number: of the job that read them, or that of each as an array.
+        number: of the job that read them.
         heads: where they come from.
         cells: of each as one text.
     """
     count = len(heads)
     fixed = pa.py_buffer(np.ascontiguousarray(heads))
     bodies = pa.Array.from_buffers(pa.binary(_HEAD.itemsize), count, [None, fixed])
-    names = name if isinstance(name, pa.Array) else pa.repeat(name, count)
-    numbers = number if isinstance(number, pa.Array) else pa.repeat(number, count)
     arrays = [
         pa.array(places, pa.int32()),
         pa.repeat(kind, count),
-        names,
-        numbers.cast(pa.int32()),
+        pa.repeat("", count),
+        pa.repeat(pa.scalar(number, pa.int32()), count),
         bodies.cast(pa.binary()),
         cells,
     ]
@@ -133,12 +131,12 @@ def parted(heads: Heads, cells: pa.Array, names: Sequence[str], *, digests: bool
     return pa.table(columns)
 
 
-def tables_of(rows: pa.Table, names: Mapping[int, Sequence[str]], *, digests: bool) -> Tables:
+def tables_of(rows: pa.Table, files: Sequence[SourceFile], *, digests: bool) -> Tables:
     """Return the rows of each raw table in each partition.
 
     Args:
         rows: of `SCHEMA`; other kinds may be among them.
-        names: number of a file -> the names of its cells.
+        files: of the extract, by number.
         digests: whether rows have digests.
     """
     parts: dict[tuple[str, int | None], list[pa.Table]] = {}
@@ -151,17 +149,13 @@ def tables_of(rows: pa.Table, names: Mapping[int, Sequence[str]], *, digests: bo
         heads_of(own.column("body").combine_chunks()),
         own.column("cells").combine_chunks(),
     )
-    tables = own.column("name").combine_chunks().dictionary_encode()
-    codes, places = tables.indices.to_numpy(), own.column("place").to_numpy()
-    together = np.stack([places, codes, heads[FILE_COLUMN]], axis=1).astype(np.int64)
-    groups, of_row = np.unique(together, axis=0, return_inverse=True)
-    order = np.argsort(of_row.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(of_row.ravel(), minlength=len(groups)))
-    begins = [0, *ends.tolist()]
-    for number, (place, code, file) in enumerate(groups.tolist()):
-        at = order[begins[number] : begins[number + 1]]
-        table = parted(heads[at], cells.take(pa.array(at)), names[file], digests=digests)
-        parts.setdefault((tables.dictionary[code].as_py(), place), []).append(table)
+    origins = np.stack([own.column("place").to_numpy(), heads[FILE_COLUMN]], axis=1)
+    groups, of_row, counts = np.unique(origins, axis=0, return_inverse=True, return_counts=True)
+    of_groups = np.split(np.argsort(of_row.ravel(), kind="stable"), np.cumsum(counts))
+    for (place, file), at in zip(groups.tolist(), of_groups, strict=False):  # one more is empty
+        names = spill_names(files[file])
+        table = parted(heads[at], cells.take(pa.array(at)), names, digests=digests)
+        parts.setdefault((files[file].table, place), []).append(table)
     return {
         at: pa.concat_tables(tables_at, promote_options="default")
         for at, tables_at in parts.items()

@@ -8,11 +8,13 @@ places.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from etl.spark.task_rows import ROWS, TaskWork, task_function
 
 _SEED: Final = 42
 _BITS: Final = np.uint64(0xFFFFFFFF)
@@ -35,18 +37,42 @@ def placing_keys(count: int) -> npt.NDArray[np.int32]:
     return _divided(mixed, 0xCC9E2D51).astype(np.uint32).view(np.int32)
 
 
-def by_task(session: Any, rows: Any, tasks: Sequence[range]) -> Any:
-    """Return rows of which each task has those of some places, and no others.
+def each_place(count: int) -> list[range]:
+    """Return tasks of one place each."""
+    return [range(place, place + 1) for place in range(count)]
+
+
+def by_task(session: Any, rows: Any, tasks: Sequence[range], work: TaskWork, facts: object) -> Any:
+    """Return the frame of what comes of rows; each task has those of its places, and no others.
 
     Args:
         session: a `pyspark.sql.SparkSession`.
         rows: a frame of `ROWS`.
-        tasks: the places of each task.
+        tasks: the places of each task; all but the last have as many.
+        work: what each task does, as for `task_function`.
+        facts: likewise.
     """
     keys = placing_keys(len(tasks)).tolist()
     pairs = [(place, key) for places, key in zip(tasks, keys, strict=True) for place in places]
     by_place = session.createDataFrame(pairs, "place int, key int").hint("broadcast")
-    return rows.join(by_place, "place").repartition(len(tasks), "key").drop("key")
+    placed = rows.join(by_place, "place").repartition(len(tasks), "key").drop("key")
+    return placed.mapInArrow(task_function(work, facts), ROWS)
+
+
+def only_task(places: Iterable[int], size: int = 1) -> int:
+    """Return the first place of the task that rows are of.
+
+    Args:
+        places: of the rows.
+        size: how many places a task has.
+
+    Raises:
+        AssertionError: they are of several tasks: this Spark hashes numbers in another way.
+    """
+    firsts = {place - place % size for place in places}
+    if len(firsts) != 1:
+        raise AssertionError(f"Spark gave one task the rows of {len(firsts)}")
+    return firsts.pop()
 
 
 def _turned(numbers: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.uint64]:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.digests import Hashes
-from etl.errors import ExtractError
+from etl.columns.digests import NO_HASHES, Hashes
+from etl.errors import ExtractError, NotFound
 from etl.jobs import no_event
 from etl.model.canonical_tables import HEADERS
 from etl.rows import arrow_stream
@@ -37,95 +36,55 @@ from etl.sources.partition.partition_rows import (
 from etl.spark.id_files import NO_IDS, IdFiles
 from etl.spark.member_rows import OF_MEMBER, heads_of, joined, member_batch
 from etl.spark.pickling import unpickled
-from etl.spark.task_rows import Batches, TaskRow, batch_of, guarded, rows_of
+from etl.spark.placing import only_task
+from etl.spark.task_rows import Batches, TaskRow, batch_of, rows_of
 
 TAKEN: Final = "taken"
 """A job that was read, and the number of rows of its parts."""
 REFUSED: Final = "refused"
-"""A job with a span that is none, or with a file that cannot be read, which the name says then."""
-UNSEEN: Final = "unseen"
-"""A job with files that the executor does not see."""
+"""A job with a file that cannot be read, and why; without a reason, with a span that is none."""
 HERE: Final = "here"
 """Rows for the driver: of no member, or malformed."""
 # Rows of members by the hash of their header have the header's table for their kind.
 SEEN: Final = "seen"
 """Ids with the members that they were seen with, by the hash of the id."""
 SAVED: Final = "saved"
-"""Ids of one bucket that are in staging now."""
-SHARED: Final = "shared"
-"""Ids of one bucket that were seen with several members."""
-SHARERS: Final = "sharers"
-"""The members of those."""
+"""Ids of one bucket that are in staging now; in the body those that were seen with several members,
+of which the number says how many there are, and after them those members."""
 
 _HELD: Final = 1 << 20
 """Ids that are held before they are cut by bucket."""
 
 
-def cutting(program: str, buckets: int) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that reads jobs.
+def read_jobs(buckets: int, batches: Batches) -> Batches:
+    """Yield what jobs read.
 
     Args:
-        program: `program_text` of the driver.
         buckets: how many there are of ids.
+        batches: the jobs (`CutJob`).
+
+    Raises:
+        NotFound: this executor does not see the files of one.
     """
-
-    def read(batches: Batches) -> Batches:
-        for row in rows_of(batches):
-            yield from guarded(program, partial(_read, row.body, buckets))
-
-    return read
-
-
-def saving(program: str, ids: IdFiles) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that writes the ids of a bucket.
-
-    Args:
-        program: `program_text` of the driver.
-        ids: where they are written.
-    """
-
-    def save(batches: Batches) -> Batches:
-        yield from guarded(program, partial(_save, ids, batches))
-
-    return save
+    for row in rows_of(batches):
+        job: CutJob = unpickled(row.body)
+        _check_seen(job)
+        try:
+            yield from _pieces(job, buckets)
+        except SpanAstray:
+            yield batch_of(TaskRow(0, REFUSED, number=job.number))
+        except ExtractError as error:
+            yield batch_of(TaskRow(0, REFUSED, number=job.number, body=str(error).encode()))
 
 
-def owning(program: str, ids: IdFiles, partitions: int) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that gives rows that follow claims their members.
-
-    Args:
-        program: `program_text` of the driver.
-        ids: all of the extract.
-        partitions: how many there are.
-    """
-
-    def own(batches: Batches) -> Batches:
-        yield from guarded(program, partial(_own, ids, partitions, batches))
-
-    return own
-
-
-def _read(body: Any, buckets: int) -> Batches:
-    job: CutJob = unpickled(body)
-    if not _is_seen(job):
-        yield batch_of(TaskRow(0, UNSEEN, "", job.number))
-        return
-    try:
-        yield from _pieces(job, buckets)
-    except SpanAstray:
-        yield batch_of(TaskRow(0, REFUSED, "", job.number))
-    except ExtractError as error:
-        said = str(error).encode()
-        yield batch_of(TaskRow(0, REFUSED, type(error).__name__, job.number, said))
-
-
-def _is_seen(job: CutJob) -> bool:
+def _check_seen(job: CutJob) -> None:
     try:
         there = {entry.name: entry.bytes for entry in job.place.entries()}
     except ExtractError:
-        return False
+        there = {}
     files = [part.file for part in job.parts]
-    return all(there.get(file.stored or file.name) == file.bytes for file in files)
+    if any(there.get(file.stored or file.name) != file.bytes for file in files):
+        raise NotFound(f"{job.place.name}: an executor does not see the files of the extract")
 
 
 def _pieces(job: CutJob, buckets: int) -> Batches:
@@ -149,7 +108,7 @@ def _pieces(job: CutJob, buckets: int) -> Batches:
 def _of_members(job: CutJob, piece: PartitionedRows, kind: str) -> pa.RecordBatch:
     width = len(spill_names(job.parts[piece.part].file))
     heads, cells = joined(piece.rows, width)
-    return member_batch(piece.cut, kind, piece.table, job.number, heads, cells)
+    return member_batch(piece.cut, kind, job.number, heads, cells)
 
 
 class _SeenIds:
@@ -181,7 +140,8 @@ class _SeenIds:
         self._pairs, self._held = {}, 0
 
 
-def _save(ids: IdFiles, batches: Batches) -> Batches:
+def save_ids(ids: IdFiles, batches: Batches) -> Batches:
+    """Write the ids of a bucket, and yield which of them several members share."""
     parts: dict[str, list[Pairs]] = {}
     buckets = set[int]()
     for row in rows_of(batches):
@@ -189,37 +149,32 @@ def _save(ids: IdFiles, batches: Batches) -> Batches:
         pairs = np.frombuffer(row.body, np.uint64).reshape(-1, 2)
         parts.setdefault(row.name, []).append(pairs)
     for role in sorted(parts):
-        bucket = only_place(buckets)
+        bucket = only_task(buckets)
         owned, shared, sharers = owned_and_shared(distinct_pairs(np.concatenate(parts[role])))
         ids.save(role, bucket, owned)
-        yield batch_of(TaskRow(bucket, SAVED, role))
-        if role != "member" and len(shared):
-            yield batch_of(TaskRow(bucket, SHARED, role, body=shared.tobytes()))
-            yield batch_of(TaskRow(bucket, SHARERS, role, body=sharers.tobytes()))
+        if role == "member":
+            shared = sharers = NO_HASHES
+        body = shared.tobytes() + sharers.tobytes()
+        yield batch_of(TaskRow(bucket, SAVED, role, len(shared), body))
 
 
-def _own(ids: IdFiles, partitions: int, batches: Batches) -> Batches:
+def give_owners(facts: tuple[IdFiles, int], batches: Batches) -> Batches:
+    """Yield the rows of one bucket that follow headers, in the partitions of their members.
+
+    Args:
+        facts: all ids of the extract, and how many partitions there are.
+        batches: the rows.
+    """
+    ids, partitions = facts
     known: dict[str, OwnedIds] = {}
     for whole, header in itertools.product(batches, HEADERS):
         batch = whole.filter(pc.equal(whole.column("kind"), header))
         if not batch.num_rows:
             continue
         if header not in known:
-            known[header] = ids.read(header, only_place(batch.column("place").unique().to_pylist()))
+            known[header] = ids.read(header, only_task(batch.column("place").to_pylist()))
         heads = heads_of(batch.column("body")).copy()
         owners = known[header].owner_of(np.ascontiguousarray(heads[OWNER_COLUMN]))
         heads[OWNER_COLUMN] = owners
         places, cells = partition_of(owners, partitions), batch.column("cells")
-        name, number = batch.column("name"), batch.column("number")
-        yield member_batch(places, OF_MEMBER, name, number, heads, cells)
-
-
-def only_place(places: set[int] | list[int]) -> int:
-    """Return the place of the rows of a task.
-
-    Raises:
-        AssertionError: there are several: this Spark hashes numbers in another way.
-    """
-    if len(places) != 1:
-        raise AssertionError(f"Spark gave one task the rows of {len(places)} places")
-    return next(iter(places))
+        yield member_batch(places, OF_MEMBER, 0, heads, cells)

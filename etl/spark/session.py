@@ -75,24 +75,20 @@ def spark_session(master: str | None) -> Iterator[Any]:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
 
-        there = SparkSession.getActiveSession()
-        if there is not None:
-            before = there.conf.get(_BATCH) or ""
-            there.conf.set(_BATCH, _BATCH_ROWS)
-            try:
-                yield there
-            finally:
-                there.conf.set(_BATCH, before)
-            return
+        platforms = SparkSession.getActiveSession()
         try:
-            session = _builder(SparkSession.builder, master).getOrCreate()
+            session = platforms or _builder(SparkSession.builder, master).getOrCreate()
         except (PySparkException, Py4JError) as error:
             raise UsageError(_why_not_begun(master, error)) from None
+        rows_before = session.conf.get(_BATCH) or ""
         session.conf.set(_BATCH, _BATCH_ROWS)
         try:
             yield session
         finally:
-            session.stop()
+            if platforms is None:
+                session.stop()
+            else:
+                session.conf.set(_BATCH, rows_before)
 
 
 def _why_not_begun(master: str | None, error: Exception) -> str:

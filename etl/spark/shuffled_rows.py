@@ -6,7 +6,7 @@ Here are counts, rows of no member, malformed rows, and the ids that several mem
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Final
@@ -24,6 +24,7 @@ from etl.sources.files.stored_files import FolderFiles
 from etl.sources.layout.model import ROLES
 from etl.sources.partition.ids import GlobalKeys, OwnedIds
 from etl.sources.partition.partition_rows import (
+    OWNER_COLUMN,
     RAGGED,
     CutJob,
     IdHashes,
@@ -36,30 +37,21 @@ from etl.sources.partition.reading import FolderReceiver
 from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, PLACED
 from etl.spark.pickling import pickled
-from etl.spark.placing import by_task
-from etl.spark.program import program_text
+from etl.spark.placing import by_task, each_place
 from etl.spark.reading_tasks import (
     HERE,
     REFUSED,
-    SAVED,
     SEEN,
-    SHARED,
-    SHARERS,
     TAKEN,
-    UNSEEN,
-    cutting,
-    owning,
-    saving,
+    give_owners,
+    read_jobs,
+    save_ids,
 )
-from etl.spark.task_rows import FAILED, ROWS, TaskRow, collected
+from etl.spark.task_rows import FAILED, ROWS, TaskRow, collected, task_function
 
 _BUCKET_BYTES: Final = 64 << 20
 _LEAST_BUCKETS: Final = 8
 """Ids are cut by their hashes into as many buckets as the extract has so many bytes."""
-
-
-class UnseenError(Exception):
-    """Executors do not see the files of the extract."""
 
 
 def is_for_executors(extract: Extract) -> bool:
@@ -136,8 +128,6 @@ class ShuffleReceiver:
     """
 
     is_shared = True
-    tables: ShuffledTables
-    """What was read, once it is closed."""
 
     def __init__(self, session: Any, here: FolderReceiver, partitions: int, ids: IdFiles) -> None:
         self._session, self._here = session, here
@@ -146,31 +136,29 @@ class ShuffleReceiver:
         self._of_driver: dict[int, list[tuple[str, bytes]]] = {}
         self._dropped: set[int] = set()
         self._placed: list[TaskRow] = []
-        self._shared: list[Any] | None = None
+        self._saved: list[Any] | None = None
 
     def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
         """Have jobs done; yield the number of rows of each part, in order.
 
         Raises:
-            UnseenError: an executor does not see a file.
+            NotFound: an executor does not see a file.
         """
         del emit
         if not jobs:
             return
         rows = [TaskRow(0, "job", "", job.number, pickled(_anywhere(job))) for job in jobs]
         spread = self._session.createDataFrame(rows, ROWS).repartition(len(jobs))
-        pieces = spread.mapInArrow(cutting(program_text(), self._ids.buckets), ROWS).persist()
+        pieces = spread.mapInArrow(task_function(read_jobs, self._ids.buckets), ROWS).persist()
         self._held.append(pieces)
-        found = collected(_of_kinds(pieces, TAKEN, HERE, REFUSED, UNSEEN, FAILED))
-        if any(row.kind == UNSEEN for row in found):
-            raise UnseenError
+        found = collected(_of_kinds(pieces, TAKEN, HERE, REFUSED, FAILED))
         results: dict[int, Sequence[int] | Refused] = {}
         for row in found:
             if row.kind == TAKEN:
                 results[row.number] = tuple(json.loads(bytes(row.body)))
             elif row.kind == REFUSED:
-                error = ExtractError(bytes(row.body).decode()) if row.name else None
-                results[row.number] = Refused(error)
+                said = bytes(row.body).decode()
+                results[row.number] = Refused(ExtractError(said) if said else None)
                 self._dropped.add(row.number)
             else:
                 self._of_driver.setdefault(row.number, []).append((row.name, bytes(row.body)))
@@ -202,38 +190,34 @@ class ShuffleReceiver:
     def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
         """Keep malformed rows: those of members go to the executors."""
         for piece in pieces:
-            rows = pa.Table.from_batches([piece.rows])
+            if OWNER_COLUMN not in piece.rows.schema.names:
+                self._here.place(name, [piece])
+                continue
             for place in np.unique(piece.cut).tolist():
-                at = np.flatnonzero(piece.cut == place)
-                of_place = rows.take(pa.array(at))
-                if place == self._count:
-                    (batch,) = of_place.combine_chunks().to_batches()
-                    self._here.place(name, [replace(piece, rows=batch, cut=piece.cut[at])])
-                else:
-                    stream = arrow_stream(of_place, compressed=False).to_pybytes()
-                    self._placed.append(TaskRow(place, PLACED, name, 0, stream))
+                rows = pa.Table.from_batches([piece.rows.filter(pa.array(piece.cut == place))])
+                stream = arrow_stream(rows, compressed=False).to_pybytes()
+                self._placed.append(TaskRow(place, PLACED, name, 0, stream))
 
     def close(self, facts: PartitionFacts) -> Partitions:
         """Return what was read."""
         self._save_ids()
-        buckets = [range(bucket, bucket + 1) for bucket in range(self._ids.buckets)]
-        pieces = self._pieces()
-        following = by_task(self._session, _of_kinds(pieces, *HEADERS), buckets)
-        owned = following.mapInArrow(owning(program_text(), self._ids, self._count), ROWS)
+        pieces, buckets = self._pieces(), each_place(self._ids.buckets)
+        following, known = _of_kinds(pieces, *HEADERS), (self._ids, self._count)
+        owned = by_task(self._session, following, buckets, give_owners, known)
         rows = _of_kinds(pieces, OF_MEMBER).union(owned)
         if self._placed:
             rows = rows.union(self._session.createDataFrame(self._placed, ROWS))
-        shared = self._shared or []
-        shared_ids = {
-            role: _united(row.body for row in shared if (row.kind, row.name) == (SHARED, role))
-            for role in ROLES
-        }
-        keys = GlobalKeys(
-            {}, shared_ids, _united(row.body for row in shared if row.kind == SHARERS)
-        )
+        shared: dict[str, list[Hashes]] = {role: [] for role in ROLES}
+        sharers = list[Hashes]()
+        for row in self._saved or ():
+            ids = np.frombuffer(row.body, np.uint64)
+            shared[row.name].append(ids[: row.number])
+            sharers.append(ids[row.number :])
+        shared_ids = {role: _united(hashes) for role, hashes in shared.items()}
+        keys = GlobalKeys({}, shared_ids, _united(sharers))
         here = self._here.close(facts).raw
-        self.tables = ShuffledTables(here, self._count, rows, self._ids, self._held)
-        return Partitions(facts, self.tables, keys)
+        tables = ShuffledTables(here, self._count, rows, self._ids, self._held)
+        return Partitions(facts, tables, keys)
 
     def release(self) -> None:
         """Let Spark forget what it holds: the reading failed."""
@@ -252,14 +236,12 @@ class ShuffleReceiver:
 
     def _save_ids(self) -> None:
         """Let ids meet by their hash, and be written to staging."""
-        if self._shared is not None:
+        if self._saved is not None:
             return
-        buckets = [range(bucket, bucket + 1) for bucket in range(self._ids.buckets)]
-        seen = by_task(self._session, _of_kinds(self._pieces(), SEEN), buckets)
-        found = collected(seen.mapInArrow(saving(program_text(), self._ids), ROWS))
-        there = frozenset((row.name, row.place) for row in found if row.kind == SAVED)
+        seen, buckets = _of_kinds(self._pieces(), SEEN), each_place(self._ids.buckets)
+        self._saved = collected(by_task(self._session, seen, buckets, save_ids, self._ids))
+        there = frozenset((row.name, row.place) for row in self._saved)
         self._ids = replace(self._ids, there=there)
-        self._shared = [row for row in found if row.kind != SAVED]
 
 
 def _anywhere(job: CutJob) -> CutJob:
@@ -270,8 +252,7 @@ def _anywhere(job: CutJob) -> CutJob:
     return job
 
 
-def _united(bodies: Iterable[Any]) -> Hashes:
-    hashes = [np.frombuffer(body, np.uint64) for body in bodies]
+def _united(hashes: Sequence[Hashes]) -> Hashes:
     united: Hashes = np.unique(np.concatenate([NO_HASHES, *hashes]))
     return united
 

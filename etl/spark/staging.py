@@ -10,9 +10,8 @@ at a time, writes the same bytes.
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import BinaryIO, Final, cast
@@ -20,16 +19,20 @@ from typing import BinaryIO, Final, cast
 import pyarrow as pa
 
 from etl.errors import StoreError
-from etl.pipeline.context import Target
+from etl.pipeline.context import Chunks, Target
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.publish.object_keys import STAGING
-from etl.sources.files.stored_files import ExtractFiles, StoredFile
+from etl.rows import arrow_stream
+from etl.sources.files.stored_files import ExtractFiles, RangeStream, StoredFile
 from etl.storage.port import Store
 
 _OUTCOME: Final = "outcome"
-_SIZE: Final = 8
-"""Bytes of the number that comes before what is compressed."""
+_UNIT: Final = pa.schema(
+    {"start": pa.int32(), "stop": pa.int32(), "name": pa.string(), "data": pa.large_binary()}
+)
+"""Files of the parts of a unit."""
+_FAST: Final = 1
 _FILE_PART: Final = 32 << 20
 """Bytes of a file that are an object."""
 Parts = Sequence[tuple[range, UnitResult]]
@@ -103,7 +106,7 @@ class StagedValue:
     def put(cls, staging: Staging, data: bytes) -> StagedValue:
         """Stage bytes."""
         value = cls(staging, hashlib.sha256(data).hexdigest())
-        staging.put(value.sha256, _compressed(data))
+        staging.put(value.sha256, zlib.compress(data, _FAST))
         return value
 
     def read(self) -> bytes:
@@ -112,7 +115,7 @@ class StagedValue:
         Raises:
             StoreError: they are others.
         """
-        data = _plain(self.staging.get(self.sha256))
+        data = zlib.decompress(self.staging.get(self.sha256))
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise StoreError(f"{self.staging.folder}: what was staged was changed; run again")
         return data
@@ -126,14 +129,14 @@ def put_unit(staging: Staging, first: int, parts: Parts) -> None:
         first: its first partition.
         parts: what it became.
     """
-    head, pieces = [], list[bytes]()
-    for part, result in parts:
-        files = {name: b"".join(pieces) for name, pieces in result.files.items()}
-        for name, data in {_OUTCOME: outcome_to(result.outcome), **files}.items():
-            head.append([part.start, part.stop, name, len(data)])
-            pieces.append(data)
-    line = json.dumps(head, separators=(",", ":")).encode() + b"\n"
-    staging.put(f"{first}", _compressed(line + b"".join(pieces)))
+    files = [
+        (part.start, part.stop, name, b"".join(pieces))
+        for part, result in parts
+        for name, pieces in {_OUTCOME: [outcome_to(result.outcome)], **result.files}.items()
+    ]
+    columns = list(zip(*files, strict=True))
+    table = pa.Table.from_arrays(list(map(pa.array, columns, _UNIT.types)), schema=_UNIT)
+    staging.put(f"{first}", arrow_stream(table, compressed=True).to_pybytes())
 
 
 def read_unit(staging: Staging, first: int) -> Parts:
@@ -142,20 +145,14 @@ def read_unit(staging: Staging, first: int) -> Parts:
     Raises:
         NotFound: it is not finished.
     """
-    data = _plain(staging.get(f"{first}"))
-    at = data.index(b"\n") + 1
-    parts: dict[range, dict[str, bytes]] = {}
-    for start, stop, name, length in json.loads(data[:at]):
-        parts.setdefault(range(start, stop), {})[name] = data[at : at + length]
-        at += length
+    parts: dict[range, dict[str, Chunks]] = {}
+    with pa.ipc.open_stream(staging.get(f"{first}")) as reader:
+        for file in reader.read_all().to_pylist():
+            parts.setdefault(range(file["start"], file["stop"]), {})[file["name"]] = [file["data"]]
     return [
-        (part, UnitResult(outcome_from(files.pop(_OUTCOME)), _in_pieces(files)))
+        (part, UnitResult(outcome_from(b"".join(files.pop(_OUTCOME))), files))
         for part, files in parts.items()
     ]
-
-
-def _in_pieces(files: Mapping[str, bytes]) -> dict[str, list[bytes | memoryview]]:
-    return {name: [data] for name, data in files.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,52 +185,17 @@ class StagedFiles:
 
     def open(self, name: str) -> BinaryIO:
         """Return the bytes of a file."""
-        for number, file in enumerate(self.files):
+        for file in self.files:
             if file.name == name:
-                raw = _StagedBytes(self.staging.within(f"{number}"), file.bytes)
-                return cast("BinaryIO", io.BufferedReader(raw, 1 << 20))
+                return cast("BinaryIO", RangeStream(self, file))
         raise FileNotFoundError(2, "no such file is staged", name)
 
-
-class _StagedBytes(io.RawIOBase):
-    """The bytes of a staged file, asked for in ranges as they are read."""
-
-    def __init__(self, staging: Staging, size: int) -> None:
-        super().__init__()
-        self._staging, self._size, self._at = staging, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        part, start = divmod(self._at, _FILE_PART)
-        length = min(len(view), _FILE_PART - start, max(self._size - self._at, 0))
-        if not length:
-            return 0
-        data = self._staging.get_range(f"{part}", start, length)
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-def _compressed(data: bytes) -> bytes:
-    squeezed: bytes = pa.compress(data, "zstd", asbytes=True)
-    return len(data).to_bytes(_SIZE) + squeezed
-
-
-def _plain(data: bytes) -> bytes:
-    size = int.from_bytes(data[:_SIZE])
-    plain: bytes = pa.decompress(data[_SIZE:], size, "zstd", asbytes=True)
-    return plain
+    def part(self, item: StoredFile, start: int, length: int) -> bytes:
+        """Return some bytes of a file, from as many of its parts as they lie in."""
+        number, pieces = self.files.index(item), list[bytes]()
+        while length:
+            part, at = divmod(start, _FILE_PART)
+            size = min(length, _FILE_PART - at)
+            pieces.append(self.staging.get_range(f"{number}/{part}", at, size))
+            start, length = start + size, length - size
+        return b"".join(pieces)

@@ -10,6 +10,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,9 +18,9 @@ import pyarrow as pa
 
 from etl import errors
 from etl.errors import EtlError, StoreError, UsageError
+from etl.spark.pickling import pickled, unpickled
 from etl.spark.program import program_text
 
-ROWS: Final = "place int, kind string, name string, number int, body binary, cells string"
 FAILED: Final = "failed"
 """Kind of a row with an error: its class is the name, and its text the body."""
 SCHEMA: Final = pa.schema(
@@ -32,10 +33,14 @@ SCHEMA: Final = pa.schema(
         "cells": pa.string(),
     }
 )
-"""The same for Arrow."""
+"""Rows of tasks, for Arrow."""
+ROWS: Final = ", ".join(f"{field.name} {field.type}" for field in SCHEMA).replace("int32", "int")
+"""The same for Spark."""
 _OF_SPARK: Final = ("pyspark.", "py4j.")
 """Modules of its exceptions, which need not be installed where there is no session."""
 Batches = Iterator[pa.RecordBatch]
+TaskWork = Callable[[Any, Batches], Batches]
+"""Facts and the rows of a task -> what comes of them."""
 
 
 class TaskRow(NamedTuple):
@@ -45,7 +50,7 @@ class TaskRow(NamedTuple):
         place: what rows that are worked on together have in common: a partition, or a bucket of
             ids.
         kind: what it is.
-        name: a raw table, or the table of ids.
+        name: a raw table, or the table of ids; of a member's row its file says that.
         number: of the job, or of what there is.
         body: its bytes; of a member's row where it comes from and whose it is (`member_rows`).
         cells: of a member's row alone.
@@ -74,25 +79,39 @@ def batch_of(row: TaskRow) -> pa.RecordBatch:
     return pa.record_batch([*arrays, _binary(row.body), pa.nulls(1, pa.string())], schema=SCHEMA)
 
 
-def guarded(program: str, make: Callable[[], Batches]) -> Batches:
-    """Yield batches, or those before an error and one that states it.
+def task_function(work: TaskWork, facts: object) -> Callable[[Batches], Batches]:
+    """Return the function for `mapInArrow` that does some work with the rows of each task.
+
+    It yields the batches of the work, or those before an error and one that states it.
 
     Args:
-        program: `program_text` of the driver.
-        make: makes the batches.
+        work: a module-level function, because executors find it by name.
+        facts: what it is called with, beside the rows. They are sent, and never staged.
     """
-    try:
-        if program_text() != program:
-            raise UsageError(
-                f"the driver runs {program}, an executor {program_text()}: install the same on both"
-            )
-        yield from make()
-    except EtlError as error:
-        yield batch_of(TaskRow(0, FAILED, type(error).__name__, body=str(error).encode()))
-    except Exception as error:  # a bug, with a text that may hold cells: only its place goes out
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-        yield batch_of(TaskRow(0, FAILED, body=f"{place}, on an executor".encode()))
+    program, sent = program_text(), pickled(facts)
+
+    def run(batches: Batches) -> Batches:
+        try:
+            if program_text() != program:
+                raise UsageError(
+                    f"the driver runs {program}, an executor {program_text()}: "
+                    "install the same on both"
+                )
+            yield from work(_received(sent), batches)
+        except EtlError as error:
+            yield batch_of(TaskRow(0, FAILED, type(error).__name__, body=str(error).encode()))
+        except Exception as error:  # a bug, whose text may hold cells: only its place goes out
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
+            yield batch_of(TaskRow(0, FAILED, body=f"{place}, on an executor".encode()))
+
+    return run
+
+
+@lru_cache(maxsize=1)
+def _received(sent: bytes) -> Any:
+    """Return facts; a Python worker keeps them from task to task."""
+    return unpickled(sent)
 
 
 def collected(frame: Any) -> list[Any]:

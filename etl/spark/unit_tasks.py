@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.errors import NotFound, StoreError
-from etl.jobs import no_event
+from etl.jobs import EmitAny, no_event
 from etl.local.memory import MANY_ROWS, free_here
 from etl.pipeline.context import Task
 from etl.pipeline.definitions import Definitions
@@ -26,15 +26,15 @@ from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
-from etl.sources.files.listed_files import spill_names
 from etl.sources.partition.ids import GlobalKeys, UnitIds
 from etl.sources.partition.partition_rows import OWNER_COLUMN
 from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
 from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, heads_of, tables_of
 from etl.spark.pickling import unpickled
+from etl.spark.placing import only_task
 from etl.spark.staging import StagedValue, Staging, put_unit
-from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of, guarded, rows_of
+from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of, rows_of
 from etl.storage.port import Store
 
 HEAD: Final = "unit"
@@ -65,8 +65,7 @@ class ExtractOnExecutors:
 
     def partitions(self, rows: pa.Table) -> Partitions:
         """Return partitions of which only some have rows."""
-        names = {file.index: spill_names(file) for file in self.facts.files}
-        tables = tables_of(rows, names, digests=self.facts.has_digests)
+        tables = tables_of(rows, self.facts.files, digests=self.facts.has_digests)
         return Partitions(self.facts, UnitRows({**self.shared, **tables}), self.keys)
 
     def answers(self, asked: UnitIds) -> GlobalKeys:
@@ -75,7 +74,7 @@ class ExtractOnExecutors:
         return replace(self.keys, ids=known).of_unit(asked)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunFacts:
     """Facts that all units of a run share.
 
@@ -97,82 +96,60 @@ class RunFacts:
     leases: tuple[str, ...]
     umask: int
 
+    @cached_property
+    def prepared(self) -> tuple[UnitContext, Store | None]:
+        """What a Python worker keeps from unit to unit, and the target.
 
-def finishing(program: str, facts: bytes) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that finishes the unit of a task.
-
-    Args:
-        program: `program_text` of the driver.
-        facts: pickled `RunFacts`. The id key is in it: it is sent, and never staged.
-    """
-
-    def finish(batches: Batches) -> Batches:
-        yield from guarded(program, partial(_finish, facts, batches))
-
-    return finish
-
-
-def calling(program: str, call: bytes) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that calls a function with the partition of a task.
-
-    Args:
-        program: `program_text` of the driver.
-        call: pickled `PartitionCall` and `ExtractOnExecutors`.
-    """
-
-    def call_each(batches: Batches) -> Batches:
-        yield from guarded(program, partial(_call, call, batches))
-
-    return call_each
+        Raises:
+            StoreError: this executor sees another target than the driver.
+        """
+        os.umask(self.umask)
+        task = replace(self.task, previous=unpickled(self.previous.read()))
+        gc.collect()
+        gc.freeze()
+        providers = providers_of(task.directory, self.definitions)
+        partition = PartitionContext(self.definitions, providers, task.as_of)
+        store = None if task.target is None else task.target.store()
+        if store is not None:
+            check_same_target(store, self.leases)
+        return UnitContext(partition, Dependencies.of(self.definitions), task), store
 
 
-def doing(program: str, call: bytes) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that calls a function with the jobs of a task.
+def do_jobs(facts: tuple[Callable[[Any, EmitAny], Any], int], batches: Batches) -> Batches:
+    """Yield what a function returns of each job, as JSON.
 
     Args:
-        program: `program_text` of the driver.
-        call: the pickled function and umask of the driver.
+        facts: the function, and the umask of the driver.
+        batches: the jobs.
     """
-
-    def do_each(batches: Batches) -> Batches:
-        yield from guarded(program, partial(_do, call, batches))
-
-    return do_each
-
-
-def _do(call: bytes, batches: Batches) -> Batches:
-    function, umask = _loaded(call)
+    call, umask = facts
     os.umask(umask)
     for row in rows_of(batches):
-        found = function(unpickled(row.body), no_event)
+        found = call(unpickled(row.body), no_event)
         yield batch_of(TaskRow(row.place, FOUND, body=json.dumps(found).encode()))
 
 
-def _call(call: bytes, batches: Batches) -> Batches:
+def call_partition(facts: tuple[PartitionCall, ExtractOnExecutors], batches: Batches) -> Batches:
+    """Yield what a function returns of the partition of a task."""
+    call, extract = facts
     rows = _together(batches)
-    if not rows.num_rows:
-        return
-    function, extract = _loaded(call)
-    index = _first_of(rows, [range(each, each + 1) for each in range(extract.facts.count)])
-    found = function(extract.partitions(rows), index)
-    yield batch_of(TaskRow(index, FOUND, body=found))
+    if rows.num_rows:
+        index = only_task(rows.column("place").unique().to_pylist())
+        yield batch_of(TaskRow(index, FOUND, body=call(extract.partitions(rows), index)))
 
 
-@lru_cache(maxsize=1)
-def _loaded(call: bytes) -> Any:
-    return unpickled(call)
-
-
-def _finish(facts: bytes, batches: Batches) -> Batches:
+def finish_unit(run: RunFacts, batches: Batches) -> Batches:
+    """Process the unit of a task, and stage what becomes of it."""
     rows = _together(batches)
     if not pc.any(pc.equal(rows.column("kind"), HEAD)).as_py():
         return  # finished before
-    run, context, store = _run(facts)
-    task, extract = run.task, run.extract
+    context, store = run.prepared
+    task, extract = context.task, run.extract
     count = extract.facts.count
     units = task.units(count)
-    first = _first_of(rows, units)
-    (unit,) = (unit for unit in units if unit.start == first)
+    size = len(units[0])
+    first = only_task(rows.column("place").unique().to_pylist(), size)
+    unit = units[first // size]
     _check_memory(rows)
     previous = task.previous.for_partitions(unit, count)
     context = replace(context, task=replace(task, previous=previous))
@@ -204,42 +181,6 @@ def _check_memory(rows: pa.Table) -> None:
 
 def _together(batches: Batches) -> pa.Table:
     return pa.Table.from_batches([batch for batch in batches if batch.num_rows], SCHEMA)
-
-
-def _first_of(rows: pa.Table, tasks: Sequence[range]) -> int:
-    """Return the first place of the task that rows are of.
-
-    Raises:
-        AssertionError: they are of several: this Spark hashes numbers in another way.
-    """
-    places: list[int] = rows.column("place").unique().to_pylist()
-    size = len(tasks[0])
-    firsts = {place - place % size for place in places}
-    if len(firsts) != 1:
-        raise AssertionError(f"Spark gave one task the rows of {len(firsts)} units")
-    return firsts.pop()
-
-
-@lru_cache(maxsize=1)
-def _run(facts: bytes) -> tuple[RunFacts, UnitContext, Store | None]:
-    """Return a run as a Python worker has it from unit to unit."""
-    run: RunFacts = unpickled(facts)
-    previous = unpickled(run.previous.read())
-    run = replace(run, task=replace(run.task, previous=previous))
-    os.umask(run.umask)
-    gc.collect()
-    gc.freeze()
-    task = run.task
-    providers = providers_of(task.directory, run.definitions)
-    context = UnitContext(
-        PartitionContext(run.definitions, providers, task.as_of),
-        Dependencies.of(run.definitions),
-        task,
-    )
-    store = None if task.target is None else task.target.store()
-    if store is not None:
-        check_same_target(store, run.leases)
-    return run, context, store
 
 
 def check_same_target(store: Store, leases: Sequence[str]) -> None:

@@ -104,7 +104,7 @@ class ObjectFiles:
         entry = self._found.get(name)
         if entry is None:
             raise FileNotFoundError(2, "there is no such object", name)
-        return cast("BinaryIO", _ObjectStream(self._objects, entry))
+        return cast("BinaryIO", RangeStream(self._objects, entry))
 
 
 def _opened(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
@@ -116,10 +116,31 @@ def _opened(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
 _shared = lru_cache(maxsize=1)(_opened)
 
 
-class _ObjectStream(io.RawIOBase):
-    """The bytes of an object, asked for in ranges as they are read."""
+class RangeSource(Protocol):
+    """Has files of which it gives ranges."""
 
-    def __init__(self, objects: S3Prefix, item: S3Object) -> None:
+    @property
+    def name(self) -> str:
+        """The name in messages."""
+
+    def part(self, item: Any, start: int, length: int) -> bytes:
+        """Return some bytes of a file.
+
+        Raises:
+            CommitConflict: it was replaced.
+            NotFound: it was deleted.
+        """
+
+
+class RangeStream(io.RawIOBase):
+    """The bytes of a file, asked for in ranges as they are read.
+
+    Args:
+        objects: where the file is.
+        item: what that knows it by; it has a name and a size.
+    """
+
+    def __init__(self, objects: RangeSource, item: S3Object | StoredFile) -> None:
         super().__init__()
         self._objects, self._item = objects, item
         self._at, self._ask = 0, FIRST_BYTES

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
 from etl.model.canonical_tables import KEYS
-from etl.sources.files.listed_files import spill_names
 from etl.sources.partition.partition_rows import RAGGED
 from etl.sources.partition.partitions import Partitions, UnitRows
 from etl.spark.member_rows import tables_of
@@ -166,8 +165,7 @@ def whole(partitions):
     raw, facts = partitions.raw, partitions.facts
     assert isinstance(raw, ShuffledTables)
     rows = pa.Table.from_batches(_batches(raw.rows.collect()), SCHEMA)
-    names = {file.index: spill_names(file) for file in facts.files}
-    tables = tables_of(rows, names, digests=facts.has_digests)
+    tables = tables_of(rows, facts.files, digests=facts.has_digests)
     of_nobody = {file.table for file in facts.files if file.table}
     tables |= {(name, raw.count): raw.read(name, raw.count) for name in of_nobody}
     tables[RAGGED, None] = raw.read(RAGGED, None)

@@ -129,7 +129,49 @@ def entangled(folder, day=0):
         file.write(f"{others[2]['claim_id']},1\n")
     with (folder / "claim.csv").open("a", encoding="utf-8") as file:
         file.write(f"{others[3]['claim_id']},pharmacy\n")
+    _write_prior_auths(folder, claims, day)
     return folder
+
+
+def _write_prior_auths(folder, claims, day):
+    """Write prior authorizations with the same faults; the next night the last one is decided."""
+    provider = _rows(folder / "practitioner.csv")[0]["practitioner_id"]
+    of_member = {row["member_id"]: row for row in claims}
+    one, other = list(of_member.values())[:2]
+
+    def auth(number, claim, **changed):
+        named = {name: claim[name] for name in ("member_id", "coverage_id", "payer_id")}
+        return {
+            "prior_auth_id": f"PA{number}",
+            **named,
+            "type": "professional",
+            "received_at": "2024-03-01T08:00:00Z",
+            "decided_at": "2024-03-01T12:00:00Z",
+            "review_action": "A1",
+            "requesting_provider_id": provider,
+        } | changed
+
+    def line(number):
+        return {"prior_auth_id": number, "line_number": "1", "service_code": "70551"}
+
+    rows = [auth(number, claim) for number, claim in enumerate(of_member.values())]
+    undecided = {} if day else {"decided_at": "", "review_action": "A4"}
+    rows[-1] |= undecided
+    rows += [
+        auth("twice", one),
+        auth("twice", other),
+        auth("of-nobody", one, member_id="no-such-member"),
+        auth("without-member", one, member_id=""),
+        auth("of-another-coverage", one, coverage_id=other["coverage_id"]),
+    ]
+    lines = [line(row["prior_auth_id"]) for row in rows]
+    lines += [line("no-such-authorization"), line("")]
+    for name, written in (("prior_auth", rows), ("prior_auth_line", lines)):
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(written[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(written)
+            file.write(f"PA0,1{',' * len(written[0])}\n")
 
 
 def _rows(path):

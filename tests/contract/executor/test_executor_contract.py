@@ -1,5 +1,6 @@
 """The contract of executors: trees that are equal to the byte, whoever dies meanwhile."""
 
+import gzip
 import multiprocessing
 import os
 import shutil
@@ -383,6 +384,9 @@ def _same_of_entangled(definitions, folder, open_executor):
         assert other.files() == one.files()
     rejected = {name.rpartition("/")[2] for name in one.files() if name.startswith("quarantine/")}
     assert {"claim.csv", "claim_line.csv", "coverage.csv"} <= rejected
+    assert {"prior_auth.csv", "prior_auth_line.csv", "prior_auth.ragged.csv"} <= rejected
+    blocks = [data for name, data in one.files().items() if name.endswith(".ndjson.gz")]
+    assert sum(b'"preauthorization"' in gzip.decompress(data) for data in blocks) > 5
 
 
 def test_units_follow_from_the_number_of_partitions_alone():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.sources.files.listed_files import SourceFile
 from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN
 from etl.spark.member_rows import OF_MEMBER, joined, member_batch, tables_of
 from etl.spark.task_rows import SCHEMA
@@ -38,13 +39,14 @@ def test_rows_come_back_whatever_is_in_their_cells(cells):
     width = len(cells[0])
     heads, texts = joined(before, width)
     places = np.arange(len(cells), dtype=np.int32) % 2
-    sent = pa.Table.from_batches([member_batch(places, OF_MEMBER, "claim", 5, heads, texts)])
-    names = {7: [f"c{at}" for at in range(width)]}
-    after = tables_of(sent, names, digests=True)
+    sent = pa.Table.from_batches([member_batch(places, OF_MEMBER, 5, heads, texts)])
+    names = tuple(f"c{at}" for at in range(width))
+    files = [SourceFile(at, f"{at}.csv", "claim", 0, "", names, names) for at in range(8)]
+    after = tables_of(sent, files, digests=True)
     for place in set(places.tolist()):
         of_place = pa.Table.from_batches([before]).take(pa.array(np.flatnonzero(places == place)))
         assert filled(after["claim", place]) == filled(of_place)
 
 
 def test_a_task_without_rows_has_no_tables():
-    assert tables_of(SCHEMA.empty_table(), {}, digests=True) == {}
+    assert tables_of(SCHEMA.empty_table(), [], digests=True) == {}

@@ -7,17 +7,15 @@ import pytest
 
 from etl.pipeline.context import Target
 from etl.sources.extract.opening import open_extract
-from etl.sources.files.listed_files import spill_names
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.partition_rows import CutJob, FilePart, OwnerColumns
 from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, tables_of
 from etl.spark.pickling import pickled
-from etl.spark.program import program_text
-from etl.spark.reading_tasks import cutting, owning, saving
+from etl.spark.reading_tasks import give_owners, read_jobs, save_ids
 from etl.spark.shuffled_rows import buckets_of, is_for_executors
 from etl.spark.staging import StagedFiles, Staging
-from etl.spark.task_rows import TaskRow, batch_of, rows_of
+from etl.spark.task_rows import TaskRow, batch_of, rows_of, task_function
 from etl.storage.port import StoreOptions
 from tests.e2e.commands import SAMPLES
 from tests.unit.sources.extracts import write_extract
@@ -41,7 +39,7 @@ def done(extract, table):
     parts = tuple(FilePart.whole(file) for file in extract.files if file.table == table)
     job = CutJob(5, extract.place, 3, True, owners, parts)
     rows = iter([batch_of(TaskRow(0, "job", "", job.number, pickled(job)))])
-    return list(cutting(program_text(), BUCKETS)(rows))
+    return list(task_function(read_jobs, BUCKETS)(rows))
 
 
 def kinds(batches):
@@ -49,15 +47,14 @@ def kinds(batches):
 
 
 def rows_in(extract, batch):
-    names = {file.index: spill_names(file) for file in extract.files}
-    (table,) = tables_of(pa.Table.from_batches([batch]), names, digests=True).values()
+    (table,) = tables_of(pa.Table.from_batches([batch]), extract.files, digests=True).values()
     return table
 
 
 def test_a_job_yields_rows_ids_and_at_last_how_many_rows_its_parts_have(extract):
     batches = done(extract, "claim")
     assert [(row.kind, row.name, row.number) for row in rows_of(batches)] == [
-        (OF_MEMBER, "claim", 5),
+        (OF_MEMBER, "", 5),
         ("seen", "claim", 5),
         ("taken", "", 5),
     ]
@@ -71,10 +68,10 @@ def test_rows_that_follow_claims_meet_their_members_in_the_bucket_of_the_claim(e
     (seen,) = (row for row in rows_of(claims) if row.kind == "seen")
     assert lines[0].column("place").to_pylist() == [seen.place]
     ids = IdFiles(staging, BUCKETS)
-    (saved,) = rows_of(saving(program_text(), ids)(iter([batch_of(seen)])))
+    (saved,) = rows_of(task_function(save_ids, ids)(iter([batch_of(seen)])))
     assert (saved.kind, saved.name, saved.place) == ("saved", "claim", seen.place)
     ids = replace(ids, there=frozenset({("claim", seen.place)}))
-    (owned,) = owning(program_text(), ids, 3)(iter([lines[0]]))
+    (owned,) = task_function(give_owners, (ids, 3))(iter([lines[0]]))
     assert kinds([owned]) == [OF_MEMBER]
     assert owned.column("place").to_pylist() == claims[0].column("place").to_pylist()
     owners = [rows_in(extract, batch).column("_owner").to_pylist() for batch in (owned, claims[0])]
@@ -84,16 +81,22 @@ def test_rows_that_follow_claims_meet_their_members_in_the_bucket_of_the_claim(e
 def test_a_task_with_rows_of_two_places_refuses_them(extract, staging):
     (seen,) = (row for row in rows_of(done(extract, "claim")) if row.kind == "seen")
     two = iter([batch_of(seen), batch_of(seen._replace(place=(seen.place + 1) % BUCKETS))])
-    (failed,) = rows_of(saving(program_text(), IdFiles(staging, BUCKETS))(two))
+    (failed,) = rows_of(task_function(save_ids, IdFiles(staging, BUCKETS))(two))
     assert (failed.kind, failed.name) == ("failed", "")
 
 
 def test_a_file_that_is_not_there_or_is_another_is_not_seen(extract, tmp_path):
     elsewhere = replace(extract, place=FolderFiles(tmp_path / "elsewhere"))
-    assert kinds(done(elsewhere, "claim")) == ["unseen"]
+    assert _failure(done(elsewhere, "claim")) == "NotFound"
     with (tmp_path / "in" / "claim.csv").open("a") as file:
         file.write("\n")
-    assert kinds(done(extract, "claim")) == ["unseen"]
+    assert _failure(done(extract, "claim")) == "NotFound"
+
+
+def _failure(batches):
+    (row,) = rows_of(batches)
+    assert row.kind == "failed"
+    return row.name
 
 
 def test_staged_files_are_read_like_those_that_they_were_made_of(extract, staging):

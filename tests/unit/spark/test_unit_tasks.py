@@ -16,10 +16,9 @@ from etl.pipeline.unit import UnitResult
 from etl.publish.object_keys import CLOSED, STAGING
 from etl.publish.prune import SWEPT
 from etl.spark.pickling import pickled, unpickled
-from etl.spark.program import program_text
 from etl.spark.staging import StagedValue, Staging, put_unit, read_unit
-from etl.spark.task_rows import TaskRow, batch_of, raised, rows_of
-from etl.spark.unit_tasks import HEAD, check_same_target, finishing
+from etl.spark.task_rows import TaskRow, batch_of, raised, rows_of, task_function
+from etl.spark.unit_tasks import HEAD, check_same_target, finish_unit
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from tests.unit.pipeline.test_outcome import OUTCOME
@@ -59,8 +58,11 @@ def _only(results):
     return row.kind, row.name, row.body.to_pybytes().decode()
 
 
-def test_another_program_is_refused_before_anything_is_read():
-    kind, name, text = _only(finishing("Python 2.7", b"no pickle")(iter([ROW])))
+def test_another_program_is_refused_before_anything_is_read(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("etl.spark.task_rows.program_text", lambda: "Python 2.7")
+        function = task_function(finish_unit, Marked())
+    kind, name, text = _only(function(iter([ROW])))
     assert (kind, name) == ("failed", "UsageError")
     assert text.startswith("the driver runs Python 2.7, an executor code ")
     assert isinstance(raised(name, text), UsageError)
@@ -74,7 +76,7 @@ class Marked:
 
 
 def test_of_a_bug_its_place_alone_leaves_the_task():
-    kind, name, text = _only(finishing(program_text(), pickled(Marked()))(iter([ROW])))
+    kind, name, text = _only(task_function(finish_unit, Marked())(iter([ROW])))
     assert (kind, name) == ("failed", "")
     assert re.fullmatch(r"ValueError in pickling\.py, line \d+, on an executor", text)
     assert type(raised(name, text)) is RuntimeError
