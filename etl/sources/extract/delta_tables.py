@@ -5,8 +5,8 @@ deltalake comes with the extra `delta`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -99,6 +99,14 @@ class LakeFiles:
         entries += [file for table in self.tables.values() if table.is_seen for file in table.files]
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
+    def only(self, names: Set[str]) -> LakeFiles:
+        """Return the same place with some data files: a lake has thousands, and a job reads few."""
+        tables = {
+            raw: replace(table, files=tuple(file for file in table.files if file.name in names))
+            for raw, table in self.tables.items()
+        }
+        return replace(self, tables=tables)
+
     def open(self, name: str) -> BinaryIO:
         """Return the bytes of a file."""
         table, _, path = name.partition("/")
@@ -172,12 +180,12 @@ def _data_files(table: DeltaTable, name: str, origin: TableVersion) -> tuple[Sto
         column: writers[column](actions.column(f"partition.{column}")).to_pylist()
         for column in about.partition_columns
     }
-    files = []
+    files, columns = [], tuple(schema.names)
     for at, (path, size) in enumerate(
         zip(paths, actions.column("size_bytes").to_pylist(), strict=True)
     ):
         cells = tuple((column, texts[at] or "") for column, texts in partition.items())
-        data = DataFile(tuple(schema.names), cells)
+        data = DataFile(columns, cells)
         files.append(StoredFile(f"{name}/{path}", size, origin=origin, data=data))
     return tuple(files)
 

@@ -30,6 +30,7 @@ import pyarrow as pa
 from etl.errors import ExtractError, StoreError, UsageError
 from etl.jobs import ALONE, JobRunner
 from etl.model.canonical_tables import HEADERS
+from etl.sources.extract.delta_tables import LakeFiles
 from etl.sources.extract.opening import (
     UNKNOWN_TABLE,
     Extract,
@@ -473,6 +474,8 @@ class _Reading:
     def _job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> CutJob:
         number = next(self._numbers)
         place = self._extract.place
+        if isinstance(place, LakeFiles):
+            place = place.only({part.file.stored for part in parts})
         return CutJob(number, place, self._count, self._digests, owners, parts)
 
     def _take_table(

@@ -26,8 +26,10 @@ def cells_in_place(place, folder):
     """Return the header of a table, and the cells of its data files."""
     assert isinstance(place, DeltaFiles)
     (folder / "staged").mkdir()
+    lake = LakeFiles(FolderFiles(folder / "staged"), {"claim": place})
     header, rows = (), []
-    for listed in list_files(LakeFiles(FolderFiles(folder / "staged"), {"claim": place})):
+    for listed in list_files(lake):
+        assert [entry.name for entry in lake.only({listed.name}).entries()] == [listed.name]
         assert listed.stem == "claim"
         header = parquet_headers(listed)
         for batch in read_batches(listed, header, 1):
