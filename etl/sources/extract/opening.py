@@ -157,12 +157,7 @@ def open_extract(
         _check_hash(listed, file_traits, manifest)
         header = headers.read(listed, fit.layout) if listed.name in raw else ()
         tables = raw.get(listed.name, [])
-        if (
-            tables
-            and listed.is_parquet
-            and file_traits.bytes >= listed_files.CUT_BYTES
-            and listed.data is None
-        ):
+        if tables and listed.is_parquet and file_traits.bytes >= listed_files.CUT_BYTES:
             file_traits = replace(file_traits, cuts=parquet_cuts(listed))
         parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
         sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
