@@ -40,7 +40,14 @@ ROOT: Final = Path(__file__).parents[1]
 BEFORE: Final = "24f881a4"
 """The commit to compare with. What it changes of the output is listed in its CHANGELOG."""
 
-MEANT: Final[Mapping[str, str]] = {}
+MEANT: Final[Mapping[str, str]] = {
+    r"^(first|second|delta)/(prior_auth\w*\.csv|manifest\.json)$": "synth has prior authorizations",
+    r"-synth---members.printed$": "it prints how many",
+    r"^members/|^plan.html$|-(run|history|rollback|verify)-(first|second|delta|members).printed$": (
+        "runs of them publish prior authorizations too"
+    ),
+    r"cms-prauc|-layouts---json.printed$": "the layout is new",
+}
 """Pattern of a file's path -> why it differs."""
 
 SAMPLES: Final = "cpcds_samples"

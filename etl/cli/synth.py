@@ -16,7 +16,15 @@ from etl.cli.options import json_option, print_json
 from etl.cli.progress import counting
 from etl.errors import UsageError
 
-_OF_CLAIMS: Final = ("members", "since", "parts", "short_form", "change_rate", "whole_claims")
+_OF_CLAIMS: Final = (
+    "members",
+    "since",
+    "parts",
+    "short_form",
+    "change_rate",
+    "whole_claims",
+    "prior_auth_rate",
+)
 """Options that a provider directory has not."""
 
 
@@ -73,6 +81,13 @@ _OF_CLAIMS: Final = ("members", "since", "parts", "short_form", "change_rate", "
     help="Share of members to whom something happens on a later day.",
 )
 @click.option("--whole-claims", is_flag=True, help="In a delta, every row of a touched claim.")
+@click.option(
+    "--prior-auth-rate",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Prior authorizations that a member asks for in a year; 0 for no such tables.",
+)
 @json_option
 @click.pass_context
 def synth_command(
@@ -93,6 +108,7 @@ def synth_command(
     short_form: bool,
     change_rate: float,
     whole_claims: bool,
+    prior_auth_rate: float,
     as_json: bool,
 ) -> None:
     """Write a synthetic extract in the canonical layout: the same for the same seed."""
@@ -120,6 +136,7 @@ def synth_command(
             short_form=short_form,
             change_rate=change_rate,
             whole_claims=whole_claims,
+            prior_auth_rate=prior_auth_rate,
         )
         unit, total, write = "members", spec.population, partial(synth.write_extract, out, spec)
     with counting("writing", unit, total, quiet=as_json) as advance:

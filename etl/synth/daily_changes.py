@@ -18,6 +18,7 @@ from etl.synth.codes import MEDICAL_PLANS, WEIGHTS
 from etl.synth.directory import Row, address
 from etl.synth.households import OPEN, Term
 from etl.synth.members import Member, MemberRows, joined, member_of
+from etl.synth.prior_auths import has_event
 from etl.synth.scripted_members import Twist
 from etl.synth.seeded_random import Dice, Purpose, iso, mixed, stamp
 from etl.synth.spec import Spec
@@ -38,6 +39,7 @@ def member_on(spec: Spec, index: int, day: int) -> Member:
     for today in range(1, day + 1):
         if not member.is_deleted and has_change(spec, index, today):
             _apply_change(spec, member, index, today)
+    member.life.today = spec.as_of.toordinal() + day
     return member
 
 
@@ -49,14 +51,17 @@ def delta_of(spec: Spec, index: int) -> MemberRows:
     """
     day = spec.day
     if joined(spec, index) == day:
-        return member_of(spec, index).rows()
-    if not has_change(spec, index, day):
+        return member_on(spec, index, day).rows()
+    is_changed = has_change(spec, index, day)
+    if not (is_changed or has_event(spec, index, day)):
         return {}
     before = member_on(spec, index, day - 1)
     if before.is_deleted:
         return {}
     old = {table: [dict(row) for row in rows] for table, rows in before.rows().items()}
-    _apply_change(spec, before, index, day)
+    if is_changed:
+        _apply_change(spec, before, index, day)
+    before.life.today = spec.as_of.toordinal() + day
     dice = Dice(spec.seed, Purpose.EVENT, index, day, 1)
     signed = stamp(dice, spec.as_of.toordinal() + day)
     delta = difference(old, before.rows(), signed)

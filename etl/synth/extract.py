@@ -22,6 +22,7 @@ from etl.synth.extract_writer import ExtractFiles, WrittenExtract, extract_files
 from etl.synth.faults import plant, plant_directory, plant_network
 from etl.synth.members import MemberRows, joined
 from etl.synth.network_tables import NetworkTables, changed_on, payer_tables, region_tables
+from etl.synth.prior_auths import REQUIRED
 from etl.synth.spec import AS_OF, SINCE, Format, Kind, Spec
 
 _EVERY: Final = 500
@@ -64,7 +65,11 @@ def write_extract(
 
 
 def _columns(spec: Spec) -> dict[str, tuple[str, ...]]:
-    columns = {name: table.names for name, table in CLAIMS_TABLES.items() if not table.optional}
+    columns = {
+        name: table.names
+        for name, table in CLAIMS_TABLES.items()
+        if spec.prior_auth_rate or not table.optional
+    }
     if spec.short_form:
         numbered = [
             column
@@ -90,6 +95,8 @@ def _write_directory(files: ExtractFiles, spec: Spec, number: int) -> None:
         if new or day == spec.day
     ]
     tables: MemberRows = {"organization": organizations, "practitioner": practitioners}
+    if number == 0 and spec.kind == "full" and spec.prior_auth_rate:
+        tables["prior_auth_required"] = list(REQUIRED)
     files.write(tables, plant_directory(spec, number, tables) if spec.fault_rate else [])
 
 

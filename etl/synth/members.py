@@ -14,6 +14,8 @@ from etl.synth.coverages import Cover, CoverageMaker
 from etl.synth.directory import REGION_SIZE, Row, region_of
 from etl.synth.households import household_of
 from etl.synth.names import shuffled
+from etl.synth.prior_auths import TABLES as PRIOR_AUTH_TABLES
+from etl.synth.prior_auths import prior_auth_rows
 from etl.synth.seeded_random import Dice, Purpose, mixed, stamp
 from etl.synth.spec import Spec
 
@@ -26,9 +28,11 @@ class Member:
     """One member's state on a day; `changes` moves it on.
 
     Attributes:
+        index: the member's number in the world.
         is_deleted: the payer has deleted the member and all the member's rows.
     """
 
+    index: int
     life: Life
     row: Row
     addresses: list[Row]
@@ -53,9 +57,11 @@ class Member:
             "claim": [claim.header for claim in self.claims],
         }
         if self.is_deleted:
-            return {table: [] for table in (*tables, *CLAIM_TABLES)}
+            return {table: [] for table in (*tables, *CLAIM_TABLES, *PRIOR_AUTH_TABLES)}
         for table in CLAIM_TABLES:
             tables[table] = [row for claim in self.claims for row in claim.rows.get(table, ())]
+        if self.life.spec.prior_auth_rate:
+            tables |= prior_auth_rows(self.life, self.index, self.claims)
         return tables
 
 
@@ -91,7 +97,7 @@ def member_of(spec: Spec, index: int) -> Member:
         number=shuffled(index, spec.seed * 7_919),
     )
     member = Member(
-        life, row, addresses, telecoms, covers, coverage_maker, claims_of(life, household)
+        index, life, row, addresses, telecoms, covers, coverage_maker, claims_of(life, household)
     )
     if index >= spec.members:
         _join(spec, index, member)

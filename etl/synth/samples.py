@@ -11,7 +11,7 @@ from etl.synth.extract import NetworkSpec, write_extract, write_network
 from etl.synth.extract_writer import WrittenExtract
 from etl.synth.spec import Spec
 
-SAMPLES: Final = Spec(members=30, seed=7)
+SAMPLES: Final = Spec(members=30, seed=7, prior_auth_rate=1)
 """`cpcds_samples/`: a clean extract with every table, column and kind of claim."""
 FAULTY: Final = Spec(
     members=12, seed=71, fault_rate=0.8, as_of=date(2024, 8, 31), since=date(2019, 1, 1)

@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     NETWORK = 10
     NETWORK_DAY = 11
     NETWORK_FAULT = 12
+    PRIOR_AUTH = 13
 
 
 def mixed(*parts: int) -> int:

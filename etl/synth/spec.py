@@ -51,6 +51,9 @@ class Spec:
         change_rate: share of members, 0 to 1, that something happens to on a day after `as_of`.
         whole_claims: in a delta, send every row of a touched claim again instead of the changed
             rows alone; payers do either.
+        prior_auth_rate: prior authorizations that a member asks for in a year, on average; with 0
+            the extract has no tables of them. Requests are decided over days, so that each day
+            changes some.
 
     Raises:
         UsageError: a choice is out of its range, or two do not go together.
@@ -69,6 +72,7 @@ class Spec:
     short_form: bool = False
     change_rate: float = 0.01
     whole_claims: bool = False
+    prior_auth_rate: float = 0.0
 
     def __post_init__(self) -> None:
         rates = (("fault rate", self.fault_rate), ("change rate", self.change_rate))
@@ -82,6 +86,7 @@ class Spec:
             (0 <= self.day <= MOST_DAYS, f"day must be 0 to {MOST_DAYS}"),
             (self.kind == "full" or self.day > 0, "a delta needs a day of 1 or more"),
             (1 <= self.parts <= MOST_PARTS, f"parts must be 1 to {MOST_PARTS}"),
+            (0 <= self.prior_auth_rate <= 10, "the rate of prior authorizations must be 0 to 10"),
             *((0 <= rate <= 1, f"the {name} must be 0 to 1") for name, rate in rates),
             (
                 self.kind == "full" or not self.fault_rate,

@@ -31,8 +31,8 @@ def resources(ndjson):
 
 @pytest.fixture(scope="session")
 def eobs(resources):
-    """The EOBs of the samples by claim number."""
-    found = [one for one in resources if one["resourceType"] == "ExplanationOfBenefit"]
+    """The claims of the samples by their numbers."""
+    found = [one for one in resources if one.get("use") == "claim"]
     return {one["identifier"][0]["value"]: one for one in found}
 
 
@@ -81,9 +81,10 @@ def test_codings_have_the_names_that_are_known_for_their_codes(resources):
     with (ROOT / "mappings/displays/hl7-and-cms.csv").open(encoding="utf-8") as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
         names = {(row["system"], row["code"]): row["display"] for row in rows}
-    facts = ROOT / "etl/profiles/facts/carin-bb/2.2.0/code-systems.json"
-    for system, said in json.loads(facts.read_text("utf-8")).items():
-        names |= {(system, code): name for code, name in said["codes"].items()}
+    for guide in ("carin-bb", "davinci-pdex"):
+        facts = ROOT / f"etl/profiles/facts/{guide}/2.2.0/code-systems.json"
+        for system, said in json.loads(facts.read_text("utf-8")).items():
+            names |= {(system, code): name for code, name in said["codes"].items()}
     codings = list(codings_of(resources))
     for coding in codings:
         assert coding.get("display") == names.get((coding["system"], coding["code"]))

@@ -38,10 +38,17 @@ def alone(tmp_path_factory):
     claims = {
         row["claim_id"] for row in rows_of(SAMPLES / "claim.csv") if row["member_id"] == member
     }
+    requests = {
+        row["prior_auth_id"]
+        for row in rows_of(SAMPLES / "prior_auth.csv")
+        if row["member_id"] == member
+    }
     for path in SAMPLES.glob("*.csv"):
         rows = rows_of(path)
         if "claim_id" in columns_of(path):
             rows = [row for row in rows if row["claim_id"] in claims]
+        elif "prior_auth_id" in columns_of(path):
+            rows = [row for row in rows if row["prior_auth_id"] in requests]
         elif "member_id" in columns_of(path):
             rows = [row for row in rows if row["member_id"] == member]
         write_rows(folder / path.name, columns_of(path), rows)

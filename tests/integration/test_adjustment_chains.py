@@ -49,7 +49,7 @@ def eobs(release):
     for unit in live(release):
         for line in read_all(release.store, open_index(release.store, unit)):
             resource = json.loads(line, parse_float=Decimal)
-            if resource["resourceType"] == "ExplanationOfBenefit":
+            if resource.get("use") == "claim":
                 found[resource["identifier"][0]["value"]] = resource
     return found
 

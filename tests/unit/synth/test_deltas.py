@@ -46,7 +46,7 @@ def contents(tables):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", [BUSY, replace(BUSY, whole_claims=True),
-                                  replace(BUSY, short_form=True)])  # fmt: skip
+                                  replace(BUSY, short_form=True, prior_auth_rate=8)])  # fmt: skip
 def test_the_deltas_lead_from_each_day_to_the_next(spec):
     tables = on(0, spec)
     for day in range(1, DAYS + 1):

@@ -16,9 +16,9 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec, write_extract
 
 Row = dict[str, str]
-WRITTEN = [name for name, table in TABLES.items() if not table.optional]
+WRITTEN = list(TABLES)
 MEMBER_TABLES = [name for name in WRITTEN if name == "member" or TABLES[name].owner]
-"""The tables of members and their claims."""
+"""The tables of members, their claims and their prior authorizations."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def read(folder: Path) -> dict[str, list[Placed]]:
     tables: dict[str, list[Placed]] = {name: [] for name in WRITTEN}
     for path in sorted(folder.iterdir()):
         table = table_of(path.name)
-        if table not in tables:
+        if table not in TABLES:
             continue
+        tables.setdefault(table, [])
         for number, headers, cells in rows_of_file(path):
             row = {name: cell for name, cell in zip(headers, cells, strict=False) if cell}
             tables[table].append(Placed(path.name, number, row))
@@ -89,5 +90,5 @@ def world(spec: Spec) -> dict[str, list[Row]]:
     return plain(read(folder_of(spec)))
 
 
-WORLD = Spec(members=60, seed=5)
+WORLD = Spec(members=60, seed=5, prior_auth_rate=1)
 """A clean world that many tests look at."""
