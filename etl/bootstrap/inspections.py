@@ -18,7 +18,7 @@ from etl.conform.resource_files import Lines, Source, file_sources
 from etl.conform.run import conform
 from etl.engine.must_support import add_element_counts
 from etl.errors import MappingError, UsageError
-from etl.gateway.supported_fhir import PLAN_NET_TYPES, TYPES
+from etl.gateway.supported_fhir import FACILITY, PLAN_NET_TYPES, TYPES
 from etl.mapping.coverage import ProfileCoverage, coverage, misplaced_skips
 from etl.mapping.plan import Plan
 from etl.mapping.profile_checks import problems, search_problems
@@ -211,6 +211,13 @@ def check_mappings(settings: Settings) -> CheckedMappings:
 
 
 def _search_types(plan: Plan, model: DataModel) -> dict[str, str]:
-    """Return the type of each search parameter that the gateway has for a plan's resources."""
-    resource = (TYPES if model is CLAIMS else PLAN_NET_TYPES).get(plan.resource)
-    return {} if resource is None else {name: one.type for name, one in resource.parameters.items()}
+    """Return the type of each column of the index that the gateway searches or follows."""
+    declared = TYPES if model is CLAIMS else PLAN_NET_TYPES
+    resource = declared.get(plan.resource)
+    if resource is None:
+        return {}
+    followed = (FACILITY, *(one.through for one in declared.values() if one.through))
+    return {
+        **{column: "reference" for name, column in followed if name == plan.resource},
+        **{name: one.type for name, one in resource.parameters.items()},
+    }

@@ -91,8 +91,11 @@ def write_draft(examination: Examination, definitions: Definitions, path: Path) 
     """Write a draft layout; return a message about it.
 
     Raises:
-        UsageError: the file exists, or the files say too little for a layout without mistakes.
+        UsageError: the name does not end in `.yaml`, the file exists, or the files say too
+            little for a layout without mistakes.
     """
+    if path.suffix != ".yaml":
+        raise UsageError(f"{path}: a layout is a file that ends in .yaml, such as {path}.yaml")
     _refuse_nothing(examination)
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
     text = LayoutDraft(examination, name, definitions.layouts).text()

@@ -11,6 +11,7 @@ from etl.bootstrap.http_server import Bound, bind, run
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR
 from etl.cli import options
 from etl.errors import UsageError
+from etl.reports.summary import counted
 
 
 @click.command("serve")
@@ -107,7 +108,8 @@ def portal_check_command(context: click.Context, file: Path | None) -> None:
     if file is None:
         raise UsageError("there is no portal.toml to check: name one, or set portal.file")
     site = read_site_file(file)
-    click.echo(f"{file}: fine; {sum(map(len, site.texts.values()))} texts of your own")
+    texts = counted(sum(map(len, site.texts.values())), "text")
+    click.echo(f"{file}: fine; {texts} of your own")
 
 
 @portal_group.command("texts")

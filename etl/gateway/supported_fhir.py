@@ -29,6 +29,10 @@ PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 
 _R4: Final = "http://hl7.org/fhir/SearchParameter/"
 
+FACILITY: Final = ("ExplanationOfBenefit", "facility")
+"""A column of references without search parameter: the place of a claim's services, and whom else a
+prior authorization names."""
+
 INSTANTIATES: Final = f"{C4BB.base}CapabilityStatement/c4bb"
 """Canonical of the guide's requirements, without version, as its test kit expects it."""
 

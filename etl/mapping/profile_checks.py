@@ -358,6 +358,11 @@ def search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[MappingErr
     """
     for parameter, values in plan.search.items():
         name, _, modifier = parameter.partition(":")
+        if types and name not in types:
+            place = next(str(node.place) for _, node in nodes_of(values))
+            what = f"search.{parameter}: the API has no search parameter {name} of {plan.resource}"
+            yield MappingError(place, "map-search", what, hint=nearest(name, types))
+            continue
         if types.get(name) not in _SEPARATORS or modifier == "text":
             continue
         separator, form = _SEPARATORS[types[name]]

@@ -1,6 +1,7 @@
 """`cpcds explain`: what it says of a resource can be looked up in the extract's files."""
 
 import json
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
@@ -63,6 +64,24 @@ def test_a_path_narrows_it_down_to_one_amount_and_its_line(target, small):
     text = done(cpcds("explain", target, *subject)).out
     assert "the published resource holds just this" in text
     assert "claim_line.line_number = " in text
+
+
+@pytest.mark.slow
+def test_a_total_names_the_amounts_that_it_is_made_of(target, small):
+    looked_at = set()
+    for eob in published(target):
+        if eob["resourceType"] != EOB or eob["type"]["coding"][0]["code"] in looked_at:
+            continue
+        looked_at.add(eob["type"]["coding"][0]["code"])
+        for origin in explained(target, eob, "total", "--extract", small)["origins"]:
+            if not origin["path"].endswith("amount.value"):
+                continue
+            cells = [cell for cell in origin["cells"] if not cell["derived"]]
+            assert sum(Decimal(cell["value"]) for cell in cells) == Decimal(origin["json"])
+            for cell in cells:
+                row = rows_of(small / cell["file"])[cell["row"] - 2]
+                assert row[cell["column"]] == cell["value"]
+    assert len(looked_at) > 1
 
 
 @pytest.mark.slow

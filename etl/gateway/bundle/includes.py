@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import starmap
-from typing import Final
 
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query, RequestedInclude
-from etl.gateway.supported_fhir import TYPES, ResourceType
+from etl.gateway.supported_fhir import FACILITY, TYPES, ResourceType
 from etl.smart.grants import Grant
 from etl.storage.port import Line
 
 Hit = tuple[IndexedBlock, int]
 """A block and a row in it."""
-
-
-_FACILITY: Final = ("ExplanationOfBenefit", "facility")
-"""A column of references without search parameter: the place of a claim's services, and whom else a
-prior authorization names."""
 
 
 async def referenced(
@@ -41,7 +35,7 @@ async def referenced(
         for include in kind.includes
         if target in include.targets
     ]
-    columns.append(_FACILITY)
+    columns.append(FACILITY)
     await tree.need(own, [column_name(*pair) for pair in columns])
     names: set[str] = set()
     for name, parameter in columns:

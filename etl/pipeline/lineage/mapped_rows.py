@@ -238,7 +238,11 @@ def _origin(
     sources: LineageSources, part: MappedPartition, records: Records, element: ExplainedElement
 ) -> lineages.Origin:
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in element.path]
-    cells = dict.fromkeys(_cell(sources, part, records, cell) for cell in element.cells)
+    cells = dict.fromkeys(
+        _cell(sources, part, records, cell)
+        for named in element.cells
+        for cell in (*_amounts_of(named, records), named)
+    )
     answers = dict.fromkeys(
         lineages.AnswerOrigin(answer.crosswalk, answer.word, answer.answer, answer.place)
         for answer in element.answers
@@ -251,6 +255,26 @@ def _origin(
         tuple(cells),
         tuple(answers),
     )
+
+
+def _amounts_of(cell: Cell, records: Records) -> Iterator[Cell]:
+    """Yield the amounts behind a claim's total (docs/mapping.md): its own, else those summed."""
+    category = cell.column.removeprefix("total_")
+    if cell.table != "claim" or category == cell.column:
+        return
+    amount = f"amount_{category}"
+    claim = (cell.row["claim_id"] or "",)
+    others = records.where("claim_other_payer", ("claim_id",), claim)
+    for table, rows in (
+        ("claim", [cell.row]),
+        ("claim_other_payer", [row for row in others if row.get("line_number") is None]),
+        ("claim_line", records.where("claim_line", ("claim_id",), claim)),
+        ("claim_other_payer", [row for row in others if row.get("line_number") is not None]),
+    ):
+        amounts = [Cell(table, amount, row, value) for row in rows if (value := row.get(amount))]
+        if amounts:
+            yield from amounts
+            return
 
 
 def _cell(

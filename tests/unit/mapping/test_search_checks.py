@@ -10,7 +10,7 @@ TYPES = {"identifier": "token", "organization": "reference", "family": "string"}
 
 
 @pytest.mark.parametrize(*table(__file__, "forms"))
-def test_tokens_and_references_have_their_form(search, lines):
+def test_a_parameter_is_one_of_the_api_and_tokens_and_references_have_their_form(search, lines):
     (plan,) = compiled(f"{PATIENT}search:\n  {search}\n").plans
     found = list(search_problems(plan, TYPES))
     assert [one.where for one in found] == [f"m.yaml:{line}" for line in lines]
