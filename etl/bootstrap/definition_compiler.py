@@ -105,10 +105,10 @@ def _displays(files: Files, guide: Guide) -> Displays:
     """Return the displays of some files; those of a guide's own codes are the guide's."""
     displays: dict[tuple[str, str], tuple[str, str]] = {}
     mistakes = Mistakes()
-    for file, texts in files.layers.items():
-        for text in texts:
+    for file in files.layers:
+        for text, place in files.named_layers(file, DISPLAYS):
             with mistakes.collected():
-                displays |= read_displays(text, f"{DISPLAYS}/{file}")
+                displays |= read_displays(text, place)
     mistakes.report()
     for one in (guide, PDEX) if guide is DEFAULT else (guide,):
         place = f"{one.title} {one.version}"
@@ -139,10 +139,10 @@ def _of_layouts(crosswalks: Mapping[str, Crosswalk]) -> dict[str, Crosswalk]:
 
 def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
     own = _of_layouts(crosswalks)
-    texts = {
-        name.removesuffix(".yaml"): LayoutText(f"layouts/{name}", text)
-        for name, text in sorted(files.texts.items())
-    }
+    texts = {}
+    for name in sorted(files.texts):
+        *_, (text, place) = files.named_layers(name, "layouts")
+        texts[name.removesuffix(".yaml")] = LayoutText(place, text)
     return tuple(read_layout(each.text, each.file, own, texts) for each in texts.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +46,11 @@ class Files:
     texts: Mapping[str, str]
     layers: Mapping[str, tuple[str, ...]]
     places: Mapping[str, tuple[str, ...]]
+
+    def named_layers(self, name: str, folder: str) -> Iterator[tuple[str, str]]:
+        """Yield every text under a path, and its place as messages about the folder name it."""
+        for text, place in zip(self.layers[name], self.places[name], strict=True):
+            yield text, f"{folder}/{place}" if place == name else place
 
 
 def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
@@ -115,15 +120,14 @@ def crosswalks_in(files: Files, *, of_plan_net: bool = False) -> Mapping[str, Cr
     """
     crosswalks = dict(value_set_crosswalks(PLAN_NET, _OF_PLAN_NET)) if of_plan_net else {}
     mistakes = Mistakes()
-    for file, texts in files.layers.items():
+    for file in files.layers:
         name = file.removesuffix(".csv")
         if name.startswith(f"{_OF_PLAN_NET}/"):
             if not of_plan_net:
                 continue
             crosswalks.setdefault(name, open_set(name))
-        for text, place in zip(texts, files.places[file], strict=True):
+        for text, where in files.named_layers(file, "crosswalks"):
             with mistakes.collected():
-                where = f"crosswalks/{place}" if place == file else place
                 layer = read_crosswalk(text, name, file=where)
                 crosswalks[name] = _overlaid(crosswalks.get(name), layer, where)
     mistakes.report()

@@ -65,7 +65,8 @@ def samples_of(layout: Layout, folders: Sequence[Path]) -> Path:
     """
     if not layout.file:
         raise UsageError(f"{layout.name} is built in and has no samples; name them with --samples")
-    beside = [(folder / layout.file).with_suffix("") for folder in folders]
+    here = Path()  # a file of a shipped name has its own folder in its place
+    beside = [(folder / layout.file).with_suffix("") for folder in (*folders, here)]
     return next((folder for folder in beside if (folder / INPUT).is_dir()), beside[0])
 
 

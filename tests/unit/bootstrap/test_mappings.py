@@ -83,7 +83,30 @@ def test_a_mistake_in_a_file_of_a_shipped_name_is_placed_in_its_folder(tmp_path)
     (tmp_path / "c4bb" / "patient.yaml").write_text(text)
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "acme.yaml").write_text("- id: x\n")
+    assert places_of_mistakes(tmp_path) == {
+        "acme.yaml:1",
+        f"{tmp_path.as_posix()}/c4bb/patient.yaml:2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "line"),
+    [
+        ("layouts/onyx-b.yaml", "layout: onyx-b\ntitle: Another\nrow: {}\n", ":3"),
+        ("displays/hl7-and-cms.csv", "system,code,display\nurn:a,b,\n", ":2"),
+    ],
+)
+def test_a_mistake_in_a_layout_or_display_of_a_shipped_name_is_placed_in_its_folder(
+    tmp_path, file, text, line
+):
+    assert (shipped() / file).is_file()
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text(text)
+    assert f"{(tmp_path / file).as_posix()}{line}" in places_of_mistakes(tmp_path)
+
+
+def places_of_mistakes(folder):
+    """Return where mistakes are said to be with a folder on top of the shipped ones."""
     with pytest.raises(MappingError) as raised:
-        load_definitions(read_settings(None, mappings=(tmp_path,)))
-    places = {each.where for each in raised.value.every}
-    assert places == {"acme.yaml:1", f"{tmp_path.as_posix()}/c4bb/patient.yaml:2"}
+        load_definitions(read_settings(None, mappings=(folder,)))
+    return {each.where for each in raised.value.every}
