@@ -3,8 +3,8 @@
     python -m scripts.screenshots [FOLDER]
 
 It publishes the samples into a temporary folder, serves them as a sandbox, walks through the portal
-and the reports with Chromium and writes FOLDER/<page>-<look>.png, light, dark and narrow, and the
-reports as they are printed; FOLDER is `.screenshots` where it is not given.
+and the reports with Chromium and writes FOLDER/<page>-<look>.png, light, dark, narrow and printed;
+FOLDER is `.screenshots` where it is not given.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from tests.e2e.portal.conftest import CHROMIUM
 from tests.e2e.portal.pages import every_page
 from tests.e2e.portal.standing import publish, publish_directory, stand_up
 
-LOOKS: Final[dict[str, tuple[Literal["light", "dark"], int]]] = {
-    "light": ("light", 1280),
-    "dark": ("dark", 1280),
-    "narrow": ("light", 360),
+LOOKS: Final[dict[str, tuple[Literal["light", "dark"], Literal["screen", "print"], int]]] = {
+    "light": ("light", "screen", 1280),
+    "dark": ("dark", "screen", 1280),
+    "narrow": ("light", "screen", 390),
+    "print": ("dark", "print", 720),
 }
-"""Look → colour scheme and width in pixels."""
+"""Look → color scheme, medium, and width in pixels: Letter paper has 720 between its margins."""
 
 
 def main(folder: Path) -> int:
@@ -47,7 +48,7 @@ def main(folder: Path) -> int:
             sync_playwright() as playwright,
             playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
         ):
-            for look, (scheme, width) in LOOKS.items():
+            for look, (scheme, medium, width) in LOOKS.items():
                 viewport: ViewportSize = {"width": width, "height": 800}
                 with browser.new_context(
                     base_url=standing.base,
@@ -57,7 +58,9 @@ def main(folder: Path) -> int:
                 ) as context:
                     page = context.new_page()
                     for name in every_page(page):
+                        page.emulate_media(media=medium)  # paper has no buttons to click
                         page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
+                        page.emulate_media(media="screen")
                         count += 1
                 print(f"{look}: {width} pixels wide")
             count += report_pictures(browser, work, folder)

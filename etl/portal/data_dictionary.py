@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from etl.errors import StoreError
 from etl.gateway.release.served_releases import Releases
 from etl.publish import object_keys
 from etl.publish.kept_objects import ObjectRef
@@ -31,22 +30,23 @@ class DataDictionary:
         self._read: tuple[list[ObjectRef], Elements] = ([], {})
 
     async def elements(self) -> Elements:
-        """Return the rows; none where nothing was published, or storage fails."""
-        try:
-            trees = [releases.current() for releases in self._targets]
-            found = [
-                (tree, ref)
-                for tree in trees
-                for ref in tree.manifest.facts.reports
-                if ref.key.startswith(object_keys.DICTIONARY)
-            ]
-            refs = [ref for _, ref in found]
-            if refs != self._read[0]:
-                elements: dict[str, list[Mapping[str, Any]]] = {}
-                for tree, ref in found:
-                    for row in json.loads(await tree.whole(ref.key, ref.sha256))["rows"]:
-                        elements.setdefault(row["type"], []).append(row)
-                self._read = refs, elements
-        except StoreError:
-            return {}
+        """Return the rows; none if no release that is served has a dictionary.
+
+        Raises:
+            StoreError: nothing was published, or a dictionary cannot be read.
+        """
+        trees = [releases.current() for releases in self._targets]
+        found = [
+            (tree, ref)
+            for tree in trees
+            for ref in tree.manifest.facts.reports
+            if ref.key.startswith(object_keys.DICTIONARY)
+        ]
+        refs = [ref for _, ref in found]
+        if refs != self._read[0]:
+            elements: dict[str, list[Mapping[str, Any]]] = {}
+            for tree, ref in found:
+                for row in json.loads(await tree.whole(ref.key, ref.sha256))["rows"]:
+                    elements.setdefault(row["type"], []).append(row)
+            self._read = refs, elements
         return self._read[1]

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from etl.errors import StoreError
 from etl.portal.capability_tables import HOLDS, read_statement
-from etl.portal.data_dictionary import DataDictionary
+from etl.portal.data_dictionary import DataDictionary, Elements
 from etl.portal.examples import FILES, LOOPBACK, SCOPE, directory_examples, example_file
 from etl.portal.portal import CHANGES, Portal, SandboxMember
 from etl.portal.provider_search import DISTANCES, DoctorQuery
@@ -77,14 +78,21 @@ class _Pages:
 
     async def data_dictionary(self, request: Request) -> Response:
         await self._portal.count(request, "find")  # a long table takes time to render
-        elements = await self._dictionary.elements()
+        elements: Elements = {}
+        is_readable = True
+        try:
+            elements = await self._dictionary.elements()
+        except StoreError:
+            is_readable = False
         types = sorted(elements, key=lambda name: [*HOLDS, name].index(name))
         resource = request.path_params.get("type", next(iter(types), ""))
-        if resource not in types and "type" in request.path_params:
+        if resource not in types and "type" in request.path_params and is_readable:
             raise HTTPException(404)
         return await self._portal.show(
             request,
             "data_dictionary",
+            status=200 if is_readable else 503,
+            is_readable=is_readable,
             types=types,
             type=resource,
             rows=elements.get(resource, ()),
@@ -185,6 +193,7 @@ class _Pages:
             client_id=self._portal.try_client,
             scope=SCOPE,
             capability=self._portal.statement(),
+            directory=read_statement(self._directory()()) if self._portal.providers else None,
         )
 
     async def sample(self, request: Request) -> Response:

@@ -8,7 +8,8 @@ const page = document.getElementById("try");
 const { client, redirect, authorize, token, revoke, fhir } = page.dataset;
 const KEY = "launch";
 
-const explorer = document.getElementById("explore");
+const explorers = page.querySelectorAll("form[data-base]");
+const [explorer] = explorers; // the member's own data; the other, if there is one, needs no token
 let granted = null;
 
 function tell(text) {
@@ -116,10 +117,33 @@ async function arrive(query) {
   }
   granted = body;
   document.getElementById("reads").hidden = false;
-  explorer.hidden = false;
+  document.getElementById("explore").hidden = false;
   document.getElementById("revoke").hidden = false;
   tell("The code was traded for a token. Reading the latest claims.");
   await read(`ExplanationOfBenefit?patient=${granted.patient}&_count=10`);
+}
+
+// Breaks JSON into lines without reading it: a number stays as it was sent, 12.50 for instance.
+function indented(json) {
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  return json.replace(/"(?:[^"\\]|\\.)*"|\s+|[{[]\s*[}\]]|[{}[\],:]/g, (token) => {
+    if (token === "{" || token === "[") {
+      depth += 1;
+      return token + line();
+    }
+    if (token === "}" || token === "]") {
+      depth -= 1;
+      return line() + token;
+    }
+    if (token === ",") return token + line();
+    if (token === ":") return ": ";
+    return token.trim();
+  });
+}
+
+function money({ value, currency }) {
+  return new Intl.NumberFormat("en-US", { style: "currency", currency }).format(value);
 }
 
 // Lays claims out as a table; anything else is shown as it is.
@@ -151,7 +175,7 @@ function table(bundle) {
       claim.billablePeriod?.start ?? "",
       claim.type?.coding?.[0]?.code ?? "",
       claim.outcome ?? "",
-      paid ? `${paid.value} ${paid.currency}` : "",
+      paid ? money(paid) : "",
     ];
     for (const text of cells) row.insertCell().textContent = text;
   }
@@ -159,18 +183,21 @@ function table(bundle) {
   page.querySelector('[data-shows="read"]').append(wrap);
 }
 
-async function read(what) {
-  clear("read");
+function read(what) {
   const url = `${fhir}/${what.replace("{patient}", granted.patient)}`;
-  const answer = await fetch(url, {
-    headers: { accept: "application/json", authorization: `Bearer ${granted.access_token}` },
-  });
-  const body = await answer.json();
-  if (answer.ok) table(body);
-  show("read", `GET ${url}`, "accept: application/json\nauthorization: Bearer …");
-  show("read", `${answer.status}`, JSON.stringify(body, null, 2));
+  return ask("read", url, { authorization: `Bearer ${granted.access_token}` });
+}
+
+async function ask(step, url, headers) {
+  clear(step);
+  const answer = await fetch(url, { headers: { accept: "application/json", ...headers } });
+  const text = await answer.text();
+  const body = JSON.parse(text);
+  if (answer.ok && step === "read") table(body);
+  const sent = headers.authorization ? "\nauthorization: Bearer …" : "";
+  show(step, `GET ${url}`, `accept: application/json${sent}`);
+  show(step, `${answer.status}`, indented(text));
   tell(`${answer.status}: ${body.resourceType}`);
-  return answer.status;
 }
 
 async function giveBack() {
@@ -183,11 +210,11 @@ async function giveBack() {
   await read("Patient/{patient}");
 }
 
-// The search that is filled in, of the resource that is chosen.
-function explored() {
-  const type = document.getElementById("explore-type").value;
+// The search that is filled into a form, of the resource that is chosen.
+function explored(form) {
+  const type = form.querySelector("select").value;
   const query = new URLSearchParams();
-  for (const fields of explorer.querySelectorAll("[data-type]")) {
+  for (const fields of form.querySelectorAll("[data-type]")) {
     fields.hidden = fields.dataset.type !== type;
     for (const field of fields.hidden ? [] : fields.querySelectorAll("input")) {
       if (field.value && (field.type !== "checkbox" || field.checked)) {
@@ -198,17 +225,20 @@ function explored() {
   return `${type}${query.size ? "?" : ""}${query}`;
 }
 
-function showExplored() {
-  document.getElementById("explore-request").textContent = `GET ${fhir}/${explored()}`;
-}
-
 page.hidden = false;
-showExplored();
-explorer.addEventListener("input", showExplored);
-explorer.addEventListener("submit", (event) => {
-  event.preventDefault();
-  read(explored());
-});
+for (const form of explorers) {
+  const { base, step } = form.dataset;
+  const showExplored = () => {
+    form.querySelector("[data-request]").textContent = `GET ${base}/${explored(form)}`;
+  };
+  showExplored();
+  form.addEventListener("input", showExplored);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (form === explorer) read(explored(form));
+    else ask(step, `${base}/${explored(form)}`, {});
+  });
+}
 document.getElementById("launch").addEventListener("click", launch);
 document.getElementById("revoke").addEventListener("click", giveBack);
 for (const button of page.querySelectorAll("[data-read]")) {

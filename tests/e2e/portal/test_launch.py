@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,17 +26,33 @@ def test_try_it_does_the_whole_launch_in_the_page(page):
     assert urlsplit(page.url).query == ""  # the code is not left in the address
     expect(page.locator("main table caption")).to_contain_text("claims")
     assert page.locator("main table tbody tr").count() > 0
+    amounts = re.findall(r'"value": (\d+\.\d+)', page.locator('[data-shows="read"]').inner_text())
+    assert amounts
+    assert all(re.fullmatch(r"\d+\.\d\d", amount) for amount in amounts), "cents as they were sent"
     page.get_by_role("button", name="Patient").click()
     expect(page.get_by_role("status")).to_have_text("200: Patient")
-    page.get_by_label("Resource", exact=True).select_option("ExplanationOfBenefit")
-    page.get_by_label("type", exact=True).fill("oral")
-    page.get_by_label("ExplanationOfBenefit:coverage").check()
-    page.get_by_role("button", name="Send").click()
+    explorer = page.locator("#explore")
+    explorer.get_by_label("Resource", exact=True).select_option("ExplanationOfBenefit")
+    explorer.get_by_label("type", exact=True).fill("oral")
+    explorer.get_by_label("ExplanationOfBenefit:coverage").check()
+    explorer.get_by_role("button", name="Send").click()
     request = "/fhir/ExplanationOfBenefit?type=oral&_include=ExplanationOfBenefit%3Acoverage"
     expect(page.locator('[data-shows="read"] figcaption').first).to_contain_text(request)
     expect(page.get_by_role("status")).to_have_text("200: Bundle")
     page.get_by_role("button", name="Revoke").click()
     expect(page.get_by_role("status")).to_have_text("401: OperationOutcome")
+
+
+def test_the_directory_is_searched_without_a_launch(page):
+    page.goto("/try")
+    explorer = page.locator("#explore-directory")
+    explorer.get_by_label("Resource", exact=True).select_option("Organization")
+    explorer.locator("#directory-Organization-_count").fill("1")
+    explorer.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("status")).to_have_text("200: Bundle")
+    shown = page.locator('[data-shows="directory"]')
+    expect(shown.locator("figcaption").first).to_contain_text("/directory/Organization?_count=1")
+    assert "authorization" not in shown.inner_text()
 
 
 def test_try_it_works_from_the_keyboard(page):

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from markupsafe import escape
 
+from etl.errors import StoreError
+from etl.portal.data_dictionary import DataDictionary
 from etl.portal.site_facts import Contact
 from etl.reports.public_numbers import post_numbers
 from etl.web.texts import TEXTS, PageTexts
@@ -107,9 +109,9 @@ def test_the_patient_access_page_names_the_real_endpoints(reader):
 
 def test_who_is_signed_in_has_profile_settings_and_logout(developer):
     text = developer.get("/").text
-    assert ">View Profile<" in text
+    assert ">Profile<" in text
     assert ">Settings<" in text
-    assert ">Logout<" in text
+    assert ">Sign out<" in text
 
 
 @pytest.mark.parametrize("api", ["patient-access", "provider-directory"])
@@ -277,6 +279,18 @@ def test_a_bug_is_a_page_that_tells_nothing_of_it(reader, monkeypatch):
     assert "Something broke on our side" in answer.text
     assert "hunter2" not in answer.text
     assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/data-dictionary", "/data-dictionary/Patient"])
+def test_a_dictionary_that_cannot_be_read_is_not_taken_for_none(reader, monkeypatch, path):
+    async def fail(_):
+        raise StoreError("storage failed")
+
+    monkeypatch.setattr(DataDictionary, "elements", fail)
+    answer = reader.get(path)
+    assert answer.status_code == 503
+    assert "cannot be read just now" in answer.text
+    assert "has no data dictionary" not in answer.text
 
 
 def test_an_example_file_is_filled_in(reader):
