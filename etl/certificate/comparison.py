@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.certificate.differences import Differences, FactDifference, FileCell, FileSum, file_sums
+from etl.certificate.prior_auth_comparison import FACTS, compare_prior_auths
 from etl.certificate.published import (
     ABSENT,
     ADJUSTMENT,
@@ -108,6 +109,13 @@ def compare(
     _texts(source, published, claim_rows, differences)
     _members(source, published, differences)
     line_rows = _matched_lines(source, published, claim_rows, differences)
+    compare_prior_auths(
+        {name: SourceTable(tables[name]) for name in FACTS},
+        fates,
+        published.prior_auths,
+        differences,
+        states_money=states_money,
+    )
     # Amounts: each, and none where the view has none.
     of_rows = source.expected(source.stated, source.stated_lines, source.stated_adjustments)
     if states_money:

@@ -1,4 +1,4 @@
-"""Claims as the published bytes have them: blocks are unpacked, parsed as JSON, and read.
+"""Claims and prior authorizations of published bytes: blocks unpacked, parsed as JSON, and read.
 
 Neither indexes nor mappings are used: a block is read as any client reads it, NDJSON in gzip
 (RFC 1952). FHIR paths are those of the CARIN guide's ExplanationOfBenefit.
@@ -17,14 +17,15 @@ import numpy as np
 import pyarrow as pa
 from isal import igzip
 
+from etl.certificate.published_prior_auths import PublishedPriorAuth, read_prior_auth
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
 ADJUSTMENT: Final = "adjustmentreason"
 """Category of the amounts of CARC adjustments."""
 CLAIM: Final = "ExplanationOfBenefit"
-_USE: Final = "claim"
-"""`ExplanationOfBenefit.use` of what is compared; prior authorizations have another."""
 """FHIR type of a claim."""
+_USE: Final = "claim"
+"""`ExplanationOfBenefit.use` of a claim; prior authorizations have another."""
 OTHER: Final = "other"
 """Stands for every category with an amount that is not known here; none is expected."""
 CATEGORIES: Final = (*AMOUNT_CATEGORIES, ADJUSTMENT, OTHER)
@@ -212,6 +213,7 @@ class PublishedClaims:
         lines: numpy `int64`, shape (items, categories): `item.adjudication`, in cents.
         members: member number -> birth date, of each Patient.
         resources: FHIR type -> how many.
+        prior_auths: number of the member that the block is of, and the prior authorization.
     """
 
     texts: Mapping[str, pa.StringArray]
@@ -224,6 +226,7 @@ class PublishedClaims:
     lines: Any
     members: Mapping[str, str]
     resources: Mapping[str, int]
+    prior_auths: Sequence[tuple[str, PublishedPriorAuth]]
 
     def __len__(self) -> int:
         return len(self.payments)
@@ -261,10 +264,12 @@ class BlockReader:
         self._dates: list[str] = []
         self._members: dict[str, str] = {}
         self._resources: Counter[str] = Counter()
+        self._prior_auths: list[tuple[str, PublishedPriorAuth]] = []
 
     def block(self, data: bytes) -> None:
         """Read a patient's block, as its object holds it."""
         plans, patient, member, first = {}, "", "", len(self._texts)
+        prior_auths = []
         plain = _unpacked(data)
         lines, end = memoryview(plain), plain.index(b"\n")  # the header line is in front
         # No resource outlives its turn: memory that is used again at once is several times as fast.
@@ -273,8 +278,12 @@ class BlockReader:
             is_claim, line = plain.startswith(_BEGIN, start), lines[start:end]
             kind = CLAIM if is_claim else _RESOURCE.decode(line).resource_type
             self._resources[kind] += 1
-            if kind == CLAIM and (claim := _CLAIM.decode(line)).use == _USE:
-                self._claim(claim)
+            if kind == CLAIM:
+                claim = _CLAIM.decode(line)
+                if claim.use == _USE:
+                    self._claim(claim)
+                else:
+                    prior_auths.append(read_prior_auth(line))
             elif kind == "Coverage":
                 cover = _COVERED.decode(line)
                 plans[f"Coverage/{cover.id}"] = _plan(cover)
@@ -285,6 +294,9 @@ class BlockReader:
         own = self._texts[first:]
         self._owners += [member if texts[_PATIENT] == patient else "" for texts in own]
         self._plans += [plans.get(texts[_COVERAGE], "") for texts in own]
+        self._prior_auths += [
+            (member if one.patient == patient else "", one) for one in prior_auths
+        ]
 
     def _claim(self, claim: _Claim) -> None:
         at = len(self._texts)
@@ -333,6 +345,7 @@ class BlockReader:
             lines=self._lines.cents(len(self._items)),
             members=self._members,
             resources=self._resources,
+            prior_auths=self._prior_auths,
         )
 
 

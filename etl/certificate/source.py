@@ -38,6 +38,16 @@ COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "claim_other_payer": ("claim_id", "line_number", "amount_priorpayerpaid"),
     "claim_adjustment": ("claim_id", "line_number", "reason_code", "amount"),
+    "prior_auth": (
+        *("record_action", "prior_auth_id", "member_id", "coverage_id", "payer_id", "type"),
+        *("received_at", "valid_from", "valid_to", "review_action", "is_drug"),
+        *("amount_submitted", "amount_eligible", "amount_utilized"),
+    ),
+    "prior_auth_line": (
+        *("record_action", "prior_auth_id", "line_number", "service_from_date", "service_to_date"),
+        *("units_requested", "units_approved", "units_used", "amount_submitted", "amount_eligible"),
+        *("review_action", "is_drug"),
+    ),
 }
 """Table -> columns that are compared with what is published."""
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedClaims
 
 LEVELS: Final = ("claim", "claim_line")
-COUNTED: Final = ("claim", "claim_line", "member", "coverage")
+COUNTED: Final = ("claim", "claim_line", "member", "coverage", "prior_auth", "prior_auth_line")
 """Tables with rows that are counted in the bytes: EOBs, items, Patients, Coverages."""
 JOINT: Final = ("type", "payer", "plan")
 """Dimensions that claims are counted by together: a plan is of one payer, a payer of one type."""
@@ -115,6 +115,9 @@ def published_sums(published: PublishedClaims) -> Sums:
         "member": published.resources.get("Patient", 0),
         "coverage": published.resources.get("Coverage", 0),
     }
+    if published.prior_auths:
+        counts["prior_auth"] = len(published.prior_auths)
+        counts["prior_auth_line"] = sum(len(one.lines) for _, one in published.prior_auths)
     return claim_sums(labels, published.totals, published.claims, published.lines, counts)
 
 
