@@ -1,0 +1,162 @@
+"""Nights of prior authorizations: what changes is worked on, and deltas come to the full state."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from etl.model.canonical_tables import TABLES
+from tests.integration.nights import blocks, worked_on
+from tests.integration.test_remembering import run_with_and_without_memory
+
+pytestmark = pytest.mark.slow
+
+HEADER, LINE, DIAGNOSIS = "prior_auth", "prior_auth_line", "prior_auth_diagnosis"
+NPI = "1003000126"
+
+
+def standard_rows():
+    """Return the rows of three members with a prior authorization each; one has a claim too."""
+    rows = {name: [] for name in ("member", "coverage", "claim", "claim_line", "claim_diagnosis")}
+    rows |= {HEADER: [], LINE: [], DIAGNOSIS: []}
+    for at in "123":
+        member, coverage, number = f"M{at}", f"C{at}", f"P{at}"
+        birth_date = f"198{at}-05-06"
+        rows["member"].append(
+            {"member_id": member, "family_name": "Doe", "birth_date": birth_date, "gender": "F"}
+        )
+        owner = {"coverage_id": coverage, "member_id": member, "payer_id": "PAY"}
+        rows["coverage"].append({**owner, "relationship": "self"})
+        rows[HEADER].append(
+            {
+                **owner,
+                "prior_auth_id": number,
+                "type": "professional",
+                "received_at": "2025-03-01T08:00:00Z",
+                "decided_at": "2025-03-02T08:00:00Z",
+                "requesting_provider_id": NPI,
+                "review_action": "A1",
+                "amount_submitted": "100.00",
+                "claim_ids": "K1" if at == "1" else "",
+            }
+        )
+        rows[LINE] += [
+            {"prior_auth_id": number, "line_number": line, "service_code": "97110"} for line in "12"
+        ]
+        rows[DIAGNOSIS].append({"prior_auth_id": number, "sequence": "1", "code": "M54.50"})
+    dates = {"statement_from_date": "2025-04-01", "adjudication_date": "2025-04-10"}
+    claim = {"claim_id": "K1", "claim_type": "professional", "amount_submitted": "100.00"}
+    owner = {"member_id": "M1", "coverage_id": "C1", "payer_id": "PAY"}
+    rows["claim"].append({**claim, **owner, **dates})
+    rows["claim_line"].append(
+        {
+            "claim_id": "K1",
+            "line_number": "1",
+            "service_from_date": "2025-04-01",
+            "service_code": "97110",
+            "amount_submitted": "100.00",
+        }
+    )
+    rows["claim_diagnosis"].append({"claim_id": "K1", "sequence": "1", "code": "M54.50"})
+    return rows
+
+
+def written(folder, rows, as_of, kind="full"):
+    """Write an extract, and return where."""
+    folder.mkdir()
+    for name, of_table in rows.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, TABLES[name].names)
+            writer.writeheader()
+            writer.writerows(of_table)
+    manifest = {"layout": "cpcds", "kind": kind, "as_of": as_of}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def change_decision(rows):
+    rows[HEADER][1] |= {"review_action": "A3", "denial_reason": "50"}
+
+
+def change_line(rows):
+    rows[LINE][2]["units_requested"] = "6"
+
+
+def lose_line(rows):
+    del rows[LINE][3]
+
+
+def lose_diagnosis(rows):
+    del rows[DIAGNOSIS][1]
+
+
+def lose_prior_auth(rows):
+    rows[HEADER].pop(1)
+    rows[LINE] = [row for row in rows[LINE] if row["prior_auth_id"] != "P2"]
+    rows[DIAGNOSIS].pop(1)
+
+
+def add_prior_auth(rows):
+    rows[HEADER].append({**rows[HEADER][1], "prior_auth_id": "P9"})
+
+
+def withdraw_prior_auth(rows):
+    rows[HEADER][1]["is_drug"] = "Y"
+
+
+def name_claim_of_another(rows):
+    rows[HEADER][1]["claim_ids"] = "K1"
+
+
+def reject_prior_auth(rows):
+    rows[HEADER][1]["type"] = "unheard of"
+
+
+CHANGES = (
+    change_decision,
+    change_line,
+    lose_line,
+    lose_diagnosis,
+    lose_prior_auth,
+    add_prior_auth,
+    withdraw_prior_auth,
+    name_claim_of_another,
+    reject_prior_auth,
+)
+"""Changes of the prior authorizations of member M2 from one night to the next."""
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_night_in_which_one_changes_is_that_of_a_full_run(payer, tmp_path, change):
+    payer.changed = {"limits": {"rejected_claims": 1}}
+    first = written(tmp_path / "first", standard_rows(), "2026-01-01")
+    rows = standard_rows()
+    change(rows)
+    second = written(tmp_path / "second", rows, "2026-01-02")
+    run_with_and_without_memory(payer, first, second, tmp_path)
+    other = replace(payer, target=tmp_path / "other")
+    other.run(first)
+    assert worked_on(other, second) == (1, 2)
+
+
+def test_a_delta_comes_to_the_full_state(payer, tmp_path):
+    payer.changed = {"publish": {"deltas": True}}
+    first = written(tmp_path / "first", standard_rows(), "2026-01-01")
+    payer.run(first)
+    other = replace(payer, target=tmp_path / "other")
+    other.run(first)
+    rows = standard_rows()
+    change_decision(rows)
+    add_prior_auth(rows)
+    deleted = rows[HEADER][2]["prior_auth_id"]
+    delta = {name: [] for name in rows} | {
+        HEADER: [rows[HEADER][1], rows[HEADER][3], {"record_action": "D", "prior_auth_id": deleted}]
+    }
+    payer.run(written(tmp_path / "delta", delta, "2026-01-02", "delta"))
+    full = {
+        name: [row for row in rows[name] if row.get("prior_auth_id") != deleted] for name in rows
+    }
+    other.run(written(tmp_path / "full", full, "2026-01-02"))
+    assert blocks(payer.release) == blocks(other.release)
+    assert len(blocks(payer.release)) == 3
