@@ -211,3 +211,8 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
     matches = get_close_matches(word, list(words), n=1)
     return f"did you mean {matches[0]!r}?" if matches else ""
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -12,9 +12,8 @@ from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import sql_layouts
 from etl.bootstrap.mappings import shipped
 from etl.cli import layout_samples, options
-from etl.errors import DataRejected, MappingErrors, UsageError, nearest
+from etl.errors import DataRejected, MappingErrors, UsageError, counted, nearest
 from etl.pipeline.definitions import Definitions
-from etl.reports.summary import counted
 from etl.sources.extract.sql_extract import check, read_sql_extract, read_sql_layout
 from etl.sources.extract.staging import DEFINITION
 from etl.sources.extract.tables import read_tables

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from etl.cli.time_left import percent, time_left
+from etl.errors import counted
 from etl.pipeline.progress import (
     STAGES,
     Emit,
@@ -20,7 +21,6 @@ from etl.pipeline.progress import (
     StepCounter,
     ignore,
 )
-from etl.reports.summary import counted
 from etl.sources.files.listed_files import Partitioned
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from etl.bootstrap.settings import target_store
 from etl.cli import options, release_changes
 from etl.cli.progress import counting
 from etl.cli.result_tables import totals_text
-from etl.errors import StoreError, if_interrupted
+from etl.errors import StoreError, counted, if_interrupted
 from etl.pipeline.progress import ignore
 from etl.pipeline.reporting.run_record import GOOD, RunRecord, read_records
 from etl.publish.canonical_json import as_instant
@@ -35,7 +35,6 @@ from etl.publish.prune import FOLDERS
 from etl.publish.signatures import check_descent, check_signature, check_time_stamp
 from etl.publish.verify import Problem, RebuildResult, VerifyResult
 from etl.reports.earlier_reports import runs_page
-from etl.reports.summary import counted
 
 _SHOWN: Final = 20
 _MOST: Final = 1000

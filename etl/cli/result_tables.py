@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from etl.errors import counted
 from etl.pipeline.reporting.report_files import MOST_CAUSES
 from etl.pipeline.reporting.run_record import GOOD, RunRecord
 from etl.quality.totals.counts import RowCounts
@@ -116,7 +117,7 @@ def _print_counts(tables: Mapping[str, Mapping[str, int]], *, is_published: bool
 
     shown = {name: [name] for name in sorted(tables, key=lost, reverse=True) if lost(name)}
     shown = dict(list(shown.items())[:_MOST_TABLES]) | {
-        f"all {summary.counted(len(tables), 'table')}": [*tables]
+        f"all {counted(len(tables), 'table')}": [*tables]
     }
     print_table(
         ("rows", *(summary.shown_fate(fate, is_published=is_published) for fate in fates)),
@@ -167,15 +168,15 @@ def totals_text(totals: summary.RunTotals, before_money: str = "; money: ") -> s
     """
     if totals.is_directory:
         return f"{_rejected_share(totals)} rejected"
-    rows = summary.counted(totals.rejected_rows, "row")
+    rows = counted(totals.rejected_rows, "row")
     return f"{_rejected_claims(totals)} and {rows} rejected{before_money}{_money_text(totals)}"
 
 
 def _rejected_share(totals: summary.RunTotals) -> str:
     if totals.is_directory:
-        return f"{totals.rejected_rows:,} of {summary.counted(totals.rows, 'row')}"
+        return f"{totals.rejected_rows:,} of {counted(totals.rows, 'row')}"
     share = f", {100 * totals.rejected_claims / totals.claims:.1f} %" if totals.claims else ""
-    rows = summary.counted(totals.rejected_rows, "row")
+    rows = counted(totals.rejected_rows, "row")
     return f"{_rejected_claims(totals)}{share}; {rows} of all tables"
 
 
@@ -183,7 +184,7 @@ def _money_text(totals: summary.RunTotals) -> str:
     """Return whether every sum of money is accounted for, and what the plan paid."""
     if not totals.money.compared:
         return "no sum was compared"
-    sums = summary.counted(totals.money.compared, "sum")
+    sums = counted(totals.money.compared, "sum")
     proof = (
         f"all {sums} add up, to the cent"
         if totals.money.adds_up
@@ -194,7 +195,7 @@ def _money_text(totals: summary.RunTotals) -> str:
 
 
 def _rejected_claims(totals: summary.RunTotals) -> str:
-    return f"{totals.rejected_claims:,} of {summary.counted(totals.claims, 'claim')}"
+    return f"{totals.rejected_claims:,} of {counted(totals.claims, 'claim')}"
 
 
 def record_json(record: RunRecord) -> dict[str, object]:

@@ -11,10 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from etl.cli.console import LOG_TIME, exit_code, sentence_of, what_now
 from etl.cli.result_tables import totals_text
-from etl.errors import EtlError, StoreError, UsageError
+from etl.errors import EtlError, StoreError, UsageError, counted
 from etl.pipeline.progress import Event, Phase, StageBegan
 from etl.pipeline.reporting.run_record import RunRecord
-from etl.reports.summary import counted
 from etl.sources.files.listed_files import Partitioned
 
 LogFormat: TypeAlias = Literal["text", "json"]

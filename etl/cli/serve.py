@@ -10,8 +10,7 @@ import click
 from etl.bootstrap.http_server import Bound, bind, run
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR
 from etl.cli import options
-from etl.errors import UsageError
-from etl.reports.summary import counted
+from etl.errors import UsageError, counted
 
 
 @click.command("serve")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from etl.reports.summary import counted
+from etl.errors import counted
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE

@@ -11,9 +11,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from etl.errors import EtlError
+from etl.errors import EtlError, counted
 from etl.pipeline.reporting.run_record import GOOD, RunRecord
-from etl.reports.summary import counted
 
 _MOST = 65_536
 """Bytes of an answer that are read."""

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from etl.reports.summary import counted
+from etl.errors import counted
 from etl.sources.files.listed_files import Event as SourceEvent
 from etl.sources.files.listed_files import FileProgress, Hashed
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import jinja2
 
+from etl.errors import counted
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality.totals.money import UNKNOWN_TYPE
 from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level
@@ -24,7 +25,7 @@ from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_page
 from etl.reports.plots import Plot
 from etl.reports.small_cells import LEVEL_NAMES
-from etl.reports.summary import counted, is_directory
+from etl.reports.summary import is_directory
 
 _MINUS: Final = "\N{MINUS SIGN}"
 CATEGORIES: Final = {

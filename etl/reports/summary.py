@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from etl.columns.numbers import cents_text
+from etl.errors import counted
 from etl.model.canonical_tables import TABLES
 from etl.quality.totals.counts import RowCounts
 from etl.quality.totals.limits import Verdict
@@ -20,11 +21,6 @@ from etl.reports.small_cells import LEVEL_NAMES, shown_money
 def is_directory(tables: Collection[str]) -> bool:
     """Return whether tables are of a directory of providers, which has no members and claims."""
     return bool(tables) and "member" not in tables and "claim" not in tables
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a count with its noun."""
-    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 @dataclass(frozen=True, slots=True)

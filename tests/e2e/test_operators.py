@@ -111,7 +111,7 @@ def test_each_line_of_a_log_has_time_zone_and_run(faulty_run):
     assert len({line and line.group(2) for line in lines}) == 1
     texts = [line.group(3) for line in lines if line]
     assert [text.removesuffix(": began") for text in texts if text.endswith(": began")] == PHASES
-    assert any(re.fullmatch(r"partitions: 1 partition, [\d.]+ s", text) for text in texts)
+    assert any(re.fullmatch(r"partitions: [\d,]+ rows, [\d.]+ s", text) for text in texts)
     (verdict,) = (text for text in texts if text.startswith("verdict: "))
     assert re.search(r"\d+ of [\d,]+ claims and \d+ rows rejected; money: all \d+ sums", verdict)
 

@@ -65,9 +65,14 @@ def registered(standing: Standing, *redirect_uris: str, public: bool = False) ->
 
 
 def publish(folder: Path) -> Path:
-    """Return a target with the samples in it."""
+    """Return a target with the samples in it, and their public numbers in `reports` beside it."""
     target = folder / "target"
-    done(cpcds("run", SAMPLES, "--to", target, "--workers", "1", **NO_SUITES))
+    kept = {"CPCDS_PUBLISH__DELTAS": "true"}
+    done(cpcds("run", SAMPLES, "--to", target, "--workers", "1", **kept, **NO_SUITES))
+    reports = folder / "reports"
+    reports.mkdir()
+    posted = {"CPCDS_PORTAL__REPORTS": str(reports)}
+    done(cpcds("report", "prior-auth", target, "--year", "2024", "--post", **posted))
     return target
 
 
@@ -85,7 +90,7 @@ def stand_up(
     """Serve a target until the block ends, as `cpcds serve` does.
 
     Args:
-        target: what is published.
+        target: what is published; public numbers may be in `reports` beside it.
         folder: for the database and the audit trail.
         directory: target of a provider directory; None for none.
         auth: settings of the authorization server that are to be others than the sandbox's.
@@ -103,6 +108,7 @@ def stand_up(
         security_email = "security@alder.example"
         """
     )
+    reports = target.with_name("reports")
     sandbox = {"mode": "sandbox", "demo_members": SAMPLES / "member.csv"}
     settings = prepared(
         Settings(
@@ -116,7 +122,7 @@ def stand_up(
                 audit=folder / "audit",
                 **{**sandbox, **auth},
             ),
-            portal=PortalSettings(file=said),
+            portal=PortalSettings(file=said, reports=reports if reports.is_dir() else None),
         )
     )
     # All tests come from one address; that forms are counted is tested where they are.
