@@ -73,9 +73,9 @@ def test_the_list_of_members_counts_what_a_search_finds(fhir, page):
     cells = row.locator("td").all_inner_texts()[1:-2]
     assert len(kinds) == len(cells) > 2
     for kind, cell in zip(kinds, cells, strict=True):
-        found = fhir.get(f"ExplanationOfBenefit?type={kind}&_summary=count").json()
+        found = fhir.get(f"ExplanationOfBenefit?use=claim&type={kind}&_summary=count").json()
         assert found["total"] == (int(cell) if cell.isdigit() else 0), kind
-    everything = fhir.get("ExplanationOfBenefit?_summary=count").json()["total"]
+    everything = fhir.get("ExplanationOfBenefit?use=claim&_summary=count").json()["total"]
     assert str(everything) == row.locator("td[data-label='All claims']").inner_text()
 
 
