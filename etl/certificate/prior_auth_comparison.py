@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from etl.certificate.differences import Differences
-from etl.certificate.published_prior_auths import NO_ACTION, Fact, PublishedPriorAuth
+from etl.certificate.published_prior_auths import NO_ACTION, Fact, PublishedPriorAuth, only_stated
 from etl.certificate.source import Fates, SourceTable, among, day_of
 
 HEADER: Final = "prior_auth"
@@ -184,7 +184,7 @@ def _line_key(row: Mapping[str, str]) -> tuple[str, int]:
 
 
 def _header_facts(row: Mapping[str, str]) -> Mapping[str, Fact]:
-    return _stated(
+    return only_stated(
         {
             "member": row["member_id"],
             "type": row["type"].lower(),
@@ -202,7 +202,7 @@ def _header_facts(row: Mapping[str, str]) -> Mapping[str, Fact]:
 def _line_facts(row: Mapping[str, str], header: Mapping[str, str]) -> Mapping[str, Fact]:
     start, end = day_of(row["service_from_date"]), day_of(row["service_to_date"])
     whole = header["review_action"].upper()
-    return _stated(
+    return only_stated(
         {
             "served": f"{start}/{end}" if start and end > start else start,
             "requested": _number(row["units_requested"]),
@@ -213,10 +213,6 @@ def _line_facts(row: Mapping[str, str], header: Mapping[str, str]) -> Mapping[st
             "action": row["review_action"].upper() or ("" if whole in _OF_LINES else whole),
         }
     )
-
-
-def _stated(facts: Mapping[str, Fact | None]) -> Mapping[str, Fact]:
-    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
 
 
 def _number(text: str) -> Decimal | None:

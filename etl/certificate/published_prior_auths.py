@@ -137,7 +137,7 @@ def read_prior_auth(line: bytes | memoryview) -> PublishedPriorAuth:
         resource.patient.reference,
         resource.insurer.reference,
         resource.insurance[0].coverage.reference,
-        _stated(facts),
+        only_stated(facts),
         tuple((item.sequence, _line_facts(item)) for item in resource.item),
     )
 
@@ -152,7 +152,7 @@ def _line_facts(item: _Item) -> Mapping[str, Fact]:
     for entry in item.adjudication:
         code = entry.category.code
         facts[_UNITS.get(code, code)] = entry.value if code in _UNITS else entry.amount.value
-    return _stated(facts)
+    return only_stated(facts)
 
 
 def _action(entries: Iterable[_Entry]) -> str | None:
@@ -167,5 +167,6 @@ def _action(entries: Iterable[_Entry]) -> str | None:
     return NO_ACTION if entries else None
 
 
-def _stated(facts: Mapping[str, Fact | None]) -> Mapping[str, Fact]:
+def only_stated(facts: Mapping[str, Fact | None]) -> Mapping[str, Fact]:
+    """Return the facts that are stated."""
     return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
