@@ -98,8 +98,7 @@ simulate: develop ## Publish, prune and roll back under a store that fails, by s
 conformance: develop ## Have HL7's own Java engine judge what the samples become (says so if it cannot).
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/basis --view basis
-	$(BIN)/python -m conformance.run --self-test
-	$(BIN)/python -m conformance.run --compare .conformance/financial .conformance/basis
+	$(BIN)/python -m conformance.run --self-test --compare .conformance/financial .conformance/basis
 	$(BIN)/cpcds convert cpcds_samples/directory --out .conformance/plan-net-1.2.0
 	CPCDS_PUBLISH__PLAN_NET=1.1.0 $(BIN)/cpcds convert cpcds_samples/directory --out .conformance/plan-net-1.1.0
 	$(BIN)/python -m conformance.run --compare --all --plan-net 1.2.0 .conformance/plan-net-1.2.0
