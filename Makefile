@@ -68,8 +68,8 @@ run: $(VENV)/installed ## Validate, map, publish cpcds_samples/ to output/, repo
 test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
-test-slow: develop ## Run the tests that take minutes, side by side.
-	$(BIN)/pytest -m 'slow and not long' -n $(JOBS) --dist worksteal --ignore tests/soak
+test-slow: develop ## Run the tests that take minutes, three at a time on two processors: many of them wait.
+	$(BIN)/pytest -m 'slow and not long' -n $$(($(JOBS) * 3 / 2)) --dist worksteal --ignore tests/soak
 
 check: develop ## Check style, types, imports and mappings: what CI runs beside the tests.
 	$(BIN)/ruff format --check .
