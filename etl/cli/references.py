@@ -37,7 +37,7 @@ MOST_TABLES: Final = 13
 def rules_command(
     context: click.Context, words: tuple[str, ...], checks: bool, as_json: bool
 ) -> None:
-    """List the rules: what each looks for, what a failure does, what it spoils.
+    """List the rules: what each looks for, and what a failure does.
 
     Your own rules and severities are included. WORD narrows the list to ids that contain it.
     Rules that follow from FHIR profiles are listed if WORD names a part of their id.
@@ -100,7 +100,7 @@ def _rule_lines(rule: Mapping[str, Any]) -> Iterator[str]:
     yield rule["id"]
     yield " · ".join([severity, *marks, f"check {rule['check']}", table_text])
     yield rule["says"]
-    yield f"Spoils: {rule['spoils']}"
+    yield f"Effect: {rule['spoils']}"
     for title, key, joint in (
         ("Columns", "columns", ", "),
         ("Only if", "when", " and "),

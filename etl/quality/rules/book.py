@@ -6,7 +6,7 @@
       columns: [npi]
       severity: warn
       blanks: true
-      says: The NPI is not ten digits with a right check digit.
+      says: The NPI does not have ten digits, or its check digit is wrong.
       spoils: The identifier would fail validation, so the provider is published without it.
 
 A rule book is a plain value that pickles, so that it travels to worker processes.
@@ -445,14 +445,14 @@ def _rule(entry: Any, where: str, names: RuleNames) -> Rule:
 
 _SAYS: Final = {
     "required": "The resource would lack {path}, which {profile} requires.",
-    "limit": "The resource would have more of {path} than {profile} allows.",
-    "pattern": "The resource would not have at {path} what {profile} prescribes there.",
-    "binding": "The code at {path} would be none of the value set to which {profile} binds it.",
-    "form": "The value at {path} has not the form that FHIR asks for.",
-    "code": "The code at {path} would be none of its code system.",
+    "limit": "The resource would have more values at {path} than {profile} allows.",
+    "pattern": "The value at {path} would not be the one that {profile} prescribes.",
+    "binding": "The code at {path} would not be in the value set that {profile} requires.",
+    "form": "The value at {path} does not have the form that FHIR requires.",
+    "code": "The code at {path} would not be in its code system.",
     "reference": "The reference at {path} leads to nothing, or to a type that {profile} forbids.",
     "invariant": "The resource would break an invariant of {profile}.",
-    "guide": "The resource would break at {path} what the guide says in words.",
+    "guide": "The value at {path} would break a rule that the guide states only in its text.",
 }
 _SPOILS: Final = "The resource would not conform to its profile, so it is not published."
 
