@@ -105,7 +105,7 @@ def opened(
             then loaded beside everything else.
 
     Raises:
-        StoreError: the job cannot be done with so little memory.
+        UsageError: the memory limit is too low for any run.
     """
     emit(StageBegan("open"))
     choose_memory_pool()

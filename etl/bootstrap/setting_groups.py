@@ -1,4 +1,4 @@
-"""Groups of settings, as they stand in `cpcds.toml`: one class a table."""
+"""Groups of settings: one class for each table of `cpcds.toml`."""
 
 from __future__ import annotations
 
@@ -11,90 +11,91 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr
 
 
 class SettingGroup(BaseModel):
-    """Settings that belong together, immutable; others than those named are refused.
+    """Settings that belong together. Immutable; unknown settings are rejected.
 
-    The text below each is its description (`cpcds settings`).
+    The string below each setting is its description in `cpcds settings`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class PayerSettings(SettingGroup):
-    """The publishing payer, and its identifiers in FHIR."""
+    """The payer that publishes, and its identifier systems in FHIR."""
 
     id: str = "demo"
-    """The payer's id; part of every logical id."""
+    """ID of the payer. It is part of every logical ID."""
     name: str = "Demonstration Health Plan"
-    """The payer's name for people."""
+    """Name of the payer, as people read it."""
     member_id_system: str = "urn:cpcds:demo:member-id"
-    """`Patient.identifier.system` of member ids (MB)."""
+    """`Patient.identifier.system` of member IDs (MB)."""
     unique_member_id_system: str = "urn:cpcds:demo:unique-member-id"
-    """`Patient.identifier.system` of person-wide ids (um)."""
+    """`Patient.identifier.system` of IDs that identify a person across payers (um)."""
     claim_id_system: str = "urn:cpcds:demo:claim-id"
     """`ExplanationOfBenefit.identifier.system` of claim numbers (uc)."""
     prior_auth_id_system: str = "urn:cpcds:demo:prior-auth-id"
     """`ExplanationOfBenefit.identifier.system` of prior authorizations."""
     organization_id_system: str = "urn:cpcds:demo:organization-id"
-    """System of the payer's organization ids."""
+    """Identifier system of the payer's organization IDs."""
     practitioner_id_system: str = "urn:cpcds:demo:practitioner-id"
-    """System of the payer's practitioner ids."""
+    """Identifier system of the payer's practitioner IDs."""
     payer_id_system: str = ""
-    """System of payer ids in `Organization.identifier`; none where empty."""
+    """Identifier system of payer IDs in `Organization.identifier`. If empty, they have no
+    system."""
     directory_id_system: str = Field("urn:cpcds:demo:directory-id", min_length=1)
-    """System of the keys of a provider directory, as business identifiers (RI)."""
+    """Identifier system of a provider directory's keys (RI)."""
     default_network_status: Literal["", "innetwork", "outofnetwork"] = ""
-    """Network status of a provider where a claim states none and its profile requires one."""
+    """Network status to use if a claim has none and its profile requires one."""
 
 
 class RulesSettings(SettingGroup):
-    """Severities of findings."""
+    """Severities of rules."""
 
     severities: dict[str, Literal["warn", "reject-row", "reject-claim"]] = Field(
         default_factory=dict
     )
-    """Rule id → severity, where it is not the rule's own."""
+    """Rule ID → severity, to replace the rule's default."""
 
 
 class ClaimsSettings(SettingGroup):
-    """Publication of superseded claims and of sensitive codes."""
+    """What happens to superseded claims and to sensitive codes."""
 
     superseded: Literal["publish", "leave-out"] = "publish"
-    """Whether a claim that another of its chain replaced is published as cancelled, or not."""
+    """Whether to publish a claim that another claim replaced, as cancelled, or to leave it out."""
     sensitive_codes: Path | None = None
-    """File of codes that are not published: `system,code[,group]`."""
+    """CSV file of codes that must not be published: `system,code[,group]`."""
 
 
 class LimitsSettings(SettingGroup):
-    """Limits on what is invalid, missing or moved; beyond them nothing is published (exit 4)."""
+    """Limits of a run. If one is exceeded, nothing is published (exit code 4)."""
 
     rejected_claims: float | None = Field(None, ge=0, le=1)
-    """Most share of claims that may be rejected; where not set 0.5 for `run`, and no limit for
+    """Highest share of claims that may be rejected. By default 0.5 for `run`, and no limit for
     `convert` and `validate`."""
     rejected_members: float = Field(1.0, ge=0, le=1)
-    """Most share of members that may be rejected."""
+    """Highest share of members that may be rejected."""
     rejected_rows: float | None = Field(None, ge=0, le=1)
-    """Most share of a table's rows of a provider directory that may be rejected; where not set 0.5
-    for `run`, and no limit for `convert` and `validate`."""
+    """Highest share of the rows of a provider directory's table that may be rejected. By default
+    0.5 for `run`, and no limit for `convert` and `validate`."""
     findings: dict[str, int] = Field(default_factory=dict)
-    """Rule id → most findings of it."""
+    """Rule ID → highest number of its findings."""
     fewer_rows: float = Field(0.5, ge=0, le=1)
-    """Most share of a table's rows that may be missing."""
+    """Highest share by which a table's rows may decrease since the previous release."""
     fewer_claims: float = Field(0.25, ge=0, le=1)
-    """Most share of accepted claims that may be missing."""
+    """Highest share by which accepted claims may decrease since the previous release."""
     money_change: float = Field(0.5, ge=0)
-    """Most share by which a net sum of a claim type may change."""
+    """Highest share by which the net sum of a claim type may change since the previous release."""
     retracted_members: float = Field(0.25, ge=0, le=1)
-    """Most share of published members that a run may retract."""
+    """Highest share of published members that a run may retract."""
     retracted_claims: float = Field(0.25, ge=0, le=1)
-    """Most share of published claims that a run may retract."""
+    """Highest share of published claims that a run may retract."""
     retracted_resources: float = Field(0.5, ge=0, le=1)
-    """Most share of the published resources of a type that a run may retract."""
+    """Highest share of a type's published resources that a run may retract."""
     unowned_rows: int | None = Field(None, ge=0)
-    """Most rows that cannot be read and belong to nothing that is known; where not set, 0 for
-    `run`, and no limit for `convert` and `validate`."""
+    """Highest number of orphan rows: malformed rows whose owner is unknown. By default 0 for `run`,
+    and no limit for `convert` and `validate`."""
 
     def of_a_run(self) -> LimitsSettings:
-        """Return these limits, with those that are on by default for a run alone."""
+        """Return these limits, with the defaults that only a run has."""
         missing = {name: most for name, most in _OF_A_RUN.items() if getattr(self, name) is None}
         return self.model_copy(update=missing)
 
@@ -105,125 +106,125 @@ _OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType(
 
 
 class RunSettings(SettingGroup):
-    """Resources of a run. They have no influence on the output."""
+    """How a run uses the machine. None of it changes the output."""
 
     partition_rows: int = Field(200_000, ge=1)
-    """About how many rows of input are worked on at a time."""
+    """About how many input rows a partition has."""
     workers: int = Field(0, ge=0)
-    """Processes; 0 for one a processor."""
+    """Number of processes. 0 means one per processor."""
     memory: ByteSize | None = None
-    """Most memory of all processes of a run together; no bound where not set."""
+    """Memory that all processes of a run may use together. By default there is no limit."""
     executor: Literal["local", "spark"] = "local"
-    """Where `cpcds run` and `cpcds verify` do their work: local for the processes of this machine,
-    spark for the executors of Apache Spark."""
+    """Where `cpcds run` and `cpcds verify` do their work: `local` (processes of this machine) or
+    `spark` (executors of Apache Spark)."""
     master: str | None = None
-    """Where Apache Spark runs, as for spark-submit, or sc://host of Spark Connect; the session that
-    the platform gives, where not set."""
+    """Address of Apache Spark, as spark-submit takes it, or `sc://host` for Spark Connect. By
+    default the platform's own session is used."""
     work: Path | None = None
-    """Folder for what is in progress; in the target's, or for object storage in the current one,
-    where not set."""
+    """Folder for unfinished work. By default it is inside the target, or in the current folder if
+    the target is object storage."""
 
 
 class ReportSettings(SettingGroup):
-    """Contents of the validation report."""
+    """Contents of reports."""
 
     gx_rows: int = Field(2_000, ge=0)
-    """About how many rows of the largest file Great Expectations looks at; 0 to leave it out."""
+    """About how many rows of the largest file Great Expectations samples. 0 turns it off."""
     small_cells: int = Field(10, ge=0)
-    """Most claims whose sum of money the report withholds, and most members or requests whose
-    number a public page withholds; 0 to withhold none."""
+    """Small cells: reports withhold sums over this many claims or fewer, and public pages withhold
+    counts of this many members or requests or fewer. 0 withholds nothing."""
 
 
 class RetentionSettings(SettingGroup):
-    """Retention of what no reader needs."""
+    """How long reports and quarantines are kept."""
 
     report_days: float | None = Field(None, ge=1)
-    """Age at which prunes delete reports of releases that stay."""
+    """Age in days at which `cpcds prune` deletes a report, even if its release is kept."""
     quarantine_days: float | None = Field(None, ge=1)
-    """Age at which prunes delete quarantines of releases that stay."""
+    """Age in days at which `cpcds prune` deletes a quarantine, even if its release is kept."""
 
 
 class MonitoringSettings(SettingGroup):
-    """Hooks of runs. What does not work is a line in the log, and never fails a run."""
+    """What is notified of runs. If a notification fails, the run logs it and continues."""
 
     textfile: Path | None = None
-    """File with metrics of the last run, for Prometheus' node exporter."""
+    """File for metrics of the last run, in the format of Prometheus' node exporter."""
     notify_command: tuple[str, ...] = ()
-    """Program, with arguments, that gets the summary as JSON on standard input."""
+    """Command that receives the summary as JSON on standard input: program and arguments."""
     notify_services: tuple[SecretStr, ...] = ()
-    """Services of apprise that get the summary."""
+    """Apprise URLs of services that receive the summary."""
     notify_on: Literal["always", "failure"] = "always"
-    """Whether a summary goes out after every run, or failures alone."""
+    """Whether to send the summary after every run, or only after failures."""
 
 
 class LineageSettings(SettingGroup):
     """OpenLineage events of runs."""
 
     to: str = ""
-    """URL of an OpenLineage API, or a file to which events are added."""
+    """URL of an OpenLineage API, or a file to append events to."""
     namespace: str = "cpcds"
-    """Namespace of the job."""
+    """OpenLineage namespace of the job."""
     api_key: SecretStr = SecretStr("")
-    """Key of the API."""
+    """API key."""
 
 
 class StorageSettings(SettingGroup):
-    """Object storage. A folder needs none of it; credentials come by AWS's usual chain."""
+    """Object storage of the target. Credentials come from AWS's usual chain."""
 
     endpoint_url: str | None = None
-    """URL of an S3-compatible server other than AWS."""
+    """URL of an S3-compatible server that isn't AWS."""
     region: str | None = None
-    """Region of the bucket; AWS's own way if not set."""
+    """Region of the bucket. By default it is found as AWS's tools find it."""
     profile: str | None = None
-    """Profile in the AWS configuration files."""
+    """Profile in AWS's configuration files."""
     sse: Literal["AES256", "aws:kms"] | None = None
-    """Server-side encryption of what is written."""
+    """Server-side encryption of written objects."""
     sse_key: str | None = None
-    """KMS key for `aws:kms`; the bucket's own where not set."""
+    """KMS key for `aws:kms`. By default the bucket's own key is used."""
     storage_class: str | None = None
-    """Storage class of what is written; the bucket's default where not set."""
+    """Storage class of written objects. By default the bucket decides."""
 
 
 class ExtractSettings(SettingGroup):
-    """Object storage that extracts are read from, where it is another than the target's."""
+    """Object storage of extracts, if it isn't the target's."""
 
     endpoint_url: str | None = None
-    """URL of an S3-compatible server; that of `store` where not set."""
+    """URL of an S3-compatible server. By default that of `store`."""
     region: str | None = None
-    """Region; that of `store` where not set."""
+    """Region of the bucket. By default that of `store`."""
     profile: str | None = None
-    """Profile of an identity that may list and read; that of `store` where not set."""
+    """Profile of an identity that may list and read. By default that of `store`."""
 
 
 class PublishSettings(SettingGroup):
-    """Publication, retention, and files beside the blocks."""
+    """What a release contains, and how it is written."""
 
     view: Literal["financial", "basis"] = "financial"
-    """Which view of claims is made: all of them, or `basis`, without any amount."""
+    """View of claims to publish: `financial`, or `basis`, which has no amounts."""
     plan_net: Literal["1.2.0", "1.1.0"] = "1.2.0"
-    """Which version of Plan-Net a provider directory is published in."""
+    """Version of Plan-Net in which a provider directory is published."""
     displays: bool = True
-    """Whether codes are published with what their code system calls them."""
+    """Whether codes are published with their names (`display`)."""
     deltas: bool = False
-    """Whether a full extract's rows are kept, so that deltas can follow it."""
+    """Whether a full extract's rows are stored in the target, so that deltas can follow it."""
     sidecar: bool = True
-    """Whether the places of a full extract's rows are kept, so that `cpcds explain` names them when
-    the extract is gone; the rows are not."""
+    """Whether row positions of a full extract are stored, so that `cpcds explain` can name source
+    rows after the extract has been deleted. The rows themselves are not stored."""
     bulk: bool = True
-    """Whether bulk files by resource type are written."""
+    """Whether bulk files (one set per resource type) are written."""
     base_url: str = ""
-    """URL that the tree is served under; links are relative where empty."""
+    """URL under which the tree is served. If empty, links are relative."""
     cadence: str = "P1D"
-    """ISO 8601 duration between releases."""
+    """Time between releases, as an ISO 8601 duration."""
     requires_access_token: bool = True
-    """Whether clients need an access token for the files."""
+    """Whether clients need an access token to download bulk files."""
     timestamp_url: SecretStr | None = None
-    """URL of an authority that stamps the time of each published release (RFC 3161)."""
+    """URL of an authority that timestamps each published release (RFC 3161)."""
     signing_key: Path | None = None
-    """PEM file with an Ed25519 private key that signs each release; none signs nothing."""
+    """PEM file of the Ed25519 private key that signs each release. By default nothing is signed."""
     mode: Literal["0700", "0750", "0755"] = "0700"
-    """Mode of folders that are written, whatever the umask; files have the same without the right
-    to execute."""
+    """Mode of new folders, whatever the umask. Files get the same mode without the right to
+    execute."""
 
     @property
     def folder_mode(self) -> int:
@@ -232,95 +233,96 @@ class PublishSettings(SettingGroup):
 
 
 class ServeSettings(SettingGroup):
-    """Serving of the published tree."""
+    """The server of the published tree."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on."""
     workers: int = Field(1, ge=1, le=256)
-    """Processes."""
+    """Number of processes."""
     base_url: str = ""
-    """Scheme, host and port by which apps reach the server. Links are made from it."""
+    """URL (scheme, host, and port) at which apps reach the server. Links are built from it."""
     cursor_key: SecretStr = SecretStr("")
-    """Secret that seals page links; made at start where empty."""
+    """Secret that encrypts page links. If empty, one is generated at start."""
     log_key: SecretStr = SecretStr("")
-    """Secret of the hash that stands for patients in logs; made at start if empty."""
+    """Secret of the hash that replaces patient IDs in logs. If empty, one is generated at start."""
     log: Literal["json", "off"] = "json"
-    """Whether requests are logged."""
+    """Format of the request log, or `off`."""
     directory: str = ""
-    """Target with a provider directory, a folder or `s3://bucket/prefix`, served at `/directory` to
-    everybody; none if empty."""
+    """Target with a provider directory: a folder or `s3://bucket/prefix`. It is served at
+    `/directory` to everyone. If empty, there is no directory."""
     metrics: bool = True
-    """Whether `/metrics` is there."""
+    """Whether `/metrics` is served."""
     cors_origins: tuple[str, ...] = ("*",)
-    """Origins of browser apps that may read members' data with a token."""
+    """Origins of browser apps that may read members' data with a token (CORS)."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose `X-Forwarded-For` is believed."""
+    """Addresses or networks of proxies whose `X-Forwarded-For` header is trusted."""
     rate_limit: str = "600/minute"
-    """Requests of one app for one member, a worker; none where empty."""
+    """Rate limit of one app for one member, in each worker. If empty, there is no limit."""
     refused_limit: str = "60/minute"
-    """Requests with no or an invalid token, by address and worker."""
+    """Rate limit of requests without a valid token, per address, in each worker."""
     request_seconds: float = Field(30.0, gt=0)
-    """How long a request may take."""
+    """Seconds that a request may take."""
     cache_bytes: int = Field(64 * 1024 * 1024, ge=0)
-    """Memory for what was read, a worker."""
+    """Size of each worker's cache, in bytes."""
     page_size: int = Field(10, ge=1)
-    """Matches a page where `_count` is not given."""
+    """Matches on a page if a request has no `_count`."""
 
     @property
     def reached_at(self) -> str:
-        """Scheme, host and port of every link, without a slash at the end."""
+        """Scheme, host, and port of every link, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.base_url.rstrip("/") or f"http://{host}:{self.port}"
 
 
 class PortalSettings(SettingGroup):
-    """The developer portal; the payer's words, brand and look are in a file of their own."""
+    """The developer portal. The payer's texts, brand, and look are in `portal.toml`."""
 
     enabled: bool = True
-    """Whether the portal is there, where there is an authorization server."""
+    """Whether the portal is served. It needs an authorization server."""
     file: Path | None = None
-    """`portal.toml`: title, contact, links, brand, look and texts."""
+    """Path of `portal.toml`: title, contact, links, brand, look, and texts."""
     reports: Path | None = None
-    """Folder of the yearly numbers that `cpcds report … --post` made public: they are served at
-    `/public-reporting`; where not set, nothing is there."""
+    """Folder of the yearly numbers that `cpcds report … --post` made public. They are served at
+    `/public-reporting`."""
 
 
 class AuthSettings(SettingGroup):
-    """The authorization server, its members, its audit trail."""
+    """The authorization server and its audit trail."""
 
     mode: Literal["off", "sandbox", "production"] = "off"
-    """`sandbox`: apps work as soon as they are registered; `production`: they wait for `cpcds apps
-    approve`; `off`: no authorization server."""
+    """`sandbox`: apps work as soon as they are registered. `production`: they wait for `cpcds apps
+    approve`. `off`: there is no authorization server."""
     database: str = "sqlite:///cpcds-auth.sqlite3"
-    """Where apps, accounts and consents are kept: SQLite, or PostgreSQL."""
+    """Database of apps, accounts, and consents: SQLite or PostgreSQL."""
     secret: SecretStr = SecretStr("")
-    """Secret behind cookies and stored signing keys; made beside SQLite if empty."""
+    """Secret that protects cookies and stored signing keys. If empty, one is generated and stored
+    next to the SQLite file."""
     audit: Path = Path("cpcds-audit")
     """Folder of the audit trail."""
     oidc_issuer: str = ""
-    """Issuer of the payer's OpenID Connect provider."""
+    """Issuer URL of the payer's OpenID Connect provider, where members sign in."""
     oidc_client_id: str = ""
-    """This server's client id there."""
+    """Client ID of this server at that provider."""
     oidc_client_secret: SecretStr = SecretStr("")
-    """This server's secret there. Set it by environment."""
+    """Client secret of this server at that provider. Set it as an environment variable."""
     oidc_scope: str = "openid profile"
-    """What is asked of the provider."""
+    """Scope to request from that provider."""
     oidc_member_claim: str = "member_id"
-    """Claim of the ID token that holds the member id."""
+    """Claim of the ID token that contains the member ID."""
     demo_members: Path | None = None
-    """`member.csv` of made-up members that anyone may sign in as; sandbox only."""
+    """A `member.csv` of made-up members that anyone may sign in as. Only for a sandbox."""
     consent_days: tuple[int, ...] = Field((90, 30, 365), min_length=1)
-    """Terms of a consent that members choose from, the preselected first."""
+    """Days that a consent lasts: the choices that members have. The first one is preselected."""
     limits: dict[str, str] = Field(default_factory=dict)
-    """Endpoint → most calls of an address or app, a worker; none where empty."""
+    """Endpoint → rate limit per address or app, in each worker. If empty, there is no limit."""
     plain_apps: tuple[str, ...] = ()
-    """Ids of apps that may do without scope, `state`, `aud` and PKCE; none else."""
+    """IDs of apps that may sign members in without `scope`, `state`, `aud`, and PKCE."""
     introspectors: tuple[str, ...] = ()
-    """Ids of apps that may introspect everyone's tokens."""
+    """IDs of apps that may introspect every app's tokens."""
     mail_server: SecretStr = SecretStr("")
-    """`smtps://user:password@host` (TLS), or `smtp:` (STARTTLS; on a loopback address neither), for
-    developers' sign-in links; empty for none. Set it by environment."""
+    """Mail server for developers' sign-in links: `smtps://user:password@host` (TLS) or `smtp://…`
+    (STARTTLS, except on a loopback address). Set it as an environment variable."""
     mail_from: str = ""
-    """Address that mail comes from."""
+    """Sender address of mail."""

@@ -221,12 +221,12 @@ class Settings(BaseSettings):
     )
     mappings: tuple[Path, ...] = Field(
         (),
-        description="Folders with files of your own that add to or overlay those in `mappings/`.",
+        description="Folders of your own files, to add to those in `mappings/` or change them.",
     )
-    layout: str | None = Field(None, description="Layout of extracts; None to find it out.")
+    layout: str | None = Field(None, description="Layout of extracts. By default it is detected.")
     id_key: SecretStr = Field(
         SecretStr(DEMO_ID_KEY),
-        description="Key of the hash behind logical ids. Set it by environment (CPCDS_ID_KEY).",
+        description="Secret key of logical IDs. Set it as an environment variable, CPCDS_ID_KEY.",
     )
     payer: groups.PayerSettings = groups.PayerSettings()
     rules: groups.RulesSettings = groups.RulesSettings()

@@ -1,6 +1,6 @@
 """A budget of memory: how many processes and how large partitions fit into it.
 
-What a run takes was measured (docs/performance.md, "Memory of a run"): something for each process,
+What a run takes was measured (docs/performance.md, "Memory"): a fixed amount for each process,
 whatever it works on, and a multiple of the rows of the one partition that it holds.
 """
 
