@@ -32,6 +32,9 @@ _WRITES: Final = "cpcds_writes"
 _FIRST_VERSION: Final = "0004"
 """Version of the tables in the first release; no migration leads there from earlier ones."""
 
+_MIGRATION_LOCK: Final = 0x6370636473  # "cpcds"
+"""Key of the advisory lock on PostgreSQL under which one process migrates."""
+
 
 class Database:
     """A pool of connections, and the two kinds of transactions."""
@@ -154,6 +157,10 @@ def _begin_sqlite(connection: Any) -> None:
 def migrate(database: Database) -> None:
     """Bring the tables to this program's version; nothing where they are.
 
+    A new database gets the tables of `database_tables`; migrations are for older ones. Two
+    processes that start at once wait for each other: on SQLite by the write lock that the
+    transaction begins with, on PostgreSQL by an advisory lock.
+
     Raises:
         StoreError: the database does not answer or refuses.
     """
@@ -174,7 +181,14 @@ def migrate(database: Database) -> None:
     try:
         with database.engine.execution_options(**{_WRITES: True}).begin() as connection:
             configuration.attributes["connection"] = connection
-            command.upgrade(configuration, "head")
+            if not database.is_sqlite:
+                lock = sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+                connection.execute(lock)
+            if present is None:
+                Base.metadata.create_all(connection)
+                command.stamp(configuration, "head")
+            else:
+                command.upgrade(configuration, "head")
     except SQLAlchemyError as error:
         raise StoreError(
             f"the database of the authorization server cannot be migrated: {type(error).__name__}"

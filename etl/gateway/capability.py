@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from etl.gateway import supported_fhir
 from etl.gateway.http.request import COMPARTMENT
 from etl.gateway.http.responses import KINDS
-from etl.gateway.supported_fhir import Operation, ResourceType
+from etl.gateway.supported_fhir import API, Operation, ResourceType
 from etl.profiles.guides import C4BB, PDEX, PLAN_NET
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
@@ -40,8 +40,8 @@ def openapi(
     paths: dict[str, Any] = {
         "/metadata": _get("metadata", "What this server does.", [formats], "Resource", {406})
     }
-    directory_only = supported_fhir.REVINCLUDE if public else {}
-    shaping = {**supported_fhir.RESULT_PARAMETERS, **directory_only}
+    directory_only = API["revinclude"] if public else {}
+    shaping = {**API["result_parameters"], **directory_only}
     for kind in kinds:
         paths |= _paths(kind, shaping, formats)
     if public:
@@ -62,7 +62,7 @@ def openapi(
         "info": {"title": title, "version": version},
         "servers": [{"url": base}],
         "paths": paths,
-        "components": {"schemas": supported_fhir.SCHEMAS},
+        "components": {"schemas": API["schemas"]},
     }
     if not public:
         document["components"]["securitySchemes"] = {
@@ -148,17 +148,9 @@ def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": _ID}
 
 
-OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
-_OAUTH_ENDPOINTS: Final = {
-    "authorize": "authorization",
-    "token": "token",
-    "manage": "management",
-    "introspect": "introspection",
-    "revoke": "revocation",
-}
-"""Name in the extension → endpoint in the SMART configuration."""
+OAUTH_URIS: Final[str] = API["security"]["smart"]["extension"][0]["url"]
+"""Extension of the statement that names the OAuth endpoints."""
 
-_SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _PATIENT_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/patient"
 _PLAN_NET: Final = f"{PLAN_NET.base}ImplementationGuide/hl7.fhir.us.davinci-pdex-plan-net"
 _GUIDES: Final = (
@@ -193,18 +185,13 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
         about: facts beside the capability itself.
         kinds: types, with the parameters that the served release can be searched by.
     """
-    rest = {
-        "documentation": (
-            "Read-only. Every answer holds the data of the one member whose access token was "
-            "sent, and the payer's directory. A search without `patient` is about that member."
-        ),
-        "security": _security(about),
-        "resource": [_resource(kind, supported_fhir.OPERATIONS) for kind in kinds],
-        "compartment": [_PATIENT_COMPARTMENT],
-    }
-    return _statement(
-        about, "PatientAccess", "Patient Access API", supported_fhir.INSTANTIATES, _GUIDES, rest
-    )
+    if about.smart is None:
+        security = API["security"]["none"]
+    else:
+        security = _filled(API["security"]["smart"], about.smart)
+    resources = [_resource(kind, supported_fhir.OPERATIONS) for kind in kinds]
+    rest = {"security": security, "resource": resources, "compartment": [_PATIENT_COMPARTMENT]}
+    return _statement(about, "patient-access", supported_fhir.INSTANTIATES, _GUIDES, rest)
 
 
 def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
@@ -216,81 +203,44 @@ def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) ->
     """
     served = tuple(kinds)
     rest = {
-        "documentation": (
-            "Read-only and public: no access token is needed. It is the payer's directory. "
-            "References are followed in searches: `parameter.parameter=value`, "
-            "`parameter:Type.parameter=value` and `_has:Type:parameter:parameter=value`."
-        ),
-        "security": {"cors": True, "description": "Public; no authorization."},
+        "security": API["security"]["public"],
         "resource": [
             _resource(kind, referring=supported_fhir.revincludes(kind, served)) for kind in served
         ],
         "operation": [_operation(supported_fhir.BULK_PUBLISH)],
     }
-    title = "Provider Directory API"
-    return _statement(
-        about, "ProviderDirectory", title, supported_fhir.PLAN_NET_STATEMENT, (_PLAN_NET,), rest
-    )
+    instantiates = supported_fhir.PLAN_NET_STATEMENT
+    return _statement(about, "provider-directory", instantiates, (_PLAN_NET,), rest)
 
 
 def _statement(
     about: StatementFacts,
-    name: str,
-    title: str,
+    api: str,
     instantiates: str,
     guides: Iterable[str],
     rest: dict[str, Any],
 ) -> dict[str, Any]:
-    statement = {
-        "resourceType": "CapabilityStatement",
-        "url": f"{about.base}/metadata",
-        "version": about.version,
-        "name": name,
-        "title": title,
-        "status": "active",
-        "experimental": False,
-        "date": about.date,
-        "publisher": about.publisher,
-        "description": f"{title} of {about.publisher}.",
-        "kind": "instance",
-        "software": {"name": "cpcds-bluebutton", "version": about.version},
-        "implementation": {"description": f"{title} of {about.publisher}", "url": about.base},
-        "fhirVersion": "4.0.1",
-        "format": ["json", "application/fhir+json", "application/json"],
+    texts = API["apis"][api]
+    statement = _filled(API["statement"], asdict(about) | texts) | {
         "instantiates": [instantiates],
         "implementationGuide": list(guides),
-        "rest": [{"mode": "server"} | rest],
+        "rest": [{"mode": "server", "documentation": texts["documentation"]} | rest],
     }
     cleaned: dict[str, Any] = _without_empty(statement)
     return cleaned
 
 
-def _security(about: StatementFacts) -> dict[str, Any]:
-    if about.smart is None:
-        text = "No authorization server is configured: no access token is accepted."
-        return {"cors": True, "description": text}
-    return {
-        "extension": [
-            {
-                "url": OAUTH_URIS,
-                "extension": [
-                    {"url": name, "valueUri": about.smart[f"{endpoint}_endpoint"]}
-                    for name, endpoint in _OAUTH_ENDPOINTS.items()
-                    if f"{endpoint}_endpoint" in about.smart
-                ],
-            }
-        ],
-        "cors": True,
-        "service": [
-            {
-                "coding": [
-                    {"system": _SERVICE, "code": "SMART-on-FHIR", "display": "SMART-on-FHIR"}
-                ],
-                "text": "OAuth 2.0 with SMART App Launch",
-            }
-        ],
-        "description": "SMART App Launch, standalone; access tokens in the Authorization header.",
-    }
+def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
+    """Return JSON with facts in place of their names in braces."""
+    match value:
+        case str():
+            return value.format_map(facts)
+        case dict():
+            return {name: _filled(inner, facts) for name, inner in value.items()}
+        case list():
+            return [_filled(inner, facts) for inner in value]
+        case _:
+            return value
 
 
 def _resource(
@@ -303,11 +253,7 @@ def _resource(
         "supportedProfile": list(kind.profiles),
         "documentation": kind.documentation,
         "interaction": [{"code": interaction} for interaction in kind.interactions],
-        "versioning": "versioned",
-        "readHistory": False,
-        "updateCreate": False,
-        "conditionalRead": "full-support",
-        "referencePolicy": ["literal", "resolves"],
+        **API["resource"],
         "searchInclude": [*(include.code for include in kind.includes), f"{kind.name}:*"]
         if kind.includes
         else [],

@@ -280,14 +280,12 @@ def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> tuple[Sear
 
 _OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")
 
-_API: Final = tomllib.loads(Path(__file__).with_name("api.toml").read_text(encoding="utf-8"))
+API: Final = tomllib.loads(Path(__file__).with_name("api.toml").read_text(encoding="utf-8"))
+"""The tables of `api.toml`."""
 
-RESULT_PARAMETERS: Final[Mapping[str, str]] = _API["result_parameters"]
-REVINCLUDE: Final[Mapping[str, str]] = _API["revinclude"]
-SCHEMAS: Final[Mapping[str, Any]] = _API["schemas"]
 EVERYTHING, BULK_PUBLISH = (
     Operation(name, **{**operation, "parameters": tuple(operation["parameters"])})
-    for name, operation in _API["operations"].items()
+    for name, operation in API["operations"].items()
 )
 OPERATIONS: Final = (EVERYTHING,)
 """Operations of Patient Access; the directory has `BULK_PUBLISH`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -26,6 +26,12 @@ from etl.publish.canonical_json import instant
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
 """Codes of `ExplanationOfBenefit.type`, in the order in which the sandbox shows them."""
 
+_APIS: Final = {
+    "patient-access": "Patient Access API",
+    "provider-directory": "Provider Directory API",
+}
+"""Beginning of a path → the API's name."""
+
 _REPORT: Final = re.compile(
     r"(?P<kind>prior-auth|api-use)-(?P<year>[0-9]{4})(?P<ending>\.json|\.csv)?"
 )
@@ -37,17 +43,17 @@ def documentation_routes(portal: Portal) -> list[Route]:
     """Return the pages that anyone may read."""
     pages = _Pages(portal)
     return [
-        Route("/", pages.home),
-        Route("/patient-access", pages.patient_access),
+        Route("/", pages.guide),
+        Route("/patient-access", pages.guide),
+        Route("/provider-directory", pages.provider_directory),
         Route("/patient-access/capability", pages.capability),
         Route("/patient-access/capability.json", pages.capability_download),
-        Route("/provider-directory", pages.provider_directory),
-        Route("/provider-directory/capability", pages.directory_capability),
-        Route("/provider-directory/capability.json", pages.directory_download),
+        Route("/provider-directory/capability", pages.capability),
+        Route("/provider-directory/capability.json", pages.capability_download),
         Route("/find-a-doctor", pages.find_a_doctor),
         Route("/data-dictionary", pages.data_dictionary),
         Route("/data-dictionary/{type}", pages.data_dictionary),
-        Route("/quickstart", pages.quickstart),
+        Route("/quickstart", pages.guide),
         Route("/examples/{name}", pages.example),
         Route("/sandbox", pages.sandbox),
         Route("/code", pages.code),
@@ -55,26 +61,38 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/samples", pages.sample),
         Route("/samples/{kind}", pages.sample),
         Route("/status", pages.status),
-        Route("/changes", pages.changes),
-        Route("/contact", pages.contact),
-        Route("/your-data", pages.your_data),
+        Route("/changes", pages.plain),
+        Route("/contact", pages.plain),
+        Route("/your-data", pages.plain),
         Route("/public-reporting", pages.public_reporting),
         Route("/public-reporting/{name}", pages.public_report),
     ]
 
 
 class _Pages:
-    """One method for each page. The content is in the template of the same name."""
+    """The pages. The content of each is in a template."""
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self._dictionary = DataDictionary(portal.targets.values())
 
-    async def home(self, request: Request) -> Response:
-        return await self._guide_page(request, "home")
+    async def guide(self, request: Request) -> Response:
+        """Show a page with code examples, which is in the template of its path."""
+        template = request.url.path.strip("/").replace("-", "_") or "home"
+        return await self._portal.show(
+            request,
+            template,
+            capability=self._portal.statement(),
+            examples=await self._portal.examples(request),
+            loopback=LOOPBACK,
+            files=tuple(FILES),
+            redirect_uris=self._portal.redirect_uris,
+        )
 
-    async def patient_access(self, request: Request) -> Response:
-        return await self._guide_page(request, "patient_access")
+    async def plain(self, request: Request) -> Response:
+        """Show a page that is all in the template of its path."""
+        template = request.url.path.strip("/").replace("-", "_")
+        return await self._portal.show(request, template, versions=CHANGES)
 
     async def data_dictionary(self, request: Request) -> Response:
         await self._portal.count(request, "find")  # a long table takes time to render
@@ -98,14 +116,9 @@ class _Pages:
             rows=elements.get(resource, ()),
         )
 
-    async def quickstart(self, request: Request) -> Response:
-        return await self._guide_page(
-            request, "quickstart", files=tuple(FILES), redirect_uris=self._portal.redirect_uris
-        )
-
     async def provider_directory(self, request: Request) -> Response:
         portal = self._portal
-        statement = read_statement(self._directory()())
+        statement = read_statement(self._directory())
         example = None if portal.providers is None else await portal.providers.example()
         return await portal.show(
             request,
@@ -114,7 +127,7 @@ class _Pages:
             examples=directory_examples(portal.served.directory, example),
             published=None if portal.providers is None else portal.providers.published(),
             files=() if portal.providers is None else portal.providers.files(),
-            brand=portal.served.brand,
+            brand=portal.served.smart.get("user_access_brand_bundle", ""),
         )
 
     async def find_a_doctor(self, request: Request) -> Response:
@@ -133,20 +146,29 @@ class _Pages:
         )
 
     async def capability(self, request: Request) -> Response:
-        document = self._portal.served.capability()
-        return await self._statement(request, document, "Patient Access API", "/patient-access")
-
-    async def directory_capability(self, request: Request) -> Response:
-        document = self._directory()()
-        return await self._statement(
-            request, document, "Provider Directory API", "/provider-directory"
+        api, document = self._statement(request)
+        return await self._portal.show(
+            request,
+            "capability",
+            capability=read_statement(document),
+            document=json.dumps(document, indent=2, ensure_ascii=False),
+            api=_APIS[api],
+            path=f"/{api}",
         )
 
     async def capability_download(self, request: Request) -> Response:
-        return self._download(self._portal.served.capability(), "patient-access-capability.json")
+        api, document = self._statement(request)
+        headers = {"content-disposition": f'attachment; filename="{api}-capability.json"'}
+        response = JSONResponse(dict(document), headers=headers, media_type="application/fhir+json")
+        self._portal.protect(response, fresh=False)
+        return response
 
-    async def directory_download(self, request: Request) -> Response:
-        return self._download(self._directory()(), "provider-directory-capability.json")
+    def _statement(self, request: Request) -> tuple[str, Json]:
+        """Return the API that a path begins with, and its CapabilityStatement."""
+        api = request.url.path.split("/")[1]
+        if api == "provider-directory":
+            return api, self._directory()
+        return api, self._portal.served.capability()
 
     async def example(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -193,7 +215,7 @@ class _Pages:
             client_id=self._portal.try_client,
             scope=SCOPE,
             capability=self._portal.statement(),
-            directory=read_statement(self._directory()()) if self._portal.providers else None,
+            directory=read_statement(self._directory()) if self._portal.providers else None,
         )
 
     async def sample(self, request: Request) -> Response:
@@ -225,15 +247,6 @@ class _Pages:
             software=portal.statement().document["software"],
         )
 
-    async def changes(self, request: Request) -> Response:
-        return await self._portal.show(request, "changes", versions=CHANGES)
-
-    async def contact(self, request: Request) -> Response:
-        return await self._portal.show(request, "contact")
-
-    async def your_data(self, request: Request) -> Response:
-        return await self._portal.show(request, "your_data")
-
     async def public_reporting(self, request: Request) -> Response:
         posted: dict[str, list[str]] = {}
         for file in sorted(self._reports().glob("*.json"), reverse=True):
@@ -263,34 +276,9 @@ class _Pages:
             raise HTTPException(404)
         return folder
 
-    async def _guide_page(self, request: Request, template: str, **values: Any) -> Response:
-        return await self._portal.show(
-            request,
-            template,
-            capability=self._portal.statement(),
-            examples=await self._portal.examples(request),
-            loopback=LOOPBACK,
-            **values,
-        )
-
-    async def _statement(self, request: Request, document: Json, api: str, path: str) -> Response:
-        return await self._portal.show(
-            request,
-            "capability",
-            capability=read_statement(document),
-            document=json.dumps(document, indent=2, ensure_ascii=False),
-            api=api,
-            path=path,
-        )
-
-    def _download(self, document: Json, name: str) -> Response:
-        headers = {"content-disposition": f'attachment; filename="{name}"'}
-        response = JSONResponse(dict(document), headers=headers, media_type="application/fhir+json")
-        self._portal.protect(response, fresh=False)
-        return response
-
-    def _directory(self) -> Callable[[], Json]:
+    def _directory(self) -> Json:
+        """Return the CapabilityStatement of the Provider Directory."""
         served = self._portal.served.directory_capability
         if served is None:
             raise HTTPException(404)
-        return served
+        return served()

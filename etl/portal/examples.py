@@ -5,9 +5,11 @@ Shell examples work when pasted into a shell; the files are ready to run. The te
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -30,21 +32,11 @@ FILES: Final[Mapping[str, str]] = {
 """Files to download → media type."""
 
 
-@dataclass(frozen=True, slots=True)
-class CodeExample:
-    """One code example.
+_PIECES: Final = tomllib.loads(Path(__file__).with_name("examples.toml").read_text("utf-8"))
+"""Page → name of a piece of code → its file, or its tabs."""
 
-    Attributes:
-        label: short name, for a tab.
-        language: Pygments' name of its language.
-        text: the code.
-        title: its purpose.
-    """
-
-    label: str
-    language: str
-    text: str
-    title: str
+Examples = dict[str, str | list[dict[str, str]]]
+"""Name of a piece of code → its text, or its tabs with `label`, `language`, `title`, `text`."""
 
 
 @cache
@@ -66,9 +58,16 @@ def example_file(name: str, served: ServerFacts, redirect_uri: str) -> str:
     return _text(name, served=served, redirect_uri=redirect_uri)
 
 
-def page_examples(
-    served: ServerFacts, client_id: str, redirect_uri: str
-) -> dict[str, str | list[CodeExample]]:
+def _filled(page: str, **values: object) -> Examples:
+    return {
+        name: _text(piece, **values)
+        if isinstance(piece, str)
+        else [tab | {"text": _text(tab["file"], **values)} for tab in piece]
+        for name, piece in _PIECES[page].items()
+    }
+
+
+def page_examples(served: ServerFacts, client_id: str, redirect_uri: str) -> Examples:
     """Return the code examples of the pages.
 
     Args:
@@ -76,47 +75,18 @@ def page_examples(
         client_id: shown in them; the developer's own, where there is one.
         redirect_uri: a registered one of this app.
     """
-    return {
-        "hero_request": _text("hero.sh", fhir=served.fhir),
-        "hero_answer": _text("hero_answer.json"),
-        "authorize_format": _text("authorize.txt", authorize=served.authorize, fhir=served.fhir),
-        "authorize_shell": _text(
-            "authorize.sh",
-            client_id=client_id,
-            redirect_uri=redirect_uri,
-            redirect=quote(redirect_uri, safe=""),
-            scope=quote(SCOPE, safe="/*"),
-            aud=quote(served.fhir, safe=""),
-            authorize=served.authorize,
-        ),
-        "redirect_answer": f"{redirect_uri}?code=…&state=…&iss=…",
-        "token": [
-            CodeExample(label, "bash", _text(file, token=served.token), title)
-            for label, file, title in (
-                ("JSON", "token_json.sh", "Confidential app"),
-                ("Form", "token_form.sh", "Confidential app"),
-                ("Public app", "token_public.sh", "Public app"),
-            )
-        ],
-        "token_answer": _text("token_answer.json", seconds=served.token_seconds),
-        "refresh": _text("refresh.sh", token=served.token),
-        "revoke": _text("revoke.sh", revoke=served.revoke),
-        "requests": [
-            CodeExample(label, language, _text(file, fhir=served.fhir), title)
-            for label, language, file, title in (
-                ("curl", "bash", "claims.sh", "Claims with their providers"),
-                ("Python", "python", "claims.py", "Standard library"),
-                ("JavaScript", "javascript", "claims.mjs", "Node or browser"),
-            )
-        ],
-        "paging": _text("paging.sh", fhir=served.fhir),
-        "syncing": _text("syncing.sh", fhir=served.fhir),
-    }
+    return _filled(
+        "patient_access",
+        served=served,
+        client_id=client_id,
+        redirect_uri=redirect_uri,
+        redirect=quote(redirect_uri, safe=""),
+        scope=quote(SCOPE, safe="/*"),
+        aud=quote(served.fhir, safe=""),
+    )
 
 
-def directory_examples(
-    directory: str, wanted: SearchExample | None
-) -> Mapping[str, str | list[CodeExample]]:
+def directory_examples(directory: str, wanted: SearchExample | None) -> Examples:
     """Return the code examples of the Provider Directory's page; they need no token.
 
     Args:
@@ -124,24 +94,10 @@ def directory_examples(
         wanted: a search that finds somebody in the served release; with None there is no such
             example, as of a directory without networks.
     """
-    examples: dict[str, str | list[CodeExample]] = {
-        "first": _text("practitioners.sh", directory=directory)
-    }
+    examples = _filled("directory", directory=directory)
     if wanted is not None:
         values = {"directory": directory, **asdict(wanted)}
-        title = "In a network, near a ZIP code, taking new patients"
-        examples["search"] = [
-            CodeExample(label, language, _text(file, **values), title)
-            for label, language, file in (
-                ("curl", "bash", "find.sh"),
-                ("Python", "python", "find.py"),
-                ("JavaScript", "javascript", "find.mjs"),
-            )
-        ]
-        examples["networks"] = _text("networks.sh", directory=directory)
-        examples["plans"] = _text("plans.sh", directory=directory)
+        examples |= _filled("directory_search", **values)
         if wanted.position:
-            examples["distance"] = _text(
-                "distance.sh", directory=directory, position=wanted.position
-            )
+            examples |= _filled("directory_distance", **values)
     return examples

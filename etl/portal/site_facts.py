@@ -158,35 +158,6 @@ class ServerFacts:
         """URL of the page that does the launch; also its app's redirect URI."""
         return f"{self.base_url}/try"
 
-    @property
-    def authorize(self) -> str:
-        """URL of the authorize endpoint, as published to apps."""
-        return self._endpoint("authorization_endpoint")
-
-    @property
-    def token(self) -> str:
-        """URL of the token endpoint."""
-        return self._endpoint("token_endpoint")
-
-    @property
-    def revoke(self) -> str:
-        """URL of the revocation endpoint; empty where there is none."""
-        return self._endpoint("revocation_endpoint")
-
-    @property
-    def introspect(self) -> str:
-        """URL of the introspection endpoint; empty where there is none."""
-        return self._endpoint("introspection_endpoint")
-
-    @property
-    def brand(self) -> str:
-        """URL of the payer's brand bundle; empty where there is none."""
-        return self._endpoint("user_access_brand_bundle")
-
-    def _endpoint(self, name: str) -> str:
-        value = self.smart.get(name, "")
-        return value if isinstance(value, str) else ""
-
 
 _UNITS: Final = (
     (86_400, "a day", "days"),

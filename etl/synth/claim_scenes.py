@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from etl.synth import codes
 from etl.synth.claim_drafts import Claim, Draft, Encounter
@@ -17,18 +17,23 @@ from etl.synth.templates import fill
 _POA: Final[tuple[str, ...]] = codes.CLAIMS["present_on_admission"]
 _ANCILLARY: Final[tuple[tuple[str, int], ...]] = codes.CLAIMS["ancillary"]
 """(NUBC revenue code, cents) of what a stay is billed for beside room, drugs and laboratory."""
-_ONCE: Final = "1"
-"""NUBC frequency of a bill: from admission to discharge."""
 _BACK_TEETH: Final[tuple[str, ...]] = codes.CLAIMS["back_teeth"]
 
 Step = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 """Verb, its words, and its cells."""
 
+_DATA: Final = read_data("scenes")
+_PARTS: Final[dict[str, str]] = _DATA.pop("parts")
+"""Name that stands for some steps → these steps."""
+
 
 def _parse(text: str) -> tuple[Step, ...]:
-    steps = []
+    steps: list[Step] = []
     for line in text.strip().splitlines():
         verb, *words = shlex.split(line)
+        if verb in _PARTS:
+            steps += _parse(_PARTS[verb])
+            continue
         plain = tuple(word for word in words if "=" not in word)
         cells = (word.partition("=") for word in words if "=" in word)
         steps.append((verb, plain, tuple((column, cell) for column, _, cell in cells)))
@@ -51,10 +56,12 @@ class Scene:
     header_only: int | None = None
 
 
-SCENES: Final = {
-    name: Scene(**{**entry, "steps": _parse(entry["steps"])})
-    for name, entry in read_data("scenes").items()
-}
+def _scene(entry: dict[str, Any]) -> Scene:
+    claim_type = entry["claim"].partition(" ")[0]
+    return Scene(**{**entry, "steps": _parse(f"{claim_type}\n{entry['steps']}")})
+
+
+SCENES: Final = {name: _scene(entry) for name, entry in _DATA.items()}
 
 
 class Happening(NamedTuple):
@@ -209,6 +216,21 @@ class _Writer(dict[str, object]):
     def fact_mile(self) -> str:
         return "[mi_i]" if self["exact"] else ""
 
+    def fact_doctor(self) -> str:
+        return self._scene.doctor
+
+    def fact_refill(self) -> int:
+        return self._happening.refill
+
+    def fact_refills_authorized(self) -> int:
+        return 1 if self._happening.scene == "compound" else max(self._happening.refill, 3)
+
+    def fact_operating(self) -> str:
+        return "obstetrician" if self._case is codes.STAYS["delivery"] else "surgeon"
+
+    def fact_assisted(self) -> bool:
+        return self._dice.chance(400) or self._case is codes.STAYS["knee"]
+
     def fact_child(self) -> bool:
         return self._age < 13
 
@@ -225,20 +247,20 @@ class _Writer(dict[str, object]):
         has_died = self._life.person.death == self._draft.end
         return "20" if has_died else self._dice.pick(("01", "01", "06", "03"))
 
-    # The frame of a claim, by its type.
-
     def _begin(self) -> Draft:
+        days = 0
         if self._bill:
-            return self._begin_institutional(*self._bill)
-        if self._type == "pharmacy":
-            return self._begin_pharmacy()
-        if self._type == "oral":
-            return self._begin_oral()
-        self._doctor = self._treating()
-        draft = Draft(self._visit, self._type, self._biller())
-        draft.header["rendering_network_status"] = draft.network
-        if self._dice.chance(400):
-            draft.header["patient_account_number"] = f"{self._dice.below(1_000_000):06d}-A"
+            role, bill = self._bill
+            self["facility"], self["classification"] = bill[0], bill[1]
+            days = self._length()
+            billing = self._life.place(role)
+        elif self._type in ("professional", "vision"):
+            self._doctor = self._treating()
+            billing = self._biller()
+        else:
+            billing = self._life.place("dental" if self._type == "oral" else self._type)
+        draft = Draft(self._visit, self._type, billing)
+        draft.until(self._visit.day + days)
         return draft
 
     def _treating(self) -> Doctor:
@@ -265,54 +287,6 @@ class _Writer(dict[str, object]):
                 return doctor.identifier
             at = "clinic"
         return self._life.place(at)
-
-    def _begin_pharmacy(self) -> Draft:
-        life, dice, refill = self._life, self._dice, self._happening.refill
-        draft = Draft(self._visit, "pharmacy", life.place("pharmacy"))
-        draft.header |= {
-            "daw_code": dice.pick(("0", "0", "0", "0", "1", "2", "5", "7")),
-            "refill_number": str(refill),
-            "refills_authorized": str(max(refill, 3)),
-            "rx_origin_code": dice.pick(("3", "3", "3", "1", "2", "4", "5")),
-        }
-        if self._happening.scene == "compound":
-            draft.header["refills_authorized"] = "1"
-        if dice.chance(300):
-            draft.header["service_facility_id"] = draft.header["billing_provider_id"]
-        draft.care("prescribing", life.doctor("primary"))
-        if dice.chance(60):
-            draft.care("primary", life.doctor("primary"))
-        return draft
-
-    def _begin_oral(self) -> Draft:
-        life, dice = self._life, self._dice
-        draft = Draft(self._visit, "oral", life.place("dental"))
-        draft.header["rendering_network_status"] = draft.network
-        if dice.chance(500):
-            draft.header["patient_account_number"] = f"TOOTH/{dice.below(100_000):05d}"
-        draft.care("rendering", life.doctor(self._scene.doctor))
-        if dice.chance(100):
-            draft.care("referring", life.doctor("dentist"))
-        return draft
-
-    def _begin_institutional(self, role: str, bill: str) -> Draft:
-        """State stay and type of bill, whole or as its three parts (MapIDs 17, 114 to 116)."""
-        life, dice, day = self._life, self._dice, self._visit.day
-        days = self._length()
-        draft = Draft(self._visit, self._type, life.place(role))
-        header = draft.header
-        header["service_facility_id"] = header["billing_provider_id"]
-        draft.until(day + days)
-        if self._type == "inpatient":
-            header["admission_date"], header["discharge_date"] = iso(day), iso(draft.end)
-        if dice.chance(800):
-            header["type_of_bill"] = bill + _ONCE
-        else:
-            header["bill_facility_type"], header["bill_classification"] = bill[0], bill[1]
-            header["bill_frequency"] = _ONCE
-        header["patient_account_number"] = f"PAT-{dice.below(10_000_000):07d}"
-        header["medical_record_number"] = f"{life.number:09d}"
-        return draft
 
     def _length(self) -> int:
         low, _, high = self._scene.days.partition("..")
@@ -414,20 +388,9 @@ class _Writer(dict[str, object]):
             self._row("claim_diagnosis", code=code, type=role, **named)
 
     def _care(self, role: str, trade: str, **cells: str) -> None:
+        role, trade = fill(role, self, self._dice), fill(trade, self, self._dice)
         doctor = self._doctor if trade == "treating" else self._life.doctor(trade)
         self._draft.care(role, doctor, **cells)
-
-    def _team(self) -> None:
-        life, dice, care = self._life, self._dice, self._draft.care
-        care("performing" if dice.chance(40) else "rendering", self._doctor)
-        if dice.chance(250):
-            care("referring", life.doctor("primary"))
-        if dice.chance(60):
-            care("pcp" if dice.chance(300) else "primary", life.doctor("primary"))
-        if dice.chance(50):
-            care("supervising" if dice.chance(300) else "supervisor", life.doctor("primary"))
-        if dice.chance(20):
-            care("purchasedservice", life.doctor("radiologist"), line_numbers="1")
 
     # Steps of stays in hospital.
 
@@ -479,16 +442,3 @@ class _Writer(dict[str, object]):
             cells["procedure_date"] = iso(min(self._visit.day + place, self._draft.end))
             role = ("principal", "other", "secondary")[min(place, 2)]
             self._draft.add("claim_procedure", code=code, type=role, **cells)
-
-    def _stay_team(self) -> None:
-        life, dice, care = self._life, self._dice, self._draft.care
-        care("attending", life.doctor("hospitalist"))
-        if self._stay.operation:
-            is_birth = self._case is codes.STAYS["delivery"]
-            care("operating", life.doctor("obstetrician" if is_birth else "surgeon"))
-            if dice.chance(400) or self._case is codes.STAYS["knee"]:
-                care("otheroperating", life.doctor("surgeon"))
-        if dice.chance(400):
-            care("referring", life.doctor("primary"))
-        if dice.chance(200):
-            care("pcp" if dice.chance(300) else "primary", life.doctor("primary"))

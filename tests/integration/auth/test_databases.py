@@ -23,7 +23,7 @@ from tests.ports import free_port
 from tests.waiting import until
 
 
-def test_migrations_make_the_tables_that_the_program_uses(database_url):
+def test_migration_makes_the_tables_that_the_program_uses(database_url):
     database = open_database(database_url)
     assert present_version(database) is None
     migrate(database)

@@ -36,6 +36,7 @@ SERVED = ServerFacts(
     smart={
         "authorization_endpoint": "https://api.example/oauth/authorize",
         "token_endpoint": "https://api.example/oauth/token",
+        "revocation_endpoint": "https://api.example/oauth/revoke",
     },
     capability=dict,
 )
