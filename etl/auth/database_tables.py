@@ -180,7 +180,7 @@ class Consent(Base):
 
 
 class CodeRow(Base):
-    """An authorization code."""
+    """An authorization code, also as Authlib reads it."""
 
     __tablename__ = "authorization_code"
 
@@ -193,6 +193,29 @@ class CodeRow(Base):
     nonce: Mapped[str] = mapped_column(sa.Text)
     expires: Mapped[int] = mapped_column(index=True)
     used: Mapped[int | None]
+    consent: Mapped[Consent] = relationship(lazy="joined", init=False, repr=False, compare=False)
+
+    def get_redirect_uri(self) -> str:
+        """Return the redirect URI of the authorization request."""
+        return self.redirect_uri
+
+    def get_scope(self) -> str:
+        """Return what was granted."""
+        return self.scope
+
+    def get_nonce(self) -> str | None:
+        """Return the nonce of the authorization request."""
+        return self.nonce or None
+
+    def get_auth_time(self) -> int:
+        """Return when the member signed in."""
+        return self.consent.auth_time
+
+    def get_acr(self) -> None:
+        """Return nothing: the identity provider's business."""
+
+    def get_amr(self) -> None:
+        """Return nothing: the identity provider's business."""
 
 
 class RefreshRow(Base):

@@ -50,7 +50,7 @@ class Developers:
             return _find_developer(session, developer)
 
     def edit(
-        self, developer: str, *, name: str, organization: str = "", address: str = ""
+        self, name: str, organization: str = "", *, developer: str, address: str = ""
     ) -> Developer:
         """Change an account's profile; its address stays.
 
@@ -77,7 +77,7 @@ class Developers:
             query = select(Developer).order_by(Developer.created.desc(), Developer.id)
             return tuple(session.scalars(query))
 
-    def delete(self, developer: str, *, address: str = "") -> None:
+    def delete(self, *, developer: str, address: str = "") -> None:
         """Delete an account and end its sessions. Delete its apps before (`Apps.delete`).
 
         Raises:

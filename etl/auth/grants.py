@@ -412,37 +412,6 @@ def _claim(
     return changed(claimed) == 1
 
 
-class RedeemedCode:
-    """A redeemed authorization code, as Authlib reads it."""
-
-    def __init__(self, row: CodeRow, consent: Consent | None) -> None:
-        self.row = row
-        self.consent = consent
-        self.code_challenge = row.code_challenge
-
-    def get_redirect_uri(self) -> str:
-        """Return the redirect URI of the authorization request."""
-        return self.row.redirect_uri
-
-    def get_scope(self) -> str:
-        """Return what was granted."""
-        return self.row.scope
-
-    def get_nonce(self) -> str | None:
-        """Return the nonce of the authorization request."""
-        return self.row.nonce or None
-
-    def get_auth_time(self) -> int | None:
-        """Return when the member signed in."""
-        return None if self.consent is None else self.consent.auth_time
-
-    def get_acr(self) -> None:
-        """Return nothing: the identity provider's business."""
-
-    def get_amr(self) -> None:
-        """Return nothing: the identity provider's business."""
-
-
 class S256(CodeChallenge):  # type: ignore[misc]
     """PKCE with S256; `plain` does not exist, and a method that is not named is none."""
 
@@ -463,7 +432,7 @@ class S256(CodeChallenge):  # type: ignore[misc]
             raise InvalidRequestError("'code_challenge_method' has to be S256.")
         super().validate_code_challenge(grant, redirect_uri)
 
-    def get_authorization_code_challenge_method(self, authorization_code: RedeemedCode) -> str:
+    def get_authorization_code_challenge_method(self, authorization_code: CodeRow) -> str:
         """Return S256, the only one there is."""
         return "S256"
 
@@ -482,12 +451,6 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         if not uri or not client.check_redirect_uri(uri):
             raise InvalidRequestError("'redirect_uri' is missing, or not registered for the app.")
         return str(uri)
-
-    @staticmethod
-    def validate_no_multiple_request_parameter(request: Any) -> None:
-        """Refuse repeated parameters (RFC 6749 section 3.1)."""
-        if any(len(values) > 1 for values in request.payload.datalist.values()):
-            raise InvalidRequestError("A parameter is there more than once.")
 
     def validate_authorization_request(self) -> str:
         """Return the redirect URI of a request that may be put to the member."""
@@ -519,7 +482,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             session.add(row)
         self.store.note("code-issued", row, approval.address)
 
-    def query_authorization_code(self, code: str, client: Client) -> RedeemedCode | None:
+    def query_authorization_code(self, code: str, client: Client) -> CodeRow | None:
         """Redeem a code: one request with it succeeds, any other ends the consent behind it."""
         context = self.store.context
         with context.database.write() as session:
@@ -528,26 +491,26 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             )
             row = session.get(CodeRow, hash_of(code))
         if row is not None and is_first:
-            return RedeemedCode(row, self.store.open_consent(row.consent_id))
+            return row
         if row is not None and row.used is not None:
             self.store.punish("code-replayed", row, self.request.address)
         return None
 
-    def delete_authorization_code(self, authorization_code: RedeemedCode) -> None:
+    def delete_authorization_code(self, authorization_code: CodeRow) -> None:
         """Keep the row, so that a second use is detected. It is deleted a day after."""
 
-    def authenticate_user(self, authorization_code: RedeemedCode) -> Consent | None:
+    def authenticate_user(self, authorization_code: CodeRow) -> Consent | None:
         """Return the member behind a code; None where the consent has ended meanwhile."""
-        return authorization_code.consent
+        return self.store.open_consent(authorization_code.consent_id)
 
     def save_token(self, token: dict[str, Any]) -> None:
         """Keep the refresh token and say so."""
-        code: RedeemedCode = self.request.authorization_code
+        code: CodeRow = self.request.authorization_code
         super().save_token(token)
         self.store.keep_refresh_token(
-            token.get("refresh_token"), self.request.user, scope=code.get_scope()
+            token.get("refresh_token"), self.request.user, scope=code.scope
         )
-        self.store.note("token-issued", code.row, self.request.address)
+        self.store.note("token-issued", code, self.request.address)
 
 
 class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]

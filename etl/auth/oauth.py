@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +17,8 @@ from urllib.parse import urlsplit
 
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
-from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError, OAuth2Payload
+from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError
+from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
@@ -98,34 +98,18 @@ class Outgoing:
         return dict(self.headers).get("Location", "")
 
 
-class _Payload(OAuth2Payload):  # type: ignore[misc]
-    def __init__(self, parameters: tuple[tuple[str, str], ...]) -> None:
-        self._lists: defaultdict[str, list[str]] = defaultdict(list)
-        for name, value in parameters:
-            self._lists[name].append(value)
-        self._data = {name: values[0] for name, values in self._lists.items()}
-
-    @property
-    def data(self) -> dict[str, str]:
-        return self._data
-
-    @property
-    def datalist(self) -> defaultdict[str, list[str]]:
-        return self._lists
-
-
 class _Request(OAuth2Request):  # type: ignore[misc]
     def __init__(self, incoming: Incoming, base_url: str) -> None:
         super().__init__(incoming.method, base_url + incoming.path, headers=incoming.headers)
-        self.payload = _Payload(incoming.parameters)
+        self.payload = BasicOAuth2Payload(dict(incoming.parameters))
         self.address = incoming.address
 
     @property
-    def args(self) -> dict[str, str]:
+    def args(self) -> Any:
         return self.payload.data
 
     @property
-    def form(self) -> dict[str, str]:
+    def form(self) -> Any:
         return self.payload.data
 
 
@@ -178,7 +162,6 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         try:
             check_shape(incoming)
             grant = self.get_authorization_grant(request)
-            grant.validate_no_multiple_request_parameter(request)
         except OAuth2Error as error:
             return self.refused(incoming, error)
         answer: Outgoing = self.create_authorization_response(request, approval, grant)

@@ -14,16 +14,13 @@ from etl.auth.database_tables import SessionRow
 Kind = Literal["developer", "member", "authorize"]
 """A developer on the portal; a member on the page of grants; a member for one authorization."""
 
-LONGEST: Final[dict[Kind, timedelta]] = {
-    "developer": timedelta(hours=12),
-    "member": timedelta(hours=1),
-    "authorize": timedelta(minutes=10),
+_LIFETIMES: Final[dict[Kind, tuple[timedelta, timedelta]]] = {
+    "developer": (timedelta(hours=12), timedelta(hours=2)),
+    "member": (timedelta(hours=1), timedelta(minutes=15)),
+    "authorize": (timedelta(minutes=10), timedelta(minutes=10)),
 }
-IDLE: Final[dict[Kind, timedelta]] = {
-    "developer": timedelta(hours=2),
-    "member": timedelta(minutes=15),
-    "authorize": timedelta(minutes=10),
-}
+"""Kind → how long a session lasts, and how long without a request."""
+
 _SEEN_EVERY_SECONDS: Final = 60
 
 
@@ -58,7 +55,7 @@ class Sessions:
                     subject=subject,
                     signed_in=int(now.timestamp()),
                     seen=int(now.timestamp()),
-                    expires=int((now + LONGEST[kind]).timestamp()),
+                    expires=int((now + _LIFETIMES[kind][0]).timestamp()),
                 )
             )
         return token
@@ -70,7 +67,7 @@ class Sessions:
         now = self._context.seconds()
         with self._context.database.read() as session:
             row = session.get(SessionRow, hash_of(token))
-        idle = IDLE[kind].total_seconds()
+        idle = _LIFETIMES[kind][1].total_seconds()
         if row is None or row.kind != kind or row.expires <= now or row.seen + idle <= now:
             return None
         if now - row.seen >= _SEEN_EVERY_SECONDS:

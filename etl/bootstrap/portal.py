@@ -26,7 +26,6 @@ from etl.portal.portal import Portal
 from etl.portal.provider_search import ProviderSearch
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
-from etl.portal.sessions import PortalSessions
 from etl.portal.site_facts import ServerFacts, Site, duration_text
 from etl.portal.site_file import colour_css, read_site_file
 
@@ -64,13 +63,8 @@ def portal_room(
     portal = Portal(
         site=site,
         served=served_of(settings, description, services),
-        apps=services.apps,
-        developers=services.developers,
-        links=services.sign_in_links,
-        limits=services.limits,
-        entrance=PortalSessions(services.browsers, services.sessions, services.developers),
+        services=services,
         templates=open_templates(site.templates),
-        clock=services.clock,
         started=services.clock(),
         targets=_targets(served),
         members=sandbox,

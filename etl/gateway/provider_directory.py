@@ -25,7 +25,7 @@ from etl.gateway.search import evaluation
 from etl.gateway.search.evaluation import Masks, RowNumbers
 from etl.gateway.search.query import Query
 from etl.gateway.service import PageSizes, Service
-from etl.gateway.supported_fhir import PLAN_NET_TYPES, ResourceType
+from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.publish.public_files import PLAIN, PublicFile, PublicPage, public_files, public_pages
 from etl.publish.segments import reference_key
 from etl.smart.grants import Grant
@@ -63,7 +63,7 @@ class DirectoryFiles:
             return FoundFile(tree, what)
         if tree.manifest.parent is not None:
             try:
-                before = await self._releases.earlier(tree.manifest.parent)
+                before = await self._releases.open(tree.manifest.parent)
             except NotFound:  # it was pruned
                 pass
             else:
@@ -125,19 +125,11 @@ KEPT_BYTES: Final = 16 * 1024 * 1024
 class DirectoryService(Service):
     """Reads and searches a directory of the payer, all of which is public."""
 
-    follows_chains = True
+    is_public = True
 
     def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
         super().__init__(releases, sealer, pages, PLAN_NET_TYPES)
         self._kept = Cache(KEPT_BYTES)
-
-    async def _may_read(
-        self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType
-    ) -> bool:
-        return True
-
-    def _answers_deleted(self, kind: ResourceType) -> bool:
-        return True
 
     async def _shared(
         self,

@@ -43,30 +43,16 @@ _Columns = tuple[frozenset[str] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ReadResource:
-    """A resource that was read.
+class Answer:
+    """A Bundle of type searchset, or a resource that was read.
 
     Attributes:
         body: its JSON, without line break.
-        version: `meta.versionId`, for the ETag `W/"…"`.
-        last_updated: `meta.lastUpdated`, a FHIR instant, for Last-Modified.
-    """
-
-    body: bytes
-    version: str
-    last_updated: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A Bundle of type searchset.
-
-    Attributes:
-        body: its JSON.
-        last_updated: FHIR instant at which the release of the answer was made.
-        release: id of that release.
+        last_updated: FHIR instant for Last-Modified: at which the release of a Bundle was made, or
+            `meta.lastUpdated` of a resource.
+        release: id of a Bundle's release; empty for a resource.
         etag: weak entity tag, as in the header (`W/"…"`): equal for the same search, grant and
-            release.
+            release; of a resource its `meta.versionId`.
         types: resource types in it, included ones too; sorted.
     """
 
@@ -141,8 +127,9 @@ class Service:
         kinds: the API's resource types.
     """
 
-    follows_chains: ClassVar[bool] = False
-    """Whether searches follow references: chains, `_has` and `_revinclude`."""
+    is_public: ClassVar[bool] = False
+    """Whether all data is open to everyone; searches then follow references as well: chains, `_has`
+    and `_revinclude`."""
 
     def __init__(
         self,
@@ -180,7 +167,7 @@ class Service:
         *,
         version: str = "",
         strict: bool = False,
-    ) -> ReadResource:
+    ) -> Answer:
         """Return one resource, or the elements of it that `_elements` and `_summary` ask for.
 
         Args:
@@ -213,14 +200,12 @@ class Service:
             raise _missing(kind)
         await tree.need(block, ("parts", "ids"))
         row = block.index.row_of(resource_type, resource_id)
-        if row is not None and not await self._may_read(tree, grant, (block, row), kind):
-            raise _missing(kind)
         if row is None:
-            await tree.need(block, ("gone",))
-            name = (resource_type, resource_id)
-            is_gone = any((gone.type, gone.id) == name for gone in block.index.gone)
-            if is_gone and self._answers_deleted(kind):
+            is_told = self.is_public or answers_deleted(kind)
+            if is_told and await _is_gone(tree, block, resource_type, resource_id):
                 raise FhirError("resource-deleted", f"this {resource_type} was retracted")
+            raise _missing(kind)
+        if not (self.is_public or await may_read(tree, grant, (block, row), kind)):
             raise _missing(kind)
         (line,) = await tree.lines(block, (row,))
         head = head_of(line)
@@ -230,7 +215,8 @@ class Service:
             raise FhirError("not-found", "no such version; the present one alone is kept")
         if summary != "false" or elements:
             line = subset(line, kind.name, summary, elements)
-        return ReadResource(bytes(line), head.version, head.last_updated)
+        etag = f'W/"{head.version}"'
+        return Answer(bytes(line), head.last_updated, "", etag, (resource_type,))
 
     async def search(
         self,
@@ -300,7 +286,6 @@ class Service:
         except NotFound:
             if position.release == current.id:
                 raise
-            self._releases.forget(position.release)
             raise FhirError(
                 "link-expired", "the release of this page link was taken down; search again"
             ) from None
@@ -328,16 +313,6 @@ class Service:
         position = Position("everything", kind.name, request.used, 0, tree.id, tree.digest)
         url = url_of(base, f"Patient/{patient_id}/$everything", request.used, self._pages.limit)
         return await self._everything(_PageRequest(tree, grant, position, base, url), request)
-
-    async def _may_read(
-        self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType
-    ) -> bool:
-        """Return whether a resource is open to a grant."""
-        return await may_read(tree, grant, hit, kind)
-
-    def _answers_deleted(self, kind: ResourceType) -> bool:
-        """Return whether deleted resources of a type are answered 410, unlike unknown ids."""
-        return answers_deleted(kind)
 
     def _columns(self, tree: ReleaseTree) -> _Columns:
         return tuple(map(tree.columns, self._kinds))
@@ -371,7 +346,7 @@ class Service:
             base=base,
             strict=strict,
             now=now,
-            chains=self.follows_chains,
+            chains=self.is_public,
         )
         url = url_of(base, path, query.used, self._pages.limit)
         return _Question(query, sections(query), url)
@@ -483,9 +458,7 @@ class Service:
         found = await following.hits(sorted(references), sections(query))
         if named:
             found = {
-                name: hit
-                for name, hit in found.items()
-                if await self._may_read(tree, grant, hit, kind)
+                name: hit for name, hit in found.items() if await may_read(tree, grant, hit, kind)
             }
         candidates: dict[IndexedBlock, set[int]] = {}
         for block, row in found.values():
@@ -572,11 +545,17 @@ def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:
 
 async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str) -> FhirError:
     """Return the refusal of a Patient without resources: retracted, or unknown."""
-    if own is not None:
-        await tree.need(own, ("gone",))
-        if any((gone.type, gone.id) == ("Patient", patient_id) for gone in own.index.gone):
-            return FhirError("resource-deleted", "this Patient was retracted")
+    if own is not None and await _is_gone(tree, own, "Patient", patient_id):
+        return FhirError("resource-deleted", "this Patient was retracted")
     return _missing(TYPES["Patient"])
+
+
+async def _is_gone(
+    tree: ReleaseTree, block: IndexedBlock, resource_type: str, resource_id: str
+) -> bool:
+    """Return whether a resource that a block had was retracted."""
+    await tree.need(block, ("gone",))
+    return any((gone.type, gone.id) == (resource_type, resource_id) for gone in block.index.gone)
 
 
 def _named(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:

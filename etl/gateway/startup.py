@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -46,29 +47,6 @@ class ServiceOptions:
     cursor_seconds: int = 24 * 3600
     read_attempts: int = 3
     deadline_seconds: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadCounts:
-    """Counters since the start, for metrics.
-
-    Attributes:
-        reads: successful requests to storage.
-        bytes: bytes that they returned.
-        retries: tries after a failed one.
-        failures: reads that failed for good.
-        hits: cache hits.
-        misses: cache misses.
-        cached_bytes: present size of the cache.
-    """
-
-    reads: int
-    bytes: int
-    retries: int
-    failures: int
-    hits: int
-    misses: int
-    cached_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +97,14 @@ class GatewayServices:
         self.service = Service(self.releases, sealer, pages)
         self.directory = DirectoryService(self.directory_releases, sealer, pages)
 
-    def counts(self) -> ReadCounts:
-        """Return the counters of storage and cache."""
-        reads = [target.objects.counts for target in self.targets]
-        caches = [target.cache for target in self.targets]
-        return ReadCounts(
-            reads=sum(of_target.reads for of_target in reads),
-            bytes=sum(of_target.bytes for of_target in reads),
-            retries=sum(of_target.retries for of_target in reads),
-            failures=sum(of_target.failures for of_target in reads),
-            hits=sum(cache.hits for cache in caches),
-            misses=sum(cache.misses for cache in caches),
-            cached_bytes=sum(cache.bytes for cache in caches),
-        )
+    def counts(self) -> Counter[str]:
+        """Return the counters of storage (`Reads`) and caches: `hits`, `misses`, `cached_bytes`."""
+        totals: Counter[str] = Counter()
+        for target in self.targets:
+            cache = target.cache
+            totals.update(asdict(target.objects.counts))
+            totals.update(hits=cache.hits, misses=cache.misses, cached_bytes=cache.bytes)
+        return totals
 
 
 def open_service(

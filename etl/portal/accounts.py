@@ -35,10 +35,10 @@ class _Pages:
         """Send a sign-in link; the answer is the same whether the address has an account."""
         portal = self._portal
         next_path = local_path(request.query_params.get("next", "/apps"))
-        visit = await portal.entrance.visit(request)
+        visit = await portal.visit(request)
         if visit.developer is not None:
             return to(next_path)
-        is_possible = portal.links.reach_developers
+        is_possible = portal.services.sign_in_links.reach_developers
         if request.method != "POST" or not is_possible:
             return await self._form(
                 request, "sign_in", Form(), next_path=next_path, is_possible=is_possible
@@ -56,7 +56,7 @@ class _Pages:
         mail, is_sent = None, True
         try:
             mail = await run_in_threadpool(
-                portal.links.send, email, visit.cookies.browser, next_path
+                portal.services.sign_in_links.send, email, visit.cookies.browser, next_path
             )
         except MailNotSent:
             is_sent = False
@@ -67,44 +67,41 @@ class _Pages:
     async def redeem(self, request: Request) -> Response:
         """Show a button, and sign in when it is pressed: a program that only looks uses nothing."""
         portal = self._portal
-        visit = await portal.entrance.visit(request)
+        visit = await portal.visit(request)
         token = request.path_params["token"]
         if request.method != "POST":
             return await self._form(request, "link", Form(), token=token, failed=False)
         await portal.form(request, "sign-in")
-        link = await run_in_threadpool(portal.links.redeem, token, visit.cookies.browser)
+        link = await run_in_threadpool(
+            portal.services.sign_in_links.redeem, token, visit.cookies.browser
+        )
         if link is None:
             return await self._form(request, "link", Form(), 400, token=token, failed=True)
         developer = await run_in_threadpool(
-            portal.developers.sign_in, link.email, address=visit.address
+            portal.services.developers.sign_in, link.email, address=visit.address
         )
         response = to(local_path(link.next_path))
-        await portal.entrance.sign_in(visit, response, developer)
+        await portal.sign_in(visit, response, developer)
         return response
 
     async def sign_out(self, request: Request) -> Response:
         await self._portal.form(request)
         response = to("/")
-        visit = await self._portal.entrance.visit(request)
-        await self._portal.entrance.sign_out(visit, response)
+        visit = await self._portal.visit(request)
+        await self._portal.sign_out(visit, response)
         return response
 
     async def profile(self, request: Request) -> Response:
         portal = self._portal
-        visit, developer = await portal.signed_in(request)
+        _, developer = await portal.signed_in(request)
         if request.method != "POST":
             form = Form({"name": developer.name, "organization": developer.organization})
             saved = request.query_params.get("saved") == "yes"
             return await self._form(request, "profile", form, account=developer, saved=saved)
         form = await portal.form(request)
         try:
-            await run_in_threadpool(
-                portal.developers.edit,
-                developer.id,
-                name=form.value("name"),
-                organization=form.value("organization"),
-                address=visit.address,
-            )
+            edit = portal.services.developers.edit
+            await portal.act(request, edit, form.value("name"), form.value("organization"))
         except InvalidForm as error:
             wrong = form.with_errors(error.problems)
             return await self._form(request, "profile", wrong, account=developer, saved=False)
@@ -117,17 +114,15 @@ class _Pages:
     async def delete(self, request: Request) -> Response:
         portal = self._portal
         visit, developer = await portal.signed_in(request)
-        apps = await run_in_threadpool(portal.apps.of_developer, developer.id)
+        apps = await run_in_threadpool(portal.services.apps.of_developer, developer.id)
         if request.method != "POST":
             return await self._form(request, "account_delete", Form(), apps=apps)
         await portal.form(request)
         for app in apps:
-            await run_in_threadpool(
-                portal.apps.delete, app.client_id, developer=developer.id, address=visit.address
-            )
-        await run_in_threadpool(portal.developers.delete, developer.id, address=visit.address)
+            await portal.act(request, portal.services.apps.delete, app.client_id)
+        await portal.act(request, portal.services.developers.delete)
         response = to("/")
-        await portal.entrance.sign_out(visit, response)
+        await portal.sign_out(visit, response)
         return response
 
     async def _form(

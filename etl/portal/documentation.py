@@ -240,7 +240,7 @@ class _Pages:
             request,
             "status",
             fresh=True,
-            now=portal.clock(),
+            now=portal.services.clock(),
             started=portal.started,
             targets=served,
             created={name: instant(one.created) for name, one in served.items() if one.created},

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment
@@ -18,22 +18,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from etl.auth.apps import Apps
-from etl.auth.configuration import Clock
 from etl.auth.database_tables import App, Developer
-from etl.auth.developers import Developers
+from etl.auth.form_protection import BrowserCookies
+from etl.auth.http import address_of
 from etl.auth.rate_limits import Endpoint
-from etl.auth.records import DemoMember, NoSuchApp
-from etl.auth.sign_in_links import SignInLinks
+from etl.auth.records import DemoMember, NoSuchAccount, NoSuchApp
+from etl.auth.services import Services
 from etl.gateway.release.served_releases import Releases
 from etl.portal.capability_tables import HOLDS, Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
 from etl.portal.provider_search import ProviderSearch
-from etl.portal.sessions import PortalSessions, PortalVisit
 from etl.portal.site_facts import ServerFacts, Site
 from etl.web.headers import page_headers
-from etl.web.rate_limits import RateLimiter, TooMany
+from etl.web.rate_limits import TooMany
 
 MENU: Final = (
     ("/", "Home"),
@@ -77,6 +75,24 @@ class SandboxMember:
 
 
 Members = Callable[[], Awaitable[Sequence[SandboxMember]]]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class PortalVisit:
+    """The visitor of one request.
+
+    Attributes:
+        developer: the signed-in developer; None for none.
+        csrf: token that every form of this visitor carries.
+        address: where the request comes from, for the audit trail.
+        cookies: cookies of the request.
+    """
+
+    developer: Developer | None
+    csrf: str = field(repr=False)
+    address: str
+    cookies: BrowserCookies = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +102,8 @@ class Portal:
     Attributes:
         site: look and words.
         served: facts of the running server.
-        apps: the registry of apps.
-        developers: the developers' accounts.
-        links: sends and redeems sign-in links.
-        limits: rate limits of forms.
-        entrance: sessions of visitors.
+        services: the authorization server.
         templates: see `rendering.open_templates`.
-        clock: gives the present time.
         started: when this process began.
         targets: API → the releases that it is answered from.
         members: gives the sandbox's members; None outside a sandbox.
@@ -105,13 +116,8 @@ class Portal:
 
     site: Site
     served: ServerFacts
-    apps: Apps
-    developers: Developers
-    links: SignInLinks
-    limits: RateLimiter
-    entrance: PortalSessions
+    services: Services
     templates: Environment
-    clock: Clock
     started: datetime
     targets: Mapping[str, Releases] = field(default_factory=dict)
     members: Members | None = None
@@ -138,12 +144,13 @@ class Portal:
             fresh: whether it must not be cached: pages with secrets or personal data.
             values: what the template shows.
         """
-        visit = await self.entrance.visit(request)
+        visit = await self.visit(request)
         forms: list[Markup] = []
 
         def csrf_field() -> Markup:
-            forms.append(_csrf_field(visit))
-            return forms[-1]
+            field = Markup('<input type="hidden" name="csrf" value="{}">').format(visit.csrf)
+            forms.append(field)
+            return field
 
         html = self.templates.get_template(f"{template}.html.j2").render(
             site=self.site,
@@ -160,7 +167,7 @@ class Portal:
         response = HTMLResponse(html, status)
         self.protect(response, fresh=fresh or visit.developer is not None or bool(forms))
         if forms:  # a page without forms sets no cookie
-            self.entrance.set_form_cookie(visit, response)
+            self.services.browsers.greet(response, visit.cookies)
         return response
 
     def _is_shown(self, path: str) -> bool:
@@ -172,6 +179,43 @@ class Portal:
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(base_url))
         cache = "no-store" if fresh else "private, no-cache"
         response.headers.update(page_headers(base_url, scripts_from=origin, cache=cache))
+
+    async def visit(self, request: Request) -> PortalVisit:
+        """Return the visitor of a request, looked up once a request."""
+        known: PortalVisit | None = getattr(request.state, "visit", None)
+        if known is not None:
+            return known
+        browsers = self.services.browsers
+        cookies = browsers.visit(request)
+        developer = await run_in_threadpool(self._developer, cookies.tokens["developer"])
+        csrf = browsers.form_token(cookies, "developer")
+        visit = PortalVisit(developer, csrf, address_of(request), cookies)
+        request.state.visit = visit
+        return visit
+
+    def _developer(self, token: str) -> Developer | None:
+        session = self.services.sessions.find("developer", token)
+        if session is None:
+            return None
+        try:
+            return self.services.developers.get(session.subject)
+        except NoSuchAccount:  # deleted since, in another window
+            return None
+
+    async def sign_in(self, visit: PortalVisit, response: Response, developer: Developer) -> None:
+        """Sign a developer in, under a new session, which prevents session fixation."""
+        await self._end_session(visit)
+        token = await run_in_threadpool(self.services.sessions.start, "developer", developer.id)
+        self.services.browsers.set(response, "developer", token)
+
+    async def sign_out(self, visit: PortalVisit, response: Response) -> None:
+        """End the session on the server, not only in the browser."""
+        await self._end_session(visit)
+        self.services.browsers.clear(response, "developer")
+
+    async def _end_session(self, visit: PortalVisit) -> None:
+        if token := visit.cookies.tokens["developer"]:
+            await run_in_threadpool(self.services.sessions.end, token)
 
     async def form(self, request: Request, endpoint: Endpoint = "consent") -> Form:
         """Return the form of a POST that one of our own pages made.
@@ -185,7 +229,8 @@ class Portal:
         """
         visit = await self.count(request, endpoint)
         form = await read_form(request)
-        if not self.entrance.is_genuine(request, visit, form.value("csrf")):
+        browsers, csrf = self.services.browsers, form.value("csrf")
+        if not browsers.is_own_form(request, visit.cookies, csrf, "developer"):
             raise HTTPException(403, "csrf")
         return form
 
@@ -200,9 +245,9 @@ class Portal:
         Raises:
             HTTPException: 429 there were too many.
         """
-        visit = await self.entrance.visit(request)
+        visit = await self.visit(request)
         try:
-            self.limits.hit(endpoint, "portal", caller or visit.address)
+            self.services.limits.hit(endpoint, "portal", caller or visit.address)
         except TooMany as error:
             raise HTTPException(429, headers={"retry-after": str(error.retry_after)}) from None
         return visit
@@ -213,7 +258,7 @@ class Portal:
         Raises:
             SignInFirst: no developer is signed in.
         """
-        visit = await self.entrance.visit(request)
+        visit = await self.visit(request)
         if visit.developer is None:
             raise SignInFirst(request.url.path)
         return visit, visit.developer
@@ -225,16 +270,38 @@ class Portal:
             HTTPException: 404 there is none, or it belongs to another developer.
         """
         try:
-            return await run_in_threadpool(self.apps.get, client_id, developer=developer.id)
+            return await run_in_threadpool(
+                self.services.apps.get, client_id, developer=developer.id
+            )
+        except NoSuchApp:
+            raise HTTPException(404) from None
+
+    async def act(self, request: Request, action: Callable[..., Result], *arguments: Any) -> Result:
+        """Return the result of what a signed-in developer does, with the address in the trail.
+
+        Args:
+            request: the developer's.
+            action: a function of the registry of apps or of accounts.
+            arguments: its first ones.
+
+        Raises:
+            SignInFirst: no developer is signed in.
+            HTTPException: 404 there is no such app, or it belongs to another developer.
+        """
+        visit, developer = await self.signed_in(request)
+        try:
+            return await run_in_threadpool(
+                action, *arguments, developer=developer.id, address=visit.address
+            )
         except NoSuchApp:
             raise HTTPException(404) from None
 
     async def examples(self, request: Request) -> dict[str, Any]:
         """Return the pieces of code, with the visitor's newest app in them where there is one."""
-        visit = await self.entrance.visit(request)
+        visit = await self.visit(request)
         client_id, redirect_uri = "your-client-id", self.redirect_uris[0]
         if visit.developer is not None:
-            apps = await run_in_threadpool(self.apps.of_developer, visit.developer.id)
+            apps = await run_in_threadpool(self.services.apps.of_developer, visit.developer.id)
             if apps:
                 client_id = apps[0].client_id
                 uris = apps[0].draft.redirect_uris
@@ -272,7 +339,3 @@ def to(path: str, **query: str) -> RedirectResponse:
 def local_path(text: str) -> str:
     """Return a path of ours; `/apps` for anything else, other hosts' addresses above all."""
     return text if _LOCAL.fullmatch(text) else "/apps"
-
-
-def _csrf_field(visit: PortalVisit) -> Markup:
-    return Markup('<input type="hidden" name="csrf" value="{}">').format(visit.csrf)

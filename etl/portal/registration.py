@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth.apps import Issued
 from etl.auth.database_tables import App
-from etl.auth.records import AppStatus, InvalidForm, NoSuchApp
+from etl.auth.records import AppStatus, InvalidForm
 from etl.auth.registration import ATTESTATIONS
 from etl.portal.forms import Form, blank_draft, draft_of, explained, form_of
-from etl.portal.portal import Portal, to
+from etl.portal.portal import Portal, Result, to
 
 
 def registration_routes(portal: Portal) -> list[Route]:
@@ -38,17 +37,19 @@ class _Pages:
         self._portal = portal
 
     async def apps(self, request: Request) -> Response:
-        visit = await self._portal.entrance.visit(request)
+        visit = await self._portal.visit(request)
         apps: tuple[App, ...] = ()
         if visit.developer is not None:
-            apps = await run_in_threadpool(self._portal.apps.of_developer, visit.developer.id)
+            apps = await run_in_threadpool(
+                self._portal.services.apps.of_developer, visit.developer.id
+            )
         return await self._portal.show(
             request, "apps", apps=apps, attestations=ATTESTATIONS, states=_STATES
         )
 
     async def new(self, request: Request) -> Response:
         portal = self._portal
-        visit, developer = await portal.signed_in(request)
+        _, developer = await portal.signed_in(request)
         if request.method != "POST":
             form = blank_draft(
                 name=developer.name,
@@ -59,12 +60,7 @@ class _Pages:
             return await self._form(request, form)
         form = await portal.form(request)
         try:
-            issued = await run_in_threadpool(
-                portal.apps.register,
-                draft_of(form),
-                developer=developer.id,
-                address=visit.address,
-            )
+            issued = await portal.act(request, portal.services.apps.register, draft_of(form))
         except InvalidForm as error:
             return await self._form(request, explained(form, error.problems))
         return await self._issued(request, issued, what="registered")
@@ -84,19 +80,14 @@ class _Pages:
 
     async def edit(self, request: Request) -> Response:
         portal = self._portal
-        visit, developer = await portal.signed_in(request)
+        _, developer = await portal.signed_in(request)
         app = await portal.own_app(request.path_params["client_id"], developer)
         if request.method != "POST":
             return await self._form(request, form_of(app.draft), app)
         form = await portal.form(request)
         try:
-            issued = await run_in_threadpool(
-                portal.apps.edit,
-                app.client_id,
-                draft_of(form),
-                developer=developer.id,
-                address=visit.address,
-            )
+            edit = portal.services.apps.edit
+            issued = await portal.act(request, edit, app.client_id, draft_of(form))
         except InvalidForm as error:
             return await self._form(request, explained(form, error.problems), app)
         if issued.secret is not None:
@@ -104,50 +95,33 @@ class _Pages:
         return to(f"/apps/{app.client_id}", saved="yes")
 
     async def secret(self, request: Request) -> Response:
-        portal = self._portal
-        visit, developer = await portal.signed_in(request)
-        await portal.form(request)
-        try:
-            issued = await run_in_threadpool(
-                portal.apps.rotate_secret,
-                request.path_params["client_id"],
-                developer=developer.id,
-                address=visit.address,
-            )
-        except NoSuchApp:
-            raise HTTPException(404) from None
+        issued = await self._posted(request, self._portal.services.apps.rotate_secret)
         return await self._issued(request, issued, what="rotated")
 
     async def disable(self, request: Request) -> Response:
-        return await self._switch(request, self._portal.apps.disable)
+        return await self._switch(request, self._portal.services.apps.disable)
 
     async def enable(self, request: Request) -> Response:
-        return await self._switch(request, self._portal.apps.enable)
+        return await self._switch(request, self._portal.services.apps.enable)
 
     async def delete(self, request: Request) -> Response:
         portal = self._portal
-        visit, developer = await portal.signed_in(request)
+        _, developer = await portal.signed_in(request)
         app = await portal.own_app(request.path_params["client_id"], developer)
         if request.method != "POST":
             return await portal.show(request, "app_delete", fresh=True, app=app)
-        await portal.form(request)
-        await run_in_threadpool(
-            portal.apps.delete, app.client_id, developer=developer.id, address=visit.address
-        )
+        await self._posted(request, portal.services.apps.delete)
         return to("/apps")
 
     async def _switch(self, request: Request, switch: Callable[..., App]) -> Response:
-        portal = self._portal
-        visit, developer = await portal.signed_in(request)
-        await portal.form(request)
-        client_id = request.path_params["client_id"]
-        try:
-            await run_in_threadpool(
-                switch, client_id, developer=developer.id, address=visit.address
-            )
-        except NoSuchApp:
-            raise HTTPException(404) from None
-        return to(f"/apps/{client_id}", saved="yes")
+        app = await self._posted(request, switch)
+        return to(f"/apps/{app.client_id}", saved="yes")
+
+    async def _posted(self, request: Request, action: Callable[..., Result]) -> Result:
+        """Return what an action makes of the app that the form is about."""
+        await self._portal.signed_in(request)
+        await self._portal.form(request)
+        return await self._portal.act(request, action, request.path_params["client_id"])
 
     async def _form(self, request: Request, form: Form, app: App | None = None) -> Response:
         return await self._portal.show(

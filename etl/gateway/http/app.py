@@ -28,7 +28,7 @@ from etl.gateway.http.time_limits import ProcessorTime, RequestTimeout
 from etl.gateway.provider_directory import DirectoryFiles
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.parsing import HTTP
-from etl.gateway.service import Answer, ReadResource, Service
+from etl.gateway.service import Answer, Service
 from etl.smart.grants import Access, Grant
 from etl.web.cors import CorsPolicy, Header
 from etl.web.rate_limits import TooMany
@@ -291,7 +291,7 @@ class Gateway:
         method: str,
     ) -> Reply:
         service, base = self._service, self._base
-        answer: ReadResource | Answer
+        answer: Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
         handling = request.handling(prefer) if prefer is not None else None
@@ -317,13 +317,10 @@ class Gateway:
                     if error.status != 400 or error.code == "parameter-unsupported":
                         raise
                     raise FhirError("link-invalid", error.diagnostics) from None
-        if isinstance(answer, Answer):
-            etag, changed = answer.etag, answer.last_updated
-            record.release, record.delivered = answer.release, answer.types
-        else:
-            record.delivered = (route.type,)
-            # The payer's time of change of a resource is not that of its bytes.
-            etag, changed = f'W/"{answer.version}"', self._releases.served.created
+        etag = answer.etag
+        record.release, record.delivered = answer.release, answer.types
+        # The payer's time of change of a resource is not that of its bytes.
+        changed = answer.last_updated if answer.release else self._releases.served.created
         fields: list[Header] = [
             (b"etag", etag.encode()),
             *self._caching(route),

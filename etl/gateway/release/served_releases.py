@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -79,7 +78,6 @@ class Releases:
         objects: the target.
         cache: shared by all releases, because objects are named by their content.
         poll_seconds: time between two reads of the pointer.
-        keep: releases kept open for page links, beside the current one.
         clock: monotonic time in seconds.
         model: what the target has to hold.
     """
@@ -90,7 +88,6 @@ class Releases:
         cache: Cache,
         *,
         poll_seconds: float = 5.0,
-        keep: int = 4,
         clock: Callable[[], float] = time.monotonic,
         model: DataModel = CLAIMS,
     ) -> None:
@@ -98,10 +95,8 @@ class Releases:
         self._objects = objects
         self._cache = cache
         self._poll_seconds = poll_seconds
-        self._keep = keep
         self._clock = clock
         self._current: ReleaseTree | None = None
-        self._opened: OrderedDict[str, ReleaseTree] = OrderedDict()
         self._seen: float | None = None
         self._failures = 0
 
@@ -157,27 +152,13 @@ class Releases:
             except TimeoutError:
                 continue
 
-    async def open(self, release: str, digest: str) -> ReleaseTree:
+    async def open(self, release: str, digest: str = "") -> ReleaseTree:
         """Return a release by its id, current or not.
 
         Args:
             release: its id.
-            digest: SHA-256 of its manifest.
-
-        Raises:
-            NotFound: it was pruned.
-            StoreError: its manifest is damaged or cannot be read.
-        """
-        if self._current is not None and self._current.id == release:
-            return self._current
-        tree = self._opened.get(release)
-        if tree is None:
-            tree = await self._cache.once(("release", release), lambda: self._read(release, digest))
-        self._remember(tree)
-        return tree
-
-    async def earlier(self, release: str) -> ReleaseTree:
-        """Return a release that an app names, by its id alone.
+            digest: SHA-256 of its manifest; if an app names the release by its id alone, the
+                manifest has to be the one that the id is made of.
 
         Raises:
             NotFound: it was pruned, or there never was one.
@@ -186,17 +167,21 @@ class Releases:
         if self._current is not None and self._current.id == release:
             return self._current
         key = object_keys.manifest(release)
+        what = f"{self._objects.name}: {key}"
 
         async def read() -> ReleaseTree:
-            data = await self._objects.get(key)
-            what = f"{self._objects.name}: {key}"
-            if not is_named(data, release, what):
-                raise StoreError(f"{what} is damaged: its bytes are not those it is named after")
-            return ReleaseTree(
-                self._objects, self._cache, Manifest.from_bytes(data, what), sha256(data)
-            )
+            if digest:
+                data = await checked(self._objects, key, digest)
+            else:
+                data = await self._objects.get(key)
+                if not is_named(data, release, what):
+                    raise StoreError(
+                        f"{what} is damaged: its bytes are not those it is named after"
+                    )
+            manifest = Manifest.from_bytes(data, what)
+            return ReleaseTree(self._objects, self._cache, manifest, sha256(data))
 
-        return await self._cache.get(("earlier", release), read, _cost)
+        return await self._cache.get(("release", release), read, _cost)
 
     async def since(self, tree: ReleaseTree, instant: int) -> Sequence[ReleaseTree]:
         """Return the releases that an app may have seen at an instant, back from a given one.
@@ -225,17 +210,13 @@ class Releases:
             if parent is None:
                 break
             try:
-                current = await self.earlier(parent)
+                current = await self.open(parent)
             except NotFound:
                 break
             possible.append(current)
             if is_before:
                 return possible
         return stamped
-
-    def forget(self, release: str) -> None:
-        """Close a release with missing objects."""
-        self._opened.pop(release, None)
 
     async def _looked(self) -> bool:
         try:
@@ -246,27 +227,11 @@ class Releases:
         before = self._current
         if before is not None and before.id == pointer.release:
             return False
-        tree = self._opened.get(pointer.release)
-        if tree is None:
-            tree = await self._read(pointer.release, pointer.sha256)
+        tree = await self.open(pointer.release, pointer.sha256)
         model = stated_model(tree.manifest.facts.mapping)
         if model is not self._model:
             raise OtherModel(
                 f"{self._objects.name} holds {model.what}, {_PLACE[model.name]}", model
             )
-        if before is not None:
-            self._remember(before)
         self._current = tree
         return True
-
-    async def _read(self, release: str, digest: str) -> ReleaseTree:
-        key = object_keys.manifest(release)
-        data = await checked(self._objects, key, digest)
-        manifest = Manifest.from_bytes(data, f"{self._objects.name}: {key}")
-        return ReleaseTree(self._objects, self._cache, manifest, sha256(data))
-
-    def _remember(self, tree: ReleaseTree) -> None:
-        self._opened[tree.id] = tree
-        self._opened.move_to_end(tree.id)
-        while len(self._opened) > self._keep:
-            self._opened.popitem(last=False)

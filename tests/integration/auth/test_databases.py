@@ -62,7 +62,7 @@ def test_a_whole_life(lasting):
     services.trail.settle()
     assert verify_trail((lasting.folder / "audit",), services.database).problems == ()
     services.apps.delete(issued.app.client_id)
-    services.developers.delete(developer.id)
+    services.developers.delete(developer=developer.id)
     assert services.apps.all() == ()
 
 

@@ -19,7 +19,6 @@ from etl.gateway.supported_fhir import TYPES
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
-from etl.portal.sessions import PortalSessions
 from etl.portal.site_facts import Contact, ServerFacts, Site
 from etl.web.texts import PageTexts
 from tests.integration.auth.standing import BASE, FHIR, configuration
@@ -112,13 +111,8 @@ def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None,
             consent_terms=("90 days", "30 days", "a year"),
             limits={"Requests": "600 a minute for each app and member"},
         ),
-        apps=services.apps,
-        developers=services.developers,
-        links=services.sign_in_links,
-        limits=services.limits,
-        entrance=PortalSessions(services.browsers, services.sessions, services.developers),
+        services=services,
         templates=open_templates(site.templates),
-        clock=clock,
         started=clock(),
         members=_members if site.sandbox else None,
         sample=_sample if site.sandbox else None,

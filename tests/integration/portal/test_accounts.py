@@ -27,7 +27,7 @@ def test_one_comes_back_to_the_same_account(sandbox):
     browser(sandbox).sign_in(sandbox).register()
     again = browser(sandbox).sign_in(sandbox, "DANA")
     assert "Claim Lens" in again.get("/apps").text
-    assert len(sandbox.portal.developers.all()) == 1
+    assert len(sandbox.services.developers.all()) == 1
 
 
 def test_signing_out_ends_the_session_on_the_server(developer):
@@ -101,7 +101,7 @@ def test_deleting_the_account_takes_the_apps_with_it(sandbox, developer):
     developer.register()
     assert developer.send("/settings/delete", {}).headers["location"] == "/"
     assert developer.get("/profile").status_code == 303
-    assert sandbox.portal.apps.all() == ()
+    assert sandbox.services.apps.all() == ()
 
 
 def test_a_form_that_is_too_large_is_refused(developer):

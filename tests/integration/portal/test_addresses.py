@@ -43,17 +43,17 @@ SEEN = {
 def test_what_a_member_sees_of_an_app_is_approved_again_when_it_changes(production, name):
     dana = browser(production).sign_in(production)
     client_id, _ = dana.register()
-    production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
+    production.services.apps.approve(client_id, production.services.apps.get(client_id).revision)
     dana.send(f"/apps/{client_id}/edit", {**FORM, name: SEEN[name]})
-    assert production.portal.apps.get(client_id).status is AppStatus.PENDING
+    assert production.services.apps.get(client_id).status is AppStatus.PENDING
 
 
 def test_who_is_written_to_may_change_without_approval(production):
     dana = browser(production).sign_in(production)
     client_id, _ = dana.register()
-    production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
+    production.services.apps.approve(client_id, production.services.apps.get(client_id).revision)
     dana.send(f"/apps/{client_id}/edit", {**FORM, "contact_name": "Sam"})
-    assert production.portal.apps.get(client_id).status is AppStatus.ACTIVE
+    assert production.services.apps.get(client_id).status is AppStatus.ACTIVE
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_in_production_no_app_looks_like_that_of_another_account(production):
     assert eve.send("/apps/new", {**FORM, "name": "C1aim Lens"}).status_code == 422
     other, _ = eve.register(name="Claim Prism")
     assert eve.send(f"/apps/{other}/edit", {**FORM, "name": "Claim Lens"}).status_code == 422
-    production.portal.apps.delete(client_id)
+    production.services.apps.delete(client_id)
     eve.send(f"/apps/{other}/edit", {**FORM, "name": "Claim Lens"})
-    assert production.portal.apps.get(other).draft.name == "Claim Lens"
+    assert production.services.apps.get(other).draft.name == "Claim Lens"
 
 
 SECRET = "of tests"  # noqa: S105 - of tests

@@ -9,8 +9,8 @@ from tests.integration.portal.conftest import FORM, browser
 
 def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(sandbox, developer):
     client_id, secret = developer.register()
-    assert sandbox.portal.apps.get(client_id).status is AppStatus.ACTIVE
-    assert sandbox.portal.apps.has_secret(client_id, secret)
+    assert sandbox.services.apps.get(client_id).status is AppStatus.ACTIVE
+    assert sandbox.services.apps.has_secret(client_id, secret)
     for path in ("/apps", f"/apps/{client_id}", f"/apps/{client_id}/edit", "/patient-access"):
         assert secret not in developer.get(path).text
 
@@ -19,7 +19,7 @@ def test_what_was_filled_in_is_what_is_registered(sandbox, developer):
     client_id, _ = developer.register(
         website="https://lens.example", contact_phone="+1 617 555 0199", plain_launch="yes"
     )
-    draft = sandbox.portal.apps.get(client_id).draft
+    draft = sandbox.services.apps.get(client_id).draft
     assert draft.name == "Claim Lens"
     assert draft.redirect_uris == ("https://lens.example/done", "http://127.0.0.1:8765/callback")
     assert draft.scopes == ("launch/patient", "patient/*.rs")
@@ -33,20 +33,20 @@ def test_what_was_filled_in_is_what_is_registered(sandbox, developer):
 def test_a_public_app_has_no_secret(sandbox, developer):
     client_id, secret = developer.register(kind="public")
     assert secret == ""
-    assert sandbox.portal.apps.get(client_id).draft.authentication == "none"
+    assert sandbox.services.apps.get(client_id).draft.authentication == "none"
 
 
 def test_an_app_in_production_waits_for_approval(production):
     developer = browser(production).sign_in(production)
     client_id, _ = developer.register()
-    assert production.portal.apps.get(client_id).status is AppStatus.PENDING
+    assert production.services.apps.get(client_id).status is AppStatus.PENDING
     assert "Waiting for approval" in developer.get("/apps").text
-    production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
+    production.services.apps.approve(client_id, production.services.apps.get(client_id).revision)
     assert "Active" in developer.get("/apps").text
     developer.send(
         f"/apps/{client_id}/edit", {**FORM, "redirect_uris": "https://lens.example/other"}
     )
-    assert production.portal.apps.get(client_id).status is AppStatus.PENDING
+    assert production.services.apps.get(client_id).status is AppStatus.PENDING
 
 
 WRONG = {
@@ -107,31 +107,31 @@ def test_an_app_is_edited_and_keeps_id_and_secret(sandbox, developer):
     assert page.count("checked") == 1 + len(ATTESTATIONS)
     answer = developer.send(f"/apps/{client_id}/edit", {**FORM, "name": "Claim Lens 2"})
     assert answer.headers["location"] == f"/apps/{client_id}?saved=yes"
-    assert sandbox.portal.apps.get(client_id).draft.name == "Claim Lens 2"
-    assert sandbox.portal.apps.has_secret(client_id, secret)
+    assert sandbox.services.apps.get(client_id).draft.name == "Claim Lens 2"
+    assert sandbox.services.apps.has_secret(client_id, secret)
 
 
 def test_a_new_secret_ends_the_old_one(sandbox, developer):
     client_id, old = developer.register()
     answer = developer.send(f"/apps/{client_id}/secret", {}, page=f"/apps/{client_id}")
     assert "A new secret" in answer.text
-    assert not sandbox.portal.apps.has_secret(client_id, old)
+    assert not sandbox.services.apps.has_secret(client_id, old)
     assert answer.headers["cache-control"] == "no-store"
 
 
 def test_an_app_is_disabled_and_enabled(sandbox, developer):
     client_id, _ = developer.register()
     developer.send(f"/apps/{client_id}/disable", {}, page=f"/apps/{client_id}")
-    assert sandbox.portal.apps.get(client_id).status is AppStatus.DISABLED
+    assert sandbox.services.apps.get(client_id).status is AppStatus.DISABLED
     assert "The app is disabled" in developer.get(f"/apps/{client_id}").text
     developer.send(f"/apps/{client_id}/enable", {}, page=f"/apps/{client_id}")
-    assert sandbox.portal.apps.get(client_id).status is AppStatus.ACTIVE
+    assert sandbox.services.apps.get(client_id).status is AppStatus.ACTIVE
 
 
 def test_an_app_is_deleted_after_one_more_question(sandbox, developer):
     client_id, _ = developer.register()
     assert "cannot be undone" in developer.get(f"/apps/{client_id}/delete").text
-    assert sandbox.portal.apps.all() != ()
+    assert sandbox.services.apps.all() != ()
     answer = developer.send(f"/apps/{client_id}/delete", {})
     assert answer.headers["location"] == "/apps"
     assert developer.get(f"/apps/{client_id}").status_code == 404
@@ -151,9 +151,9 @@ def test_another_developers_app_cannot_be_touched(sandbox, step):
     other = browser(sandbox).sign_in(sandbox, "eve")
     answer = other.send(f"/apps/{client_id}/{step}", FORM, page="/profile")
     assert answer.status_code == 404
-    app = sandbox.portal.apps.get(client_id)
+    app = sandbox.services.apps.get(client_id)
     assert app.status is AppStatus.ACTIVE
-    assert sandbox.portal.apps.has_secret(client_id, secret)
+    assert sandbox.services.apps.has_secret(client_id, secret)
 
 
 def test_the_documentation_shows_the_developers_own_client_id(developer):

@@ -33,7 +33,7 @@ def test_a_scanner_that_fetches_links_does_not_use_them_up(production):
         assert scanner.get(link).status_code == 200
         assert scanner.client.head(link).status_code == 200
         assert scanner.client.post(link).status_code == 403
-    assert production.portal.developers.all() == ()
+    assert production.services.developers.all() == ()
     assert dana.send(link, {}).status_code == 303
 
 

@@ -28,6 +28,7 @@ SMART = {
     "token_endpoint": f"{BASE}/oauth/token",
     "introspection_endpoint": f"{BASE}/oauth/introspect",
     "revocation_endpoint": f"{BASE}/oauth/revoke",
+    "management_endpoint": f"{BASE}/member",
 }
 
 Headers = Sequence[tuple[bytes, bytes]]

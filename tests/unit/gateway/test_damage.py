@@ -127,7 +127,7 @@ def test_storage_that_is_down_is_an_error_and_comes_back(store):
     objects.fault = fail
     with pytest.raises(Transient):
         answered(made)
-    assert made.counts().failures > 0
+    assert made.counts()["failures"] > 0
     objects.fault = None
     assert answered(made) == answered(opened(store))
 
