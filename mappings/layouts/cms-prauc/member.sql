@@ -1,5 +1,6 @@
--- Of a person's rows the one that became obsolete last counts. "~" is nothing; codes that are unknown stay as
--- they are: the checks report them. The races 0 (unknown), 3 (other) and 5 (Hispanic) are none of OMB's.
+-- If a beneficiary has several rows, the one with the latest obsolete date is used. "~" means an empty cell. Unknown
+-- codes are kept unchanged, so that the checks report them. The OMB standard has no category for the race codes
+-- 0 (unknown), 3 (other), and 5 (Hispanic).
 with persons as (
     select nullif(columns(* exclude (_file, _row)), '~'), _file, _row from beneficiaries
 )

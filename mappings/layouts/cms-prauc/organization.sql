@@ -1,4 +1,4 @@
--- A provider may have several names; the one of the newest request counts.
+-- If a provider has several names, the name in the most recently updated request is used.
 with named as (
     select NPI, NAME, max(PA_DT_UPDATED) as updated, min_by(_file, _row) as _file, min(_row) as _row
     from requests

@@ -1,6 +1,6 @@
--- One row a request: what its segments repeat must agree, or two rows have one id and the checks reject both
--- (duplicate-conflict). Of merged persons the one in effect counts. A person who is unknown keeps the MBI, so
--- that the checks report the request. What was decided is stated by the lines alone.
+-- One row per request. If its segments contradict each other, there are several rows with the same ID, and the checks
+-- reject all of them (duplicate-conflict). If beneficiaries were merged, the one in effect is used. If no beneficiary
+-- has the MBI, it stays as the member's ID, so that the checks report the request. Only lines have decisions.
 with persons as (
     select distinct BENE_MBI_ID as mbi, coalesce(nullif(BENE_XREF_EFCTV_SK, '~'), BENE_SK) as person
     from beneficiaries

@@ -1,4 +1,4 @@
--- Segments may name others for the same role: each names the lines that it is about.
+-- Segments of a request may have different providers for the same role, so each row lists its lines.
 with team as (
     select
         UTN as prior_auth_id, CURRENT_SEGMENT as segment, _file, _row,

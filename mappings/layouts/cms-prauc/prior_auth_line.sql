@@ -1,5 +1,5 @@
--- Affirmed (A), not affirmed (N) and pending (P) are X12's review actions A1, A3 and A4. A number of services
--- is what was asked for, and what was approved where it was affirmed.
+-- Affirmed (A), non-affirmed (N), and pending (P) become the X12 review actions A1, A3, and A4. The number of services
+-- is the requested quantity and, if the segment is affirmed, also the approved quantity.
 with segments as (select *, HCPCS_OR_CPT_OR_HIPPS as code, PA_DECISION = 'A' as affirmed from requests)
 select
     UTN as prior_auth_id, CURRENT_SEGMENT as line_number, code as service_code,

@@ -1,5 +1,5 @@
--- A claim's cells are repeated on its lines. Rows that contradict each other stay apart: the checks reject
--- the claim (duplicate-conflict).
+-- Each line repeats the cells of its claim. If lines contradict each other, there are several rows for the claim, and
+-- the checks reject it (duplicate-conflict).
 with claims as (
     select
         CLM_ID as claim_id, BENE_ID as member_id,
@@ -41,7 +41,7 @@ with claims as (
         PTNT_PAY_AMT as amount_paidbypatient, _file, _row
     from pde
 )
--- Amounts of more than two fraction digits are rounded to cents, half to even.
+-- Amounts with more than two decimal places are rounded to cents, half to even.
 select
     columns(lambda name: not regexp_matches(name, '_date$|^amount_')),
     member_id as coverage_id,

@@ -34,7 +34,7 @@ diagnoses as (
         unnest(reasons), unnest(reason_versions), null
     from claims
 )
--- Present on admission: 0, X and Z say nothing.
+-- Present on admission: 0, X, and Z mean that there is no value.
 select
     claim_id, row_number() over (partition by claim_id, _file, _row order by place) as sequence, code, type,
     case version when '0' then '10' else version end as icd_version,

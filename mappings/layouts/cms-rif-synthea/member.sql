@@ -1,5 +1,6 @@
--- Of the yearly files of a beneficiary the latest one counts. Codes and dates that are unknown stay as
--- they are: the checks report them. The races 0 (unknown), 3 (other) and 5 (Hispanic) are none of OMB's.
+-- If a beneficiary is in several yearly files, the latest one is used. Unknown codes and dates that can't be read are
+-- kept unchanged, so that the checks report them. The OMB standard has no category for the race codes 0 (unknown),
+-- 3 (other), and 5 (Hispanic).
 select
     BENE_ID as member_id, MBI_NUM as unique_member_id,
     BENE_SRNM_NAME as family_name, BENE_GVN_NAME as given_name, BENE_MDL_NAME as middle_name,
