@@ -15,7 +15,7 @@ from operator import add
 
 import httpx2
 
-from tests.e2e.independent import App, Stranger, Unavailable
+from tests.soak.independent import App, Stranger, Unavailable
 from tests.soak.payer import PASSWORD, Payer
 from tests.unit.publish.samples import logical_id
 

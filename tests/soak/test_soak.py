@@ -28,12 +28,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.e2e.independent import App, app_metadata
 from tests.given.object_storage import BUCKET, SECRETS, start_weed
 from tests.given.quick_server import COMMAND
 from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, World, together
 from tests.soak.crowd import HEADER_SECONDS, Crowd
 from tests.soak.faulty_proxy import KINDS, proxied
+from tests.soak.independent import METADATA, App
 from tests.soak.payer import MEMBERS, Payer
 from tests.unit.publish.samples import ID_KEY, PAYER, logical_id
 from tests.waiting import until
@@ -174,7 +174,7 @@ def wait_until_ready(base, created=None):
 
 def registered(environment, folder):
     metadata = folder / "app.json"
-    metadata.write_text(json.dumps(app_metadata("client_secret_basic")))
+    metadata.write_text(json.dumps(METADATA))
     done = subprocess.run(
         command("apps", "register", str(metadata), "--json"),
         stdout=subprocess.PIPE,

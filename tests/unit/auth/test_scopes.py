@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.auth import scopes
+from etl.auth.endpoints import CAPABILITIES
 from etl.auth.records import RESOURCE_TYPES
 from etl.smart import scopes as smart
 from tests.given.tables import read_tables
@@ -142,3 +143,12 @@ def test_every_type_belongs_to_one_kind_of_data():
     kinds = [scopes.data_kinds([name]) for name in RESOURCE_TYPES]
     assert all(len(kind) == 1 for kind in kinds)
     assert {kind for (kind,) in kinds} == set(scopes.DATA_KINDS)
+
+
+def test_the_capabilities_are_those_that_carin_blue_button_testers_look_for():
+    """Source: ONC Inferno's kit "CARIN for Blue Button" 0.16.0."""
+    looked_for = (
+        *("client-confidential-symmetric", "client-public", "context-standalone-patient"),
+        *("launch-standalone", "permission-offline", "permission-patient", "permission-user"),
+    )
+    assert {*looked_for, "sso-openid-connect"} <= set(CAPABILITIES)
