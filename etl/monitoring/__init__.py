@@ -1,1 +1,1 @@
-"""News of batch runs for other systems: metrics, pings, notifications, lineage. Off by default."""
+"""News of batch runs for other systems: metrics, hooks, notifications, lineage. Off by default."""
