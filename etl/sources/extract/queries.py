@@ -160,7 +160,7 @@ class QueryDatabase:
             yield batch
 
     def _not_computed(self, error: Exception, query: Query) -> Exception:
-        """Return the error of a query that failed, with the rows that it failed at."""
+        """Return the error of a query that failed, with the rows at which it failed."""
         failure = _failed(error, query.file, query)
         if isinstance(failure, ExtractError):
             rows = ", ".join(f"row {row} of {file}" for file, row in self._failing_rows(query))
@@ -168,19 +168,19 @@ class QueryDatabase:
         return failure
 
     def _failing_rows(self, query: Query) -> Iterator[tuple[str, int]]:
-        """Yield file and row of the row of each table without which a query does not fail.
+        """Yield file and row of the first row of each table that makes a query fail.
 
-        It is run again over the first rows of a table, half as many or half as many more each time.
-        A temporary view hides the table of its name.
+        Binary search: the query is run again over more or fewer of a table's first rows, which a
+        temporary view shows in the table's place.
         """
-        [(name,)] = self._connection.execute("SELECT current_database()").fetchall()
-        database = quoted_name(name)
+        [(database_name,)] = self._connection.execute("SELECT current_database()").fetchall()
+        database = quoted_name(database_name)
 
         def fails(name: str, count: int) -> bool:
             table = f"{database}.main.{quoted_name(name)}"
             rows = f"SELECT * FROM {table} WHERE rowid < {count}"  # noqa: S608 (names are quoted)
-            hidden = f"CREATE OR REPLACE TEMP VIEW {quoted_name(name)} AS {rows}"
-            self._connection.execute(hidden)
+            view = f"CREATE OR REPLACE TEMP VIEW {quoted_name(name)} AS {rows}"
+            self._connection.execute(view)
             try:
                 deque(self._connection.sql(query.text).to_arrow_reader(BATCH_ROWS), maxlen=0)
             except (duckdb.Error, pa.ArrowException):
@@ -189,14 +189,16 @@ class QueryDatabase:
 
         for name in self._tables:
             table = f"{database}.main.{quoted_name(name)}"
-            counted = f"SELECT count(*) FROM {table}"  # noqa: S608 (names are quoted)
-            [(count,)] = self._connection.execute(counted).fetchall()
+            count_query = f"SELECT count(*) FROM {table}"  # noqa: S608 (names are quoted)
+            [(row_count,)] = self._connection.execute(count_query).fetchall()
             if fails(name, 0):
                 continue
-            enough = bisect_left(range(count), True, key=lambda rows: fails(name, rows))
-            fails(name, enough)  # of the other tables, what fails together with these rows
-            place = f"SELECT {FILE_COLUMN}, {ROW_COLUMN} FROM {table} WHERE rowid = {enough - 1}"  # noqa: S608
-            [(file, row)] = self._connection.execute(place).fetchall()
+            failing = bisect_left(range(row_count), True, key=lambda rows: fails(name, rows))
+            fails(name, failing)  # Leave this view: the next tables are searched together with it.
+            row_query = (
+                f"SELECT {FILE_COLUMN}, {ROW_COLUMN} FROM {table} WHERE rowid = {failing - 1}"  # noqa: S608
+            )
+            [(file, row)] = self._connection.execute(row_query).fetchall()
             yield file, row
         for name in self._tables:
             self._connection.execute(f"DROP VIEW IF EXISTS temp.{quoted_name(name)}")

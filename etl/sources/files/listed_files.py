@@ -334,7 +334,7 @@ def list_files(extract: Path | ExtractFiles) -> tuple[Listed, ...]:
 
     Raises:
         ExtractError: there is no such folder, it cannot be listed, holds nothing, or something
-            else than a file (a folder, a pipe, a link that leads nowhere) stands where one should
+            else than a file (a folder, a pipe, a broken link) stands where one should
             be.
         StoreError: storage refused, or did not answer.
     """
@@ -705,12 +705,13 @@ class SourceFile:
 
 
 def spill_names(source: SourceFile) -> tuple[str, ...]:
-    """Return distinct names for the columns of a file: the layout's, else the header marked.
+    """Return a unique name for each column of a file.
 
-    A header that is not in the layout gets a `?` before it, so that it can never be taken for one
-    that is. An empty header gets its number.
+    It is the layout's name of the column. A header that the layout lacks gets a `?` in front,
+    so that it can't be mistaken for one that it has; an empty header is replaced by its number.
     """
-    pairs = zip(source.columns, source.known, strict=True)
+    headers_and_names = zip(source.columns, source.known, strict=True)
     return tuple(
-        name or f"?{header or number}" for number, (header, name) in enumerate(pairs, start=1)
+        name or f"?{header or number}"
+        for number, (header, name) in enumerate(headers_and_names, start=1)
     )

@@ -307,7 +307,7 @@ class FolderFiles:
         return (self.folder / name).open("rb")
 
     def _entry(self, path: Path) -> StoredFile:
-        problem = _problem(path)
+        problem = _irregular_file_problem(path)
         size = 0 if problem else path.stat().st_size
         return StoredFile(path.name, size, problem, self.origins.get(path.name))
 
@@ -365,17 +365,20 @@ class ReplacedFiles:
         return (self.staged if is_staged else self.files).open(name)
 
 
-def _problem(path: Path) -> str:
-    """Return what an entry is that is no regular file: it may block, never end, or hide a loss."""
+def _irregular_file_problem(path: Path) -> str:
+    """Return why a path is not a regular file; empty if it is one.
+
+    Reading such an entry could block, never end, or hide that data is missing.
+    """
     if path.is_file():
         return ""
     if path.is_dir():
         return "is a folder, but its name is that of a file"
     if not path.exists():
-        what = "a link that leads nowhere"
+        file_type = "a broken link"
     else:
-        what = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
-    return f"is {what}; put the file itself into the extract"
+        file_type = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+    return f"is {file_type}; put the file itself into the extract"
 
 
 def disk_error(error: OSError) -> StoreError:

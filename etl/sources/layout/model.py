@@ -752,21 +752,21 @@ class Layout:
         return tuple(sorted(headers))
 
     def record_types(self, stem: str) -> tuple[RawTable, ...]:
-        """Return the raw files whose records a file of a name has; empty for other files."""
+        """Return the raw files that share a file of this name, one for each record type."""
         return tuple(raw for raw in self.raw.values() if raw.lines is not None and raw.may_be(stem))
 
     @property
     def shared(self) -> frozenset[str]:
-        """The raw files that name no member, claim or coverage and that others look cells up in."""
-        looked_up = frozenset(name for spec in self.tables for name in spec.looked_up())
-        return frozenset(name for name in looked_up if not self.raw[name].ids)
+        """Names of raw files without owners' IDs, in which other files look up cells."""
+        lookup_files = frozenset(name for spec in self.tables for name in spec.looked_up())
+        return frozenset(name for name in lookup_files if not self.raw[name].ids)
 
     def sources(self, *, directory: bool) -> tuple[str, ...]:
-        """Return the names of the raw files that tables are made of, in order.
+        """Return the sorted names of the raw files of some tables.
 
         Args:
-            directory: those of the tables that belong to no member, and those that are shared, or
-                those of the tables that do.
+            directory: True for tables that belong to no member (providers, payers), with the files
+                that other files look up cells in; False for members' tables.
         """
         files: set[str] = set(self.shared if directory else ())
         for spec in self.tables:

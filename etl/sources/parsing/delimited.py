@@ -48,7 +48,7 @@ from etl.sources.parsing.spans import (
     SpanAstray,
     SpanText,
     csv_of_rows,
-    filled_rows,
+    drop_empty_rows,
     refuse_long_rows,
     row_too_long,
 )
@@ -181,7 +181,7 @@ def _batches(
                 raise row_too_long(stream.name, long[0])
             if quotes is not None and quotes.has_seen_any and swallowing is None:
                 swallowing = swallowing_row(rows, taken, form)
-            full = filled_rows(rows)
+            full = drop_empty_rows(rows)
             blank = 0 if full.num_rows or taken else blank + rows.num_rows
             if blank > MOST_BLANK:
                 raise ExtractError(f"{stream.name}: {blank:,} rows up to row {number} are blank")
@@ -241,7 +241,7 @@ def _without_extra(batch: Batch, headers: tuple[str, ...], form: RowForm) -> Bat
         both = pa.Table.from_batches([rows, more.cast(rows.schema)]).sort_by(ROW_COLUMN)
         rows = both.combine_chunks().to_batches()[0]
     # A row that had something in its extra cells alone is blank without them.
-    return Batch(filled_rows(rows), tuple(ragged), batch.done)
+    return Batch(drop_empty_rows(rows), tuple(ragged), batch.done)
 
 
 def _explained(error: Exception, stream: SpanText, listed: Listed, delimiter: str) -> Exception:
@@ -555,7 +555,7 @@ def _records(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Ba
     if file.own == 0:  # each type has a pass of its own, and one of them looks at every line
         others = (_of_type(cells, kind, len(lines)) for kind in file.types[1:])
         _refuse_strays(name, numbers, [of_type, *others], file)
-    fits = of_type & _fits(lines, cells, own, file)
+    fits = of_type & _has_record_size(lines, cells, own, file)
     if own.form.widths and not fits.any() and of_type.sum() >= _FEW and numbers[0].as_py() == 1:
         length = pc.utf8_length(lines).filter(pa.array(of_type))[0].as_py()
         raise ExtractError(
@@ -573,7 +573,7 @@ def _records(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Ba
         lists = cells.split.filter(kept)
         columns = [pc.list_element(lists, at) for at in range(len(own.names))]
     rows = pa.RecordBatch.from_arrays([*columns, numbers.filter(kept)], [*own.names, ROW_COLUMN])
-    return Batch(filled_rows(rows), tuple(ragged), done)
+    return Batch(drop_empty_rows(rows), tuple(ragged), done)
 
 
 def _refuse_strays(name: str, numbers: Any, kinds: Sequence[Bools], file: RecordFile) -> None:
@@ -593,15 +593,16 @@ def _of_type(cells: _Cells, kind: RecordType, count: int) -> Bools:
     return holds(kind.form.record, lambda name: cells.column(kind, name), count)
 
 
-def _fits(lines: Any, cells: _Cells, kind: RecordType, file: RecordFile) -> Bools:
-    """Return which lines have the length of a type, or as many cells."""
-    fits: Bools
+def _has_record_size(lines: Any, cells: _Cells, kind: RecordType, file: RecordFile) -> Bools:
+    """Return which lines have the length, or the number of cells, of a record type."""
+    has_size: Bools
     if not kind.form.widths:
-        count = pc.list_value_length(cells.split).to_numpy(zero_copy_only=False)
-        fits = (count >= len(kind.names)) & (count <= len(kind.names) + file.form.extra_cells)
-        return fits
-    whole = sum(kind.form.widths)
-    length = pc.utf8_length(lines).to_numpy(zero_copy_only=False)
-    # Longer by blanks alone does not count as fitting: cells may have moved within it.
-    fits = (length == whole) | ((length < whole) & kind.form.short_lines)
-    return fits
+        counts = pc.list_value_length(cells.split).to_numpy(zero_copy_only=False)
+        most = len(kind.names) + file.form.extra_cells
+        has_size = (counts >= len(kind.names)) & (counts <= most)
+        return has_size
+    record_length = sum(kind.form.widths)
+    lengths = pc.utf8_length(lines).to_numpy(zero_copy_only=False)
+    # A line with trailing blanks doesn't fit: cells may have moved within it.
+    has_size = (lengths == record_length) | ((lengths < record_length) & kind.form.short_lines)
+    return has_size

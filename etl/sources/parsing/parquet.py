@@ -23,7 +23,7 @@ from etl.sources.parsing.spans import (
     Batch,
     Span,
     SpanAstray,
-    filled_rows,
+    drop_empty_rows,
     row_too_long,
 )
 
@@ -35,10 +35,10 @@ FREE_PAGE: Final = 64 << 20
 
 
 def parquet_headers(listed: Listed) -> tuple[str, ...]:
-    """Return the column names of a Parquet file; of a data file, those of its table.
+    """Return the column names of a Parquet file, or of the Delta table that it belongs to.
 
     Raises:
-        ExtractError: it is broken, or a column has a type that has no exact text.
+        ExtractError: the file is broken, or a column's type can't be written exactly as text.
     """
     if listed.data is not None:
         return tuple(name.strip() for name in listed.data.columns)
@@ -47,7 +47,7 @@ def parquet_headers(listed: Listed) -> tuple[str, ...]:
             schema = file.schema_arrow
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None
-    for number, field in enumerate(schema, start=1):
+    for number, field in enumerate(schema, start=1):  # An unsupported type is an error here.
         text_writer(field, f"{listed.name}: column {number} ({field.name})")
     return tuple(name.strip() for name in schema.names)
 
@@ -136,7 +136,7 @@ def read_batches(
                         [*_texts(batch, listed, metadata.schema), pa.array(numbers)],
                         [*headers, ROW_COLUMN],
                     )
-                    yield Batch(filled_rows(rows), (), size * (number - first) // total)
+                    yield Batch(drop_empty_rows(rows), (), size * (number - first) // total)
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None
 

@@ -243,12 +243,12 @@ def row_too_long(name: str, row: int) -> ExtractError:
     return ExtractError(f"{name}: row {row} is longer than {LONGEST_ROW >> 10} KB")
 
 
-def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows without those in which every cell is empty."""
-    blank: Any = None
+def drop_empty_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows without those in which every cell is empty. The last column is the row number."""
+    is_empty: Any = None
     for column in batch.columns[:-1]:
-        empty = pc.equal(pc.binary_length(column), 0)
-        blank = empty if blank is None else pc.and_(blank, empty)
-        if not pc.any(blank).as_py():
+        is_empty_cell = pc.equal(pc.binary_length(column), 0)
+        is_empty = is_empty_cell if is_empty is None else pc.and_(is_empty, is_empty_cell)
+        if not pc.any(is_empty).as_py():
             return batch
-    return batch.filter(pc.invert(blank))
+    return batch.filter(pc.invert(is_empty))

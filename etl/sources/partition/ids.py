@@ -140,10 +140,10 @@ class Owners:
         count = sum(int(run.bounds[-1] - run.bounds[0]) for run in self._runs)
         together = _RANGES if count <= _GATHERED else 1
         for first in range(0, _RANGES, together):
-            yield distinct_pairs(np.concatenate(list(self._pieces(first, first + together))))
+            yield distinct_pairs(np.concatenate(list(self._read_pairs(first, first + together))))
 
-    def _pieces(self, first: int, stop: int) -> Iterator[Pairs]:
-        """Yield the pairs of some ranges in each run; no more than one file is open at a time."""
+    def _read_pairs(self, first: int, stop: int) -> Iterator[Pairs]:
+        """Yield the pairs of some ranges of hashes, one sorted run after the other."""
         for path, runs in groupby(self._runs, key=lambda run: run.path):
             with path.open("rb") as file:
                 for run in runs:

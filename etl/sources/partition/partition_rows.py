@@ -506,41 +506,45 @@ def _ids_at_head(text: str, file: SourceFile, raw: RawTable) -> dict[str, str]:
 
 
 def _can_belong(raw: RawTable, layout: Layout) -> bool:
-    """Return whether something could be published without a row of this file that it should have.
+    """Return whether a lost row of this file could leave a gap in a member's data.
 
-    A provider or payer of whom nothing is read is published from what claims say.
+    A provider or payer without a row is published from what claims say about it.
     """
-    members = raw.name in layout.sources(directory=False)
-    return members and raw.main not in MEMBERLESS
+    has_member_rows = raw.name in layout.sources(directory=False)
+    return has_member_rows and raw.main not in MEMBERLESS
 
 
 def _names_owners(file: SourceFile, raw: RawTable) -> bool:
-    """Return whether the rows of a file name their owner, if only in a made column."""
+    """Return whether a file has a column, possibly a derived one, with the owner's ID."""
     headers = {*raw.cells.made, *spill_names(file)}
     return not headers.isdisjoint(raw.ids.values())
 
 
 def _assign_owners(
-    rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Mapping[str, OwnedIds]
+    rows: Sequence[_Row], raw: RawTable, layout: Layout, owned_ids: Mapping[str, OwnedIds]
 ) -> None:
-    """Set the owners of rows of one raw table; orphans lose their ids."""
-    # A row that is merged with others is not the header or member itself.
-    fed = {spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain}
+    """Set the owners of rows of one raw table, and remove the IDs of orphan rows."""
+    # Merged rows (`grain`) are not the header or member itself, only parts of it.
+    unmerged_tables = {
+        spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain
+    }
     parent = next((role for role in HEADERS if role in raw.ids), "member")
-    owners_of: dict[str, list[_Row]] = {role: [] for role in ("member", *HEADERS)}
+    rows_by_role: dict[str, list[_Row]] = {role: [] for role in ("member", *HEADERS)}
     for row in rows:
-        first = next(iter(row.ids), None)
-        itself = first if first in fed else None
-        owner = parent if itself in (None, "coverage") else itself
-        row.is_owned = itself == owner
-        row.ids = {role: row.ids[role] for role in (itself, owner) if role in row.ids}
-        if owner in row.ids:
-            owners_of[owner].append(row)
-    for role, named in owners_of.items():
-        hashes = _hashes([row.ids[role] for row in named])
-        is_known, owners = among(hashes, known[role].ids), known[role].owner_of(hashes)
-        for row, owner, there in zip(named, owners.tolist(), is_known.tolist(), strict=True):
-            row.is_owned |= there
+        first_role = next(iter(row.ids), None)
+        row_role = first_role if first_role in unmerged_tables else None
+        owner_role = parent if row_role in (None, "coverage") else row_role
+        row.is_owned = row_role == owner_role
+        row.ids = {role: row.ids[role] for role in (row_role, owner_role) if role in row.ids}
+        if owner_role in row.ids:
+            rows_by_role[owner_role].append(row)
+    for role, role_rows in rows_by_role.items():
+        hashes = _hashes([row.ids[role] for row in role_rows])
+        is_known, owners = among(hashes, owned_ids[role].ids), owned_ids[role].owner_of(hashes)
+        for row, owner, is_known_id in zip(
+            role_rows, owners.tolist(), is_known.tolist(), strict=True
+        ):
+            row.is_owned |= is_known_id
             row.owner = owner if row.is_owned else row.owner
     for row in rows:
         if not row.is_owned:

@@ -109,8 +109,8 @@ def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("what", "make"),
     [
-        ("a link that leads nowhere", lambda path: path.symlink_to(path)),
-        ("a link that leads nowhere", lambda path: path.symlink_to("gone.csv")),
+        ("a broken link", lambda path: path.symlink_to(path)),
+        ("a broken link", lambda path: path.symlink_to("gone.csv")),
         ("a pipe", lambda path: os.mkfifo(path)),
         ("a device", lambda path: path.symlink_to("/dev/zero")),
         ("a folder", lambda path: path.mkdir()),
