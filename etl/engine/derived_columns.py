@@ -36,145 +36,153 @@ def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
     """Return a derived column of a table; shape (rows of the table,), null where absent.
 
     Raises:
-        KeyError: there is no such column.
+        KeyError: no derived column has that name.
     """
     if name == "position":
-        return _position(partition, table)
-    made = _DERIVED.get((table, name))
-    if made is not None:
-        return made(partition)
+        return _row_number(partition, table)
+    derive = _DERIVED.get((table, name))
+    if derive is not None:
+        return derive(partition)
     from etl.engine.directory_columns import directory_column
 
     return directory_column(partition, table, name)
 
 
-def _related(partition: RelatedRows, table: str, relation: str) -> Children:
-    relation_of = RELATIONS[table][relation]
-    if not isinstance(relation_of, Many):
+def _related_rows(partition: RelatedRows, table: str, relation: str) -> Children:
+    to_many = RELATIONS[table][relation]
+    if not isinstance(to_many, Many):
         raise AssertionError(relation)
-    return partition.children(table, relation_of)
+    return partition.children(table, to_many)
 
 
-def _flag(where: Bools) -> pa.StringArray:
-    return pc.if_else(pa.array(where), "Y", "N")
+def _yes_or_no(mask: Bools) -> pa.StringArray:
+    return pc.if_else(pa.array(mask), "Y", "N")
 
 
-def _any_amount(partition: RelatedRows, table: str) -> Bools:
-    names = (*AMOUNT_COLUMNS, "amount_utilized")
-    columns = (
-        partition.column(table, name) for name in names if TABLES[table].column(name) is not None
+def _has_any_amount(partition: RelatedRows, table: str) -> Bools:
+    column_names = (*AMOUNT_COLUMNS, "amount_utilized")
+    amount_columns = (
+        partition.column(table, name)
+        for name in column_names
+        if TABLES[table].column(name) is not None
     )
-    return any_valid(columns, partition.size(table))
+    return any_valid(amount_columns, partition.size(table))
 
 
-def _any_line_amount(partition: RelatedRows) -> pa.StringArray:
-    lines = _related(partition, "claim", "lines")
-    has = _any_amount(partition, "claim_line")[lines.rows]
-    return _flag(np.bincount(lines.parents[has], minlength=partition.size("claim")) > 0)
+def _has_line_amounts(partition: RelatedRows) -> pa.StringArray:
+    lines = _related_rows(partition, "claim", "lines")
+    has_amount = _has_any_amount(partition, "claim_line")[lines.rows]
+    return _yes_or_no(np.bincount(lines.parents[has_amount], minlength=partition.size("claim")) > 0)
 
 
-def _position(partition: RelatedRows, table: str) -> pa.StringArray:
-    """Return 1, 2, … within the rows of each header."""
+def _row_number(partition: RelatedRows, table: str) -> pa.StringArray:
+    """Number the rows of each header: 1, 2, …"""
     header = HEADER_OF[table]
-    relation = next(
+    relation_name = next(
         name
         for name, relation in RELATIONS[header].items()
         if isinstance(relation, Many) and relation.table == table
     )
-    children = _related(partition, header, relation)
+    children = _related_rows(partition, header, relation_name)
     counts = np.bincount(children.parents, minlength=partition.size(header))
     starts = np.concatenate(([0], np.cumsum(counts)))[children.parents]
-    positions = np.zeros(partition.size(table), dtype=np.int64)
-    positions[children.rows] = np.arange(len(children.rows)) - starts + 1
-    return pa.array(positions).cast(pa.string())
+    row_numbers = np.zeros(partition.size(table), dtype=np.int64)
+    row_numbers[children.rows] = np.arange(len(children.rows)) - starts + 1
+    return pa.array(row_numbers).cast(pa.string())
 
 
-def _total(category: str) -> Callable[[RelatedRows], pa.StringArray]:
-    amount = f"amount_{category}"
+def _claim_total(category: str) -> Callable[[RelatedRows], pa.StringArray]:
+    amount_column = f"amount_{category}"
 
     def total(partition: RelatedRows) -> pa.StringArray:
-        stated = partition.column("claim", amount)
-        paid_before = category == "priorpayerpaid"
-        if paid_before:
-            stated = pc.coalesce(stated, _paid_before(partition, of_claim=True))
-        if stated.null_count == 0:
-            return stated
-        summed = _sum(partition, "lines", "claim_line", amount)
-        if paid_before:
-            summed = pc.coalesce(summed, _paid_before(partition, of_claim=False))
-        return pc.coalesce(stated, pc.if_else(pa.array(_states_total(partition)), None, summed))
+        totals = partition.column("claim", amount_column)
+        prior_payer = category == "priorpayerpaid"
+        if prior_payer:
+            totals = pc.coalesce(totals, _prior_payer_amounts(partition, claim_level=True))
+        if totals.null_count == 0:
+            return totals
+        line_sums = _sum_by_claim(partition, "lines", "claim_line", amount_column)
+        if prior_payer:
+            line_sums = pc.coalesce(line_sums, _prior_payer_amounts(partition, claim_level=False))
+        return pc.coalesce(
+            totals, pc.if_else(pa.array(_has_stated_total(partition)), None, line_sums)
+        )
 
     return total
 
 
-def _states_total(partition: RelatedRows) -> Bools:
-    """Return which claims state a total: in their own row, or in another payer's about them."""
-    header: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
-    stated: Bools = header | np.asarray(_paid_before(partition, of_claim=True).is_valid())
-    return stated
+def _has_stated_total(partition: RelatedRows) -> Bools:
+    """Find the claims with a stated total: in their row, or in another payer's row."""
+    in_claim_row: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
+    has_total: Bools = in_claim_row | np.asarray(
+        _prior_payer_amounts(partition, claim_level=True).is_valid()
+    )
+    return has_total
 
 
-def _paid_before(partition: RelatedRows, *, of_claim: bool) -> pa.StringArray:
-    """Return what other payers paid for the claim as a whole, or else for its lines."""
+def _prior_payer_amounts(partition: RelatedRows, *, claim_level: bool) -> pa.StringArray:
+    """Sum what other payers paid: the claim-level amounts, or those of the lines."""
     amounts = partition.column("claim_other_payer", "amount_priorpayerpaid")
-    whole = partition.column("claim_other_payer", "line_number").is_null()
-    return _sum(
+    is_claim_level = partition.column("claim_other_payer", "line_number").is_null()
+    return _sum_by_claim(
         partition,
         "other_payers",
         "claim_other_payer",
-        pc.if_else(whole if of_claim else pc.invert(whole), amounts, None),
+        pc.if_else(is_claim_level if claim_level else pc.invert(is_claim_level), amounts, None),
     )
 
 
-def _sum(
-    partition: RelatedRows, relation: str, table: str, amount: str | pa.StringArray
+def _sum_by_claim(
+    partition: RelatedRows, relation: str, table: str, amount_values: str | pa.StringArray
 ) -> pa.StringArray:
-    """Return the exact sum over the related rows of each claim that state the amount.
+    """Sum an amount over each claim's related rows; null if no row states it.
 
     Args:
         partition: the rows.
-        relation: of the claim.
-        table: of those rows.
-        amount: a column of theirs, by name or as its values.
+        relation: the claim's relation to the rows that are summed.
+        table: the table of those rows.
+        amount_values: the name of an amount column, or its values.
     """
-    children = _related(partition, "claim", relation)
-    cells = partition.column(table, amount) if isinstance(amount, str) else amount
-    amounts = cells.take(pa.array(children.rows))
+    children = _related_rows(partition, "claim", relation)
+    all_amounts = (
+        partition.column(table, amount_values) if isinstance(amount_values, str) else amount_values
+    )
+    amounts = all_amounts.take(pa.array(children.rows))
     size = partition.size("claim")
     sums = total_of_groups(cents(amounts), children.parents, size)
-    has = np.bincount(children.parents[np.asarray(amounts.is_valid())], minlength=size) > 0
-    return money_of_cents(sums, has)
+    has_amount = np.bincount(children.parents[np.asarray(amounts.is_valid())], minlength=size) > 0
+    return money_of_cents(sums, has_amount)
 
 
-def _line_status(partition: RelatedRows) -> pa.StringArray:
-    """Return the status that the lines agree on, `other` where they differ."""
-    lines = _related(partition, "claim", "lines")
+def _line_payment_status(partition: RelatedRows) -> pa.StringArray:
+    """Return the status that all lines share; `other` if they differ."""
+    lines = _related_rows(partition, "claim", "lines")
     encoded = partition.column("claim_line", "benefit_payment_status").dictionary_encode()
     codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int64)[lines.rows]
-    stated = codes >= 0
+    is_stated = codes >= 0
     size = partition.size("claim")
-    least = np.full(size, len(encoded.dictionary), dtype=np.int64)
-    most = np.full(size, -1, dtype=np.int64)
-    np.minimum.at(least, lines.parents[stated], codes[stated])
-    np.maximum.at(most, lines.parents[stated], codes[stated])
-    agreed = encoded.dictionary.take(pa.array(most, mask=most < 0))
-    return pc.if_else(pa.array((most >= 0) & (least != most)), "other", agreed)
+    lowest = np.full(size, len(encoded.dictionary), dtype=np.int64)
+    highest = np.full(size, -1, dtype=np.int64)
+    np.minimum.at(lowest, lines.parents[is_stated], codes[is_stated])
+    np.maximum.at(highest, lines.parents[is_stated], codes[is_stated])
+    shared_status = encoded.dictionary.take(pa.array(highest, mask=highest < 0))
+    return pc.if_else(pa.array((highest >= 0) & (lowest != highest)), "other", shared_status)
 
 
-def _service_system(table: str, code: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _service_code_system(table: str, code_column: str) -> Callable[[RelatedRows], pa.StringArray]:
     def service_system(partition: RelatedRows) -> pa.StringArray:
-        """Return the stated system, else the one that the shape of the code indicates."""
-        stated = pc.ascii_upper(partition.column(table, f"{code}_system"))
-        if stated.null_count == 0:
-            return stated
-        systems = over_distinct(
-            partition.column(table, code),
+        """Return the stated code system, or guess it from the code's format."""
+        stated_systems = pc.ascii_upper(partition.column(table, f"{code_column}_system"))
+        if stated_systems.null_count == 0:
+            return stated_systems
+        guessed_systems = over_distinct(
+            partition.column(table, code_column),
             lambda codes: [
                 next((name for name, shape in SERVICE_SYSTEMS if shape.fullmatch(code)), None)
                 for code in codes
             ],
         )
-        return pc.coalesce(stated, systems)
+        return pc.coalesce(stated_systems, guessed_systems)
 
     return service_system
 
@@ -191,130 +199,143 @@ def _line_key(table: str) -> Callable[[RelatedRows], pa.StringArray]:
 # -- teeth -----------------------------------------------------------------------------------
 
 
-def _promoted(partition: RelatedRows) -> Indices:
-    """Return, for each line, the claim_tooth row that is its body site; -1 for none.
+def _body_site_teeth(partition: RelatedRows) -> Indices:
+    """Find the claim_tooth row that is each line's body site; -1 for none.
 
-    A line that names no tooth and no area itself has that of its first row that is not missing.
+    A line without its own tooth and area takes the first tooth that isn't missing.
     """
-    teeth = _related(partition, "claim_line", "teeth")
-    result = np.full(partition.size("claim_line"), -1, dtype=np.int64)
+    teeth = _related_rows(partition, "claim_line", "teeth")
+    site_rows = np.full(partition.size("claim_line"), -1, dtype=np.int64)
     if len(teeth.rows) == 0:
-        return result
-    own = _own_site(partition)
-    missing = pc.equal(partition.column("claim_tooth", "missing"), "Y")
-    there = ~true_where(missing)[teeth.rows] & ~own[teeth.parents]
-    lines, firsts = np.unique(teeth.parents[there], return_index=True)
-    result[lines] = teeth.rows[there][firsts]
-    return result
+        return site_rows
+    has_site = _has_own_site(partition)
+    is_missing = pc.equal(partition.column("claim_tooth", "missing"), "Y")
+    is_candidate = ~true_where(is_missing)[teeth.rows] & ~has_site[teeth.parents]
+    lines, first_candidates = np.unique(teeth.parents[is_candidate], return_index=True)
+    site_rows[lines] = teeth.rows[is_candidate][first_candidates]
+    return site_rows
 
 
-def _own_site(partition: RelatedRows) -> Bools:
+def _has_own_site(partition: RelatedRows) -> Bools:
     tooth = partition.column("claim_line", "tooth_number")
     area = partition.column("claim_line", "oral_cavity_area")
     return any_valid((tooth, area), len(tooth))
 
 
-def _site(name: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _body_site(column_name: str) -> Callable[[RelatedRows], pa.StringArray]:
     def site(partition: RelatedRows) -> pa.StringArray:
-        own, promoted = partition.column("claim_line", name), _promoted(partition)
-        if (promoted < 0).all():
-            return own
-        theirs = partition.column("claim_tooth", name)
-        return pc.coalesce(own, theirs.take(pa.array(promoted, mask=promoted < 0)))
+        line_values, site_rows = (
+            partition.column("claim_line", column_name),
+            _body_site_teeth(partition),
+        )
+        if (site_rows < 0).all():
+            return line_values
+        tooth_values = partition.column("claim_tooth", column_name)
+        return pc.coalesce(line_values, tooth_values.take(pa.array(site_rows, mask=site_rows < 0)))
 
     return site
 
 
 def _tooth_role(partition: RelatedRows) -> pa.StringArray:
-    promoted = np.zeros(partition.size("claim_tooth"), dtype=np.bool_)
-    rows = _promoted(partition)
-    promoted[rows[rows >= 0]] = True
-    missing = pc.fill_null(pc.equal(partition.column("claim_tooth", "missing"), "Y"), False)
-    return pc.if_else(missing, "missing", pc.if_else(pa.array(promoted), "site", "additional"))
+    is_site = np.zeros(partition.size("claim_tooth"), dtype=np.bool_)
+    site_rows = _body_site_teeth(partition)
+    is_site[site_rows[site_rows >= 0]] = True
+    is_missing = pc.fill_null(pc.equal(partition.column("claim_tooth", "missing"), "Y"), False)
+    return pc.if_else(is_missing, "missing", pc.if_else(pa.array(is_site), "site", "additional"))
 
 
 def _has_tooth(partition: RelatedRows) -> pa.StringArray:
-    teeth = _related(partition, "claim_line", "teeth")
+    teeth = _related_rows(partition, "claim_line", "teeth")
     has_tooth = np.asarray(partition.column("claim_line", "site_tooth").is_valid()).copy()
-    additional = np.asarray(pc.equal(partition.column("claim_tooth", "role"), "additional"))
-    numbered = np.asarray(partition.column("claim_tooth", "tooth_number").is_valid())
-    has_tooth[teeth.parents[(additional & numbered)[teeth.rows]]] = True
-    return _flag(has_tooth)
+    is_additional = np.asarray(pc.equal(partition.column("claim_tooth", "role"), "additional"))
+    has_number = np.asarray(partition.column("claim_tooth", "tooth_number").is_valid())
+    has_tooth[teeth.parents[(is_additional & has_number)[teeth.rows]]] = True
+    return _yes_or_no(has_tooth)
 
 
-# -- the rest --------------------------------------------------------------------------------
+# -- claims ----------------------------------------------------------------------------------
 
 
 def _transport_number(partition: RelatedRows) -> pa.StringArray:
-    return over_distinct(partition.column("claim_transport", "value"), _decimals)
+    return over_distinct(partition.column("claim_transport", "value"), _keep_decimals)
 
 
-def _decimals(texts: list[str]) -> list[str | None]:
+def _keep_decimals(texts: list[str]) -> list[str | None]:
     return [text if _is_decimal(text) else None for text in texts]
 
 
 def _is_decimal(text: str) -> bool:
-    whole, _, fraction = text.partition(".")
-    plain = whole.isascii() and whole.isdigit() and (len(whole) == 1 or whole[0] != "0")
-    return plain and (fraction.isascii() and fraction.isdigit() if "." in text else True)
+    integer_part, _, fraction = text.partition(".")
+    is_plain = (
+        integer_part.isascii()
+        and integer_part.isdigit()
+        and (len(integer_part) == 1 or integer_part[0] != "0")
+    )
+    return is_plain and (fraction.isascii() and fraction.isdigit() if "." in text else True)
 
 
-def _taxonomy(partition: RelatedRows) -> pa.StringArray:
-    """Return the row's own code, else that of the directory's practitioner it names."""
-    own = partition.column("claim_care_team", "taxonomy_code")
-    if own.null_count == 0 or partition.size("practitioner") == 0:
-        return own
-    provider = partition.column("claim_care_team", "provider_id")
-    taxonomy = partition.column("practitioner", "taxonomy_code")
-    codes = [
-        taxonomy.take(pc.index_in(provider, value_set=partition.column("practitioner", key)))
+def _provider_taxonomy(partition: RelatedRows) -> pa.StringArray:
+    """Return the row's taxonomy code, or its practitioner's in the directory."""
+    stated_codes = partition.column("claim_care_team", "taxonomy_code")
+    if stated_codes.null_count == 0 or partition.size("practitioner") == 0:
+        return stated_codes
+    provider_ids = partition.column("claim_care_team", "provider_id")
+    directory_codes = partition.column("practitioner", "taxonomy_code")
+    codes_by_key = [
+        directory_codes.take(
+            pc.index_in(provider_ids, value_set=partition.column("practitioner", key))
+        )
         for key in ("practitioner_id", "npi")
     ]
-    return pc.coalesce(own, *codes)
+    return pc.coalesce(stated_codes, *codes_by_key)
 
 
-def _own_coverage(partition: RelatedRows) -> pa.StringArray:
-    """Return the coverage that another payer's row names, where it is the same member's."""
-    named = partition.column("claim_other_payer", "coverage_id")
-    position = pc.index_in(named, value_set=partition.column("coverage", "coverage_id"))
-    holder = partition.column("coverage", "member_id").take(position)
-    claim = pc.index_in(
+def _same_member_coverage(partition: RelatedRows) -> pa.StringArray:
+    """Return the coverage that another payer's row names; null if another member's."""
+    coverage_ids = partition.column("claim_other_payer", "coverage_id")
+    coverage_rows = pc.index_in(coverage_ids, value_set=partition.column("coverage", "coverage_id"))
+    coverage_members = partition.column("coverage", "member_id").take(coverage_rows)
+    claim_rows = pc.index_in(
         partition.column("claim_other_payer", "claim_id"),
         value_set=partition.column("claim", "claim_id"),
     )
-    member = partition.column("claim", "member_id").take(claim)
-    return pc.if_else(pc.fill_null(pc.equal(holder, member), False), named, None)
+    claim_members = partition.column("claim", "member_id").take(claim_rows)
+    return pc.if_else(
+        pc.fill_null(pc.equal(coverage_members, claim_members), False), coverage_ids, None
+    )
 
 
-def _first_of_payer(partition: RelatedRows) -> pa.StringArray:
+def _is_first_of_payer(partition: RelatedRows) -> pa.StringArray:
     """Return Y for the first row of its claim that names this payer and coverage."""
-    parts = [
+    key_columns = [
         pc.fill_null(partition.column("claim_other_payer", name), "")
         for name in ("claim_id", "payer_id", "payer_name", "coverage_id")
     ]
-    return _flag(first_of_each(compound_keys(*parts)))
+    return _yes_or_no(first_of_each(compound_keys(*key_columns)))
 
 
-def _among_other_payers(partition: RelatedRows) -> pa.StringArray:
+def _has_several_payers(partition: RelatedRows) -> pa.StringArray:
     """Return Y for the rows of claims with more than one other payer."""
-    claims = partition.column("claim_other_payer", "claim_id").dictionary_encode().indices
-    codes = np.asarray(claims, dtype=np.int64)
+    claim_codes = partition.column("claim_other_payer", "claim_id").dictionary_encode().indices
+    claim_numbers = np.asarray(claim_codes, dtype=np.int64)
     is_first = np.asarray(pc.equal(partition.column("claim_other_payer", "first"), "Y"))
-    return _flag(np.bincount(codes[is_first], minlength=len(codes))[codes] > 1)
+    return _yes_or_no(
+        np.bincount(claim_numbers[is_first], minlength=len(claim_numbers))[claim_numbers] > 1
+    )
 
 
-def _masked(partition: RelatedRows) -> pa.StringArray:
-    """Return Y where the code, though compulsory, was taken out."""
-    return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
+def _is_masked_code(partition: RelatedRows) -> pa.StringArray:
+    """Return Y if the code, a required cell, was masked."""
+    return _yes_or_no(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
 
 
-_PRINCIPAL: Final = pa.array(["principal", "primary"])
-_FIRST: Final = pa.array(["0", "1"])
+_PRINCIPAL_TYPES: Final = pa.array(["principal", "primary"])
+_FIRST_SEQUENCES: Final = pa.array(["0", "1"])
 """Numbers of a claim's first diagnosis or procedure; some sources count from 0."""
 
 
-def _role(table: str, relation: str) -> Callable[[RelatedRows], pa.StringArray]:
-    """Return a function for the role of each of a claim's diagnoses, or of its procedures.
+def _diagnosis_role(table: str, relation: str) -> Callable[[RelatedRows], pa.StringArray]:
+    """Return a function that derives the role of each diagnosis or procedure.
 
     A row without a type is the principal one if it is numbered 1 (or 0), comes first, and no row of
     its claim is said to be principal. A first row with a higher number follows one that is missing
@@ -322,137 +343,160 @@ def _role(table: str, relation: str) -> Callable[[RelatedRows], pa.StringArray]:
     """
 
     def role(partition: RelatedRows) -> pa.StringArray:
-        stated = partition.column(table, "type")
-        if stated.null_count == 0:
-            return stated
-        children = _related(partition, "claim", relation)
-        named = np.asarray(pc.is_in(pc.ascii_lower(stated), value_set=_PRINCIPAL))[children.rows]
+        stated_types = partition.column(table, "type")
+        if stated_types.null_count == 0:
+            return stated_types
+        children = _related_rows(partition, "claim", relation)
+        is_principal = np.asarray(
+            pc.is_in(pc.ascii_lower(stated_types), value_set=_PRINCIPAL_TYPES)
+        )[children.rows]
         size = partition.size("claim")
-        names_principal = np.bincount(children.parents[named], minlength=size) > 0
-        firsts = children.rows[
-            children.starts[:-1][~names_principal & (np.diff(children.starts) > 0)]
+        has_principal = np.bincount(children.parents[is_principal], minlength=size) > 0
+        first_rows = children.rows[
+            children.starts[:-1][~has_principal & (np.diff(children.starts) > 0)]
         ]
-        is_first = np.zeros(len(stated), dtype=np.bool_)
-        is_first[firsts] = True
-        is_first &= true_where(pc.is_in(partition.column(table, "sequence"), value_set=_FIRST))
-        return pc.coalesce(stated, pc.if_else(pa.array(is_first), "principal", "secondary"))
+        is_first = np.zeros(len(stated_types), dtype=np.bool_)
+        is_first[first_rows] = True
+        is_first &= true_where(
+            pc.is_in(partition.column(table, "sequence"), value_set=_FIRST_SEQUENCES)
+        )
+        return pc.coalesce(stated_types, pc.if_else(pa.array(is_first), "principal", "secondary"))
 
     return role
 
 
 # -- prior authorizations --------------------------------------------------------------------
 
-_OF_LINES: Final = pa.array(["A2", "A6"])
-"""X12 306: certified in part, modified. Each line says what was decided about it."""
+_PARTIAL_ACTIONS: Final = pa.array(["A2", "A6"])
+"""X12 306: certified in part, modified. A line inherits neither: it was decided by itself."""
 _PENDED: Final = "A4"
 
 
-def _actions(partition: RelatedRows) -> pa.StringArray:
-    """Return the decision about each line: its own, else the one about the whole request."""
-    whole = pc.ascii_upper(partition.column("prior_auth", "review_action"))
-    for_lines = pc.if_else(pc.is_in(whole, value_set=_OF_LINES), None, whole)
-    lines = _related(partition, "prior_auth", "lines")
-    above = np.full(partition.size("prior_auth_line"), -1, dtype=np.int64)
-    above[lines.rows] = lines.parents
-    own = pc.ascii_upper(partition.column("prior_auth_line", "review_action"))
-    return pc.coalesce(own, for_lines.take(pa.array(above, mask=above < 0)))
+def _line_review_actions(partition: RelatedRows) -> pa.StringArray:
+    """Return each line's review action, falling back to the request's."""
+    request_actions = pc.ascii_upper(partition.column("prior_auth", "review_action"))
+    inherited_actions = pc.if_else(
+        pc.is_in(request_actions, value_set=_PARTIAL_ACTIONS), None, request_actions
+    )
+    lines = _related_rows(partition, "prior_auth", "lines")
+    requests = np.full(partition.size("prior_auth_line"), -1, dtype=np.int64)
+    requests[lines.rows] = lines.parents
+    line_actions = pc.ascii_upper(partition.column("prior_auth_line", "review_action"))
+    return pc.coalesce(line_actions, inherited_actions.take(pa.array(requests, mask=requests < 0)))
 
 
-def _outcome(partition: RelatedRows) -> pa.StringArray:
-    """Return the outcome: queued if nothing is decided, partial if lines differ, else complete."""
-    whole = pc.ascii_upper(partition.column("prior_auth", "review_action"))
-    lines = _related(partition, "prior_auth", "lines")
-    encoded = pc.fill_null(_actions(partition), _PENDED).dictionary_encode()
-    codes = np.asarray(encoded.indices)[lines.rows]
-    size, kinds = partition.size("prior_auth"), len(encoded.dictionary)
-    least = np.full(size, kinds, dtype=np.int64)
-    most = np.full(size, -1, dtype=np.int64)
-    np.minimum.at(least, lines.parents, codes)
-    np.maximum.at(most, lines.parents, codes)
+def _request_outcome(partition: RelatedRows) -> pa.StringArray:
+    """Return `queued` if nothing is decided, `partial` if lines differ, else `complete`."""
+    request_actions = pc.ascii_upper(partition.column("prior_auth", "review_action"))
+    lines = _related_rows(partition, "prior_auth", "lines")
+    encoded = pc.fill_null(_line_review_actions(partition), _PENDED).dictionary_encode()
+    line_codes = np.asarray(encoded.indices)[lines.rows]
+    size, action_count = partition.size("prior_auth"), len(encoded.dictionary)
+    lowest = np.full(size, action_count, dtype=np.int64)
+    highest = np.full(size, -1, dtype=np.int64)
+    np.minimum.at(lowest, lines.parents, line_codes)
+    np.maximum.at(highest, lines.parents, line_codes)
     is_decided = np.append(true_where(pc.not_equal(encoded.dictionary, _PENDED)), False)
-    of_lines = is_decided[least % (kinds + 1)] | is_decided[most]
-    decided = of_lines | true_where(pc.not_equal(whole, _PENDED))
-    partial = decided & (((most >= 0) & (least != most)) | true_where(pc.equal(whole, "A2")))
-    whole_or_none = pc.if_else(pa.array(decided), "complete", "queued")
-    return as_array(pc.if_else(pa.array(partial), "partial", whole_or_none))
+    has_decided_line = is_decided[lowest % (action_count + 1)] | is_decided[highest]
+    request_decided = has_decided_line | true_where(pc.not_equal(request_actions, _PENDED))
+    is_partial = request_decided & (
+        ((highest >= 0) & (lowest != highest)) | true_where(pc.equal(request_actions, "A2"))
+    )
+    outcome = pc.if_else(pa.array(request_decided), "complete", "queued")
+    return as_array(pc.if_else(pa.array(is_partial), "partial", outcome))
 
 
-def _service_day(
-    own: str, *of_lines: str, end: Literal["min", "max"]
+def _first_or_last_day(
+    request_column: str, *line_columns: str, end: Literal["min", "max"]
 ) -> Callable[[RelatedRows], pa.StringArray]:
-    """Return how to find the stated first or last day of service, else that of the lines."""
+    """Return a function for the stated first or last service day, or the lines'."""
 
     def day(partition: RelatedRows) -> pa.StringArray:
-        stated = partition.column("prior_auth", own)
-        lines = _related(partition, "prior_auth", "lines")
-        days = pc.coalesce(*(partition.column("prior_auth_line", name) for name in of_lines))
-        table = pa.table({"parent": lines.parents, "day": days.take(pa.array(lines.rows))})
-        ends = table.group_by("parent").aggregate([("day", end)])
-        found = pc.index_in(
-            pa.array(np.arange(partition.size("prior_auth"))),
-            value_set=ends.column("parent").combine_chunks(),
+        stated_days = partition.column("prior_auth", request_column)
+        lines = _related_rows(partition, "prior_auth", "lines")
+        line_days = pc.coalesce(
+            *(partition.column("prior_auth_line", name) for name in line_columns)
         )
-        return pc.coalesce(stated, as_array(ends.column(f"day_{end}")).take(found))
+        days_by_request = pa.table(
+            {"parent": lines.parents, "day": line_days.take(pa.array(lines.rows))}
+        )
+        end_days = days_by_request.group_by("parent").aggregate([("day", end)])
+        end_rows = pc.index_in(
+            pa.array(np.arange(partition.size("prior_auth"))),
+            value_set=end_days.column("parent").combine_chunks(),
+        )
+        return pc.coalesce(stated_days, as_array(end_days.column(f"day_{end}")).take(end_rows))
 
     return day
 
 
 def _units_differ(partition: RelatedRows) -> pa.StringArray:
-    """Return whether some units were approved, and not as many as were requested."""
+    """Find lines whose approved units are above zero but not the requested number."""
     requested, approved = (
         partition.column("prior_auth_line", f"units_{kind}").cast(pa.decimal128(38, 18))
         for kind in ("requested", "approved")
     )
-    differs = pc.or_(pc.is_null(requested), pc.fill_null(pc.not_equal(requested, approved), False))
-    return _flag(true_where(pc.and_(pc.greater(approved, pa.scalar(0)), differs)))
+    is_different = pc.or_(
+        pc.is_null(requested), pc.fill_null(pc.not_equal(requested, approved), False)
+    )
+    return _yes_or_no(true_where(pc.and_(pc.greater(approved, pa.scalar(0)), is_different)))
 
 
 _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = (
     MappingProxyType(
         {
-            ("claim", "has_amounts"): lambda partition: _flag(_any_amount(partition, "claim")),
-            ("claim", "has_line_amounts"): _any_line_amount,
-            ("claim", "line_benefit_payment_status"): _line_status,
-            **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
+            ("claim", "has_amounts"): lambda partition: _yes_or_no(
+                _has_any_amount(partition, "claim")
+            ),
+            ("claim", "has_line_amounts"): _has_line_amounts,
+            ("claim", "line_benefit_payment_status"): _line_payment_status,
+            **{
+                ("claim", f"total_{category}"): _claim_total(category)
+                for category in AMOUNT_CATEGORIES
+            },
             ("claim", "chain_role"): lambda partition: partition.chains.role,
             ("claim", "other_priors"): lambda partition: partition.chains.priors,
             ("claim", "other_successors"): lambda partition: partition.chains.successors,
             ("claim", "chain_updated"): lambda partition: partition.chains.updated,
-            ("claim_diagnosis", "masked"): _masked,
-            ("claim_diagnosis", "role"): _role("claim_diagnosis", "diagnoses"),
-            ("claim_procedure", "role"): _role("claim_procedure", "procedures"),
+            ("claim_diagnosis", "masked"): _is_masked_code,
+            ("claim_diagnosis", "role"): _diagnosis_role("claim_diagnosis", "diagnoses"),
+            ("claim_procedure", "role"): _diagnosis_role("claim_procedure", "procedures"),
             ("claim_line", "line_key"): _line_key("claim_line"),
-            ("claim_line", "has_amounts"): lambda part: _flag(_any_amount(part, "claim_line")),
-            ("claim_line", "service_system"): _service_system("claim_line", "service_code"),
-            ("claim_line", "site_tooth"): _site("tooth_number"),
-            ("claim_line", "site_area"): _site("oral_cavity_area"),
+            ("claim_line", "has_amounts"): lambda part: _yes_or_no(
+                _has_any_amount(part, "claim_line")
+            ),
+            ("claim_line", "service_system"): _service_code_system("claim_line", "service_code"),
+            ("claim_line", "site_tooth"): _body_site("tooth_number"),
+            ("claim_line", "site_area"): _body_site("oral_cavity_area"),
             ("claim_line", "has_tooth"): _has_tooth,
             ("claim_tooth", "line_key"): _line_key("claim_tooth"),
             ("claim_tooth", "role"): _tooth_role,
             ("claim_transport", "number"): _transport_number,
-            ("claim_care_team", "taxonomy"): _taxonomy,
-            ("claim_other_payer", "own_coverage_id"): _own_coverage,
-            ("claim_other_payer", "first"): _first_of_payer,
-            ("claim_other_payer", "among_others"): _among_other_payers,
-            ("prior_auth", "has_amounts"): lambda part: _flag(_any_amount(part, "prior_auth")),
-            ("prior_auth", "decided_outcome"): _outcome,
+            ("claim_care_team", "taxonomy"): _provider_taxonomy,
+            ("claim_other_payer", "own_coverage_id"): _same_member_coverage,
+            ("claim_other_payer", "first"): _is_first_of_payer,
+            ("claim_other_payer", "among_others"): _has_several_payers,
+            ("prior_auth", "has_amounts"): lambda part: _yes_or_no(
+                _has_any_amount(part, "prior_auth")
+            ),
+            ("prior_auth", "decided_outcome"): _request_outcome,
             ("prior_auth", "received_day"): lambda part: pc.utf8_slice_codeunits(
                 part.column("prior_auth", "received_at"), 0, len("2026-01-01")
             ),
-            ("prior_auth", "service_start"): _service_day(
+            ("prior_auth", "service_start"): _first_or_last_day(
                 "service_from_date", "service_from_date", end="min"
             ),
-            ("prior_auth", "service_end"): _service_day(
+            ("prior_auth", "service_end"): _first_or_last_day(
                 "service_to_date", "service_to_date", "service_from_date", end="max"
             ),
-            ("prior_auth_line", "has_amounts"): lambda part: _flag(
-                _any_amount(part, "prior_auth_line")
+            ("prior_auth_line", "has_amounts"): lambda part: _yes_or_no(
+                _has_any_amount(part, "prior_auth_line")
             ),
-            ("prior_auth_line", "action"): _actions,
-            ("prior_auth_line", "service_system"): _service_system(
+            ("prior_auth_line", "action"): _line_review_actions,
+            ("prior_auth_line", "service_system"): _service_code_system(
                 "prior_auth_line", "service_code"
             ),
-            ("prior_auth_line", "approved_system"): _service_system(
+            ("prior_auth_line", "approved_system"): _service_code_system(
                 "prior_auth_line", "approved_service_code"
             ),
             ("prior_auth_line", "units_differ"): _units_differ,

@@ -28,55 +28,59 @@ _BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS: Final = np.frombuffer(
     "".join(first + second for first in _BASE32 for second in _BASE32).encode(), dtype=np.uint16
 )
-"""Ten bits -> the two characters that they are in base 32, as one number."""
-_TENS: Final = np.array([30, 20, 10, 0], dtype=np.uint64)
+"""Ten bits -> two base-32 characters, as one number."""
+_TEN_BIT_SHIFTS: Final = np.array([30, 20, 10, 0], dtype=np.uint64)
 _ID_CHARACTERS: Final = ID_BYTES * 8 // 5
-_SHORT: Final = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
-_CONTROLS: Final = tuple((chr(code), _SHORT.get(code, f"\\u{code:04x}")) for code in range(0x20))
+_SHORT_ESCAPES: Final = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
+_CONTROL_ESCAPES: Final = tuple(
+    (chr(code), _SHORT_ESCAPES.get(code, f"\\u{code:04x}")) for code in range(0x20)
+)
 
 
-def escaped(column: pa.StringArray) -> pa.StringArray:
-    """Return a column as it stands between the quotes of JSON (RFC 8259 §7).
+def escape_json(column: pa.StringArray) -> pa.StringArray:
+    """Escape a column's text for JSON strings (RFC 8259 §7).
 
-    Few columns need it, so the bytes are scanned once first.
+    Few columns need escapes, so the bytes are scanned first.
     """
     data = text_bytes(column)
-    odd = (data < _FIRST_PRINTABLE) | (data == _QUOTE) | (data == _BACKSLASH)
-    if not odd.any():
+    needs_escape = (data < _FIRST_PRINTABLE) | (data == _QUOTE) | (data == _BACKSLASH)
+    if not needs_escape.any():
         return column
-    bytes_found = np.unique(data[odd])
-    result = column
-    if _BACKSLASH in bytes_found:  # first: the others put backslashes in
-        result = pc.replace_substring(result, "\\", "\\\\")
-    if _QUOTE in bytes_found:
-        result = pc.replace_substring(result, '"', '\\"')
-    for byte in bytes_found[bytes_found < _FIRST_PRINTABLE]:
-        result = pc.replace_substring(result, *_CONTROLS[byte])
-    return result
+    escaped_bytes = np.unique(data[needs_escape])
+    escaped = column
+    if _BACKSLASH in escaped_bytes:  # first, since the other escapes add backslashes
+        escaped = pc.replace_substring(escaped, "\\", "\\\\")
+    if _QUOTE in escaped_bytes:
+        escaped = pc.replace_substring(escaped, '"', '\\"')
+    for byte in escaped_bytes[escaped_bytes < _FIRST_PRINTABLE]:
+        escaped = pc.replace_substring(escaped, *_CONTROL_ESCAPES[byte])
+    return escaped
 
 
 def logical_ids(column: pa.StringArray, resource: str, environment: Environment) -> pa.StringArray:
-    """Return the logical ids of a column of business keys; `Environment.logical_id`, by column."""
+    """Return a column's logical IDs: `Environment.logical_id` for many keys at once."""
     encoded = column.dictionary_encode()
     keys = encoded.dictionary.to_pylist()
-    ids = hashed_ids(keys, resource, environment)
+    ids = hash_keys(keys, resource, environment)
     return ids if len(keys) == len(column) else ids.take(encoded.indices)
 
 
-def hashed_ids(keys: Sequence[str], resource: str, environment: Environment) -> pa.StringArray:
-    """Return the logical ids of some business keys of one resource type."""
+def hash_keys(keys: Sequence[str], resource: str, environment: Environment) -> pa.StringArray:
+    """Hash the business keys of one resource type to logical IDs."""
     salted = blake2b(environment.salt(resource), digest_size=ID_BYTES, key=environment.id_key)
     digests = []
     for key in keys:
         state = salted.copy()
         state.update(key.encode())
         digests.append(state.digest())
-    fives = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 5)
-    numbers = np.zeros((len(fives), 8), dtype=np.uint8)
-    numbers[:, 3:] = fives
-    tens = numbers.view(">u8").astype(np.uint64) >> _TENS & np.uint64(0x3FF)
+    five_bytes = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 5)
+    numbers = np.zeros((len(five_bytes), 8), dtype=np.uint8)
+    numbers[:, 3:] = five_bytes
+    ten_bits = numbers.view(">u8").astype(np.uint64) >> _TEN_BIT_SHIFTS & np.uint64(0x3FF)
     offsets = np.arange(len(keys) + 1, dtype=np.int32) * np.int32(_ID_CHARACTERS)
-    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(offsets), pa.py_buffer(_PAIRS[tens]))
+    return pa.StringArray.from_buffers(
+        len(keys), pa.py_buffer(offsets), pa.py_buffer(_PAIRS[ten_bits])
+    )
 
 
 @dataclass(eq=False)
@@ -118,9 +122,9 @@ class Values:
     partition: Partition
     environment: Environment
     levels: dict[int, Level] = field(default_factory=dict)
-    kept: dict[int, Bools | bool] = field(default_factory=dict)
+    kept_rows: dict[int, Bools | bool] = field(default_factory=dict)
     _texts: dict[tuple[ex.Expr, int], pa.StringArray] = field(default_factory=dict)
-    _at_home: list[tuple[ex.Expr, int]] = field(default_factory=list)
+    _evaluated: list[tuple[ex.Expr, int]] = field(default_factory=list)
     _escaped: dict[tuple[ex.Expr, int], pa.StringArray] = field(default_factory=dict)
     _conditions: dict[tuple[ex.Condition, int], Bools | bool] = field(default_factory=dict)
 
@@ -132,39 +136,39 @@ class Values:
             rows = np.flatnonzero(holds) if holds is not False else np.empty(0, dtype=np.int64)
             self.levels[0] = Level(table, len(rows), rows)
             self._texts.clear()
-            self._at_home.clear()
+            self._evaluated.clear()
             self._conditions.clear()
 
     # -- levels ------------------------------------------------------------------------------
 
     def enter(self, loop: Loop) -> Level:
-        """Return the level of a loop's rows; it is made at first use."""
+        """Return the level of a loop's rows; created at first use."""
         if loop.level not in self.levels:
-            around = self.levels[loop.around]
+            outer_level = self.levels[loop.around]
             level = (
-                self._items(loop, loop.relation)
+                self._list_items(loop, loop.relation)
                 if isinstance(loop.relation, str)
                 else self._children(loop, loop.relation)
             )
-            level.parent_size = around.size
+            level.parent_size = outer_level.size
             self.levels[loop.level] = level
-            self.kept[loop.level] = self.holds(loop.condition, loop.level)
+            self.kept_rows[loop.level] = self.holds(loop.condition, loop.level)
         return self.levels[loop.level]
 
     def _children(self, loop: Loop, relation: Many) -> Level:
-        owner = self.levels[loop.parent]
-        children = self.partition.children(owner.table, relation)
+        owner_level = self.levels[loop.parent]
+        children = self.partition.children(owner_level.table, relation)
         rows, parents = children.rows, children.parents
-        owners = owner.rows
+        owner_rows = owner_level.rows
         if loop.parent != loop.around:
-            up = self.up(loop.around, loop.parent)
-            owners = up if owners is None else owners[up]
-        if owners is not None:
-            rows, parents = _regrouped(children, owners)
+            outer_rows = self.up(loop.around, loop.parent)
+            owner_rows = outer_rows if owner_rows is None else owner_rows[outer_rows]
+        if owner_rows is not None:
+            rows, parents = _group_by_parents(children, owner_rows)
         return Level(relation.table, len(rows), rows, loop.around, parents)
 
-    def _items(self, loop: Loop, column: str) -> Level:
-        texts = self._column(loop.parent, (), column)
+    def _list_items(self, loop: Loop, column: str) -> Level:
+        texts = self._column_values(loop.parent, (), column)
         if loop.parent != loop.around:
             texts = texts.take(pa.array(self.up(loop.around, loop.parent)))
         lists = pc.split_pattern(texts, ";")
@@ -187,7 +191,7 @@ class Values:
 
     def evaluated(self) -> tuple[tuple[ex.Expr, int], ...]:
         """Return every expression that was evaluated, with its own level."""
-        return tuple(self._at_home)
+        return tuple(self._evaluated)
 
     def home(self, node: ex.Expr | ex.Condition) -> int:
         """Return the deepest level that an expression or condition reads."""
@@ -204,7 +208,7 @@ class Values:
             home = self.home(expr) if level else 0
             if home == level:
                 texts = self._evaluate(expr, level)
-                self._at_home.append(key)
+                self._evaluated.append(key)
             else:
                 texts = self.text(expr, home).take(pa.array(self.up(level, home)))
             self._texts[key] = texts
@@ -217,7 +221,7 @@ class Values:
         key = (expr, level)
         texts = self._escaped.get(key)
         if texts is None:
-            texts = self._escaped[key] = escaped(self.text(expr, level))
+            texts = self._escaped[key] = escape_json(self.text(expr, level))
         return texts
 
     def _evaluate(self, expr: ex.Expr, level: int) -> pa.StringArray:
@@ -227,17 +231,17 @@ class Values:
             case ex.Absent():
                 return pa.nulls(self.levels[level].size, pa.string())
             case ex.ColumnOf(via=via, column=column):
-                return self._column(level, via, column)
+                return self._column_values(level, via, column)
             case ex.LoopIndex():
                 return self._loop_index(level)
             case ex.Joined(parts=parts):
-                return self._joined(parts, level)
+                return self._join_parts(parts, level)
             case ex.FirstOf(parts=parts):
                 return pc.coalesce(*(self._scalar_or_text(part, level) for part in parts))
             case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
-                return self._chosen(condition, then, otherwise, level)
+                return self._choose(condition, then, otherwise, level)
             case _:
-                return self._changed(expr, self.text(expr.of, level))
+                return self._transform(expr, self.text(expr.of, level))
 
     def _scalar_or_text(self, expr: ex.Expr, level: int) -> pa.StringArray | pa.StringScalar:
         if isinstance(expr, ex.Constant):
@@ -246,45 +250,45 @@ class Values:
             return pa.scalar(None, pa.string())
         return self.text(expr, level)
 
-    def _joined(self, parts: Sequence[ex.Expr], level: int) -> pa.StringArray:
+    def _join_parts(self, parts: Sequence[ex.Expr], level: int) -> pa.StringArray:
         pieces = [
             part.value if isinstance(part, ex.Constant) else self.text(part, level)
             for part in parts
         ]
         return join(*pieces, absent_as_empty=False)
 
-    def _chosen(
+    def _choose(
         self, condition: ex.Condition, then: ex.Expr, otherwise: ex.Expr, level: int
     ) -> pa.StringArray:
         holds = self.holds(condition, level)
         if isinstance(holds, bool):
             return self.text(then if holds else otherwise, level)
-        yes, no = (self._scalar_or_text(part, level) for part in (then, otherwise))
-        return pc.if_else(pa.array(holds), yes, no)
+        then_texts, else_texts = (self._scalar_or_text(part, level) for part in (then, otherwise))
+        return pc.if_else(pa.array(holds), then_texts, else_texts)
 
-    def _changed(self, expr: ex.Expr, of: pa.StringArray) -> pa.StringArray:
+    def _transform(self, expr: ex.Expr, values: pa.StringArray) -> pa.StringArray:
         match expr:
             case ex.Cast(kind=ex.Kind.INSTANT):
-                dated = pc.equal(pc.binary_length(of), 10)
-                midnight = join(of, "T00:00:00Z", absent_as_empty=False)
-                return pc.if_else(dated, midnight, of)
+                dated = pc.equal(pc.binary_length(values), 10)
+                midnight = join(values, "T00:00:00Z", absent_as_empty=False)
+                return pc.if_else(dated, midnight, values)
             case ex.Cast(kind=ex.Kind.BOOLEAN, of=inner) if inner.kind is ex.Kind.FLAG:
-                return pc.if_else(pc.equal(of, "Y"), "true", "false")
+                return pc.if_else(pc.equal(values, "Y"), "true", "false")
             case ex.Cast():
-                return of
+                return values
             case ex.Cased(case=case):
-                return pc.ascii_lower(of) if case == "lower" else pc.ascii_upper(of)
+                return pc.ascii_lower(values) if case == "lower" else pc.ascii_upper(values)
             case ex.Plus(amount=amount):
-                return pc.add(of.cast(pa.int64()), amount).cast(pa.string())
+                return pc.add(values.cast(pa.int64()), amount).cast(pa.string())
             case ex.Translated(crosswalk=name, column=column):
                 crosswalk = self.environment.crosswalks[name]
                 return over_distinct(
-                    of, lambda texts: [crosswalk.answer(text, column) for text in texts]
+                    values, lambda texts: [crosswalk.answer(text, column) for text in texts]
                 )
             case ex.TranslatedAll(crosswalk=name, column=column, separator=separator):
                 crosswalk = self.environment.crosswalks[name]
                 return over_distinct(
-                    of,
+                    values,
                     lambda texts: [
                         separator.join(
                             crosswalk.answer(word, column) or word for word in text.split(";")
@@ -294,15 +298,17 @@ class Values:
                 )
             case ex.Shaped(shape=shape):
                 if shape == "npi":
-                    return pc.if_else(pa.array(npi_holds(of)), of, pa.scalar(None, pa.string()))
+                    return pc.if_else(
+                        pa.array(npi_holds(values)), values, pa.scalar(None, pa.string())
+                    )
                 fits = SHAPES[shape]
-                return over_distinct(of, lambda texts: [t if fits(t) else None for t in texts])
+                return over_distinct(values, lambda texts: [t if fits(t) else None for t in texts])
             case ex.Left(length=length):
-                return over_distinct(of, lambda texts: [text[:length] for text in texts])
+                return over_distinct(values, lambda texts: [text[:length] for text in texts])
             case ex.LogicalId(resource=resource):
-                return logical_ids(of, resource, self.environment)
+                return logical_ids(values, resource, self.environment)
             case ex.ProviderReference(resource=resource, only=only):
-                return over_distinct(of, lambda texts: self._providers(texts, resource, only))
+                return over_distinct(values, lambda texts: self._providers(texts, resource, only))
             case _:
                 raise AssertionError(expr)
 
@@ -314,8 +320,10 @@ class Values:
             for mention in providers
         ]
 
-    def _column(self, at: int, via: tuple[str, ...], column: str) -> pa.StringArray:
-        level = self.levels[at]
+    def _column_values(
+        self, level_number: int, via: tuple[str, ...], column: str
+    ) -> pa.StringArray:
+        level = self.levels[level_number]
         if level.items is not None:
             return level.items
         table, rows = level.table, level.rows
@@ -324,12 +332,12 @@ class Values:
             relation = relations_of(table)[step]
             if not isinstance(relation, One):
                 raise AssertionError(step)
-            named = self.partition.named(table, relation)
-            column_texts = named if rows is None else named[rows]
+            referenced_rows = self.partition.named(table, relation)
+            row_positions = referenced_rows if rows is None else referenced_rows[rows]
             if missing is not None:
-                column_texts = np.where(missing, -1, column_texts)
-            missing = column_texts < 0
-            rows, table = np.where(missing, 0, column_texts), relation.table
+                row_positions = np.where(missing, -1, row_positions)
+            missing = row_positions < 0
+            rows, table = np.where(missing, 0, row_positions), relation.table
         texts = self.partition.column(table, column)
         if rows is None:
             return texts
@@ -337,18 +345,20 @@ class Values:
             return texts.take(pa.array(rows, mask=missing))
         return texts.take(pa.array(rows))
 
-    def _loop_index(self, at: int) -> pa.StringArray:
-        level, kept = self.levels[at], self.kept.get(at, True)
-        counted = np.ones(level.size, dtype=np.int64) if kept is True else np.asarray(kept) * 1
-        running = np.concatenate(([0], np.cumsum(counted)))
+    def _loop_index(self, level_number: int) -> pa.StringArray:
+        level, has_entry = self.levels[level_number], self.kept_rows.get(level_number, True)
+        entry_counts = (
+            np.ones(level.size, dtype=np.int64) if has_entry is True else np.asarray(has_entry) * 1
+        )
+        entries_so_far = np.concatenate(([0], np.cumsum(entry_counts)))
         parents = level.parents if level.parents is not None else np.empty(0, dtype=np.int64)
-        before = running[level.starts[parents]]
-        return pa.array(running[1:] - before).cast(pa.string())
+        entries_before = entries_so_far[level.starts[parents]]
+        return pa.array(entries_so_far[1:] - entries_before).cast(pa.string())
 
     # -- conditions --------------------------------------------------------------------------
 
     def holds(self, condition: ex.Condition, level: int) -> Bools | bool:
-        """Return where a condition holds; True or False where that is the same in every row."""
+        """Return the rows in which a condition is true; a bool if all rows agree."""
         key = (condition, level)
         holds = self._conditions.get(key)
         if holds is None:
@@ -369,42 +379,42 @@ class Values:
                 return valid(self.text(of, level))
             case ex.OneOf(of=of, values=values, negated=negated):
                 text = self.text(of, level)
-                is_listed = pc.is_in(text, value_set=pa.array(values, pa.string()))
+                is_earlier = pc.is_in(text, value_set=pa.array(values, pa.string()))
                 if negated:
-                    is_listed = pc.and_(pc.invert(is_listed), text.is_valid())
-                return settled(np.asarray(is_listed))
+                    is_earlier = pc.and_(pc.invert(is_earlier), text.is_valid())
+                return collapse(np.asarray(is_earlier))
             case ex.Same(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)
-                return settled(true_where(same))
+                return collapse(true_where(same))
             case ex.Before(left=left, right=right, or_same=or_same):
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
-                is_listed = pc.less_equal(*texts) if or_same else pc.less(*texts)
-                return settled(true_where(is_listed))
+                is_earlier = pc.less_equal(*texts) if or_same else pc.less(*texts)
+                return collapse(true_where(is_earlier))
             case logic.AllOf() | logic.AnyOf() | logic.Not():
-                return combined(condition, lambda part: self.holds(part, level))
+                return combine(condition, lambda part: self.holds(part, level))
 
 
-def _regrouped(children: Children, wanted: Indices) -> tuple[Indices, Indices]:
-    """Return children again for parents that may repeat and come in any order.
+def _group_by_parents(children: Children, parent_rows: Indices) -> tuple[Indices, Indices]:
+    """Group children by selected parents, which may repeat in any order.
 
     Args:
         children: related rows of all rows of a table.
-        wanted: positions in the table of the parents that are wanted.
+        parent_rows: the parents' positions in their table.
 
     Returns:
-        The related rows, grouped, and for each the place of its parent in `wanted`, ascending.
+        The children, and for each the index of its parent in `parent_rows`, ascending.
     """
-    starts = children.starts[wanted]
-    counts = children.starts[wanted + 1] - starts
+    starts = children.starts[parent_rows]
+    counts = children.starts[parent_rows + 1] - starts
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    taken = np.arange(total) + np.repeat(starts - ends + counts, counts)
-    return children.rows[taken], np.repeat(np.arange(len(wanted)), counts)
+    child_indices = np.arange(total) + np.repeat(starts - ends + counts, counts)
+    return children.rows[child_indices], np.repeat(np.arange(len(parent_rows)), counts)
 
 
-def settled(mask: Bools | bool) -> Bools | bool:
-    """Return a mask, or the one value that it has in every row."""
+def collapse(mask: Bools | bool) -> Bools | bool:
+    """Collapse a mask to a bool if all rows agree."""
     if isinstance(mask, bool):
         return mask
     if mask.all():
@@ -413,41 +423,46 @@ def settled(mask: Bools | bool) -> Bools | bool:
 
 
 def both(*masks: Bools | bool) -> Bools | bool:
-    """Return where all of some masks hold."""
+    """Return the rows in which all masks are true."""
     arrays = [mask for mask in masks if not isinstance(mask, bool)]
     if False in [mask for mask in masks if isinstance(mask, bool)]:
         return False
-    return settled(np.logical_and.reduce(arrays)) if arrays else True
+    return collapse(np.logical_and.reduce(arrays)) if arrays else True
 
 
 def either(*masks: Bools | bool) -> Bools | bool:
-    """Return where one of some masks holds."""
+    """Return the rows in which at least one mask is true."""
     arrays = [mask for mask in masks if not isinstance(mask, bool)]
     if True in [mask for mask in masks if isinstance(mask, bool)]:
         return True
-    return settled(np.logical_or.reduce(arrays)) if arrays else False
+    return collapse(np.logical_or.reduce(arrays)) if arrays else False
 
 
-def combined(
-    combination: logic.AllOf | logic.AnyOf | logic.Not, mask: Callable[[Any], Bools | bool]
+def combine(
+    combination: logic.AllOf | logic.AnyOf | logic.Not, evaluate_part: Callable[[Any], Bools | bool]
 ) -> Bools | bool:
-    """Return where a combination of parts holds.
+    """Return the rows in which a combination of parts is true.
 
     Args:
-        combination: of conditions, or of formulas.
-        mask: returns where a part holds; it is not called for parts that can change nothing.
+        combination: a combination of conditions, or of formulas.
+        evaluate_part: returns the rows in which a part is true; not called for parts that
+            can't change the result.
     """
     if isinstance(combination, logic.Not):
-        return opposite(mask(combination.of))
+        return negate(evaluate_part(combination.of))
     is_conjunction = isinstance(combination, logic.AllOf)
-    masks: Bools | bool = is_conjunction
+    result: Bools | bool = is_conjunction
     for part in combination.parts:
-        masks = both(masks, mask(part)) if is_conjunction else either(masks, mask(part))
-        if masks is not is_conjunction and isinstance(masks, bool):
+        result = (
+            both(result, evaluate_part(part))
+            if is_conjunction
+            else either(result, evaluate_part(part))
+        )
+        if result is not is_conjunction and isinstance(result, bool):
             break
-    return masks
+    return result
 
 
-def opposite(mask: Bools | bool) -> Bools | bool:
-    """Return where a mask does not hold."""
+def negate(mask: Bools | bool) -> Bools | bool:
+    """Return the rows in which a mask is false."""
     return (not mask) if isinstance(mask, bool) else ~mask

@@ -1,4 +1,4 @@
-"""Must-support elements that resources have: a bit for each, a whole column at a time."""
+"""Must-support elements that resources have, as one bit per element."""
 
 from __future__ import annotations
 
@@ -13,74 +13,74 @@ from etl.engine.formula_masks import FormulaMasks
 from etl.mapping.must_support import MustSupport
 
 ElementCounts: TypeAlias = Mapping[str, tuple[int, ...]]
-"""Canonical of a profile -> how many resources it has, then how many of them have each of its
+"""Canonical of a profile -> number of resources, then the number of resources with each of its
 must-support elements, in the order of the profile; zeros may follow."""
 
-_MARK: Final = "#"
+_SEPARATOR: Final = "#"
 
 
 def filled_bits(values: Values, elements: MustSupport) -> Any:
-    """Return which elements each resource of a plan has.
+    """Return each resource's must-support elements as packed bits.
 
     Args:
-        values: the plan's expressions, as rendering left them.
-        elements: of the plan's profile.
+        values: the plan's evaluated expressions.
+        elements: the must-support elements of the plan's profile.
 
     Returns:
-        numpy `uint8`, shape (rows of level 0, bytes): bits as `numpy.packbits` has them.
+        numpy `uint8`, shape (rows of level 0, bytes): bits packed by `numpy.packbits`.
     """
     masks = FormulaMasks(values)
     filled = np.zeros((values.levels[0].size, len(elements)), dtype=np.bool_)
-    for number, (_, formula) in enumerate(elements):
-        filled[:, number] = masks.mask(formula, 0)
+    for index, (_, formula) in enumerate(elements):
+        filled[:, index] = masks.mask(formula, 0)
     return np.packbits(filled, axis=1)
 
 
 def element_counts(profile: str, bits: Any) -> ElementCounts:
-    """Return how many resources have each element; none where there is no resource or element."""
+    """Count the resources that have each element; empty if there is nothing to count."""
     if not bits.size:
         return {}
-    each = np.unpackbits(bits, axis=1).sum(axis=0, dtype=np.int64)
-    return {profile: (len(bits), *each.tolist())}
+    counts = np.unpackbits(bits, axis=1).sum(axis=0, dtype=np.int64)
+    return {profile: (len(bits), *counts.tolist())}
 
 
-def add_element_counts(parts: Iterable[ElementCounts]) -> ElementCounts:
-    """Return the counts of several partitions, whatever their order."""
+def add_element_counts(partition_counts: Iterable[ElementCounts]) -> ElementCounts:
+    """Add up the counts of several partitions."""
     totals: dict[str, Any] = {}
-    for part in parts:
-        for profile, counts in part.items():
+    for counts_by_profile in partition_counts:
+        for profile, counts in counts_by_profile.items():
             numbers = np.array(counts, dtype=np.int64)
             totals[profile] = totals[profile] + numbers if profile in totals else numbers
     return {profile: tuple(counts.tolist()) for profile, counts in sorted(totals.items())}
 
 
 def fill_patterns(profile: str, bits: Any, owners: Any) -> tuple[list[str], Any, Any, Any]:
-    """Return which sets of elements the resources of each owner have.
+    """Count each owner's resources by their set of filled elements.
 
     Args:
-        profile: canonical.
-        bits: of `filled_bits`; one resource or more.
-        owners: numpy `int64`, shape (rows,): the owner of each.
+        profile: the profile's canonical.
+        bits: the result of `filled_bits` for at least one resource.
+        owners: numpy `int64`, shape (rows,): each resource's owner.
 
     Returns:
-        The names of the sets; then, for each set and owner of such a resource, the number of the
-        set, the owner, and how many resources, ordered by owner.
+        The names of the sets; then, for each pair of set and owner, the set's number, the owner,
+        and the number of resources, ordered by owner.
     """
-    sets, numbers = np.unique(bits, axis=0, return_inverse=True)
-    pairs, counts = np.unique(owners * len(sets) + numbers.ravel(), return_counts=True)
-    names = [f"{profile}{_MARK}{each.tobytes().hex()}" for each in sets]
+    sets, set_numbers = np.unique(bits, axis=0, return_inverse=True)
+    pairs, counts = np.unique(owners * len(sets) + set_numbers.ravel(), return_counts=True)
+    names = [f"{profile}{_SEPARATOR}{element_set.tobytes().hex()}" for element_set in sets]
     return names, pairs % len(sets), pairs // len(sets), counts
 
 
 def counts_of_patterns(patterns: Iterable[tuple[str, int]]) -> ElementCounts:
-    """Return the counts of resources that are given by their patterns.
+    """Return element counts from the patterns of `fill_patterns`.
 
     Args:
-        patterns: names of `fill_patterns`, and how many resources have each.
+        patterns: names of sets, each with its number of resources.
     """
     sums: dict[str, Any] = defaultdict(int)
     for name, count in patterns:
-        profile, _, code = name.rpartition(_MARK)
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(code), dtype=np.uint8))
+        profile, _, hex_bits = name.rpartition(_SEPARATOR)
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(hex_bits), dtype=np.uint8))
         sums[profile] = sums[profile] + count * np.concatenate(([1], bits.astype(np.int64)))
     return {profile: tuple(counts.tolist()) for profile, counts in sorted(sums.items())}

@@ -1,4 +1,4 @@
-"""Obligations by column: which rows of a partition make a resource that breaks its profile.
+"""Check obligations by column: find rows whose resources break their profile.
 
 The tests of `etl.mapping.obligations` are evaluated over the values that rendering has computed.
 """
@@ -39,13 +39,13 @@ def broken_rows(
     made: pa.StringArray,
     types: frozenset[str],
 ) -> pa.Table:
-    """Return the rows of a partition that break obligations of a plan.
+    """Find the rows of a partition that break a plan's obligations.
 
     Args:
-        values: the plan's expressions, as rendering left them.
-        obligations: of the plan; those without a test are skipped.
+        values: the plan's evaluated expressions.
+        obligations: the plan's obligations; those without a test are skipped.
         made: `Type/id` of all resources of the partition, to which references must lead.
-        types: FHIR types of which `made` has all resources; others are not checked.
+        types: FHIR types whose resources are all in `made`; references to others aren't checked.
 
     Returns:
         `etl.rows.FINDINGS_SCHEMA`, each finding once: about the claim line where an obligation is
@@ -55,13 +55,13 @@ def broken_rows(
     if values.levels[0].size == 0:
         return no_findings()
     checks = _Checks(values, made, types, FormulaMasks(values))
-    places = []
+    findings = []
     for obligation in obligations:
         if obligation.test is not None:
             rows, level = checks.rows(obligation.test)
             if len(rows):
-                places.append(checks.places(obligation.rule, rows, level))
-    return once_each(places)
+                findings.append(checks.row_findings(obligation.rule, rows, level))
+    return once_each(findings)
 
 
 @dataclass(eq=False, slots=True)
@@ -71,23 +71,23 @@ class _Checks:
     types: frozenset[str]
     masks: FormulaMasks
 
-    def places(self, rule: str, rows: Indices, level: int) -> pa.Table:
-        """Return findings about rows of a level, or about the nearest row above with a place."""
+    def row_findings(self, rule: str, rows: Indices, level: int) -> pa.Table:
+        """Return findings about rows of a level, or about their claim line or root row."""
         values = self.values
         while level and values.levels[level].table != _LINES:
             parent = values.levels[level].parent
             if parent is None:
                 raise AssertionError(level)
             rows, level = values.up(level, parent)[rows], parent
-        position = values.levels[level]
+        table_level = values.levels[level]
         rows = np.unique(rows)
-        positions = rows if position.rows is None else position.rows[rows]
-        return values.partition.findings(position.table, positions, rule)
+        positions = rows if table_level.rows is None else table_level.rows[rows]
+        return values.partition.findings(table_level.table, positions, rule)
 
     # -- tests -------------------------------------------------------------------------------
 
     def rows(self, test: Test) -> tuple[Indices, int]:
-        """Return the rows that a test finds, and their level."""
+        """Return the rows that fail a test, and their level."""
         match test:
             case BrokenRows(loops=loops, broken=formula):
                 level = self.masks.enter(loops)
@@ -95,73 +95,83 @@ class _Checks:
             case RepeatedNumber(numbers=numbers, loops=loops):
                 level = self.masks.enter(loops)
                 owners, keys = self.numbers(numbers, level)
-                return _repeated(owners, keys), level
+                return _owners_with_repeats(owners, keys), level
             case UnlistedNumber(named=named, known=known):
-                return self.common(named, known, wanted=False), 0
+                return self.shared_numbers(named, known, is_shared=False), 0
             case SharedNumber(left=left, right=right):
-                return self.common(left, right, wanted=True), 0
+                return self.shared_numbers(left, right, is_shared=True), 0
             case UnnamedEntry():
-                return self.alone(test)
+                return self.unnamed_entries(test)
             case DanglingReference():
-                return self.lost(test)
+                return self.dangling_references(test)
 
     def numbers(self, numbers: EntryNumbers, level: int) -> tuple[Indices, Indices]:
-        """Return owners, which are rows of a level, and the numbers that their entries carry."""
+        """Return the numbers of entries, each with its owner: a row of `level`."""
         owners: list[Indices] = [np.empty(0, dtype=np.int64)]
-        parts: list[Indices] = [np.empty(0, dtype=np.int64)]
-        for loops, given, number in numbers.sources:
-            positions = self.masks.enter(loops)
-            rows = self.masks.where(self.masks.mask(given, positions), positions)
+        number_arrays: list[Indices] = [np.empty(0, dtype=np.int64)]
+        for loops, is_present, number in numbers.sources:
+            entry_level = self.masks.enter(loops)
+            rows = self.masks.where(self.masks.mask(is_present, entry_level), entry_level)
             if not len(rows):
                 continue
-            owners.append(rows if positions == level else self.values.up(positions, level)[rows])
+            owners.append(
+                rows if entry_level == level else self.values.up(entry_level, level)[rows]
+            )
             if isinstance(number, int):
-                parts.append(np.full(len(rows), number, dtype=np.int64))
+                number_arrays.append(np.full(len(rows), number, dtype=np.int64))
                 continue
-            texts = self.values.text(number, positions).take(pa.array(rows))
+            texts = self.values.text(number, entry_level).take(pa.array(rows))
             if numbers.are_texts:
                 texts = texts.dictionary_encode().indices
-            parts.append(np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64))
-        return np.concatenate(owners), np.concatenate(parts)
+            number_arrays.append(
+                np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64)
+            )
+        return np.concatenate(owners), np.concatenate(number_arrays)
 
-    def common(self, left: EntryNumbers, right: EntryNumbers, *, wanted: bool) -> Indices:
-        """Return resources with a left number that some right one is, or (`wanted`) is not."""
-        owners, named = self.numbers(left, 0)
+    def shared_numbers(
+        self, left: EntryNumbers, right: EntryNumbers, *, is_shared: bool
+    ) -> Indices:
+        """Return resources with a left number that is (not) one of their right numbers."""
+        owners, left_numbers = self.numbers(left, 0)
         if not len(owners):
             return owners
-        is_common = np.isin(_keys(owners, named), _keys(*self.numbers(right, 0)))
-        return owners[is_common if wanted else ~is_common]
+        in_right = np.isin(
+            _combine_keys(owners, left_numbers), _combine_keys(*self.numbers(right, 0))
+        )
+        return owners[in_right if is_shared else ~in_right]
 
-    def alone(self, test: UnnamedEntry) -> tuple[Indices, int]:
+    def unnamed_entries(self, test: UnnamedEntry) -> tuple[Indices, int]:
         level = self.masks.enter(test.loops)
         rows = self.masks.where(self.masks.mask(test.given, level), level)
         if not len(rows):
             return rows, level
-        owners, named = self.numbers(test.named, level)
+        owners, entry_numbers = self.numbers(test.named, level)
         roots = owners if level == 0 else self.values.up(level, 0)[owners]
-        is_known = np.isin(_keys(roots, named), _keys(*self.numbers(test.known, 0)))
-        return rows[~np.isin(rows, owners[is_known])], level
+        is_listed = np.isin(
+            _combine_keys(roots, entry_numbers), _combine_keys(*self.numbers(test.known, 0))
+        )
+        return rows[~np.isin(rows, owners[is_listed])], level
 
-    def lost(self, test: DanglingReference) -> tuple[Indices, int]:
-        """Return rows with a reference that leads to no resource of the partition."""
+    def dangling_references(self, test: DanglingReference) -> tuple[Indices, int]:
+        """Return rows with a reference to a resource that wasn't made."""
         level = self.masks.enter(test.loops)
         rows = self.masks.where(self.masks.mask(test.given, level), level)
         texts = self.values.text(test.reference, level).take(pa.array(rows))
-        meant = np.zeros(len(rows), dtype=np.bool_)
+        is_checked = np.zeros(len(rows), dtype=np.bool_)
         for name in sorted(self.types):
-            meant |= true_where(pc.starts_with(texts, f"{name}/"))
-        if not meant.any():
+            is_checked |= true_where(pc.starts_with(texts, f"{name}/"))
+        if not is_checked.any():
             return rows[:0], level
-        is_made = np.asarray(pc.is_in(texts, value_set=self.made))
-        return rows[meant & ~is_made], level
+        exists = np.asarray(pc.is_in(texts, value_set=self.made))
+        return rows[is_checked & ~exists], level
 
 
-def _keys(owners: Indices, named: Indices) -> Indices:
-    return (owners << 32) | (named & 0xFFFFFFFF)
+def _combine_keys(owners: Indices, numbers: Indices) -> Indices:
+    return (owners << 32) | (numbers & 0xFFFFFFFF)
 
 
-def _repeated(owners: Indices, named: Indices) -> Indices:
-    keys = _keys(owners, named)
+def _owners_with_repeats(owners: Indices, numbers: Indices) -> Indices:
+    keys = _combine_keys(owners, numbers)
     if (np.diff(keys) > 0).all():
         return keys[:0]
     ordered = np.sort(keys)

@@ -1,4 +1,4 @@
-"""The accepted rows of one partition: columns, derived ones included, and findings about them."""
+"""Columns of a partition's accepted rows, including derived ones, and findings about them."""
 
 from __future__ import annotations
 
@@ -23,27 +23,32 @@ class Partition(RelatedRows):
     ) -> pa.Table:
         """Return findings of a rule about rows of a table; schema `etl.rows.FINDINGS_SCHEMA`.
 
-        A finding about a care team member that only a line names is about that line's cell.
+        If only a line names a care team member, the finding is about the line's cell.
         """
         source = self.tables[table]
         if (made_of := TABLES[table].made_of) != "":
-            return self._places(table, made_of, positions, rule, column)
+            return self._row_findings(table, made_of, positions, rule, column)
         if OF_LINE not in source.column_names:
-            return self._places(table, table, positions, rule, column)
-        of_line = np.asarray(source.column(OF_LINE))[positions]
-        line, named = "claim_line", "rendering_provider_id"
+            return self._row_findings(table, table, positions, rule, column)
+        is_from_line = np.asarray(source.column(OF_LINE))[positions]
+        line_table, line_column = "claim_line", "rendering_provider_id"
         return pa.concat_tables(
             [
-                self._places(table, table, positions[~of_line], rule, column),
-                self._places(table, line, positions[of_line], rule, named),
+                self._row_findings(table, table, positions[~is_from_line], rule, column),
+                self._row_findings(table, line_table, positions[is_from_line], rule, line_column),
             ]
         )
 
-    def _places(
-        self, rows_of: str, table: str, positions: Indices, rule: str, column: str | None
+    def _row_findings(
+        self,
+        source_table: str,
+        finding_table: str,
+        positions: Indices,
+        rule: str,
+        column: str | None,
     ) -> pa.Table:
         files, rows = (
-            self.tables[rows_of].column(name).take(pa.array(positions))
+            self.tables[source_table].column(name).take(pa.array(positions))
             for name in (FILE_COLUMN, ROW_COLUMN)
         )
-        return findings_at(rule, table, files, rows, column)
+        return findings_at(rule, finding_table, files, rows, column)

@@ -35,10 +35,10 @@ class RelatedRows:
     """All tables of one partition, and the relations between their rows.
 
     Attributes:
-        tables: canonical tables, each in the order of its key; the directory's tables among them
-            where mappings read organizations.
-        known_chains: chains of the claims, where claims that are not published were among them;
-            None to find them in the tables.
+        tables: canonical tables, each sorted by its key; with the provider directory's tables if
+            mappings read organizations.
+        known_chains: chains of the claims, found when unpublished claims were still present; None
+            to find them in the tables.
     """
 
     tables: Mapping[str, pa.Table]
@@ -59,17 +59,17 @@ class RelatedRows:
         return chains_of(self.tables) if self.known_chains is None else self.known_chains
 
     def column(self, table: str, name: str) -> pa.StringArray:
-        """Return a column of a table, derived ones included; shape (size,), null where absent."""
+        """Return a stored or derived column of a table; shape (size,)."""
         key = (table, name)
         if key not in self._columns:
-            self._columns[key] = self._column(table, name)
+            self._columns[key] = self._load_column(table, name)
         return self._columns[key]
 
     def columns_read(self, table: str) -> frozenset[str]:
-        """Return the columns of a table that were read so far."""
+        """Return the columns of a table that were read until now."""
         return frozenset(name for other_table, name in self._columns if other_table == table)
 
-    def _column(self, table: str, name: str) -> pa.StringArray:
+    def _load_column(self, table: str, name: str) -> pa.StringArray:
         if table not in self.tables:
             return pa.nulls(0, pa.string())
         if TABLES[table].column(name) is None:
@@ -83,66 +83,72 @@ class RelatedRows:
         """Return the related rows of every row of a table."""
         key = (table, relation)
         if key not in self._children:
-            self._children[key] = self._related(table, relation)
+            self._children[key] = self._find_children(table, relation)
         return self._children[key]
 
-    def _related(self, table: str, relation: Many) -> Children:
+    def _find_children(self, table: str, relation: Many) -> Children:
         size = self.size(table)
         if relation.listed:
             numbers, rows = list_values(self.column(relation.table, relation.on[-1][1]))
         else:
             rows = np.arange(self.size(relation.table), dtype=np.int64)
             numbers = None
-        (mine, first), *more = relation.on
-        if first not in _OWNERS:
-            return children_by_key(self.column(table, mine), self.column(relation.table, first))
-        owners = self._owners(relation.table, first)[rows]
-        if more:
-            (mine, other) = more[0]
+        (own_column, foreign_column), *number_columns = relation.on
+        if foreign_column not in _OWNERS:
+            return children_by_key(
+                self.column(table, own_column), self.column(relation.table, foreign_column)
+            )
+        owners = self._owners(relation.table, foreign_column)[rows]
+        if number_columns:
+            (own_column, number_column) = number_columns[0]
             if numbers is None:
-                numbers = self.column(relation.table, other)
-            owners = self._among_siblings(table, mine, owners, numbers)
+                numbers = self.column(relation.table, number_column)
+            owners = self._rows_by_number(table, own_column, owners, numbers)
         is_owned = owners >= 0
         if not is_owned.all():
             rows, owners = rows[is_owned], owners[is_owned]
         return Children.grouped(rows, owners, size)
 
     def _owners(self, table: str, column: str) -> Indices:
-        """Return the position of the member or header that each row of a table names; -1 for none.
+        """Return each row's member or header as its position; -1 for none.
 
-        Rows are in the order of their key, so those of one header are adjacent, and only the first
-        of each has to be looked up.
+        Rows are sorted by their key, so the rows of a header are adjacent and only the first one is
+        looked up.
         """
         key = (table, column)
         if key not in self._owned:
             texts = self.column(table, column)
-            owner = _OWNERS[column]
-            self._owned[key] = positions_of_runs(texts, self.column(owner, column))
+            owner_table = _OWNERS[column]
+            self._owned[key] = positions_of_runs(texts, self.column(owner_table, column))
         return self._owned[key]
 
-    def _among_siblings(
+    def _rows_by_number(
         self, table: str, column: str, claims: Indices, numbers: pa.StringArray
     ) -> Indices:
-        """Return the row of a table that has a number within its header; -1 for none.
+        """Find the rows with the given numbers within their headers; -1 for none.
 
         Args:
             table: a table of lines.
-            column: its number.
-            claims: shape (n,), position of the header that is meant.
-            numbers: shape (n,), text of the number that is meant.
+            column: the table's column with the number.
+            claims: shape (n,), position of the wanted header.
+            numbers: shape (n,), text of the wanted number.
         """
-        own = self._owners(table, TABLES[table].key[0])
-        numbered = self.column(table, column).dictionary_encode()
-        place = positions(numbers, numbered.dictionary)
-        width = max(1, len(numbered.dictionary))
-        keys = own * width + np.asarray(pc.fill_null(numbered.indices, 0), dtype=np.int64)
-        wanted = np.where((claims >= 0) & (place >= 0), claims * width + place, -1)
-        return positions_of_keys(wanted, keys)
+        row_headers = self._owners(table, TABLES[table].key[0])
+        table_numbers = self.column(table, column).dictionary_encode()
+        number_codes = positions(numbers, table_numbers.dictionary)
+        width = max(1, len(table_numbers.dictionary))
+        keys = row_headers * width + np.asarray(
+            pc.fill_null(table_numbers.indices, 0), dtype=np.int64
+        )
+        wanted_keys = np.where(
+            (claims >= 0) & (number_codes >= 0), claims * width + number_codes, -1
+        )
+        return positions_of_keys(wanted_keys, keys)
 
     def named(self, table: str, relation: One) -> Indices:
-        """Return the position of the row that each row of a table names; -1 for none."""
+        """Return the position of the row that each row refers to; -1 for none."""
         key = (table, relation)
         if key not in self._named:
-            theirs = self.column(relation.table, relation.key)
-            self._named[key] = positions(self.column(table, relation.column), theirs)
+            referenced_keys = self.column(relation.table, relation.key)
+            self._named[key] = positions(self.column(table, relation.column), referenced_keys)
         return self._named[key]

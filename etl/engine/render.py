@@ -1,9 +1,9 @@
-"""Plans into bytes: the JSON of many rows, joined at once.
+"""Render resources: plans become JSON, many rows at a time.
 
-A plan is first *resolved* against a partition: every expression becomes a column, what is the same
-in every row becomes text, and neighbouring texts merge. How an optional part is left out is decided
-once, for the whole column. The result is a *rope*: texts and columns in the order in which they are
-written. Ropes are then joined some thousand rows at a time: few calls, and little memory.
+A plan is first *resolved* against a partition: every expression becomes a column, values that
+are the same in every row become text, and neighboring texts merge. How an optional part is left out
+is decided once, for the whole column. The result is a *rope*: texts and columns in output order.
+Ropes are then joined some thousand rows at a time: few calls, and little memory.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _MOST_ROWS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """Resources of one plan, a run of them.
+class ResourceBatch:
+    """Consecutive resources of one plan.
 
     Attributes:
         plan: the plan that made them.
         ids: shape (n,), logical ids, never null.
-        compartments: shape (n,), id of the Patient of their compartment; null for none.
-        last_updated: shape (n,), the source's stamp; null where it states none.
+        compartments: shape (n,), id of the Patient of their compartment; null if in none.
+        last_updated: shape (n,), the source's update time; null if not stated.
         bodies: shape (n,), JSON text after `meta`'s stamps: `"profile":[…]},…}`.
         searches: shape (n,), canonical JSON object for the search index.
         rows: shape (n,), position of the row in the plan's table.
-        filled: numpy `uint8`, shape (n, bytes): the must-support elements that each has, as
-            `must_support.filled_bits` has them; no bytes where they were not wanted.
+        filled: numpy `uint8`, shape (n, bytes): each resource's must-support elements, packed by
+            `must_support.filled_bits`; zero bytes if they aren't counted.
     """
 
     plan: pl.Plan
@@ -58,10 +58,10 @@ class Rendered:
     rows: Indices
     filled: Any
 
-    def only(self, where: Bools) -> Rendered:
+    def filter(self, where: Bools) -> ResourceBatch:
         """Return some of the resources."""
         mask = pa.array(where)
-        return Rendered(
+        return ResourceBatch(
             self.plan,
             self.ids.filter(mask),
             self.compartments.filter(mask),
@@ -89,9 +89,9 @@ class Rendering:
     search: bool
     elements: MustSupport = ()
 
-    def __iter__(self) -> Iterator[Rendered]:
+    def __iter__(self) -> Iterator[ResourceBatch]:
         """Yield the resources, in the order of the rows of the plan's table."""
-        return _runs(self.plan, self.values, self.elements, with_search=self.search)
+        return _render_batches(self.plan, self.values, self.elements, with_search=self.search)
 
 
 def render(
@@ -114,40 +114,40 @@ def render(
     return Rendering(plan, Values(plan, partition, environment), search, elements)
 
 
-def _runs(
+def _render_batches(
     plan: pl.Plan, values: Values, elements: MustSupport, *, with_search: bool
-) -> Iterator[Rendered]:
+) -> Iterator[ResourceBatch]:
     size = values.levels[0].size
     if size == 0:
         return
-    maker = _Resolver(values)
-    body = _Rope(0, maker.resource(plan))
-    search = _Rope(0, maker.search(plan) if with_search else ["{}"])
+    resolver = _Resolver(values)
+    body = _Rope(0, resolver.resource(plan))
+    search = _Rope(0, resolver.search(plan) if with_search else ["{}"])
     ids = values.text(plan.id, 0)
-    nothing = pa.nulls(size, pa.string())
-    compartments = values.text(plan.compartment, 0) if plan.compartment else nothing
-    stamps = values.text(plan.last_updated, 0) if plan.last_updated else nothing
+    no_values = pa.nulls(size, pa.string())
+    compartments = values.text(plan.compartment, 0) if plan.compartment else no_values
+    updates = values.text(plan.last_updated, 0) if plan.last_updated else no_values
     rows = values.levels[0].rows
     positions = np.arange(size) if rows is None else rows
     joiner = _Joiner(values)
     filled = filled_bits(values, elements)
-    start, step = 0, min(size, _FIRST_CHUNK)
-    while start < size:
-        stop = min(size, start + step)
-        bodies = joiner.whole(body, start, stop)
-        yield Rendered(
+    start_row, row_count = 0, min(size, _FIRST_CHUNK)
+    while start_row < size:
+        end_row = min(size, start_row + row_count)
+        bodies = joiner.whole(body, start_row, end_row)
+        yield ResourceBatch(
             plan,
-            ids.slice(start, stop - start),
-            compartments.slice(start, stop - start),
-            stamps.slice(start, stop - start),
+            ids.slice(start_row, end_row - start_row),
+            compartments.slice(start_row, end_row - start_row),
+            updates.slice(start_row, end_row - start_row),
             bodies,
-            joiner.whole(search, start, stop),
-            positions[start:stop],
-            filled[start:stop],
+            joiner.whole(search, start_row, end_row),
+            positions[start_row:end_row],
+            filled[start_row:end_row],
         )
-        written = max(1, bodies.nbytes // (stop - start))
-        step = max(1, min(_MOST_ROWS, CHUNK_BYTES // written))
-        start = stop
+        row_bytes = max(1, bodies.nbytes // (end_row - start_row))
+        row_count = max(1, min(_MOST_ROWS, CHUNK_BYTES // row_bytes))
+        start_row = end_row
 
 
 # -- ropes -----------------------------------------------------------------------------------
@@ -155,10 +155,10 @@ def _runs(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Optional:
-    """A part of a rope that is there in some rows only.
+    """A part of a rope that only some rows have.
 
     Attributes:
-        rope: its content. Where it is absent, one of its columns is null; where it is present,
+        rope: its content. In rows without the part, one of its columns is null; in rows with it,
             none is.
     """
 
@@ -166,17 +166,17 @@ class _Optional:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Listed:
-    """The entries that a loop makes, with commas between them; "" where there is none.
+class _JoinedEntries:
+    """The entries of a loop, joined by commas; "" if there are none.
 
     Attributes:
-        entry: one of them, at the loop's level, with the comma before it.
+        entry: one entry, at the loop's level, with the comma before it.
     """
 
     entry: _Rope | _Optional
 
 
-_Piece: TypeAlias = str | pa.StringArray | _Optional | _Listed
+_Piece: TypeAlias = str | pa.StringArray | _Optional | _JoinedEntries
 
 
 @dataclass(eq=False, slots=True)
@@ -197,13 +197,13 @@ class _Rope:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A node, resolved.
+class _ResolvedNode:
+    """A node of the plan, resolved to pieces of a rope.
 
     Attributes:
-        pieces: what is written where it is there.
-        present: where it is there.
-        alive: where an expression inside is there; None if it has no expression.
+        pieces: the node's output in rows that have it.
+        present: the rows that have it.
+        alive: the rows in which one of its expressions has a value; None if it has no expression.
     """
 
     pieces: list[_Piece]
@@ -213,53 +213,53 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Resolver:
-    """Turns the nodes of a plan into parts of ropes."""
+    """Resolves the nodes of a plan to pieces of ropes."""
 
     values: Values
 
     def resource(self, plan: pl.Plan) -> list[_Piece]:
-        members = self.members(plan.body, 0)
-        head = f'"profile":[{_quoted(plan.profile)}]}}'
-        return [head, *self.following(members, 0), "}"]
+        fields = self.members(plan.body, 0)
+        head = f'"profile":[{_quote(plan.profile)}]}}'
+        return [head, *self.following(fields, 0), "}"]
 
     def search(self, plan: pl.Plan) -> list[_Piece]:
-        """Return the search values as canonical JSON: by name, what has none left out."""
-        values = [
-            (f"{_quoted(parameter)}:", self.listing(node, 0, "[", "]"))
+        """Return the search values as canonical JSON: sorted, without empty parameters."""
+        parameters = [
+            (f"{_quote(parameter)}:", self.listing(node, 0, "[", "]"))
             for parameter, node in sorted(plan.search.items())
         ]
-        return ["{", *self.sequence(values, 0), "}"]
+        return ["{", *self.sequence(parameters, 0), "}"]
 
-    def node(self, node: pl.Entry, level: int) -> _Part:
-        match node:
+    def node(self, entry: pl.Entry, level: int) -> _ResolvedNode:
+        match entry:
             case pl.Fixed(json=text):
-                return _Part([text], present=True, alive=None)
+                return _ResolvedNode([text], present=True, alive=None)
             case pl.Leaf():
-                return self.leaf(node, level)
-            case pl.Guarded(condition=condition, node=inner):
-                holds = self.values.holds(condition, level)
-                if holds is False:
-                    return _Part([], present=False, alive=False)
-                part = self.node(inner, level)
-                present = both(holds, part.present)
-                return _Part(part.pieces, present, present)
+                return self.leaf(entry, level)
+            case pl.Guarded(condition=condition, node=guarded_node):
+                is_true = self.values.holds(condition, level)
+                if is_true is False:
+                    return _ResolvedNode([], present=False, alive=False)
+                resolved = self.node(guarded_node, level)
+                present = both(is_true, resolved.present)
+                return _ResolvedNode(resolved.pieces, present, present)
             case pl.ObjectNode():
-                return self.structure(node, level)
+                return self.structure(entry, level)
             case pl.ListNode():
-                return self.listing(node, level, "[", "]")
+                return self.listing(entry, level, "[", "]")
             case pl.Spliced():
-                return self.listing(node, level, "", "")
+                return self.listing(entry, level, "", "")
             case pl.Loop():
                 raise AssertionError("a loop stands in a list")
 
-    def leaf(self, leaf: pl.Leaf, level: int) -> _Part:
+    def leaf(self, leaf: pl.Leaf, level: int) -> _ResolvedNode:
         expr = leaf.expr
         if isinstance(expr, Joined):
             pieces: list[_Piece] = ['"']
             present: Bools | bool = True
             for part in expr.parts:
                 if isinstance(part, Constant):
-                    pieces.append(_quoted(part.value)[1:-1])
+                    pieces.append(_quote(part.value)[1:-1])
                     continue
                 column = self.values.json_text(part, level)
                 pieces.append(column)
@@ -271,69 +271,73 @@ class _Resolver:
             pieces = ['"', column, '"'] if expr.kind.json == "string" else [column]
             if expr.kind is Kind.FLAG:
                 pieces = ['"', column, '"']
-        return _Part(pieces, present, None if leaf.weak else present)
+        return _ResolvedNode(pieces, present, None if leaf.weak else present)
 
-    def members(self, node: pl.ObjectNode, level: int) -> list[tuple[str, _Part]]:
-        return [(f"{_quoted(key)}:", self.node(member, level)) for key, member in node.members]
+    def members(self, node: pl.ObjectNode, level: int) -> list[tuple[str, _ResolvedNode]]:
+        return [(f"{_quote(key)}:", self.node(member, level)) for key, member in node.members]
 
-    def structure(self, node: pl.ObjectNode, level: int) -> _Part:
-        members = self.members(node, level)
-        alive = _alive(part for _, part in members)
-        present = either(*(part.present for _, part in members)) if alive is None else alive
+    def structure(self, node: pl.ObjectNode, level: int) -> _ResolvedNode:
+        fields = self.members(node, level)
+        alive = _any_alive(field_node for _, field_node in fields)
+        present = (
+            either(*(field_node.present for _, field_node in fields)) if alive is None else alive
+        )
         if present is False:
-            return _Part([], present=False, alive=alive)
-        inside = [(label, _within(part, present)) for label, part in members]
-        return _Part(["{", *self.sequence(inside, level), "}"], present, alive)
+            return _ResolvedNode([], present=False, alive=alive)
+        visible_fields = [(label, _inside(field_node, present)) for label, field_node in fields]
+        return _ResolvedNode(["{", *self.sequence(visible_fields, level), "}"], present, alive)
 
     def listing(
         self, node: pl.ListNode | pl.Spliced, level: int, opening: str, closing: str
-    ) -> _Part:
+    ) -> _ResolvedNode:
         entries = [("", self.entry(entry, level)) for entry in node.entries]
         present = either(*(part.present for _, part in entries))
-        alive = _alive(part for _, part in entries)
+        alive = _any_alive(part for _, part in entries)
         if present is False:
-            return _Part([], present=False, alive=alive)
-        inside = [(label, _within(part, present)) for label, part in entries]
-        return _Part([opening, *self.sequence(inside, level), closing], present, alive)
+            return _ResolvedNode([], present=False, alive=alive)
+        visible_entries = [(label, _inside(part, present)) for label, part in entries]
+        return _ResolvedNode(
+            [opening, *self.sequence(visible_entries, level), closing], present, alive
+        )
 
-    def entry(self, entry: pl.Entry, level: int) -> _Part:
+    def entry(self, entry: pl.Entry, level: int) -> _ResolvedNode:
         return self.loop(entry) if isinstance(entry, pl.Loop) else self.node(entry, level)
 
-    def loop(self, loop: pl.Loop) -> _Part:
-        inner = self.values.enter(loop)
-        holds = self.values.kept[loop.level]
-        if inner.size == 0 or holds is False:
-            return _Part([], present=False, alive=False)
-        part = self.node(loop.node, loop.level)
-        kept = both(holds, part.present)
-        if kept is False:
-            return _Part([], present=False, alive=False)
-        counts = _counts(inner.starts, kept)
+    def loop(self, loop: pl.Loop) -> _ResolvedNode:
+        loop_rows = self.values.enter(loop)
+        is_true = self.values.kept_rows[loop.level]
+        if loop_rows.size == 0 or is_true is False:
+            return _ResolvedNode([], present=False, alive=False)
+        resolved = self.node(loop.node, loop.level)
+        has_entry = both(is_true, resolved.present)
+        if has_entry is False:
+            return _ResolvedNode([], present=False, alive=False)
+        counts = _entry_counts(loop_rows.starts, has_entry)
         has_rows = counts > 0
         present: Bools | bool = True if has_rows.all() else has_rows
-        pieces = [_commas(inner, kept), *part.pieces]
+        pieces = [_leading_commas(loop_rows, has_entry), *resolved.pieces]
         entry = (
             _Rope(loop.level, pieces)
-            if isinstance(kept, bool)
-            else _optional(loop.level, pieces, kept)
+            if isinstance(has_entry, bool)
+            else _make_optional(loop.level, pieces, has_entry)
         )
-        return _Part([_Listed(entry)], present, present)
+        return _ResolvedNode([_JoinedEntries(entry)], present, present)
 
-    def following(self, items: list[tuple[str, _Part]], level: int) -> list[_Piece]:
-        """Return items that follow something: each with a comma before it."""
+    def following(self, items: list[tuple[str, _ResolvedNode]], level: int) -> list[_Piece]:
+        """Write each item with a comma before it."""
         pieces: list[_Piece] = []
         for label, part in items:
             if part.present is True:
                 pieces += [f",{label}", *part.pieces]
             elif part.present is not False:
-                pieces.append(_optional(level, [f",{label}", *part.pieces], part.present))
+                pieces.append(_make_optional(level, [f",{label}", *part.pieces], part.present))
         return pieces
 
-    def sequence(self, items: list[tuple[str, _Part]], level: int) -> list[_Piece]:
-        """Return items with commas between those that are there.
+    def sequence(self, items: list[tuple[str, _ResolvedNode]], level: int) -> list[_Piece]:
+        """Join the items that a row has with commas.
 
-        An item that is always there decides where the commas go. Without one, the comma of each
-        depends on whether any item before it is there.
+        An item that every row has decides where the commas go. Without one, the comma before each
+        item depends on whether the row has an earlier item.
         """
         items = [(label, part) for label, part in items if part.present is not False]
         anchor = next(
@@ -342,97 +346,94 @@ class _Resolver:
         pieces: list[_Piece] = []
         if anchor is not None:
             for label, part in items[:anchor]:
-                pieces.append(_optional(level, [label, *part.pieces, ","], part.present))
+                pieces.append(_make_optional(level, [label, *part.pieces, ","], part.present))
             label, part = items[anchor]
             pieces += [label, *part.pieces, *self.following(items[anchor + 1 :], level)]
             return pieces
-        before: Bools | bool = False
+        has_earlier: Bools | bool = False
         for label, part in items:
             comma: list[_Piece] = []
-            if before is True:
+            if has_earlier is True:
                 comma = [","]
-            elif before is not False:
-                comma = [pc.if_else(pa.array(before), f",{label}", label)]
-                label = ""  # it is in the comma now
-            pieces.append(_optional(level, [*comma, label, *part.pieces], part.present))
-            before = either(before, part.present)
+            elif has_earlier is not False:
+                comma = [pc.if_else(pa.array(has_earlier), f",{label}", label)]
+                label = ""  # the label follows the comma
+            pieces.append(_make_optional(level, [*comma, label, *part.pieces], part.present))
+            has_earlier = either(has_earlier, part.present)
         return pieces
 
 
-def _within(part: _Part, present: Bools | bool) -> _Part:
-    """Return a part for use inside another that is there in some rows only.
-
-    A part that is there wherever the outer one is needs no mask of its own.
-    """
-    if isinstance(part.present, bool) or isinstance(present, bool):
-        return part
-    if part.present is not present and np.any(present & ~part.present):
-        return part
-    return replace(part, present=True)
+def _inside(node: _ResolvedNode, outer_present: Bools | bool) -> _ResolvedNode:
+    """Drop a node's own mask if it is present wherever the outer node is."""
+    if isinstance(node.present, bool) or isinstance(outer_present, bool):
+        return node
+    if node.present is not outer_present and np.any(outer_present & ~node.present):
+        return node
+    return replace(node, present=True)
 
 
-def _alive(parts: Iterator[_Part]) -> Bools | bool | None:
+def _any_alive(parts: Iterator[_ResolvedNode]) -> Bools | bool | None:
     conditions = [part.alive for part in parts if part.alive is not None]
     return either(*conditions) if conditions else None
 
 
-def _counts(starts: Indices, kept: Bools | bool) -> Indices:
-    if kept is True:
+def _entry_counts(starts: Indices, has_entry: Bools | bool) -> Indices:
+    if has_entry is True:
         return np.diff(starts)
-    running = np.concatenate(([0], np.cumsum(kept)))
-    return np.diff(running[starts])
+    entries_before = np.concatenate(([0], np.cumsum(has_entry)))
+    return np.diff(entries_before[starts])
 
 
-def _commas(level: Level, kept: Bools | bool) -> pa.StringArray:
-    """Return what stands before each entry of a list: nothing before its first; null for no entry.
+def _leading_commas(level: Level, has_entry: Bools | bool) -> pa.StringArray:
+    """Return the comma before each entry: "" for a list's first; null for no entry.
 
     Args:
-        level: the rows of the lists.
-        kept: those that make an entry.
+        level: the level of the loop.
+        has_entry: the rows that make an entry.
     """
     if level.parents is None:
         raise AssertionError("rows of a list are in others")
-    rows = np.arange(level.size) if isinstance(kept, bool) else np.flatnonzero(kept)
+    rows = np.arange(level.size) if isinstance(has_entry, bool) else np.flatnonzero(has_entry)
     lists = level.parents[rows]
-    follows = np.zeros(level.size, dtype=np.bool_)
-    follows[rows[1:]] = lists[1:] == lists[:-1]
-    commas = pc.if_else(pa.array(follows), ",", "")
-    if isinstance(kept, bool):
+    is_later_entry = np.zeros(level.size, dtype=np.bool_)
+    is_later_entry[rows[1:]] = lists[1:] == lists[:-1]
+    commas = pc.if_else(pa.array(is_later_entry), ",", "")
+    if isinstance(has_entry, bool):
         return commas
-    return pc.if_else(pa.array(kept), commas, pa.scalar(None, pa.string()))
+    return pc.if_else(pa.array(has_entry), commas, pa.scalar(None, pa.string()))
 
 
 @cache
-def _quoted(text: str) -> str:
-    """Return a text of a mapping as JSON: there are as many as the mappings hold."""
+def _quote(text: str) -> str:
+    """Return a mapping's text as JSON; cached, since mappings have few texts."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def _optional(level: int, pieces: list[_Piece], mask: Bools | bool) -> _Optional:
-    """Return a part that is there where the mask holds.
+def _make_optional(level: int, pieces: list[_Piece], mask: Bools | bool) -> _Optional:
+    """Make a part optional: null in the rows outside the mask.
 
-    Arrow's join makes a row null when one of its columns is, at no cost. So one column is made null
-    exactly where the part is absent, and no other is null where it is present.
+    Arrow's join makes a row null if one of its columns is, at no cost. So one column becomes null
+    exactly in the rows without the part, and no other is null in the rows with it.
     """
     if isinstance(mask, bool):
-        raise AssertionError("what is always or never there is no optional part")
-    key: int | None = None
+        raise AssertionError("a part that all or no rows have is not optional")
+    null_index: int | None = None
     for index, piece in enumerate(pieces):
         if isinstance(piece, pa.StringArray) and piece.null_count:
-            is_there = valid(piece)
-            if key is None and np.array_equal(is_there, mask):
-                key = index
-            elif np.any(mask & ~np.asarray(is_there)):
+            is_present = valid(piece)
+            if null_index is None and np.array_equal(is_present, mask):
+                null_index = index
+            elif np.any(mask & ~np.asarray(is_present)):
                 pieces[index] = pc.fill_null(piece, "")
-    if key is None:
-        key = next(
+    if null_index is None:
+        null_index = next(
             (index for index, piece in enumerate(pieces) if isinstance(piece, pa.StringArray)), 0
         )
-        piece = pieces[key]
-        if isinstance(piece, _Optional | _Listed):
+        piece = pieces[null_index]
+        if isinstance(piece, _Optional | _JoinedEntries):
             pieces.insert(0, pc.if_else(pa.array(mask), "", pa.scalar(None, pa.string())))
         else:
-            pieces[key] = pc.if_else(pa.array(mask), piece, pa.scalar(None, pa.string()))
+            pieces[null_index] = pc.if_else(pa.array(mask), piece, pa.scalar(None, pa.string()))
     return _Optional(_Rope(level, pieces))
 
 
@@ -441,12 +442,12 @@ def _optional(level: int, pieces: list[_Piece], mask: Bools | bool) -> _Optional
 
 @dataclass(frozen=True, slots=True)
 class _Joiner:
-    """Joins ropes for a run of rows."""
+    """Joins ropes for consecutive rows."""
 
     values: Values
 
     def whole(self, rope: _Rope, start: int, stop: int) -> pa.StringArray:
-        """Return what a rope is in the rows from `start` to `stop`; never null."""
+        """Return a rope's text in the rows from `start` to `stop`; never null."""
         pieces = self.pieces(rope, start, stop)
         if len(pieces) == 1 and not isinstance(pieces[0], str) and not pieces[0].null_count:
             return pieces[0]
@@ -462,23 +463,27 @@ class _Joiner:
                     result.append(piece)
                 case _Optional():
                     result.append(self.optional(piece, start, stop))
-                case _Listed():
+                case _JoinedEntries():
                     result.append(self.listed(piece, start, stop))
                 case _:
                     result.append(piece.slice(start, stop - start))
         return result
 
     def optional(self, part: _Optional, start: int, stop: int) -> pa.StringArray:
-        """Return what an optional part is, null where it is not there."""
+        """Return an optional part's text; null in rows without it."""
         pieces = self.pieces(part.rope, start, stop)
-        for index, inner in enumerate(part.rope.pieces):
+        for index, inner_piece in enumerate(part.rope.pieces):
             piece = pieces[index]
-            if isinstance(inner, _Optional) and not isinstance(piece, str) and piece.null_count:
+            if (
+                isinstance(inner_piece, _Optional)
+                and not isinstance(piece, str)
+                and piece.null_count
+            ):
                 pieces[index] = pc.fill_null(piece, "")
         return join(*pieces, absent_as_empty=False)
 
-    def listed(self, part: _Listed, start: int, stop: int) -> pa.StringArray:
-        """Return the lists of the rows: the texts of their entries, which follow each other."""
+    def listed(self, part: _JoinedEntries, start: int, stop: int) -> pa.StringArray:
+        """Return each row's joined entries."""
         level = part.entry.rope.level if isinstance(part.entry, _Optional) else part.entry.level
         starts = self.values.levels[level].starts[start : stop + 1]
         first, last = int(starts[0]), int(starts[-1])

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, true_where, valid
-from etl.engine.evaluate import Values, both, either, opposite
+from etl.engine.evaluate import Values, both, either, negate
 from etl.mapping import expressions as ex
 from etl.mapping.expressions import Condition, IsPresent, walk
 from etl.mapping.plan import Feed, Loop, nodes_of
@@ -34,7 +34,7 @@ MISSHAPEN: Final = "misshapen-identifier"
 
 
 MOST_WORDS: Final = 500
-"""Most words of one column of a partition that are distinguished; with more, it holds no codes."""
+"""Columns with more unknown words per partition are taken for free text, not codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +53,34 @@ class Mention:
 
 
 def mentions(values: Values) -> frozenset[Mention]:
-    """Return the directory resources that the rows of a plan name, used or not."""
+    """Return the directory resources that a plan's rows name, used or not."""
     return frozenset(
         mention_of(key)
-        for named, level, mention_of in _mentioning(values)
+        for named, level, mention_of in _find_mentions(values)
         for key in values.text(named, level).unique().drop_null().to_pylist()
     )
 
 
-def _mentioning(values: Values) -> Iterator[tuple[ex.Expr, int, Callable[[str], Mention]]]:
-    """Yield the expressions that name directory resources, with the mention that each key is."""
+def _find_mentions(values: Values) -> Iterator[tuple[ex.Expr, int, Callable[[str], Mention]]]:
+    """Yield expressions that name directory resources, with their key-to-mention functions."""
     for expr, level in values.evaluated():
         match expr:
-            case ex.LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
-                payer = any(column.column == "payer_id" for column in _columns(of))
-                yield of, level, partial(Mention, resource, payer=payer)
-            case ex.ProviderReference(of=of):
-                yield of, level, partial(_provider, values, expr)
+            case ex.LogicalId(of=key_expr, resource=("Organization" | "Practitioner") as resource):
+                payer = any(column.column == "payer_id" for column in _source_columns(key_expr))
+                yield key_expr, level, partial(Mention, resource, payer=payer)
+            case ex.ProviderReference(of=key_expr):
+                yield key_expr, level, partial(_mention_provider, values, expr)
             case _:
                 continue
 
 
-def _provider(values: Values, expr: ex.ProviderReference, key: str) -> Mention:
+def _mention_provider(values: Values, expr: ex.ProviderReference, key: str) -> Mention:
     provider = values.environment.provider(key, expr.resource, only=expr.only)
     return Mention(provider.resource, provider.key, payer=False)
 
 
 def findings(values: Values) -> dict[str, pa.Table]:
-    """Return the cells that a plan read and found no code for.
+    """Find the cells that have no code in a crosswalk or the wrong shape.
 
     Returns:
         Name of the crosswalk or shape -> its findings (`etl.rows.FINDINGS_SCHEMA`), one a cell
@@ -94,36 +94,41 @@ def findings(values: Values) -> dict[str, pa.Table]:
         is_known: Callable[[str], bool]
         match expr:
             case ex.Translated(of=of, crosswalk=name) if not is_of_displays(name):
-                is_known, rule = values.environment.crosswalks[name].knows, UNMAPPED
+                is_known, rule_id = values.environment.crosswalks[name].knows, UNMAPPED
             case ex.Shaped(of=of, shape=name):
-                is_known, rule = SHAPES[name], MISSHAPEN
+                is_known, rule_id = SHAPES[name], MISSHAPEN
             case _:
                 continue
-        for column in _columns(of):
+        for column in _source_columns(of):
             texts = values.text(column, level)
             encoded = texts.dictionary_encode()
             words = encoded.dictionary.to_pylist()
-            odd = [index for index, text in enumerate(words) if not is_known(text)]
-            if not odd:
+            unknown_words = [index for index, text in enumerate(words) if not is_known(text)]
+            if not unknown_words:
                 continue
-            codes = np.asarray(pc.fill_null(encoded.indices, -1))
-            if rule != UNMAPPED or len(odd) > MOST_WORDS:
-                groups = [(name, np.flatnonzero(np.isin(codes, odd)))]
+            word_indices = np.asarray(pc.fill_null(encoded.indices, -1))
+            if rule_id != UNMAPPED or len(unknown_words) > MOST_WORDS:
+                groups = [(name, np.flatnonzero(np.isin(word_indices, unknown_words)))]
             else:
                 key = values.environment.id_key
                 groups = [
-                    (f"{name}#{_token(words[index], key)}", np.flatnonzero(codes == index))
-                    for index in odd
+                    (
+                        f"{name}#{_hash_word(words[index], key)}",
+                        np.flatnonzero(word_indices == index),
+                    )
+                    for index in unknown_words
                 ]
             for group, rows in groups:
-                by_rule.setdefault(group, []).append(_places(values, column, level, rows, rule))
+                by_rule.setdefault(group, []).append(
+                    _cell_findings(values, column, level, rows, rule_id)
+                )
     for feed in values.plan.feeds:
-        by_rule.setdefault(WITHOUT_CODE, []).extend(_without_code(values, feed))
+        by_rule.setdefault(WITHOUT_CODE, []).extend(_cells_without_code(values, feed))
     return {name: once_each(tables) for name, tables in by_rule.items() if tables}
 
 
-def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
-    """Yield the cells with a word that lacks the code of a feed, where the code is missed."""
+def _cells_without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
+    """Yield cells whose word lacks a needed code."""
     answer, crosswalk = feed.answer, values.environment.crosswalks[feed.answer.crosswalk]
     level = max(values.home(part) for part in (answer, feed.use, *feed.needs))
     if level not in values.levels or not values.levels[level].size:
@@ -136,79 +141,85 @@ def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
     ]
     if not words:
         return
-    shows = both(_shows(values, feed, level), *(values.holds(need, level) for need in feed.needs))
-    for column in _columns(answer.of):
-        without = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
-        where = both(shows, np.asarray(without))
-        rows = np.flatnonzero(np.broadcast_to(np.asarray(where), values.levels[level].size))
+    needs_code = both(
+        _is_needed(values, feed, level), *(values.holds(need, level) for need in feed.needs)
+    )
+    for column in _source_columns(answer.of):
+        lacks_code = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
+        is_affected = both(needs_code, np.asarray(lacks_code))
+        rows = np.flatnonzero(np.broadcast_to(np.asarray(is_affected), values.levels[level].size))
         positions = rows if column.level == level else values.up(level, column.level)[rows]
-        yield _places(values, column, column.level, np.unique(positions), WITHOUT_CODE)
+        yield _cell_findings(values, column, column.level, np.unique(positions), WITHOUT_CODE)
 
 
-def _shows(values: Values, feed: Feed, level: int) -> Bools | bool:
-    """Return the rows in which a word without a code would be missed."""
+def _is_needed(values: Values, feed: Feed, level: int) -> Bools | bool:
+    """Return the rows in which a missing code leaves a gap."""
     if isinstance(feed.use, ex.Condition):
-        return opposite(values.holds(feed.use, level))
-    there = valid(values.text(feed.use, level))
-    is_asked = _asked(values, feed.use, feed.answer, level)
-    return is_asked if feed.vital else both(is_asked, there)
+        return negate(values.holds(feed.use, level))
+    has_value = valid(values.text(feed.use, level))
+    is_read = _is_looked_up(values, feed.use, feed.answer, level)
+    return is_read if feed.vital else both(is_read, has_value)
 
 
-def _asked(values: Values, expr: ex.Expr, answer: ex.Translated, level: int) -> Bools | bool:
-    """Return the rows in which an expression looks a word up in a crosswalk."""
+def _is_looked_up(values: Values, expr: ex.Expr, answer: ex.Translated, level: int) -> Bools | bool:
+    """Return the rows in which an expression looks up a word in the crosswalk."""
     match expr:
         case ex.Translated():
             return expr == answer
         case ex.FirstOf(parts=parts):
-            is_asked_somewhere: Bools | bool = False
-            before: Bools | bool = False
+            is_read: Bools | bool = False
+            has_earlier: Bools | bool = False
             for part in parts:
-                mine = _asked(values, part, answer, level)
-                is_asked_somewhere = either(is_asked_somewhere, both(mine, opposite(before)))
-                before = either(before, valid(values.text(part, level)))
-            return is_asked_somewhere
+                part_reads = _is_looked_up(values, part, answer, level)
+                is_read = either(is_read, both(part_reads, negate(has_earlier)))
+                has_earlier = either(has_earlier, valid(values.text(part, level)))
+            return is_read
         case ex.Joined(parts=parts):
-            return either(*(_asked(values, part, answer, level) for part in parts))
+            return either(*(_is_looked_up(values, part, answer, level) for part in parts))
         case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
-            holds = values.holds(condition, level)
+            is_true = values.holds(condition, level)
             return either(
-                both(holds, _asked(values, then, answer, level)),
-                both(opposite(holds), _asked(values, otherwise, answer, level)),
+                both(is_true, _is_looked_up(values, then, answer, level)),
+                both(negate(is_true), _is_looked_up(values, otherwise, answer, level)),
             )
         case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return False
         case _:
-            return _asked(values, expr.of, answer, level)
+            return _is_looked_up(values, expr.of, answer, level)
 
 
-def _token(word: str, key: bytes) -> str:
-    """Return the token of a word; words that a crosswalk treats as equal have equal tokens."""
+def _hash_word(word: str, key: bytes) -> str:
+    """Hash a word; words that a crosswalk treats as equal have equal hashes."""
     return blake2b(word.strip().casefold().encode(), digest_size=6, key=key).hexdigest()
 
 
-def _columns(expr: ex.Expr) -> Iterator[ex.ColumnOf]:
-    """Yield the columns with text that an expression passes on unchanged (or in another case)."""
+def _source_columns(expr: ex.Expr) -> Iterator[ex.ColumnOf]:
+    """Yield the columns whose text an expression passes on, apart from its case."""
     match expr:
         case ex.ColumnOf(kind=ex.Kind.LIST):
-            return  # read as a whole: its values are looked up one by one elsewhere
+            return  # its values are looked up one by one elsewhere
         case ex.ColumnOf():
             yield expr
         case ex.Cast(of=of) | ex.Cased(of=of):
-            yield from _columns(of)
+            yield from _source_columns(of)
         case ex.FirstOf(parts=parts):
             for part in parts:
-                yield from _columns(part)
+                yield from _source_columns(part)
         case _:
             return
 
 
-def _places(values: Values, column: ex.ColumnOf, at: int, rows: Indices, rule: str) -> pa.Table:
+def _cell_findings(
+    values: Values, column: ex.ColumnOf, level_number: int, rows: Indices, rule: str
+) -> pa.Table:
     """Return findings about the cells of a column in some rows of a level."""
-    level = values.levels[at]
+    level = values.levels[level_number]
     if level.table == LIST_ITEM:
-        owner, name = level.list_column
-        listed = ex.ColumnOf(owner, (), name, ex.Kind.LIST, nullable=True)
-        return _places(values, listed, owner, np.unique(values.up(at, owner)[rows]), rule)
+        owner, column_name = level.list_column
+        list_column = ex.ColumnOf(owner, (), column_name, ex.Kind.LIST, nullable=True)
+        return _cell_findings(
+            values, list_column, owner, np.unique(values.up(level_number, owner)[rows]), rule
+        )
     table, positions = level.table, rows if level.rows is None else level.rows[rows]
     for step in column.via:
         relation = relations_of(table)[step]
@@ -218,36 +229,40 @@ def _places(values: Values, column: ex.ColumnOf, at: int, rows: Indices, rule: s
         positions, table = positions[positions >= 0], relation.table
     if TABLES[table].column(column.column) is not None:
         return values.partition.findings(table, positions, rule, column.column)
-    parts = [no_findings()]  # derived: no cell of a file, unless it passes one on
-    for name in PASSED_ON.get((table, column.column), ()):
-        cells = values.partition.column(table, name).take(pa.array(positions))
+    finding_tables = [no_findings()]  # a derived column has no cell, unless it passes one on
+    for column_name in PASSED_ON.get((table, column.column), ()):
+        cells = values.partition.column(table, column_name).take(pa.array(positions))
         filled = np.asarray(cells.is_valid())
-        parts.append(values.partition.findings(table, positions[filled], rule, name))
+        finding_tables.append(
+            values.partition.findings(table, positions[filled], rule, column_name)
+        )
         positions = positions[~filled]
-    return pa.concat_tables(parts)
+    return pa.concat_tables(finding_tables)
 
 
-def mentioning_rows(values: Values, wanted: frozenset[Mention]) -> set[tuple[int, Mention]]:
-    """Return the rows of the plan's table that name some directory resources, used or not.
+def mentioning_rows(
+    values: Values, wanted_mentions: frozenset[Mention]
+) -> set[tuple[int, Mention]]:
+    """Return the plan's rows that name the wanted directory resources, used or not.
 
     Args:
-        values: of a plan that was run.
-        wanted: some of the results of `mentions`.
+        values: the values of a plan that was run.
+        wanted_mentions: a subset of `mentions`.
     """
-    keys = pa.array(sorted({mention.key for mention in wanted}), pa.string())
+    keys = pa.array(sorted({mention.key for mention in wanted_mentions}), pa.string())
     pairs: set[tuple[int, Mention]] = set()
-    for named, level, mention_of in _mentioning(values):
-        texts = values.text(named, level)
+    for key_expr, level, mention_of in _find_mentions(values):
+        texts = values.text(key_expr, level)
         rows = np.flatnonzero(true_where(pc.is_in(texts, value_set=keys)))
-        roots = rows if level == 0 else values.up(level, 0)[rows]
+        root_rows = rows if level == 0 else values.up(level, 0)[rows]
         if values.levels[0].rows is not None:
-            roots = values.levels[0].rows[roots]
+            root_rows = values.levels[0].rows[root_rows]
         keys_of_rows = texts.take(pa.array(rows)).to_pylist()
-        meant = {key: mention_of(key) for key in set(keys_of_rows)}
+        mentions_by_key = {key: mention_of(key) for key in set(keys_of_rows)}
         pairs |= {
-            (root, meant[key])
-            for key, root in zip(keys_of_rows, roots.tolist(), strict=True)
-            if meant[key] in wanted
+            (root, mentions_by_key[key])
+            for key, root in zip(keys_of_rows, root_rows.tolist(), strict=True)
+            if mentions_by_key[key] in wanted_mentions
         }
     return pairs
 
@@ -256,37 +271,41 @@ OMITTED: Final = "incomplete-row"
 """Rule of a row that is left out of a list."""
 
 
-def omitted(values: Values) -> pa.Table:
-    """Return rows that a loop skips because each of several values is absent.
+def omitted_rows(values: Values) -> pa.Table:
+    """Find rows that a loop skips because all of several values are absent.
 
-    A condition `… and (a is present or b …)` of a loop states that: the row would make an entry,
-    and its profile requires something with it. An example is a rendering provider without a
+    The loop's condition is `… and (a is present or b …)`: the row would make an entry, but the
+    profile requires one of these values with it. An example is a rendering provider without a
     taxonomy code on an outpatient claim.
 
     Returns:
         `etl.rows.FINDINGS_SCHEMA`, each row once.
     """
-    parts: list[pa.Table] = []
+    finding_tables: list[pa.Table] = []
     for _, node in nodes_of(values.plan.body):
         if isinstance(node, Loop) and node.level in values.levels:
             level = values.levels[node.level]
-            for needed, others in _needs(node.condition):
-                lacking = both(
-                    *(values.holds(condition, node.level) for condition in others),
-                    opposite(values.holds(needed, node.level)),
+            for required, other_conditions in _required_alternatives(node.condition):
+                is_incomplete = both(
+                    *(values.holds(condition, node.level) for condition in other_conditions),
+                    negate(values.holds(required, node.level)),
                 )
-                rows = np.flatnonzero(np.broadcast_to(np.asarray(lacking), level.size))
+                rows = np.flatnonzero(np.broadcast_to(np.asarray(is_incomplete), level.size))
                 if len(rows) and level.table in TABLES:
                     positions = rows if level.rows is None else level.rows[rows]
-                    parts.append(values.partition.findings(level.table, positions, OMITTED))
-    return once_each(parts)
+                    finding_tables.append(
+                        values.partition.findings(level.table, positions, OMITTED)
+                    )
+    return once_each(finding_tables)
 
 
-def _needs(condition: Condition) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
+def _required_alternatives(
+    condition: Condition,
+) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
     """Yield each required alternative of a loop's condition, with the other parts."""
     if isinstance(condition, AllOf):
         for part in condition.parts:
             if isinstance(part, AnyOf) and any(
-                isinstance(inner, IsPresent) for inner in walk(part)
+                isinstance(inner_condition, IsPresent) for inner_condition in walk(part)
             ):
                 yield part, tuple(other for other in condition.parts if other is not part)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from etl.columns.arrays import join, text_bytes
 from etl.columns.digests import Hashes, hash_ids
-from etl.engine.render import Rendered
+from etl.engine.render import ResourceBatch
 from etl.errors import UsageError
 from etl.pipeline.context import Chunks, RunContext
 from etl.pipeline.partition.mapping import Mapped, PlanResources
@@ -207,7 +207,7 @@ def _in_order(parts: Sequence[tuple[pa.LargeStringArray, Hashes]]) -> memoryview
     return text_bytes(lines).data
 
 
-def _lines(run: Rendered, now: str) -> pa.StringArray:
+def _lines(run: ResourceBatch, now: str) -> pa.StringArray:
     """Return whole resources, each with a line end."""
     return join(
         f'{{"resourceType":"{run.plan.resource}","id":"',

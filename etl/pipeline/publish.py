@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.engine.must_support import ElementCounts
-from etl.engine.render import Rendered
+from etl.engine.render import ResourceBatch
 from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
 from etl.pipeline.context import Chunks, Publication
 from etl.pipeline.partition.mapping import PlanResources
@@ -73,7 +73,7 @@ class BlockOutput:
         return {CATALOG_ROWS: result.keeping(kept).lines()}
 
 
-def _by_patient(made: Sequence[Rendered]) -> dict[str, list[tuple[int, int]]]:
+def _by_patient(made: Sequence[ResourceBatch]) -> dict[str, list[tuple[int, int]]]:
     """Return the resources of each patient: (run, position)."""
     patients: dict[str, list[tuple[int, int]]] = {}
     for number, run in enumerate(made):
@@ -101,7 +101,7 @@ class _RunColumns:
     searches: tuple[memoryview, list[int]]
 
     @classmethod
-    def of(cls, run: Rendered) -> _RunColumns:
+    def of(cls, run: ResourceBatch) -> _RunColumns:
         return cls(
             run.plan.resource,
             run.ids.to_pylist(),
@@ -259,7 +259,7 @@ class _Resources:
         advance: called with how many were made, whenever some hundreds were.
     """
 
-    def __init__(self, runs: Sequence[Rendered], advance: Callable[[int], None]) -> None:
+    def __init__(self, runs: Sequence[ResourceBatch], advance: Callable[[int], None]) -> None:
         self._advance, self._next = advance, 0
         self._columns = [_RunColumns.of(run) for run in runs]
         self._ends = list(accumulate(len(run.ids) for run in runs))

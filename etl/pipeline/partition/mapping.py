@@ -22,7 +22,7 @@ from etl.engine.evaluate import Values
 from etl.engine.must_support import ElementCounts, add_element_counts, element_counts
 from etl.engine.obligation_checks import broken_rows
 from etl.engine.partition_columns import Partition
-from etl.engine.render import Rendered, render
+from etl.engine.render import ResourceBatch, render
 from etl.engine.unmapped import (
     MISSHAPEN,
     OMITTED,
@@ -31,7 +31,7 @@ from etl.engine.unmapped import (
     Mention,
     findings,
     mentions,
-    omitted,
+    omitted_rows,
 )
 from etl.mapping.plan import Environment, Plan
 from etl.mapping.row_tests import Obligation
@@ -255,7 +255,7 @@ class PlanResources(NamedTuple):
     """
 
     plan: Plan
-    runs: list[Rendered]
+    runs: list[ResourceBatch]
     partition: Partition
 
 
@@ -348,7 +348,7 @@ def mapped(
         mentioned |= mentions(values)
         for name, finding in findings(values).items():
             unmapped.setdefault(name, []).append(finding)
-        left_out = omitted(values)
+        left_out = omitted_rows(values)
         if left_out.num_rows:
             unmapped.setdefault(OMITTED, []).append(left_out)
         counts[plan.resource] += sum(len(run.ids) for run in made[-1].runs)
@@ -367,7 +367,7 @@ def mapped(
     )
 
 
-def _distinct(runs: Iterable[Rendered]) -> Iterator[Rendered]:
+def _distinct(runs: Iterable[ResourceBatch]) -> Iterator[ResourceBatch]:
     """Yield runs without resources that repeat an id: rows of the table may name one twice."""
     seen: set[str] = set()
     for run in runs:
@@ -375,7 +375,7 @@ def _distinct(runs: Iterable[Rendered]) -> Iterator[Rendered]:
         for logical_id in run.ids.to_pylist():
             fresh.append(logical_id not in seen)
             seen.add(logical_id)
-        yield run if all(fresh) else run.only(np.array(fresh))
+        yield run if all(fresh) else run.filter(np.array(fresh))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.engine.partition_columns import Partition
-from etl.engine.render import Rendered
+from etl.engine.render import ResourceBatch
 from etl.engine.unmapped import Mention
 from etl.mapping.plan import Environment, Plan, Provider, ProviderType
 from etl.model.canonical_tables import DIRECTORY_TABLES, LISTED_TABLES, MEMBERLESS, ROW_COLUMN
@@ -150,8 +150,8 @@ def with_stubs(
 
 
 def with_listing(
-    plan: Plan, run: Rendered, partition: Partition, claimed: Set[tuple[str, str]]
-) -> Rendered:
+    plan: Plan, run: ResourceBatch, partition: Partition, claimed: Set[tuple[str, str]]
+) -> ResourceBatch:
     """Return directory resources with their visibility, for the index.
 
     None is stated for those with an NPI, which everybody may see, and for those that only claims

@@ -179,7 +179,7 @@ def _resources(made: Sequence[PlanResources]) -> Iterator[_Entries]:
             own = rows.take(pa.array(run.rows))
             there = np.asarray(pc.is_valid(own.column("_row")))
             if not there.all():
-                own, run = own.filter(pa.array(there)), run.only(there)
+                own, run = own.filter(pa.array(there)), run.filter(there)
             names = pc.binary_join_element_wise(plan.resource, run.ids, "/")
             fates = np.zeros(len(names), np.int8)
             found = (hash_ids(names), run.compartments, plan.name)

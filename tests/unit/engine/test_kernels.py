@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.columns import numbers
 from etl.columns.arrays import join, joined_lists, joined_runs, text_bytes, total_of_groups
-from etl.engine.evaluate import escaped, logical_ids
+from etl.engine.evaluate import escape_json, logical_ids
 from etl.mapping.plan import Environment
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\b\f\n\r\t\x00\x1f'))
@@ -29,12 +29,12 @@ def sliced(values, before):
 @example(values=["".join(map(chr, range(0x80))), "\u2028\U0001f600é"], before=1)
 def test_escaped_is_what_json_writes_between_the_quotes(values, before):
     wanted = [None if v is None else json.dumps(v, ensure_ascii=False)[1:-1] for v in values]
-    assert escaped(sliced(values, before)).to_pylist() == wanted
+    assert escape_json(sliced(values, before)).to_pylist() == wanted
 
 
 def test_a_column_that_needs_no_escape_is_not_copied():
     column = pa.array(["plain", "Nguyễn", None])
-    assert escaped(column) is column
+    assert escape_json(column) is column
 
 
 @given(values=COLUMN, before=st.integers(0, 3), large=st.booleans())
