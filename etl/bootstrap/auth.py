@@ -68,14 +68,16 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
         )
     if auth.mode == "production" and auth.demo_members is not None:
         what = "made-up members are for the sandbox; anyone can be them"
-        yield _wrong(settings, "demo_members", what)
+        yield _config_error(settings, "demo_members", what)
     if auth.oidc_issuer and auth.demo_members is not None:
         what = "members sign in either here or at the identity provider"
-        yield _wrong(settings, "demo_members", what)
+        yield _config_error(settings, "demo_members", what)
     if auth.oidc_issuer and not (auth.oidc_client_id and auth.oidc_client_secret):
-        yield _wrong(settings, "oidc_issuer", "oidc_client_id and oidc_client_secret belong to it")
+        yield _config_error(
+            settings, "oidc_issuer", "oidc_client_id and oidc_client_secret belong to it"
+        )
     if auth.mode == "production" and auth.oidc_issuer.startswith("http://"):
-        yield _wrong(settings, "oidc_issuer", "an identity provider is asked by https only")
+        yield _config_error(settings, "oidc_issuer", "an identity provider is asked by https only")
     if auth.mode == "production" and settings.is_demo_key:
         yield MappingError(
             "CPCDS_ID_KEY",
@@ -85,15 +87,15 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
     try:
         rates_of(auth.limits)
     except ValueError as error:
-        yield _wrong(settings, "limits", str(error))
+        yield _config_error(settings, "limits", str(error))
     if auth.mail_server and not is_email(auth.mail_from):
-        yield _wrong(settings, "mail_from", "mail needs an address that it comes from")
+        yield _config_error(settings, "mail_from", "mail needs an address that it comes from")
     try:
         mailer_of(settings)
     except ValueError as error:
-        yield _wrong(settings, "mail_server", str(error))
+        yield _config_error(settings, "mail_server", str(error))
     if any(days < 1 for days in auth.consent_days):
-        yield _wrong(settings, "consent_days", "a consent lasts a day at least")
+        yield _config_error(settings, "consent_days", "a consent lasts a day at least")
 
 
 def prepared(settings: Settings) -> Settings:
@@ -113,7 +115,7 @@ def prepared(settings: Settings) -> Settings:
         if database.is_sqlite:
             migrate(database)
         elif present_version(database) != latest_version():
-            raise _wrong(
+            raise _config_error(
                 settings,
                 "database",
                 "its tables are not those of this version",
@@ -183,7 +185,7 @@ def expect_server(settings: Settings) -> None:
         MappingError: `config-value`: it is off. Its database would be created for no server.
     """
     if settings.auth.mode == "off":
-        raise _wrong(
+        raise _config_error(
             settings,
             "mode",
             "it is off, so there is no authorization server to look after",
@@ -258,7 +260,9 @@ def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = [row for row in csv.DictReader(lines) if row.get("member_id")]
     except (OSError, UnicodeDecodeError, csv.Error):
-        raise _wrong(settings, "demo_members", f"{file} cannot be read as a member.csv") from None
+        raise _config_error(
+            settings, "demo_members", f"{file} cannot be read as a member.csv"
+        ) from None
     members: dict[str, DemoMember] = {}
     taken: dict[str, int] = {}
     for row in rows:
@@ -270,12 +274,12 @@ def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
             (row.get("family_name") or "").strip(),
         )
         name = f"{given} {family}".strip() or (row.get("full_name") or "").strip() or member_id
-        slug = _plain(name.split()[0]) or "member"
+        slug = _slug(name.split()[0]) or "member"
         taken[slug] = taken.get(slug, 0) + 1
         username = slug if taken[slug] == 1 else f"{slug}{taken[slug]}"
         members[member_id] = DemoMember(username, name, patient_of(settings, member_id))
     if not members:
-        raise _wrong(settings, "demo_members", f"{file} has no row with a member_id")
+        raise _config_error(settings, "demo_members", f"{file} has no row with a member_id")
     return tuple(members.values())
 
 
@@ -304,11 +308,13 @@ def _secret(settings: Settings) -> bytes:
     given = settings.auth.secret.get_secret_value()
     if given:
         if len(given) < SHORTEST_SECRET:
-            raise _wrong(settings, "secret", f"it needs at least {SHORTEST_SECRET} characters")
+            raise _config_error(
+                settings, "secret", f"it needs at least {SHORTEST_SECRET} characters"
+            )
         return given.encode()
     url = open_database(settings.auth.database).engine.url
     if url.get_backend_name() != "sqlite" or not url.database:
-        raise _wrong(
+        raise _config_error(
             settings,
             "secret",
             "with a database that several machines share, it has to be given",
@@ -334,12 +340,12 @@ def _kept_secret(file: Path) -> bytes:
     return kept
 
 
-def _plain(name: str) -> str:
+def _slug(name: str) -> str:
     name = name.translate(_LETTERS)
     letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]", "", letters)
 
 
-def _wrong(settings: Settings, setting: str, what: str, *, hint: str = "") -> MappingError:
+def _config_error(settings: Settings, setting: str, what: str, *, hint: str = "") -> MappingError:
     where = settings.origin("auth", setting)
     return MappingError(where, "config-value", f"setting auth.{setting}: {what}", hint=hint)

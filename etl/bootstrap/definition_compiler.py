@@ -52,12 +52,12 @@ def compile_definitions(
     crosswalks = crosswalks_in(files["crosswalks"], of_plan_net=model is DIRECTORY)
     if DISPLAYS in files:
         guide = PLAN_NET if model is DIRECTORY else DEFAULT
-        crosswalks = {**crosswalks, **display_crosswalks(_displays(files[DISPLAYS], guide))}
-    rules, elsewhere = _rules(files["rules"], model)
+        crosswalks = {**crosswalks, **display_crosswalks(_load_displays(files[DISPLAYS], guide))}
+    rules, elsewhere = _rule_files(files["rules"], model)
     mistakes = Mistakes()
     layouts: tuple[Layout, ...] = ()
     with mistakes.collected():
-        layouts = _layouts(files["layouts"], crosswalks)
+        layouts = _load_layouts(files["layouts"], crosswalks)
     with mistakes.collected():
         mappings = compile_set(
             files[model.mappings].texts,
@@ -101,8 +101,8 @@ def compile_definitions(
     )
 
 
-def _displays(files: Files, guide: Guide) -> Displays:
-    """Return the displays of some files; those of a guide's own codes are the guide's."""
+def _load_displays(files: Files, guide: Guide) -> Displays:
+    """Return the displays in some files; codes of a guide's own systems keep the guide's."""
     displays: dict[tuple[str, str], tuple[str, str]] = {}
     mistakes = Mistakes()
     for file in files.layers:
@@ -117,8 +117,8 @@ def _displays(files: Files, guide: Guide) -> Displays:
     return displays
 
 
-def _rules(files: Files, model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
-    """Return the rule files of a data model, and the ids of rules of other models only."""
+def _rule_files(files: Files, model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the rule files of a data model, and the IDs of rules of other models only."""
     others = [other.rules for other in DATA_MODELS if other is not model and other.rules]
     mine = [
         name for name in files.texts if not any(name.startswith(f"{folder}/") for folder in others)
@@ -137,7 +137,7 @@ def _of_layouts(crosswalks: Mapping[str, Crosswalk]) -> dict[str, Crosswalk]:
     }
 
 
-def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
+def _load_layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
     own = _of_layouts(crosswalks)
     texts = {}
     for name in sorted(files.texts):
@@ -156,16 +156,16 @@ def policy(settings: Settings) -> Policy:
             rule: Severity(severity) for rule, severity in settings.rules.severities.items()
         },
         limits=Limits(
-            rejected_claims=_share(limits.rejected_claims),
-            rejected_members=_share(limits.rejected_members),
-            rejected_rows=_share(limits.rejected_rows),
+            rejected_claims=_as_decimal(limits.rejected_claims),
+            rejected_members=_as_decimal(limits.rejected_members),
+            rejected_rows=_as_decimal(limits.rejected_rows),
             findings=dict(limits.findings),
             unowned_rows=limits.unowned_rows,
         ),
     )
 
 
-def _share(number: float | None) -> Decimal | None:
+def _as_decimal(number: float | None) -> Decimal | None:
     """Return a share of the settings as it is written there."""
     return None if number is None else Decimal(str(number))
 

@@ -62,7 +62,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
         **({DISPLAYS: "*.csv"} if settings.publish.displays else {}),
     }
     files = {folder: read_folder(roots, folder, names) for folder, names in folders.items()}
-    facts = _facts(settings, files, model)
+    facts = _dependencies(settings, files, model)
     definitions = read_compiled(facts, settings.id_key_bytes())
     if definitions is None:
         # Imported here: a process that finds them compiled does without twenty modules.
@@ -73,8 +73,10 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
     return definitions
 
 
-def _facts(settings: Settings, files: Mapping[str, Files], model: DataModel) -> dict[str, Any]:
-    """Return all that the definitions depend on, beside the program and the id key."""
+def _dependencies(
+    settings: Settings, files: Mapping[str, Files], model: DataModel
+) -> dict[str, Any]:
+    """Return what the definitions depend on, except for the program and the ID key."""
     return {
         "model": model.name,
         "files": {folder: dict(layered.layers) for folder, layered in files.items()},
@@ -148,33 +150,33 @@ def _private_folder() -> Path | None:
 
 
 def _file_name(facts: Mapping[str, Any], id_key: bytes) -> str:
-    text = json.dumps([facts, _program()], sort_keys=True)
-    return hashlib.blake2b(text.encode(), key=_short(id_key), digest_size=20).hexdigest()
+    text = json.dumps([facts, _program_version()], sort_keys=True)
+    return hashlib.blake2b(text.encode(), key=_key_digest(id_key), digest_size=20).hexdigest()
 
 
 def _digest(pickled: bytes, id_key: bytes) -> bytes:
-    return hmac.digest(_short(id_key), pickled, "sha256")
+    return hmac.digest(_key_digest(id_key), pickled, "sha256")
 
 
-def _short(id_key: bytes) -> bytes:
+def _key_digest(id_key: bytes) -> bytes:
     return hashlib.sha256(b"cpcds: compiled definitions" + id_key).digest()
 
 
 @cache
-def _program() -> list[Any]:
-    """Return what tells this program from another: versions, and each file's last change.
+def _program_version() -> list[Any]:
+    """Return what identifies this program: versions, and when each file last changed.
 
     A file's ctime is compared, for builders of packages and images set mtime to what they like.
     """
     root = Path(etl.__file__).parent
     versions = [sys.version, np.__version__, pa.__version__]
-    return [*versions, str(root), *sorted(_files(root))]
+    return [*versions, str(root), *sorted(_file_stats(root))]
 
 
-def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
+def _file_stats(folder: Path) -> Iterator[tuple[str, int, int]]:
     for entry in os.scandir(folder):
         if entry.is_dir():
-            yield from _files(Path(entry.path)) if entry.name != "__pycache__" else ()
+            yield from _file_stats(Path(entry.path)) if entry.name != "__pycache__" else ()
         else:
             facts = entry.stat()
             yield entry.path, facts.st_ctime_ns, facts.st_size

@@ -254,7 +254,7 @@ def bind(settings: Settings) -> Bound:
             )
     with gc_disabled():
         settings = prepared(settings)  # before binding: errors in settings are reported first
-    settings = _alone(settings)
+    settings = _directory_settings(settings)
     named = bool(settings.serve.port)
     listening = _listen(settings.serve.host, settings.serve.port)
     if not named:
@@ -265,7 +265,7 @@ def bind(settings: Settings) -> Bound:
         serve = settings.serve.model_copy(update={"port": port, "base_url": base})
         settings = settings.model_copy(update={"serve": serve})
     try:
-        served = asyncio.run(_looked(settings))
+        served = asyncio.run(_find_release(settings))
     except StoreError as error:
         return Bound(settings, listening, None, str(error))
     except BaseException:
@@ -320,8 +320,8 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
                 Multiprocess(config, sockets=[bound.socket]).run()
 
 
-def _alone(settings: Settings) -> Settings:
-    """Return settings that serve a directory alone, where the one target named holds one.
+def _directory_settings(settings: Settings) -> Settings:
+    """Return settings that serve only a directory, if the given target contains one.
 
     Raises:
         UsageError: it does, and members could sign in.
@@ -329,7 +329,7 @@ def _alone(settings: Settings) -> Settings:
     if settings.serve.directory:
         return settings
     try:
-        asyncio.run(_looked(settings))
+        asyncio.run(_find_release(settings))
     except OtherModel:
         if settings.auth.mode != "off":
             raise
@@ -340,7 +340,7 @@ def _alone(settings: Settings) -> Settings:
     return settings
 
 
-async def _looked(settings: Settings) -> ServedRelease:
+async def _find_release(settings: Settings) -> ServedRelease:
     service = opened(settings)
     for target in service.targets:
         await target.releases.refresh()
@@ -374,7 +374,9 @@ def _listen(host: str, port: int) -> socket.socket:
 @contextmanager
 def _quietly_stopped() -> Iterator[None]:
     """Exit with 0 after a signal that stopped the server, not as killed by it."""
-    before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, _ignore_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -382,5 +384,5 @@ def _quietly_stopped() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _nothing(number: int, frame: object) -> None:
-    """Do nothing: uvicorn raises again the signal that it stopped for."""
+def _ignore_signal(number: int, frame: object) -> None:
+    """Do nothing: uvicorn raises the signal that stopped it again."""

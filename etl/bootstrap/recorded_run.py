@@ -37,7 +37,7 @@ HOOK_SECONDS: Final = 10.0
 def run_began(settings: Settings, start: RunStart) -> None:
     """Notify monitors of the start of a run."""
     if settings.lineage.to:
-        _tried("lineage", lambda: _emit_start(settings, start))
+        _run_hook("lineage", lambda: _emit_start(settings, start))
 
 
 def run_ended(settings: Settings, record: RunRecord) -> None:
@@ -45,14 +45,14 @@ def run_ended(settings: Settings, record: RunRecord) -> None:
     wanted, is_good = settings.monitoring, record.verdict in GOOD
     if wanted.textfile is not None:
         path = wanted.textfile
-        _tried("textfile", lambda: _write_textfile(path, record))
+        _run_hook("textfile", lambda: _write_textfile(path, record))
     if settings.publish.timestamp_url and is_good:
         url = settings.publish.timestamp_url.get_secret_value()
-        _tried("timestamp_url", lambda: _stamp(settings, url))
+        _run_hook("timestamp_url", lambda: _timestamp_release(settings, url))
     if wanted.notify_on == "always" or not is_good:
         _notify(settings, record)
     if settings.lineage.to:
-        _tried("lineage", lambda: _emit_end(settings, record))
+        _run_hook("lineage", lambda: _emit_end(settings, record))
 
 
 def _write_textfile(path: Path, record: RunRecord) -> None:
@@ -61,8 +61,8 @@ def _write_textfile(path: Path, record: RunRecord) -> None:
     write_textfile(path, record)
 
 
-def _stamp(settings: Settings, url: str) -> None:
-    """Have the present release stamped, unless it is."""
+def _timestamp_release(settings: Settings, url: str) -> None:
+    """Have the current release timestamped, unless it already is."""
     from etl.monitoring.notification import exchange
     from etl.publish.signatures import MEDIA_TYPE, StampRequest
 
@@ -84,13 +84,15 @@ def _notify(settings: Settings, record: RunRecord) -> None:
     from etl.monitoring.notification import notify_services, run_command
 
     if wanted.notify_command:
-        _tried("notify_command", lambda: run_command(wanted.notify_command, record, HOOK_SECONDS))
+        _run_hook(
+            "notify_command", lambda: run_command(wanted.notify_command, record, HOOK_SECONDS)
+        )
     if wanted.notify_services:
         services = [each.get_secret_value() for each in wanted.notify_services]
-        _tried("notify_services", lambda: notify_services(services, record))
+        _run_hook("notify_services", lambda: notify_services(services, record))
 
 
-def _lineage(settings: Settings) -> LineageOptions:
+def _lineage_options(settings: Settings) -> LineageOptions:
     from etl.monitoring.openlineage_events import LineageOptions
 
     wanted = settings.lineage
@@ -101,7 +103,7 @@ def _lineage(settings: Settings) -> LineageOptions:
 def _emit_start(settings: Settings, start: RunStart) -> None:
     from etl.monitoring.openlineage_events import emit_start
 
-    emit_start(_lineage(settings), start)
+    emit_start(_lineage_options(settings), start)
 
 
 def _emit_end(settings: Settings, record: RunRecord) -> None:
@@ -109,10 +111,10 @@ def _emit_end(settings: Settings, record: RunRecord) -> None:
 
     published = record.verdict == "published"
     plans = load_definitions(settings).mappings.plans if published else ()
-    emit_end(_lineage(settings), record, plans)
+    emit_end(_lineage_options(settings), record, plans)
 
 
-def _tried(name: str, hook: Callable[[], None]) -> None:
+def _run_hook(name: str, hook: Callable[[], None]) -> None:
     try:
         hook()
     except EtlError as error:

@@ -175,7 +175,7 @@ def prepared(settings: Settings) -> Settings:
     """
     serve = settings.serve
     mistakes = Mistakes()
-    for error in _mistakes(settings):
+    for error in _config_mistakes(settings):
         mistakes.add(error)
     if settings.auth.mode != "off":
         from etl.bootstrap import auth  # as in `authorization`
@@ -193,7 +193,7 @@ def prepared(settings: Settings) -> Settings:
     return settings.model_copy(update={"serve": changed})
 
 
-def _mistakes(settings: Settings) -> Iterator[MappingError]:
+def _config_mistakes(settings: Settings) -> Iterator[MappingError]:
     serve = settings.serve
     parts = urlsplit(serve.base_url)
     if serve.base_url and (
@@ -344,7 +344,7 @@ def application(
             base=f"{serve.base_url}{path}",
             path=path,
             seconds=serve.request_seconds,
-            standing=_standing(serve),
+            standing=_standing_headers(serve),
             log=request_log,
             metrics=metrics,
             files=files,
@@ -356,7 +356,7 @@ def application(
     if service.has_claims:
         member = authentication.TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
         url, kinds = f"{serve.base_url}{FHIR}", service.service
-        documents = _documents(url, "Patient Access API", description.capability, kinds)
+        documents = _base_documents(url, "Patient Access API", description.capability, kinds)
         if description.smart is not None:
             smart = Document(orjson.dumps(description.smart), _PLAIN)
             documents[WELL_KNOWN.strip("/")] = lambda: smart
@@ -368,7 +368,7 @@ def application(
         )
         releases = service.directory_releases
         url, title = f"{serve.base_url}{DIRECTORY}", "Provider Directory API"
-        documents = _documents(url, title, description.directory, answers, public=True)
+        documents = _base_documents(url, title, description.directory, answers, public=True)
         files = DirectoryFiles(releases, url, settings.publish.cadence)
         bases.append(base(DIRECTORY, answers, releases, everybody, documents, files))
     # Everything else goes through Starlette's routing, the portal's mount last.
@@ -387,7 +387,7 @@ def application(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.callback(standard_error.flush)
-            await stack.enter_async_context(_watching(service, metrics))
+            await stack.enter_async_context(_watch_releases(service, metrics))
             for lifespan in lifespans:
                 await stack.enter_async_context(lifespan())
             yield
@@ -439,7 +439,7 @@ def served_by_worker(settings: Settings) -> Starlette:
     return app
 
 
-def _documents(
+def _base_documents(
     base: str,
     title: str,
     statement: Callable[[], dict[str, Any]],
@@ -507,13 +507,13 @@ def _well_known(path: str, body: bytes) -> Route:
     return Route(path, document)
 
 
-def _standing(serve: ServeSettings) -> tuple[Header, ...]:
+def _standing_headers(serve: ServeSettings) -> tuple[Header, ...]:
     headers = api_headers(serve.base_url)
     return tuple((name.encode(), value.encode()) for name, value in headers.items())
 
 
 @asynccontextmanager
-async def _watching(service: GatewayServices, metrics: Metrics) -> AsyncIterator[None]:
+async def _watch_releases(service: GatewayServices, metrics: Metrics) -> AsyncIterator[None]:
     """Watch for new releases and update the metrics while the server runs."""
     stop = asyncio.Event()
     for target in service.targets:

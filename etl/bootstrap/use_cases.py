@@ -213,12 +213,12 @@ def _publish_extract(
     settings = settings.of_a_run()
     opened_extract.check_executor(settings)  # what is not installed is reported before the work
     if _lock_of(settings).exists():
-        with _alone(settings):
+        with _lock_work_folder(settings):
             pass  # another run at work is reported before the extract is read
     first = partial(_holds_nothing, settings)  # after a release it is known later what is due
     with (
         opened_extract.opened(
-            settings, extract, emit, _beside(settings), suites_due=first
+            settings, extract, emit, _work_parent(settings), suites_due=first
         ) as opened_job,
         opened_extract.with_executor(opened_job) as job,
     ):
@@ -228,9 +228,9 @@ def _publish_extract(
         key = signing_key(settings)  # before the work, so that an unreadable key is reported first
         check_base(settings, store, open_current(store), definitions, approvals)
         with (
-            _alone(settings),
+            _lock_work_folder(settings),
             run_lease(store, now) as lease,
-            opened_extract.work_folder(settings, _beside(settings)) as work,
+            opened_extract.work_folder(settings, _work_parent(settings)) as work,
             lease.renewed_in_background(),
         ):
             base = open_current(store)  # another run may have been first
@@ -311,17 +311,17 @@ def make_work_folder(settings: Settings) -> None:
         settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def _beside(settings: Settings) -> Path:
+def _work_parent(settings: Settings) -> Path:
     """Return the parent of the work folder: the target, or this folder for object storage."""
     return Path() if "://" in settings.target else Path(settings.target)
 
 
 def _lock_of(settings: Settings) -> Path:
-    return _beside(settings) / f"{opened_extract.WORK}.lock"
+    return _work_parent(settings) / f"{opened_extract.WORK}.lock"
 
 
-def _holder(lock: Path) -> str:
-    """Return a lock's text about the run that holds it; empty where none is written yet."""
+def _lock_holder(lock: Path) -> str:
+    """Return a lock's text about the run that holds it; empty if none is written yet."""
     try:
         text = lock.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -330,7 +330,7 @@ def _holder(lock: Path) -> str:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _lock_work_folder(settings: Settings) -> Iterator[None]:
     """Hold the lock of the target's work folder."""
     path = _lock_of(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -339,7 +339,7 @@ def _alone(settings: Settings) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise StoreError(
-            f"{settings.target}: another run is at work on it{_holder(path)}; "
+            f"{settings.target}: another run is at work on it{_lock_holder(path)}; "
             "wait for it, or stop it first"
         ) from None
     try:

@@ -67,7 +67,7 @@ def doctor_command(
         print_json(report_of(examination))
         return
     _show(report_of(examination))
-    for line in sentences or _next(extract, examination):
+    for line in sentences or _next_steps(extract, examination):
         click.echo(line)
     if page is not None:
         click.echo(f"page: {page}")
@@ -141,7 +141,7 @@ def _refuse_nothing(examination: Examination) -> None:
         raise UsageError(f"no layout was written: {cause}")
 
 
-def _next(extract: Path, examination: Examination) -> tuple[str, ...]:
+def _next_steps(extract: Path, examination: Examination) -> tuple[str, ...]:
     if not any(file.kind for file in examination.files):
         return ()
     return (
@@ -155,8 +155,8 @@ def _show(report: dict[str, Any]) -> None:
     for file in report["files"]:
         holds = file["holds"] or "its rows are of no known table"
         more = "" if file["all_rows"] else ", there are more"
-        console.print(f"\n[bold]{_safe(file['file'])}[/bold]: {holds}", soft_wrap=True)
-        console.print(f"{_safe(file['form'])}; {file['rows']:,} rows{more}", soft_wrap=True)
+        console.print(f"\n[bold]{_escape(file['file'])}[/bold]: {holds}", soft_wrap=True)
+        console.print(f"{_escape(file['form'])}; {file['rows']:,} rows{more}", soft_wrap=True)
         for note in file["notes"]:
             console.print(f"! {note}", markup=False, soft_wrap=True)
         if file["columns"]:
@@ -199,11 +199,11 @@ def _show_columns(console: Console, columns: list[dict[str, Any]]) -> None:
         sure = f"{column['confidence']:.0%}" if column["element"] else ""
         looks = column["looks_like"][0] if column["looks_like"] else ""
         cells = (column["column"], meaning, sure, looks, "; ".join(column["why"]))
-        table.add_row(*map(_safe, cells[: len(headings)]))
+        table.add_row(*map(_escape, cells[: len(headings)]))
     console.print(table)
 
 
-def _safe(text: str) -> str:
+def _escape(text: str) -> str:
     """Return a text of a file escaped for rich: no markup, no control characters."""
     plain = "".join(char if char.isprintable() else "·" for char in text)
     return plain.replace("[", r"\[")

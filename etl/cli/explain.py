@@ -68,7 +68,7 @@ def explain_command(
     with progress(quiet=as_json) as emit:
         lineage = explain_subject(settings, extracts, named, emit)
     if path:
-        lineage = _narrowed(lineage, path)
+        lineage = _elements_under(lineage, path)
     if page is not None:
         options.write_file(page, lineages.lineage_page(lineage, shows_values=values))
     if as_json:
@@ -76,7 +76,7 @@ def explain_command(
     elif page is not None:
         click.echo(f"page: {page}{'' if values else '; values are shown as outlines (--values)'}")
     else:
-        for line in _lines(lineage):
+        for line in _lineage_lines(lineage):
             click.echo(line)
 
 
@@ -103,7 +103,7 @@ def _subject(subject: str | None, row: str | None) -> Subject:
     return ResourceSubject(resource_type, logical_id)
 
 
-def _narrowed(lineage: lineages.Lineage, path: str) -> lineages.Lineage:
+def _elements_under(lineage: lineages.Lineage, path: str) -> lineages.Lineage:
     """Return only the elements under a path.
 
     Raises:
@@ -131,7 +131,7 @@ def _is_under(path: str, below: str) -> bool:
     return path == below or path.startswith((f"{below}.", f"{below}["))
 
 
-def _lines(lineage: lineages.Lineage) -> Iterator[str]:
+def _lineage_lines(lineage: lineages.Lineage) -> Iterator[str]:
     if lineage.rows:
         yield f"{lineage.subject}: what became of its rows"
         for row in lineage.rows:
@@ -144,18 +144,20 @@ def _lines(lineage: lineages.Lineage) -> Iterator[str]:
         yield from _resource_lines(resource)
     yield ""
     yield f"answered from {lineages.THROUGH[lineage.through]}"
-    for named in lineage.files:
-        yield f"  {_of(named.extract)}{named.file}: {named.bytes:,} bytes, SHA-256 {named.sha256}"
+    for file in lineage.files:
+        prefix = _of_extract(file.extract)
+        yield f"  {prefix}{file.file}: {file.bytes:,} bytes, SHA-256 {file.sha256}"
 
 
-def _of(extract: str) -> str:
-    """Return the extract of a file in front of its name."""
+def _of_extract(extract: str) -> str:
+    """Return the prefix that names the extract of a file."""
     return f"{extract}, " if extract else ""
 
 
 def _row_lines(row: lineages.RowFate) -> Iterator[str]:
-    of_table = "" if row.table == "*" else f" ({row.table})"
-    yield f"  {_of(row.extract)}{row.file} row {row.row}{of_table}: {lineages.FATES[row.fate]}"
+    table = "" if row.table == "*" else f" ({row.table})"
+    outcome = lineages.FATES[row.fate]
+    yield f"  {_of_extract(row.extract)}{row.file} row {row.row}{table}: {outcome}"
     for reason in row.reasons:
         first = " (the first cause)" if reason.is_cause else ""
         yield f"    {reason.rule}{first}: {reason.says}"
@@ -173,7 +175,7 @@ def _resource_lines(resource: lineages.Explanation) -> Iterator[str]:
             else "WARNING: the published resource differs; other mappings or settings made it"
         )
     for row in resource.rows:
-        yield f"  made of {_of(row.extract)}{row.file} row {row.row} ({row.table})"
+        yield f"  made of {_of_extract(row.extract)}{row.file} row {row.row} ({row.table})"
     for origin in resource.origins:
         yield from _origin_lines(origin)
 
@@ -192,7 +194,7 @@ def _origin_lines(origin: lineages.Origin) -> Iterator[str]:
 
 
 def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
-    place = f"{_of(cell.extract)}{cell.file} row {cell.row}, "
+    place = f"{_of_extract(cell.extract)}{cell.file} row {cell.row}, "
     where = place if cell.file is not None else ""
     derived = " (worked out)" if cell.derived else ""
     yield f"  from {where}{cell.table}.{cell.column}{derived} = {cell.value}"
@@ -209,6 +211,6 @@ def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
         )
         if not same:
             text = "(not kept: --extract FOLDER shows it)" if raw.text is None else f"= {raw.text}"
-            yield f"    of {_of(raw.extract)}{raw.file} row {raw.row}, {raw.header} {text}"
+            yield f"    of {_of_extract(raw.extract)}{raw.file} row {raw.row}, {raw.header} {text}"
     for rule in cell.rules:
         yield f"    rule {rule} found something in it"

@@ -142,33 +142,33 @@ def row_differences(expected: Sequence[Row], found: Sequence[Row]) -> tuple[RowD
 
     Rows of one table and place are paired, in order.
     """
-    missing, more = _less(expected, found), _less(found, expected)
+    missing, more = _missing_rows(expected, found), _missing_rows(found, expected)
     rest: dict[tuple[str, ...], list[Row]] = {}
     for row in missing:
-        rest.setdefault(_key(row), []).append(row)
+        rest.setdefault(_row_key(row), []).append(row)
     differences = []
     for row in more:
-        pairs = rest.get(_key(row))
+        pairs = rest.get(_row_key(row))
         differences.append(RowDifference(pairs.pop(0) if pairs else None, row))
     differences += [RowDifference(row, None) for rows in rest.values() for row in rows]
     return tuple(differences)
 
 
-def _less(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
-    """Return the rows that others do not have, or less often."""
-    left = Counter(map(_text, others))
+def _missing_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Return the rows that others do not have, or have less often."""
+    left = Counter(map(_row_text, others))
     found = []
     for row in rows:
-        if left[_text(row)]:
-            left[_text(row)] -= 1
+        if left[_row_text(row)]:
+            left[_row_text(row)] -= 1
         else:
             found.append(row)
     return found
 
 
-def _text(row: Row) -> str:
+def _row_text(row: Row) -> str:
     return json.dumps(row, sort_keys=True)
 
 
-def _key(row: Row) -> tuple[str, ...]:
+def _row_key(row: Row) -> tuple[str, ...]:
     return (row.get("finding", ""), str(row.get("table")), str(row.get("place")))

@@ -38,8 +38,8 @@ def read_settings(context: click.Context) -> Settings:
     return settings
 
 
-def _keep(setting: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """Return a callback of click that keeps the value of an option as that of a setting."""
+def _store_as_setting(setting: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a click callback that stores an option as a setting."""
     *group, name = setting.split(".")
 
     def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
@@ -54,7 +54,9 @@ def _keep(setting: str) -> Callable[[click.Context, click.Parameter, Any], None]
 
 def setting_option(setting: str, *declarations: str, **attributes: Any) -> Decorator[Any]:
     """Return an option whose value `read_settings` has; the command's function does not get it."""
-    return click.option(*declarations, expose_value=False, callback=_keep(setting), **attributes)
+    return click.option(
+        *declarations, expose_value=False, callback=_store_as_setting(setting), **attributes
+    )
 
 
 def _keep_existing(context: click.Context, parameter: click.Parameter, target: str) -> None:
@@ -68,12 +70,12 @@ def _keep_existing(context: click.Context, parameter: click.Parameter, target: s
         around = path.parent.iterdir() if path.parent.is_dir() else ()
         hint = nearest(path.name, (each.name for each in around if each.is_dir()))
         raise UsageError(f"there is no folder {target}" + f"; {hint}" * bool(hint))
-    _keep("target")(context, parameter, target)
+    _store_as_setting("target")(context, parameter, target)
 
 
 def target_argument(*, required: bool = True) -> Decorator[Any]:
     """Return the argument TARGET, which gives the setting `target`; a required one exists."""
-    keep = _keep_existing if required else _keep("target")
+    keep = _keep_existing if required else _store_as_setting("target")
     return click.argument("target", required=required, expose_value=False, callback=keep)
 
 
@@ -152,12 +154,12 @@ def write_file(path: Path, text: str) -> None:
         UsageError: it cannot be written.
     """
     try:
-        with open(path, "w", encoding="utf-8", opener=_private) as file:
+        with open(path, "w", encoding="utf-8", opener=_open_private) as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(text)
     except OSError as error:
         raise UsageError(f"{path}: the file cannot be written: {error.strerror}") from None
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)

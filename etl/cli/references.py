@@ -45,7 +45,7 @@ def rules_command(
     if checks:
         listed = [_check_fields(name) for name in sorted(KINDS)]
     else:
-        listed = [_rule_fields(rule) for rule in _rules(context.obj.settings(), words)]
+        listed = [_rule_fields(rule) for rule in _selected_rules(context.obj.settings(), words)]
     if not listed:
         raise UsageError(f"no rule id contains {' or '.join(words)!r}")
     if as_json:
@@ -58,8 +58,8 @@ def rules_command(
             click.echo(f"    {line}")
 
 
-def _rules(settings: Settings, words: tuple[str, ...]) -> Iterator[Rule]:
-    """Yield the rules of all data models, each once; those of profiles only if asked for."""
+def _selected_rules(settings: Settings, words: tuple[str, ...]) -> Iterator[Rule]:
+    """Yield the rules of all data models, each once; those of profiles only if requested."""
     rule_files = read_folder(mapping_roots(settings), "rules", "**/*.yaml").texts
     printed_ids = set[str]()
     for model in DATA_MODELS:
@@ -84,8 +84,8 @@ def _rule_fields(rule: Rule) -> dict[str, Any]:
         "columns": list(columns) if isinstance(columns, tuple) else [],
         "says": rule.says,
         "spoils": rule.spoils,
-        "when": [_clause(clause) for clause in rule.when],
-        "unless": [_clause(clause) for clause in rule.unless],
+        "when": [_clause_text(clause) for clause in rule.when],
+        "unless": [_clause_text(clause) for clause in rule.unless],
         "where": rule.where,
     }
 
@@ -110,7 +110,7 @@ def _rule_lines(rule: Mapping[str, Any]) -> Iterator[str]:
             yield f"{title}: {joint.join(rule[key])}"
 
 
-def _clause(clause: Clause) -> str:
+def _clause_text(clause: Clause) -> str:
     column = f"{clause.above}.{clause.column}" if clause.above else clause.column
     if not clause.words:
         return f"{column} is {'filled' if clause.filled else 'empty'}"
@@ -260,13 +260,13 @@ def init_command(folder: Path) -> None:
             raise UsageError(f"{path} is there already; nothing was written")
     own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(_README, encoding="utf-8")
-    file.write_text("\n".join([_HEAD, *_lines()]) + "\n", encoding="utf-8")
+    file.write_text("\n".join([_HEAD, *_settings_lines()]) + "\n", encoding="utf-8")
     click.echo(f"{file}: the settings, all at their defaults")
     click.echo(f"{own.parent}: for rules, crosswalks, layouts and mappings of your own")
 
 
-def _lines() -> Iterator[str]:
-    """Yield all settings as comments of TOML, and the one that names the folder."""
+def _settings_lines() -> Iterator[str]:
+    """Yield all settings as TOML comments, and the one for the mappings folder."""
     defaults = Settings.model_construct()
     for group, names in groupby(setting_names().items(), lambda item: item[0].rpartition(".")[0]):
         if group:
@@ -281,8 +281,8 @@ def _lines() -> Iterator[str]:
             elif isinstance(value, dict):
                 yield f"# {key} = {{}}"
             else:
-                yield f"# {key} = {_toml(value)}"
+                yield f"# {key} = {_toml_value(value)}"
 
 
-def _toml(value: Any) -> str:
+def _toml_value(value: Any) -> str:
     return json.dumps(value if isinstance(value, bool | int | float | tuple) else str(value))

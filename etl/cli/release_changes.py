@@ -31,7 +31,7 @@ def show_changes(
 ) -> None:
     """Print the changes of members and resources, and of sums of money as reports show them."""
     for word in ("added", "changed", "retracted"):
-        counts = {name: getattr(row, word) for name, row in _touched(changes, subject)}
+        counts = {name: getattr(row, word) for name, row in _changed_subjects(changes, subject)}
         listed = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
         click.echo(f"{word}: {listed or 'nothing'}")
     if subject.is_directory:
@@ -44,8 +44,8 @@ def show_changes(
             [
                 (
                     sums["category"],
-                    *(_amount(sums[name]) for name in ("before", "now")),
-                    _amount(sums["change"], "+,"),
+                    *(_amount_text(sums[name]) for name in ("before", "now")),
+                    _amount_text(sums["change"], "+,"),
                 )
                 for sums in money
             ],
@@ -87,10 +87,10 @@ def _provider_lines(changes: ProviderChanges) -> Iterator[str]:
     for sign, moves in (("+", changes.added), ("-", changes.left), ("~", changes.moved)):
         for move in moves:
             npi = f" (NPI {move.npi})" if move.npi else ""
-            yield f"{sign} {move.name}{npi}{_way(move, sign, of_plan=changes.is_plan)}"
+            yield f"{sign} {move.name}{npi}{_move_text(move, sign, of_plan=changes.is_plan)}"
 
 
-def _way(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
+def _move_text(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
     before, after = (
         ", ".join(dict.fromkeys(resource.name for resource in side))
         for side in (move.before, move.after)
@@ -106,12 +106,14 @@ def changes_text(changes: Changes, subject: ReleaseSubject) -> str:
     """Return the changes of members and resources, on one line."""
     return "; ".join(
         f"{name} {row.added} added, {row.changed} changed, {row.retracted} retracted"
-        for name, row in _touched(changes, subject)
+        for name, row in _changed_subjects(changes, subject)
     )
 
 
-def _touched(changes: Changes, subject: ReleaseSubject) -> Iterator[tuple[str, ChangeCounts]]:
-    """Yield the members, or all resources of a directory, then each type that was touched."""
+def _changed_subjects(
+    changes: Changes, subject: ReleaseSubject
+) -> Iterator[tuple[str, ChangeCounts]]:
+    """Yield the members, or all resources of a directory, then each type that changed."""
     yield subject.noun, subject.changed(changes)
     yield from ((name, row) for name, row in sorted(changes.resources.items()) if row.touched)
 
@@ -236,5 +238,5 @@ def difference_page(
     )
 
 
-def _amount(text: str | None, form: str = ",") -> str:
+def _amount_text(text: str | None, form: str = ",") -> str:
     return "withheld" if text is None else format(Decimal(text), form)

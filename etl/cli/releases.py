@@ -79,7 +79,7 @@ def releases_command(context: click.Context, as_json: bool) -> None:
             changes = Changes.from_json(manifest.counts["changes"])
             subject, kind = manifest.subject, manifest.facts.kind
             held = f"{subject.size(manifest.counts):,} {subject.noun}"
-            line = f"{release.id}  {kind}, {held}: {_touched(changes, subject)}"
+            line = f"{release.id}  {kind}, {held}: {_changed_counts(changes, subject)}"
             line += "; readers see it" * is_current
             if manifest.rolled_back_to is not None:
                 reason = manifest.facts.run.get("reason")
@@ -115,8 +115,8 @@ def _of_run(record: RunRecord | None) -> str:
     )
 
 
-def _touched(changes: Changes, subject: ReleaseSubject) -> str:
-    """Return how many members were touched; of a directory of providers, how many resources."""
+def _changed_counts(changes: Changes, subject: ReleaseSubject) -> str:
+    """Return how many members changed; of a provider directory, how many resources."""
     counts = subject.changed(changes)
     return f"{counts.added:,} added, {counts.changed:,} changed, {counts.retracted:,} retracted"
 
@@ -182,7 +182,7 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
         options.print_json({**body, **changes.to_json()})
     else:
         click.echo(f"release {manifest.release} is published to {target}: what {model} held")
-        click.echo(f"{manifest.subject.noun}: {_touched(changes, manifest.subject)}")
+        click.echo(f"{manifest.subject.noun}: {_changed_counts(changes, manifest.subject)}")
         click.echo(f"it holds: runs stop until `cpcds resume {target}`")
 
 
@@ -262,7 +262,7 @@ def verify_command(
     else:
         _show_problems(verified.problems, verified.count)
         click.echo(
-            f"{verified.release}: {_held(verified, is_directory)}, "
+            f"{verified.release}: {_checked_counts(verified, is_directory)}, "
             f"{verified.objects:,} objects, {verified.bytes:,} bytes were checked"
         )
     if not verified.ok:
@@ -284,7 +284,7 @@ def verify_command(
         _show_rebuilt(remade, target, is_directory, as_json=as_json)
 
 
-def _held(checked: VerifyResult | RebuildResult, is_directory: bool) -> str:
+def _checked_counts(checked: VerifyResult | RebuildResult, is_directory: bool) -> str:
     members = "" if is_directory else f"{checked.patients:,} members, "
     return f"{members}{checked.resources:,} resources"
 
@@ -315,7 +315,7 @@ def _show_rebuilt(remade: RebuildResult, target: str, is_directory: bool, *, as_
     if not as_json:
         click.echo(
             "made again of the extract, it is the same bit for bit: "
-            f"{_held(remade, is_directory)} (reports are not compared)"
+            f"{_checked_counts(remade, is_directory)} (reports are not compared)"
         )
 
 

@@ -118,14 +118,14 @@ class LayoutDraft:
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
         if self._takes_another(raw):
-            yield f"    named: {_quoted(escape(_stem(raw.file.name)))}"
+            yield f"    named: {_quoted(escape(_file_stem(raw.file.name)))}"
         for role, header in raw.ids.items():
             yield f"    {role}: {_quoted(header)}"
         for role, header in raw.stand_ins.items():
             yield f"    {role}: {_quoted(header)}  # MISSING: which column is it?"
         if extra_cells := raw.file.form.extra_cells:
             yield f"    extra_cells: {{ most: {extra_cells}, reason: empty in every row }}"
-        required = _required(raw)
+        required = _identifying_columns(raw)
         yield f"    required: [{', '.join(map(_quoted, required))}]"
         rest = [column.header for column in raw.columns if column.header not in required]
         yield "    columns:" if rest else "    columns: []"
@@ -141,7 +141,8 @@ class LayoutDraft:
 
     def _takes_another(self, raw: RawDraft) -> bool:
         """Return whether another file has headers by which it would be taken for this one."""
-        required, known = set(_required(raw)), {spelling(one.header) for one in raw.columns}
+        required = set(_identifying_columns(raw))
+        known = {spelling(column.header) for column in raw.columns}
         of_others = (
             {spelling(one.header) for one in other.columns}
             for other in self._raws
@@ -195,7 +196,7 @@ class LayoutDraft:
             yield f"  {column}: {_quoted(ids[role])}"
         for column in TABLES[table].required:
             if column not in roles.values():
-                yield f"  {column}: {_never(key)}  # MISSING"
+                yield f"  {column}: {_absent_value(key)}  # MISSING"
 
     def _table(self, raw: RawDraft, table: str) -> Iterator[str]:
         wide = len(raw.tables) > 1 and "claim" in raw.tables and "claim_line" in raw.tables
@@ -282,9 +283,9 @@ class LayoutDraft:
         in_rows |= {_WITH_ROLES[table]} if groups and table in _WITH_ROLES else set()
         for name in TABLES[table].required:
             if name not in given and name not in in_rows:
-                yield self._lacking(raw, table, name)
+                yield self._fallback_column(raw, table, name)
 
-    def _lacking(self, raw: RawDraft, table: str, name: str) -> str:
+    def _fallback_column(self, raw: RawDraft, table: str, name: str) -> str:
         """Return a required column without a header: looked up if possible, else always absent."""
         if (table, name) == ("claim", "payer_id") and (text := self._payer_of_coverage(raw)):
             return f"payer_id: {text}  # the payer of the coverage"
@@ -293,7 +294,7 @@ class LayoutDraft:
         hint = ""
         if name == "adjudication_date" and (paid := raw.named("claim", "paid_date")):
             hint = f"; or {{ first_of: [{_quoted(paid)}], finding: dialect-stand-in-value }}"
-        return f"{name}: {_never(key)}  # MISSING: nothing says it{hint}"
+        return f"{name}: {_absent_value(key)}  # MISSING: nothing says it{hint}"
 
     def _payer_of_coverage(self, raw: RawDraft) -> str:
         by = raw.named("claim", "coverage_id")
@@ -345,10 +346,10 @@ class LayoutDraft:
 def raw_drafts(examination: Examination) -> list[RawDraft]:
     """Return the files that a draft can have, with the columns that are sure."""
     names: set[str] = set()
-    return [_raw(file, names) for file in examination.files if can_be_drafted(file)]
+    return [_draft_raw_file(file, names) for file in examination.files if can_be_drafted(file)]
 
 
-def _raw(file: FileFound, names: set[str]) -> RawDraft:
+def _draft_raw_file(file: FileFound, names: set[str]) -> RawDraft:
     stem = spelling(file.name.partition(".")[0]).strip("_")
     name = re.sub(r"[^a-z0-9_]", "", stem)
     name = name if name[:1].isalpha() else f"file_{name}".rstrip("_")
@@ -361,7 +362,7 @@ def _raw(file: FileFound, names: set[str]) -> RawDraft:
         if one.header != f"column {one.place}" and spelling(one.header) not in seen:
             seen.add(spelling(one.header))
             is_doubtful = one.match.confidence < SURE or (file.rows and not one.profile.filled)
-            columns.append(_doubted(one) if is_doubtful else one)
+            columns.append(_as_question(one) if is_doubtful else one)
     raw = RawDraft(name, file, {}, columns=tuple(columns))
     main = next(iter(raw.tables), "")
     for role, table in (("member", main), ("claim", main), ("coverage", "coverage")):
@@ -371,8 +372,8 @@ def _raw(file: FileFound, names: set[str]) -> RawDraft:
     return raw
 
 
-def _required(raw: RawDraft) -> list[str]:
-    """Return the columns by which a file is known: its ids, and others that are sure."""
+def _identifying_columns(raw: RawDraft) -> list[str]:
+    """Return the columns that identify a file: its IDs, and others that are certain."""
     required = dict.fromkeys(raw.ids.values())
     for column in raw.columns:
         element = column.match.element
@@ -388,16 +389,16 @@ def _not_drafted(file: FileFound) -> str:
     return file.form.not_drafted or ("nothing says what its rows are" if is_unknown else "")
 
 
-def _stem(name: str) -> str:
-    """Return the name of a file without the endings that a layout does not see."""
+def _file_stem(name: str) -> str:
+    """Return the name of a file without the extensions that a layout ignores."""
     for endings in (tuple(COMPRESSIONS), (*ENDINGS, *TEXT_ENDINGS)):
         ending = next((suffix for suffix in endings if name.lower().endswith(suffix)), "")
         name = name.removesuffix(name[len(name) - len(ending) :]) if ending else name
     return name
 
 
-def _doubted(column: ColumnFound) -> ColumnFound:
-    """Return a column with its candidates as a question: it is too uncertain to be used."""
+def _as_question(column: ColumnFound) -> ColumnFound:
+    """Return a column whose candidates are a question: it is too uncertain to be used."""
     match = column.match
     if match.element is None or match.element.table == NOTHING:
         return column
@@ -450,7 +451,7 @@ def _table(column: ColumnFound) -> str:
     return column.element.partition(".")[0]
 
 
-def _never(header: str) -> str:
+def _absent_value(header: str) -> str:
     """Return a value that is always absent."""
     quoted = _quoted(header)
     return f"{{ column: {quoted}, when: {{ column: {quoted}, filled: false }} }}"

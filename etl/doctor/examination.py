@@ -167,30 +167,30 @@ def examine(extract: Path | ExtractFiles, elements: Elements) -> Examination:
 def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examination:
     """Return what files hold of which the first rows were read."""
     matching = Matching(elements)
-    files = [_grouped(sample, elements, matching) for sample in samples]
+    files = [_group_columns(sample, elements, matching) for sample in samples]
     for file in files:
-        file.matched = _matched(file, elements, matching, {})
+        file.matched = _match_file(file, elements, matching, {})
     keys: dict[str, _Key] | None = None
     for _ in range(2):
         # The kind of one file decides the keys of another; two rounds are enough.
-        before, keys = keys, _keys(files)
+        before, keys = keys, _key_values(files)
         if before == keys:
             break
         for file in files:
-            file.matched = _matched(file, elements, matching, keys)
+            file.matched = _match_file(file, elements, matching, keys)
     examined = tuple(_found(file, elements) for file in files)
-    return Examination(examined, _joins(files), MappingProxyType(_missing(examined)))
+    return Examination(examined, _find_joins(files), MappingProxyType(_missing_columns(examined)))
 
 
-def _matched(
+def _match_file(
     file: _File, elements: Elements, matching: Matching, keys: Mapping[str, _Key]
 ) -> Matched:
-    """Return what a file holds."""
+    """Match the columns of a file to elements."""
     stem = file.sample.name.partition(".")[0]
     return matching.match(_candidates(file, elements, keys), stem)
 
 
-def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _File:
+def _group_columns(sample: FileSample, elements: Elements, matching: Matching) -> _File:
     """Return a file with its numbered columns of a kind combined."""
     groups: dict[object, list[int]] = {}
     for index, name in enumerate(sample.headers[:_MOST_COLUMNS]):
@@ -228,7 +228,7 @@ def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> li
                 profile=seen,
                 joins=MappingProxyType(joins),
                 clashes=frozenset(clashes),
-                steady=_steady(claims, values) if len(group) == 1 else None,
+                steady=_share_constant(claims, values) if len(group) == 1 else None,
                 unique=len(set(values)) / len(values) if values else 1.0,
             )
         )
@@ -254,7 +254,7 @@ def _cells_of(file: _File, *keys: str) -> tuple[str, ...]:
     return file.sample.columns[place] if file.sample.columns and place is not None else ()
 
 
-def _steady(claims: Sequence[str], values: Sequence[str]) -> float | None:
+def _share_constant(claims: Sequence[str], values: Sequence[str]) -> float | None:
     """Return the share of claims of several rows within which a value does not change.
 
     Claims that have nothing but zeros say nothing: what nobody paid is the same on every line.
@@ -277,7 +277,7 @@ def _steady(claims: Sequence[str], values: Sequence[str]) -> float | None:
     return sum(len(held[claim]) == 1 for claim in several) / len(several)
 
 
-def _keys(files: Sequence[_File]) -> dict[str, _Key]:
+def _key_values(files: Sequence[_File]) -> dict[str, _Key]:
     """Return canonical key -> the file that has it, its values, and whether these are all."""
     keys: dict[str, _Key] = {}
     for key in _KEYS:
@@ -290,8 +290,8 @@ def _keys(files: Sequence[_File]) -> dict[str, _Key]:
     return keys
 
 
-def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
-    joins, keys = [], _keys(files)
+def _find_joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
+    joins, keys = [], _key_values(files)
     for file in files:
         for group, match in zip(file.groups, file.matched.matches, strict=True):
             values = file.sample.columns[group[0]] if file.sample.columns else ()
@@ -339,8 +339,8 @@ def _has_number(element: KnownElement | None, number: int | None) -> bool:
     return CLAIMS_TABLES[element.table].column(column) is not None
 
 
-def _missing(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
-    """Return the columns that C4BB requires, by table, of tables that some file feeds or must."""
+def _missing_columns(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
+    """Return the columns that C4BB requires, by table, of tables that some file fills or must."""
     have: dict[str, set[str]] = {}
     for file in files:
         for column in file.columns:

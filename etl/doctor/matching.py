@@ -170,7 +170,9 @@ class Matching:
             able = (names[index] >= _UNLIKE) | self._is_telling
             able |= bool(candidate.joins)
             for to in np.flatnonzero(able):
-                scores[index, to] = self._score(candidate, every[to], float(names[index, to]))
+                scores[index, to] = self._element_score(
+                    candidate, every[to], float(names[index, to])
+                )
             if has_rows and not candidate.profile.filled:  # no row is known by an empty cell
                 scores[index, self._is_id] = 0.0
         # What fits many numbered columns is theirs, rather than that of a single one.
@@ -178,8 +180,8 @@ class Matching:
         best_kind, best_value, best_pairs = "", 0.0, {}
         for kind, tables in KINDS.items():
             open_to = self._opened[kind]
-            pairs = _assigned(np.where(open_to, scores, 0.0), weights)
-            value = self._worth(tables, scores, pairs)
+            pairs = _assign_elements(np.where(open_to, scores, 0.0), weights)
+            value = self._kind_score(tables, scores, pairs)
             value += self._by_stem(tables[0], stem)
             if value > best_value + 1e-9:
                 best_kind, best_value, best_pairs = kind, value, pairs
@@ -196,8 +198,8 @@ class Matching:
         settled = _settle_levels(matches, candidates, every, names, open_to)
         return Matched(best_kind, tuple(settled))
 
-    def _worth(self, tables: Sequence[str], scores: Any, pairs: Mapping[int, int]) -> float:
-        """Return how much speaks for a kind of file, by its tables."""
+    def _kind_score(self, tables: Sequence[str], scores: Any, pairs: Mapping[int, int]) -> float:
+        """Return how well a kind of file fits, by its tables."""
         every = self._elements.every
         value = 0.0
         named: set[tuple[str, str]] = set()
@@ -225,7 +227,7 @@ class Matching:
         names = [set(self._elements.vocabulary.plain(name)) for name in called]
         return 1.5 if words in names else 0.0
 
-    def _score(self, candidate: Candidate, element: KnownElement, name: float) -> float:
+    def _element_score(self, candidate: Candidate, element: KnownElement, name: float) -> float:
         """Return how well a column fits an element."""
         profile = candidate.profile
         if len(candidate.places) > 1 and not element.is_repeated:
@@ -306,7 +308,7 @@ class Matching:
             why.append("differs within claims")
         match = Match(element, min(score, 0.99), tuple(why), others)
         if element.amount or any(every[index].amount for index in near[:1]):
-            return _amount(match, candidate.header, every, scores, names, to)
+            return _match_amount(match, candidate.header, every, scores, names, to)
         return match
 
 
@@ -362,7 +364,7 @@ def _is_key(element: KnownElement) -> bool:
     return element.column in _KEY_COLUMNS
 
 
-def _assigned(scores: Any, weights: Any) -> dict[int, int]:
+def _assign_elements(scores: Any, weights: Any) -> dict[int, int]:
     """Return column -> element so that the weighted sum of the powers of scores is largest."""
     able = np.where(scores >= LEAST, scores, 0.0)
     rows, columns = linear_sum_assignment(able**_POWER * weights[:, None], maximize=True)
@@ -371,10 +373,10 @@ def _assigned(scores: Any, weights: Any) -> dict[int, int]:
     }
 
 
-def _amount(
+def _match_amount(
     match: Match, header: Header, every: Sequence[KnownElement], scores: Any, names: Any, to: int
 ) -> Match:
-    """Return an amount's match, or a question where its header may be that of another amount.
+    """Return an amount's match, or a question if its header may be that of another amount.
 
     It must be the best of all amounts by itself, not the best that other columns left, and no word
     may be more or less than in one of its names: `blood deductible` is not the deductible.

@@ -67,11 +67,11 @@ class Vocabulary:
         for part in _PARTS.findall(name):
             lowered = part.lower()
             if not _NUMBER.fullmatch(lowered):
-                words += self._long(lowered)[0]
+                words += self._expansions(lowered)[0]
         return tuple(word for word in words if word not in self.ignored)
 
-    def _long(self, word: str) -> list[list[str]]:
-        """Return what a short word may stand for, the likeliest first; itself where it is none."""
+    def _expansions(self, word: str) -> list[list[str]]:
+        """Return the words that a short word may abbreviate, likeliest first; itself if none."""
         return [meaning.split() for meaning in self.abbreviations.get(word, word).split("|")]
 
     @cached_property
@@ -102,8 +102,8 @@ class Vocabulary:
                 value = int(digits[1][:6])
                 number = value if 0 < value <= _LARGEST_NUMBER else number
                 continue
-            for option in self._meanings(lowered):
-                first, *others = self._long(option[0][0])
+            for option in self._part_meanings(lowered):
+                first, *others = self._expansions(option[0][0])
                 rest = [(other[0], option[0][1]) for other in others]
                 words.extend(
                     ((word, option[0][1]), *rest, *option[1:])
@@ -112,15 +112,15 @@ class Vocabulary:
                 )
         return Header(tuple(words), number)
 
-    def _meanings(self, word: str) -> list[tuple[tuple[str, float], ...]]:
-        """Return the words that a part of a header stands for, each with its alternatives."""
+    def _part_meanings(self, word: str) -> list[tuple[tuple[str, float], ...]]:
+        """Return the words that a part of a header may mean, each with its alternatives."""
         weights = self.weights
         if word in weights or word in self.abbreviations or word in self.ignored:
             return [((word, 1.0),)]
         near = process.extractOne(word, list(weights), scorer=fuzz.ratio, score_cutoff=_SLIP)
         if near is not None and len(word) > 4:
             return [((near[0], near[1] / 100),)]
-        pieces = self._split(word)
+        pieces = self._split_word(word)
         if pieces:
             return [((piece, 0.95),) for piece in pieces]
         meanings: dict[str, float] = {}
@@ -144,8 +144,8 @@ class Vocabulary:
         ranked = sorted(meanings.items(), key=lambda item: (-item[1], item[0]))
         return [tuple(ranked[:4])]
 
-    def _split(self, word: str) -> tuple[str, ...]:
-        """Return the fewest known words that a run-together word is made of; else nothing."""
+    def _split_word(self, word: str) -> tuple[str, ...]:
+        """Return the fewest known words that make up a run-together word; else nothing."""
         weights = self.weights
         best: list[tuple[str, ...] | None] = [(), *[None] * len(word)]
         for end in range(2, len(word) + 1):

@@ -99,18 +99,18 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     Raises:
         ExtractError: it cannot be read.
     """
-    head, whole = _head(listed)
+    head, whole = _read_head(listed)
     physical = recognize(head[:65536])
     if physical.kind == "parquet":
-        return _parquet(listed)
+        return _parquet_sample(listed)
     if physical.kind not in _TEXT_KINDS:
         return FileSample(listed.name, FileForm(physical))
-    encoding, text = _decoded(head, whole=whole)
+    encoding, text = _decode(head, whole=whole)
     lines = text.splitlines()
     if not whole and len(lines) > 1:
         lines.pop()
     some = [line for line in lines[:_LINES] if line.strip()]
-    delimiter = "" if is_fixed_width(some) else _delimiter(some)
+    delimiter = "" if is_fixed_width(some) else _find_delimiter(some)
     if delimiter:
         kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
         physical = Physical(kind, delimiter)
@@ -119,7 +119,7 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
         form = FileForm(Physical("fixed width"), encoding, not_drafted=sentence)
         return FileSample(listed.name, form)
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
-    rows = _rows(text if whole else "\n".join(lines), delimiter, quoted=quoted)
+    rows = _parse_rows(text if whole else "\n".join(lines), delimiter, quoted=quoted)
     whole = whole and len(rows) <= SAMPLE_ROWS
     extra_cells = _extra_cells(rows)
     rows = [rows[0], *(row[: len(row) - extra_cells] for row in rows[1:])] if rows else []
@@ -127,7 +127,7 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
         sentence = NOT_DRAFTED.format("it has no header")
         form = FileForm(physical, encoding, quoted, not_drafted=sentence)
         return FileSample(listed.name, form)
-    headers, cells = _table(rows)
+    headers, cells = _columns_of_rows(rows)
     notes = []
     if ragged := sum(len(row) != len(headers) for row in rows):
         notes.append(f"{ragged:,} of {len(rows):,} rows have another number of cells")
@@ -139,8 +139,8 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     return FileSample(listed.name, form, headers, cells, whole)
 
 
-def _head(listed: Listed) -> tuple[bytes, bool]:
-    """Return the first bytes of a file, unpacked, and whether they are all of it."""
+def _read_head(listed: Listed) -> tuple[bytes, bool]:
+    """Return the first bytes of a file, unpacked, and whether they are the whole file."""
     try:
         with listed.open() as raw:
             head = raw.read(SAMPLE_BYTES + 1)
@@ -154,7 +154,7 @@ def _head(listed: Listed) -> tuple[bytes, bool]:
     return head[:SAMPLE_BYTES], len(head) <= SAMPLE_BYTES
 
 
-def _decoded(head: bytes, *, whole: bool) -> tuple[str, str]:
+def _decode(head: bytes, *, whole: bool) -> tuple[str, str]:
     """Return the encoding of some text, and the text."""
     if head.startswith(b"\xef\xbb\xbf"):
         return "UTF-8 with byte order mark", head[3:].decode("utf-8", errors="replace")
@@ -176,8 +176,8 @@ def _decoded(head: bytes, *, whole: bool) -> tuple[str, str]:
     return encoding, head.decode(encoding, errors="replace")
 
 
-def _delimiter(lines: list[str]) -> str:
-    """Return what stands between cells; where several could, clevercsv weighs their types."""
+def _find_delimiter(lines: list[str]) -> str:
+    """Return the delimiter of cells; if several are possible, clevercsv decides by cell types."""
     able = []
     for delimiter in DELIMITERS:
         counts = cell_counts(lines, delimiter)
@@ -197,7 +197,7 @@ def _delimiter(lines: list[str]) -> str:
     return "" if is_even(lines) else delimiter_of(lines)
 
 
-def _rows(text: str, delimiter: str, *, quoted: bool) -> list[list[str]]:
+def _parse_rows(text: str, delimiter: str, *, quoted: bool) -> list[list[str]]:
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter or "\0",
@@ -261,14 +261,16 @@ def _is_value(cell: str) -> bool:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _columns_of_rows(
+    rows: Sequence[Sequence[str]],
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Return the headers of a file and the cells of each column, without rows of other lengths."""
     headers = tuple(name or f"column {at}" for at, name in enumerate(rows[0], start=1))
     body = [row for row in rows[1:] if len(row) == len(headers)]
     return headers, tuple(tuple(row[at] for row in body) for at in range(len(headers)))
 
 
-def _parquet(listed: Listed) -> FileSample:
+def _parquet_sample(listed: Listed) -> FileSample:
     headers = parquet_headers(listed)
     columns: list[list[str]] = [[] for _ in headers]
     distinct = tuple(f"{at} {name}" for at, name in enumerate(headers))

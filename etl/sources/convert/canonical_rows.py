@@ -124,7 +124,7 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     there = np.flatnonzero(keys.is_valid().to_numpy(zero_copy_only=False))
     encoded = keys.take(pa.array(there)).dictionary_encode()
     group = encoded.indices.to_numpy().astype(np.int64)
-    ranks = _ranks(rows, source.order)
+    ranks = _sort_keys(rows, source.order)
     order = np.lexsort((*(rank[there] for rank in reversed(ranks)), group))
     fitting = _Fitting(
         group[order],
@@ -136,11 +136,11 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     place = pc.fill_null(index, -1).to_numpy().astype(np.int64)
     if source.in_force is not None:
         fitting, place = _in_force(rows, source.in_force, fitting, place, wanted.on)
-    values, torn, counts = _settled(rows.column(source.value), ranks, fitting)
+    values, torn, counts = _agreed_cells(rows.column(source.value), ranks, fitting)
     if source.rows != "any":
         torn |= counts > 1
     ours = np.append(torn, False)[place]
-    unread_keys, anything = _unread(rows, source)
+    unread_keys, anything = _malformed_keys(rows, source)
     asked = wanted.keys.is_valid()
     if wanted.on is not None:
         asked = pc.and_(asked, wanted.on.is_valid())
@@ -158,7 +158,7 @@ def _in_force(
     rows: RawRows, dates: InForce, fitting: _Fitting, place: Indices, on: Any
 ) -> tuple[_Fitting, Indices]:
     """Return which rows fit each distinct key and day, and which of these each row looks for."""
-    day, bad = _days(on)
+    day, bad = _parse_days(on)
     asked = np.flatnonzero((place >= 0) & ((day != NO_DAY) | bad))
     pairs = np.stack([place[asked], np.where(bad[asked], NO_DAY, day[asked])], axis=1)
     distinct, which = np.unique(pairs, axis=0, return_inverse=True)
@@ -168,8 +168,8 @@ def _in_force(
     fits = np.repeat(np.arange(len(distinct)), sizes)
     within = np.arange(len(fits)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     at = fitting.at[np.repeat(starts[distinct[:, 0]], sizes) + within]
-    since, odd_since = _days(rows.column(dates.since))
-    until, odd_until = _days(rows.column(dates.until))
+    since, odd_since = _parse_days(rows.column(dates.since))
+    until, odd_until = _parse_days(rows.column(dates.until))
     wanted = distinct[fits, 1]
     odd = odd_since[at] | odd_until[at] | (wanted == NO_DAY)
     here = (since[at] == NO_DAY) | (since[at] <= wanted)
@@ -182,8 +182,8 @@ def _in_force(
     return _Fitting(fits[kept], at[kept], len(distinct), doubt), found
 
 
-def _days(column: Any) -> tuple[Indices, Bools]:
-    """Return the days of dates or instants, `NO_DAY` where there is none, and which are no days."""
+def _parse_days(column: Any) -> tuple[Indices, Bools]:
+    """Return the days of dates or timestamps (`NO_DAY` if null), and which texts are not dates."""
     encoded = column.dictionary_encode()
     texts = encoded.dictionary
     instants = pc.match_substring_regex(texts, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
@@ -193,8 +193,8 @@ def _days(column: Any) -> tuple[Indices, Bools]:
     return days, np.append(np.asarray(read.bad), False)[at]
 
 
-def _settled(column: Any, ranks: list[Any], fitting: _Fitting) -> tuple[Any, Bools, Indices]:
-    """Return the cells of the rows that fit, where they disagree, and how many there are."""
+def _agreed_cells(column: Any, ranks: list[Any], fitting: _Fitting) -> tuple[Any, Bools, Indices]:
+    """Return the cells of merged rows; where rows disagree, mark it and count the texts."""
     fits, at = fitting.fits, fitting.at
     counts = np.bincount(fits, minlength=fitting.size)
     starts = np.flatnonzero(np.diff(fits, prepend=-1))
@@ -212,8 +212,8 @@ def _settled(column: Any, ranks: list[Any], fitting: _Fitting) -> tuple[Any, Boo
     return values, torn, counts
 
 
-def _unread(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
-    """Return the keys of unreadable rows, and the scopes of those that have no keys."""
+def _malformed_keys(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
+    """Return the keys of malformed rows, and the scopes of those without keys."""
     table = rows.unread if rows.unread is not None else rows.table.slice(0, 0)
     lost = RawRows(table)
     scopes = [lost.column(source.other_scope)] if source.other_scope else []
@@ -222,8 +222,8 @@ def _unread(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
     return keys, scope.filter(pc.and_(scope.is_valid(), keys.is_null()))
 
 
-def _ranks(rows: RawRows, order: tuple[RowOrder, ...]) -> list[Any]:
-    """Return the keys that put rows in order, the first the most important."""
+def _sort_keys(rows: RawRows, order: tuple[RowOrder, ...]) -> list[Any]:
+    """Return the sort keys of rows, the most important first."""
     ranks = []
     for key in order:
         cells = rows.column(key.column)
@@ -286,12 +286,12 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
     if layout.canonical and not directory:
         _short_forms(tables, rows["claim"])
     for spec in layout.tables:
-        tables[spec.table] = _numbered(tables[spec.table], spec)
+        tables[spec.table] = _number_rows(tables[spec.table], spec)
     for name, table in raw.items():
         main, lost = layout.raw[name].main, malformed_rows(table)
         if lost.num_rows and main in TABLES and (main in MEMBERLESS) == directory:
             ids = {f"{role}_id": header for role, header in layout.raw[name].ids.items()}
-            bare.setdefault(main, []).append(_bare(main, ids, lost))
+            bare.setdefault(main, []).append(_id_only_rows(main, ids, lost))
             findings.append(findings_at(RAGGED_ROW, main, *RawRows(lost).places, None))
     return Canonical(
         {name: sort_rows(table, name) for name, table in tables.items()},
@@ -321,8 +321,8 @@ def column_values(
             yield TableFeed(spec, rows).values(column)
 
 
-def _bare(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
-    """Return canonical rows that have only ids, given the header of each."""
+def _id_only_rows(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
+    """Return canonical rows that have only IDs, given the header of each."""
     read = RawRows(rows)
     places = dict(zip((FILE_COLUMN, ROW_COLUMN), read.places, strict=True))
     columns = {column: read.column(header) for column, header in ids.items()}
@@ -373,8 +373,8 @@ def sort_rows(table: pa.Table, name: str) -> pa.Table:
     return table.take(order)
 
 
-def _numbered(table: pa.Table, spec: TableSpec) -> pa.Table:
-    """Fill the columns that count rows; the rows stand in the order in which they count."""
+def _number_rows(table: pa.Table, spec: TableSpec) -> pa.Table:
+    """Fill the columns that number rows, in the order of the rows."""
     for name, column in spec.columns.items():
         if not isinstance(column.source, Number) or table.num_rows == 0:
             continue

@@ -190,7 +190,7 @@ class PartitionOrigins:
                 continue
             groups = self._group(feed)
             numbers, members = groups.numbered()
-            ours = np.isin(members, _at(groups.rows, place))
+            ours = np.isin(members, _rows_at(groups.rows, place))
             for group in np.unique(numbers[ours]).tolist():
                 row = (feed.spec.table, _place(groups.rows, int(groups.first[group])))
                 if row not in seen:
@@ -251,7 +251,7 @@ class PartitionOrigins:
                 continue
             groups = self._group(feed)
             numbers, members = groups.numbered()
-            for group in np.flatnonzero(np.isin(groups.first, _at(groups.rows, place))):
+            for group in np.flatnonzero(np.isin(groups.first, _rows_at(groups.rows, place))):
                 own = np.sort(members[numbers == group])
                 rows = RawRows(groups.rows.table.take(pa.array(own)), cells=groups.rows.cells)
                 cells = TableFeed(feed.spec, {**self._with_fills, source: rows})
@@ -263,8 +263,8 @@ class PartitionOrigins:
         headers = [header for header in self._layout.raw[source].columns if header in read]
         places = [_place(row.rows, at) for at in range(row.rows.count)]
         for header in headers:
-            yield from _distinct(self._cell(source, place, header) for place in places)
-        for lookup in _lookups(row, spec):
+            yield from _unique_texts(self._cell(source, place, header) for place in places)
+        for lookup in _used_lookups(row, spec):
             yield from self._looked_up(row, lookup)
 
     def _looked_up(self, row: _MadeRow, source: Lookup) -> Iterator[RawCell]:
@@ -283,14 +283,14 @@ class PartitionOrigins:
         places = [_place(other, at) for at in np.flatnonzero(fits).tolist()]
         read = _as_written(frozenset((*source.key, source.value)), raw)
         for header in sorted(read, key=raw.columns.index):
-            yield from _distinct(self._cell(source.table, place, header) for place in places)
+            yield from _unique_texts(self._cell(source.table, place, header) for place in places)
 
     def _cell(self, name: str, place: Place, header: str) -> RawCell | None:
         """Return the cell of a raw file's row under a header of the layout; None where empty."""
         rows = self._rows[name]
         if header not in rows.table.column_names:
             return None
-        text = rows.table.column(header)[int(_at(rows, place)[0])].as_py()
+        text = rows.table.column(header)[int(_rows_at(rows, place)[0])].as_py()
         if text is None or not text.strip():
             return None
         file = self._files[place[0]]
@@ -321,7 +321,7 @@ class PartitionOrigins:
         rows = self._rows.get("claim")
         if not self._layout.canonical or table not in SHORT_FORMS or rows is None:
             return None
-        found = _at(rows, (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0)))
+        found = _rows_at(rows, (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0)))
         if not len(found):
             return None
         at = int(found[0])
@@ -338,19 +338,19 @@ class PartitionOrigins:
         return None
 
 
-def _lookups(row: _MadeRow, spec: ColumnSpec) -> Iterator[Lookup]:
-    """Yield the lookups of a column; of alternatives, those up to the one that was taken."""
+def _used_lookups(row: _MadeRow, spec: ColumnSpec) -> Iterator[Lookup]:
+    """Yield the lookups of a column; of alternatives, those up to the one that was used."""
     if isinstance(spec.source, Lookup):
         yield spec.source
     elif isinstance(spec.source, FirstColumn):
         for option in spec.source.options:
-            yield from _lookups(row, option)
+            yield from _used_lookups(row, option)
             if row.text(option) is not None:
                 return
 
 
-def _distinct(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
-    """Yield cells with distinct texts: rows that were merged mostly have the same ones."""
+def _unique_texts(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
+    """Yield cells with different texts: merged rows mostly have the same ones."""
     seen = set()
     for cell in cells:
         if cell is not None and cell.text is not None and cell.text.strip() not in seen:
@@ -358,8 +358,8 @@ def _distinct(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
             yield cell
 
 
-def _at(rows: RawRows, place: Place) -> Indices:
-    """Return which rows stand at a place."""
+def _rows_at(rows: RawRows, place: Place) -> Indices:
+    """Return which rows are at a row position."""
     files, numbers = (column.to_numpy() for column in rows.places)
     return np.flatnonzero((files == place[0]) & (numbers == place[1]))
 

@@ -130,7 +130,7 @@ def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
             parts = [cells.agreed(header, spec) for header in headers]
             notes = [note for part in parts for note in part.notes]
             texts = [part.values for part in parts]
-            return MadeColumn(_joined(texts, between, complete=complete), notes)
+            return MadeColumn(_join_texts(texts, between, complete=complete), notes)
         case _:
             return cells.of_other_rows(spec)
 
@@ -148,7 +148,7 @@ def _first_of(options: tuple[ColumnSpec, ...], cells: RowCells) -> MadeColumn:
     return made
 
 
-def _joined(texts: list[Any], between: str, *, complete: bool) -> Any:
+def _join_texts(texts: list[Any], between: str, *, complete: bool) -> Any:
     if complete:
         return pc.binary_join_element_wise(*texts, between)
     joined = texts[0]
@@ -159,10 +159,10 @@ def _joined(texts: list[Any], between: str, *, complete: bool) -> Any:
 
 
 def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
-    accepted = _accepted(made.values, spec.accept, cells)
+    accepted = _is_accepted(made.values, spec.accept, cells)
     encoded = made.values.dictionary_encode()
     words = encoded.dictionary.to_pylist()
-    answers = [_answer(spec.crosswalk, word) for word in words]
+    answers = [_look_up(spec.crosswalk, word) for word in words]
     translated = pa.array([answer for answer, _ in answers], pa.string()).take(encoded.indices)
     known = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
     there = made.values.is_valid().to_numpy(zero_copy_only=False)
@@ -173,7 +173,7 @@ def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
     made.values = pc.if_else(pa.array(accepted), made.values, translated)
 
 
-def _accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
+def _is_accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
     if accept is None:
         return np.zeros(len(values), dtype=bool)
     mask = holds(accept.where, cells.cell, len(values))
@@ -183,8 +183,8 @@ def _accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
     return mask
 
 
-def _answer(crosswalk: Crosswalk | None, word: str) -> tuple[str | None, bool]:
-    """Return a crosswalk's answer, and whether it has a line for the word."""
+def _look_up(crosswalk: Crosswalk | None, word: str) -> tuple[str | None, bool]:
+    """Return the code that a crosswalk has for a word, and whether it has a line for it."""
     if crosswalk is None:
         return None, False
     return crosswalk.answer(word), word.strip().lower() in crosswalk.rows
@@ -218,13 +218,13 @@ def stepped(column: Any, steps: tuple[Step, ...]) -> Any:
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
         for step in steps:
-            texts = without_empty(pc.utf8_trim_whitespace(_step(texts, step)))
+            texts = without_empty(pc.utf8_trim_whitespace(_apply_step(texts, step)))
         return texts, np.zeros(len(texts), dtype=bool)
 
     return over_distinct_texts(column, kernel)[0]
 
 
-def _step(texts: Any, step: Step) -> Any:
+def _apply_step(texts: Any, step: Step) -> Any:
     match step:
         case Replace(pattern, by):
             return pc.replace_substring_regex(texts, pattern, by.replace("\\", "\\\\"))
@@ -249,14 +249,14 @@ def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
     patterns = [re.compile(date_pattern(form)) for form in format_.formats]
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
-        days = pa.array([_day(text, patterns) for text in texts.to_pylist()], pa.string())
+        days = pa.array([_parse_day(text, patterns) for text in texts.to_pylist()], pa.string())
         return days, days.is_null().to_numpy(zero_copy_only=False)
 
     return over_distinct_texts(column, kernel)
 
 
-def _day(text: str, patterns: Sequence[re.Pattern[str]]) -> str | None:
-    """Return the day that a text names by the first pattern that fits; None if it names none."""
+def _parse_day(text: str, patterns: Sequence[re.Pattern[str]]) -> str | None:
+    """Return the date in a text, read by the first pattern that fits; None if none does."""
     for pattern in patterns:
         found = pattern.fullmatch(text)
         if found is None:

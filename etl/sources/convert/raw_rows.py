@@ -292,14 +292,14 @@ def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
         rows: in the order of files and rows.
     """
     fills, claim = raw.fills, raw.claim
-    spec = _feeding(layout, "claim", raw)
+    spec = _sole_feed(layout, "claim", raw)
     if fills is None or claim is None or spec is None or not rows.count:
         return rows
     ids = fill_ids(rows, claim, fills)
     groups = Groups(rows, spec.where, spec.grain, spec.order)
-    whole = _whole(groups, ids) & _differ(groups, spec, fills)
+    whole = _are_fills_only(groups, ids) & _fills_differ(groups, spec, fills)
     if whole.any():
-        whole &= _adds_up(groups, whole, spec, _feeding(layout, "claim_line", raw))
+        whole &= _adds_up(groups, whole, spec, _sole_feed(layout, "claim_line", raw))
     if rows.unread is not None and rows.unread.num_rows:
         torn = RawRows(rows.unread).column(claim)
         whole &= ~np.asarray(pc.is_in(groups.pick(claim)[0], value_set=torn, skip_nulls=True))
@@ -318,14 +318,14 @@ def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
     )
 
 
-def _feeding(layout: Layout, table: str, raw: RawTable) -> TableSpec | None:
-    """Return how a raw file feeds a table; None where it does not, or in several ways."""
+def _sole_feed(layout: Layout, table: str, raw: RawTable) -> TableSpec | None:
+    """Return how a raw file fills a table; None if it does not, or in several ways."""
     specs = [spec for spec in layout.tables if (spec.table, spec.source) == (table, raw.name)]
     return specs[0] if len(specs) == 1 else None
 
 
-def _whole(groups: Groups, ids: Any) -> Bools:
-    """Return which groups are of several fills and of nothing else, each with an id of its own."""
+def _are_fills_only(groups: Groups, ids: Any) -> Bools:
+    """Return which groups consist of several fills and nothing else, each with its own ID."""
     codes = pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy().astype(np.int64)
     number, mine = groups.numbered()
     own = codes[mine]
@@ -338,8 +338,8 @@ def _whole(groups: Groups, ids: Any) -> Bools:
     return is_whole
 
 
-def _differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
-    """Return the groups in which some fact of the claim differs between fills."""
+def _fills_differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
+    """Return the groups in which a fact of the claim differs between fills."""
     rows = groups.rows
     differ = np.zeros(groups.count, dtype=bool)
     for column in spec.columns.values():
@@ -368,18 +368,18 @@ def _adds_up(groups: Groups, wanted: Bools, spec: TableSpec, lines: TableSpec | 
         if line is not None and isinstance(line.source, FromColumn):
             cells = groups.rows.column(line.source.column).take(positions)
             for group, cell in zip(number.tolist(), cells.to_pylist(), strict=True):
-                sums[group] += _amount(cell) or 0
+                sums[group] += _parse_amount(cell) or 0
         stated, conflict = groups.pick(column.source.column)
         if conflict is not None:
             fine &= ~conflict
         for group in np.flatnonzero(fine).tolist():
             cell = stated[group].as_py()
-            fine[group] = cell is None or _amount(cell) == sums[group]
+            fine[group] = cell is None or _parse_amount(cell) == sums[group]
     return fine
 
 
-def _amount(cell: str | None) -> Decimal | None:
-    """Return an amount as it is published: in cents, half to even; None where it is none."""
+def _parse_amount(cell: str | None) -> Decimal | None:
+    """Return an amount in cents as it is published, rounded half to even; None if it is none."""
     if cell is None or not _AMOUNT.fullmatch(cell):
         return None
     return rounded_to_cents(Decimal(cell))

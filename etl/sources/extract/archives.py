@@ -94,7 +94,7 @@ def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
             or files in several folders.
         StoreError: the disk is full.
     """
-    with _explained(name), zipfile.ZipFile(stream) as archive:
+    with _explain_errors(name), zipfile.ZipFile(stream) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if len(infos) > MOST_MEMBERS:
             raise _too_many(name)
@@ -102,7 +102,7 @@ def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
         if packed > size:
             raise ExtractError(f"{name}: its members overlap, as those of a ZIP bomb do")
         members = [_Member(info.orig_filename, info.file_size, _is_plain(info)) for info in infos]
-        wanted = _wanted(members, name)
+        wanted = _extract_members(members, name)
         budget = UnpackedBudget(size, name)
         budget.take(sum(member.bytes for member in wanted.values()))
         for info in infos:
@@ -120,7 +120,7 @@ def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
                     "is not known here; write the archive with deflate"
                 )
             with archive.open(info) as source:
-                _copy(source, member, folder, name)
+                _unpack(source, member, folder, name)
 
 
 def refuse_bomb(stream: BinaryIO, size: int, name: str) -> None:
@@ -128,7 +128,7 @@ def refuse_bomb(stream: BinaryIO, size: int, name: str) -> None:
 
     Args, Raises: as for `unpack_zip`.
     """
-    with _explained(name), zipfile.ZipFile(stream) as archive:
+    with _explain_errors(name), zipfile.ZipFile(stream) as archive:
         UnpackedBudget(size, name).take(sum(info.file_size for info in archive.infolist()))
 
 
@@ -137,7 +137,7 @@ def unpack_tar(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
 
     Args, Raises: as for `unpack_zip`.
     """
-    with _explained(name):
+    with _explain_errors(name):
         head = stream.read(2)
         stream.seek(0)
         if head != b"\x1f\x8b":
@@ -182,7 +182,7 @@ def _unpack_tar(stream: _Bounded, size: int, name: str, folder: Path) -> None:
             source = archive.extractfile(info)
             if source is not None:
                 unnamed = _Member(f".{len(members)}", info.size, is_file=True)
-                _copy(source, unnamed, folder, name)
+                _unpack(source, unnamed, folder, name)
         # tarfile takes a broken header for the end.
         stream.seek(archive.offset)
         end = stream.read(_BLOCK)
@@ -190,7 +190,7 @@ def _unpack_tar(stream: _Bounded, size: int, name: str, folder: Path) -> None:
         raise tarfile.ReadError
     while rest := stream.read(CHUNK_BYTES):  # up to the checksum of what is compressed
         budget.take(len(rest))
-    wanted = _wanted(members, name)
+    wanted = _extract_members(members, name)
     for number, member in enumerate(members, start=1):
         unpacked = folder / f".{number}"
         if member.path in wanted:
@@ -199,8 +199,8 @@ def _unpack_tar(stream: _Bounded, size: int, name: str, folder: Path) -> None:
             unpacked.unlink(missing_ok=True)
 
 
-def _wanted(members: Iterable[_Member], name: str) -> dict[str, _Member]:
-    """Return the files of an archive that make the extract, by their names in it."""
+def _extract_members(members: Iterable[_Member], name: str) -> dict[str, _Member]:
+    """Return the files of an archive that belong to the extract, by their names in it."""
     shown = [member for member in members if not _is_hidden(member.path)]
     for member in shown:
         _refuse_path(member.path, name)
@@ -255,7 +255,7 @@ def _too_many(name: str) -> ExtractError:
     return ExtractError(f"{name} has more than {MOST_MEMBERS:,} files; name the folder of a few")
 
 
-def _copy(source: IO[bytes], member: _Member, folder: Path, archive: str) -> None:
+def _unpack(source: IO[bytes], member: _Member, folder: Path, archive: str) -> None:
     """Unpack a member: exactly as many bytes as the archive says."""
     path = folder / member.name
     left = member.bytes
@@ -292,7 +292,7 @@ def _read(source: IO[bytes], size: int) -> bytes:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explain_errors(name: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN:
@@ -348,7 +348,7 @@ def stage_workbook(stream: BinaryIO, size: int, name: str, folder: Path) -> tupl
                 file = f"{name.rpartition('.')[0] if len(shown) == 1 else title}.csv"
                 if not file.isprintable() or "/" in file or file.startswith("."):
                     raise ExtractError(f"{name}: a sheet has a name that no file can have")
-                _write(cells.iter_rows(), f"{name}, sheet {title}", folder / file)
+                _write_rows(cells.iter_rows(), f"{name}, sheet {title}", folder / file)
                 written.append(file)
     except CalamineError:
         raise ExtractError(
@@ -360,14 +360,14 @@ def stage_workbook(stream: BinaryIO, size: int, name: str, folder: Path) -> tupl
     return tuple(written)
 
 
-def _write(rows: Iterable[list[Any]], where: str, path: Path) -> None:
+def _write_rows(rows: Iterable[list[Any]], where: str, path: Path) -> None:
     try:
         with path.open("x", encoding="utf-8", newline="") as target:
             path.chmod(0o600)
             writer = csv.writer(target, lineterminator="\n")
             for number, row in enumerate(rows, start=1):
                 writer.writerow(
-                    [_text(cell, where, number, at) for at, cell in enumerate(row, start=1)]
+                    [_cell_text(cell, where, number, at) for at, cell in enumerate(row, start=1)]
                 )
     except FileExistsError:
         raise ExtractError(f"{path.name} is in the extract twice; take one of them away") from None
@@ -375,7 +375,7 @@ def _write(rows: Iterable[list[Any]], where: str, path: Path) -> None:
         raise disk_error(error) from None
 
 
-def _text(cell: Any, where: str, row: int, column: int) -> str:
+def _cell_text(cell: Any, where: str, row: int, column: int) -> str:
     place = f"{where}, row {row}, column {column}"
     if isinstance(cell, str):
         return cell

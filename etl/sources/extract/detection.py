@@ -66,7 +66,7 @@ def choose(
         if fit.unreadable:
             raise ExtractError(fit.unreadable)
         if fit.lacks:
-            odd = _oddity(files, layout.delimiter)
+            odd = _first_mismatch(files, layout.delimiter)
             raise ExtractError(f"the extract is not in layout {named}: {odd or fit.lacks[0]}")
         return fit
     fits = [match(files, layout, headers, delta=delta) for layout in layouts]
@@ -81,7 +81,7 @@ def choose(
     if whole:
         fitting = " and ".join(fit.layout.name for fit in whole)
         raise ExtractError(
-            f"{_names(files)} fit the layouts {fitting}; say which it is with --layout"
+            f"{_list_names(files)} fit the layouts {fitting}; say which it is with --layout"
         )
     unreadable = next((fit.unreadable for fit in fits if fit.unreadable), "")
     if unreadable:
@@ -94,16 +94,16 @@ def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
 
     A layout that has fewer than half of the headers is not near.
     """
-    odd = _oddity(files, None)
+    odd = _first_mismatch(files, None)
     if odd:
         return odd
     nearest = max(fits, key=lambda fit: (fit.share, -len(fit.lacks)))
     near = f"; the nearest is {nearest.layout.name}, but {nearest.lacks[0]}"
-    return f"no known layout fits {_names(files)}{near if nearest.share >= _NEAR else ''}"
+    return f"no known layout fits {_list_names(files)}{near if nearest.share >= _NEAR else ''}"
 
 
-def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
-    """Return a message on the first file that does not fit its ending, or has no headers."""
+def _first_mismatch(files: Sequence[Listed], delimiter: str | None) -> str:
+    """Return a message about the first file that does not match its extension or has no headers."""
     for listed in files:
         form = recognize(head_of(listed))
         sentence = said_of(form, listed.name, delimiter or listed.delimiter)
@@ -143,7 +143,7 @@ def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: b
                 for name in tables.get(listed.name, ())
                 for header in _blank_ids(listed, cells[listed.name], layout.raw[name], layout)
             ]
-    known = sum(_overlap(layout, cells[listed.name]) for listed in data)
+    known = sum(_known_headers(layout, cells[listed.name]) for listed in data)
     total = sum(len(names) for names in cells.values())
     return Fit(layout, tables, tuple(lacks), known / max(total, 1), unreadable)
 
@@ -177,7 +177,7 @@ def row_form(listed: Listed, raw: RawTable | None, layout: Layout) -> RowForm:
     return RowForm(delimiter, layout.quoting, raw.has_header, raw.extra_cells)
 
 
-def _overlap(layout: Layout, header: tuple[str, ...]) -> int:
+def _known_headers(layout: Layout, header: tuple[str, ...]) -> int:
     spelled = {spelling(name) for name in header}
     return max(len(spelled & raw.spellings.keys()) for raw in layout.raw.values())
 
@@ -325,7 +325,7 @@ def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
     return f"there is no file of {raw.name} (with the columns {wanted}, …)"
 
 
-def _names(files: Sequence[Listed]) -> str:
+def _list_names(files: Sequence[Listed]) -> str:
     names = [listed.name for listed in files if listed.is_data] or [listed.name for listed in files]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more

@@ -115,7 +115,7 @@ def open_extract(
     """
     place = files_of(extract)
     files = list_files(place)
-    manifest = _manifest(place, files)
+    manifest = _read_manifest(place, files)
     known_layouts = (
         *canonical_layouts().values(),
         *(other for other in layouts if other.name not in canonical_layouts()),
@@ -144,7 +144,7 @@ def open_extract(
         _refuse_no_rows(files, fit)
     sources: list[SourceFile] = []
     every = runner.each(
-        partial(_traits, without_quotes=frozenset(_without_quotes(fit))),
+        partial(_read_traits, without_quotes=frozenset(_without_quotes(fit))),
         [
             # A file that is not used may hold anything.
             listed if listed.name in raw else replace(listed, delimiter="")
@@ -159,9 +159,9 @@ def open_extract(
         tables = raw.get(listed.name, [])
         if tables and listed.is_parquet and file_traits.bytes >= listed_files.CUT_BYTES:
             file_traits = replace(file_traits, cuts=parquet_cuts(listed))
-        parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
+        parts = _source_files(len(sources), listed, file_traits, tables, header, fit.layout)
         sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
-    queried = tuple(_queried(place, len(sources)))
+    queried = tuple(_files_of_queries(place, len(sources)))
     return Extract(
         place=place,
         layout=fit.layout,
@@ -172,8 +172,8 @@ def open_extract(
         findings=pa.concat_tables(
             [
                 FINDINGS_SCHEMA.empty_table(),
-                *_unknown(sources, fit.layout),
-                *_unused(place, queried, fit.layout),
+                *_unknown_findings(sources, fit.layout),
+                *_unused_findings(place, queried, fit.layout),
             ]
         ).combine_chunks(),
         queried=queried,
@@ -187,8 +187,8 @@ def count_files(place: ExtractFiles, layouts: Sequence[Layout]) -> int:
     return max((len(fit.tables) for fit in fits if not fit.lacks), default=0)
 
 
-def _queried(place: ExtractFiles, first: int) -> Iterator[SourceFile]:
-    """Yield the payer's files that queries read, numbered from `first`."""
+def _files_of_queries(place: ExtractFiles, first: int) -> Iterator[SourceFile]:
+    """Yield the files that queries read, numbered from `first`."""
     files = place.queried if isinstance(place, ReplacedFiles) else ()
     for number, file in enumerate(files, first):
         yield SourceFile(
@@ -215,7 +215,7 @@ def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
     return CLAIMS if named is None else named.model
 
 
-def _traits(listed: Listed, emit: Emit, *, without_quotes: frozenset[str]) -> Traits:
+def _read_traits(listed: Listed, emit: Emit, *, without_quotes: frozenset[str]) -> Traits:
     del emit
     return traits(listed, quoting=listed.name not in without_quotes)
 
@@ -251,7 +251,7 @@ class _Headers:
         return self._read[key]
 
 
-def _manifest(place: ExtractFiles, files: tuple[Listed, ...]) -> ExtractManifest:
+def _read_manifest(place: ExtractFiles, files: tuple[Listed, ...]) -> ExtractManifest:
     if not any(entry.name == MANIFEST_NAME for entry in place.entries()):
         return ExtractManifest()
     manifest = read_manifest(place)
@@ -334,7 +334,7 @@ def _has_rows(file: Listed, fit: Fit) -> bool:
     return not any(table.has_header for table in raw) or holds_rows(file)
 
 
-def _sources(
+def _source_files(
     first: int,
     listed: Listed,
     file_traits: Traits,
@@ -342,7 +342,7 @@ def _sources(
     header: tuple[str, ...],
     layout: Layout,
 ) -> list[SourceFile]:
-    """Return a file, or its records of each type."""
+    """Return a file as a source, or one source for each of its record types."""
     sources = []
     for index, table in enumerate(raw or [None], first):
         form = row_form(listed, table, layout)
@@ -379,10 +379,10 @@ def _sources(
     ]
 
 
-def _unknown(sources: list[SourceFile], layout: Layout) -> Iterator[pa.Table]:
-    """Yield findings of unknown files, and of unknown headers in the first file that has them."""
+def _unknown_findings(sources: list[SourceFile], layout: Layout) -> Iterator[pa.Table]:
+    """Yield findings about unknown files, and unknown headers in the first file that has them."""
     reported: set[tuple[str, str]] = set()
-    words = _words(canonical_layouts()[layout.model.layout]) | _words(layout)
+    words = _header_words(canonical_layouts()[layout.model.layout]) | _header_words(layout)
     for source in sources:
         if not source.table:
             yield _of_file(UNKNOWN_FILE, UNKNOWN_TABLE, source, None)
@@ -393,19 +393,19 @@ def _unknown(sources: list[SourceFile], layout: Layout) -> Iterator[pa.Table]:
             header_of_table = (source.table, spelling(header) or f"{number}")
             if name is None and not is_place and header_of_table not in reported:
                 reported.add(header_of_table)
-                main, shown = layout.raw[source.table].main, _shown(header, number, words)
+                main, shown = layout.raw[source.table].main, _safe_header(header, number, words)
                 yield _of_file(UNKNOWN_COLUMN, main, source, shown)
 
 
-def _unused(
+def _unused_findings(
     place: ExtractFiles, queried: Sequence[SourceFile], layout: Layout
 ) -> Iterator[pa.Table]:
-    """Yield findings of the columns and rows of files that queries read and did not use."""
-    words = _words(canonical_layouts()[layout.model.layout])
+    """Yield findings about columns and rows that no query uses, of files that queries read."""
+    words = _header_words(canonical_layouts()[layout.model.layout])
     files = place.queried if isinstance(place, ReplacedFiles) else ()
     for file, source in zip(files, queried, strict=True):
         for number, header in file.unread_columns:
-            shown = _shown(header, number, words)
+            shown = _safe_header(header, number, words)
             yield _of_file(UNKNOWN_COLUMN, UNKNOWN_TABLE, source, shown)
         rows = pa.array(file.unused_rows, pa.int64())
         indexes = pa.array([source.index] * len(rows), pa.int32())
@@ -417,8 +417,8 @@ def _of_file(rule: str, table: str, source: SourceFile, column: str | None) -> p
     return findings_at(rule, table, index, pa.nulls(1, pa.int64()), column)
 
 
-def _words(layout: Layout) -> frozenset[str]:
-    """Return the words that the headers of a layout are made of."""
+def _header_words(layout: Layout) -> frozenset[str]:
+    """Return the words in the layout's headers."""
     return frozenset(
         word
         for raw in layout.raw.values()
@@ -428,7 +428,7 @@ def _words(layout: Layout) -> frozenset[str]:
     )
 
 
-def _shown(header: str, number: int, words: frozenset[str]) -> str:
+def _safe_header(header: str, number: int, words: frozenset[str]) -> str:
     """Return the name under which a report may show a column that is not in the layout.
 
     Where a file has no header, or its header ran into the first row, the text is a member's data.

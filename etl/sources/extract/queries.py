@@ -98,7 +98,7 @@ class QueryDatabase:
                 self._connection.execute(insert)
                 self._connection.unregister("\0rows")
             except duckdb.Error as error:
-                raise _failed(error, name) from None
+                raise _read_error(error, name) from None
 
     def bind(self, query: Query) -> tuple[tuple[str, str], ...]:
         """Return name and type of each column of a query's result; no row is read.
@@ -109,14 +109,14 @@ class QueryDatabase:
         try:
             statements = self._connection.extract_statements(query.text)
         except duckdb.Error as error:
-            raise self._misstated(error, query, 0) from None
+            raise self._binding_mistake(error, query, 0) from None
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             what = "the file must hold one SELECT, and nothing else"
             raise MappingError(f"{query.file}:1", "sql-query", what)
         try:
             found = self._connection.execute(_BIND + query.text).fetchall()
         except duckdb.Error as error:
-            raise self._misstated(error, query, len(_BIND)) from None
+            raise self._binding_mistake(error, query, len(_BIND)) from None
         self._refuse_unrepeatable(query)
         return tuple((str(name), str(kind)) for name, kind, *_ in found)
 
@@ -125,7 +125,7 @@ class QueryDatabase:
         names: set[str] = set()
         tables: set[str] = set()
         reads_all = False
-        for node in _nodes(self._parsed_query(query)):
+        for node in _json_objects(self._parsed_query(query)):
             names.update(node.get("column_names", ())[-1:])
             names.update(node.get("using_columns", ()))
             tables.add(str(node.get("table_name", "")).casefold())
@@ -161,10 +161,10 @@ class QueryDatabase:
 
     def _not_computed(self, error: Exception, query: Query) -> Exception:
         """Return the error of a query that failed, with the rows at which it failed."""
-        failure = _failed(error, query.file, query)
+        failure = _read_error(error, query.file, query)
         if isinstance(failure, ExtractError):
             rows = ", ".join(f"row {row} of {file}" for file, row in self._failing_rows(query))
-            return _failed(error, query.file, query, f" ({rows})" if rows else "")
+            return _read_error(error, query.file, query, f" ({rows})" if rows else "")
         return failure
 
     def _failing_rows(self, query: Query) -> Iterator[tuple[str, int]]:
@@ -203,9 +203,9 @@ class QueryDatabase:
         for name in self._tables:
             self._connection.execute(f"DROP VIEW IF EXISTS temp.{quoted_name(name)}")
 
-    def _misstated(self, error: duckdb.Error, query: Query, before: int) -> MappingError:
+    def _binding_mistake(self, error: duckdb.Error, query: Query, before: int) -> MappingError:
         """Return the mistake of a query that cannot be bound, in DuckDB's words."""
-        said = _parsed(error)
+        said = _error_document(error)
         words, *more = str(said.get("exception_message", error)).splitlines()
         hint = nearest(str(said.get("name", "")), self._names(said))
         if not hint and "Function" in str(said.get("type")) and more:
@@ -217,7 +217,7 @@ class QueryDatabase:
 
     def _refuse_unrepeatable(self, query: Query) -> None:
         """Refuse a query whose rows are others in the next run."""
-        for node in _nodes(self._parsed_query(query)):
+        for node in _json_objects(self._parsed_query(query)):
             name = str(node.get("function_name", "")).lower()
             if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 1:
                 name = str(node["column_names"][0]).lower()
@@ -251,9 +251,11 @@ def is_exact(kind: str) -> bool:
     return _EXACT.fullmatch(kind) is not None
 
 
-def _failed(error: Exception, name: str, query: Query | None = None, rows: str = "") -> Exception:
+def _read_error(
+    error: Exception, name: str, query: Query | None = None, rows: str = ""
+) -> Exception:
     """Return the error of rows that cannot be read or computed, without any cell."""
-    said = _parsed(error)
+    said = _error_document(error)
     kind = str(said.get("exception_type", "")) or type(error).__name__
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in kind:
         return StoreError(f"{name}: needs more memory or disk than there is; shorten what it sorts")
@@ -268,8 +270,8 @@ def _failed(error: Exception, name: str, query: Query | None = None, rows: str =
     )
 
 
-def _parsed(error: Exception) -> Mapping[str, Any]:
-    """Return what DuckDB says of an error as an object."""
+def _error_document(error: Exception) -> Mapping[str, Any]:
+    """Return DuckDB's description of an error as an object."""
     text = str(error)
     try:
         said = json.loads(text[text.index("{") : text.rindex("}") + 1])
@@ -278,15 +280,15 @@ def _parsed(error: Exception) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+def _json_objects(value: Any) -> Iterator[dict[str, Any]]:
     """Yield every object of a JSON document."""
     if isinstance(value, dict):
         yield value
         for part in value.values():
-            yield from _nodes(part)
+            yield from _json_objects(part)
     elif isinstance(value, list):
         for part in value:
-            yield from _nodes(part)
+            yield from _json_objects(part)
 
 
 _ONE_STATE: Final = {
@@ -316,17 +318,22 @@ def read_queries(
             is refused.
         StoreError: the database does not answer.
     """
-    driver = _driver(connection.driver)
+    driver = _load_driver(connection.driver)
     options = {
         **connection.options,
-        **{option: _secret(variable, name) for option, variable in connection.variables.items()},
+        **{
+            option: _read_variable(variable, name)
+            for option, variable in connection.variables.items()
+        },
     }
-    given = [] if connection.uri is None else [_secret(connection.uri, name)]
+    given = [] if connection.uri is None else [_read_variable(connection.uri, name)]
     with ExitStack() as until_the_end:
         try:
             opened = driver.connect(*given, **({"db_kwargs": options} if options else {}))
         except Exception as error:
-            raise _refused(error, f"connection {name}: the database cannot be opened") from None
+            raise _database_error(
+                error, f"connection {name}: the database cannot be opened"
+            ) from None
         until_the_end.enter_context(closing(opened))
         statement = _ONE_STATE.get(connection.driver)
         for file, query in queries.items():
@@ -339,7 +346,7 @@ def read_queries(
                 cursor.execute(query)
                 rows = cursor.fetch_record_batch()
             except Exception as error:
-                raise _refused(error, what, query) from None
+                raise _database_error(error, what, query) from None
             yield TableRows(TableVersion("sql", file), rows.schema, _batches(rows, what, query))
 
 
@@ -349,10 +356,10 @@ def _batches(rows: pa.RecordBatchReader, what: str, query: str) -> Iterator[pa.R
     except Exception as error:
         if isinstance(error, EtlError):
             raise
-        raise _refused(error, what, query) from None
+        raise _database_error(error, what, query) from None
 
 
-def _driver(name: str) -> Any:
+def _load_driver(name: str) -> Any:
     try:
         return importlib.import_module(f"adbc_driver_{name}.dbapi")
     except (ImportError, ValueError):
@@ -363,15 +370,15 @@ def _driver(name: str) -> Any:
         ) from None
 
 
-def _secret(variable: str, name: str) -> str:
+def _read_variable(variable: str, name: str) -> str:
     value = os.environ.get(variable, "")
     if not value:
         raise ExtractError(f"connection {name}: the environment variable {variable} is not set")
     return value
 
 
-def _refused(error: Exception, what: str, query: str = "") -> EtlError:
-    """Return the error for what a database refused.
+def _database_error(error: Exception, what: str, query: str = "") -> EtlError:
+    """Return the error for a connection or query that a database rejected.
 
     Its own words about a connection may hold a secret, so only those about a query are passed on.
     """

@@ -146,8 +146,8 @@ def read_sql_layout(folder: Path) -> SqlExtract:
 
 def count_files(extract: SqlExtract, place: ExtractFiles) -> int:
     """Return how many files a layout in SQL reads; 0 where their names or headers are not its."""
-    listed = _listed(place)
-    named = [(table, _named(table, listed)) for table in extract.tables.files.values()]
+    listed = _list_files(place)
+    named = [(table, _matching_files(table, listed)) for table in extract.tables.files.values()]
     if not all(table.optional or files for table, files in named):
         return 0
     try:
@@ -167,14 +167,14 @@ def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
     from etl.sources.extract.queries import QueryDatabase
 
     with closing(QueryDatabase()) as database:
-        views = _views(extract, place)
-        read = _bind(extract, views, database)
+        views = _open_views(extract, place)
+        read = _check_queries(extract, views, database)
     unread_columns = (
         f"{name}: {', '.join(header for _, header in columns)}"
         for name, columns in _unread_columns(views, read).items()
         if columns
     )
-    return (*_unread(place, views), *unread_columns)
+    return (*_unread_files(place, views), *unread_columns)
 
 
 def stage_queries(
@@ -197,25 +197,27 @@ def stage_queries(
     work, results = folder / "queries", folder / "results"
     work.mkdir()
     results.mkdir()
-    manifest = _manifest(place)
+    manifest = _read_manifest(place)
     origins: dict[str, TableVersion] = {}
     queried: dict[str, QueriedFile] = {}
     unused = _UnusedRows()
     with closing(QueryDatabase(work, min(memory or _MEMORY, _MEMORY))) as database:
-        views = _views(extract, place)
+        views = _open_views(extract, place)
         try:
-            read = _bind(extract, views, database)
+            read = _check_queries(extract, views, database)
         except MappingError as error:
             raise mistakes_of(error) from None
         for view in views:
-            database.load(view.name, unused.loaded(_rows(view, manifest, queried)))
+            database.load(view.name, unused.loaded(_view_rows(view, manifest, queried)))
         for name, query in extract.queries.items():
             rows = database.rows(query)
             origins[f"{name}.csv"] = rows.origin
             used = replace(rows, batches=unused.without(rows.batches))
             write_rows(_with_places(used), results / f"{name}.csv")
-    (results / MANIFEST_NAME).write_text(json.dumps(_facts(extract, manifest)), encoding="utf-8")
-    unread = _unread(place, views)
+    (results / MANIFEST_NAME).write_text(
+        json.dumps(_result_manifest(extract, manifest)), encoding="utf-8"
+    )
+    unread = _unread_files(place, views)
     replaced = {entry.name for entry in place.entries()} - set(unread)
     staged = FolderFiles(results, place.name, origins)
     unread_columns = _unread_columns(views, read)
@@ -280,7 +282,7 @@ def _with_places(rows: TableRows) -> TableRows:
     return replace(rows, schema=schema)
 
 
-def _listed(place: ExtractFiles) -> tuple[Listed, ...]:
+def _list_files(place: ExtractFiles) -> tuple[Listed, ...]:
     """Return the files that a view may read."""
     return tuple(
         listed_as(entry, place)
@@ -293,7 +295,7 @@ def _listed(place: ExtractFiles) -> tuple[Listed, ...]:
     )
 
 
-def _named(table: ExtractTable, listed: tuple[Listed, ...]) -> tuple[Listed, ...]:
+def _matching_files(table: ExtractTable, listed: tuple[Listed, ...]) -> tuple[Listed, ...]:
     patterns = [pattern.casefold() for pattern in table.path or ()]
     return tuple(
         file
@@ -302,19 +304,19 @@ def _named(table: ExtractTable, listed: tuple[Listed, ...]) -> tuple[Listed, ...
     )
 
 
-def _unread(place: ExtractFiles, views: tuple[View, ...]) -> tuple[str, ...]:
+def _unread_files(place: ExtractFiles, views: tuple[View, ...]) -> tuple[str, ...]:
     read = {file.listed.name for view in views for file in view.files}
-    return tuple(file.name for file in _listed(place) if file.name not in read)
+    return tuple(file.name for file in _list_files(place) if file.name not in read)
 
 
-def _manifest(place: ExtractFiles) -> ExtractManifest:
+def _read_manifest(place: ExtractFiles) -> ExtractManifest:
     if any(entry.name == MANIFEST_NAME for entry in place.entries()):
         return read_manifest(place)
     return ExtractManifest()
 
 
-def _facts(extract: SqlExtract, manifest: ExtractManifest) -> dict[str, str]:
-    """Return the manifest of the results: what `extract.toml` says, else the payer's own."""
+def _result_manifest(extract: SqlExtract, manifest: ExtractManifest) -> dict[str, str]:
+    """Return the manifest of the results: values from `extract.toml`, else the payer's."""
     tables = extract.tables
     as_of = manifest.as_of.isoformat() if manifest.as_of else None
     facts = {
@@ -326,15 +328,15 @@ def _facts(extract: SqlExtract, manifest: ExtractManifest) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def _views(extract: SqlExtract, place: ExtractFiles) -> tuple[View, ...]:
-    listed = _listed(place)
+def _open_views(extract: SqlExtract, place: ExtractFiles) -> tuple[View, ...]:
+    listed = _list_files(place)
     return tuple(
-        _view(name, table, _named(table, listed), place.name)
+        _open_view(name, table, _matching_files(table, listed), place.name)
         for name, table in extract.tables.files.items()
     )
 
 
-def _view(name: str, table: ExtractTable, listed: tuple[Listed, ...], place: str) -> View:
+def _open_view(name: str, table: ExtractTable, listed: tuple[Listed, ...], place: str) -> View:
     if not listed and not table.optional:
         raise ExtractError(f"{place} has no file {' or '.join(table.path or ())} for view {name}")
     files = tuple(_view_file(file, table) for file in listed)
@@ -386,7 +388,9 @@ def _unread_columns(
     return unread
 
 
-def _bind(extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase) -> frozenset[str]:
+def _check_queries(
+    extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase
+) -> frozenset[str]:
     """Check every query against empty views; return the columns that they read."""
     for view in views:
         columns = dict.fromkeys((*view.columns, FILE_COLUMN), "VARCHAR") | {ROW_COLUMN: "BIGINT"}
@@ -427,15 +431,15 @@ def _wrong_columns(
             yield MappingError(query.file, "sql-column", what)
 
 
-def _schema(view: View) -> pa.Schema:
+def _view_schema(view: View) -> pa.Schema:
     text = [(name, pa.string()) for name in (*view.columns, FILE_COLUMN)]
     return pa.schema([*text, (ROW_COLUMN, pa.int64())])
 
 
-def _rows(
+def _view_rows(
     view: View, manifest: ExtractManifest, queried: dict[str, QueriedFile]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a view's files: cells without the blanks around them, null where empty.
+    """Yield the rows of a view's files: cells stripped of blanks, null if empty.
 
     Args:
         view: the view.
@@ -449,7 +453,7 @@ def _rows(
             raise ExtractError(
                 f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs"
             )
-        for batch in _batches(file, view.table):
+        for batch in _file_batches(file, view.table):
             if batch.ragged:
                 raise ExtractError(
                     f"{listed.name}: row {batch.ragged[0].row} has not as many cells as the "
@@ -465,7 +469,7 @@ def _rows(
         queried[listed.name] = facts
 
 
-def _batches(file: ViewFile, table: ExtractTable) -> Iterator[Batch]:
+def _file_batches(file: ViewFile, table: ExtractTable) -> Iterator[Batch]:
     if file.listed.is_parquet:
         return parquet.read_batches(file.listed, file.headers, 1)
     form = RowForm(file.delimiter, table.quoting)
@@ -481,5 +485,5 @@ def _in_columns(view: View, file: ViewFile, rows: pa.RecordBatch) -> pa.RecordBa
     ]
     names = pa.array([file.listed.name] * rows.num_rows, pa.string())
     return pa.RecordBatch.from_arrays(
-        [*arrays, names, rows.column(ROW_COLUMN)], schema=_schema(view)
+        [*arrays, names, rows.column(ROW_COLUMN)], schema=_view_schema(view)
     )

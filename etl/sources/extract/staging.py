@@ -50,7 +50,7 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
     what = f"{name}: Iceberg table {table}"
     hint = "check its name, the catalog's configuration and the rights"
     try:
-        found = _opened(table, catalog)
+        found = _open_table(table, catalog)
         present = found.current_snapshot()
         chosen = present if snapshot is None else found.snapshot_by_id(snapshot)
         if snapshot is not None and chosen is None:
@@ -72,7 +72,7 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
     return TableRows(origin, rows.schema, table_batches(rows, what, hint))
 
 
-def _opened(table: str, catalog: str | None) -> Any:
+def _open_table(table: str, catalog: str | None) -> Any:
     from pyiceberg.catalog import load_catalog
     from pyiceberg.table import StaticTable
 
@@ -200,7 +200,7 @@ def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -
         (folder / MANIFEST_NAME).write_text(json.dumps(facts), encoding="utf-8")
     origins: dict[str, TableVersion] = {}
     in_place: dict[str, DeltaFiles] = {}
-    for name, rows in _rows(tables, base):
+    for name, rows in _table_rows(tables, base):
         if isinstance(rows, DeltaFiles):
             in_place[name] = rows
             continue
@@ -210,15 +210,15 @@ def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -
     return LakeFiles(staged, in_place) if in_place else staged
 
 
-def _rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows | DeltaFiles]]:
-    """Yield the rows, or data files, of each raw file; libraries are loaded where needed."""
+def _table_rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows | DeltaFiles]]:
+    """Yield the rows, or data files, of each raw file; libraries are loaded when needed."""
     queries: dict[str, dict[str, str]] = {}
     for name, table in tables.files.items():
         if table.delta is not None:
-            location = _place(table.delta, base)
+            location = _resolve_location(table.delta, base)
             yield name, read_delta(location, table.version, table.options, name)
         elif table.iceberg is not None:
-            found = table.iceberg if table.catalog else _place(table.iceberg, base)
+            found = table.iceberg if table.catalog else _resolve_location(table.iceberg, base)
             yield name, read_iceberg(found, table.catalog, table.snapshot, name)
         elif table.sql is not None and table.connection is not None:
             queries.setdefault(table.connection, {})[name] = table.sql
@@ -229,6 +229,6 @@ def _rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows | 
         yield from zip(of_connection, found_rows, strict=True)
 
 
-def _place(location: str, base: Path) -> str:
-    """Return where a table lies; a path is relative to the file that names it."""
+def _resolve_location(location: str, base: Path) -> str:
+    """Return the location of a table; a path is relative to the file that contains it."""
     return location if "://" in location else str(base / location)

@@ -134,19 +134,19 @@ class CutFinder:
         quoted = self._quoting and _QUOTE in chunk
         self._last = chunk[-1:] or self._last
         if wanted or quoted:
-            ends = _places(chunk, _LINE_END)
-            quotes = _places(chunk, _QUOTE) if quoted else ends[:0]
+            ends = _byte_positions(chunk, _LINE_END)
+            quotes = _byte_positions(chunk, _QUOTE) if quoted else ends[:0]
             before = self._quotes + np.searchsorted(quotes, ends)
             ends = ends[before % 2 == 0]
             if wanted:
-                self._cut(ends)
+                self._add_cuts(ends)
             self._rows += len(ends)
             self._quotes += len(quotes)
         elif self._quotes % 2 == 0:
-            self._rows += int(np.count_nonzero(_is(chunk, _LINE_END)))
+            self._rows += int(np.count_nonzero(_is_byte(chunk, _LINE_END)))
         self._at += len(chunk)
 
-    def _cut(self, ends: Places) -> None:
+    def _add_cuts(self, ends: Places) -> None:
         while True:
             later = int(np.searchsorted(ends, self._next - self._at))
             if later == len(ends):
@@ -189,7 +189,7 @@ class QuoteWatch:
         text = self._tail + chunk
         if _QUOTE in text:
             # The first byte was examined before, and what follows the last is not known yet.
-            at = _places(text[1:-1], _QUOTE) + 1
+            at = _byte_positions(text[1:-1], _QUOTE) + 1
             closing = (self._quotes + np.arange(len(at))) % 2
             beside = np.frombuffer(text, dtype=np.uint8)[at + np.where(closing, 1, -1)]
             self.is_astray = not self._ends[beside].all()
@@ -197,11 +197,11 @@ class QuoteWatch:
         self._tail = text[-2:]
 
 
-def _places(chunk: bytes, byte: bytes) -> Places:
-    return np.flatnonzero(_is(chunk, byte))
+def _byte_positions(chunk: bytes, byte: bytes) -> Places:
+    return np.flatnonzero(_is_byte(chunk, byte))
 
 
-def _is(chunk: bytes, byte: bytes) -> npt.NDArray[np.bool_]:
+def _is_byte(chunk: bytes, byte: bytes) -> npt.NDArray[np.bool_]:
     # Compared as numbers, all at once: `bytes.count` takes a nanosecond a byte.
     same: npt.NDArray[np.bool_] = np.frombuffer(chunk, dtype=np.uint8) == ord(byte)
     return same

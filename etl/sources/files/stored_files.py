@@ -85,7 +85,7 @@ class ObjectFiles:
 
     @cached_property
     def _objects(self) -> S3Prefix:
-        return _opened(self._bucket, self._prefix, self._options)
+        return _open_prefix(self._bucket, self._prefix, self._options)
 
     @property
     def name(self) -> str:
@@ -107,13 +107,13 @@ class ObjectFiles:
         return cast("BinaryIO", RangeStream(self._objects, entry))
 
 
-def _opened(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
+def _open_prefix(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
     from etl.storage.s3 import S3Prefix  # boto3 is slow to load
 
     return S3Prefix(bucket, prefix, options)
 
 
-_shared = lru_cache(maxsize=1)(_opened)
+_shared = lru_cache(maxsize=1)(_open_prefix)
 
 
 class RangeSource(Protocol):
@@ -166,7 +166,7 @@ class RangeStream(io.RawIOBase):
         parts = []
         while wanted:
             if not self._start <= self._at < self._start + len(self._data):
-                self._fill(wanted)
+                self._read_ahead(wanted)
             begin = self._at - self._start
             part = self._data[begin : begin + wanted]
             parts.append(part)
@@ -180,8 +180,8 @@ class RangeStream(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
-    def _fill(self, wanted: int) -> None:
-        """Ask for what begins at the present place, and some more."""
+    def _read_ahead(self, wanted: int) -> None:
+        """Read from the current position, and some bytes more."""
         goes_on = self._data and self._at == self._start + len(self._data)
         self._ask = min(2 * self._ask, MOST_BYTES) if goes_on else FIRST_BYTES
         length = min(max(self._ask, min(wanted, MOST_BYTES)), self._item.bytes - self._at)
@@ -422,7 +422,7 @@ class Physical:
 
 def recognize(head: bytes) -> Physical:
     """Return the physical form of a file, given its first bytes, unpacked where it is gzip."""
-    kind = _signature(head)
+    kind = _file_kind(head)
     if kind:
         return Physical(kind)
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
@@ -442,7 +442,7 @@ def recognize(head: bytes) -> Physical:
     return Physical("one column")
 
 
-def _signature(head: bytes) -> str:
+def _file_kind(head: bytes) -> str:
     if not head:
         return "empty"
     if head.startswith(b"PK\x03\x04"):

@@ -114,8 +114,8 @@ class LetterCase(Model):
     case: Literal["upper", "lower"]
 
 
-def _steps() -> Mapping[str, type[Model]]:
-    """Return the steps by the key of each: a new one gets its line here."""
+def _step_models() -> Mapping[str, type[Model]]:
+    """Return the model of each step by its key: a new step gets its line here."""
     return {
         "replace": Replace,
         "trim": Trim,
@@ -124,7 +124,7 @@ def _steps() -> Mapping[str, type[Model]]:
     }
 
 
-Step: TypeAlias = Annotated[Replace | Trim | Pad | LetterCase, ByKey(_steps, "layout-key")]
+Step: TypeAlias = Annotated[Replace | Trim | Pad | LetterCase, ByKey(_step_models, "layout-key")]
 Steps: TypeAlias = Annotated[tuple[Step, ...], LISTED]
 
 _TOKENS: Final = {
@@ -160,7 +160,7 @@ def date_pattern(form: str) -> str:
     return f"^{''.join((*found, re.escape(form[at:])))}$"
 
 
-def _tokens(form: str) -> list[str]:
+def _format_tokens(form: str) -> list[str]:
     return _TOKEN.findall(form)
 
 
@@ -168,7 +168,7 @@ def _date_format(form: str, _context: Any) -> str:
     """Refuse a format that does not name a day, or that names a part of it twice."""
     if form == ISO:
         return form
-    tokens = _tokens(form)
+    tokens = _format_tokens(form)
     parts = sorted(token[0] for token in tokens if token[0] in "YMD")
     rest = _TOKEN.sub("", form)
     if parts != ["D", "M", "Y"] or len(set(tokens)) != len(tokens) or re.search("[A-Za-z]", rest):
@@ -178,8 +178,8 @@ def _date_format(form: str, _context: Any) -> str:
     return form
 
 
-def _shape(form: str) -> list[tuple[str, int, int]]:
-    """Return what a format reads: kinds of characters, and how many of each at least and at most.
+def _format_shape(form: str) -> list[tuple[str, int, int]]:
+    """Return what a format reads: kinds of characters, with the fewest and most of each.
 
     Adjacent parts of digits are one run: two formats that read the same text have overlapping
     shapes.
@@ -201,16 +201,16 @@ def _shape(form: str) -> list[tuple[str, int, int]]:
     return parts
 
 
-def _meet(one: str, other: str) -> bool:
-    """Return whether some text may be read by two formats, each in its own way."""
-    ours, theirs = _shape(one), _shape(other)
+def _formats_overlap(one: str, other: str) -> bool:
+    """Return whether two formats may read the same text, each in its own way."""
+    ours, theirs = _format_shape(one), _format_shape(other)
     same = len(ours) == len(theirs) and all(
         kind == other_kind and least <= other_most and other_least <= most
         for (kind, least, most), (other_kind, other_least, other_most) in zip(
             ours, theirs, strict=True
         )
     )
-    return same and [t[0] for t in _tokens(one)] != [t[0] for t in _tokens(other)]
+    return same and [t[0] for t in _format_tokens(one)] != [t[0] for t in _format_tokens(other)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class DateFormat(Model):
         del context
         for number, form in enumerate(self.formats):
             for other in self.formats[:number]:
-                if form == other or _meet(form, other):
+                if form == other or _formats_overlap(form, other):
                     what = f"a date may be read as {other} and as {form}: say which it is"
                     yield Mistake("layout-ambiguous", what)
 

@@ -41,10 +41,10 @@ def extended(
         MappingError: `layout-extends`, or one of `read_yaml`.
     """
     used: dict[str, LayoutText] = {}
-    return _resolved(layout, bases, used), used
+    return _resolve_layout(layout, bases, used), used
 
 
-def _resolved(
+def _resolve_layout(
     layout: LayoutText, bases: Mapping[str, LayoutText], used: dict[str, LayoutText]
 ) -> Any:
     document = read_yaml(layout.text, layout.file)
@@ -57,7 +57,7 @@ def _resolved(
     if name in used or bases[name] == layout:
         raise MappingError(str(mark), "layout-extends", f"{name} extends itself")
     used[name] = bases[name]
-    base = _resolved(bases[name], bases, used)
+    base = _resolve_layout(bases[name], bases, used)
     if not isinstance(base, Map):
         raise MappingError(str(mark), "layout-extends", f"{name} is no layout")
     return _laid_over(base, document.without(EXTENDS))
@@ -72,10 +72,10 @@ def _laid_over(base: Map, overlay: Map, *, is_deep: bool = True) -> Map:
             key = written.removesuffix(_MORE)
             before = result.get(key)
             if isinstance(before, Seq):
-                value = _sequence([*before, *value], [*before.marks, *value.marks], mark)
+                value = _new_list([*before, *value], [*before.marks, *value.marks], mark)
         elif written.endswith(_LESS) and isinstance(value, Seq):
             key = written.removesuffix(_LESS)
-            value = _without(result.get(key), value, mark)
+            value = _remove_texts(result.get(key), value, mark)
         elif value is None:
             result.pop(key, None)
             result.marks.pop(key, None)
@@ -106,12 +106,12 @@ def _laid_over_entries(base: Seq, overlay: Map, *, is_deep: bool) -> Seq:
             what = "is in several entries of the list" if len(found) > 1 else what
             raise MappingError(str(overlay.marks[name]), "layout-extends", f"{name!r} {what}")
         entries[found[0]] = _laid_over(entries[found[0]], change, is_deep=is_deep)
-    return _sequence(entries, list(base.marks), base.mark)
+    return _new_list(entries, list(base.marks), base.mark)
 
 
-def _without(before: Any, gone: Seq, mark: Mark) -> Seq:
+def _remove_texts(before: Any, gone: Seq, mark: Mark) -> Seq:
     """Return a list without some texts; each of them must be in it."""
-    before = before if isinstance(before, Seq) else _sequence([], [], mark)
+    before = before if isinstance(before, Seq) else _new_list([], [], mark)
     for text, place in zip(gone, gone.marks, strict=True):
         if text not in before:
             what = f"{text!r} is not in the list of the layout that is extended"
@@ -119,10 +119,10 @@ def _without(before: Any, gone: Seq, mark: Mark) -> Seq:
     kept = [
         (one, place) for one, place in zip(before, before.marks, strict=True) if one not in gone
     ]
-    return _sequence([one for one, _ in kept], [place for _, place in kept], mark)
+    return _new_list([one for one, _ in kept], [place for _, place in kept], mark)
 
 
-def _sequence(values: list[Any], marks: list[Mark], mark: Mark) -> Seq:
+def _new_list(values: list[Any], marks: list[Mark], mark: Mark) -> Seq:
     result = Seq(values)
     result.mark, result.marks = mark, marks
     return result
@@ -154,20 +154,20 @@ def _written_out(value: Any, mark: Mark | None, mistakes: Mistakes) -> Any:
         values: list[Any] = []
         marks: list[Mark] = []
         for entry, place in zip(value, value.marks, strict=True):
-            for column in _entries(entry, mistakes):
+            for column in _expand_entry(entry, mistakes):
                 made = _written_out(column, place, mistakes)
                 flat = list(made) if isinstance(made, Seq) and isinstance(column, str) else [made]
                 values += flat
                 marks += [place] * len(flat)
-        return _sequence(values, marks, value.mark)
+        return _new_list(values, marks, value.mark)
     if isinstance(value, str) and mark is not None and _IN_BRACES.search(value):
-        texts = _texts(value, mark, mistakes)
-        return _sequence(list(texts), [mark] * len(texts), mark)
+        texts = _expand_range(value, mark, mistakes)
+        return _new_list(list(texts), [mark] * len(texts), mark)
     return value
 
 
-def _entries(entry: Any, mistakes: Mistakes) -> list[Any]:
-    """Return the entries that an entry of a list stands for."""
+def _expand_entry(entry: Any, mistakes: Mistakes) -> list[Any]:
+    """Return the entries into which an entry of a list expands."""
     if not isinstance(entry, Map) or NUMBERS not in entry:
         return [entry]
     found = _RANGE.fullmatch(str(entry[NUMBERS]))
@@ -175,7 +175,7 @@ def _entries(entry: Any, mistakes: Mistakes) -> list[Any]:
         what = f"{NUMBERS} must be such as 1..25"
         mistakes.add(MappingError(str(entry.marks[NUMBERS]), "layout-loop", what))
         return []
-    numbers = _numbers(found.group(), entry.marks[NUMBERS], mistakes)
+    numbers = _range_numbers(found.group(), entry.marks[NUMBERS], mistakes)
     return [_with_number(entry.without(NUMBERS), number) for number in numbers]
 
 
@@ -188,23 +188,25 @@ def _with_number(value: Any, number: str) -> Any:
             result[name], result.marks[name] = _with_number(part, number), value.marks[key]
         return result
     if isinstance(value, Seq):
-        return _sequence([_with_number(part, number) for part in value], value.marks, value.mark)
+        return _new_list([_with_number(part, number) for part in value], value.marks, value.mark)
     return value.replace(_PLACE, number) if isinstance(value, str) else value
 
 
-def _texts(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
-    """Return the texts that one with a range in it stands for."""
+def _expand_range(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
+    """Return the texts into which a text with a range expands."""
     found = _IN_BRACES.search(text)
     if found is None:
         return [text]
     before, after = text[: found.start()], text[found.end() :]
-    numbers = _numbers(found.group(1), mark, mistakes)
+    numbers = _range_numbers(found.group(1), mark, mistakes)
     return [
-        f"{before}{number}{rest}" for number in numbers for rest in _texts(after, mark, mistakes)
+        f"{before}{number}{rest}"
+        for number in numbers
+        for rest in _expand_range(after, mark, mistakes)
     ]
 
 
-def _numbers(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
+def _range_numbers(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
     first, last = text.split("..")
     if not int(first) <= int(last) < int(first) + MOST_NUMBERS:
         what = f"{text} must be at least one number, and at most {MOST_NUMBERS}"

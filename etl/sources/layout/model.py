@@ -265,19 +265,19 @@ class Lookup(Model):
                 yield unknown_header(header, other.name, other.names)
         if len(self.key) != len(self.by):
             yield Mistake("layout-keys", "key and by must be as many headers")
-        if raw and other and _scopes(raw, other) is None:
+        if raw and other and _shared_headers(raw, other) is None:
             what = f"{raw.name} and {other.name} must both name their member, or both their claim"
             yield Mistake("layout-keys", what)
 
     def completed(self, context: LayoutNames) -> Lookup:
         """Return it with both files' headers of what their rows belong to."""
         raw, other = context.raw, context.raws.get(self.table)
-        own, others = (raw and other and _scopes(raw, other)) or ("", "")
+        own, others = (raw and other and _shared_headers(raw, other)) or ("", "")
         return replace(self, own_scope=own, other_scope=others)
 
 
-def _scopes(raw: RawColumns, other: RawColumns) -> tuple[str, str] | None:
-    """Return by which headers rows of two files belong together; None where nothing says it."""
+def _shared_headers(raw: RawColumns, other: RawColumns) -> tuple[str, str] | None:
+    """Return the headers by which rows of two files belong together; None if there are none."""
     for role in ("member", *HEADERS):
         if role in raw.ids and role in other.ids:
             return raw.ids[role], other.ids[role]
@@ -291,8 +291,8 @@ class Number(Model):
     within: CanonicalColumns = field(metadata={"alias": "number_within"})
 
 
-def _sources() -> Mapping[str, type[Model]]:
-    """Return what a column may be made of, by the key of each: a new one gets its line here."""
+def _source_models() -> Mapping[str, type[Model]]:
+    """Return the model of each source of a column by its key: a new one gets its line here."""
     return {
         "column": FromColumn,
         "constant": ConstantText,
@@ -306,7 +306,7 @@ def _sources() -> Mapping[str, type[Model]]:
 
 Source: TypeAlias = Annotated[
     FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number,
-    ByKey(_sources, "layout-key"),
+    ByKey(_source_models, "layout-key"),
 ]
 
 
@@ -360,14 +360,14 @@ class ColumnSpec(Model):
     @classmethod
     def known_keys(cls) -> tuple[str, ...]:
         """Return the keys of all sources and of what is done with their text."""
-        return (*_sources(), *super(ColumnSpec, cls).known_keys()[1:])
+        return (*_source_models(), *super(ColumnSpec, cls).known_keys()[1:])
 
     @classmethod
     def shaped(cls, value: Any) -> Any:
         """Gather the key that says what the column is made of; a text alone is a header."""
         if not isinstance(value, dict):
             return {"source": {"column": value}} if isinstance(value, str) else value
-        source = {key: value[key] for key in value if key in _sources()}
+        source = {key: value[key] for key in value if key in _source_models()}
         rest = {key: part for key, part in value.items() if key not in source}
         return {"source": source, **rest}
 
@@ -467,12 +467,14 @@ def spelling(header: str) -> str:
     return _APART.sub("_", header.casefold()).strip("_")
 
 
-def _frozen(columns: dict[str, ColumnSpec], _names: LayoutNames) -> Mapping[str, ColumnSpec]:
+def _freeze_columns(
+    columns: dict[str, ColumnSpec], _names: LayoutNames
+) -> Mapping[str, ColumnSpec]:
     return MappingProxyType(columns)
 
 
 Columns: TypeAlias = Annotated[
-    Mapping[str, ColumnSpec], Given(dict[CanonicalColumn, ColumnSpec]), Check(_frozen)
+    Mapping[str, ColumnSpec], Given(dict[CanonicalColumn, ColumnSpec]), Check(_freeze_columns)
 ]
 
 
@@ -784,7 +786,7 @@ SHORT_FORM_COLUMNS: Final = tuple(
 """Every numbered column that a claim may carry instead of child rows."""
 
 
-def _raw(table: Table) -> RawTable:
+def _canonical_file(table: Table) -> RawTable:
     headers = table.names + (SHORT_FORM_COLUMNS if table.name == "claim" else ())
     keys = KEYS_OF_RAW.get(table.name, NO_KEYS)
     return RawTable(
@@ -800,12 +802,12 @@ def _raw(table: Table) -> RawTable:
     )
 
 
-def _spec(table: Table) -> TableSpec:
+def _canonical_table(table: Table) -> TableSpec:
     columns = {name: ColumnSpec(FromColumn(name)) for name in table.names}
     return TableSpec(table=table.name, source=table.file_name, columns=MappingProxyType(columns))
 
 
-def _layout(model: DataModel) -> Layout:
+def _canonical_layout(model: DataModel) -> Layout:
     return Layout(
         name=model.layout,
         title=model.title,
@@ -813,8 +815,10 @@ def _layout(model: DataModel) -> Layout:
             "The product's own layout: one file a table, named after it. "
             f"`cpcds layouts show {model.layout}` prints every table and column."
         ),
-        raw=MappingProxyType({table.file_name: _raw(table) for table in model.tables.values()}),
-        tables=tuple(_spec(table) for table in model.tables.values()),
+        raw=MappingProxyType(
+            {table.file_name: _canonical_file(table) for table in model.tables.values()}
+        ),
+        tables=tuple(_canonical_table(table) for table in model.tables.values()),
         canonical=True,
     )
 
@@ -826,7 +830,7 @@ def canonical_layouts() -> Mapping[str, Layout]:
 
 @lru_cache(maxsize=1)
 def _canonical_layouts(_: tuple[Table, ...]) -> Mapping[str, Layout]:
-    return MappingProxyType({model.layout: _layout(model) for model in DATA_MODELS})
+    return MappingProxyType({model.layout: _canonical_layout(model) for model in DATA_MODELS})
 
 
 def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:

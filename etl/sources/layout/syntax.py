@@ -165,15 +165,15 @@ class RawFile(Model):
                     what = f"{header!r} stands twice in {context.raw_name}"
                     yield Mistake("layout-header", what, at=(key,))
                 seen.add(spelling(header))
-        for header, at in self._named():
+        for header, at in self._any_headers():
             if header not in self.names:
                 yield unknown_header(header, context.raw_name, self.names, at)
-        for header, at in self._written():
+        for header, at in self._file_headers():
             if header not in self.headers:
                 yield unknown_header(header, context.raw_name, self.headers, at)
         yield from self._wrongly_made(seen, context.raw_name)
         others: dict[str, str] = {}
-        for title, header, spelled in self._aliases():
+        for title, header, spelled in self._spellings():
             if others.setdefault(spelling(spelled), header) != header:
                 what, at = f"{spelled!r} stands for two columns", ("aliases", title, header)
                 yield Mistake("layout-header", what, at=at)
@@ -221,8 +221,8 @@ class RawFile(Model):
                 yield unknown_header(unknown, name, sorted(known), at)
             known.add(header)
 
-    def _written(self) -> Iterator[tuple[str, Location]]:
-        """Yield every header that is named and must be one of the file's own, and where."""
+    def _file_headers(self) -> Iterator[tuple[str, Location]]:
+        """Yield every header that must be one of the file's own, and its location."""
         for number, unused in enumerate(self.unused):
             yield from ((header, ("unused", number)) for header in unused.headers)
         for title, pairs in self.aliases.items():
@@ -230,8 +230,8 @@ class RawFile(Model):
         for condition in self.record:
             yield from ((header, ("record",)) for header in condition.columns)
 
-    def _named(self) -> Iterator[tuple[str, Location]]:
-        """Yield every header that is named and may be that of a column that is made, and where."""
+    def _any_headers(self) -> Iterator[tuple[str, Location]]:
+        """Yield every header that may also be that of a derived column, and its location."""
         for role in ROLES:
             if getattr(self, role) is not None:
                 yield getattr(self, role), (role,)
@@ -240,7 +240,7 @@ class RawFile(Model):
             for condition in self.fills.where:
                 yield from ((header, ("fills", "where")) for header in condition.columns)
 
-    def _aliases(self) -> Iterator[tuple[str, str, str]]:
+    def _spellings(self) -> Iterator[tuple[str, str, str]]:
         """Yield each set's title, a header, and another spelling of it."""
         for title, pairs in self.aliases.items():
             for header, spellings in pairs.items():
@@ -255,7 +255,7 @@ class RawFile(Model):
             nulls: texts that mean that a cell is empty.
         """
         unused = {header: entry.reason for entry in self.unused for header in entry.headers}
-        aliases = {spelling(spelled): header for _, header, spelled in self._aliases()}
+        aliases = {spelling(spelled): header for _, header, spelled in self._spellings()}
         return RawTable(
             name=name,
             columns=self.headers,
@@ -314,7 +314,7 @@ def read_layout(
     raws, tables = _map_under(document, "raw"), _map_under(document, "tables")
     raw_tables: dict[str, RawTable] = {}
     names = LayoutNames(crosswalks, raw_names=frozenset(raws), raws=raw_tables)
-    mains = _mains(tables)
+    mains = _main_tables(tables)
     for name, entry in raws.items():
         with mistakes.collected():
             names.raw_name = _raw_name(name, raws)
@@ -361,7 +361,7 @@ def _source(entry: Any) -> Any:
     return entry.get("from") if isinstance(entry, Map) else None
 
 
-def _mains(tables: Map) -> dict[str, str]:
+def _main_tables(tables: Map) -> dict[str, str]:
     """Return the table under which findings about whole rows of each raw file are counted.
 
     It is the first that has a row for each of them, or else the first that the file feeds; a table

@@ -90,19 +90,19 @@ def read_batches(
             cell in it is followed by text.
     """
     delimiter = form.delimiter
-    wide = _wide(listed, headers, form, span) if form.extra_cells else headers
+    wide = _wide_headers(listed, headers, form, span) if form.extra_cells else headers
     end = (_END + delimiter * (len(wide) - 1) + "\n").encode()
     quotes = QuoteWatch(delimiter) if form.quoting else None
     stream = SpanText(listed, span, end, quotes)
     try:
         last, swallowing = yield from _batches(stream, headers, wide, form, quotes, span)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _explained(error, stream, listed, delimiter) from None
+        raise _read_error(error, stream, listed, delimiter) from None
     finally:
         stream.close()
     if span.end is None and last is None:
         refuse_open_quote(listed, delimiter)
-        raise _unreadable(listed)
+        raise _encoding_error(listed)
     if quotes is not None and quotes.is_astray:
         refuse_text_after_quotes(listed, delimiter, span)
     if swallowing is not None:
@@ -193,12 +193,14 @@ def _batches(
     return last, swallowing
 
 
-def _wide(listed: Listed, headers: tuple[str, ...], form: RowForm, span: Span) -> tuple[str, ...]:
-    """Return names for as many cells as the first row has, where it may have more than headers.
+def _wide_headers(
+    listed: Listed, headers: tuple[str, ...], form: RowForm, span: Span
+) -> tuple[str, ...]:
+    """Return names for as many cells as the first row has, if rows may have more than headers.
 
     Rows that have another number of cells are read one by one, so most should have that one.
     """
-    rows = _parsed(_span_head(listed, span).decode("utf-8", "replace"), form)
+    rows = _parse_rows(_span_head(listed, span).decode("utf-8", "replace"), form)
     first = 1 if span.start == 0 and form.has_header else 0
     cells = len(next(filter(any, islice(rows, first, None)), ()))
     extra = min(max(cells - len(headers), 0), form.extra_cells)
@@ -216,7 +218,7 @@ def _span_head(listed: Listed, span: Span) -> bytes:
         return head
 
 
-def _parsed(text: str, form: RowForm) -> Iterator[list[str]]:
+def _parse_rows(text: str, form: RowForm) -> Iterator[list[str]]:
     lines = io.StringIO(text, newline="")
     with csv_of_rows(), suppress(csv.Error):
         yield from csv.reader(lines, delimiter=form.delimiter, quoting=form.csv_quoting)
@@ -228,7 +230,7 @@ def _without_extra(batch: Batch, headers: tuple[str, ...], form: RowForm) -> Bat
     cells: dict[int, list[str]] = {}
     ragged = []
     for row in batch.ragged:
-        found = next(_parsed(row.text, form), [])
+        found = next(_parse_rows(row.text, form), [])
         if len(headers) <= len(found) <= len(headers) + form.extra_cells:
             cells[row.row] = found[: len(headers)]
         else:
@@ -244,8 +246,8 @@ def _without_extra(batch: Batch, headers: tuple[str, ...], form: RowForm) -> Bat
     return Batch(drop_empty_rows(rows), tuple(ragged), batch.done)
 
 
-def _explained(error: Exception, stream: SpanText, listed: Listed, delimiter: str) -> Exception:
-    """Return the error to report for a file that was not read, with its cause and place."""
+def _read_error(error: Exception, stream: SpanText, listed: Listed, delimiter: str) -> Exception:
+    """Return the error to report for an unreadable file, with its cause and position."""
     if stream.error is not None:
         return stream.error
     text = str(error)
@@ -258,10 +260,10 @@ def _explained(error: Exception, stream: SpanText, listed: Listed, delimiter: st
     if isinstance(error, OSError):
         return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
     # Arrow's own message may quote a cell, so it is not passed on.
-    return _unreadable(listed)
+    return _encoding_error(listed)
 
 
-def _unreadable(listed: Listed) -> ExtractError:
+def _encoding_error(listed: Listed) -> ExtractError:
     return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
 
 
@@ -295,16 +297,16 @@ def swallowing_row(rows: pa.RecordBatch, ragged: Sequence[Ragged], form: RowForm
     found = [
         (row.pop(ROW_COLUMN), [*row.values()]) for row in rows.filter(pa.array(broken)).to_pylist()
     ]
-    found += [(row.row, next(_parsed(row.text.strip("\r\n"), form), [])) for row in ragged]
+    found += [(row.row, next(_parse_rows(row.text.strip("\r\n"), form), [])) for row in ragged]
     for number, texts in sorted(found):
-        widths = _widths(texts, form.delimiter)
+        widths = _line_widths(texts, form.delimiter)
         if len(widths) > 1 and set(widths) == {len(cells)}:
             return int(number)
     return None
 
 
-def _widths(cells: Sequence[str], delimiter: str) -> list[int]:
-    """Return how many cells each line of a row has, if quotes before a line break mean nothing."""
+def _line_widths(cells: Sequence[str], delimiter: str) -> list[int]:
+    """Return how many cells each line of a row has, if quotes before a line break are ignored."""
     widths = [0]
     for cell in cells:
         first, *rest = _LINE_BREAK.split(cell)
@@ -462,12 +464,12 @@ def read_records(
     """
     form = RowForm(LINE_DELIMITER, quoting=False, has_header=file.form.has_header)
     for batch in read_batches(listed, (_LINE,), form, span=span, sha256=sha256):
-        lines = _lines(batch)
-        yield _records(listed.name, lines, file, batch.done)
+        lines = _joined_lines(batch)
+        yield _records_of_type(listed.name, lines, file, batch.done)
 
 
-def _lines(batch: Batch) -> pa.RecordBatch:
-    """Return all lines, those in which the delimiter stands included; blank ones are no lines."""
+def _joined_lines(batch: Batch) -> pa.RecordBatch:
+    """Return all lines, including those that contain the delimiter; blank lines are skipped."""
     rows = batch.rows
     if batch.ragged:
         texts = pa.array([row.text.rstrip("\r\n") for row in batch.ragged], pa.string())
@@ -505,18 +507,18 @@ class _Cells:
         """Return the cell that each line would have as a record of a type, trimmed."""
         at = kind.names.index(name)
         if kind.form.widths:
-            return trimmed(_slice(self._lines, kind.form.widths, at))
+            return trimmed(_fixed_cell(self._lines, kind.form.widths, at))
         there = pc.greater(pc.list_value_length(self.split), at)
-        return trimmed(_element(self.split, at, there))
+        return trimmed(_list_cell(self.split, at, there))
 
 
-def _slice(lines: Any, widths: Sequence[int], at: int) -> Any:
+def _fixed_cell(lines: Any, widths: Sequence[int], at: int) -> Any:
     start = sum(widths[:at])
     return pc.utf8_slice_codeunits(lines, start, start + widths[at])
 
 
-def _element(cells: Any, at: int, there: Any) -> Any:
-    """Return one cell of each list; null where a list is too short."""
+def _list_cell(cells: Any, at: int, there: Any) -> Any:
+    """Return one cell of each list; null if a list is too short."""
     where = pc.indices_nonzero(there)
     element = pc.list_element(cells.take(where), at)
     numbers = np.zeros(len(cells), dtype=np.int64)
@@ -547,7 +549,7 @@ def _record_cells(line: str, delimiter: str) -> list[str]:
             return []
 
 
-def _records(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Batch:
+def _records_of_type(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Batch:
     """Return the records of the type that is read."""
     lines, numbers = rows.columns
     own, cells = file.types[file.own], _Cells(lines, file)
@@ -568,7 +570,7 @@ def _records(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Ba
     kept = pa.array(fits)
     if own.form.widths:
         rest = lines.filter(kept)
-        columns = [_slice(rest, own.form.widths, at) for at in range(len(own.names))]
+        columns = [_fixed_cell(rest, own.form.widths, at) for at in range(len(own.names))]
     else:
         lists = cells.split.filter(kept)
         columns = [pc.list_element(lists, at) for at in range(len(own.names))]

@@ -46,7 +46,7 @@ def parquet_headers(listed: Listed) -> tuple[str, ...]:
         with listed.open() as stored, pq.ParquetFile(stored) as file:
             schema = file.schema_arrow
     except (pa.ArrowException, OSError):
-        raise _broken(listed) from None
+        raise _broken_error(listed) from None
     for number, field in enumerate(schema, start=1):  # An unsupported type is an error here.
         text_writer(field, f"{listed.name}: column {number} ({field.name})")
     return tuple(name.strip() for name in schema.names)
@@ -58,7 +58,7 @@ def parquet_rows(listed: Listed) -> int:
         with listed.open() as stored, pq.ParquetFile(stored) as file:
             rows: int = file.metadata.num_rows
     except (pa.ArrowException, OSError):
-        raise _broken(listed) from None
+        raise _broken_error(listed) from None
     return rows
 
 
@@ -75,7 +75,7 @@ def parquet_cuts(listed: Listed) -> tuple[Cut, ...]:
         with listed.open() as stored, pq.ParquetFile(stored) as file:
             metadata = file.metadata
     except (pa.ArrowException, OSError):
-        raise _broken(listed) from None
+        raise _broken_error(listed) from None
     for start, row in _row_groups(metadata):
         if start - last >= listed_files.CUT_BYTES:
             cuts.append((start, row))
@@ -129,20 +129,20 @@ def read_batches(
         ):
             budget = UnpackedBudget(stored.seek(0, os.SEEK_END), listed.name)
             for whole in file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
-                for batch in _slices(whole, number, listed.name, budget):
+                for batch in _small_slices(whole, number, listed.name, budget):
                     numbers = np.arange(number, number + batch.num_rows, dtype=np.int64)
                     number += batch.num_rows
                     rows = pa.RecordBatch.from_arrays(
-                        [*_texts(batch, listed, metadata.schema), pa.array(numbers)],
+                        [*_text_columns(batch, listed, metadata.schema), pa.array(numbers)],
                         [*headers, ROW_COLUMN],
                     )
                     yield Batch(drop_empty_rows(rows), (), size * (number - first) // total)
     except (pa.ArrowException, OSError):
-        raise _broken(listed) from None
+        raise _broken_error(listed) from None
 
 
-def _texts(batch: pa.RecordBatch, listed: Listed, stored: pq.ParquetSchema) -> list[Any]:
-    """Return the cells of a batch as text, column by column; of a data file, as its table has them.
+def _text_columns(batch: pa.RecordBatch, listed: Listed, stored: pq.ParquetSchema) -> list[Any]:
+    """Return the cells of a batch as text, column by column; a data file's in its table's order.
 
     INT96 is how Spark stores an instant in UTC; elsewhere nobody says whose time it is.
     """
@@ -184,10 +184,10 @@ def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
                 )
 
 
-def _slices(
+def _small_slices(
     batch: pa.RecordBatch, number: int, name: str, budget: UnpackedBudget
 ) -> Iterator[pa.RecordBatch]:
-    """Yield rows in pieces whose cells have at most `BATCH_BYTES` when each stands by itself.
+    """Yield slices of rows whose cells have at most `BATCH_BYTES` as separate texts.
 
     Texts come as dictionaries, because one long value in each of many rows takes no space there.
     """
@@ -208,7 +208,7 @@ def _slices(
         start = end
 
 
-def _broken(listed: Listed) -> ExtractError:
+def _broken_error(listed: Listed) -> ExtractError:
     return ExtractError(f"{listed.name}: the Parquet file is broken or cut off; copy it again")
 
 
@@ -238,7 +238,7 @@ def text_writer(field: pa.Field, where: str) -> Callable[[Any], Any]:
 def _writer(kind: pa.DataType, where: str) -> Callable[[Any], Any]:
     types = pa.types
     if isinstance(kind, pa.UuidType):
-        return _uuids
+        return _uuid_texts
     if isinstance(kind, pa.OpaqueType) and kind.type_name == "numeric":
         kind, inside = kind.storage_type, _writer(kind.storage_type, where)
         return lambda column: inside(column.storage)
@@ -253,11 +253,11 @@ def _writer(kind: pa.DataType, where: str) -> Callable[[Any], Any]:
     if types.is_boolean(kind):
         return lambda column: pc.if_else(column, "Y", "N")
     if types.is_timestamp(kind):
-        return lambda column: _instants(column, zoned=kind.tz is not None)
+        return lambda column: _timestamp_texts(column, zoned=kind.tz is not None)
     if types.is_decimal(kind) and kind.scale < 0:
         raise ExtractError(f"{where} has a decimal type with a negative scale; write it as text")
     if types.is_date(kind):
-        return lambda column: _days(column, where)
+        return lambda column: _day_texts(column, where)
     exact = (
         types.is_string(kind)
         or types.is_large_string(kind)
@@ -271,7 +271,7 @@ def _writer(kind: pa.DataType, where: str) -> Callable[[Any], Any]:
     return lambda column: column.cast(pa.string())
 
 
-def _days(column: Any, where: str) -> Any:
+def _day_texts(column: Any, where: str) -> Any:
     days = column.cast(pa.date32()).cast(pa.int32())
     bounds = pc.min_max(days).as_py()
     if bounds["min"] is not None and not _FIRST_DAY <= bounds["min"] <= bounds["max"] <= _LAST_DAY:
@@ -279,8 +279,8 @@ def _days(column: Any, where: str) -> Any:
     return column.cast(pa.string())
 
 
-def _instants(column: Any, *, zoned: bool) -> Any:
-    """Write instants as RFC 3339 has them; whole seconds without a fraction."""
+def _timestamp_texts(column: Any, *, zoned: bool) -> Any:
+    """Return timestamps as RFC 3339 texts; whole seconds have no fraction."""
     # Where there are fractions of seconds the cast is refused, and they are kept.
     with contextlib.suppress(pa.ArrowInvalid):
         column = column.cast(pa.timestamp("s", tz=column.type.tz))
@@ -289,7 +289,7 @@ def _instants(column: Any, *, zoned: bool) -> Any:
     return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ" if zoned else "%Y-%m-%dT%H:%M:%S")
 
 
-def _uuids(column: Any) -> Any:
+def _uuid_texts(column: Any) -> Any:
     values = column.storage.to_pylist()
     texts = [None if value is None else str(uuid.UUID(bytes=value)) for value in values]
     return pa.array(texts, pa.string())

@@ -77,7 +77,7 @@ class Owners:
         self._gathered += len(self._parts[-1])
         self._known = None
         if self._gathered > _GATHERED:
-            self._write()
+            self._write_run()
 
     def runs(self) -> tuple[Run, ...]:
         """Write what was put in, and return where it is: another process may `join` it.
@@ -85,7 +85,7 @@ class Owners:
         Raises:
             OSError: the file cannot be written.
         """
-        self._write()
+        self._write_run()
         return tuple(self._runs)
 
     def join(self, runs: Sequence[Run]) -> None:
@@ -99,13 +99,13 @@ class Owners:
 
         It is in files that `OwnedIds.open` opens; the ids are in the one that `GlobalKeys` opens.
         """
-        return self._sorted()[0]
+        return self._sort_ids()[0]
 
     def shared(self) -> tuple[Hashes, Hashes]:
         """Return the ids that were seen with several members, and those members; ascending."""
-        return self._sorted()[1:]
+        return self._sort_ids()[1:]
 
-    def _sorted(self) -> tuple[OwnedIds, Hashes, Hashes]:
+    def _sort_ids(self) -> tuple[OwnedIds, Hashes, Hashes]:
         if self._known is None:
             shared, sharers = [NO_HASHES], [NO_HASHES]
 
@@ -118,7 +118,7 @@ class Owners:
 
             save_numbers(_owners_path(self._folder, self._name), owners())
             save_numbers(
-                _path(self._folder, self._name),
+                _ids_path(self._folder, self._name),
                 (pairs[changes(pairs[:, 0]), 0] for pairs in self.ranges()),
             )
             self._known = (
@@ -134,7 +134,7 @@ class Owners:
         Raises:
             OSError: the file cannot be written or read.
         """
-        self._write()
+        self._write_run()
         if not self._runs:
             return
         count = sum(int(run.bounds[-1] - run.bounds[0]) for run in self._runs)
@@ -158,7 +158,7 @@ class Owners:
             path.unlink(missing_ok=True)
         _owners_path(self._folder, self._name).unlink(missing_ok=True)
 
-    def _write(self) -> None:
+    def _write_run(self) -> None:
         if not self._gathered:
             return
         pairs = distinct_pairs(np.concatenate(self._parts))
@@ -190,7 +190,7 @@ class OwnedIds:
         Raises:
             OSError: it cannot be read.
         """
-        return cls(open_numbers(_path(folder, name)), open_numbers(_owners_path(folder, name)))
+        return cls(open_numbers(_ids_path(folder, name)), open_numbers(_owners_path(folder, name)))
 
     def owner_of(self, ids: Hashes) -> Hashes:
         """Return the owner of each id; an id without an owner is its own."""
@@ -298,20 +298,20 @@ class GlobalKeys:
         sharers = [NO_HASHES]
         for table, gathered in owners.items():
             shared, shared_by = gathered.shared()
-            save_numbers(_path(work, _shared(table)), [shared])
+            save_numbers(_ids_path(work, _shared_name(table)), [shared])
             sharers.append(shared_by)
-        save_numbers(_path(work, _SHARERS), [np.unique(np.concatenate(sharers))])
+        save_numbers(_ids_path(work, _SHARERS), [np.unique(np.concatenate(sharers))])
         for gathered in owners.values():
             gathered.remove()
-        names = (*owners, *map(_shared, owners), _SHARERS)
-        return tuple(_path(work, name) for name in names)
+        names = (*owners, *map(_shared_name, owners), _SHARERS)
+        return tuple(_ids_path(work, name) for name in names)
 
     @classmethod
     def open(cls, work: Path) -> GlobalKeys:
         """Return the sets of a work folder, mapped and not copied."""
-        ids = {table: open_numbers(_path(work, table)) for table in KEYS}
-        shared = {table: open_numbers(_path(work, _shared(table))) for table in KEYS}
-        return cls(ids, shared, open_numbers(_path(work, _SHARERS)))
+        ids = {table: open_numbers(_ids_path(work, table)) for table in KEYS}
+        shared = {table: open_numbers(_ids_path(work, _shared_name(table))) for table in KEYS}
+        return cls(ids, shared, open_numbers(_ids_path(work, _SHARERS)))
 
 
 NO_KEYS: Final = GlobalKeys({}, {}, NO_HASHES)
@@ -324,11 +324,11 @@ def clear_gathered(work: Path) -> None:
             path.unlink()
 
 
-def _path(work: Path, name: str) -> Path:
+def _ids_path(work: Path, name: str) -> Path:
     return work / f"{name}.hashes"
 
 
-def _shared(table: str) -> str:
+def _shared_name(table: str) -> str:
     return f"shared_{table}"
 
 

@@ -127,7 +127,7 @@ class FilePart:
     @classmethod
     def whole(cls, file: SourceFile) -> FilePart:
         """Return a whole file, with as many rows as were counted in its bytes."""
-        return cls(file, Span(next_row=_after(file)))
+        return cls(file, Span(next_row=_header_end(file)))
 
     @property
     def bytes(self) -> int:
@@ -171,7 +171,7 @@ def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[FileP
     size = sum(file.bytes for file in files)
     least = max(listed_files.CUT_BYTES, 2 * gathered_bytes(partitions), size // _JOBS)
     gathered, held = list[FilePart](), 0
-    for part in chain.from_iterable(_spans(file, least) for file in files):
+    for part in chain.from_iterable(_split_file(file, least) for file in files):
         gathered.append(part)
         held += part.bytes
         if held >= least:
@@ -181,17 +181,17 @@ def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[FileP
         yield tuple(gathered)
 
 
-def _spans(file: SourceFile, least: int) -> Iterator[FilePart]:
-    """Yield a file, in spans of at least some bytes where it can be cut."""
+def _split_file(file: SourceFile, least: int) -> Iterator[FilePart]:
+    """Yield a file in spans of at least some bytes, or whole if it cannot be split."""
     begin = (0, 1)
     for end in file.cuts:
         if end[0] - begin[0] >= least:
             yield FilePart(file, Span(*begin, *end))
             begin = end
-    yield FilePart(file, Span(*begin, next_row=_after(file)))
+    yield FilePart(file, Span(*begin, next_row=_header_end(file)))
 
 
-def _after(file: SourceFile) -> int | None:
+def _header_end(file: SourceFile) -> int | None:
     return None if file.lines is None else file.lines + 1
 
 
@@ -261,10 +261,10 @@ class _Cutter:
         rows = 0
         for batch in self._batches(part, names):
             if batch.ragged:
-                yield _ragged(number, file, batch)
+                yield _malformed_rows(number, file, batch)
             rows += batch.rows.num_rows + len(batch.ragged)
             if batch.rows.num_rows:
-                where, owner, ids = self._cut(batch.rows)
+                where, owner, ids = self._assign_partitions(batch.rows)
                 more: dict[str, Hashes] = {}
                 if owner is not None:
                     more[OWNER_COLUMN] = owner
@@ -292,10 +292,10 @@ class _Cutter:
         types = tuple(RecordType(table, names, lines[table]) for table, names in file.types)
         return RecordFile(types, tables.index(file.table), file.form)
 
-    def _cut(
+    def _assign_partitions(
         self, batch: pa.RecordBatch
     ) -> tuple[npt.NDArray[np.int32], Hashes | None, dict[str, tuple[Hashes, Hashes]]]:
-        """Return each row's partition and owner (None: no owner), and the ids in the rows."""
+        """Return each row's partition and owner (None: no owner), and the IDs in the rows."""
         count = self._job.partitions
         rows = RawRows(pa.Table.from_batches([batch]), cells=self._owners.cells)
         there = {*batch.schema.names, *self._owners.cells.made}
@@ -310,7 +310,7 @@ class _Cutter:
             return np.full(batch.num_rows, count, dtype=np.int32), None, {}
         hashes = {role: hash_ids(column) for role, column in ids.items()}
         are_filled = {role: filled(column) for role, column in ids.items()}
-        owner = self._owner(hashes, are_filled)
+        owner = self._row_owners(hashes, are_filled)
         found: dict[str, tuple[Hashes, Hashes]] = {}
         for role, made in self._owners.feeds.items():
             if role not in ids:
@@ -332,10 +332,10 @@ class _Cutter:
                 )
         return partition_of(owner, count), owner, found
 
-    def _owner(
+    def _row_owners(
         self, hashes: Mapping[str, Hashes], there: Mapping[str, npt.NDArray[np.bool_]]
     ) -> Hashes:
-        """Return the owner of each row: its member; without one, what stands for one.
+        """Return the owner of each row: its member; without one, its claim or coverage.
 
         Rows that name a header of another table, and no member, have the owner of that header.
         """
@@ -351,7 +351,7 @@ class _Cutter:
         return self._owned(followed).owner_of(hashes[followed])
 
 
-def _ragged(part: int, file: SourceFile, batch: Batch) -> PartitionedRows:
+def _malformed_rows(part: int, file: SourceFile, batch: Batch) -> PartitionedRows:
     numbers = [ragged.row for ragged in batch.ragged]
     rows = pa.RecordBatch.from_arrays(
         [
@@ -443,11 +443,11 @@ def place_malformed(
         of_nobody = [row for row in rows if not _names_owners(row.file, raw)]
         if of_members:
             owners = np.array([row.owner for row in of_members], dtype=np.uint64)
-            batch = _batch(of_members, raw, owners, digests=digests)
+            batch = _malformed_batch(of_members, raw, owners, digests=digests)
             pieces.append(PartitionedRows(name, 0, batch, partition_of(owners, partitions)))
         if of_nobody:
             cut = np.full(len(of_nobody), partitions, dtype=np.int32)
-            batch = _batch(of_nobody, raw, None, digests=False)
+            batch = _malformed_batch(of_nobody, raw, None, digests=False)
             pieces.append(PartitionedRows(name, 0, batch, cut))
         # Rows without a known owner are counted: a limit stops the run.
         unowned: dict[str, list[int]] = {}
@@ -497,7 +497,7 @@ def _ids_at_head(text: str, file: SourceFile, raw: RawTable) -> dict[str, str]:
     record = raw.lines.record if raw.lines else ()
     types = {header for condition in record for header in condition.columns}
     ids = {}
-    for header, cell in zip(spill_names(file), _cells(text, file), strict=False):
+    for header, cell in zip(spill_names(file), _row_cells(text, file), strict=False):
         if header in roles and cell.strip():
             ids[roles[header]] = cell
         elif header not in types:
@@ -551,8 +551,8 @@ def _assign_owners(
             row.ids = {}
 
 
-def _cells(text: str, file: SourceFile) -> list[str]:
-    """Return the cells of a row as its file is read."""
+def _row_cells(text: str, file: SourceFile) -> list[str]:
+    """Return the cells of a row, read as its file is."""
     if file.widths:
         starts = itertools.accumulate(file.widths, initial=0)
         pairs = zip(starts, file.widths, strict=False)
@@ -568,10 +568,10 @@ def _hashes(ids: Sequence[str]) -> Hashes:
     return hash_ids(pa.array(ids, pa.string()))
 
 
-def _batch(
+def _malformed_batch(
     rows: Sequence[_Row], raw: RawTable, owners: Hashes | None, *, digests: bool
 ) -> pa.RecordBatch:
-    """Return rows as a piece has them: ids, mark, places, owners and digests."""
+    """Return malformed rows as a batch: IDs, mark, row positions, owners, and digests."""
     columns: dict[str, Any] = {
         header: pa.array([row.ids.get(role) for row in rows], pa.string())
         for role, header in raw.ids.items()

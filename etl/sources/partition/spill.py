@@ -90,7 +90,7 @@ class SpillWriter:
         """
         if batch.num_rows == 0:
             return
-        lean = _lean(batch)
+        lean = _drop_empty_columns(batch)
         self._batches.append(pa.Table.from_batches([lean]))
         self._cuts.append(cut)
         self._bytes += lean.nbytes
@@ -162,8 +162,8 @@ def _partition_streams(
         yield int(cut[start]), arrow_stream(table.slice(start, end - start), compressed=False)
 
 
-def _lean(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch without the columns in which nothing is filled."""
+def _drop_empty_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch without columns in which every cell is empty."""
     kept = [
         name
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -373,7 +373,7 @@ class Inventory:
         Raises:
             OSError: the list cannot be written.
         """
-        steps = self._all()
+        steps = self._read_steps()
         body = {
             "step": step,
             "files": {name: [file.bytes, file.xxh3] for name, file in files.items()},
@@ -400,7 +400,7 @@ class Inventory:
 
     def step(self, name: str) -> Step | None:
         """Return a finished step if all its files are there as they were written; else None."""
-        files = self._all().get(name)
+        files = self._read_steps().get(name)
         if files is None or not all(map(self._is_whole, files.files, files.files.values())):
             return None
         return files
@@ -412,7 +412,7 @@ class Inventory:
         except OSError:
             return False
 
-    def _all(self) -> dict[str, Step]:
+    def _read_steps(self) -> dict[str, Step]:
         if self._steps is None:
             try:
                 lines = (self._folder / LIST).read_bytes().split(b"\n")
@@ -422,11 +422,11 @@ class Inventory:
                 raise StoreError(
                     f"the work folder cannot be read: {error.strerror}; delete {self._folder}"
                 ) from None
-            self._steps = dict(step for line in lines if (step := _read(line)) is not None)
+            self._steps = dict(step for line in lines if (step := _parse_step(line)) is not None)
         return self._steps
 
 
-def _read(line: bytes) -> tuple[str, Step] | None:
+def _parse_step(line: bytes) -> tuple[str, Step] | None:
     digest, _, text = line.partition(b" ")
     if not text or xxhash.xxh3_128_hexdigest(text).encode() != digest:
         return None

@@ -42,7 +42,7 @@ def test_a_word_that_no_rule_or_setting_has_is_refused():
 def test_settings_tell_default_and_meaning_and_no_secret():
     shown = invoke("settings").stdout
     assert all(f"\n{name}" in f"\n{shown}" for name in setting_names())
-    assert 'payer.id = "demo"\n    The payer\'s id' in shown
+    assert 'payer.id = "demo"\n    ID of the payer' in shown
     assert "public key of the demonstration" not in shown
     listed = json.loads(invoke("settings", "limits.", "--json").stdout)
     assert {"name", "value", "set_by", "default", "description"} == set(listed[0])
