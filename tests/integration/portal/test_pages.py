@@ -228,7 +228,7 @@ def test_metrics_of_prior_authorization_are_a_page(tmp_path):
     standing.close()
     assert "<h2>&lt;MA&gt;</h2>" in page
     assert "100.0% (1,200 of 1,200)" in page
-    assert '<td>for drugs alone</td><td class="number">withheld</td>' in page
+    assert '<td>only for drugs</td><td class="number">withheld</td>' in page
 
 
 def test_without_a_folder_no_numbers_are_public(reader):

@@ -77,7 +77,7 @@ def test_a_request_is_judged(cells, lines, found):
 def test_the_second_row_of_a_number_is_left_out():
     shown = document([request(1), request(1, review_action="A3")])
     assert shown["left_out"] == [
-        {"reason": "another row has the same number; the first counts", "requests": 1}
+        {"reason": "another row has the same number; only the first is counted", "requests": 1}
     ]
     assert shown["programs"][0]["standard"]["approved"] == {"count": 1, "percent": 100.0}
 
@@ -232,15 +232,15 @@ def plainly(requests, lines):
             continue
         overturned = yes(one["overturned"])
         if again:
-            reasons.append("another row has the same number; the first counts")
+            reasons.append("another row has the same number; only the first is counted")
         elif yes(one["is_drug"]) or (of_it and all(yes(line["is_drug"]) for line in of_it)):
-            reasons.append("for drugs alone")
+            reasons.append("only for drugs")
         elif one["status"] in ("cancelled", "entered-in-error"):
             reasons.append("cancelled or entered in error")
         elif not decided:
             reasons.append("no decision yet, or none that approves or denies")
         elif moment is None or (overturned and one["first_review_action"] in ("", "A1")):
-            reasons.append("the first decision, or its day, is not stated")
+            reasons.append("the first decision or its date is missing")
         else:
             kind = "expedited" if yes(one["expedited"]) else "standard"
             key = (one["program"], one["contract_id"], kind)
