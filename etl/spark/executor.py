@@ -181,7 +181,11 @@ class SparkExecutor:
         with ExitStack() as meanwhile:
             meanwhile.callback(tables.release)
             tasks = by_task(self.session, rows, units, finish_unit, run)
-            job = meanwhile.enter_context(_running(self.session, tasks))
+            job = Future[Sequence[Any]]()
+            if heads:
+                job = meanwhile.enter_context(_running(self.session, tasks))
+            else:
+                job.set_result(())
             for unit in units:
                 done = checkpoints.find(unit)
                 if done is not None:
@@ -241,7 +245,7 @@ def _umask() -> int:
 def _running(session: Any, frame: Any) -> Iterator[Future[Sequence[Any]]]:
     """Give the job that makes a frame, while it goes on; it is ended with the block."""
     tag = f"cpcds-{uuid.uuid4()}"
-    can_be_ended = hasattr(session, "interruptTag")  # Spark 4, and Connect
+    can_be_ended = session.version >= "4"  # before, only jobs of Connect have tags
 
     def collect() -> Sequence[Any]:
         if can_be_ended:

@@ -1,10 +1,6 @@
 """Tables of a lake and of a database as an extract: the published tree of the folder."""
 
 import csv
-import datetime
-import decimal
-import json
-import re
 import sys
 from hashlib import sha256
 
@@ -22,6 +18,7 @@ from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
 from etl.storage.open_store import open_store
 from tests.e2e.commands import invoke
+from tests.given.lakes import as_tables, toml_of, write_lake
 from tests.given.tables import table
 from tests.integration.auth.databases import postgres_programs, postgres_server
 from tests.integration.nights import full, make_quick
@@ -35,46 +32,6 @@ CONNECTION = '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
 @pytest.fixture(scope="module")
 def extract(tmp_path_factory):
     return full(tmp_path_factory.mktemp("lakes") / "extract", 0)
-
-
-def as_tables(extract):
-    """Return the files of an extract as tables: dates, amounts and numbers by their types."""
-    found = {}
-    for path in sorted(extract.glob("*.csv")):
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines(keepends=True)))
-        columns = {}
-        for at, name in enumerate(rows[0]):
-            cells = [row[at] or None for row in rows[1:]]
-            filled = [cell for cell in cells if cell]
-            columns[name] = pa.array(cells, pa.string())
-            if filled and all(_is(datetime.date.fromisoformat, cell) for cell in filled):
-                columns[name] = pa.array(
-                    [cell and datetime.date.fromisoformat(cell) for cell in cells], pa.date32()
-                )
-            elif filled and all(re.fullmatch(r"-?\d+\.\d\d", cell) for cell in filled):
-                columns[name] = pa.array(
-                    [cell and decimal.Decimal(cell) for cell in cells], pa.decimal128(18, 2)
-                )
-        found[path.stem] = pa.table(columns)
-    return found
-
-
-def _is(convert, cell):
-    try:
-        return len(cell) == 10 and bool(convert(cell))
-    except ValueError:
-        return False
-
-
-def toml_of(folder, extract, files, more=""):
-    said = json.loads((extract / "manifest.json").read_text())
-    facts = "".join(
-        f"{key} = {said[key]!r}\n" for key in ("layout", "kind", "as_of", "payer") if said.get(key)
-    )
-    path = folder / "extract.toml"
-    tables = "".join(f"[files.{name}]\n{text}\n" for name, text in files.items())
-    path.write_text(facts + tables + more)
-    return path
 
 
 def resources(target):
@@ -115,10 +72,7 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
     extract, from_folder, tmp_path
 ):
     tables = as_tables(extract)
-    for name, rows in tables.items():
-        half = rows.num_rows // 2
-        write_deltalake(tmp_path / "lake" / name, rows.slice(half))
-        write_deltalake(tmp_path / "lake" / name, rows.slice(0, half), mode="append")
+    write_lake(tmp_path / "lake", tables)
     named = toml_of(tmp_path, extract, {name: f'delta = "lake/{name}"' for name in tables})
     called = invoke("run", named, "--to", tmp_path / "tree")
     assert called.exit_code == 0, called.output

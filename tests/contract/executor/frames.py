@@ -150,6 +150,7 @@ class Session:
 
     sent: list[TaskRow] = field(default_factory=list)
     returned: list[TaskRow] = field(default_factory=list)
+    version = "3.5.9"  # its jobs have no tags
 
     def createDataFrame(self, rows, schema):
         if schema == "place int, key int":

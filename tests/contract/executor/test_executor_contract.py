@@ -334,6 +334,23 @@ def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.slow
+def test_a_run_whose_units_are_all_finished_begins_no_job_of_spark(
+    definitions, extracts, expected, tmp_path, monkeypatch
+):
+    payer = Payer(definitions, tmp_path)
+
+    def lose(event):
+        if isinstance(event, StageBegan) and event.stage == "publish":
+            raise Killed
+
+    with pytest.raises(Killed):
+        payer.publish(on_spark(Session(), load), extracts[0], 1, lose)
+    monkeypatch.setattr("etl.spark.executor.finish_unit", None)
+    payer.publish(on_spark(Session(), load), extracts[0], 1)
+    assert payer.files() == expected[0].files()
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     kind, definitions, extracts, expected, tmp_path
 ):

@@ -3,15 +3,14 @@
 from datetime import date
 from pathlib import Path
 
-from deltalake import write_deltalake
-
 from etl.sources.extract.delta_tables import DeltaFiles
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.contract.executor.spark import MARKS, spark_or_skip
 from tests.e2e.commands import SAMPLES
+from tests.given.lakes import as_tables, toml_of, write_lake
+from tests.given.object_storage import BUCKET, SECRETS, sign_in_to_s3, start_weed
 from tests.integration.nights import Payer, delta, full
-from tests.integration.test_tables_of_lakes import as_tables, toml_of
 from tests.unit.publish.samples import objects
 
 pytestmark = list(MARKS)
@@ -54,26 +53,36 @@ def test_a_directory_of_providers_makes_the_same_tree(tmp_path, monkeypatch):
 
 
 def test_delta_tables_are_read_by_executors_alone_and_make_the_same_tree(tmp_path, monkeypatch):
+    """Tables of claims are in a bucket, the others in a folder."""
     extract = tmp_path / "day0"
     write_extract(extract, Spec(15, since=date(2024, 12, 31), fault_rate=0.05))
     tables = as_tables(extract)
-    for name, rows in tables.items():
-        half = rows.num_rows // 2
-        write_deltalake(tmp_path / "lake" / name, rows.slice(half))
-        write_deltalake(tmp_path / "lake" / name, rows.slice(0, half), mode="append")
-    named = toml_of(tmp_path, extract, {name: f'delta = "lake/{name}"' for name in tables})
-    opened, open_file = list[str](), DeltaFiles.open
+    claims = {name: rows for name, rows in tables.items() if name.startswith("claim")}
+    others = {name: rows for name, rows in tables.items() if name not in claims}
+    write_lake(tmp_path / "lake", others)
+    sign_in_to_s3(monkeypatch, "publisher", SECRETS["publisher"])
+    with start_weed(tmp_path / "weed") as server:
+        bucket = {"AWS_ENDPOINT_URL": server.endpoint_url, "AWS_ALLOW_HTTP": "true"}
+        write_lake(f"s3://{BUCKET}/lake", claims, bucket)
+        options = ", ".join(f'{name} = "{value}"' for name, value in bucket.items())
+        in_folder = {name: f'delta = "lake/{name}"' for name in tables}
+        in_bucket = {
+            name: f'delta = "s3://{BUCKET}/lake/{name}"\noptions = {{ {options} }}'
+            for name in claims
+        }
+        named = toml_of(tmp_path, extract, in_folder | in_bucket)
+        opened, open_file = list[str](), DeltaFiles.open
 
-    def note(files, path):
-        opened.append(path)
-        return open_file(files, path)
+        def note(files, path):
+            opened.append(path)
+            return open_file(files, path)
 
-    monkeypatch.setattr(DeltaFiles, "open", note)  # of the driver
-    trees = []
-    for payer in payers(tmp_path, monkeypatch, {"limits": ANY_LOSS}):
-        opened.clear()
-        payer.run(named)
-        trees.append(objects(LocalStore(payer.target)))
+        monkeypatch.setattr(DeltaFiles, "open", note)  # of the driver
+        trees = []
+        for payer in payers(tmp_path, monkeypatch, {"limits": ANY_LOSS}):
+            opened.clear()
+            payer.run(named)
+            trees.append(objects(LocalStore(payer.target)))
     # The driver hashes each file and looks whether there are claims: executors read the rows.
     assert len(opened) == len(set(opened)) + 1
     assert len(set(opened)) > len(tables)
