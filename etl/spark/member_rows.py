@@ -18,7 +18,7 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources.files.listed_files import SourceFile, spill_names
 from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN
 from etl.sources.partition.partitions import Tables
-from etl.spark.task_rows import SCHEMA
+from etl.spark.task_rows import batch_of_kind
 
 OF_MEMBER: Final = "row"
 """Kind of a row of a member."""
@@ -51,29 +51,20 @@ def heads_of(bodies: Any) -> Heads:
 
 
 def member_batch(
-    places: Any, kind: str, number: int, heads: Heads, cells: pa.Array
+    kind: str, places: Any, heads: Heads, cells: pa.Array, *, number: int = 0
 ) -> pa.RecordBatch:
     """Return members' rows as a batch of `SCHEMA`.
 
     Args:
-        places: numpy `int32`, shape (n,): the place of each.
         kind: of all of them.
-        number: of the job that read them.
+        places: numpy `int32`, shape (n,): the place of each.
         heads: where they come from.
         cells: of each as one text.
+        number: of the job that read them.
     """
-    count = len(heads)
     fixed = pa.py_buffer(np.ascontiguousarray(heads))
-    bodies = pa.Array.from_buffers(pa.binary(_HEAD.itemsize), count, [None, fixed])
-    arrays = [
-        pa.array(places, pa.int32()),
-        pa.repeat(kind, count),
-        pa.repeat("", count),
-        pa.repeat(pa.scalar(number, pa.int32()), count),
-        bodies.cast(pa.binary()),
-        cells,
-    ]
-    return pa.record_batch(arrays, schema=SCHEMA)
+    bodies = pa.Array.from_buffers(pa.binary(_HEAD.itemsize), len(heads), [None, fixed])
+    return batch_of_kind(kind, places, bodies.cast(pa.binary()), cells, number=number)
 
 
 def joined(rows: pa.RecordBatch, width: int) -> tuple[Heads, pa.Array]:

@@ -11,25 +11,17 @@ from typing import Any
 from etl.model.canonical_tables import declare_own_columns, own_columns
 
 
-class _Pickler(pickle.Pickler):
-    """Pickles read-only mappings as well, of which definitions are full."""
-
-    dispatch_table = copyreg.dispatch_table.copy()
-
-
 def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(mapping)
 
 
-_Pickler.dispatch_table[MappingProxyType] = lambda mapping: (_read_only, (dict(mapping),))
+# Definitions are full of read-only mappings, which Python does not pickle by itself.
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 def pickled(value: object) -> bytes:
     """Return a value as bytes, and a payer's own columns before it."""
-    out = io.BytesIO()
-    for part in (own_columns(), value):
-        _Pickler(out, pickle.HIGHEST_PROTOCOL).dump(part)
-    return out.getvalue()
+    return pickle.dumps(own_columns()) + pickle.dumps(value)
 
 
 def unpickled(data: bytes) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.digests import NO_HASHES, Hashes
+from etl.columns.digests import NO_HASHES
 from etl.errors import ExtractError, NotFound
 from etl.jobs import no_event
 from etl.model.canonical_tables import HEADERS
@@ -37,7 +36,7 @@ from etl.spark.id_files import NO_IDS, IdFiles
 from etl.spark.member_rows import OF_MEMBER, heads_of, joined, member_batch
 from etl.spark.pickling import unpickled
 from etl.spark.placing import only_task
-from etl.spark.task_rows import Batches, TaskRow, batch_of, rows_of
+from etl.spark.task_rows import Batches, TaskRow, batch_of, batch_of_kind, rows_of
 
 TAKEN: Final = "taken"
 """A job that was read, and the number of rows of its parts."""
@@ -51,9 +50,6 @@ SEEN: Final = "seen"
 SAVED: Final = "saved"
 """Ids of one bucket that are in staging now; in the body those that were seen with several members,
 of which the number says how many there are, and after them those members."""
-
-_HELD: Final = 1 << 20
-"""Ids that are held before they are cut by bucket."""
 
 
 def read_jobs(buckets: int, batches: Batches) -> Batches:
@@ -91,53 +87,36 @@ def _pieces(job: CutJob, buckets: int) -> Batches:
     followed = next(filter(None, (job.owners.followed(part.file) for part in job.parts)), "")
     # Where no header is known, a row that follows one has the header's own hash for an owner.
     by_bucket = replace(job, partitions=buckets) if followed else job
-    counts, seen = [0] * len(job.parts), _SeenIds(job.number, buckets)
+    counts = [0] * len(job.parts)
     for piece in cut(by_bucket, lambda _header: NO_IDS, no_event):
         counts[piece.part] += piece.rows.num_rows
         if piece.table == RAGGED or piece.cut[0] == by_bucket.partitions:
             rows = arrow_stream(pa.Table.from_batches([piece.rows]), compressed=False)
-            yield batch_of(TaskRow(0, HERE, piece.table, job.number, rows))
+            yield batch_of(TaskRow(0, HERE, piece.table, job.number, rows.to_pybytes()))
         else:
             yield _of_members(job, piece, followed or OF_MEMBER)
-        for role, (ids, owners) in piece.ids.items():
-            yield from map(batch_of, seen.add(role, ids, owners))
-    yield from map(batch_of, seen.cut_off())
+        yield from _ids_seen(job, piece, buckets)
     yield batch_of(TaskRow(0, TAKEN, "", job.number, json.dumps(counts).encode()))
 
 
 def _of_members(job: CutJob, piece: PartitionedRows, kind: str) -> pa.RecordBatch:
     width = len(spill_names(job.parts[piece.part].file))
     heads, cells = joined(piece.rows, width)
-    return member_batch(piece.cut, kind, job.number, heads, cells)
+    return member_batch(kind, piece.cut, heads, cells, number=job.number)
 
 
-class _SeenIds:
-    """Ids in the rows of a job, with the members that they were seen with."""
-
-    def __init__(self, job: int, buckets: int) -> None:
-        self._job, self._buckets = job, buckets
-        self._pairs: dict[str, list[Pairs]] = {}
-        self._held = 0
-
-    def add(self, role: str, ids: Hashes, owners: Hashes) -> Iterator[TaskRow]:
-        """Take ids in, and yield rows of ids where many are held."""
-        self._pairs.setdefault(role, []).append(distinct_pairs(np.stack([ids, owners], axis=1)))
-        self._held += len(ids)
-        if self._held > _HELD:
-            yield from self.cut_off()
-
-    def cut_off(self) -> Iterator[TaskRow]:
-        """Yield all that are held, cut by bucket."""
-        for role, parts in self._pairs.items():
-            pairs = distinct_pairs(np.concatenate(parts))
-            if not len(pairs):
-                continue
-            where = partition_of(pairs[:, 0], self._buckets)
-            starts = np.flatnonzero(np.diff(where, prepend=-1))
-            for start, end in zip(starts, [*starts[1:], len(where)], strict=True):
-                body = pairs[start:end].tobytes()
-                yield TaskRow(int(where[start]), SEEN, role, self._job, body)
-        self._pairs, self._held = {}, 0
+def _ids_seen(job: CutJob, piece: PartitionedRows, buckets: int) -> Batches:
+    """Yield the ids in some rows with the members that they were seen with, by bucket."""
+    for role, (ids, owners) in piece.ids.items():
+        pairs = distinct_pairs(np.stack([ids, owners], axis=1))
+        of_each = partition_of(pairs[:, 0], buckets)  # ascending, as ids are
+        starts = np.flatnonzero(np.diff(of_each, prepend=-1))
+        ends = np.append(starts, len(pairs)) * pairs.strides[0]
+        offsets = pa.py_buffer(ends.astype(np.int32))
+        bodies = pa.Array.from_buffers(
+            pa.binary(), len(starts), [None, offsets, pa.py_buffer(pairs)]
+        )
+        yield batch_of_kind(SEEN, of_each[starts], bodies, name=role, number=job.number)
 
 
 def save_ids(ids: IdFiles, batches: Batches) -> Batches:
@@ -177,4 +156,4 @@ def give_owners(facts: tuple[IdFiles, int], batches: Batches) -> Batches:
         owners = known[header].owner_of(np.ascontiguousarray(heads[OWNER_COLUMN]))
         heads[OWNER_COLUMN] = owners
         places, cells = partition_of(owners, partitions), batch.column("cells")
-        yield member_batch(places, OF_MEMBER, 0, heads, cells)
+        yield member_batch(OF_MEMBER, places, heads, cells)

@@ -16,22 +16,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import BinaryIO, Final, cast
 
-import pyarrow as pa
+import msgspec
 
 from etl.errors import StoreError
-from etl.pipeline.context import Chunks, Target
+from etl.pipeline.context import Target
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.publish.object_keys import STAGING
-from etl.rows import arrow_stream
 from etl.sources.files.stored_files import ExtractFiles, RangeStream, StoredFile
 from etl.storage.port import Store
 
-_OUTCOME: Final = "outcome"
-_UNIT: Final = pa.schema(
-    {"start": pa.int32(), "stop": pa.int32(), "name": pa.string(), "data": pa.large_binary()}
-)
-"""Files of the parts of a unit."""
+_UNITS: Final = msgspec.msgpack.Decoder(list[tuple[tuple[int, int], bytes, dict[str, bytes]]])
+"""Bounds, outcome and files of each part of a unit."""
 _FAST: Final = 1
 _FILE_PART: Final = 32 << 20
 """Bytes of a file that are an object."""
@@ -129,14 +125,15 @@ def put_unit(staging: Staging, first: int, parts: Parts) -> None:
         first: its first partition.
         parts: what it became.
     """
-    files = [
-        (part.start, part.stop, name, b"".join(pieces))
+    units = [
+        (
+            (part.start, part.stop),
+            outcome_to(result.outcome),
+            {name: b"".join(chunks) for name, chunks in result.files.items()},
+        )
         for part, result in parts
-        for name, pieces in {_OUTCOME: [outcome_to(result.outcome)], **result.files}.items()
     ]
-    columns = list(zip(*files, strict=True))
-    table = pa.Table.from_arrays(list(map(pa.array, columns, _UNIT.types)), schema=_UNIT)
-    staging.put(f"{first}", arrow_stream(table, compressed=True).to_pybytes())
+    staging.put(f"{first}", zlib.compress(msgspec.msgpack.encode(units), _FAST))
 
 
 def read_unit(staging: Staging, first: int) -> Parts:
@@ -145,13 +142,10 @@ def read_unit(staging: Staging, first: int) -> Parts:
     Raises:
         NotFound: it is not finished.
     """
-    parts: dict[range, dict[str, Chunks]] = {}
-    with pa.ipc.open_stream(staging.get(f"{first}")) as reader:
-        for file in reader.read_all().to_pylist():
-            parts.setdefault(range(file["start"], file["stop"]), {})[file["name"]] = [file["data"]]
+    units = _UNITS.decode(zlib.decompress(staging.get(f"{first}")))
     return [
-        (part, UnitResult(outcome_from(b"".join(files.pop(_OUTCOME))), files))
-        for part, files in parts.items()
+        (range(*bounds), UnitResult(outcome_from(outcome), {name: [files[name]] for name in files}))
+        for bounds, outcome, files in units
     ]
 
 

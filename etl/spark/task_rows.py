@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -60,23 +60,49 @@ class TaskRow(NamedTuple):
     kind: str
     name: str = ""
     number: int = 0
-    body: Any = b""
+    body: bytes = b""
     cells: str | None = None
 
 
 def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[TaskRow]:
-    """Yield rows without cells, as they come; their bytes are not copied."""
+    """Yield rows, as they come."""
     for batch in batches:
-        place, kind, name, number = (batch.column(field).to_pylist() for field in SCHEMA.names[:4])
-        bodies = (body.as_buffer() for body in batch.column("body"))
-        yield from map(TaskRow, place, kind, name, number, bodies)
+        yield from (TaskRow(**row) for row in batch.to_pylist())
 
 
 def batch_of(row: TaskRow) -> pa.RecordBatch:
-    """Return a row without cells as a batch."""
-    columns: Sequence[Any] = ([row.place], [row.kind], [row.name], [row.number])
-    arrays = [pa.array(*each) for each in zip(columns, SCHEMA.types[:4], strict=True)]
-    return pa.record_batch([*arrays, _binary(row.body), pa.nulls(1, pa.string())], schema=SCHEMA)
+    """Return a row as a batch."""
+    return pa.RecordBatch.from_pylist([row._asdict()], SCHEMA)
+
+
+def batch_of_kind(
+    kind: str,
+    places: Any,
+    bodies: pa.Array,
+    cells: pa.Array | None = None,
+    *,
+    name: str = "",
+    number: int = 0,
+) -> pa.RecordBatch:
+    """Return rows of one kind, name and number as a batch.
+
+    Args:
+        kind: of all of them.
+        places: numpy `int32`, shape (n,): the place of each.
+        bodies: `binary`, of each.
+        cells: `string`, of each; None for none.
+        name: of all of them.
+        number: of all of them.
+    """
+    count = len(bodies)
+    columns = [
+        pa.array(places, pa.int32()),
+        *(pa.repeat(pa.scalar(fact), count) for fact in (kind, name)),
+        pa.repeat(pa.scalar(number, pa.int32()), count),
+        bodies,
+        pa.nulls(count, pa.string()) if cells is None else cells,
+    ]
+    return pa.record_batch(columns, schema=SCHEMA)
 
 
 def task_function(work: TaskWork, facts: object) -> Callable[[Batches], Batches]:
@@ -162,10 +188,3 @@ def _sentences() -> Iterator[None]:
             f"Spark gave up ({type(error).__name__}); its log has the reason, and running the same "
             "again goes on from here"
         ) from None
-
-
-def _binary(body: Any) -> pa.Array:
-    """Return an array of one value, of bytes or a buffer."""
-    buffer = pa.py_buffer(body)
-    ends = pa.array([0, buffer.size], pa.int32()).buffers()[1]
-    return pa.Array.from_buffers(pa.binary(), 1, [None, ends, buffer])

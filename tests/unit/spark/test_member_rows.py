@@ -39,7 +39,7 @@ def test_rows_come_back_whatever_is_in_their_cells(cells):
     width = len(cells[0])
     heads, texts = joined(before, width)
     places = np.arange(len(cells), dtype=np.int32) % 2
-    sent = pa.Table.from_batches([member_batch(places, OF_MEMBER, 5, heads, texts)])
+    sent = pa.Table.from_batches([member_batch(OF_MEMBER, places, heads, texts)])
     names = tuple(f"c{at}" for at in range(width))
     files = [SourceFile(at, f"{at}.csv", "claim", 0, "", names, names) for at in range(8)]
     after = tables_of(sent, files, digests=True)

@@ -55,7 +55,7 @@ def staging(tmp_path):
 
 def _only(results):
     (row,) = rows_of(results)
-    return row.kind, row.name, row.body.to_pybytes().decode()
+    return row.kind, row.name, row.body.decode()
 
 
 def test_another_program_is_refused_before_anything_is_read(monkeypatch):
