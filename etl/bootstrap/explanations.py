@@ -68,7 +68,7 @@ def explainer_of(
     store = target_store(settings)
     base = open_current(store)
     if base.release is None:
-        raise UsageError(f"{settings.target}: nothing was published yet")
+        raise UsageError(f"{settings.target}: nothing has been published yet")
     if base.release.manifest.subject.model is not CLAIMS:
         raise UsageError(f"{settings.target} holds a provider directory; only claims are explained")
     check_view(settings, base, definitions.mappings)

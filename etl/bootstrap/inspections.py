@@ -139,13 +139,13 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
         folder: made where it is missing.
 
     Raises:
-        UsageError: nothing was published yet, or it is no provider directory, or has no files.
+        UsageError: nothing has been published yet, or it is no provider directory, or has no files.
         MappingError: something in `portal.toml` is wrong.
         StoreError: the target cannot be read, or the folder cannot be written.
     """
     release = open_current(target_store(settings)).release
     if release is None:
-        raise UsageError(f"{settings.target}: nothing was published yet")
+        raise UsageError(f"{settings.target}: nothing has been published yet")
     model = release.manifest.subject.model
     if model is not DIRECTORY:
         raise UsageError(

@@ -30,7 +30,7 @@ def prior_auth_metrics(settings: Settings, year: int) -> dict[str, Any]:
     store = target_store(settings)
     release = open_current(store).release
     if release is None:
-        raise UsageError(f"{settings.target}: nothing was published yet")
+        raise UsageError(f"{settings.target}: nothing has been published yet")
     if release.manifest.subject.is_directory:
         raise UsageError(
             f"{settings.target} holds a provider directory; name the target of members' data"

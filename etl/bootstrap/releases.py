@@ -212,7 +212,7 @@ def resume_target(settings: Settings) -> str | None:
     """
     store = target_store(settings)
     if open_current(store).release is None:  # before a lease is written to an empty target
-        raise UsageError(f"{settings.target}: nothing was published yet")
+        raise UsageError(f"{settings.target}: nothing has been published yet")
     with run_lease(store, use_cases.now):
         return resume(store, as_instant(use_cases.now()))
 

@@ -47,12 +47,12 @@ def apps_group() -> None:
 @click.option(
     "--status",
     type=click.Choice([status.value for status in AppStatus]),
-    help="Only those; all but deleted ones where not given.",
+    help="List only apps with this status. Default: all except deleted apps.",
 )
 @json_option
 @with_services
 def list_command(services: Services, status: str | None, as_json: bool) -> None:
-    """List the apps, the newest first."""
+    """List the apps, newest first."""
     apps = services.apps.all((AppStatus(status),) if status else ())
     if as_json:
         print_json([_document(app) for app in apps])
@@ -69,7 +69,7 @@ def list_command(services: Services, status: str | None, as_json: bool) -> None:
 @json_option
 @with_services
 def show_command(services: Services, client_id: str, as_json: bool) -> None:
-    """Show all that is registered of an app."""
+    """Show everything that is registered for an app."""
     app = services.apps.get(client_id)
     if as_json:
         print_json(_document(app))
@@ -79,23 +79,23 @@ def show_command(services: Services, client_id: str, as_json: bool) -> None:
 
 @apps_group.command("register")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--client-id", help="Its id; random where not given.")
-@click.option("--plain", is_flag=True, help="It may use the plain authorize URL, without PKCE.")
+@click.option("--client-id", help="Client id of the app. Default: random.")
+@click.option("--plain", is_flag=True, help="Allow the app to use the authorize URL without PKCE.")
 @json_option
 @click.pass_context
 def register_command(
     context: click.Context, file: Path, client_id: str | None, plain: bool, as_json: bool
 ) -> None:
-    """Register an app from FILE, client metadata as in RFC 7591, and print its secret once.
+    """Register the app in FILE (RFC 7591 client metadata), and print its secret once.
 
-    Servers that run know it at once; its site may call the token endpoint within a second.
+    Running servers know the app at once. Its site can call the token endpoint within a second.
     """
     try:
         metadata = read_json(file.read_text(encoding="utf-8"), str(file))
     except UnicodeDecodeError:
         raise UsageError(f"{file} is not UTF-8; write it as UTF-8") from None
     if not isinstance(metadata, dict):
-        raise UsageError(f"{file}: it is no JSON object")
+        raise UsageError(f"{file}: it is not a JSON object")
     draft = draft_of_metadata(metadata, plain_launch=plain)
     with auth.services(context.obj.settings()) as services:
         issued = services.apps.register(draft, origin="operator", client_id=client_id)
@@ -104,17 +104,20 @@ def register_command(
 
 @apps_group.command("approve")
 @click.argument("client_id")
-@click.option("--revision", help="Do not ask: approve it if it is still what apps show said.")
+@click.option(
+    "--revision",
+    help="Do not ask. Approve the app if it has not changed since `apps show` printed it.",
+)
 @with_services
 def approve_command(services: Services, client_id: str, revision: str | None) -> None:
-    """Let a waiting app work, after a look at it.
+    """Show a pending app, and approve it.
 
-    An app that its developer has changed since then is not approved.
+    If the developer changes the app in the meantime, it is not approved.
     """
     if revision is None:
         app = services.apps.get(client_id)
         _show(app)
-        click.confirm(f"Approve {app.draft.name} as it is shown?", abort=True)
+        click.confirm(f"Approve {app.draft.name} as shown?", abort=True)
         revision = app.revision
     app = services.apps.approve(client_id, revision)
     click.echo(f"{app.draft.name} is active{', without PKCE' if app.is_plain else ''}")
@@ -124,7 +127,7 @@ def approve_command(services: Services, client_id: str, revision: str | None) ->
 @click.argument("client_id")
 @with_services
 def disable_command(services: Services, client_id: str) -> None:
-    """Stop an app: its tokens are refused within half a minute. Consents stay."""
+    """Disable an app. Its tokens stop working within half a minute, and its consents are kept."""
     app = services.apps.disable(client_id)
     click.echo(f"{app.draft.name} is disabled")
 
@@ -133,7 +136,7 @@ def disable_command(services: Services, client_id: str) -> None:
 @click.argument("client_id")
 @with_services
 def enable_command(services: Services, client_id: str) -> None:
-    """Let a disabled app work again."""
+    """Enable a disabled app again."""
     app = services.apps.enable(client_id)
     click.echo(f"{app.draft.name} is {app.status.value}")
 
@@ -143,7 +146,7 @@ def enable_command(services: Services, client_id: str) -> None:
 @json_option
 @with_services
 def rotate_secret_command(services: Services, client_id: str, as_json: bool) -> None:
-    """Give an app a new secret, and print it once; the old one is of no use any more."""
+    """Give an app a new secret, and print it once. The old secret stops working."""
     issued = services.apps.rotate_secret(client_id)
     _tell_secret(issued, as_json)
 
@@ -153,7 +156,7 @@ def rotate_secret_command(services: Services, client_id: str, as_json: bool) -> 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_services
 def delete_command(services: Services, client_id: str, yes: bool) -> None:
-    """Delete an app and end all consents that it has."""
+    """Delete an app, and end all of its consents."""
     app = services.apps.get(client_id)
     if not yes:
         click.confirm(f"Delete {app.draft.name} and end all its consents?", abort=True)
@@ -166,13 +169,13 @@ def delete_command(services: Services, client_id: str, yes: bool) -> None:
 @json_option
 @with_services
 def usage_command(services: Services, year: int, as_json: bool) -> None:
-    """Count the members whose data went to an app in a year, and to several apps."""
+    """Count the members whose data went to any app in a year, and to several apps."""
     numbers = yearly_numbers(services.database, year, "", services.clock().date())
     if as_json:
         counts = {"once": numbers.members, "several": numbers.several_apps}
         print_json({"year": year, **counts, "apps": numbers.apps})
         return
-    click.echo(f"members whose data went to one app or more: {numbers.members:,}")
+    click.echo(f"members whose data went to one or more apps: {numbers.members:,}")
     click.echo(f"members whose data went to several apps: {numbers.several_apps:,}")
     for name, members in numbers.apps:
         click.echo(f"  {name}: {members:,}")
@@ -186,13 +189,13 @@ def auth_group() -> None:
 @auth_group.command("migrate")
 @click.pass_context
 def migrate_command(context: click.Context) -> None:
-    """Bring the tables of `auth.database` to this program's version."""
+    """Migrate the tables of `auth.database` to this program's version."""
     settings: Settings = context.obj.settings()
     auth.expect_server(settings)
     database = open_database(settings.auth.database)
     try:
         migrate(database)
-        click.echo(f"the tables are of version {present_version(database)}")
+        click.echo(f"the tables are at version {present_version(database)}")
     finally:
         database.close()
 
@@ -200,9 +203,9 @@ def migrate_command(context: click.Context) -> None:
 @auth_group.command("rotate-keys")
 @with_services
 def rotate_keys_command(services: Services) -> None:
-    """Sign tokens with new keys from now on; they rotate by themselves every 90 days."""
+    """Sign new tokens with new keys. Keys also rotate automatically every 90 days."""
     services.keys.rotate()
-    click.echo("tokens are signed with new keys; the old ones stay published for a day")
+    click.echo("new tokens are signed with new keys; the old keys stay published for a day")
 
 
 @click.group("audit")
@@ -215,14 +218,16 @@ def audit_group() -> None:
 @json_option
 @click.pass_context
 def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: bool) -> None:
-    """Check that nothing in the audit trail was changed, taken out or put in.
+    """Check that nothing in the audit trail was changed, removed, or inserted.
 
-    ARCHIVES are folders that files were moved to.
+    ARCHIVES are folders that audit files were moved to.
     """
     settings: Settings = context.obj.settings()
     auth.expect_server(settings)
     if not settings.auth.audit.is_dir():
-        raise UsageError(f"{settings.auth.audit} is no folder; the setting auth.audit names it")
+        raise UsageError(
+            f"{settings.auth.audit} is not a folder; the setting auth.audit is set to it"
+        )
     database = open_database(settings.auth.database)
     try:
         migrate(database)
@@ -236,9 +241,9 @@ def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: 
         for problem in verified.problems:
             click.echo(f"  {problem}")
     if verified.problems:
-        raise DataRejected("the audit trail is not as it was written")
+        raise DataRejected("the audit trail was changed after it was written")
     if not as_json:
-        click.echo("all of them as they were written")
+        click.echo("no event was changed")
 
 
 def _tell_secret(issued: Issued, as_json: bool) -> None:
@@ -249,7 +254,7 @@ def _tell_secret(issued: Issued, as_json: bool) -> None:
     click.echo(f"client id      {app.client_id}")
     if issued.secret is not None:
         click.echo(f"client secret  {issued.secret}")
-        click.echo("The secret is shown this once; only its hash is kept.")
+        click.echo("The secret is shown only once. Only its hash is stored.")
 
 
 def _show(app: App) -> None:
@@ -272,14 +277,14 @@ def _document(app: App) -> dict[str, Any]:
 
 @click.group("developers")
 def developers_group() -> None:
-    """Manage the accounts of developers on the portal."""
+    """Manage the developer accounts of the portal."""
 
 
 @developers_group.command("list")
 @json_option
 @with_services
 def developers_list_command(services: Services, as_json: bool) -> None:
-    """List the accounts, the newest first, with how many apps each has."""
+    """List the accounts, newest first, with the number of their apps."""
     developers = [
         (developer, len(services.apps.of_developer(developer.id)))
         for developer in services.developers.all()

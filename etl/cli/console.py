@@ -57,26 +57,26 @@ def what_now(error: KeyboardInterrupt) -> str:
     return notes[0] if notes else "the command did not finish; run it again"
 
 
-_SPACE: Final = "free some space and run again"
-_OWNER: Final = "check who owns it, and who may write there"
+_SPACE: Final = "free some space, and run the command again"
+_OWNER: Final = "check its owner and permissions"
 _WHAT_TO_DO: Final = MappingProxyType(
     {
         errno.ENOSPC: _SPACE,
         errno.EDQUOT: _SPACE,
-        errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+        errno.EFBIG: "raise the file size limit (ulimit -f)",
         errno.EACCES: _OWNER,
         errno.EPERM: _OWNER,
-        errno.EROFS: "name a folder that can be written to",
-        errno.ENOTDIR: "a file stands where a folder should be",
-        errno.EEXIST: "a file stands where a folder should be",
-        errno.EISDIR: "a folder stands where a file should be",
+        errno.EROFS: "use a folder that can be written to",
+        errno.ENOTDIR: "there is a file where a folder is needed",
+        errno.EEXIST: "there is a file where a folder is needed",
+        errno.EISDIR: "there is a folder where a file is needed",
         errno.ENAMETOOLONG: "choose a shorter path",
-        errno.ELOOP: "a link leads back to itself",
-        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+        errno.ELOOP: "the link points to itself",
+        errno.EMFILE: "raise the limit for open files (ulimit -n)",
         errno.ENFILE: "too many files are open on this machine",
         errno.EIO: "the disk may be broken",
-        errno.ESTALE: "the network drive went away",
-        errno.ENOMEM: "give it more memory, or make run.partition_rows smaller",
+        errno.ESTALE: "the network drive is no longer available",
+        errno.ENOMEM: "give it more memory, or lower run.partition_rows",
     }
 )
 

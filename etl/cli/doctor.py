@@ -36,23 +36,23 @@ _SQL = Path("sql")
     "--write",
     "layout",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a layout to start from, or with the word sql an extract.toml and its queries "
-    "into EXTRACT; a file that is there is never overwritten.",
+    help="Write a draft of a layout to this file. With the word sql, write an extract.toml and "
+    "its queries into EXTRACT. Existing files are never overwritten.",
 )
 @click.option(
     "--html",
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write what was found as an HTML page.",
+    help="Also write the findings as an HTML page.",
 )
 @json_option
 @click.pass_context
 def doctor_command(
     context: click.Context, extract: Path, layout: Path | None, page: Path | None, as_json: bool
 ) -> None:
-    """Examine files of an unknown layout in EXTRACT: form, columns, joins.
+    """Examine the files of an unknown layout in EXTRACT: format, columns, and joins.
 
-    Nothing is published. Values are shown as outlines: 9 for a digit, A or a for a letter.
+    Nothing is published. Values are shown only as outlines: 9 for a digit, A or a for a letter.
     """
     definitions = load_definitions(context.obj.settings())
     examination = diagnose(context, definitions, extract)
@@ -95,7 +95,9 @@ def write_draft(examination: Examination, definitions: Definitions, path: Path) 
             little for a layout without mistakes.
     """
     if path.suffix != ".yaml":
-        raise UsageError(f"{path}: a layout is a file that ends in .yaml, such as {path}.yaml")
+        raise UsageError(
+            f"{path}: the name of a layout file must end in .yaml, such as {path}.yaml"
+        )
     _refuse_nothing(examination)
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
     text = LayoutDraft(examination, name, definitions.layouts).text()
@@ -105,8 +107,11 @@ def write_draft(examination: Examination, definitions: Definitions, path: Path) 
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} is there already; name another file") from None
-    return (f"layout: {path}; put it into layouts/ of a folder of yours and name it: --mappings",)
+        raise UsageError(f"{path} already exists; use another file name") from None
+    return (
+        f"layout: {path}; put it into layouts/ in a folder of your own, and use that folder with "
+        "--mappings",
+    )
 
 
 def write_sql_draft(examination: Examination, folder: Path) -> tuple[str, ...]:
@@ -117,16 +122,18 @@ def write_sql_draft(examination: Examination, folder: Path) -> tuple[str, ...]:
     """
     _refuse_nothing(examination)
     if not folder.is_dir():
-        raise UsageError(f"a draft in SQL is written beside the files: {folder} is no folder")
+        raise UsageError(
+            f"a draft in SQL is written next to the files, but {folder} is not a folder"
+        )
     drafts = sql_draft(examination)
     if existing := next((path for path in drafts if (folder / path).exists()), ""):
-        raise UsageError(f"{folder / existing} is there already; move it away")
+        raise UsageError(f"{folder / existing} already exists; move it first")
     for path, text in drafts.items():
         (folder / path).parent.mkdir(exist_ok=True)
         write_file(folder / path, text)
     draft = folder / DEFINITION
     return (
-        f"draft: {draft}; check it with `cpcds layouts check {draft}`, then name it as EXTRACT",
+        f"draft: {draft}; check it with `cpcds layouts check {draft}`, then pass it as EXTRACT",
     )
 
 
@@ -137,7 +144,7 @@ def _refuse_nothing(examination: Examination) -> None:
             for file in examination.files
             if file.form.not_drafted
         ]
-        cause = "; ".join(reasons) or "no file has columns that could be named"
+        cause = "; ".join(reasons) or "no file has columns that could be recognized"
         raise UsageError(f"no layout was written: {cause}")
 
 
@@ -145,7 +152,7 @@ def _next_steps(extract: Path, examination: Examination) -> tuple[str, ...]:
     if not any(file.kind for file in examination.files):
         return ()
     return (
-        f"cpcds doctor {extract} --write LAYOUT.yaml starts a layout, --write sql one of queries "
+        f"cpcds doctor {extract} --write LAYOUT.yaml drafts a layout, --write sql a layout in SQL "
         "(docs/layouts.md)",
     )
 
@@ -153,7 +160,7 @@ def _next_steps(extract: Path, examination: Examination) -> tuple[str, ...]:
 def _show(report: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for file in report["files"]:
-        holds = file["holds"] or "its rows are of no known table"
+        holds = file["holds"] or "its rows belong to no known table"
         more = "" if file["all_rows"] else ", there are more"
         console.print(f"\n[bold]{_escape(file['file'])}[/bold]: {holds}", soft_wrap=True)
         console.print(f"{_escape(file['form'])}; {file['rows']:,} rows{more}", soft_wrap=True)

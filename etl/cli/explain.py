@@ -24,7 +24,7 @@ from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject, Subj
 @click.option(
     "--row",
     metavar="FILE:ROW",
-    help="Ask about a row of a file of the extract instead; its header is row 1.",
+    help="Trace this row of an extract file instead. The header is row 1.",
 )
 @click.option(
     "--extract",
@@ -32,17 +32,17 @@ from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject, Subj
     multiple=True,
     type=click.Path(path_type=Path),
     help=(
-        "Extract that the release was made of; not needed where the target keeps its rows, and "
-        "for the places of rows alone. Of deltas, each again."
+        "Extract that the release was made from. Repeat it for each delta. Not needed if the "
+        "target keeps the rows, or to see only file and row numbers."
     ),
 )
 @click.option(
     "--html",
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the answer as an HTML page; values are shown as outlines.",
+    help="Also write the answer as an HTML page. Values are shown as outlines.",
 )
-@click.option("--values", is_flag=True, help="Show values on the HTML page too.")
+@click.option("--values", is_flag=True, help="Show values on the HTML page.")
 @options.view_option
 @options.layout_option
 @options.json_option
@@ -60,8 +60,8 @@ def explain_command(
     """Trace a resource in TARGET to its source, or a claim or row to its resources.
 
     The subject is TYPE/ID of a resource, claim:NUMBER, prior-auth:NUMBER, or --row FILE:ROW. PATH
-    narrows a resource down: `item[0].net`, or `item` for all items. What is printed is a member's
-    data; it goes to the terminal and nowhere else.
+    selects a part of a resource, such as `item[0].net`, or `item` for all items. The output
+    contains member data, and goes only to the terminal.
     """
     named = _subject(subject, row)
     settings = options.read_settings(context)
@@ -84,11 +84,13 @@ def _subject(subject: str | None, row: str | None) -> Subject:
     if subject is None and row is not None:
         file, separator, number = row.rpartition(":")
         if not separator or not file or not number.isascii() or not number.isdigit():
-            raise UsageError(f"{row!r} names no row: write file and row, like claim_line.csv:88412")
+            raise UsageError(
+                f"{row!r} is not a row: write file and row, such as claim_line.csv:88412"
+            )
         return RowSubject(file, int(number))
     if subject is None or row is not None:
         raise UsageError(
-            "name one thing: TYPE/ID of a resource, claim:NUMBER, prior-auth:NUMBER, or "
+            "give one subject: TYPE/ID of a resource, claim:NUMBER, prior-auth:NUMBER, or "
             "--row FILE:ROW"
         )
     word, _, number = subject.partition(":")
@@ -97,8 +99,8 @@ def _subject(subject: str | None, row: str | None) -> Subject:
     resource_type, separator, logical_id = subject.partition("/")
     if not separator or not logical_id:
         raise UsageError(
-            f"{subject!r} names no resource: write its type and id, like Patient/abc, "
-            "claim:NUMBER or prior-auth:NUMBER"
+            f"{subject!r} is not a subject: write a resource's type and id, such as Patient/abc, "
+            "claim:NUMBER, or prior-auth:NUMBER"
         )
     return ResourceSubject(resource_type, logical_id)
 
@@ -111,7 +113,7 @@ def _elements_under(lineage: lineages.Lineage, path: str) -> lineages.Lineage:
     """
     if lineage.through == "sidecar":
         raise UsageError(
-            "without the extract no elements are known, only rows: leave PATH out, or name the "
+            "without the extract, only rows are known, not elements: leave PATH out, or pass the "
             "extract with --extract"
         )
     resources = []
@@ -122,7 +124,7 @@ def _elements_under(lineage: lineages.Lineage, path: str) -> lineages.Lineage:
             resources.append(replace(resource, origins=origins))
     if not resources:
         paths = [origin.path for resource in lineage.resources for origin in resource.origins]
-        hint = nearest(path, paths) or "leave PATH out to see what it has"
+        hint = nearest(path, paths) or "leave PATH out to see all elements"
         raise UsageError(f"{lineage.subject} has no element {path}; {hint}")
     return replace(lineage, resources=tuple(resources))
 
@@ -133,11 +135,11 @@ def _is_under(path: str, below: str) -> bool:
 
 def _lineage_lines(lineage: lineages.Lineage) -> Iterator[str]:
     if lineage.rows:
-        yield f"{lineage.subject}: what became of its rows"
+        yield f"{lineage.subject}: its rows"
         for row in lineage.rows:
             yield from _row_lines(row)
     elif not lineage.resources:
-        yield f"{lineage.subject}: the layout makes no row of it"
+        yield f"{lineage.subject}: the layout makes no row from it"
     for number, resource in enumerate(lineage.resources):
         if number or lineage.rows:
             yield ""
@@ -170,9 +172,9 @@ def _resource_lines(resource: lineages.Explanation) -> Iterator[str]:
     yield f"{resource.resource}, {resource.profile}, made by {resource.mapping}"
     if resource.agrees is not None:
         yield (
-            "the published resource holds just this"
+            "the published resource is the same"
             if resource.agrees
-            else "WARNING: the published resource differs; other mappings or settings made it"
+            else "WARNING: the published resource differs: other mappings or settings made it"
         )
     for row in resource.rows:
         yield f"  made of {_of_extract(row.extract)}{row.file} row {row.row} ({row.table})"
@@ -187,7 +189,7 @@ def _origin_lines(origin: lineages.Origin) -> Iterator[str]:
     yield f"  by {origin.place}{cited}"
     for answer in origin.answers:
         says = "no code" if answer.answer is None else answer.answer
-        place = answer.place or f"no row of crosswalk {answer.crosswalk}"
+        place = answer.place or f"no row of the crosswalk {answer.crosswalk}"
         yield f"  translated {answer.word} to {says}, {place}"
     for cell in origin.cells:
         yield from _cell_lines(cell)
@@ -199,7 +201,7 @@ def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
     derived = " (worked out)" if cell.derived else ""
     yield f"  from {where}{cell.table}.{cell.column}{derived} = {cell.value}"
     if cell.layout:
-        yield f"    made by {cell.layout}{'' if cell.source else ', of no cell'}"
+        yield f"    produced by {cell.layout}{'' if cell.source else ', not from a cell'}"
     if cell.query:
         yield f"    computed by {cell.query}"
     for raw in cell.source:
@@ -210,7 +212,11 @@ def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
             cell.value,
         )
         if not same:
-            text = "(not kept: --extract FOLDER shows it)" if raw.text is None else f"= {raw.text}"
+            text = (
+                "(not kept: use --extract FOLDER to see it)"
+                if raw.text is None
+                else f"= {raw.text}"
+            )
             yield f"    of {_of_extract(raw.extract)}{raw.file} row {raw.row}, {raw.header} {text}"
     for rule in cell.rules:
         yield f"    rule {rule} found something in it"

@@ -64,7 +64,9 @@ def samples_of(layout: Layout, folders: Sequence[Path]) -> Path:
         UsageError: the layout has no file.
     """
     if not layout.file:
-        raise UsageError(f"{layout.name} is built in and has no samples; name them with --samples")
+        raise UsageError(
+            f"{layout.name} is built in and has no samples; pass a folder of samples with --samples"
+        )
     here = Path()  # a file of a shipped name has its own folder in its place
     beside = [(folder / layout.file).with_suffix("") for folder in (*folders, here)]
     return next((folder for folder in beside if (folder / INPUT).is_dir()), beside[0])
@@ -80,8 +82,8 @@ def sample_rows(layout: Layout, folder: Path) -> tuple[Row, ...]:
     samples = folder / INPUT
     if not samples.is_dir():
         raise UsageError(
-            f"there are no sample files in {samples}; put a small extract there, or name the "
-            "folder that has input/ in it with --samples"
+            f"there are no sample files in {samples}; put a small extract there, or use "
+            "--samples with the folder that contains input/"
         )
     with tempfile.TemporaryDirectory(prefix="cpcds-samples-") as work:
         extract = open_extract(samples, [layout], layout=layout.name)
@@ -132,7 +134,7 @@ def expected_rows(path: Path) -> tuple[Row, ...]:
         except ValueError:
             row = None
         if not isinstance(row, dict):
-            raise UsageError(f"{path}:{number}: no JSON object; write the file with --write")
+            raise UsageError(f"{path}:{number}: not a JSON object; write the file with --write")
         rows.append(row)
     return tuple(rows)
 

@@ -59,7 +59,7 @@ def layout_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"{path}: there is no such file") from None
+        raise UsageError(f"{path}: the file does not exist") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 at byte {error.start + 1}") from None
 
@@ -75,7 +75,7 @@ def unread_by_queries(path: Path) -> tuple[str, ...]:
     files = FolderFiles(path.parent)
     tables = read_tables(files, path.name)
     if not tables.tables:
-        raise UsageError(f"{path} has no [tables], so there is no query to check")
+        raise UsageError(f"{path} has no [tables], so it has no query to check")
     return check(read_sql_extract(files, path.name, tables), files)
 
 
@@ -87,17 +87,17 @@ _PLACE = ("finding", "table", "place")
 @click.option(
     "--samples",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Their folder; that with the layout's name beside it where not given.",
+    help="Folder of the samples. Default: the folder next to the layout with the layout's name.",
 )
-@click.option("--write", is_flag=True, help="Keep the rows as those that are expected.")
+@click.option("--write", is_flag=True, help="Save the rows as the expected rows.")
 @options.json_option
 @click.pass_context
 def test_command(
     context: click.Context, layout: str, samples: Path | None, *, write: bool, as_json: bool
 ) -> None:
-    """Show the canonical rows of the sample rows of LAYOUT, a file or the name of a known one.
+    """Show the canonical rows of the sample rows of LAYOUT, which is a file or a known layout.
 
-    Exit code 4 where they are not those that are expected.
+    Exit code 4 means that they differ from the expected rows.
     """
     settings = context.obj.settings()
     known, folders = named_or_read(layout, load_definitions(settings)), [Path()]
@@ -125,9 +125,11 @@ def test_command(
     if write:
         click.echo(f"{sizes}: written to {path}", err=as_json)
     elif is_new:
-        raise DataRejected(f"{sizes}: there is no {path}; look at them, and keep them with --write")
+        raise DataRejected(
+            f"{sizes}: {path} does not exist; check the rows, and save them with --write"
+        )
     elif differences:
-        raise DataRejected(f"{sizes}: {len(differences):,} are not as {path} has them")
+        raise DataRejected(f"{sizes}: {len(differences):,} differ from {path}")
     else:
         click.echo(f"{sizes}: as expected", err=as_json)
 
@@ -164,7 +166,7 @@ def _lines(
         if change.found is None and change.expected is not None
     ]
     if lost:
-        yield click.style("expected, and not there", bold=True)
+        yield click.style("expected, but missing", bold=True)
     for row in lost:
         yield click.style(f"  - {_title(row)} {_cells(row)}", fg="red")
 
@@ -187,7 +189,7 @@ def _cells(row: layout_samples.Row) -> str:
 @options.json_option
 @click.pass_context
 def layouts_group(context: click.Context, as_json: bool) -> None:
-    """List the layouts of extracts that are known, the canonical one first."""
+    """List the known layouts of extracts, the canonical layout first."""
     if context.invoked_subcommand is not None:
         return
     settings = context.obj.settings()
@@ -211,9 +213,9 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_context
 def show_command(context: click.Context, name: str) -> None:
-    """Print the layout NAME as its file has it, then the layouts that it extends.
+    """Print the file of the layout NAME, then the layouts that it extends.
 
-    For a canonical layout: its tables, with the columns' marks, types, MapIDs and meanings.
+    For a canonical layout, print its tables with the columns' marks, types, MapIDs, and meanings.
     """
     settings = context.obj.settings()
     if (folder := sql_layouts(settings).get(name)) is not None:
@@ -237,9 +239,9 @@ def show_command(context: click.Context, name: str) -> None:
 @click.argument("layout", type=click.Path(path_type=Path))
 @click.pass_context
 def check_command(context: click.Context, layout: Path) -> None:
-    """Check the layout in file LAYOUT; nothing is read. All mistakes are reported together.
+    """Check the layout in the file LAYOUT, and report all mistakes. No data is read.
 
-    Of an extract.toml every query is held to the headers of the files beside it.
+    For an extract.toml, each query is checked against the headers of the files next to it.
     """
     if layout.suffix == ".toml":
         unread = unread_by_queries(layout)
@@ -260,11 +262,11 @@ def check_command(context: click.Context, layout: Path) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("layout.yaml"),
     show_default=True,
-    help="The file; one that is there is never overwritten.",
+    help="File to write. An existing file is never overwritten.",
 )
 @click.pass_context
 def init_command(context: click.Context, extract: Path, layout: Path) -> None:
-    """Start a layout from what `cpcds doctor` finds in EXTRACT."""
+    """Draft a layout from what `cpcds doctor` finds in EXTRACT."""
     from etl.cli.doctor import diagnose, write_draft  # its imports are needed here only
 
     definitions = load_definitions(context.obj.settings())

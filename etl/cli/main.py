@@ -123,7 +123,7 @@ class Main(click.Group):
             click.echo(f"error: {missing}", err=True)
             ctx.exit(UsageError.exit_code)
         except EOFError as error:  # click would treat it as Ctrl-C and print "Aborted!"
-            raise RuntimeError("what was read ended before its end") from error
+            raise RuntimeError("the data ended too early") from error
         except OSError as error:
             sentence = console.sentence_of(error)
             if sentence is None:
@@ -154,19 +154,19 @@ def _not_installed(error: ModuleNotFoundError) -> str | None:
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file; cpcds.toml in this folder where not given.",
+    help="Configuration file. Default: cpcds.toml in this folder.",
 )
 @click.option(
     "--mappings",
     type=click.Path(path_type=Path, file_okay=False),
     multiple=True,
-    help="Folder with mappings, crosswalks, rules or layouts of your own, on top of the shipped.",
+    help="Folder with your own mappings, rules, crosswalks, or layouts. Extends the shipped ones.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Say more of what is done.")
+@click.option("-v", "--verbose", is_flag=True, help="Print more about what the command does.")
 @click.pass_context
 def main(
     context: click.Context, config: Path | None, mappings: tuple[Path, ...], verbose: bool
 ) -> None:
-    """CPCDS flat files in, CARIN Blue Button FHIR out."""
+    """Turn CPCDS flat files into CARIN Blue Button FHIR."""
     console.log_to_console(verbose=verbose)
     context.obj = CommandContext(config, mappings)

@@ -27,14 +27,14 @@ from etl.model.data_models import CLAIMS, DIRECTORY
 
 @click.group("mapping")
 def mapping_group() -> None:
-    """Check the mappings, and print what they say."""
+    """Check the mappings, and print what they produce."""
 
 
 @mapping_group.command("check")
 @options.json_option
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
-    """Compile every mapping and hold it against its FHIR profile; nothing is read."""
+    """Compile every mapping and check it against its FHIR profile. No data is read."""
     try:
         checked = check_mappings(context.obj.settings())
     except MappingError as error:
@@ -63,16 +63,18 @@ def check(context: click.Context, as_json: bool) -> None:
     type=click.Choice(["markdown", "html", "csv"]),
     default="markdown",
     show_default=True,
-    help="Form of the dictionary.",
+    help="Format of the dictionary.",
 )
-@click.option("--directory", is_flag=True, help="Of a provider directory in place of claims.")
+@click.option(
+    "--directory", is_flag=True, help="Use the mappings of a provider directory instead of claims."
+)
 @options.view_option
 @options.json_option
 @click.pass_context
 def docs(context: click.Context, form: str, directory: bool, as_json: bool) -> None:
-    """Print the data dictionary: column, MapIDs, FHIR path, profile."""
+    """Print the data dictionary: columns, MapIDs, FHIR paths, and profiles."""
     if directory and "publish" in options.given_settings(context):
-        raise UsageError("--view is of claims: leave it out with --directory")
+        raise UsageError("--view is only for claims: leave it out with --directory")
     model = DIRECTORY if directory else CLAIMS
     rows = dictionary(load_definitions(options.read_settings(context), model).mappings.plans)
     if as_json:
@@ -84,14 +86,14 @@ def docs(context: click.Context, form: str, directory: bool, as_json: bool) -> N
 
 @mapping_group.command("coverage")
 @click.argument("extract", required=False, type=click.Path(path_type=Path))
-@click.option("--all", "every", is_flag=True, help="List what is produced, too.")
+@click.option("--all", "every", is_flag=True, help="Also list the elements that are produced.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "markdown"]),
     default="text",
     show_default=True,
-    help="Form of the tables; Markdown lists every element.",
+    help="Format of the tables. Markdown lists every element.",
 )
 @options.view_option
 @options.layout_option
@@ -101,10 +103,10 @@ def docs(context: click.Context, form: str, directory: bool, as_json: bool) -> N
 def coverage_command(
     context: click.Context, extract: Path | None, every: bool, form: str, as_json: bool
 ) -> None:
-    """List the must-support elements that are produced, could be, and cannot be, and why.
+    """List the must-support elements that are produced, could be produced, or cannot be, and why.
 
-    Without EXTRACT: what the mappings can produce of any rows. With it: what they produce of the
-    rows in that folder, and how many resources have each element.
+    Without EXTRACT, list what the mappings can produce from any rows. With EXTRACT, list what they
+    produce from the rows in that folder, and how many resources have each element.
     """
     settings = options.read_settings(context)
     if extract is None:

@@ -24,7 +24,7 @@ FORMATS: Final = {
     "json": finding_formats.json_lines,
     "sarif": finding_formats.sarif_lines,
 }
-NO_REPORT: Final = "no report was written; running the same again goes on from here"
+NO_REPORT: Final = "no report was written; run the same command again to continue from here"
 
 
 @click.command("validate")
@@ -40,7 +40,7 @@ NO_REPORT: Final = "no report was written; running the same again goes on from h
     "--format",
     "form",
     type=click.Choice(list(FORMATS)),
-    help="Print each finding in place of the summary: file:row:column lines, JSON, or SARIF.",
+    help="Print each finding instead of the summary: file:row:column lines, JSON, or SARIF.",
 )
 @options.job_options
 @options.json_option
@@ -50,10 +50,10 @@ def validate_command(
 ) -> None:
     """Check the CPCDS extract EXTRACT and write the auditor's report.
 
-    Nothing is published. Exit code 4 says that more was rejected than the limits allow.
+    Nothing is published. Exit code 4 means that more was rejected than the limits allow.
     """
     if form is not None and as_json:
-        raise UsageError("--json is the summary: leave it out, or --format")
+        raise UsageError("--json prints the summary: leave out --json or --format")
     settings = options.read_settings(context)
     with if_interrupted(NO_REPORT), progress(quiet=as_json or form is not None) as emit:
         validated = validate_extract(settings, extract, report, emit)
@@ -70,7 +70,7 @@ def validate_command(
     validated.enforce()
 
 
-NOT_WHOLE: Final = "the files were not written; running the same again goes on from here"
+NOT_WHOLE: Final = "the files were not written; run the same command again to continue from here"
 
 
 @click.command("convert")
@@ -79,7 +79,7 @@ NOT_WHOLE: Final = "the files were not written; running the same again goes on f
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for <ResourceType>.ndjson; made where it is missing.",
+    help="Folder for the <ResourceType>.ndjson files. Created if it is missing.",
 )
 @options.job_options
 @options.json_option
@@ -87,7 +87,8 @@ NOT_WHOLE: Final = "the files were not written; running the same again goes on f
 def convert_command(context: click.Context, extract: Path, out: Path, as_json: bool) -> None:
     """Convert the CPCDS extract EXTRACT into plain bulk NDJSON.
 
-    Nothing is configured, published or kept: one file a resource type, for the tools you like.
+    Writes one file for each resource type, for any tool. Needs no configuration, and publishes and
+    keeps nothing else.
     """
     settings = options.read_settings(context)
     try:
@@ -128,8 +129,12 @@ def _show(
 
 @click.command("conform")
 @click.argument("what", nargs=-1, required=True)
-@click.option("--profile", multiple=True, help="Check against this, whatever meta.profile says.")
-@click.option("--strict", is_flag=True, help="Count as errors what the guide says in words only.")
+@click.option(
+    "--profile", multiple=True, help="Check against this profile, whatever meta.profile contains."
+)
+@click.option(
+    "--strict", is_flag=True, help="Treat rules that the guide states only in its text as errors."
+)
 @options.json_option
 @click.pass_context
 def conform_command(
@@ -139,10 +144,10 @@ def conform_command(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Check FHIR against CARIN Blue Button or Plan-Net: every resource, offline.
+    """Check every resource against CARIN Blue Button or Plan-Net, offline.
 
-    WHAT is NDJSON or JSON files, folders of them, or a published tree. Exit code 4 says that
-    something does not conform.
+    WHAT is NDJSON or JSON files, folders of such files, or a published tree. Exit code 4 means
+    that a resource does not conform.
     """
     with counting("checking", "resources", quiet=as_json) as advance:
         report = conform_to_guide(what, profiles=profile, strict=strict, progress=advance)

@@ -69,7 +69,7 @@ def _keep_existing(context: click.Context, parameter: click.Parameter, target: s
     if not context.resilient_parsing and "://" not in target and not path.is_dir():
         around = path.parent.iterdir() if path.parent.is_dir() else ()
         hint = nearest(path.name, (each.name for each in around if each.is_dir()))
-        raise UsageError(f"there is no folder {target}" + f"; {hint}" * bool(hint))
+        raise UsageError(f"the folder {target} does not exist" + f"; {hint}" * bool(hint))
     _store_as_setting("target")(context, parameter, target)
 
 
@@ -91,25 +91,25 @@ def together(*decorators: Decorator[Any]) -> Decorator[Any]:
 
 
 layout_option: Final = setting_option(
-    "layout", "--layout", help="Layout of the extract; detected where not given."
+    "layout", "--layout", help="Layout of the extract. Default: detected."
 )
 workers_option: Final = setting_option(
     "run.workers",
     "--workers",
     type=click.IntRange(min=0),
-    help="Processes; one a processor where not given, or 0.",
+    help="Number of processes. Default, and 0: one for each processor.",
 )
 memory_option: Final = setting_option(
     "run.memory",
     "--memory",
     metavar="SIZE",
-    help="Most memory of all processes together, such as 1.5GB; no bound where not given.",
+    help="Memory limit for all processes together, such as 1.5GB. Default: no limit.",
 )
 view_option: Final = setting_option(
     "publish.view",
     "--view",
     type=click.Choice(["financial", "basis"]),
-    help="basis: the guide's Basis profiles, without any amount; else the setting publish.view.",
+    help="basis: the guide's Basis profiles, without amounts. Default: the setting publish.view.",
 )
 endpoint_option: Final = setting_option(
     "store.endpoint_url", "--endpoint-url", help="S3-compatible server other than AWS."
@@ -119,7 +119,7 @@ page_option: Final = click.option(
     "--html",
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write it as an HTML page as well.",
+    help="Also write it as an HTML page.",
 )
 extract_argument: Final = click.argument("extract", type=click.Path(path_type=Path))
 job_options: Final = together(view_option, layout_option, workers_option, memory_option)
@@ -129,13 +129,13 @@ executor_options: Final = together(
         "run.executor",
         "--executor",
         type=click.Choice(["local", "spark"]),
-        help="Where members are worked on: this machine, or Apache Spark.",
+        help="Where members are processed: on this machine, or on Apache Spark.",
     ),
     setting_option(
         "run.master",
         "--master",
         metavar="URL",
-        help="Where Spark runs, as for spark-submit; the platform's session where not given.",
+        help="Where Spark runs, as for spark-submit. Default: the platform's session.",
     ),
 )
 on_target: Final = together(target_argument(), endpoint_option, json_option)

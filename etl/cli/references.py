@@ -31,7 +31,9 @@ MOST_TABLES: Final = 13
 
 @click.command("rules")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
-@click.option("--checks", is_flag=True, help="List the checks that a rule can use instead.")
+@click.option(
+    "--checks", is_flag=True, help="List the checks that rules can use, instead of the rules."
+)
 @json_option
 @click.pass_context
 def rules_command(
@@ -39,8 +41,8 @@ def rules_command(
 ) -> None:
     """List the rules: what each looks for, and what a failure does.
 
-    Your own rules and severities are included. WORD narrows the list to ids that contain it.
-    Rules that follow from FHIR profiles are listed if WORD names a part of their id.
+    Your own rules and severities are included. WORD limits the list to ids that contain it.
+    Rules derived from FHIR profiles are listed only if WORD is part of their id.
     """
     if checks:
         listed = [_check_fields(name) for name in sorted(KINDS)]
@@ -94,7 +96,7 @@ def _rule_lines(rule: Mapping[str, Any]) -> Iterator[str]:
     severity = rule["severity"]
     if severity != rule["default"]:
         severity += f" (by rules.severities; {rule['default']} by default)"
-    marks = ["firm"] * rule["firm"] + ["blanks the cell"] * rule["blanks"]
+    marks = ["firm"] * rule["firm"] + ["empties the cell"] * rule["blanks"]
     tables = rule["tables"]
     table_text = ", ".join(tables) if len(tables) < MOST_TABLES else "every table"
     yield rule["id"]
@@ -138,9 +140,9 @@ def _check_lines(check: Mapping[str, Any]) -> Iterator[str]:
 @json_option
 @click.pass_context
 def settings_command(context: click.Context, words: tuple[str, ...], as_json: bool) -> None:
-    """List the settings: name, value, where it was set, meaning.
+    """List the settings, each with its value, where it was set, and its meaning.
 
-    WORD narrows the list to names that contain it. A setting is given in cpcds.toml, or by an
+    WORD limits the list to names that contain it. Set a setting in cpcds.toml or with an
     environment variable: `payer.id` is CPCDS_PAYER__ID. Secrets are not printed.
     """
     names = setting_names()
@@ -199,7 +201,7 @@ def canonical_lines(layout: Layout) -> Iterator[str]:
     """Yield the tables of a canonical layout: columns, marks, types, MapIDs, meanings."""
     model = layout.model
     yield f"{layout.name}: one file per table. {model.page} describes files, headers and cells."
-    yield "K: part of the key. R: compulsory in each row. The numbers are MapIDs."
+    yield "K: part of the key. R: required in each row. The numbers are MapIDs."
     for table in model.tables.values():
         yield ""
         yield f"{table.file_name}: one row per {table.grain.removeprefix('a ').removeprefix('an ')}"
@@ -225,23 +227,23 @@ def _short_form_lines(tables: Mapping[str, Table]) -> Iterator[str]:
 
 OWN: Final = "own"
 _HEAD: Final = """\
-# Settings of `cpcds`. Each stands here with its default: take the `#` away to change it.
-# `cpcds settings` prints the values that are in force, and where each was set.
-# Keep secrets out of this file: CPCDS_ID_KEY and the like are environment variables."""
+# Settings of `cpcds`, with their defaults. To change a setting, remove its `#` and edit the value.
+# `cpcds settings` prints the current values, and where each was set.
+# Do not put secrets here: set CPCDS_ID_KEY and other secrets as environment variables."""
 _README: Final = """\
 # Files of your own
 
-They go on top of those that come with the program and survive an upgrade. A file of a shipped name
-changes that file; any other name adds to what is there.
+These files extend the shipped files, and an upgrade does not change them. A file with the name of a
+shipped file changes that file. A file with any other name is added.
 
-    rules/       what is looked for in every row, and how bad it is
-    crosswalks/  your words, as codes
+    rules/       checks of rows, and their severities
+    crosswalks/  your words, and the codes that they become
     displays/    names of codes: system,code,display
     layouts/     formats of extracts
-    columns/     columns of your own, beside those of the canonical tables
+    columns/     your own columns, in addition to those of the canonical tables
     c4bb/        how rows become resources
 
-docs/tutorial.md makes a first rule and a first layout. `cpcds mapping check` checks all files.
+docs/tutorial.md shows how to write a rule and a layout. `cpcds mapping check` checks all files.
 """
 
 
@@ -250,19 +252,19 @@ docs/tutorial.md makes a first rule and a first layout. `cpcds mapping check` ch
     "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), required=False
 )
 def init_command(folder: Path) -> None:
-    """Write a commented cpcds.toml, and a folder for mappings of your own.
+    """Write a commented cpcds.toml, and a folder for your own mappings.
 
-    FOLDER is the current folder where not given. Nothing that is there is overwritten.
+    Default for FOLDER: the current folder. Existing files are not overwritten.
     """
     file, own = folder / FILE, folder / OWN / "README.md"
     for path in (file, own):
         if path.exists():
-            raise UsageError(f"{path} is there already; nothing was written")
+            raise UsageError(f"{path} already exists; nothing was written")
     own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(_README, encoding="utf-8")
     file.write_text("\n".join([_HEAD, *_settings_lines()]) + "\n", encoding="utf-8")
-    click.echo(f"{file}: the settings, all at their defaults")
-    click.echo(f"{own.parent}: for rules, crosswalks, layouts and mappings of your own")
+    click.echo(f"{file}: the settings, all with their defaults")
+    click.echo(f"{own.parent}: for your own rules, crosswalks, layouts, and mappings")
 
 
 def _settings_lines() -> Iterator[str]:

@@ -37,7 +37,7 @@ def show_changes(
     if subject.is_directory:
         return
     if money is None:
-        click.echo("money: not compared, a report is missing")
+        click.echo("amounts: not compared, because a report is missing")
     elif money:
         result_tables.print_table(
             (f"net money ({money[0]['level']})", "before", "now", "change"),
@@ -55,7 +55,7 @@ def show_changes(
 def show_networks(networks: NetworkChanges) -> None:
     """Print how networks and plans of a directory changed, with some providers of each."""
     if not networks.networks and not networks.plans:
-        click.echo("networks and plans: no provider was added, left or moved")
+        click.echo("networks and plans: no provider joined, left, or moved")
         return
     for what, every in (("network", networks.networks), ("plan", networks.plans)):
         result_tables.print_table(
@@ -155,7 +155,7 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
             body["rejected"] = result_tables.rejected_json(planned.rejected)
         print_json(body)
     elif processed is None or manifest is None:
-        click.echo(f"nothing to do: release {planned.parent} was made of the same files")
+        click.echo(f"nothing to do: release {planned.parent} was made from the same files")
     else:
         result_tables.show_counts(processed.totals.tally.counts)
         show_changes(planned.changes, planned.money, manifest.subject)
@@ -180,7 +180,7 @@ def plan_page(planned: PlanResult, target: str) -> str:
     refusal = [] if planned.refusal is None else [str(planned.refusal)]
     return changes_page(
         ChangesPage(
-            title=f"What a run would change in {target}",
+            title=f"Changes that a run would make in {target}",
             before=planned.parent,
             after=None,
             changes=planned.changes,
@@ -224,7 +224,7 @@ def difference_page(
     old, new = report_of(before), report_of(after)
     return changes_page(
         ChangesPage(
-            title=f"What changed in {after.store.name}",
+            title=f"Changes in {after.store.name}",
             before=before.id,
             after=after.id,
             changes=changes,

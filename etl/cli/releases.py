@@ -45,9 +45,9 @@ _MOST: Final = 1000
 @options.on_target
 @click.pass_context
 def releases_command(context: click.Context, as_json: bool) -> None:
-    """List the releases of TARGET that were kept, newest first.
+    """List the releases kept in TARGET, newest first.
 
-    TARGET is a folder, or s3://bucket/prefix.
+    TARGET is a folder or s3://bucket/prefix.
     """
     settings = options.read_settings(context)
     store = target_store(settings)
@@ -72,7 +72,7 @@ def releases_command(context: click.Context, as_json: bool) -> None:
         ]
         options.print_json(body)
     elif not listed:
-        click.echo(f"{settings.target}: nothing was published yet")
+        click.echo(f"{settings.target}: nothing has been published yet")
     else:
         for release in listed:
             manifest, is_current = release.manifest, release is listed[0]
@@ -80,11 +80,11 @@ def releases_command(context: click.Context, as_json: bool) -> None:
             subject, kind = manifest.subject, manifest.facts.kind
             held = f"{subject.size(manifest.counts):,} {subject.noun}"
             line = f"{release.id}  {kind}, {held}: {_changed_counts(changes, subject)}"
-            line += "; readers see it" * is_current
+            line += "; current" * is_current
             if manifest.rolled_back_to is not None:
                 reason = manifest.facts.run.get("reason")
                 line += f"; back to {manifest.rolled_back_to}" + f" ({reason})" * bool(reason)
-                line += "; it holds until cpcds resume" * (is_current and holds(store, release))
+                line += "; in force until cpcds resume" * (is_current and holds(store, release))
             click.echo(f"{line}{_of_run(runs.get(release.id))}")
 
 
@@ -134,7 +134,7 @@ def diff_command(
 ) -> None:
     """Compare release BEFORE of TARGET with release AFTER.
 
-    A release is named by its id, by a beginning of it that no other has, or as `current`.
+    Give each release as its id, a unique beginning of its id, or `current`.
     """
     store = target_store(options.read_settings(context))
     old, new = find_release(store, before), find_release(store, after)
@@ -159,18 +159,23 @@ def diff_command(
 @click.command("rollback")
 @options.target_argument()
 @click.argument("release")
-@click.option("--reason", default="", help="Why: kept in the new release. No member's data.")
+@click.option(
+    "--reason", default="", help="Reason, stored in the new release. Do not include member data."
+)
 @options.endpoint_option
 @options.json_option
 @click.pass_context
 def rollback_command(context: click.Context, release: str, reason: str, as_json: bool) -> None:
-    """Publish what RELEASE of TARGET held once more, as a new release on top.
+    """Publish the content of RELEASE of TARGET again, as a new release.
 
-    It holds: runs stop with exit code 5 until `cpcds resume TARGET`, or with --after-rollback.
+    The rollback stays in force: runs stop with exit code 5 until you run `cpcds resume TARGET`.
+    To allow a single run, use `cpcds run --after-rollback`.
     """
     settings = options.read_settings(context)
     target = settings.target
-    uncertain = f"`cpcds releases {target}` shows what readers see; the same again finishes it"
+    uncertain = (
+        f"`cpcds releases {target}` shows what readers see; run the same command again to finish"
+    )
     with if_interrupted(uncertain):
         manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
     note = plan_finder_note(settings, manifest)
@@ -183,47 +188,49 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
     else:
         click.echo(f"release {manifest.release} is published to {target}: what {model} held")
         click.echo(f"{manifest.subject.noun}: {_changed_counts(changes, manifest.subject)}")
-        click.echo(f"it holds: runs stop until `cpcds resume {target}`")
+        click.echo(f"the rollback is in force: runs stop until `cpcds resume {target}`")
 
 
 @click.command("resume")
 @options.on_target
 @click.pass_context
 def resume_command(context: click.Context, as_json: bool) -> None:
-    """Let runs publish to TARGET again after a rollback."""
+    """Allow runs to publish to TARGET again after a rollback."""
     settings = options.read_settings(context)
     target, resumed = settings.target, resume_target(settings)
     if as_json:
         options.print_json({"target": target, "resumed": resumed})
     elif resumed is None:
-        click.echo(f"nothing to do: no rollback holds in {target}")
+        click.echo(f"nothing to do: no rollback is in force in {target}")
     else:
-        click.echo(f"runs may publish over rollback {resumed} again")
+        click.echo(f"runs can publish after rollback {resumed} again")
 
 
 @click.command("verify")
-@click.option("--release", default="current", help="Which one; what readers see if not given.")
+@click.option(
+    "--release", default="current", help="Release to check. Default: the current release."
+)
 @click.option(
     "--key",
     "keys",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Public key by which it must be signed; one of several, where given again.",
+    help="Public key of the required signature. Repeat to accept any of several keys.",
 )
 @click.option(
     "--timestamp-root",
     "roots",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Certificate of an authority that must have stamped its time; with others between.",
+    help="Root or intermediate certificate of the required timestamp authority. Can be repeated.",
 )
-@click.option("--since", help="Release that was published before: check that it comes after it.")
+@click.option("--since", help="Check that the release comes after this earlier release.")
 @click.option(
     "--rebuild",
     "extract",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     metavar="EXTRACT",
-    help="Folder that it was made from: make it again elsewhere, and compare bit for bit.",
+    help="Extract that the release was made from. Rebuild it and compare it bit for bit.",
 )
 @options.executor_options
 @options.on_target
@@ -237,9 +244,9 @@ def verify_command(
     since: str | None,
     extract: Path | None,
 ) -> None:
-    """Check every hash, count, catalog row, reference and bulk page of a release of TARGET.
+    """Check every hash, count, catalog row, reference, and bulk page of a release of TARGET.
 
-    Exit code 5 says that something is broken; it is named.
+    Exit code 5 means that something is broken. The output lists it.
     """
     settings = options.read_settings(context)
     target, store = settings.target, target_store(settings)
@@ -268,18 +275,18 @@ def verify_command(
     if not verified.ok:
         raise StoreError(
             f"{target}: {verified.count:,} problems in release {verified.release}; "
-            "`cpcds run` with --repair makes again what is of patients/, directory/ and bulk/, and "
-            "the next run of other files what is of memory/; for the rest restore the objects from "
-            "a copy, roll back to a release that is whole, or publish to a new target"
+            "`cpcds run --repair` rewrites objects in patients/, directory/, and bulk/, and the "
+            "next run with other files rewrites objects in memory/; for all others, restore the "
+            "objects from a copy, roll back to an intact release, or publish to a new target"
         )
     if not as_json:
-        click.echo("nothing is broken")
+        click.echo("no problems found")
         if signed_by is not None:
-            click.echo(f"it is signed by key {signed_by}")
+            click.echo(f"signed by key {signed_by}")
         if stamped is not None:
-            click.echo(f"an authority stamped it at {as_instant(stamped)}")
+            click.echo(f"time-stamped at {as_instant(stamped)}")
         if steps is not None:
-            click.echo(f"it comes {counted(steps, 'release')} after {since}")
+            click.echo(f"{counted(steps, 'release')} after {since}")
     if remade is not None:
         _show_rebuilt(remade, target, is_directory, as_json=as_json)
 
@@ -305,16 +312,16 @@ def _show_rebuilt(remade: RebuildResult, target: str, is_directory: bool, *, as_
     if not as_json:
         _show_problems(remade.problems, len(remade.problems))
         for reason in remade.reasons:
-            click.echo(f"it was made otherwise: {reason}")
+            click.echo(f"made differently: {reason}")
     if remade.problems:
         raise StoreError(
-            f"{target}: release {remade.release} is not what the extract gives, in "
+            f"{target}: release {remade.release} differs from a rebuild of the extract in "
             f"{counted(len(remade.problems), 'place')}"
-            f"{'; it was made with others than now' if remade.reasons else ''}"
+            f"{'; it was made with a different program or configuration' if remade.reasons else ''}"
         )
     if not as_json:
         click.echo(
-            "made again of the extract, it is the same bit for bit: "
+            "a rebuild from the extract is identical bit for bit: "
             f"{_checked_counts(remade, is_directory)} (reports are not compared)"
         )
 
@@ -344,29 +351,31 @@ def _verified_json(verified: VerifyResult) -> dict[str, Any]:
 
 @click.command("prune")
 @click.option(
-    "--keep", type=click.IntRange(min=1), required=True, help="How many releases stay at least."
+    "--keep", type=click.IntRange(min=1), required=True, help="Minimum number of releases to keep."
 )
 @click.option(
     "--older-than",
     "days",
     type=click.FloatRange(min=0),
     default=0.0,
-    help="Releases of fewer days than this stay as well.",
+    help="Also keep releases younger than this number of days.",
 )
-@click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be deleted.")
 @options.on_target
 @click.pass_context
 def prune_command(
     context: click.Context, as_json: bool, keep: int, days: float, dry_run: bool
 ) -> None:
-    """Delete old releases of TARGET, and every object that no other release names.
+    """Delete old releases of TARGET, and every object that no other release uses.
 
-    The present release always stays, and so do releases and objects written within a day. Reports
-    and quarantine of a dropped release go with it.
+    The current release is always kept, and so are releases and objects that are less than a day
+    old. The reports and the quarantine of a deleted release are deleted with it.
     """
     settings = options.read_settings(context)
     with (
-        if_interrupted("some objects may be deleted already; the same again deletes the rest"),
+        if_interrupted(
+            "some objects may already be deleted; run the same command again to delete the rest"
+        ),
         counting("looking through", "folders", FOLDERS, quiet=as_json) as advance,
     ):
         older = timedelta(days=days)
@@ -383,7 +392,7 @@ def prune_command(
         options.print_json(body)
         return
     for release in done.dropped:
-        click.echo(f"{'would drop' if dry_run else 'dropped'} {release}")
+        click.echo(f"{'would delete' if dry_run else 'deleted'} {release}")
     young = f", {len(done.young):,} of them younger than a day" * bool(done.young)
     click.echo(
         f"{counted(len(done.kept), 'release')} kept{young}; "
@@ -394,16 +403,20 @@ def prune_command(
 
 @click.command("history")
 @click.option(
-    "--last", type=click.IntRange(min=1), default=30, show_default=True, help="How many runs."
+    "--last",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Number of runs to list.",
 )
 @options.page_option
 @options.on_target
 @click.pass_context
 def history_command(context: click.Context, as_json: bool, last: int, page: Path | None) -> None:
-    """List the runs of TARGET, newest first: verdict, duration, what was rejected, money.
+    """List the runs of TARGET, newest first: verdict, duration, rejected rows, and amounts.
 
-    TARGET is a folder, or s3://bucket/prefix. Runs that failed before anything was published there
-    leave no record.
+    TARGET is a folder or s3://bucket/prefix. Runs that failed before the first
+    release was published are not recorded.
     """
     settings = options.read_settings(context)
     records = read_records(target_store(settings), last)
@@ -415,7 +428,7 @@ def history_command(context: click.Context, as_json: bool, last: int, page: Path
     for record in records:
         _show(record)
     if not records:
-        click.echo(f"{settings.target}: no record of a run is kept there")
+        click.echo(f"{settings.target}: no runs are recorded there")
     if page is not None:
         click.echo(f"page: {page}")
 
@@ -440,7 +453,9 @@ def _show(record: RunRecord) -> None:
         click.echo(f"  release {record.release}")
 
 
-_INTERRUPTED = "what was written before is served on; running the same again goes on from here"
+_INTERRUPTED = (
+    "the files written before are still served; run the same command again to continue from here"
+)
 
 
 @click.command("export")
@@ -449,21 +464,22 @@ _INTERRUPTED = "what was written before is served on; running the same again goe
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder that a web server serves; made where it is missing.",
+    help="Folder that a web server serves. Created if it is missing.",
 )
 @options.setting_option(
     "publish.base_url",
     "--base-url",
-    help="URL under which it is served; without one, links are relative.",
+    help="URL where the folder is served. Without it, links are relative.",
 )
 @options.endpoint_option
 @options.json_option
 @click.pass_context
 def export_command(context: click.Context, out: Path, as_json: bool) -> None:
-    """Write the public files of the provider directory in TARGET to a folder for a web server.
+    """Write the public files of the provider directory in TARGET to a web server's folder.
 
-    Bulk Publish, Plan Finder files, and the payer's brand: of the release that readers see.
-    Again after the next release it writes what is new, and those who are fetching go on.
+    Writes the Bulk Publish files, the Plan Finder files, and the payer's brand of the current
+    release. Run it again after each release: it writes only new files, and running downloads
+    are not interrupted.
     """
     settings = options.read_settings(context)
     with if_interrupted(_INTERRUPTED):

@@ -62,14 +62,14 @@ def show_missing(rejected: summary.Rejected) -> None:
     console = _console()
     if rejected.empty_crosswalks:
         console.print(
-            "Empty crosswalks are filled by files of their names below crosswalks/ in a folder of "
+            "To fill an empty crosswalk, add a file with its name to crosswalks/ in a folder of "
             "your own (--mappings).",
             markup=False,
         )
     if rejected.missing:
         console.print(
-            "A missing cell is for the layout to fill, or for the payer to send. The report lists "
-            "the rows; docs/layouts.md says what the shipped layouts cannot know.",
+            "The layout must fill a missing cell, or the payer must send it. The report lists the "
+            "rows; docs/layouts.md says which cells the shipped layouts cannot fill.",
             markup=False,
         )
 
@@ -94,8 +94,8 @@ def show_unowned(unowned: Mapping[str, int]) -> None:
     """Print by file how many rows could be assigned to no claim or member."""
     for file, rows in unowned.items():
         _console().print(
-            f"{file}: {rows:,} rows cannot be read or name no owner, "
-            "so what they belong to is unknown"
+            f"{file}: {rows:,} rows cannot be read or have no owner, "
+            "so it is unknown what they belong to"
         )
 
 
@@ -183,10 +183,10 @@ def _rejected_share(totals: summary.RunTotals) -> str:
 def _money_text(totals: summary.RunTotals) -> str:
     """Return whether every sum of money is accounted for, and what the plan paid."""
     if not totals.money.compared:
-        return "no sum was compared"
+        return "no totals were compared"
     sums = counted(totals.money.compared, "sum")
     proof = (
-        f"all {sums} add up, to the cent"
+        f"all {sums} add up to the cent"
         if totals.money.adds_up
         else f"some of {sums} do not add up"
     )

@@ -20,12 +20,12 @@ from etl.pipeline.reporting.report_files import LimitBroken, RunResult, page_of
 from etl.pipeline.reporting.run_record import RunRecord
 
 DEMO_KEY_WARNING: Final = (
-    "warning: logical ids are made with the public key of the demonstration, so that anyone can "
-    "work them out from member ids; set CPCDS_ID_KEY before real data is published"
+    "warning: logical ids use the public demonstration key, so anyone can compute them from "
+    "member ids; set CPCDS_ID_KEY before you publish real data"
 )
 
-NOTHING_PUBLISHED: Final = "nothing was published; running the same again goes on from here"
-NOTHING_WRITTEN: Final = "nothing was written; run it again"
+NOTHING_PUBLISHED: Final = "nothing was published; run the same command again to continue from here"
+NOTHING_WRITTEN: Final = "nothing was written; run the command again"
 
 
 @click.command("run")
@@ -34,31 +34,35 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
     "target",
     "--to",
     "target",
-    help="Where to publish: a folder, or s3://bucket/prefix; output/ where not given.",
+    help="Where to publish: a folder or s3://bucket/prefix. Default: output/.",
 )
 @options.endpoint_option
-@click.option("--rekey", is_flag=True, help="Publish under new ids: id key or payer id changed.")
-@click.option("--after-rollback", is_flag=True, help="Publish over a rollback that holds.")
-@click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
+@click.option(
+    "--rekey", is_flag=True, help="Publish with new ids, because the id key or payer id changed."
+)
+@click.option("--after-rollback", is_flag=True, help="Publish even though a rollback is in force.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be published, without publishing it."
+)
 @options.page_option
 @click.option(
     "--repair",
     is_flag=True,
-    help="Read all that is published, and make again what is missing or damaged.",
+    help="Read everything that is published, and rewrite objects that are missing or damaged.",
 )
 @options.job_options
 @options.executor_options
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to which a line is added for each step.",
+    help="File that gets a line for each step.",
 )
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Form of the lines of --log: text, or a JSON object each.",
+    help="Format of the lines of --log: text, or one JSON object each.",
 )
 @options.json_option
 @click.pass_context
@@ -74,17 +78,17 @@ def run_command(
     log_format: LogFormat,
     as_json: bool,
 ) -> None:
-    """Load, check, map and publish the CPCDS extract EXTRACT, and report.
+    """Load, check, map, and publish the CPCDS extract EXTRACT, and write a report.
 
-    Readers see the new release when all of it is written, and what they saw before until then.
-    Running it again finishes what an interrupted run began, or finds nothing to do. Exit code 4
-    says that a limit does not hold, 5 that storage failed, another run was first or a rollback
-    holds, 3 that the id key is another one: nothing that readers see was changed then.
+    Readers see the previous release until the new one is complete. Run the command again to
+    finish an interrupted run. Exit code 3 means that the id key differs from the published one,
+    4 that a limit was exceeded, and 5 that storage failed, another run published first, or a
+    rollback is in force. In these cases, nothing that readers see has changed.
     """
     if page is not None and not dry_run:
-        raise UsageError("--html is the page of a plan: it goes with --dry-run")
+        raise UsageError("--html writes the page of a plan: use it with --dry-run")
     if dry_run and options.given_settings(context).get("run", {}).get("executor") == "spark":
-        raise UsageError("--dry-run works on this machine: leave out --executor spark")
+        raise UsageError("--dry-run works only on this machine: leave out --executor spark")
     approvals = Approvals(rekey, after_rollback)
     with run_log(log, log_format) as lines:
         settings = options.read_settings(context)
@@ -98,7 +102,7 @@ def run_command(
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:
-            lines.warning("logical ids are made with the public key of the demonstration")
+            lines.warning("logical ids use the public demonstration key")
             click.echo(DEMO_KEY_WARNING, err=True)
         lines.info(f"run of {extract} to {settings.target}")
         ended: list[RunRecord] = []
@@ -114,7 +118,7 @@ def run_command(
         except LimitBroken as stopped:
             _show_stopped(stopped, ended[0], as_json=as_json)
             raise
-        done = "nothing to do, readers see" if ran.reported is None else "published"
+        done = "nothing to do, readers still see" if ran.reported is None else "published"
         if ran.reported is not None and ran.manifest is not None:
             lines.info(f"changes: {changes_text(ran.changes, ran.manifest.subject)}")
             for note in ran.reported.report.notes:
@@ -125,7 +129,7 @@ def run_command(
     if as_json:
         options.print_json(_as_json(ran, record))
     elif ran.reported is None or ran.manifest is None:
-        click.echo(f"nothing to do: release {ran.release} was made of the same files")
+        click.echo(f"nothing to do: release {ran.release} was made from the same files")
     else:
         show_summary(ran.reported.report)
         show_changes(ran.changes, ran.money, ran.manifest.subject)

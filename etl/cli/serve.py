@@ -15,37 +15,35 @@ from etl.errors import UsageError, counted
 
 @click.command("serve")
 @options.target_argument(required=False)
-@options.setting_option(
-    "serve.host", "--host", help="Address to listen on; 127.0.0.1 where not given."
-)
+@options.setting_option("serve.host", "--host", help="Address to listen on. Default: 127.0.0.1.")
 @options.setting_option(
     "serve.port",
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port; 8000 where not given, 0 for a free one.",
+    help="Port, or 0 for any free port. Default: 8000.",
 )
 @options.setting_option(
     "serve.workers",
     "--workers",
     type=click.IntRange(min=1),
-    help="Processes; one where not given.",
+    help="Number of processes. Default: 1.",
 )
 @options.setting_option(
-    "serve.base_url", "--base-url", help="Scheme, host and port by which apps reach the server."
+    "serve.base_url", "--base-url", help="Scheme, host, and port that apps use to reach the server."
 )
 @options.setting_option(
     "serve.directory",
     "--directory",
     metavar="TARGET",
-    help="Target with a provider directory, served at /directory beside the claims.",
+    help="Target with a provider directory, served at /directory along with the claims.",
 )
 @options.endpoint_option
 @click.pass_context
 def serve_command(context: click.Context) -> None:
-    """Serve what is published in TARGET as a FHIR API.
+    """Serve the release published in TARGET as a FHIR API.
 
-    TARGET is a folder, or s3://bucket/prefix; the setting `target` where not given. One with a
-    provider directory is served alone, to everybody.
+    TARGET is a folder or s3://bucket/prefix. Default: the setting `target`. If it contains a
+    provider directory, only the directory is served, to everyone.
     """
     bound = bind(options.read_settings(context))
     run(bound, lambda: _announce(bound))
@@ -90,22 +88,22 @@ def greeting(bound: Bound) -> list[str]:
 
 @click.group("portal")
 def portal_group() -> None:
-    """Check what the developer portal and the members' pages say."""
+    """Check the texts of the developer portal and the members' pages."""
 
 
 @portal_group.command("check")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.pass_context
 def portal_check_command(context: click.Context, file: Path | None) -> None:
-    """Check a `portal.toml`: keys, texts, links, colours, files.
+    """Check a `portal.toml`: keys, texts, links, colors, and files.
 
-    FILE is that of the setting `portal.file` where not given.
+    Default for FILE: the setting `portal.file`.
     """
     from etl.portal.site_file import read_site_file
 
     file = file or options.read_settings(context).portal.file
     if file is None:
-        raise UsageError("there is no portal.toml to check: name one, or set portal.file")
+        raise UsageError("no portal.toml to check: pass one as FILE, or set portal.file")
     site = read_site_file(file)
     texts = counted(sum(map(len, site.texts.values())), "text")
     click.echo(f"{file}: fine; {texts} of your own")
@@ -113,7 +111,7 @@ def portal_check_command(context: click.Context, file: Path | None) -> None:
 
 @portal_group.command("texts")
 def portal_texts_command() -> None:
-    """Print the texts of all pages by page and key, as they may stand in `portal.toml`."""
+    """Print the texts of all pages by page and key, in the form used in `portal.toml`."""
     from etl.web.texts import TEXTS
 
     for page, texts in TEXTS.items():

@@ -29,24 +29,34 @@ _OF_CLAIMS: Final = (
 
 
 @click.command("synth")
-@click.option("--members", type=int, default=0, help="How many members, of an extract of claims.")
-@click.option("--directory", is_flag=True, help="A provider directory in place of claims.")
-@click.option("--practitioners", type=int, default=0, help="How many, with --directory.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other data.")
+@click.option("--members", type=int, default=0, help="Number of members in an extract of claims.")
+@click.option("--directory", is_flag=True, help="Write a provider directory instead of claims.")
+@click.option(
+    "--practitioners", type=int, default=0, help="Number of practitioners, with --directory."
+)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="A different seed gives different data."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the extract; made where it is missing.",
+    help="Folder for the extract. Created if it is missing.",
 )
-@click.option("--fault-rate", type=float, default=0.0, show_default=True, help="Share of faults.")
+@click.option(
+    "--fault-rate",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of claims (or directory regions) with a fault.",
+)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "parquet"]),
     default="csv",
     show_default=True,
-    help="Form of the files.",
+    help="Format of the files.",
 )
 @click.option("--gzip", "compress", is_flag=True, help="Compress the files.")
 @click.option(
@@ -54,14 +64,14 @@ _OF_CLAIMS: Final = (
     type=click.DateTime(["%Y-%m-%d"]),
     default=synth.AS_OF.isoformat(),
     show_default=True,
-    help="Day of the extract.",
+    help="Date of the extract.",
 )
 @click.option(
     "--kind",
     type=click.Choice(["full", "delta"]),
     default="full",
     show_default=True,
-    help="The whole world, or what changed on one day.",
+    help="A full extract, or only the changes of one day.",
 )
 @click.option("--day", type=int, default=0, show_default=True, help="Days after the as-of date.")
 @click.option(
@@ -69,24 +79,28 @@ _OF_CLAIMS: Final = (
     type=click.DateTime(["%Y-%m-%d"]),
     default=synth.SINCE.isoformat(),
     show_default=True,
-    help="No coverage starts earlier.",
+    help="Earliest start of a coverage.",
 )
-@click.option("--parts", type=int, default=1, show_default=True, help="Files a table is cut into.")
-@click.option("--short-form", is_flag=True, help="Diagnoses and procedures as columns of claims.")
+@click.option(
+    "--parts", type=int, default=1, show_default=True, help="Number of files for each table."
+)
+@click.option(
+    "--short-form", is_flag=True, help="Write diagnoses and procedures as columns of claims."
+)
 @click.option(
     "--change-rate",
     type=float,
     default=0.01,
     show_default=True,
-    help="Share of members to whom something happens on a later day.",
+    help="Share of members whose data changes on a later day.",
 )
-@click.option("--whole-claims", is_flag=True, help="In a delta, every row of a touched claim.")
+@click.option("--whole-claims", is_flag=True, help="In a delta, write all rows of a changed claim.")
 @click.option(
     "--prior-auth-rate",
     type=float,
     default=1.0,
     show_default=True,
-    help="Prior authorizations that a member asks for in a year; 0 for no such tables.",
+    help="Prior authorization requests of each member per year. 0 leaves out their tables.",
 )
 @json_option
 @click.pass_context
@@ -111,7 +125,7 @@ def synth_command(
     prior_auth_rate: float,
     as_json: bool,
 ) -> None:
-    """Write a synthetic extract in the canonical layout: the same for the same seed."""
+    """Write a synthetic extract in the canonical layout. The same seed gives the same extract."""
     _check_options(context, directory=directory)
     write: Callable[[Callable[[synth.Progress], None]], synth.WrittenExtract]
     of_both: dict[str, Any] = {
@@ -162,9 +176,13 @@ def _check_options(context: click.Context, *, directory: bool) -> None:
     }
     if directory and (astray := sorted(given & set(_OF_CLAIMS))):
         option = astray[0].replace("_", "-")
-        raise UsageError(f"--{option} is for extracts of claims; leave it away with --directory")
+        raise UsageError(
+            f"--{option} is only for extracts of claims; leave it out with --directory"
+        )
     if not directory and "practitioners" in given:
-        raise UsageError("--practitioners goes with --directory; members are counted by --members")
+        raise UsageError(
+            "--practitioners is only for --directory; use --members to set the number of members"
+        )
     wanted = "practitioners" if directory else "members"
     if wanted not in given:
-        raise UsageError("name --members N, or --directory and --practitioners N")
+        raise UsageError("use --members N, or --directory and --practitioners N")

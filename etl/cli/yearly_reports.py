@@ -13,22 +13,28 @@ _year_option = click.option(
     "--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year."
 )
 _csv_option = click.option(
-    "--csv", "to_csv", type=click.Path(path_type=Path, dir_okay=False), help="Write CSV to a file."
+    "--csv",
+    "to_csv",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the numbers as a CSV file.",
 )
 _html_option = click.option(
-    "--html", "to_page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page."
+    "--html",
+    "to_page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write them as an HTML page.",
 )
 _post_option = click.option(
     "--post",
     "is_posted",
     is_flag=True,
-    help="Make them public: put them into the folder of the setting portal.reports.",
+    help="Make them public by writing them to the folder in the setting portal.reports.",
 )
 
 
 @click.group("report")
 def report_group() -> None:
-    """Make the numbers that payers report to others."""
+    """Make the yearly numbers that payers must report or publish."""
 
 
 @report_group.command("cms")
@@ -46,10 +52,10 @@ def cms_command(
     is_posted: bool,
     as_json: bool,
 ) -> None:
-    """Count the members whose data went to an app in a year, and to one more than once.
+    """Count the members whose data went to an app in a year, once and more than once.
 
-    These are the yearly numbers on the Patient Access API; no identity is in them. The year is one
-    of UTC. What --post makes public has no small numbers (report.small_cells).
+    These are the yearly numbers about the Patient Access API. They contain no identities. The year
+    is in UTC. --post leaves out small numbers (report.small_cells).
     """
     from etl.auth.yearly_numbers import as_csv, as_document, as_page, yearly_numbers
     from etl.bootstrap import auth
@@ -66,7 +72,7 @@ def cms_command(
         options.write_file(to_page, as_page(numbers))
     if is_posted:
         if not numbers.is_whole:
-            raise UsageError(f"{year} is not over; its numbers can be posted when it is")
+            raise UsageError(f"{year} is not over; post its numbers after its end")
         public = public_api_use(document, settings.report.small_cells)
         post_numbers(settings.portal.reports, f"api-use-{year}", public, as_csv(public))
     if as_json:
@@ -77,7 +83,7 @@ def cms_command(
     for name, members in numbers.apps:
         click.echo(f"  {name}: {members:,}")
     if not numbers.is_whole:
-        click.echo(f"The year is not over: counted until {numbers.until}.")
+        click.echo(f"The year is not over. Counted until {numbers.until}.")
     if is_posted:
         click.echo(f"posted: /public-reporting/api-use-{year}")
 
@@ -99,9 +105,9 @@ def prior_auth_command(
     is_posted: bool,
     as_json: bool,
 ) -> None:
-    """Count how requests for prior authorization were decided in a year, and how fast.
+    """Count how prior authorization requests were decided in a year, and how fast.
 
-    TARGET keeps the rows of what it publishes (publish.deltas). Small numbers are withheld
+    TARGET must keep the rows that it publishes (publish.deltas). Small numbers are withheld
     (report.small_cells).
     """
     from etl.bootstrap.prior_auth import prior_auth_metrics
@@ -118,7 +124,9 @@ def prior_auth_command(
         options.write_file(to_page, prior_auth_page(document))
     if is_posted:
         if not is_whole:
-            raise UsageError(f"{year} is not over in these rows; publish those of its end first")
+            raise UsageError(
+                f"{year} is not complete in these rows; publish the rows up to its end first"
+            )
         table = prior_auth_csv(document)
         post_numbers(settings.portal.reports, f"prior-auth-{year}", document, table)
     if as_json:
@@ -137,6 +145,6 @@ def prior_auth_command(
     for row in document["left_out"]:
         click.echo(f"left out, {row['reason']}: {number_text(row['requests'])}")
     if not is_whole:
-        click.echo(f"The year is not over: rows until {document['as_of']}.")
+        click.echo(f"The year is not over. Rows until {document['as_of']}.")
     if is_posted:
         click.echo(f"posted: /public-reporting/prior-auth-{year}")

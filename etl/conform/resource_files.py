@@ -105,7 +105,7 @@ class File:
                     yield from line_records(file)
         except (gzip.BadGzipFile, EOFError, zlib.error):
             raise UsageError(
-                f"{self.name}: the gzip is broken or cut off; copy the file again"
+                f"{self.name}: the gzip is broken or incomplete; copy the file again"
             ) from None
         except OSError as error:
             raise UsageError(f"{self.name}: cannot be read: {error.strerror}") from None

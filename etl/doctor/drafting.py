@@ -92,7 +92,7 @@ class LayoutDraft:
         delimiters = {raw.file.form.physical.delimiter for raw in self._raws} - {""}
         files = [raw.file.name for raw in self._raws]
         head = [
-            "# Started by `cpcds doctor`. Look for QUESTION and MISSING. docs/layouts.md explains",
+            "# Drafted by `cpcds doctor`. Look for QUESTION and MISSING. docs/layouts.md explains",
             "# the language; `cpcds layouts check` says what is wrong with the file.",
             f"layout: {self._name}",
             f"title: {_quoted(self._name)}",
@@ -101,7 +101,7 @@ class LayoutDraft:
         if len(delimiters) == 1 and (only := next(iter(delimiters))) in _DELIMITERS:
             head.append(f"delimiter: {_DELIMITERS[only]}")
         elif delimiters:
-            head.append("# QUESTION: the files have several delimiters; write them alike")
+            head.append("# QUESTION: the files have several delimiters; use the same one in all")
         head += [
             f"# QUESTION: {file.name} is not in this draft: {why}"
             for file in self._found.files

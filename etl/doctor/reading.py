@@ -130,7 +130,7 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     headers, cells = _columns_of_rows(rows)
     notes = []
     if ragged := sum(len(row) != len(headers) for row in rows):
-        notes.append(f"{ragged:,} of {len(rows):,} rows have another number of cells")
+        notes.append(f"{ragged:,} of {len(rows):,} rows have a different number of cells")
     if extra_cells:
         notes.append(f"each row ends in more cells than the header, all empty: {extra_cells}")
     has_trailer = whole and len(rows[-1]) != len(headers)

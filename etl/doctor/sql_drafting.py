@@ -45,7 +45,7 @@ def sql_draft(examination: Examination) -> dict[str, str]:
             ]
             queries[name] = "\n".join(["-- MISSING: no file says it", *lines])
     toml = [
-        "# Started by `cpcds doctor`. Look for QUESTION and MISSING in the queries;",
+        "# Drafted by `cpcds doctor`. Look for QUESTION and MISSING in the queries;",
         "# docs/layouts.md explains them, `cpcds layouts check` says what is wrong.",
         'layout = "cpcds"',
         "",

@@ -73,7 +73,7 @@ class _Reading:
                 raise self._not_json(end, "a key in double quotes is missing")
             key, end = self._scalar(end)
             if key in result:
-                raise UsageError(f"{mark}: key {key!r} stands twice; take one of them away")
+                raise UsageError(f"{mark}: key {key!r} appears twice; remove one of them")
             end = self._skipped(end)
             if self._text[end : end + 1] != ":":
                 raise self._not_json(end, "a colon is missing")

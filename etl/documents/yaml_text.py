@@ -175,7 +175,7 @@ class _Reading:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise MappingError(str(mark), "yaml-key", "a key must be plain text")
             if key in result:
-                raise MappingError(str(mark), "yaml-duplicate-key", f"key {key!r} stands twice")
+                raise MappingError(str(mark), "yaml-duplicate-key", f"key {key!r} appears twice")
             result[key] = self.value(value_node, depth)
             result.marks[key] = mark
         return result

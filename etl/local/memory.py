@@ -97,8 +97,8 @@ class MemoryBudget:
         if rows < min(LEAST_ROWS, most):
             least = self._fixed(1) + partition_memory(_ROW * LEAST_ROWS)
             raise UsageError(
-                f"run.memory is {_shown(self.total)}, and a run takes {_shown(least)} at least: "
-                "give it that, or leave the setting out"
+                f"run.memory is {_shown(self.total)}, but a run needs at least {_shown(least)}: "
+                "raise the setting, or leave it out"
             )
         return rows
 
@@ -118,7 +118,7 @@ class MemoryBudget:
         if needed > self.total:
             raise StoreError(
                 f"run.memory is {_shown(self.total)}, and the rows of the members that must be "
-                f"worked on together need about {_shown(needed)}: give the run that much"
+                f"processed together need about {_shown(needed)}: raise the setting"
             )
 
     def check_member(self, rows: int, processes: int) -> None:
@@ -134,9 +134,9 @@ class MemoryBudget:
         needed = self._fixed(processes) + _ROW_OF_ONE * rows
         if needed > self.total:
             have = "run.memory is" if self.is_set else "this machine has free"
-            give = "give the run that much" if self.is_set else "run it where there is that much"
+            give = "raise the setting" if self.is_set else "use a machine with that much memory"
             raise StoreError(
-                f"one member has {rows:,} rows, which are worked on together and need about "
+                f"one member has {rows:,} rows, which are processed together and need about "
                 f"{_shown(needed)}; {have} {_shown(self.total)}: {give}"
             )
 

@@ -158,7 +158,7 @@ def killed_as_store_error() -> Iterator[None]:
         yield
     except BrokenProcessPool:
         raise StoreError(
-            "a worker process was killed, most likely for want of memory; "
+            "a worker process was killed, most likely because it ran out of memory; "
             "run again with fewer --workers or a smaller run.partition_rows"
         ) from None
 
@@ -171,7 +171,7 @@ _steps: Any = None
 def definitions_here() -> Definitions:
     """Return the definitions of this process, which a run began."""
     if _definitions is None:
-        raise AssertionError("the process was not begun by a run")
+        raise AssertionError("the process was not started by a run")
     return _definitions
 
 
@@ -189,7 +189,7 @@ def end_with_the_run(*stops: Connection) -> None:
     """
     run = multiprocessing.parent_process()
     if run is None:
-        raise AssertionError("the process was not begun by a run")
+        raise AssertionError("the process was not started by a run")
     wait([run.sentinel, *stops])
     os._exit(1)
 

@@ -153,7 +153,7 @@ class _Compiler:
         map_ids, elements = skipped(header.skip)
         (first, id_node), *rest = members
         if not isinstance(id_node, pl.Leaf) or id_node.expr.nullable or first != "id":
-            _fail(body.marks["id"], "map-no-id", "id can be absent; make it of compulsory columns")
+            _fail(body.marks["id"], "map-no-id", "id can be absent; build it from required columns")
         return pl.Plan(
             name=name,
             resource=resource,

@@ -119,7 +119,7 @@ def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:
     for row in table.rows:
         source, *answers = row.values()
         if source.lower() in rows:
-            what = f"source {source!r} stands twice"
+            what = f"source {source!r} appears twice"
             mistakes.add(MappingError(str(row.mark), "crosswalk-duplicate", what))
         rows[source.lower()] = tuple(answers)
         places[source.lower()] = str(row.mark)
@@ -134,7 +134,7 @@ def _header(cells: tuple[str, ...]) -> tuple[str, ...]:
     elif cells[0] != "source" or len(cells) < 2:
         what = "the header must be source,<code>,…"
     elif len(set(cells)) < len(cells):
-        what = "a column stands twice in the header"
+        what = "a column appears twice in the header"
     if what:
         raise Mistake("crosswalk-header", what)
     return cells
@@ -154,7 +154,7 @@ def read_displays(text: str, file: str) -> Displays:
     displays: dict[tuple[str, str], tuple[str, str]] = {}
     for row in read_csv(text, file, "display-row", mistakes, _display_header).rows:
         system, code, display = row["system"], row["code"], row["display"]
-        what = f"code {code!r} of {system} stands twice" if (system, code) in displays else ""
+        what = f"code {code!r} of {system} appears twice" if (system, code) in displays else ""
         if not (system and code and display):
             what = "a cell is empty; a code without a display has no line"
         if what:

@@ -272,14 +272,14 @@ def verdict(
     tables = certificates.miscounted(made, published)
     differences = made.unexplained + len(wrong) + len(tables)
     first = made.first
-    says = "the published bytes are what the source states"
+    says = "the published bytes match the source"
     if differences:
         says = (
-            f"{made.unexplained:,} of {made.facts:,} facts of the published bytes are not what "
-            "the source states"
+            f"{made.unexplained:,} of {made.facts:,} facts of the published bytes differ "
+            "from the source"
         )
         if first is not None:
-            where = f"{files[first.file]}, row {first.row}" if first.row else "of no row"
+            where = f"{files[first.file]}, row {first.row}" if first.row else "without a row"
             says += f" (first: {first.table}, {first.fact}, {where})"
         if wrong:
             says += f"; sums that differ: {', '.join(wrong)}"
@@ -305,10 +305,10 @@ def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, 
     counts = directory_counts(mapped(store, lambda key: checked(store, key), keys))
     wrong = counts.differing(published)
     if counts.doubled:
-        wrong.append(f"{counts.doubled:,} of {counts.resources:,} resources are there twice")
-    says = f"the published bytes hold every accepted row: {counts.resources:,} resources"
+        wrong.append(f"{counts.doubled:,} of {counts.resources:,} resources are published twice")
+    says = f"the published bytes contain every accepted row: {counts.resources:,} resources"
     if wrong:
-        says = f"the published bytes are not the accepted rows: {'; '.join(wrong)}"
+        says = f"the published bytes differ from the accepted rows: {'; '.join(wrong)}"
     return Verdict(LIMIT, "0", str(len(wrong)), not wrong, says, is_setting=False)
 
 

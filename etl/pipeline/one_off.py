@@ -87,7 +87,7 @@ def check_report_folder(folder: Path) -> None:
         return
     for kind in _KINDS:
         if (folder / kind).exists():
-            raise UsageError(f"{folder / kind} is there and is no report: name another folder")
+            raise UsageError(f"{folder / kind} exists and is not a report: use another folder")
 
 
 def _put_in_place(staged: Path, folder: Path) -> None:

@@ -225,10 +225,13 @@ def clock_note(before: Release | None, when: datetime) -> str:
     if before is None or instant(before.manifest.created) - when < _CLOCKS_APART:
         return ""
     return (
-        f"the release before, {before.id}, is dated {before.manifest.created}, after this run: one "
-        "of the two clocks is wrong; ids go on from its id, and its reports and quarantine do not "
-        "expire before that time, so set the clock, and drop that release with `cpcds prune` when "
-        "nobody has to go back to it"
+        f"the previous release, {before.id}, is dated {before.manifest.created}, which is "
+        "later than "
+        "this run, so one of the two clocks is wrong; new ids continue from its id, and "
+        "its reports "
+        "and quarantine do not expire before that time; set the clock, and delete that "
+        "release with "
+        "`cpcds prune` when nobody needs to roll back to it"
     )
 
 

@@ -234,8 +234,8 @@ def own_folder(work: Path) -> Path:
         or stat.S_IMODE(there.st_mode) & 0o077
     ):
         raise StoreError(
-            f"{work} must be a folder of your own that is closed to everybody else (mode 0700), "
-            "because runs go on from what is in it: delete it, or let run.work name another place"
+            f"{work} must be your own folder that nobody else can access (mode 0700), because "
+            "runs continue from its content: delete it, or set run.work to another folder"
         )
     return work
 

@@ -38,7 +38,7 @@ def advice(tally: Tally, book: RuleBook, extract: Extract) -> tuple[str, ...]:
         rows, rule = min((-rows, rule) for rows, rule in causes)
         if rule not in said:
             lost = f"{counts.quarantined:,} of {counts.rows_in:,} {table} rows were rejected"
-            first = f"{-rows:,} of them first by {rule}"
+            first = f"{-rows:,} of them because of {rule}"
             remedy = _remedy(book[rule], totals[rule], tally, extract)
             said[rule] = f"{lost}, {first}: {totals[rule].says} {remedy}"
     return tuple(said.values())
@@ -100,14 +100,18 @@ def _remedy(rule: Rule, totals: RuleTotals, tally: Tally, extract: Extract) -> s
     if crosswalk is not None:
         cells, column, name = crosswalk
         return (
-            f"The crosswalk {name} has no code for {cells:,} cells of {column}: fill "
-            f"mappings/crosswalks/{name}.csv, or a file of that name in a folder of your own "
+            f"The crosswalk {name} has no code for {cells:,} cells of {column}: add "
+            f"codes to mappings/crosswalks/{name}.csv, or to a file of that name in your "
+            "own folder "
             "(--mappings)."
         )
     look = f"Look at {_place(totals, extract)}, and correct the extract or its layout"
     if rule.firm:
         return f"{look}."
-    return f"{look}; where the rule is too strict for this data, rules.severities softens it."
+    return (
+        f"{look}. If the rule is too strict for this data, lower its severity with "
+        "rules.severities."
+    )
 
 
 def _crosswalk(

@@ -162,7 +162,7 @@ def _claims(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
 def _fewer(what: str, were: int, are: int) -> _Loss:
     lost, whole = Decimal(max(were - are, 0)), Decimal(were)
     share = f" ({percent(_share(lost, whole))} fewer)" if lost else ""
-    return _Loss(lost, whole, f"{are} {what} come after {were} of the release before{share}")
+    return _Loss(lost, whole, f"{are} {what}, after {were} in the previous release{share}")
 
 
 def _sums(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
@@ -186,7 +186,7 @@ def _sums(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
                 continue
             share = (moved / abs(was) * 100).to_integral_value(ROUND_CEILING) / 100
             level, _, category = name.partition(".")
-            way = "grow, beyond its claims," if abs(new) > abs(was) else "shrink"
+            way = "grow, beyond its number of claims," if abs(new) > abs(was) else "shrink"
             says = (
                 f"the net {category} of {claim_type} {_LEVELS[level]} would {way} by about "
                 f"{_rounded(moved):,} ({percent(share)})"
@@ -196,8 +196,9 @@ def _sums(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
             sums.append(_Loss(share * abs(was), abs(was), says))
     if before.totals and not sums:
         nothing = (
-            f"no net sum of a claim type over {_FEW_CLAIMS} claims or more would lose, or gain "
-            f"beyond its claims, {_LITTLE_MONEY:,} and 1 % of that sum over all claims"
+            f"no net total of a claim type with {_FEW_CLAIMS} claims or more would shrink, or grow "
+            f"beyond its number of claims, by {_LITTLE_MONEY:,} and 1 % of that total over "
+            "all claims"
         )
         sums.append(_Loss(Decimal(0), Decimal(1), nothing))
     return sums
@@ -229,7 +230,7 @@ def _verdict(name: str, most: Decimal, losses: Sequence[_Loss], way: str = "") -
     ordered = sorted(losses, key=lambda loss: -loss.lost)
     broken = [loss for loss in ordered if not loss.within(most)]
     shown = broken[:_SHOWN] or ordered[:1]
-    more = f", and {len(broken) - _SHOWN} more like that" if len(broken) > _SHOWN else ""
+    more = f", and {len(broken) - _SHOWN} similar ones" if len(broken) > _SHOWN else ""
     says = ", ".join(loss.says for loss in shown)
     return Verdict(
         limit=name,

@@ -137,7 +137,7 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     manifest = staged.manifest.with_reports(kept)
     uncertain = (
         f"release {manifest.release} was being published: `cpcds releases {store.name}` shows "
-        "whether readers see it, and running the same again finishes it"
+        "whether readers see it; run the same command again to finish"
     )
     with if_interrupted(uncertain):
         commit(store, manifest, commit_base, publication.lease, publication.key)

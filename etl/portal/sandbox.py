@@ -38,7 +38,7 @@ class SandboxMembers:
     async def __call__(self) -> tuple[SandboxMember, ...]:
         """Return the members that the release has, in the directory's order.
 
-        None are returned where nothing was published yet or storage fails: the page says so.
+        None are returned where nothing has been published yet or storage fails: the page says so.
         """
         try:
             tree = self._releases.current()

@@ -227,7 +227,10 @@ def _explained() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = "the disk on which bulk files are filled is full; free some space and run again"
+            why = (
+                "the disk on which bulk files are filled is full; free some space, and run "
+                "the command again"
+            )
         else:
             why = f"bulk files cannot be filled: {error.strerror}"
         raise StoreError(why) from None

@@ -70,9 +70,9 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
         except StoreError as error:
             raise StoreError(
                 f"release {base.release.id} is published, and readers see it, but its Bulk Publish "
-                f"pages could not be written: {error}; the same command again writes them"
+                f"pages could not be written: {error}; run the same command again to write them"
             ) from error
-    raise CommitConflict(f"{store.name}: {ROOT} is being changed by someone else all the time")
+    raise CommitConflict(f"{store.name}: {ROOT} is constantly changed by another process")
 
 
 def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:

@@ -52,7 +52,7 @@ def damage_note(base: Current) -> str:
     return (
         f"of release {base.release.id}, objects of {len(lost.patients):,} members and of "
         f"{len(lost.shards) + len(lost.segments):,} shards of the directory{bulk} are missing or "
-        f"damaged ({lost.objects:,} in all, the first is {lost.first}); they are made again"
+        f"damaged ({lost.objects:,} in all, the first is {lost.first}); this run rewrites them"
     )
 
 
@@ -142,8 +142,8 @@ def _check_catalog(release: Release) -> None:
     if gone:
         raise StoreError(
             f"{store.name}: {len(gone)} objects of the catalog of {release.id} are missing "
-            f"or damaged, the first is {gone[0]}; restore them from a copy, or roll back to a "
-            "release that is whole"
+            f"or damaged, the first is {gone[0]}; restore them from a copy, or roll back to an "
+            "intact release"
         )
 
 

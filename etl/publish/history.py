@@ -54,7 +54,7 @@ def lineage(
             release = _intact(store, parent, data)
         except StoreError as error:
             way = f"restore it from a copy, or drop it with `cpcds prune --keep {count}`"
-            lose(parent, f"{error}; releases from there back are out of reach: {way}")
+            lose(parent, f"{error}; older releases cannot be reached: {way}")
             return
 
 
@@ -119,7 +119,7 @@ def find_release(store: Store, name: str) -> Release:
     if len(exact) == 1:
         return exact[0]
     if name == "current":
-        raise UsageError(f"{store.name}: nothing was published yet, or current.json is lost")
+        raise UsageError(f"{store.name}: nothing has been published yet, or current.json is lost")
     what = "there is no release" if not exact else "several releases begin with"
     raise UsageError(f"{store.name}: {what} {name}; `cpcds releases` lists them")
 
@@ -158,7 +158,7 @@ def rollback(
     """
     base = open_current(store)
     if base.release is None or base.release.id == to.id:
-        raise UsageError(f"{store.name}: {to.id} is the present release already")
+        raise UsageError(f"{store.name}: {to.id} is already the current release")
     there = base.release.manifest
     if there.facts.kind == "rollback" and there.facts.run["rollbackTo"] == to.id:
         store.delete([object_keys.resumed(base.release.id)])

@@ -97,8 +97,8 @@ class Lease:
             self._renewed = now
         except CommitConflict:
             raise StoreError(
-                f"{self._store.name}: this {self._kind} was at rest for so long that a prune took "
-                "it for dead; nothing was published, run it again"
+                f"{self._store.name}: this {self._kind} was inactive for so long that a prune "
+                "treated it as dead; nothing was published, run it again"
             ) from None
 
     def renew_to_delete(self) -> None:
@@ -193,7 +193,7 @@ def prune_lease(store: Store, clock: Clock) -> Iterator[Lease]:
     lease = Lease(store, "prune", clock)
     try:
         for holder in _standing(store, lease, "", clock()):
-            raise StoreError(f"{store.name}: something {holder}")
+            raise StoreError(f"{store.name}: a run or a prune {holder}")
         yield lease
     finally:
         lease.release()
@@ -221,20 +221,20 @@ def _standing(store: Store, own: Lease, kind: str, now: datetime) -> Iterator[st
 def _described(store: Store, key: str, lease: LeaseObject) -> str:
     """Return the end of a sentence: what is in the way, and when to run again."""
     if lease.started is None or lease.expires is None:  # of an older version, or broken just now
-        return f"is under way ({key}); run again when it is done"
+        return f"is in progress ({key}); run again when it is done"
     since = lease.started.isoformat(timespec="seconds")
     until = lease.expires.isoformat(timespec="seconds")
     holder = f"{key}: process {lease.process} on {lease.host} since {since}"
     if _was_killed(lease) and _may_delete(store, lease):
         return (
             f"was killed while it deleted objects ({holder}), and the storage may still carry out "
-            f"the last deletion; run again when its lease has run out, at {until}"
+            f"the last deletion; run again when its lease has expired, at {until}"
         )
     if _is_visible(lease):
-        return f"is under way ({holder}); run again when it is done"
+        return f"is in progress ({holder}); run again when it is done"
     return (
-        f"is under way on another machine, or was killed there ({holder}); run again when it is "
-        f"done, or when its lease has run out, at {until}"
+        f"is in progress on another machine, or was killed there ({holder}); run again when it is "
+        f"done, or when its lease has expired, at {until}"
     )
 
 
@@ -254,8 +254,8 @@ def _parsed(data: bytes, what: str) -> LeaseObject:
         return msgspec.json.decode(data, type=LeaseObject)
     except msgspec.DecodeError:
         raise StoreError(
-            f"{what} is no lease: the object is damaged, and whether anything is under way cannot "
-            "be determined; make sure that no run and no prune is, then delete it"
+            f"{what} is not a lease: the object is damaged, and it is unknown whether a run or "
+            "prune is in progress; make sure that none is, and then delete it"
         ) from None
 
 

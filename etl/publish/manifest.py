@@ -61,7 +61,7 @@ SHARES: Final = 30
 
 RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 RESTORE_POINTER: Final = (
-    "put it back from a copy, or write it anew for the newest of releases/ that was published"
+    "restore it from a copy, or rewrite it for the newest published release in releases/"
 )
 """Advice where `current.json` is lost or damaged."""
 
@@ -318,7 +318,9 @@ class Manifest:
                 value.get("shareRead", 0),
             )
         except (KeyError, TypeError, msgspec.ValidationError):
-            raise StoreError(f"{what} is no manifest: the object is damaged; run verify") from None
+            raise StoreError(
+                f"{what} is not a manifest: the object is damaged; run verify"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +364,7 @@ class Pointer:
         except (StoreError, AttributeError, KeyError, TypeError, ValueError):
             pass
         raise StoreError(
-            f"{what} is no pointer to a release: the object is damaged; {RESTORE_POINTER}"
+            f"{what} is not a pointer to a release: the object is damaged; {RESTORE_POINTER}"
         )
 
 

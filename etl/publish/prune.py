@@ -112,7 +112,9 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
     try:
         store.swap(object_keys.EXPIRY, data, None if there is None else there.tag)
     except CommitConflict:
-        raise StoreError(f"{store.name}: another prune is at work; run it again") from None
+        raise StoreError(
+            f"{store.name}: another prune is in progress; run it again later"
+        ) from None
     return whole
 
 
@@ -205,7 +207,7 @@ def prune(
             all be read, nothing is deleted.
     """
     if keep < 1:
-        raise UsageError("the present release cannot be pruned: keep at least 1")
+        raise UsageError("the current release cannot be pruned: keep at least 1")
     with prune_lease(store, clock) as lease:
         now = clock()
         base = open_current(store)
@@ -253,7 +255,7 @@ def _delete(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
     except CommitUnknown as error:
         lease.leave()
         raise CommitUnknown(
-            f"{error}; no run begins until the lease of this prune runs out, in "
+            f"{error}; no run can start until the lease of this prune expires, in "
             f"{LEASE_TIME.total_seconds() / 3600:g} hours ({lease.key})"
         ) from error
 
@@ -352,7 +354,8 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
             return parse_shard(checked(store, shard.key, shard.sha256), shard.key)
         except StoreError as error:
             raise StoreError(
-                f"{error}: what a kept release names is not known, so that nothing was deleted; "
+                f"{error}: it is unknown which objects a kept release uses, so nothing "
+                "was deleted; "
                 "if the object is lost or damaged, restore it from a copy, or keep fewer releases"
             ) from None
 

@@ -158,7 +158,7 @@ def commit(
             return
         if isinstance(error, CommitConflict):
             raise CommitConflict(
-                f"{store.name}: another run published while this one was at work; "
+                f"{store.name}: another run published in the meantime; "
                 "nothing was changed, run again to publish on top of it"
             ) from error
         raise
@@ -194,7 +194,7 @@ def fenced(store: Store, base: Current) -> Current:
     tagged = read_pointer(store)
     if (None if tagged is None else tagged.tag) != base.tag:
         raise CommitConflict(
-            f"{store.name}: another run published while this one was at work; "
+            f"{store.name}: another run published in the meantime; "
             "nothing was changed, run again to publish on top of it"
         )
     if tagged is None:  # there is nothing yet to put a fence around
@@ -314,8 +314,8 @@ def _check_there(store: Store, stay: set[str], left: Iterable[CatalogEntry]) -> 
     lost = stay - {unit.id for unit in left if unit.block is not None}
     if lost:
         raise StoreError(
-            f"{store.name}: {len(lost)} patients were to stay as they are, and are not in the "
-            "catalog, or changed all the same; nothing that readers see was changed"
+            f"{store.name}: {len(lost)} patients should be unchanged, but are missing from the "
+            "catalog or were changed; nothing that readers see was changed"
         )
 
 

@@ -160,7 +160,7 @@ class Index:
         self._fetch = fetch
         end = head.find(b",\n")
         if end < 0 or not head.startswith(b'{"head":'):
-            raise DamagedObject(f"{what} is no index: the object is damaged; run verify")
+            raise DamagedObject(f"{what} is not an index: the object is damaged; run verify")
         self._base = end + 2
         self.head: JSON = loads(head[8:end], what)
         check = self.head.pop(_CHECK, None)

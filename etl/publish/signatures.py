@@ -98,13 +98,13 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
     opened = open_envelope(data, PAYLOAD_TYPE, public)
     if opened is None:
         raise StoreError(
-            f"{store.name}: {key} is no signature by a key that was given: it was signed with "
-            "another key, or was changed"
+            f"{store.name}: {key} is not a signature by any of the given keys: another key "
+            "made it, or it was changed"
         )
     payload, key_id = opened
     if payload != dumps(_statement(manifest, store.get(manifest.key))):
         raise StoreError(
-            f"{store.name}: {key} signs another manifest: the one that is there was changed"
+            f"{store.name}: {key} signs another manifest: the present manifest was changed"
         )
     return key_id
 
@@ -156,15 +156,15 @@ def check_descent(store: Store, release: Release, known: str) -> int:
         if parent is None or parent < known:
             raise StoreError(
                 f"{store.name}: release {release.id} does not come after {known}: current.json was "
-                "put back to an older release, or the tree is another one"
+                "put back to an older release, or this is another tree"
             )
         what = f"{store.name}: {object_keys.manifest(parent)}"
         try:
             data = store.get(object_keys.manifest(parent))
         except NotFound:
             raise StoreError(
-                f"{what} is not there, so that it is unknown whether {release.id} comes after "
-                f"{known}; if it was pruned, name a release that `cpcds releases` lists"
+                f"{what} is missing, so it is unknown whether {release.id} comes after "
+                f"{known}; if it was pruned, use a release that `cpcds releases` lists"
             ) from None
         if manifest.parent_sha256 and sha256(data) != manifest.parent_sha256:
             raise StoreError(f"{what} is not the one that release {manifest.release} was made from")
@@ -210,7 +210,7 @@ def _signer(key: SigningKey, name: str) -> Any:
         signer = None
     if signer is None or signer.public_key.keytype != "ed25519":
         raise UsageError(
-            f"{name} holds no Ed25519 private key without a password; make one with "
+            f"{name} contains no Ed25519 private key without a password; make one with "
             "`openssl genpkey -algorithm ed25519`"
         )
     return signer
@@ -228,7 +228,7 @@ def read_public_key(path: Path) -> Any:
         return library.signer.SSlibKey.from_crypto(public)
     except ValueError:
         raise UsageError(
-            f"{path} holds no public key; make one with `openssl pkey -in KEY -pubout`"
+            f"{path} contains no public key; make one with `openssl pkey -in KEY -pubout`"
         ) from None
 
 
@@ -281,7 +281,7 @@ class StampRequest:
             stamp = decode_timestamp_response(answer)
             granted = PKIStatus(stamp.status) == PKIStatus.GRANTED
         except ValueError:
-            raise StoreError("the authority's answer is no time stamp (RFC 3161)") from None
+            raise StoreError("the authority's answer is not a time stamp (RFC 3161)") from None
         if not granted:
             raise StoreError("the authority refused a time stamp")
         info = stamp.tst_info
@@ -319,7 +319,7 @@ def check_time_stamp(release: Release, roots: Sequence[Path]) -> datetime:
         verifier.build().verify_message(stamp, store.get(release.manifest.key))
     except (VerificationError, ValueError):
         raise StoreError(
-            f"{store.name}: {key} is no time stamp of this manifest by an authority that was given:"
+            f"{store.name}: {key} is not a time stamp of this manifest by a given authority:"
             " another authority made it, or one of them was changed"
         ) from None
     return stamp.tst_info.gen_time
@@ -333,4 +333,4 @@ def _certificates(path: Path) -> Sequence[Certificate]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise UsageError(f"{path} holds no certificate (PEM)") from None
+        raise UsageError(f"{path} contains no certificate (PEM)") from None

@@ -179,9 +179,9 @@ def verify(
         return result
     # Pages last: they belong to the tree, not to the release.
     result.add(
-        Problem("damaged", key, "it does not say what the manifests say; a run writes it anew")
+        Problem("damaged", key, "it does not match the manifests; a run writes it again")
         if there
-        else Problem("missing", key, "the page is not there; a run writes it anew")
+        else Problem("missing", key, "the page is missing; a run writes it again")
         for key, there in untrue_pages(release, base_url)
     )
     return result
@@ -217,7 +217,7 @@ def _check_shard(
     del emit
     shard = release.manifest.catalog[number]
     if shard is None:
-        raise AssertionError("there is no such shard")
+        raise AssertionError("the shard does not exist")
     result, counts = VerifyResult(release.id, objects=1, bytes=shard.bytes), Counter[str]()
     rows, problems = _shard_rows(release, shard, number)
     result.add(problems)
@@ -258,13 +258,13 @@ def _shard_rows(
     except StoreError as error:
         return [], [_broken(shard.key, error)]
     problems = [
-        Problem("catalog", shard.key, f"Patient/{unit.id} belongs into another shard")
+        Problem("catalog", shard.key, f"Patient/{unit.id} belongs in another shard")
         for unit in rows
         if shard_number(unit.id, release.manifest.catalog_bits) != number
     ]
     live = sum(1 for unit in rows if unit.block is not None)
     if (live, len(rows) - live) != (shard.patients, shard.retracted):
-        problems.append(Problem("count", shard.key, "its number of patients is another"))
+        problems.append(Problem("count", shard.key, "its number of patients differs"))
     return rows, problems
 
 
@@ -287,7 +287,7 @@ def _check_segments(release: Release, result: VerifyResult) -> None:
             result.add([_broken(entry.key, error)])
             continue
         if render_segment(indexes) != data:
-            what = "it does not say what the indexes of its shards say"
+            what = "it does not match the indexes of its shards"
             result.add([Problem("index", entry.key, what)])
 
 
@@ -305,7 +305,7 @@ def _directory_places(release: Release) -> Iterator[Problem]:
             continue  # reported already
         for name in names:
             if shard_number(name, bits) != number:
-                yield Problem("catalog", unit.index, f"{name} belongs into another shard")
+                yield Problem("catalog", unit.index, f"{name} belongs in another shard")
 
 
 def _check_unit(
@@ -320,7 +320,7 @@ def _check_unit(
         done.names = {(row.type, row.id) for row in rows}
         done.counts = Counter(row.type for row in rows)
         if len(data) != unit.index_bytes:
-            done.problems.append(Problem("catalog", unit.index, "the catalog states another size"))
+            done.problems.append(Problem("catalog", unit.index, "the size in the catalog differs"))
         done.problems += _check_row(unit, index, rows, directory is not None)
     except StoreError as error:
         done.problems.append(_broken(unit.index, error))
@@ -350,22 +350,24 @@ def _check_row(
 ) -> Iterator[Problem]:
     head = index.head
     if head.get("patient" if is_patient else "shard") != (unit.id if is_patient else int(unit.id)):
-        yield Problem("index", unit.index, "the index belongs to someone else")
+        yield Problem("index", unit.index, "the index belongs to another patient")
     if (head["block"], head["bytes"]) != (unit.block, unit.bytes):
-        yield Problem("index", unit.index, "the index and the catalog name different blocks")
+        yield Problem("index", unit.index, "the index and the catalog refer to different blocks")
     if dict(Counter(row.type for row in rows)) != dict(unit.counts):
-        yield Problem("count", unit.index, "the catalog states other counts")
+        yield Problem("count", unit.index, "the counts in the catalog differ")
     if rows and max({row.last_updated for row in rows}, key=instant) != unit.last_updated:
-        yield Problem("catalog", unit.index, "the catalog states another lastUpdated")
+        yield Problem("catalog", unit.index, "the lastUpdated in the catalog differs")
     if sum(part.length for part in index.parts) != unit.bytes:
         yield Problem("index", unit.index, "the parts do not make up the block")
     if sum(part.rows for part in index.parts) != len(rows):
-        yield Problem("index", unit.index, "the parts do not hold the rows")
+        yield Problem("index", unit.index, "the parts do not contain the rows")
     present = {(row.type, row.id) for row in rows}
     for retracted in index.gone:
         if (retracted.type, retracted.id) in present:
             yield Problem(
-                "index", unit.index, f"{retracted.type}/{retracted.id} is there and retracted"
+                "index",
+                unit.index,
+                f"{retracted.type}/{retracted.id} is both published and retracted",
             )
 
 
@@ -396,7 +398,7 @@ def _check_lines(unit: CatalogEntry, rows: list[IndexRow], lines: list[bytes]) -
             yield Problem("block", key, f"the version of {name} is not the hash of its content")
         held.append(Line(row, body, dumps(row.search)))
     if content_hash(held) != unit.content:
-        yield Problem("catalog", key, "the catalog states another content hash")
+        yield Problem("catalog", key, "the content hash in the catalog differs")
 
 
 def _references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
@@ -417,9 +419,9 @@ def _check_counts(
     stated = release.manifest.counts
     key = object_keys.manifest(release.id)
     if dict(counts) != stated["resources"]:
-        yield Problem("count", key, "the manifest states other counts of resources")
+        yield Problem("count", key, "the resource counts in the manifest differ")
     if (live, retracted) != (stated["patients"], stated["retractedPatients"]):
-        yield Problem("count", key, "the manifest states another number of patients")
+        yield Problem("count", key, "the number of patients in the manifest differs")
 
 
 def _is_there(release: Release, named: ObjectRef) -> bool:
@@ -433,7 +435,7 @@ def _is_there(release: Release, named: ObjectRef) -> bool:
 def _check_named(release: Release, named: ObjectRef) -> Iterator[Problem]:
     try:
         if len(checked(release.store, named.key, named.sha256)) != named.bytes:
-            yield Problem("count", named.key, "the manifest states another size")
+            yield Problem("count", named.key, "the size in the manifest differs")
     except StoreError as error:
         yield _broken(named.key, error)
 
@@ -455,7 +457,7 @@ def require_whole(release: Release) -> None:
     if not verified.ok:
         first = verified.problems[0]
         raise StoreError(
-            f"{release.store.name}: {release.id} is not whole, so nothing was rolled back: "
+            f"{release.store.name}: {release.id} is damaged, so nothing was rolled back: "
             f"{verified.count:,} problems, the first in {first.key}: {first.what}; "
             "`cpcds verify --release` lists them"
         )
@@ -518,12 +520,12 @@ def _reasons(published: Manifest, remade: Manifest) -> Iterator[str]:
             yield f"{words} is {now.get(name)}, and was {then.get(name)}"
     if then.get("fingerprint") != now.get("fingerprint"):
         yield (
-            "the program, mappings, rules, crosswalks, layouts or configuration are not those of "
-            f"the run (fingerprint {str(now.get('fingerprint'))[:12]}, and was "
+            "the program, mappings, rules, crosswalks, layouts, or configuration differ from those "
+            f"of the run (fingerprint {str(now.get('fingerprint'))[:12]}, and was "
             f"{str(then.get('fingerprint'))[:12]})"
         )
     if published.bulk and not remade.bulk:
-        yield "bulk files were not made again: the setting publish.bulk is off"
+        yield "bulk files were not rebuilt: the setting publish.bulk is off"
 
 
 def _problems(published: Release, remade: Release) -> Iterator[Problem]:
@@ -535,7 +537,7 @@ def _problems(published: Release, remade: Release) -> Iterator[Problem]:
             continue
         if is_compared and theirs.get(name) != ours.get(name):
             yield Problem(
-                "count", key, f"{name} is not what the extract gives{_parts(theirs, ours, name)}"
+                "count", key, f"{name} differs from the extract{_parts(theirs, ours, name)}"
             )
     if others := [name for name in _BY_UNIT if theirs[name] != ours[name]]:
         found = False
@@ -561,8 +563,8 @@ def _of_unit(change: UnitChange, key: str) -> Iterator[Problem]:
     unit = change.before or change.after
     place = key if unit is None else unit.block or f"{key}: {unit.id}"
     for names, words in (
-        (change.changed, "is not what the extract gives"),
-        (change.added, "is missing: the extract gives it"),
+        (change.changed, "differs from the extract"),
+        (change.added, "is missing, but the extract contains it"),
         (change.retracted, "is not in the extract"),
     ):
         for kind, logical_id in names:

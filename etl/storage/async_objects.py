@@ -80,7 +80,7 @@ class FolderObjects:
             return NotFound(f"{self._root}: there is no object {key}")
         if error.errno in _PASSING:
             return Transient(f"{what}: {error.strerror}")
-        return StoreError(f"{what}: {error.strerror}; check who owns it")
+        return StoreError(f"{what}: {error.strerror}; check its owner and permissions")
 
 
 _FIRST_PAUSE: Final = 0.05

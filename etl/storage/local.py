@@ -34,7 +34,7 @@ def open_regular_file(path: str) -> tuple[int, int]:
         if S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "a device or a pipe stands where a file should be", path)
+            raise OSError(errno.EINVAL, "there is a device or a pipe where a file is needed", path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -50,15 +50,15 @@ _FEW: Final = 100
 """Most files that are synced one by one, at 0.4 ms each; else the whole file system is synced."""
 
 _WHY: Final = {
-    errno.ENOSPC: "no space is left on the device; free some and run again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run again",
-    errno.EACCES: "permission denied; check who owns it",
-    errno.EPERM: "permission denied; check who owns it",
+    errno.ENOSPC: "no space is left on the device; free some space, and run the command again",
+    errno.EDQUOT: "the disk quota is used up; free some space, and run the command again",
+    errno.EACCES: "permission denied; check its owner and permissions",
+    errno.EPERM: "permission denied; check its owner and permissions",
     errno.EROFS: "the file system is read-only",
-    errno.ENOTDIR: "a file stands where a folder should be",
-    errno.EEXIST: "a file stands where a folder should be",
-    errno.EISDIR: "a folder stands where a file should be",
-    errno.ELOOP: "a link stands where a file should be",
+    errno.ENOTDIR: "there is a file where a folder is needed",
+    errno.EEXIST: "there is a file where a folder is needed",
+    errno.EISDIR: "there is a folder where a file is needed",
+    errno.ELOOP: "there is a link where a file is needed",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
 }
 

@@ -21,14 +21,14 @@ def open_store(target: str, options: StoreOptions | None = None) -> Store:
     scheme, split, _ = target.partition("://")
     if not split:
         if not target:
-            raise UsageError("the target is empty: name a folder or s3://bucket/prefix")
+            raise UsageError("the target is empty: use a folder or s3://bucket/prefix")
         options = options or StoreOptions()
         return LocalStore(Path(target), mode=options.mode, closed=options.closed)
     if scheme != "s3":
         raise UsageError(f"{target}: a target is a folder or s3://bucket/prefix, not {scheme}://")
     parts = urlsplit(target)
     if not parts.netloc:
-        raise UsageError(f"{target}: there is no bucket in it; write s3://bucket/prefix")
+        raise UsageError(f"{target}: it has no bucket; write s3://bucket/prefix")
     from etl.storage.s3 import S3Store  # boto3 is slow to load, and not needed for a folder
 
     return S3Store(parts.netloc, parts.path.strip("/"), options or StoreOptions())

@@ -119,7 +119,7 @@ def further_addresses(
 def further_telecoms(
     dice: Dice, identifier: str, state: State, stamped: str, many: bool
 ) -> list[Row]:
-    """Return rows of `member_telecom`; no value stands twice, nor again in the member's row."""
+    """Return rows of `member_telecom`; no value appears twice, nor again in the member's row."""
     count = len(_TELECOMS) if many else (0, 0, 1, 2)[dice.below(4)]
     rows = []
     serial = dice.below(1_000_000)

@@ -110,7 +110,7 @@ def test_a_file_where_the_results_should_go_is_refused(command, small, tmp_path)
     called = call(command, small, tmp_path / "out" / "below")
     assert called.code == 5
     assert "out" in called.sentence
-    assert "a file stands where a folder should be" in called.sentence
+    assert "there is a file where a folder is needed" in called.sentence
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -214,7 +214,7 @@ def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(tmp_path, m
         raise EOFError
 
     monkeypatch.setattr("etl.bootstrap.recorded_run.run_extract", ends)
-    with pytest.raises(RuntimeError, match="ended before its end"):
+    with pytest.raises(RuntimeError, match="ended too early"):
         cpcds("run", SAMPLES, "--to", tmp_path / "target")
 
 

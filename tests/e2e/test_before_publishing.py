@@ -79,7 +79,7 @@ def test_resuming_where_nothing_was_published_writes_nothing(tmp_path):
     target.mkdir()
     tried = cpcds("resume", target)
     assert tried.code == 2
-    assert tried.sentence == f"{target}: nothing was published yet"
+    assert tried.sentence == f"{target}: nothing has been published yet"
     assert list(target.iterdir()) == []
 
 
@@ -88,7 +88,9 @@ def test_a_mistyped_target_is_an_error_that_names_the_nearest_folder(command, tm
     (tmp_path / "published").mkdir()
     tried = cpcds(command, tmp_path / "publishd")
     assert tried.code == 2
-    assert tried.sentence == (f"there is no folder {tmp_path}/publishd; did you mean 'published'?")
+    assert tried.sentence == (
+        f"the folder {tmp_path}/publishd does not exist; did you mean 'published'?"
+    )
     assert not (tmp_path / "publishd").exists()
 
 
@@ -116,7 +118,7 @@ def test_a_rollback_holds_until_it_is_resumed_from(small, tmp_path):
     told = {name: newest[name] for name in ("kind", "rollback_to", "reason", "holds")}
     assert told == {"kind": "rollback", "rollback_to": first, "reason": why, "holds": True}
 
-    assert "may publish over" in done(cpcds("resume", target)).out
+    assert "can publish after" in done(cpcds("resume", target)).out
     assert "nothing to do" in done(cpcds("resume", target)).out
 
     assert why in done(cpcds("releases", target)).out

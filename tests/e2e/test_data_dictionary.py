@@ -60,5 +60,5 @@ def test_a_directory_has_no_view_of_claims():
     called = cpcds("mapping", "docs", "--directory", "--view", "basis")
     assert (called.code, called.sentence) == (
         2,
-        "--view is of claims: leave it out with --directory",
+        "--view is only for claims: leave it out with --directory",
     )

@@ -174,7 +174,7 @@ def test_a_night_downloads_the_documents_and_the_files_of_what_changed(nights):
     assert len(documents) == 2
     assert len(nights.crawler.unchanged) > 10  # Last-Modified is what Python's server has
     assert nights.said[1]["written"] == 2
-    assert nights.said[1]["removed"] == 0  # those of the release before may be being fetched
+    assert nights.said[1]["removed"] == 0  # those in the previous release may be being fetched
 
 
 def test_files_are_small_and_public_and_those_before_go_with_the_next_release(nights, tmp_path):
@@ -227,7 +227,7 @@ def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights
     first = current_manifest(nights.target)["parent"]
     command = ("verify", nights.target, "--release", first, "--rebuild", SAMPLES / "directory")
     moved = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
-    assert "the same bit for bit" in done(cpcds(*command, **moved)).out
+    assert "identical bit for bit" in done(cpcds(*command, **moved)).out
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_a_brand_that_is_configured_no_longer_goes(nights, tmp_path):
 
 
 def test_the_target_is_whole(nights):
-    assert "nothing is broken" in done(cpcds("verify", nights.target)).out
+    assert "no problems found" in done(cpcds("verify", nights.target)).out
     bulk = current_manifest(nights.target)["bulk"]
     assert (bulk["increments"], bulk["increment"]) == ([], None)
 
@@ -276,7 +276,7 @@ def test_no_folder_is_made_of_claims_or_of_nothing(tmp_path):
     target, out = tmp_path / "claims", tmp_path / "x"
     target.mkdir()
     called = cpcds("export", target, "--out", out)
-    assert (called.code, called.sentence) == (2, f"{target}: nothing was published yet")
+    assert (called.code, called.sentence) == (2, f"{target}: nothing has been published yet")
     publish(LocalStore(target), [patient("ann", 2)])
     called = cpcds("export", target, "--out", out)
     assert called.code == 2

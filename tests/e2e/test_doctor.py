@@ -90,7 +90,7 @@ def test_a_layout_that_is_there_is_not_overwritten(tmp_path):
     path.write_text("layout: edited\n")
     called = cpcds("layouts", "init", PARTS, "--write", path)
     assert called.code == 2
-    assert "is there already" in called.err
+    assert "already exists" in called.err
     assert path.read_text() == "layout: edited\n"
 
 

@@ -62,7 +62,7 @@ def test_a_path_narrows_it_down_to_one_amount_and_its_line(target, small):
     assert [cell["column"] for cell in origin["cells"]] == ["line_number"]
     subject = (f"{EOB}/{eob['id']}", "item[0].sequence", "--extract", small)
     text = done(cpcds("explain", target, *subject)).out
-    assert "the published resource holds just this" in text
+    assert "the published resource is the same" in text
     assert "claim_line.line_number = " in text
 
 
@@ -178,11 +178,11 @@ def test_what_cannot_be_explained_is_said_in_a_sentence(target, small, tmp_path)
         ((name, "item[0].net"), "leave PATH out"),
         ((f"{EOB}/{'a' * 32}", *read), "no accepted row"),
         (("Claim/x", *read), "no mapping makes a Claim"),
-        ((EOB, *read), "names no resource"),
-        (("--row", "2", *read), "names no row"),
+        ((EOB, *read), "is not a subject"),
+        (("--row", "2", *read), "is not a row"),
         (("--row", "claim.csv:1", *read), "has no row 1 "),
         (("--row", "x.csv:2", *read), "has no file x.csv"),
-        (read, "name one thing"),
+        (read, "give one subject"),
         ((name, "item[99]", *read), "has no element"),
     ):
         called = cpcds("explain", target, *subject)

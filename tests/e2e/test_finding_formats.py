@@ -59,4 +59,4 @@ def test_a_clean_extract_has_an_empty_log(small, tmp_path):
 def test_a_format_and_the_summary_exclude_each_other(small):
     called = cpcds("validate", small, "--format", "sarif", "--json")
     assert called.code == 2
-    assert "--json is the summary" in called.sentence
+    assert "--json prints the summary" in called.sentence

@@ -74,7 +74,9 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
     os.killpg(run.pid, number)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (code, "")
-    sentence = "interrupted: nothing was published; running the same again goes on from here"
+    sentence = (
+        "interrupted: nothing was published; run the same command again to continue from here"
+    )
     assert [line for line in err.split("\n") if not line.endswith("…")][-2:] == [sentence, ""]
     assert err.count("interrupted") == 1
     assert "Traceback" not in err

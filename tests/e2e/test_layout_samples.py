@@ -40,13 +40,13 @@ def test_differences_are_coloured_and_end_with_exit_code_4(layout):
     told = CliRunner().invoke(main, ["layouts", "test", str(layout)], color=True)
     assert told.exit_code == 4
     assert "14 rows and findings of " in told.stderr
-    assert ": 4 are not as " in told.stderr
+    assert ": 4 differ from " in told.stderr
     out = told.stdout
     assert click.style("  + members.txt:1  member_id=M001", fg="green")[:-4] in out
     assert "  ~ members.txt:2\n" in out
     assert f"family_name: {click.style('-', fg='red')} {click.style('+Oh, Bo', fg='green')}" in out
     assert f"full_name: {click.style('-Oh, Bo', fg='red')} {click.style('+', fg='green')}" in out
-    assert click.style("expected, and not there", bold=True) in out
+    assert click.style("expected, but missing", bold=True) in out
     said = json.loads(cpcds("layouts", "test", layout, "--json").out)
     assert [(d["expected"] is None, d["found"] is None) for d in said["differences"]] == [
         (True, False),
@@ -62,7 +62,7 @@ def test_rows_are_kept_with_write_and_are_expected_from_then_on(layout):
     expected.unlink()
     told = cpcds("layouts", "test", layout)
     assert told.code == 4
-    assert "look at them, and keep them with --write" in told.err
+    assert "check the rows, and save them with --write" in told.err
     assert not expected.exists()
     assert "written to" in done(cpcds("layouts", "test", layout, "--write")).out
     assert expected.read_text() == before

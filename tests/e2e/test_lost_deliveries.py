@@ -56,9 +56,9 @@ def test_a_claim_file_cut_to_a_third_stops_the_run(extract, target, tmp_path):
     called = run(cut, target, "--log", log)
     assert called.code == 4
     assert current_release(target) == before
-    assert f"claim rows come after {len(lines) - 1} of the release before" in called.sentence
+    assert f"claim rows come after {len(lines) - 1} in the previous release" in called.sentence
     assert "CPCDS_LIMITS__FEWER_CLAIMS=0.67" in called.sentence
-    assert "Apart from that, rows were rejected. First causes: " in called.sentence
+    assert "In addition, rows were rejected. First causes: " in called.sentence
     (page,) = (one for one in target.glob("reports/*/index.html") if before not in str(one))
     assert f"report: {page}" in called.out
     assert "orphan-claim" in called.out
@@ -159,7 +159,7 @@ def test_validate_and_convert_have_no_limit_by_default_and_name_the_causes(unkno
         command = (more[0], copy, "--workers", "1", more[1])
         text = done(cpcds(*command, tmp_path / more[0])).out
         assert f"{most} of {len(rows_of(copy / 'claim.csv'))} claims are in quarantine" in text
-        assert f"{most} of them first by claim-type-unknown" in text
+        assert f"{most} of them because of claim-type-unknown" in text
         said = json.loads(done(cpcds(*command, tmp_path / "json", "--json")).out)["rejected"]
         assert sum(one["claims"] for one in said["causes"]) == said["claims"] == most
         assert said["advice"][0].startswith(f"{most} of ")

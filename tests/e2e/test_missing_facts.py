@@ -33,4 +33,4 @@ def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(command,
         assert line.split()[-1] == str(cells)
     for one in lacking["missing"]:
         assert any(one["rule"] in line and line.endswith(f" {one['cells']}") for line in lines)
-    assert "docs/layouts.md says what" in " ".join(lines)
+    assert "docs/layouts.md says which" in " ".join(lines)

@@ -131,4 +131,4 @@ def test_the_doctor_drafts_queries_that_can_be_bound(name, tmp_path):
     assert "-- MISSING" in "".join(path.read_text() for path in folder.glob("sql/*.sql"))
     again = cpcds("doctor", folder, "--write", "sql")
     assert again.code == 2
-    assert "is there already" in again.err
+    assert "already exists" in again.err

@@ -123,7 +123,7 @@ def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
     assert f"{table}.csv: 1" in called.sentence
     assert not (tmp_path / "tree" / "current.json").exists()
     stated = (
-        f"{table}.csv: 1 rows cannot be read or name no owner, so what they belong to is unknown"
+        f"{table}.csv: 1 rows cannot be read or have no owner, so it is unknown what they belong to"
     )
     for command, option in (("convert", "--out"), ("validate", "--report")):
         said = done(cpcds(command, extract, option, tmp_path / command, "--workers", "1"))

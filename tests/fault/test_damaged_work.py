@@ -199,13 +199,13 @@ def test_a_work_folder_that_others_may_enter_is_refused(attempt, mode):
     work = attempt.fresh_work()
     work.mkdir()
     work.chmod(mode)
-    with pytest.raises(StoreError, match="closed to everybody else"):
+    with pytest.raises(StoreError, match="nobody else can access"):
         replace(attempt.payer).run(attempt.extract)
 
 
 def test_a_work_folder_that_is_a_link_is_refused(attempt, tmp_path):
     attempt.fresh_work().symlink_to(tmp_path)
-    with pytest.raises(EtlError, match="closed to everybody else"):
+    with pytest.raises(EtlError, match="nobody else can access"):
         replace(attempt.payer).run(attempt.extract)
 
 
@@ -214,5 +214,5 @@ def test_a_work_folder_of_somebody_else_is_refused(attempt):
     work = attempt.fresh_work()
     work.mkdir(mode=0o700)
     os.chown(work, 12345, 12345)
-    with pytest.raises(StoreError, match="closed to everybody else"):
+    with pytest.raises(StoreError, match="nobody else can access"):
         replace(attempt.payer).run(attempt.extract)

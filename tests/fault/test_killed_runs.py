@@ -103,8 +103,8 @@ class Nights:
         if found is None:
             return None
         problems = [(one.kind, one.what) for one in verify(found).problems]
-        assert {kind for kind, what in problems if "a run writes it anew" in what} <= {"missing"}
-        assert [what for _, what in problems if "a run writes it anew" not in what] == []
+        assert {kind for kind, what in problems if "a run writes it again" in what} <= {"missing"}
+        assert [what for _, what in problems if "a run writes it again" not in what] == []
         return found.id
 
     def roll_back(self, night):

@@ -192,7 +192,9 @@ def test_what_no_extract_has_is_refused(dialect, tmp_path):
         dialect.without.explain(RowSubject(CLAIMS, 99))
     write_extract(tmp_path, Spec(members=1, seed=1))
     with (
-        pytest.raises(UsageError, match="is none of the extracts that the release was made of"),
+        pytest.raises(
+            UsageError, match="is not one of the extracts that the release was made from"
+        ),
         explainer_of(dialect.settings, [tmp_path], silent),
     ):
         pass

@@ -68,7 +68,8 @@ def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     (deleting / "claim_line.csv").write_text("claim_id,line_number\n")
     (deleting / "claim_diagnosis.csv").write_text("claim_id,sequence,code\n")
     assert notes(payer.run(deleting)) == [
-        "rows of the delta that delete what is not there change nothing: 1 (claim.csv, row 2)"
+        "rows of the delta that delete a row that does not exist change nothing: "
+        "1 (claim.csv, row 2)"
     ]
 
 
@@ -115,11 +116,11 @@ def test_the_order_of_a_deltas_rows_decides_nothing(payer, extracts, tmp_path):
 @pytest.mark.slow
 def test_a_delta_needs_rows_that_were_kept(payer, extracts):
     payer.changed = {}
-    with pytest.raises(UsageError, match="nothing was published yet"):
+    with pytest.raises(UsageError, match="nothing has been published yet"):
         payer.run(delta(extracts / "delta1", 1))
     payer.run(full(extracts / "full0", 0))
     before = payer.files()
-    with pytest.raises(UsageError, match=r"set publish\.deltas"):
+    with pytest.raises(UsageError, match=r"turn on publish\.deltas"):
         payer.run(delta(extracts / "delta1", 1))
     assert payer.files() == before
 

@@ -93,7 +93,7 @@ def test_reports_of_an_attempt_that_died_are_replaced(payer, extracts, bucket, m
     for key in keys:
         store.swap(key, b"of other suites", store.read(key).tag)
     assert invoke(*run).exit_code == 0
-    assert invoke("verify", TARGET).output.endswith("nothing is broken\n")
+    assert invoke("verify", TARGET).output.endswith("no problems found\n")
 
 
 def test_verify_names_what_is_broken_and_exits_with_5(payer, extracts):
@@ -109,7 +109,7 @@ def test_verify_names_what_is_broken_and_exits_with_5(payer, extracts):
 
 def test_what_cannot_be_found_is_said_in_one_sentence(payer, extracts):
     (empty := payer.target.with_name("empty")).mkdir()
-    assert "nothing was published yet" in invoke("releases", empty).stdout
+    assert "nothing has been published yet" in invoke("releases", empty).stdout
     payer.begin(full(extracts / "full0", 0))
     for arguments in (("rollback", payer.target, "20"), ("diff", payer.target, "x", "current")):
         called = invoke(*arguments)

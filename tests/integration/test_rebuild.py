@@ -68,7 +68,7 @@ def test_a_release_is_made_again_bit_for_bit(payer, extracts, night):
 
 
 def test_another_extract_is_refused(payer, extracts):
-    with pytest.raises(UsageError, match=r"is not the extract that release .* was made of"):
+    with pytest.raises(UsageError, match=r"is not the extract that release .* was made from"):
         rebuild(payer, releases(payer)[1], extracts[0])
 
 
@@ -108,7 +108,7 @@ def test_a_forged_resource_that_all_hashes_agree_with_is_located(tmp_path, extra
     found = rebuild(payer, payer.release.id, extracts[0])
     assert forged
     assert [one.what for one in found.problems if one.kind == "block"] == [
-        f"{forged[0]} is not what the extract gives"
+        f"{forged[0]} differs from the extract"
     ]
     assert found.remade != payer.release.id
 

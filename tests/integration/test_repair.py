@@ -53,7 +53,7 @@ def test_an_object_that_is_gone_is_made_again_by_the_next_night(
     after = payer.files()
     key = lost.relative_to(payer.target).as_posix()
     assert after[key] == before[key]
-    assert "they are made again" in caplog.text
+    assert "this run rewrites them" in caplog.text
     first, second = payer.release.manifest.parent, payer.release.id
     assert first is not None
     remade(payer, extract)
@@ -195,7 +195,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer, extracts):
     }
     (payer.target / str(min(filter(None, gone)))).unlink()
     before = payer.files()
-    with pytest.raises(StoreError, match=f"{first.id} is not whole, so nothing was rolled back"):
+    with pytest.raises(StoreError, match=f"{first.id} is damaged, so nothing was rolled back"):
         releases.roll_back(payer.settings, first.id)
     assert payer.files() == before
 

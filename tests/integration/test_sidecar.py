@@ -116,7 +116,7 @@ def test_every_resource_is_made_of_the_rows_that_the_extract_says(case):
     for subject in names_in(case.release):
         there = cells(case.with_extract.explain(subject))
         if not there:  # a provider without a row
-            with pytest.raises(UsageError, match="no row whose place the release keeps makes"):
+            with pytest.raises(UsageError, match="no row position the release keeps makes"):
                 case.without.explain(subject)
             continue
         found = case.without.explain(subject)
@@ -169,11 +169,11 @@ def test_a_row_leads_to_the_same_resources(case):
     assert {one.resource for one in found.resources} >= {str(subject)}
     assert facts(found) <= facts(there)
     assert {each.file for each in found.files} >= {file}
-    with pytest.raises(UsageError, match="was made of no file x"):
+    with pytest.raises(UsageError, match="was not made from a file x"):
         case.without.explain(RowSubject("x.csv", 2))
-    with pytest.raises(UsageError, match="no row of the release begins in row 9999"):
+    with pytest.raises(UsageError, match="no row of the release starts at row 9999"):
         case.without.explain(RowSubject(file, 9999))
-    with pytest.raises(UsageError, match="has the number of claim:"):
+    with pytest.raises(UsageError, match="for the number of claim:"):
         case.without.explain(HeaderSubject("claim", "none"))
 
 
@@ -254,7 +254,7 @@ def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(keeper, 
         lost = {row["claim_id"] for row in rows_of(three_nights[0] / "claim.csv")} - {
             row["claim_id"] for row in rows_of(three_nights[2] / "claim.csv")
         }
-        with pytest.raises(UsageError, match="no row whose place"):
+        with pytest.raises(UsageError, match="no row position"):
             explainer.explain(HeaderSubject("claim", lost.pop()))
 
 

@@ -109,9 +109,9 @@ def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract, tmp_path):
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("s3://payer/out", "s3://payer/out holds no objects; name the prefix of the extract"),
+        ("s3://payer/out", "s3://payer/out contains no objects; use the prefix of the extract"),
         ("s3://payer/in/no.zip", "s3://payer/in/no.zip holds no objects"),
-        ("s3://payer/in", "s3://payer/in holds no files"),
+        ("s3://payer/in", "s3://payer/in contains no files"),
         ("gs://payer/in", "gs://payer/in is no folder: extracts are read from folders and s3://"),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_broken_archive_leaves_nothing_behind(extract, tmp_path, monkeypatch):
     called = invoke("run", packed, "--to", tmp_path / "tree")
     assert called.exit_code == 2
     assert called.stderr.endswith(
-        "error: extract.tar.gz: the archive is broken or cut off; copy it again\n"
+        "error: extract.tar.gz: the archive is broken or incomplete; copy it again\n"
     )
     assert [path.name for path in (tmp_path / "tree").iterdir()] == []
 

@@ -126,7 +126,7 @@ class Releases:
         """Read the pointer once; return whether another release is served now.
 
         Raises:
-            StoreError: storage failed, or nothing was published yet; the served release stays.
+            StoreError: storage failed, or nothing has been published yet; the served release stays.
             UsageError: the target holds releases of another data model.
         """
         try:
@@ -222,7 +222,7 @@ class Releases:
         try:
             data = await self._objects.get(object_keys.CURRENT)
         except NotFound:
-            raise NotFound(f"{self._objects.name}: nothing was published yet") from None
+            raise NotFound(f"{self._objects.name}: nothing has been published yet") from None
         pointer = Pointer.from_bytes(data, f"{self._objects.name}: {object_keys.CURRENT}")
         before = self._current
         if before is not None and before.id == pointer.release:

@@ -89,13 +89,13 @@ def layers_of(store: Store, base: Current) -> tuple[Layer, ...]:
         StoreError: the list is missing or damaged.
     """
     if base.release is None:
-        raise UsageError(f"{store.name}: nothing was published yet that a delta could change")
+        raise UsageError(f"{store.name}: nothing has been published yet that a delta could change")
     layers = kept_layers(base.release)
     if layers:
         return layers
     raise UsageError(
-        f"{store.name}: a delta needs the rows of the release that it changes, and those of "
-        f"{base.release.id} were not kept; set publish.deltas, and publish a full extract first"
+        f"{store.name}: a delta needs the rows of the release that it changes, but the rows of "
+        f"{base.release.id} were not kept; turn on publish.deltas, and publish a full extract first"
     )
 
 
@@ -127,8 +127,9 @@ def kept_object(store: Store, named: ObjectRef) -> bytes:
     except NotFound:
         state = "missing"
     raise StoreError(
-        f"{store.name}: {named.key}, rows that deltas are put on top of, is {state}; restore it "
-        "from a copy, or publish a full extract, which needs no rows that were kept"
+        f"{store.name}: {named.key}, which contains the rows that deltas change, is {state}; "
+        "restore it "
+        "from a copy, or publish a full extract, which does not need it"
     )
 
 
@@ -144,8 +145,9 @@ def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
             return number
     extracts = ", ".join(f"{layer.kind} of {layer.time[:10]}" for layer in layers)
     raise UsageError(
-        f"{extract.place.name} is none of the extracts that the release was made of ({extracts}), "
-        "or was published by a program that did not keep the names of its files"
+        f"{extract.place.name} is not one of the extracts that the release was made from "
+        f"({extracts}), "
+        "or was published by a program that did not record its file names"
     )
 
 
@@ -311,6 +313,6 @@ def _replacing(claims: pa.Table, incomplete: pa.Array) -> pa.Table:
 
 def _unreadable(count: int) -> DataRejected:
     return DataRejected(
-        f"nothing was published: {count} rows of the delta cannot be read as rows, and a delta is "
-        "applied whole or not at all; `cpcds validate` names them"
+        f"nothing was published: {count} rows of the delta cannot be read, and a delta is applied "
+        "completely or not at all; `cpcds validate` lists them"
     )

@@ -75,7 +75,7 @@ class _IdleRows:
 
     Attributes:
         older: what they meet in the layers before is later.
-        needless: they delete what is not there.
+        needless: they delete a row that does not exist.
     """
 
     older: npt.NDArray[np.int64]
@@ -233,11 +233,11 @@ def _idle_notes(store: Store, layer: Layer, idle: Mapping[str, _IdleRows]) -> It
     """Yield a sentence about each way in which rows of a layer change nothing, with places."""
     for says, of_tables in (
         (
-            "are older than what they meet (`last_updated`, else the day of the extract)",
+            "are older than the rows that they would change",
             {name: rows.older for name, rows in idle.items()},
         ),
         (
-            "delete what is not there",
+            "delete a row that does not exist",
             {name: rows.needless for name, rows in idle.items()},
         ),
     ):

@@ -193,7 +193,7 @@ def from_bytes(data: bytes, what: str) -> Ledger:
             end += size
         return {name: columns[name].cast(schema) for name, schema in SCHEMAS.items()}
     except (ValueError, KeyError, TypeError, pa.ArrowException):
-        raise StoreError(f"{what} is no ledger: the object is damaged; run verify") from None
+        raise StoreError(f"{what} is not a ledger: the object is damaged; run verify") from None
 
 
 @dataclass(frozen=True, slots=True)

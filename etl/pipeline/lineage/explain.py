@@ -51,19 +51,20 @@ _CLAIM_ID: Final = "claim_id"
 
 
 def require_same(extract: Extract, release: Release, name: str) -> None:
-    """Check that a release was made of an extract.
+    """Check that a release was made from an extract.
 
     Raises:
-        UsageError: it was made of other files.
+        UsageError: it was made from other files.
     """
     ours = {(file.stored, file.sha256) for file in extract.named_files}
     theirs = {(str(one["name"]), str(one["sha256"])) for one in release.manifest.facts.inputs}
     different = sorted({file for file, _ in ours ^ theirs})
     if different:
         raise UsageError(
-            f"{name} is not the extract that release {release.id} was made of: "
+            f"{name} is not the extract that release {release.id} was made from: "
             f"{', '.join(different[:3])}{' …' if len(different) > 3 else ''} "
-            f"{'differs' if len(different) == 1 else 'differ'}; name the folder of that night"
+            f"{'differs' if len(different) == 1 else 'differ'}; use the folder of that "
+            "run's extract"
         )
 
 
@@ -71,7 +72,7 @@ class Explainer:
     """Answers about one extract, which is read once.
 
     Args:
-        context: of the run: the extract that the release was made of, and what it was made with.
+        context: of the run: the extract that the release was made from, and what it was made with.
         release: the release to compare with; None to compare with nothing.
         layers: the rows that the extract was merged from; None where it is the payer's own.
         extracts: number of a layer -> its extract, where that is at hand.
@@ -118,7 +119,7 @@ def _of_resource(sources: LineageSources, subject: ResourceSubject) -> Explanati
     if not plans:
         types = sorted({plan.resource for plan in mappings})
         raise UsageError(
-            f"no mapping makes a {subject.resource_type}; they make {', '.join(types)}"
+            f"no mapping makes a {subject.resource_type}; the mappings make {', '.join(types)}"
         )
     pieces = _directory if plans[0].compartment is None else _members_with
     for part, partition in pieces(sources, plans, subject.logical_id):
@@ -127,7 +128,7 @@ def _of_resource(sources: LineageSources, subject: ResourceSubject) -> Explanati
             return found
     raise UsageError(
         f"no accepted row of the extract makes {subject}; its row may be in quarantine, or may "
-        "belong to another payer or id key: ask about its claim (claim:NUMBER), its prior "
+        "belong to another payer or id key: trace its claim (claim:NUMBER), its prior "
         "authorization (prior-auth:NUMBER) or its row (--row)"
     )
 
@@ -226,7 +227,7 @@ def _of_header(sources: LineageSources, subject: HeaderSubject) -> Lineage:
     lost = _lost_rows(sources, subject)
     if lost:
         return Lineage(str(subject), lost, ())
-    raise UsageError(f"no row of the extract that can be read has the number of {subject}")
+    raise UsageError(f"no readable row of the extract has the number of {subject}")
 
 
 def _lost_rows(sources: LineageSources, subject: HeaderSubject) -> tuple[RowFate, ...]:
@@ -269,9 +270,9 @@ def _of_row(sources: LineageSources, subject: RowSubject) -> Lineage:
         return _of_partitions(sources, subject, went_into)
     if place[0] >= len(rows.facts.files):
         raise UsageError(
-            f"no row that the queries computed names row {subject.row} of {subject.file} (the "
-            "header is row 1): of rows that a query puts together it passes on the place of one; "
-            "ask about the claim (claim:NUMBER) or prior authorization (prior-auth:NUMBER)"
+            f"no query result comes from row {subject.row} of {subject.file} (the header is "
+            "row 1). A query that combines rows passes on the position of only one of them. "
+            "Trace the claim (claim:NUMBER) or prior authorization (prior-auth:NUMBER) instead"
         )
     ragged = rows.ragged_rows()
     if place in zip(
@@ -285,7 +286,8 @@ def _of_row(sources: LineageSources, subject: RowSubject) -> Lineage:
         "the header is row 1" if rows.facts.files[place[0]].form.has_header else "without a header"
     )
     raise UsageError(
-        f"{subject.file} has no row {subject.row} with cells: {header}, blank rows count, and "
+        f"{subject.file} has no row {subject.row} with cells: {header}, blank rows are "
+        "counted, and "
         f"{rows.facts.rows_read[subject.file]:,} rows were read"
     )
 

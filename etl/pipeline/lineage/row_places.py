@@ -191,12 +191,12 @@ class LayerPlaces:
             if file in files and (found := list(self._at(layer, (files.index(file), row)))):
                 return found
         if file not in names:
-            known = ", ".join(sorted(names)) or "none whose names were kept"
+            known = ", ".join(sorted(names)) or "no files with recorded names"
             raise UsageError(f"the extracts of the release have no file {file}; they have {known}")
         raise UsageError(
-            f"no row of the release begins in row {row} of {file} (the header is row 1); rows that "
-            "could not be read were not kept, and of rows that a layout puts together the first "
-            "one counts, unless --extract gives the folder of their extract"
+            f"no row of the release starts at row {row} of {file} (the header is row 1). Rows that "
+            "could not be read were not kept. If a layout combines rows, use the first of them, "
+            "or give the folder of their extract with --extract"
         )
 
     @cached_property

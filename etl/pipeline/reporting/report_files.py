@@ -111,7 +111,7 @@ class LimitBroken(DataRejected):
             verdict.limit.partition(".")[0] for verdict in processed.verdicts if not verdict.holds
         }
         if causes and not broken.intersection(REJECTION_LIMITS):
-            causes = f"Apart from that, rows were rejected. {causes}"
+            causes = f"In addition, rows were rejected. {causes}"
         says = [refusal(processed.verdicts), causes]
         says.append(f"The report: {page}" if page else "`cpcds validate` writes the report.")
         super().__init__(" ".join(part for part in says if part))

@@ -79,9 +79,9 @@ class SidecarExplainer:
                 resources = self._resources(entries, str(subject))
                 if not resources:
                     raise UsageError(
-                        f"no row whose place the release keeps makes {subject}: a provider "
-                        "that claims name by an id alone has none, and what is in quarantine makes "
-                        "no resource"
+                        f"the release keeps no row position for {subject}: a provider "
+                        "that claims refer to only by id has no row, and rows in quarantine "
+                        "make no resource"
                     )
                 return self._lineage(subject, (), resources)
             case lineages.HeaderSubject():
@@ -92,7 +92,7 @@ class SidecarExplainer:
                 ]
                 if not entries:
                     raise UsageError(
-                        f"no row whose place the release keeps has the number of {subject}"
+                        f"the release keeps no row position for the number of {subject}"
                     )
                 return self._lineage(subject, self._fates(entries), self._resources(entries))
             case lineages.RowSubject():
@@ -159,7 +159,7 @@ class SidecarExplainer:
             extracts = self._sidecar.extracts.values()
             names = sorted({file.name for extract in extracts for file in extract.files})
             raise UsageError(
-                f"the release was made of no file {subject.file}; it was of {', '.join(names)}"
+                f"the release was not made from a file {subject.file}, but from {', '.join(names)}"
             )
         entries = [
             entry
@@ -169,9 +169,9 @@ class SidecarExplainer:
         ]
         if not entries:
             raise UsageError(
-                f"no row of the release begins in row {subject.row} of {subject.file} (the header "
-                "is row 1); of rows that a layout puts together the first one counts, and of "
-                "members whose rows did not change those of the extract with which they last did"
+                f"no row of the release starts at row {subject.row} of {subject.file} (the header "
+                "is row 1). If a layout combines rows, use the first of them. For an unchanged "
+                "member, use the rows of the extract with the member's last change"
             )
         return entries
 

@@ -98,7 +98,7 @@ def _unowned(most: int, unowned: Mapping[str, int]) -> Verdict:
         str(most),
         str(number),
         number <= most,
-        f"{number} rows cannot be read or name no owner, so what they belong to is unknown"
+        f"{number} rows cannot be read or have no owner, so it is unknown what they belong to"
         f"{f' ({where})' if where else ''}; at most {most} are allowed",
     )
 
@@ -141,9 +141,9 @@ def refusal(looked_at: Iterable[Verdict]) -> str:
         return ""
     says = f"nothing was published: {'; '.join(verdict.sentence for verdict in broken)}. "
     if not all(verdict.is_setting for verdict in broken):
-        return says + "Fix the mapping or the program: no setting lets this through."
+        return says + "Fix the mapping or the program: no setting allows this."
     variables = " ".join(_way_through(verdict) for verdict in broken)
-    return says + f"Fix the extract; where this is meant, allow it for one run: {variables}."
+    return says + f"Fix the extract or, if this is intended, allow it for one run: {variables}."
 
 
 def _way_through(verdict: Verdict) -> str:

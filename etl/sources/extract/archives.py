@@ -213,7 +213,7 @@ def _extract_members(members: Iterable[_Member], name: str) -> dict[str, _Member
     if top and len(folders) > 1:
         raise ExtractError(
             f"{name} has files in several folders ({', '.join(sorted(folders)[:3])}); an extract "
-            "is the files of one folder"
+            "must be in one folder"
         )
     found: dict[str, _Member] = {}
     names = set[str]()
@@ -221,11 +221,11 @@ def _extract_members(members: Iterable[_Member], name: str) -> dict[str, _Member
         if member.folder != top:
             continue
         if member.name in names:
-            raise ExtractError(f"{name} has {member.name} twice; take one of them away")
+            raise ExtractError(f"{name} has {member.name} twice; remove one of them")
         names.add(member.name)
         found[member.path] = member
     if not found:
-        raise ExtractError(f"{name} holds no files")
+        raise ExtractError(f"{name} contains no files")
     return found
 
 
@@ -235,8 +235,8 @@ def _refuse_path(path: str, name: str) -> None:
     bad = path.startswith("/") or ".." in parts or "\\" in path or _DRIVE.match(path)
     if bad or not path.isprintable() or not parts[-1]:
         raise ExtractError(
-            f"{name}: the name of a member leads out of the archive or has characters that a name "
-            f"may not have ({path[:80]!r}); nothing was unpacked"
+            f"{name}: a file name points outside the archive or contains characters that are "
+            f"not allowed ({path[:80]!r}); nothing was unpacked"
         )
 
 
@@ -252,7 +252,9 @@ def _is_plain(info: zipfile.ZipInfo) -> bool:
 
 
 def _too_many(name: str) -> ExtractError:
-    return ExtractError(f"{name} has more than {MOST_MEMBERS:,} files; name the folder of a few")
+    return ExtractError(
+        f"{name} has more than {MOST_MEMBERS:,} files; use a folder with fewer files"
+    )
 
 
 def _unpack(source: IO[bytes], member: _Member, folder: Path, archive: str) -> None:
@@ -264,8 +266,8 @@ def _unpack(source: IO[bytes], member: _Member, folder: Path, archive: str) -> N
             path.chmod(0o600)
             if shutil.disk_usage(folder).free < left:
                 raise StoreError(
-                    f"{archive}: {member.name} needs {left >> 20:,} MB, and {folder} has not that "
-                    "much space; make room or let run.work name another place"
+                    f"{archive}: {member.name} needs {left >> 20:,} MB, and {folder} does not have "
+                    "enough space; free some space, or set run.work to another folder"
                 )
             while chunk := _read(source, min(left, CHUNK_BYTES)):
                 target.write(chunk)
@@ -296,11 +298,10 @@ def _explain_errors(name: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN:
-        raise ExtractError(f"{name}: the archive is broken or cut off; copy it again") from None
+        raise ExtractError(f"{name}: the archive is broken or incomplete; copy it again") from None
     except (NotImplementedError, RuntimeError):
         raise ExtractError(
-            f"{name}: it is written in a way that is not known here; unpack it into a folder and "
-            "name the folder"
+            f"{name}: its format is not supported; unpack it into a folder, and use the folder"
         ) from None
     except OSError as error:
         raise ExtractError(f"{name} cannot be read: {error.strerror or 'input error'}") from None
@@ -339,20 +340,20 @@ def stage_workbook(stream: BinaryIO, size: int, name: str, folder: Path) -> tupl
                     continue
                 if sheet.visible != SheetVisibleEnum.Visible:
                     raise ExtractError(
-                        f"{name} has a hidden sheet with cells; show it or delete it, so that "
-                        "what is delivered can be seen"
+                        f"{name} has a hidden sheet with cells; unhide or delete it, so that "
+                        "all data is visible"
                     )
                 shown.append((sheet.name, cells))
             written = []
             for title, cells in shown:
                 file = f"{name.rpartition('.')[0] if len(shown) == 1 else title}.csv"
                 if not file.isprintable() or "/" in file or file.startswith("."):
-                    raise ExtractError(f"{name}: a sheet has a name that no file can have")
+                    raise ExtractError(f"{name}: a sheet has a name that a file cannot have")
                 _write_rows(cells.iter_rows(), f"{name}, sheet {title}", folder / file)
                 written.append(file)
     except CalamineError:
         raise ExtractError(
-            f"{name}: the workbook is broken, cut off or encrypted; save it again without a "
+            f"{name}: the workbook is broken, incomplete, or encrypted; save it again without a "
             "password"
         ) from None
     if not written:
@@ -370,7 +371,7 @@ def _write_rows(rows: Iterable[list[Any]], where: str, path: Path) -> None:
                     [_cell_text(cell, where, number, at) for at, cell in enumerate(row, start=1)]
                 )
     except FileExistsError:
-        raise ExtractError(f"{path.name} is in the extract twice; take one of them away") from None
+        raise ExtractError(f"{path.name} is in the extract twice; remove one of them") from None
     except OSError as error:
         raise disk_error(error) from None
 
@@ -384,10 +385,10 @@ def _cell_text(cell: Any, where: str, row: int, column: int) -> str:
     if isinstance(cell, int | float):
         if abs(cell) >= _MOST_EXACT:
             raise ExtractError(
-                f"{place}: a number of more than 15 digits, of which Excel has kept 15; format "
-                "the column as text and fill it again"
+                f"{place}: a number with more than 15 digits, of which Excel kept only 15; "
+                "format the column as text, and enter the numbers again"
             )
         return f"{Decimal(f'{cell:.15g}') + 0:f}"
     if isinstance(cell, date | time):  # a datetime is a date
         return cell.isoformat()
-    raise ExtractError(f"{place}: a length of time, which no column has; format it as text")
+    raise ExtractError(f"{place}: a duration, which no column can contain; format it as text")

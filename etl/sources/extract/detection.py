@@ -80,9 +80,7 @@ def choose(
         return whole[0]
     if whole:
         fitting = " and ".join(fit.layout.name for fit in whole)
-        raise ExtractError(
-            f"{_list_names(files)} fit the layouts {fitting}; say which it is with --layout"
-        )
+        raise ExtractError(f"{_list_names(files)} fit the layouts {fitting}; choose one with --layout")
     unreadable = next((fit.unreadable for fit in fits if fit.unreadable), "")
     if unreadable:
         raise ExtractError(unreadable)
@@ -111,8 +109,8 @@ def _first_mismatch(files: Sequence[Listed], delimiter: str | None) -> str:
             return sentence
         if listed.delimiter and form.kind == "delimited" and lacks_header(head_of(listed), form):
             return (
-                f"{listed.name} has no line of headers: values stand in its first row; "
-                "put a line of headers first, or write a layout with header: false"
+                f"{listed.name} has no header line: its first row contains values; "
+                "add a header line, or write a layout with header: false"
             )
     return ""
 
@@ -198,27 +196,25 @@ def _match_names(
             whole[name] = listed.name
         has = set(layout.raw[name].columns_of(cells[listed.name]))
         lacks += [
-            f"{listed.name} lacks the compulsory column {' or '.join(group)}"
+            f"{listed.name} lacks the required column {' or '.join(group)}"
             for group in required_columns(of_table[name], delta=delta)
             if not has.intersection(group)
         ]
     for file, name in tables.items():
         if whole.get(name, file) != file:
             raise ExtractError(
-                f"{name} is there whole ({whole[name]}) and in parts ({file}); "
-                "take one of them away"
+                f"{name} exists both as a whole ({whole[name]}) and in parts ({file}); "
+                "remove one of them"
             )
     compulsory = [] if delta else [raw.name for raw in layout.raw.values() if raw.compulsory]
     missing = [name for name in compulsory if name not in tables.values()]
     if delta and not tables:
         missing = [layout.model.tables[layout.model.main].file_name]
-    lacks[:0] = [
-        f"there is no file of the compulsory table {name} ({name}.csv)" for name in missing
-    ]
+    lacks[:0] = [f"there is no file for the required table {name} ({name}.csv)" for name in missing]
     one_of = [layout.model.tables[name].file_name for name in layout.model.one_of]
     if one_of and not delta and not missing and not set(one_of) & set(tables.values()):
         files = ", ".join(f"{name}.csv" for name in one_of)
-        lacks.append(f"there is none of the files {files}, of which one at least is compulsory")
+        lacks.append(f"the extract needs at least one of the files {files}")
     lacks += _of_another_model(data, layout)
     return tables, lacks
 
@@ -237,7 +233,7 @@ def _of_another_model(data: list[Listed], layout: Layout) -> Iterator[str]:
     for listed in data:
         model = others.get(spelling(listed.stem))
         if model is not None:
-            yield f"{listed.name} is a file of layout {model.layout}"
+            yield f"{listed.name} belongs to layout {model.layout}"
 
 
 def _table_named(stem: str, layout: Layout) -> str | None:
@@ -318,11 +314,11 @@ def _blank_ids(
 def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
     # A file that shares a column or two by chance is not worth naming.
     if near is not None and 2 * near[0] >= len(raw.required):
-        return f"{near[1]} lacks the compulsory column {near[2][0]}"
+        return f"{near[1]} lacks the required column {near[2][0]}"
     if not raw.has_header:
-        return f"there is no file of {raw.name} (named {', '.join(raw.named)})"
+        return f"there is no file for {raw.name} (named {', '.join(raw.named)})"
     wanted = ", ".join(raw.required[:3])
-    return f"there is no file of {raw.name} (with the columns {wanted}, …)"
+    return f"there is no file for {raw.name} (with the columns {wanted}, …)"
 
 
 def _list_names(files: Sequence[Listed]) -> str:

@@ -271,7 +271,7 @@ def _check_hash(listed: Listed, file_traits: Traits, manifest: ExtractManifest) 
     claim = manifest.files.get(listed.name)
     if claim and claim.sha256 is not None and claim.sha256 != file_traits.sha256:
         raise ExtractError(
-            f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs; "
+            f"{listed.name} is not the file that {MANIFEST_NAME} describes: its sha256 differs; "
             "copy the extract again"
         )
 

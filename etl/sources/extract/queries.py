@@ -229,7 +229,8 @@ class QueryDatabase:
                 raise MappingError(
                     query.at(int(node.get("query_location") or 0)),
                     "sql-query",
-                    f"{what} gives other rows in the next run: equal files must give equal rows",
+                    f"{what} can give different rows in the next run, but equal files must "
+                    "give equal rows",
                 )
 
     def _parsed_query(self, query: Query) -> Any:
@@ -258,15 +259,19 @@ def _read_error(
     said = _error_document(error)
     kind = str(said.get("exception_type", "")) or type(error).__name__
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in kind:
-        return StoreError(f"{name}: needs more memory or disk than there is; shorten what it sorts")
+        return StoreError(
+            f"{name}: needs more memory or disk space than is available; reduce what it sorts"
+        )
     if isinstance(error, OSError) and error.errno:
         return disk_error(error)
     where = name
     if query is not None and str(said.get("position", "")).isdigit():
         where = query.at(int(said["position"]))
     return ExtractError(
-        f"{where}{rows}: a cell has no such value (DuckDB's {kind} error, whose words show the "
-        "cell); try_cast and try_strptime give null there, coalesce(…, cell) leaves it to checks"
+        f"{where}{rows}: a cell cannot be converted (DuckDB's {kind} error; its text is "
+        "hidden because "
+        "it shows the cell); try_cast and try_strptime return null instead, and coalesce(…, cell) "
+        "leaves the cell to the checks"
     )
 
 

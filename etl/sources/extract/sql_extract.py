@@ -358,13 +358,16 @@ def _view_file(listed: Listed, table: ExtractTable) -> ViewFile:
         refuse_other_forms(listed)
         found = read_header(listed, RowForm(delimiter, table.quoting))
     else:
-        what = "its ending does not say what stands between its cells; say it as delimiter"
+        what = "its extension does not show what separates its cells; set delimiter"
         raise ExtractError(f"{listed.name}: {what}")
     headers = tuple(header or f"column_{number}" for number, header in enumerate(found, start=1))
     seen = Counter(header.casefold() for header in (*headers, *PLACES))
     for number, header in enumerate(headers, start=1):
         if seen[header.casefold()] > 1:
-            what = "has the header of another, or of a place: SQL cannot tell them apart"
+            what = (
+                "has the same header as another column, or as a position: SQL cannot tell "
+                "them apart"
+            )
             raise ExtractError(f"{listed.name}: column {number} {what}")
     return ViewFile(listed, delimiter, headers)
 
@@ -420,14 +423,14 @@ def _wrong_columns(
             what = f"the table {table.file_name} has no column {name!r}"
             yield MappingError(query.file, "sql-column", what, hint=nearest(name, raw.columns))
         if counted.pop(name, 0) > 1:
-            yield MappingError(query.file, "sql-column", f"{name} stands twice")
+            yield MappingError(query.file, "sql-column", f"{name} appears twice")
         if not is_exact(kind):
             what = f"{name} is {kind}, but results are text, days or exact decimals: cast it"
             yield MappingError(query.file, "sql-column", what)
     is_delta = extract.tables.kind == "delta"
     for group in required_columns(table.name, delta=is_delta):
         if not {name for name, _ in columns}.intersection(group):
-            what = f"the result lacks the compulsory column {' or '.join(group)}"
+            what = f"the result lacks the required column {' or '.join(group)}"
             yield MappingError(query.file, "sql-column", what)
 
 
@@ -451,13 +454,13 @@ def _view_rows(
         claim, file_traits = manifest.files.get(listed.name), traits(listed)
         if claim and claim.sha256 not in (None, file_traits.sha256):
             raise ExtractError(
-                f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs"
+                f"{listed.name} is not the file that {MANIFEST_NAME} describes: its sha256 differs"
             )
         for batch in _file_batches(file, view.table):
             if batch.ragged:
                 raise ExtractError(
-                    f"{listed.name}: row {batch.ragged[0].row} has not as many cells as the "
-                    "header; SQL needs every row whole: correct the file"
+                    f"{listed.name}: row {batch.ragged[0].row} has more or fewer cells than the "
+                    "header; SQL needs complete rows: correct the file"
                 )
             rows += batch.rows.num_rows
             yield _in_columns(view, file, batch.rows)

@@ -55,7 +55,7 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
         chosen = present if snapshot is None else found.snapshot_by_id(snapshot)
         if snapshot is not None and chosen is None:
             newest = "none" if present is None else present.snapshot_id
-            raise ExtractError(f"{what} has no snapshot {snapshot}; the present one is {newest}")
+            raise ExtractError(f"{what} has no snapshot {snapshot}; the current one is {newest}")
         version = None if chosen is None else chosen.snapshot_id
         rows = found.scan(snapshot_id=version).to_arrow_batch_reader()
     except ExtractError:

@@ -248,7 +248,7 @@ class ExtractTables(Model):
             yield Mistake("", what, hint, at=("tables", name))
         for name, canonical in names.items():
             if canonical.compulsory and name not in self.tables and self.kind != "delta":
-                yield Mistake("", f"tables lacks the compulsory table {name}", at=("tables",))
+                yield Mistake("", f"tables lacks the required table {name}", at=("tables",))
 
 
 @dataclass(frozen=True, slots=True)

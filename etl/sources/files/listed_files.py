@@ -227,7 +227,7 @@ MOST_RATIO: Final = 100
 
 
 class BrokenPacking(Exception):
-    """Compressed data is broken or cut off."""
+    """Compressed data is broken or incomplete."""
 
 
 PACKING_ERRORS: Final = (BrokenPacking, EOFError, zlib.error, gzip.BadGzipFile)
@@ -349,7 +349,7 @@ def list_files(extract: Path | ExtractFiles) -> tuple[Listed, ...]:
         if not entry.problem and not is_manifest:
             found.append(listed)
     if not found:
-        raise ExtractError(f"{files.name} holds no files; name the folder of the extract")
+        raise ExtractError(f"{files.name} contains no files; give the folder of the extract")
     _refuse_twice(found)
     return tuple(found)
 
@@ -370,14 +370,17 @@ def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
         problem = said_of(recognize(head_of(listed)), listed.name, listed.delimiter)
         if problem and extract.is_file():
             raise ExtractError(f"{problem}; then {advice('FOLDER')}")
-        raise ExtractError(f"{extract} is a file; name the folder that holds the extract's files")
+        raise ExtractError(
+            f"{extract} is a file; give the folder that contains the extract's files"
+        )
     remote = remote_address(str(extract))
     if remote:
         raise ExtractError(
-            f"{remote} is no folder: extracts are read from folders and s3://bucket/prefix; copy "
+            f"{remote} is not a folder: extracts are read from folders and "
+            "s3://bucket/prefix; copy "
             f"the files into one, then {advice('FOLDER')}"
         )
-    raise ExtractError(f"{extract}: there is no such folder or file; name the extract")
+    raise ExtractError(f"{extract}: there is no such folder or file; give the path of the extract")
 
 
 def head_of(listed: Listed) -> bytes:
@@ -430,9 +433,7 @@ def _refuse_twice(found: list[Listed]) -> None:
             continue
         other = seen.setdefault(listed.stem.lower(), listed.name)
         if other != listed.name:
-            raise ExtractError(
-                f"{other} and {listed.name} are the same table twice; take one of them away"
-            )
+            raise ExtractError(f"{other} and {listed.name} are the same table; remove one of them")
 
 
 def traits(listed: Listed, *, quoting: bool = True) -> Traits:
@@ -492,7 +493,7 @@ def read_header(listed: Listed, form: RowForm) -> tuple[str, ...]:
     reader = csv.reader(lines, delimiter=form.delimiter, quoting=form.csv_quoting)
     cells = tuple(cell.strip() for cell in next(reader, []))
     if not any(cells):
-        raise ExtractError(f"{listed.name}: the first line is blank; it must hold the headers")
+        raise ExtractError(f"{listed.name}: the first line is blank; it must contain the headers")
     return cells
 
 
@@ -509,7 +510,7 @@ def _first_line(listed: Listed) -> bytes:
         if len(head) > HEADER_BYTES:
             raise ExtractError(f"{listed.name}: the first line is longer than {HEADER_BYTES} bytes")
     if not head:
-        raise ExtractError(f"{listed.name} is empty; it must at least hold the headers")
+        raise ExtractError(f"{listed.name} is empty; it must contain at least the headers")
     refuse_nul(head, 0, listed.name)
     return bytes(head.removeprefix(BOM))
 
@@ -533,7 +534,7 @@ def text_chunks(listed: Listed) -> Iterator[bytes]:
     """Yield the bytes of a delimited file, unpacked.
 
     Raises:
-        ExtractError: the file cannot be read, or its compression is broken or cut off.
+        ExtractError: the file cannot be read, or its compression is broken or incomplete.
     """
     try:
         with listed.open() as raw, unpacked(raw, listed.compression, listed.name) as stream:
@@ -573,7 +574,7 @@ class UnpackedBudget:
 def unpacked(raw: BinaryIO, compression: str, name: str) -> Any:
     """Return the bytes of a file unpacked, given those that are stored.
 
-    Reading them raises one of `PACKING_ERRORS` where the compression is broken or cut off, and
+    Reading them raises one of `PACKING_ERRORS` where the compression is broken or incomplete, and
     `ExtractError` where they are too many.
     """
     if not compression:
@@ -624,7 +625,7 @@ class _Zstandard:
 def broken_packing(listed: Listed) -> ExtractError:
     """Return the error for a compressed file that cannot be unpacked to its end."""
     return ExtractError(
-        f"{listed.name}: the {listed.compression} data is broken or cut off; copy the file again"
+        f"{listed.name}: the {listed.compression} data is broken or incomplete; copy the file again"
     )
 
 

@@ -66,13 +66,13 @@ class ObjectFiles:
     def __init__(self, address: str, options: StoreOptions, *, alone: bool = False) -> None:
         self._bucket, _, key = address.removeprefix("s3://").strip("/").partition("/")
         if not self._bucket:
-            raise UsageError(f"{address}: there is no bucket in it; write s3://bucket/prefix")
+            raise UsageError(f"{address}: it has no bucket; write s3://bucket/prefix")
         self._name, self._options = address, options
         self._prefix, _, only = key.rpartition("/") if alone else (key, "", "")
         listed = [self._objects.find(only)] if alone else list(self._objects.objects())
         self._found = {item.name: item for item in listed if item is not None}
         if not self._found:
-            raise ExtractError(f"{address} holds no objects; name the prefix of the extract")
+            raise ExtractError(f"{address} contains no objects; use the prefix of the extract")
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out the client: each process makes one."""
@@ -194,8 +194,8 @@ class RangeStream(io.RawIOBase):
             ) from None
         if len(data) != length:
             raise StoreError(
-                f"{self._objects.name}: {len(data)} bytes of {self._item.name} came where "
-                f"{length} were asked for"
+                f"{self._objects.name}: {len(data)} bytes of {self._item.name} arrived, "
+                f"but {length} were requested"
             )
         self._start, self._data = self._at, data
 
@@ -384,7 +384,9 @@ def _irregular_file_problem(path: Path) -> str:
 def disk_error(error: OSError) -> StoreError:
     """Return the error of a work folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError("the disk of the work folder is full; free some space and run again")
+        return StoreError(
+            "the disk of the work folder is full; free some space, and run the command again"
+        )
     return StoreError(f"the work folder cannot be written: {error.strerror}")
 
 
@@ -526,30 +528,33 @@ def said_of(physical: Physical, name: str, ending_says: str) -> str:
     """
     is_parquet = name.lower().endswith(".parquet")
     rest = {
-        "xlsx": "is an Excel workbook beside files of another form; save each sheet as CSV UTF-8",
+        "xlsx": "is an Excel workbook next to files of another format; save each sheet "
+        "as CSV UTF-8",
         "xls": "is an old Excel workbook, or one with a password; save each sheet as CSV UTF-8",
-        "zip": "is a ZIP archive inside an extract; name the archive alone, or unpack it",
-        "tar": "is a tar archive inside an extract; name the archive alone, or unpack it",
-        "gzip": "is gzip data; give it the ending .gz behind .csv, .psv or .tsv",
-        "zstd": "is Zstandard data; give it the ending .zst behind .csv, .psv or .tsv",
+        "zip": "is a ZIP archive inside an extract; use the archive itself as the extract, "
+        "or unpack it",
+        "tar": "is a tar archive inside an extract; use the archive itself as the extract, "
+        "or unpack it",
+        "gzip": "is gzip data; add .gz to its name after .csv, .psv, or .tsv",
+        "zstd": "is Zstandard data; add .zst to its name after .csv, .psv, or .tsv",
         "UTF-16": f"is text in UTF-16; write it as UTF-8 (iconv -f UTF-16 -t UTF-8 {name})",
         "JSON": "is JSON, not a delimited file",
         "XML": "is XML, not a delimited file",
         "PDF": "is a PDF, not a delimited file",
-        "binary": "is no text: it holds NUL bytes; export it as CSV",
-        "parquet": "" if is_parquet else "is Parquet; give it the ending .parquet",
-        "fixed width": "has columns of fixed width, nothing stands between them; a layout with "
-        "fixed_width reads it",
+        "binary": "is not text: it contains NUL bytes; export it as CSV",
+        "parquet": "" if is_parquet else "is Parquet; change its extension to .parquet",
+        "fixed width": "has columns of fixed width without a delimiter; use a layout with "
+        "fixed_width",
     }.get(physical.kind, "")
     if rest:
         return f"{name} {rest}"
     if physical.kind == "delimited" and physical.delimiter != ending_says:
-        between, ending = physical.delimiter, "but no ending that says so"
+        between, ending = physical.delimiter, "but its extension does not say so"
         if ending_says:
-            ending = f"where its ending says {DELIMITER_NAMES[ending_says]}"
-        advised = f'a layout with delimiter: "{between}" reads it'
+            ending = f"but its extension says {DELIMITER_NAMES[ending_says]}"
+        advised = f'use a layout with delimiter: "{between}"'
         if between in ENDING_OF:
-            advised = f"call it {ENDING_OF[between]}"
+            advised = f"rename it to {ENDING_OF[between]}"
         return f"{name} has {DELIMITER_NAMES[between]} between its cells, {ending}; {advised}"
     return ""
 
@@ -569,7 +574,7 @@ def remote_address(text: str) -> str:
 
 def advice(extract: str) -> str:
     """Return the next step for files that are not understood."""
-    return f"`cpcds doctor {shlex.quote(extract)}` looks at every file and starts a layout ({PAGE})"
+    return f"`cpcds doctor {shlex.quote(extract)}` examines every file and drafts a layout ({PAGE})"
 
 
 MANIFEST_NAME: Final = "manifest.json"

@@ -162,7 +162,7 @@ class RawFile(Model):
         ):
             for header in headers:
                 if spelling(header) in seen:
-                    what = f"{header!r} stands twice in {context.raw_name}"
+                    what = f"{header!r} appears twice in {context.raw_name}"
                     yield Mistake("layout-header", what, at=(key,))
                 seen.add(spelling(header))
         for header, at in self._any_headers():
@@ -212,7 +212,7 @@ class RawFile(Model):
         for header, spec in self.made.items():
             at = ("made", header)
             if spelling(header) in seen:
-                yield Mistake("layout-header", f"{header!r} stands twice in {name}", at=at)
+                yield Mistake("layout-header", f"{header!r} appears twice in {name}", at=at)
             seen.add(spelling(header))
             if not spec.is_of_its_row:
                 what = f"{header!r} must be made of cells of its row, and by steps, date or number"
@@ -413,7 +413,7 @@ def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
     fed = {spec.table for spec in layout.tables}
     for table in layout.model.tables.values():
         if table.compulsory and table.name not in fed:
-            what = f"nothing feeds the compulsory table {table.name}"
+            what = f"nothing feeds the required table {table.name}"
             mistakes.add(MappingError(layout.file, "layout-required", what))
     for spec in layout.tables:
         for error in (

@@ -108,8 +108,10 @@ def read_batches(
     if swallowing is not None:
         raise ExtractError(
             f"{listed.name}: row {swallowing} has a quoted cell with line breaks, and each of its "
-            "lines has as many cells as the header: it has swallowed rows, because a quote in it "
-            "is not doubled or closes no cell; a text must not hold lines that look like rows"
+            "lines has as many cells as the header: it probably contains other rows, "
+            "because a quote "
+            "in it is not doubled or does not close a cell; no text may contain lines that "
+            "look like rows"
         )
     if last is None or span.next_row not in (None, last):
         if not span.is_whole:
@@ -337,8 +339,9 @@ def recount(listed: Listed, form: RowForm, sha256: str, last: int) -> None:
         rows = -1
     if rows != last - 1:
         raise ExtractError(
-            f"{listed.name}: with its header {last - 1} rows were read, and a second count found "
-            "another number; it was changed while it was read, or a quote in it is not doubled"
+            f"{listed.name}: {last - 1} rows were read (with the header), but a second "
+            "count found a "
+            "different number; it was changed while it was read, or a quote in it is not doubled"
         )
 
 
@@ -365,8 +368,9 @@ def refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None
         if not span.is_whole:
             raise SpanAstray from None
         raise ExtractError(
-            f"{listed.name}: a quoted cell of row {row} goes on after the quote that closes it; "
-            "a quote in it is not doubled, or it has swallowed rows because its own is missing"
+            f"{listed.name}: a quoted cell of row {row} continues after its closing quote; "
+            "a quote in it is not doubled, or its closing quote is missing and it contains "
+            "other rows"
         ) from None
 
 
@@ -403,7 +407,7 @@ def refuse_open_quote(listed: Listed, delimiter: str) -> None:
         row += 1  # a cell longer than a row may be
     raise ExtractError(
         f"{listed.name}: row {row} opens a quoted cell that is never closed, or is longer than "
-        f"{LONGEST_ROW >> 10} KB; the file is cut off or a quote is not doubled"
+        f"{LONGEST_ROW >> 10} KB; the file is incomplete, or a quote is not doubled"
     )
 
 
@@ -586,8 +590,8 @@ def _refuse_strays(name: str, numbers: Any, kinds: Sequence[Bools], file: Record
     tables = [kind.table for kind, holding in zip(file.types, kinds, strict=True) if holding[at]]
     of = " and ".join(tables) if tables else f"none of {', '.join(k.table for k in file.types)}"
     raise ExtractError(
-        f"{name}: row {numbers[at].as_py()} is by its record {of}; "
-        "a layout must say of each line which one record it is"
+        f"{name}: row {numbers[at].as_py()} matches {of} by its record; "
+        "each line must match exactly one record of the layout"
     )
 
 

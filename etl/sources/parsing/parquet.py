@@ -209,7 +209,7 @@ def _small_slices(
 
 
 def _broken_error(listed: Listed) -> ExtractError:
-    return ExtractError(f"{listed.name}: the Parquet file is broken or cut off; copy it again")
+    return ExtractError(f"{listed.name}: the Parquet file is broken or incomplete; copy it again")
 
 
 _FIRST_DAY: Final = -719_162

@@ -152,7 +152,7 @@ def test_rows_never_become_one_without_a_word(rows, data):
         path = Path(base) / "x.csv"
         path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
         listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
-        with pytest.raises(ExtractError, match=rf"row {first + 2} has .* has swallowed rows"):
+        with pytest.raises(ExtractError, match=rf"row {first + 2} has .* contains other rows"):
             list(read_batches(listed, tuple(header), RowForm(",")))
 
 
@@ -170,7 +170,7 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
     if not quoting:
         rows = [["".join(c for c in cell if c not in '",\r\n') for cell in row] for row in rows]
     if extra:
-        # Whether a cell has swallowed rows is asked of rows as wide as the first one.
+        # Whether a cell contains other rows is asked of rows as wide as the first one.
         rows = [[re.sub(r"[\r\n]", "", cell) for cell in row] for row in rows]
     form = RowForm(",", quoting, header, extra)
     text = "a,b,c\n" * header + quoted(
@@ -184,7 +184,7 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
         whole, ragged = {}, []
         batches = read_batches(listed, ("a", "b", "c"), form)
         if any(map(looks_like_rows, rows)):
-            with pytest.raises(ExtractError, match="has swallowed rows"):
+            with pytest.raises(ExtractError, match="contains other rows"):
                 list(batches)
             return
         for batch in batches:

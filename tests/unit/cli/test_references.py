@@ -88,7 +88,7 @@ def test_init_writes_every_setting_with_its_default_and_overwrites_nothing(tmp_p
     assert (tmp_path / "own").is_dir()
     again = invoke("init", tmp_path)
     assert (again.exit_code, file.read_text("utf-8")) == (2, given)
-    assert f"{file} is there already" in again.stderr
+    assert f"{file} already exists" in again.stderr
 
 
 @pytest.mark.parametrize("model", DATA_MODELS, ids=lambda model: model.name)

@@ -33,7 +33,7 @@ def test_every_text_that_the_standard_library_refuses_is_refused(text):
     try:
         assert read_json(text, "a.json") == expected
     except UsageError as error:
-        assert "stands twice" in str(error)  # noqa: PT017 - the one thing that it allows
+        assert "appears twice" in str(error)  # noqa: PT017 - the one thing that it allows
 
 
 def test_every_key_and_entry_has_its_line_and_column():
@@ -58,7 +58,7 @@ def test_every_key_and_entry_has_its_line_and_column():
         ("[1]\n]", "a.json:2:1: not JSON: something follows the end of the document"),
         ("1" * 5000, "a.json:1:1: not JSON: a number is too long"),
         ("[" * 60, "a.json:1:51: nested too deep"),
-        ('{"a": 1,\n "a": 2}', "a.json:2:2: key 'a' stands twice; take one of them away"),
+        ('{"a": 1,\n "a": 2}', "a.json:2:2: key 'a' appears twice; remove one of them"),
     ],
 )
 def test_a_mistake_has_its_line_and_column(text, said):

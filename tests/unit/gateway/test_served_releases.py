@@ -28,7 +28,7 @@ def published(store, claims, day):
 def test_nothing_is_served_before_something_was_published():
     store = MemoryStore()
     releases = Releases(MemoryObjects(store), Cache(1_000_000))
-    with pytest.raises(NotFound, match="nothing was published yet"):
+    with pytest.raises(NotFound, match="nothing has been published yet"):
         run(releases.refresh())
     with pytest.raises(StoreError, match="no release was read yet"):
         releases.current()

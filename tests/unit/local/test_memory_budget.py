@@ -41,7 +41,7 @@ def test_no_more_rows_than_the_setting_says():
 
 
 def test_a_budget_in_which_nothing_fits_is_one_sentence():
-    with pytest.raises(UsageError, match=r"run.memory is 100 MB, and a run takes 360 MB at least"):
+    with pytest.raises(UsageError, match=r"run.memory is 100 MB, but a run needs at least 360 MB"):
         MemoryBudget(100 * MB, suites=False).partition_rows(1, MOST)
     assert MemoryBudget(360 * MB, suites=False).partition_rows(1, MOST) == LEAST_ROWS
     assert UsageError.exit_code == 2
@@ -60,7 +60,7 @@ def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence
     read(400 * MB)
     needed = partition_memory(largest_partition(cutting.folder, 2))
     read(280 * MB + needed)  # what an earlier attempt read is looked at as well
-    with pytest.raises(StoreError, match=r"must be worked on together need about \d+ MB"):
+    with pytest.raises(StoreError, match=r"must be processed together need about \d+ MB"):
         read(280 * MB + needed - 1)
 
 
@@ -84,7 +84,7 @@ def test_a_member_with_more_rows_than_fit_is_one_sentence(tmp_path):
         LocalExecutor(workers, MemoryBudget(needed, suites=False)).read(extract, cutting, ignore)
         with pytest.raises(
             StoreError,
-            match=rf"one member has {rows:,} rows, .*about \d+ MB; run.memory is \d+ MB: give",
+            match=rf"one member has {rows:,} rows, .*about \d+ MB; run.memory is \d+ MB: raise",
         ):
             LocalExecutor(workers, MemoryBudget(needed - 1, suites=False)).read(
                 extract, cutting, ignore
@@ -100,7 +100,7 @@ def test_many_rows_of_a_member_are_weighed_against_what_is_free(tmp_path, monkey
     with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
         LocalExecutor(workers).read(extract, cutting, ignore)  # few rows are no reason to look
         monkeypatch.setattr("etl.local.executor.MANY_ROWS", 5)
-        with pytest.raises(StoreError, match="this machine has free 250 MB: run it where"):
+        with pytest.raises(StoreError, match="this machine has free 250 MB: use a machine"):
             LocalExecutor(workers).read(extract, cutting, ignore)
 
 

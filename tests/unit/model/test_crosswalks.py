@@ -27,7 +27,7 @@ def test_comments_blanks_and_quoted_cells_are_read_as_csv_has_them():
         ("# a\n\n", "sex.csv:1", "crosswalk-header", "the file is empty"),
         ("\nsource\nm\n", "sex.csv:2", "crosswalk-header", "the header must be source,<code>,…"),
         ("word,code\n", "sex.csv:1", "crosswalk-header", "the header must be source,<code>,…"),
-        ("source,code,code\n", "sex.csv:1", "crosswalk-header", "a column stands twice"),
+        ("source,code,code\n", "sex.csv:1", "crosswalk-header", "a column appears twice"),
         ('source,"code\n', "sex.csv:1", "crosswalk-row", "not CSV: a quote"),
         ('source,code\nm,"male\nf,female\n', "sex.csv:2", "crosswalk-row", "not CSV: a quote"),
         (f"source,code\nm,{'x' * 200_000}\n", "sex.csv:2", "crosswalk-row", "not CSV"),
@@ -50,7 +50,7 @@ def test_every_mistake_is_reported_in_the_order_of_lines():
         ("sex.csv:7", "crosswalk-row"),
         ("sex.csv:9", "crosswalk-duplicate"),
     ]
-    assert "source 'M' stands twice" in str(raised.value)
+    assert "source 'M' appears twice" in str(raised.value)
 
 
 def test_a_crosswalk_with_an_overlay_can_be_sent_to_another_process():

@@ -43,7 +43,7 @@ def test_every_accepted_row_is_in_the_bytes_once():
     found = directory_verdict(*released(), PUBLISHED)
     assert (found.holds, found.sentence) == (
         True,
-        "the published bytes hold every accepted row: 7 resources",
+        "the published bytes contain every accepted row: 7 resources",
     )
 
 
@@ -58,7 +58,7 @@ def test_every_accepted_row_is_in_the_bytes_once():
 def test_a_row_that_is_not_in_the_bytes_stops_the_run(lost, sentence):
     found = directory_verdict(*released(lost), PUBLISHED)
     assert (found.holds, found.is_setting) == (False, False)
-    assert found.sentence == f"the published bytes are not the accepted rows: {sentence}"
+    assert found.sentence == f"the published bytes differ from the accepted rows: {sentence}"
 
 
 def test_a_role_that_is_in_one_network_less_is_still_its_row():

@@ -45,7 +45,9 @@ def test_half_of_the_claims_is_not_over_half():
     assert advice(half, definitions().book, extract()) == ()
     more = tally("claim", 100, 51, "claim-without-diagnosis")
     (sentence,) = advice(more, definitions().book, extract())
-    assert sentence.startswith("51 of 100 claim rows were rejected, 51 of them first by claim-with")
+    assert sentence.startswith(
+        "51 of 100 claim rows were rejected, 51 of them because of claim-with"
+    )
     assert "rules.severities" in sentence
 
 
@@ -55,7 +57,7 @@ def test_diagnoses_of_another_code_system_lead_to_the_crosswalk_that_is_empty():
     found.cells["dialect-unmapped-word", "claim_diagnosis", "type"] = 7
     (sentence,) = advice(found, definitions().book, extract("synthea-members"))
     assert "no code for 240 cells of claim_diagnosis.code" in sentence
-    assert "fill mappings/crosswalks/layouts/snomed-icd-10-cm.csv" in sentence
+    assert "add codes to mappings/crosswalks/layouts/snomed-icd-10-cm.csv" in sentence
 
 
 def test_a_word_that_a_crosswalk_of_the_rules_does_not_know_leads_to_it():
@@ -64,7 +66,7 @@ def test_a_word_that_a_crosswalk_of_the_rules_does_not_know_leads_to_it():
     )
     found = tally("member", 3, 3, rule.id)
     (sentence,) = advice(found, definitions().book, extract())
-    assert "fill mappings/crosswalks/gender.csv" in sentence
+    assert "add codes to mappings/crosswalks/gender.csv" in sentence
 
 
 def test_a_table_of_few_rows_is_no_table_that_was_lost_but_members_are():

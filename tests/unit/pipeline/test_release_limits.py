@@ -1,4 +1,4 @@
-"""Limits against the release before, over plain manifests."""
+"""Limits against the previous release, over plain manifests."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -74,7 +74,7 @@ def test_a_claim_file_cut_to_a_third_breaks_the_limits_on_rows_and_claims():
     now = replace(BEFORE, run=rows(member=100, claim=300, claim_line=2000, claim_note=9))
     found = input_verdicts(LIMITS, manifest(BEFORE), now)
     assert broken(found) == ["fewer_rows", "fewer_claims"]
-    assert "300 claim rows come after 900 of the release before (66.6667 % fewer)" in (
+    assert "300 claim rows, after 900 in the previous release (66.6667 % fewer)" in (
         found[0].sentence
     )
 
@@ -82,7 +82,7 @@ def test_a_claim_file_cut_to_a_third_breaks_the_limits_on_rows_and_claims():
 def test_a_table_that_is_gone_breaks_the_limit_on_rows_unless_it_was_tiny():
     gone = replace(BEFORE, run=rows(member=100, claim=900))
     (verdict,) = (each for each in input_verdicts(LIMITS, manifest(BEFORE), gone) if not each.holds)
-    assert "0 claim_line rows come after 2000" in verdict.sentence
+    assert "0 claim_line rows, after 2000" in verdict.sentence
     assert "claim_note" not in verdict.sentence
     tiny = replace(BEFORE, run=rows(member=100, claim=900, claim_line=2000))
     assert broken(input_verdicts(LIMITS, manifest(BEFORE), tiny)) == []
@@ -98,7 +98,10 @@ def test_a_limit_holds_up_to_the_share_itself():
 def test_money_that_goes_or_multiplies_breaks_its_limit_by_claim_type():
     for oral, says in (
         ("40000.00", "would shrink by about 60,000 (60 %), from 100 claims to 100"),
-        ("10000000.00", "would grow, beyond its claims, by about 9,900,000 (9900 %), from 100"),
+        (
+            "10000000.00",
+            "would grow, beyond its number of claims, by about 9,900,000 (9900 %), from 100",
+        ),
     ):
         now = replace(BEFORE, totals={**BEFORE.totals, **money(oral=oral)})
         found = input_verdicts(LIMITS, manifest(BEFORE), now)
@@ -184,7 +187,7 @@ def test_a_directory_that_lost_its_few_networks_is_stopped():
     now = replace(old, run=rows(network=3, location=90))
     found = input_verdicts(LIMITS, manifest(old), now)
     assert broken(found) == ["fewer_rows"]
-    assert "0 insurance_plan rows come after 3" in found[0].sentence
+    assert "0 insurance_plan rows, after 3" in found[0].sentence
     assert "network" not in found[0].sentence
     before = manifest(old, InsurancePlan=3, Organization=90)
     assert broken(retraction_verdicts(LIMITS, before, retracted(0, InsurancePlan=2))) == []

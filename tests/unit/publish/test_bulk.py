@@ -402,7 +402,7 @@ def test_a_page_that_a_run_that_died_left_behind_is_not_damaged():
     commit(store, manifest, base)
     left = verify(Release(store, manifest)).problems
     assert {one.kind for one in left} == {"missing"}
-    assert all("a run writes it anew" in one.what for one in left)
+    assert all("a run writes it again" in one.what for one in left)
 
 
 def test_a_tree_without_a_release_has_no_pages():

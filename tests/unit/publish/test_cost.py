@@ -97,7 +97,7 @@ def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost):
     base = open_current(store)
     result = write_partition(store, {}, [person(3, "2")], LATER).keeping([lost])
     shared = write_directory(store, base.release, [payer()], LATER)
-    with pytest.raises(StoreError, match="1 patients were to stay"):
+    with pytest.raises(StoreError, match="1 patients should be unchanged"):
         assemble(store, base, [result], shared, ReleaseFacts("full"), LATER)
 
 

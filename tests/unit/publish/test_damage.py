@@ -86,7 +86,9 @@ def test_a_damaged_pointer_says_what_to_do(data):
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     store.put("current.json", data)
-    with pytest.raises(StoreError, match=r"current\.json is no pointer .*: .*; put it back from a"):
+    with pytest.raises(
+        StoreError, match=r"current\.json is not a pointer .*: .*; restore it from a"
+    ):
         open_current(store)
 
 

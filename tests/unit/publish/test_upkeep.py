@@ -234,7 +234,7 @@ def test_a_pointer_that_is_lost_or_damaged_is_named():
 def test_rolling_back_to_the_present_release_is_refused():
     store = MemoryStore()
     first = publish(store, [patient("anna", 3)])
-    with pytest.raises(UsageError, match="is the present release already"):
+    with pytest.raises(UsageError, match="is already the current release"):
         rollback(store, first, LATER)
 
 
@@ -356,7 +356,7 @@ def test_verify_finds_counts_and_rows_that_do_not_agree():
         other.manifest, catalog=[replace(shard, key=key, sha256=sha256(exchanged))]
     )
     found = {one.what for one in verify(other).problems}
-    assert "the index belongs to someone else" in found
+    assert "the index belongs to another patient" in found
 
 
 def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest():
@@ -451,7 +451,9 @@ def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read():
     (shard,) = release.manifest.catalog
     store.delete([shard.key])
     before = without_pointer(store)
-    with pytest.raises(StoreError, match=rf"{shard.key}: what .* so that nothing was deleted; "):
+    with pytest.raises(
+        StoreError, match=rf"{shard.key}: it is unknown .* so nothing was deleted; "
+    ):
         prune(store, clock_at(DAYS[20]), keep=1)
     assert without_pointer(store) == before
 
@@ -460,12 +462,15 @@ def test_prune_and_run_never_work_at_the_same_time():
     store = old_store()
     clock = clock_at(NOW)
     publish(store, [patient("anna", 1)])
-    with run_lease(store, clock), pytest.raises(StoreError, match="something is under way"):
+    with (
+        run_lease(store, clock),
+        pytest.raises(StoreError, match="a run or a prune is in progress"),
+    ):
         prune(store, clock, keep=1)
     with prune_lease(store, clock):
-        with pytest.raises(StoreError, match="a prune is under way"), run_lease(store, clock):
+        with pytest.raises(StoreError, match="a prune is in progress"), run_lease(store, clock):
             pass
-        with pytest.raises(StoreError, match="something is under way"):
+        with pytest.raises(StoreError, match="a run or a prune is in progress"):
             prune(store, clock, keep=1)
     with run_lease(store, clock), run_lease(store, clock):
         pass
@@ -483,7 +488,7 @@ def test_a_run_whose_lease_was_broken_does_not_commit():
         time[0] += LEASE_TIME + timedelta(seconds=1)
         prune(store, lambda: time[0], keep=1)
         before = store.get("current.json")
-        with pytest.raises(StoreError, match="took it for dead"):
+        with pytest.raises(StoreError, match="treated it as dead"):
             commit(store, mine, base, lease)
         with pytest.raises(CommitConflict):  # one that was at rest after it had renewed its lease
             commit(store, mine, base)
@@ -495,11 +500,11 @@ def test_one_clock_that_is_wrong_breaks_no_lease():
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     ahead = clock_at("2099-01-01T00:00:00Z")
-    with run_lease(store, clock_at(NOW)), pytest.raises(StoreError, match="something is under"):
+    with run_lease(store, clock_at(NOW)), pytest.raises(StoreError, match="a run or a prune is in"):
         prune(store, ahead, keep=1)
     with (
         prune_lease(store, clock_at(NOW)),
-        pytest.raises(StoreError, match="a prune is under way"),
+        pytest.raises(StoreError, match="a prune is in progress"),
         run_lease(store, ahead),
     ):
         pass
@@ -512,7 +517,7 @@ def test_a_run_breaks_the_lease_of_a_prune_that_came_to_rest():
         time[0] += LEASE_TIME + timedelta(seconds=1)
         with run_lease(store, lambda: time[0]):
             assert len(list(store.list("leases/"))) == 1
-        with pytest.raises(StoreError, match="took it for dead"):
+        with pytest.raises(StoreError, match="treated it as dead"):
             rested.keep()
 
 
@@ -555,9 +560,9 @@ def test_the_lease_of_a_killed_process_of_this_machine_is_broken_at_once(tmp_pat
     [
         ({"process": os.getpid()}, True, ""),  # the id was given to another process since
         ({"processes": "another boot pid:[1]"}, False, "on another machine, or was killed there"),
-        ({"process": os.getpid(), "processStarted": None}, False, "is under way"),
-        ({"process": "x"}, False, "leases/prune-1.json is no lease"),
-        ({"processes": "", "started": None}, False, r"way \(leases/prune-1.json\); run again"),
+        ({"process": os.getpid(), "processStarted": None}, False, "is in progress"),
+        ({"process": "x"}, False, "leases/prune-1.json is not a lease"),
+        ({"processes": "", "started": None}, False, r"progress \(leases/prune-1.json\); run again"),
     ],
 )
 def test_who_holds_a_lease_is_asked_by_process_id_and_start(tmp_path, changed, is_broken, says):
@@ -585,7 +590,7 @@ def test_a_deletion_that_object_storage_may_still_carry_out_keeps_runs_out(tmp_p
     with run_lease(store, now_utc):
         pass
     store.put("leases/prune-1.json", dumps(lease))
-    says = r"was killed while it deleted objects .* run again when its lease has run out, at "
+    says = r"was killed while it deleted objects .* run again when its lease has expired, at "
     with pytest.raises(StoreError, match=says), run_lease(store, now_utc):
         pass
 
@@ -608,9 +613,9 @@ def test_a_prune_that_has_no_answer_to_a_deletion_keeps_runs_out_until_its_lease
     store = Silent(lambda: datetime(2020, 1, 1, tzinfo=UTC))
     for number in range(2):
         publish(store, [patient("anna", number + 1)], now=DAYS[number])
-    with pytest.raises(CommitUnknown, match="no run begins until"):
+    with pytest.raises(CommitUnknown, match="no run can start until"):
         prune(store, clock_at(DAYS[20]), keep=1)
-    with pytest.raises(StoreError, match="under way"), run_lease(store, clock_at(DAYS[20])):
+    with pytest.raises(StoreError, match="in progress"), run_lease(store, clock_at(DAYS[20])):
         pass
 
 
@@ -638,7 +643,7 @@ def test_a_lease_that_is_renewed_lasts():
         for _ in range(3):
             time[0] += LEASE_TIME - timedelta(minutes=1)
             lease.renew()
-        with pytest.raises(StoreError, match="something is under way"):
+        with pytest.raises(StoreError, match="a run or a prune is in progress"):
             prune(store, lambda: time[0], keep=1)
         commit(store, mine, base, lease)
     release = open_current(store).release
@@ -694,7 +699,7 @@ def test_a_lease_that_is_none_is_named(garbage):
     clock = clock_at("2030-01-01T00:00:00Z")
     for held in (run_lease, prune_lease):
         with (
-            pytest.raises(StoreError, match=r"leases/prune-1\.json is no lease.*delete it"),
+            pytest.raises(StoreError, match=r"leases/prune-1\.json is not a lease.*delete it"),
             held(store, clock),
         ):
             pass

@@ -86,18 +86,18 @@ CASES: dict[str, tuple[Spoil, str]] = {
         )
         for row in ROWS
     },
-    "missing-table": (without("claim.csv"), "there is no file of the compulsory table claim"),
+    "missing-table": (without("claim.csv"), "there is no file for the required table claim"),
     "truncated-zstd": (
         members_in("csv.zst", pa.compress(HEADER + ROW * 5000, "zstd", asbytes=True)[:-5]),
-        "member.csv.zst: the zstd data is broken or cut off",
+        "member.csv.zst: the zstd data is broken or incomplete",
     ),
     "truncated-gzip": (
         members_in("csv.gz", PACKED[:-20]),
-        "member.csv.gz: the gzip data is broken or cut off",
+        "member.csv.gz: the gzip data is broken or incomplete",
     ),
     "gzip-with-wrong-checksum": (
         members_in("csv.gz", PACKED[:-8] + b"\0" * 8),
-        "member.csv.gz: the gzip data is broken or cut off",
+        "member.csv.gz: the gzip data is broken or incomplete",
     ),
     "open-quote-in-a-large-file": (
         write("member.csv", HEADER + ROW + b'M2,"Ng,1970-01-01,F\n' + ROW * 60_000),
@@ -125,11 +125,11 @@ CASES: dict[str, tuple[Spoil, str]] = {
     ),
     "same-table-in-two-formats": (
         stray_copy,
-        "claim_note.csv and claim_note.parquet are the same table twice",
+        "claim_note.csv and claim_note.parquet are the same table",
     ),
     "same-part-in-two-formats": (
         both(write("member-1.csv", HEADER + ROW), write("member-1.csv.gz", PACKED)),
-        "member-1.csv and member-1.csv.gz are the same table twice",
+        "member-1.csv and member-1.csv.gz are the same table",
     ),
     "float-parquet": (
         parquet("claim_line", LINE_COLUMNS | {"amount_copay": pa.array([0.1])}),
@@ -141,7 +141,7 @@ CASES: dict[str, tuple[Spoil, str]] = {
     ),
     "manifest-sha256": (
         manifest(files={f"{name}.csv": {"sha256": "0" * 64} for name in SMALL}),
-        "claim.csv is not the file that manifest.json means",
+        "claim.csv is not the file that manifest.json describes",
     ),
 }
 
@@ -178,20 +178,24 @@ SEMICOLONS = HEADER.replace(b",", b";") + ROW.replace(b",", b";")
 BARS = HEADER.replace(b",", b"|") + ROW.replace(b",", b"|")
 ZIPPED = b"PK\x03\x04" + bytes(30) + b"a.csv"
 FORMS = {
-    "semicolons": ("member.csv", SEMICOLONS, 'a layout with delimiter: ";" reads it'),
-    "bars": ("member.csv", BARS, r"has \| between its cells, where its ending says commas"),
-    "bars-in-txt": ("member.txt", BARS, r"has \| between its cells, but no ending that says so"),
-    "commas-in-txt": ("member.txt", HEADER + ROW, "call it .csv"),
+    "semicolons": ("member.csv", SEMICOLONS, 'use a layout with delimiter: ";"'),
+    "bars": ("member.csv", BARS, r"has \| between its cells, but its extension says commas"),
+    "bars-in-txt": (
+        "member.txt",
+        BARS,
+        r"has \| between its cells, but its extension does not say so",
+    ),
+    "commas-in-txt": ("member.txt", HEADER + ROW, "rename it to .csv"),
     "utf-16": ("member.csv", (HEADER + ROW).decode().encode("utf-16"), "is text in UTF-16"),
     "workbook": ("member.xlsx", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
     "workbook-called-csv": ("member.csv", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
     "archive": (
         "members.zip",
         ZIPPED,
-        "is a ZIP archive inside an extract; name the archive alone",
+        "is a ZIP archive inside an extract; use the archive itself",
     ),
     "fixed-width": ("m.txt", b"M1    Ng        19700101F\n" * 4, "has columns of fixed width"),
-    "no-header": ("member.csv", ROW * 3, "member.csv has no line of headers"),
+    "no-header": ("member.csv", ROW * 3, "member.csv has no header line"),
     "json": ("member.csv", b'[{"member_id": "M1"}]', "is JSON"),
     "xml": ("member.csv", b"<members/>", "is XML"),
     "pdf": ("member.pdf", b"%PDF-1.7 ...", "is a PDF"),
@@ -215,7 +219,7 @@ def test_a_file_that_is_written_otherwise_is_called_what_it_is_and_the_doctor_na
 
 @pytest.mark.parametrize("address", ["s3://bucket/extracts/one", "https://example.org/extract"])
 def test_an_address_of_object_storage_is_told_from_a_folder_that_is_not_there(address):
-    with pytest.raises(ExtractError, match=rf"^{address} is no folder.*copy the files into one"):
+    with pytest.raises(ExtractError, match=rf"^{address} is not a folder.*copy the files into one"):
         open_extract(Path(address), ())
 
 

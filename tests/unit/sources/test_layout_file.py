@@ -55,7 +55,7 @@ def test_what_is_no_layout_at_all_is_refused(text):
 
 def test_a_layout_that_feeds_no_claims_is_refused():
     start, end = LAYOUT.index("  claim:\n"), LAYOUT.index("  claim_line:")
-    with pytest.raises(MappingError, match="nothing feeds the compulsory table claim"):
+    with pytest.raises(MappingError, match="nothing feeds the required table claim"):
         layout(LAYOUT[:start] + LAYOUT[end:])
 
 
@@ -98,17 +98,19 @@ def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path):
         open_extract(folder, [layout()])
     assert str(caught.value) == (
         "no known layout fits bills.csv, persons.csv; the nearest is tiny, but bills.csv lacks "
-        f"the compulsory column Row; `cpcds doctor {folder}` looks at every file and starts a "
+        f"the required column Row; `cpcds doctor {folder}` examines every file and drafts a "
         "layout (docs/layouts.md, A file nobody has seen)"
     )
-    with pytest.raises(ExtractError, match=r"not in layout tiny: bills\.csv lacks the compulsory"):
+    with pytest.raises(ExtractError, match=r"not in layout tiny: bills\.csv lacks the required"):
         open_extract(folder, [layout()], layout="tiny")
 
 
 def test_two_layouts_that_fit_are_refused_until_one_is_named(tmp_path):
     folder = write(tmp_path / "in")
     twins = [layout(), layout(LAYOUT.replace("layout: tiny", "layout: twin"))]
-    with pytest.raises(ExtractError, match=r"fit the layouts tiny and twin; say which .*--layout"):
+    with pytest.raises(
+        ExtractError, match=r"fit the layouts tiny and twin; choose one with --layout"
+    ):
         open_extract(folder, twins)
     assert open_extract(folder, twins, layout="twin").layout.name == "twin"
     (folder / "manifest.json").write_text('{"layout": "tiny"}')
@@ -137,7 +139,7 @@ def test_text_of_another_ending_is_read_where_a_layout_says_how(ending, tmp_path
     (folder / "notes.txt").write_text("not of the extract\n")
     (folder / "bills.csv").rename(folder / f"BILLS_2024{ending}")
     (folder / "persons.csv").rename(folder / "persons.txt")
-    with pytest.raises(ExtractError, match="has commas between its cells, but no ending"):
+    with pytest.raises(ExtractError, match="has commas between its cells, but its extension"):
         open_extract(folder, [layout()])
     named = LAYOUT.replace("title: Tiny", 'title: Tiny\ndelimiter: ","').replace(
         "    coverage: Policy\n", "    coverage: Policy\n    named: persons\n"

@@ -80,8 +80,8 @@ def test_a_file_is_listed_once_and_its_records_are_counted_by_type(tmp_path):
     ("name", "old", "new", "sentence"),
     [
         ("claims_0105.dat", "0020240201", "7720240201",
-         "row 1 is by its record none of file_start, claims, lines, file_end"),
-        ("claims_0105.dat", "20C0003001", "2xC0003001", "row 9 is by its record none of"),
+         "row 1 matches none of file_start, claims, lines, file_end"),
+        ("claims_0105.dat", "20C0003001", "2xC0003001", "row 9 matches none of"),
     ],
 )  # fmt: skip
 def test_a_line_of_no_type_is_refused(tmp_path, name, old, new, sentence):
@@ -96,7 +96,7 @@ def test_a_line_of_no_type_is_refused(tmp_path, name, old, new, sentence):
 
 def test_a_line_of_two_types_is_refused(tmp_path):
     text = TEXT.replace('any_of: ["10"]', 'any_of: ["10", "20"]')
-    with pytest.raises(ExtractError, match="row 3 is by its record claims and lines"):
+    with pytest.raises(ExtractError, match="row 3 matches claims and lines"):
         read(GOLDEN / "input", tmp_path / "work", layouts=[dock(text)])
 
 

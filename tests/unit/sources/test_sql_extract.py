@@ -239,7 +239,7 @@ def test_all_that_is_wrong_with_results_is_said_at_once(tmp_path):
     said = mistakes(
         tmp_path / "in", claim_line=line, member="select Person as member_id from persons"
     )
-    lacks = "member.sql: the result lacks the compulsory column "
+    lacks = "member.sql: the result lacks the required column "
     assert said == [
         *(lacks + name for name in ("birth_date", "gender", "family_name or full_name")),
         "claim_line.sql: the table claim_line has no column 'amount_submited'; "
@@ -309,8 +309,11 @@ def test_memory_is_bounded(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("bills_2024.csv", BILLS + "B3|P1\n"), "bills_2024.csv: row 5 has not as many cells"),
-        (("bills_2024.csv", BILLS.replace("Line", "bill")), "column 1 has the header of another"),
+        (("bills_2024.csv", BILLS + "B3|P1\n"), "bills_2024.csv: row 5 has more or fewer cells"),
+        (
+            ("bills_2024.csv", BILLS.replace("Line", "bill")),
+            "column 1 has the same header as another",
+        ),
         (("bills_2024.csv", b"\xff\xfe"), "UTF-16"),
         (("persons.csv", None), "has no file persons.csv for view persons"),
         (("manifest.json", '{"files": {"persons.csv": {"rows": 3}}}'), "persons.csv has 2 rows"),

@@ -67,8 +67,11 @@ def test_each_of_several_sheets_is_a_file_of_its_name_and_empty_ones_are_none(tm
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([["x"], [12345678901234567]], "sheet S, row 2, column 1: a number of more than 15 digits"),
-        ([["x"], [None, datetime.timedelta(hours=30)]], "row 2, column 2: a length of time"),
+        (
+            [["x"], [12345678901234567]],
+            "sheet S, row 2, column 1: a number with more than 15 digits",
+        ),
+        ([["x"], [None, datetime.timedelta(hours=30)]], "row 2, column 2: a duration"),
         ([], "has no sheet with cells"),
     ],
 )

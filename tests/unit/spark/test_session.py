@@ -51,7 +51,7 @@ def test_options_that_do_not_go_together_are_refused():
     assert "it goes with --executor spark" in said
     code, said = _run("--executor", "spark", "--dry-run")
     assert code == 2
-    assert "--dry-run works on this machine: leave out --executor spark" in said
+    assert "--dry-run works only on this machine: leave out --executor spark" in said
 
 
 def test_a_master_that_does_not_answer_is_named_at_once():

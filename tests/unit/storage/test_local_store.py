@@ -104,9 +104,12 @@ def test_a_damaged_object_is_replaced_when_it_is_put_again(store):
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        (errno.ENOSPC, "no space is left on the device; free some and run again"),
+        (
+            errno.ENOSPC,
+            "no space is left on the device; free some space, and run the command again",
+        ),
         (errno.EDQUOT, "the disk quota is used up"),
-        (errno.EACCES, "permission denied; check who owns it"),
+        (errno.EACCES, "permission denied; check its owner and permissions"),
         (errno.EROFS, "the file system is read-only"),
         (errno.EIO, "Input/output error"),
     ],
@@ -143,9 +146,9 @@ def test_a_write_that_takes_only_some_bytes_goes_on(store, monkeypatch):
 def test_a_target_that_is_a_file_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     store = LocalStore(tmp_path / "file")
-    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+    with pytest.raises(StoreError, match="there is a file where a folder is needed"):
         store.put("a", b"x")
-    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+    with pytest.raises(StoreError, match="there is a file where a folder is needed"):
         store.swap("a", b"x", None)
     with pytest.raises(NotFound):
         store.get("a")
@@ -155,7 +158,7 @@ def test_a_folder_in_the_place_of_an_object_is_one_sentence(store):
     store.put("a/b", b"x")
     with pytest.raises(StoreError, match="cannot write a"):
         store.put("a", b"x")
-    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+    with pytest.raises(StoreError, match="there is a file where a folder is needed"):
         store.put("a/b/c", b"x")
 
 
@@ -167,7 +170,7 @@ def test_what_stands_in_the_place_of_the_lock_is_named(tmp_path, what):
     else:
         lock.mkdir()
     store = LocalStore(tmp_path)
-    with pytest.raises(StoreError, match=rf"key: {what} stands where .* be \({lock}\)"):
+    with pytest.raises(StoreError, match=rf"key: there is {what} where .* \({lock}\)"):
         store.swap("key", b"x", None)
     assert not (tmp_path / "key").exists()
 
@@ -293,7 +296,7 @@ def test_what_is_no_file_is_not_read(store, kind):
         path.symlink_to("/dev/zero")
     else:
         os.mkfifo(path)
-    says = "cannot read .*signature.json: a device or a pipe stands where a file should be"
+    says = "cannot read .*signature.json: there is a device or a pipe where a file is needed"
     with pytest.raises(StoreError, match=says):
         store.get("releases/r/signature.json")
     with pytest.raises(StoreError, match=says):
