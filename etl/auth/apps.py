@@ -158,7 +158,9 @@ class Apps:
             app = _find_app(session, client_id, developer)
             secret = self._replace_secret(app)
             if secret is None:
-                raise NoSuchApp("the app authenticates without a secret; there is none to change")
+                raise NoSuchApp(
+                    "the app authenticates without a secret, so there is no secret to change"
+                )
         return Issued(self._announce("secret-rotated", app, _actor(developer), address), secret)
 
     def approve(self, client_id: str, revision: str) -> App:
@@ -177,7 +179,7 @@ class Apps:
             if app.revision != revision:
                 raise InvalidForm(
                     {
-                        "revision": "It is not that of the app as it is; look at the app again: "
+                        "revision": "The app has changed since then. Look at it again: "
                         f"cpcds apps show {client_id}"
                     }
                 )
@@ -260,7 +262,7 @@ class Apps:
         """
         name = app.draft.name
         if app.origin != "operator" and imitates(name, self._context.configuration.payer):
-            raise InvalidForm({"name": "It looks like the payer's own name; choose another."})
+            raise InvalidForm({"name": "It looks like the payer's own name. Choose another name."})
         if self._context.configuration.sandbox:
             return
         others = session.scalars(
@@ -272,7 +274,9 @@ class Apps:
             if not app.developer or other.developer != app.developer
         )
         if is_taken(name, other_names):
-            raise InvalidForm({"name": "It looks like the name of another app; choose another."})
+            raise InvalidForm(
+                {"name": "It looks like the name of another app. Choose another name."}
+            )
 
     def _new_secret(self, draft: AppDraft) -> str | None:
         return self._context.new_token() if draft.authentication == "secret" else None

@@ -209,7 +209,9 @@ def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailChe
         for row in rows:
             head = heads.get(row.file)
             if head is None:
-                problems.append(f"{row.file}: the file is missing; it held {row.events} events")
+                problems.append(
+                    f"{row.file}: the file is missing; it contained {row.events} events"
+                )
             elif len(head) < row.events:
                 problems.append(
                     f"{row.file}: {row.events - len(head)} events are missing at its end"
@@ -232,7 +234,7 @@ def _chain(name: str, path: Path) -> tuple[list[str], str]:
                 event = orjson.loads(line)
                 given = event.pop("id")
             except (ValueError, KeyError, AttributeError, TypeError):
-                return heads, f"{name}: line {number} is no event"
+                return heads, f"{name}: line {number} is not an event"
             previous, _ = chained(previous, canonical(event))
             if previous != given:
                 return heads, f"{name}: line {number} was changed, or one before it is missing"

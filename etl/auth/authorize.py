@@ -36,8 +36,7 @@ LONGEST_REQUEST: Final = 2500
 
 _UNREADABLE: Final = "Your data cannot be reached at the moment. Please try again in a minute."
 _NOTHING: Final = (
-    "You are signed in, but there are no claims or coverage of yours here that could be shared. "
-    "Please ask {payer}."
+    "You are signed in, but we found no claims or coverage of yours to share. Please ask {payer}."
 )
 
 

@@ -106,7 +106,7 @@ def open_database(url: str) -> Database:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
     except (ArgumentError, ValueError):
-        raise _wrong("it is no database URL") from None
+        raise _wrong("it is not a database URL") from None
     if backend == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     elif backend != "sqlite":

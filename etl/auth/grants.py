@@ -159,7 +159,7 @@ class SignedAssertion(JWTBearerClientAssertion):  # type: ignore[misc]
         if not isinstance(expires, int) or expires > now + LONGEST_ASSERTION_SECONDS + self.leeway:
             raise InvalidClientError(description="The assertion is valid for too long.")
         if expires <= now - self.leeway:
-            raise InvalidClientError(description="The assertion is over.")
+            raise InvalidClientError(description="The assertion has expired.")
         super().verify_claims(claims)
 
     def validate_jti(self, claims: dict[str, Any], jti: object) -> bool:
@@ -429,7 +429,7 @@ class S256(CodeChallenge):  # type: ignore[misc]
         if not challenge:
             raise InvalidRequestError("PKCE is required: 'code_challenge' is missing.")
         if method != "S256":
-            raise InvalidRequestError("'code_challenge_method' has to be S256.")
+            raise InvalidRequestError("'code_challenge_method' must be S256.")
         super().validate_code_challenge(grant, redirect_uri)
 
     def get_authorization_code_challenge_method(self, authorization_code: CodeRow) -> str:
@@ -581,10 +581,10 @@ def _smart_problem(data: dict[str, str], client: Client, configuration: AuthConf
     is_needed = not client.app.is_plain
     problems = (
         ("request" in data or "request_uri" in data, "Request objects are not supported."),
-        (data.get("response_mode", "query") != "query", "'response_mode' has to be query."),
+        (data.get("response_mode", "query") != "query", "'response_mode' must be query."),
         (len(state) > LONGEST_STATE, "'state' is too long."),
         (is_needed and not state, "'state' is missing."),
-        (is_needed and not aud, "'aud' is missing: it has to be the FHIR base URL."),
+        (is_needed and not aud, "'aud' is missing: it must be the FHIR base URL."),
         (
             aud and aud.rstrip("/") != configuration.fhir_base,
             "'aud' is not the FHIR base URL of this server.",

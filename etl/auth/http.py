@@ -72,7 +72,7 @@ async def read_form(request: Request) -> tuple[tuple[str, str], ...]:
             )
         )
     except ValueError:
-        raise BadBody("The body is no form.") from None
+        raise BadBody("The body is not a form.") from None
 
 
 async def _read_bounded(request: Request) -> bytes:
@@ -96,7 +96,7 @@ async def read_parameters(request: Request) -> tuple[tuple[str, str], ...]:
     try:
         return read_json(await _read_bounded(request))
     except (ValueError, RecursionError):
-        raise BadBody("The body is no JSON object of texts.") from None
+        raise BadBody("The body is not a JSON object of strings.") from None
 
 
 async def incoming_of(request: Request, parameters: tuple[tuple[str, str], ...]) -> Incoming:
@@ -136,7 +136,7 @@ def for_people(pages: PageRenderer) -> Callable[[Handler], Handler]:
     """Return what gives a handler errors that are pages."""
     texts = {
         400: "The form could not be read.",
-        429: "Too many requests. Please wait a little, then try again.",
+        429: "Too many requests. Please wait a moment, and then try again.",
         503: "Please try again later.",
     }
 

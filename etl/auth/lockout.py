@@ -23,8 +23,8 @@ FIRST_LOCK_SECONDS: Final = 60
 LONGEST_LOCK_SECONDS: Final = 900
 FORGOTTEN_AFTER_SECONDS: Final = 3600
 
-REFUSED: Final = "That user name and password do not go together."
-LOCKED: Final = "Too many tries with a wrong password. Please wait, then try again."
+REFUSED: Final = "The user name or password is wrong."
+LOCKED: Final = "Too many attempts with a wrong password. Please wait, and then try again."
 
 
 class Lockout:

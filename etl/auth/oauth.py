@@ -247,7 +247,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         is_known = client is not None and bool(uri) and client.check_redirect_uri(uri)
         raise OAuth2Error(
             error="unsupported_response_type",
-            description="'response_type' has to be code.",
+            description="'response_type' must be code.",
             redirect_uri=uri if is_known else None,
         )
 
@@ -394,11 +394,13 @@ def check_shape(incoming: Incoming, *, longest: int = LONGEST_PARAMETER) -> None
     """
     names = [name for name, _ in incoming.parameters if name != "resource"]
     if len(names) != len(set(names)):
-        raise InvalidRequestError("A parameter is there more than once.")
+        raise InvalidRequestError("A parameter is repeated.")
     for name, value in incoming.parameters:
         is_printable = value.isascii() and (value.isprintable() or not value)
         if not is_printable or len(value) > longest or not name.isascii():
-            raise InvalidRequestError("A parameter is too long, or holds characters it may not.")
+            raise InvalidRequestError(
+                "A parameter is too long, or contains characters that are not allowed."
+            )
 
 
 def read_json(body: bytes) -> tuple[tuple[str, str], ...]:

@@ -85,9 +85,9 @@ def line_problem(text: str, longest: int, *, required: bool = True) -> str:
     if not text:
         return "Please fill this in." if required else ""
     if len(text) > longest:
-        return f"At most {longest} characters, please."
+        return f"Use at most {longest} characters."
     if has_invisible(text):
-        return "It holds characters that cannot be seen; please type it again."
+        return "It contains invisible characters. Please type it again."
     return ""
 
 
@@ -101,23 +101,23 @@ def redirect_uri_problem(uri: str) -> str:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "It is no URI."
+        return "It is not a URI."
     if parts.netloc and not _HOST.fullmatch(parts.netloc):
-        problem = "Its host may hold letters, digits, dots, dashes and a port only."
+        problem = "Its host can contain only letters, digits, dots, dashes, and a port."
     elif not uri.isascii() or re.search(r"[\s\x00-\x20\"<>\\^`{|}]", uri):
-        problem = "It may only hold the characters of a URI; write others percent-encoded."
+        problem = "It can contain only URI characters. Percent-encode all others."
     elif len(uri) > LONGEST_URI:
         problem = f"At most {LONGEST_URI} characters, please."
     elif port == 0:
-        problem = "Port 0 is no address; leave the port out, or give the real one."
+        problem = "Port 0 is not valid. Leave the port out, or use the real one."
     elif "#" in uri:
-        problem = "It may hold no fragment (#)."
+        problem = "It must not contain a fragment (#)."
     elif "*" in uri:
-        problem = "Wildcards are not possible; register each address."
+        problem = "Wildcards are not allowed. Register each address."
     elif parts.scheme == "https":
         problem = "" if host else "It needs a host."
     elif parts.scheme == "http":
-        problem = "" if host in _LOOPBACK else "http is possible for localhost only; use https."
+        problem = "" if host in _LOOPBACK else "http is allowed only for localhost. Use https."
     elif not _OWN_SCHEME.fullmatch(parts.scheme):
         problem = "Use https, or your app's own scheme with a dot in it (com.example.app:/done)."
     return problem
@@ -171,7 +171,7 @@ def _description_problem(text: str, _: Mapping[str, Any]) -> str:
 def _link_problem(uri: str, _: Mapping[str, Any]) -> str:
     problem = redirect_uri_problem(uri) if uri else ""
     if uri and not problem and not uri.startswith("https://"):
-        problem = "It has to start with https://."
+        problem = "It must start with https://."
     return problem
 
 
@@ -190,9 +190,9 @@ def _redirect_uris_problem(uris: tuple[str, ...], _: Mapping[str, Any]) -> str:
 def _authentication_problem(authentication: str, others: Mapping[str, Any]) -> str:
     client_type = others.get("client_type")
     if client_type == "public" and authentication != "none":
-        return "A public app has no secret and no key; choose none."
+        return "A public app has neither a secret nor a key. Choose none."
     if client_type == "confidential" and authentication == "none":
-        return "A confidential app authenticates by a secret or a key."
+        return "A confidential app must authenticate with a secret or a key."
     return ""
 
 
@@ -201,29 +201,29 @@ def _scopes_problem(scopes: tuple[str, ...], _: Mapping[str, Any]) -> str:
     if unknown:
         return f"{scope_rules.problem(unknown[0])}."
     if not any(smart_scopes.parse(scope) for scope in scopes):
-        return "At least one scope has to open a kind of resource, as patient/*.rs does."
+        return "At least one scope must give access to a resource type, as patient/*.rs does."
     return ""
 
 
 def _attestations_problem(confirmed: tuple[str, ...], _: Mapping[str, Any]) -> str:
-    return "" if ATTESTATIONS.keys() <= set(confirmed) else "Every one of them has to be confirmed."
+    return "" if ATTESTATIONS.keys() <= set(confirmed) else "You must confirm each of them."
 
 
 def _jwks_problem(text: str, others: Mapping[str, Any]) -> str:
     if others.get("authentication") != "private_key_jwt":
-        return "" if not text else "Keys are of use with private_key_jwt only."
+        return "" if not text else "Keys are used only with private_key_jwt."
     try:
         key_set = json.loads(text)
         if not all(map(_is_strong, key_set["keys"])):
-            return "RSA keys need 2048 to 8192 bits, others the curve P-256 or P-384."
+            return "RSA keys need 2048 to 8192 bits. EC keys need the curve P-256 or P-384."
         keys = KeySet.import_key_set(key_set)
         kinds = {str(key.key_type) for key in keys.keys}
     except (ValueError, TypeError, KeyError, AttributeError, JoseError):
-        return "It is no JSON Web Key Set (RFC 7517)."
+        return "It is not a JSON Web Key Set (RFC 7517)."
     if not keys.keys or not kinds <= {"RSA", "EC"}:
-        return "It needs keys of the types RSA or EC."
+        return "It must contain keys of type RSA or EC."
     if any(key.is_private for key in keys.keys):
-        return "It holds a private key. Make a new pair, and give the public half only."
+        return "It contains a private key. Create a new key pair, and enter only the public key."
     return ""
 
 
@@ -239,17 +239,17 @@ def _is_strong(key: Any) -> bool:
 
 def _plain_launch_problem(is_wanted: bool, others: Mapping[str, Any]) -> str:
     is_public = others.get("client_type") == "public"
-    return "A public app cannot do without PKCE." if is_wanted and is_public else ""
+    return "A public app must use PKCE." if is_wanted and is_public else ""
 
 
 def email_problem(text: str) -> str:
     """Return the error of an e-mail address for people; empty if it is valid."""
-    return line_problem(text, 254) or ("" if is_email(text) else "It is no e-mail address.")
+    return line_problem(text, 254) or ("" if is_email(text) else "It is not an email address.")
 
 
 def _phone_problem(text: str, _: Mapping[str, Any]) -> str:
     is_valid = not text or _PHONE.fullmatch(text)
-    return "" if is_valid else "Digits, blanks and + ( ) - . / only, please."
+    return "" if is_valid else "Use only digits, spaces, and + ( ) - . /"
 
 
 _Line = Annotated[str, _rule(lambda text, _: line_problem(text, LONGEST_NAME))]
@@ -263,7 +263,7 @@ _Texts = Annotated[
 """Texts without empty and repeated ones."""
 
 _SENTENCES: Final = {
-    "string_type": "This has to be a text.",
+    "string_type": "This must be text.",
     "missing": "Please fill this in.",
     "literal_error": "Choose one of these.",
 }
@@ -351,7 +351,7 @@ class _ClientMetadata(BaseModel):
     scope: str = ""
     jwks: Any = None
     jwks_uri: Annotated[
-        str | None, _rule(lambda *_: "Keys are given as jwks; nothing is fetched from here.")
+        str | None, _rule(lambda *_: "Pass the keys as jwks. This server does not fetch them.")
     ] = None
 
 

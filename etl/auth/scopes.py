@@ -46,10 +46,10 @@ def problem(text: str) -> str:
         return ""
     named = text if _SHOWN.fullmatch(text) else "a scope"
     reasons = (
-        (scope, f"opens a type that is not served ({', '.join(RESOURCE_TYPES)})"),
+        (scope, f"is for a type that is not served ({', '.join(RESOURCE_TYPES)})"),
         (text == "launch", "is for a launch from within a health record (ask for launch/patient)"),
         (text in _LEFT_OUT, "stands for data that this server does not have"),
-        ("?" in text, "holds a filter, and filters are not supported"),
+        ("?" in text, "contains a filter, and filters are not supported"),
         (text.startswith("system/"), "reaches beyond one member"),
         (_V1.fullmatch(text) or _V2.fullmatch(text), "would write (.read and .rs do not)"),
         (True, "is unknown"),
@@ -152,11 +152,11 @@ def _nothing(wanted: tuple[str, ...]) -> str:
     """Return why none of some scopes opens data, one by one."""
     opening = [scope for scope in wanted if scope not in smart_scopes.PLAIN]
     if not opening:
-        return "No scope opens data: ask for patient/*.rs or some types of it."
+        return "No scope gives access to data: ask for patient/*.rs, or for some of its types."
     why = [
         problem(scope) or f"{scope} is not among those that the app registered" for scope in opening
     ]
-    return f"No scope is left that opens data: {'; '.join(why[:_MOST_NAMED])}."
+    return f"No remaining scope gives access to data: {'; '.join(why[:_MOST_NAMED])}."
 
 
 def _within(scope: ResourceScope, registered: tuple[str, ...]) -> list[str]:

@@ -25,13 +25,14 @@ _USED: Final = "sign-in link"
 """Client id under which used links are kept, beside the assertions that apps used."""
 
 _TEXT: Final = """\
-Somebody, you we hope, wants to sign in to the portal for developers of {payer}.
+Someone, probably you, asked to sign in to the developer portal of {payer}.
 
 Open this link within 15 minutes, in the browser in which you asked for it:
 
 {link}
 
-It works once. If it was not you, do nothing: the link is of no use in another browser.
+The link works only once. If you did not ask for it, ignore this email: the link does not work in
+another browser.
 """
 
 

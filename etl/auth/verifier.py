@@ -124,7 +124,7 @@ class LocalVerifier:
     def _refuse_what_is_over(self, token: AccessToken, now: datetime) -> None:
         grant = token.grant
         if grant.expires <= now:
-            raise TokenRefused("the access token is over")
+            raise TokenRefused("the access token has expired")
         revoked = self._revoked
         names = (("consent", grant.grant), ("app", grant.client), ("token", token.id))
         if revoked and not revoked.isdisjoint(names):

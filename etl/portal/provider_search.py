@@ -44,8 +44,8 @@ _INCLUDED: Final = ("practitioner", "organization", "location", "network")
 _ACCEPTS: Final[Mapping[str, str]] = {
     "newpt": "Takes new patients",
     "nopt": "Takes no new patients",
-    "existptonly": "Takes its present patients only",
-    "existptfam": "Takes its present patients and their families only",
+    "existptonly": "Takes current patients only",
+    "existptfam": "Takes current patients and their families only",
 }
 """Codes of AcceptingPatientsCS → words."""
 
@@ -266,7 +266,9 @@ class ProviderSearch:
                 return SearchResults(problem="These pages have expired. Please search again.")
             return SearchResults(problem=f"This cannot be searched: {refusal.diagnostics}.")
         except StoreError:
-            return SearchResults(problem="The directory cannot be read just now. Please try again.")
+            return SearchResults(
+                problem="The directory cannot be read right now. Please try again."
+            )
 
     # Parameters
 
@@ -286,7 +288,7 @@ class ProviderSearch:
             if query.within:
                 position = await self._position(place)
                 if position is None:
-                    return f"The directory has no place in {query.near}."
+                    return f"The directory has no location in {query.near}."
                 parameters.append(("location.near", f"{position}|{_miles(query.within)}|[mi_us]"))
             else:
                 parameters += [(f"location.{name}", value) for name, value in place]
@@ -337,7 +339,7 @@ class ProviderSearch:
             organization=next((o["name"] for o in organizations if o["name"] != name), ""),
             places=[_place_of(place) for place in _referred(included, *role.get("location", ()))],
             phone=_phone(role),
-            accepts=_ACCEPTS.get(accepts, "Please ask whether new patients are taken"),
+            accepts=_ACCEPTS.get(accepts, "Please ask whether this provider takes new patients"),
             takes_new=accepts == NEW_PATIENTS,
             url=f"{self.base}/{_name(role)}",
         )

@@ -161,7 +161,7 @@ def _look_problems(site: SiteFile, folder: Path) -> list[tuple[str, str]]:
     for key, exists in _FILES.items():
         file = getattr(site.look, key)
         if file is not None and not exists(folder / file):
-            problems.append((f"look.{key}", f"{file} is not there"))
+            problems.append((f"look.{key}", f"{file} does not exist"))
     return problems
 
 

@@ -164,7 +164,7 @@ def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
     trail.settle()
     found = verify_trail([tmp_path / "audit"], database)
     assert found.events == 2
-    assert [one.partition(": ")[2] for one in found.problems] == ["line 2 is no event"]
+    assert [one.partition(": ")[2] for one in found.problems] == ["line 2 is not an event"]
 
 
 def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ async function arrive(query) {
   sessionStorage.removeItem(KEY);
   history.replaceState(null, "", location.pathname); // the code is no bookmark
   if (!kept || kept.state !== query.get("state")) {
-    show("token", "Stopped", "This answer belongs to another launch: state differs. Launch again.");
+    show("token", "Stopped", "This response belongs to another launch, because state differs. Launch again.");
     tell("The launch was stopped: state differs.");
     return;
   }
@@ -119,7 +119,7 @@ async function arrive(query) {
   document.getElementById("reads").hidden = false;
   document.getElementById("explore").hidden = false;
   document.getElementById("revoke").hidden = false;
-  tell("The code was traded for a token. Reading the latest claims.");
+  tell("The code was exchanged for a token. Reading the latest claims.");
   await read(`ExplanationOfBenefit?patient=${granted.patient}&_count=10`);
 }
 

@@ -18,7 +18,7 @@ def every_page(page: Page) -> Iterator[str]:
     page.goto("/sign-in")
     _follow(page, page.get_by_role("button", name="Send the link"))
     yield "sign-in-wrong"
-    page.get_by_label("E-mail").fill("eve@lens.example")
+    page.get_by_label("Email").fill("eve@lens.example")
     _follow(page, page.get_by_role("button", name="Send the link"))
     yield "link-sent"
     _follow(page, page.locator("pre.mail a"))

@@ -82,7 +82,7 @@ def test_the_list_of_members_counts_what_a_search_finds(fhir, page):
 def test_paging_is_as_the_page_says(fhir, page):
     page.goto("/patient-access")
     paging = page.locator("section[aria-labelledby=paging] p").first.inner_text()
-    default = int(paging.split("A page holds ")[1].split()[0])
+    default = int(paging.split("A page contains ")[1].split()[0])
     most = int(paging.split("up to ")[1].split(".")[0])
     first = fhir.get("ExplanationOfBenefit").json()
     assert first["total"] > default

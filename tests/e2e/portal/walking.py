@@ -27,7 +27,7 @@ def sign_in(page: Page, *, mails: Sequence[Mail] = ()) -> str:
     """
     email = f"dana{next(_NUMBERS)}.{os.getpid()}@lens.example"
     page.goto("/sign-in?next=/apps/new")
-    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Email").fill(email)
     page.get_by_role("button", name="Send the link").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your link to sign in")
     if mails:

@@ -113,7 +113,7 @@ def test_what_is_written_names_no_member_and_says_that_a_year_is_not_over(lastin
     found = numbers(lasting, date(2026, 6, 1))
     page, text = as_page(found), as_csv(as_document(found))
     assert not found.is_whole
-    assert "counted until June 1, 2026" in page
+    assert "Counted until June 1, 2026" in page
     assert "Plan &lt;A&gt;" in page
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["members"] for row in rows] == ["1", "0", "1"]

@@ -266,7 +266,7 @@ def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
 def test_what_is_not_there_is_a_page_that_says_so(reader, path):
     answer = reader.get(path)
     assert answer.status_code == 404
-    assert "There is no such page" in answer.text
+    assert "This page does not exist" in answer.text
 
 
 def test_a_bug_is_a_page_that_tells_nothing_of_it(reader, monkeypatch):
@@ -276,7 +276,7 @@ def test_a_bug_is_a_page_that_tells_nothing_of_it(reader, monkeypatch):
     monkeypatch.setattr("etl.portal.portal.read_statement", broken)
     answer = reader.get("/")
     assert answer.status_code == 500
-    assert "Something broke on our side" in answer.text
+    assert "Something went wrong on our side" in answer.text
     assert "hunter2" not in answer.text
     assert "content-security-policy" in answer.headers
 
@@ -289,7 +289,7 @@ def test_a_dictionary_that_cannot_be_read_is_not_taken_for_none(reader, monkeypa
     monkeypatch.setattr(DataDictionary, "elements", fail)
     answer = reader.get(path)
     assert answer.status_code == 503
-    assert "cannot be read just now" in answer.text
+    assert "cannot be read right now" in answer.text
     assert "has no data dictionary" not in answer.text
 
 

@@ -22,7 +22,7 @@ def test_a_link_works_once(production):
     dana.send("/sign-out", {}, page="/profile")
     again = dana.send(link, {})
     assert again.status_code == 400
-    assert "This link was used" in again.text
+    assert "This link was already used" in again.text
     assert dana.get("/profile").status_code == 303
 
 

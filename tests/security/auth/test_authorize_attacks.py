@@ -73,9 +73,9 @@ def test_a_request_without_response_type_is_told_what_is_missing(issued, browser
     back = acting.returned(acting.ask(browser, issued.app.client_id, response_type=None))
     page = acting.ask(browser, "nobody", response_type=None)
     assert back["error"] == "unsupported_response_type"
-    assert back["error_description"] == "'response_type' has to be code."
+    assert back["error_description"] == "'response_type' must be code."
     assert (page.status_code, "location" in page.headers) == (400, False)
-    assert "unsupported_response_type: &#39;response_type&#39; has to be code." in page.text
+    assert "unsupported_response_type: &#39;response_type&#39; must be code." in page.text
 
 
 def test_scopes_that_can_never_be_granted_are_dropped_and_the_rest_is_granted(issued, browser):

@@ -103,7 +103,7 @@ def test_a_page_without_resources_does_not_keep_the_members_page_from_showing(
         asyncio.run(standing.services.trail.record(seen))
     page = browser.get(try_member(browser, acting.PASSWORD).headers["location"])
     rows = re.findall(r'data-label="What">([^<]*)</td><td[^>]*>([0-9]+)</td>', page.text)
-    assert sorted(rows) == [("Looked, and found nothing", "1"), ("Who cares for you", "2")]
+    assert sorted(rows) == [("Searched, but found nothing", "1"), ("Who cares for you", "2")]
 
 
 def test_the_members_page_shows_what_was_read(standing, issued, browser):
@@ -152,7 +152,7 @@ def test_an_access_that_cannot_be_recorded_is_not_answered(standing, monkeypatch
         (lambda lines: [lines[0], *lines], "line 2"),
         (lambda lines: lines[:-2], "2 events are missing at its end"),
         (lambda lines: [], "5 events are missing at its end"),
-        (lambda lines: [*lines, b"nonsense\n"], "line 6 is no event"),
+        (lambda lines: [*lines, b"nonsense\n"], "line 6 is not an event"),
         (None, "the file is missing"),
     ],
 )  # fmt: skip

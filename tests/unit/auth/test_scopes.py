@@ -123,10 +123,10 @@ def test_an_error_says_of_each_scope_why_it_was_left_out():
     with pytest.raises(scopes.ScopeRefused) as caught:
         scopes.granted(("patient/Patient.rs", "nonsense"), ("patient/Coverage.rs",))
     assert str(caught.value) == (
-        "No scope is left that opens data: patient/Patient.rs is not among those that the app "
-        "registered; nonsense is unknown."
+        "No remaining scope gives access to data: patient/Patient.rs is not among those that the "
+        "app registered; nonsense is unknown."
     )
-    with pytest.raises(scopes.ScopeRefused, match="No scope opens data: ask for"):
+    with pytest.raises(scopes.ScopeRefused, match="No scope gives access to data: ask for"):
         scopes.granted(("openid",), ("patient/Coverage.rs",))
 
 
