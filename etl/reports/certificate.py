@@ -13,9 +13,9 @@ from etl.reports.pools import Cell, Name, Pool, pooled
 from etl.reports.small_cells import LEVEL_NAMES, MoneyTable, ShownMoney, jointly_pooled
 
 REASONS: Final = {
-    "sum-of-lines": "the claim states no total: it is the sum of its lines",
-    "end-before-start": "the statement ends before it begins: its end is left out",
-    "no-place-for-a-period": "the profile has a day of service for a line, and no period",
+    "sum-of-lines": "the claim has no total, so the sum of its lines is published",
+    "end-before-start": "the statement ends before it begins, so its end is left out",
+    "no-place-for-a-period": "the profile has a service date for a line, but no period",
 }
 """Explanations of differences, beside rules."""
 

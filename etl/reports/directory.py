@@ -92,8 +92,8 @@ def _age_plot(ages: Sequence[Mapping[str, Any]]) -> Plot | None:
     )
     return Plot(
         "ages",
-        "Entries by the days since they were last updated, in percent",
-        f"A bar for each kind of entry. {in_words}.",
+        "Entries by days since their last update, in percent",
+        f"One bar for each kind of entry. {in_words}.",
         # Every other name stands lower: side by side they would run into each other.
         ["\n" * (at % 2) + directory.ENTRIES[each["table"]] for at, each in enumerate(ages)],
         {name: [100 * each[band] / each["rows"] for each in ages] for band, name in _BANDS.items()},
@@ -110,7 +110,7 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
     """
     figures = [night.get("directory") for night in nights]
     pages = [directory_page(each) for each in figures]
-    span = f"by night, {len(nights)} nights"
+    span = f"by run, {len(nights)} runs"
     ages = {
         f"more than {directory.RECENT_DAYS} days": [_older(page, "aging", "old") for page in pages],
         f"more than {directory.OLD_DAYS} days": [_older(page, "old") for page in pages],
@@ -139,7 +139,7 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
         ),
         Plot(
             "directory-faults",
-            "Entries that people do not find, or that cannot be",
+            "Entries that cannot be found, or that are impossible",
             f"Counts of {', '.join(faults)}, {span}.",
             labels,
             faults,
@@ -148,7 +148,7 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
         Plot(
             "closed-practices",
             "Roles closed to new patients, in percent of those in a network",
-            f"Share of roles that accept nobody but their own patients, {span}.",
+            f"Share of roles that accept no new patients, {span}.",
             labels,
             {"closed": closed},
             kind="lines",

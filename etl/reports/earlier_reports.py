@@ -118,14 +118,14 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     labels = [f"{time:%m-%d}" for time in times]
     if len(set(labels)) < len(labels):  # several runs on a day
         labels = [f"{time:%m-%d\n%H:%M}" for time in times]
-    span = f"by night, {len(nights)} nights"
+    span = f"by run, {len(nights)} runs"
     shares = [_rejected_percent(night) for night in nights]
     published = [_subject(night)["published"] if night["release"] else None for night in nights]
     plots = [
         Plot(
             "rejected-share",
             f"{noun} rejected, in percent of those that came in",
-            f"A bar a night, {span}: from {min(shares):.1f} % to {max(shares):.1f} %, "
+            f"One bar per run, {span}: from {min(shares):.1f} % to {max(shares):.1f} %, "
             f"{shares[-1]:.1f} % in the last.",
             labels,
             {"rejected": shares},
@@ -144,7 +144,7 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
         Plot(
             f"{noun.lower()}-published",
             f"{noun} published",
-            f"{noun} that each release held, {span}; none where nothing was published.",
+            f"{noun} in each release, {span}; none if nothing was published.",
             labels,
             {"published": published},
             kind="lines",
@@ -159,8 +159,8 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
         Plot(
             "money",
             "Net amounts of claims",
-            f"Net sums of all claims ({level}), {span}; a gap where a sum or its change is "
-            "withheld or nothing was published.",
+            f"Net sums of all claims ({level}), {span}; with a gap if a sum or its change is "
+            "withheld, or if nothing was published.",
             labels,
             {CATEGORIES[category]: sums for category, sums in nets.items()},
             kind="lines",
@@ -299,7 +299,7 @@ def write_nights_page(store: Store, *, unless_named: str = "") -> None:
             except CommitConflict:
                 continue  # another run has written it, perhaps without this one's report
             return
-        raise CommitConflict(f"{store.name}: other runs write it all the time")
+        raise CommitConflict(f"{store.name}: other runs keep writing it")
     except StoreError as error:
         log.warning("%s: the page of all reports is not up to date", error)
 

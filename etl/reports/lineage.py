@@ -17,8 +17,8 @@ FATES: Final[Mapping[str, str]] = {
     "published": "published",
     "quarantined": "not published: in quarantine",
     "superseded": "not published: superseded by another row",
-    "withdrawn": "not published: not in force, or of a prior authorization of drugs",
-    "deletes": "deletes what it names",
+    "withdrawn": "not published: not in force, or a prior authorization for drugs",
+    "deletes": "deletes the row with its key",
 }
 """Fates of rows in words."""
 Through: TypeAlias = Literal["extract", "layers", "sidecar"]
@@ -26,8 +26,8 @@ THROUGH: Final[Mapping[str, str]] = {
     "extract": "the extract",
     "layers": "the rows that the release keeps",
     "sidecar": (
-        "the places that the release keeps: rows of files, no cells. Of rows that a layout puts "
-        "together the first is named, and none that it looks up"
+        "the row positions that the release keeps, without cells. If a layout combines rows, only "
+        "the first row is listed, and no rows that it looks up"
     ),
 }
 """Sources of answers in words."""

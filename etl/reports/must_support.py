@@ -14,7 +14,7 @@ GRADES: Final = (
     "in every resource",
     "in half or more",
     "in fewer",
-    "in none, yet possible",
+    "in none, but possible",
     "not possible",
 )
 """Grades of an element: how many resources of its profile have it. Last: no row can fill it."""
@@ -122,9 +122,9 @@ def must_support_page(profiles: Sequence[Mapping[str, Any]]) -> MustSupportPage 
     in_words = "; ".join(f"{name}: {_counted(grades)}" for name, grades in rows.items())
     heat_map = HeatMap(
         "must-support",
-        "Must-support elements by profile, a cell each: how many of its resources have it",
-        "A row a profile with its resources, a cell an element, in the order of the profile; "
-        "behind it how many of them are filled. "
+        "Must-support elements by profile: how many resources have each element",
+        "One row per profile with its number of resources, and one cell per element, in the order "
+        "of the profile. At the end, the number of filled elements. "
         f"{in_words}.",
         rows,
         GRADES,

@@ -58,7 +58,9 @@ def post_numbers(folder: Path | None, name: str, document: Mapping[str, Any], te
         UsageError: there is no such folder, or it cannot be written to.
     """
     if folder is None:
-        raise UsageError("portal.reports is not set: name the folder of what the portal shows")
+        raise UsageError(
+            "portal.reports is not set: set it to the folder of the portal's public reports"
+        )
     try:
         for ending, body in (("csv", text), ("json", json.dumps(document, indent=2) + "\n")):
             new = folder / f".{name}.{ending}"

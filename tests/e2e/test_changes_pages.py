@@ -42,7 +42,7 @@ def test_the_page_of_a_plan_says_what_the_plan_says(nights, tmp_path):
     assert "No limit stops the run" in text
     assert text.count("<li class=") == len(said["limits"])
     assert "<h2>New since then</h2>" in text
-    assert "not known" not in text
+    assert "report is missing" not in text
     assert "<h2>Must-support elements, before and after</h2>" in text
     assert_samples_without_values(html.unescape(text), nights)
 

@@ -26,7 +26,7 @@ def test_headers_of_a_file_are_text_on_the_page(tmp_path):
 def test_a_file_that_is_not_written_as_it_should_be_says_what_to_do():
     report = report_of(examine(GOLDEN / "odd/extract", elements()))
     notes = {file["file"]: " ".join(file["notes"]) for file in report["files"]}
-    assert 'delimiter: ";" reads it' in notes["members.csv"]
+    assert 'delimiter: ";"' in notes["members.csv"]
     assert "iconv -f cp1252 -t UTF-8 members.csv" in notes["members.csv"]
     assert "UTF-16" in notes["coverage.csv"]
     assert "fixed width" in notes["fixed.txt"]

@@ -248,7 +248,7 @@ def test_pages_lead_back_and_say_what_no_suite_looks_at(docs):
     for path in (docs.folder / "pages").iterdir():
         page = path.read_text("utf-8")
         assert '<a href="../index.html">Report</a>' in page, path.name
-        assert "The report counts more rows where some were superseded" in page, path.name
+        assert "The report counts more rows if some were superseded" in page, path.name
 
 
 def test_a_page_has_a_row_for_each_expectation(docs):

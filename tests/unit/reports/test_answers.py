@@ -88,7 +88,7 @@ def test_first_causes_sum_to_the_quarantine_and_lead_to_their_rule_and_places():
     told = answers(page)["why"]
     rows = sum(each["quarantined"] for each in document["tables"].values())
     claims = document["tables"]["claim"]["quarantined"]
-    assert f"all that is in quarantine {claims} {rows}" in told
+    assert f"everything in quarantine {claims} {rows}" in told
     for each in document["rules"]:
         if each["rejected_rows"]:
             path = f"rules/{each['rule']}.html"
@@ -109,7 +109,7 @@ def test_the_rows_of_more_than_five_causes_sum_up_as_well():
     numbers = [
         tuple(map(int, pair)) for pair in re.findall(r"(?:rule-\d|rules?) (\d+) (\d+)", told["why"])
     ]
-    [total] = re.findall(r"all that is in quarantine (\d+) (\d+)", told["why"])
+    [total] = re.findall(r"everything in quarantine (\d+) (\d+)", told["why"])
     assert len(numbers) == 6
     assert [sum(column) for column in zip(*numbers, strict=True)] == [int(each) for each in total]
 
@@ -152,7 +152,7 @@ def test_changes_since_the_release_before_name_new_rules_and_new_words():
         {"crosswalk": "gender", "words": 1},
         {"crosswalk": "race", "words": 1},
     ]
-    assert "Newly unmapped words: 1 of gender , 1 of race ." in told["changed"]
+    assert "New unmapped words: 1 of gender , 1 of race ." in told["changed"]
     assert changes["resources"] == {
         "ExplanationOfBenefit": {"added": 40, "changed": 5, "retracted": 6}
     }
@@ -162,8 +162,8 @@ def test_what_was_there_the_night_before_is_not_new():
     made = replace(report(), unmapped=(Unmapped("gender", 3, word="aa"),))
     document, told = shown(replace(made, before=before(report_document(made))))
     assert document["changes"]["new_rules"] == document["changes"]["new_unmapped"] == []
-    assert "Rules that newly fire: none." in told["changed"]
-    assert "Newly unmapped words: none." in told["changed"]
+    assert "Rules with findings that had none before: none." in told["changed"]
+    assert "New unmapped words: none." in told["changed"]
 
 
 def test_words_of_a_report_without_hashes_are_compared_by_their_number():
@@ -222,7 +222,7 @@ def test_a_stopped_run_names_the_release_that_limits_compare_it_with():
     stopped = replace(report(), release=None, before=before(report_document(report()), None))
     page = report_page(report_document(stopped))
     assert "There is nothing to compare with" not in page
-    assert 'members see what release <code>release-6</code> holds. <a href="#limits">' in page
+    assert 'Members still see release <code>release-6</code>. <a href="#limits">' in page
     assert '<th class="n">accepted</th>' in page
     assert '<th class="n">published</th>' not in page
 
@@ -255,7 +255,7 @@ def test_required_cells_that_are_missing_are_counted_by_column():
         "cells": 9,
     }
     _, none = shown(report())
-    assert "No: every required value is there" in none["missing"]
+    assert "No: no required value is missing" in none["missing"]
 
 
 def test_how_old_the_extract_is_stands_on_the_page():
@@ -270,10 +270,10 @@ def test_an_extract_too_old_for_the_day_that_cms_allows_is_marked(as_of, judged)
     extract = replace(report().extract, as_of=date.fromisoformat(as_of))
     page = report_page(report_document(replace(report(), extract=extract)))
     assert f'<p class="answer {judged}">As of {as_of}' in page
-    assert ("is not visible yet" in page) is (judged != "good")
+    assert ("are not visible yet" in page) is (judged != "good")
     unsaid = report()
     _, told = shown(replace(unsaid, extract=replace(unsaid.extract, as_of=None)))
-    assert "does not say of which day it is" in told["current"]
+    assert "does not give its date" in told["current"]
 
 
 def test_each_rule_that_found_something_has_a_page_with_its_places(tmp_path):
@@ -371,9 +371,9 @@ def test_must_support_elements_are_counted_by_grade_and_each_gap_has_its_reason(
         }
     ]
     assert "Of 4 must-support elements" in told["missing"]
-    assert "2 are filled and 1 cannot be" in told["missing"]
-    assert "1 could be, and nothing fills it." in told["missing"]
+    assert "2 are filled, and 1 cannot be filled" in told["missing"]
+    assert "1 could be filled, but is always empty." in told["missing"]
     page = report_page(document)
-    assert "Patient (40): 1 in every resource, 1 in half or more, 1 in none, yet possible" in page
+    assert "Patient (40): 1 in every resource, 1 in half or more, 1 in none, but possible" in page
     assert "the layout has no link" in page
     assert ">50.0 %</td>" in page

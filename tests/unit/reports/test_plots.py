@@ -140,11 +140,11 @@ def test_figures_stand_as_a_table_beneath_their_plot():
         ["Net amounts of claims"],
     ]
     for figure in figures:
-        assert figure.count("<svg") + figure.count("nothing to draw") == 1
+        assert figure.count("<svg") + figure.count("nothing to plot") == 1
         body = figure.partition("<tbody>")[2]
         assert body.count("<tr>") == 3
     assert "16.67 %" in figures[0]
-    assert "nothing to draw" in figures[-1]
+    assert "nothing to plot" in figures[-1]
 
 
 def test_runs_of_one_day_are_told_apart_by_their_time():

@@ -276,7 +276,7 @@ def test_names_from_outside_cannot_break_out_of_the_page():
     [
         ({}, "Published as release"),
         ({"release": None}, "Checked only."),
-        ({"parent": "release-6"}, "The release before it was"),
+        ({"parent": "release-6"}, "The previous release was"),
     ],
 )
 def test_the_page_says_first_what_became_of_the_run(change, told):
@@ -298,8 +298,8 @@ def test_a_run_without_faults_says_so():
     clean = report(tally_of([run(world())]))
     page = page_of(replace(clean, unmapped=()))
     assert "No row was rejected." in page
-    assert "Nothing to warn of." in page
-    assert "Every word was known." in page
+    assert "No warnings." in page
+    assert "All words are in their crosswalks." in page
 
 
 def test_the_summary_has_the_rows_of_the_command_line():
