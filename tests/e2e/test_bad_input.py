@@ -35,7 +35,7 @@ def test_an_extract_without_a_compulsory_table_is_refused_in_a_sentence(command,
     (extract / "claim.csv").unlink()
     called = call(command, extract, tmp_path / "out")
     assert called.code == 2
-    assert "compulsory table claim" in called.sentence
+    assert "required table claim" in called.sentence
     assert left(tmp_path / "out") == []
 
 

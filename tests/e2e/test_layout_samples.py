@@ -88,7 +88,7 @@ def test_mistakes_of_the_layout_and_of_the_expected_rows_are_named(layout):
     expected = layout.with_suffix("") / "expected.ndjson"
     expected.write_text("[]\n")
     told = cpcds("layouts", "test", layout)
-    assert (told.code, "expected.ndjson:1: no JSON object" in told.err) == (2, True)
+    assert (told.code, "expected.ndjson:1: not a JSON object" in told.err) == (2, True)
     layout.write_text(layout.read_text().replace("title:", "titel:"))
     told = cpcds("layouts", "test", layout)
     assert (told.code, "did you mean 'title'" in told.err) == (3, True)

@@ -101,7 +101,7 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
 
 
 def test_a_target_without_a_release_is_named(tmp_path):
-    assert "nothing was published" in report(tmp_path).sentence
+    assert "nothing has been published" in report(tmp_path).sentence
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def test_every_resource_is_made_of_the_rows_that_the_extract_says(case):
     for subject in names_in(case.release):
         there = cells(case.with_extract.explain(subject))
         if not there:  # a provider without a row
-            with pytest.raises(UsageError, match="no row position the release keeps makes"):
+            with pytest.raises(UsageError, match="the release keeps no row position for"):
                 case.without.explain(subject)
             continue
         found = case.without.explain(subject)
