@@ -112,7 +112,10 @@ def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract, tmp_path):
         ("s3://payer/out", "s3://payer/out contains no objects; use the prefix of the extract"),
         ("s3://payer/in/no.zip", "s3://payer/in/no.zip contains no objects"),
         ("s3://payer/in", "s3://payer/in contains no files"),
-        ("gs://payer/in", "gs://payer/in is not a folder: extracts are read from folders and s3://"),
+        (
+            "gs://payer/in",
+            "gs://payer/in is not a folder: extracts are read from folders and s3://",
+        ),
     ],
 )
 def test_an_address_where_no_extract_lies_is_one_sentence(address, sentence):
