@@ -97,7 +97,7 @@ def test_without_the_extract_the_places_that_are_kept_name_the_rows(target, smal
     said = done(cpcds("explain", target, f"claim:{number}")).out
     assert "  claim_line.csv row 2 (claim_line): published" in said
     assert "  made of claim_line.csv row 2 (claim_line)" in said
-    assert "answered from the places that the release keeps" in said
+    assert "answered from the row positions that the release keeps" in said
     digest = sha256((small / "claim_line.csv").read_bytes()).hexdigest()
     size = (small / "claim_line.csv").stat().st_size
     assert f"  claim_line.csv: {size:,} bytes, SHA-256 {digest}" in said

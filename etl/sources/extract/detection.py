@@ -80,7 +80,9 @@ def choose(
         return whole[0]
     if whole:
         fitting = " and ".join(fit.layout.name for fit in whole)
-        raise ExtractError(f"{_list_names(files)} fit the layouts {fitting}; choose one with --layout")
+        raise ExtractError(
+            f"{_list_names(files)} fit the layouts {fitting}; choose one with --layout"
+        )
     unreadable = next((fit.unreadable for fit in fits if fit.unreadable), "")
     if unreadable:
         raise ExtractError(unreadable)
