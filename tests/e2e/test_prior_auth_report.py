@@ -93,7 +93,7 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     assert program["standard"]["denied"] == {"count": 2, "percent": 100.0}
     assert program["standard"]["hours"]["mean"] == 7.0
     assert program["expedited"]["approved"] == {"count": 1, "percent": 100.0}
-    assert [row["reason"] for row in document["left_out"]] == ["for drugs only"]
+    assert [row["reason"] for row in document["left_out"]] == ["only for drugs"]
     assert [row["code"] for row in document["required"]] == ["70551"]
     with (public / "prior-auth-2026.csv").open() as file:
         assert {line["program"] for line in csv.DictReader(file)} == {"MA", ""}
