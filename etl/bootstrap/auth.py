@@ -63,39 +63,39 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
         yield MappingError(
             settings.origin("serve", "base_url"),
             "config-base-url",
-            "an authorization server is reached by https, but for tests on loopback",
-            hint="put TLS in front, and give its https:// address",
+            "an authorization server must use https, except for tests on loopback",
+            hint="put a TLS proxy in front of it, and use its https:// address",
         )
     if auth.mode == "production" and auth.demo_members is not None:
-        what = "made-up members are for the sandbox; anyone can be them"
+        what = "made-up members are for the sandbox, because anyone can sign in as them"
         yield _config_error(settings, "demo_members", what)
     if auth.oidc_issuer and auth.demo_members is not None:
-        what = "members sign in either here or at the identity provider"
+        what = "members sign in either here or at the identity provider, not both"
         yield _config_error(settings, "demo_members", what)
     if auth.oidc_issuer and not (auth.oidc_client_id and auth.oidc_client_secret):
         yield _config_error(
-            settings, "oidc_issuer", "oidc_client_id and oidc_client_secret belong to it"
+            settings, "oidc_issuer", "it also needs oidc_client_id and oidc_client_secret"
         )
     if auth.mode == "production" and auth.oidc_issuer.startswith("http://"):
-        yield _config_error(settings, "oidc_issuer", "an identity provider is asked by https only")
+        yield _config_error(settings, "oidc_issuer", "an identity provider must use https")
     if auth.mode == "production" and settings.is_demo_key:
         yield MappingError(
             "CPCDS_ID_KEY",
             "config-value",
-            "setting id_key: with the public key anyone can work out a Patient's id",
+            "setting id_key: with the public key, anyone can compute a Patient's ID",
         )
     try:
         rates_of(auth.limits)
     except ValueError as error:
         yield _config_error(settings, "limits", str(error))
     if auth.mail_server and not is_email(auth.mail_from):
-        yield _config_error(settings, "mail_from", "mail needs an address that it comes from")
+        yield _config_error(settings, "mail_from", "mail needs a sender address")
     try:
         mailer_of(settings)
     except ValueError as error:
         yield _config_error(settings, "mail_server", str(error))
     if any(days < 1 for days in auth.consent_days):
-        yield _config_error(settings, "consent_days", "a consent lasts a day at least")
+        yield _config_error(settings, "consent_days", "a consent must last at least one day")
 
 
 def prepared(settings: Settings) -> Settings:
@@ -188,7 +188,7 @@ def expect_server(settings: Settings) -> None:
         raise _config_error(
             settings,
             "mode",
-            "it is off, so there is no authorization server to look after",
+            "it is off, so there is no authorization server to manage",
             hint="use the server's own settings: its cpcds.toml, or CPCDS_AUTH__MODE and the rest",
         )
 
@@ -317,8 +317,8 @@ def _secret(settings: Settings) -> bytes:
         raise _config_error(
             settings,
             "secret",
-            "with a database that several machines share, it has to be given",
-            hint="CPCDS_AUTH__SECRET, the same on all of them",
+            "it is required if several machines share the database",
+            hint="set CPCDS_AUTH__SECRET to the same value on all of them",
         )
     return _kept_secret(Path(f"{url.database}.secret"))
 

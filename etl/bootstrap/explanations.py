@@ -70,15 +70,18 @@ def explainer_of(
     if base.release is None:
         raise UsageError(f"{settings.target}: nothing has been published yet")
     if base.release.manifest.subject.model is not CLAIMS:
-        raise UsageError(f"{settings.target} holds a provider directory; only claims are explained")
+        raise UsageError(
+            f"{settings.target} contains a provider directory, but only claims can be explained"
+        )
     check_view(settings, base, definitions.mappings)
     layers = kept_layers(base.release)
     if not layers and not extracts:
         sidecar = sidecar_of(base.release)
         if sidecar is None:
             raise UsageError(
-                f"{settings.target}: neither rows nor places of {base.release.id} were kept; "
-                "--extract names the extract that it was made of"
+                f"{settings.target}: neither rows nor row positions of {base.release.id} "
+                "were kept; "
+                "use --extract with the extract that it was made from"
             )
         yield SidecarExplainer(base.release, sidecar, definitions.mappings.plans)
         return
@@ -110,6 +113,6 @@ def explainer_of(
             yield Explainer(whole, base.release, rows, own)
             return
         if len(extracts) > 1:
-            raise UsageError(f"{base.release.id} was made of one extract: name it alone")
+            raise UsageError(f"{base.release.id} was made from one extract: give only that one")
         require_same(given[0].extract, base.release, str(extracts[0]))
         yield Explainer(given[0], base.release)

@@ -76,7 +76,7 @@ def extract_files(
         name = called = DEFINITION
     if name and not staged_form(files, name):
         if address:
-            raise ExtractError(f"{address} is no archive; name a prefix that holds files")
+            raise ExtractError(f"{address} is not an archive; use a prefix that contains files")
         files_of(extract)  # raises, and says what it is
     declare_columns(settings)  # queries are checked against the tables
     queries = _own_queries(files, name)

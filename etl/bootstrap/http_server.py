@@ -250,7 +250,7 @@ def bind(settings: Settings) -> Bound:
     for target in filter(None, (settings.target, settings.serve.directory)):
         if "://" not in target and not Path(target).is_dir():
             raise UsageError(
-                f"{target}: there is no such folder; publish to it with cpcds run --to"
+                f"{target}: the folder does not exist; publish to it with cpcds run --to"
             )
     with gc_disabled():
         settings = prepared(settings)  # before binding: errors in settings are reported first
@@ -364,7 +364,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        reason = os.strerror(error.errno).lower() if error.errno else "it is no address"
+        reason = os.strerror(error.errno).lower() if error.errno else "it is not an address"
         raise UsageError(f"cannot listen on {host}, port {port}: {reason}") from None
     listening.setblocking(False)
     listening.set_inheritable(True)

@@ -149,8 +149,8 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
     model = release.manifest.subject.model
     if model is not DIRECTORY:
         raise UsageError(
-            f"{settings.target} holds {model.what}, and a folder for everybody is made of "
-            f"{DIRECTORY.what} alone"
+            f"{settings.target} contains {model.what}, but only {DIRECTORY.what} can be "
+            f"exported to a public folder"
         )
     publish = settings.publish
     pages = public_pages(release.manifest, publish.base_url, publish.cadence)

@@ -33,7 +33,7 @@ def prior_auth_metrics(settings: Settings, year: int) -> dict[str, Any]:
         raise UsageError(f"{settings.target}: nothing has been published yet")
     if release.manifest.subject.is_directory:
         raise UsageError(
-            f"{settings.target} holds a provider directory; name the target of members' data"
+            f"{settings.target} contains a provider directory; use the target with member data"
         )
     layers = kept_layers(release)
     if not layers:

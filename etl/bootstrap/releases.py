@@ -95,8 +95,8 @@ def rebuild_release(
     settings, manifest = settings.of_a_run(), release.manifest
     if manifest.facts.kind == "rollback":
         raise UsageError(
-            f"release {release.id} is a rollback to {manifest.facts.run['rollbackTo']}, which no "
-            "extract made: rebuild that one"
+            f"release {release.id} is a rollback to {manifest.facts.run['rollbackTo']}, which was "
+            "not made from an extract: rebuild that release instead"
         )
     with opened_extract.opened(settings, extract, emit) as job:
         check_model(settings, Current(release, None), job.definitions.model)
@@ -105,8 +105,9 @@ def rebuild_release(
         definitions, when = job.definitions, instant(manifest.created)
         if changed_ids(manifest.facts.ids, id_facts(definitions.payer, definitions.id_key)):
             raise UsageError(
-                f"release {release.id} was made with another id key or payer id, so that every id "
-                "would differ: set CPCDS_ID_KEY and payer.id to what it was published with"
+                f"release {release.id} was made with another id key or payer id, so every ID "
+                "would differ: set CPCDS_ID_KEY and payer.id to the values that it was "
+                "published with"
             )
         base = Current(_parent(release), None)
         options = {
@@ -145,8 +146,8 @@ def _parent(release: Release) -> Release | None:
         return None if parent is None else open_release(release.store, parent)
     except NotFound:
         raise UsageError(
-            f"release {release.id} cannot be made again: release {parent}, which it followed and "
-            "which states when its resources changed, was pruned"
+            f"release {release.id} cannot be rebuilt: its previous release {parent}, which has the "
+            "times when its resources changed, was pruned"
         ) from None
 
 

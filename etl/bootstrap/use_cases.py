@@ -91,15 +91,15 @@ def refusal_of(
             ", ".join(where[name] for name in changed),
             "config-rekey",
             f"{settings.target} was published with {' and '.join(what[name] for name in changed)}, "
-            "so that every resource would be retracted and added again under a new id",
-            hint="set what it was published with, or pass --rekey where that is meant",
+            "so every resource would be deleted and added again with a new ID",
+            hint="set the value that it was published with, or pass --rekey if this is intended",
         )
     if holds(store, base.release) and not approvals.after_rollback:
         reason = facts.run.get("reason")
         return StoreError(
             f"{settings.target} was rolled back to {facts.run['rollbackTo']}"
-            f"{f' ({reason})' if reason else ''}, and the rollback holds: `cpcds resume "
-            f"{settings.target}` lets runs publish again, --after-rollback this one"
+            f"{f' ({reason})' if reason else ''}, and the rollback is in force: `cpcds resume "
+            f"{settings.target}` allows all runs to publish again, --after-rollback only this run"
         )
     return None
 
@@ -126,8 +126,8 @@ def check_model(settings: Settings, base: Current, model: DataModel) -> None:
     there = base.release.manifest.subject.model
     if there is not model:
         raise UsageError(
-            f"{settings.target} holds {there.what}, and this would be {model.what}: "
-            "each is published to a target of its own"
+            f"{settings.target} contains {there.what}, but this would be {model.what}: "
+            "publish each to its own target"
         )
 
 
@@ -145,12 +145,12 @@ def check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
         return
     if base.release.manifest.subject.is_directory:
         raise UsageError(
-            f"{settings.target} holds Plan-Net {facts['version']}, and this would be "
-            f"{mappings.version}: name another target, or set publish.plan_net"
+            f"{settings.target} contains Plan-Net {facts['version']}, but this would be "
+            f"{mappings.version}: use another target, or set publish.plan_net"
         )
     raise UsageError(
-        f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
-        f"the same readers: name another target, or --view {there}"
+        f"{settings.target} contains the {there} view of claims, but the {wanted} view is for "
+        f"other readers: use another target, or --view {there}"
     )
 
 
@@ -339,8 +339,8 @@ def _lock_work_folder(settings: Settings) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise StoreError(
-            f"{settings.target}: another run is at work on it{_lock_holder(path)}; "
-            "wait for it, or stop it first"
+            f"{settings.target}: another run is using it{_lock_holder(path)}; "
+            "wait for that run, or stop it first"
         ) from None
     try:
         path.write_text(f"process {os.getpid()} on {gethostname()} since {as_instant(now())}\n")

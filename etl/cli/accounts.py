@@ -79,7 +79,7 @@ def show_command(services: Services, client_id: str, as_json: bool) -> None:
 
 @apps_group.command("register")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--client-id", help="Client id of the app. Default: random.")
+@click.option("--client-id", help="Client ID of the app. Default: random.")
 @click.option("--plain", is_flag=True, help="Allow the app to use the authorize URL without PKCE.")
 @json_option
 @click.pass_context

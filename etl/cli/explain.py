@@ -99,7 +99,7 @@ def _subject(subject: str | None, row: str | None) -> Subject:
     resource_type, separator, logical_id = subject.partition("/")
     if not separator or not logical_id:
         raise UsageError(
-            f"{subject!r} is not a subject: write a resource's type and id, such as Patient/abc, "
+            f"{subject!r} is not a subject: write a resource's type and ID, such as Patient/abc, "
             "claim:NUMBER, or prior-auth:NUMBER"
         )
     return ResourceSubject(resource_type, logical_id)

@@ -41,15 +41,15 @@ def rules_command(
 ) -> None:
     """List the rules: what each looks for, and what a failure does.
 
-    Your own rules and severities are included. WORD limits the list to ids that contain it.
-    Rules derived from FHIR profiles are listed only if WORD is part of their id.
+    Your own rules and severities are included. WORD limits the list to IDs that contain it.
+    Rules derived from FHIR profiles are listed only if WORD is part of their ID.
     """
     if checks:
         listed = [_check_fields(name) for name in sorted(KINDS)]
     else:
         listed = [_rule_fields(rule) for rule in _selected_rules(context.obj.settings(), words)]
     if not listed:
-        raise UsageError(f"no rule id contains {' or '.join(words)!r}")
+        raise UsageError(f"no rule ID contains {' or '.join(words)!r}")
     if as_json:
         print_json(listed)
         return

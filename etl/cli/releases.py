@@ -134,7 +134,7 @@ def diff_command(
 ) -> None:
     """Compare release BEFORE of TARGET with release AFTER.
 
-    Give each release as its id, a unique beginning of its id, or `current`.
+    Give each release as its ID, a unique beginning of its ID, or `current`.
     """
     store = target_store(options.read_settings(context))
     old, new = find_release(store, before), find_release(store, after)

@@ -20,8 +20,8 @@ from etl.pipeline.reporting.report_files import LimitBroken, RunResult, page_of
 from etl.pipeline.reporting.run_record import RunRecord
 
 DEMO_KEY_WARNING: Final = (
-    "warning: logical ids use the public demonstration key, so anyone can compute them from "
-    "member ids; set CPCDS_ID_KEY before you publish real data"
+    "warning: logical IDs use the public demonstration key, so anyone can compute them from "
+    "member IDs; set CPCDS_ID_KEY before you publish real data"
 )
 
 NOTHING_PUBLISHED: Final = "nothing was published; run the same command again to continue from here"
@@ -38,7 +38,7 @@ NOTHING_WRITTEN: Final = "nothing was written; run the command again"
 )
 @options.endpoint_option
 @click.option(
-    "--rekey", is_flag=True, help="Publish with new ids, because the id key or payer id changed."
+    "--rekey", is_flag=True, help="Publish with new IDs, because the ID key or payer ID changed."
 )
 @click.option("--after-rollback", is_flag=True, help="Publish even though a rollback is in force.")
 @click.option(
@@ -81,7 +81,7 @@ def run_command(
     """Load, check, map, and publish the CPCDS extract EXTRACT, and write a report.
 
     Readers see the previous release until the new one is complete. Run the command again to
-    finish an interrupted run. Exit code 3 means that the id key differs from the published one,
+    finish an interrupted run. Exit code 3 means that the ID key differs from the published one,
     4 that a limit was exceeded, and 5 that storage failed, another run published first, or a
     rollback is in force. In these cases, nothing that readers see has changed.
     """
@@ -102,7 +102,7 @@ def run_command(
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:
-            lines.warning("logical ids use the public demonstration key")
+            lines.warning("logical IDs use the public demonstration key")
             click.echo(DEMO_KEY_WARNING, err=True)
         lines.info(f"run of {extract} to {settings.target}")
         ended: list[RunRecord] = []

@@ -113,7 +113,7 @@ class LayoutDraft:
     # --- raw files
 
     def _raw_lines(self, raw: RawDraft) -> Iterator[str]:
-        kind = raw.file.kind or "QUESTION: not stated what its rows are"
+        kind = raw.file.kind or "QUESTION: what are its rows?"
         yield f"  {raw.name}:  # {raw.file.name}: {kind}"
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
@@ -189,7 +189,7 @@ class LayoutDraft:
         ids = {role: raw.ids.get(role, key) for role in roles}
         raw.stand_ins |= {role: key for role in roles if role not in raw.ids}
         raw.used |= {key, *ids.values()}
-        yield f"from: {raw.name}  # MISSING: no file says it; its rows go to the quarantine"
+        yield f"from: {raw.name}  # MISSING: no file found; its rows go to the quarantine"
         yield f"grain: [{', '.join(map(_quoted, dict.fromkeys(ids.values())))}]"
         yield "columns:"
         for role, column in roles.items():
@@ -294,7 +294,7 @@ class LayoutDraft:
         hint = ""
         if name == "adjudication_date" and (paid := raw.named("claim", "paid_date")):
             hint = f"; or {{ first_of: [{_quoted(paid)}], finding: dialect-stand-in-value }}"
-        return f"{name}: {_absent_value(key)}  # MISSING: nothing says it{hint}"
+        return f"{name}: {_absent_value(key)}  # MISSING: no column found{hint}"
 
     def _payer_of_coverage(self, raw: RawDraft) -> str:
         by = raw.named("claim", "coverage_id")
@@ -386,7 +386,7 @@ def _identifying_columns(raw: RawDraft) -> list[str]:
 def _not_drafted(file: FileFound) -> str:
     """Return why no layout can be started for a file; "" where one can, or where it is no table."""
     is_unknown = file.columns and not file.kind
-    return file.form.not_drafted or ("nothing says what its rows are" if is_unknown else "")
+    return file.form.not_drafted or ("it is unknown what its rows are" if is_unknown else "")
 
 
 def _file_stem(name: str) -> str:
@@ -479,7 +479,7 @@ def reason(column: ColumnFound) -> str:
         return match.element.reason
     if match.element is not None:
         return f"QUESTION: it looks like {match.element.key}, which this file cannot feed as it is"
-    return "QUESTION: not stated what it is"
+    return "QUESTION: what is it?"
 
 
 def _quoted(text: str) -> str:

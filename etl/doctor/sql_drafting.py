@@ -43,7 +43,7 @@ def sql_draft(examination: Examination) -> dict[str, str]:
                 f"from {raws[0].name}",
                 "where false",
             ]
-            queries[name] = "\n".join(["-- MISSING: no file says it", *lines])
+            queries[name] = "\n".join(["-- MISSING: no file found", *lines])
     toml = [
         "# Drafted by `cpcds doctor`. Look for QUESTION and MISSING in the queries;",
         "# docs/layouts.md explains them, `cpcds layouts check` says what is wrong.",
@@ -105,7 +105,7 @@ def _lines(
     if table != raw.tables[0] and table in _WITH_SEQUENCE:
         values["sequence"] = (str(number), "by its place")
     for name in TABLES[table].required:
-        values.setdefault(name, ("null", "MISSING: nothing says it"))
+        values.setdefault(name, ("null", "MISSING: no column found"))
     yield f"-- {raw.file.name}: {raw.file.kind}"
     yield "select"
     for name, (value, why) in values.items():

@@ -41,7 +41,7 @@ def test_another_id_key_or_payer_id_stops_a_run_before_it_does_anything(
     called = run(small, published, **changed)
     assert called.code == 3
     assert called.sentence.startswith(named)
-    assert "every resource would be retracted and added again under a new id" in called.sentence
+    assert "every resource would be deleted and added again with a new ID" in called.sentence
     assert "--rekey" in called.sentence
     assert OTHER_KEY not in called.err
     assert "checking and mapping" not in called.err

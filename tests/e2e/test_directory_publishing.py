@@ -93,8 +93,8 @@ def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):
     done(cpcds("synth", "--members", "1", "--out", tmp_path / "members"))
     done(cpcds("run", tmp_path / "members", "--to", claims))
     pairs = (
-        (SAMPLES, target, f"{target} holds a provider directory, and this would be claims"),
-        (folder / "day0", claims, f"{claims} holds claims, and this would be a provider directory"),
+        (SAMPLES, target, f"{target} contains a provider directory, but this would be claims"),
+        (folder / "day0", claims, f"{claims} contains claims, but this would be a provider directory"),
     )
     for extract, to, sentence in pairs:
         for more in ((), ("--dry-run",)):
@@ -116,7 +116,7 @@ def test_a_target_holds_one_version_of_the_guide(nights):
     older = {"CPCDS_PUBLISH__PLAN_NET": "1.1.0"}
     told = cpcds("run", folder / "day0", "--to", target, **older, **ANY_CHANGE)
     assert told.code == 2
-    assert "holds Plan-Net 1.2.0, and this would be 1.1.0" in told.sentence
+    assert "contains Plan-Net 1.2.0, but this would be 1.1.0" in told.sentence
 
 
 def test_a_plan_shows_what_a_run_would_do(nights, tmp_path):
@@ -128,7 +128,7 @@ def test_a_plan_shows_what_a_run_would_do(nights, tmp_path):
 
 def test_what_is_for_claims_alone_refuses_a_directory(nights):
     told = cpcds("explain", nights[0], "Practitioner/x")
-    assert (told.code, "only claims are explained" in told.sentence) == (2, True)
+    assert (told.code, "only claims can be explained" in told.sentence) == (2, True)
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def test_a_target_without_a_release_is_named(tmp_path):
 def test_a_directory_has_no_prior_authorizations(tmp_path):
     done(cpcds("run", SAMPLES / "directory", "--to", tmp_path, "--workers", "1"))
     refused = report(tmp_path)
-    assert (refused.code, "holds a provider directory" in refused.sentence) == (2, True)
+    assert (refused.code, "contains a provider directory" in refused.sentence) == (2, True)
 
 
 @pytest.mark.slow

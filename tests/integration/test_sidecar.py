@@ -350,7 +350,7 @@ def test_it_can_be_turned_off_and_on_again(keeper, three_nights):
     keeper.run(three_nights[0])
     assert objects(keeper) == set()
     with (
-        pytest.raises(UsageError, match="neither rows nor places of"),
+        pytest.raises(UsageError, match="neither rows nor row positions of"),
         explainer_of(keeper.settings, (), silent),
     ):
         pass

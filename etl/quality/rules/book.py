@@ -361,12 +361,12 @@ def read_rules(
         with mistakes.collected():
             document = read_yaml(texts[name], name)
             if not isinstance(document, Seq):
-                raise MappingError(name, "rule-value", "a rule file is a list of rules")
+                raise MappingError(name, "rule-value", "a rule file must be a list of rules")
             for entry, mark in zip(document, document.marks, strict=True):
                 with mistakes.collected():
                     rule = _rule(entry, str(mark), RuleNames(crosswalks, tuple(every_table(model))))
                     if rule.id in rules:
-                        what = f"rule {rule.id!r} stands in {rules[rule.id].where}"
+                        what = f"rule {rule.id!r} is already defined in {rules[rule.id].where}"
                         raise MappingError(rule.where, "rule-duplicate", what)
                     rules[rule.id] = rule
     mistakes.report()
@@ -420,7 +420,7 @@ def _rule(entry: Any, where: str, names: RuleNames) -> Rule:
             kind = read_as(names.kind, entry.without(*RULE_KEYS), where, _IDS, names)
     read, kind = mistakes.made(read), mistakes.made(kind)
     if isinstance(kind, Unmet) and not (read.severity.rejects and read.firm):
-        what = "what breaks a profile is rejected, and the rule is firm"
+        what = "a rule about a profile must reject, and must be firm"
         raise MappingError(str(entry.marks["severity"]), "rule-value", what)
     words: Iterable[str] = ()
     if isinstance(kind, Allowed) and kind.crosswalk:

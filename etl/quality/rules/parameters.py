@@ -125,7 +125,7 @@ def _day(text: str, _names: RuleNames) -> str:
     try:
         day_number(text)
     except ValueError:
-        raise Mistake("rule-value", f"{text!r} is no YYYY-MM-DD day") from None
+        raise Mistake("rule-value", f"{text!r} is not a date written as YYYY-MM-DD") from None
     return text
 
 

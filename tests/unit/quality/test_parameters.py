@@ -59,7 +59,7 @@ def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(rule, told):
 @pytest.mark.parametrize(
     ("text", "where", "told"),
     [
-        ("a: b", "mine.yaml", "a rule file is a list of rules"),
+        ("a: b", "mine.yaml", "a rule file must be a list of rules"),
         ("- {a: b}\n- just words", "mine.yaml:2", "must be key: value pairs"),
     ],
 )
