@@ -94,7 +94,11 @@ def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):
     done(cpcds("run", tmp_path / "members", "--to", claims))
     pairs = (
         (SAMPLES, target, f"{target} contains a provider directory, but this would be claims"),
-        (folder / "day0", claims, f"{claims} contains claims, but this would be a provider directory"),
+        (
+            folder / "day0",
+            claims,
+            f"{claims} contains claims, but this would be a provider directory",
+        ),
     )
     for extract, to, sentence in pairs:
         for more in ((), ("--dry-run",)):
