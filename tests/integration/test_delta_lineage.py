@@ -188,7 +188,7 @@ def test_a_row_that_deletes_is_said_to(tmp_path):
 def test_what_no_extract_has_is_refused(dialect, tmp_path):
     with pytest.raises(UsageError, match=r"have no file x\.csv"):
         dialect.without.explain(RowSubject("x.csv", 2))
-    with pytest.raises(UsageError, match="begins in row 99 of"):
+    with pytest.raises(UsageError, match="starts at row 99 of"):
         dialect.without.explain(RowSubject(CLAIMS, 99))
     write_extract(tmp_path, Spec(members=1, seed=1))
     with (

@@ -56,8 +56,8 @@ def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     older = extract(tmp_path / "older", "delta", A=("2024-01-10", "", "90.00"))
     (older / "claim_diagnosis.csv").write_text("claim_id,sequence,code\n")
     assert notes(payer.run(older)) == [
-        "rows of the delta that are older than what they meet (`last_updated`, else the day of the "
-        "extract) change nothing: 4 (member.csv, row 2; coverage.csv, row 2; claim.csv, row 2; "
+        "rows of the delta that change nothing, because they are older than the rows that they "
+        "would change: 4 (member.csv, row 2; coverage.csv, row 2; claim.csv, row 2; "
         "claim_line.csv, row 2)"
     ]
     assert blocks(payer.release) == before
@@ -68,7 +68,7 @@ def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     (deleting / "claim_line.csv").write_text("claim_id,line_number\n")
     (deleting / "claim_diagnosis.csv").write_text("claim_id,sequence,code\n")
     assert notes(payer.run(deleting)) == [
-        "rows of the delta that delete a row that does not exist change nothing: "
+        "rows of the delta that change nothing, because the rows that they delete do not exist: "
         "1 (claim.csv, row 2)"
     ]
 
@@ -136,7 +136,9 @@ def test_a_delta_over_damaged_rows_is_refused_and_a_full_extract_gets_through(pa
     whole = table.read_bytes()
     for path, damage in ((table, Path.unlink), (listed, lambda path: path.write_bytes(b"{}"))):
         damage(path)
-        with pytest.raises(StoreError, match=rf"{path.name}, rows .*, or publish a full extract"):
+        with pytest.raises(
+            StoreError, match=rf"{path.name}, which contains the rows .*, or publish a full extract"
+        ):
             payer.run(delta(extracts / "delta1", 1))
         table.write_bytes(whole)
     assert payer.release.id == release.id

@@ -233,11 +233,11 @@ def _idle_notes(store: Store, layer: Layer, idle: Mapping[str, _IdleRows]) -> It
     """Yield a sentence about each way in which rows of a layer change nothing, with places."""
     for says, of_tables in (
         (
-            "are older than the rows that they would change",
+            "they are older than the rows that they would change",
             {name: rows.older for name, rows in idle.items()},
         ),
         (
-            "delete a row that does not exist",
+            "the rows that they delete do not exist",
             {name: rows.needless for name, rows in idle.items()},
         ),
     ):
@@ -249,7 +249,7 @@ def _idle_notes(store: Store, layer: Layer, idle: Mapping[str, _IdleRows]) -> It
             named = "; ".join(itertools.islice(places, _NAMED_PLACES))
             more = "; …" if count > _NAMED_PLACES else ""
             where = f" ({named}{more})" if named else ""
-            yield f"rows of the delta that {says} change nothing: {count:,}{where}"
+            yield f"rows of the delta that change nothing, because {says}: {count:,}{where}"
 
 
 def _places_in_words(
