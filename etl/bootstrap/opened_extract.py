@@ -166,7 +166,7 @@ def with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
 
     target = Target(job.settings.target, store_options(job.settings))
     with spark_session(run.master) as session:
-        yield replace(job, executor=SparkExecutor(job.executor, session, target))
+        yield replace(job, executor=SparkExecutor(session, job.executor, target))
 
 
 @contextmanager

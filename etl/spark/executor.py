@@ -41,7 +41,7 @@ from etl.spark.program import program_text
 from etl.spark.shuffled_rows import (
     ShuffledTables,
     ShuffleReceiver,
-    buckets_of,
+    buckets_for,
     is_for_executors,
 )
 from etl.spark.staging import Parts, StagedFiles, StagedValue, Staging, read_unit
@@ -57,8 +57,7 @@ from etl.spark.unit_tasks import (
 
 _HERE: Final = "driver"
 """Folder, in that of the run, for rows of no member."""
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 2.0
+_PAUSE: Final = 0.2
 """Seconds between looks for a unit."""
 
 
@@ -88,17 +87,15 @@ class SparkJobs:
 
 
 @dataclass(frozen=True, slots=True)
-class SparkExecutor:
+class SparkExecutor(SparkJobs):
     """Has an extract read and processed by the executors of Spark.
 
     Attributes:
         local: the processes of the driver, for what is not for executors.
-        session: a `pyspark.sql.SparkSession`.
         target: where staging is.
     """
 
     local: Executor
-    session: Any
     target: Target
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
@@ -123,7 +120,8 @@ class SparkExecutor:
     def _read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests
         here = FolderReceiver(cutting.folder / _HERE, count)
-        ids = IdFiles(self._staging(cutting.folder).within("ids"), buckets_of(extract))
+        buckets = buckets_for(sum(file.bytes for file in extract.files))
+        ids = IdFiles(self._staging(cutting.folder).within("ids"), buckets)
         receiver = ShuffleReceiver(self.session, here, count, ids)
         with ExitStack() as unless_read:
             unless_read.callback(receiver.release)
@@ -198,17 +196,6 @@ class SparkExecutor:
             job.result()
         staging.delete()
 
-    @property
-    def processes(self) -> int:
-        """Number of processes of the driver."""
-        return self.local.processes
-
-    def each(
-        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
-    ) -> Iterator[Found]:
-        """Yield the result of each job, in their order."""
-        return SparkJobs(self.session).each(call, jobs, emit)
-
     def dismiss(self) -> None:
         """Let the driver's processes end while this one goes on."""
         self.local.dismiss()
@@ -268,7 +255,6 @@ def _awaited(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Parts
     Raises:
         EtlError: the job failed before.
     """
-    pause = _FIRST_PAUSE
     while True:
         is_last_look = job.done()
         try:
@@ -277,5 +263,4 @@ def _awaited(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Parts
             if is_last_look:
                 job.result()
                 raise
-        wait([job], pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        wait([job], _PAUSE)

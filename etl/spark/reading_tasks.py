@@ -67,9 +67,7 @@ def read_jobs(buckets: int, batches: Batches) -> Batches:
         _check_seen(job)
         try:
             yield from _pieces(job, buckets)
-        except SpanAstray:
-            yield batch_of(TaskRow(0, REFUSED, number=job.number))
-        except ExtractError as error:
+        except (SpanAstray, ExtractError) as error:
             yield batch_of(TaskRow(0, REFUSED, number=job.number, body=str(error).encode()))
 
 

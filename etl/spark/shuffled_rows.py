@@ -71,11 +71,6 @@ def is_for_executors(extract: Extract) -> bool:
     return layout.model.has_members
 
 
-def buckets_of(extract: Extract) -> int:
-    """Return into how many buckets the ids of an extract are cut."""
-    return buckets_for(sum(file.bytes for file in extract.files))
-
-
 def buckets_for(size: int) -> int:
     """Return into how many buckets the ids are cut of an extract of so many bytes."""
     return max(_LEAST_BUCKETS, size // _BUCKET_BYTES)

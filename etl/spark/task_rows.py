@@ -161,7 +161,7 @@ def raised(name: str, text: str) -> Exception:
         name: its class; empty for an error that is a bug.
         text: what it says.
     """
-    kind: type[Exception] = getattr(errors, name, RuntimeError) if name else RuntimeError
+    kind: type[Exception] = getattr(errors, name, RuntimeError)
     return kind(text)
 
 

@@ -90,7 +90,7 @@ def on_spark(session, load, staging=None):
     def opened():
         with TemporaryDirectory() as folder, Workers(1, load) as workers:
             target = staging or Target(folder, StoreOptions())
-            yield SparkExecutor(LocalExecutor(workers), session, target)
+            yield SparkExecutor(session, LocalExecutor(workers), target)
             assert not list(target.store().list("staging/units"))
 
     return opened

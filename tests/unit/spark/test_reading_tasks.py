@@ -13,7 +13,7 @@ from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, tables_of
 from etl.spark.pickling import pickled
 from etl.spark.reading_tasks import give_owners, read_jobs, save_ids
-from etl.spark.shuffled_rows import buckets_of, is_for_executors
+from etl.spark.shuffled_rows import is_for_executors
 from etl.spark.staging import StagedFiles, Staging
 from etl.spark.task_rows import TaskRow, batch_of, rows_of, task_function
 from etl.storage.port import StoreOptions
@@ -123,7 +123,6 @@ def test_staged_files_can_be_sought_in(staging, tmp_path):
 
 def test_executors_read_extracts_of_claims(extract):
     assert is_for_executors(extract)
-    assert buckets_of(extract) == 8
 
 
 def test_directories_are_for_the_driver():
