@@ -38,7 +38,7 @@ from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest, changed_ids, id_facts
 from etl.publish.prune import Expiry, PruneResult, prune
 from etl.publish.reader import Current, Release, open_current, open_release
-from etl.publish.verify import RebuildResult, VerifyResult, rebuilt, require_whole, verify
+from etl.publish.verify import RebuildResult, VerifyResult, compare_rebuild, require_intact, verify
 from etl.reports.earlier_reports import write_nights_page
 
 _WORTH_PROCESSES: Final = 2_000
@@ -120,7 +120,7 @@ def rebuild_release(
             publication,
         ):
             made = remake(job.context(work, when), publication)
-            return rebuilt(release, Release(publication.store, made))
+            return compare_rebuild(release, Release(publication.store, made))
 
 
 def _bulk_options_of(release: Release, settings: Settings) -> BulkOptions | None:
@@ -169,7 +169,7 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
     make_work_folder(settings)
     with run_lease(store, use_cases.now) as lease:
         to = find_release(store, release)
-        require_whole(to)
+        require_intact(to)
         manifest = rollback(store, to, as_instant(use_cases.now()), bulk, reason, lease, key)
         if manifest.bulk:
             write_pages(store, bulk)

@@ -29,7 +29,7 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import changed_rows
-from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
+from etl.publish.kept_objects import MEMORY, ObjectRef, put_by_content, read_verified
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, open_index, open_release
 from etl.quality.check import Checked
@@ -200,7 +200,7 @@ def _read(store: Store, units: Iterable[CatalogEntry]) -> BlockReader:
     reading = BlockReader()
     for unit in units:
         if unit.block is not None:
-            reading.block(checked(store, unit.block))
+            reading.block(read_verified(store, unit.block))
     return reading
 
 
@@ -241,7 +241,7 @@ def _carried(before: Release) -> tuple[Sums, Counter[int]] | None:
         return (
             None
             if ref is None
-            else certificates.state_from(checked(before.store, ref.key, ref.sha256))
+            else certificates.state_from(read_verified(before.store, ref.key, ref.sha256))
         )
     except (StoreError, ValueError, KeyError, TypeError):
         return None
@@ -302,7 +302,7 @@ def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, 
     from etl.certificate.directory import directory_counts
 
     keys = [unit.block for unit in manifest.directory if unit is not None and unit.block]
-    counts = directory_counts(mapped(store, lambda key: checked(store, key), keys))
+    counts = directory_counts(mapped(store, lambda key: read_verified(store, key), keys))
     wrong = counts.differing(published)
     if counts.doubled:
         wrong.append(f"{counts.doubled:,} of {counts.resources:,} resources are published twice")

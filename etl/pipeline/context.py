@@ -64,7 +64,7 @@ class Target:
         return bool(self.overlay)
 
     def in_any_folder(self) -> Target:
-        """Return the same target for processes that have another current folder."""
+        """Return the target with an absolute path, for processes in other folders."""
         return self if "://" in self.name else replace(self, name=str(Path(self.name).absolute()))
 
     def store(self) -> Store:
@@ -87,7 +87,7 @@ class RunStore:
         self._is_copy = False
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is of the same target."""
+        """Whether both are for the same target."""
         return isinstance(other, RunStore) and self._target == other._target
 
     def __hash__(self) -> int:
@@ -95,7 +95,7 @@ class RunStore:
         return hash(self._target)
 
     def __getstate__(self) -> Target:
-        """Leave out the store."""
+        """Return the state to pickle: the target, without the open store."""
         return self._target
 
     def __setstate__(self, target: Target) -> None:
@@ -109,20 +109,20 @@ class RunStore:
 
     @cached_property
     def _store(self) -> Store:
-        return _shared(self._target) if self._is_copy else self._target.store()
+        return _shared_store(self._target) if self._is_copy else self._target.store()
 
 
 @lru_cache(maxsize=1)
-def _shared(target: Target) -> Store:
+def _shared_store(target: Target) -> Store:
     return target.store()
 
 
 REJECTED: Final = "rejected-"
-"""Beginning of the names of files with rejected rows; the number of the source file follows."""
-_MOST_TOGETHER: Final = 8
-"""Most partitions of a unit: their places and ledgers are in memory at once."""
-_LEAST_UNITS: Final = 2
-"""Units that a night has at least: its processes share them."""
+"""Prefix of files with rejected rows; the number of the source file follows."""
+_MAX_UNIT_PARTITIONS: Final = 8
+"""Limits memory: a unit holds row positions and ledgers of all its partitions at once."""
+_MIN_UNITS: Final = 2
+"""A nightly run splits into at least this many units, so that its processes share them."""
 
 
 Chunks: TypeAlias = Iterable[bytes | memoryview]
@@ -203,9 +203,9 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what the results of units depend on beside the extract and the definitions.
+        """Hash of what the results of units depend on besides the extract and definitions.
 
-        What another use case, or an attempt on top of another release, finished is of no use.
+        Results of another use case, or on top of another release, cannot be reused.
         """
         target = self.target and (self.target.name, self.target.overlay)
         facts = (
@@ -222,10 +222,13 @@ class Task:
         members take. On a night most members are reused, so partitions are processed together. If
         many members changed, the executor makes each partition a unit of its own.
         """
-        size = 1
+        unit_size = 1
         if self.previous.results is not None:
-            size = math.ceil(count / max(_LEAST_UNITS, math.ceil(count / _MOST_TOGETHER)))
-        return [range(first, min(first + size, count)) for first in range(0, count, size)]
+            unit_size = math.ceil(count / max(_MIN_UNITS, math.ceil(count / _MAX_UNIT_PARTITIONS)))
+        return [
+            range(first_partition, min(first_partition + unit_size, count))
+            for first_partition in range(0, count, unit_size)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,14 +130,14 @@ class ProcessedExtract:
             self.empty_crosswalks,
         )
 
-    def with_verdicts(self, more: Sequence[Verdict]) -> ProcessedExtract:
-        """Return this with the verdicts of further limits."""
-        return replace(self, verdicts=(*self.verdicts, *more))
+    def with_verdicts(self, verdicts: Sequence[Verdict]) -> ProcessedExtract:
+        """Return a copy with the verdicts of further limits."""
+        return replace(self, verdicts=(*self.verdicts, *verdicts))
 
 
 def process(
     context: RunContext,
-    read: PartitionedExtract,
+    partitioned: PartitionedExtract,
     output: Output | None = None,
     publication: Publication | None = None,
     row_output: RowOutput | None = None,
@@ -148,7 +148,7 @@ def process(
 
     Args:
         context: of the run.
-        read: the extract, cut by member; nothing of it is processed afterwards.
+        partitioned: the extract, cut by member; nothing of it is processed afterwards.
         output: writes the resources; None to make none.
         publication: where the run publishes; None where nothing is published.
         row_output: writes checked rows; None to write none.
@@ -156,117 +156,122 @@ def process(
             rejected row.
 
     Raises:
-        CountsDoNotAddUp: a row got lost (a bug).
-        StoreError: the work folder has not the rows that were read.
+        CountsDoNotAddUp: a row is missing from the totals (a bug).
+        StoreError: the work folder lacks rows that were read.
     """
-    definitions, rows = context.definitions, read.partitions
-    totals = Totals(FindingPlaces(read.work / "findings") if is_reported else None)
+    definitions, rows = context.definitions, partitioned.partitions
+    totals = Totals(FindingPlaces(partitioned.work / "findings") if is_reported else None)
     totals.add_findings(rows.facts.findings)
     if publication is not None and publication.base.lost:
-        nowhere = pa.nulls(1)  # it is about no file of the extract
-        totals.add_findings(findings_at(DAMAGED_OBJECT, "", nowhere, nowhere, None))
+        no_position = pa.nulls(1)  # it is about no file of the extract
+        totals.add_findings(findings_at(DAMAGED_OBJECT, "", no_position, no_position, None))
     # The directory comes first: rules and mappings of members' rows look up its accepted rows.
     context.emit(StageBegan("directory"))
     directory = rows.directory()
-    decided, made = check_directory(directory, definitions, as_of=read.as_of)
-    checked = check_totals(decided)
+    decided_rows, mapped = check_directory(directory, definitions, as_of=partitioned.as_of)
+    checked = check_totals(decided_rows)
     if definitions.model.has_members:  # mapped again at the end, with all that claims name
-        outcome = Outcome(checked, made.unmapped, resources={})
+        outcome = Outcome(checked, mapped.unmapped, resources={})
     else:
-        outcome = Outcome(checked, made.unmapped, made.resources, made.elements)
+        outcome = Outcome(checked, mapped.unmapped, mapped.resources, mapped.elements)
     totals.add(outcome.with_sources(rows.row_sources(rows.facts.count)))
-    providers = providers_of(checked.tables, definitions)
+    provider_directory = providers_of(checked.tables, definitions)
     directory_files = {}
     if row_output is not None:
-        for name, pieces in row_output(decided, *row_owners(directory)).items():
-            directory_files[name] = read.work / f"directory.{name}"
+        for name, chunks in row_output(decided_rows, *row_owners(directory)).items():
+            directory_files[name] = partitioned.work / f"directory.{name}"
             with directory_files[name].open("wb") as file:
-                file.writelines(pieces)
+                file.writelines(chunks)
     context.emit(StageAdvanced(sum(directory.rows.values())))
     # Then the members, a unit at a time, in order, so that totals add up to the same bytes.
     has_members = definitions.model.has_members
-    names = (NO_HASHES, NO_HASHES)
+    directory_hashes = (NO_HASHES, NO_HASHES)
     if has_members:
         row_count = sum(rows.facts.row_counts.values()) - sum(directory.rows.values())
         context.emit(StageBegan("partitions", row_count))
-        names = directory_digests(providers, Dependencies.of(definitions))
-    now = cache.CachedResults([], rows.facts.count, read.as_of, names, None)
-    previous = _previous(context, publication, read, now)
+        directory_hashes = directory_digests(provider_directory, Dependencies.of(definitions))
+    new_results = cache.CachedResults(
+        [], rows.facts.count, partitioned.as_of, directory_hashes, None
+    )
+    previous = _load_previous_release(context, publication, partitioned, new_results)
     task = Task(
         output,
-        providers.tables,
-        read.as_of,
+        provider_directory.tables,
+        partitioned.as_of,
         row_output,
         None if publication is None else publication.target,
         previous,
         keeps_rejected=is_reported,
-        certifying=_certifying(context, publication, previous),
-        sidecar=sidecars.extract_mark(read.extract)
+        certifying=_certificate_parameters(context, publication, previous),
+        sidecar=sidecars.extract_mark(partitioned.extract)
         if _keeps_places(context, publication)
         else None,
     )
-    kept_places: list[sidecars.SidecarPiece] = []
+    sidecar_pieces: list[sidecars.SidecarPiece] = []
     ledgers: list[RangeRef] = []
     files: list[Mapping[str, Path]] = []
-    seen = Counter(directory.rows)
-    units = context.executor.process(read, task, definitions, context.emit)
-    for done in units if has_members else ():
-        unit, outcome = done.unit, done.outcome
+    row_counts = Counter(directory.rows)
+    units = context.executor.process(partitioned, task, definitions, context.emit)
+    for task_output in units if has_members else ():
+        unit, outcome = task_output.unit, task_output.outcome
         totals.add(outcome)
-        seen.update(outcome.rows)
-        files.append(done.files)
+        row_counts.update(outcome.rows)
+        files.append(task_output.files)
         if outcome.ledger is not None:
             ledgers.append(RangeRef.of(outcome.ledger, unit))
-        kept_places += outcome.sidecar
+        sidecar_pieces += outcome.sidecar
         members = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
         context.emit(PartitionDone(unit.start, len(unit), members, resources, outcome.reused))
     # No total is used before it is checked that every row went into it, once.
-    rows.facts.check_all_there(seen, read.work)
+    rows.facts.check_all_there(row_counts, partitioned.work)
     tally = totals.tally
     reconcile(tally.counts, tally.causes.values())
-    unowned = _unowned(rows, totals)
+    unowned_rows = _count_unowned_rows(rows, totals)
     return ProcessedExtract(
-        read,
+        partitioned,
         definitions,
         totals,
-        providers,
+        provider_directory,
         checked,
-        verdicts(definitions.book.limits, tally.counts, tally.findings_of, unowned),
-        unowned,
+        verdicts(definitions.book.limits, tally.counts, tally.findings_of, unowned_rows),
+        unowned_rows,
         directory_files,
         tuple(files),
-        None if has_members else made,
-        replace(now, ledgers=ledgers),
+        None if has_members else mapped,
+        replace(new_results, ledgers=ledgers),
         previous,
         directory_rows=directory,
-        sidecar=None if task.sidecar is None else sidecars.Sidecar(rows.facts.count, kept_places),
+        sidecar=None
+        if task.sidecar is None
+        else sidecars.Sidecar(rows.facts.count, sidecar_pieces),
     )
 
 
-def _previous(
+def _load_previous_release(
     context: RunContext,
     publication: Publication | None,
-    read: PartitionedExtract,
-    now: cache.CachedResults,
+    partitioned: PartitionedExtract,
+    new_results: cache.CachedResults,
 ) -> PreviousRelease:
-    """Return what may be reused; of a first run, nothing."""
+    """Return the previous results that this run may reuse; none for a first run."""
     if publication is None or not publication.reuses:
         return PreviousRelease()
     base, results, sidecar = publication.base, None, None
-    # Rows that belong to nothing may belong to any member, and are in no member's rows.
-    if not read.partitions.facts.unowned:
-        made = cache.made_by(read.partitions, context.definitions)
-        results = cache.open_cache(publication.store, base, made)
+    # An orphan row may belong to any member, so no member counts as unchanged.
+    if not partitioned.partitions.facts.unowned:
+        inputs = cache.made_by(partitioned.partitions, context.definitions)
+        results = cache.open_cache(publication.store, base, inputs)
     if results is not None and _keeps_places(context, publication):
         sidecar = sidecars.sidecar_before(base)
         if sidecar is None:  # the places of no member's rows are known
             results = None
-    changed = NO_HASHES if results is None else changed_names(results.names, now.names)
+    changed = NO_HASHES if results is None else changed_names(results.names, new_results.names)
     return PreviousRelease(results, changed, base.lost.patients, sidecar)
 
 
 def _keeps_places(context: RunContext, publication: Publication | None) -> bool:
+    """Return whether the release stores row positions in a sidecar."""
     return (
         publication is not None
         and publication.keep_places
@@ -276,20 +281,20 @@ def _keeps_places(context: RunContext, publication: Publication | None) -> bool:
     )
 
 
-def _certifying(
+def _certificate_parameters(
     context: RunContext, publication: Publication | None, previous: PreviousRelease
 ) -> Certifying | None:
-    """Return how blocks are compared with their rows; None where none can be read back."""
+    """Return how blocks are compared with their rows; None if nothing is published."""
     has_members = context.definitions.model.has_members
     if publication is None or publication.target.is_trial or not has_members:
         return None
     release = publication.base.release
-    parent = None if release is None else release.id
+    previous_id = None if release is None else release.id
     return Certifying(
         context.definitions.mappings.view.states_money,
         context.definitions.leave_out_superseded,
-        None if previous.results is None else parent,
-        parent,
+        None if previous.results is None else previous_id,
+        previous_id,
         context.when.astimezone(UTC).date().isoformat(),
     )
 
@@ -297,26 +302,26 @@ def _certifying(
 def write_results(
     processed: ProcessedExtract, publication: Publication, suites: ObjectRef | None
 ) -> list[ObjectRef]:
-    """Write what the next run may reuse of this one; return what the manifest is to name.
+    """Write the results that the next run may reuse; return their references.
 
     Args:
         processed: the extract, checked and mapped.
         publication: where to.
         suites: the object with results of the suites; None without.
     """
-    made = cache.made_by(processed.read.partitions, processed.definitions)
-    return cache.write_cache(publication.store, replace(processed.results, suites=suites), made)
+    inputs = cache.made_by(processed.read.partitions, processed.definitions)
+    return cache.write_cache(publication.store, replace(processed.results, suites=suites), inputs)
 
 
-def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:
-    """Return how many rows of each file have no known owner.
+def _count_unowned_rows(partitions: Partitions, totals: Totals) -> dict[str, int]:
+    """Count the rows of each file that have no known owner.
 
-    Rows that cannot be read, and rows of claims and members that name none.
+    These are malformed rows, and rows of claims or members that name no owner.
     """
     facts = partitions.facts
     files = (*facts.files, *facts.queried)
-    left = {
+    counts = {
         file.title: len(facts.unowned.get(file.name, ())) + totals.tally.unowned[file.index]
         for file in files
     }
-    return {file: count for file, count in left.items() if count}
+    return {file: count for file, count in counts.items() if count}

@@ -33,70 +33,68 @@ from etl.sources.partition.spill import Inventory
 if TYPE_CHECKING:
     from etl.pipeline.deltas.layers import Layer
 
-_COLUMN: Final = "last_updated"
-_ZONES: Final = timedelta(days=2)
-"""More than two instants can differ in that are written with the same day."""
+_STAMP_COLUMN: Final = "last_updated"
+_ZONE_SPREAD: Final = timedelta(days=2)
+"""More than any two instants of the same written day can differ."""
 
 
-def default_stamp(executor: Executor, read: PartitionedExtract, when: datetime) -> DefaultStamp:
-    """Return the stamp of an extract's resources that state none.
+def default_stamp(
+    executor: Executor, partitioned: PartitionedExtract, when: datetime
+) -> DefaultStamp:
+    """Return the timestamp for resources whose rows state none.
 
     It is the day of the extract, else the newest `last_updated` in it, so that two runs of one
-    extract give the same bytes whenever they are; the clock only where there is neither.
-
-    Args:
-        executor: read the extract.
-        read: the extract.
-        when: when the run began.
+    extract write the same bytes; the clock only if the extract has neither.
     """
-    if read.extract.as_of is not None:
-        return DefaultStamp(day_instant(read.extract.as_of.isoformat()), "as_of")
-    until = f"{when.astimezone(UTC):%Y-%m-%d}"
-    stamps = executor.each_partition(read, partial(_newest_in_partition, until))
-    stamp = _newest_of(text.decode() for text in stamps if text)
-    if stamp is not None:
-        return DefaultStamp(stamp, "newest_stamp")
+    if partitioned.extract.as_of is not None:
+        return DefaultStamp(day_instant(partitioned.extract.as_of.isoformat()), "as_of")
+    last_day = f"{when.astimezone(UTC):%Y-%m-%d}"
+    stamps = executor.each_partition(partitioned, partial(_newest_in_partition, last_day))
+    newest_stamp = _newest_stamp(text.decode() for text in stamps if text)
+    if newest_stamp is not None:
+        return DefaultStamp(newest_stamp, "newest_stamp")
     return DefaultStamp(as_instant(when), "clock")
 
 
-def newest(columns: Iterable[Any], until: str) -> str | None:
-    """Return the newest of many stamps as a FHIR instant; None where none can be read.
+def newest(columns: Iterable[Any], last_day: str) -> str | None:
+    """Return the newest of many stamps as a FHIR instant; None if none is valid.
 
     Args:
         columns: `string` arrays of any length, as the source wrote them; null where absent.
-        until: the last day that counts, as `YYYY-MM-DD`: 9999-12-31 is no stamp.
+        last_day: the last day that counts, as `YYYY-MM-DD`: 9999-12-31 is no stamp.
     """
-    return _newest_of(stamp for column in columns for stamp in _newest_days(column, until))
+    return _newest_stamp(stamp for column in columns for stamp in _newest_days(column, last_day))
 
 
-def _newest_in_partition(until: str, partitions: Partitions, index: int) -> bytes:
-    return (newest(partitions.values(_COLUMN, index), until) or "").encode()
+def _newest_in_partition(last_day: str, partitions: Partitions, index: int) -> bytes:
+    return (newest(partitions.values(_STAMP_COLUMN, index), last_day) or "").encode()
 
 
-def _newest_days(column: Any, until: str) -> set[str]:
-    """Return those stamps of a column that can be the newest, as instants."""
+def _newest_days(column: Any, last_day: str) -> set[str]:
+    """Return the stamps of a column that can be the newest, as instants."""
     stamps = pc.drop_null(pc.unique(read_timestamps(column).values))
-    stamps = stamps.filter(pc.less_equal(pc.utf8_slice_codeunits(stamps, 0, 10), until))
-    last = pc.max(pc.utf8_slice_codeunits(stamps, 0, 10)).as_py()
-    if last is None:
+    stamps = stamps.filter(pc.less_equal(pc.utf8_slice_codeunits(stamps, 0, 10), last_day))
+    newest_day = pc.max(pc.utf8_slice_codeunits(stamps, 0, 10)).as_py()
+    if newest_day is None:
         return set()
-    day = date.fromisoformat(last)
-    since = pa.scalar((day - min(_ZONES, day - date.min)).isoformat())
+    day = date.fromisoformat(newest_day)
+    first_candidate = pa.scalar((day - min(_ZONE_SPREAD, day - date.min)).isoformat())
     return {
-        day_instant(text) for text in stamps.filter(pc.greater_equal(stamps, since)).to_pylist()
+        day_instant(text)
+        for text in stamps.filter(pc.greater_equal(stamps, first_candidate)).to_pylist()
     }
 
 
-def _newest_of(stamps: Iterable[str]) -> str | None:
+def _newest_stamp(stamps: Iterable[str]) -> str | None:
     return max(stamps, key=lambda text: (instant(text), text), default=None)
 
 
 _ROW_BYTES: Final = 120
-"""About how many bytes a row of input has, as text."""
-_PACKED: Final = 8
-"""About how much smaller a compressed file is than its text."""
-_BEGUN: Final = "begun"
-_LASTS: Final = timedelta(hours=12)
+"""Approximate bytes of an input row, as text."""
+_COMPRESSION_RATIO: Final = 8
+"""Approximate ratio of a file's text to its compressed size."""
+_START_STEP: Final = "begun"
+_RESUMABLE_FOR: Final = timedelta(hours=12)
 """Younger than what a prune leaves alone (`prune.GRACE`): objects of a dead attempt still exist."""
 
 
@@ -118,22 +116,24 @@ class ReleaseRows:
 
 
 def open_with(
-    place: Path | ExtractFiles,
+    files: Path | ExtractFiles,
     definitions: Definitions,
     layout: str | None,
     emit: Emit,
     runner: JobRunner = ALONE,
 ) -> Extract:
-    """Return the extract of files; nothing of it is read but headers and hashes."""
-    stored = files_of(place)
-    emit(StageBegan("hash", sum(entry.bytes for entry in stored.entries()) or None))
-    return open_extract(stored, definitions.layouts, layout=layout, runner=runner, emit=emit)
+    """Open files as an extract; reads only headers and hashes."""
+    delivered_files = files_of(files)
+    emit(StageBegan("hash", sum(entry.bytes for entry in delivered_files.entries()) or None))
+    return open_extract(
+        delivered_files, definitions.layouts, layout=layout, runner=runner, emit=emit
+    )
 
 
 def read(
     context: RunContext, *, digests: bool = False, keeps_rows: bool = False
 ) -> PartitionedExtract:
-    """Return the extract cut by member, read unless an earlier attempt at the same did.
+    """Partition an extract by member, unless an earlier attempt already did.
 
     Args:
         context: of the run.
@@ -143,18 +143,18 @@ def read(
     extract = context.extract
     sizes = ((file.bytes, bool(file.compression)) for file in extract.files)
     count = partition_count(sizes, context.options.partition_rows)
-    own = context.work / _fingerprint(extract, context.definitions, count)[:16]
+    run_folder = context.work / _fingerprint(extract, context.definitions, count)[:16]
     context.emit(StageBegan("read", sum(file.bytes for file in extract.files)))
-    cutting = Cutting(own, count, digests, keeps_rows)
-    partitions = context.executor.read(extract, cutting, context.emit)
+    partitioning = Cutting(run_folder, count, digests, keeps_rows)
+    partitions = context.executor.read(extract, partitioning, context.emit)
     as_of = extract.as_of
     return PartitionedExtract(
-        extract, partitions, own, None if as_of is None else day_number(as_of.isoformat())
+        extract, partitions, run_folder, None if as_of is None else day_number(as_of.isoformat())
     )
 
 
 def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
-    """Read an extract that is to be published; a delta together with the layers it changes.
+    """Read an extract to publish; for a delta, also its base layers.
 
     Raises:
         UsageError: a delta, and the release that it changes did not keep its rows.
@@ -164,7 +164,7 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
     extract = context.extract
     if not publication.keeps_layers(extract):
         rows = read(context, digests=True)
-        return ReleaseRows(rows, (), _began(context, publication, rows.work))
+        return ReleaseRows(rows, (), _start_time(context, publication, rows.work))
     return _read_layers(context, publication)
 
 
@@ -174,74 +174,77 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
     from etl.pipeline.deltas.merge import merged_extract
 
     extract, store, definitions = context.extract, publication.store, context.definitions
-    delta = extract.kind == "delta"
-    below = layers_of(store, publication.base) if delta else ()
-    rows = read(context, digests=not delta, keeps_rows=True)
-    when = _began(context, publication, rows.work)
+    is_delta = extract.kind == "delta"
+    base_layers = layers_of(store, publication.base) if is_delta else ()
+    rows = read(context, digests=not is_delta, keeps_rows=True)
+    when = _start_time(context, publication, rows.work)
     # The rows become a layer of their own: later deltas need them as they were delivered.
     day = extract.as_of.isoformat() if extract.as_of is not None else None
-    time = day_instant(day) if day is not None else as_instant(when)
-    layer = write_layer(store, rows.partitions, definitions, rows.work, extract.kind, time)
-    known = any(layer.tables == one.tables and layer.kind == one.kind for one in below)
-    layers = below if known else (*below, layer)
-    if not delta:
+    layer_time = day_instant(day) if day is not None else as_instant(when)
+    layer = write_layer(store, rows.partitions, definitions, rows.work, extract.kind, layer_time)
+    is_stored = any(
+        layer.tables == base_layer.tables and layer.kind == base_layer.kind
+        for base_layer in base_layers
+    )
+    layers = base_layers if is_stored else (*base_layers, layer)
+    if not is_delta:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
     model = definitions.model
     merged_files, notes = merged_extract(
         store, layers, rows.work / "merged", day, extract.payer, model
     )
-    whole = open_with(merged_files, definitions, model.layout, context.emit)
-    merged = read(replace(context, extract=whole), digests=True)
-    _began(context, publication, merged.work)
-    return ReleaseRows(merged, layers, when, () if known else notes)
+    full_extract = open_with(merged_files, definitions, model.layout, context.emit)
+    merged = read(replace(context, extract=full_extract), digests=True)
+    _start_time(context, publication, merged.work)
+    return ReleaseRows(merged, layers, when, () if is_stored else notes)
 
 
-def _began(context: RunContext, publication: Publication, work: Path) -> datetime:
-    """Return when the run began: now, or when an attempt did that can be gone on from.
+def _start_time(context: RunContext, publication: Publication, work: Path) -> datetime:
+    """Return when the run began; a resumed run keeps the time of its first attempt.
 
-    An attempt for the same target on top of the same release can be: the run keeps its time, so
-    that its result is the one of an undisturbed run, and what it finished counts.
+    An attempt can be resumed on the same target and previous release. It keeps its time, so that
+    its result equals that of an undisturbed run and its finished tasks count.
     """
     inventory, base, when = Inventory(work), publication.base, context.when
-    lost = [sorted(base.lost.patients), sorted(base.lost.shards), base.lost.bulk]
+    lost_objects = [sorted(base.lost.patients), sorted(base.lost.shards), base.lost.bulk]
     facts = {
         "target": publication.store.name,
         "release": None if base.release is None else base.release.id,
-        "lost": hashlib.sha256(json.dumps(lost).encode()).hexdigest() if base.lost else "",
+        "lost": hashlib.sha256(json.dumps(lost_objects).encode()).hexdigest() if base.lost else "",
     }
-    there = inventory.step(_BEGUN)
-    if there is not None and facts.items() <= there.facts.items():
-        began = datetime.fromisoformat(there.facts["began"])
-        if timedelta(0) <= when - began < _LASTS:
-            return began
-    inventory.add(_BEGUN, facts={**facts, "began": when.isoformat()})
+    earlier_step = inventory.step(_START_STEP)
+    if earlier_step is not None and facts.items() <= earlier_step.facts.items():
+        earlier_start = datetime.fromisoformat(earlier_step.facts["began"])
+        if timedelta(0) <= when - earlier_start < _RESUMABLE_FOR:
+            return earlier_start
+    inventory.add(_START_STEP, facts={**facts, "began": when.isoformat()})
     return when
 
 
-def own_folder(work: Path) -> Path:
-    """Return a folder for what is in progress, made for its owner alone.
+def own_folder(folder: Path) -> Path:
+    """Create a private folder for work in progress, or check an existing one.
 
     Raises:
-        StoreError: it is there, and others own it or may look or write into it: a run would go on
-            from what they put there.
+        StoreError: the folder exists and others own it or can access it: a run would resume from
+            what they put there.
     """
-    work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    there = work.lstat()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.lstat()
     if (
-        not stat.S_ISDIR(there.st_mode)
-        or there.st_uid != os.geteuid()
-        or stat.S_IMODE(there.st_mode) & 0o077
+        not stat.S_ISDIR(status.st_mode)
+        or status.st_uid != os.geteuid()
+        or stat.S_IMODE(status.st_mode) & 0o077
     ):
         raise StoreError(
-            f"{work} must be your own folder that nobody else can access (mode 0700), because "
+            f"{folder} must be your own folder that nobody else can access (mode 0700), because "
             "runs continue from its content: delete it, or set run.work to another folder"
         )
-    return work
+    return folder
 
 
 def _fingerprint(extract: Extract, definitions: Definitions, partitions: int) -> str:
-    """Return a hash of all that a run's result depends on, but for the clock and the target."""
+    """Return a hash of everything a run's result depends on, except clock and target."""
     facts = {
         "files": [[file.name, file.sha256] for file in extract.files],
         "layout": extract.layout.name,
@@ -253,13 +256,16 @@ def _fingerprint(extract: Extract, definitions: Definitions, partitions: int) ->
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def expected_partitions(place: ExtractFiles, partition_rows: int) -> int:
-    """Return about how many partitions an extract will make, before anything of it is read."""
-    sizes = ((entry.bytes, compression_of(entry.name) != "") for entry in place.entries())
+def expected_partitions(files: ExtractFiles, partition_rows: int) -> int:
+    """Estimate how many partitions an extract will make, before reading it."""
+    sizes = ((entry.bytes, compression_of(entry.name) != "") for entry in files.entries())
     return partition_count(sizes, partition_rows)
 
 
 def partition_count(files: Iterable[tuple[int, bool]], partition_rows: int) -> int:
-    """Return how many partitions files make; of each its size and whether it is compressed."""
-    size = sum(stored * (_PACKED if packed else 1) for stored, packed in files)
-    return 1 + size // (_ROW_BYTES * partition_rows)
+    """Return how many partitions files make, given their sizes and compression."""
+    text_bytes = sum(
+        stored_bytes * (_COMPRESSION_RATIO if is_compressed else 1)
+        for stored_bytes, is_compressed in files
+    )
+    return 1 + text_bytes // (_ROW_BYTES * partition_rows)

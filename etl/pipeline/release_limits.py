@@ -17,15 +17,15 @@ from etl.model.data_models import stated_model
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts
 from etl.quality.totals.limits import FEW, Verdict, percent
 
-_SMALL: Final = Decimal("0.01")
+_SMALL_SHARE: Final = Decimal("0.01")
 """Share of an amount's sum over all claim types below which a change is not checked."""
 _FEW_CLAIMS: Final = 20
 _LITTLE_MONEY: Final = Decimal(1000)
-"""Of a sum over fewer claims, or a change of less money, one claim may be the most: not checked."""
+"""Below these, a single claim can explain a change, so it is not checked."""
 
-_CLAIMS: Final = "ExplanationOfBenefit"
-_LEVELS: Final = {"claim": "claims", "claim_line": "claim lines"}
-_SHOWN: Final = 3
+_CLAIM_TYPE: Final = "ExplanationOfBenefit"
+_LEVEL_NOUNS: Final = {"claim": "claims", "claim_line": "claim lines"}
+_SHOWN_LOSSES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,196 +50,237 @@ class ReleaseLimits:
     retracted_resources: Decimal
 
     def of_other_ids(self) -> ReleaseLimits:
-        """Return the limits of a run that gives everything another id: all of it is retracted."""
-        every = Decimal(1)
+        """Return the limits of a run with new ids: everything is retracted."""
+        whole_release = Decimal(1)
         return replace(
-            self, retracted_members=every, retracted_claims=every, retracted_resources=every
+            self,
+            retracted_members=whole_release,
+            retracted_claims=whole_release,
+            retracted_resources=whole_release,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """A part of the release before that would go, or move; `says` holds counts and shares only."""
+    """A loss or move against the previous release; `says` has counts and shares only."""
 
     lost: Decimal
-    of: Decimal
+    total: Decimal
     says: str
 
     @property
     def share(self) -> Decimal:
-        return _share(self.lost, self.of)
+        return _loss_share(self.lost, self.total)
 
-    def within(self, most: Decimal) -> bool:
-        # Multiplied, not divided: exact. Of nothing, nothing can be lost.
-        return self.lost <= most * self.of
+    def is_within(self, allowed_share: Decimal) -> bool:
+        # Multiplied, not divided: exact, and safe if the total is zero.
+        return self.lost <= allowed_share * self.total
 
 
 def input_verdicts(
-    limits: ReleaseLimits, before: Manifest | None, now: ReleaseFacts
+    limits: ReleaseLimits, previous: Manifest | None, current: ReleaseFacts
 ) -> list[Verdict]:
-    """Compare rows, claims and money: all that is known before a release is staged.
+    """Compare rows, claims and money with the previous release, before staging.
 
     Args:
         limits: the payer's.
-        before: manifest of the release that readers see; None where there is none.
-        now: rows and money of this run.
+        previous: manifest of the release that readers see; None where there is none.
+        current: rows and money of this run.
     """
-    if before is None:
+    if previous is None:
         return []
     verdicts = [
-        _verdict("fewer_rows", limits.fewer_rows, _rows(before.facts, now), " fewer"),
-        _verdict("fewer_claims", limits.fewer_claims, _claims(before.facts, now), " fewer"),
-        _verdict("money_change", limits.money_change, _sums(before.facts, now)),
+        _build_verdict(
+            "fewer_rows", limits.fewer_rows, _row_count_losses(previous.facts, current), " fewer"
+        ),
+        _build_verdict(
+            "fewer_claims", limits.fewer_claims, _claim_losses(previous.facts, current), " fewer"
+        ),
+        _build_verdict("money_change", limits.money_change, _money_losses(previous.facts, current)),
     ]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
 def retraction_verdicts(
-    limits: ReleaseLimits, before: Manifest | None, counts: Mapping[str, Any]
+    limits: ReleaseLimits, previous: Manifest | None, counts: Mapping[str, Any]
 ) -> list[Verdict]:
     """Compare what would be retracted with what is published.
 
     Args:
         limits: the payer's.
-        before: manifest of the release that readers see; None where there is none.
+        previous: manifest of the release that readers see; None where there is none.
         counts: those of the staged manifest.
     """
-    if before is None:
+    if previous is None:
         return []
     changes = Changes.from_json(counts["changes"])
-    there: Mapping[str, int] = before.counts["resources"]
-    types = {name: tally.retracted for name, tally in changes.resources.items()}
-    members = _gone("member", changes.patients.retracted, before.counts["patients"])
-    claims = _gone("claim", types.get(_CLAIMS, 0), there.get(_CLAIMS, 0))
-    of_members = stated_model(before.facts.mapping).has_members
+    published_counts: Mapping[str, int] = previous.counts["resources"]
+    retracted_by_type = {name: tally.retracted for name, tally in changes.resources.items()}
+    members = _retraction_loss("member", changes.patients.retracted, previous.counts["patients"])
+    claims = _retraction_loss(
+        "claim", retracted_by_type.get(_CLAIM_TYPE, 0), published_counts.get(_CLAIM_TYPE, 0)
+    )
+    has_members = stated_model(previous.facts.mapping).has_members
     resources = [
-        _gone(f"{name} resource", lost, published)
-        for name, published in sorted(there.items())
-        if _is_compared(lost := types.get(name, 0), published, of_members=of_members)
+        _retraction_loss(f"{name} resource", lost_count, published_count)
+        for name, published_count in sorted(published_counts.items())
+        if _is_compared(
+            lost_count := retracted_by_type.get(name, 0), published_count, has_members=has_members
+        )
     ]
     verdicts = [
-        _verdict("retracted_members", limits.retracted_members, [members] if of_members else []),
-        _verdict("retracted_claims", limits.retracted_claims, [claims] if of_members else []),
-        _verdict("retracted_resources", limits.retracted_resources, resources),
+        _build_verdict(
+            "retracted_members", limits.retracted_members, [members] if has_members else []
+        ),
+        _build_verdict(
+            "retracted_claims", limits.retracted_claims, [claims] if has_members else []
+        ),
+        _build_verdict("retracted_resources", limits.retracted_resources, resources),
     ]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _gone(what: str, lost: int, whole: int) -> _Loss:
-    share = percent(_share(Decimal(lost), Decimal(whole)))
-    says = f"{lost} of {whole} published {what}s ({share}) would be retracted"
-    return _Loss(Decimal(lost), Decimal(whole), says)
+def _retraction_loss(noun: str, lost_count: int, total_count: int) -> _Loss:
+    share = percent(_loss_share(Decimal(lost_count), Decimal(total_count)))
+    says = f"{lost_count} of {total_count} published {noun}s ({share}) would be retracted"
+    return _Loss(Decimal(lost_count), Decimal(total_count), says)
 
 
-def _rows(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
-    of_members = stated_model(before.mapping).has_members
+def _row_count_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
+    """Return the loss of rows of each table."""
+    has_members = stated_model(previous.mapping).has_members
     counts = (
-        (table, *(facts.run.get(table, {"in": 0})["in"] for facts in (before, now)))
+        (table, *(facts.run.get(table, {"in": 0})["in"] for facts in (previous, current)))
         for table in TABLES
     )
     return [
-        _fewer(f"{table} rows", were, are)
-        for table, were, are in counts
-        if _is_compared(were - are, were, of_members=of_members)
+        _count_loss(f"{table} rows", previous_count, current_count)
+        for table, previous_count, current_count in counts
+        if _is_compared(previous_count - current_count, previous_count, has_members=has_members)
     ]
 
 
-def _is_compared(lost: int, whole: int, *, of_members: bool) -> bool:
-    """Return whether a loss says something about a delivery.
+def _is_compared(lost_count: int, total_count: int, *, has_members: bool) -> bool:
+    """Return whether a loss is large enough to report.
 
-    A directory has few networks and plans: to lose all of them is no accident of small numbers.
+    A directory has few networks and plans: losing all of them is no accident of small numbers.
     """
-    return whole >= FEW or (0 < whole == lost and not of_members)
+    return total_count >= FEW or (0 < total_count == lost_count and not has_members)
 
 
-def _claims(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
-    if "claim" not in before.run:
+def _claim_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
+    if "claim" not in previous.run:
         return []
-    are = now.run.get("claim", {"published": 0})["published"]
-    return [_fewer("accepted claims", before.run["claim"]["published"], are)]
+    current_count = current.run.get("claim", {"published": 0})["published"]
+    return [_count_loss("accepted claims", previous.run["claim"]["published"], current_count)]
 
 
-def _fewer(what: str, were: int, are: int) -> _Loss:
-    lost, whole = Decimal(max(were - are, 0)), Decimal(were)
-    share = f" ({percent(_share(lost, whole))} fewer)" if lost else ""
-    return _Loss(lost, whole, f"{are} {what}, after {were} in the previous release{share}")
+def _count_loss(noun: str, previous_count: int, current_count: int) -> _Loss:
+    lost, total = Decimal(max(previous_count - current_count, 0)), Decimal(previous_count)
+    share = f" ({percent(_loss_share(lost, total))} fewer)" if lost else ""
+    return _Loss(
+        lost,
+        total,
+        f"{current_count} {noun}, after {previous_count} in the previous release{share}",
+    )
 
 
-def _sums(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
-    """Return how much of each sum would go missing, or come without claims.
+def _money_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
+    """Return how much of each net sum would be missing, or grow without claims.
 
-    Of a sum that was nothing there is no share. Money is told to two digits and shares in whole
-    percents, so that no sum over few claims is the difference of two.
+    A sum of zero has no share. Messages round money to two digits and shares to whole percents,
+    so that nobody can subtract two sums over few claims.
     """
-    sums = []
-    for claim_type, amounts in sorted(before.totals.items()):
+    losses = []
+    for claim_type, amounts in sorted(previous.totals.items()):
         for name, text in sorted(amounts.items()):
-            was, new = Decimal(text), Decimal(now.totals.get(claim_type, {}).get(name, "0"))
-            counts = [facts.claims.get(claim_type, {}).get(name) for facts in (before, now)]
-            # What an older manifest does not state is taken to be the same.
-            claims_before = counts[0]
-            claims_now = claims_before if claims_before is None else counts[1] or 0
-            moved = _moved(was, new, claims_before, claims_now)
-            small = _SMALL * max(_whole(before.totals, name), _whole(now.totals, name))
-            is_few = claims_before is not None and claims_before < _FEW_CLAIMS
-            if not was or is_few or moved <= small or moved < _LITTLE_MONEY:
-                continue
-            share = (moved / abs(was) * 100).to_integral_value(ROUND_CEILING) / 100
-            level, _, category = name.partition(".")
-            way = "grow, beyond its number of claims," if abs(new) > abs(was) else "shrink"
-            says = (
-                f"the net {category} of {claim_type} {_LEVELS[level]} would {way} by about "
-                f"{_rounded(moved):,} ({percent(share)})"
+            previous_sum, current_sum = (
+                Decimal(text),
+                Decimal(current.totals.get(claim_type, {}).get(name, "0")),
             )
-            if claims_before is not None:
-                says += f", from {claims_before:,} claims to {claims_now:,}"
-            sums.append(_Loss(share * abs(was), abs(was), says))
-    if before.totals and not sums:
-        nothing = (
+            counts = [facts.claims.get(claim_type, {}).get(name) for facts in (previous, current)]
+            # What an older manifest does not state is taken to be the same.
+            previous_claims = counts[0]
+            current_claims = previous_claims if previous_claims is None else counts[1] or 0
+            change = _unexplained_change(previous_sum, current_sum, previous_claims, current_claims)
+            small_change = _SMALL_SHARE * max(
+                _sum_over_types(previous.totals, name), _sum_over_types(current.totals, name)
+            )
+            is_few = previous_claims is not None and previous_claims < _FEW_CLAIMS
+            if not previous_sum or is_few or change <= small_change or change < _LITTLE_MONEY:
+                continue
+            share = (change / abs(previous_sum) * 100).to_integral_value(ROUND_CEILING) / 100
+            level, _, category = name.partition(".")
+            direction = (
+                "grow, beyond its number of claims,"
+                if abs(current_sum) > abs(previous_sum)
+                else "shrink"
+            )
+            message = (
+                f"the net {category} of {claim_type} {_LEVEL_NOUNS[level]} would {direction} by "
+                f"about {_round_amount(change):,} ({percent(share)})"
+            )
+            if previous_claims is not None:
+                message += f", from {previous_claims:,} claims to {current_claims:,}"
+            losses.append(_Loss(share * abs(previous_sum), abs(previous_sum), message))
+    if previous.totals and not losses:
+        no_loss_message = (
             f"no net total of a claim type with {_FEW_CLAIMS} claims or more would shrink, or grow "
             f"beyond its number of claims, by {_LITTLE_MONEY:,} and 1 % of that total over "
             "all claims"
         )
-        sums.append(_Loss(Decimal(0), Decimal(1), nothing))
-    return sums
+        losses.append(_Loss(Decimal(0), Decimal(1), no_loss_message))
+    return losses
 
 
-def _moved(
-    was: Decimal, new: Decimal, claims_before: int | None, claims_now: int | None
+def _unexplained_change(
+    previous_sum: Decimal,
+    current_sum: Decimal,
+    previous_claims: int | None,
+    current_claims: int | None,
 ) -> Decimal:
-    """Return what of a sum is missing, or what came to it beyond what more claims bring."""
-    if was * new > 0 and abs(new) > abs(was):
-        more = Decimal(claims_now or 0) / claims_before if claims_before else Decimal(1)
-        return max(abs(new) - abs(was) * max(more, Decimal(1)), Decimal(0))
-    return abs(new - was)
+    """Return the missing part of a sum, or its growth beyond its claims."""
+    if previous_sum * current_sum > 0 and abs(current_sum) > abs(previous_sum):
+        claim_growth = (
+            Decimal(current_claims or 0) / previous_claims if previous_claims else Decimal(1)
+        )
+        return max(abs(current_sum) - abs(previous_sum) * max(claim_growth, Decimal(1)), Decimal(0))
+    return abs(current_sum - previous_sum)
 
 
-def _rounded(amount: Decimal) -> Decimal:
-    """Return an amount with two digits that are not zero."""
+def _round_amount(amount: Decimal) -> Decimal:
+    """Round an amount to two significant digits."""
     return amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1)).quantize(Decimal(1))
 
 
-def _whole(totals: Mapping[str, Mapping[str, str]], name: str) -> Decimal:
+def _sum_over_types(totals: Mapping[str, Mapping[str, str]], name: str) -> Decimal:
+    """Return the absolute sum of an amount over all claim types."""
     return abs(sum((Decimal(total.get(name, "0")) for total in totals.values()), Decimal(0)))
 
 
-def _verdict(name: str, most: Decimal, losses: Sequence[_Loss], way: str = "") -> Verdict | None:
-    """Return one limit over several losses, each of which may break it; None of none."""
+def _build_verdict(
+    name: str, allowed_share: Decimal, losses: Sequence[_Loss], comparison: str = ""
+) -> Verdict | None:
+    """Check several losses against one limit; None without losses."""
     if not losses:
         return None
-    ordered = sorted(losses, key=lambda loss: -loss.lost)
-    broken = [loss for loss in ordered if not loss.within(most)]
-    shown = broken[:_SHOWN] or ordered[:1]
-    more = f", and {len(broken) - _SHOWN} similar ones" if len(broken) > _SHOWN else ""
-    says = ", ".join(loss.says for loss in shown)
+    ordered_losses = sorted(losses, key=lambda loss: -loss.lost)
+    broken_losses = [loss for loss in ordered_losses if not loss.is_within(allowed_share)]
+    shown_losses = broken_losses[:_SHOWN_LOSSES] or ordered_losses[:1]
+    more = (
+        f", and {len(broken_losses) - _SHOWN_LOSSES} similar ones"
+        if len(broken_losses) > _SHOWN_LOSSES
+        else ""
+    )
+    message = ", ".join(loss.says for loss in shown_losses)
     return Verdict(
         limit=name,
-        allowed=percent(most),
+        allowed=percent(allowed_share),
         found=percent(max(loss.share for loss in losses)),
-        holds=not broken,
-        sentence=f"{says}{more}; at most {percent(most)}{way} are allowed",
+        holds=not broken_losses,
+        sentence=f"{message}{more}; at most {percent(allowed_share)}{comparison} are allowed",
     )
 
 
-def _share(lost: Decimal, whole: Decimal) -> Decimal:
+def _loss_share(lost: Decimal, whole: Decimal) -> Decimal:
     return lost / whole if whole else Decimal(0)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from etl.publish.network_changes import NetworkChanges
     from etl.reports.changes_page import ChangedSample, MovedElement
 
-_OTHER_OBJECTS: Final = 7
+_OTHER_COMMIT_OBJECTS: Final = 7
 """About how many objects a commit writes beside reports and ledgers: lists, manifest, pages."""
 
 
@@ -98,7 +98,7 @@ def run(context: RunContext, publication: Publication) -> RunResult:
         StoreError: storage failed; readers see what they saw.
     """
     store, base, bulk = publication.store, publication.base, publication.bulk
-    # The same files again: an earlier attempt's last steps are made up for, and no more.
+    # The same files again: only complete the last steps of an earlier attempt.
     if base.release is not None and not base.lost and _is_published(context, base):
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
@@ -109,70 +109,80 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     rows = read_release(context, publication)
     attempt = replace(context, when=rows.when)
     stamp = default_stamp(context.executor, rows.read, rows.when)
-    # Process them. Limits on what came in are checked before the release is written.
-    processed = _process(attempt, publication, rows.read, stamp)
-    if not _holds(processed):
-        raise _stop(attempt, publication, processed, stamp)
+    # Process them. Limits on the input are checked before the release is written.
+    processed = _process_extract(attempt, publication, rows.read, stamp)
+    if not _is_within_limits(processed):
+        raise _report_broken_limit(attempt, publication, processed, stamp)
     # Write the release, and decide whether it may be published.
-    written = _write(attempt, publication, processed, stamp)
-    if not _holds(written.processed):
-        raise _stop(attempt, publication, written.processed, stamp)
-    known = suite_stage.known_results(store, processed.previous.results)
-    suite_stage.begin_due_suites(attempt, written.processed, known)
-    staged = _with_bulk(attempt, publication, written)
+    checked_release = _write_release(attempt, publication, processed, stamp)
+    if not _is_within_limits(checked_release.processed):
+        raise _report_broken_limit(attempt, publication, checked_release.processed, stamp)
+    suite_results = suite_stage.known_results(store, processed.previous.results)
+    suite_stage.begin_due_suites(attempt, checked_release.processed, suite_results)
+    staged = _with_bulk(attempt, publication, checked_release)
     attempt.executor.dismiss()
-    # The report follows the directory and bulk files: it counts what they hold.
-    previous = release_before(base, staged.changes)
+    # The report follows the directory and bulk files, because it counts their contents.
+    previous_release = release_before(base, staged.changes)
     notes = (
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
         publishing.clock_note(base.release, attempt.when),
         damage_note(base),
         *rows.notes,
     )
-    about = _about(attempt, staged.processed, stamp, previous, staged.manifest.release, staged)
-    about = replace(about, notes=tuple(filter(None, notes)))
-    reported = report_files.write_reports(attempt, staged.processed, about, known)
-    # All that the manifest names is in the store before the commit makes it the present release.
-    kept, commit_base = _keep(attempt, publication, staged, reported, rows.layers)
-    manifest = staged.manifest.with_reports(kept)
-    uncertain = (
+    report_facts = _report_facts(
+        attempt, staged.processed, stamp, previous_release, staged.manifest.release, staged
+    )
+    report_facts = replace(report_facts, notes=tuple(filter(None, notes)))
+    written_report = report_files.write_reports(
+        attempt, staged.processed, report_facts, suite_results
+    )
+    # Everything that the manifest names is stored before the commit makes it visible.
+    kept_objects, commit_base = _store_kept_objects(
+        attempt, publication, staged, written_report, rows.layers
+    )
+    manifest = staged.manifest.with_reports(kept_objects)
+    interrupt_message = (
         f"release {manifest.release} was being published: `cpcds releases {store.name}` shows "
         "whether readers see it; run the same command again to finish"
     )
-    with if_interrupted(uncertain):
+    with if_interrupted(interrupt_message):
         commit(store, manifest, commit_base, publication.lease, publication.key)
         if bulk is not None:
             write_pages(store, bulk)
     write_nights_page(store)
-    money = _money(attempt, staged, {} if previous is None else previous.document)
-    return RunResult(manifest.release, manifest, reported, staged.changes, money)
+    money = _money_changes(
+        attempt, staged, {} if previous_release is None else previous_release.document
+    )
+    return RunResult(manifest.release, manifest, written_report, staged.changes, money)
 
 
-def _keep(
+def _store_kept_objects(
     context: RunContext,
     publication: Publication,
     staged: StagedRelease,
-    reported: WrittenReport,
+    written_report: WrittenReport,
     layers: Sequence[Layer],
 ) -> tuple[list[ObjectRef], Current]:
-    """Write the reports, and what the next run reuses; return all of it, and what to commit on."""
+    """Store reports and reusable results; return their references and the commit base."""
     store, processed = publication.store, staged.processed
-    files = list(_files(reported.folder, staged.manifest.release))
-    steps = len(files) + len(processed.results.ledgers) + _OTHER_OBJECTS
-    context.emit(progress.StageBegan("commit", steps))
-    kept, commit_base = _store_reports(store, files, publication.base)
-    kept += staged.manifest.facts.reports
-    kept += write_results(processed, publication, suite_stage.keep_results(store, reported.suites))
+    files = list(_report_entries(written_report.folder, staged.manifest.release))
+    object_count = len(files) + len(processed.results.ledgers) + _OTHER_COMMIT_OBJECTS
+    context.emit(progress.StageBegan("commit", object_count))
+    refs, commit_base = _store_reports(store, files, publication.base)
+    refs += staged.manifest.facts.reports
+    refs += write_results(
+        processed, publication, suite_stage.keep_results(store, written_report.suites)
+    )
     if processed.certificate is not None:
-        kept.append(write_state(store, processed.certificate))
+        refs.append(write_state(store, processed.certificate))
     if layers:
         from etl.pipeline.deltas.layers import keep_layers
 
-        kept += keep_layers(store, layers)
-    kept += _write_sidecar(context, publication, staged)
+        refs += keep_layers(store, layers)
+    refs += _write_sidecar(context, publication, staged)
     dictionary = context.definitions.dictionary
-    kept.append(put_by_content(store, object_keys.DICTIONARY, dictionary, "json"))
-    return kept, commit_base
+    refs.append(put_by_content(store, object_keys.DICTIONARY, dictionary, "json"))
+    return refs, commit_base
 
 
 def plan(context: RunContext, publication: Publication) -> PlanResult:
@@ -192,9 +202,9 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
 
     _require_trial(publication)
     base = publication.base
-    parent = base.release.id if base.release is not None else None
+    previous_id = base.release.id if base.release is not None else None
     if _is_published(context, base):
-        return PlanResult(parent, None, None, Changes(), None, Rejected(0, 0, ()))
+        return PlanResult(previous_id, None, None, Changes(), None, Rejected(0, 0, ()))
     rows = read_release(context, publication)
     stamp = default_stamp(context.executor, rows.read, context.when)
     staged = _write_trial(context, publication, rows.read, stamp)
@@ -207,43 +217,45 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
     elif base.release is not None:
         networks = network_changes(base.release, planned)
     return PlanResult(
-        parent,
+        previous_id,
         staged.processed,
         staged.manifest,
         staged.changes,
-        _money(context, staged, {} if base.release is None else previous_report),
+        _money_changes(context, staged, {} if base.release is None else previous_report),
         staged.processed.rejected,
-        news=None if previous_report is None else _news(previous_report, staged.processed),
-        must_support=None if previous_report is None else _moved(previous_report, staged),
+        news=None if previous_report is None else _new_problems(previous_report, staged.processed),
+        must_support=None if previous_report is None else _moved_elements(previous_report, staged),
         samples=samples,
         networks=networks,
     )
 
 
-def _money(
-    context: RunContext, staged: StagedRelease, before: Mapping[str, Any] | None
+def _money_changes(
+    context: RunContext, staged: StagedRelease, previous_report: Mapping[str, Any] | None
 ) -> list[dict[str, Any]] | None:
-    """Return net sums before and now; None if there is no report of the release before."""
-    if before is None:
+    """Return net sums before and now; None without a previous report."""
+    if previous_report is None:
         return None
     tally, small_cells = staged.processed.totals.tally, context.options.small_cells
-    shown = shown_money(tally.money, small_cells)
-    rules = _rules(staged.processed)
-    now = {**money_document(tally.money, shown, small_cells), "rules": rules}
-    return money_changes(before, now, staged.changes)
+    shown_sums = shown_money(tally.money, small_cells)
+    rules = _rule_results(staged.processed)
+    current_report = {**money_document(tally.money, shown_sums, small_cells), "rules": rules}
+    return money_changes(previous_report, current_report, staged.changes)
 
 
-def _moved(before: Mapping[str, Any], staged: StagedRelease) -> list[MovedElement] | None:
-    """Return the must-support elements that another share of resources would have."""
+def _moved_elements(
+    previous_report: Mapping[str, Any], staged: StagedRelease
+) -> list[MovedElement] | None:
+    """Return must-support elements whose share of resources would change."""
     from etl.reports.changes_page import moved_elements
 
     counts = {**staged.processed.totals.elements, **staged.elements}
-    covered = counted_coverage(staged.processed.definitions, counts)
-    return moved_elements(before, {"must_support": must_support_json(covered)})
+    coverage = counted_coverage(staged.processed.definitions, counts)
+    return moved_elements(previous_report, {"must_support": must_support_json(coverage)})
 
 
 def remake(context: RunContext, publication: Publication) -> Manifest:
-    """Make a release again, of all its rows, and return its manifest, without reports.
+    """Rebuild a release from all its rows; return its manifest without reports.
 
     Args:
         context: of the run that published it; its folder is this function's own.
@@ -280,23 +292,24 @@ def _with_bulk(
     return replace(staged, manifest=manifest)
 
 
-def _news(
-    before: Mapping[str, Any], processed: ProcessedExtract
+def _new_problems(
+    previous_report: Mapping[str, Any], processed: ProcessedExtract
 ) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]]:
-    """Return what a plan finds that the release before did not have, by its report."""
+    """Return the findings that the previous release's report lacks."""
     unmapped = processed.totals.unmapped()
     return news_since(
-        before,
+        previous_report,
         {
-            "rules": _rules(processed),
+            "rules": _rule_results(processed),
             "unmapped": [
-                {"crosswalk": each.crosswalk, "word": each.word or None} for each in unmapped
+                {"crosswalk": finding.crosswalk, "word": finding.word or None}
+                for finding in unmapped
             ],
         },
     )
 
 
-def _rules(processed: ProcessedExtract) -> list[dict[str, Any]]:
+def _rule_results(processed: ProcessedExtract) -> list[dict[str, Any]]:
     return rules_of(processed.totals.tally.rules(processed.definitions.book))
 
 
@@ -305,7 +318,7 @@ def _require_trial(publication: Publication) -> None:
         raise ValueError("what is written here must go to an overlay")
 
 
-def _holds(processed: ProcessedExtract) -> bool:
+def _is_within_limits(processed: ProcessedExtract) -> bool:
     return all(verdict.holds for verdict in processed.verdicts)
 
 
@@ -313,22 +326,25 @@ def _is_published(context: RunContext, base: Current) -> bool:
     return is_published(base, facts_of(context.extract, context.definitions))
 
 
-def _stop(
+def _report_broken_limit(
     context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
 ) -> LimitBroken:
-    """Write the report of a run that a limit stops, and return the error that ends it."""
+    """Write the report of a run that broke a limit; return its error."""
     run_id = report_files.run_id(context.when, processed.read)
     base = publication.base
-    about = _about(context, processed, stamp, release_before(base, None), run_id)
-    reported = report_files.write_reports(context, processed, about)
-    _store_reports(publication.store, _files(reported.folder, run_id), base)
+    report_facts = _report_facts(context, processed, stamp, release_before(base, None), run_id)
+    written_report = report_files.write_reports(context, processed, report_facts)
+    _store_reports(publication.store, _report_entries(written_report.folder, run_id), base)
     write_nights_page(publication.store)
     page = report_files.page_of(publication.target.name, run_id)
-    return LimitBroken(processed, reported.report, page)
+    return LimitBroken(processed, written_report.report, page)
 
 
-def _process(
-    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: DefaultStamp
+def _process_extract(
+    context: RunContext,
+    publication: Publication,
+    partitioned: PartitionedExtract,
+    stamp: DefaultStamp,
 ) -> ProcessedExtract:
     """Check and map an extract and write its blocks; return it with the limits on its input."""
     base = publication.base
@@ -339,58 +355,65 @@ def _process(
         tuple(sorted(base.lost.patients)),
     )
     is_reported = not publication.target.is_trial
-    sample = suite_stage.sample_of(read, context.options) if is_reported else None
-    processed = process(context, read, output, publication, sample, is_reported=is_reported)
+    sample = suite_stage.sample_of(partitioned, context.options) if is_reported else None
+    processed = process(context, partitioned, output, publication, sample, is_reported=is_reported)
     facts = facts_of(context.extract, context.definitions, processed)
-    parent = None if base.release is None else base.release.manifest
-    return processed.with_verdicts(input_verdicts(publication.limits, parent, facts))
+    previous_manifest = None if base.release is None else base.release.manifest
+    return processed.with_verdicts(input_verdicts(publication.limits, previous_manifest, facts))
 
 
-def _write(
+def _write_release(
     context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
 ) -> StagedRelease:
-    """Write directory and catalog of a release; check what it retracts, and its certificate."""
-    base, now = publication.base, as_instant(context.when)
-    parent = None if base.release is None else base.release.manifest
+    """Write a release's directory and catalog; check its retractions and certificate."""
+    base, run_instant = publication.base, as_instant(context.when)
+    previous_manifest = None if base.release is None else base.release.manifest
     context.emit(progress.StageBegan("publish"))
     facts = facts_of(context.extract, context.definitions, processed)
-    staged = publishing.stage(processed, publication, facts, now, stamp.instant, context.emit)
-    verdicts = retraction_verdicts(publication.limits, parent, staged.manifest.counts)
+    staged = publishing.stage(
+        processed, publication, facts, run_instant, stamp.instant, context.emit
+    )
+    verdicts = retraction_verdicts(publication.limits, previous_manifest, staged.manifest.counts)
     staged = replace(staged, processed=processed.with_verdicts(verdicts))
     return staged if publication.target.is_trial else publishing.certified(staged, publication)
 
 
 def _write_trial(
-    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: DefaultStamp
+    context: RunContext,
+    publication: Publication,
+    partitioned: PartitionedExtract,
+    stamp: DefaultStamp,
 ) -> StagedRelease:
-    """Process an extract and write its release to an overlay, whatever the limits say."""
-    return _write(context, publication, _process(context, publication, read, stamp), stamp)
+    """Process an extract and write its release to an overlay, ignoring limits."""
+    return _write_release(
+        context, publication, _process_extract(context, publication, partitioned, stamp), stamp
+    )
 
 
-def _about(
+def _report_facts(
     context: RunContext,
     processed: ProcessedExtract,
     stamp: DefaultStamp,
-    before: ReleaseBefore | None,
-    run: str,
+    previous_release: ReleaseBefore | None,
+    run_id: str,
     staged: StagedRelease | None = None,
 ) -> report_files.About:
-    """Return what a report states of a run; `staged` is None where nothing is published."""
+    """Return the facts of a report; `staged` is None if nothing is published."""
     totals = processed.totals
     resources, elements = dict(totals.resources), totals.elements
     if staged is not None:
         resources |= staged.resources
         elements = {**elements, **staged.elements}
     return report_files.About(
-        run=run,
+        run=run_id,
         when=context.when,
-        release=None if staged is None else run,
-        parent=before.release if before is not None else None,
+        release=None if staged is None else run_id,
+        parent=previous_release.release if previous_release is not None else None,
         resources=resources,
         elements=elements,
-        quarantine=f"../../{report_files.QUARANTINE}/{run}",
+        quarantine=f"../../{report_files.QUARANTINE}/{run_id}",
         default_stamp=stamp,
-        before=before,
+        before=previous_release,
         all_reports="../index.html",
     )
 
@@ -398,69 +421,69 @@ def _about(
 def _store_reports(
     store: Store, files: Iterable[tuple[str, Path]], base: Current
 ) -> tuple[list[ObjectRef], Current]:
-    """Put the files of a report into the store; return their entries for the manifest.
+    """Store the files of a report; return their references for the manifest.
 
     An attempt that died before its commit may have left others under the same keys, if it ran
     other suites, and S3 leaves what is there. Where that attempt is alive, it cannot commit any
     more what it named: its base is not the one that is returned.
     """
-    named = []
+    refs = []
     commit_base = base
     for key, path in files:
         data = path.read_bytes()
         commit_base = put_named(store, key, data, commit_base)
-        named.append(ObjectRef(key, hashlib.sha256(data).hexdigest(), len(data)))
-    return named, commit_base
+        refs.append(ObjectRef(key, hashlib.sha256(data).hexdigest(), len(data)))
+    return refs, commit_base
 
 
-def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    for kind, prefix in (
+def _report_entries(folder: Path, run_id: str) -> Iterator[tuple[str, Path]]:
+    for subfolder, prefix in (
         (report_files.REPORT, "reports"),
         (report_files.QUARANTINE, report_files.QUARANTINE),
     ):
-        root = folder / kind
-        for path in sorted(root.rglob("*")):
+        kind_folder = folder / subfolder
+        for path in sorted(kind_folder.rglob("*")):
             if path.is_file():
-                yield f"{prefix}/{name}/{path.relative_to(root).as_posix()}", path
+                yield f"{prefix}/{run_id}/{path.relative_to(kind_folder).as_posix()}", path
 
 
 def _write_sidecar(
     context: RunContext, publication: Publication, staged: StagedRelease
 ) -> list[ObjectRef]:
-    """Write the sidecar, and return all of it that the manifest is to name."""
+    """Write the sidecar; return the references that the manifest needs."""
     processed = staged.processed
     if processed.sidecar is None or processed.directory_rows is None:
         return []
-    mark = sidecars.extract_mark(context.extract)
+    extract_id = sidecars.extract_mark(context.extract)
     entries = entries_of(
         processed.directory_rows,
         processed.directory,
         staged.directory,
         NOBODY,
-        mark,
+        extract_id,
         processed.directory_sources,
     )
     return sidecars.write_sidecar(
         publication.store,
         processed.sidecar,
         entries,
-        (mark, sidecars.SidecarExtract.of(context.extract, context.when)),
+        (extract_id, sidecars.SidecarExtract.of(context.extract, context.when)),
         sidecars.sidecar_before(publication.base),
     )
 
 
-def _searched(mappings: MappingSet) -> dict[str, list[str]]:
-    """Return the columns of the indexes, for readers: resource type → names."""
-    found: dict[str, set[str]] = {}
+def _search_columns(mappings: MappingSet) -> dict[str, list[str]]:
+    """Return the search columns of each resource type, for readers."""
+    columns_by_type: dict[str, set[str]] = {}
     for plan in mappings.plans:
-        found.setdefault(plan.resource, set()).update(plan.search)
-    return {name: sorted(columns) for name, columns in sorted(found.items())}
+        columns_by_type.setdefault(plan.resource, set()).update(plan.search)
+    return {name: sorted(columns) for name, columns in sorted(columns_by_type.items())}
 
 
 def facts_of(
     extract: Extract, definitions: Definitions, processed: ProcessedExtract | None = None
 ) -> ReleaseFacts:
-    """Return what the manifest states of a run; of its rows and money once it is processed."""
+    """Return the manifest's facts about a run; rows and money once it is processed."""
     inputs: list[Mapping[str, Any]] = [
         {
             "name": file.stored,
@@ -486,7 +509,7 @@ def facts_of(
             "view": definitions.mappings.view.name,
             "fingerprint": definitions.fingerprint,
             "layout": extract.layout.name,
-            "search": _searched(definitions.mappings),
+            "search": _search_columns(definitions.mappings),
             **definitions.model.stated,
         },
         run=rows_by_fate(counts),

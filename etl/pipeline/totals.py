@@ -72,21 +72,21 @@ class Outcome:
         return sum(self.rows.values())
 
     def with_sources(self, sources: RowSources) -> Outcome:
-        """Return this with what its findings need of the sources of some rows."""
-        needed = sources.only(self.checked.findings, *self.unmapped.values())
-        return replace(self, sources=needed)
+        """Return a copy with the payer's rows behind its findings."""
+        finding_sources = sources.only(self.checked.findings, *self.unmapped.values())
+        return replace(self, sources=finding_sources)
 
     def __add__(self, other: Outcome) -> Outcome:
-        """Return the outcome of two parts of a partition."""
-        mine, theirs = self.checked, other.checked
+        """Add the outcome of another part of the partition."""
+        own_checked, other_checked = self.checked, other.checked
         return Outcome(
             checked=Checked(
                 tables={},
-                findings=pa.concat_tables([mine.findings, theirs.findings]),
-                rejected=pa.concat_tables([mine.rejected, theirs.rejected]),
-                counts=add_counts([mine.counts, theirs.counts]),
-                money=add_money([mine.money, theirs.money]),
-                filled=add_filled([mine.filled, theirs.filled]),
+                findings=pa.concat_tables([own_checked.findings, other_checked.findings]),
+                rejected=pa.concat_tables([own_checked.rejected, other_checked.rejected]),
+                counts=add_counts([own_checked.counts, other_checked.counts]),
+                money=add_money([own_checked.money, other_checked.money]),
+                filled=add_filled([own_checked.filled, other_checked.filled]),
             ),
             unmapped={
                 name: once_each(
@@ -102,7 +102,7 @@ class Outcome:
         )
 
 
-_CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
+_STORED_CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
     kind.__name__: kind
     for kind in (
         Outcome,
@@ -119,25 +119,25 @@ _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
 }
 _ALIGNMENT: Final = 64
 """Bytes of which the length of the line is a multiple; those of a stream are one of eight."""
-_ONE: Final = "_"
+_ARRAY_COLUMN: Final = "_"
 """Column of a table that holds an array alone."""
 
 
 def outcome_to(outcome: Outcome) -> bytes:
-    """Return an outcome as bytes.
+    """Serialize an outcome to bytes.
 
     Raises:
         TypeError: a value in it is of a class that is not supported here (a bug).
     """
     streams: list[bytes] = []
-    body = _plain(outcome, streams)
+    body = _encode_value(outcome, streams)
     head = {"sizes": [len(stream) for stream in streams], "body": body}
     line = json.dumps(head, separators=(",", ":")).encode()
     return line + b" " * (-(len(line) + 1) % _ALIGNMENT) + b"\n" + b"".join(streams)
 
 
 def outcome_from(data: bytes) -> Outcome:
-    """Return the outcome of some bytes that `outcome_to` made."""
+    """Restore an outcome from the bytes of `outcome_to`."""
     end = data.index(b"\n") + 1
     head = json.loads(data[:end])
     view, tables = pa.py_buffer(data), []
@@ -145,58 +145,69 @@ def outcome_from(data: bytes) -> Outcome:
         with pa.ipc.open_stream(view.slice(end, size)) as reader:
             tables.append(reader.read_all())
         end += size
-    outcome: Outcome = _value(head["body"], tables)
+    outcome: Outcome = _decode_value(head["body"], tables)
     return outcome
 
 
-def _plain(value: Any, streams: list[bytes]) -> Any:
-    """Return a value as JSON: a list of what it is and what is in it, but for plain ones."""
+def _encode_value(value: Any, streams: list[bytes]) -> Any:
+    """Encode a value as JSON: plain as it is, others as `[kind, content]`."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, Mapping):
-        pairs = [[_plain(key, streams), _plain(inner, streams)] for key, inner in value.items()]
+        pairs = [
+            [_encode_value(key, streams), _encode_value(mapped_value, streams)]
+            for key, mapped_value in value.items()
+        ]
         return ["mapping", pairs]
     if isinstance(value, tuple):
-        return ["tuple", [_plain(entry, streams) for entry in value]]
+        return ["tuple", [_encode_value(entry, streams) for entry in value]]
     if isinstance(value, frozenset):
-        return ["set", sorted((_plain(entry, streams) for entry in value), key=json.dumps)]
+        return ["set", sorted((_encode_value(entry, streams) for entry in value), key=json.dumps)]
     if isinstance(value, pa.Table):
-        return ["table", _streamed(value, streams)]
+        return ["table", _append_stream(value, streams)]
     if isinstance(value, pa.Array | pa.ChunkedArray):
-        return ["array", _streamed(pa.table({_ONE: value}), streams)]
+        return ["array", _append_stream(pa.table({_ARRAY_COLUMN: value}), streams)]
     if isinstance(value, np.ndarray):
-        return ["numbers", _streamed(pa.table({_ONE: pa.array(value)}), streams)]
-    name = type(value).__name__
-    if type(value) not in _CLASSES.values():
-        raise TypeError(f"{name} has no place in an outcome that is kept")
-    inside = {field.name: _plain(getattr(value, field.name), streams) for field in fields(value)}
-    return [name, inside]
+        return ["numbers", _append_stream(pa.table({_ARRAY_COLUMN: pa.array(value)}), streams)]
+    class_name = type(value).__name__
+    if type(value) not in _STORED_CLASSES.values():
+        raise TypeError(f"{class_name} has no place in an outcome that is kept")
+    encoded_fields = {
+        field.name: _encode_value(getattr(value, field.name), streams) for field in fields(value)
+    }
+    return [class_name, encoded_fields]
 
 
-def _streamed(table: pa.Table, streams: list[bytes]) -> int:
+def _append_stream(table: pa.Table, streams: list[bytes]) -> int:
+    """Append a table as an Arrow stream; return the stream's number."""
     streams.append(arrow_stream(table, compressed=True).to_pybytes())
     return len(streams) - 1
 
 
-def _value(plain: Any, tables: list[pa.Table]) -> Any:
-    if not isinstance(plain, list):
-        return plain
-    kind, inside = plain
+def _decode_value(encoded: Any, tables: list[pa.Table]) -> Any:
+    """Restore a value from the JSON of `_encode_value`."""
+    if not isinstance(encoded, list):
+        return encoded
+    kind, content = encoded
     match kind:
         case "mapping":
-            return {_value(key, tables): _value(inner, tables) for key, inner in inside}
+            return {
+                _decode_value(key, tables): _decode_value(inner, tables) for key, inner in content
+            }
         case "tuple":
-            return tuple(_value(entry, tables) for entry in inside)
+            return tuple(_decode_value(entry, tables) for entry in content)
         case "set":
-            return frozenset(_value(entry, tables) for entry in inside)
+            return frozenset(_decode_value(entry, tables) for entry in content)
         case "table":
-            return tables[inside]
+            return tables[content]
         case "array":
-            return tables[inside].column(_ONE).combine_chunks()
+            return tables[content].column(_ARRAY_COLUMN).combine_chunks()
         case "numbers":
-            return tables[inside].column(_ONE).to_numpy()
+            return tables[content].column(_ARRAY_COLUMN).to_numpy()
         case _:
-            return _CLASSES[kind](**{name: _value(inner, tables) for name, inner in inside.items()})
+            return _STORED_CLASSES[kind](
+                **{name: _decode_value(inner, tables) for name, inner in content.items()}
+            )
 
 
 NetSums: TypeAlias = Mapping[str, Mapping[str, str]]
@@ -204,27 +215,27 @@ NetSums: TypeAlias = Mapping[str, Mapping[str, str]]
 NetClaims: TypeAlias = Mapping[str, Mapping[str, int]]
 """Claim type -> name -> how many claims have an amount in that sum."""
 
-_CENT: Final = Decimal(1).scaleb(-2)
+_ONE_CENT: Final = Decimal(1).scaleb(-2)
 
 
 def published_money(money: Mapping[MoneyKey, MoneyTotals]) -> tuple[NetSums, NetClaims]:
-    """Return the net sums, and their claims: of each chain of adjustments one counts, or none.
+    """Return net sums and their claim counts; each adjustment chain counts at most once.
 
     Names are `level.category`, such as `claim_line.benefit`.
     """
     sums: dict[str, dict[str, str]] = {}
     claims: dict[str, dict[str, int]] = {}
     for key, totals in money.items():
-        name = f"{key.level}.{key.category}"
-        sums.setdefault(key.claim_type, {})[name] = str(Decimal(totals.net) * _CENT)
-        claims.setdefault(key.claim_type, {})[name] = totals.net_claims
+        sum_name = f"{key.level}.{key.category}"
+        sums.setdefault(key.claim_type, {})[sum_name] = str(Decimal(totals.net) * _ONE_CENT)
+        claims.setdefault(key.claim_type, {})[sum_name] = totals.net_claims
     return sums, claims
 
 
 def counted_coverage(
     definitions: Definitions, counts: ElementCounts
 ) -> tuple[ProfileCoverage, ...]:
-    """Return how many resources have each must-support element, by profile.
+    """Count the resources that have each must-support element, by profile.
 
     Args:
         definitions: mappings that made the resources.
@@ -246,7 +257,7 @@ REQUIRED: Final = "required"
 OWN_COLUMNS: Final = MappingProxyType({name: KEYS[name] for name in (*HEADERS, "member")})
 """Table of owners -> the column of their own id."""
 _ID_COLUMNS: Final = frozenset({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()})
-_IDS: Final = pa.array(sorted(_ID_COLUMNS))
+_ID_COLUMN_NAMES: Final = pa.array(sorted(_ID_COLUMNS))
 _NO_FILE: Final = -1
 """File of a finding about the extract as a whole."""
 
@@ -263,7 +274,7 @@ class Tally:
         unowned: number of a file -> its rows that name no claim or member that they are part of.
     """
 
-    def __init__(self, examples: int = EXAMPLES) -> None:
+    def __init__(self, example_count: int = EXAMPLES) -> None:
         self.counts: dict[str, RowCounts] = {}
         self.money: dict[MoneyKey, MoneyTotals] = {}
         self.filled: dict[FilledKey, int] = {}
@@ -271,7 +282,7 @@ class Tally:
         self.causes: Counter[tuple[str, str]] = Counter()
         self.unowned: Counter[int] = Counter()
         self._examples: dict[str, list[Example]] = {}
-        self._keep = examples
+        self._example_count = example_count
 
     def add(self, checked: Checked, sources: RowSources = NO_SOURCES) -> None:
         """Add one partition (or the directory), given the payer's rows behind its findings."""
@@ -294,36 +305,44 @@ class Tally:
             self.cells[group["rule"], group["table"], group["column"] or ""] += group["count_all"]
         self._add_unowned(findings)
         for rule in pc.unique(findings.column("rule")).to_pylist():
-            of_rule = findings.filter(pc.equal(findings.column("rule"), rule))
-            # In a row that lacks its ids, what they would have found is lacking too.
-            is_other = pc.invert(pc.is_in(of_rule["column"], value_set=_IDS))
-            keys = {"file": of_rule["file"], "row": of_rule["row"], "other": is_other}
-            keys["column"] = of_rule["column"]
-            order = pc.sort_indices(pa.table(keys), [(name, "ascending") for name in keys])
-            first = of_rule.take(order[: self._keep])
-            examples = [_example(group) for group in first.to_pylist()]
-            kept = {*self._examples.get(rule, []), *examples}
-            self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
+            rule_findings = findings.filter(pc.equal(findings.column("rule"), rule))
+            # A row without its ID lacks what the ID would look up: show the ID first.
+            is_no_id = pc.invert(pc.is_in(rule_findings["column"], value_set=_ID_COLUMN_NAMES))
+            sort_columns = {
+                "file": rule_findings["file"],
+                "row": rule_findings["row"],
+                "other": is_no_id,
+            }
+            sort_columns["column"] = rule_findings["column"]
+            sorted_indices = pc.sort_indices(
+                pa.table(sort_columns), [(name, "ascending") for name in sort_columns]
+            )
+            first_findings = rule_findings.take(sorted_indices[: self._example_count])
+            examples = [_build_example(group) for group in first_findings.to_pylist()]
+            all_examples = {*self._examples.get(rule, []), *examples}
+            self._examples[rule] = heapq.nsmallest(
+                self._example_count, all_examples, key=_example_order
+            )
 
     def _add_unowned(self, findings: pa.Table) -> None:
-        """Count the rows of files that name no owner, each once.
+        """Count the rows of each file without an owner, each once.
 
-        A claim's or member's own row without its id covers what is derived from it: nothing of it
-        is published. But a row that makes a claim *and* a line of it is, in layouts
-        that put claims together from their lines, a line of another claim.
+        A claim's or member's own row without its ID covers the rows derived from it: none of them
+        is published. But in layouts that assemble claims from their lines, a row that makes a claim
+        *and* a line of it is a line of another claim.
         """
-        of_ids = pc.is_in(findings["column"], value_set=_IDS)
-        empty = findings.filter(pc.and_(pc.equal(findings["rule"], REQUIRED), of_ids))
-        own: set[tuple[int, int]] = set()
-        derived: set[tuple[int, int]] = set()
-        lines: set[tuple[int, int]] = set()
-        for row in empty.to_pylist():
+        is_id_column = pc.is_in(findings["column"], value_set=_ID_COLUMN_NAMES)
+        missing_ids = findings.filter(pc.and_(pc.equal(findings["rule"], REQUIRED), is_id_column))
+        owner_rows: set[tuple[int, int]] = set()
+        child_rows: set[tuple[int, int]] = set()
+        line_rows: set[tuple[int, int]] = set()
+        for row in missing_ids.to_pylist():
             place = (row["file"], row["row"])
             if OWN_COLUMNS.get(row["table"]) == row["column"]:
-                own.add(place)
+                owner_rows.add(place)
             elif OWNER_COLUMNS.get(row["table"]) == row["column"]:
-                (lines if row["table"] in LINES.values() else derived).add(place)
-        self.unowned.update(file for file, _ in lines | (derived - own))
+                (line_rows if row["table"] in LINES.values() else child_rows).add(place)
+        self.unowned.update(file for file, _ in line_rows | (child_rows - owner_rows))
 
     @property
     def findings(self) -> Mapping[tuple[str, str], int]:
@@ -344,11 +363,11 @@ class Tally:
     def rules(self, book: RuleBook) -> tuple[RuleTotals, ...]:
         """Return what each rule found: rejecting rules first, by the rows that they cost."""
         totals, by_table = self.findings_of, self.findings
-        lost: Counter[str] = Counter()
+        rejected_rows: Counter[str] = Counter()
         for (rule_id, _), count in self.causes.items():
-            lost[rule_id] += count
-        limited = set(book.limits.findings)
-        facts = [
+            rejected_rows[rule_id] += count
+        limited_rules = set(book.limits.findings)
+        rule_totals = [
             RuleTotals(
                 rule=rule.id,
                 severity=rule.severity,
@@ -361,30 +380,30 @@ class Tally:
                     for table in TABLES
                     if by_table.get((rule.id, table))
                 },
-                rejected_rows=lost[rule.id],
+                rejected_rows=rejected_rows[rule.id],
                 rejected_claims=self.causes.get((rule.id, "claim"), 0),
                 examples=tuple(self._examples.get(rule.id, ())),
             )
             for rule in book.rules
-            if totals.get(rule.id) or lost[rule.id] or rule.id in limited
+            if totals.get(rule.id) or rejected_rows[rule.id] or rule.id in limited_rules
         ]
-        facts.sort(key=_weight)
-        return tuple(facts)
+        rule_totals.sort(key=_rule_order)
+        return tuple(rule_totals)
 
 
-def _example(finding: Mapping[str, Any]) -> Example:
+def _build_example(finding: Mapping[str, Any]) -> Example:
     file = finding["file"]
     return Example(_NO_FILE if file is None else file, finding["row"], finding["column"] or "")
 
 
-def _place(example: Example) -> tuple[int, int, bool, str]:
+def _example_order(example: Example) -> tuple[int, int, bool, str]:
     row = -1 if example.row is None else example.row
     return example.file, row, example.column not in _ID_COLUMNS, example.column
 
 
-def _weight(totals: RuleTotals) -> tuple[bool, int, int, str]:
-    rejects = totals.severity.rejects
-    return not rejects, -totals.rejected_rows, -totals.findings, totals.rule
+def _rule_order(totals: RuleTotals) -> tuple[bool, int, int, str]:
+    is_rejecting = totals.severity.rejects
+    return not is_rejecting, -totals.rejected_rows, -totals.findings, totals.rule
 
 
 _EXAMPLES: Final = 10
@@ -419,21 +438,23 @@ class Totals:
         self.tally.add(outcome.checked, sources)
         if self.places is not None:
             self.places.add(sources.of_findings(outcome.checked.findings))
-        # Of one cell that two crosswalks look up, once: before it is known whose row it is.
+        # A cell that two crosswalks look up counts once.
         self.add_findings(sources.of_findings(once_each(outcome.unmapped.values())))
         self.resources.update(outcome.resources)
         self.elements = add_element_counts([self.elements, outcome.elements])
         self.missing |= outcome.missing
         if outcome.checked.rejected.num_rows:
             self.rejected.append(outcome.checked.rejected)
-        for crosswalk, words in outcome.unmapped.items():
+        for crosswalk, crosswalk_findings in outcome.unmapped.items():
             if crosswalk in (OMITTED, WITHOUT_CODE):
-                continue  # rows, and words that crosswalks do contain
-            self._unmapped[crosswalk] += words.num_rows
-            before = self._where.get(crosswalk, no_findings())
-            both = pa.concat_tables([before, sources.of_findings(words)])
-            ordered = both.sort_by([("file", "ascending"), ("row", "ascending")])
-            self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
+                continue  # these name rows, or words that crosswalks do contain
+            self._unmapped[crosswalk] += crosswalk_findings.num_rows
+            earlier_findings = self._where.get(crosswalk, no_findings())
+            all_findings = pa.concat_tables(
+                [earlier_findings, sources.of_findings(crosswalk_findings)]
+            )
+            sorted_findings = all_findings.sort_by([("file", "ascending"), ("row", "ascending")])
+            self._where[crosswalk] = sorted_findings.slice(0, _EXAMPLES)
 
     def add_findings(self, findings: pa.Table) -> None:
         """Count findings alone: those about whole files belong to no partition."""
@@ -442,9 +463,9 @@ class Totals:
             self.places.add(findings)
 
     def unmapped(self) -> tuple[Unmapped, ...]:
-        """Return words that crosswalks do not contain: of each crosswalk the commonest first."""
+        """Return words that crosswalks lack, the most frequent of each crosswalk first."""
         words = [
-            Unmapped(crosswalk, count, tuple(_examples(self._where[name])), word)
+            Unmapped(crosswalk, count, tuple(_list_examples(self._where[name])), word)
             for name, count in self._unmapped.items()
             for crosswalk, _, word in [name.partition("#")]
             if count
@@ -452,7 +473,7 @@ class Totals:
         return tuple(sorted(words, key=lambda word: (word.crosswalk, -word.count, word.first)))
 
 
-def _examples(findings: pa.Table) -> list[Example]:
+def _list_examples(findings: pa.Table) -> list[Example]:
     return [
         Example(finding["file"], finding["row"], finding["column"] or "")
         for finding in findings.to_pylist()

@@ -37,8 +37,8 @@ from etl.sources.partition.ids import NO_KEYS, GlobalKeys, UnitIds
 from etl.sources.partition.partitions import Loaded, Partitions
 from etl.storage.port import Store
 
-_MAPPED: Final = 0.5
-_WRITTEN: Final = 0.8
+_MAPPED_SHARE: Final = 0.5
+_WRITTEN_SHARE: Final = 0.8
 """Shares of the time of a unit after which its rows are mapped, and its files written."""
 
 
@@ -72,7 +72,7 @@ class UnitResult:
 
 @dataclass(frozen=True, slots=True)
 class _MemberResults:
-    """A unit, checked and mapped.
+    """The results of a task's members, checked and mapped.
 
     Attributes:
         outcome: of all members.
@@ -101,7 +101,7 @@ def process_unit(
     store: Store | None,
     emit: Emit = ignore,
 ) -> UnitResult | None:
-    """Check and map the rows of a unit; pure but for what it reads and writes in the target.
+    """Check and map the rows of a task; write its resources to the target.
 
     Args:
         context: rules, mappings, the directory, and the task.
@@ -116,26 +116,26 @@ def process_unit(
         then nothing was done, and each is to be a unit of its own.
     """
     if store is None:
-        processed = _all_members(context, unit, rows, keys)
+        processed = _process_all_members(context, unit, rows, keys)
     else:
-        incremental = _incremental(context, unit, rows, keys, store)
+        incremental = _process_incrementally(context, unit, rows, keys, store)
         if incremental is None:
             return None
         processed = incremental
     progress, row_count = UnitProgress(emit), processed.outcome.row_count
-    progress.reach(_MAPPED, row_count)
+    progress.reach(_MAPPED_SHARE, row_count)
     sources, task = rows.row_sources(*unit), context.task
     outcome = processed.outcome.with_sources(sources)
     files: dict[str, Chunks] = {**processed.rows}
     if task.output is not None:
         files |= task.output(processed.made, processed.kept, store)
-    progress.reach(_WRITTEN, row_count)
+    progress.reach(_WRITTEN_SHARE, row_count)
     if store is not None and task.certifying is not None and processed.certified is not None:
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
-        compared = compare_unit(task.certifying, processed.certified, catalog, store, sources)
-        files |= {CATALOG_ROWS: catalog, CERTIFICATE_FILE: [compared]}
+        comparison = compare_unit(task.certifying, processed.certified, catalog, store, sources)
+        files |= {CATALOG_ROWS: catalog, CERTIFICATE_FILE: [comparison]}
     if task.keeps_rejected:
-        files |= _rejected_rows(rows, unit, outcome.checked.rejected)
+        files |= _write_rejected_rows(rows, unit, outcome.checked.rejected)
     # The ledger comes after the blocks: it must not name what is not there.
     if store is not None and processed.ledger is not None:
         outcome = replace(outcome, ledger=write_ledger(store, processed.ledger))
@@ -146,135 +146,158 @@ def process_unit(
     return UnitResult(outcome, files)
 
 
-def _all_members(
+def _process_all_members(
     context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys
 ) -> _MemberResults:
-    """Process a unit of which nothing is kept for a next release."""
+    """Process a task whose results no later release reuses."""
     (index,) = unit
     loaded = rows.load(index)
-    decided, checked, made = check_and_map(context.partition, loaded, keys)
+    decided_rows, checked, mapped = check_and_map(context.partition, loaded, keys)
     providers = context.partition.providers
-    missing = frozenset(mention for mention in made.mentioned if not providers.holds(mention))
+    missing = frozenset(mention for mention in mapped.mentioned if not providers.holds(mention))
     outcome = Outcome(
-        checked=_without_tables(checked),
-        unmapped=made.unmapped,
-        resources=made.resources,
-        elements=made.elements,
-        missing=made.referred(missing, providers.environment),
+        checked=_drop_tables(checked),
+        unmapped=mapped.unmapped,
+        resources=mapped.resources,
+        elements=mapped.elements,
+        missing=mapped.referred(missing, providers.environment),
         rows=loaded.rows,
     )
-    row_output, written = context.task.row_output, dict[str, Chunks]()
+    row_output, row_files = context.task.row_output, dict[str, Chunks]()
     if row_output is not None:
         files, numbers, owners = rows.owners(index)
-        written |= row_output(decided, place_keys(files, numbers), owners)
-    return _MemberResults(outcome, made.made, rows=written)
+        row_files |= row_output(decided_rows, place_keys(files, numbers), owners)
+    return _MemberResults(outcome, mapped.made, rows=row_files)
 
 
-def _incremental(
+def _process_incrementally(
     context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, store: Store
 ) -> _MemberResults | None:
-    """Process a unit but for members with reusable results; a first run has none.
+    """Process the members of a task that have no reusable results.
 
     Returns:
         None where several partitions have more rows to process than one of them.
     """
     task = context.task
-    places = Places.of(rows, unit)
-    before = task.previous.members(store, unit, rows.facts.count)
+    row_positions = Places.of(rows, unit)
+    previous = task.previous.members(store, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
-    now = ComparedFacts(places, keys, context.dependencies, context.partition.as_of, canonical)
-    kept = unchanged(now, before)
-    if before.sidecar is None:
-        kept = NO_HASHES  # places that are lost are found again by processing the rows
+    current = ComparedFacts(
+        row_positions, keys, context.dependencies, context.partition.as_of, canonical
+    )
+    unchanged_members = unchanged(current, previous)
+    if previous.sidecar is None:
+        unchanged_members = NO_HASHES  # places that are lost are found again by processing the rows
     if task.row_output is not None:
-        kept = kept[~task.row_output.selects(kept)]
-    to_process = len(places.owner) - np.count_nonzero(among(places.owner, kept))
-    if len(unit) > 1 and to_process * len(unit) > len(places.owner):
+        unchanged_members = unchanged_members[~task.row_output.selects(unchanged_members)]
+    to_process = len(row_positions.owner) - np.count_nonzero(
+        among(row_positions.owner, unchanged_members)
+    )
+    if len(unit) > 1 and to_process * len(unit) > len(row_positions.owner):
         return None
-    processed = _members(context, unit, rows, now, before, kept)
+    processed = _process_members(context, unit, rows, current, previous, unchanged_members)
     if processed is None:  # a member that is kept shares a patient with one that is not
         if len(unit) > 1:
             return None
-        processed = _members(context, unit, rows, now, before, NO_HASHES)
+        processed = _process_members(context, unit, rows, current, previous, NO_HASHES)
     if processed is None:
         raise AssertionError("no member is kept, and yet one shares a patient with another")
     return processed
 
 
-def _members(
+def _process_members(
     context: UnitContext,
     unit: range,
     rows: Partitions,
-    now: ComparedFacts,
-    before: PreviousMembers,
-    kept: Hashes,
+    current: ComparedFacts,
+    previous: PreviousMembers,
+    unchanged_members: Hashes,
 ) -> _MemberResults | None:
-    """Process a unit but for `kept`; None where those share a patient with others."""
-    places, row_output = now.places, context.task.row_output
-    old, old_ledger = reused(before, places, kept)
-    total = {name: len(owners) for name, (owners, _) in places.owned.items()}
-    patients = old_ledger["patients"]
-    own = patients.filter(patients.column("own")).column("patient").to_pylist()
-    fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
-    if not len(fresh):
-        sidecar = _sidecar(context, before, places, owners_alone(fresh))
-        whole = replace(old, rows=total)
-        return _MemberResults(whole, (), own, joined([old_ledger]), sidecar=sidecar)
-    loaded = rows.load_members(unit, fresh)
-    attribution = Attribution(owners_of(places, fresh), places, context.partition.providers)
-    decided, checked, made = check_and_map(
-        context.partition, loaded, now.keys, attribution.owners, attribution
+    """Process the changed members of a task, and reuse the results of the others.
+
+    Returns None if an unchanged member shares a patient with a changed one.
+    """
+    row_positions, row_output = current.places, context.task.row_output
+    reused_outcome, reused_ledger = reused(previous, row_positions, unchanged_members)
+    row_counts = {name: len(owners) for name, (owners, _) in row_positions.owned.items()}
+    patients = reused_ledger["patients"]
+    kept_patients = patients.filter(patients.column("own")).column("patient").to_pylist()
+    changed_members = np.setdiff1d(
+        row_positions.marks.column("owner").to_numpy(), unchanged_members
     )
-    names = patients.column("patient").combine_chunks()
-    for _, runs, _ in made.made:
-        if any(pc.any(pc.is_in(run.compartments, value_set=names)).as_py() for run in runs):
+    if not len(changed_members):
+        sidecar = _sidecar_update(context, previous, row_positions, owners_alone(changed_members))
+        total_outcome = replace(reused_outcome, rows=row_counts)
+        return _MemberResults(
+            total_outcome, (), kept_patients, joined([reused_ledger]), sidecar=sidecar
+        )
+    loaded = rows.load_members(unit, changed_members)
+    attribution = Attribution(
+        owners_of(row_positions, changed_members), row_positions, context.partition.providers
+    )
+    decided_rows, checked, mapped = check_and_map(
+        context.partition, loaded, current.keys, attribution.owners, attribution
+    )
+    reused_ids = patients.column("patient").combine_chunks()
+    for _, runs, _ in mapped.made:
+        if any(pc.any(pc.is_in(run.compartments, value_set=reused_ids)).as_py() for run in runs):
             return None
-    ledger = attribution.ledger(loaded, checked, made, now.dependencies, now.keys)
+    ledger = attribution.ledger(loaded, checked, mapped, current.dependencies, current.keys)
     outcome = Outcome(
-        checked=_without_tables(checked),
-        unmapped=made.unmapped,
-        resources=made.resources,
-        elements=made.elements,
+        checked=_drop_tables(checked),
+        unmapped=mapped.unmapped,
+        resources=mapped.resources,
+        elements=mapped.elements,
         missing=missing_of(attribution.missing),
     )
-    ledgers = [old_ledger] if ledger is None else [old_ledger, ledger]
-    written = {} if row_output is None else row_output(decided, places.keys, places.owner)
+    ledgers = [reused_ledger] if ledger is None else [reused_ledger, ledger]
+    row_files = (
+        {}
+        if row_output is None
+        else row_output(decided_rows, row_positions.keys, row_positions.owner)
+    )
     certified = None if context.task.certifying is None else certified_rows(loaded, checked)
-    whole = replace(old + outcome, rows=total)
+    total_outcome = replace(reused_outcome + outcome, rows=row_counts)
     sidecar = None
     if context.task.sidecar is not None:
         owners, extract = attribution.owners, context.task.sidecar
-        entries = entries_of(loaded, checked, made.made, owners, extract, rows.row_sources(*unit))
-        sidecar = _sidecar(context, before, places, with_owners(entries, fresh))
-    return _MemberResults(whole, made.made, own, joined(ledgers), written, certified, sidecar)
+        entries = entries_of(loaded, checked, mapped.made, owners, extract, rows.row_sources(*unit))
+        sidecar = _sidecar_update(
+            context, previous, row_positions, with_owners(entries, changed_members)
+        )
+    return _MemberResults(
+        total_outcome, mapped.made, kept_patients, joined(ledgers), row_files, certified, sidecar
+    )
 
 
-def _sidecar(
-    context: UnitContext, before: PreviousMembers, places: Places, fresh: pa.Table
+def _sidecar_update(
+    context: UnitContext, previous: PreviousMembers, row_positions: Places, new_entries: pa.Table
 ) -> SidecarUpdate | None:
+    """Return the sidecar's changes for a task; None if no sidecar is kept."""
     if context.task.sidecar is None:
         return None
-    present = places.marks.column("owner").to_numpy()
-    return SidecarUpdate(before.sidecar or UnitSidecar(), fresh, present)
+    present_members = row_positions.marks.column("owner").to_numpy()
+    return SidecarUpdate(previous.sidecar or UnitSidecar(), new_entries, present_members)
 
 
-def _without_tables(checked: Checked) -> Checked:
+def _drop_tables(checked: Checked) -> Checked:
+    """Drop the tables: the totals need only counts and findings."""
     return replace(checked, tables={}, shares=None)
 
 
-def _rejected_rows(
+def _write_rejected_rows(
     rows: Partitions, unit: Iterable[int], rejected: pa.Table
 ) -> Iterator[tuple[str, Chunks]]:
-    """Yield the rejected rows of a unit as they were, a file for each source file."""
+    """Yield the rejected rows of a task unchanged, one file per source file."""
     if not rejected.num_rows:
         return
-    places = np.unique(place_keys(rejected.column("file"), rejected.column("row")))
-    numbers = {file.name: file.index for file in rows.facts.files}
-    parts: dict[str, list[pa.Table]] = {}
+    rejected_positions = np.unique(place_keys(rejected.column("file"), rejected.column("row")))
+    file_numbers = {file.name: file.index for file in rows.facts.files}
+    tables_by_file: dict[str, list[pa.Table]] = {}
     for index in unit:
-        for name, table in rows.raw_rows(index, places).items():
-            parts.setdefault(f"{REJECTED}{numbers[name]:05d}", []).append(table)
-    for name, tables in parts.items():
+        for name, table in rows.raw_rows(index, rejected_positions).items():
+            tables_by_file.setdefault(f"{REJECTED}{file_numbers[name]:05d}", []).append(table)
+    for name, tables in tables_by_file.items():
         yield name, [arrow_stream(*tables, compressed=True)]
 
 
@@ -289,35 +312,41 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
     """
     if store is None:
         (index,) = unit
-        return _ids(context, rows.load(index), no_ledger())
-    # Of members whose rows are as they were, the ledger has the ids that they name.
-    places, task = Places.of(rows, unit), context.task
-    before = task.previous.members(store, unit, rows.facts.count)
+        return _collect_ids(context, rows.load(index), no_ledger())
+    # The ledger already has the ids that unchanged members mention.
+    row_positions, task = Places.of(rows, unit), context.task
+    previous = task.previous.members(store, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
-    now = ComparedFacts(places, NO_KEYS, context.dependencies, context.partition.as_of, canonical)
-    owners = np.setdiff1d(places.marks.column("owner").to_numpy(), unchanged(now, before))
-    return _ids(context, rows.load_members(unit, owners), before.ledger)
+    current = ComparedFacts(
+        row_positions, NO_KEYS, context.dependencies, context.partition.as_of, canonical
+    )
+    changed_members = np.setdiff1d(
+        row_positions.marks.column("owner").to_numpy(), unchanged(current, previous)
+    )
+    return _collect_ids(context, rows.load_members(unit, changed_members), previous.ledger)
 
 
-def _ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitIds:
-    kinds = ledger["asked"].column("kind").cast(pa.string()).to_numpy(zero_copy_only=False)
-    remembered = ledger["asked"].column("id").to_numpy()
-    own, foreign = {}, {}
+def _collect_ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitIds:
+    """Return the ids that the rows define, and the ids that they look up."""
+    ledger_tables = ledger["asked"].column("kind").cast(pa.string()).to_numpy(zero_copy_only=False)
+    ledger_ids = ledger["asked"].column("id").to_numpy()
+    own_ids, foreign_ids = {}, {}
     for table, columns in context.dependencies.ids.items():
-        own[table] = np.unique(_hashes(loaded.tables[table], table, KEYS[table]))
-        # Rows of which only the ids are known are looked up like others, and are nobody's own.
-        named = [
-            _hashes(tables[name], name, column)
+        own_ids[table] = np.unique(_hash_column(loaded.tables[table], table, KEYS[table]))
+        # Rows known only by id are looked up like others, but define no id.
+        mentioned_ids = [
+            _hash_column(tables[name], name, column)
             for name, column in (*columns, (table, KEYS[table]))
             for tables in (loaded.tables, loaded.unread)
             if name in tables
         ]
-        foreign[table] = np.setdiff1d(
-            np.concatenate([remembered[kinds == table], *named]), own[table]
+        foreign_ids[table] = np.setdiff1d(
+            np.concatenate([ledger_ids[ledger_tables == table], *mentioned_ids]), own_ids[table]
         )
-    return UnitIds(own, foreign)
+    return UnitIds(own_ids, foreign_ids)
 
 
-def _hashes(table: pa.Table, name: str, column: str) -> Hashes:
+def _hash_column(table: pa.Table, name: str, column: str) -> Hashes:
+    """Return the hashes of the filled cells of an id column."""
     values, _ = id_values(table, name, column)
     return hash_ids(values)[filled(values)]

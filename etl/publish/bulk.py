@@ -25,8 +25,8 @@ from etl.publish.block import rank
 from etl.publish.bulk_files import BulkFiles, BulkOptions, in_order
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import CatalogEntry, parse_shard
-from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
-from etl.publish.kept_objects import MEMORY, checked, write_object
+from etl.publish.diff import Name, UnitChange, diff_directory, diff_patients
+from etl.publish.kept_objects import MEMORY, read_verified, write_object
 from etl.publish.manifest import Changes, Manifest, Shard
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.search_index import BlockPart, Index
@@ -187,7 +187,7 @@ def _write_shards(
     """Write the files of some shards of the catalog; in any process."""
     del emit
     store = open_store()
-    units = (parse_shard(checked(store, each.key, each.sha256), each.key) for each in shards)
+    units = (parse_shard(read_verified(store, each.key, each.sha256), each.key) for each in shards)
     return _write_units(store, file_bytes, chain.from_iterable(units))
 
 
@@ -206,7 +206,7 @@ def _copied(store: Store, unit: CatalogEntry) -> list[tuple[str, bytes, int]]:
     """Return the compressed parts of a block with their type and number of resources."""
     if unit.block is None:
         return []
-    data = memoryview(checked(store, unit.block))  # never copy what is damaged
+    data = memoryview(read_verified(store, unit.block))  # never copy what is damaged
     index = open_index(store, unit)
     types = {rows.start: name for name, rows in index.types.items()}
     copied, name = [], ""
@@ -233,7 +233,7 @@ def _increment(
         return change, list(_changed(after.store, change))
 
     files = BulkFiles(writer, options.file_bytes)
-    for source in (changed_patients(before, after), changed_directory(before, after)):
+    for source in (diff_patients(before, after), diff_directory(before, after)):
         for change, pieces in mapped(after.store, read, source):
             present.update(change.added)
             retracted += change.retracted

@@ -1,7 +1,7 @@
 """The catalog: which patient's block is which object, in shards of bounded size.
 
-A patient's place is the SHA-256 of the patient id, and a shard holds the patients whose places
-start with the same bits. Logical ids are hashes already, but nothing here depends on that.
+A shard holds the patients whose ID hashes (SHA-256) start with the same bits. Logical ids are
+hashes already, but nothing here depends on that.
 """
 
 from __future__ import annotations
@@ -71,42 +71,44 @@ class CatalogEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
         return row
 
 
-def entry_of(unit_id: str, row: JSON) -> CatalogEntry:
-    """Return the entry of a row. Other fields are ignored: rows of older trees may have `source`.
+def entry_of(unit_id: str, fields: JSON) -> CatalogEntry:
+    """Return the entry of a catalog row.
+
+    Unknown fields are ignored: rows of older trees may have `source`.
 
     Raises:
         StoreError: the row is invalid.
     """
     try:
-        return msgspec.convert({**row, "id": unit_id}, CatalogEntry)
+        return msgspec.convert({**fields, "id": unit_id}, CatalogEntry)
     except (TypeError, msgspec.ValidationError):
         raise StoreError(f"the catalog row of {unit_id} is invalid; run verify") from None
 
 
-def place(unit_id: str) -> str:
-    """Return the place of an id: the SHA-256 of its text, 64 hex digits."""
+def id_hash(unit_id: str) -> str:
+    """Return the SHA-256 of an ID, 64 hex digits: it orders the catalog."""
     return hashlib.sha256(unit_id.encode()).hexdigest()
 
 
 def shard_number(unit_id: str, bits: int) -> int:
-    """Return the shard of an id: the first `bits` bits of its place, as a number."""
+    """Return an ID's shard: the first `bits` bits of its hash, as a number."""
     return int.from_bytes(hashlib.sha256(unit_id.encode()).digest()[:4]) >> (32 - bits)
 
 
-def choose_bits(count: int, previous: int | None, target: int) -> int:
-    """Return how many bits number the shards, so that they hold at most `target` on average.
+def choose_shard_bits(count: int, previous_bits: int | None, shard_size: int) -> int:
+    """Choose the number of bits for shard numbers, so that shards stay below a target size.
 
-    The previous number stays until shards are twice too large or eight times too small, so that a
-    count that sways around a boundary does not move every row each night.
+    The previous bits stay until shards are twice too large or eight times too small, so that a
+    count near a boundary does not move every row each night.
     """
-    wanted = max(0, (max(count, 1) - 1) // target).bit_length()
-    if previous is None or not wanted - 1 <= previous <= wanted + 2:
-        return wanted
-    return previous
+    ideal_bits = max(0, (max(count, 1) - 1) // shard_size).bit_length()
+    if previous_bits is None or not ideal_bits - 1 <= previous_bits <= ideal_bits + 2:
+        return ideal_bits
+    return previous_bits
 
 
 def render_shard(bits: int, number: int, units: Sequence[CatalogEntry]) -> bytes:
-    """Return the object of one shard: canonical JSON, but for a line break around each row.
+    """Render a shard as canonical JSON, with a line break around each row.
 
     The line breaks let a reader find one patient without parsing the rest (`find_row`).
     """
@@ -117,42 +119,42 @@ def render_shard(bits: int, number: int, units: Sequence[CatalogEntry]) -> bytes
     return b'{"bits":%d,"patients":{\n%b\n},"shard":%d}\n' % (bits, b",\n".join(rows), number)
 
 
-def parse_shard(data: bytes, what: str) -> list[CatalogEntry]:
-    """Return the rows of a shard, ordered by place."""
-    rows: dict[str, JSON] = loads(data, what)["patients"]
+def parse_shard(data: bytes, object_name: str) -> list[CatalogEntry]:
+    """Return the rows of a shard, ordered by ID hash."""
+    rows: dict[str, JSON] = loads(data, object_name)["patients"]
     return sorted(
         (entry_of(patient, value) for patient, value in rows.items()),
-        key=lambda unit: place(unit.id),
+        key=lambda unit: id_hash(unit.id),
     )
 
 
 def row_lines(data: bytes) -> frozenset[bytes]:
-    """Return the rows of a shard as they are written, each of them the text of a JSON member."""
+    """Return the unparsed rows of a shard, each the text of one JSON field."""
     lines = data.split(b"\n")[1:-2]  # the first and the last are not rows
     return frozenset(line.removesuffix(b",") for line in lines if line)
 
 
-def parse_rows(lines: Iterable[bytes], what: str) -> list[CatalogEntry]:
-    """Return rows of `row_lines`, in no order."""
-    rows: dict[str, JSON] = loads(b"{%b}" % b",".join(lines), what)
+def parse_rows(lines: Iterable[bytes], object_name: str) -> list[CatalogEntry]:
+    """Parse the rows of `row_lines`, in no order."""
+    rows: dict[str, JSON] = loads(b"{%b}" % b",".join(lines), object_name)
     return [entry_of(patient, value) for patient, value in rows.items()]
 
 
-def find_row(data: bytes, patient_id: str, what: str) -> CatalogEntry | None:
-    """Return one patient's row of a shard, or None; only that line is parsed."""
+def find_row(data: bytes, patient_id: str, object_name: str) -> CatalogEntry | None:
+    """Find one patient's row in a shard; parses only that line."""
     if not ID.fullmatch(patient_id):
         return None
-    mark = b'\n"%b":' % patient_id.encode()
-    start = data.find(mark)
+    row_prefix = b'\n"%b":' % patient_id.encode()
+    start = data.find(row_prefix)
     if start < 0:
         return None
-    start += len(mark)
+    start += len(row_prefix)
     line = data[start : data.index(b"\n", start)].removesuffix(b",")
-    return entry_of(patient_id, loads(line, what))
+    return entry_of(patient_id, loads(line, object_name))
 
 
 def by_shard(ids: Iterable[str], bits: int) -> dict[int, list[str]]:
-    """Return ids by the number of their shard."""
+    """Group IDs by shard number."""
     shards: dict[int, list[str]] = {}
     for unit_id in ids:
         shards.setdefault(shard_number(unit_id, bits), []).append(unit_id)

@@ -19,7 +19,7 @@ from itertools import chain
 
 from etl.errors import NotFound, StoreError
 from etl.publish.canonical_json import instant, sha256
-from etl.publish.catalog import CatalogEntry, place
+from etl.publish.catalog import CatalogEntry, id_hash
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import SHARES
 from etl.publish.reader import Current, LostObjects, Release
@@ -153,7 +153,7 @@ def _lost_units(
     """Yield each unit with the keys of its objects that are missing or damaged."""
 
     def lost(unit: CatalogEntry) -> tuple[CatalogEntry, list[str]]:
-        read = is_read(place(unit.id))
+        read = is_read(id_hash(unit.id))
         return unit, [one.key for one in unit.objects() if not _is_there(store, one, read=read)]
 
     yield from mapped(store, lost, units)

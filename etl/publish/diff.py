@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from etl.publish.catalog import CatalogEntry, parse_rows, place, row_lines
+from etl.publish.catalog import CatalogEntry, id_hash, parse_rows, row_lines
 from etl.publish.manifest import ChangeCounts, Changes, Shard, total
 from etl.publish.reader import Release, open_index
 from etl.publish.search_index import Index
@@ -41,128 +41,147 @@ class UnitChange:
 
     def tally(self) -> Changes:
         """Return the change as counts."""
-        found: dict[str, list[int]] = {}
+        counts_by_type: dict[str, list[int]] = {}
         for index, names in enumerate((self.added, self.changed, self.retracted)):
-            for name, _ in names:
-                found.setdefault(name, [0, 0, 0])[index] += 1
-        was = self.before is not None and self.before.block is not None
-        now = self.after is not None and self.after.block is not None
+            for resource_type, _ in names:
+                counts_by_type.setdefault(resource_type, [0, 0, 0])[index] += 1
+        existed_before = self.before is not None and self.before.block is not None
+        exists_after = self.after is not None and self.after.block is not None
         patients = ChangeCounts(
-            added=int(now and not was), changed=int(now and was), retracted=int(was and not now)
+            added=int(exists_after and not existed_before),
+            changed=int(exists_after and existed_before),
+            retracted=int(existed_before and not exists_after),
         )
-        return Changes(patients, {name: ChangeCounts(*counts) for name, counts in found.items()})
+        return Changes(
+            patients,
+            {
+                resource_type: ChangeCounts(*counts)
+                for resource_type, counts in counts_by_type.items()
+            },
+        )
 
 
 def compare(before: Release, after: Release) -> Changes:
-    """Return what differs between two releases of a tree: patients touched, resources by type.
+    """Count the changes between two releases: patients touched, resources by type.
 
-    Only what the two do not share is read.
+    Reads only objects that the two releases do not share.
 
     Raises:
-        StoreError: something of them is missing or damaged.
+        StoreError: an object of either release is missing or damaged.
     """
-    changes = [total(unit.tally() for unit in changed_patients(before, after))]
-    changes += [
-        Changes(resources=unit.tally().resources) for unit in changed_directory(before, after)
-    ]
+    changes = [total(unit.tally() for unit in diff_patients(before, after))]
+    changes += [Changes(resources=unit.tally().resources) for unit in diff_directory(before, after)]
     return total(changes)
 
 
-def changed_patients(before: Release | None, after: Release) -> Iterator[UnitChange]:
-    """Yield every patient whose row differs, ordered by place.
+def diff_patients(before: Release | None, after: Release) -> Iterator[UnitChange]:
+    """Yield every patient whose catalog row differs, ordered by ID hash.
 
     Args:
         before: the earlier release; None for all patients of the later one.
         after: the later release.
     """
-    yield from _compared(after.store, changed_rows(before, after))
+    yield from _diff_entries(after.store, changed_rows(before, after))
 
 
-def changed_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:
-    """Yield what changed in the directory, shard by shard of the later release."""
-    old = before.manifest.directory if before is not None else ()
-    new = after.manifest.directory
-    if len(old) in (0, len(new)):
-        pairs = zip(old or [None] * len(new), new, strict=True)
-        yield from _compared(after.store, ((a, b) for a, b in pairs if a != b))
+def diff_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:
+    """Yield the changes to the directory, by shard of the later release."""
+    old_shards = before.manifest.directory if before is not None else ()
+    new_shards = after.manifest.directory
+    if len(old_shards) in (0, len(new_shards)):
+        pairs = zip(old_shards or [None] * len(new_shards), new_shards, strict=True)
+        yield from _diff_entries(
+            after.store,
+            ((old_shard, new_shard) for old_shard, new_shard in pairs if old_shard != new_shard),
+        )
         return
-    yield from _resharded(after.store, old, new)
+    yield from _diff_resharded(after.store, old_shards, new_shards)
 
 
 def changed_rows(
     before: Release | None, after: Release
 ) -> Iterator[tuple[CatalogEntry | None, CatalogEntry | None]]:
-    """Yield the catalog rows of every patient whose row differs, ordered by shard and place."""
+    """Yield both catalog rows of each patient whose row differs, by shard."""
     bits = after.manifest.catalog_bits
-    coarse = bits if before is None else min(bits, before.manifest.catalog_bits)
-    for number in range(1 << coarse):
-        old_shards = _slice(before, coarse, number)
-        new_shards = _slice(after, coarse, number)
+    shared_bits = bits if before is None else min(bits, before.manifest.catalog_bits)
+    for slice_number in range(1 << shared_bits):
+        old_shards = _shards_in_range(before, shared_bits, slice_number)
+        new_shards = _shards_in_range(after, shared_bits, slice_number)
         if old_shards == new_shards:
             continue
-        old_lines, new_lines = _lines(before, old_shards), _lines(after, new_shards)
+        old_lines, new_lines = _row_lines(before, old_shards), _row_lines(after, new_shards)
         # Most rows are unchanged; parsing them would be most of the work.
-        old = _parsed(before, old_lines - new_lines)
-        new = _parsed(after, new_lines - old_lines)
-        for unit_id in sorted(old.keys() | new.keys(), key=place):
-            pair = (old.get(unit_id), new.get(unit_id))
+        old_entries = _parse_entries(before, old_lines - new_lines)
+        new_entries = _parse_entries(after, new_lines - old_lines)
+        for unit_id in sorted(old_entries.keys() | new_entries.keys(), key=id_hash):
+            pair = (old_entries.get(unit_id), new_entries.get(unit_id))
             if pair[0] != pair[1]:
                 yield pair
 
 
-def _slice(release: Release | None, coarse: int, number: int) -> list[Shard]:
+def _shards_in_range(release: Release | None, shared_bits: int, slice_number: int) -> list[Shard]:
+    """Return the shards that share the first bits of their numbers."""
     if release is None:
         return []
-    more = release.manifest.catalog_bits - coarse
-    shards = release.manifest.catalog[number << more : (number + 1) << more]
+    extra_bits = release.manifest.catalog_bits - shared_bits
+    shards = release.manifest.catalog[slice_number << extra_bits : (slice_number + 1) << extra_bits]
     return [shard for shard in shards if shard is not None]
 
 
-def _lines(release: Release | None, shards: Iterable[Shard]) -> frozenset[bytes]:
+def _row_lines(release: Release | None, shards: Iterable[Shard]) -> frozenset[bytes]:
+    """Return the unparsed rows of some shards."""
     if release is None:
         return frozenset()
     return frozenset().union(*(row_lines(release.shard_bytes(shard)) for shard in shards))
 
 
-def _parsed(release: Release | None, lines: Iterable[bytes]) -> dict[str, CatalogEntry]:
+def _parse_entries(release: Release | None, lines: Iterable[bytes]) -> dict[str, CatalogEntry]:
     if release is None:
         return {}
-    what = f"{release.store.name}: the catalog of {release.id}"
-    return {unit.id: unit for unit in parse_rows(lines, what)}
+    catalog_name = f"{release.store.name}: the catalog of {release.id}"
+    return {unit.id: unit for unit in parse_rows(lines, catalog_name)}
 
 
-def _compared(
+def _diff_entries(
     store: Store, pairs: Iterable[tuple[CatalogEntry | None, CatalogEntry | None]]
 ) -> Iterator[UnitChange]:
-    def one(pair: tuple[CatalogEntry | None, CatalogEntry | None]) -> UnitChange:
-        old, new = (_live_index(store, unit) for unit in pair)
-        return _change(pair[0], pair[1], _states(old), new)
+    """Compare pairs of catalog entries by their indexes."""
 
-    yield from mapped(store, one, pairs)
+    def diff_pair(pair: tuple[CatalogEntry | None, CatalogEntry | None]) -> UnitChange:
+        old_index, new_index = (_open_live_index(store, unit) for unit in pair)
+        return _build_change(pair[0], pair[1], _resource_states(old_index), new_index)
+
+    yield from mapped(store, diff_pair, pairs)
 
 
-def _resharded(
-    store: Store, old: Sequence[CatalogEntry | None], new: Sequence[CatalogEntry | None]
+def _diff_resharded(
+    store: Store,
+    old_entries: Sequence[CatalogEntry | None],
+    new_entries: Sequence[CatalogEntry | None],
 ) -> Iterator[UnitChange]:
-    left: dict[Name, State] = {}
-    for unit in old:
-        left.update(_states(_live_index(store, unit)))
-    for unit in new:
-        index = _live_index(store, unit)
-        here = {name: left.pop(name) for name in _states(index) if name in left}
-        yield _change(None, unit, here, index)
-    yield UnitChange(None, None, None, (), (), sorted(left))
+    """Compare directories with different numbers of shards, resource by resource."""
+    unmatched: dict[Name, State] = {}
+    for entry in old_entries:
+        unmatched.update(_resource_states(_open_live_index(store, entry)))
+    for entry in new_entries:
+        index = _open_live_index(store, entry)
+        old_states = {
+            name: unmatched.pop(name) for name in _resource_states(index) if name in unmatched
+        }
+        yield _build_change(None, entry, old_states, index)
+    yield UnitChange(None, None, None, (), (), sorted(unmatched))
 
 
-def _live_index(store: Store, unit: CatalogEntry | None) -> Index | None:
+def _open_live_index(store: Store, unit: CatalogEntry | None) -> Index | None:
     return open_index(store, unit) if unit is not None and unit.block is not None else None
 
 
-def _states(index: Index | None) -> dict[Name, State]:
+def _resource_states(index: Index | None) -> dict[Name, State]:
+    """Return version and time of each resource in an index."""
     if index is None:
         return {}
     index.load("ids", "versions", "lastUpdated")
-    # Each column is taken out once: asking the index for each row would cost more than the rest.
+    # Read each column once: looking up single rows would cost more than everything else.
     ids, versions = index.ids, index.versions
     stamps, numbers = index.last_updated.values, index.last_updated.rows
     return {
@@ -172,14 +191,14 @@ def _states(index: Index | None) -> dict[Name, State]:
     }
 
 
-def _change(
+def _build_change(
     before: CatalogEntry | None,
     after: CatalogEntry | None,
-    old: Mapping[Name, State],
-    new: Index | None,
+    old_states: Mapping[Name, State],
+    new_index: Index | None,
 ) -> UnitChange:
-    states = _states(new)
-    added = [name for name in states if name not in old]
-    changed = [name for name, state in states.items() if old.get(name, state) != state]
-    retracted = [name for name in old if name not in states]
-    return UnitChange(before, after, new, added, changed, retracted)
+    new_states = _resource_states(new_index)
+    added = [name for name in new_states if name not in old_states]
+    changed = [name for name, state in new_states.items() if old_states.get(name, state) != state]
+    retracted = [name for name in old_states if name not in new_states]
+    return UnitChange(before, after, new_index, added, changed, retracted)

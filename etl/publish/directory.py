@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from etl.publish.block import Resources
-from etl.publish.catalog import DIRECTORY_TARGET, CatalogEntry, choose_bits, shard_number
+from etl.publish.catalog import DIRECTORY_TARGET, CatalogEntry, choose_shard_bits, shard_number
 from etl.publish.manifest import Changes, total
 from etl.publish.reader import NOTHING_LOST, LostObjects, Release, open_index
 from etl.publish.search_index import DeletedResource
@@ -67,7 +67,9 @@ def write_directory(
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
     before = previous.manifest if previous is not None else None
-    bits = choose_bits(len(resources), before.directory_bits if before else None, DIRECTORY_TARGET)
+    bits = choose_shard_bits(
+        len(resources), before.directory_bits if before else None, DIRECTORY_TARGET
+    )
     # Resources by shard, by position: they are rendered only when their shard is written.
     by_shard: dict[int, list[int]] = {}
     for position in range(len(resources)):

@@ -36,8 +36,8 @@ from etl.publish.block import rank
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions, Spool
 from etl.publish.canonical_json import JSON, dumps, sha256
 from etl.publish.catalog import CatalogEntry
-from etl.publish.directory_graph import PLACE_BITS, PLAN_FINDER_TYPES, DirectoryGraph
-from etl.publish.kept_objects import MEMORY, ObjectRef, checked, read_object
+from etl.publish.directory_graph import NAME_HASH_BITS, PLAN_FINDER_TYPES, DirectoryGraph
+from etl.publish.kept_objects import MEMORY, ObjectRef, read_object, read_verified
 from etl.publish.reader import Release, lines_of, open_index, read_all, read_parts
 from etl.storage.parallel import Writer, mapped
 from etl.storage.port import Store
@@ -49,10 +49,10 @@ FILE_INPUTS: Final = "files"
 
 _FULL_URL: Final = re.compile(rb'"fullUrl":"([^"]*)/[^/"]+/[^/"]+"')
 _INPUTS_FORMAT: Final = 1
-_LEVEL: Final = 1
-_AT_ONCE: Final = 16
+_GZIP_LEVEL: Final = 1
+_CONTRACTS_AT_ONCE: Final = 16
 """Contracts whose files are filled in one reading of the shards: each has up to six files open."""
-_TOGETHER: Final = 256
+_BATCH_ENTRIES: Final = 256
 """Resources that are written to a file together."""
 
 
@@ -95,32 +95,40 @@ class KnownFiles:
 
     @classmethod
     def of(cls, release: Release) -> KnownFiles:
-        """Return the files of a release; none where what they were made of is not known."""
+        """Return the reusable files of a release; none if their inputs are unknown."""
         ref = release.kept(MEMORY, f".{FILE_INPUTS}")
         try:
-            made = (
+            stored_inputs = (
                 None
                 if ref is None
                 else read_object(release.store, ref, FileInputs, (_INPUTS_FORMAT,))
             )
         except StoreError:  # lost or damaged: `verify` reports it
-            made = None
-        if made is None:
+            stored_inputs = None
+        if stored_inputs is None:
             return cls(release.store)
-        there = {file["key"]: file for file in all_files(release.manifest.bulk)}
-        files = {digest: there[name] for digest, name in made.inputs.items() if name in there}
+        files_by_key = {file["key"]: file for file in all_files(release.manifest.bulk)}
+        files = {
+            digest: files_by_key[key]
+            for digest, key in stored_inputs.inputs.items()
+            if key in files_by_key
+        }
         return cls(release.store, files)
 
     def whole(self, planned: Iterable[_PlannedFile]) -> Iterator[JSON | None]:
-        """Yield of each file the same one; None where there is none, or it is lost or damaged."""
+        """Yield the matching intact file of each planned file, else None."""
 
-        def whole(file: JSON | None) -> JSON | None:
+        def verify_file(file: JSON | None) -> JSON | None:
             try:
-                return file if file and checked(self.store, file["key"], file["sha256"]) else None
+                return (
+                    file
+                    if file and read_verified(self.store, file["key"], file["sha256"])
+                    else None
+                )
             except StoreError:
                 return None
 
-        return mapped(self.store, whole, (self.files.get(file.inputs) for file in planned))
+        return mapped(self.store, verify_file, (self.files.get(file.inputs) for file in planned))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,26 +155,26 @@ class _Form:
     entries: int
     size: int
 
-    def entry(self, name: bytes, line: bytes) -> bytes:
-        """Return a resource as it stands in the file."""
+    def entry(self, reference: bytes, resource_json: bytes) -> bytes:
+        """Return a resource as it is written in the file."""
         if self.base is None:
-            return line
-        return b'{"fullUrl":"%s/%s","resource":%s}' % (self.base.encode(), name, line)
+            return resource_json
+        return b'{"fullUrl":"%s/%s","resource":%s}' % (self.base.encode(), reference, resource_json)
 
     @property
     def inputs(self) -> bytes:
-        """All that the bytes of a file follow from beside its resources."""
-        sample = self.head, self.entry(b"Type/id", b"{}"), self.between, self.tail
-        texts = [self.folder, self.ending, *(text.decode() for text in sample)]
-        return dumps([*texts, _LEVEL, version("deflate")])
+        """Everything that determines the bytes of a file, besides its resources."""
+        framing = self.head, self.entry(b"Type/id", b"{}"), self.between, self.tail
+        texts = [self.folder, self.ending, *(text.decode() for text in framing)]
+        return dumps([*texts, _GZIP_LEVEL, version("deflate")])
 
 
-def _ndjson(options: BulkOptions) -> _Form:
+def _ndjson_form(options: BulkOptions) -> _Form:
     limits = (options.directory_entries, options.directory_bytes)
     return _Form(BULK, "ndjson", b"", b"\n", b"\n", None, *limits)
 
 
-def _bundle(options: PlanFinderOptions) -> _Form:
+def _bundle_form(options: PlanFinderOptions) -> _Form:
     head = b'{"resourceType":"Bundle","type":"collection","entry":[\n'
     base = options.fhir_base.rstrip("/")
     return _Form(PLAN_FINDER, "json", head, b",\n", b"\n]}\n", base, options.entries, options.bytes)
@@ -189,111 +197,131 @@ class _PlannedFile:
     inputs: str
 
 
-def _planned(
-    kind: str, form: _Form, numbers: array[int], graph: DirectoryGraph
+def _plan_files(
+    resource_type: str, form: _Form, numbers: array[int], graph: DirectoryGraph
 ) -> Iterator[_PlannedFile]:
-    """Yield the files that resources of one type, ordered by place, go into."""
-    extra = len(form.between) + len(form.entry(b"", b""))
-    sizes = [graph.sizes[number] + extra for number in numbers]
+    """Split resources of one type, ordered by name hash, into files."""
+    entry_overhead = len(form.between) + len(form.entry(b"", b""))
+    sizes = [graph.sizes[number] + entry_overhead for number in numbers]
     if form.base is not None:
-        names = [len(graph.names[number]) for number in numbers]
-        sizes = [size + name for size, name in zip(sizes, names, strict=True)]
-    room = form.size - len(form.head) - len(form.tail) + len(form.between)
-    places = [graph.places[number] for number in numbers]
-    first, head = 0, dumps(kind) + form.inputs
-    for count in cut(places, sizes, form.entries, room):
-        members = numbers[first : first + count]
-        yield _PlannedFile(kind, form, members, sha256(head + graph.marks(members)))
+        name_lengths = [len(graph.names[number]) for number in numbers]
+        sizes = [size + name_length for size, name_length in zip(sizes, name_lengths, strict=True)]
+    entry_bytes = form.size - len(form.head) - len(form.tail) + len(form.between)
+    name_hashes = [graph.name_hashes[number] for number in numbers]
+    first, inputs_prefix = 0, dumps(resource_type) + form.inputs
+    for count in split_by_hash(name_hashes, sizes, form.entries, entry_bytes):
+        file_numbers = numbers[first : first + count]
+        yield _PlannedFile(
+            resource_type,
+            form,
+            file_numbers,
+            sha256(inputs_prefix + graph.content_hashes(file_numbers)),
+        )
         first += count
 
 
-def cut(places: Sequence[int], sizes: Sequence[int], entries: int, room: int) -> Iterator[int]:
-    """Yield how many resources go into each file.
+def split_by_hash(
+    name_hashes: Sequence[int], sizes: Sequence[int], max_entries: int, max_bytes: int
+) -> Iterator[int]:
+    """Yield how many resources go into each file, by halving the range of hashes.
 
     Args:
-        places: the first 64 bits of the place of each, ascending.
-        sizes: its bytes.
-        entries: most resources of a file.
-        room: most bytes of a file.
+        name_hashes: the first 64 bits of each name hash, ascending.
+        sizes: bytes of each resource.
+        max_entries: most resources of a file.
+        max_bytes: most bytes of a file.
     """
-    sums = [0, *accumulate(sizes)]
+    running_sizes = [0, *accumulate(sizes)]
 
-    def halves(first: int, end: int, start: int, bits: int) -> Iterator[int]:
-        fits = end - first <= entries and sums[end] - sums[first] <= room
+    def split_range(first: int, end: int, start_hash: int, bits: int) -> Iterator[int]:
+        fits = end - first <= max_entries and running_sizes[end] - running_sizes[first] <= max_bytes
         if fits or end - first == 1 or not bits:
             if end > first:
                 yield end - first
             return
-        middle = start + (1 << (bits - 1))
-        at = bisect_left(places, middle, first, end)
-        yield from halves(first, at, start, bits - 1)
-        yield from halves(at, end, middle, bits - 1)
+        middle_hash = start_hash + (1 << (bits - 1))
+        middle_index = bisect_left(name_hashes, middle_hash, first, end)
+        yield from split_range(first, middle_index, start_hash, bits - 1)
+        yield from split_range(middle_index, end, middle_hash, bits - 1)
 
-    return halves(0, len(places), 0, PLACE_BITS)
+    return split_range(0, len(name_hashes), 0, NAME_HASH_BITS)
 
 
 def write_directory_files(
     writer: Writer,
     release: Release,
-    before: Mapping[str, JSON],
-    known: KnownFiles,
+    previous_bulk: Mapping[str, JSON],
+    reusable_files: KnownFiles,
     options: BulkOptions,
 ) -> MadeFiles:
-    """Write the files of a release that is assembled but not committed.
+    """Write the files of an assembled release that is not committed yet.
 
     Args:
         writer: puts them.
         release: a provider directory.
-        before: `bulk` of the release before: a file that was there keeps its `modified`.
-        known: files that are taken over where they would be made of the same.
+        previous_bulk: `bulk` of the release before: a file that was there keeps its `modified`.
+        reusable_files: files that are taken over where they would be made of the same.
         options: limits and sizes.
 
     Raises:
-        StoreError: storage failed, or the disk of the work folder is full.
+        StoreError: storage failed, or the work folder's disk is full.
     """
     graph = DirectoryGraph()
-    files = _Files(writer, _Shards(release, graph), known, options)
-    form = _ndjson(options)
-    kinds = sorted(graph.types, key=rank)
-    planned = [_planned(kind, form, graph.of_type(kind), graph) for kind in kinds]
-    (output,) = files.made_of([list(chain.from_iterable(planned))])
-    finder: list[JSON] = []
-    form = _bundle(options.plan_finder)
+    files = _Files(writer, _Shards(release, graph), reusable_files, options)
+    form = _ndjson_form(options)
+    resource_types = sorted(graph.types, key=rank)
+    planned_files = [
+        _plan_files(resource_type, form, graph.of_type(resource_type), graph)
+        for resource_type in resource_types
+    ]
+    (output,) = files.write_groups([list(chain.from_iterable(planned_files))])
+    plan_finder: list[JSON] = []
+    form = _bundle_form(options.plan_finder)
     contracts = sorted(graph.plans)
-    for first in range(0, len(contracts), _AT_ONCE):
-        keys = contracts[first : first + _AT_ONCE]
-        groups = [_of_contract(graph.of_plans(graph.plans[key]), form, graph) for key in keys]
-        finder += [
-            {"contract": contract, "year": year, "files": made}
-            for (contract, year), made in zip(keys, files.made_of(groups), strict=True)
+    for batch_start in range(0, len(contracts), _CONTRACTS_AT_ONCE):
+        contract_batch = contracts[batch_start : batch_start + _CONTRACTS_AT_ONCE]
+        groups = [
+            _plan_contract_files(graph.of_plans(graph.plans[key]), form, graph)
+            for key in contract_batch
+        ]
+        plan_finder += [
+            {"contract": contract, "year": year, "files": written_files}
+            for (contract, year), written_files in zip(
+                contract_batch, files.write_groups(groups), strict=True
+            )
         ]
     snapshot = {
         "time": release.manifest.created,
         "after": release.manifest.parent,
         "output": output,
     }
-    bulk = {"snapshot": snapshot, "increments": [], "increment": None, "planFinder": finder}
-    return MadeFiles(_dated(bulk, before), files.inputs())
+    bulk = {"snapshot": snapshot, "increments": [], "increment": None, "planFinder": plan_finder}
+    return MadeFiles(_set_modified_times(bulk, previous_bulk), files.inputs())
 
 
-def _of_contract(chosen: bytearray, form: _Form, graph: DirectoryGraph) -> list[_PlannedFile]:
-    """Return the files of the resources of one contract and year, which are flagged by number."""
+def _plan_contract_files(
+    is_selected: bytearray, form: _Form, graph: DirectoryGraph
+) -> list[_PlannedFile]:
+    """Plan the files of one contract and year from flags by resource number."""
     return [
         file
-        for kind in PLAN_FINDER_TYPES
-        for file in _planned(
-            kind, form, array("L", filter(chosen.__getitem__, graph.of_type(kind))), graph
+        for resource_type in PLAN_FINDER_TYPES
+        for file in _plan_files(
+            resource_type,
+            form,
+            array("L", filter(is_selected.__getitem__, graph.of_type(resource_type))),
+            graph,
         )
     ]
 
 
-def is_file_inputs(named: ObjectRef) -> bool:
-    """Return whether an object says what the files of a release were made of."""
-    return named.key.startswith(MEMORY) and named.key.endswith(f".{FILE_INPUTS}")
+def is_file_inputs(ref: ObjectRef) -> bool:
+    """Return whether an object lists the inputs of a release's files."""
+    return ref.key.startswith(MEMORY) and ref.key.endswith(f".{FILE_INPUTS}")
 
 
 def all_files(bulk: Mapping[str, JSON]) -> list[JSON]:
-    """Return the files that `bulk` of a manifest names, of Plan Finder too; some stand twice."""
+    """Return the files in a manifest's `bulk`, Plan Finder included; may repeat."""
     snapshot = bulk["snapshot"]["output"] if bulk else []
     return [*snapshot, *_plan_finder_files(bulk)]
 
@@ -303,7 +331,7 @@ def _plan_finder_files(bulk: Mapping[str, JSON]) -> list[JSON]:
 
 
 def full_url_base(release: Release) -> str | None:
-    """Return the FHIR base that `fullUrl` of a release's Plan Finder files begins with.
+    """Return the FHIR base of `fullUrl` in a release's Plan Finder files.
 
     Returns:
         None where there are no such files, or the first is lost or damaged: `verify` reports it.
@@ -312,27 +340,31 @@ def full_url_base(release: Release) -> str | None:
     if not files:
         return None
     try:
-        data = gzip.decompress(checked(release.store, files[0]["key"], files[0]["sha256"]))
+        data = gzip.decompress(read_verified(release.store, files[0]["key"], files[0]["sha256"]))
     except StoreError:
         return None
-    found = _FULL_URL.search(data)
-    return found[1].decode() if found else None
+    match = _FULL_URL.search(data)
+    return match[1].decode() if match else None
 
 
-def _dated(bulk: JSON, before: Mapping[str, JSON]) -> JSON:
-    """Return `bulk` with the times at which each file and each list of files became what it is."""
+def _set_modified_times(bulk: JSON, previous_bulk: Mapping[str, JSON]) -> JSON:
+    """Set when each file and each file list last changed."""
     created = bulk["snapshot"]["time"]
-    known = {file["content"]: file["modified"] for file in all_files(before) if "modified" in file}
+    modified_by_content = {
+        file["content"]: file["modified"] for file in all_files(previous_bulk) if "modified" in file
+    }
     for file in all_files(bulk):
-        file["modified"] = known.get(file["content"], created)
-    lists = {_listed(plans): plans["modified"] for plans in before.get("planFinder", ())}
+        file["modified"] = modified_by_content.get(file["content"], created)
+    modified_by_list = {
+        _file_list_key(plans): plans["modified"] for plans in previous_bulk.get("planFinder", ())
+    }
     for plans in bulk["planFinder"]:
-        plans["modified"] = lists.get(_listed(plans), created)
+        plans["modified"] = modified_by_list.get(_file_list_key(plans), created)
     return bulk
 
 
-def _listed(plans: JSON) -> tuple[str, ...]:
-    """Return what the list of files of a contract's year says."""
+def _file_list_key(plans: JSON) -> tuple[str, ...]:
+    """Return a key for the content of a contract year's file list."""
     return (plans["contract"], plans["year"], *(file["content"] for file in plans["files"]))
 
 
@@ -348,55 +380,64 @@ class _Shards:
         self.graph = graph
         self._store = release.store
         self._units = [unit for unit in release.manifest.directory if unit is not None]
-        # Of each shard the numbers of its resources in order of place, and the row of each.
+        # For each shard: numbers of its resources in order of name hash, and their rows.
         self._numbers: list[tuple[array[int], array[int]]] = []
-        for resources in mapped(self._store, self._all_of, self._units):
-            numbers = [graph.add(name, place, line) for place, name, line, _ in resources]
+        for resources in mapped(self._store, self._read_shard, self._units):
+            numbers = [
+                graph.add(reference, name_hash, resource_json)
+                for name_hash, reference, resource_json, _ in resources
+            ]
             rows = [row for *_, row in resources]
             self._numbers.append((array("L", numbers), array("L", rows)))
 
-    def _all_of(self, unit: CatalogEntry) -> list[tuple[bytes, bytes, bytes, int]]:
-        """Return place, name, JSON and row of the resources of a shard, ordered by place."""
+    def _read_shard(self, unit: CatalogEntry) -> list[tuple[bytes, bytes, bytes, int]]:
+        """Return hash, name, JSON and row of a shard's resources, by hash."""
         index = open_index(self._store, unit)
         lines, ids = read_all(self._store, index), index.ids
-        found = []
-        for kind, rows in index.types.items():
+        resources = []
+        for resource_type, rows in index.types.items():
             for row in rows:
-                name = f"{kind}/{ids[row]}".encode()
-                found.append((hashlib.sha256(name).digest(), name, lines[row], row))
-        return sorted(found)
+                reference = f"{resource_type}/{ids[row]}".encode()
+                resources.append((hashlib.sha256(reference).digest(), reference, lines[row], row))
+        return sorted(resources)
 
-    def lines(self, wanted: bytearray) -> Iterator[tuple[int, bytes]]:
-        """Yield number and JSON of some resources, ordered by place.
+    def lines(self, is_wanted: bytearray) -> Iterator[tuple[int, bytes]]:
+        """Yield number and JSON of selected resources, ordered by name hash.
 
         Args:
-            wanted: flags by number; parts of blocks without a wanted resource are not read.
+            is_wanted: flags by number; block parts without a wanted resource are not read.
         """
         shards = zip(self._units, self._numbers, strict=True)
-        found = (
-            (unit, [(number, row) for number, row in zip(*numbers, strict=True) if wanted[number]])
+        shard_rows = (
+            (
+                unit,
+                [(number, row) for number, row in zip(*numbers, strict=True) if is_wanted[number]],
+            )
             for unit, numbers in shards
         )
-        for lines in mapped(self._store, self._some_of, (shard for shard in found if shard[1])):
+        for lines in mapped(
+            self._store, self._read_selected, (shard for shard in shard_rows if shard[1])
+        ):
             yield from lines
 
-    def _some_of(
-        self, asked: tuple[CatalogEntry, Sequence[tuple[int, int]]]
+    def _read_selected(
+        self, request: tuple[CatalogEntry, Sequence[tuple[int, int]]]
     ) -> list[tuple[int, bytes]]:
-        unit, pairs = asked
+        """Return number and JSON of the requested rows of a shard."""
+        unit, numbered_rows = request
         index = open_index(self._store, unit)
-        is_asked = bytearray(index.count)
-        for _, row in pairs:
-            is_asked[row] = 1
+        is_wanted = bytearray(index.count)
+        for _, row in numbered_rows:
+            is_wanted[row] = 1
         parts = [
             part
             for part in index.parts
-            if is_asked.find(1, part.first, part.first + part.rows) >= 0
+            if is_wanted.find(1, part.first, part.first + part.rows) >= 0
         ]
         lines: dict[int, bytes] = {}
         for part, data in read_parts(self._store, index, parts):
             lines.update(enumerate(lines_of(self._store, index, part, data), part.first))
-        return [(number, lines[row]) for number, row in pairs]
+        return [(number, lines[row]) for number, row in numbered_rows]
 
 
 class _Files:
@@ -418,34 +459,38 @@ class _Files:
         self._work = options.work
         self._made: dict[str, JSON] = {}
 
-    def made_of(self, groups: Sequence[Sequence[_PlannedFile]]) -> list[list[JSON]]:
-        """Return the files of some groups, as the manifest names them.
+    def write_groups(self, groups: Sequence[Sequence[_PlannedFile]]) -> list[list[JSON]]:
+        """Write the missing files of some groups; return all files for the manifest.
 
-        Those that are missing are made in one reading of the shards; of equal ones the first.
+        Reads the shards once; of equal files, only the first is written.
         """
         names = self._shards.graph.names
-        every = {file.inputs: file for group in groups for file in group}
-        missing = [file for inputs, file in every.items() if inputs not in self._made]
-        waiting: dict[int, list[_OpenFile]] = {}  # by the resource that each goes on with
-        wanted = bytearray(len(names))
-        for planned, known in zip(missing, self._known.whole(missing), strict=True):
-            if known is not None:
-                self._made[planned.inputs] = known
+        files_by_inputs = {file.inputs: file for group in groups for file in group}
+        unwritten_files = [
+            file for inputs, file in files_by_inputs.items() if inputs not in self._made
+        ]
+        open_files: dict[int, list[_OpenFile]] = {}  # by the number of their next resource
+        is_wanted = bytearray(len(names))
+        for planned, reusable_file in zip(
+            unwritten_files, self._known.whole(unwritten_files), strict=True
+        ):
+            if reusable_file is not None:
+                self._made[planned.inputs] = reusable_file
                 continue
             file = _OpenFile(planned, self._work)
-            waiting.setdefault(file.next, []).append(file)
+            open_files.setdefault(file.next, []).append(file)
             for number in planned.numbers:
-                wanted[number] = 1
-        for number, line in self._shards.lines(wanted):
-            for file in waiting.pop(number):
-                if file.add(names[number], line):
-                    waiting.setdefault(file.next, []).append(file)
+                is_wanted[number] = 1
+        for number, resource_json in self._shards.lines(is_wanted):
+            for file in open_files.pop(number):
+                if file.add(names[number], resource_json):
+                    open_files.setdefault(file.next, []).append(file)
                 else:
                     self._made[file.planned.inputs] = file.put(self._writer)
         return [[dict(self._made[file.inputs]) for file in group] for group in groups]
 
     def inputs(self) -> FileInputs:
-        """Return what the next release may take over."""
+        """Return the inputs of all files, for reuse by the next release."""
         return FileInputs(
             _INPUTS_FORMAT, {inputs: file["key"] for inputs, file in self._made.items()}
         )
@@ -468,12 +513,12 @@ class _OpenFile:
         self.next = next(self._numbers)
         self._spool = Spool(work)
         self._entries: list[bytes] = []
-        self._before = planned.form.head
+        self._separator = planned.form.head
 
-    def add(self, name: bytes, line: bytes) -> bool:
-        """Add a resource; return whether there are more."""
-        self._entries.append(self.planned.form.entry(name, line))
-        if len(self._entries) == _TOGETHER:
+    def add(self, reference: bytes, resource_json: bytes) -> bool:
+        """Add a resource; return whether more follow."""
+        self._entries.append(self.planned.form.entry(reference, resource_json))
+        if len(self._entries) == _BATCH_ENTRIES:
             self._write()
         self.next = next(self._numbers, -1)
         return self.next >= 0
@@ -481,17 +526,17 @@ class _OpenFile:
     def _write(self) -> None:
         if self._entries:
             form = self.planned.form
-            self._spool.write(self._before + form.between.join(self._entries))
-            self._before = form.between
+            self._spool.write(self._separator + form.between.join(self._entries))
+            self._separator = form.between
             self._entries.clear()
 
     def put(self, writer: Writer) -> JSON:
-        """Put the file, and return it as the manifest names it."""
+        """Store the file; return its entry for the manifest."""
         form = self.planned.form
         self._write()
         self._spool.write(form.tail)
-        text = self._spool.take()
-        data = bytes(deflate.gzip_compress(text, _LEVEL))
+        plain_bytes = self._spool.take()
+        data = bytes(deflate.gzip_compress(plain_bytes, _GZIP_LEVEL))
         digest = sha256(data)
         key = f"{form.folder}{digest}.{form.ending}.gz"
         writer.put(key, data)
@@ -501,6 +546,6 @@ class _OpenFile:
             "sha256": digest,
             "bytes": len(data),
             "count": len(self.planned.numbers),
-            "content": sha256(text),
-            "size": len(text),
+            "content": sha256(plain_bytes),
+            "size": len(plain_bytes),
         }

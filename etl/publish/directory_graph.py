@@ -19,10 +19,10 @@ PLAN_FINDER_TYPES: Final = (
 """Types of Plan Finder files, in the order in which an index lists them."""
 MA_PLAN_ID: Final = "http://cms.gov/medicare/ma-plan-id"
 """System of `contract-plan-segment` (Plan-Net 1.2.0, InsurancePlan.identifier:MA-PLAN-ID)."""
-PLACE_BITS: Final = 64
-"""Bits of a place that are compared."""
-MARK: Final = 16
-"""Bytes of a mark: the beginning of the SHA-256 of a resource's JSON."""
+NAME_HASH_BITS: Final = 64
+"""Bits of a name hash that are compared."""
+CONTENT_HASH_BYTES: Final = 16
+"""Stored bytes of the SHA-256 of a resource's JSON."""
 
 _NETWORK: Final = (
     "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
@@ -50,136 +50,148 @@ class DirectoryGraph:
 
     Attributes:
         names: `Type/id` by number.
-        places: the first 64 bits of each one's place; 0 where there is no such resource.
-        sizes: bytes of each as JSON; 0 where there is no such resource.
+        name_hashes: the first 64 bits of each name's SHA-256; 0 for a missing resource.
+        sizes: bytes of each as JSON; 0 for a missing resource.
         plans: contract and year → its plans.
     """
 
     def __init__(self) -> None:
         self.names: list[bytes] = []
-        self.places = array("Q")
+        self.name_hashes = array("Q")
         self.sizes = array("L")
         self.plans: dict[tuple[str, str], ContractPlans] = {}
         self._numbers: dict[bytes, int] = {}
-        self._marks = bytearray()
-        self._in_networks: dict[int, tuple[int, ...]] = {}
+        self._content_hashes = bytearray()
+        self._networks_by_role: dict[int, tuple[int, ...]] = {}
         self._by_type: dict[str, array[int]] = {}
         self._targets = array("L")
-        self._begins = array("L")
-        self._ends = array("L")
+        self._target_starts = array("L")
+        self._target_ends = array("L")
 
-    def add(self, name: bytes, place: bytes, line: bytes) -> int:
-        """Note a resource with all that it refers to; return its number.
+    def add(self, reference: bytes, name_hash: bytes, resource_json: bytes) -> int:
+        """Add a resource and its references to the graph; return its number.
 
         Args:
-            name: `Type/id`; each once, in order of place.
-            place: SHA-256 of it.
-            line: the resource as JSON.
+            reference: `Type/id`; each resource once, in order of the name hash.
+            name_hash: SHA-256 of the reference.
+            resource_json: the resource as JSON.
         """
-        number = self._number(name)
-        self.places[number] = int.from_bytes(place[: PLACE_BITS // 8])
-        self.sizes[number] = len(line)
-        self._marks[number * MARK : (number + 1) * MARK] = hashlib.sha256(line).digest()[:MARK]
-        self._begins[number] = len(self._targets)
-        references = set(REFERENCE.findall(line))
-        if references <= self._numbers.keys():  # the most: without a call for each
+        number = self._number_of(reference)
+        self.name_hashes[number] = int.from_bytes(name_hash[: NAME_HASH_BITS // 8])
+        self.sizes[number] = len(resource_json)
+        self._content_hashes[number * CONTENT_HASH_BYTES : (number + 1) * CONTENT_HASH_BYTES] = (
+            hashlib.sha256(resource_json).digest()[:CONTENT_HASH_BYTES]
+        )
+        self._target_starts[number] = len(self._targets)
+        references = set(REFERENCE.findall(resource_json))
+        if references <= self._numbers.keys():  # most resources: saves a call per reference
             self._targets.extend(map(self._numbers.__getitem__, references))
         else:
-            self._targets.extend(map(self._number, references))
-        self._ends[number] = len(self._targets)
-        kind = name[: name.index(b"/")].decode()
-        of_type = self._by_type.get(kind)
-        if of_type is None:
-            of_type = self._by_type[kind] = array("L")
-        of_type.append(number)
-        match kind:
+            self._targets.extend(map(self._number_of, references))
+        self._target_ends[number] = len(self._targets)
+        resource_type = reference[: reference.index(b"/")].decode()
+        type_numbers = self._by_type.get(resource_type)
+        if type_numbers is None:
+            type_numbers = self._by_type[resource_type] = array("L")
+        type_numbers.append(number)
+        match resource_type:
             case "InsurancePlan":
-                plan = loads(line, "a plan")
+                plan = loads(resource_json, "a plan")
                 for key in contract_years(plan):
                     plans = self.plans.setdefault(key, ContractPlans())
                     plans.plans.add(number)
-                    plans.networks.update(self._networks(plan))
+                    plans.networks.update(self._network_numbers(plan))
             case "PractitionerRole" | "OrganizationAffiliation":
-                self._in_networks[number] = tuple(self._networks(loads(line, "a role")))
+                self._networks_by_role[number] = tuple(
+                    self._network_numbers(loads(resource_json, "a role"))
+                )
             case _:
                 pass
         return number
 
-    def _networks(self, resource: JSON) -> Iterator[int]:
-        return (self._number(name.encode()) for name in stated_networks(resource))
+    def _network_numbers(self, resource: JSON) -> Iterator[int]:
+        return (self._number_of(reference.encode()) for reference in stated_networks(resource))
 
-    def _number(self, name: bytes) -> int:
-        number = self._numbers.get(name)
+    def _number_of(self, reference: bytes) -> int:
+        """Return the number of a reference; number it if it is new."""
+        number = self._numbers.get(reference)
         if number is None:
-            number = self._numbers[name] = len(self.names)
-            self.names.append(name)
-            self._marks += bytes(MARK)
-            for column in (self.places, self.sizes, self._begins, self._ends):
+            number = self._numbers[reference] = len(self.names)
+            self.names.append(reference)
+            self._content_hashes += bytes(CONTENT_HASH_BYTES)
+            for column in (self.name_hashes, self.sizes, self._target_starts, self._target_ends):
                 column.append(0)
         return number
 
     @property
     def types(self) -> Iterable[str]:
-        """The types that there are resources of."""
+        """Types of the resources."""
         return self._by_type.keys()
 
-    def of_type(self, kind: str) -> array[int]:
-        """Return the resources of a type, ordered by place."""
-        return self._by_type.get(kind, array("L"))
+    def of_type(self, resource_type: str) -> array[int]:
+        """Return the resources of a type, ordered by name hash."""
+        return self._by_type.get(resource_type, array("L"))
 
-    def marks(self, numbers: Iterable[int]) -> bytes:
-        """Return the marks of some resources, one after the other."""
-        marks = self._marks
-        return b"".join([marks[number * MARK : (number + 1) * MARK] for number in numbers])
+    def content_hashes(self, numbers: Iterable[int]) -> bytes:
+        """Return the content hashes of some resources, concatenated."""
+        hashes = self._content_hashes
+        return b"".join(
+            [
+                hashes[number * CONTENT_HASH_BYTES : (number + 1) * CONTENT_HASH_BYTES]
+                for number in numbers
+            ]
+        )
 
     def of_plans(self, plans: ContractPlans) -> bytearray:
-        """Return flags by number: plans, their networks, what belongs to these, and what it names.
+        """Flag, by number, the resources of plans: networks, their roles, and their targets.
 
-        Roles and affiliations belong to the networks that they state. What they name is followed
+        Roles and affiliations belong to the networks that they state. Their references are followed
         through the types of Plan Finder files.
         """
-        chosen, followed = bytearray(len(self.names)), bytearray(len(self.names))
-        for kind in PLAN_FINDER_TYPES:
-            for number in self.of_type(kind):
-                followed[number] = 1
-        members = (
+        is_selected, is_followed = bytearray(len(self.names)), bytearray(len(self.names))
+        for resource_type in PLAN_FINDER_TYPES:
+            for number in self.of_type(resource_type):
+                is_followed[number] = 1
+        network_roles = (
             number
-            for number, stated in self._in_networks.items()
-            if not plans.networks.isdisjoint(stated)
+            for number, stated_numbers in self._networks_by_role.items()
+            if not plans.networks.isdisjoint(stated_numbers)
         )
-        waiting = [*plans.plans, *plans.networks, *members]
-        while waiting:
-            number = waiting.pop()
-            if followed[number] and not chosen[number]:
-                chosen[number] = 1
-                waiting.extend(self._targets[self._begins[number] : self._ends[number]])
-        return chosen
+        pending = [*plans.plans, *plans.networks, *network_roles]
+        while pending:
+            number = pending.pop()
+            if is_followed[number] and not is_selected[number]:
+                is_selected[number] = 1
+                pending.extend(
+                    self._targets[self._target_starts[number] : self._target_ends[number]]
+                )
+        return is_selected
 
 
 def contract_years(plan: JSON) -> list[tuple[str, str]]:
-    """Return contract and year of each Medicare Advantage identifier of an InsurancePlan.
+    """Return contract and year of an InsurancePlan's Medicare Advantage identifiers.
 
-    The year is that of the identifier's period; without one, that in which the plan begins.
+    The year comes from the identifier's period, or else from the start of the plan.
     Identifiers without a contract or a year are left out.
     """
     years = []
     for identifier in plan.get("identifier", ()):
-        contract = _CONTRACT.match(identifier.get("value", ""))
+        contract_match = _CONTRACT.match(identifier.get("value", ""))
         period = identifier.get("period") or plan.get("period") or {}
-        year = _YEAR.match(period.get("start", ""))
-        if identifier.get("system") == MA_PLAN_ID and contract and year:
-            years.append((contract[1], year[0]))
+        year_match = _YEAR.match(period.get("start", ""))
+        if identifier.get("system") == MA_PLAN_ID and contract_match and year_match:
+            years.append((contract_match[1], year_match[0]))
     return years
 
 
 def stated_networks(resource: JSON) -> Iterator[str]:
     """Yield the networks that a resource states: `Organization/id`.
 
-    They are those of an InsurancePlan and of its plans, of an OrganizationAffiliation, or the one
-    of a PractitionerRole; a network that patients have to come from is none.
+    They are those of an InsurancePlan and its plans, of an OrganizationAffiliation, or the one
+    of a PractitionerRole. A network that patients must come from is not included.
     """
-    for part in (resource, *resource.get("plan", ())):
-        for network in part.get("network", ()):
+    for element in (resource, *resource.get("plan", ())):
+        for network in element.get("network", ()):
             if "reference" in network:
                 yield network["reference"]
     for extension in resource.get("extension", ()):

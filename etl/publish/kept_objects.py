@@ -1,4 +1,4 @@
-"""Objects of a target that hold a value: how they are named, read and written.
+"""Objects that store a value: how they are named, read and written.
 
 Such an object is canonical JSON of one dataclass or struct and ends with a line break. Its key has
 the SHA-256 of its bytes, and the manifest names it by an `ObjectRef`.
@@ -18,7 +18,7 @@ from etl.publish.canonical_json import dumps, sha256
 from etl.storage.port import Store, Tagged
 
 MEMORY: Final = "memory/"
-"""Folder of what a release keeps for the next run."""
+"""Folder of objects that a release keeps for the next run."""
 
 Value = TypeVar("Value")
 
@@ -52,27 +52,30 @@ class RangeRef(ObjectRef):
 
     @classmethod
     def of(cls, ref: ObjectRef, partitions: range) -> RangeRef:
-        """Return an object with the partitions that it is of."""
+        """Return the reference with the range of its partitions."""
         return cls(ref.key, ref.sha256, ref.bytes, partitions.start, partitions.stop)
 
-    def touches(self, indexes: range, now: int, before: int) -> bool:
-        """Return whether members of some of `now` partitions may be in this range of `before`."""
-        return self.first * now < indexes.stop * before and indexes.start * before < self.end * now
+    def touches(self, indexes: range, current_count: int, previous_count: int) -> bool:
+        """Return whether members of current partitions may be in this previous range."""
+        return (
+            self.first * current_count < indexes.stop * previous_count
+            and indexes.start * previous_count < self.end * current_count
+        )
 
 
 class _Versioned(msgspec.Struct):
     format: int
 
 
-def checked(store: Store, key: str, digest: str | None = None) -> bytes:
-    """Return a whole object, checked against the given SHA-256 or the one in its key.
+def read_verified(store: Store, key: str, expected_digest: str | None = None) -> bytes:
+    """Read a whole object and verify its SHA-256: the given one or its key's.
 
     Raises:
         NotFound: it is missing.
-        DamagedObject: it is.
+        DamagedObject: its bytes do not match the hash.
     """
     data = store.get(key)
-    if sha256(data) != (digest or object_keys.digest_of(key)):
+    if sha256(data) != (expected_digest or object_keys.digest_of(key)):
         raise DamagedObject(
             f"{store.name}: {key} is damaged: its bytes do not have its hash; run verify"
         )
@@ -92,60 +95,62 @@ def to_bytes(value: Any) -> bytes:
     return dumps(msgspec.to_builtins(value)) + b"\n"
 
 
-def from_bytes(data: bytes, kind: type[Value], what: str, formats: tuple[int, ...]) -> Value:
-    """Return the value of an object's bytes.
+def from_bytes(data: bytes, kind: type[Value], object_name: str, formats: tuple[int, ...]) -> Value:
+    """Parse an object's bytes into a value.
 
     Args:
         data: the bytes.
         kind: class of the value.
-        what: what messages call the object.
+        object_name: what messages call the object.
         formats: values of `format` that this program reads.
 
     Raises:
-        StoreError: the bytes are something else, or of a later format.
+        StoreError: the bytes are not such a value, or are of a later format.
     """
     try:
-        stated = msgspec.json.decode(data, type=_Versioned).format
-        if stated not in formats:
+        stated_format = msgspec.json.decode(data, type=_Versioned).format
+        if stated_format not in formats:
             raise StoreError(
-                f"{what} is of format {stated}, which this version cannot read; "
+                f"{object_name} is of format {stated_format}, which this version cannot read; "
                 "use the version that wrote it, or a later one"
             )
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError:
-        raise StoreError(f"{what} is damaged: it is not what its name says; run verify") from None
+        raise StoreError(
+            f"{object_name} is damaged: it is not what its name says; run verify"
+        ) from None
 
 
 def read_object(
     store: Store, ref: ObjectRef, kind: type[Value], formats: tuple[int, ...] = (1,)
 ) -> Value:
-    """Return the value that an object holds.
+    """Read and verify an object; return its value.
 
     Raises:
         NotFound: the object is missing.
         StoreError: it is damaged, or of a later format.
     """
-    data = checked(store, ref.key, ref.sha256)
+    data = read_verified(store, ref.key, ref.sha256)
     return from_bytes(data, kind, f"{store.name}: {ref.key}", formats)
 
 
-def write_object(store: Store, folder: str, value: Any, ending: str) -> ObjectRef:
-    """Write a value as an object, and return how a manifest names it."""
-    return put_by_content(store, folder, to_bytes(value), ending)
+def write_object(store: Store, folder: str, value: Any, extension: str) -> ObjectRef:
+    """Write a value as an object; return its reference."""
+    return put_by_content(store, folder, to_bytes(value), extension)
 
 
 def write_list(
-    store: Store, folder: str, value: Any, ending: str, listed: Iterable[ObjectRef]
+    store: Store, folder: str, value: Any, extension: str, refs: Iterable[ObjectRef]
 ) -> list[ObjectRef]:
-    """Write a value that lists objects; return all that a manifest is to name, each once."""
-    objects = {ref.key: ObjectRef(ref.key, ref.sha256, ref.bytes) for ref in listed}
-    written = write_object(store, folder, value, ending)
-    return [written, *(objects[key] for key in sorted(objects))]
+    """Write a list of objects; return the references of list and objects, once each."""
+    objects = {ref.key: ObjectRef(ref.key, ref.sha256, ref.bytes) for ref in refs}
+    list_ref = write_object(store, folder, value, extension)
+    return [list_ref, *(objects[key] for key in sorted(objects))]
 
 
-def put_by_content(store: Store, folder: str, data: bytes, ending: str) -> ObjectRef:
-    """Write an object that is named after its content: `<folder><sha256>.<ending>`."""
+def put_by_content(store: Store, folder: str, data: bytes, extension: str) -> ObjectRef:
+    """Write an object named after its content: `<folder><sha256>.<extension>`."""
     digest = sha256(data)
-    key = f"{folder}{digest}.{ending}"
+    key = f"{folder}{digest}.{extension}"
     store.put(key, data)
     return ObjectRef(key, digest, len(data))

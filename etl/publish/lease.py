@@ -37,7 +37,7 @@ PREFIX: Final = "leases/"
 LEASE_TIME: Final = timedelta(hours=2)
 """Lifetime of a lease that is not renewed."""
 
-_OFTEN: Final = timedelta(minutes=10)
+_RENEWAL_INTERVAL: Final = timedelta(minutes=10)
 """Interval after which its holder renews it."""
 
 Clock = Callable[[], datetime]
@@ -80,20 +80,20 @@ class Lease:
         self._kind = kind
         self.key = f"{PREFIX}{kind}-{secrets.token_hex(8)}.json"
         self._started = self._renewed = clock()
-        self._stays = self._deletes = False
+        self._is_left = self._is_deleting = False
         self._renewing = threading.Lock()
-        self._tag = store.swap(self.key, self._text(), None)
+        self._tag = store.swap(self.key, self._to_bytes(), None)
 
     def renew(self) -> None:
-        """Make the lease last for its whole time from now.
+        """Extend the lease to its full lifetime from now.
 
         Raises:
-            StoreError: it had run out, and a prune broke it. What was written is not safe.
+            StoreError: the lease had expired and a prune broke it; written objects are not safe.
         """
         now = self._clock()
         try:
             with self._renewing:
-                self._tag = self._store.swap(self.key, self._text(), self._tag)
+                self._tag = self._store.swap(self.key, self._to_bytes(), self._tag)
             self._renewed = now
         except CommitConflict:
             raise StoreError(
@@ -102,57 +102,56 @@ class Lease:
             ) from None
 
     def renew_to_delete(self) -> None:
-        """Renew the lease, and say that objects are deleted from now on.
+        """Renew the lease, and record that its holder deletes objects from now on.
 
         Raises:
             StoreError: as `renew`.
         """
-        self._deletes = True
+        self._is_deleting = True
         self.renew()
 
     def keep(self) -> None:
-        """Renew the lease unless that was done lately; after a clock was set back, renew it.
+        """Renew the lease if it was not renewed recently.
 
         Raises:
-            StoreError: it had run out, and was broken.
+            StoreError: the lease had expired and was broken.
         """
-        if not timedelta(0) <= self._clock() - self._renewed < _OFTEN:
+        if not timedelta(0) <= self._clock() - self._renewed < _RENEWAL_INTERVAL:
             self.renew()
 
     @contextmanager
     def renewed_in_background(self) -> Iterator[None]:
-        """Keep the lease by a timer, however long a step of the holder takes.
+        """Renew the lease by a timer, however long a step of its holder takes.
 
-        A renewal that fails is left to the one before the commit, which refuses if the lease was
-        broken.
+        A failed renewal is left to the renewal before the commit, which refuses a broken lease.
         """
-        over = threading.Event()
+        is_done = threading.Event()
 
-        def keep() -> None:
-            while not over.wait(_OFTEN.total_seconds()):
+        def renew_until_done() -> None:
+            while not is_done.wait(_RENEWAL_INTERVAL.total_seconds()):
                 with suppress(StoreError):
                     self.keep()
 
-        timer = threading.Thread(target=keep, daemon=True)
+        timer = threading.Thread(target=renew_until_done, daemon=True)
         timer.start()
         try:
             yield
         finally:
-            over.set()
+            is_done.set()
             timer.join()
 
     def leave(self) -> None:
-        """Let the lease run out instead of releasing it: the request may still take effect."""
-        self._stays = True
+        """Let the lease expire instead of releasing it: a request may still take effect."""
+        self._is_left = True
 
     def release(self) -> None:
-        """Release the lease. One that storage does not delete runs out, which is no failure."""
-        if self._stays:
+        """Release the lease. If storage cannot delete it, it expires."""
+        if self._is_left:
             return
         with suppress(StoreError):
             self._store.delete([self.key])
 
-    def _text(self) -> bytes:
+    def _to_bytes(self) -> bytes:
         return to_bytes(
             LeaseObject(
                 self._kind,
@@ -160,7 +159,7 @@ class Lease:
                 _process_start(os.getpid()),
                 _process_namespace(),
                 gethostname(),
-                self._deletes,
+                self._is_deleting,
                 self._started,
                 self._clock() + LEASE_TIME,
             )
@@ -169,14 +168,14 @@ class Lease:
 
 @contextmanager
 def run_lease(store: Store, clock: Clock) -> Iterator[Lease]:
-    """Hold a lease while a run is at work on a target, and break those of dead prunes.
+    """Hold a lease during a run, and break those of dead prunes.
 
     Raises:
         StoreError: a prune is under way.
     """
     lease = Lease(store, "run", clock)
     try:
-        for holder in _standing(store, lease, "prune-", clock()):
+        for holder in _live_leases(store, lease, "prune-", clock()):
             raise StoreError(f"{store.name}: a prune {holder}")
         yield lease
     finally:
@@ -185,41 +184,44 @@ def run_lease(store: Store, clock: Clock) -> Iterator[Lease]:
 
 @contextmanager
 def prune_lease(store: Store, clock: Clock) -> Iterator[Lease]:
-    """Hold a lease while a prune is at work, and break those that have run out.
+    """Hold a lease during a prune, and break expired ones.
 
     Raises:
         StoreError: a run or another prune is under way.
     """
     lease = Lease(store, "prune", clock)
     try:
-        for holder in _standing(store, lease, "", clock()):
+        for holder in _live_leases(store, lease, "", clock()):
             raise StoreError(f"{store.name}: a run or a prune {holder}")
         yield lease
     finally:
         lease.release()
 
 
-def _standing(store: Store, own: Lease, kind: str, now: datetime) -> Iterator[str]:
-    """Break the leases of others that have ended; yield of the rest what messages say of each."""
+def _live_leases(store: Store, own_lease: Lease, prefix: str, now: datetime) -> Iterator[str]:
+    """Break other holders' dead leases; yield a description of each live one."""
     entries = list(store.list(PREFIX))
-    written = {entry.key: entry.modified for entry in entries}
-    for key in written:
-        if key == own.key or not key.startswith(PREFIX + kind):
+    modified_times = {entry.key: entry.modified for entry in entries}
+    for key in modified_times:
+        if key == own_lease.key or not key.startswith(PREFIX + prefix):
             continue
         try:
-            there = store.read(key)
+            tagged = store.read(key)
         except NotFound:
             continue
-        lease = _parsed(there.data, f"{store.name}: {key}")
-        rested = own.key in written and written[own.key] - written[key] >= LEASE_TIME
-        has_run_out = lease.expires is None or (lease.expires <= now and rested)
-        is_over = has_run_out or (_was_killed(lease) and not _may_delete(store, lease))
-        if not is_over or not _broken(store, key, there.tag):
-            yield _described(store, key, lease)
+        lease = _parse_lease(tagged.data, f"{store.name}: {key}")
+        is_store_time_over = (
+            own_lease.key in modified_times
+            and modified_times[own_lease.key] - modified_times[key] >= LEASE_TIME
+        )
+        has_expired = lease.expires is None or (lease.expires <= now and is_store_time_over)
+        is_dead = has_expired or (_was_killed(lease) and not _may_delete(store, lease))
+        if not is_dead or not _break_lease(store, key, tagged.tag):
+            yield _describe_holder(store, key, lease)
 
 
-def _described(store: Store, key: str, lease: LeaseObject) -> str:
-    """Return the end of a sentence: what is in the way, and when to run again."""
+def _describe_holder(store: Store, key: str, lease: LeaseObject) -> str:
+    """Return the end of a message: who is active, and when to run again."""
     if lease.started is None or lease.expires is None:  # of an older version, or broken just now
         return f"is in progress ({key}); run again when it is done"
     since = lease.started.isoformat(timespec="seconds")
@@ -230,7 +232,7 @@ def _described(store: Store, key: str, lease: LeaseObject) -> str:
             f"was killed while it deleted objects ({holder}), and the storage may still carry out "
             f"the last deletion; run again when its lease has expired, at {until}"
         )
-    if _is_visible(lease):
+    if _can_see_holder(lease):
         return f"is in progress ({holder}); run again when it is done"
     return (
         f"is in progress on another machine, or was killed there ({holder}); run again when it is "
@@ -238,8 +240,8 @@ def _described(store: Store, key: str, lease: LeaseObject) -> str:
     )
 
 
-def _broken(store: Store, key: str, tag: str) -> bool:
-    """Break a lease; return whether it is out of the way."""
+def _break_lease(store: Store, key: str, tag: str) -> bool:
+    """Break a lease; return whether it no longer blocks."""
     try:
         store.swap(key, b'{"broken":true}', tag)
     except CommitConflict:  # renewed at this moment
@@ -249,37 +251,37 @@ def _broken(store: Store, key: str, tag: str) -> bool:
     return True
 
 
-def _parsed(data: bytes, what: str) -> LeaseObject:
+def _parse_lease(data: bytes, object_name: str) -> LeaseObject:
     try:
         return msgspec.json.decode(data, type=LeaseObject)
     except msgspec.DecodeError:
         raise StoreError(
-            f"{what} is not a lease: the object is damaged, and it is unknown whether a run or "
-            "prune is in progress; make sure that none is, and then delete it"
+            f"{object_name} is not a lease: the object is damaged, and it is unknown whether a run "
+            "or prune is in progress; make sure that none is, and then delete it"
         ) from None
 
 
 def _may_delete(store: Store, lease: LeaseObject) -> bool:
-    """Return whether a deletion that a killed holder has sent may take place yet.
+    """Return whether a deletion by a killed holder may still happen.
 
     Object storage may carry out a request after its sender has died. A folder cannot.
     """
     return lease.deletes and "://" in store.name
 
 
-def _is_visible(lease: LeaseObject) -> bool:
-    """Return whether this process would see the holder of a lease."""
+def _can_see_holder(lease: LeaseObject) -> bool:
+    """Return whether the holder's process would be visible to this one."""
     namespace = _process_namespace()
     return namespace != "" and lease.processes == namespace
 
 
 def _was_killed(lease: LeaseObject) -> bool:
-    """Return whether the system knows that the holder of a lease has ended.
+    """Return whether the operating system knows that the holder has ended.
 
-    A process that has its id now and began at another time is not the holder. What another user's
-    process is may be hidden: then it counts as the holder.
+    A process with the holder's ID but another start time is not the holder. The start time of
+    another user's process may be hidden: then it counts as the holder.
     """
-    if not _is_visible(lease) or lease.process is None:
+    if not _can_see_holder(lease) or lease.process is None:
         return False
     try:
         os.kill(lease.process, 0)
@@ -287,15 +289,14 @@ def _was_killed(lease: LeaseObject) -> bool:
         return True
     except OSError:  # another user's
         pass
-    began, holder_began = _process_start(lease.process), lease.process_started
-    return None not in (began, holder_began) and began != holder_began
+    process_start, holder_start = _process_start(lease.process), lease.process_started
+    return None not in (process_start, holder_start) and process_start != holder_start
 
 
 def _process_start(pid: int) -> int | None:
-    """Return when a process began, in clock ticks since the machine did (proc(5)).
+    """Return when a process began, in clock ticks since boot (proc(5)).
 
-    0 for one that has ended and that its parent has not noticed yet; None where the system does not
-    say.
+    0 for a zombie; None if the system does not say.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
@@ -306,12 +307,12 @@ def _process_start(pid: int) -> int | None:
 
 @cache
 def _process_namespace() -> str:
-    """Return what names the processes that this one sees; empty where the system does not say.
+    """Identify the processes visible to this one; empty if the system does not say.
 
-    Containers on one machine have the same host name at times, and process ids of their own.
+    Containers on one machine may share a host name and have their own process IDs.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot_id} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""

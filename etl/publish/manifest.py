@@ -21,13 +21,13 @@ from etl.publish.catalog import CatalogEntry, entry_of
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.segments import SegmentEntry
 
-_SALT: Final = b"cpcds: fingerprint of the id key"
-_COST: Final = 1 << 14
+_SCRYPT_SALT: Final = b"cpcds: fingerprint of the id key"
+_SCRYPT_COST: Final = 1 << 14
 
 
 @lru_cache(maxsize=4)
 def id_facts(payer: str, key: bytes) -> Mapping[str, str]:
-    """Return what a manifest says of the ids in its release: `payer`, and `key`, a fingerprint.
+    """Return the manifest's facts about its IDs: the payer and a key fingerprint.
 
     The fingerprint is scrypt (RFC 7914) of the key over a constant, so that it does not give the
     key away: each guess costs some 50 ms and 16 MiB, and a random key cannot be guessed at all.
@@ -36,19 +36,25 @@ def id_facts(payer: str, key: bytes) -> Mapping[str, str]:
         payer: the payer's id, a part of every logical id.
         key: the key of the hash behind logical ids.
     """
-    digest = hashlib.scrypt(key, salt=_SALT, n=_COST, r=8, p=1, dklen=16)
+    digest = hashlib.scrypt(key, salt=_SCRYPT_SALT, n=_SCRYPT_COST, r=8, p=1, dklen=16)
     return {"payer": payer, "key": digest.hex()}
 
 
-def changed_ids(there: Mapping[str, object], wanted: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the inputs of logical ids that differ from those of a release: `payer`, `key`.
+def changed_ids(
+    previous_facts: Mapping[str, object], current_facts: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the inputs of logical IDs that differ: `payer`, `key`.
 
     Args:
-        there: what the release's manifest says; empty for a release that is older than these
+        previous_facts: those of the release's manifest; empty for an older release without these
             facts, with which nothing is compared.
-        wanted: `id_facts` of a run.
+        current_facts: `id_facts` of a run.
     """
-    return tuple(name for name in wanted if name in there and there[name] != wanted[name])
+    return tuple(
+        name
+        for name in current_facts
+        if name in previous_facts and previous_facts[name] != current_facts[name]
+    )
 
 
 Kind = Literal["full", "delta", "rollback"]
@@ -83,15 +89,15 @@ class ReleaseSubject:
 
     @property
     def noun(self) -> str:
-        """What is counted of it, in the plural."""
+        """What the release counts, in the plural."""
         return "resources" if self.is_directory else "members"
 
     def size(self, counts: Mapping[str, JSON]) -> int:
-        """Return how many of these a release has, from the counts of its manifest."""
+        """Return a release's members or resources, from its manifest's counts."""
         return sum(counts["resources"].values()) if self.is_directory else counts["patients"]
 
     def changed(self, changes: Changes) -> ChangeCounts:
-        """Return how many of these were added, changed and retracted."""
+        """Return how many members or resources were added, changed and retracted."""
         if self.is_directory:
             return sum(changes.resources.values(), ChangeCounts())
         return changes.patients
@@ -213,16 +219,20 @@ class Manifest:
             yield "bulk", ref
 
     def objects_of(self, *roles: Role) -> list[ObjectRef]:
-        """Return the objects that have one of some roles."""
+        """Return the objects with one of some roles."""
         return [ref for role, ref in self.objects() if role in roles]
 
     def _bulk_files(self) -> Iterable[ObjectRef]:
         if not self.bulk:
             return ()
         files: dict[str, ObjectRef] = {}
-        parts = (self.bulk["snapshot"], self.bulk["increment"] or {}, *self.bulk["increments"])
-        for part in (*parts, *self.bulk.get("planFinder", ())):
-            lists = (part.get(name, ()) for name in ("output", "deleted", "files"))
+        file_groups = (
+            self.bulk["snapshot"],
+            self.bulk["increment"] or {},
+            *self.bulk["increments"],
+        )
+        for file_group in (*file_groups, *self.bulk.get("planFinder", ())):
+            lists = (file_group.get(name, ()) for name in ("output", "deleted", "files"))
             for entry in chain.from_iterable(lists):
                 files[entry["key"]] = ObjectRef(entry["key"], entry["sha256"], entry["bytes"])
         return files.values()
@@ -263,7 +273,7 @@ class Manifest:
         return manifest
 
     def named(self, parent: Manifest | None) -> Manifest:
-        """Return this manifest with its parent's hash and its id.
+        """Return a copy with its parent's hash and its own ID.
 
         The id is made of `created`, and of everything that the manifest says.
 
@@ -272,31 +282,31 @@ class Manifest:
         Where the clock went back behind the parent, the id counts on from the parent's, so that
         ids always sort in the order of the releases.
         """
-        stamp = instant(self.created).astimezone(UTC).replace(microsecond=0)
+        id_time = instant(self.created).astimezone(UTC).replace(microsecond=0)
         if parent is not None:
-            stamp = max(stamp, stamp_of(parent.release) + timedelta(seconds=1))
-        digest = "" if parent is None else sha256(parent.to_bytes())
-        manifest = replace(self, parent_sha256=digest)
-        mark = _mark_of(manifest._to_json())  # noqa: SLF001 - its own class
-        return replace(manifest, release=f"{stamp:%Y%m%dT%H%M%SZ}-{mark}")
+            id_time = max(id_time, stamp_of(parent.release) + timedelta(seconds=1))
+        parent_digest = "" if parent is None else sha256(parent.to_bytes())
+        manifest = replace(self, parent_sha256=parent_digest)
+        id_suffix = _id_suffix(manifest._to_json())  # noqa: SLF001 - its own class
+        return replace(manifest, release=f"{id_time:%Y%m%dT%H%M%SZ}-{id_suffix}")
 
     def with_reports(self, reports: Sequence[ObjectRef]) -> Manifest:
-        """Return this manifest naming reports and quarantine files that are in the store."""
+        """Return a copy that names stored reports and quarantine files."""
         return replace(self, facts=replace(self.facts, reports=reports))
 
     @classmethod
-    def from_bytes(cls, data: bytes, what: str) -> Manifest:
-        """Return the manifest of some bytes.
+    def from_bytes(cls, data: bytes, object_name: str) -> Manifest:
+        """Parse a manifest.
 
         Raises:
-            StoreError: it is none, or its format is later than this program reads.
+            StoreError: the bytes are no manifest, or of a later format.
         """
-        value = loads(data, what)
+        value = loads(data, object_name)
         try:
             if value["format"] != object_keys.FORMAT:
                 raise StoreError(
-                    f"{what} is of format {value['format']}, which this version cannot read; "
-                    "use the version that wrote it, or a later one"
+                    f"{object_name} is of format {value['format']}, which this version cannot "
+                    "read; use the version that wrote it, or a later one"
                 )
             catalog, directory = value["catalog"], value["directory"]
             return cls(
@@ -319,7 +329,7 @@ class Manifest:
             )
         except (KeyError, TypeError, msgspec.ValidationError):
             raise StoreError(
-                f"{what} is not a manifest: the object is damaged; run verify"
+                f"{object_name} is not a manifest: the object is damaged; run verify"
             ) from None
 
 
@@ -347,14 +357,14 @@ class Pointer:
         return dumps(document) + b"\n"
 
     @classmethod
-    def from_bytes(cls, data: bytes, what: str) -> Pointer:
-        """Return the pointer of some bytes.
+    def from_bytes(cls, data: bytes, object_name: str) -> Pointer:
+        """Parse a pointer.
 
         Raises:
-            StoreError: it is none.
+            StoreError: the bytes are no pointer.
         """
         try:
-            value = loads(data, what)
+            value = loads(data, object_name)
             fence = value.get("fence", 0)
             pointer = cls(value["release"], value["manifest"], value["sha256"], int(fence))
             if RELEASE.fullmatch(pointer.release) and pointer.manifest == object_keys.manifest(
@@ -364,29 +374,29 @@ class Pointer:
         except (StoreError, AttributeError, KeyError, TypeError, ValueError):
             pass
         raise StoreError(
-            f"{what} is not a pointer to a release: the object is damaged; {RESTORE_POINTER}"
+            f"{object_name} is not a pointer to a release: the object is damaged; {RESTORE_POINTER}"
         )
 
 
-def is_named(data: bytes, release: str, what: str) -> bool:
-    """Return whether a manifest's bytes are those that a release is named after.
+def is_named(data: bytes, release: str, object_name: str) -> bool:
+    """Return whether a manifest's bytes match the hash in its release ID.
 
     Raises:
-        StoreError: they are no JSON.
+        StoreError: the bytes are no JSON.
     """
-    value = loads(data, what)
-    is_stated = isinstance(value, dict) and value.get("release") == release
-    return is_stated and release.endswith(f"-{_mark_of(value)}")
+    value = loads(data, object_name)
+    states_release = isinstance(value, dict) and value.get("release") == release
+    return states_release and release.endswith(f"-{_id_suffix(value)}")
 
 
-def _mark_of(value: dict[str, JSON]) -> str:
-    """Return what a release's id ends with: a hash of its manifest but for id and reports."""
+def _id_suffix(value: dict[str, JSON]) -> str:
+    """Return the suffix of a release ID: a hash of its manifest."""
     facts = {name: fact for name, fact in value.items() if name not in ("release", "reports")}
     return sha256(dumps(facts))[:12]
 
 
 def stamp_of(release: str) -> datetime:
-    """Return the time in a release's id."""
+    """Return the time in a release ID."""
     return datetime.strptime(release.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
@@ -436,7 +446,7 @@ class Changes:
 
 
 def total(changes: Iterable[Changes]) -> Changes:
-    """Return the sums of many."""
+    """Add up many changes."""
     patients = ChangeCounts()
     resources: dict[str, ChangeCounts] = {}
     for change in changes:

@@ -18,7 +18,7 @@ import msgspec
 
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry
-from etl.publish.diff import Name, changed_directory
+from etl.publish.diff import Name, diff_directory
 from etl.publish.directory_graph import stated_networks
 from etl.publish.reader import Release, open_index, read_rows
 from etl.storage.parallel import mapped
@@ -119,7 +119,7 @@ def network_changes(before: Release, after: Release) -> NetworkChanges:
         StoreError: something of the releases is missing or damaged.
     """
     old_names, new_names = set[Name](), set[Name]()
-    for change in changed_directory(before, after):
+    for change in diff_directory(before, after):
         old_names |= {name for name in (*change.changed, *change.retracted) if name[0] in _READ}
         new_names |= {name for name in (*change.changed, *change.added) if name[0] in _READ}
     if not old_names and not new_names:

@@ -18,7 +18,7 @@ import msgspec
 
 from etl.publish.block import PatientResources
 from etl.publish.canonical_json import dumps, loads
-from etl.publish.catalog import CatalogEntry, place
+from etl.publish.catalog import CatalogEntry, id_hash
 from etl.publish.kept_objects import to_bytes
 from etl.publish.manifest import Changes, total
 from etl.publish.unit_writer import Owner, to_line, write_unit
@@ -92,7 +92,7 @@ class PartitionResult:
         They are neither rendered nor hashed nor read: their rows are taken from the catalog of the
         release that the run started from, where they must have a block.
         """
-        staying = sorted({*self.staying, *patient_ids}, key=place)
+        staying = sorted({*self.staying, *patient_ids}, key=id_hash)
         return replace(self, written=replace(self.written, kept=len(staying)), staying=staying)
 
     def lines(self) -> Iterator[bytes]:
@@ -199,7 +199,7 @@ def write_partition(
             if len(changes) > _FOLD:
                 changes = [total(changes)]
     store.sync()
-    rows = sorted(units.values(), key=lambda unit: place(unit.id))
+    rows = sorted(units.values(), key=lambda unit: id_hash(unit.id))
     written = WriteCounts(total(changes), len(rows))
     return PartitionResult(written, rows)
 
@@ -211,7 +211,7 @@ def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[CatalogEntry]
         ValueError: a patient is in two partitions (a bug of the caller).
     """
     before = ""
-    streams = [((place(unit.id), unit) for unit in partition.units()) for partition in partitions]
+    streams = [((id_hash(unit.id), unit) for unit in partition.units()) for partition in partitions]
     for place_of_unit, unit in heapq.merge(*streams, key=lambda pair: pair[0]):
         if place_of_unit == before:
             raise ValueError(f"Patient/{unit.id} is in two partitions")
@@ -221,4 +221,4 @@ def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[CatalogEntry]
 
 def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
     """Yield the ids of patients of many partitions whose rows stay, ordered by place."""
-    return heapq.merge(*(partition.kept() for partition in partitions), key=place)
+    return heapq.merge(*(partition.kept() for partition in partitions), key=id_hash)

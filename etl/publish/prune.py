@@ -16,7 +16,7 @@ from etl.publish.bulk_pages import close_pages
 from etl.publish.canonical_json import dumps, instant, loads
 from etl.publish.catalog import CatalogEntry, parse_shard
 from etl.publish.history import lineage
-from etl.publish.kept_objects import checked, read_or_none
+from etl.publish.kept_objects import read_or_none, read_verified
 from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, open_current
@@ -25,7 +25,7 @@ from etl.publish.signatures import SigningKey, open_envelope, read_public_key
 from etl.storage.parallel import mapped
 from etl.storage.port import Entry, Store, Tagged
 
-_EXPIRING: Final = ("reports", "quarantine")
+_EXPIRING_FOLDERS: Final = ("reports", "quarantine")
 PAYLOAD_TYPE: Final = "application/vnd.cpcds-bluebutton.expired+json"
 """Type of what is signed of the record (DSSE)."""
 
@@ -42,31 +42,36 @@ class Expiry:
     before: Mapping[str, datetime] = field(default_factory=dict)
 
     def covers(self, key: str, created: str) -> bool:
-        """Return whether an object's run began before the time of its folder.
+        """Return whether an object's run began before its folder's expiry time.
 
         Args:
             key: of the object.
             created: FHIR instant of a release that names it. The time in a key is later than that
                 of its run where ids count on from a release of a clock that was ahead.
         """
-        folder, _, rest = key.partition("/")
-        limit = self.before.get(folder)
-        if limit is None:
+        folder, _, key_rest = key.partition("/")
+        expiry_time = self.before.get(folder)
+        if expiry_time is None:
             return False
         try:
-            return min(stamp_of(rest.partition("/")[0]), instant(created)) < limit
+            return min(stamp_of(key_rest.partition("/")[0]), instant(created)) < expiry_time
         except ValueError:
             return False  # of no run: the page of all reports
 
     def later(self, other: Expiry) -> Expiry:
         """Return the later time of each folder."""
-        both = [each for each in (self.before, other.before) if each]
-        names = {name for each in both for name in each}
-        return Expiry({name: max(each[name] for each in both if name in each) for name in names})
+        limits = [limit for limit in (self.before, other.before) if limit]
+        folders = {folder for limit in limits for folder in limit}
+        return Expiry(
+            {
+                folder: max(limit[folder] for limit in limits if folder in limit)
+                for folder in folders
+            }
+        )
 
 
 def read_expiry(store: Store, keys: Sequence[Path] = ()) -> Expiry:
-    """Return what prunes have deleted of releases that stay.
+    """Return what prunes have deleted from releases that still exist.
 
     Args:
         store: the target.
@@ -77,14 +82,14 @@ def read_expiry(store: Store, keys: Sequence[Path] = ()) -> Expiry:
         UsageError: a file holds no public key.
         StoreError: the record is damaged.
     """
-    there = read_or_none(store, object_keys.EXPIRY)
-    if there is None:
+    tagged = read_or_none(store, object_keys.EXPIRY)
+    if tagged is None:
         return Expiry()
-    return _expiry(there, store.name, [read_public_key(path) for path in keys])
+    return _parse_expiry(tagged, store.name, [read_public_key(path) for path in keys])
 
 
 def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) -> Expiry:
-    """Record what is deleted from now on, before it is; return it merged with earlier records.
+    """Record what is about to be deleted; return it merged with earlier records.
 
     Args:
         store: the target.
@@ -95,40 +100,43 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
     Raises:
         StoreError: it cannot be written; nothing may be deleted then.
     """
-    there = read_or_none(store, object_keys.EXPIRY)
-    whole = expiry
-    if there is not None:
+    tagged = read_or_none(store, object_keys.EXPIRY)
+    merged_expiry = expiry
+    if tagged is not None:
         public_keys = () if key is None else (key.public(),)
-        whole = expiry.later(_expiry(there, store.name, public_keys))
+        merged_expiry = expiry.later(_parse_expiry(tagged, store.name, public_keys))
     body = {
         "format": object_keys.FORMAT,
         "before": {
             name: moment.astimezone(UTC).isoformat(timespec="seconds")
-            for name, moment in whole.before.items()
+            for name, moment in merged_expiry.before.items()
         },
     }
     signed = {} if key is None else {"signed": key.envelope(dumps(body), PAYLOAD_TYPE)}
     data = dumps({**body, **signed}) + b"\n"
     try:
-        store.swap(object_keys.EXPIRY, data, None if there is None else there.tag)
+        store.swap(object_keys.EXPIRY, data, None if tagged is None else tagged.tag)
     except CommitConflict:
         raise StoreError(
             f"{store.name}: another prune is in progress; run it again later"
         ) from None
-    return whole
+    return merged_expiry
 
 
-def _expiry(there: Tagged, name: str, public_keys: Sequence[Any]) -> Expiry:
-    what = f"{name}: {object_keys.EXPIRY}"
+def _parse_expiry(tagged: Tagged, name: str, public_keys: Sequence[Any]) -> Expiry:
+    """Parse an expiry record; with public keys, trust only its signed part."""
+    object_name = f"{name}: {object_keys.EXPIRY}"
     try:
-        record = loads(there.data, what)
+        record = loads(tagged.data, object_name)
         if public_keys:
-            opened = open_envelope(dumps(record.get("signed")), PAYLOAD_TYPE, public_keys)
-            record = {"before": {}} if opened is None else loads(opened[0], what)
-        before = record["before"]
-        return Expiry({folder: instant(before[folder]) for folder in _EXPIRING if folder in before})
+            payload = open_envelope(dumps(record.get("signed")), PAYLOAD_TYPE, public_keys)
+            record = {"before": {}} if payload is None else loads(payload[0], object_name)
+        times = record["before"]
+        return Expiry(
+            {folder: instant(times[folder]) for folder in _EXPIRING_FOLDERS if folder in times}
+        )
     except (StoreError, KeyError, TypeError, ValueError, AttributeError):
-        raise StoreError(f"{what} is damaged: restore it from a copy") from None
+        raise StoreError(f"{object_name} is damaged: restore it from a copy") from None
 
 
 GRACE: Final = timedelta(days=1)
@@ -141,13 +149,13 @@ SWEPT: Final = (
 )
 """Folders with few enough keys to be held in memory. `patients/` and `directory/` have more."""
 
-_TOGETHER: Final = 1000
+_BATCH_OBJECTS: Final = 1000
 """Objects that are deleted together."""
 
-_CUT: Final = ("patients/", "directory/")
-FOLDERS: Final = len(SWEPT) + 256 * len(_CUT)
+_HASHED_FOLDERS: Final = ("patients/", "directory/")
+FOLDERS: Final = len(SWEPT) + 256 * len(_HASHED_FOLDERS)
 """Folders that a prune looks through: those two are split by the first byte of a hash."""
-_DIGEST: Final = 32
+_DIGEST_BYTES: Final = 32
 _BUCKETS: Final = 64
 """Files that the hashes in use are split into: one is held in memory, all are open at once."""
 
@@ -215,43 +223,43 @@ def prune(
             return PruneResult([], [], [], 0, 0)
         if not dry_run:
             fenced(store, base)
-        kept, young, dropped = _chosen(store, keep, now - older_than, now - grace)
-        with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
-            _mark(store, kept, used)
+        kept, young, dropped = _select_releases(store, keep, now - older_than, now - grace)
+        with tempfile.TemporaryDirectory() as folder, _KeysInUse(Path(folder)) as keys_in_use:
+            _add_kept_objects(store, kept, keys_in_use)
             if expiry.before:
-                gone = expiry if dry_run else write_expiry(store, expiry, key)
-                used.keys -= _expired(kept, gone)
+                expired_reports = expiry if dry_run else write_expiry(store, expiry, key)
+                keys_in_use.keys -= _expired_reports(kept, expired_reports)
             objects = size = 0
-            unused = _unused(store, used, now - grace, progress)
-            while batch := list(islice(unused, _TOGETHER)):
+            unused_objects = _list_unused(store, keys_in_use, now - grace, progress)
+            while batch := list(islice(unused_objects, _BATCH_OBJECTS)):
                 objects += len(batch)
                 size += sum(entry.size for entry in batch)
                 if dry_run:
                     lease.renew()
                     continue
                 lease.renew_to_delete()
-                _delete(store, batch, lease)
+                _delete_objects(store, batch, lease)
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)
     return PruneResult([release.id for release in kept], young, dropped, objects, size)
 
 
-def _delete(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
-    """Delete objects for as long as the lease lasts.
+def _delete_objects(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
+    """Delete objects while the lease lasts.
 
     Raises:
         CommitUnknown: the answer was lost. The lease stays until it runs out: a run that began now
             could come upon an object that is deleted after it.
     """
 
-    def held() -> Iterator[str]:
+    def keys_while_leased() -> Iterator[str]:
         for entry in entries:
             lease.keep()
             yield entry.key
 
     try:
-        store.delete(held())
+        store.delete(keys_while_leased())
     except CommitUnknown as error:
         lease.leave()
         raise CommitUnknown(
@@ -260,8 +268,8 @@ def _delete(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
         ) from error
 
 
-class _InUse:
-    """The keys that are named: few in memory, blocks and indexes on disk by their first bits."""
+class _KeysInUse:
+    """Keys that kept releases name: blocks and indexes on disk by hash, others in memory."""
 
     def __init__(self, folder: Path) -> None:
         self.keys: set[str] = {
@@ -274,10 +282,10 @@ class _InUse:
                 (folder / f"{prefix.rstrip('/')}-{number}").open("w+b")
                 for number in range(_BUCKETS)
             ]
-            for prefix in _CUT
+            for prefix in _HASHED_FOLDERS
         }
 
-    def __enter__(self) -> _InUse:
+    def __enter__(self) -> _KeysInUse:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -286,7 +294,7 @@ class _InUse:
                 file.close()
 
     def add(self, key: str) -> None:
-        """Note an object."""
+        """Add the key of an object."""
         folder = key.partition("/")[0] + "/"
         if folder not in self._files:
             self.keys.add(key)
@@ -299,33 +307,33 @@ class _InUse:
         file = self._files[prefix][bucket]
         file.seek(0)
         data = file.read()
-        return {data[start : start + _DIGEST] for start in range(0, len(data), _DIGEST)}
+        return {data[start : start + _DIGEST_BYTES] for start in range(0, len(data), _DIGEST_BYTES)}
 
 
-def _chosen(
-    store: Store, keep: int, before: datetime, grace: datetime
+def _select_releases(
+    store: Store, keep: int, keep_since: datetime, grace_start: datetime
 ) -> tuple[list[Release], list[str], list[str]]:
-    """Return the releases that stay, newest first; ids of the young among them, and of the others.
+    """Return kept releases, newest first, and the IDs of young and of dropped ones.
 
-    A manifest that is too young to be deleted stays a release that can be rolled back to, so what
-    it names has to stay as well.
+    A manifest that is too young to be deleted stays a release that can be rolled back to, so the
+    objects that it names stay as well.
     """
-    written = {entry.key: entry.modified for entry in store.list("releases/")}
+    modified_times = {entry.key: entry.modified for entry in store.list("releases/")}
     kept: list[Release] = []
     young: list[str] = []
     dropped: list[str] = []
 
-    def lose(lost: str, why: str) -> None:
-        there = written.get(object_keys.manifest(lost), grace)
-        stays = len(kept) < keep or stamp_of(lost) > before or there >= grace
+    def skip_release(release_id: str, reason: str) -> None:
+        modified = modified_times.get(object_keys.manifest(release_id), grace_start)
+        stays = len(kept) < keep or stamp_of(release_id) > keep_since or modified >= grace_start
         if stays and not dropped:
-            raise StoreError(f"{why}; nothing was deleted")
-        dropped.append(lost)
+            raise StoreError(f"{reason}; nothing was deleted")
+        dropped.append(release_id)
 
-    for number, release in enumerate(lineage(store, lose)):
-        is_kept = number < keep or instant(release.manifest.created) > before
-        fresh = written.get(release.manifest.key, grace) >= grace
-        if dropped or not (is_kept or fresh):
+    for number, release in enumerate(lineage(store, skip_release)):
+        is_kept = number < keep or instant(release.manifest.created) > keep_since
+        is_young = modified_times.get(release.manifest.key, grace_start) >= grace_start
+        if dropped or not (is_kept or is_young):
             dropped.append(release.id)
             continue
         kept.append(release)
@@ -334,24 +342,25 @@ def _chosen(
     return kept, young, dropped
 
 
-def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
-    seen: set[str] = set()
+def _add_kept_objects(store: Store, kept: Sequence[Release], keys_in_use: _KeysInUse) -> None:
+    """Add the keys of all objects that kept releases name."""
+    seen_shards: set[str] = set()
 
-    def fresh() -> Iterator[Shard]:
+    def new_shards() -> Iterator[Shard]:
         for release in kept:
             for shard in release.manifest.catalog:
-                if shard is not None and shard.key not in seen:
-                    seen.add(shard.key)
+                if shard is not None and shard.key not in seen_shards:
+                    seen_shards.add(shard.key)
                     yield shard
 
     for release in kept:
-        used.keys |= own_keys(release.manifest)
+        keys_in_use.keys |= own_keys(release.manifest)
         for _, ref in release.manifest.objects():
-            used.add(ref.key)
+            keys_in_use.add(ref.key)
 
-    def rows(shard: Shard) -> list[CatalogEntry]:
+    def shard_entries(shard: Shard) -> list[CatalogEntry]:
         try:
-            return parse_shard(checked(store, shard.key, shard.sha256), shard.key)
+            return parse_shard(read_verified(store, shard.key, shard.sha256), shard.key)
         except StoreError as error:
             raise StoreError(
                 f"{error}: it is unknown which objects a kept release uses, so nothing "
@@ -359,14 +368,14 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
                 "if the object is lost or damaged, restore it from a copy, or keep fewer releases"
             ) from None
 
-    for entries in mapped(store, rows, fresh()):
+    for entries in mapped(store, shard_entries, new_shards()):
         for entry in entries:
             for ref in entry.objects():
-                used.add(ref.key)
+                keys_in_use.add(ref.key)
 
 
 def own_keys(manifest: Manifest) -> set[str]:
-    """Return the keys of a manifest, and of what is said about it beside it."""
+    """Return the keys of a manifest and of its signature, time stamp and note."""
     keys = {manifest.key, object_keys.signature(manifest.release)}
     keys.add(object_keys.time_stamp(manifest.release))
     if manifest.facts.kind == "rollback":
@@ -374,43 +383,47 @@ def own_keys(manifest: Manifest) -> set[str]:
     return keys
 
 
-def _expired(kept: Sequence[Release], gone: Expiry) -> set[str]:
-    """Return the reports and quarantines that expired for each release that names them.
+def _expired_reports(kept: Sequence[Release], expiry: Expiry) -> set[str]:
+    """Return the reports and quarantines that expired in every release that names them.
 
-    Those of the first release, which readers see, never do.
+    Those of the first release, which readers see, never expire.
     """
-    expired: set[str] = set()
-    stay = {report.key for report in kept[0].manifest.facts.reports}
+    expired_keys: set[str] = set()
+    kept_keys = {report.key for report in kept[0].manifest.facts.reports}
     for manifest in (release.manifest for release in kept[1:]):
         for report in manifest.facts.reports:
-            is_gone = gone.covers(report.key, manifest.created)
-            (expired if is_gone else stay).add(report.key)
-    return expired - stay
+            is_expired = expiry.covers(report.key, manifest.created)
+            (expired_keys if is_expired else kept_keys).add(report.key)
+    return expired_keys - kept_keys
 
 
-def _unused(
-    store: Store, used: _InUse, before: datetime, progress: Callable[[int], None]
+def _list_unused(
+    store: Store,
+    keys_in_use: _KeysInUse,
+    modified_before: datetime,
+    progress: Callable[[int], None],
 ) -> Iterator[Entry]:
-    looked_through = 0
+    """Yield old objects that no kept release names, folder by folder."""
+    folder_count = 0
     for prefix in SWEPT:
         for entry in store.list(prefix):
-            if entry.key not in used.keys and entry.modified < before:
+            if entry.key not in keys_in_use.keys and entry.modified < modified_before:
                 yield entry
-        looked_through += 1
-        progress(looked_through)
-    for prefix in _CUT:
+        folder_count += 1
+        progress(folder_count)
+    for prefix in _HASHED_FOLDERS:
         for bucket in range(_BUCKETS):
-            digests = used.digests(prefix, bucket)
-            width = 256 // _BUCKETS
-            for number in range(bucket * width, (bucket + 1) * width):
+            digests = keys_in_use.digests(prefix, bucket)
+            prefixes_per_bucket = 256 // _BUCKETS
+            for number in range(bucket * prefixes_per_bucket, (bucket + 1) * prefixes_per_bucket):
                 for entry in store.list(f"{prefix}{number:02x}/"):
-                    if entry.modified < before and _digest(entry.key) not in digests:
+                    if entry.modified < modified_before and _key_digest(entry.key) not in digests:
                         yield entry
-                looked_through += 1
-                progress(looked_through)
+                folder_count += 1
+                progress(folder_count)
 
 
-def _digest(key: str) -> bytes:
+def _key_digest(key: str) -> bytes:
     try:
         return bytes.fromhex(object_keys.digest_of(key))
     except ValueError:

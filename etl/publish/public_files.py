@@ -28,7 +28,7 @@ from etl.errors import NotFound, StoreError
 from etl.publish.bulk_pages import ROOT, directory_root
 from etl.publish.canonical_json import JSON, dumps, instant, sha256
 from etl.publish.directory_files import BULK, PLAN_FINDER
-from etl.publish.kept_objects import checked
+from etl.publish.kept_objects import read_verified
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Release, open_release
 
@@ -88,7 +88,7 @@ def write_folder(release: Release, pages: Mapping[str, PublicPage], folder: Path
 
 def _plain(release: Release, file: PublicFile) -> bytes:
     try:
-        text = zlib.decompress(checked(release.store, file.key, file.sha256), wbits=31)
+        text = zlib.decompress(read_verified(release.store, file.key, file.sha256), wbits=31)
     except zlib.error:
         text = b""
     if sha256(text) != file.content:

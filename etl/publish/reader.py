@@ -16,12 +16,12 @@ from etl.publish import object_keys
 from etl.publish.block import unpack
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry, by_shard, find_row, parse_shard, shard_number
-from etl.publish.kept_objects import ObjectRef, checked, read_or_none
+from etl.publish.kept_objects import ObjectRef, read_or_none, read_verified
 from etl.publish.manifest import RESTORE_POINTER, Manifest, Pointer, Role, Shard
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index
 from etl.storage.port import Store, Tagged
 
-_FAR: Final = 64 * 1024
+_MAX_GAP: Final = 64 * 1024
 """Bytes between two wanted parts of a block above which they are fetched one by one."""
 
 
@@ -96,15 +96,15 @@ class Release:
             for ref in entry.objects():
                 yield "patient", ref
 
-    def kept(self, folder: str, ending: str) -> ObjectRef | None:
-        """Return the object in a folder of kept state with a key that ends so; None without one."""
+    def kept(self, folder: str, suffix: str) -> ObjectRef | None:
+        """Return the kept object in a folder with a key suffix; None without one."""
         for ref in self.manifest.facts.reports:
-            if ref.key.startswith(folder) and ref.key.endswith(ending):
+            if ref.key.startswith(folder) and ref.key.endswith(suffix):
                 return ref
         return None
 
     def unit(self, patient_id: str) -> CatalogEntry | None:
-        """Return a patient's row of the catalog; None where there never was such a patient.
+        """Return a patient's catalog entry; None for an unknown patient.
 
         Raises:
             StoreError: the catalog is damaged or cannot be read.
@@ -115,9 +115,9 @@ class Release:
         return find_row(self.shard_bytes(shard), patient_id, shard.key)
 
     def units(self, patient_ids: Iterable[str]) -> dict[str, CatalogEntry]:
-        """Return the rows of many patients; each shard is read once.
+        """Return the catalog entries of many patients; reads each shard once.
 
-        Patients that there never were are left out.
+        Unknown patients are left out.
         """
         units: dict[str, CatalogEntry] = {}
         for number, ids in sorted(by_shard(patient_ids, self.manifest.catalog_bits).items()):
@@ -131,12 +131,12 @@ class Release:
         return units
 
     def units_of(self, number: int) -> list[CatalogEntry]:
-        """Return the rows of one shard of the catalog."""
+        """Return the entries of one catalog shard."""
         shard = self.manifest.catalog[number]
         return [] if shard is None else parse_shard(self.shard_bytes(shard), shard.key)
 
     def all_units(self) -> Iterator[CatalogEntry]:
-        """Yield every row of the catalog, ordered by place; one shard is held at a time."""
+        """Yield every catalog entry, ordered by ID hash; one shard in memory."""
         for number in range(len(self.manifest.catalog)):
             yield from self.units_of(number)
 
@@ -144,12 +144,12 @@ class Release:
         """Return a catalog shard's object.
 
         Raises:
-            StoreError: it is missing or damaged.
+            StoreError: the object is missing or damaged.
         """
-        return checked(self.store, shard.key, shard.sha256)
+        return read_verified(self.store, shard.key, shard.sha256)
 
     def directory_unit(self, resource_type: str, resource_id: str) -> CatalogEntry | None:
-        """Return the directory shard that would hold a resource; None where it is empty."""
+        """Return the directory shard for a resource; None if the shard is empty."""
         bits = self.manifest.directory_bits
         return self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
 
@@ -187,7 +187,7 @@ def open_current(store: Store) -> Current:
     """Return the release that readers see now.
 
     Raises:
-        StoreError: there is a pointer, but not the release that it names; or it is gone, though
+        StoreError: the release that the pointer names is missing; or the pointer is, though
             releases were published.
     """
     tagged = read_pointer(store)
@@ -211,16 +211,16 @@ def read_pointer(store: Store) -> Tagged | None:
 
 
 def _trace_of_releases(store: Store) -> str | None:
-    """Return the key of an object that only comes after a commit; None where there is none.
+    """Return the key of an object that proves an earlier commit; None without one.
 
-    A first run that died before its commit leaves a manifest, but none with a release before it,
-    and no record that names a release.
+    A first run that died before its commit leaves a manifest, but none with a parent, and no
+    record that names a release.
     """
-    traces = chain(
-        _naming(store, "releases/", "/manifest.json", "parent"),
-        _naming(store, object_keys.RUN_RECORDS, ".json", "release"),
+    trace_keys = chain(
+        _keys_naming_release(store, "releases/", "/manifest.json", "parent"),
+        _keys_naming_release(store, object_keys.RUN_RECORDS, ".json", "release"),
     )
-    trace = next(traces, None)
+    trace = next(trace_keys, None)
     if trace is not None:
         return trace
     try:
@@ -230,25 +230,25 @@ def _trace_of_releases(store: Store) -> str | None:
     return object_keys.BULK_ROOT
 
 
-def _naming(store: Store, folder: str, ending: str, member: str) -> Iterator[str]:
-    """Yield the keys of a folder's JSON objects that name a release so, the newest first."""
+def _keys_naming_release(store: Store, folder: str, suffix: str, field: str) -> Iterator[str]:
+    """Yield keys of JSON objects whose field names a release, newest first."""
     for key in sorted((entry.key for entry in store.list(folder)), reverse=True):
-        if key.endswith(ending):
+        if key.endswith(suffix):
             try:
-                named = loads(store.get(key), f"{store.name}: {key}")[member]
+                release_id = loads(store.get(key), f"{store.name}: {key}")[field]
             except (StoreError, KeyError, TypeError):  # damaged, or gone since
                 continue
-            if named is not None:
+            if release_id is not None:
                 yield key
 
 
-def open_release(store: Store, release: str, digest: str | None = None) -> Release:
-    """Return a release by its id.
+def open_release(store: Store, release: str, expected_digest: str | None = None) -> Release:
+    """Open a release by its ID.
 
     Args:
         store: the target.
         release: id of the release.
-        digest: SHA-256 that its manifest must have, where it is known.
+        expected_digest: SHA-256 that its manifest must have, where it is known.
 
     Raises:
         NotFound: there is no such release, or it was pruned.
@@ -256,7 +256,11 @@ def open_release(store: Store, release: str, digest: str | None = None) -> Relea
     """
     key = object_keys.manifest(release)
     try:
-        data = store.get(key) if digest is None else checked(store, key, digest)
+        data = (
+            store.get(key)
+            if expected_digest is None
+            else read_verified(store, key, expected_digest)
+        )
     except NotFound:
         raise NotFound(f"{store.name}: there is no release {release}") from None
     manifest = Manifest.from_bytes(data, f"{store.name}: {key}")
@@ -264,28 +268,30 @@ def open_release(store: Store, release: str, digest: str | None = None) -> Relea
 
 
 def open_index(store: Store, unit: CatalogEntry) -> Index:
-    """Return the index of a unit: a small one read whole, of a large one only the head."""
-    what = f"{store.name}: {unit.index}"
+    """Open a unit's index: a small one whole, of a large one the head."""
+    object_name = f"{store.name}: {unit.index}"
     if unit.index_bytes <= WHOLE:
-        return Index.of(checked(store, unit.index), what)
+        return Index.of(read_verified(store, unit.index), object_name)
     head = store.get_range(unit.index, 0, HEAD)
-    index = Index(what, head, lambda start, length: store.get_range(unit.index, start, length))
-    check_head(index, unit, what)
+    index = Index(
+        object_name, head, lambda start, length: store.get_range(unit.index, start, length)
+    )
+    check_head(index, unit, object_name)
     return index
 
 
-def check_head(index: Index, unit: CatalogEntry, what: str) -> None:
-    """Check an index of which only the head was read, so that its hash is not known.
+def check_head(index: Index, unit: CatalogEntry, object_name: str) -> None:
+    """Check the head of an index that was not read whole.
 
     Raises:
-        DamagedObject: it is of another block, or of another size, than its row of the catalog says.
+        DamagedObject: its block or size differs from the catalog entry's.
     """
     try:
-        stated = (index.head["block"], index.head["bytes"], index.object_size)
+        stated_block = (index.head["block"], index.head["bytes"], index.object_size)
     except (KeyError, TypeError, ValueError):  # the head of an older tree, which has no checksum
-        stated = None
-    if stated != (unit.block, unit.bytes, unit.index_bytes):
-        raise DamagedObject(f"{what} is another index than the catalog names; run verify")
+        stated_block = None
+    if stated_block != (unit.block, unit.bytes, unit.index_bytes):
+        raise DamagedObject(f"{object_name} is another index than the catalog names; run verify")
 
 
 def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, bytes]:
@@ -296,29 +302,33 @@ def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, byte
     Raises:
         StoreError: the block is missing, or a part of it is damaged.
     """
-    wanted = sorted(set(rows))
-    parts = {part.first: part for row in wanted for part in index.parts_of(range(row, row + 1))}
-    found: dict[int, bytes] = {}
+    row_numbers = sorted(set(rows))
+    parts = {
+        part.first: part for row in row_numbers for part in index.parts_of(range(row, row + 1))
+    }
+    lines_by_row: dict[int, bytes] = {}
     for part, data in read_parts(store, index, parts.values()):
         lines = lines_of(store, index, part, data)
-        found.update(zip(range(part.first, part.first + part.rows), lines, strict=True))
-    return {row: found[row] for row in wanted}
+        lines_by_row.update(zip(range(part.first, part.first + part.rows), lines, strict=True))
+    return {row: lines_by_row[row] for row in row_numbers}
 
 
 def read_parts(
     store: Store, index: Index, parts: Iterable[BlockPart]
 ) -> Iterator[tuple[BlockPart, memoryview]]:
-    """Yield parts of a block with their compressed bytes, which are not checked yet.
+    """Yield parts of a block with their compressed bytes, not yet verified.
 
     Parts that are near each other are fetched with one request.
     """
     if index.block is None:
         return
-    for run in runs(sorted(parts, key=lambda part: part.offset)):
-        start = run[0].offset
-        data = store.get_range(index.block, start, run[-1].offset + run[-1].length - start)
+    for part_run in runs(sorted(parts, key=lambda part: part.offset)):
+        start = part_run[0].offset
+        data = store.get_range(
+            index.block, start, part_run[-1].offset + part_run[-1].length - start
+        )
         view = memoryview(data)
-        for part in run:
+        for part in part_run:
             yield part, view[part.offset - start : part.offset - start + part.length]
 
 
@@ -330,29 +340,29 @@ def read_all(store: Store, index: Index) -> list[bytes]:
     """
     if index.block is None:
         return []
-    data = checked(store, index.block)
+    data = read_verified(store, index.block)
     lines: list[bytes] = []
     for part in index.parts:
         if part.rows:
-            piece = memoryview(data)[part.offset : part.offset + part.length]
-            lines += lines_of(store, index, part, piece)
+            compressed = memoryview(data)[part.offset : part.offset + part.length]
+            lines += lines_of(store, index, part, compressed)
     return lines
 
 
 def runs(parts: Iterable[BlockPart]) -> Iterator[list[BlockPart]]:
-    """Yield parts, given in the order of the block, in groups that are worth one request each."""
-    run: list[BlockPart] = []
+    """Group the parts of a block, in order, into runs for one request each."""
+    part_run: list[BlockPart] = []
     for part in parts:
-        if run and part.offset - (run[-1].offset + run[-1].length) > _FAR:
-            yield run
-            run = []
-        run.append(part)
-    if run:
-        yield run
+        if part_run and part.offset - (part_run[-1].offset + part_run[-1].length) > _MAX_GAP:
+            yield part_run
+            part_run = []
+        part_run.append(part)
+    if part_run:
+        yield part_run
 
 
 def lines_of(store: Store, index: Index, part: BlockPart, data: memoryview) -> list[bytes]:
-    """Return the JSON lines of one part, checked against its checksum.
+    """Return the JSON lines of one part; verifies its checksum.
 
     Raises:
         DamagedObject: the part is damaged.
@@ -360,18 +370,18 @@ def lines_of(store: Store, index: Index, part: BlockPart, data: memoryview) -> l
     return [bytes(line) for line in views(data, part, f"{store.name}: {index.block}")]
 
 
-def views(data: bytes | memoryview, part: BlockPart, what: str) -> list[bytes | memoryview]:
-    """Return the JSON lines of one part as views on its text, checked against its checksum.
+def views(data: bytes | memoryview, part: BlockPart, object_name: str) -> list[bytes | memoryview]:
+    """Return the JSON lines of one part as memory views; verifies its checksum.
 
     Args:
         data: exactly the part's bytes.
-        part: its place in the index.
-        what: what messages call the block.
+        part: its entry in the index.
+        object_name: what messages call the block.
 
     Raises:
         DamagedObject: the part is damaged.
     """
-    text = unpack(data, part, what)
+    text = unpack(data, part, object_name)
     view = memoryview(text)
     lines: list[bytes | memoryview] = []
     start = 0
@@ -382,5 +392,5 @@ def views(data: bytes | memoryview, part: BlockPart, what: str) -> list[bytes | 
         lines.append(view[start:end])
         start = end + 1
     if len(lines) != part.rows or start != len(text):
-        raise DamagedObject(f"{what} and its index disagree; run verify")
+        raise DamagedObject(f"{object_name} and its index disagree; run verify")
     return lines

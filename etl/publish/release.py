@@ -23,7 +23,7 @@ from etl.publish.canonical_json import JSON, sha256
 from etl.publish.catalog import (
     CATALOG_TARGET,
     CatalogEntry,
-    choose_bits,
+    choose_shard_bits,
     parse_shard,
     render_shard,
     shard_number,
@@ -50,7 +50,7 @@ def assemble(
     now: str,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
-    """Write the catalog of a release, and return its manifest. Readers see nothing of it yet.
+    """Write the catalog of a release; return its manifest. Readers see nothing yet.
 
     Patients that are in none of the partitions are retracted, after a delta as well: its rows were
     merged with the previous ones, so that the partitions hold all patients. Those that stay as they
@@ -71,45 +71,54 @@ def assemble(
         ValueError: a patient is in two partitions (a bug of the caller).
     """
     parent = base.release.manifest if base.release is not None else None
-    written = [partition.written for partition in partitions]
-    changes = [part.changes for part in written]
-    given = sum(part.count + part.kept for part in written)
-    bits = _catalog_bits(parent, given)
-    # Three streams ordered by place: new rows, patients who stay, rows of the previous catalog.
-    before = _PreviousRows(base.release, bits)
+    results = [partition.written for partition in partitions]
+    changes = [result.changes for result in results]
+    patient_count = sum(result.count + result.kept for result in results)
+    bits = _catalog_bits(parent, patient_count)
+    # Three streams ordered by ID hash: new rows, unchanged patients, previous rows.
+    previous_rows = _PreviousRows(base.release, bits)
     merged = groupby(merged_units(partitions), key=lambda unit: shard_number(unit.id, bits))
-    here = next(merged, None)
-    staying = _Staying(merged_kept(partitions), bits)
+    next_group = next(merged, None)
+    unchanged_patients = _UnchangedPatients(merged_kept(partitions), bits)
     shards: list[Shard | None] = []
-    counts = _Counts(parent)
+    counts = _ReleaseCounts(parent)
     with Writer(store) as writer:
         for number in range(1 << bits):
-            new: list[CatalogEntry] = []
-            if here is not None and here[0] == number:
-                new = list(here[1])
-                here = next(merged, None)
-            stay = staying.of_shard(number)
-            old = before.rows(number)
-            # Of the previous rows without a new one, some stay; the others are retracted.
-            new_ids = {unit.id for unit in new}
-            left = [unit for unit in old if unit.id not in new_ids]
-            _check_there(store, stay, left)
-            going = [unit for unit in left if unit.id not in stay]
-            gone, retracted = _retract(store, writer, going, now, base.lost.patients)
-            changes.append(retracted)
-            rows = [*new, *(unit for unit in left if unit.id in stay), *gone]
-            counts.replace((unit for unit in old if unit.id not in stay), [*new, *gone])
-            shards.append(_write_shard(writer, bits, number, rows, before.shard(number)))
-            if new or stay:
-                advance(len(new) + len(stay))
-    # The manifest names all of it, and gets its own name from that.
-    everything = total([*changes, directory.changes])
+            new_rows: list[CatalogEntry] = []
+            if next_group is not None and next_group[0] == number:
+                new_rows = list(next_group[1])
+                next_group = next(merged, None)
+            unchanged_ids = unchanged_patients.of_shard(number)
+            old_rows = previous_rows.rows(number)
+            # Previous rows without a new one: unchanged patients stay, others are retracted.
+            new_ids = {unit.id for unit in new_rows}
+            rows_without_new = [unit for unit in old_rows if unit.id not in new_ids]
+            _check_staying_patients(store, unchanged_ids, rows_without_new)
+            missing_patients = [unit for unit in rows_without_new if unit.id not in unchanged_ids]
+            retracted_rows, retractions = _retract_patients(
+                store, writer, missing_patients, now, base.lost.patients
+            )
+            changes.append(retractions)
+            rows = [
+                *new_rows,
+                *(unit for unit in rows_without_new if unit.id in unchanged_ids),
+                *retracted_rows,
+            ]
+            counts.replace(
+                (unit for unit in old_rows if unit.id not in unchanged_ids),
+                [*new_rows, *retracted_rows],
+            )
+            shards.append(_write_shard(writer, bits, number, rows, previous_rows.shard(number)))
+            if new_rows or unchanged_ids:
+                advance(len(new_rows) + len(unchanged_ids))
+    # The manifest names everything, and its ID is a hash of that.
+    all_changes = total([*changes, directory.changes])
     manifest = Manifest(
         release="",
         parent=parent.release if parent is not None else None,
         created=now,
         facts=facts,
-        counts=counts.to_json(directory, everything),
+        counts=counts.to_json(directory, all_changes),
         catalog_bits=bits,
         catalog=shards,
         directory_bits=directory.bits,
@@ -127,7 +136,7 @@ def commit(
     lease: Lease | None = None,
     key: SigningKey | None = None,
 ) -> None:
-    """Make a release the one that readers see, or leave the previous one in place.
+    """Make a release visible to readers, or leave the previous one in place.
 
     Everything that the manifest names is in the store already, so an interrupted run leaves only
     objects that no release names, and a rerun writes the same ones again.
@@ -154,7 +163,9 @@ def commit(
     try:
         store.swap(object_keys.CURRENT, pointer.to_bytes(), base.tag)
     except (CommitConflict, CommitUnknown) as error:
-        if _landed(store, manifest.release):  # a store may have retried after a first success
+        if _is_in_history(
+            store, manifest.release
+        ):  # a store may have retried after a first success
             return
         if isinstance(error, CommitConflict):
             raise CommitConflict(
@@ -165,23 +176,23 @@ def commit(
 
 
 def is_published(base: Current, facts: ReleaseFacts) -> bool:
-    """Return whether the release that readers see was made of the same inputs, the same way.
+    """Return whether the visible release was made from the same inputs in the same way.
 
-    Then running again would change nothing: a run that was killed after its commit is done.
+    Then a rerun would change nothing: a run that was killed after its commit is done.
     """
     if base.release is None or not facts.inputs:
         return False
-    there = base.release.manifest.facts
+    published_facts = base.release.manifest.facts
     return (
-        there.kind == facts.kind
-        and [dict(extract_file) for extract_file in there.inputs]
+        published_facts.kind == facts.kind
+        and [dict(extract_file) for extract_file in published_facts.inputs]
         == [dict(extract_file) for extract_file in facts.inputs]
-        and dict(there.mapping) == dict(facts.mapping)
+        and dict(published_facts.mapping) == dict(facts.mapping)
     )
 
 
 def fenced(store: Store, base: Current) -> Current:
-    """Put up a fence: rewrite the pointer, and return what readers see with its new tag.
+    """Put up a fence: rewrite the pointer; return the release with the new tag.
 
     A run that read the pointer before can then not commit any more, however long it paused, unless
     it has done so already. A prune calls this before it looks at what is in use, and a run before
@@ -212,7 +223,7 @@ def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
     what readers are on is never replaced.
 
     Returns:
-        What to commit on.
+        The release to commit on.
 
     Raises:
         CommitConflict: another run published. Nothing changed.
@@ -220,34 +231,34 @@ def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
     try:
         store.swap(key, data, None)
     except CommitConflict:
-        there = store.read(key)
-        if there.data != data:
+        tagged = store.read(key)
+        if tagged.data != data:
             base = fenced(store, base)
-            store.swap(key, data, there.tag)
+            store.swap(key, data, tagged.tag)
     return base
 
 
-def _landed(store: Store, release: str) -> bool:
-    """Return whether a release is the present one or an ancestor of it."""
+def _is_in_history(store: Store, release: str) -> bool:
+    """Return whether a release is the current one or its ancestor."""
     try:
         tagged = read_pointer(store)
         if tagged is None:
             return False
-        name: str | None = Pointer.from_bytes(tagged.data, object_keys.CURRENT).release
-        while name is not None and name >= release:  # ids sort by time
-            if name == release:
+        ancestor: str | None = Pointer.from_bytes(tagged.data, object_keys.CURRENT).release
+        while ancestor is not None and ancestor >= release:  # ids sort by time
+            if ancestor == release:
                 return True
-            name = open_release(store, name).manifest.parent
+            ancestor = open_release(store, ancestor).manifest.parent
     except (NotFound, StoreError):
         return False
     return False
 
 
-def _catalog_bits(parent: Manifest | None, given: int) -> int:
+def _catalog_bits(parent: Manifest | None, patient_count: int) -> int:
     if parent is None:
-        return choose_bits(given, None, CATALOG_TARGET)
-    count = given + parent.counts["retractedPatients"]
-    return choose_bits(count, parent.catalog_bits, CATALOG_TARGET)
+        return choose_shard_bits(patient_count, None, CATALOG_TARGET)
+    count = patient_count + parent.counts["retractedPatients"]
+    return choose_shard_bits(count, parent.catalog_bits, CATALOG_TARGET)
 
 
 class _PreviousRows:
@@ -259,26 +270,26 @@ class _PreviousRows:
         self._parsed = lru_cache(maxsize=1)(self._parse)
 
     def shard(self, number: int) -> Shard | None:
-        """Return the previous shard, if it holds the same part of the catalog."""
+        """Return the previous shard if it covers the same range of ID hashes."""
         release = self._release
         if release is None or release.manifest.catalog_bits != self._bits:
             return None
         return release.manifest.catalog[number]
 
     def rows(self, number: int) -> list[CatalogEntry]:
-        """Return the previous rows of what is now one shard."""
+        """Return the previous rows of a new shard."""
         if self._release is None:
             return []
-        more = self._bits - self._release.manifest.catalog_bits
-        if more >= 0:
-            rows = self._parsed(number >> more)
-            if not more:
+        extra_bits = self._bits - self._release.manifest.catalog_bits
+        if extra_bits >= 0:
+            rows = self._parsed(number >> extra_bits)
+            if not extra_bits:
                 return rows
             return [unit for unit in rows if shard_number(unit.id, self._bits) == number]
         return [
             unit
-            for old in range(number << -more, (number + 1) << -more)
-            for unit in self._parsed(old)
+            for old_number in range(number << -extra_bits, (number + 1) << -extra_bits)
+            for unit in self._parsed(old_number)
         ]
 
     def _parse(self, number: int) -> list[CatalogEntry]:
@@ -289,63 +300,75 @@ class _PreviousRows:
         return parse_shard(self._release.shard_bytes(shard), shard.key)
 
 
-class _Staying:
-    """Ids of patients who stay as they are, shard by shard."""
+class _UnchangedPatients:
+    """IDs of unchanged patients, shard by shard."""
 
     def __init__(self, ids: Iterator[str], bits: int) -> None:
         self._groups = groupby(ids, key=lambda patient_id: shard_number(patient_id, bits))
-        self._here = self._next()
+        self._next_group = self._read_group()
 
     def of_shard(self, number: int) -> set[str]:
-        """Return those of one shard; to be called in the order of the shards."""
-        if self._here is None or self._here[0] != number:
+        """Return the patients of one shard; call in the order of shards."""
+        if self._next_group is None or self._next_group[0] != number:
             return set()
-        _, ids = self._here
-        self._here = self._next()
+        _, ids = self._next_group
+        self._next_group = self._read_group()
         return ids
 
-    def _next(self) -> tuple[int, set[str]] | None:
+    def _read_group(self) -> tuple[int, set[str]] | None:
         group = next(self._groups, None)
         return None if group is None else (group[0], set(group[1]))
 
 
-def _check_there(store: Store, stay: set[str], left: Iterable[CatalogEntry]) -> None:
-    """Check that every patient that stays has a block in the catalog, and no new row."""
-    lost = stay - {unit.id for unit in left if unit.block is not None}
-    if lost:
+def _check_staying_patients(
+    store: Store, unchanged_ids: set[str], previous_rows: Iterable[CatalogEntry]
+) -> None:
+    """Check that every unchanged patient has a block and no new row."""
+    missing_ids = unchanged_ids - {unit.id for unit in previous_rows if unit.block is not None}
+    if missing_ids:
         raise StoreError(
-            f"{store.name}: {len(lost)} patients should be unchanged, but are missing from the "
-            "catalog or were changed; nothing that readers see was changed"
+            f"{store.name}: {len(missing_ids)} patients should be unchanged, but are missing from "
+            "the catalog or were changed; nothing that readers see was changed"
         )
 
 
-def _retract(
-    store: Store, writer: Writer, units: Iterable[CatalogEntry], now: str, lost: AbstractSet[str]
+def _retract_patients(
+    store: Store,
+    writer: Writer,
+    units: Iterable[CatalogEntry],
+    now: str,
+    lost_ids: AbstractSet[str],
 ) -> tuple[list[CatalogEntry], Changes]:
-    done = [
-        write_unit(store, writer, Owner.patient(unit.id), (), unit, now, lost=unit.id in lost)
+    """Retract patients; return their rows and the changes."""
+    results = [
+        write_unit(store, writer, Owner.patient(unit.id), (), unit, now, lost=unit.id in lost_ids)
         for unit in units
     ]
-    return [unit for unit, _ in done], total(change for _, change in done)
+    return [unit for unit, _ in results], total(change for _, change in results)
 
 
 def _write_shard(
-    writer: Writer, bits: int, number: int, rows: Sequence[CatalogEntry], before: Shard | None
+    writer: Writer,
+    bits: int,
+    number: int,
+    rows: Sequence[CatalogEntry],
+    previous_shard: Shard | None,
 ) -> Shard | None:
+    """Write a catalog shard, unless the previous one is the same."""
     if not rows:
         return None
     data = render_shard(bits, number, rows)
     digest = sha256(data)
-    if before is not None and before.sha256 == digest:
-        return before
+    if previous_shard is not None and previous_shard.sha256 == digest:
+        return previous_shard
     key = object_keys.catalog_shard(digest)
     writer.put(key, data)
-    live = sum(1 for unit in rows if unit.block is not None)
-    return Shard(key, digest, len(data), live, len(rows) - live)
+    patient_count = sum(1 for unit in rows if unit.block is not None)
+    return Shard(key, digest, len(data), patient_count, len(rows) - patient_count)
 
 
-class _Counts:
-    """Counts of patients and of their resources, counted on from those of the parent."""
+class _ReleaseCounts:
+    """Counts of patients and resources, starting from the parent's counts."""
 
     def __init__(self, parent: Manifest | None) -> None:
         self.patients = self.retracted = 0
@@ -358,7 +381,7 @@ class _Counts:
                 self.resources.subtract(unit.counts if unit is not None else {})
 
     def replace(self, old: Iterable[CatalogEntry], new: Iterable[CatalogEntry]) -> None:
-        """Count rows that take the place of others."""
+        """Count new rows, and subtract the old ones that they replace."""
         for units, sign in ((old, -1), (new, 1)):
             for unit in units:
                 self.patients += sign * (unit.block is not None)

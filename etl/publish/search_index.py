@@ -29,7 +29,7 @@ WHOLE: Final = 128 * 1024
 HEAD: Final = 16 * 1024
 """Bytes in which the head of any index fits."""
 
-_CHECK: Final = "check"
+_CHECKSUM_KEY: Final = "check"
 """Member of the head: CRC-32 of the head without it, for readers of the head alone."""
 
 
@@ -101,7 +101,7 @@ def render_index(
     rows: Sequence[IndexRow],
     gone: Sequence[DeletedResource],
 ) -> bytes:
-    """Return the index of a block.
+    """Serialize the index of a block.
 
     Args:
         head: what the index is of: block key, its bytes, patient or shard.
@@ -114,39 +114,39 @@ def render_index(
         "parts": dumps([list(part) for part in parts]),
         "ids": dumps([row.id for row in rows]),
         "versions": dumps([row.version for row in rows]),
-        "lastUpdated": _column([[row.last_updated] for row in rows]),
+        "lastUpdated": _encode_column([[row.last_updated] for row in rows]),
         "stated": dumps(stated[0] if len(set(stated)) == 1 else [int(flag) for flag in stated]),
         "gone": dumps([[gone.type, gone.id, gone.when] for gone in gone]),
     }
     types = [(name, len(list(run))) for name, run in groupby(row.type for row in rows)]
-    first = 0
+    first_row = 0
     for resource_type, count in types:
-        of_type = rows[first : first + count]
-        first += count
-        for parameter in sorted(set[str]().union(*(row.search for row in of_type))):
-            sections[f"search/{resource_type}/{parameter}"] = _column(
-                [row.search.get(parameter, ()) for row in of_type]
+        type_rows = rows[first_row : first_row + count]
+        first_row += count
+        for parameter in sorted(set[str]().union(*(row.search for row in type_rows))):
+            sections[f"search/{resource_type}/{parameter}"] = _encode_column(
+                [row.search.get(parameter, ()) for row in type_rows]
             )
-    places: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {}
     lines: list[bytes] = []
     offset = 0
-    for name, text in sections.items():
+    for name, section in sections.items():
         label = dumps(name) + b":"
-        places[name] = [offset + len(label), len(text), zlib.crc32(text)]
-        lines.append(label + text)
-        offset += len(label) + len(text) + 2  # the comma and the line break
-    head_written = {**head, "format": object_keys.FORMAT, "sections": places, "types": types}
-    top = dumps({**head_written, _CHECK: zlib.crc32(dumps(head_written))})
-    if len(top) > HEAD - 32:
+        positions[name] = [offset + len(label), len(section), zlib.crc32(section)]
+        lines.append(label + section)
+        offset += len(label) + len(section) + 2  # the comma and the line break
+    full_head = {**head, "format": object_keys.FORMAT, "sections": positions, "types": types}
+    head_line = dumps({**full_head, _CHECKSUM_KEY: zlib.crc32(dumps(full_head))})
+    if len(head_line) > HEAD - 32:
         raise ValueError("too many search parameters: the head of an index would not fit")
-    return b'{"head":' + top + b",\n" + b",\n".join(lines) + b"}\n"
+    return b'{"head":' + head_line + b",\n" + b",\n".join(lines) + b"}\n"
 
 
 class Index:
     """A search index, read column by column.
 
     Args:
-        what: what messages call it.
+        object_name: its name in messages.
         head: the first bytes of the object, at least up to the first line break.
         fetch: returns bytes of the object by start and length; not called for what is in `head`.
 
@@ -154,71 +154,73 @@ class Index:
         DamagedObject: (from every method) the object is damaged.
     """
 
-    def __init__(self, what: str, head: bytes, fetch: Callable[[int, int], bytes]) -> None:
-        self._what = what
-        self._bytes = head
+    def __init__(self, object_name: str, head: bytes, fetch: Callable[[int, int], bytes]) -> None:
+        self._object_name = object_name
+        self._head_bytes = head
         self._fetch = fetch
         end = head.find(b",\n")
         if end < 0 or not head.startswith(b'{"head":'):
-            raise DamagedObject(f"{what} is not an index: the object is damaged; run verify")
-        self._base = end + 2
-        self.head: JSON = loads(head[8:end], what)
-        check = self.head.pop(_CHECK, None)
-        if check is not None and check != zlib.crc32(dumps(self.head)):
-            raise DamagedObject(f"{what}: its head is damaged; run verify")
+            raise DamagedObject(f"{object_name} is not an index: the object is damaged; run verify")
+        self._sections_start = end + 2
+        self.head: JSON = loads(head[8:end], object_name)
+        checksum = self.head.pop(_CHECKSUM_KEY, None)
+        if checksum is not None and checksum != zlib.crc32(dumps(self.head)):
+            raise DamagedObject(f"{object_name}: its head is damaged; run verify")
         self._loaded: dict[str, JSON] = {}
 
     @classmethod
-    def of(cls, data: bytes, what: str) -> Index:
-        """Return the index of an object that was read whole."""
-        return cls(what, data, lambda start, length: data[start : start + length])
+    def of(cls, data: bytes, object_name: str) -> Index:
+        """Return the index of an object that was read completely."""
+        return cls(object_name, data, lambda start, length: data[start : start + length])
 
     def span(self, names: Iterable[str]) -> tuple[int, int]:
-        """Return start and length of the bytes that hold all these sections."""
-        places = [self._place(name) for name in names]
-        start = min(place[0] for place in places)
-        return self._base + start, max(place[0] + place[1] for place in places) - start
+        """Return start and length of the byte range that contains some sections."""
+        positions = [self._section_position(name) for name in names]
+        start = min(position[0] for position in positions)
+        return self._sections_start + start, max(
+            position[0] + position[1] for position in positions
+        ) - start
 
     def load(self, *names: str) -> None:
         """Read several sections with one fetch."""
         missing = self.missing(*names)
         if missing:
             start, length = self.span(missing)
-            self.supply(missing, start, self._read(start, length))
+            self.load_sections(missing, start, self._read(start, length))
 
     def missing(self, *names: str) -> list[str]:
-        """Return those of some sections that there are and that were not read yet."""
+        """Return the existing sections among these that are not loaded yet."""
         return [name for name in names if name not in self._loaded and self.has(name)]
 
-    def supply(self, names: Iterable[str], start: int, data: bytes) -> None:
-        """Take in sections that the caller fetched; it may await them, which this class cannot.
+    def load_sections(self, names: Iterable[str], start: int, data: bytes) -> None:
+        """Load sections from bytes that the caller has already fetched.
 
         Args:
             names: the sections.
             start: where in the object `data` starts: what `span` says of these names.
-            data: bytes of the object that hold all of them.
+            data: bytes of the object that contain all these sections.
         """
         for name in names:
-            at, size, check = self._place(name)
-            at += self._base - start
-            self._loaded[name] = self._parsed(name, data[at : at + size], check)
+            offset, size, check = self._section_position(name)
+            offset += self._sections_start - start
+            self._loaded[name] = self._parse_section(name, data[offset : offset + size], check)
 
     def holds(self, start: int, length: int) -> bool:
-        """Return whether bytes of the object, as `span` names them, were read already."""
-        return start + length <= len(self._bytes)
+        """Return whether a byte range of the object is already in memory."""
+        return start + length <= len(self._head_bytes)
 
     def size(self, name: str) -> int:
         """Return how many bytes of the object a section takes."""
-        return self._place(name)[1]
+        return self._section_position(name)[1]
 
     @property
     def object_size(self) -> int:
         """Size of the whole object, as its head states it."""
         end: int = max(start + length for start, length, _ in self.head["sections"].values())
-        return self._base + end + 2  # the brace and the line break
+        return self._sections_start + end + 2  # the brace and the line break
 
     def has(self, name: str) -> bool:
-        """Return whether there is such a section."""
+        """Return whether the index has a section."""
         return name in self.head["sections"]
 
     @cached_property
@@ -268,7 +270,7 @@ class Index:
     @cached_property
     def last_updated(self) -> IndexColumn:
         """`meta.lastUpdated` of each row."""
-        return _read_column(self._section("lastUpdated"))
+        return _decode_column(self._section("lastUpdated"))
 
     @cached_property
     def stated(self) -> list[bool]:
@@ -291,12 +293,12 @@ class Index:
         name = f"search/{resource_type}/{parameter}"
         if not self.has(name):
             return IndexColumn((), [()] * len(self.types.get(resource_type, ())))
-        return _read_column(self._section(name))
+        return _decode_column(self._section(name))
 
     def row_of(self, resource_type: str, resource_id: str) -> int | None:
-        """Return the row of a resource, or None where the block has no such one."""
+        """Return the row of a resource; None if the block lacks it."""
         rows = self.types.get(resource_type)
-        if not rows or not self._firsts:
+        if not rows or not self._first_rows:
             return None
         try:
             return self.ids.index(resource_id, rows.start, rows.stop)
@@ -304,73 +306,83 @@ class Index:
             return None
 
     def parts_of(self, rows: range) -> list[BlockPart]:
-        """Return the parts that hold these consecutive rows; they are contiguous in the block."""
-        if not rows or not self._firsts:
+        """Return the parts that contain consecutive rows; they are contiguous in the block."""
+        if not rows or not self._first_rows:
             return []
-        first = bisect_right(self._firsts, rows.start) - 1
-        return self.parts[first : bisect_left(self._firsts, rows.stop, first)]
+        first = bisect_right(self._first_rows, rows.start) - 1
+        return self.parts[first : bisect_left(self._first_rows, rows.stop, first)]
 
     @cached_property
-    def _firsts(self) -> list[int]:
+    def _first_rows(self) -> list[int]:
         return [part.first for part in self.parts]
 
-    def _place(self, name: str) -> tuple[int, int, int]:
+    def _section_position(self, name: str) -> tuple[int, int, int]:
         try:
-            start, length, check = self.head["sections"][name]
+            start, length, checksum = self.head["sections"][name]
         except (KeyError, TypeError, ValueError):
-            raise DamagedObject(f"{self._what} has no section {name}; run verify") from None
-        return start, length, check
+            raise DamagedObject(f"{self._object_name} has no section {name}; run verify") from None
+        return start, length, checksum
 
     def _section(self, name: str) -> JSON:
         if name not in self._loaded:
-            start, length, check = self._place(name)
-            self._loaded[name] = self._parsed(name, self._read(self._base + start, length), check)
+            start, length, checksum = self._section_position(name)
+            self._loaded[name] = self._parse_section(
+                name, self._read(self._sections_start + start, length), checksum
+            )
         return self._loaded[name]
 
     def _read(self, start: int, length: int) -> bytes:
         if self.holds(start, length):
-            return self._bytes[start : start + length]
+            return self._head_bytes[start : start + length]
         return self._fetch(start, length)
 
-    def _parsed(self, name: str, text: bytes, check: int) -> JSON:
-        if zlib.crc32(text) != check:
-            raise DamagedObject(f"{self._what}: section {name} is damaged; run verify")
-        return loads(text, self._what)
+    def _parse_section(self, name: str, data: bytes, checksum: int) -> JSON:
+        if zlib.crc32(data) != checksum:
+            raise DamagedObject(f"{self._object_name}: section {name} is damaged; run verify")
+        return loads(data, self._object_name)
 
 
 def rows_of(index: Index) -> list[IndexRow]:
-    """Return all rows of an index, as `render_index` took them."""
+    """Return all rows of an index, as `render_index` received them."""
     columns = {
-        (name, parameter): index.search(name, parameter)
-        for name in index.types
-        for parameter in index.parameters(name)
+        (resource_type, parameter): index.search(resource_type, parameter)
+        for resource_type in index.types
+        for parameter in index.parameters(resource_type)
     }
     rows: list[IndexRow] = []
-    for name, numbers in index.types.items():
-        for row in numbers:
+    for resource_type, type_rows in index.types.items():
+        for row in type_rows:
             search = {
                 parameter: values
-                for (type_of_column, parameter), column in columns.items()
-                if type_of_column == name and (values := column.values_of(row - numbers.start))
+                for (column_type, parameter), column in columns.items()
+                if column_type == resource_type
+                and (values := column.values_of(row - type_rows.start))
             }
-            (stamp,) = index.last_updated.values_of(row)
+            (last_updated,) = index.last_updated.values_of(row)
             rows.append(
                 IndexRow(
-                    name, index.ids[row], index.versions[row], stamp, index.stated[row], search
+                    resource_type,
+                    index.ids[row],
+                    index.versions[row],
+                    last_updated,
+                    index.stated[row],
+                    search,
                 )
             )
     return rows
 
 
-def _column(rows: Sequence[Sequence[str]]) -> bytes:
+def _encode_column(rows: Sequence[Sequence[str]]) -> bytes:
+    """Encode a column: its distinct values, and their numbers by row."""
     values = list(dict.fromkeys(chain.from_iterable(rows)))
-    code = {value: number for number, value in enumerate(values)}
-    coded = [
-        code[texts[0]] if len(texts) == 1 else [code[text] for text in texts] for texts in rows
+    number_of = {value: number for number, value in enumerate(values)}
+    encoded_rows = [
+        number_of[texts[0]] if len(texts) == 1 else [number_of[text] for text in texts]
+        for texts in rows
     ]
-    return dumps({"rows": coded, "values": values})
+    return dumps({"rows": encoded_rows, "values": values})
 
 
-def _read_column(value: JSON) -> IndexColumn:
+def _decode_column(value: JSON) -> IndexColumn:
     rows = [(codes,) if isinstance(codes, int) else codes for codes in value["rows"]]
     return IndexColumn(value["values"], rows)

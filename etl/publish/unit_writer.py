@@ -25,7 +25,7 @@ from etl.publish.block import (
 )
 from etl.publish.canonical_json import instant, loads, sha256, short_hash
 from etl.publish.catalog import ID, CatalogEntry
-from etl.publish.kept_objects import checked
+from etl.publish.kept_objects import read_verified
 from etl.publish.manifest import ChangeCounts, Changes
 from etl.publish.reader import open_index
 from etl.publish.search_index import DeletedResource, IndexRow, render_index
@@ -153,7 +153,7 @@ def before_of_damaged(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
         if unit is None or unit.block is None:
             return PreviousUnit({}, ())
     try:
-        text = gzip.decompress(checked(store, unit.block))
+        text = gzip.decompress(read_verified(store, unit.block))
     except (StoreError, OSError, EOFError, zlib.error):
         return PreviousUnit({}, ())
     before = {

@@ -23,8 +23,8 @@ from etl.publish.block import REFERENCE, Line, hashed_head, header_line, line_he
 from etl.publish.bulk_pages import untrue_pages
 from etl.publish.canonical_json import dumps, instant, loads, short_hash
 from etl.publish.catalog import CatalogEntry, parse_shard, shard_number
-from etl.publish.diff import UnitChange, changed_directory, changed_patients
-from etl.publish.kept_objects import ObjectRef, checked
+from etl.publish.diff import UnitChange, diff_directory, diff_patients
+from etl.publish.kept_objects import ObjectRef, read_verified
 from etl.publish.manifest import Manifest, Pointer, Shard
 from etl.publish.prune import Expiry, read_expiry
 from etl.publish.reader import Release, open_index, open_release, read_pointer
@@ -34,7 +34,7 @@ from etl.publish.unit_writer import body_of, content_hash
 from etl.storage.parallel import mapped
 from etl.storage.port import Store
 
-_MOST: Final = 1000
+_MAX_LISTED: Final = 1000
 
 Kind = Literal["missing", "damaged", "catalog", "index", "block", "reference", "count"]
 
@@ -87,25 +87,25 @@ class VerifyResult:
         self.bytes += size
 
     def add(self, problems: Iterable[Problem]) -> None:
-        """Note problems; past the first thousand only their number."""
+        """Record problems; beyond the first thousand, only count them."""
         for problem in problems:
             self.count += 1
-            if len(self.problems) < _MOST:
+            if len(self.problems) < _MAX_LISTED:
                 self.problems.append(problem)
 
-    def take(self, part: Mapping[str, Any]) -> None:
-        """Add the result of a part, as JSON."""
-        self.add(Problem(**each) for each in part["problems"])
-        self.count += part["count"] - len(part["problems"])
-        self.patients += part["patients"]
-        self.resources += part["resources"]
-        self.objects += part["objects"]
-        self.bytes += part["bytes"]
+    def take(self, part_result: Mapping[str, Any]) -> None:
+        """Add the result of a shard, given as JSON."""
+        self.add(Problem(**problem) for problem in part_result["problems"])
+        self.count += part_result["count"] - len(part_result["problems"])
+        self.patients += part_result["patients"]
+        self.resources += part_result["resources"]
+        self.objects += part_result["objects"]
+        self.bytes += part_result["bytes"]
 
 
 @dataclass(slots=True)
-class _Checked:
-    """Result of checking one unit."""
+class _BlockResult:
+    """Result of checking one block, of a patient or of a directory shard."""
 
     unit: CatalogEntry
     problems: list[Problem]
@@ -142,121 +142,131 @@ def verify(
     """
     result = VerifyResult(release.id)
     manifest = release.manifest
-    directory: set[tuple[str, str]] = set()
+    directory_names: set[tuple[str, str]] = set()
     counts: Counter[str] = Counter()
-    units = [unit for unit in manifest.directory if unit is not None]
-    # The directory first: references of patients lead into it. Its own are resolved at its end.
-    checked: list[_Checked] = []
-    for done in mapped(release.store, lambda unit: _check_unit(release, unit, None), units):
-        _note(result, done)
-        counts.update(done.counts)
-        directory |= done.names
-        checked.append(done)
-    result.add(_directory_places(release))
+    directory_units = [unit for unit in manifest.directory if unit is not None]
+    # The directory first, because patients refer to it. Its own references are resolved last.
+    block_results: list[_BlockResult] = []
+    for block_result in mapped(
+        release.store, lambda unit: _check_block(release, unit, None), directory_units
+    ):
+        _add_block_result(result, block_result)
+        counts.update(block_result.counts)
+        directory_names |= block_result.names
+        block_results.append(block_result)
+    result.add(_check_shard_numbers(release))
     _check_segments(release, result)
-    for done in checked:
-        result.add(_nowhere(done.unit, [name for name in done.dangling if name not in directory]))
+    for block_result in block_results:
+        result.add(
+            _dangling_problems(
+                block_result.unit,
+                [name for name in block_result.dangling if name not in directory_names],
+            )
+        )
     # Then every patient, shard by shard of the catalog.
-    check = partial(_check_shard, release, directory)
+    check_shard = partial(_check_shard, release, directory_names)
     if open_store is not None:
-        check = partial(_check_shard_of, open_store, release.id)
+        check_shard = partial(_check_shard_in_worker, open_store, release.id)
     shards = [number for number, shard in enumerate(manifest.catalog) if shard is not None]
     retracted = 0
-    for of_shard in runner.each(check, shards, no_event):
-        result.take(of_shard)
-        counts.update(of_shard["resources_of_types"])
-        retracted += of_shard["retracted"]
+    for shard_result in runner.each(check_shard, shards, no_event):
+        result.take(shard_result)
+        counts.update(shard_result["resources_of_types"])
+        retracted += shard_result["retracted"]
         progress(result.patients)
     # Then the counts of the manifest, and the other objects that it names.
     result.add(_check_counts(release, counts, result.patients, retracted))
-    expiry = _expiry_of(release, keys)
-    for named in manifest.objects_of("report", "bulk"):
-        if expiry.covers(named.key, manifest.created) and not _is_there(release, named):
+    expiry = _allowed_expiry(release, keys)
+    for ref in manifest.objects_of("report", "bulk"):
+        if expiry.covers(ref.key, manifest.created) and not _object_exists(release, ref):
             continue  # a prune has deleted it, as the settings want
-        result.add(_check_named(release, named))
-        result.count_object(named.bytes)
+        result.add(_check_object(release, ref))
+        result.count_object(ref.bytes)
     if not pages:
         return result
     # Pages last: they belong to the tree, not to the release.
     result.add(
         Problem("damaged", key, "it does not match the manifests; a run writes it again")
-        if there
+        if is_present
         else Problem("missing", key, "the page is missing; a run writes it again")
-        for key, there in untrue_pages(release, base_url)
+        for key, is_present in untrue_pages(release, base_url)
     )
     return result
 
 
-def _expiry_of(release: Release, keys: Sequence[Path]) -> Expiry:
-    """Return what a prune may have deleted of a release: of what readers see, nothing.
+def _allowed_expiry(release: Release, keys: Sequence[Path]) -> Expiry:
+    """Return which reports of a release a prune may have deleted; none of the current one.
 
-    But a rollback names the reports of the release that it went back to.
+    A rollback is the exception: it names the reports of the release that it went back to.
     """
     pointer = read_pointer(release.store)
-    what = f"{release.store.name}: {object_keys.CURRENT}"
+    object_name = f"{release.store.name}: {object_keys.CURRENT}"
     if (
         release.manifest.facts.kind != "rollback"
         and pointer is not None
-        and Pointer.from_bytes(pointer.data, what).release == release.id
+        and Pointer.from_bytes(pointer.data, object_name).release == release.id
     ):
         return Expiry()
     return read_expiry(release.store, keys)
 
 
-def _note(result: VerifyResult, done: _Checked) -> None:
-    result.add(done.problems)
-    result.resources += sum(done.counts.values())
-    for ref in done.unit.objects():
+def _add_block_result(result: VerifyResult, block_result: _BlockResult) -> None:
+    result.add(block_result.problems)
+    result.resources += sum(block_result.counts.values())
+    for ref in block_result.unit.objects():
         result.count_object(ref.bytes)
 
 
 def _check_shard(
-    release: Release, directory: Set[tuple[str, str]], number: int, emit: EmitAny
+    release: Release, directory_names: Set[tuple[str, str]], number: int, emit: EmitAny
 ) -> dict[str, Any]:
-    """Check the patients of a shard; return what was found, as JSON."""
+    """Check the patients of a shard; return the result as JSON."""
     del emit
     shard = release.manifest.catalog[number]
     if shard is None:
         raise AssertionError("the shard does not exist")
     result, counts = VerifyResult(release.id, objects=1, bytes=shard.bytes), Counter[str]()
-    rows, problems = _shard_rows(release, shard, number)
+    rows, problems = _check_shard_rows(release, shard, number)
     result.add(problems)
-    for done in mapped(release.store, lambda unit: _check_unit(release, unit, directory), rows):
-        _note(result, done)
-        counts.update(done.counts)
+    for block_result in mapped(
+        release.store, lambda unit: _check_block(release, unit, directory_names), rows
+    ):
+        _add_block_result(result, block_result)
+        counts.update(block_result.counts)
     result.patients = sum(unit.block is not None for unit in rows)
     retracted = len(rows) - result.patients
     return {**asdict(result), "resources_of_types": counts, "retracted": retracted}
 
 
-def _check_shard_of(
+def _check_shard_in_worker(
     open_store: Callable[[], Store], release: str, number: int, emit: EmitAny
 ) -> dict[str, Any]:
-    """Check the patients of a shard, in any process."""
-    return _check_shard(*_opened(open_store, release), number, emit)
+    """Check the patients of a shard in another process."""
+    return _check_shard(*_open_release_names(open_store, release), number, emit)
 
 
 @lru_cache(maxsize=1)
-def _opened(
+def _open_release_names(
     open_store: Callable[[], Store], release_id: str
 ) -> tuple[Release, Set[tuple[str, str]]]:
-    """Return a release and the names of its directory's resources, without those of lost shards."""
-    store, names = open_store(), set[tuple[str, str]]()
+    """Open a release; return it with its directory's names, without lost shards."""
+    store, directory_names = open_store(), set[tuple[str, str]]()
     release = open_release(store, release_id)
     for unit in release.manifest.directory:
         with suppress(StoreError):  # reported by the process that checks the directory
             if unit is not None:
-                names |= {(row.type, row.id) for row in rows_of(open_index(store, unit))}
-    return release, names
+                directory_names |= {(row.type, row.id) for row in rows_of(open_index(store, unit))}
+    return release, directory_names
 
 
-def _shard_rows(
+def _check_shard_rows(
     release: Release, shard: Shard, number: int
 ) -> tuple[list[CatalogEntry], list[Problem]]:
+    """Parse a catalog shard; check its patients and their number."""
     try:
         rows = parse_shard(release.shard_bytes(shard), shard.key)
     except StoreError as error:
-        return [], [_broken(shard.key, error)]
+        return [], [_object_problem(shard.key, error)]
     problems = [
         Problem("catalog", shard.key, f"Patient/{unit.id} belongs in another shard")
         for unit in rows
@@ -269,14 +279,14 @@ def _shard_rows(
 
 
 def _check_segments(release: Release, result: VerifyResult) -> None:
-    """Make the segments of the directory again, and compare."""
+    """Rebuild the directory's segments and compare them."""
     shards = release.manifest.directory
     for number, entry in enumerate(release.manifest.segments):
         if entry is None:
             continue
         result.count_object(entry.bytes)
         try:
-            data = checked(release.store, entry.key, entry.sha256)
+            data = read_verified(release.store, entry.key, entry.sha256)
             units = [(shard, shards[shard]) for shard in shard_range(number, len(shards))]
             indexes = [
                 (shard, open_index(release.store, unit))
@@ -284,14 +294,15 @@ def _check_segments(release: Release, result: VerifyResult) -> None:
                 if unit is not None and unit.block is not None
             ]
         except StoreError as error:
-            result.add([_broken(entry.key, error)])
+            result.add([_object_problem(entry.key, error)])
             continue
         if render_segment(indexes) != data:
-            what = "it does not match the indexes of its shards"
-            result.add([Problem("index", entry.key, what)])
+            message = "it does not match the indexes of its shards"
+            result.add([Problem("index", entry.key, message)])
 
 
-def _directory_places(release: Release) -> Iterator[Problem]:
+def _check_shard_numbers(release: Release) -> Iterator[Problem]:
+    """Report directory resources that are stored in the wrong shard."""
     bits = release.manifest.directory_bits
     for number, unit in enumerate(release.manifest.directory):
         if unit is None:
@@ -308,46 +319,53 @@ def _directory_places(release: Release) -> Iterator[Problem]:
                 yield Problem("catalog", unit.index, f"{name} belongs in another shard")
 
 
-def _check_unit(
-    release: Release, unit: CatalogEntry, directory: Set[tuple[str, str]] | None
-) -> _Checked:
-    """Check one block with its index; `directory` is None for the directory's own."""
-    done = _Checked(unit, [], Counter(), set(), [])
+def _check_block(
+    release: Release, unit: CatalogEntry, directory_names: Set[tuple[str, str]] | None
+) -> _BlockResult:
+    """Check a block with its index.
+
+    For a block of the directory itself, the directory names are None: its dangling references are
+    returned, because other shards may resolve them.
+    """
+    result = _BlockResult(unit, [], Counter(), set(), [])
     try:
-        data = checked(release.store, unit.index)
+        data = read_verified(release.store, unit.index)
         index = Index.of(data, unit.index)
         rows = rows_of(index)
-        done.names = {(row.type, row.id) for row in rows}
-        done.counts = Counter(row.type for row in rows)
+        result.names = {(row.type, row.id) for row in rows}
+        result.counts = Counter(row.type for row in rows)
         if len(data) != unit.index_bytes:
-            done.problems.append(Problem("catalog", unit.index, "the size in the catalog differs"))
-        done.problems += _check_row(unit, index, rows, directory is not None)
+            result.problems.append(
+                Problem("catalog", unit.index, "the size in the catalog differs")
+            )
+        result.problems += _check_catalog_entry(unit, index, rows, directory_names is not None)
     except StoreError as error:
-        done.problems.append(_broken(unit.index, error))
-        return done
+        result.problems.append(_object_problem(unit.index, error))
+        return result
     if unit.block is not None:
         try:
-            block = checked(release.store, unit.block)
-            lines = list(_lines(block, index, unit, directory is not None))
-            done.problems += _check_lines(unit, rows, lines)
-            directory_names = directory or set()
+            block = read_verified(release.store, unit.block)
+            lines = list(_resource_lines(block, index, unit, directory_names is not None))
+            result.problems += _check_lines(unit, rows, lines)
+            resolved_names = directory_names or set()
             dangling = {
                 name
-                for name in _references(lines)
-                if name not in done.names and name not in directory_names
+                for name in _relative_references(lines)
+                if name not in result.names and name not in resolved_names
             }
-            if directory is None:  # other shards may have them
-                done.dangling = sorted(dangling)
+            if directory_names is None:  # other shards may have them
+                result.dangling = sorted(dangling)
             else:
-                done.problems += _nowhere(unit, sorted(dangling))
+                result.problems += _dangling_problems(unit, sorted(dangling))
         except StoreError as error:
-            done.problems.append(_broken(unit.block, error))
-    return done
+            result.problems.append(_object_problem(unit.block, error))
+    return result
 
 
-def _check_row(
+def _check_catalog_entry(
     unit: CatalogEntry, index: Index, rows: list[IndexRow], is_patient: bool
 ) -> Iterator[Problem]:
+    """Compare a catalog entry with its index."""
     head = index.head
     if head.get("patient" if is_patient else "shard") != (unit.id if is_patient else int(unit.id)):
         yield Problem("index", unit.index, "the index belongs to another patient")
@@ -371,100 +389,107 @@ def _check_row(
             )
 
 
-def _lines(block: bytes, index: Index, unit: CatalogEntry, is_patient: bool) -> Iterator[bytes]:
-    for number, part in enumerate(index.parts):
-        piece = memoryview(block)[part.offset : part.offset + part.length]
-        plain = bytes(unpack(piece, part, str(unit.block)))
-        if number == 0 and is_patient:
-            if plain != header_line(unit.id):
+def _resource_lines(
+    block: bytes, index: Index, unit: CatalogEntry, is_patient: bool
+) -> Iterator[bytes]:
+    """Yield the resources of a block; check its patient header."""
+    for part_number, part in enumerate(index.parts):
+        compressed = memoryview(block)[part.offset : part.offset + part.length]
+        text = bytes(unpack(compressed, part, str(unit.block)))
+        if part_number == 0 and is_patient:
+            if text != header_line(unit.id):
                 raise StoreError(f"{unit.block} does not begin with its patient's header")
             continue
-        yield from plain.removesuffix(b"\n").split(b"\n")
+        yield from text.removesuffix(b"\n").split(b"\n")
 
 
 def _check_lines(unit: CatalogEntry, rows: list[IndexRow], lines: list[bytes]) -> Iterator[Problem]:
+    """Compare each resource with its index row: position, version, content hash."""
     key = str(unit.block)
     if len(rows) != len(lines):
         yield Problem("block", key, f"it has {len(lines)} resources, its index {len(rows)}")
         return
-    held: list[Line] = []
-    for row, text in zip(rows, lines, strict=True):
-        name = f"{row.type}/{row.id}"
-        if not text.startswith(line_head(row)):
-            yield Problem("block", key, f"{name} is not where its index says")
+    block_lines: list[Line] = []
+    for row, line in zip(rows, lines, strict=True):
+        reference = f"{row.type}/{row.id}"
+        if not line.startswith(line_head(row)):
+            yield Problem("block", key, f"{reference} is not where its index says")
             return
-        body = body_of(row, text)
+        body = body_of(row, line)
         if short_hash(hashed_head(row.type, row.id), body) != row.version:
-            yield Problem("block", key, f"the version of {name} is not the hash of its content")
-        held.append(Line(row, body, dumps(row.search)))
-    if content_hash(held) != unit.content:
+            yield Problem(
+                "block", key, f"the version of {reference} is not the hash of its content"
+            )
+        block_lines.append(Line(row, body, dumps(row.search)))
+    if content_hash(block_lines) != unit.content:
         yield Problem("catalog", key, "the content hash in the catalog differs")
 
 
-def _references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+def _relative_references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     for text in lines:
         for name in REFERENCE.findall(text):
             kind, _, resource_id = name.decode().partition("/")
             yield kind, resource_id
 
 
-def _nowhere(unit: CatalogEntry, names: Iterable[tuple[str, str]]) -> Iterator[Problem]:
+def _dangling_problems(unit: CatalogEntry, names: Iterable[tuple[str, str]]) -> Iterator[Problem]:
+    """Report references without a target."""
     for name in names:
         yield Problem("reference", str(unit.block), f"nothing is at {'/'.join(name)}")
 
 
 def _check_counts(
-    release: Release, counts: Counter[str], live: int, retracted: int
+    release: Release, counts: Counter[str], patients: int, retracted: int
 ) -> Iterator[Problem]:
-    stated = release.manifest.counts
+    stated_counts = release.manifest.counts
     key = object_keys.manifest(release.id)
-    if dict(counts) != stated["resources"]:
+    if dict(counts) != stated_counts["resources"]:
         yield Problem("count", key, "the resource counts in the manifest differ")
-    if (live, retracted) != (stated["patients"], stated["retractedPatients"]):
+    if (patients, retracted) != (stated_counts["patients"], stated_counts["retractedPatients"]):
         yield Problem("count", key, "the number of patients in the manifest differs")
 
 
-def _is_there(release: Release, named: ObjectRef) -> bool:
+def _object_exists(release: Release, ref: ObjectRef) -> bool:
     try:
-        release.store.get_range(named.key, 0, 1)
+        release.store.get_range(ref.key, 0, 1)
     except NotFound:
         return False
     return True
 
 
-def _check_named(release: Release, named: ObjectRef) -> Iterator[Problem]:
+def _check_object(release: Release, ref: ObjectRef) -> Iterator[Problem]:
     try:
-        if len(checked(release.store, named.key, named.sha256)) != named.bytes:
-            yield Problem("count", named.key, "the size in the manifest differs")
+        if len(read_verified(release.store, ref.key, ref.sha256)) != ref.bytes:
+            yield Problem("count", ref.key, "the size in the manifest differs")
     except StoreError as error:
-        yield _broken(named.key, error)
+        yield _object_problem(ref.key, error)
 
 
-def _broken(key: str, error: StoreError) -> Problem:
-    what = str(error).removesuffix("; run verify")
-    return Problem("missing" if isinstance(error, NotFound) else "damaged", key, what)
+def _object_problem(key: str, error: StoreError) -> Problem:
+    message = str(error).removesuffix("; run verify")
+    return Problem("missing" if isinstance(error, NotFound) else "damaged", key, message)
 
 
-def require_whole(release: Release) -> None:
-    """Check that all of a release is there, before readers are led back to it.
+def require_intact(release: Release) -> None:
+    """Check that a release is intact before a rollback to it.
 
     Its Bulk Publish pages do not count: they are rewritten.
 
     Raises:
-        StoreError: something is missing or damaged.
+        StoreError: an object is missing or damaged.
     """
-    verified = verify(release, pages=False)
-    if not verified.ok:
-        first = verified.problems[0]
+    result = verify(release, pages=False)
+    if not result.ok:
+        first_problem = result.problems[0]
         raise StoreError(
             f"{release.store.name}: {release.id} is damaged, so nothing was rolled back: "
-            f"{verified.count:,} problems, the first in {first.key}: {first.what}; "
+            f"{result.count:,} problems, the first in {first_problem.key}: {first_problem.what}; "
             "`cpcds verify --release` lists them"
         )
 
 
-_UNCOMPARED: Final = ("release", "reports")
-_BY_UNIT: Final = ("catalog", "directory")
+_UNCOMPARED_FACTS: Final = ("release", "reports")
+_FACTS_BY_UNIT: Final = ("catalog", "directory")
 """Facts of a manifest that are compared unit by unit."""
 
 
@@ -489,8 +514,8 @@ class RebuildResult:
     problems: tuple[Problem, ...]
 
 
-def rebuilt(published: Release, remade: Release) -> RebuildResult:
-    """Return what differs between a published release and the same made again.
+def compare_rebuild(published: Release, remade: Release) -> RebuildResult:
+    """Compare a published release with its rebuild.
 
     Args:
         published: the release.
@@ -502,74 +527,84 @@ def rebuilt(published: Release, remade: Release) -> RebuildResult:
         remade.id,
         counts["patients"],
         sum(counts["resources"].values()),
-        tuple(_reasons(published.manifest, remade.manifest)),
-        tuple(_problems(published, remade)),
+        tuple(_changed_inputs(published.manifest, remade.manifest)),
+        tuple(_difference_problems(published, remade)),
     )
 
 
-def _reasons(published: Manifest, remade: Manifest) -> Iterator[str]:
-    """Yield what was another when the release was made, as far as the manifest states it."""
-    then, now = published.facts.mapping, remade.facts.mapping
-    for name, words in (
+def _changed_inputs(published: Manifest, remade: Manifest) -> Iterator[str]:
+    """Yield the inputs that differ from those of the published release."""
+    published_inputs, rebuilt_inputs = published.facts.mapping, remade.facts.mapping
+    for name, description in (
         ("set", "the mapping set"),
         ("version", "the version of the mappings"),
         ("layout", "the layout"),
         ("view", "the view"),
     ):
-        if then.get(name) != now.get(name):
-            yield f"{words} is {now.get(name)}, and was {then.get(name)}"
-    if then.get("fingerprint") != now.get("fingerprint"):
+        published_value, rebuilt_value = published_inputs.get(name), rebuilt_inputs.get(name)
+        if published_value != rebuilt_value:
+            yield f"{description} is {rebuilt_value}, and was {published_value}"
+    if published_inputs.get("fingerprint") != rebuilt_inputs.get("fingerprint"):
         yield (
             "the program, mappings, rules, crosswalks, layouts, or configuration differ from those "
-            f"of the run (fingerprint {str(now.get('fingerprint'))[:12]}, and was "
-            f"{str(then.get('fingerprint'))[:12]})"
+            f"of the run (fingerprint {str(rebuilt_inputs.get('fingerprint'))[:12]}, and was "
+            f"{str(published_inputs.get('fingerprint'))[:12]})"
         )
     if published.bulk and not remade.bulk:
         yield "bulk files were not rebuilt: the setting publish.bulk is off"
 
 
-def _problems(published: Release, remade: Release) -> Iterator[Problem]:
+def _difference_problems(published: Release, remade: Release) -> Iterator[Problem]:
     key = published.manifest.key
-    theirs, ours = (loads(each.manifest.to_bytes(), key) for each in (published, remade))
-    for name in sorted(theirs.keys() | ours.keys()):
-        is_compared = name not in (*_UNCOMPARED, *_BY_UNIT)
-        if name == "claims" and name not in theirs:  # of a program that did not state them
+    published_facts, remade_facts = (
+        loads(release.manifest.to_bytes(), key) for release in (published, remade)
+    )
+    for name in sorted(published_facts.keys() | remade_facts.keys()):
+        is_compared = name not in (*_UNCOMPARED_FACTS, *_FACTS_BY_UNIT)
+        if name == "claims" and name not in published_facts:  # of a program that did not state them
             continue
-        if is_compared and theirs.get(name) != ours.get(name):
-            yield Problem(
-                "count", key, f"{name} differs from the extract{_parts(theirs, ours, name)}"
-            )
-    if others := [name for name in _BY_UNIT if theirs[name] != ours[name]]:
-        found = False
-        for change in (*changed_patients(published, remade), *changed_directory(published, remade)):
-            found = True
-            yield from _of_unit(change, key)
-        if not found:
-            for name in others:
+        if is_compared and published_facts.get(name) != remade_facts.get(name):
+            parts = _differing_parts(published_facts, remade_facts, name)
+            yield Problem("count", key, f"{name} differs from the extract{parts}")
+    if changed_facts := [
+        name for name in _FACTS_BY_UNIT if published_facts[name] != remade_facts[name]
+    ]:
+        has_changes = False
+        for change in (*diff_patients(published, remade), *diff_directory(published, remade)):
+            has_changes = True
+            yield from _change_problems(change, key)
+        if not has_changes:
+            for name in changed_facts:
                 yield Problem("catalog", key, f"the {name} is another one, with the same rows")
 
 
-def _parts(theirs: Mapping[str, Any], ours: Mapping[str, Any], name: str) -> str:
-    """Return which parts of a fact differ."""
-    one, other = theirs.get(name), ours.get(name)
-    if not (isinstance(one, dict) and isinstance(other, dict)):
+def _differing_parts(
+    published_facts: Mapping[str, Any], remade_facts: Mapping[str, Any], name: str
+) -> str:
+    """Name the parts of a fact that differ."""
+    published_value, remade_value = published_facts.get(name), remade_facts.get(name)
+    if not (isinstance(published_value, dict) and isinstance(remade_value, dict)):
         return ""
-    parts = sorted(part for part in one.keys() | other.keys() if one.get(part) != other.get(part))
+    parts = sorted(
+        part
+        for part in published_value.keys() | remade_value.keys()
+        if published_value.get(part) != remade_value.get(part)
+    )
     return f": {', '.join(parts)}"
 
 
-def _of_unit(change: UnitChange, key: str) -> Iterator[Problem]:
-    """Yield the resources of a patient, or of a shard of the directory, that differ."""
+def _change_problems(change: UnitChange, key: str) -> Iterator[Problem]:
+    """Report the resources of a patient or directory shard that differ."""
     unit = change.before or change.after
-    place = key if unit is None else unit.block or f"{key}: {unit.id}"
-    for names, words in (
+    object_name = key if unit is None else unit.block or f"{key}: {unit.id}"
+    for names, description in (
         (change.changed, "differs from the extract"),
         (change.added, "is missing, but the extract contains it"),
         (change.retracted, "is not in the extract"),
     ):
         for kind, logical_id in names:
-            yield Problem("block", place, f"{kind}/{logical_id} {words}")
+            yield Problem("block", object_name, f"{kind}/{logical_id} {description}")
     if not (change.changed or change.added or change.retracted):
         yield Problem(
-            "block", place, "its resources are the same, but not its bytes or its catalog row"
+            "block", object_name, "its resources are the same, but not its bytes or its catalog row"
         )

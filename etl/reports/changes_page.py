@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Any, Final, TypeAlias
 
 from etl.model.code_shapes import outline
-from etl.publish.diff import Name, changed_patients
+from etl.publish.diff import Name, diff_patients
 from etl.publish.manifest import Changes
 from etl.publish.network_changes import NetworkChanges
 from etl.publish.reader import Release
@@ -132,7 +132,7 @@ def changed_samples(before: Release, after: Release) -> list[ChangedSample]:
         StoreError: something of the releases is missing or damaged.
     """
     samples: list[ChangedSample] = []
-    for change in changed_patients(before, after):
+    for change in diff_patients(before, after):
         if change.before is None or change.after is None or not change.changed:
             continue
         # Claims show more of a night's changes than a patient's new time stamp.

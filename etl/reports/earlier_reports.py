@@ -18,7 +18,7 @@ from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import loads
 from etl.publish.history import lineage
-from etl.publish.kept_objects import checked, read_or_none
+from etl.publish.kept_objects import read_or_none, read_verified
 from etl.publish.manifest import Changes
 from etl.publish.reader import Current, Release
 from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level, net_sums
@@ -266,7 +266,7 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
     if ref is None:
         return None
     try:
-        document = loads(checked(release.store, ref.key, ref.sha256), ref.key)
+        document = loads(read_verified(release.store, ref.key, ref.sha256), ref.key)
     except NotFound:
         return None
     except StoreError as error:

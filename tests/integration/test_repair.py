@@ -8,7 +8,7 @@ import pytest
 from etl.bootstrap import releases, use_cases
 from etl.errors import StoreError
 from etl.pipeline.progress import ignore
-from etl.publish.catalog import place
+from etl.publish.catalog import id_hash
 from etl.publish.manifest import SHARES
 from etl.publish.verify import verify
 from tests.integration.nights import Payer, full, live
@@ -169,7 +169,7 @@ def test_damage_that_the_work_comes_upon_is_made_again(payer, extracts, caplog):
     whole.run(night)
     payer.begin(full(extracts / "full0", 0))
     changed = [unit for unit in live(payer.release) if whole.release.unit(unit.id) != unit]
-    not_due = [unit for unit in changed if int(place(unit.id)[:8], 16) * SHARES >> 32]
+    not_due = [unit for unit in changed if int(id_hash(unit.id)[:8], 16) * SHARES >> 32]
     flipped(payer.target / not_due[0].index)
     remade(payer, night)
     assert "the run begins again" in caplog.text

@@ -20,7 +20,7 @@ from etl.publish.directory import write_directory
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import Kind, ReleaseFacts
 from etl.publish.reader import open_current
-from etl.publish.verify import require_whole
+from etl.publish.verify import require_intact
 from tests.simulation.disk import Disk, store_of
 from tests.simulation.watcher import Content, Watcher
 from tests.unit.publish.samples import claim, logical_id, payer, resource
@@ -219,7 +219,7 @@ def roll_back(tree, back):
                 return "there is no such release"
             name = there[back].id if back else there[0].manifest.rolled_back_to
             to = history.find_release(store, name or there[0].id)
-            require_whole(to)
+            require_intact(to)
             now = f"{process.clock():%Y-%m-%dT%H:%M:%SZ}"
             manifest = history.rollback(store, to, now, tree.bulk, lease=held)
             tree.watcher.hold(manifest.release, to.id, process.name)

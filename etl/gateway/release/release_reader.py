@@ -250,7 +250,7 @@ class ReleaseTree:
             if index.holds(start, length):
                 index.load(*missing)
             else:
-                index.supply(
+                index.load_sections(
                     missing, start, await self._objects.get_range(block.key, start, length)
                 )
 

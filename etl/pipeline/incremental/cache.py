@@ -31,9 +31,9 @@ from etl.publish.kept_objects import (
     MEMORY,
     ObjectRef,
     RangeRef,
-    checked,
     put_by_content,
     read_object,
+    read_verified,
     write_list,
 )
 from etl.publish.reader import Current
@@ -92,7 +92,7 @@ class CachedResults:
 
 def _ledger(store: Store, ref: ObjectRef) -> Ledger | None:
     try:
-        data = checked(store, ref.key, ref.sha256)
+        data = read_verified(store, ref.key, ref.sha256)
         return ledger_from(data, f"{store.name}: {ref.key}")
     except StoreError:
         return None
@@ -160,7 +160,9 @@ def _opened(store: Store, base: Current, made: str) -> CachedResults | None:
     cached = read_object(store, ref, _CacheList)
     if cached.made_by != made:
         return None
-    names = _names_from(checked(store, cached.names.key, cached.names.sha256), cached.names.key)
+    names = _names_from(
+        read_verified(store, cached.names.key, cached.names.sha256), cached.names.key
+    )
     return CachedResults(cached.ledgers, cached.partitions, cached.as_of, names, cached.suites)
 
 

@@ -23,7 +23,7 @@ from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import StageAdvanced, StageBegan
 from etl.publish import kept_objects
-from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
+from etl.publish.kept_objects import MEMORY, ObjectRef, put_by_content, read_verified
 from etl.quality.suites.expectations import (
     SuiteRun,
     due,
@@ -137,7 +137,7 @@ def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, 
     if previous is None or previous.suites is None:
         return {}
     try:
-        data = checked(store, previous.suites.key, previous.suites.sha256)
+        data = read_verified(store, previous.suites.key, previous.suites.sha256)
         return from_bytes(data, f"{store.name}: {previous.suites.key}")
     except StoreError:
         return {}

@@ -27,12 +27,12 @@ from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
 from etl.reports import lineage as lineages
 
-_USED: Final = re.compile(rb'"reference":"((?:Coverage|Organization)/[A-Za-z0-9.-]+)"')
+_USED_REFERENCE: Final = re.compile(rb'"reference":"((?:Coverage|Organization)/[A-Za-z0-9.-]+)"')
 """References to resources whose rows are used as well: of coverages and of organizations."""
-_MEMBER: Final = TABLES["member"].key[0]
+_MEMBER_KEY: Final = TABLES["member"].key[0]
 
 
-_NOBODY: Final = 0
+_DIRECTORY_OWNER: Final = 0
 """Owner of the directory's rows."""
 
 
@@ -63,7 +63,7 @@ class SidecarExplainer:
     def __init__(self, release: Release, sidecar: Sidecar, plans: Sequence[Plan]) -> None:
         self._release, self._sidecar = release, sidecar
         self._plans = {plan.name: plan for plan in plans}
-        self._of_owner: dict[int, list[_Entry]] = {}
+        self._entries_by_owner: dict[int, list[_Entry]] = {}
 
     def explain(self, subject: lineages.Subject) -> lineages.Lineage:
         """Return the rows of a resource, or the fates of the rows of a claim or
@@ -75,49 +75,55 @@ class SidecarExplainer:
         """
         match subject:
             case lineages.ResourceSubject():
-                entries = self._matching("resource", _hash(str(subject)))
-                resources = self._resources(entries, str(subject))
+                entries = self._find_by_hash("resource", _hash_text(str(subject)))
+                resources = self._explain_resources(entries, str(subject))
                 if not resources:
                     raise UsageError(
                         f"the release keeps no row position for {subject}: a provider "
                         "that claims refer to only by id has no row, and rows in quarantine "
                         "make no resource"
                     )
-                return self._lineage(subject, (), resources)
+                return self._build_lineage(subject, (), resources)
             case lineages.HeaderSubject():
                 entries = [
                     entry
-                    for entry in self._matching("claim", _hash(subject.number))
+                    for entry in self._find_by_hash("claim", _hash_text(subject.number))
                     if HEADER_OF[entry.table] == subject.table
                 ]
                 if not entries:
                     raise UsageError(
                         f"the release keeps no row position for the number of {subject}"
                     )
-                return self._lineage(subject, self._fates(entries), self._resources(entries))
+                return self._build_lineage(
+                    subject, self._row_fates(entries), self._explain_resources(entries)
+                )
             case lineages.RowSubject():
-                entries = self._at(subject)
-                return self._lineage(subject, self._fates(entries), self._of_rows(entries))
+                entries = self._find_row(subject)
+                return self._build_lineage(
+                    subject, self._row_fates(entries), self._resources_of_rows(entries)
+                )
 
-    def _lineage(
+    def _build_lineage(
         self,
         subject: lineages.Subject,
         rows: tuple[lineages.RowFate, ...],
         resources: tuple[lineages.Explanation, ...],
     ) -> lineages.Lineage:
-        named = {(row.extract, row.file) for row in rows}
-        named |= {(row.extract, row.file) for resource in resources for row in resource.rows}
+        mentioned_files = {(row.extract, row.file) for row in rows}
+        mentioned_files |= {
+            (row.extract, row.file) for resource in resources for row in resource.rows
+        }
         files = [
             lineages.NamedFile(title, file.name, file.bytes, file.sha256)
-            for mark, title in self._titles.items()
-            for file in self._sidecar.extracts[mark].files
-            if (title, file.name) in named
+            for extract_id, title in self._titles.items()
+            for file in self._sidecar.extracts[extract_id].files
+            if (title, file.name) in mentioned_files
         ]
         return lineages.Lineage(str(subject), rows, resources, "sidecar", tuple(files))
 
     # Entries
 
-    def _pieces(self) -> Iterator[pa.Table]:
+    def _read_pieces(self) -> Iterator[pa.Table]:
         """Yield the entries of each range of owners, and of the directory."""
         store = self._release.store
         by_range = groupby(self._sidecar.pieces, key=lambda piece: (piece.first, piece.end))
@@ -126,36 +132,36 @@ class SidecarExplainer:
         if self._sidecar.directory is not None:
             yield read_piece(store, self._sidecar.directory)
 
-    def _matching(self, column: str, value: int) -> list[_Entry]:
-        """Return the entries with a hash."""
-        wanted = pa.scalar(value, pa.uint64())
+    def _find_by_hash(self, column: str, value: int) -> list[_Entry]:
+        """Return the entries whose column has a hash value."""
+        hash_value = pa.scalar(value, pa.uint64())
         return [
             entry
-            for piece in self._pieces()
-            for entry in self._taken(piece, pc.equal(piece.column(column), wanted))
+            for piece in self._read_pieces()
+            for entry in self._select_entries(piece, pc.equal(piece.column(column), hash_value))
         ]
 
-    def _taken(self, piece: pa.Table, where: Any) -> list[_Entry]:
-        """Return some entries of a piece; all others of their members are kept beside."""
-        entries = _entries(piece.filter(where))
-        for owner in {entry.owner for entry in entries} - {_NOBODY}:
-            is_of_owner = pc.equal(piece.column("owner"), pa.scalar(owner, pa.uint64()))
-            self._of_owner[owner] = _entries(piece.filter(is_of_owner))
+    def _select_entries(self, piece: pa.Table, condition: Any) -> list[_Entry]:
+        """Return matching entries of a piece; cache all entries of their owners."""
+        entries = _entries(piece.filter(condition))
+        for owner in {entry.owner for entry in entries} - {_DIRECTORY_OWNER}:
+            has_owner = pc.equal(piece.column("owner"), pa.scalar(owner, pa.uint64()))
+            self._entries_by_owner[owner] = _entries(piece.filter(has_owner))
         return entries
 
-    def _at(self, subject: lineages.RowSubject) -> list[_Entry]:
-        """Return the entries at a row of a file, of whichever extract.
+    def _find_row(self, subject: lineages.RowSubject) -> list[_Entry]:
+        """Return the entries at a row of a file, in any extract.
 
         Raises:
-            UsageError: there are none.
+            UsageError: no entry is at the row.
         """
-        numbers = {
-            mark: number
-            for mark, extract in self._sidecar.extracts.items()
-            for number, file in enumerate(extract.files)
+        file_numbers = {
+            extract_id: file_number
+            for extract_id, extract in self._sidecar.extracts.items()
+            for file_number, file in enumerate(extract.files)
             if file.name == subject.file
         }
-        if not numbers:
+        if not file_numbers:
             extracts = self._sidecar.extracts.values()
             names = sorted({file.name for extract in extracts for file in extract.files})
             raise UsageError(
@@ -163,9 +169,9 @@ class SidecarExplainer:
             )
         entries = [
             entry
-            for piece in self._pieces()
-            for entry in self._taken(piece, pc.equal(piece.column("row"), subject.row))
-            if numbers.get(entry.extract) == entry.file
+            for piece in self._read_pieces()
+            for entry in self._select_entries(piece, pc.equal(piece.column("row"), subject.row))
+            if file_numbers.get(entry.extract) == entry.file
         ]
         if not entries:
             raise UsageError(
@@ -175,44 +181,46 @@ class SidecarExplainer:
             )
         return entries
 
-    def _beside(self, entry: _Entry) -> list[_Entry]:
-        """Return the entries of the same claim or prior authorization, member, or row."""
-        others = self._of_owner.get(entry.owner, [entry])
+    def _related_entries(self, entry: _Entry) -> list[_Entry]:
+        """Return the entries of the same claim, prior authorization, member, or row."""
+        owner_entries = self._entries_by_owner.get(entry.owner, [entry])
         if entry.claim is not None:
             header = HEADER_OF[entry.table]
             return [
                 other
-                for other in others
+                for other in owner_entries
                 if (HEADER_OF.get(other.table), other.claim) == (header, entry.claim)
             ]
-        if TABLES[entry.table].key[0] == _MEMBER:
-            return [other for other in others if TABLES[other.table].key[0] == _MEMBER]
-        return [other for other in others if other[1:5] == entry[1:5]]  # claim, table, file, row
+        if TABLES[entry.table].key[0] == _MEMBER_KEY:
+            return [other for other in owner_entries if TABLES[other.table].key[0] == _MEMBER_KEY]
+        return [
+            other for other in owner_entries if other[1:5] == entry[1:5]
+        ]  # claim, table, file, row
 
     # Lineages of entries
 
     @cached_property
     def _titles(self) -> Mapping[str, str]:
-        """Mark of an extract -> what it is called; empty where there is one only."""
+        """Extract ID to title; the title is empty if there is one extract."""
         extracts = self._sidecar.extracts
         if len(extracts) == 1:
             return dict.fromkeys(extracts, "")
         days = [extract.as_of for extract in extracts.values()]
         return {
-            mark: f"extract of {extract.as_of}"
+            extract_id: f"extract of {extract.as_of}"
             if extract.as_of is not None and days.count(extract.as_of) == 1
             else f"extract published at {extract.read}"
-            for mark, extract in sorted(
+            for extract_id, extract in sorted(
                 self._sidecar.extracts.items(), key=lambda pair: pair[1].read
             )
         }
 
-    def _fates(self, entries: Sequence[_Entry]) -> tuple[lineages.RowFate, ...]:
-        order = [*TABLES]
+    def _row_fates(self, entries: Sequence[_Entry]) -> tuple[lineages.RowFate, ...]:
+        table_order = [*TABLES]
         rows = {
             (
                 entry.extract,
-                order.index(entry.table),
+                table_order.index(entry.table),
                 entry.file,
                 entry.row,
                 entry.fate,
@@ -227,60 +235,77 @@ class SidecarExplainer:
         }
         return tuple(rows[key] for key in sorted(rows))
 
-    def _of_rows(self, entries: Sequence[_Entry]) -> tuple[lineages.Explanation, ...]:
-        """Return the resources in which some rows have a part."""
+    def _resources_of_rows(self, entries: Sequence[_Entry]) -> tuple[lineages.Explanation, ...]:
+        """Return the resources that some rows contribute to."""
         resources = (
-            resource for entry in entries for resource in self._resources(self._beside(entry))
+            resource
+            for entry in entries
+            for resource in self._explain_resources(self._related_entries(entry))
         )
         return tuple({resource.resource: resource for resource in resources}.values())
 
-    def _resources(
-        self, entries: Sequence[_Entry], name: str | None = None
+    def _explain_resources(
+        self, entries: Sequence[_Entry], resource_name: str | None = None
     ) -> tuple[lineages.Explanation, ...]:
-        """Return the resources that begin at some entries, with their rows; of a name, that one."""
+        """Return the resources that begin at some entries, with their rows.
+
+        With a resource name, returns only that resource.
+        """
         explanations = []
         for entry in entries:
             plan = self._plans.get(entry.mapping or "")
             if entry.resource is None or plan is None:
                 continue
-            resource = name or self._name_of(plan, entry)
-            if resource is None:
+            resource_title = resource_name or self._resource_name(plan, entry)
+            if resource_title is None:
                 continue
-            rows = [row for row in self._beside(entry) if row.fate == PUBLISHED]
-            rows += self._used(entry, resource)
+            rows = [row for row in self._related_entries(entry) if row.fate == PUBLISHED]
+            rows += self._referenced_rows(entry, resource_title)
             explanations.append(
-                lineages.Explanation(resource, plan.profile, plan.name, (), None, self._fates(rows))
+                lineages.Explanation(
+                    resource_title, plan.profile, plan.name, (), None, self._row_fates(rows)
+                )
             )
         return tuple(explanations)
 
-    def _used(self, entry: _Entry, resource: str) -> list[_Entry]:
-        """Return the rows of the coverage or organization that a resource refers to."""
+    def _referenced_rows(self, entry: _Entry, resource_name: str) -> list[_Entry]:
+        """Return the rows of coverages and organizations that a resource refers to."""
         try:
             if entry.patient is None:
-                line = self._release.directory_resource(*resource.split("/", 1))
+                resource_json = self._release.directory_resource(*resource_name.split("/", 1))
             else:
-                line = self._release.patient_resource(entry.patient, *resource.split("/", 1))
+                resource_json = self._release.patient_resource(
+                    entry.patient, *resource_name.split("/", 1)
+                )
         except NotFound:
             return []
-        wanted = {_hash(name.decode()) for name in _USED.findall(line)}
-        if entry.owner == _NOBODY:
-            return [row for name in wanted for row in self._matching("resource", name)]
-        return [row for row in self._of_owner[entry.owner] if row.resource in wanted]
+        reference_hashes = {
+            _hash_text(reference.decode()) for reference in _USED_REFERENCE.findall(resource_json)
+        }
+        if entry.owner == _DIRECTORY_OWNER:
+            return [
+                row
+                for reference in reference_hashes
+                for row in self._find_by_hash("resource", reference)
+            ]
+        return [
+            row for row in self._entries_by_owner[entry.owner] if row.resource in reference_hashes
+        ]
 
-    def _name_of(self, plan: Plan, entry: _Entry) -> str | None:
-        """Return `Type/id` of the resource at an entry; None where it is not published."""
-        units: Iterable[CatalogEntry | None] = self._release.manifest.directory
+    def _resource_name(self, plan: Plan, entry: _Entry) -> str | None:
+        """Return the `Type/id` of an entry's resource; None if it is unpublished."""
+        catalog_entries: Iterable[CatalogEntry | None] = self._release.manifest.directory
         if entry.patient is not None:
-            units = [self._release.unit(entry.patient)]
-        for unit in units:
-            if unit is None:
+            catalog_entries = [self._release.unit(entry.patient)]
+        for catalog_entry in catalog_entries:
+            if catalog_entry is None:
                 continue
-            index = self._release.index(unit)
+            index = self._release.index(catalog_entry)
             ids = [index.ids[row] for row in index.types.get(plan.resource, ())]
             names = [f"{plan.resource}/{logical_id}" for logical_id in ids]
-            same = np.flatnonzero(hash_ids(pa.array(names, pa.string())) == entry.resource)
-            if len(same):
-                return names[int(same[0])]
+            matches = np.flatnonzero(hash_ids(pa.array(names, pa.string())) == entry.resource)
+            if len(matches):
+                return names[int(matches[0])]
         return None
 
 
@@ -288,5 +313,5 @@ def _entries(piece: pa.Table) -> list[_Entry]:
     return [_Entry(**row) for row in piece.to_pylist()]
 
 
-def _hash(text: str) -> int:
+def _hash_text(text: str) -> int:
     return int(hash_ids(pa.array([text]))[0])

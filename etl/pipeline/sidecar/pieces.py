@@ -41,19 +41,19 @@ from etl.sources.extract.opening import Extract
 from etl.sources.partition.partitions import Loaded
 from etl.storage.port import Store
 
-_WORD: Final = pa.dictionary(pa.int32(), pa.string())
+_WORD_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
 SCHEMA: Final = pa.schema(
     [
         ("owner", pa.uint64()),
         ("claim", pa.uint64()),
-        ("table", _WORD),
+        ("table", _WORD_TYPE),
         ("file", pa.int32()),
         ("row", pa.int64()),
-        ("fate", _WORD),
+        ("fate", _WORD_TYPE),
         ("resource", pa.uint64()),
-        ("patient", _WORD),
-        ("mapping", _WORD),
-        ("extract", _WORD),
+        ("patient", _WORD_TYPE),
+        ("mapping", _WORD_TYPE),
+        ("extract", _WORD_TYPE),
     ]
 )
 """Columns of a piece.
@@ -66,11 +66,11 @@ SCHEMA: Final = pa.schema(
 * `extract`: mark of the extract that has the file (`pieces.extract_mark`).
 """
 PUBLISHED, QUARANTINED, SUPERSEDED, WITHDRAWN = ROW_FATES
-_NAMES: Final = tuple(TABLES)
-_WHOLE: Final = 1 << 30
+_TABLE_NAMES: Final = tuple(TABLES)
+_UNLIMITED: Final = 1 << 30
 """More than a piece has rows, and more than its dictionaries have bytes."""
-_PACKED: Final = ("file", "row")
-_PLAIN: Final = ("resource",)
+_DELTA_COLUMNS: Final = ("file", "row")
+_PLAIN_COLUMNS: Final = ("resource",)
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
@@ -79,7 +79,7 @@ class _Entries(NamedTuple):
     """Entries of one table; arrays of one length, resources' or None.
 
     Attributes:
-        table: number of the table in `_NAMES`.
+        table: number of the table in `_TABLE_NAMES`.
         places: `place_keys`.
         claims: hashes of numbers of claims and prior authorizations, and which entries have one.
         fates: numbers in `ROW_FATES`.
@@ -96,7 +96,7 @@ class _Entries(NamedTuple):
 def entries_of(
     loaded: Loaded,
     checked: Checked,
-    made: Sequence[PlanResources],
+    plan_resources: Sequence[PlanResources],
     owners: RowOwners,
     extract: str,
     sources: RowSources,
@@ -106,109 +106,120 @@ def entries_of(
     Args:
         loaded: the rows.
         checked: the result of the rules.
-        made: the resources.
+        plan_resources: the resources.
         owners: of the rows; `NOBODY` for the directory.
         extract: mark of the extract.
         sources: the payer's rows behind them, where queries computed them.
     """
-    parts = [*_resources(made), *_canonical(loaded, checked)]
-    if not parts:
+    entry_batches = [*_resource_entries(plan_resources), *_row_entries(loaded, checked)]
+    if not entry_batches:
         return SCHEMA.empty_table()
-    sizes = [len(part.places) for part in parts]
-    places = np.concatenate([part.places for part in parts])
-    files, numbers = (places >> 40).astype(np.int32), places & ((1 << 40) - 1)
-    codes = owners.numbers_of(files, numbers)
-    files, numbers = sources.named(files, numbers)
-    files, places = files.astype(np.int32), place_keys(files, numbers)
-    claims = np.concatenate([part.claims[0] for part in parts])
-    has_claim = np.concatenate([part.claims[1] for part in parts])
-    tables = np.repeat(np.array([part.table for part in parts], np.int32), sizes)
-    groups = codes * len(_NAMES) + tables
-    fates = np.concatenate([part.fates for part in parts])
+    batch_sizes = [len(batch.places) for batch in entry_batches]
+    positions = np.concatenate([batch.places for batch in entry_batches])
+    files, row_numbers = (positions >> 40).astype(np.int32), positions & ((1 << 40) - 1)
+    owner_numbers = owners.numbers_of(files, row_numbers)
+    files, row_numbers = sources.named(files, row_numbers)
+    files, positions = files.astype(np.int32), place_keys(files, row_numbers)
+    claims = np.concatenate([batch.claims[0] for batch in entry_batches])
+    has_claim = np.concatenate([batch.claims[1] for batch in entry_batches])
+    tables = np.repeat(np.array([batch.table for batch in entry_batches], np.int32), batch_sizes)
+    groups = owner_numbers * len(_TABLE_NAMES) + tables
+    fates = np.concatenate([batch.fates for batch in entry_batches])
     # Resources come first, so that the row at which one begins is not there a second time.
-    order = np.lexsort((fates, claims, places, groups))
-    begins = np.repeat([part.resources is not None for part in parts], sizes)[order]
-    again = np.ones(len(order), np.bool_)
-    for key in (groups[order], places[order], claims[order], fates[order]):
-        again[1:] &= key[1:] == key[:-1]
-    again[:1] = False
-    order = order[begins | ~again]
-    resources, patients, mappings = _resource_columns(parts)
-    at = pa.array(order)
+    row_order = np.lexsort((fates, claims, positions, groups))
+    begins_resource = np.repeat(
+        [batch.resources is not None for batch in entry_batches], batch_sizes
+    )[row_order]
+    is_repeated = np.ones(len(row_order), np.bool_)
+    for sort_key in (groups[row_order], positions[row_order], claims[row_order], fates[row_order]):
+        is_repeated[1:] &= sort_key[1:] == sort_key[:-1]
+    is_repeated[:1] = False
+    row_order = row_order[begins_resource | ~is_repeated]
+    resources, patients, mappings = _resource_columns(entry_batches)
+    row_indices = pa.array(row_order)
     return pa.Table.from_arrays(
         [
-            pa.array(np.append(owners.ids, np.uint64(0))[codes[order]]),
-            pa.array(claims[order], mask=~has_claim[order]),
-            _words(tables[order], _NAMES),
-            pa.array(files[order]),
-            pa.array(numbers[order]),
-            _words(fates[order], ROW_FATES),
-            resources.take(at),
-            patients.take(at),
-            mappings.take(at),
-            _words(np.zeros(len(order), np.int32), (extract,)),
+            pa.array(np.append(owners.ids, np.uint64(0))[owner_numbers[row_order]]),
+            pa.array(claims[row_order], mask=~has_claim[row_order]),
+            _dictionary_column(tables[row_order], _TABLE_NAMES),
+            pa.array(files[row_order]),
+            pa.array(row_numbers[row_order]),
+            _dictionary_column(fates[row_order], ROW_FATES),
+            resources.take(row_indices),
+            patients.take(row_indices),
+            mappings.take(row_indices),
+            _dictionary_column(np.zeros(len(row_order), np.int32), (extract,)),
         ],
         schema=SCHEMA,
     )
 
 
-def _canonical(loaded: Loaded, checked: Checked) -> Iterator[_Entries]:
-    """Yield the rows of each table."""
+def _row_entries(loaded: Loaded, checked: Checked) -> Iterator[_Entries]:
+    """Yield the rows of each canonical table with their fates."""
     rejected = checked.rejected
     for name, table in loaded.tables.items():
         if not table.num_rows:
             continue
-        places, accepted = table_places(table), checked.tables[name]
-        fates = np.zeros(len(places), np.int8)
+        positions, accepted = table_places(table), checked.tables[name]
+        fates = np.zeros(len(positions), np.int8)
         if accepted.num_rows != table.num_rows:
-            ours = rejected.filter(pc.equal(rejected.column("table"), name))
-            unfit = np.isin(places, place_keys(ours.column("file"), ours.column("row")))
-            fates[~np.isin(places, table_places(accepted))] = ROW_FATES.index(SUPERSEDED)
-            fates[unfit] = ROW_FATES.index(QUARANTINED)
-            fates[np.isin(places, checked.withdrawn.get(name, ()))] = ROW_FATES.index(WITHDRAWN)
-        yield _Entries(_NAMES.index(name), places, _claims(name, table), fates)
+            table_rejections = rejected.filter(pc.equal(rejected.column("table"), name))
+            is_rejected = np.isin(
+                positions,
+                place_keys(table_rejections.column("file"), table_rejections.column("row")),
+            )
+            fates[~np.isin(positions, table_places(accepted))] = ROW_FATES.index(SUPERSEDED)
+            fates[is_rejected] = ROW_FATES.index(QUARANTINED)
+            fates[np.isin(positions, checked.withdrawn.get(name, ()))] = ROW_FATES.index(WITHDRAWN)
+        yield _Entries(_TABLE_NAMES.index(name), positions, _claim_hashes(name, table), fates)
 
 
-def _resources(made: Sequence[PlanResources]) -> Iterator[_Entries]:
-    """Yield the resources of each run at the rows at which they begin, if at any."""
-    for plan, runs, partition in made:
+def _resource_entries(plan_resources: Sequence[PlanResources]) -> Iterator[_Entries]:
+    """Yield resources at the rows where they begin, if they have any."""
+    for plan, runs, partition in plan_resources:
         table = partition.tables[plan.table]
-        key = [KEYS[HEADER_OF[plan.table]]] if plan.table in HEADER_OF else []
-        rows = table.select([*key, "_file", "_row"])
+        key_columns = [KEYS[HEADER_OF[plan.table]]] if plan.table in HEADER_OF else []
+        rows = table.select([*key_columns, "_file", "_row"])
         for run in runs:
-            own = rows.take(pa.array(run.rows))
-            there = np.asarray(pc.is_valid(own.column("_row")))
-            if not there.all():
-                own, run = own.filter(pa.array(there)), run.filter(there)
-            names = pc.binary_join_element_wise(plan.resource, run.ids, "/")
-            fates = np.zeros(len(names), np.int8)
-            found = (hash_ids(names), run.compartments, plan.name)
+            run_rows = rows.take(pa.array(run.rows))
+            has_row = np.asarray(pc.is_valid(run_rows.column("_row")))
+            if not has_row.all():
+                run_rows, run = run_rows.filter(pa.array(has_row)), run.filter(has_row)
+            resource_names = pc.binary_join_element_wise(plan.resource, run.ids, "/")
+            fates = np.zeros(len(resource_names), np.int8)
+            resource_columns = (hash_ids(resource_names), run.compartments, plan.name)
             yield _Entries(
-                _NAMES.index(plan.table), table_places(own), _claims(plan.table, own), fates, found
+                _TABLE_NAMES.index(plan.table),
+                table_places(run_rows),
+                _claim_hashes(plan.table, run_rows),
+                fates,
+                resource_columns,
             )
 
 
-def _claims(name: str, table: pa.Table) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-    if name not in HEADER_OF:
+def _claim_hashes(table_name: str, table: pa.Table) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+    """Return hashes of claim numbers, and which rows have one."""
+    if table_name not in HEADER_OF:
         return np.zeros(table.num_rows, np.uint64), np.zeros(table.num_rows, np.bool_)
-    column = table.column(KEYS[HEADER_OF[name]]).combine_chunks()
-    there = np.asarray(pc.is_valid(column))
-    return np.where(there, hash_ids(column), np.uint64(0)), there
+    column = table.column(KEYS[HEADER_OF[table_name]]).combine_chunks()
+    has_claim = np.asarray(pc.is_valid(column))
+    return np.where(has_claim, hash_ids(column), np.uint64(0)), has_claim
 
 
-def _resource_columns(parts: Sequence[_Entries]) -> tuple[Any, Any, Any]:
+def _resource_columns(entry_batches: Sequence[_Entries]) -> tuple[Any, Any, Any]:
+    """Return the columns of resource hashes, patients, and mapping names."""
     hashes, patients, mappings = [], [], []
-    for part in parts:
-        count = len(part.places)
-        if part.resources is None:
+    for batch in entry_batches:
+        count = len(batch.places)
+        if batch.resources is None:
             hashes.append(pa.nulls(count, pa.uint64()))
             patients.append(pa.nulls(count, pa.string()))
             mappings.append(pa.nulls(count, pa.string()))
         else:
-            own, theirs, mapping = part.resources
-            hashes.append(pa.array(own))
-            patients.append(theirs.cast(pa.string()))
-            mappings.append(pa.repeat(mapping, count))
+            resource_hashes, patient_ids, mapping_name = batch.resources
+            hashes.append(pa.array(resource_hashes))
+            patients.append(patient_ids.cast(pa.string()))
+            mappings.append(pa.repeat(mapping_name, count))
     return (
         pa.concat_arrays(hashes),
         pa.concat_arrays(patients).dictionary_encode(),
@@ -216,32 +227,34 @@ def _resource_columns(parts: Sequence[_Entries]) -> tuple[Any, Any, Any]:
     )
 
 
-def _words(numbers: Any, words: Sequence[str]) -> pa.DictionaryArray:
+def _dictionary_column(numbers: Any, words: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(
         pa.array(numbers.astype(np.int32)), pa.array(words, pa.string())
     )
 
 
 def with_owners(entries: pa.Table, owners: Hashes) -> pa.Table:
-    """Return entries, and one of each owner who has none."""
+    """Return entries, plus an empty one for each owner without any."""
     return all_joined([owners_alone(owners), entries])
 
 
 def owners_alone(owners: Hashes) -> pa.Table:
-    """Return entries of owners who have no rows."""
-    nothing = [pa.nulls(len(owners), field.type) for field in SCHEMA][1:]
-    return pa.Table.from_arrays([pa.array(owners, pa.uint64()), *nothing], schema=SCHEMA)
+    """Return empty entries for owners who have no rows."""
+    null_columns = [pa.nulls(len(owners), field.type) for field in SCHEMA][1:]
+    return pa.Table.from_arrays([pa.array(owners, pa.uint64()), *null_columns], schema=SCHEMA)
 
 
 def all_joined(pieces: Sequence[pa.Table]) -> pa.Table:
-    """Return the entries of some pieces, given oldest first: of an owner, those of the newest."""
-    newer_owners, parts = NO_HASHES, [SCHEMA.empty_table()]
+    """Merge pieces, oldest first; of an owner, the newest entries win."""
+    newer_owners, kept_entries = NO_HASHES, [SCHEMA.empty_table()]
     for piece in reversed(pieces):
         owners = piece.column("owner").to_numpy()
-        parts.append(piece.filter(pa.array(~among(owners, newer_owners))))
+        kept_entries.append(piece.filter(pa.array(~among(owners, newer_owners))))
         newer_owners = np.union1d(newer_owners, owners)
-    whole = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-    return whole.take(pa.array(np.argsort(whole.column("owner").to_numpy(), kind="stable")))
+    all_entries = pa.concat_tables(kept_entries).unify_dictionaries().combine_chunks()
+    return all_entries.take(
+        pa.array(np.argsort(all_entries.column("owner").to_numpy(), kind="stable"))
+    )
 
 
 def with_rows(piece: pa.Table) -> pa.Table:
@@ -258,7 +271,7 @@ def marks_of(piece: pa.Table) -> tuple[str, ...]:
 
 def to_bytes(piece: pa.Table) -> bytes:
     """Return a piece as Parquet: the same bytes for the same entries."""
-    plain = pa.Table.from_arrays(
+    plain_table = pa.Table.from_arrays(
         [
             column.cast(pa.string()) if pa.types.is_dictionary(field.type) else column
             for column, field in zip(piece.columns, SCHEMA, strict=True)
@@ -267,36 +280,40 @@ def to_bytes(piece: pa.Table) -> bytes:
     )
     sink = io.BytesIO()
     pq.write_table(
-        plain,
+        plain_table,
         sink,
         compression="zstd",
-        row_group_size=_WHOLE,
-        dictionary_pagesize_limit=_WHOLE,
-        use_dictionary=[name for name in SCHEMA.names if name not in (*_PACKED, *_PLAIN)],
-        column_encoding=dict.fromkeys(_PACKED, "DELTA_BINARY_PACKED"),
+        row_group_size=_UNLIMITED,
+        dictionary_pagesize_limit=_UNLIMITED,
+        use_dictionary=[
+            name for name in SCHEMA.names if name not in (*_DELTA_COLUMNS, *_PLAIN_COLUMNS)
+        ],
+        column_encoding=dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED"),
         write_statistics=False,
         store_schema=False,
     )
     return sink.getvalue()
 
 
-def from_bytes(data: bytes, what: str) -> pa.Table:
-    """Return the piece of some bytes.
+def from_bytes(data: bytes, object_name: str) -> pa.Table:
+    """Parse a piece from Parquet bytes.
 
     Raises:
-        StoreError: they are none.
+        StoreError: the bytes are no valid piece.
     """
-    words = [field.name for field in SCHEMA if pa.types.is_dictionary(field.type)]
+    dictionary_columns = [field.name for field in SCHEMA if pa.types.is_dictionary(field.type)]
     try:
-        table = pq.read_table(io.BytesIO(data), read_dictionary=words)
+        table = pq.read_table(io.BytesIO(data), read_dictionary=dictionary_columns)
         return table.select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowException, KeyError, ValueError):
-        raise StoreError(f"{what} names no rows: the object is damaged; run verify") from None
+        raise StoreError(
+            f"{object_name} names no rows: the object is damaged; run verify"
+        ) from None
 
 
-_LIST: Final = "sidecar"
-_ENDING: Final = "places"
-_LARGER: Final = 4
+_LIST_ENDING: Final = "sidecar"
+_PIECE_ENDING: Final = "places"
+_MERGE_RATIO: Final = 4
 """Least ratio of the entries of a piece to those of the one after it."""
 
 
@@ -370,14 +387,14 @@ class Sidecar(msgspec.Struct, frozen=True):
 
     def for_partitions(self, indexes: range, count: int) -> Sidecar:
         """Return the pieces with members of some of `count` partitions now."""
-        touching = [
+        touching_pieces = [
             piece for piece in self.pieces if piece.touches(indexes, count, self.partitions)
         ]
-        return Sidecar(self.partitions, touching)
+        return Sidecar(self.partitions, touching_pieces)
 
 
 def extract_mark(extract: Extract) -> str:
-    """Return what stands for an extract in pieces: 16 hex digits of a hash of its files."""
+    """Return the ID of an extract in pieces: 16 hex digits hashed from its files."""
     facts = [extract.layout.name, *([file.name, file.sha256] for file in extract.files)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -388,12 +405,12 @@ def sidecar_of(release: Release) -> Sidecar | None:
     Raises:
         StoreError: its list is missing or damaged.
     """
-    ref = release.kept(kept_objects.MEMORY, f".{_LIST}")
+    ref = release.kept(kept_objects.MEMORY, f".{_LIST_ENDING}")
     return None if ref is None else kept_objects.read_object(release.store, ref, Sidecar)
 
 
 def sidecar_before(base: Current) -> Sidecar | None:
-    """Return the sidecar to carry on from; None where there is none or its list is damaged."""
+    """Return the previous sidecar; None if missing or if its list is damaged."""
     try:
         return None if base.release is None else sidecar_of(base.release)
     except StoreError:
@@ -416,26 +433,26 @@ class UnitSidecar:
 
 
 def unit_sidecar(
-    store: Store, before: Sidecar | None, unit: range, count: int
+    store: Store, previous_sidecar: Sidecar | None, unit: range, count: int
 ) -> UnitSidecar | None:
-    """Return the pieces of a unit; None where one is lost or damaged.
+    """Return the pieces of a task; None if one is missing or damaged.
 
     Args:
         store: the target.
-        before: the sidecar of the release before; None where there is none.
+        previous_sidecar: the sidecar of the release before; None where there is none.
         unit: the partitions.
         count: how many there are.
     """
-    if before is None:
+    if previous_sidecar is None:
         return UnitSidecar()
-    pieces = before.for_partitions(unit, count).pieces
+    pieces = previous_sidecar.for_partitions(unit, count).pieces
     try:
         entries = tuple(read_piece(store, piece) for piece in pieces)
     except StoreError:
         return None
     is_own = all(
-        one.first * count >= unit.start * before.partitions
-        and one.end * count <= unit.stop * before.partitions
+        one.first * count >= unit.start * previous_sidecar.partitions
+        and one.end * count <= unit.stop * previous_sidecar.partitions
         for one in pieces
     )
     return UnitSidecar(tuple(pieces), entries, is_own)
@@ -445,9 +462,9 @@ def read_piece(store: Store, piece: SidecarPiece) -> pa.Table:
     """Return the entries of a piece.
 
     Raises:
-        StoreError: it is missing or damaged.
+        StoreError: the object is missing or damaged.
     """
-    data = kept_objects.checked(store, piece.key, piece.sha256)
+    data = kept_objects.read_verified(store, piece.key, piece.sha256)
     return from_bytes(data, f"{store.name}: {piece.key}")
 
 
@@ -468,37 +485,40 @@ class SidecarUpdate:
     def write(self, store: Store, unit: range) -> tuple[SidecarPiece, ...]:
         """Write what changed, and return the pieces of the unit: the partitions."""
         pieces, entries = list(self.before.pieces), list(self.before.entries)
-        newest = self.fresh
+        new_entries = self.fresh
         if not self.before.is_own:
-            earlier = all_joined(entries)
-            is_present = np.isin(earlier.column("owner").to_numpy(), self.present)
-            newest = all_joined([earlier.filter(pa.array(is_present)), newest])
+            previous_entries = all_joined(entries)
+            is_present = np.isin(previous_entries.column("owner").to_numpy(), self.present)
+            new_entries = all_joined([previous_entries.filter(pa.array(is_present)), new_entries])
             pieces, entries = [], []
-        missing_owners = np.setdiff1d(_owners(entries), self.present)
-        newest = all_joined([newest, owners_alone(missing_owners)])
+        missing_owners = np.setdiff1d(_distinct_owners(entries), self.present)
+        new_entries = all_joined([new_entries, owners_alone(missing_owners)])
         # Pieces that are small beside what follows them are written again, with it.
-        count, rows = len(entries), newest.num_rows
-        while count and rows and entries[count - 1].num_rows < _LARGER * rows:
-            count -= 1
-            rows += entries[count].num_rows
-        newest = all_joined([*entries[count:], newest])
-        pieces, entries = pieces[:count], entries[:count]
+        kept_count, row_count = len(entries), new_entries.num_rows
+        while (
+            kept_count and row_count and entries[kept_count - 1].num_rows < _MERGE_RATIO * row_count
+        ):
+            kept_count -= 1
+            row_count += entries[kept_count].num_rows
+        new_entries = all_joined([*entries[kept_count:], new_entries])
+        pieces, entries = pieces[:kept_count], entries[:kept_count]
         if not entries:
-            newest = with_rows(newest)
+            new_entries = with_rows(new_entries)
         written = [replace(piece, first=unit.start, end=unit.stop) for piece in pieces]
-        if newest.num_rows:
-            written.append(_written(store, newest, unit))
+        if new_entries.num_rows:
+            written.append(_write_piece(store, new_entries, unit))
         return tuple(written)
 
 
-def _owners(tables: Sequence[pa.Table]) -> Hashes:
+def _distinct_owners(tables: Sequence[pa.Table]) -> Hashes:
     owners = [table.column("owner").to_numpy() for table in tables]
     distinct: Hashes = np.unique(np.concatenate([np.empty(0, np.uint64), *owners]))
     return distinct
 
 
-def _written(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:
-    ref = kept_objects.put_by_content(store, kept_objects.MEMORY, to_bytes(piece), _ENDING)
+def _write_piece(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:
+    """Write a piece that covers the partitions of a task."""
+    ref = kept_objects.put_by_content(store, kept_objects.MEMORY, to_bytes(piece), _PIECE_ENDING)
     return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, marks_of(piece))
 
 
@@ -506,8 +526,8 @@ def write_sidecar(
     store: Store,
     sidecar: Sidecar,
     directory: pa.Table,
-    now: tuple[str, SidecarExtract],
-    before: Sidecar | None,
+    current: tuple[str, SidecarExtract],
+    previous_sidecar: Sidecar | None,
 ) -> list[kept_objects.ObjectRef]:
     """Write the directory's piece and the list, and return all that the manifest is to name.
 
@@ -515,14 +535,23 @@ def write_sidecar(
         store: the target.
         sidecar: the pieces of all units.
         directory: entries of the directory's rows.
-        now: mark of this run's extract, and what is kept of it.
-        before: the sidecar of the release before; None where there is none.
+        current: mark of this run's extract, and what is kept of it.
+        previous_sidecar: the sidecar of the release before; None where there is none.
     """
-    mark, extract = now
-    piece = _written(store, directory, range(0)) if directory.num_rows else None
-    every = [*sidecar.pieces, *(() if piece is None else (piece,))]
-    used = {mark for one in every for mark in one.extracts}
-    known = {mark: extract, **({} if before is None else before.extracts)}
-    extracts = {mark: kept for mark, kept in known.items() if mark in used}
-    whole = Sidecar(sidecar.partitions, sidecar.pieces, piece, extracts)
-    return kept_objects.write_list(store, kept_objects.MEMORY, whole, _LIST, every)
+    extract_id, extract = current
+    piece = _write_piece(store, directory, range(0)) if directory.num_rows else None
+    all_pieces = [*sidecar.pieces, *(() if piece is None else (piece,))]
+    used = {extract_id for listed_piece in all_pieces for extract_id in listed_piece.extracts}
+    known_extracts = {
+        extract_id: extract,
+        **({} if previous_sidecar is None else previous_sidecar.extracts),
+    }
+    extracts = {
+        extract_id: known_extract
+        for extract_id, known_extract in known_extracts.items()
+        if extract_id in used
+    }
+    full_sidecar = Sidecar(sidecar.partitions, sidecar.pieces, piece, extracts)
+    return kept_objects.write_list(
+        store, kept_objects.MEMORY, full_sidecar, _LIST_ENDING, all_pieces
+    )

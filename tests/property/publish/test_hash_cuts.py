@@ -5,7 +5,7 @@ from itertools import accumulate, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.publish.directory_files import cut
+from etl.publish.directory_files import split_by_hash
 
 PLACES = st.lists(
     st.tuples(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 255)), st.integers(1, 100)),
@@ -15,7 +15,9 @@ PLACES = st.lists(
 
 
 def files(items, entries, room):
-    counts = list(cut([place for place, _ in items], [size for _, size in items], entries, room))
+    counts = list(
+        split_by_hash([place for place, _ in items], [size for _, size in items], entries, room)
+    )
     return [items[first:end] for first, end in pairwise(accumulate(counts, initial=0))]
 
 

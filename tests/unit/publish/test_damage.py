@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from etl.errors import StoreError
-from etl.publish.catalog import place
+from etl.publish.catalog import id_hash
 from etl.publish.damaged_objects import find_lost
 from etl.publish.manifest import SHARES
 from etl.publish.prune import read_expiry
@@ -166,7 +166,7 @@ def test_nights_that_publish_nothing_read_the_shares_that_follow():
     store = MemoryStore()
     names = [f"p{number}" for number in range(8)]
     release = publish(store, [patient(name, 1) for name in names], now="2027-01-01T02:00:00Z")
-    units = {int(place(unit.id)[:8], 16) * SHARES >> 32: unit for unit in release.all_units()}
+    units = {int(id_hash(unit.id)[:8], 16) * SHARES >> 32: unit for unit in release.all_units()}
     share, unit = max(units.items())
     damage(store, unit.index)
     created = datetime(2027, 1, 1, 2, tzinfo=UTC)

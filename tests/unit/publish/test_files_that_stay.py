@@ -157,7 +157,12 @@ def test_with_other_settings_files_are_made_anew(name):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("_LEVEL", 2), ("version", lambda _: "another"), ("_INPUTS_FORMAT", 99), ("BULK", "other/")],
+    [
+        ("_GZIP_LEVEL", 2),
+        ("version", lambda _: "another"),
+        ("_INPUTS_FORMAT", 99),
+        ("BULK", "other/"),
+    ],
 )
 def test_with_another_program_files_are_made_anew(name, value, monkeypatch):
     store = CountingStore()
@@ -170,11 +175,11 @@ def test_with_another_program_files_are_made_anew(name, value, monkeypatch):
 
 @pytest.mark.parametrize("head", ["head", "between", "tail"])
 def test_with_another_form_of_bundles_they_are_made_anew(head, monkeypatch):
-    store, bundle = CountingStore(), directory_files._bundle
+    store, bundle = CountingStore(), directory_files._bundle_form
     night(store, many(100), 0)
     monkeypatch.setattr(
         directory_files,
-        "_bundle",
+        "_bundle_form",
         lambda options: replace(bundle(options), **{head: getattr(bundle(options), head) + b" "}),
     )
     second = night(store, many(100), 1)

@@ -16,7 +16,7 @@ import pytest
 from etl.errors import NotFound, StoreError
 from etl.publish.block import PART_ROWS, PART_SIZE, PatientResources, Resource
 from etl.publish.canonical_json import sha256, short_hash
-from etl.publish.catalog import place
+from etl.publish.catalog import id_hash
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import _READ_BYTES, write_partition
@@ -417,7 +417,7 @@ def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(t
 
 
 def test_a_partition_that_is_longer_than_a_piece_is_saved_whole(tmp_path):
-    stay = sorted((logical_id(f"n{number}") for number in range(1000)), key=place)
+    stay = sorted((logical_id(f"n{number}") for number in range(1000)), key=id_hash)
     result = write_partition(MemoryStore(), {}, [patient("anna", 2)], NOW)
     there = saved(result.keeping(stay), tmp_path / "partition-0")
     assert there.path.stat().st_size > 2 * _READ_BYTES

@@ -268,7 +268,7 @@ def damage(store, key, data):
 
 
 def test_verify_counts_problems_past_those_that_it_names(monkeypatch):
-    monkeypatch.setattr("etl.publish.verify._MOST", 1)
+    monkeypatch.setattr("etl.publish.verify._MAX_LISTED", 1)
     store = MemoryStore()
     release = publish(store, [patient("anna", 1), patient("bert", 1)])
     for unit in release.all_units():

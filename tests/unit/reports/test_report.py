@@ -178,7 +178,7 @@ def negative_amounts(rows):
 
 
 def test_examples_are_the_first_places_and_few():
-    tally = Tally(examples=3)
+    tally = Tally(example_count=3)
     tally.add_findings(negative_amounts(range(5000, 2000, -1)))
     tally.add_findings(negative_amounts([7, 3000, 1]))
     [totals] = tally.rules(standard_book())
@@ -189,7 +189,7 @@ def test_examples_are_the_first_places_and_few():
 
 @pytest.mark.parametrize(("rows", "said"), [(range(1, 2), "1 place<"), (range(1, 3), "2 places<")])
 def test_one_place_is_not_places(rows, said):
-    tally = Tally(examples=3)
+    tally = Tally(example_count=3)
     tally.add_findings(negative_amounts(rows))
     page = page_of(replace(report(tally), rules=tuple(tally.rules(standard_book()))))
     assert f"<summary>{said}" in page
