@@ -1,7 +1,7 @@
 """A disk that nothing is synced to: syncing takes a sixth of the time of all tests.
 
-A process that is killed loses nothing that the kernel has. What a power cut loses is tested by
-`fault/test_power_cuts.py`, in processes that sync; which calls sync is tested for each store.
+A process that is killed loses nothing that the kernel has. Which calls sync, and in which order, so
+that a power cut loses no release, is tested for each store.
 """
 
 import os

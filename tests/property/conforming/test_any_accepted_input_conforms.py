@@ -107,9 +107,3 @@ def test_a_provider_whom_a_line_alone_names_is_found_and_rejected_there(
     assert tally.counts["claim_line"].quarantined >= quarantined
     assert (tally.counts["claim_line"].quarantined > 0) is (quarantined > 0)
     assert judged.errors == {}
-
-
-def test_a_payer_cannot_let_through_what_breaks_a_profile(tmp_path):
-    told = {"oral-without-network-status": "warn"}
-    with pytest.raises(Exception, match="rule-firm"):
-        published(tmp_path / "soft", hostile(0, 1), settings(rules={"severities": told}))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextvars import ContextVar
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
 import fhirpathpy
 from fhirpathpy.engine.nodes import ResourceNode
@@ -19,18 +18,13 @@ from fhirpathpy.models import models
 from etl.conform.codes import member_of
 from etl.conform.json_elements import resolved_type
 from etl.conform.narrative import is_narrative
-from etl.profiles.guides import Guide
 from etl.profiles.value_sets import value_set
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-_ROOT: ContextVar[dict[str, Any]] = ContextVar("root")
+_ROOT = ContextVar("root")
 """The current resource: `resolve` needs it, and the library passes functions only their input."""
 
 
-def answer(expression: str, path: str, guide: Guide, value: Any, root: dict[str, Any]) -> list[Any]:
+def answer(expression, path, guide, value, root):
     """Return what the library makes of an expression about a value of a resource."""
     node = _node(value, path)
     around = {"resource": root, "rootResource": root, "context": node}
@@ -42,7 +36,7 @@ def answer(expression: str, path: str, guide: Guide, value: Any, root: dict[str,
 
 
 @cache
-def _compiled(expression: str, guide: Guide) -> Callable[[Any, Any], list[Any]]:
+def _compiled(expression, guide):
     functions = {
         "memberOf": {"fn": _member_of(guide), "arity": {1: ["String"]}},
         "resolve": {"fn": _resolve, "arity": {0: []}},
@@ -54,32 +48,32 @@ def _compiled(expression: str, guide: Guide) -> Callable[[Any, Any], list[Any]]:
     return fhirpathpy.compile(expression, models["r4"], options)
 
 
-def _node(value: Any, path: str) -> Any:
-    make: Callable[..., Any] = ResourceNode.create_node
+def _node(value, path):
+    make = ResourceNode.create_node
     return make(value, path)
 
 
-def _member_of(guide: Guide) -> Callable[[list[Any], str], list[bool]]:
-    def member(values: list[Any], url: str) -> list[bool]:
+def _member_of(guide):
+    def member(values, url):
         return [member_of(value_set(url, guide), value) is not False for value in values[:1]]
 
     return member
 
 
-def _resolve(values: list[Any]) -> list[Any]:
+def _resolve(values):
     types = (resolved_type(value, _ROOT.get()) for value in values)
     return [_node({"resourceType": kind}, kind) for kind in types if kind]
 
 
-def _has_value(values: list[Any]) -> list[bool]:
+def _has_value(values):
     return [len(values) == 1 and isinstance(values[0], str | int | float | Decimal)]
 
 
-def _html_checks(values: list[Any]) -> list[bool]:
+def _html_checks(values):
     return [is_narrative(value) for value in values]
 
 
-def _extension(values: list[Any], url: str) -> list[Any]:
+def _extension(values, url):
     """Return all extensions of a URL (FHIR R4, FHIRPath: `extension(url)`)."""
     return [
         _node(extension, "Extension")

@@ -1,13 +1,11 @@
 """Documents that are spoiled in one place, by any value."""
 
 import copy
-from collections.abc import Sequence
-from typing import Any
 
 from hypothesis import strategies as st
 
 
-def odd_values(texts: st.SearchStrategy[str], keys: Sequence[str]) -> st.SearchStrategy[Any]:
+def odd_values(texts, keys):
     """Return values of every kind, small ones nested: with some texts, and maps with some keys."""
     return st.recursive(
         st.none() | st.booleans() | st.integers(-2, 10**20) | st.floats(allow_nan=False) | texts,
@@ -18,9 +16,9 @@ def odd_values(texts: st.SearchStrategy[str], keys: Sequence[str]) -> st.SearchS
     )
 
 
-def places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def places(value, before=()):
     """Return the places of a document: keys and indexes that lead to each value, () to all."""
-    items: list[tuple[Any, Any]] = []
+    items = []
     if isinstance(value, dict):
         items = list(value.items())
     elif isinstance(value, list):
@@ -28,7 +26,7 @@ def places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [before, *(place for key, part in items for place in places(part, (*before, key)))]
 
 
-def replaced(document: Any, place: tuple[Any, ...], value: Any) -> Any:
+def replaced(document, place, value):
     """Return a document with another value in one place."""
     if not place:
         return value

@@ -1,22 +1,22 @@
 """A few rows, written as cells, as the tables that the engine works on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pyarrow as pa
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
-from etl.mapping.plan import Environment, Provider
+from etl.mapping.plan import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.rows import table_schema
 
 Row = Mapping[str, str]
 
 
-def tables(**rows: Sequence[Row]) -> dict[str, pa.Table]:
+def tables(**rows):
     """Return all canonical tables, those named filled with rows in the order given."""
-    found: dict[str, pa.Table] = {}
+    found = {}
     for name in TABLES:
         mine = rows.get(name, ())
         unknown = {column for row in mine for column in row} - set(TABLES[name].names)
@@ -30,14 +30,12 @@ def tables(**rows: Sequence[Row]) -> dict[str, pa.Table]:
     return found
 
 
-def prepared(
-    providers: Mapping[str, tuple[Provider, ...]] | None = None, /, **rows: Sequence[Row]
-) -> dict[str, pa.Table]:
+def prepared(providers=None, /, **rows):
     """Return the tables as mappings get them, with what a directory holds under each name."""
     crosswalks = read_crosswalks([shipped()])
     return prepare(tables(**rows), Environment("p", b"k", crosswalks, providers or {}))
 
 
-def column(table: str, name: str, **rows: Sequence[Row]) -> list[str | None]:
+def column(table, name, **rows):
     """Return a column, derived or not, of a table of a partition that holds these rows."""
     return Partition(tables(**rows)).column(table, name).to_pylist()

@@ -1,11 +1,9 @@
 """Small mappings for tests: the lines of one, put into a set and compiled."""
 
 import json
-from collections.abc import Mapping
 
 from etl.errors import MappingError
 from etl.mapping.library import compile_set
-from etl.mapping.plan import MappingSet
 from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import read_crosswalk
 
@@ -52,13 +50,13 @@ emit:
 """
 
 
-def compiled(text: str, more: Mapping[str, str] | None = None) -> MappingSet:
+def compiled(text, more=None):
     """Return the set with one mapping in it."""
     texts = {"set.yaml": json.dumps(SET), "fragments.yaml": FRAGMENTS, "m.yaml": text}
     return compile_set({**texts, **(more or {})}, CROSSWALKS, PAYER)
 
 
-def error(text: str, more: Mapping[str, str] | None = None) -> MappingError:
+def error(text, more=None):
     """Return the mistake that keeps a mapping from compiling."""
     try:
         compiled(text, more)
@@ -67,7 +65,7 @@ def error(text: str, more: Mapping[str, str] | None = None) -> MappingError:
     raise AssertionError("it compiled")
 
 
-def judged(text: str) -> list[MappingError]:
+def judged(text):
     """Return what a mapping does that its profile does not allow."""
     found = compiled(text)
     return [one for plan in found.plans for one in problems(plan, CROSSWALKS)]

@@ -1,11 +1,7 @@
 """What a night costs follows what changed."""
 
-import os
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -99,43 +95,6 @@ def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost):
     shared = write_directory(store, base.release, [payer()], LATER)
     with pytest.raises(StoreError, match="1 patients should be unchanged"):
         assemble(store, base, [result], shared, ReleaseFacts("full"), LATER)
-
-
-def night(store, patients, claims):
-    """Publish many patients in partitions of 500, none of them held longer than that."""
-    base = open_current(store)
-    results = []
-    for first in range(0, patients, 500):
-        people = (patient(f"p{n}", claims) for n in range(first, min(first + 500, patients)))
-        results.append(write_partition(store, {}, people, NOW))
-    shared = write_directory(store, base.release, [payer()], NOW)
-    commit(store, assemble(store, base, results, shared, ReleaseFacts("full"), NOW), base)
-
-
-PEAK = """
-import resource, sys
-from etl.storage.local import LocalStore
-from tests.unit.publish.test_cost import night
-night(LocalStore(sys.argv[1]), int(sys.argv[2]), 10)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_members(tmp_path):
-    def peak(patients):
-        root = Path(__file__).parents[3]
-        done = subprocess.run(
-            [sys.executable, "-c", PEAK, str(tmp_path / str(patients)), str(patients)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": str(root)},
-        )
-        return int(done.stdout)
-
-    small, large = peak(1_000), peak(10_000)
-    assert large - small < 9_000 * 2, "more than 2 KB for each further patient"
 
 
 class OnDisk(MemoryStore):

@@ -9,7 +9,6 @@ from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,
     KeysInMemory,
-    World,
     accepted,
     assert_outcome,
     found,
@@ -51,7 +50,7 @@ def test_a_coverage_of_two_members_is_nobodys():
 
 
 def test_the_directory_is_checked_alone():
-    of: World = {
+    of = {
         "organization": [
             {"organization_id": "O1", "name": "Clinic", "npi": "1234567893"},
             {"organization_id": "O2", "name": "Clinic", "npi": "1234567890"},

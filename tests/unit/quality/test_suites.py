@@ -331,48 +331,6 @@ def test_checking_imports_no_library_of_suites_and_no_suites(modules, unknown):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def hosts_asked(browser, page, work):
-    """Return the hosts that Chromium asks while it shows a page, by its own log."""
-    log = work / f"{page.name}.json"
-    subprocess.run(
-        [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-features=NetworkTimeServiceQuerying,OptimizationHints,MediaRouter",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            f"--user-data-dir={work / 'profile'}",
-            f"--log-net-log={log}",
-            f"--screenshot={work / 'shot.png'}",
-            page.as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return set(re.findall(r'"url": ?"https?://([^/"]+)', log.read_text("utf-8")))
-
-
-@pytest.mark.slow
-def test_a_browser_asks_the_network_for_nothing(docs, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
-    blank, leak = tmp_path / "blank.html", tmp_path / "leak.html"
-    blank.write_text("<p>nothing</p>")
-    leak.write_text('<img src="http://leak.invalid/pixel.png">')
-    its_own = hosts_asked(browser, blank, tmp_path)
-    assert "leak.invalid" in hosts_asked(browser, leak, tmp_path), "the log would not tell"
-    for name in ("index.html", "claim.html"):
-        asked = hosts_asked(browser, docs.folder / "pages" / name, tmp_path)
-        assert {host for host in asked - its_own if not host.endswith("google.com")} == set()
-
-
 def test_the_library_finds_no_pyspark_and_others_do_afterwards(monkeypatch):
     """Loaded without grpc, a part of pyspark calls `sys.exit`."""
     spark, part = types.ModuleType("pyspark"), types.ModuleType("pyspark.sql")

@@ -4,23 +4,20 @@ Two members, a coverage each, a claim of every type; made up here, of nobody.
 """
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.model.crosswalks import Crosswalk, read_crosswalk
+from etl.model.crosswalks import read_crosswalk
 from etl.model.severity import Severity
-from etl.model.tables import Table
-from etl.quality.check import Checked, check_rows, check_totals
+from etl.quality.check import check_rows, check_totals
 from etl.quality.checks.cascade import decide_rows
-from etl.quality.checks.frames import DirectoryIds, KnownKeys, RuleContext
-from etl.quality.rules.book import Policy, RuleBook, load_rules
+from etl.quality.checks.frames import DirectoryIds, RuleContext
+from etl.quality.rules.book import Policy, load_rules
 from etl.quality.totals.counts import reconcile
 from etl.rows import no_findings, table_schema
 from tests.given.tables import read_tables
@@ -33,12 +30,12 @@ World = dict[str, list[Row]]
 _CELLS = read_tables(__file__)
 
 
-def world() -> World:
+def world():
     """Return a world that has not one finding."""
     return {table: [_filled(cells) for cells in found] for table, found in _CELLS["rows"].items()}
 
 
-def _filled(cells: Mapping[str, Any]) -> Row:
+def _filled(cells):
     """Return a row with the parts that it names."""
     parts = [_CELLS["parts"][name] for name in cells.get("also", ())]
     row = dict(ChainMap({**cells}, *parts))
@@ -46,9 +43,7 @@ def _filled(cells: Mapping[str, Any]) -> Row:
     return row
 
 
-def tables(
-    of: Mapping[str, Iterable[Row]], model: Mapping[str, Table] = TABLES
-) -> dict[str, pa.Table]:
+def tables(of, model=TABLES):
     """Return canonical tables: file 0 is the first table, rows count from 2."""
     made = {}
     for number, (name, table) in enumerate(model.items()):
@@ -63,7 +58,7 @@ def tables(
 
 
 @cache
-def crosswalks() -> Mapping[str, Crosswalk]:
+def crosswalks():
     return {
         path.stem: read_crosswalk(path.read_text("utf-8"), path.stem, file=path.name)
         for path in sorted((MAPPINGS / "crosswalks").glob("*.csv"))
@@ -71,12 +66,12 @@ def crosswalks() -> Mapping[str, Crosswalk]:
 
 
 @cache
-def rule_texts() -> Mapping[str, str]:
+def rule_texts():
     return {path.name: path.read_text("utf-8") for path in (MAPPINGS / "rules").glob("*.yaml")}
 
 
 @cache
-def standard_book() -> RuleBook:
+def standard_book():
     return load_rules(rule_texts(), Policy(), crosswalks())
 
 
@@ -92,17 +87,17 @@ class KeysInMemory:
     shared_claims: frozenset[str] = frozenset()
     shared_coverages: frozenset[str] = frozenset()
 
-    def exists(self, table: str, ids: Any) -> Any:
+    def exists(self, table, ids):
         return self._among(ids, getattr(self, f"{table}s"))
 
-    def shared(self, table: str, ids: Any) -> Any:
+    def shared(self, table, ids):
         return self._among(ids, getattr(self, f"shared_{table}s"))
 
-    def _among(self, ids: Any, known: frozenset[str]) -> Any:
+    def _among(self, ids, known):
         return pa.array([each in known for each in ids.to_pylist()], pa.bool_())
 
 
-def book(**severities: str) -> RuleBook:
+def book(**severities):
     """Return the product's rules, some with other severities (`_` for `-` in their ids)."""
     if not severities:
         return standard_book()
@@ -113,15 +108,7 @@ def book(**severities: str) -> RuleBook:
 LISTED = DirectoryIds(pa.array(["P1", "1234567893"]), pa.array(["1234567893", "D1"]))
 
 
-def run(
-    of: Mapping[str, Iterable[Row]],
-    *,
-    rules: RuleBook | None = None,
-    known: KnownKeys | None = None,
-    findings: pa.Table | None = None,
-    as_of: int | None = None,
-    unread: Mapping[str, pa.Table] | None = None,
-) -> Checked:
+def run(of, *, rules=None, known=None, findings=None, as_of=None, unread=None):
     """Check a world; its counts must add up, whatever is wrong with it."""
     context = RuleContext(rules or standard_book(), known or KeysInMemory(), LISTED, as_of)
     noted = no_findings() if findings is None else findings
@@ -132,29 +119,29 @@ def run(
     return checked
 
 
-def found(checked: Checked) -> set[tuple[str, str, int, str | None]]:
+def found(checked):
     """Return rule, table, row and column of every finding."""
     names = ("rule", "table", "row", "column")
     return set(zip(*(checked.findings.column(name).to_pylist() for name in names), strict=True))
 
 
-def rejected(checked: Checked) -> set[tuple[str, int, str]]:
+def rejected(checked):
     """Return table, row and first rule of every rejected row."""
     names = ("table", "row", "rule")
     return set(zip(*(checked.rejected.column(name).to_pylist() for name in names), strict=True))
 
 
-def accepted(checked: Checked, table: str, column: str) -> list[str | None]:
+def accepted(checked, table, column):
     return checked.tables[table].column(column).to_pylist()
 
 
-def outcomes(test_file: str) -> Any:
+def outcomes(test_file):
     """Return a test's parameter `outcome`: the rows of its table of outcomes."""
     rows = read_tables(test_file)["outcomes"]
     return pytest.mark.parametrize("outcome", rows, ids=[row["case"] for row in rows])
 
 
-def assert_outcome(outcome: Mapping[str, Any], of: World | None = None) -> None:
+def assert_outcome(outcome, of=None):
     """Change a world as a row of a table of outcomes says, and find all that it says of it."""
     of = world() if of is None else of
     for table, by_number in outcome["changes"].items():
@@ -182,7 +169,7 @@ def assert_outcome(outcome: Mapping[str, Any], of: World | None = None) -> None:
         assert accepted(checked, table, column) == [cell or None for cell in cells]
 
 
-def _change(rows: list[Row], at: int, cells: Mapping[str, Any]) -> None:
+def _change(rows, at, cells):
     own = dict(cells)
     if at == len(rows):
         rows.append(dict(rows[own.pop("like") - 2]) if "like" in own else {})

@@ -1,10 +1,8 @@
 """Processes that are none, for tests of what is read by several."""
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from etl.jobs import EmitAny, Found, Job
 from etl.sources.files.listed_files import ignore
 from etl.sources.partition.partition_rows import Refused
 
@@ -19,13 +17,11 @@ class Apart:
 
     processes = 2
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.jobs: list[Any] = []
         self.refused: list[Refused] = []
 
-    def each(
-        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
-    ) -> Iterator[Found]:
+    def each(self, call, jobs, emit):
         """Yield what comes of each job."""
         del emit
         for job in jobs:

@@ -3,17 +3,13 @@
 import csv
 import gzip
 import io
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.sources.extract.opening import open_extract
-from etl.sources.files.stored_files import ExtractFiles
-from etl.sources.partition.partitions import Loaded, Partitions
 from etl.sources.partition.reading import partition_extract
 
 Row = Mapping[str, str]
@@ -30,7 +26,7 @@ CLAIM = {
     "adjudication_date": "2024-01-09",
 }
 LINE = {"claim_id": "CL1", "line_number": "1", "service_from_date": "2024-01-05"}
-SMALL: Mapping[str, Sequence[Row]] = {
+SMALL = {
     "member": [MEMBER],
     "coverage": [COVERAGE],
     "claim": [CLAIM],
@@ -45,15 +41,13 @@ _PACKED = {
 _DELIMITERS = {"csv": ",", "psv": "|", "tsv": "\t"}
 
 
-def headers_of(rows: Sequence[Row], table: str) -> list[str]:
+def headers_of(rows, table):
     """Headers that some rows need, the compulsory ones of the table first."""
     needed = [*TABLES[table].required, *(["family_name"] if table == "member" else [])]
     return list(dict.fromkeys([*needed, *(name for row in rows for name in row)]))
 
 
-def delimited(
-    rows: Sequence[Row], headers: Sequence[str], delimiter: str = ",", line_end: str = "\n"
-) -> str:
+def delimited(rows, headers, delimiter=",", line_end="\n"):
     """Rows as a delimited file."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
@@ -62,7 +56,7 @@ def delimited(
     return text.getvalue()
 
 
-def write_table(folder: Path, name: str, rows: Sequence[Row], ending: str = "csv") -> Path:
+def write_table(folder, name, rows, ending="csv"):
     """Write one table, in the format that the ending says."""
     table = name.partition("-")[0]
     headers = headers_of(rows, table)
@@ -80,9 +74,7 @@ def write_table(folder: Path, name: str, rows: Sequence[Row], ending: str = "csv
     return path
 
 
-def write_extract(
-    folder: Path, tables: Mapping[str, Sequence[Row]] = SMALL, ending: str = "csv"
-) -> Path:
+def write_extract(folder, tables=SMALL, ending="csv"):
     """Write a canonical extract; `tables` stand in for those of `SMALL`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in {**SMALL, **tables}.items():
@@ -90,18 +82,18 @@ def write_extract(
     return folder
 
 
-def read(folder: Path | ExtractFiles, work: Path, count: int = 1, **options: Any) -> Partitions:
+def read(folder, work, count=1, **options):
     """Open and partition an extract."""
     layouts = options.pop("layouts", ())
     return partition_extract(open_extract(folder, layouts, **options), work, partitions=count)
 
 
-def all_loaded(parts: Partitions) -> list[Loaded]:
+def all_loaded(parts):
     """Every partition, then the directory."""
     return [*(parts.load(index) for index in range(parts.facts.count)), parts.directory()]
 
 
-def rows_of(parts: Partitions, table: str) -> list[dict[str, Any]]:
+def rows_of(parts, table):
     """Rows of a table in all partitions, without what is absent and without their places."""
     return [
         {name: text for name, text in row.items() if text is not None and name[0] != "_"}
@@ -110,7 +102,7 @@ def rows_of(parts: Partitions, table: str) -> list[dict[str, Any]]:
     ]
 
 
-def findings_of(parts: Partitions) -> list[tuple[str, str, str, int | None, str | None]]:
+def findings_of(parts):
     """All findings, sorted: rule, table, file name, row, column."""
     tables = [parts.facts.findings, *(loaded.findings for loaded in all_loaded(parts))]
     names = [file.name for file in parts.facts.files]

@@ -1,6 +1,5 @@
 """The list of a work folder: a step counts as long as all that it wrote is what it wrote."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ def damaged(change):
     return lambda path: path.write_bytes(change(path.read_bytes()))
 
 
-DAMAGE: dict[str, Callable[[Path], object]] = {
+DAMAGE = {
     "missing": Path.unlink,
     "empty": damaged(lambda _: b""),
     "cut off": damaged(lambda data: data[:-1]),

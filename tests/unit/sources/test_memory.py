@@ -1,7 +1,6 @@
 """What reading holds in memory does not follow the number of members."""
 
 import tracemalloc
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from etl.sources.extract.opening import open_extract
 from etl.sources.partition.reading import partition_extract
 from tests.unit.sources import extracts
-from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, Row, headers_of
+from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, headers_of
 
 FEW = 40_000
 MANY = 160_000
@@ -19,7 +18,7 @@ def write(folder, members):
     """Write an extract of members with two claims of one line each, and a coverage each."""
     ids = [f"M{number:07}" for number in range(members)]
     claims = [f"CL{number:08}" for number in range(2 * members)]
-    rows: dict[str, Iterator[Row]] = {
+    rows = {
         "member": ({**MEMBER, "member_id": one} for one in ids),
         "coverage": ({"coverage_id": f"C{one}", "member_id": one} for one in ids),
         "claim": (

@@ -1,9 +1,7 @@
 """Tables of providers that are made from rows of members."""
 
 from collections import Counter
-from collections.abc import Mapping
 
-import pyarrow as pa
 import pytest
 
 from etl.columns.places import place_keys
@@ -62,10 +60,10 @@ def test_rows_that_a_grain_merges_are_reported_where_they_contradict(tmp_path):
 def test_rows_are_counted_once_and_the_quarantine_gets_them_whole(tmp_path):
     parts = read_bills(tmp_path)
     loaded = [*map(parts.load, range(3)), parts.directory()]
-    counts: Counter[str] = sum((Counter(one.rows) for one in loaded), Counter())
+    counts = sum((Counter(one.rows) for one in loaded), Counter())
     parts.facts.check_all_there(counts, tmp_path)
     (bills,) = (file.index for file in parts.facts.files if file.table == "bills")
-    rows: Mapping[str, pa.Table] = parts.raw_rows(3, place_keys([bills], [6]))
+    rows = parts.raw_rows(3, place_keys([bills], [6]))
     assert rows["bills.csv"].select(["Bill", "Doctor", "Note"]).to_pylist() == [
         {"Bill": "B4", "Doctor": "D2", "Note": "Bo Roy"}
     ]
@@ -87,7 +85,7 @@ def test_a_file_that_only_providers_are_made_of_is_counted(tmp_path):
     (folder / "visits.csv").write_text("Person,Doc,Doc name\nM1,D1,Ann\nM1,D1,Ann\n")
     parts = read(folder, tmp_path / "work", 2, layouts=[layout(text)])
     loaded = [*map(parts.load, range(2)), parts.directory()]
-    counts: Counter[str] = sum((Counter(one.rows) for one in loaded), Counter())
+    counts = sum((Counter(one.rows) for one in loaded), Counter())
     assert counts["visits"] == 2
     parts.facts.check_all_there(counts, tmp_path)
     assert practitioners(loaded[-1].tables["practitioner"]) == [("D1", "Ann", 2)]

@@ -2,7 +2,6 @@
 
 import re
 from itertools import pairwise
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +10,7 @@ import pytest
 from etl.errors import ExtractError, StoreError
 from etl.jobs import ALONE
 from etl.sources.extract.opening import open_extract
-from etl.sources.files.listed_files import Event, FileProgress
+from etl.sources.files.listed_files import FileProgress
 from etl.sources.parsing import delimited
 from etl.sources.partition.partition_rows import cut_up
 from etl.sources.partition.reading import open_partitions, partition_extract
@@ -38,7 +37,7 @@ def read(base, text, events=None):
     folder = write_extract(base / "in")
     (folder / "member.csv").write_text(HEADER + text)
     apart = Apart()
-    emit: Any = (lambda event: None) if events is None else events.append
+    emit = (lambda event: None) if events is None else events.append
     parts = partition_extract(
         open_extract(folder, ()), base / "work", partitions=2, runner=apart, emit=emit
     )
@@ -127,7 +126,7 @@ def test_line_ends_in_quoted_cells_are_no_ends_of_rows(tmp_path):
     ids=["inch-mark", "carriage-return"],
 )
 def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(text, names, tmp_path):
-    events: list[Event] = []
+    events = []
     parts, apart = read(tmp_path, text, events)
     assert [refused.error for refused in apart.refused].count(None) >= 1
     rows = rows_of(parts, "member")
@@ -155,7 +154,7 @@ def test_a_quoted_cell_that_swallows_rows_of_a_span_is_told_as_one_process_would
 
 
 def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path):
-    events: list[Event] = []
+    events = []
     text = members(30)
     read(tmp_path, text, events)
     told = [

@@ -2,9 +2,7 @@
 
 import csv
 import random
-from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -30,9 +28,7 @@ def written(rows, folder, size):
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_rows_or_on_batches(tmp_path):
-    rows: list[Sequence[Any]] = [
-        (f"C{number % 90}", Decimal(number) / 8, number) for number in range(300)
-    ]
+    rows = [(f"C{number % 90}", Decimal(number) / 8, number) for number in range(300)]
     rows += [rows[7], (None, None, None), ('a"b,\nc', Decimal("-0.0001"), 2**64 - 1)]
     first = written(rows, tmp_path / "first", 1000)
     random.Random(5).shuffle(rows)
