@@ -4,28 +4,20 @@ import errno
 import json
 import os
 import resource
-import subprocess
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import SAMPLES, copied, cpcds, done, rows_of, write_rows
+from tests.e2e.commands import SAMPLES, copied, cpcds, done
 from tests.given.tables import table
 
-Spoil = Callable[[Path], object]
 COMMANDS = ("convert", "run", "validate")
 _OUT = {"convert": "--out", "run": "--to", "validate": "--report"}
 
 
 def call(command, extract, out, *more, **environment):
     return cpcds(command, extract, _OUT[command], out, "--workers", "1", *more, **environment)
-
-
-def later(value):
-    """Return a parameter of the slow tests."""
-    return pytest.param(value, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -115,14 +107,13 @@ def test_a_file_where_the_results_should_go_is_refused(command, small, tmp_path)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_place_that_cannot_be_written_is_refused(command, code, small, tmp_path, monkeypatch):
+def test_a_place_that_cannot_be_written_is_refused(command, small, tmp_path, monkeypatch):
     out = tmp_path / "out"
     mkdir = Path.mkdir
 
     def refuse(path, *args, **options):
         if path.is_relative_to(out):
-            raise OSError(code, os.strerror(code), str(path))
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
         mkdir(path, *args, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
@@ -145,10 +136,9 @@ def no_file_larger_than(size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("size", [later(0), later(500), 5_000, later(20_000)])
-def test_writes_that_the_system_refuses_leave_nothing_half_written(command, size, small, tmp_path):
+def test_writes_that_the_system_refuses_leave_nothing_half_written(command, small, tmp_path):
     out = tmp_path / "out"
-    with no_file_larger_than(size):
+    with no_file_larger_than(5_000):
         called = call(command, small, out)
     assert called.code == 5, called.err
     assert "file too large" in called.sentence.lower()
@@ -160,27 +150,6 @@ def left_over(command, out):
     """Return what could be taken for a result; a run's objects are none without the pointer."""
     names = left(out)
     return [name for name in names if command != "run" or name == "current.json"]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("kilobytes", [later(48), 400, later(600)])
-def test_a_full_disk_is_said_in_a_sentence_and_leaves_nothing(command, kilobytes, small, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["/bin/mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(disk)], check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this machine lets nobody mount")
-    try:
-        out = disk / "out"
-        called = call(command, small, out)
-        assert called.code == 5, called.err
-        assert any(word in called.sentence for word in ("no space", "is full")), called.sentence
-        assert left_over(command, out) == []
-    finally:
-        subprocess.run(["/bin/umount", str(disk)], check=True)
 
 
 def test_a_log_file_that_cannot_be_written_is_refused(small, tmp_path):
@@ -216,18 +185,3 @@ def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(tmp_path, m
     monkeypatch.setattr("etl.bootstrap.recorded_run.run_extract", ends)
     with pytest.raises(RuntimeError, match="ended too early"):
         cpcds("run", SAMPLES, "--to", tmp_path / "target")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_stamp_that_no_calendar_has_is_a_finding_of_every_command(tmp_path, command):
-    extract = copied(SAMPLES, tmp_path / "in")
-    rows = rows_of(extract / "claim.csv")
-    rows[0]["last_updated"] = "2016-12-31T23:59:60Z"  # a real leap second
-    rows[1]["last_updated"] = "0001-01-01T00:00:00+14:00"  # before the calendar begins, in UTC
-    write_rows(extract / "claim.csv", list(rows[0]), rows)
-    done(call(command, extract, tmp_path / "out", CPCDS_LIMITS__REJECTED_MEMBERS="1"))
-    if command != "convert":
-        (report,) = (tmp_path / "out").rglob("report.json")
-        rules = json.loads(report.read_text())["rules"]
-        assert {one["rule"]: one["findings"] for one in rules}["timestamp-unreadable"] == 1

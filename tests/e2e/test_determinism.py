@@ -84,13 +84,6 @@ def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_
     assert run(shuffled(small, tmp_path / "s", 5), tmp_path / "b", "90") == plain
 
 
-@pytest.mark.usefixtures("_one_night")
-def test_the_same_run_twice_gives_the_same_tree_to_the_last_byte(small, tmp_path):
-    for name in ("a", "b"):
-        done(cpcds("run", small, "--to", tmp_path / name, "--workers", "1"))
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
-
-
 def runs_at_two_clocks(extract, folder, monkeypatch):
     """Return what two first runs of an extract published, and what their reports say of stamps."""
     made, told = [], []

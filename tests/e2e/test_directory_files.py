@@ -1,27 +1,19 @@
 """A provider directory's files as a client downloads them from real servers, night after night."""
 
-import gzip
-import hashlib
 import json
 import shutil
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from etl.bootstrap import use_cases
 from etl.model.data_models import DIRECTORY
-from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import PlanFinderOptions
-from etl.publish.bulk_pages import write_pages
 from etl.publish.manifest import ReleaseFacts
-from etl.publish.reader import open_current
-from etl.publish.release import commit
 from etl.storage.local import LocalStore
 from tests.e2e.commands import (
     ANY_CHANGE,
@@ -37,10 +29,9 @@ from tests.e2e.commands import (
 from tests.e2e.directory_crawler import Crawler, by_name, dangling, static_server
 from tests.e2e.test_directory_publishing import seen
 from tests.e2e.test_serving import running
-from tests.unit.publish.samples import patient, publish, stage
+from tests.unit.publish.samples import patient, publish
 from tests.waiting import until
 
-Json = dict[str, Any]
 INDEX = "plan-finder/H0009/2025/index.json"
 NETWORK = "network-reference"
 BRAND = {
@@ -212,35 +203,12 @@ def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(nig
     assert entry["fullUrl"].startswith("http://127.0.0.1:8000/directory/")
 
 
-def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(nights, tmp_path):
-    target = tmp_path / "target"
-    shutil.copytree(nights.target, target)
-    warned = done(cpcds("rollback", target, current_manifest(target)["parent"]))
-    assert warnings(warned) == nights.warned[0]
-    public = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
-    quiet = done(cpcds("rollback", target, current_manifest(target)["parent"], **public))
-    assert warnings(quiet) == []
-
-
 def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights):
     """An audit may take place long after the server has moved to another URL."""
     first = current_manifest(nights.target)["parent"]
     command = ("verify", nights.target, "--release", first, "--rebuild", SAMPLES / "directory")
     moved = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
     assert "identical bit for bit" in done(cpcds(*command, **moved)).out
-
-
-@pytest.mark.slow
-def test_with_a_base_url_links_are_absolute(nights, tmp_path):
-    base = "https://files.acme.example/directory"
-    done(cpcds("export", nights.target, "--out", tmp_path / "x", "--base-url", base))
-    index = json.loads((tmp_path / "x" / INDEX).read_bytes())
-    assert all(
-        url.startswith(f"{base}/plan-finder/") and url.endswith(".json")
-        for url in index["provider_urls"]
-    )
-    manifest = json.loads((tmp_path / "x" / "$bulk-publish").read_bytes())
-    assert all(one["url"].startswith(f"{base}/bulk/") for one in manifest["output"])
 
 
 def test_the_brand_is_what_the_configuration_says(nights):
@@ -254,12 +222,6 @@ def test_a_brand_that_is_configured_no_longer_goes(nights, tmp_path):
     assert path.is_file()
     done(cpcds("export", nights.target, "--out", tmp_path))
     assert not path.exists()
-
-
-def test_the_target_is_whole(nights):
-    assert "no problems found" in done(cpcds("verify", nights.target)).out
-    bulk = current_manifest(nights.target)["bulk"]
-    assert (bulk["increments"], bulk["increment"]) == ([], None)
 
 
 def test_a_wrong_brand_is_said_before_anything_is_written(nights, tmp_path):
@@ -315,24 +277,6 @@ def test_a_client_has_the_same_from_the_gateway(nights, served):
     assert sorted(crawler.unchanged) == sorted(before)
 
 
-def test_what_is_fetched_is_what_its_address_says_and_what_the_folder_has(nights, served):
-    paths = sorted(nights.folder.glob("plan-finder/*.json"))[:3]
-    assert len(paths) == 3
-    for path in paths:
-        address = f"/directory/plan-finder/{path.name}"
-        status, headers, body = served.get(address, None)
-        assert status == 200
-        assert hashlib.sha256(body).hexdigest() == path.stem
-        assert body == path.read_bytes()
-        packed = served.get(address, None, **{"Accept-Encoding": "gzip"})
-        assert packed[1]["content-encoding"] == "gzip"
-        assert gzip.decompress(packed[2]) == body
-        modified = parsedate_to_datetime(headers["last-modified"]).timestamp()
-        assert modified == path.stat().st_mtime
-        since = {"If-Modified-Since": headers["last-modified"]}
-        assert served.get(address, None, **since)[0] == 304
-
-
 def test_files_of_the_release_before_are_there_and_no_others(nights, served):
     listed = {url["url"] for url in served.json("/directory/$bulk-publish", None)["output"]}
     files = {f"{served.base}/directory/bulk/{one.name}" for one in nights.folder.glob("bulk/*")}
@@ -346,34 +290,3 @@ def test_files_of_the_release_before_are_there_and_no_others(nights, served):
     for path in paths:
         assert served.get(f"/directory/{path}", None)[0] == 404, path
     assert served.get("/directory/$bulk-publish", "any token")[0] == 200
-
-
-def test_the_brand_is_at_its_well_known_address(served):
-    status, headers, body = served.get("/.well-known/user-access-brands.json", None)
-    assert status == 200
-    assert headers["access-control-allow-origin"] == "*"
-    (organization, directory) = (one["resource"] for one in json.loads(body)["entry"])
-    assert organization["name"] == "Acme Health"
-    # No claims are served here, so that there is no Patient Access to be found.
-    assert directory["address"] == f"{served.base}/directory"
-    tag = {"If-None-Match": headers["etag"]}
-    assert served.get("/.well-known/user-access-brands.json", None, **tag)[0] == 304
-
-
-def test_no_file_of_claims_is_ever_served(tmp_path):
-    store = LocalStore(tmp_path / "claims")
-    base = open_current(store)
-    manifest = stage(store, [patient("ann", 2)], base)
-    manifest = with_bulk(store, base, manifest)
-    commit(store, manifest, base)
-    write_pages(store)
-    bulk = manifest.bulk["snapshot"]["output"]
-    assert bulk
-    folder = tmp_path / "log"
-    folder.mkdir()
-    with running(tmp_path / "claims", folder) as server:
-        names = [file["key"].removesuffix(".gz") for file in bulk]
-        for path in ("$bulk-publish", *(file["key"] for file in bulk), *names):
-            for place in ("/directory", "/fhir", ""):
-                assert server.get(f"{place}/{path}", None)[0] in (401, 404), (place, path)
-        assert server.get("/.well-known/user-access-brands.json", None)[0] == 404

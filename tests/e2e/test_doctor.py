@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,6 @@ from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
 
 PARTS = ROOT / "tests/golden/doctor/parts/extract"
 ALONE = ("--workers", "1")
-WIDE = ROOT / "tests/golden/doctor/wide/extract"
 
 
 def respelt(folder):
@@ -42,7 +40,7 @@ def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_cla
     checked = done(cpcds("layouts", "check", layouts / "mine.yaml"))
     assert checked.out.endswith("no mistakes\n")
     counts = {}
-    own: tuple[str | Path, ...] = ("--mappings", tmp_path / "own")
+    own = ("--mappings", tmp_path / "own")
     for name, options in (("ours", ()), ("theirs", own)):
         source = extract if options else small(tmp_path / "small")
         called = done(
@@ -60,29 +58,6 @@ def small(folder):
     for table in ("member", "coverage", "claim", "claim_line"):
         (folder / f"{table}.csv").write_bytes((SAMPLES / f"{table}.csv").read_bytes())
     return folder
-
-
-def test_json_and_the_page_say_what_the_table_says(tmp_path):
-    called = done(cpcds("doctor", WIDE, "--json", "--html", tmp_path / "page.html"))
-    report = json.loads(called.out)
-    assert [file["holds"] for file in report["files"]] == [
-        "claims with their lines",
-        "members",
-        "coverages",
-    ]
-    assert [one["column"] for one in report["questions"]] == ["Line Amt"]
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "claim.statement_from_date" in page
-    assert "Ambrose" not in page + called.out
-
-
-def test_layouts_init_writes_what_the_doctor_writes(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    done(cpcds("doctor", PARTS, "--write", tmp_path / "a" / "mine.yaml"))
-    done(cpcds("layouts", "init", PARTS, "--write", tmp_path / "b" / "mine.yaml"))
-    one, other = ((tmp_path / name / "mine.yaml").read_bytes() for name in "ab")
-    assert one == other
 
 
 def test_a_layout_that_is_there_is_not_overwritten(tmp_path):

@@ -1,7 +1,6 @@
 """The program installed from its lock, by hash, with one extra and nothing else."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """Return the command as it is in an environment that holds one extra."""
-    there: dict[str, Path] = {}
+    there = {}
 
     def install(extra):
         if extra in there:

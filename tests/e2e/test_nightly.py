@@ -104,24 +104,7 @@ def test_validate_past_a_limit_still_reports(tmp_path):
     assert list((tmp_path / "r").glob(".*")) == []
 
 
-@pytest.mark.slow
-def test_a_severity_of_the_payers_own_is_kept_to(faulty_run, tmp_path):
-    (usual,) = (faulty_run / "tree").glob("reports/*/report.json")
-    Path("cpcds.toml").write_text('[rules.severities]\ncoverage-not-in-force = "reject-claim"\n')
-    strict = done(run(SAMPLES / "faulty", tmp_path / "strict", "--json")).out
-    published = [
-        json.loads(one)["tables"]["claim"]["published"] for one in (usual.read_text(), strict)
-    ]
-    assert published[1] < published[0]
-
-
 # -- the log -----------------------------------------------------------------------------------
-
-
-def test_the_log_has_a_line_a_step_and_says_how_it_ended(first_night):
-    lines = (first_night / "night.log").read_text().splitlines()
-    assert len(lines) > 4
-    assert lines[-1].endswith(f"published release {current_release(first_night / 'tree')}")
 
 
 def test_what_the_command_says_itself_is_not_said_again_as_a_line_of_the_log(small, target, caplog):

@@ -30,7 +30,6 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import ANY_CHANGE, COMMAND, NO_SUITES, SAMPLES, Called, cpcds, done
 
 FAULTY = SAMPLES / "faulty"
-STRICT = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0"}
 LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) (\d{8}T\d{6}Z-[0-9a-f]{8}) (.+)"
 )

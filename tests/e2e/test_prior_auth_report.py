@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections import Counter
 
 import pytest
 
@@ -13,7 +12,6 @@ HEADER = (
     "record_action,prior_auth_id,member_id,coverage_id,payer_id,type,received_at,decided_at,"
     "review_action,expedited,requesting_provider_id,is_drug,program"
 )
-PACES = ("standard", "expedited")
 KEPT = {**ANY_CHANGE, "CPCDS_PUBLISH__DELTAS": "true", "CPCDS_REPORT__SMALL_CELLS": "0"}
 
 
@@ -109,44 +107,3 @@ def test_a_directory_has_no_prior_authorizations(tmp_path):
     done(cpcds("run", SAMPLES / "directory", "--to", tmp_path, "--workers", "1"))
     refused = report(tmp_path)
     assert (refused.code, "contains a provider directory" in refused.sentence) == (2, True)
-
-
-@pytest.mark.slow
-def test_nights_of_synthetic_members_reject_nothing_and_their_decisions_are_counted(tmp_path):
-    """The extract of a day and the delta that leads to it give the same year, counted by hand."""
-    synth = ("synth", "--members", "60", "--seed", "3", "--since", "2024-12-31")
-    synth = (*synth, "--prior-auth-rate", "6", "--change-rate", "0.2")
-    for name, more in (
-        ("first", ()),
-        ("delta", ("--day", "1", "--kind", "delta")),
-        ("second", ("--day", "1")),
-    ):
-        done(cpcds(*synth, *more, "--out", tmp_path / name))
-    by_delta, by_full = tmp_path / "by-delta", tmp_path / "by-full"
-    for target, name in ((by_delta, "first"), (by_delta, "delta"), (by_full, "second")):
-        run = ("run", tmp_path / name, "--to", target, "--workers", "1", "--json")
-        tables = json.loads(done(cpcds(*run, **KEPT)).out)["tables"]
-        assert all(table["quarantined"] == 0 for table in tables.values())
-        assert tables["prior_auth"]["withdrawn"] > 0
-    year = ("--year", "2025", "--json")
-    documents = [
-        json.loads(done(cpcds("report", "prior-auth", target, *year, **KEPT)).out)
-        for target in (by_delta, by_full)
-    ]
-    assert documents[0] == documents[1]
-    with (tmp_path / "second/prior_auth.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["status"] == "active"]
-    firsts = Counter(
-        row["first_review_action"] or row["review_action"]
-        for row in rows
-        if (row["first_decided_at"] or row["decided_at"]).startswith("2025")
-        and row["is_drug"] != "Y"
-    )
-    kinds = [program[kind] for program in documents[0]["programs"] for kind in PACES]
-    assert sum(kind["approved"]["count"] for kind in kinds) == firsts["A1"] > 0
-    assert sum(kind["denied"]["count"] for kind in kinds) == firsts["A3"] > 0
-    in_part = sum(kind["approved_in_part"]["count"] for kind in kinds)
-    assert in_part == firsts["A2"] + firsts["A6"] > 0
-    for program in documents[0]["programs"]:
-        assert (program["standard"]["hours"]["mean"] or 4) >= 4
-        assert (program["expedited"]["hours"]["mean"] or 0) <= 72

@@ -81,15 +81,6 @@ def test_a_release_with_an_expired_report_can_be_gone_back_to(tree):
     done(cpcds("verify", tree))
 
 
-def test_without_the_settings_a_missing_quarantine_is_missed(tree):
-    oldest = runs(tree, "releases")[0]
-    done(cpcds("prune", tree, "--keep", "9"))
-    assert not (tree / "reports" / "expired.json").exists()
-    path = next(path for path in (tree / "quarantine" / oldest).rglob("*") if path.is_file())
-    path.unlink()
-    assert cpcds("verify", tree, "--release", oldest).code == 5
-
-
 def test_what_is_there_of_an_expired_run_is_checked_all_the_same(tree):
     newest, oldest = runs(tree, "releases")[-1], runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9", **MONTH))

@@ -28,7 +28,7 @@ from tests.e2e.commands import SAMPLES
 from tests.given import quick_server
 from tests.given.tables import read_tables, table
 from tests.unit.gateway.trees import busiest, members, sample_tree
-from tests.unit.publish.samples import LATER, logical_id, patient, publish
+from tests.unit.publish.samples import patient, publish
 from tests.waiting import is_alive, until
 
 HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
@@ -233,20 +233,6 @@ def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path):
         assert server.get("/fhir/ExplanationOfBenefit")[0] == 200
         server.process.kill()
         until(lambda: not any(is_alive(pid) for pid in workers))
-
-
-@pytest.mark.slow
-def test_a_new_release_is_served_without_a_restart(tmp_path):
-    store = LocalStore(tmp_path / "tree")
-    publish(store, [patient("ann", 3)])
-    with running(tmp_path / "tree", tmp_path, patient=logical_id("ann")) as server:
-        found = server.json("/fhir/ExplanationOfBenefit?_count=1")
-        assert found["total"] == 3
-        (following,) = [one["url"] for one in found["link"] if one["relation"] == "next"]
-        publish(store, [patient("ann", 4)], now=LATER)
-        until(lambda: server.json("/fhir/ExplanationOfBenefit")["total"] == 4)
-        # The page link goes on where it came from.
-        assert server.json(following.removeprefix(server.base))["total"] == 3
 
 
 def listens(host, port):

@@ -53,25 +53,6 @@ def test_findings_and_explain_name_the_files_and_rows_of_the_payer(tmp_path):
     assert (rows["inpatient.csv"], rows["result of claim.sql"]) == (2, 8)
     with gzip.open(report.with_name("findings.csv.gz"), "rt") as text:
         assert {place["file"] for place in csv.DictReader(text)} <= files
-    # What a release keeps, and the extract itself, tell the same of a claim and of a row of it.
-    for subject in (("claim:-11",), ("--row", "inpatient.csv:3")):
-        kept = json.loads(done(cpcds("explain", tree, *subject, "--json")).out)
-        whole = done(cpcds("explain", tree, *subject, "--extract", RIF, "--json")).out
-        read = json.loads(whole)
-        fates = [
-            {(row["file"], row["row"], row["table"], row["fate"]) for row in answer["rows"]}
-            for answer in (kept, read)
-        ]
-        assert fates[0] == fates[1]
-        assert ("inpatient.csv", 3, "claim", "published") in fates[0]
-        assert {file["file"] for file in kept["files"]} <= files
-        [claim] = read["resources"]
-        cells = [cell for origin in claim["origins"] for cell in origin["cells"]]
-        assert {cell["file"] for cell in cells} <= {*files, None}
-        assert {(cell["query"], *cell["source"]) for cell in cells if cell["table"] == "claim"} == {
-            ("claim.sql",),
-            ("",),  # the latter of columns that are worked out
-        }
     shown = done(cpcds("explain", tree, "claim:-11", "--extract", RIF)).out
     assert "from inpatient.csv row 3, claim.claim_id = -11\n    computed by claim.sql" in shown
     assert (

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -24,7 +23,7 @@ DIAGNOSES = [
     for claim in ("K1", "K2")
 ]
 PROVIDER = {"organization_id": "P1", "name": "Clinic", "npi": "1234567893"}
-WHOLE: Mapping[str, Sequence[Mapping[str, str]]] = {
+WHOLE = {
     "member": [MEMBER],
     "coverage": [COVERAGE],
     "claim": [K1, K2],
@@ -132,13 +131,3 @@ def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
     unowned = {one["name"]: one["unowned_rows"] for one in report["extract"]["files"]}
     assert unowned[f"{table}.csv"] == 1
     assert sum(unowned.values()) == 1
-
-
-@pytest.mark.slow
-def test_the_limit_on_rows_without_an_owner_is_the_payers(extract, tmp_path):
-    torn(extract, "claim_diagnosis", 2, "trailer")
-    limit = {"CPCDS_LIMITS__UNOWNED_ROWS": "1"}
-    done(published(extract, tmp_path / "tree", **limit))
-    refused = {"CPCDS_LIMITS__UNOWNED_ROWS": "0"}
-    out = tmp_path / "out"
-    assert cpcds("convert", extract, "--out", out, "--workers", "1", **refused).code == 4
