@@ -2,7 +2,7 @@
 
 import atexit
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -66,11 +66,9 @@ class Budget:
 
     Attributes:
         left: how many.
-        before_swap: called once, right before readers are to see the release.
     """
 
     left: int
-    before_swap: Callable[[], object] | None = None
 
     def store(self, target):
         """Return the store of a target that lives as long as there are writes left."""
@@ -81,13 +79,6 @@ class _Mortal(FaultyStore):
     def __init__(self, store, budget):
         super().__init__(store)
         self._budget = budget
-
-    def swap(self, key, data, expected):
-        hook, is_pointer = self._budget.before_swap, key == "current.json"
-        if hook is not None and is_pointer:
-            self._budget.before_swap = None
-            hook()
-        return super().swap(key, data, expected)
 
     def _write(self, write):
         self._budget.left -= 1

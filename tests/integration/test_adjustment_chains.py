@@ -9,7 +9,6 @@ import pytest
 from etl.bootstrap import use_cases
 from etl.pipeline.progress import ignore
 from etl.publish.reader import open_index, read_all
-from tests.e2e.commands import SAMPLES
 from tests.integration.nights import blocks, delta, full, live
 
 pytestmark = pytest.mark.slow
@@ -170,28 +169,3 @@ def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(payer, e
     loaded.run(full(extracts / "full3", 3))
     assert blocks(payer.release) == blocks(loaded.release)
     assert payer.release.manifest.facts.totals == loaded.release.manifest.facts.totals
-
-
-def test_of_the_samples_no_superseded_claim_is_left_and_reversals_are_cancelled(payer, tmp_path):
-    payer.run(SAMPLES)
-    whole = eobs(payer.release)
-    totals = payer.release.manifest.facts.totals
-    payer = leaving_out(payer, tmp_path / "left-out")
-    payer.run(SAMPLES)
-    rest = eobs(payer.release)
-    assert len(whole) == 908
-    assert len(rest) == 908 - 45
-    assert payer.release.manifest.facts.totals == totals
-    sums = {}
-    for eob in whole.values():
-        for total in eob["total"]:
-            code = total["category"]["coding"][0]["code"]
-            if "value" not in total["amount"]:
-                continue
-            amount = total["amount"]["value"]
-            assert amount >= 0 or eob["status"] == "cancelled"
-            if eob["status"] == "active" and code == "benefit":
-                kind = eob["type"]["coding"][0]["code"]
-                sums[kind] = sums.get(kind, Decimal(0)) + amount
-    assert sums["pharmacy"] == Decimal(totals["pharmacy"]["claim.benefit"])
-    assert sums["oral"] == Decimal(totals["oral"]["claim.benefit"])

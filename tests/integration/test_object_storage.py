@@ -7,7 +7,6 @@ import pytest
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import read_settings, store_options
-from etl.errors import StoreError
 from etl.pipeline import run as nightly
 from etl.publish.object_keys import CLOSED
 from etl.publish.reader import open_current
@@ -15,7 +14,7 @@ from etl.storage.open_store import open_store
 from etl.storage.port import StoreOptions
 from tests.e2e.commands import ANY_CHANGE, invoke, same_definitions
 from tests.fault.faulty import Killed
-from tests.given.object_storage import SECRETS, moto_bucket, sign_in_to_s3, start_weed
+from tests.given.object_storage import moto_bucket
 from tests.integration.nights import FIRST, blocks, full
 
 TARGET = "s3://fhir/payer"
@@ -127,30 +126,3 @@ def test_every_storage_setting_reaches_the_store():
     }
     options = store_options(read_settings(None, store=given))
     assert options == StoreOptions(**given, closed=CLOSED)
-
-
-@pytest.mark.slow
-def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
-    payer, extracts, tmp_path, monkeypatch
-):
-    payer.begin(full(extracts / "full0", 0))
-    (tmp_path / "weed").mkdir()
-    with start_weed(tmp_path / "weed") as server:
-        sign_in_to_s3(monkeypatch, "publisher", SECRETS["publisher"])
-        at = ("--endpoint-url", server.endpoint_url)
-        said("run", full(extracts / "full0", 0), "--to", TARGET, *at)
-        assert invoke("verify", TARGET, *at).exit_code == 0
-        _same_blocks(server, payer)
-        sign_in_to_s3(monkeypatch, "gateway", SECRETS["gateway"])
-        with pytest.raises(StoreError):
-            use_cases.run_extract(
-                read_settings(None, target=TARGET, store={"endpoint_url": server.endpoint_url}),
-                full(extracts / "full1", 1),
-                lambda _: None,
-            )
-        _same_blocks(server, payer)
-
-
-def _same_blocks(server, payer):
-    there = open_current(server.store("gateway", prefix="payer")).release
-    assert blocks(there) == blocks(payer.release)

@@ -27,7 +27,6 @@ from etl.synth.spec import Spec
 from tests.fault.faulty import Killed
 from tests.integration.mutated import (
     CHANGES,
-    TORN,
     directory,
     members,
     order,
@@ -121,23 +120,6 @@ def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_wou
         after = write_tables(tables, tmp_path / f"night{night}", dirty, day)
         run_with_and_without_memory(payer, before, after, tmp_path)
         assert verify(payer.release).ok
-
-
-@pytest.mark.slow
-def test_torn_rows_come_to_the_same_in_nights_that_remember(payer, dirty, tmp_path):
-    random = Random(11)
-    payer.changed = {"limits": {"unowned_rows": 1000}}
-    tables = read_tables(dirty)
-    for name in ("claim", "claim_line", "claim_diagnosis", "coverage", "member"):
-        random.choice(tables[name])[TORN] = "x"
-    before = write_tables(tables, tmp_path / "before", dirty, "2026-01-01")
-    tables["claim_line"][0]["amount_submitted"] = "17.00"
-    after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
-    run_with_and_without_memory(payer, before, after, tmp_path)
-    # And where one of them names nothing, so that nobody may be remembered.
-    tables["claim_line"].append(tables["claim_line"][1] | {"claim_id": "?", TORN: "x"})
-    last = write_tables(tables, tmp_path / "last", dirty, "2026-01-01")
-    run_with_and_without_memory(payer, after, last, tmp_path)
 
 
 GX_ROWS = 400

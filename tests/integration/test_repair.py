@@ -77,20 +77,6 @@ def test_a_bulk_file_that_is_gone_or_cut_off_is_made_again_by_the_next_night(
 
 
 @pytest.mark.slow
-def test_a_run_does_not_begin_anew_where_the_pointer_is_gone(payer, extracts):
-    payer.begin(full(extracts / "full0", 0))
-    pointer = payer.target / "current.json"
-    data = pointer.read_bytes()
-    pointer.unlink()
-    before = payer.files()
-    with pytest.raises(StoreError, match=r"current\.json is missing"):
-        remade(payer, full(extracts / "full1", 1))
-    assert payer.files() == before
-    pointer.write_bytes(data)
-    remade(payer, full(extracts / "full1", 1))
-
-
-@pytest.mark.slow
 def test_members_who_are_not_lost_stay_remembered(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     before = payer.files()
@@ -176,15 +162,6 @@ def test_damage_that_the_work_comes_upon_is_made_again(payer, extracts, caplog):
     assert rules_found(payer)["damaged-object"] == 1
 
 
-def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(payer, extracts, monkeypatch):
-    extract = full(extracts / "full0", 0)
-    payer.begin(extract)
-    blocks(payer, "catalog", ".json")[0].unlink()
-    monkeypatch.setattr("etl.pipeline.run.read_release", None)
-    with pytest.raises(StoreError, match=r"objects of the catalog .* restore them from a copy"):
-        remade(payer, full(extracts / "full1", 1))
-
-
 @pytest.mark.slow
 def test_a_rollback_to_what_is_not_whole_is_refused(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
@@ -198,15 +175,3 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer, extracts):
     with pytest.raises(StoreError, match=f"{first.id} is damaged, so nothing was rolled back"):
         releases.roll_back(payer.settings, first.id)
     assert payer.files() == before
-
-
-@pytest.mark.slow
-def test_an_old_manifest_that_is_damaged_does_not_end_a_run(payer, extracts, caplog):
-    payer.begin(full(extracts / "full0", 0))
-    first = payer.release
-    payer.run(full(extracts / "full1", 1))
-    flipped(payer.target / first.manifest.key, b"catalog/")  # its id covers all but reports
-    payer.run(full(extracts / "full2", 2))
-    assert verify(payer.release).problems == []
-    assert f"{first.id}/manifest.json" in caplog.text
-    assert "`cpcds prune --keep 2`" in caplog.text
