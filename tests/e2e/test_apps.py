@@ -82,7 +82,7 @@ def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(tmp_path, mo
         worse = draft_like(draft, redirect_uris=("https://elsewhere.example/done",))
         services.apps.edit("compass", worse)
     refused = cpcds("apps", "approve", "compass", "--revision", seen, code=2).output
-    assert "look at the app again: cpcds apps show compass" in refused
+    assert "Look at it again: cpcds apps show compass" in refused
     assert json.loads(cpcds("apps", "show", "compass", "--json").output)["status"] == "pending"
     now = json.loads(cpcds("apps", "show", "compass", "--json").output)["revision"]
     assert now != seen

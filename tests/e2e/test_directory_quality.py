@@ -46,15 +46,15 @@ def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(checked, f
     assert tuple(told) == ("how-many", "why", "accounts", "changed", "missing", "current")
     assert "1 of 34 rows (2.9 %)" in told["how-many"]
     assert "directory-plan-without-network" in told["why"]
-    assert "Yes: each row of 8 tables has one fate" in told["accounts"]
+    assert "Yes: all rows of 8 tables are accounted for" in told["accounts"]
     assert "34 rows = 33 accepted + 1 rejected + 0 superseded + 0 withdrawn" in told["accounts"]
     assert "1 required value missing" in told["missing"]
     assert "2 practitioners and 2 organizations are in no network" in told["accounts"]
     assert "1 practitioner in no role" in told["accounts"]
-    assert "4 addresses cannot be , 5 entries seem to be there twice" in told["accounts"]
+    assert "4 impossible addresses , 5 entries appear to be duplicated" in told["accounts"]
     assert "As of 2026-11-01" in told["current"]
     assert "31 to 90 days before 2" in told["current"]
-    assert "22 gaps in what people look for , the most by directory-" in told["missing"]
+    assert "22 gaps in the data that people search for , most of them found by directory-" in told["missing"]
     for section in ("coverage", "new-patients", "ages", "addresses", "duplicates"):
         assert f'id="{section}"' in page
     assert f'href="{figures["places"]}"' in page

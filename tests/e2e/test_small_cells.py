@@ -66,7 +66,7 @@ def check_report(report, quarantine, *printed):
     assert check["compared"] == len(told["money"]) > 100
     assert "✗" not in shown["index.html"]
     assert f"{check['compared']} sums of the source compared" in shown["index.html"]
-    assert "A sum over 1 to 10 claims would be somebody's amount" in shown["index.html"]
+    assert "A sum over 1 to 10 claims could reveal a person's amounts" in shown["index.html"]
     oral = {"claim_type": "oral", "category": "submitted"}
     cells = [each for each in told["money"] if oral.items() <= each.items()]
     assert {each["level"] for each in cells} == {"header", "lines"}
