@@ -54,7 +54,7 @@ def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(checked, f
     assert "4 impossible addresses , 5 entries appear to be duplicated" in told["accounts"]
     assert "As of 2026-11-01" in told["current"]
     assert "31 to 90 days before 2" in told["current"]
-    assert "22 gaps in the data that people search for , most of them found by directory-" in told["missing"]
+    assert "22 gaps in the data that people search for , most of them found by" in told["missing"]
     for section in ("coverage", "new-patients", "ages", "addresses", "duplicates"):
         assert f'id="{section}"' in page
     assert f'href="{figures["places"]}"' in page
