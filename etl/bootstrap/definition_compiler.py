@@ -20,7 +20,7 @@ from etl.mapping.coverage import written_columns
 from etl.mapping.dictionary import dictionary, published_dictionary
 from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support
-from etl.mapping.obligations import obligations, of_data
+from etl.mapping.obligations import data_obligations, obligations
 from etl.model.crosswalks import DISPLAYS, Crosswalk, Displays, display_crosswalks, read_displays
 from etl.model.data_models import DATA_MODELS, DIRECTORY, DataModel
 from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
@@ -74,7 +74,9 @@ def compile_definitions(
         with mistakes.collected():  # the rules that profiles add need the mappings
             read_rules(rules, crosswalks, model)
     mistakes.report()
-    broken_by_rows = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
+    broken_by_rows = {
+        plan.name: data_obligations(obligations(plan, crosswalks)) for plan in mappings.plans
+    }
     profile_rules = (
         rule for plan in mappings.plans for rule in rules_of(broken_by_rows[plan.name], plan.table)
     )

@@ -21,7 +21,7 @@ from etl.errors import MappingError, UsageError
 from etl.gateway.supported_fhir import FACILITY, PLAN_NET_TYPES, TYPES
 from etl.mapping.coverage import ProfileCoverage, coverage, misplaced_skips
 from etl.mapping.plan import Plan
-from etl.mapping.profile_checks import problems, search_problems
+from etl.mapping.profile_checks import find_problems, find_search_problems
 from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
 from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
 from etl.pipeline.progress import Emit
@@ -201,10 +201,10 @@ def check_mappings(settings: Settings) -> CheckedMappings:
             compiled = load_definitions(in_view(settings, view, model), model).mappings
             plans = compiled.plans
             for plan in plans:
-                wrong = list(problems(plan, compiled.crosswalks))
+                wrong = list(find_problems(plan, compiled.crosswalks))
                 if not compiled.view.version:  # another version may lack what this one skips
                     wrong += misplaced_skips(plan, compiled.crosswalks)
-                wrong += search_problems(plan, _search_types(plan, model))
+                wrong += find_search_problems(plan, _search_types(plan, model))
                 mistakes |= {str(one): one for one in wrong}
         names += [plan.name for plan in plans]
     return CheckedMappings(tuple(names), tuple(all_views), tuple(mistakes.values()))

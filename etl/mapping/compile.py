@@ -1,7 +1,7 @@
-"""Mappings, as documents, into plans.
+"""Compile mapping documents to plans.
 
-What does not depend on a row is resolved here: fragments and static tables are unrolled, constants
-and settings inserted, names resolved, kinds and paths checked. A plan that compiled cannot fail.
+Everything that doesn't depend on a row is resolved here: fragments and static tables are unrolled,
+constants and settings inserted, names resolved, kinds and paths checked. Compiled plans can't fail.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from etl.mapping.expressions import (
     Expr,
     Kind,
     Translated,
-    joined,
+    join_texts,
     walk,
 )
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.formulas import expr_of
-from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
+from etl.mapping.headers import HEADER_IDS, MappingHeader, skip_reasons
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.static_values import answers
@@ -40,15 +40,15 @@ from etl.model.crosswalks import DISPLAY, DISPLAYS
 from etl.model.relations import Many, relations_of
 
 _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"})
-_FOR: Final = re.compile(r"(\w+) in (\w+)\.(\w+)")
-_EACH: Final = re.compile(r"(\w+) in (\w+)")
+_FOR_SYNTAX: Final = re.compile(r"(\w+) in (\w+)\.(\w+)")
+_EACH_SYNTAX: Final = re.compile(r"(\w+) in (\w+)")
 _MAP_IDS: Final = re.compile(r"[\d ,]+")
-_ADDED: Final = "+"
-"""What a key of an overlay begins with that adds to a list."""
+_ADDITION_PREFIX: Final = "+"
+"""Prefix of an overlay's keys that add entries to a list."""
 
 
 def compile_mapping(document: Any, name: str, library: Library, canonical: str) -> pl.Plan:
-    """Return the plan of one mapping.
+    """Compile one mapping to a plan.
 
     Args:
         document: the mapping file, overlays merged in.
@@ -62,39 +62,42 @@ def compile_mapping(document: Any, name: str, library: Library, canonical: str) 
     return _Compiler(library).mapping(document, name, canonical)
 
 
-def merged(base: Any, overlay: Any) -> Any:
-    """Return a document with a payer's overlay on top.
+def merge_overlay(base: Any, overlay: Any) -> Any:
+    """Merge a payer's overlay into a document.
 
-    Maps merge key by key, null removes a key, `+key` adds entries to its list, everything else
-    replaces what was there.
+    Maps merge key by key, null removes a key, `+key` adds entries to its list, and any other value
+    replaces the previous one.
     """
     if not isinstance(base, Map) or not isinstance(overlay, Map):
         return overlay
     result = Map(base)
     result.mark, result.marks = overlay.mark, dict(base.marks)
     for key, value in overlay.items():
-        if key.startswith(_ADDED):
-            name, mark = key.removeprefix(_ADDED), overlay.marks[key]
-            result[name] = _longer(base.get(name), value, mark)
+        if key.startswith(_ADDITION_PREFIX):
+            name, mark = key.removeprefix(_ADDITION_PREFIX), overlay.marks[key]
+            result[name] = _extend_list(base.get(name), value, mark)
             result.marks[name] = mark
             continue
         if value is None:
             result.pop(key, None)
             result.marks.pop(key, None)
             continue
-        result[key] = merged(base.get(key), value)
+        result[key] = merge_overlay(base.get(key), value)
         result.marks[key] = overlay.marks[key]
     return result
 
 
-def _longer(base: Any, added: Any, mark: Mark) -> Seq:
-    """Return a list with more entries behind its own; a list that was not there is new."""
+def _extend_list(base: Any, added: Any, mark: Mark) -> Seq:
+    """Append entries to a list, or create it."""
     lists = [added] if base is None else [base, added]
-    if not all(isinstance(one, Seq) for one in lists):
+    if not all(isinstance(sequence, Seq) for sequence in lists):
         _fail(mark, "map-shape", "`+` adds a list to a list, and one of them is none")
-    longer = Seq(entry for one in lists for entry in one)
-    longer.mark, longer.marks = added.mark, [place for one in lists for place in one.marks]
-    return longer
+    extended = Seq(entry for sequence in lists for entry in sequence)
+    extended.mark, extended.marks = (
+        added.mark,
+        [place for sequence in lists for place in sequence.marks],
+    )
+    return extended
 
 
 def _fail(
@@ -104,17 +107,17 @@ def _fail(
     raise MappingError(f"{mark.file}:{mark.line}", error_id, what, hint=hint)
 
 
-def _place(mark: Mark, around: pl.CitedMark | None = None) -> pl.CitedMark:
+def _cite_mark(mark: Mark, outer_mark: pl.CitedMark | None = None) -> pl.CitedMark:
     if mark.note and _MAP_IDS.fullmatch(mark.note):
-        cited = tuple(int(number) for number in re.findall(r"\d+", mark.note))
+        map_ids = tuple(int(number) for number in re.findall(r"\d+", mark.note))
     else:
-        cited = around.map_ids if around else ()
-    return pl.CitedMark(mark.file, mark.line, map_ids=cited)
+        map_ids = outer_mark.map_ids if outer_mark else ()
+    return pl.CitedMark(mark.file, mark.line, map_ids=map_ids)
 
 
 @dataclass
 class _Compiler:
-    """Compiles one mapping; `levels` grows by one with each `for`."""
+    """Compiles one mapping; each `for` adds one to `levels`."""
 
     library: Library
     levels: list[str] = field(default_factory=list)
@@ -136,21 +139,21 @@ class _Compiler:
             _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
         search: dict[str, pl.ListNode] = {}
         for parameter, values in (header.search if header else {}).items():
-            at = _place(document["search"].marks[parameter])
+            at = _cite_mark(document["search"].marks[parameter])
             values = document["search"][parameter]
             search[parameter] = self.listing(values, scope, at, f"search.{parameter}")
-        place = _place(document.marks["emit"])
+        place = _cite_mark(document.marks["emit"])
         members = self.members(body, scope, place, resource)
         condition: Condition = True
         compartment = last_updated = None
         with self.mistakes.collected():
             condition = self.condition(document, scope)
         with self.mistakes.collected():
-            compartment = self.optional(document, "compartment", scope)
+            compartment = self.optional_expr(document, "compartment", scope)
         with self.mistakes.collected():
-            last_updated = self.optional(document, "last_updated", scope)
+            last_updated = self.optional_expr(document, "last_updated", scope)
         header = self.mistakes.made(header)
-        map_ids, elements = skipped(header.skip)
+        map_ids, elements = skip_reasons(header.skip)
         (first, id_node), *rest = members
         if not isinstance(id_node, pl.Leaf) or id_node.expr.nullable or first != "id":
             _fail(body.marks["id"], "map-no-id", "id can be absent; build it from required columns")
@@ -175,7 +178,7 @@ class _Compiler:
             assured=MappingProxyType(header.assured),
         )
 
-    def optional(self, document: Map, key: str, scope: Scope) -> Expr | None:
+    def optional_expr(self, document: Map, key: str, scope: Scope) -> Expr | None:
         text = document.get(key)
         if not isinstance(text, str):
             return None
@@ -229,12 +232,12 @@ class _Compiler:
         condition = self.condition(value, scope)
         members = self.members(value, scope, place, path)
         members += self.display(dict(members), place)
-        return self.guarded(condition, pl.ObjectNode(tuple(members), place), place)
+        return self.guard(condition, pl.ObjectNode(tuple(members), place), place)
 
     def display(
         self, members: Mapping[str, pl.Node], place: pl.CitedMark
     ) -> list[tuple[str, pl.Node]]:
-        """Return the display of a coding, as a member; none of another object."""
+        """Return the display of a coding as a member; no member for other objects."""
         crosswalks = self.library.crosswalks
         if DISPLAYS not in crosswalks or members.keys() & {DISPLAY, "value", "unit"}:
             return []
@@ -243,13 +246,17 @@ class _Compiler:
         system, code = expr_of(members["system"]), expr_of(members["code"])
         if system is None or code is None:
             return []
-        systems = answers(system, crosswalks)
-        if systems is not None:
-            systems = frozenset(one for one in systems if f"{DISPLAYS}/{one}" in crosswalks)
-        if systems == frozenset():
+        known_systems = answers(system, crosswalks)
+        if known_systems is not None:
+            known_systems = frozenset(
+                one for one in known_systems if f"{DISPLAYS}/{one}" in crosswalks
+            )
+        if known_systems == frozenset():
             return []
         if not isinstance(system, Constant):
-            expr = Translated(joined([system, Constant("|"), code]), DISPLAYS, DISPLAY, Kind.TEXT)
+            expr = Translated(
+                join_texts([system, Constant("|"), code]), DISPLAYS, DISPLAY, Kind.TEXT
+            )
         elif isinstance(code, Constant):
             text = crosswalks[f"{DISPLAYS}/{system.value}"].answer(code.value)
             fixed = pl.Fixed(json.dumps(text, ensure_ascii=False), place)
@@ -258,7 +265,7 @@ class _Compiler:
             expr = Translated(code, f"{DISPLAYS}/{system.value}", DISPLAY, Kind.TEXT)
         return [(DISPLAY, pl.Leaf(expr, True, place))]
 
-    def guarded(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
+    def guard(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
         if condition is True:
             return node
         if isinstance(node, pl.Guarded):
@@ -279,10 +286,10 @@ class _Compiler:
         for key, member in value.items():
             if key in _DIRECTIVES:
                 continue
-            here = _place(value.marks[key], place)
+            here = _cite_mark(value.marks[key], place)
             with self.mistakes.collected():
                 node = self.node(member, scope, here, f"{path}.{key}")
-                if not _is_nothing(node):
+                if not _is_never_present(node):
                     result[key] = node
         return list(result.items())
 
@@ -290,11 +297,11 @@ class _Compiler:
         entries: list[pl.Entry] = []
         for entry, mark in zip(value, value.marks, strict=True):
             with self.mistakes.collected():
-                entries.extend(self.entries(entry, scope, _place(mark, place), path))
-        return pl.ListNode(tuple(entry for entry in entries if not _is_nothing(entry)), place)
+                entries.extend(self.entries(entry, scope, _cite_mark(mark, place), path))
+        return pl.ListNode(tuple(entry for entry in entries if not _is_never_present(entry)), place)
 
     def entries(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> list[pl.Entry]:
-        """Return what one entry of a list in a mapping stands for."""
+        """Compile one entry of a list; it can become several."""
         if not isinstance(value, Map):
             return [self.node(value, scope, place, path)]
         if "each" in value:
@@ -303,7 +310,7 @@ class _Compiler:
             return [
                 entry
                 for name, row in rows
-                for entry in self.entries(rest, scope.bound(name, row), place, path)
+                for entry in self.entries(rest, scope.bind(name, row), place, path)
             ]
         if "for" in value:
             return [self.loop(value, scope, place, path)]
@@ -312,27 +319,27 @@ class _Compiler:
             if isinstance(body, Seq):
                 condition = self.condition(value, scope)
                 spliced = self.listing(body, inner, place, path).entries
-                return [self.only_where(condition, entry) for entry in spliced]
-        return [self.single(value, scope, place, path)]
+                return [self.add_condition(condition, entry) for entry in spliced]
+        return [self.single_entry(value, scope, place, path)]
 
-    def only_where(self, condition: Condition, entry: pl.Entry) -> pl.Entry:
+    def add_condition(self, condition: Condition, entry: pl.Entry) -> pl.Entry:
         if not isinstance(entry, pl.Loop):
-            return self.guarded(condition, entry, entry.place)
+            return self.guard(condition, entry, entry.place)
         return replace(entry, condition=logic.all_of(condition, entry.condition))
 
-    def single(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
-        """Return one entry that is no loop: an object, or a scalar under `emit`."""
+    def single_entry(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+        """Compile an entry that is not a loop: an object, or a scalar under `emit`."""
         if "emit" not in value:
             return self.object(value, scope, place, path)
         if set(value) - {"emit", "when"}:
             _fail(value.mark, "map-directive", f"{path}: beside emit only for, each and when")
-        here = _place(value.marks["emit"], place)
+        here = _cite_mark(value.marks["emit"], place)
         node = self.node(value["emit"], scope, here, path)
-        return self.guarded(self.condition(value, scope), node, place)
+        return self.guard(self.condition(value, scope), node, place)
 
     def static_rows(self, value: Map, path: str) -> list[tuple[str, StaticRow]]:
         mark, text = value.marks["each"], str(value["each"])
-        match = _EACH.fullmatch(text)
+        match = _EACH_SYNTAX.fullmatch(text)
         if match is None:
             _fail(mark, "map-each", f"{path}: each is written 'row in table', not {text!r}")
         name, table = match.groups()
@@ -343,35 +350,35 @@ class _Compiler:
 
     def loop(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Loop:
         mark, text = value.marks["for"], str(value["for"])
-        match = _FOR.fullmatch(text)
+        match = _FOR_SYNTAX.fullmatch(text)
         if match is None:
             _fail(mark, "map-for", f"{path}: for is written 'row in row.rows', not {text!r}")
         name, owner, rows = match.groups()
         parent = scope.names.get(owner)
         if not isinstance(parent, Row):
             _fail(mark, "map-unknown-name", f"{path}: no row {owner!r}", (owner, scope.names))
-        relation, table = self.related(parent.table, rows, mark, path)
+        relation, table = self.find_relation(parent.table, rows, mark, path)
         level = len(self.levels)
         self.levels.append(table)
-        inner = scope.looping(name, Row(level, table))
+        inner = scope.enter_loop(name, Row(level, table))
         condition = self.condition(value, inner)
         if any(isinstance(part, LoopIndexOf) and part.level == level for part in walk(condition)):
             _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
-        node = self.looped(value.without("for", "when"), inner, place, path)
+        node = self.loop_body(value.without("for", "when"), inner, place, path)
         around = scope.loop or 0
         return pl.Loop(around, parent.level, level, relation, condition, node, place)
 
-    def looped(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
-        """Return what a loop writes for one row: one entry, or several that are spliced."""
+    def loop_body(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+        """Compile the body of a loop: one entry, or several that are spliced."""
         if "include" in value:
             body, inner = self.fragment(value, scope, path)
             if isinstance(body, Seq):
                 return pl.Spliced(self.listing(body, inner, place, path).entries, place)
         if isinstance(value.get("emit"), Seq) and len(value) == 1:
             return pl.Spliced(self.listing(value["emit"], scope, place, path).entries, place)
-        return self.single(value, scope, place, path)
+        return self.single_entry(value, scope, place, path)
 
-    def related(self, table: str, rows: str, mark: Mark, path: str) -> tuple[Many | str, str]:
+    def find_relation(self, table: str, rows: str, mark: Mark, path: str) -> tuple[Many | str, str]:
         relation = relations_of(table).get(rows)
         if isinstance(relation, Many):
             return relation, relation.table
@@ -394,13 +401,13 @@ class _Compiler:
             _fail(mark, "map-fragment", f"{path}: no fragment {name!r}", (name, fragments))
         if name in scope.including:
             _fail(mark, "map-fragment", f"{path}: fragment {name!r} includes itself")
-        inner = scope.inside(name)
+        inner = scope.enter_fragment(name)
         given = value.get("with", Map())
         if not isinstance(given, Map):
             _fail(mark, "map-fragment", f"{path}: with is a map of parameters")
         for parameter, argument in given.items():
-            place = _place(given.marks[parameter])
-            inner = inner.bound(parameter, self.argument(argument, scope, place, path))
+            place = _cite_mark(given.marks[parameter])
+            inner = inner.bind(parameter, self.argument(argument, scope, place, path))
         return fragments[name], inner
 
     def argument(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> Binding:
@@ -415,15 +422,15 @@ class _Compiler:
         return Parameter(node, decoded if isinstance(decoded, str) else None)
 
 
-def _is_nothing(node: pl.Entry) -> bool:
-    """Return whether a node can never be there; such a node is left out of the plan."""
+def _is_never_present(node: pl.Entry) -> bool:
+    """Return whether a node is never present; the plan leaves such nodes out."""
     match node:
         case pl.Guarded(condition=False) | pl.Loop(condition=False):
             return True
         case pl.Leaf(expr=Absent()):
             return True
         case pl.Guarded(node=inner) | pl.Loop(node=inner):
-            return _is_nothing(inner)
+            return _is_never_present(inner)
         case pl.ListNode(entries=()) | pl.Spliced(entries=()) | pl.ObjectNode(members=()):
             return True
         case _:

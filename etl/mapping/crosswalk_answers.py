@@ -1,4 +1,4 @@
-"""Places in a plan that a crosswalk fills: what a word without a code leaves out or replaces.
+"""Find the elements that lack a value if a crosswalk has a word without a code.
 
 A crosswalk may list a word without a code for it. That matters where the answer feeds an element
 that the profile requires or marks as must-support, and where something else is written in its
@@ -13,36 +13,38 @@ from typing import Final, TypeAlias
 
 from etl.mapping import expressions as ex
 from etl.mapping import plan as pl
-from etl.mapping.formulas import Codes, opened
+from etl.mapping.formulas import Codes, expand_loops
 from etl.mapping.static_values import is_strong
 from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
-_OF_A_CODE: Final = frozenset({"system", "version", "display"})
-"""Parts of a coding that say nothing without its code."""
+_CODING_PARTS: Final = frozenset({"system", "version", "display"})
+"""Parts of a coding that mean nothing without its code."""
 
 _Elements: TypeAlias = tuple[Element, ...]
 
 
 def feeds_of(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[pl.Feed, ...]:
-    """Return the places of answers that a crosswalk may lack for a word that it lists."""
+    """Find the answers that a crosswalk may lack for its words, with their elements."""
     profile = find_canonical(plan.profile)
-    uncertain = {
+    incomplete_lookups = {
         part
         for part in _expressions(plan.body)
         if isinstance(part, ex.Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
     }
-    if profile is None or not uncertain:
+    if profile is None or not incomplete_lookups:
         return ()
-    walker = _Walker(profile, Codes(crosswalks), frozenset(uncertain), _replaced(plan.body))
+    walker = _Walker(
+        profile, Codes(crosswalks), frozenset(incomplete_lookups), _answers_with_fallback(plan.body)
+    )
     walker.object(plan.body, (profile.root,), lost=False, needs=())
-    coded = _coded(plan.body)
+    with_codes = _crosswalks_with_codes(plan.body)
     return tuple(
         dict.fromkeys(
             feed
             for name, feed in walker.found
-            if name not in _OF_A_CODE or feed.answer.crosswalk not in coded
+            if name not in _CODING_PARTS or feed.answer.crosswalk not in with_codes
         )
     )
 
@@ -60,24 +62,24 @@ def _expressions(body: pl.Entry) -> Iterator[ex.Expr | ex.Condition]:
                 continue
 
 
-def _coded(body: pl.Entry) -> frozenset[str]:
-    """Return the crosswalks of which a plan writes more than the system of a code."""
+def _crosswalks_with_codes(body: pl.Entry) -> frozenset[str]:
+    """Return the crosswalks whose codes a plan writes, not only their systems."""
     return frozenset(
         answer.crosswalk
         for path, node in pl.nodes_of(body)
-        if isinstance(node, pl.Leaf) and path.rpartition(".")[2] not in _OF_A_CODE
+        if isinstance(node, pl.Leaf) and path.rpartition(".")[2] not in _CODING_PARTS
         for answer, _ in _answers_in(node.expr)
     )
 
 
-def _replaced(body: pl.Entry) -> frozenset[ex.Expr]:
-    """Return the answers that something else is written for where they are absent."""
+def _answers_with_fallback(body: pl.Entry) -> frozenset[ex.Expr]:
+    """Return the answers that are replaced by something else if absent."""
     return frozenset(
-        there.of
+        presence.of
         for part in _expressions(body)
         if isinstance(part, logic.Not)
-        for there in ex.walk(part)
-        if isinstance(there, ex.IsPresent)
+        for presence in ex.walk(part)
+        if isinstance(presence, ex.IsPresent)
     )
 
 
@@ -87,8 +89,8 @@ def _conjuncts(condition: ex.Condition) -> tuple[ex.Condition, ...]:
     return condition.parts if isinstance(condition, logic.AllOf) else (condition,)
 
 
-def _wanted_by(condition: ex.Condition) -> Iterator[ex.Translated]:
-    """Yield the answers without which a condition may not hold."""
+def _required_answers(condition: ex.Condition) -> Iterator[ex.Translated]:
+    """Yield the answers that a condition needs to be true."""
     match condition:
         case logic.Not():
             return
@@ -96,32 +98,34 @@ def _wanted_by(condition: ex.Condition) -> Iterator[ex.Translated]:
             yield from (part for part in ex.walk(of) if isinstance(part, ex.Translated))
         case _:
             for part in getattr(condition, "parts", ()):
-                yield from _wanted_by(part)
+                yield from _required_answers(part)
 
 
-def _answers_in(expr: ex.Expr, *, in_place: bool = False) -> Iterator[tuple[ex.Translated, bool]]:
-    """Yield the answers that an expression may be made of, and whether another may be instead."""
+def _answers_in(
+    expr: ex.Expr, *, has_alternative: bool = False
+) -> Iterator[tuple[ex.Translated, bool]]:
+    """Yield the answers of an expression, each with whether an alternative exists."""
     match expr:
         case ex.Translated():
-            yield expr, in_place
+            yield expr, has_alternative
         case ex.FirstOf(parts=parts):
             for part in parts:
-                yield from _answers_in(part, in_place=True)
+                yield from _answers_in(part, has_alternative=True)
         case ex.Joined(parts=parts):
             for part in parts:
-                yield from _answers_in(part, in_place=in_place)
+                yield from _answers_in(part, has_alternative=has_alternative)
         case ex.Chosen(then=then, otherwise=otherwise):
-            yield from _answers_in(then, in_place=in_place)
-            yield from _answers_in(otherwise, in_place=in_place)
+            yield from _answers_in(then, has_alternative=has_alternative)
+            yield from _answers_in(otherwise, has_alternative=has_alternative)
         case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return
         case _:
-            yield from _answers_in(expr.of, in_place=in_place)
+            yield from _answers_in(expr.of, has_alternative=has_alternative)
 
 
 @dataclass(frozen=True, slots=True)
 class _Walker:
-    """Walks a plan beside its profile; `lost`: with the node goes an element that matters."""
+    """Walks a plan and its profile; `lost` means that the node's loss removes a needed element."""
 
     profile: Profile
     codes: Codes
@@ -151,11 +155,11 @@ class _Walker:
         )
 
     def fitting(self, name: str, node: pl.Entry, elements: _Elements) -> _Elements:
-        """Return the elements that a value is of, the slices that it may be among them."""
+        """Return a value's elements, including slices that it may belong to."""
         slices = (
             part
             for whole in elements
-            for _, _, entry in opened(node)
+            for _, _, entry in expand_loops(node)
             for part, _ in self.codes.slices_of(name, entry, whole, self.profile)
         )
         return (*elements, *slices)
@@ -179,13 +183,13 @@ class _Walker:
                 lost = lost and isinstance(node, pl.Guarded)
                 fitting = self.fitting(name, node, elements)
                 parts = _conjuncts(condition)
-                self.tested(name, parts, lost or _matters(fitting), needs)
+                self.tested(name, parts, lost or _is_needed(fitting), needs)
                 self.value(name, node.node, elements, lost, (*needs, *parts))
             case pl.ObjectNode():
                 at = self.fitting(name, node, elements)
-                self.object(node, at, lost=lost or _matters(at), needs=needs)
+                self.object(node, at, lost=lost or _is_needed(at), needs=needs)
             case pl.Leaf(expr=expr):
-                vital = lost or _matters(self.fitting(name, node, elements))
+                vital = lost or _is_needed(self.fitting(name, node, elements))
                 self.written(name, expr, vital, needs)
             case _:
                 return
@@ -193,11 +197,11 @@ class _Walker:
     def written(
         self, name: str, expr: ex.Expr, vital: bool, needs: tuple[ex.Condition, ...]
     ) -> None:
-        for answer, in_place in _answers_in(expr):
-            counts = vital or answer in self.replaced
-            if answer in self.asked and (counts or in_place):
+        for answer, has_alternative in _answers_in(expr):
+            is_needed = vital or answer in self.replaced
+            if answer in self.asked and (is_needed or has_alternative):
                 others = tuple(need for need in needs if answer not in ex.walk(need))
-                self.found.append((name, pl.Feed(answer, expr, others, counts)))
+                self.found.append((name, pl.Feed(answer, expr, others, is_needed)))
 
     def tested(
         self,
@@ -207,12 +211,12 @@ class _Walker:
         needs: tuple[ex.Condition, ...],
     ) -> None:
         for part in parts:
-            for answer in _wanted_by(part):
+            for answer in _required_answers(part):
                 if answer in self.asked and (lost or answer in self.replaced):
                     others = (*needs, *(one for one in parts if one is not part))
-                    kept = tuple(other for other in others if answer not in ex.walk(other))
-                    self.found.append((name, pl.Feed(answer, part, kept, vital=True)))
+                    other_needs = tuple(other for other in others if answer not in ex.walk(other))
+                    self.found.append((name, pl.Feed(answer, part, other_needs, vital=True)))
 
 
-def _matters(elements: _Elements) -> bool:
+def _is_needed(elements: _Elements) -> bool:
     return any(element.must_support or element.min > 0 for element in elements)

@@ -22,8 +22,8 @@ Role = Literal["value", "decides", "constant", "left out"]
 
 _PROFILE_ID: Final = 190
 """MapID of `meta.profile`, which the engine writes."""
-_BESIDE_A_CODE: Final = (".system", ".version")
-_CLAIMS: Final = "C4BB-ExplanationOfBenefit-"
+_CODING_SUFFIXES: Final = (".system", ".version")
+_CLAIM_PROFILES: Final = "C4BB-ExplanationOfBenefit-"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,28 +53,28 @@ class DictionaryRow:
 
 
 def dictionary(plans: Iterable[Plan]) -> tuple[DictionaryRow, ...]:
-    """Return every column that the plans read with where it goes, then what needs no column."""
-    rows = {row for plan in plans for row in _rows(plan)}
+    """Return each column with its elements, then the elements without a column."""
+    rows = {row for plan in plans for row in _plan_rows(plan)}
     return tuple(sorted(rows, key=lambda row: (row.role == "left out", not row.table, row)))
 
 
-def _rows(plan: Plan) -> Iterator[DictionaryRow]:
+def _plan_rows(plan: Plan) -> Iterator[DictionaryRow]:
     reader = _Reader(plan.profile.rpartition("/")[2].partition("|")[0], sources_of(plan))
-    every = list(_of_columns(plan, reader))
-    written = {_cell(row) for row, _ in every if row.role == "value"}
-    read = [one for one in every if one[0].role == "value" or _cell(one[0]) not in written]
+    every = list(_column_rows(plan, reader))
+    written = {_cell_key(row) for row, _ in every if row.role == "value"}
+    read = [one for one in every if one[0].role == "value" or _cell_key(one[0]) not in written]
     carried = {number for row, _ in read for number in row.map_ids}
-    rest = frozenset(_cited(plan)) - carried
+    rest = frozenset(_cited_map_ids(plan)) - carried
     attached: set[int] = set()
     for row, place in read:
         more = rest.intersection(place.map_ids) if place is not None else ()
         attached |= {*more}
         yield reader.row(row, (*row.map_ids, *more))
     for path, node in nodes_of(plan.body):
-        if not isinstance(node, Fixed) or path.endswith(_BESIDE_A_CODE):
+        if not isinstance(node, Fixed) or path.endswith(_CODING_SUFFIXES):
             continue
         if ids := (rest - attached).intersection(node.place.map_ids):
-            name = _named(plan, path)
+            name = _element_name(plan, path)
             yield DictionaryRow("", "", tuple(sorted(ids)), name, reader.profile, "constant")
     name = f"{plan.resource}.meta.profile"
     yield DictionaryRow("", "", (_PROFILE_ID,), name, reader.profile, "constant")
@@ -88,39 +88,42 @@ def _rows(plan: Plan) -> Iterator[DictionaryRow]:
         yield DictionaryRow("", "", (), name, reader.profile, "left out", why)
 
 
-def _of_columns(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, CitedMark | None]]:
-    """Yield a row for each column that a plan reads, and the place of a line that writes it.
+def _column_rows(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, CitedMark | None]]:
+    """Yield a row per column that a plan reads, with the line that writes it.
 
-    A line that writes constants alone is the place of the columns that decide which.
+    A line that only writes constants is cited for the columns that choose between them.
     """
     for path, node in nodes_of(plan.body):
-        name = _named(plan, path)
+        name = _element_name(plan, path)
         match node:
             case Leaf(expr=expr):
-                values, deciding = reader.written(expr, name), reader.deciding(expr, name)
+                values, deciding = (
+                    reader.written_columns(expr, name),
+                    reader.deciding_columns(expr, name),
+                )
                 yield from ((row, node.place) for row in values)
                 yield from ((row, None if values else node.place) for row in deciding)
             case Guarded(condition=condition):
-                yield from ((row, None) for row in reader.deciding(condition, name))
+                yield from ((row, None) for row in reader.deciding_columns(condition, name))
             case Loop(condition=condition) if condition is not True:
-                yield from ((row, None) for row in reader.deciding(condition, name))
+                yield from ((row, None) for row in reader.deciding_columns(condition, name))
             case _:
                 continue
-    yield from ((row, None) for row in reader.written(plan.id, f"{plan.resource}.id"))
+    yield from ((row, None) for row in reader.written_columns(plan.id, f"{plan.resource}.id"))
     if plan.last_updated is not None:
         name = f"{plan.resource}.meta.lastUpdated"
-        yield from ((row, None) for row in reader.written(plan.last_updated, name))
+        yield from ((row, None) for row in reader.written_columns(plan.last_updated, name))
 
 
-def _cell(row: DictionaryRow) -> tuple[str, str, str]:
+def _cell_key(row: DictionaryRow) -> tuple[str, str, str]:
     return row.table, row.column, row.path
 
 
-def _named(plan: Plan, path: str) -> str:
+def _element_name(plan: Plan, path: str) -> str:
     return f"{plan.resource}.{path.replace('[]', '')}"
 
 
-def _cited(plan: Plan) -> Iterator[int]:
+def _cited_map_ids(plan: Plan) -> Iterator[int]:
     for _, node in nodes_of(plan.body):
         yield from node.place.map_ids
 
@@ -132,12 +135,12 @@ class _Reader:
     profile: str
     sources: Mapping[int, tuple[str, str]]
 
-    def written(self, expr: Expr, path: str) -> list[DictionaryRow]:
-        """Return the columns that the values of an expression are made of."""
+    def written_columns(self, expr: Expr, path: str) -> list[DictionaryRow]:
+        """Return the columns whose values an expression writes."""
         return self._rows(written_parts(expr), path, "value")
 
-    def deciding(self, node: Expr | Condition, path: str) -> list[DictionaryRow]:
-        """Return the columns that a condition reads, or an expression in any place."""
+    def deciding_columns(self, node: Expr | Condition, path: str) -> list[DictionaryRow]:
+        """Return all columns that a condition or expression reads."""
         return self._rows(walk(node), path, "decides")
 
     def _rows(
@@ -180,7 +183,7 @@ def column_read(column: ColumnOf, sources: Mapping[int, tuple[str, str]]) -> tup
 def sources_of(plan: Plan) -> dict[int, tuple[str, str]]:
     """Return, for each level, its table; for the values of a list, `table.column` beside it."""
     sources = {0: (plan.table, "")}
-    loops = [node for _, node in _everything(plan) if isinstance(node, Loop)]
+    loops = [node for _, node in _all_nodes(plan) if isinstance(node, Loop)]
     for loop in sorted(loops, key=lambda loop: loop.level):
         if isinstance(loop.relation, Many):
             sources[loop.level] = (loop.relation.table, "")
@@ -190,7 +193,7 @@ def sources_of(plan: Plan) -> dict[int, tuple[str, str]]:
     return sources
 
 
-def _everything(plan: Plan) -> Iterator[tuple[str, Entry]]:
+def _all_nodes(plan: Plan) -> Iterator[tuple[str, Entry]]:
     yield from nodes_of(plan.body)
     for values in plan.search.values():
         yield from nodes_of(values)
@@ -206,7 +209,7 @@ def as_csv(rows: Iterable[DictionaryRow]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
     for row in rows:
-        cells = (row.table, row.column, _numbers(row), row.path, row.profile)
+        cells = (row.table, row.column, _format_map_ids(row), row.path, row.profile)
         writer.writerow((*cells, row.role, row.note))
     return text.getvalue()
 
@@ -265,16 +268,16 @@ def as_html(rows: Iterable[DictionaryRow]) -> str:
     return _PAGE.format(legend=escape(_legend(rows)), contents=contents, body=body)
 
 
-_OF_CLAIMS: Final = (
+_CLAIMS_LEGEND: Final = (
     "Profiles of claims are named without what they all begin with, "
-    f"{_CLAIMS}; all claims are all of them. "
+    f"{_CLAIM_PROFILES}; all claims are all of them. "
 )
 
 
 def _legend(rows: Iterable[DictionaryRow]) -> str:
-    has_claims = any(row.profile.startswith(_CLAIMS) for row in rows)
+    has_claims = any(row.profile.startswith(_CLAIM_PROFILES) for row in rows)
     return (
-        f"Where each column goes. {_OF_CLAIMS if has_claims else ''}"
+        f"Where each column goes. {_CLAIMS_LEGEND if has_claims else ''}"
         "A column with the role decides is not written: "
         "whether the element is there, or which value it has, depends on it."
     )
@@ -283,17 +286,17 @@ def _legend(rows: Iterable[DictionaryRow]) -> str:
 def _sections(
     rows: Sequence[DictionaryRow],
 ) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """Yield title, header and lines of each section; profiles of one line stand in one cell."""
-    claims = {row.profile for row in rows if row.profile.startswith(_CLAIMS)}
+    """Yield title, header and lines of each section; a line's profiles share a cell."""
+    claims = {row.profile for row in rows if row.profile.startswith(_CLAIM_PROFILES)}
     profiles: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in rows:
         title = row.table or ("Left out" if row.role == "left out" else "Without a column")
-        what = (row.column, _numbers(row), row.path, row.role, row.note)
+        what = (row.column, _format_map_ids(row), row.path, row.role, row.note)
         profiles[(title, *what)].append(row.profile)
     sections: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for (title, column, numbers, path, role, note), names in profiles.items():
         is_all = len(names) > 1 and claims == set(names)
-        short = ", ".join(name.removeprefix(_CLAIMS) for name in names)
+        short = ", ".join(name.removeprefix(_CLAIM_PROFILES) for name in names)
         cells = (numbers, path, "all claims" if is_all else short)
         if role == "left out":
             sections[title].append((*cells, note))
@@ -309,7 +312,7 @@ def _sections(
         yield title, header.get(title, _GROUPED), lines
 
 
-def _numbers(row: DictionaryRow) -> str:
+def _format_map_ids(row: DictionaryRow) -> str:
     is_own = row.column and row.note
     return ", ".join(map(str, row.map_ids)) or ("own" if is_own else "")
 

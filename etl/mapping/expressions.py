@@ -66,7 +66,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Nothing, in every row."""
+    """An expression without a value, in every row."""
 
     kind: Kind = Kind.TEXT
     nullable: Literal[True] = True
@@ -100,7 +100,7 @@ class LoopIndex:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Texts put together; absent where one of them is."""
+    """A concatenation of texts; absent if one of them is."""
 
     parts: tuple[Expr, ...]
     kind: Kind = Kind.TEXT
@@ -113,7 +113,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class FirstOf:
-    """The first of several that is there."""
+    """The first of several expressions that has a value."""
 
     parts: tuple[Expr, ...]
     kind: Kind
@@ -126,7 +126,7 @@ class FirstOf:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One of two, by a condition."""
+    """One of two expressions, chosen by a condition."""
 
     condition: Condition
     then: Expr
@@ -141,7 +141,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A value that is made of another, and absent only where that is."""
+    """A value that is made of another one, and absent only if that one is."""
 
     of: Expr
 
@@ -180,7 +180,7 @@ class Plus(Conversion):
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """The answer of a crosswalk; absent where it has none."""
+    """The answer of a crosswalk; absent if it has none."""
 
     of: Expr
     crosswalk: str
@@ -191,7 +191,7 @@ class Translated:
 
 @dataclass(frozen=True, slots=True)
 class TranslatedAll(Conversion):
-    """The answers of a crosswalk for the values of a list, put together.
+    """The joined answers of a crosswalk for the values of a list.
 
     A value without an answer keeps its own text.
     """
@@ -204,7 +204,7 @@ class TranslatedAll(Conversion):
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A text where it has a shape (see `etl.model.code_shapes.SHAPES`); absent where it has not."""
+    """A text with a shape from `etl.model.code_shapes.SHAPES`; absent if it doesn't match."""
 
     of: Expr
     shape: str
@@ -230,11 +230,11 @@ class LogicalId(Conversion):
 
 @dataclass(frozen=True, slots=True)
 class ProviderReference(Conversion):
-    """`Type/id` of what the directory holds under an id or NPI.
+    """`Type/id` of the provider directory's resource for an ID or NPI.
 
     Attributes:
-        resource: the type that is meant where the directory holds nothing under it.
-        only: the type is meant whatever the directory holds.
+        resource: the type to use if the provider directory doesn't have the ID.
+        only: use the type even if the provider directory has another one.
     """
 
     resource: Literal["Organization", "Practitioner"]
@@ -315,16 +315,16 @@ def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
 
 
 def walk(node: Expr | Condition) -> Iterator[Expr | Condition]:
-    """Yield a node and all that is inside it."""
+    """Yield a node and all nodes inside it."""
     yield node
     for part in parts_of(node):
         yield from walk(part)
 
 
 def written_parts(node: Expr) -> Iterator[Expr]:
-    """Yield an expression and all inside it that its values are made of.
+    """Yield an expression and its inner expressions that supply values.
 
-    What a condition inside it reads is left out: it decides which value is written, or whether.
+    Conditions are left out: they only decide which value is written, or whether one is.
     """
     yield node
     for part in parts_of(node):
@@ -332,8 +332,8 @@ def written_parts(node: Expr) -> Iterator[Expr]:
             yield from written_parts(part)
 
 
-def joined(parts: Iterable[Expr]) -> Expr:
-    """Return texts put together, with constants merged."""
+def join_texts(parts: Iterable[Expr]) -> Expr:
+    """Concatenate texts, and merge adjacent constants."""
     merged: list[Expr] = []
     for part in parts:
         for piece in part.parts if isinstance(part, Joined) else (part,):
@@ -350,17 +350,21 @@ def joined(parts: Iterable[Expr]) -> Expr:
 
 
 def first_of(parts: Iterable[Expr]) -> Expr:
-    """Return the first of several that is there."""
-    kept: list[Expr] = []
+    """Return the first of several expressions that has a value."""
+    candidates: list[Expr] = []
     for part in parts:
         if isinstance(part, Absent):
             continue
-        kept.extend(part.parts if isinstance(part, FirstOf) else (part,))
+        candidates.extend(part.parts if isinstance(part, FirstOf) else (part,))
         if not part.nullable:
             break
-    if not kept:
+    if not candidates:
         return Absent()
-    return kept[0] if len(kept) == 1 else FirstOf(tuple(kept), common_kind(kept))
+    return (
+        candidates[0]
+        if len(candidates) == 1
+        else FirstOf(tuple(candidates), common_kind(candidates))
+    )
 
 
 def common_kind(parts: Iterable[Expr]) -> Kind:

@@ -1,12 +1,12 @@
 """Formulas about the rows of a plan, over the expressions of its leaves.
 
-A formula is about one row of one level: that an expression is there, that a condition of the
-mapping holds, that a code belongs to a value set, that some related row makes an entry. Formulas
+A formula is about one row of one level. It says that an expression has a value, a condition of the
+mapping is true, a code belongs to a value set, or a related row makes an entry. Formulas
 are plain values: `etl.mapping.proof` decides some of them for all rows at once, and the engine
 evaluates the others a whole column at a time.
 
-An object is there where one of its expressions is (docs/mapping.md); `presence` says the same of a
-node, and has to stay true to `etl.engine.render` and `etl.mapping.row_interpreter`.
+An object is present if one of its expressions has a value (docs/mapping.md). `presence` expresses
+this rule as a formula; it must agree with `etl.engine.render` and `etl.mapping.row_interpreter`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
-from etl.mapping.static_values import answers, fits, is_strong, static_value
+from etl.mapping.static_values import answers, is_strong, matches_pattern, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.model.logic import AllOf, AnyOf, all_of, any_of
 from etl.profiles.guides import Guide
@@ -29,13 +29,13 @@ from etl.profiles.value_sets import ValueSet, value_set
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """System and code are there, and are one of some pairs.
+    """System and code are present and allowed.
 
     Attributes:
-        system: of the coding.
-        code: of the coding.
-        pairs: the codes that are meant.
-        open_systems: systems of which any code is meant.
+        system: the system of the coding.
+        code: the code of the coding.
+        pairs: the allowed pairs of system and code.
+        open_systems: systems whose codes are all allowed.
     """
 
     system: Expr
@@ -46,7 +46,7 @@ class Coded:
 
 @dataclass(frozen=True, slots=True)
 class Misshapen:
-    """A value is there and is no value of a FHIR primitive type, or has not a named shape.
+    """A value is present but has the wrong format for its type or shape.
 
     Attributes:
         of: the value.
@@ -59,7 +59,7 @@ class Misshapen:
 
 @dataclass(frozen=True, slots=True)
 class Begins:
-    """A value is there and begins with a text."""
+    """A value is present and begins with a text."""
 
     of: Expr
     text: str
@@ -67,7 +67,7 @@ class Begins:
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """A related row that the loop lets through fulfils a formula, which is about that row."""
+    """At least one row of a loop fulfills a formula about that row."""
 
     loop: Loop
     inner: Formula
@@ -75,11 +75,11 @@ class Some:
 
 @dataclass(frozen=True, slots=True)
 class MinCount:
-    """At least `least` of several entries are there.
+    """At least `least` of several entries are present.
 
     Attributes:
-        entries: loops that lead to the rows that each make one, and where it is there.
-        least: how many.
+        entries: the loops that lead to each entry's rows, and its presence condition.
+        least: the required number.
     """
 
     entries: tuple[tuple[tuple[Loop, ...], Formula], ...]
@@ -90,99 +90,108 @@ Formula: TypeAlias = Condition | Coded | Misshapen | Begins | Some | MinCount
 
 
 def is_present(expr: Expr) -> Formula:
-    """Return that an expression is there."""
+    """Build the condition that an expression has a value."""
     return True if isinstance(expr, Constant) else IsPresent(expr)
 
 
 def is_one_of(expr: Expr, *texts: str) -> Formula:
-    """Return that an expression is there and is one of some texts."""
+    """Build the condition that an expression has one of several values."""
     if isinstance(expr, Constant):
         return expr.value in texts
     return OneOf(expr, texts)
 
 
 def in_some_row(loop: Loop, inner: Formula) -> Formula:
-    """Return that a related row makes something true."""
+    """Build the condition that a formula is true for some row of a loop."""
     inner = all_of(loop.condition, inner)
     return False if inner is False else Some(loop, inner)
 
 
 def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) -> Formula:
-    """Return that so many entries are there, as far as they can be counted without rows."""
-    kept = tuple(entry for entry in entries if entry[1] is not False)
-    sure = sum(not loops and there_is is True for loops, there_is in kept)
-    if sure >= least:
+    """Build the condition that enough entries are present; a bool if rows don't matter."""
+    possible_entries = tuple(entry for entry in entries if entry[1] is not False)
+    certain_count = sum(not loops and there_is is True for loops, there_is in possible_entries)
+    if certain_count >= least:
         return True
-    few = len(kept) < least and not any(loops for loops, _ in kept)
-    return False if few else MinCount(kept, least)
+    is_impossible = len(possible_entries) < least and not any(
+        loops for loops, _ in possible_entries
+    )
+    return False if is_impossible else MinCount(possible_entries, least)
 
 
-def presence(node: Entry) -> Formula:
-    """Return that a node is there, as far as the node itself decides that.
+def presence_condition(node: Entry) -> Formula:
+    """Build the condition under which a node is present, ignoring its surroundings.
 
-    A list is there where one of its entries is, even one of constants alone. An object is there
-    where one of its expressions is; without any, it is there because of its constants.
+    A list is present if one of its entries is, even if that consists of constants. An object is
+    present if one of its expressions has a value, or if it has constants only.
     """
     match node:
         case Fixed():
             return True
         case Leaf(expr=expr):
             return is_present(expr)
-        case Guarded(condition=condition, node=inner):
-            return all_of(condition, presence(inner))
+        case Guarded(condition=condition, node=inner_node):
+            return all_of(condition, presence_condition(inner_node))
         case ObjectNode(members=members):
-            alive = _alive(node)
-            return any_of(*(presence(member) for _, member in members)) if alive is None else alive
+            alive_condition = _alive_condition(node)
+            return (
+                any_of(*(presence_condition(member) for _, member in members))
+                if alive_condition is None
+                else alive_condition
+            )
         case ListNode(entries=entries) | Spliced(entries=entries):
-            return any_of(*(presence(entry) for entry in entries))
-        case Loop(node=inner):
-            return in_some_row(node, presence(inner))
+            return any_of(*(presence_condition(entry) for entry in entries))
+        case Loop(node=inner_node):
+            return in_some_row(node, presence_condition(inner_node))
 
 
-def _alive(node: Entry) -> Formula | None:
-    """Return that a node keeps what is around it alive; None where it never does (`is_strong`)."""
+def _alive_condition(node: Entry) -> Formula | None:
+    """Build the condition under which a node keeps its parent alive; None for never."""
     match node:
         case ObjectNode(members=members):
             return _any_alive(member for _, member in members)
         case ListNode(entries=entries) | Spliced(entries=entries):
             return _any_alive(entries)
         case _:
-            return presence(node) if is_strong(node) else None
+            return presence_condition(node) if is_strong(node) else None
 
 
 def _any_alive(nodes: Iterable[Entry]) -> Formula | None:
-    parts = [part for part in map(_alive, nodes) if part is not None]
+    parts = [part for part in map(_alive_condition, nodes) if part is not None]
     return any_of(*parts) if parts else None
 
 
-def opened(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
-    """Yield what an entry of a list can write: loops entered, what holds there, and the node."""
+def expand_loops(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
+    """Yield each node that a list entry can write, with its loops and condition."""
     match entry:
-        case Loop(condition=condition, node=inner):
-            for loops, given, node in opened(inner):
-                yield (entry, *loops), all_of(condition, given), node
-        case Guarded(condition=condition, node=inner):
-            for loops, given, node in opened(inner):
-                yield loops, all_of(condition, given), node
+        case Loop(condition=condition, node=loop_body):
+            for loops, inner_condition, node in expand_loops(loop_body):
+                yield (entry, *loops), all_of(condition, inner_condition), node
+        case Guarded(condition=condition, node=loop_body):
+            for loops, inner_condition, node in expand_loops(loop_body):
+                yield loops, all_of(condition, inner_condition), node
         case Spliced(entries=entries):
-            for one in entries:
-                yield from opened(one)
+            for spliced_entry in entries:
+                yield from expand_loops(spliced_entry)
         case _:
             yield (), True, entry
 
 
-def through(loops: tuple[Loop, ...], formula: Formula) -> Formula:
-    """Return that a formula is true of some row at the end of nested loops."""
+def in_nested_rows(loops: tuple[Loop, ...], formula: Formula) -> Formula:
+    """Build the condition that a formula is true for some row of nested loops."""
     for loop in reversed(loops):
         formula = in_some_row(loop, formula)
     return formula
 
 
 def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
-    """Yield the members of an object under some names: what holds there, and the node."""
+    """Yield the members with the given names, each with its condition."""
     if isinstance(node, Guarded):
-        given = node.condition
-        yield from ((all_of(given, more), inner) for more, inner in members_of(node.node, *names))
+        guard = node.condition
+        yield from (
+            (all_of(guard, inner_condition), inner_node)
+            for inner_condition, inner_node in members_of(node.node, *names)
+        )
     elif isinstance(node, ObjectNode):
         for key, member in node.members:
             if key in names:
@@ -192,175 +201,207 @@ def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
                     yield True, member
 
 
-def has(node: Entry, *names: str) -> Formula:
-    """Return that an object has one of some members, even if only the extension of a primitive."""
-    spelt = (*names, *(f"_{name}" for name in names))
-    return any_of(*(all_of(given, presence(member)) for given, member in members_of(node, *spelt)))
+def has_member(node: Entry, *names: str) -> Formula:
+    """Build the condition that an object has one of several members or their extensions."""
+    spellings = (*names, *(f"_{name}" for name in names))
+    return any_of(
+        *(
+            all_of(condition, presence_condition(member))
+            for condition, member in members_of(node, *spellings)
+        )
+    )
 
 
-def exists(node: Entry, path: tuple[str, ...], test: Callable[[Entry], Formula]) -> Formula:
-    """Return that something at a path below a node, which is there itself, passes a test.
+def exists_at(node: Entry, path: tuple[str, ...], test: Callable[[Entry], Formula]) -> Formula:
+    """Build the condition that a node at a path passes a test.
 
     Args:
-        node: where the path begins.
-        path: names of members; entries of lists on the way are all included.
-        test: of the node at the end.
+        node: a present node, where the path begins.
+        path: names of members; includes all entries of lists on the way.
+        test: builds the condition for the node at the end.
     """
     if isinstance(node, ListNode):
         return any_of(
             *(
-                through(loops, all_of(given, presence(inner), exists(inner, path, test)))
+                in_nested_rows(
+                    loops,
+                    all_of(condition, presence_condition(inner), exists_at(inner, path, test)),
+                )
                 for entry in node.entries
-                for loops, given, inner in opened(entry)
+                for loops, condition, inner in expand_loops(entry)
             )
         )
     if not path:
         return test(node)
     return any_of(
         *(
-            all_of(given, presence(member), exists(member, path[1:], test))
-            for given, member in members_of(node, path[0])
+            all_of(condition, presence_condition(member), exists_at(member, path[1:], test))
+            for condition, member in members_of(node, path[0])
         )
     )
 
 
-def matches(node: Entry, pattern: Any) -> Formula:
-    """Return that a node, where it is there, contains a pattern (FHIR's pattern[x])."""
-    is_fit = fits(static_value(node), pattern)
-    if is_fit is False or isinstance(node, Fixed):
-        return bool(is_fit)  # that it fits says nothing yet of whether all of it is there
+def match_condition(node: Entry, pattern: Any) -> Formula:
+    """Build the condition under which a present node matches a FHIR pattern[x]."""
+    static_match = matches_pattern(static_value(node), pattern)
+    if static_match is False or isinstance(node, Fixed):
+        return bool(static_match)  # a static match doesn't imply that all members are present
     if isinstance(pattern, Mapping):
         return all_of(
             *(
                 any_of(
                     *(
-                        all_of(given, presence(member), matches(member, part))
-                        for given, member in members_of(node, key)
+                        all_of(
+                            condition,
+                            presence_condition(member),
+                            match_condition(member, subpattern),
+                        )
+                        for condition, member in members_of(node, key)
                     )
                 )
-                for key, part in pattern.items()
+                for key, subpattern in pattern.items()
             )
         )
     if isinstance(pattern, list):
-        return all_of(*(exists(node, (), _matching(part)) for part in pattern))
+        return all_of(*(exists_at(node, (), _match_entry(subpattern)) for subpattern in pattern))
     if isinstance(node, Leaf):
         return is_one_of(node.expr, pattern if isinstance(pattern, str) else json.dumps(pattern))
     return False
 
 
-def _matching(part: Any) -> Callable[[Entry], Formula]:
-    return lambda entry: matches(entry, part)
+def _match_entry(subpattern: Any) -> Callable[[Entry], Formula]:
+    return lambda entry: match_condition(entry, subpattern)
 
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Formulas which say that a concept belongs to a value set.
+    """Builds the conditions that a concept belongs to a value set or slice.
 
     Attributes:
-        crosswalks: those that the plan translates with.
+        crosswalks: the crosswalks that the plan uses.
     """
 
     crosswalks: Mapping[str, Crosswalk]
 
     def slices_of(
-        self, name: str, entry: Entry, whole: Element, profile: Profile
+        self, name: str, entry: Entry, element: Element, profile: Profile
     ) -> Iterator[tuple[Element, Formula]]:
-        """Yield the slices of an element that an entry may belong to, and when it does.
+        """Yield the slices that an entry may belong to, each with its condition.
 
         Args:
             name: JSON name of the element; decides which slice of a choice it is.
             entry: what the mapping writes.
-            whole: the element.
+            element: the element.
             profile: defines the slices.
         """
-        for part in profile.slices(whole.id):
-            if whole.name.endswith("[x]"):
-                belongs: Formula = part.slice_name == name
-            elif whole.slicing is None:
+        for element_slice in profile.slices(element.id):
+            if element.name.endswith("[x]"):
+                belongs: Formula = element_slice.slice_name == name
+            elif element.slicing is None:
                 continue
             else:
-                telling = discriminators(profile, whole.slicing, part)
-                belongs = self.in_slice(entry, telling, profile.terminology)
-            if self.may_hold(belongs):
-                yield part, belongs
+                slice_discriminators = discriminators(profile, element.slicing, element_slice)
+                belongs = self.in_slice(entry, slice_discriminators, profile.terminology)
+            if self.is_possible(belongs):
+                yield element_slice, belongs
 
-    def may_hold(self, formula: Formula) -> bool:
-        """Return whether a formula can be true, as far as the answers of crosswalks decide that."""
+    def is_possible(self, formula: Formula) -> bool:
+        """Return whether a formula can be true, given the answers of crosswalks."""
         match formula:
             case bool():
                 return formula
             case AllOf(parts=parts):
-                return all(map(self.may_hold, parts))
+                return all(map(self.is_possible, parts))
             case AnyOf(parts=parts):
-                return any(map(self.may_hold, parts))
+                return any(map(self.is_possible, parts))
             case Some(inner=inner):
-                return self.may_hold(inner)
+                return self.is_possible(inner)
             case OneOf(of=of, values=texts, negated=False):
-                known = answers(of, self.crosswalks)
-                return known is None or not known.isdisjoint(texts)
+                possible_answers = answers(of, self.crosswalks)
+                return possible_answers is None or not possible_answers.isdisjoint(texts)
             case _:
                 return True
 
-    def in_slice(self, entry: Entry, telling: Iterable[Discriminator], guide: Guide) -> Formula:
-        """Return that an entry of a list, where it is there, belongs to a slice.
+    def in_slice(
+        self, entry: Entry, slice_discriminators: Iterable[Discriminator], guide: Guide
+    ) -> Formula:
+        """Build the condition that a present list entry belongs to a slice.
 
         Args:
             entry: what the mapping writes.
-            telling: the discriminators of the slice.
-            guide: the guide whose value sets they name.
+            slice_discriminators: the discriminators of the slice.
+            guide: the guide that defines their value sets.
         """
-        return all_of(*(self._identified(entry, by, guide) for by in telling))
+        return all_of(*(self._match_discriminator(entry, by, guide) for by in slice_discriminators))
 
-    def _identified(self, entry: Entry, by: Discriminator, guide: Guide) -> Formula:
-        if by.value_set is None:
-            return exists(entry, by.path, lambda inner: matches(inner, by.pattern))
-        allowed = value_set(by.value_set, guide)
-        return exists(entry, by.path, lambda inner: self.concept_in(inner, allowed, surely=True))
+    def _match_discriminator(
+        self, entry: Entry, discriminator: Discriminator, guide: Guide
+    ) -> Formula:
+        if discriminator.value_set is None:
+            return exists_at(
+                entry,
+                discriminator.path,
+                lambda inner: match_condition(inner, discriminator.pattern),
+            )
+        allowed = value_set(discriminator.value_set, guide)
+        return exists_at(
+            entry,
+            discriminator.path,
+            lambda inner: self.concept_in(inner, allowed, certain_only=True),
+        )
 
-    def concept_in(self, node: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
-        """Return that a CodeableConcept or Coding has a code of a value set.
+    def concept_in(self, node: Entry, allowed: ValueSet, *, certain_only: bool) -> Formula:
+        """Build the condition that a CodeableConcept or Coding is in a value set.
 
         Args:
             node: the concept.
             allowed: the value set.
-            surely: whether a code of a system with unknown codes is not enough.
+            certain_only: whether to reject codes of systems whose codes are unknown.
         """
         path = ("coding",) if any(True for _ in members_of(node, "coding")) else ()
-        return exists(node, path, lambda coding: self.coding_in(coding, allowed, surely=surely))
+        return exists_at(
+            node, path, lambda coding: self.coding_in(coding, allowed, certain_only=certain_only)
+        )
 
-    def coding_in(self, node: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
-        """Return that one Coding is of a value set."""
+    def coding_in(self, node: Entry, allowed: ValueSet, *, certain_only: bool) -> Formula:
+        """Build the condition that a Coding is in a value set."""
         return any_of(
             *(
-                all_of(of_system, of_code, self._pair(system, code, allowed, surely=surely))
-                for of_system, system in members_of(node, "system")
-                for of_code, code in members_of(node, "code")
+                all_of(
+                    system_condition,
+                    code_condition,
+                    self._code_allowed(system, code, allowed, certain_only=certain_only),
+                )
+                for system_condition, system in members_of(node, "system")
+                for code_condition, code in members_of(node, "code")
             )
         )
 
-    def _pair(self, system: Entry, code: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
-        left, right = expr_of(system), expr_of(code)
-        if left is None or right is None:
+    def _code_allowed(
+        self, system: Entry, code: Entry, allowed: ValueSet, *, certain_only: bool
+    ) -> Formula:
+        system_expr, code_expr = expr_of(system), expr_of(code)
+        if system_expr is None or code_expr is None:
             return False
-        opened_up = frozenset() if surely else allowed.open_systems
+        open_systems = frozenset() if certain_only else allowed.open_systems
         pairs = frozenset((code.system, code.code) for code in allowed.codes)
-        systems, codes = answers(left, self.crosswalks), answers(right, self.crosswalks)
+        systems, codes = answers(system_expr, self.crosswalks), answers(code_expr, self.crosswalks)
         if systems is not None:
-            if systems <= opened_up:
-                return all_of(is_present(left), is_present(right))
+            if systems <= open_systems:
+                return all_of(is_present(system_expr), is_present(code_expr))
             if not systems & allowed.systems:
                 return False
             if codes is not None:
-                said = {(system, other) for system in systems for other in codes}
-                if all(pair in pairs or pair[0] in opened_up for pair in said):
-                    return all_of(is_present(left), is_present(right))
-                if not any(pair in pairs or pair[0] in opened_up for pair in said):
+                possible_pairs = {(system, other) for system in systems for other in codes}
+                if all(pair in pairs or pair[0] in open_systems for pair in possible_pairs):
+                    return all_of(is_present(system_expr), is_present(code_expr))
+                if not any(pair in pairs or pair[0] in open_systems for pair in possible_pairs):
                     return False
-        return Coded(left, right, pairs, opened_up)
+        return Coded(system_expr, code_expr, pairs, open_systems)
 
 
 def expr_of(node: Entry) -> Expr | None:
-    """Return the expression of a leaf; constants too. None for what is no single text."""
+    """Return the expression of a leaf or constant; None for other nodes."""
     match node:
         case Leaf(expr=expr):
             return expr

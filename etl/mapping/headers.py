@@ -26,22 +26,22 @@ from etl.profiles.structures import is_type
 HEADER_IDS: Final = ErrorIds(key="map-unknown-key", missing="map-missing-key", value="map-shape")
 
 
-def _table(name: str, _context: Any) -> str:
+def _check_table(name: str, _context: Any) -> str:
     if name not in TABLES:
         raise Mistake("map-unknown-table", f"no table {name!r}", nearest(name, TABLES))
     return name
 
 
-def _given(name: str, context: Any) -> str:
+def _check_column(name: str, context: Any) -> str:
     table, _, column = name.partition(".")
-    columns = columns_of(_table(table, context))
+    columns = columns_of(_check_table(table, context))
     if column not in columns:
         hint = nearest(column, columns)
         raise Mistake("map-unknown-column", f"{table} has no {column!r}", hint)
     return name
 
 
-def _left_out(name: str, _context: Any) -> str:
+def _check_element(name: str, _context: Any) -> str:
     if not is_type(name.partition(".")[0]):
         what = f"{name!r} is no type of FHIR, and no element of one of its resources"
         raise Mistake("map-view", what)
@@ -64,7 +64,7 @@ class Skip(Model):
             yield Mistake("map-shape", what, is_absence=True)
 
 
-def skipped(entries: Iterable[Skip]) -> tuple[Mapping[int, str], Mapping[str, str]]:
+def skip_reasons(entries: Iterable[Skip]) -> tuple[Mapping[int, str], Mapping[str, str]]:
     """Return the reasons by MapID, and those by element."""
     numbers = {number: entry.reason for entry in entries for number in entry.map_id}
     elements = {name: entry.reason for entry in entries for name in entry.element}
@@ -77,7 +77,7 @@ class MappingHeader(Model):
 
     resource: Text
     profile: Text
-    table: Annotated[Text, Check(_table)] = field(metadata={"alias": "from"})
+    table: Annotated[Text, Check(_check_table)] = field(metadata={"alias": "from"})
     emit: Any = None
     when: Any = None
     compartment: MaybeText = None
@@ -95,8 +95,8 @@ class ViewFile(Model):
     name: Text = field(metadata={"alias": "view"})
     version: Text = ""
     profiles: dict[str, RawText] = field(default_factory=dict)
-    without: tuple[Annotated[RawText, Check(_left_out)], ...] = ()
-    given: dict[Annotated[str, Check(_given)], RawText] = field(default_factory=dict)
+    without: tuple[Annotated[RawText, Check(_check_element)], ...] = ()
+    given: dict[Annotated[str, Check(_check_column)], RawText] = field(default_factory=dict)
     skip: tuple[Skip, ...] = ()
     extends: Any = None
 

@@ -28,11 +28,11 @@ class Subject:
 
     Attributes:
         node: the object.
-        root: the whole resource.
-        loops: lead to the row that makes the object.
-        given: when it is there.
-        codes: makes the formulas of value sets.
-        guide: source of the value sets.
+        root: the resource that contains it.
+        loops: the loops that lead to the object's row.
+        given: the condition under which the object is present.
+        codes: builds the formulas of value sets.
+        guide: defines the value sets.
     """
 
     node: Entry
@@ -43,7 +43,7 @@ class Subject:
     guide: Guide
 
     def rows(self, broken: fm.Formula) -> rt.BrokenRows:
-        """Return the test that finds rows in which the object is there and something is true."""
+        """Return the test for rows whose object is present and breaks a constraint."""
         return rt.BrokenRows(self.loops, logic.all_of(broken, self.given))
 
 
@@ -59,21 +59,23 @@ class UncheckableError(Exception):
     """An invariant that no test of rows can decide."""
 
 
-def reason_of(key: str, constraint: Constraint | None, node: Entry) -> str:
-    """Return why no row can break an invariant, whatever the rest of the plan; "" if one may."""
+def proved_reason(key: str, constraint: Constraint | None, node: Entry) -> str:
+    """Return why no row can break an invariant; "" if one might."""
     if isinstance(constraint, constraints.ProfileClaim):
         return "meta.profile is a constant"
     if isinstance(constraint, constraints.Tautology):
         return constraint.reason
-    contains = isinstance(node, ObjectNode) and any(name == "contained" for name, _ in node.members)
-    return "" if contains else _PROVED.get(key, "")
+    contains_resources = isinstance(node, ObjectNode) and any(
+        name == "contained" for name, _ in node.members
+    )
+    return "" if contains_resources else _PROVED.get(key, "")
 
 
-def tests_of(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
-    """Yield the tests that find the rows which break a constraint.
+def find_tests(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
+    """Yield the tests that find rows that break a constraint.
 
     Raises:
-        UncheckableError: no test can.
+        UncheckableError: no test of rows can decide the constraint.
     """
     match constraint:
         case constraints.NumbersListed(numbers=named, among=known):
@@ -81,10 +83,10 @@ def tests_of(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
         case constraints.NumbersApart(numbers=left, others=right):
             yield rt.SharedNumber(_numbers(left, subject), _numbers(right, subject))
         case EntriesNamed():
-            yield from _entries_named(constraint, subject)
+            yield from _unnamed_entry_tests(constraint, subject)
         case constraints.Distinct(path=path):
             yield rt.RepeatedNumber(
-                replace(rt.numbers(subject.node, path), are_texts=True), subject.loops
+                replace(rt.find_numbers(subject.node, path), are_texts=True), subject.loops
             )
         case _:
             yield subject.rows(broken(constraint, subject.node, subject))
@@ -92,33 +94,35 @@ def tests_of(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
 
 def _numbers(path: NumberPath, subject: Subject) -> rt.EntryNumbers:
     if path.where is None:
-        return rt.numbers(subject.root, path.path)
+        return rt.find_numbers(subject.root, path.path)
     where = path.where
-    return rt.numbers(subject.root, path.path, lambda entry: fulfilled(where, entry, subject))
+    return rt.find_numbers(
+        subject.root, path.path, lambda entry: fulfillment_of(where, entry, subject)
+    )
 
 
-def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.UnnamedEntry]:
+def _unnamed_entry_tests(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.UnnamedEntry]:
     listed = _numbers(constraint.known, subject)
-    for loops, given, entry in rt.entries_of(subject.root, constraint.name):
-        lacking = logic.all_of(given, fulfilled(constraint.where, entry, subject))
-        if lacking is not False:
-            named = rt.numbers(entry, (constraint.member,), loops=loops)
-            yield rt.UnnamedEntry(loops, lacking, named, listed)
+    for loops, given, entry in rt.find_entries(subject.root, constraint.name):
+        must_refer = logic.all_of(given, fulfillment_of(constraint.where, entry, subject))
+        if must_refer is not False:
+            entry_numbers = rt.find_numbers(entry, (constraint.member,), loops=loops)
+            yield rt.UnnamedEntry(loops, must_refer, entry_numbers, listed)
 
 
 def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
-    """Return the formula that a node, which is there, breaks a constraint."""
+    """Build the condition that a present node breaks a constraint."""
     match constraint:
         case logic.AllOf(parts=parts):
             return logic.any_of(*(broken(part, node, subject) for part in parts))
         case logic.AnyOf(parts=parts):
             return logic.all_of(*(broken(part, node, subject) for part in parts))
         case logic.Not(of=of):
-            return fulfilled(of, node, subject)
+            return fulfillment_of(of, node, subject)
         case constraints.FewerThan(count=count, name=name, pattern=pattern):
-            return fm.at_least(count, _entries_like(node, name, pattern))
+            return fm.at_least(count, _matching_entries(node, name, pattern))
         case constraints.PeriodOrder():
-            return _out_of_order(node)
+            return _is_out_of_order(node)
         case constraints.ValueShape(shape=shape):
             return logic.any_of(
                 *(
@@ -130,44 +134,48 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
         case constraints.ContainedTarget():  # a mapping contains no resources
             return _refers_to(node, "#")
         case _:
-            return logic.negate(fulfilled(constraint, node, subject))
+            return logic.negate(fulfillment_of(constraint, node, subject))
 
 
-def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
-    """Return the formula that a node, which is there, fulfils a constraint.
+def fulfillment_of(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
+    """Build the condition that a present node fulfills a constraint.
 
     Raises:
-        UncheckableError: no formula can say so.
+        UncheckableError: no formula can express the constraint.
     """
     match constraint:
         case constraints.Present(names=names):
-            return fm.has(node, *names)
+            return fm.has_member(node, *names)
         case constraints.ValuePresent():
-            return fm.has(node, *_value_names(node))
+            return fm.has_member(node, *_value_names(node))
         case constraints.Contains(pattern=pattern):
-            return fm.matches(node, pattern)
+            return fm.match_condition(node, pattern)
         case constraints.InValueSet(url=url):
-            return subject.codes.concept_in(node, value_set(url, subject.guide), surely=False)
+            return subject.codes.concept_in(node, value_set(url, subject.guide), certain_only=False)
         case constraints.Exists(path=path, constraint=inner):
-            return fm.exists(node, path, lambda inner_node: fulfilled(inner, inner_node, subject))
+            return fm.exists_at(
+                node, path, lambda inner_node: fulfillment_of(inner, inner_node, subject)
+            )
         case logic.AllOf(parts=parts):
-            return logic.all_of(*(fulfilled(part, node, subject) for part in parts))
+            return logic.all_of(*(fulfillment_of(part, node, subject) for part in parts))
         case logic.AnyOf(parts=parts):
-            return logic.any_of(*(fulfilled(part, node, subject) for part in parts))
-        case constraints.ReferenceTarget(name=name, type=wanted):
-            return fm.exists(node, (name,), lambda reference: _refers_to(reference, f"{wanted}/"))
+            return logic.any_of(*(fulfillment_of(part, node, subject) for part in parts))
+        case constraints.ReferenceTarget(name=name, type=resource_type):
+            return fm.exists_at(
+                node, (name,), lambda reference: _refers_to(reference, f"{resource_type}/")
+            )
         case constraints.Uncontained():
             return True
-        case _ if isinstance(constraint, _TOLD_BROKEN):
+        case _ if isinstance(constraint, _DEFINED_BY_VIOLATION):
             return logic.negate(broken(constraint, node, subject))
         case _:
             raise UncheckableError
 
 
-_TOLD_BROKEN: Final = (
+_DEFINED_BY_VIOLATION: Final = (
     *(logic.Not, constraints.FewerThan, constraints.PeriodOrder, constraints.ValueShape),
 )
-"""Constraints with a formula that says where they are broken."""
+"""Constraints whose formula expresses the violation."""
 
 
 def _value_names(node: Entry) -> tuple[str, ...]:
@@ -175,24 +183,24 @@ def _value_names(node: Entry) -> tuple[str, ...]:
     return tuple({name.removeprefix("_") for name in names if name.lstrip("_").startswith("value")})
 
 
-def _entries_like(
+def _matching_entries(
     node: Entry, name: str, pattern: object
 ) -> Iterator[tuple[tuple[Loop, ...], fm.Formula]]:
-    """Yield the entries of a list that may contain a pattern: loops, and when each is there."""
+    """Yield the entries that may match a pattern: loops, and presence condition."""
     for _, member in fm.members_of(node, name):
         if isinstance(member, ListNode):
             for entry in member.entries:
-                for loops, given, inner in fm.opened(entry):
-                    if fm.matches(inner, pattern) is not False:
-                        yield loops, logic.all_of(given, fm.presence(inner))
+                for loops, condition, loop_body in fm.expand_loops(entry):
+                    if fm.match_condition(loop_body, pattern) is not False:
+                        yield loops, logic.all_of(condition, fm.presence_condition(loop_body))
 
 
-def _out_of_order(node: Entry) -> fm.Formula:
+def _is_out_of_order(node: Entry) -> fm.Formula:
     return logic.any_of(
         *(
-            logic.all_of(first, then, Before(end, start))
-            for first, opening in fm.members_of(node, "start")
-            for then, closing in fm.members_of(node, "end")
+            logic.all_of(has_start, has_end, Before(end, start))
+            for has_start, opening in fm.members_of(node, "start")
+            for has_end, closing in fm.members_of(node, "end")
             if (start := fm.expr_of(opening)) is not None
             and (end := fm.expr_of(closing)) is not None
         )
@@ -202,7 +210,7 @@ def _out_of_order(node: Entry) -> fm.Formula:
 def _refers_to(reference: Entry, beginning: str) -> fm.Formula:
     return logic.any_of(
         *(
-            logic.all_of(given, rt.begins(expr, beginning))
+            logic.all_of(given, rt.begins_with(expr, beginning))
             for given, value in fm.members_of(reference, "reference")
             if (expr := fm.expr_of(value)) is not None
         )
@@ -212,50 +220,61 @@ def _refers_to(reference: Entry, beginning: str) -> fm.Formula:
 def guide_rule_tests(
     rule: constraints.GuideRule, subject: Subject
 ) -> Iterator[tuple[str, rt.Test]]:
-    """Yield the path that a rule is about, and the test that finds the rows which break it.
+    """Yield a rule's tests, each with the path that it is about.
 
     Args:
-        rule: about whole resources.
+        rule: a rule about entire resources.
         subject: the root of a plan.
     """
     root = subject.root
     match rule:
         case constraints.MarkedEntry(name=name, mark=mark):
-            marked = tuple(_marked(subject, name, mark))
+            marked = tuple(_marked_entries(subject, name, mark))
             yield f"{name}.{mark}", rt.BrokenRows((), logic.negate(fm.at_least(1, marked)))
             yield f"{name}.{mark}", rt.BrokenRows((), fm.at_least(2, marked))
         case constraints.UniqueNumbers(lists=lists, inner=inner, number=number):
             for name in lists:
-                yield f"{name}.{number}", rt.RepeatedNumber(rt.numbers(root, (name, number)))
+                yield f"{name}.{number}", rt.RepeatedNumber(rt.find_numbers(root, (name, number)))
             for outer, name in inner:
-                for loops, given, entry in rt.entries_of(root, outer):
-                    found = rt.numbers(entry, (name, number), loops=loops, given=given)
-                    if found.sources:
-                        yield f"{outer}.{name}.{number}", rt.RepeatedNumber(found, loops)
+                for loops, given, entry in rt.find_entries(root, outer):
+                    inner_numbers = rt.find_numbers(entry, (name, number), loops=loops, given=given)
+                    if inner_numbers.sources:
+                        yield f"{outer}.{name}.{number}", rt.RepeatedNumber(inner_numbers, loops)
         case constraints.ListedNumbers():
-            yield from _listed(rule, subject)
+            yield from _listed_number_tests(rule, subject)
         case constraints.ForbiddenEntry(given=given, name=name, forbidden=forbidden):
-            entered = fm.exists(root, (name,), lambda inner: fulfilled(forbidden, inner, subject))
-            together = logic.all_of(fulfilled(given, root, subject), entered)
-            yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), together)
+            forbidden_condition = fm.exists_at(
+                root, (name,), lambda inner: fulfillment_of(forbidden, inner, subject)
+            )
+            both_conditions = logic.all_of(
+                fulfillment_of(given, root, subject), forbidden_condition
+            )
+            yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), both_conditions)
 
 
-def _marked(
+def _marked_entries(
     subject: Subject, name: str, mark: str
 ) -> Iterator[tuple[tuple[Loop, ...], fm.Formula]]:
-    for loops, given, entry in rt.entries_of(subject.root, name):
+    for loops, given, entry in rt.find_entries(subject.root, name):
         yield (
             loops,
-            logic.all_of(given, fm.exists(entry, (mark,), lambda inner: fm.matches(inner, True))),
+            logic.all_of(
+                given, fm.exists_at(entry, (mark,), lambda inner: fm.match_condition(inner, True))
+            ),
         )
 
 
-def _listed(rule: constraints.ListedNumbers, subject: Subject) -> Iterator[tuple[str, rt.Test]]:
-    """Yield the tests of numbers that a plan names; what it names nowhere needs none."""
+def _listed_number_tests(
+    rule: constraints.ListedNumbers, subject: Subject
+) -> Iterator[tuple[str, rt.Test]]:
+    """Yield the tests that numbers that a plan refers to exist."""
     for name in rule.lists:
         for depth in range(len(rule.inner) + 1):
             for member, listed in rule.members:
                 path = (name, *rule.inner[:depth], member)
-                named = rt.numbers(subject.root, path)
+                named = rt.find_numbers(subject.root, path)
                 if named.sources:
-                    yield ".".join(path), rt.UnlistedNumber(named, rt.numbers(subject.root, listed))
+                    yield (
+                        ".".join(path),
+                        rt.UnlistedNumber(named, rt.find_numbers(subject.root, listed)),
+                    )

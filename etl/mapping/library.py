@@ -11,12 +11,12 @@ from typing import Any, Final
 from etl.documents.models import read_as
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
-from etl.mapping.compile import compile_mapping, merged
+from etl.mapping.compile import compile_mapping, merge_overlay
 from etl.mapping.crosswalk_answers import feeds_of
 from etl.mapping.headers import HEADER_IDS, SetFile
 from etl.mapping.plan import FINANCIAL, MappingSet, Plan, View
 from etl.mapping.scope import Library, StaticRow
-from etl.mapping.view import read_view, viewed
+from etl.mapping.view import apply_view, read_view
 from etl.model.crosswalks import Crosswalk
 
 SET_FILE: Final = "set.yaml"
@@ -50,52 +50,56 @@ def compile_set(
     sources = _Sources(texts, layers, places)
     document = sources.document(SET_FILE, SET_FILE)
     mistakes = Mistakes()
-    read: SetFile | None = None
+    set_file: SetFile | None = None
     with mistakes.collected():
-        read = read_as(SetFile, document, SET_FILE, HEADER_IDS)
+        set_file = read_as(SetFile, document, SET_FILE, HEADER_IDS)
     if not isinstance(document, Map):
         mistakes.report()
-    fragments = _fragments(document, sources, mistakes)
-    views = {view.name: view for view in _views(document, sources, mistakes)}
-    read = mistakes.made(read)  # mappings would only repeat its mistakes
+    fragments = _read_fragments(document, sources, mistakes)
+    views = {view.name: view for view in _read_views(document, sources, mistakes)}
+    set_file = mistakes.made(set_file)  # mappings would only repeat its mistakes
     if view not in views:
         where = str(document.marks.get("views", document.mark))
         raise MappingError(where, "map-view", f"no view {view!r}; there are {', '.join(views)}")
-    wanted = views[view]
+    selected_view = views[view]
     library = Library(
-        constants=MappingProxyType(read.constants),
-        tables=MappingProxyType({name: _rows(rows) for name, rows in read.tables.items()}),
+        constants=MappingProxyType(set_file.constants),
+        tables=MappingProxyType(
+            {name: _static_rows(rows) for name, rows in set_file.tables.items()}
+        ),
         fragments=MappingProxyType(fragments),
         crosswalks=crosswalks,
         payer=payer,
-        given=wanted.given,
+        given=selected_view.given,
     )
-    version = wanted.version or read.version
-    canonical = f"{read.canonical}{{}}|{version}"
+    version = selected_view.version or set_file.version
+    canonical = f"{set_file.canonical}{{}}|{version}"
     plans: list[Plan] = []
-    for name in read.mappings:
+    for name in set_file.mappings:
         with mistakes.collected():
-            extended = _extended(sources, name, str(document.marks["mappings"]))
-            named = _with_profile(library, extended, wanted, read.canonical, version)
-            plan = compile_mapping(extended, PurePosixPath(name).stem, named, canonical)
-            made = viewed(plan, wanted, canonical)
-            plans.append(replace(made, feeds=feeds_of(made, crosswalks)))
+            extended = _read_extended(sources, name, str(document.marks["mappings"]))
+            mapping_library = _add_profile_constants(
+                library, extended, selected_view, set_file.canonical, version
+            )
+            plan = compile_mapping(extended, PurePosixPath(name).stem, mapping_library, canonical)
+            viewed_plan = apply_view(plan, selected_view, canonical)
+            plans.append(replace(viewed_plan, feeds=feeds_of(viewed_plan, crosswalks)))
     mistakes.report()
     compiled = tuple(plans)
-    return MappingSet(read.name, version, compiled, crosswalks, wanted, tuple(views))
+    return MappingSet(set_file.name, version, compiled, crosswalks, selected_view, tuple(views))
 
 
-def _with_profile(
+def _add_profile_constants(
     library: Library, document: Any, view: View, canonical: str, version: str
 ) -> Library:
-    """Return a library with the constants PROFILE and VERSION, for a mapping's search values."""
+    """Add the constants PROFILE and VERSION, for a mapping's search values."""
     name = str(document.get("profile", "")) if isinstance(document, Map) else ""
     profile = name.partition("|")[0] if "/" in name else canonical + view.profiles.get(name, name)
     constants = {**library.constants, "PROFILE": profile, "VERSION": version}
     return replace(library, constants=MappingProxyType(constants))
 
 
-def _fragments(document: Map, sources: _Sources, mistakes: Mistakes) -> dict[str, Any]:
+def _read_fragments(document: Map, sources: _Sources, mistakes: Mistakes) -> dict[str, Any]:
     fragments: dict[str, Any] = {}
     for name in _file_names(document, "fragments"):
         with mistakes.collected():
@@ -106,11 +110,13 @@ def _fragments(document: Map, sources: _Sources, mistakes: Mistakes) -> dict[str
     return fragments
 
 
-def _views(document: Map, sources: _Sources, mistakes: Mistakes) -> list[View]:
+def _read_views(document: Map, sources: _Sources, mistakes: Mistakes) -> list[View]:
     views = [View()]
     for name in _file_names(document, "views"):
         with mistakes.collected():
-            views.append(read_view(_extended(sources, name, str(document.marks["views"])), name))
+            views.append(
+                read_view(_read_extended(sources, name, str(document.marks["views"])), name)
+            )
     return views
 
 
@@ -140,25 +146,29 @@ class _Sources:
         return read_yaml(texts[-1 - depth], self.places.get(name, (name,) * len(texts))[-1 - depth])
 
 
-def _extended(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = ()) -> Any:
-    """Return a mapping file with what it extends under it.
+def _read_extended(
+    sources: _Sources, name: str, where: str, extended_names: tuple[str, ...] = ()
+) -> Any:
+    """Read a mapping file and merge it into the file that it extends.
 
     A file that extends its own name is an overlay of the one that was there before it.
     """
-    depth = seen.count(name)
+    depth = extended_names.count(name)
     document = sources.below(name, depth, where) if depth else sources.document(name, where)
     if not isinstance(document, Map) or "extends" not in document:
         return document
-    base, mark = str(document["extends"]), document.marks["extends"]
-    return merged(_extended(sources, base, str(mark), (*seen, name)), document)
+    base_name, mark = str(document["extends"]), document.marks["extends"]
+    return merge_overlay(
+        _read_extended(sources, base_name, str(mark), (*extended_names, name)), document
+    )
 
 
-def _rows(rows: Iterable[Mapping[str, Any]]) -> tuple[StaticRow, ...]:
+def _static_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[StaticRow, ...]:
     return tuple(
-        StaticRow(MappingProxyType({key: _cell(value) for key, value in row.items()}))
+        StaticRow(MappingProxyType({key: _static_cell(value) for key, value in row.items()}))
         for row in rows
     )
 
 
-def _cell(value: Any) -> str | None:
+def _static_cell(value: Any) -> str | None:
     return None if value is None else str(value)

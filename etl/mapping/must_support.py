@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from etl.mapping.formulas import Codes, Formula, opened, through
+from etl.mapping.formulas import Codes, Formula, expand_loops, in_nested_rows
 from etl.mapping.plan import Entry, ListNode, ObjectNode, Plan
 from etl.mapping.row_tests import NodeContext
 from etl.model.crosswalks import Crosswalk
@@ -47,7 +47,7 @@ def must_support(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> MustSupport
 def written_elements(
     plan: Plan, profile: Profile, crosswalks: Mapping[str, Crosswalk]
 ) -> Mapping[str, list[tuple[Formula, Entry]]]:
-    """Return where a plan writes each element: when a row's resource has it, and the node.
+    """Return each element's nodes in a plan, with their presence conditions.
 
     Args:
         plan: a compiled mapping.
@@ -64,7 +64,7 @@ def written_elements(
 
 @dataclass(frozen=True, slots=True)
 class _Walker:
-    """Walks a plan beside its profile, and records where each element is filled."""
+    """Walks a plan and its profile, and records where each element is filled."""
 
     profile: Profile
     codes: Codes
@@ -78,21 +78,27 @@ class _Walker:
                     self.member(name, members[name], child, at)
 
     def member(self, name: str, node: Entry, element: Element, at: NodeContext) -> None:
-        for loops, given, inner in opened(node):
+        for loops, given, inner in expand_loops(node):
             entries = (
-                [entry for listed in inner.entries for entry in opened(listed)]
+                [entry for list_entry in inner.entries for entry in expand_loops(list_entry)]
                 if isinstance(inner, ListNode)
                 else [((), True, inner)]
             )
-            around = at.inside(inner, given, loops)
-            for more, guard, entry in entries:
-                here = around if entry is inner else around.inside(entry, guard, more)
-                self.value(name, entry, element, here)
+            outer_context = at.inside(inner, given, loops)
+            for entry_loops, guard, entry in entries:
+                entry_context = (
+                    outer_context
+                    if entry is inner
+                    else outer_context.inside(entry, guard, entry_loops)
+                )
+                self.value(name, entry, element, entry_context)
 
     def value(self, name: str, entry: Entry, element: Element, at: NodeContext) -> None:
         slices = self.codes.slices_of(name, entry, element, self.profile)
-        for declared, belongs in ((element, True), *slices):
-            here = at if belongs is True else at.when(belongs)
-            self.found[declared.id].append((through(here.loops, here.given), entry))
+        for slice_element, belongs in ((element, True), *slices):
+            slice_context = at if belongs is True else at.when(belongs)
+            self.found[slice_element.id].append(
+                (in_nested_rows(slice_context.loops, slice_context.given), entry)
+            )
             if isinstance(entry, ObjectNode):
-                self.object(entry, declared, here)
+                self.object(entry, slice_element, slice_context)

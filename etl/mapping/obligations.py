@@ -4,10 +4,10 @@ Each obligation (a compulsory element, a slice, a pattern, a bound code, the for
 invariant, a rule that the guide states in words) is one of three:
 
 * *proved*: no row can break it, for the reason that is given;
-* *of data*: a row could break it; the run looks for such rows (`Test`);
+* *tested*: a row could break it; the run looks for such rows (`Test`);
 * *listed*: not checked, for the reason that is given.
 
-What can be none of them is a mistake of the mapping: `map-unchecked`.
+If none of these is possible, the mapping has a mistake: `map-unchecked`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from typing import Final
 from etl.errors import MappingError
 from etl.mapping import formulas as fm
 from etl.mapping.expressions import Kind, LogicalId, Translated
-from etl.mapping.invariants import Subject, UncheckableError, guide_rule_tests, reason_of, tests_of
+from etl.mapping.invariants import (
+    Subject,
+    UncheckableError,
+    find_tests,
+    guide_rule_tests,
+    proved_reason,
+)
 from etl.mapping.plan import CitedMark, Entry, Fixed, Leaf, ListNode, Loop, ObjectNode, Plan
 from etl.mapping.profile_checks import reference_types
 from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
-from etl.mapping.proof import Names, never
+from etl.mapping.proof import Names, is_never_true
 from etl.mapping.row_tests import (
     BrokenRows,
     DanglingReference,
@@ -36,7 +42,7 @@ from etl.mapping.row_tests import (
     SharedNumber,
     Test,
     UnlistedNumber,
-    begins,
+    begins_with,
 )
 from etl.mapping.static_values import answers, static_value
 from etl.model import logic
@@ -47,56 +53,58 @@ from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules, sig
 from etl.profiles.shapes import ENGINE_MADE, TEXT_TYPES, Shape, target_types
 from etl.profiles.value_sets import ABSENT_REASONS, DATA_ABSENT_REASON, code_systems, value_set
 
-_MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
-"""Types with a form that forbids blanks which a text may have."""
+_BLANK_FREE_TYPES: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
+"""Types whose format forbids blanks, unlike texts."""
 
-_COUNTED: Final = frozenset({"positiveInt", "unsignedInt"})
+_COUNT_TYPES: Final = frozenset({"positiveInt", "unsignedInt"})
 
 
-def form_of(node: Entry, code: str, said: frozenset[str] | None) -> str | fm.Formula | None:
-    """Return why a value has the form of its type, or what breaks that; None for no leaf.
+def check_format(
+    node: Entry, code: str, possible_texts: frozenset[str] | None
+) -> str | fm.Formula | None:
+    """Return why a value's format is valid, or the formula that breaks it; None for objects.
 
     Args:
         node: the value.
         code: its FHIR type.
-        said: every text that it can be, where that is known.
+        possible_texts: all texts that it can be, if known.
     """
     pattern = st.primitives().get(code)
     if pattern is None:
         return None
-    form = re.compile(pattern, re.ASCII)
+    format_pattern = re.compile(pattern, re.ASCII)
     if isinstance(node, Fixed):
         value = static_value(node)
         text = value if isinstance(value, str) else node.json
-        return "the constant has the form" if form.fullmatch(text) else True
+        return "the constant has the form" if format_pattern.fullmatch(text) else True
     expr = fm.expr_of(node)
     if expr is None:
         return None
-    if said is not None:
-        if all(form.fullmatch(text) for text in said):
+    if possible_texts is not None:
+        if all(format_pattern.fullmatch(text) for text in possible_texts):
             return "every answer has the form"
-    elif not (code in _COUNTED and expr.kind is Kind.INTEGER) and (
-        code not in _MARK_FREE or isinstance(expr, LogicalId)
+    elif not (code in _COUNT_TYPES and expr.kind is Kind.INTEGER) and (
+        code not in _BLANK_FREE_TYPES or isinstance(expr, LogicalId)
     ):
         return "the type of the column, which reading makes sure of"
     return fm.Misshapen(expr, code)
 
 
-def of_data(every: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
-    """Return the obligations that rows can break, one for each different test."""
-    kept: list[Obligation] = []
-    # A rule has few, and to hash a test goes all through it.
+def data_obligations(all_obligations: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
+    """Deduplicate the obligations that rows can break by rule and test."""
+    tested: list[Obligation] = []
+    # A rule has few tests, and hashing a test visits all its parts.
     tests: dict[str, list[Test]] = defaultdict(list)
-    for obligation in every:
+    for obligation in all_obligations:
         test, same_rule = obligation.test, tests[obligation.rule]
         if test is not None and test not in same_rule:
             same_rule.append(test)
-            kept.append(obligation)
-    return tuple(kept)
+            tested.append(obligation)
+    return tuple(tested)
 
 
 def profile_slug(profile: st.Profile) -> str:
-    """Return how rule ids name a profile: `c4bb.oral`, `c4bb.patient`, `us-core-location`."""
+    """Return a profile's name in rule IDs: `c4bb.oral`, `c4bb.patient`, `us-core-location`."""
     name = profile.name.removeprefix("C4BB-")
     if name == profile.name:
         return name.lower()
@@ -104,7 +112,7 @@ def profile_slug(profile: st.Profile) -> str:
 
 
 _UNRESOLVED: Final = "reference-unresolved"
-_MADE_SO: Final = "a constant, a default, or how the mapping is made"
+_PROVED_BY_MAPPING: Final = "a constant, a default, or how the mapping is made"
 
 
 def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obligation, ...]:
@@ -112,7 +120,7 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
 
     Args:
         plan: a compiled mapping.
-        crosswalks: those it translates with.
+        crosswalks: the crosswalks that it uses.
 
     Raises:
         MappingError: `map-unchecked`: an invariant of something that the plan makes can neither be
@@ -132,7 +140,7 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
 
 
 def _is_looked_up(display: Entry) -> bool:
-    """Return whether a display is the one that displays have for the code beside it."""
+    """Return whether a display is looked up in a crosswalk of displays."""
     match display:
         case Leaf(expr=Translated(crosswalk=name)):
             return is_of_displays(name)
@@ -148,24 +156,26 @@ class _Obligations(ProfileWalk):
     def add(
         self, what: ObligationKind, path: str, place: CitedMark, test: Test | str, rule: str = ""
     ) -> None:
-        """Add an obligation: a test, what would break it, or a text that says why it is proved."""
+        """Add an obligation: with its test, or with the reason why it is proved."""
         name = f"{profile_slug(self.profile)}.{path}" if path else profile_slug(self.profile)
         obligation = Obligation(rule or name, what, path, self.profile.name, place)
         if isinstance(test, str):
             self.found.append(replace(obligation, proved=test))
-        elif self.proved(test):
-            self.found.append(replace(obligation, proved=_MADE_SO))
+        elif self.is_proved(test):
+            self.found.append(replace(obligation, proved=_PROVED_BY_MAPPING))
         else:
             self.found.append(replace(obligation, test=test))
 
-    def proved(self, test: Test) -> bool:
+    def is_proved(self, test: Test) -> bool:
         match test:
             case BrokenRows(loops=loops, broken=broken):
-                return never(broken, None if loops else self.plan.condition, self.names)
+                return is_never_true(broken, None if loops else self.plan.condition, self.names)
             case RepeatedNumber(numbers=numbers):
-                numbers_known = [number for loops, _, number in numbers.sources if not loops]
-                fixed = [number for number in numbers_known if isinstance(number, int)]
-                return len(fixed) == len(numbers.sources) == len(set(fixed))
+                resource_numbers = [number for loops, _, number in numbers.sources if not loops]
+                constant_numbers = [
+                    number for number in resource_numbers if isinstance(number, int)
+                ]
+                return len(constant_numbers) == len(numbers.sources) == len(set(constant_numbers))
             case UnlistedNumber(named=named):
                 return not named.sources
             case SharedNumber(left=left, right=right):
@@ -198,36 +208,46 @@ class _Obligations(ProfileWalk):
         at: NodeContext,
         *broken: fm.Formula,
     ) -> None:
-        """Add an obligation that is broken in the rows where all of some formulas are true."""
-        # What is broken comes first: it is nearly always false, and then nothing else is evaluated.
+        """Add an obligation that rows break if all formulas are true."""
+        # `broken` comes first: it is nearly always false, and then nothing else is evaluated.
         self.add(what, path, place, BrokenRows(at.loops, logic.all_of(*broken, at.given)))
 
     def required(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
-        """Add that an element is there wherever the object is, and of one type only."""
+        """Require an element wherever its object is present, with one type only."""
         element = shape.element
         names = tuple(st.choice_names(element)) or (element.name,)
         is_choice = element.name.endswith("[x]")
-        below = f"{path}.{element.name}" if path else element.name
-        needed = [part for part in shape.profile.slices(element.id) if part.min > 0]
-        mine = [member for key, member in node.members if key.lstrip("_") in names]
-        place = mine[0].place if mine else node.place
-        if is_choice and needed:
-            for part in needed:
+        element_path = f"{path}.{element.name}" if path else element.name
+        required_slices = [part for part in shape.profile.slices(element.id) if part.min > 0]
+        members = [member for key, member in node.members if key.lstrip("_") in names]
+        source_line = members[0].place if members else node.place
+        if is_choice and required_slices:
+            for part in required_slices:
                 (spelt,) = st.choice_names(replace(element, types=part.types))
-                self.refute("required", below, place, at, logic.negate(fm.has(node, spelt)))
+                self.refute(
+                    "required",
+                    element_path,
+                    source_line,
+                    at,
+                    logic.negate(fm.has_member(node, spelt)),
+                )
         elif element.min > 0:
-            self.refute("required", below, place, at, logic.negate(fm.has(node, *names)))
-        elif needed and not mine:
-            self.refute("required", below, place, at)
+            self.refute(
+                "required", element_path, source_line, at, logic.negate(fm.has_member(node, *names))
+            )
+        elif required_slices and not members:
+            self.refute("required", element_path, source_line, at)
         if is_choice:
-            several = fm.at_least(2, (((), fm.has(node, name)) for name in names))
-            self.refute("limit", below, place, at, several)
+            has_several_types = fm.at_least(2, (((), fm.has_member(node, name)) for name in names))
+            self.refute("limit", element_path, source_line, at, has_several_types)
 
     def invariants(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         around = {key: shape.profile.invariants[key] for key in shape.element.invariants}
         if shape.choice is not None and st.is_type(shape.choice.code):
-            kind = st.load_type(shape.choice.code)
-            around |= {key: kind.invariants[key] for key in kind.root.invariants}
+            type_definition = st.load_type(shape.choice.code)
+            around |= {
+                key: type_definition.invariants[key] for key in type_definition.root.invariants
+            }
         for key, invariant in around.items():
             wording = f"{key} {signature(invariant.expression)}"
             if reason := NOT_CHECKED.get(key, NOT_CHECKED.get(wording)):
@@ -243,17 +263,17 @@ class _Obligations(ProfileWalk):
     def tests(
         self, node: ObjectNode, path: str, at: NodeContext, invariant: st.Invariant
     ) -> list[Test | str]:
-        """Return the tests of an invariant, or a text that says why none is needed."""
+        """Return the tests of an invariant, or the reason why it needs none."""
         constraint = constraint_of(invariant.key, invariant.expression)
-        if reason := reason_of(invariant.key, constraint, node):
+        if reason := proved_reason(invariant.key, constraint, node):
             return [reason]
         try:
             if constraint is not None:
-                return list(tests_of(constraint, self.subject(node, at)))
+                return list(find_tests(constraint, self.subject(node, at)))
         except UncheckableError:
             pass
-        what = f"{self.plan.resource}.{path}: nothing here can check invariant {invariant.key}"
-        raise MappingError(str(node.place), "map-unchecked", what)
+        message = f"{self.plan.resource}.{path}: nothing here can check invariant {invariant.key}"
+        raise MappingError(str(node.place), "map-unchecked", message)
 
     # -- lists -------------------------------------------------------------------------------
 
@@ -266,23 +286,31 @@ class _Obligations(ProfileWalk):
         entries: list[ListEntry],
         slices: list[ListSlice],
     ) -> None:
-        """Add how many entries there have to be, of all and of each slice."""
-        whole = [
-            (loops, logic.all_of(given, fm.presence(inner))) for loops, given, inner in entries
+        """Add the limits on the number of entries, in total and per slice."""
+        all_entries = [
+            (loops, logic.all_of(given, fm.presence_condition(inner)))
+            for loops, given, inner in entries
         ]
-        self.limits(path, node.place, at, whole, shape.element)
+        self.limits(path, node.place, at, all_entries, shape.element)
         if slices and shape.element.slicing is not None and shape.element.slicing.rules == "closed":
-            for number, (loops, given, inner) in enumerate(entries):
-                of_none = logic.all_of(*(logic.negate(part.belongs[number]) for part in slices))
-                here = at.inside(inner, given, loops)
-                self.refute("limit", path, inner.place, here, fm.presence(inner), of_none)
+            for index, (loops, given, inner) in enumerate(entries):
+                in_no_slice = logic.all_of(*(logic.negate(part.belongs[index]) for part in slices))
+                entry_context = at.inside(inner, given, loops)
+                self.refute(
+                    "limit",
+                    path,
+                    inner.place,
+                    entry_context,
+                    fm.presence_condition(inner),
+                    in_no_slice,
+                )
         for part in slices:
-            of_slice = [
-                (loops, logic.all_of(given, fm.presence(inner), is_in))
-                for (loops, given, inner), is_in in zip(entries, part.belongs, strict=True)
-                if is_in is not False
+            slice_entries = [
+                (loops, logic.all_of(given, fm.presence_condition(inner), condition))
+                for (loops, given, inner), condition in zip(entries, part.belongs, strict=True)
+                if condition is not False
             ]
-            self.limits(part.path, node.place, at, of_slice, part.shape.element, is_slice=True)
+            self.limits(part.path, node.place, at, slice_entries, part.shape.element, is_slice=True)
 
     def limits(
         self,
@@ -294,22 +322,24 @@ class _Obligations(ProfileWalk):
         *,
         is_slice: bool = False,
     ) -> None:
-        """Add the least and the greatest number of entries; no list at all is `required`'s."""
-        least = element.min
-        if least == 1 and is_slice:
-            some = logic.any_of(*(fm.through(*entry) for entry in entries))
-            self.refute("required", path, place, at, logic.negate(some))
-        elif least > 1:
-            self.refute("required", path, place, at, logic.negate(fm.at_least(least, entries)))
+        """Add minimum and maximum numbers of entries; `required` checks for missing lists."""
+        min_count = element.min
+        if min_count == 1 and is_slice:
+            has_entry = logic.any_of(*(fm.in_nested_rows(*entry) for entry in entries))
+            self.refute("required", path, place, at, logic.negate(has_entry))
+        elif min_count > 1:
+            self.refute("required", path, place, at, logic.negate(fm.at_least(min_count, entries)))
         if element.max is not None:
             self.refute("limit", path, place, at, fm.at_least(element.max + 1, entries))
 
     # -- values ------------------------------------------------------------------------------
 
     def check_value(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
-        wanted = shape.wanted
-        if wanted is not None:
-            self.refute("pattern", path, node.place, at, logic.negate(fm.matches(node, wanted)))
+        pattern = shape.wanted
+        if pattern is not None:
+            self.refute(
+                "pattern", path, node.place, at, logic.negate(fm.match_condition(node, pattern))
+            )
         if not isinstance(node, ObjectNode):
             self.leaf(node, shape, path, at)
             return None
@@ -317,9 +347,9 @@ class _Obligations(ProfileWalk):
         if choice is not None and choice.code == "Extension":
             shape = self.extension(node, shape, path, at)
         elif choice is not None and choice.profiles:
-            other = st.find_canonical(choice.profiles[0])
-            if other is not None and not shape.profile.children(shape.element.id):
-                shape = Shape(other, other.root, choice)
+            extension_profile = st.find_canonical(choice.profiles[0])
+            if extension_profile is not None and not shape.profile.children(shape.element.id):
+                shape = Shape(extension_profile, extension_profile.root, choice)
         self.bound(node, shape, path, at)
         if choice is not None and choice.code == "Coding":
             self.own_code(node, path, at)
@@ -328,15 +358,15 @@ class _Obligations(ProfileWalk):
         return shape
 
     def extension(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> Shape:
-        """Return where an extension is defined; add what its url alone requires."""
+        """Return an extension's shape; add the obligations of known URLs."""
         value = static_value(node)
         url = value.get("url") if isinstance(value, Mapping) else None
         if url == DATA_ABSENT_REASON:
-            reason = fm.exists(
+            reason = fm.exists_at(
                 node,
                 ("valueCode",),
-                lambda inner: logic.any_of(
-                    *(fm.matches(inner, word) for word in sorted(ABSENT_REASONS))
+                lambda value_node: logic.any_of(
+                    *(fm.match_condition(value_node, word) for word in sorted(ABSENT_REASONS))
                 ),
             )
             self.refute("code", path, node.place, at, logic.negate(reason))
@@ -349,14 +379,14 @@ class _Obligations(ProfileWalk):
         return replace(Shape.of_type("Extension"), choice=shape.choice)
 
     def bound(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
-        """Add that a concept has a code of the value set that it is bound to."""
+        """Require a concept's code to be in its bound value set."""
         if shape.required_values is None:
             return
         allowed = value_set(shape.required_values, self.guide)
         if allowed.status == "unavailable":
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
-        inside = self.codes.concept_in(node, allowed, surely=False)
+        inside = self.codes.concept_in(node, allowed, certain_only=False)
         self.refute("binding", path, node.place, at, logic.negate(inside))
 
     def listed(self, what: ObligationKind, path: str, place: CitedMark, reason: str) -> None:
@@ -364,73 +394,87 @@ class _Obligations(ProfileWalk):
         self.found.append(Obligation(rule, what, path, self.profile.name, place, listed=reason))
 
     def own_code(self, node: ObjectNode, path: str, at: NodeContext) -> None:
-        """Add that a code, and a display, of the guide's own code systems exists."""
-        own = code_systems(self.guide)
-        for (of_system, system), (of_code, code) in (
+        """Require that codes of the guide's own code systems exist."""
+        guide_systems = code_systems(self.guide)
+        for (system_condition, system), (code_condition, code) in (
             (system, other)
             for system in fm.members_of(node, "system")
             for other in fm.members_of(node, "code")
         ):
-            left, right = fm.expr_of(system), fm.expr_of(code)
-            if left is None or right is None:
+            system_expr, code_expr = fm.expr_of(system), fm.expr_of(code)
+            if system_expr is None or code_expr is None:
                 continue
-            systems = answers(left, self.codes.crosswalks)
-            if systems is not None and not systems & own.keys():
+            systems = answers(system_expr, self.codes.crosswalks)
+            if systems is not None and not systems & guide_systems.keys():
                 continue
-            pairs = frozenset((url, code) for url, codes in own.items() for code in codes)
+            pairs = frozenset((url, code) for url, codes in guide_systems.items() for code in codes)
             is_known = (
-                fm.is_one_of(right, *own[next(iter(systems))])
+                fm.is_one_of(code_expr, *guide_systems[next(iter(systems))])
                 if systems is not None and len(systems) == 1
-                else fm.Coded(left, right, pairs, frozenset())
+                else fm.Coded(system_expr, code_expr, pairs, frozenset())
             )
-            said = answers(right, self.codes.crosswalks)
+            possible_codes = answers(code_expr, self.codes.crosswalks)
             if (
                 systems is not None
-                and said is not None
-                and pairs.issuperset((url, word) for url in systems & own.keys() for word in said)
+                and possible_codes is not None
+                and pairs.issuperset(
+                    (url, word) for url in systems & guide_systems.keys() for word in possible_codes
+                )
             ):
                 self.add("code", path, node.place, "every answer is a code of its system")
                 continue
-            is_own = fm.is_one_of(left, *sorted(own))
-            broken = (of_system, of_code, is_own, fm.is_present(right), logic.negate(is_known))
+            is_guide_system = fm.is_one_of(system_expr, *sorted(guide_systems))
+            broken = (
+                system_condition,
+                code_condition,
+                is_guide_system,
+                fm.is_present(code_expr),
+                logic.negate(is_known),
+            )
             self.refute("code", path, node.place, at, *broken)
-            given = (member for _, member in fm.members_of(node, DISPLAY, f"_{DISPLAY}"))
-            if not all(_is_looked_up(member) for member in given):
-                what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
-                raise MappingError(str(node.place), "map-unchecked", what, hint="use text")
+            displays = (member for _, member in fm.members_of(node, DISPLAY, f"_{DISPLAY}"))
+            if not all(_is_looked_up(member) for member in displays):
+                message = f"{self.plan.resource}.{path}: a display of the guide's own codes"
+                raise MappingError(str(node.place), "map-unchecked", message, hint="use text")
 
     def reference(
         self, node: ObjectNode, choice: st.TypeChoice, path: str, at: NodeContext
     ) -> None:
-        """Add that a reference points to a type that the profile allows."""
+        """Require a reference to point to an allowed type."""
         allowed = target_types(choice)
         for given, value in fm.members_of(node, "reference"):
             expr = fm.expr_of(value)
             if expr is None:
                 continue
-            here = logic.all_of(at.given, given, fm.is_present(expr))
+            condition = logic.all_of(at.given, given, fm.is_present(expr))
             self.add(
-                "reference", path, node.place, DanglingReference(at.loops, here, expr), _UNRESOLVED
+                "reference",
+                path,
+                node.place,
+                DanglingReference(at.loops, condition, expr),
+                _UNRESOLVED,
             )
             types = set(reference_types(expr))
             if not allowed or (types and types <= allowed):
                 self.add("reference", path, node.place, "the types that the mapping can name")
                 continue
-            right = logic.any_of(*(begins(expr, f"{name}/") for name in sorted(allowed)))
-            broken = (given, fm.is_present(expr), logic.negate(right))
+            is_allowed_type = logic.any_of(
+                *(begins_with(expr, f"{name}/") for name in sorted(allowed))
+            )
+            broken = (given, fm.is_present(expr), logic.negate(is_allowed_type))
             self.refute("reference", path, node.place, at, *broken)
 
     def leaf(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> None:
-        """Add the form of a primitive value, and what its code is bound to."""
+        """Add the format and the binding of a primitive value."""
         expr = fm.expr_of(node)
         if shape.choice is None:
             return
-        said = None if expr is None else answers(expr, self.codes.crosswalks)
-        form = form_of(node, shape.choice.code, said)
-        if isinstance(form, str):
-            self.add("form", path, node.place, form)
-        elif form is not None:
-            self.refute("form", path, node.place, at, form)
+        possible_texts = None if expr is None else answers(expr, self.codes.crosswalks)
+        format_problem = check_format(node, shape.choice.code, possible_texts)
+        if isinstance(format_problem, str):
+            self.add("form", path, node.place, format_problem)
+        elif format_problem is not None:
+            self.refute("form", path, node.place, at, format_problem)
         if expr is None or shape.required_values is None or shape.choice.code not in TEXT_TYPES:
             return
         allowed = value_set(shape.required_values, self.guide)
@@ -438,7 +482,7 @@ class _Obligations(ProfileWalk):
             self.listed("binding", path, node.place, "not all codes of the value set are known")
             return
         codes = frozenset(code.code for code in allowed.codes)
-        if said is not None and said <= codes:
+        if possible_texts is not None and possible_texts <= codes:
             self.add("binding", path, node.place, "every answer is of the value set")
             return
         is_known = fm.is_one_of(expr, *sorted(codes))

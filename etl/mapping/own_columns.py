@@ -53,30 +53,33 @@ def declare_columns_of(texts: Mapping[str, Iterable[str]]) -> None:
     for file, layers in texts.items():
         for text in layers:
             with mistakes.collected():
-                for table, column in _columns(read_yaml(text, file), file, mistakes):
+                for table, column in _read_columns(read_yaml(text, file), file, mistakes):
                     tables.setdefault(table, {})[column.name] = column
     mistakes.report()
     declare_own_columns({table: tuple(columns.values()) for table, columns in tables.items()})
 
 
-def _columns(document: Any, file: str, mistakes: Mistakes) -> Iterator[tuple[str, Column]]:
+def _read_columns(document: Any, file: str, mistakes: Mistakes) -> Iterator[tuple[str, Column]]:
     """Yield each column with its table; those with mistakes are left out."""
     declared = read_as(dict[str, dict[str, _OwnColumn]], document, file, _IDS)
     for table, columns in declared.items():
         if table not in _TABLES:
-            what, hint = f"there is no table {table!r}", nearest(table, _TABLES)
-            mistakes.add(MappingError(_mark(document, table), "column-table", what, hint=hint))
+            message, hint = f"there is no table {table!r}", nearest(table, _TABLES)
+            mistakes.add(MappingError(_mark(document, table), "column-table", message, hint=hint))
             continue
-        for name, own in columns.items():
-            what = ""
+        for name, declaration in columns.items():
+            message = ""
             if not _NAME.fullmatch(name):
-                what = f"{name!r} is no name: small letters, digits and _, a letter first"
+                message = f"{name!r} is no name: small letters, digits and _, a letter first"
             elif name in columns_of(table):
-                what = f"{table} has a column {name!r} already"
-            if what:
-                where = _mark(document[table], name)
-                mistakes.add(MappingError(where, "column-name", what))
-            yield table, Column(name, own.type, own.map_id, meaning=own.meaning)
+                message = f"{table} has a column {name!r} already"
+            if message:
+                line = _mark(document[table], name)
+                mistakes.add(MappingError(line, "column-name", message))
+            yield (
+                table,
+                Column(name, declaration.type, declaration.map_id, meaning=declaration.meaning),
+            )
 
 
 def _mark(document: Map, key: str) -> str:

@@ -36,7 +36,7 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One expression; `weak` where it does not keep its element alive."""
+    """One expression; `weak` if it doesn't keep its element alive."""
 
     expr: Expr
     weak: bool
@@ -61,7 +61,7 @@ class ListNode:
 
 @dataclass(frozen=True, slots=True)
 class Spliced:
-    """Entries of the list around it, written one after the other; only directly in a loop."""
+    """Several entries of the outer list; only directly in a loop."""
 
     entries: tuple[Entry, ...]
     place: CitedMark
@@ -69,7 +69,7 @@ class Spliced:
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A node that is there only where a condition holds."""
+    """A node that is present only if a condition is true."""
 
     condition: Condition
     node: Node
@@ -88,7 +88,7 @@ class Loop:
         parent: level of the row that has the related rows: `around`, or one outside it.
         level: level that the related row has inside `node`.
         relation: how to find them; a str is a list column of the parent.
-        condition: rows for which it is false are passed over; True for all rows.
+        condition: rows for which it is false are skipped; True for all rows.
         node: what to write for each.
     """
 
@@ -106,7 +106,7 @@ Entry: TypeAlias = Node | Loop
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One place for an answer of a crosswalk, where the word may be without one.
+    """One use of a crosswalk's answer that the crosswalk may lack.
 
     Attributes:
         answer: the look-up in the crosswalk.
@@ -165,23 +165,23 @@ class Plan:
 
 def nodes_of(node: Entry) -> Iterator[tuple[str, Entry]]:
     """Yield every node below one with its path; lists add `[]`, object members their name."""
-    yield from _nodes(node, "")
+    yield from _walk_nodes(node, "")
 
 
-def _nodes(node: Entry, path: str) -> Iterator[tuple[str, Entry]]:
+def _walk_nodes(node: Entry, path: str) -> Iterator[tuple[str, Entry]]:
     yield path, node
     match node:
         case ObjectNode():
             for key, member in node.members:
-                yield from _nodes(member, f"{path}.{key}" if path else key)
+                yield from _walk_nodes(member, f"{path}.{key}" if path else key)
         case ListNode():
             for entry in node.entries:
-                yield from _nodes(entry, f"{path}[]")
+                yield from _walk_nodes(entry, f"{path}[]")
         case Spliced():
             for entry in node.entries:
-                yield from _nodes(entry, path)
+                yield from _walk_nodes(entry, path)
         case Guarded() | Loop():
-            yield from _nodes(node.node, path)
+            yield from _walk_nodes(node.node, path)
         case Fixed() | Leaf():
             return
 
@@ -250,7 +250,7 @@ ProviderType: TypeAlias = Literal["Organization", "Practitioner"]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """The directory's resource of an id.
+    """The provider directory's resource for an ID.
 
     Attributes:
         resource: FHIR type.
@@ -269,7 +269,7 @@ class Environment:
         payer: the payer's id; part of every logical id.
         id_key: key of the hash behind logical ids, at most 64 bytes. Not printed.
         crosswalks: by name.
-        providers: organization_id, practitioner_id or NPI -> all that the directory holds under it.
+        providers: organization_id, practitioner_id or NPI -> the provider directory's matches.
     """
 
     payer: str
@@ -281,7 +281,7 @@ class Environment:
         return f"Environment(payer={self.payer!r})"
 
     def salt(self, resource: str) -> bytes:
-        """Return what goes before the business key of a resource type when it is hashed."""
+        """Return the prefix of a resource type's business keys before hashing."""
         return logical_ids.salt(self.payer, resource)
 
     def logical_id(self, resource: str, key: str) -> str:
@@ -289,15 +289,17 @@ class Environment:
         return logical_ids.logical_id(self.payer, self.id_key, resource, key)
 
     def provider(self, key: str, resource: ProviderType, *, only: bool) -> Provider:
-        """Return the provider that a claim means by an id or NPI.
+        """Find the provider that a claim refers to by an ID or NPI.
 
         Args:
-            key: what the claim says.
-            resource: the type that is meant where the directory holds nothing under the id.
-            only: the type is meant whatever the directory holds.
+            key: the ID or NPI in the claim.
+            resource: the type to use if the provider directory doesn't have the key.
+            only: use the type even if the provider directory has another one.
         """
         providers = self.providers.get(key, ())
-        meant = next((candidate for candidate in providers if candidate.resource == resource), None)
-        if meant is not None:
-            return meant
+        same_type = next(
+            (candidate for candidate in providers if candidate.resource == resource), None
+        )
+        if same_type is not None:
+            return same_type
         return Provider(resource, key) if only or not providers else providers[0]

@@ -1,8 +1,7 @@
 """Checks of plans against FHIR profiles, and of their search values.
 
-Paths, types, cardinalities, patterns and bindings are checked. What depends on rows is left to the
-run's own checks; what is invalid in a plan whatever the rows hold is detected here. Search values
-must have the form that their parameter is searched in.
+Paths, types, cardinalities, patterns and bindings are checked, as far as they don't depend on rows;
+the rest is checked during a run. Search values must have the format of their search parameter.
 """
 
 from __future__ import annotations
@@ -28,7 +27,14 @@ from etl.mapping.expressions import (
 from etl.mapping.plan import Fixed, Leaf, Plan, nodes_of
 from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
 from etl.mapping.row_tests import NodeContext
-from etl.mapping.static_values import Facts, answers, covers, fits, is_strong, static_value
+from etl.mapping.static_values import (
+    Facts,
+    answers,
+    covers,
+    is_strong,
+    matches_pattern,
+    static_value,
+)
 from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.shapes import ENGINE_MADE, Shape, target_types
@@ -45,25 +51,25 @@ _KINDS: Final[Mapping[str, frozenset[Kind]]] = {
     "dateTime": frozenset({Kind.DATE, Kind.DATETIME, Kind.INSTANT}),
     "instant": frozenset({Kind.INSTANT}),
 }
-"""FHIR primitive -> the kinds of expression that it takes; all other primitives take any text."""
+"""FHIR primitive -> the kinds of expression that it accepts; other primitives accept any text."""
 
-_NO_TEXT: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER, Kind.BOOLEAN})
+_NON_TEXT_KINDS: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER, Kind.BOOLEAN})
 
 
-def problems(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingError]:
-    """Return the mistakes of a plan, in the order of the mapping.
+def find_problems(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingError]:
+    """Find the mistakes of a plan, in the order of the mapping.
 
     Args:
         plan: a compiled mapping.
-        crosswalks: those it translates with.
+        crosswalks: the crosswalks that it uses.
     """
     profile = find_canonical(plan.profile)
     if profile is None:
         where = str(plan.body.place)
         return [MappingError(where, "map-unknown-profile", f"no profile {plan.profile}")]
     if profile.type != plan.resource:
-        what = f"{profile.name} is a profile of {profile.type}, not of {plan.resource}"
-        return [MappingError(str(plan.body.place), "map-unknown-profile", what)]
+        message = f"{profile.name} is a profile of {profile.type}, not of {plan.resource}"
+        return [MappingError(str(plan.body.place), "map-unknown-profile", message)]
     checker = _Checker(plan, profile, fm.Codes(crosswalks))
     checker.run()
     return checker.found
@@ -75,16 +81,16 @@ class _Checker(ProfileWalk):
     visits_uncertain_slices: ClassVar[bool] = False
 
     def problem(
-        self, place: pl.CitedMark, error_id: str, path: str, what: str, hint: str = ""
+        self, mark: pl.CitedMark, error_id: str, path: str, message: str, hint: str = ""
     ) -> None:
         name = f"{self.plan.resource}.{_without_slices(path)}" if path else self.plan.resource
-        self.found.append(MappingError(str(place), error_id, f"{name}: {what}", hint=hint))
+        self.found.append(MappingError(str(mark), error_id, f"{name}: {message}", hint=hint))
 
     def facts(self, at: NodeContext) -> Facts:
-        """Return what the conditions around a node say of its row."""
+        """Collect what the conditions around a node imply about its row."""
         facts = Facts()
-        for condition in (self.plan.condition, *_conditions(at.guards)):
-            facts = facts.given(condition)
+        for condition in (self.plan.condition, *_required_conditions(at.guards)):
+            facts = facts.assume(condition)
         return facts
 
     # -- shape -------------------------------------------------------------------------------
@@ -93,18 +99,18 @@ class _Checker(ProfileWalk):
         for required in shape.children():
             name = required.element.name
             if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
-                self.required(node, required, f"{path}.{name}" if path else name, at)
+                self.check_required(node, required, f"{path}.{name}" if path else name, at)
 
     def check_extension(self, key: str, node: pl.Entry, parent: Shape, path: str) -> None:
         self.find_member(key.removeprefix("_"), node, parent, path)
 
     def find_member(self, key: str, node: pl.Entry, parent: Shape, path: str) -> Shape | None:
-        found = parent.member(key)
-        if found is None:
+        shape = parent.member(key)
+        if shape is None:
             names = [name for child in parent.children() for name in choice_names(child.element)]
             hint = nearest(key, names)
             self.problem(node.place, "map-unknown-path", path, "no such element", hint)
-        return found
+        return shape
 
     def check_member(
         self, key: str, node: pl.Entry, parent: Shape, path: str, at: NodeContext
@@ -133,54 +139,56 @@ class _Checker(ProfileWalk):
         entries: list[ListEntry],
         slices: list[ListSlice],
     ) -> None:
-        looped = any(entry.loops for entry in entries)
-        unguarded = sum(entry.given is True for entry in entries)
-        if shape.element.max == 1 and (unguarded > 1 or looped):
+        has_loop = any(entry.loops for entry in entries)
+        certain_count = sum(entry.given is True for entry in entries)
+        if shape.element.max == 1 and (certain_count > 1 or has_loop):
             self.problem(node.place, "map-cardinality", path, "the profile allows one entry")
-        for part in slices:
-            used = (
-                _guarded(entry)
-                for entry, belongs in zip(entries, part.belongs, strict=True)
+        for list_slice in slices:
+            slice_entries = (
+                _under_own_guards(entry)
+                for entry, belongs in zip(entries, list_slice.belongs, strict=True)
                 if belongs is True
             )
-            is_needed = part.shape.element.min > 0 and not self.is_assured(path, part.shape)
-            if is_needed and not covers(tuple(used), self.facts(at)):
-                name = part.shape.element.slice_name
-                what = f"the profile requires slice {name}, and it can be absent"
-                self.problem(node.place, "map-required", path, what)
+            is_needed = list_slice.shape.element.min > 0 and not self.is_assured(
+                path, list_slice.shape
+            )
+            if is_needed and not covers(tuple(slice_entries), self.facts(at)):
+                slice_name = list_slice.shape.element.slice_name
+                message = f"the profile requires slice {slice_name}, and it can be absent"
+                self.problem(node.place, "map-required", path, message)
 
     def check_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
         choice = shape.choice
         if isinstance(node, pl.Fixed | pl.Leaf):
-            self.leaf(node, shape, path)
+            self.check_leaf(node, shape, path)
         elif not isinstance(node, pl.ObjectNode):
             self.problem(node.place, "map-type", path, "FHIR has no list in a list")
         elif choice is not None and not is_type(choice.code):
             self.problem(node.place, "map-type", path, f"a {choice.code} is no object")
         else:
-            self.pattern(node, shape, path, " in it")
-            self.bindings(node, shape, path)
-            self.references(node, shape, path)
+            self.check_pattern(node, shape, path, " in it")
+            self.check_bindings(node, shape, path)
+            self.check_references(node, shape, path)
             return shape
         return None
 
-    def required(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
-        """Check that an element is there whenever the object that it is required in is there."""
-        spelt = set(choice_names(shape.element)) or {shape.element.name}
-        spelt |= {f"_{name}" for name in spelt}
-        mine = [member for key, member in node.members if key in spelt]
+    def check_required(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+        """Check that a required element is present whenever its object is."""
+        accepted_names = set(choice_names(shape.element)) or {shape.element.name}
+        accepted_names |= {f"_{name}" for name in accepted_names}
+        present_members = [member for key, member in node.members if key in accepted_names]
         if self.is_assured(path, shape):
             return
-        if not mine:
+        if not present_members:
             self.problem(node.place, "map-required", path, "the profile requires it")
             return
-        if covers(tuple(mine), self.facts(at)):
+        if covers(tuple(present_members), self.facts(at)):
             return
-        strong = [key for key, member in node.members if is_strong(member)]
-        if "." in path and strong and set(strong) <= spelt:
-            return  # the object is there only if this is
+        deciding_members = [key for key, member in node.members if is_strong(member)]
+        if "." in path and deciding_members and set(deciding_members) <= accepted_names:
+            return  # the object is present only if the element is
         self.problem(
-            mine[0].place,
+            present_members[0].place,
             "map-required",
             path,
             "the profile requires it, and it can be absent",
@@ -194,49 +202,49 @@ class _Checker(ProfileWalk):
 
     # -- values ------------------------------------------------------------------------------
 
-    def leaf(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
+    def check_leaf(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
         choice = shape.choice
         if choice is None or is_type(choice.code):
             name = choice.code if choice else "an object"
             self.problem(node.place, "map-type", path, f"FHIR has {name} here, not a single value")
             return
-        wanted = _KINDS.get(choice.code)
+        accepted_kinds = _KINDS.get(choice.code)
         if isinstance(node, pl.Leaf):
             kind = node.expr.kind
-            if wanted is not None and kind not in wanted:
-                names = ", ".join(sorted(kind.value for kind in wanted))
-                what = f"a {choice.code} is made of {names}, not of {kind.value}"
-                self.problem(node.place, "map-type", path, what, "use a filter")
-            elif wanted is None and kind in _NO_TEXT:
-                what = f"a {choice.code} is text"
-                self.problem(node.place, "map-type", path, what, "add the filter text")
+            if accepted_kinds is not None and kind not in accepted_kinds:
+                names = ", ".join(sorted(kind.value for kind in accepted_kinds))
+                message = f"a {choice.code} is made of {names}, not of {kind.value}"
+                self.problem(node.place, "map-type", path, message, "use a filter")
+            elif accepted_kinds is None and kind in _NON_TEXT_KINDS:
+                message = f"a {choice.code} is text"
+                self.problem(node.place, "map-type", path, message, "add the filter text")
         else:
-            self.fixed(node, choice, wanted, path)
-        self.pattern(node, shape, path)
-        self.code(node, shape, path)
+            self.check_constant(node, choice, accepted_kinds, path)
+        self.check_pattern(node, shape, path)
+        self.check_code(node, shape, path)
 
-    def fixed(
-        self, node: pl.Fixed, choice: TypeChoice, wanted: frozenset[Kind] | None, path: str
+    def check_constant(
+        self, node: pl.Fixed, choice: TypeChoice, accepted_kinds: frozenset[Kind] | None, path: str
     ) -> None:
         is_text = node.json.startswith('"')
-        if wanted is None or not wanted & _NO_TEXT:
-            good = is_text
+        if accepted_kinds is None or not accepted_kinds & _NON_TEXT_KINDS:
+            is_valid = is_text
         elif choice.code == "boolean":
-            good = node.json in {"true", "false"}
+            is_valid = node.json in {"true", "false"}
         else:
-            good = not is_text and node.json not in {"true", "false"}
-        if not good:
+            is_valid = not is_text and node.json not in {"true", "false"}
+        if not is_valid:
             self.problem(node.place, "map-type", path, f"{node.json} is no {choice.code}")
 
-    def pattern(
+    def check_pattern(
         self, node: pl.Fixed | pl.Leaf | pl.ObjectNode, shape: Shape, path: str, where: str = ""
     ) -> None:
         wanted = shape.wanted
-        if wanted is not None and fits(static_value(node), wanted) is not True:
-            what = f"the profile wants {wanted!r}{where}"
-            self.problem(node.place, "map-pattern", path, what)
+        if wanted is not None and matches_pattern(static_value(node), wanted) is not True:
+            message = f"the profile wants {wanted!r}{where}"
+            self.problem(node.place, "map-pattern", path, message)
 
-    def code(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
+    def check_code(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "code" or shape.required_values is None:
             return
         allowed = value_set(shape.required_values)
@@ -244,8 +252,8 @@ class _Checker(ProfileWalk):
             return
         codes = {code.code for code in allowed.codes}
         for answer in sorted((self.answers(node) or frozenset()) - codes):
-            what = f"{answer!r} is not in the required value set"
-            self.problem(node.place, "map-binding", path, what, nearest(answer, codes))
+            message = f"{answer!r} is not in the required value set"
+            self.problem(node.place, "map-binding", path, message, nearest(answer, codes))
 
     def answers(self, node: pl.Entry | None) -> frozenset[str] | None:
         match node:
@@ -257,7 +265,7 @@ class _Checker(ProfileWalk):
             case _:
                 return None
 
-    def bindings(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
+    def check_bindings(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
         """Check the codings of a CodeableConcept, or a Coding, against a required binding."""
         if shape.required_values is None:
             return
@@ -265,70 +273,80 @@ class _Checker(ProfileWalk):
         if allowed.status == "unavailable":
             return
         choice = shape.choice
-        codings = [node] if choice is not None and choice.code == "Coding" else _codings(node)
+        codings = [node] if choice is not None and choice.code == "Coding" else _find_codings(node)
         for coding in codings:
             members = dict(coding.members)
             systems = self.answers(members.get("system"))
             codes = self.answers(members.get("code"))
             for system in sorted(systems or ()):
                 if system not in allowed.systems:
-                    what = f"system {system} is not in the required value set"
+                    message = f"system {system} is not in the required value set"
                     hint = nearest(system, allowed.systems)
-                    self.problem(coding.place, "map-binding", f"{path}.coding", what, hint)
+                    self.problem(coding.place, "map-binding", f"{path}.coding", message, hint)
             if systems is not None and len(systems) == 1 and codes is not None:
                 (system,) = systems
                 for code in sorted(codes):
                     if system in allowed.systems and allowed.holds(system, code) is False:
-                        what = f"{code!r} is not in the required value set"
-                        self.problem(coding.place, "map-binding", f"{path}.coding", what)
+                        message = f"{code!r} is not in the required value set"
+                        self.problem(coding.place, "map-binding", f"{path}.coding", message)
 
-    def references(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
+    def check_references(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "Reference":
             return
         member = dict(node.members).get("reference")
         allowed = target_types(shape.choice)
         if not isinstance(member, pl.Leaf) or not allowed:
             return
-        for name in reference_types(member.expr):
-            if name not in allowed:
+        for type_name in reference_types(member.expr):
+            if type_name not in allowed:
                 names = " or ".join(sorted(allowed))
-                what = f"refers to {name}, the profile wants {names}"
-                self.problem(member.place, "map-reference", path, what)
+                message = f"refers to {type_name}, the profile wants {names}"
+                self.problem(member.place, "map-reference", path, message)
 
 
 def _without_slices(path: str) -> str:
-    """Return a path as authors of mappings write it."""
+    """Remove slice names from a path."""
     return re.sub(r":[^.]*", "", path)
 
 
-def _conditions(formula: fm.Formula) -> list[Condition]:
-    """Return the conditions of the mapping that have to hold for a formula to be true."""
+def _required_conditions(formula: fm.Formula) -> list[Condition]:
+    """Return the mapping's conditions that a formula requires."""
     parts = formula.parts if isinstance(formula, logic.AllOf) else (formula,)
     return [part for part in parts if isinstance(part, Condition)]
 
 
-def _guarded(entry: ListEntry) -> pl.Entry:
-    """Return the node of an entry under its own guards; that a loop has a row is assumed."""
-    of_loops = {part for loop in entry.loops for part in _conditions(loop.condition)}
-    own = tuple(condition for condition in _conditions(entry.given) if condition not in of_loops)
+def _under_own_guards(entry: ListEntry) -> pl.Entry:
+    """Return an entry's node under its own guards, assuming that its loops have rows."""
+    loop_conditions = {
+        part for loop in entry.loops for part in _required_conditions(loop.condition)
+    }
+    own_conditions = tuple(
+        condition
+        for condition in _required_conditions(entry.given)
+        if condition not in loop_conditions
+    )
     node = entry.node
-    if not own or isinstance(node, pl.Loop):
+    if not own_conditions or isinstance(node, pl.Loop):
         return node
-    return pl.Guarded(own[0] if len(own) == 1 else logic.AllOf(own), node, node.place)
+    return pl.Guarded(
+        own_conditions[0] if len(own_conditions) == 1 else logic.AllOf(own_conditions),
+        node,
+        node.place,
+    )
 
 
-def _codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:
+def _find_codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:
     return [
         coding
-        for _, listed in fm.members_of(node, "coding")
-        for entry in (listed.entries if isinstance(listed, pl.ListNode) else ())
-        for _, _, coding in fm.opened(entry)
+        for _, coding_list in fm.members_of(node, "coding")
+        for entry in (coding_list.entries if isinstance(coding_list, pl.ListNode) else ())
+        for _, _, coding in fm.expand_loops(entry)
         if isinstance(coding, pl.ObjectNode)
     ]
 
 
 def reference_types(expr: Expr) -> Iterator[str]:
-    """Yield the resource types to which a reference that an expression makes can point."""
+    """Yield the resource types that a reference expression can point to."""
     match expr:
         case ProviderReference(resource=resource, only=True):
             yield resource
@@ -346,11 +364,11 @@ def reference_types(expr: Expr) -> Iterator[str]:
 _SEPARATORS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {"token": ("|", "system|code"), "reference": ("/", "Type/id")}
 )
-"""Type of a search parameter -> what its stored values must hold, and their form."""
+"""Type of a search parameter -> the separator in its stored values, and their format."""
 
 
-def search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[MappingError]:
-    """Yield search values that no search could find.
+def find_search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[MappingError]:
+    """Find search values that no search can match.
 
     Args:
         plan: a compiled mapping.
@@ -360,37 +378,39 @@ def search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[MappingErr
         name, _, modifier = parameter.partition(":")
         if types and name not in types:
             place = next(str(node.place) for _, node in nodes_of(values))
-            what = f"search.{parameter}: the API has no search parameter {name} of {plan.resource}"
-            yield MappingError(place, "map-search", what, hint=nearest(name, types))
+            message = (
+                f"search.{parameter}: the API has no search parameter {name} of {plan.resource}"
+            )
+            yield MappingError(place, "map-search", message, hint=nearest(name, types))
             continue
         if types.get(name) not in _SEPARATORS or modifier == "text":
             continue
         separator, form = _SEPARATORS[types[name]]
         for _, node in nodes_of(values):
-            if isinstance(node, Fixed | Leaf) and not _holds(node, separator):
-                what = f"search.{parameter}: no search finds a value without the form {form}"
-                yield MappingError(str(node.place), "map-search", what)
+            if isinstance(node, Fixed | Leaf) and not _has_separator(node, separator):
+                message = f"search.{parameter}: no search finds a value without the form {form}"
+                yield MappingError(str(node.place), "map-search", message)
 
 
-def _holds(node: Fixed | Leaf, separator: str) -> bool:
+def _has_separator(node: Fixed | Leaf, separator: str) -> bool:
     if isinstance(node, Fixed):
         return separator in node.json
-    return _always_has(node.expr, separator)
+    return _always_contains(node.expr, separator)
 
 
-def _always_has(expr: ex.Expr, separator: str) -> bool:
-    """Return whether each value of an expression holds a separator that the mapping writes."""
+def _always_contains(expr: ex.Expr, separator: str) -> bool:
+    """Return whether all values of an expression contain a separator."""
     match expr:
         case ex.Constant(value=value):
             return separator in value
         case ex.Joined(parts=parts):
-            return any(_always_has(part, separator) for part in parts)
+            return any(_always_contains(part, separator) for part in parts)
         case ex.FirstOf(parts=parts):
-            return all(_always_has(part, separator) for part in parts)
+            return all(_always_contains(part, separator) for part in parts)
         case ex.Chosen(then=then, otherwise=otherwise):
-            return _always_has(then, separator) and _always_has(otherwise, separator)
+            return _always_contains(then, separator) and _always_contains(otherwise, separator)
         case ex.Cased(of=of):
-            return _always_has(of, separator)
+            return _always_contains(of, separator)
         case ex.ProviderReference():
             return separator == "/"
         case ex.Absent():

@@ -1,4 +1,4 @@
-"""The walk of a plan beside its profile, for everything that compares the two."""
+"""Walk a plan together with its profile, for everything that compares the two."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ class ProfileWalk:
 
         An entry that is surely of a slice is visited as that alone.
         """
-        entries = [ListEntry(*opened) for entry in node.entries for opened in fm.opened(entry)]
+        entries = [
+            ListEntry(*opened) for entry in node.entries for opened in fm.expand_loops(entry)
+        ]
         slices = self.slices(entries, shape, path)
         self.check_list(node, shape, path, at, entries, slices)
         for number, (loops, given, inner) in enumerate(entries):
@@ -103,12 +105,17 @@ class ProfileWalk:
         slicing = shape.element.slicing
         if slicing is None:
             return []
-        found = []
-        for part in shape.slices():
-            telling = discriminators(shape.profile, slicing, part.element)
-            belongs = [self.codes.in_slice(entry.node, telling, self.guide) for entry in entries]
-            found.append(ListSlice(part, f"{path}:{part.element.slice_name}", belongs))
-        return found
+        list_slices = []
+        for slice_shape in shape.slices():
+            slice_discriminators = discriminators(shape.profile, slicing, slice_shape.element)
+            belongs = [
+                self.codes.in_slice(entry.node, slice_discriminators, self.guide)
+                for entry in entries
+            ]
+            list_slices.append(
+                ListSlice(slice_shape, f"{path}:{slice_shape.element.slice_name}", belongs)
+            )
+        return list_slices
 
     def visit_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> None:
         """Visit one value, and what is inside it."""

@@ -20,34 +20,34 @@ from etl.model import logic
 
 MOST_STEPS: Final = 3000
 
-_OTHER: Final = "\x00other"
+_OTHER_TEXT: Final = "\x00other"
 """Stands for every text that a formula does not name."""
 
 _Answer: TypeAlias = str | bool | EllipsisType | None
 """Answer of a question; `...` while it is open."""
-_Known: TypeAlias = dict[int, _Answer]
+_Assumptions: TypeAlias = dict[int, _Answer]
 _SAME_TEXT: Final = frozenset(
     {ex.Kind.TEXT, ex.Kind.CODE, ex.Kind.DATE, ex.Kind.DATETIME, ex.Kind.DECIMAL}
 )
 
 
-def never(
+def is_never_true(
     formula: fm.Formula, given: ex.Condition | None = None, names: Names | None = None
 ) -> bool:
-    """Return whether no row can make a formula true; False also where no proof was found.
+    """Prove that no row can make a formula true; False if no proof was found.
 
     Args:
-        formula: what must not be.
-        given: what else is known of the row, such as the condition of the whole mapping.
-        names: shared by the proofs of one plan, to save time.
+        formula: the formula that must never be true.
+        given: a known fact about the row, such as the mapping's condition.
+        names: shared by the proofs of a plan, to save time.
     """
     if isinstance(formula, bool):
         return not formula
-    search = _Search(names or Names())
+    search = _ProofSearch(names or Names())
     both = formula if given is None else logic.AllOf((given, formula))
     try:
         return not search.can_be(both, {})
-    except _GivenUpError:
+    except _ProofTooLongError:
         return False
 
 
@@ -73,12 +73,12 @@ class Names:
         return number_of_object
 
 
-class _GivenUpError(Exception):
+class _ProofTooLongError(Exception):
     pass
 
 
 @dataclass(slots=True)
-class _Search:
+class _ProofSearch:
     """One proof.
 
     Attributes:
@@ -93,11 +93,11 @@ class _Search:
     open: list[tuple[int, tuple[_Answer, ...]]] = field(default_factory=list)
     named: dict[int, set[str]] = field(default_factory=dict)
 
-    def can_be(self, formula: fm.Formula, facts: _Known) -> bool:
-        """Return whether some row that agrees with the known facts makes the formula true."""
+    def can_be(self, formula: fm.Formula, facts: _Assumptions) -> bool:
+        """Return whether a row that agrees with the assumptions makes the formula true."""
         self.steps += 1
         if self.steps > MOST_STEPS:
-            raise _GivenUpError
+            raise _ProofTooLongError
         self.open.clear()
         answer = self.formula(formula, facts)
         if answer is not None:
@@ -105,15 +105,15 @@ class _Search:
         key, ways = self.open[0]
         return any(self.can_be(formula, {**facts, key: way}) for way in ways)
 
-    def ask(self, key: int, ways: tuple[_Answer, ...], facts: _Known) -> _Answer:
+    def ask(self, key: int, ways: tuple[_Answer, ...], facts: _Assumptions) -> _Answer:
         """Return the assumed answer; the first question without one is added to `open`."""
         if key not in facts and not self.open:
             self.open.append((key, ways))
         return facts.get(key, ...)
 
-    def settled(self, key: object, facts: _Known, *needs: ex.Expr) -> bool | None:
-        """Return whether something opaque is true; it cannot be where what it needs is absent."""
-        present = _every([self.there(need, facts) for need in needs])
+    def opaque_truth(self, key: object, facts: _Assumptions, *needs: ex.Expr) -> bool | None:
+        """Assume a truth value for an opaque formula; False if a needed value is absent."""
+        present = _all_true([self.is_present(need, facts) for need in needs])
         if not present:
             return present
         answer = self.ask(self.names.number(key), (True, False), facts)
@@ -121,33 +121,33 @@ class _Search:
 
     # -- formulas ----------------------------------------------------------------------------
 
-    def formula(self, formula: fm.Formula, facts: _Known) -> bool | None:
+    def formula(self, formula: fm.Formula, facts: _Assumptions) -> bool | None:
         match formula:
             case bool():
                 return formula
             case ex.IsPresent(of=of):
-                return self.there(of, facts)
+                return self.is_present(of, facts)
             case ex.OneOf(of=of, values=values, negated=negated):
                 answer = self.one_of(of, values, facts)
-                return _every((self.there(of, facts), _not(answer))) if negated else answer
+                return _all_true((self.is_present(of, facts), _not(answer))) if negated else answer
             case logic.AllOf(parts=parts):
-                return _every(self.formula(part, facts) for part in parts)
+                return _all_true(self.formula(part, facts) for part in parts)
             case logic.AnyOf(parts=parts):
-                return _some(self.formula(part, facts) for part in parts)
+                return _any_true(self.formula(part, facts) for part in parts)
             case logic.Not(of=of):
                 return _not(self.formula(of, facts))
             case ex.Same(left=left, right=right) | ex.Before(left=left, right=right):
-                return self.settled(formula, facts, left, right)
+                return self.opaque_truth(formula, facts, left, right)
             case fm.Coded(system=system, code=code):
-                return self.settled(formula, facts, system, code)
+                return self.opaque_truth(formula, facts, system, code)
             case fm.Misshapen(of=of) | fm.Begins(of=of):
-                return self.settled(formula, facts, of)
+                return self.opaque_truth(formula, facts, of)
             case fm.Some() | fm.MinCount():
-                return self.settled(formula, facts)
+                return self.opaque_truth(formula, facts)
 
     # -- expressions -------------------------------------------------------------------------
 
-    def there(self, expr: ex.Expr, facts: _Known) -> bool | None:
+    def is_present(self, expr: ex.Expr, facts: _Assumptions) -> bool | None:
         match expr:
             case ex.Constant() | ex.LoopIndex():
                 return True
@@ -156,40 +156,47 @@ class _Search:
             case ex.Absent():
                 return False
             case ex.FirstOf(parts=parts):
-                return _some(self.there(part, facts) for part in parts)
+                return _any_true(self.is_present(part, facts) for part in parts)
             case ex.Joined(parts=parts):
-                return _every(self.there(part, facts) for part in parts)
+                return _all_true(self.is_present(part, facts) for part in parts)
             case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
-                return self._either(
-                    condition, self.there(then, facts), self.there(otherwise, facts), facts
+                return self._choose(
+                    condition,
+                    self.is_present(then, facts),
+                    self.is_present(otherwise, facts),
+                    facts,
                 )
-            case ex.Translated(of=of) | ex.Shaped(of=of) if self.there(of, facts) is False:
+            case ex.Translated(of=of) | ex.Shaped(of=of) if self.is_present(of, facts) is False:
                 return False
             case ex.Translated() | ex.Shaped() | ex.ColumnOf():
                 text = self.value(expr, facts)
                 return None if text is ... else text is not None
             case _:
-                return self.there(expr.of, facts)
+                return self.is_present(expr.of, facts)
 
-    def _either(
-        self, condition: ex.Condition, then: bool | None, otherwise: bool | None, facts: _Known
+    def _choose(
+        self,
+        condition: ex.Condition,
+        then: bool | None,
+        otherwise: bool | None,
+        facts: _Assumptions,
     ) -> bool | None:
         holds = self.formula(condition, facts)
         if holds is None:
             return then if then == otherwise else None
         return then if holds else otherwise
 
-    def value(self, expr: ex.Expr, facts: _Known) -> _Answer:
-        """Return the text that is assumed of an expression; None: absent; `...`: still open."""
+    def value(self, expr: ex.Expr, facts: _Assumptions) -> _Answer:
+        """Return the assumed text of an expression; None if absent, `...` if still open."""
         number = self.names.number(expr)
-        ways: tuple[str | None, ...] = (*sorted(self.named.get(number, ())), _OTHER)
+        ways: tuple[str | None, ...] = (*sorted(self.named.get(number, ())), _OTHER_TEXT)
         if expr.kind is ex.Kind.FLAG:
             ways = ("Y", "N")
         if expr.nullable or (isinstance(expr, ex.ColumnOf) and expr.column in EMPTIED):
             ways = (None, *ways)
         return self.ask(number, ways, facts)
 
-    def one_of(self, expr: ex.Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
+    def one_of(self, expr: ex.Expr, values: tuple[str, ...], facts: _Assumptions) -> bool | None:
         """Return whether an expression is one of some texts."""
         match expr:
             case ex.Constant(value=value):
@@ -203,34 +210,36 @@ class _Search:
                 if not rest:
                     return answer
                 more = self.one_of(ex.FirstOf(tuple(rest), expr.kind), values, facts)
-                return _some((answer, _every((_not(self.there(first, facts)), more))))
+                return _any_true((answer, _all_true((_not(self.is_present(first, facts)), more))))
             case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
-                return self._either(
+                return self._choose(
                     condition,
                     self.one_of(then, values, facts),
                     self.one_of(otherwise, values, facts),
                     facts,
                 )
             case ex.Joined() | ex.Left():
-                return self.settled(ex.OneOf(expr, values), facts, expr)
+                return self.opaque_truth(ex.OneOf(expr, values), facts, expr)
             case _:
-                return self._plainly(expr, values, facts)
+                return self._compare_value(expr, values, facts)
 
-    def _plainly(self, expr: ex.Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
-        if self.there(expr, facts) is False:
+    def _compare_value(
+        self, expr: ex.Expr, values: tuple[str, ...], facts: _Assumptions
+    ) -> bool | None:
+        if self.is_present(expr, facts) is False:
             return False
         number = self.names.number(expr)
-        before = self.named.setdefault(number, set())
-        if not before.issuperset(values):
-            if number in facts:  # assumed before this comparison was met
-                return self.settled(ex.OneOf(expr, values), facts, expr)
-            before.update(values)
+        known_texts = self.named.setdefault(number, set())
+        if not known_texts.issuperset(values):
+            if number in facts:  # assumed before this comparison was seen
+                return self.opaque_truth(ex.OneOf(expr, values), facts, expr)
+            known_texts.update(values)
         text = self.value(expr, facts)
         return None if text is ... else text in values
 
 
-def _every(answers: Iterable[bool | None]) -> bool | None:
-    """Return whether all hold; what comes behind one that does not is not asked."""
+def _all_true(answers: Iterable[bool | None]) -> bool | None:
+    """Return whether all answers are true; stops at the first false one."""
     result: bool | None = True
     for answer in answers:
         if answer is False:
@@ -240,9 +249,9 @@ def _every(answers: Iterable[bool | None]) -> bool | None:
     return result
 
 
-def _some(answers: Iterable[bool | None]) -> bool | None:
-    """Return whether one holds; what comes behind it is not asked."""
-    return _not(_every(map(_not, answers)))
+def _any_true(answers: Iterable[bool | None]) -> bool | None:
+    """Return whether an answer is true; stops at the first true one."""
+    return _not(_all_true(map(_not, answers)))
 
 
 def _not(answer: bool | None) -> bool | None:

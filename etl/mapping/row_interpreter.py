@@ -39,7 +39,7 @@ class Records:
         return {}
 
     def where(self, table: str, columns: tuple[str, ...], values: tuple[str, ...]) -> list[Record]:
-        """Return the rows of a table that have those values in those columns."""
+        """Return the rows of a table with the given values, from an index."""
         index = self._indexes.get((table, columns))
         if index is None:
             index = defaultdict(list)
@@ -51,26 +51,32 @@ class Records:
         return index.get(values, [])
 
     def many(self, row: Record, relation: Many) -> list[Record]:
-        """Return the rows that belong to a row."""
-        *plain, (ours, theirs) = relation.on
+        """Return the related rows of a row."""
+        *equal_columns, (own_column, list_column) = relation.on
         if not relation.listed:
-            plain = list(relation.on)
-        values = tuple(row.get(mine) for mine, _ in plain)
+            equal_columns = list(relation.on)
+        values = tuple(row.get(column) for column, _ in equal_columns)
         if None in values:
             return []
         rows = self.where(
             relation.table,
-            tuple(other for _, other in plain),
+            tuple(other for _, other in equal_columns),
             values,  # type: ignore[arg-type]
         )
         if not relation.listed:
             return rows
-        return [child for child in rows if row.get(ours) in (child.get(theirs) or "").split(";")]
+        return [
+            child
+            for child in rows
+            if row.get(own_column) in (child.get(list_column) or "").split(";")
+        ]
 
     def one(self, row: Record, relation: One) -> Record:
-        """Return the row that a row names; a row without any cell where there is none."""
-        named = row.get(relation.column)
-        rows = self.where(relation.table, (relation.key,), (named,)) if named else []
+        """Return the row that a row refers to; an empty one if there is none."""
+        referenced_key = row.get(relation.column)
+        rows = (
+            self.where(relation.table, (relation.key,), (referenced_key,)) if referenced_key else []
+        )
         return rows[0] if rows else {}
 
 
@@ -148,18 +154,18 @@ class ExplainedElement:
     answers: tuple[CrosswalkAnswer, ...] = ()
 
     def under(self, step: str | int) -> ExplainedElement:
-        """Return the element as seen from one level further out."""
+        """Prepend a step to the element's path."""
         return replace(self, path=(step, *self.path))
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """The value of a node for one row.
+class _NodeOutput:
+    """The output of a node for one row.
 
     Attributes:
-        text: JSON text; None where it vanished.
-        alive: whether an expression inside is there; None where there is none.
-        elements: what it holds; for entries of a list, the path starts with their position.
+        text: JSON text; None if the node is left out.
+        alive: whether an inner expression has a value; None if the node has none.
+        elements: the inner elements; for entries of a list, their paths start with the position.
     """
 
     text: str | None
@@ -176,7 +182,7 @@ class ExplainedResource:
     """
 
     row: Record
-    _at: _Row
+    _at: _RowInterpreter
 
     @cached_property
     def made(self) -> RenderedResource:
@@ -189,20 +195,20 @@ class ExplainedResource:
         return self._at.elements()
 
 
-def explained(
+def explain_resources(
     plan: pl.Plan, records: Records, environment: Environment, logical_id: str | None = None
 ) -> Iterator[ExplainedResource]:
-    """Yield the resources of a plan with their origins, or the one with an id."""
+    """Yield the resources of a plan, or the one with an ID, with their origins."""
     for row in records.tables.get(plan.table, ()):
-        at = _Row(plan, records, environment, {0: row}, {})
-        if logical_id is not None and at.value(plan.id) != logical_id:
+        interpreter = _RowInterpreter(plan, records, environment, {0: row}, {})
+        if logical_id is not None and interpreter.value(plan.id) != logical_id:
             continue
-        if at.holds(plan.condition):
-            yield ExplainedResource(row, at)
+        if interpreter.holds(plan.condition):
+            yield ExplainedResource(row, interpreter)
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _RowInterpreter:
     plan: pl.Plan
     records: Records
     environment: Environment
@@ -233,81 +239,85 @@ class _Row:
             search=f"{{{parameters}}}",
         )
 
-    def write(self, node: pl.Entry) -> _Written:
+    def write(self, node: pl.Entry) -> _NodeOutput:
         match node:
             case pl.Fixed():
-                return _Written(node.json, None, (ExplainedElement((), node.json, node.place),))
+                return _NodeOutput(node.json, None, (ExplainedElement((), node.json, node.place),))
             case pl.Leaf():
                 return self.write_leaf(node)
             case pl.Guarded():
                 if not self.holds(node.condition):
-                    return _Written(None, alive=False)
-                inner = self.write(node.node)
-                return replace(inner, alive=inner.text is not None)
+                    return _NodeOutput(None, alive=False)
+                output = self.write(node.node)
+                return replace(output, alive=output.text is not None)
             case pl.ObjectNode():
                 return self.write_object(node)
             case pl.ListNode():
-                made = self.write_entries(node)
-                return made if made.text is None else replace(made, text=f"[{made.text}]")
+                output_of_list = self.write_entries(node)
+                return (
+                    output_of_list
+                    if output_of_list.text is None
+                    else replace(output_of_list, text=f"[{output_of_list.text}]")
+                )
             case pl.Spliced():
                 return self.write_entries(node)
             case pl.Loop():
                 raise AssertionError("a loop stands in a list")
 
-    def write_leaf(self, leaf: pl.Leaf) -> _Written:
+    def write_leaf(self, leaf: pl.Leaf) -> _NodeOutput:
         value = self.value(leaf.expr)
         if value is None:
-            return _Written(None, None if leaf.weak else False)
-        text = _leaf(value, leaf.expr.kind)
-        taken = tuple(self.taken(leaf.expr))
-        cells = tuple(cell for node in taken for cell in self.cell(node))
-        answers = tuple(answer for node in taken for answer in self.answers(node))
+            return _NodeOutput(None, None if leaf.weak else False)
+        text = _json_leaf(value, leaf.expr.kind)
+        active_nodes = tuple(self.active_nodes(leaf.expr))
+        cells = tuple(cell for node in active_nodes for cell in self.cell(node))
+        answers = tuple(answer for node in active_nodes for answer in self.crosswalk_answers(node))
         element = ExplainedElement((), text, leaf.place, cells, answers)
-        return _Written(text, None if leaf.weak else True, (element,))
+        return _NodeOutput(text, None if leaf.weak else True, (element,))
 
-    def write_object(self, node: pl.ObjectNode) -> _Written:
+    def write_object(self, node: pl.ObjectNode) -> _NodeOutput:
         written = [(key, self.write(member)) for key, member in node.members]
-        alive = _alive(member for _, member in written)
+        alive = _any_alive(member for _, member in written)
         texts = [f"{_json(key)}:{to.text}" for key, to in written if to.text is not None]
         if alive is False or not texts:
-            return _Written(None, alive)
+            return _NodeOutput(None, alive)
         elements = tuple(each.under(key) for key, to in written for each in to.elements)
-        return _Written(f"{{{','.join(texts)}}}", alive, elements)
+        return _NodeOutput(f"{{{','.join(texts)}}}", alive, elements)
 
-    def write_entries(self, node: pl.ListNode | pl.Spliced) -> _Written:
-        written: list[_Written] = []
+    def write_entries(self, node: pl.ListNode | pl.Spliced) -> _NodeOutput:
+        written: list[_NodeOutput] = []
         elements: list[ExplainedElement] = []
-        at = 0
-        for part in node.entries:
-            for entry, is_list in self.entries(part):
+        position = 0
+        for list_entry in node.entries:
+            for entry, is_list in self.entries(list_entry):
                 written.append(entry)
                 if entry.text is None:
                     continue
                 if is_list:  # its elements' paths start with positions of their own
-                    moved = [_moved(each, at) for each in entry.elements]
-                    at = 1 + max(int(each.path[0]) for each in moved)
+                    placed_elements = [_shift_position(each, position) for each in entry.elements]
+                    position = 1 + max(int(each.path[0]) for each in placed_elements)
                 else:
-                    moved = [each.under(at) for each in entry.elements]
-                    at += 1
-                elements += moved
+                    placed_elements = [each.under(position) for each in entry.elements]
+                    position += 1
+                elements += placed_elements
         texts = [entry.text for entry in written if entry.text is not None]
-        return _Written(",".join(texts) or None, _alive(written), tuple(elements))
+        return _NodeOutput(",".join(texts) or None, _any_alive(written), tuple(elements))
 
-    def entries(self, entry: pl.Entry) -> list[tuple[_Written, bool]]:
-        """Return what an entry of a list writes, and for each whether it is entries itself."""
+    def entries(self, entry: pl.Entry) -> list[tuple[_NodeOutput, bool]]:
+        """Return the outputs of a list entry, each with whether it is itself a list."""
         if not isinstance(entry, pl.Loop):
             return [(self.write(entry), _splices(entry))]
-        written: list[tuple[_Written, bool]] = []
+        written: list[tuple[_NodeOutput, bool]] = []
         index = 0
         for row in self.related(entry):
-            at = self.at(entry.level, row, index + 1)
-            if not at.holds(entry.condition):
+            row_interpreter = self.enter_row(entry.level, row, index + 1)
+            if not row_interpreter.holds(entry.condition):
                 continue
             index += 1
-            made = at.write(entry.node)
-            if made.text is not None:
-                written.append((replace(made, alive=True), _splices(entry.node)))
-        return written or [(_Written(None, alive=False), False)]
+            output = row_interpreter.write(entry.node)
+            if output.text is not None:
+                written.append((replace(output, alive=True), _splices(entry.node)))
+        return written or [(_NodeOutput(None, alive=False), False)]
 
     def related(self, loop: pl.Loop) -> list[Record]:
         row = self.rows[loop.parent]
@@ -316,8 +326,8 @@ class _Row:
         values = (row.get(loop.relation) or "").split(";")
         return [{**row, "value": value} for value in values if value]
 
-    def at(self, level: int, row: Record, index: int) -> _Row:
-        return _Row(
+    def enter_row(self, level: int, row: Record, index: int) -> _RowInterpreter:
+        return _RowInterpreter(
             self.plan,
             self.records,
             self.environment,
@@ -332,7 +342,7 @@ class _Row:
             case ex.Absent():
                 return None
             case ex.ColumnOf():
-                return self.row_of(expr)[0].get(expr.column)
+                return self.referenced_row(expr)[0].get(expr.column)
             case ex.LoopIndex():
                 return str(self.indexes[expr.level])
             case ex.Joined():
@@ -346,9 +356,9 @@ class _Row:
                 return self.value(expr.then if self.holds(expr.condition) else expr.otherwise)
             case _:
                 value = self.value(expr.of)
-                return None if value is None else self.changed(expr, value)
+                return None if value is None else self.convert(expr, value)
 
-    def changed(self, expr: Any, value: str) -> str | None:
+    def convert(self, expr: Any, value: str) -> str | None:
         match expr:
             case ex.Cast(kind=ex.Kind.INSTANT):
                 return value if "T" in value else f"{value}T00:00:00Z"
@@ -365,7 +375,7 @@ class _Row:
             case ex.TranslatedAll(crosswalk=name, column=column, separator=separator):
                 crosswalk = self.environment.crosswalks[name]
                 values = value.split(";")
-                return separator.join(crosswalk.answer(one, column) or one for one in values)
+                return separator.join(crosswalk.answer(word, column) or word for word in values)
             case ex.Shaped(shape=shape):
                 return value if SHAPES[shape](value) else None
             case ex.Left(length=length):
@@ -379,8 +389,8 @@ class _Row:
             case _:
                 raise AssertionError(expr)
 
-    def taken(self, node: ex.Expr | ex.Condition) -> Iterator[ex.Expr | ex.Condition]:
-        """Yield a node and all inside it: of alternatives only the one that was taken."""
+    def active_nodes(self, node: ex.Expr | ex.Condition) -> Iterator[ex.Expr | ex.Condition]:
+        """Yield a node and its inner nodes, with only the chosen one of alternatives."""
         yield node
         parts: Sequence[ex.Expr | ex.Condition]
         match node:
@@ -392,18 +402,18 @@ class _Row:
             case _:
                 parts = ex.parts_of(node)
         for part in parts:
-            yield from self.taken(part)
+            yield from self.active_nodes(part)
 
     def cell(self, node: ex.Expr | ex.Condition) -> Iterator[Cell]:
-        """Yield the cell that a column is."""
+        """Yield the cell of a column."""
         if isinstance(node, ex.ColumnOf):
-            row, table = self.row_of(node)
+            row, table = self.referenced_row(node)
             value = row.get(node.column)
             if value is not None:
                 yield Cell(table, node.column, row, value)
 
-    def answers(self, node: ex.Expr | ex.Condition) -> Iterator[CrosswalkAnswer]:
-        """Yield the look-ups of a translation in its crosswalk."""
+    def crosswalk_answers(self, node: ex.Expr | ex.Condition) -> Iterator[CrosswalkAnswer]:
+        """Yield a translation's look-ups in its crosswalk."""
         if not isinstance(node, ex.Translated | ex.TranslatedAll):
             return
         value, crosswalk = self.value(node.of), self.environment.crosswalks[node.crosswalk]
@@ -415,7 +425,7 @@ class _Row:
             place = crosswalk.places.get(word.strip().lower())
             yield CrosswalkAnswer(crosswalk.name, node.column, word, answer, place)
 
-    def row_of(self, expr: ex.ColumnOf) -> tuple[Record, str]:
+    def referenced_row(self, expr: ex.ColumnOf) -> tuple[Record, str]:
         row, table = self.rows[expr.level], self.plan.tables[expr.level]
         for step in expr.via:
             relation = relations_of(table)[step]
@@ -454,17 +464,17 @@ def _splices(node: pl.Entry) -> bool:
     return isinstance(node, pl.Spliced) or (isinstance(node, pl.Guarded) and _splices(node.node))
 
 
-def _moved(element: ExplainedElement, by: int) -> ExplainedElement:
+def _shift_position(element: ExplainedElement, offset: int) -> ExplainedElement:
     position, *rest = element.path
-    return replace(element, path=(int(position) + by, *rest))
+    return replace(element, path=(int(position) + offset, *rest))
 
 
-def _alive(written: Iterable[_Written]) -> bool | None:
+def _any_alive(written: Iterable[_NodeOutput]) -> bool | None:
     conditions = [part.alive for part in written if part.alive is not None]
     return any(conditions) if conditions else None
 
 
-def _leaf(value: str, kind: ex.Kind) -> str:
+def _json_leaf(value: str, kind: ex.Kind) -> str:
     return _json(value) if kind.json == "string" else value
 
 

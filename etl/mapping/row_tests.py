@@ -15,12 +15,12 @@ from etl.model import logic
 
 @dataclass(frozen=True, slots=True)
 class NodeContext:
-    """The place of a node in its plan.
+    """The context of a node in its plan.
 
     Attributes:
-        loops: lead to the row that makes it.
-        guards: conditions that were passed on the way down.
-        given: when it is there.
+        loops: the loops that lead to the node's row.
+        guards: the conditions around the node.
+        given: the condition under which the node is present.
     """
 
     loops: tuple[Loop, ...] = ()
@@ -28,19 +28,25 @@ class NodeContext:
     given: fm.Formula = True
 
     def inside(self, node: Entry, guard: fm.Formula, loops: tuple[Loop, ...] = ()) -> NodeContext:
-        """Return where something stands that is made under one more guard, and is there.
+        """Return the context of an inner node that one more guard protects.
 
-        What keeps all around it alive can be taken away by guards only; anything else is there
-        where all around it is.
+        A node that keeps its surroundings alive depends on guards only; any other node is present
+        only where its surroundings are.
         """
         guards = logic.all_of(self.guards, guard)
-        around = guards if keeps_alive(node) else logic.all_of(self.given, guards)
-        return NodeContext((*self.loops, *loops), guards, logic.all_of(around, fm.presence(node)))
+        outer_condition = guards if keeps_alive(node) else logic.all_of(self.given, guards)
+        return NodeContext(
+            (*self.loops, *loops),
+            guards,
+            logic.all_of(outer_condition, fm.presence_condition(node)),
+        )
 
-    def when(self, more: fm.Formula) -> NodeContext:
-        """Return this place under one more condition."""
+    def when(self, condition: fm.Formula) -> NodeContext:
+        """Add a condition to the context."""
         return replace(
-            self, guards=logic.all_of(self.guards, more), given=logic.all_of(self.given, more)
+            self,
+            guards=logic.all_of(self.guards, condition),
+            given=logic.all_of(self.given, condition),
         )
 
 
@@ -49,8 +55,8 @@ class BrokenRows:
     """Rows of one level for which a formula is true.
 
     Attributes:
-        loops: the loops that lead there, outermost first; none for the plan's own rows.
-        broken: what must not be true of them.
+        loops: the loops that lead to the rows, outermost first; none for the plan's own rows.
+        broken: the formula that must not be true.
     """
 
     loops: tuple[Loop, ...]
@@ -59,11 +65,11 @@ class BrokenRows:
 
 @dataclass(frozen=True, slots=True)
 class EntryNumbers:
-    """Numbers that entries carry, each identified by the row of its loop.
+    """Numbers of entries, each identified by the row of its loop.
 
     Attributes:
-        sources: loops, where an entry is there, and its number.
-        are_texts: it is a text that is compared as it stands.
+        sources: loops, the condition under which the entry is present, and its number.
+        are_texts: the numbers are texts that are compared unchanged.
     """
 
     sources: tuple[tuple[tuple[Loop, ...], fm.Formula, ex.Expr | int], ...]
@@ -75,8 +81,8 @@ class RepeatedNumber:
     """A number that two entries of one row have.
 
     Attributes:
-        numbers: of the entries.
-        loops: lead to the rows that the lists belong to.
+        numbers: the numbers of the entries.
+        loops: the loops that lead to the rows of the lists.
     """
 
     numbers: EntryNumbers
@@ -101,13 +107,13 @@ class SharedNumber:
 
 @dataclass(frozen=True, slots=True)
 class UnnamedEntry:
-    """Rows that have to name one of some entries of the same resource, and do not.
+    """Rows that must refer to an entry of the same resource, and don't.
 
     Attributes:
-        loops: lead to the rows.
-        given: which rows have to.
-        named: what they name; the loops of each source begin with `loops`.
-        known: the entries.
+        loops: the loops that lead to the rows.
+        given: the condition under which a row must refer to an entry.
+        named: the numbers that rows refer to; the loops of each source begin with `loops`.
+        known: the numbers of the entries.
     """
 
     loops: tuple[Loop, ...]
@@ -118,12 +124,12 @@ class UnnamedEntry:
 
 @dataclass(frozen=True, slots=True)
 class DanglingReference:
-    """Rows with a reference that leads to no resource of the run.
+    """Rows with a reference to a resource that the run doesn't make.
 
     Attributes:
-        loops: lead to the rows.
-        given: where the reference is there.
-        reference: its text.
+        loops: the loops that lead to the rows.
+        given: the condition under which the reference is present.
+        reference: the text of the reference.
     """
 
     loops: tuple[Loop, ...]
@@ -139,27 +145,28 @@ Test: TypeAlias = (
 # -- of a plan's nodes -----------------------------------------------------------------------
 
 
-def begins(expr: ex.Expr, text: str) -> fm.Formula:
-    """Return that an expression is there and begins with a text."""
+def begins_with(expr: ex.Expr, text: str) -> fm.Formula:
+    """Build the condition that an expression's value begins with a text."""
     match expr:
         case ex.Constant(value=value):
             return value.startswith(text)
         case ex.Joined(parts=(ex.Constant(value=value), *_)) if len(value) >= len(text):
             return logic.all_of(fm.is_present(expr), value.startswith(text))
         case ex.ProviderReference(resource=resource, only=only):
-            named = (f"{resource}/",) if only else ("Organization/", "Practitioner/")
-            if not any(name.startswith(text) for name in named):
+            prefixes = (f"{resource}/",) if only else ("Organization/", "Practitioner/")
+            if not any(name.startswith(text) for name in prefixes):
                 return False
             return fm.is_present(expr) if only else fm.Begins(expr, text)
         case ex.FirstOf(parts=(first, *rest)):
-            later = begins(ex.FirstOf(tuple(rest), expr.kind), text) if rest else False
+            rest_begins = begins_with(ex.FirstOf(tuple(rest), expr.kind), text) if rest else False
             return logic.any_of(
-                begins(first, text), logic.all_of(logic.negate(fm.is_present(first)), later)
+                begins_with(first, text),
+                logic.all_of(logic.negate(fm.is_present(first)), rest_begins),
             )
         case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
             return logic.any_of(
-                logic.all_of(condition, begins(then, text)),
-                logic.all_of(logic.negate(condition), begins(otherwise, text)),
+                logic.all_of(condition, begins_with(then, text)),
+                logic.all_of(logic.negate(condition), begins_with(otherwise, text)),
             )
         case ex.Absent() | ex.LogicalId():
             return False
@@ -167,26 +174,26 @@ def begins(expr: ex.Expr, text: str) -> fm.Formula:
             return fm.Begins(expr, text)
 
 
-def numbers(
+def find_numbers(
     node: Entry,
     path: tuple[str, ...],
     where: Callable[[Entry], fm.Formula] = lambda entry: True,
     loops: tuple[Loop, ...] = (),
     given: fm.Formula = True,
 ) -> EntryNumbers:
-    """Return the numbers at a path below a node.
+    """Find the numbers at a path below a node.
 
     Args:
         node: where the path begins.
-        path: names of members; entries of lists on the way are all included.
-        where: which entries of the first list are meant.
-        loops: lead to the row that makes the node.
-        given: when the node is there.
+        path: names of members; includes all entries of lists on the way.
+        where: selects the entries of the first list.
+        loops: the loops that lead to the node's row.
+        given: the condition under which the node is present.
     """
-    return EntryNumbers(tuple(_numbers(node, path, where, loops, given)))
+    return EntryNumbers(tuple(_iterate_numbers(node, path, where, loops, given)))
 
 
-def _numbers(
+def _iterate_numbers(
     node: Entry,
     path: tuple[str, ...],
     where: Callable[[Entry], fm.Formula],
@@ -195,16 +202,18 @@ def _numbers(
 ) -> Iterator[tuple[tuple[Loop, ...], fm.Formula, ex.Expr | int]]:
     if isinstance(node, ListNode):
         for entry in node.entries:
-            for more, held, inner in fm.opened(entry):
-                here = logic.all_of(given, held, fm.presence(inner))
-                if path:  # an entry of the first list, or of one further down
-                    here = logic.all_of(here, where(inner))
-                yield from _numbers(inner, path, lambda _: True, (*loops, *more), here)
+            for inner_loops, inner_condition, inner in fm.expand_loops(entry):
+                condition = logic.all_of(given, inner_condition, fm.presence_condition(inner))
+                if path:  # `where` applies to the first list only
+                    condition = logic.all_of(condition, where(inner))
+                yield from _iterate_numbers(
+                    inner, path, lambda _: True, (*loops, *inner_loops), condition
+                )
         return
     if path:
-        for held, member in fm.members_of(node, path[0]):
-            here = logic.all_of(given, held, fm.presence(member))
-            yield from _numbers(member, path[1:], where, loops, here)
+        for inner_condition, member in fm.members_of(node, path[0]):
+            condition = logic.all_of(given, inner_condition, fm.presence_condition(member))
+            yield from _iterate_numbers(member, path[1:], where, loops, condition)
         return
     if given is False:
         return
@@ -216,13 +225,17 @@ def _numbers(
         yield loops, given, expr
 
 
-def entries_of(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], fm.Formula, Entry]]:
-    """Yield the entries of one list of an object: loops, when it is there, and the entry."""
+def find_entries(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], fm.Formula, Entry]]:
+    """Yield the entries of a list: loops, presence condition, and node."""
     for given, member in fm.members_of(node, name):
         if isinstance(member, ListNode):
             for entry in member.entries:
-                for loops, held, inner in fm.opened(entry):
-                    yield loops, logic.all_of(given, held, fm.presence(inner)), inner
+                for loops, inner_condition, inner in fm.expand_loops(entry):
+                    yield (
+                        loops,
+                        logic.all_of(given, inner_condition, fm.presence_condition(inner)),
+                        inner,
+                    )
 
 
 ObligationKind: TypeAlias = Literal[
@@ -240,10 +253,10 @@ class Obligation:
         what: kind of obligation.
         path: FHIR path with slices, without the resource type.
         profile: name of the profile.
-        place: where the mapping makes what it is about.
-        proved: why no row can break it; "" where one could.
-        test: finds the rows that break it; None where it is proved or listed.
-        listed: why it is not checked; "" else.
+        place: the line of the mapping that it is about.
+        proved: why no row can break it; "" if one can.
+        test: finds the rows that break it; None if it is proved or listed.
+        listed: why it isn't checked; "" if it is.
     """
 
     rule: str

@@ -75,14 +75,14 @@ class Scope:
     loop: int | None = None
     including: tuple[str, ...] = ()
 
-    def bound(self, name: str, binding: Binding) -> Scope:
-        """Return this scope with one more name."""
+    def bind(self, name: str, binding: Binding) -> Scope:
+        """Add a name to the scope."""
         return replace(self, names=MappingProxyType({**self.names, name: binding}))
 
-    def looping(self, name: str, row: Row) -> Scope:
-        """Return this scope inside a `for`."""
-        return replace(self.bound(name, row), loop=row.level)
+    def enter_loop(self, name: str, row: Row) -> Scope:
+        """Return the scope inside a `for`."""
+        return replace(self.bind(name, row), loop=row.level)
 
-    def inside(self, fragment: str) -> Scope:
-        """Return this scope inside a fragment."""
+    def enter_fragment(self, fragment: str) -> Scope:
+        """Return the scope inside a fragment."""
         return replace(self, including=(*self.including, fragment))

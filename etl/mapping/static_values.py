@@ -1,4 +1,4 @@
-"""Static values of a plan's nodes: what is known of them without any row."""
+"""Static values of a plan's nodes: what is known without reading any row."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ UNKNOWN: Final = _Unknown()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts known at a node: expressions that are there, conditions that hold."""
+    """Facts known at a node: expressions with a value, and conditions that are true."""
 
     present: frozenset[ex.Expr] = frozenset()
     holding: frozenset[ex.Condition] = frozenset()
 
-    def given(self, condition: ex.Condition) -> Facts:
-        """Return these facts and what follows from one more condition."""
+    def assume(self, condition: ex.Condition) -> Facts:
+        """Add what follows from one more condition."""
         return Facts(
-            self.present | frozenset(_present_in(condition)),
+            self.present | frozenset(_present_expressions(condition)),
             self.holding | frozenset(_conjuncts(condition)),
         )
 
-    def surely(self, expr: ex.Expr) -> bool:
-        """Return whether an expression cannot be absent here."""
+    def is_certain(self, expr: ex.Expr) -> bool:
+        """Return whether an expression always has a value here."""
         if not expr.nullable or expr in self.present:
             return True
         match expr:
             case ex.FirstOf(parts=parts):
-                return any(self.surely(part) for part in parts)
+                return any(self.is_certain(part) for part in parts)
             case ex.Joined(parts=parts):
-                return all(self.surely(part) for part in parts)
+                return all(self.is_certain(part) for part in parts)
             case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
                 if condition in self.holding:
-                    return self.given(condition).surely(then)
-                return self.given(condition).surely(then) and self.given(
+                    return self.assume(condition).is_certain(then)
+                return self.assume(condition).is_certain(then) and self.assume(
                     logic.Not(condition)
-                ).surely(otherwise)
+                ).is_certain(otherwise)
             case ex.Translated() | ex.Shaped() | ex.Left():
-                return False  # they can make a value absent that is there
+                return False  # these can drop a value
             case _:
-                return hasattr(expr, "of") and self.surely(expr.of)
+                return hasattr(expr, "of") and self.is_certain(expr.of)
 
 
 def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
@@ -67,34 +67,34 @@ def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
         yield condition
 
 
-def _present_in(condition: ex.Condition) -> Iterator[ex.Expr]:
+def _present_expressions(condition: ex.Condition) -> Iterator[ex.Expr]:
     for part in _conjuncts(condition):
         match part:
             case ex.IsPresent(of=of) | ex.OneOf(of=of):
-                yield from _with_inner(of)
+                yield from _implied_present(of)
             case ex.Same(left=left, right=right):
-                yield from (*_with_inner(left), *_with_inner(right))
+                yield from (*_implied_present(left), *_implied_present(right))
             case _:
                 continue
 
 
-def _with_inner(expr: ex.Expr) -> Iterator[ex.Expr]:
-    """Yield an expression that is there, and those inside that must then be there too."""
+def _implied_present(expr: ex.Expr) -> Iterator[ex.Expr]:
+    """Yield a present expression and the inner ones that must then be present, too."""
     yield expr
     match expr:
         case ex.FirstOf() | ex.Chosen() | ex.Constant() | ex.Absent() | ex.ColumnOf():
             return
         case ex.Joined(parts=parts):
             for part in parts:
-                yield from _with_inner(part)
+                yield from _implied_present(part)
         case ex.LoopIndex():
             return
         case _:
-            yield from _with_inner(expr.of)
+            yield from _implied_present(expr.of)
 
 
 def is_strong(node: Entry) -> bool:
-    """Return whether a node affects whether the element around it is there."""
+    """Return whether a node decides if the element around it is present."""
     match node:
         case Fixed():
             return False
@@ -109,9 +109,9 @@ def is_strong(node: Entry) -> bool:
 
 
 def keeps_alive(node: Entry) -> bool:
-    """Return whether a node, wherever it is there, keeps the element around it there as well.
+    """Return whether a node's presence always implies that of the element around it.
 
-    An entry of constants alone can make a list be there, but does not affect what is around it.
+    An entry that consists of constants can make a list present, but not the element around it.
     """
     match node:
         case ListNode(entries=entries) | Spliced(entries=entries):
@@ -121,12 +121,12 @@ def keeps_alive(node: Entry) -> bool:
 
 
 def is_sure(node: Entry, facts: Facts) -> bool:
-    """Return whether a node is there in every row."""
+    """Return whether a node is present in every row."""
     match node:
         case Fixed():
             return True
         case Leaf():
-            return facts.surely(node.expr)
+            return facts.is_certain(node.expr)
         case Guarded(condition=condition, node=inner):
             return condition in facts.holding and is_sure(inner, facts)
         case ObjectNode():
@@ -135,27 +135,30 @@ def is_sure(node: Entry, facts: Facts) -> bool:
         case ListNode() | Spliced():
             return covers(node.entries, facts)
         case Loop(relation=relation, condition=condition, node=inner):
-            whole = isinstance(relation, Many) and relation.table == "claim_line"
-            return whole and condition is True and is_sure(inner, facts)
+            is_claim_line = isinstance(relation, Many) and relation.table == "claim_line"
+            return is_claim_line and condition is True and is_sure(inner, facts)
 
 
 def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
-    """Return whether one node is there where a condition holds, and another where it does not."""
-    sure = {condition for node in nodes for condition in _sure_when(node, facts)}
+    """Return whether one node is present under a condition, and another under its opposite."""
+    sufficient_conditions = {
+        condition for node in nodes for condition in _sufficient_conditions(node, facts)
+    }
     return any(
-        (condition.of if isinstance(condition, logic.Not) else logic.Not(condition)) in sure
-        for condition in sure
+        (condition.of if isinstance(condition, logic.Not) else logic.Not(condition))
+        in sufficient_conditions
+        for condition in sufficient_conditions
     )
 
 
-def _sure_when(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
-    """Yield conditions under each of which a node is surely there."""
+def _sufficient_conditions(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
+    """Yield conditions that are sufficient for a node's presence."""
     match node:
         case Guarded(condition=condition, node=inner):
-            if is_sure(inner, facts.given(condition)):
+            if is_sure(inner, facts.assume(condition)):
                 yield condition
         case Leaf(expr=ex.Chosen(condition=condition, then=then, otherwise=ex.Absent())):
-            if facts.given(condition).surely(then):
+            if facts.assume(condition).is_certain(then):
                 yield condition
             yield ex.IsPresent(node.expr)
         case Leaf():
@@ -165,12 +168,12 @@ def _sure_when(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
 
 
 def covers(nodes: tuple[Entry, ...], facts: Facts) -> bool:
-    """Return whether one of several nodes is there in every row."""
+    """Return whether every row has at least one of the nodes."""
     return any(is_sure(node, facts) for node in nodes) or _complementary(nodes, facts)
 
 
 def static_value(node: Entry) -> Any:
-    """Return the JSON value of a node, `UNKNOWN` in place of what depends on the row."""
+    """Return a node's JSON value, with `UNKNOWN` for values that depend on the row."""
     match node:
         case Fixed(json=text):
             return json.loads(text)
@@ -186,37 +189,37 @@ def static_value(node: Entry) -> Any:
             return UNKNOWN
 
 
-def fits(value: Any, pattern: Any) -> bool | None:
-    """Return whether a value contains a pattern (FHIR's pattern[x]); None where a row decides."""
+def matches_pattern(value: Any, pattern: Any) -> bool | None:
+    """Test whether a value contains a FHIR pattern[x]; None if that depends on the row."""
     if value is UNKNOWN:
         return None
     if isinstance(pattern, Mapping):
         if not isinstance(value, Mapping):
             return False
-        return _all(fits(value.get(key), part) for key, part in pattern.items())
+        return _all_of(matches_pattern(value.get(key), part) for key, part in pattern.items())
     if isinstance(pattern, list):
         if not isinstance(value, list):
             return False
-        return _all(_any(fits(entry, part) for entry in value) for part in pattern)
+        return _all_of(_any_of(matches_pattern(entry, part) for entry in value) for part in pattern)
     return bool(value == pattern)
 
 
-def _all(answers: Iterator[bool | None]) -> bool | None:
-    known = list(answers)
-    if False in known:
+def _all_of(results: Iterator[bool | None]) -> bool | None:
+    all_results = list(results)
+    if False in all_results:
         return False
-    return None if None in known else True
+    return None if None in all_results else True
 
 
-def _any(answers: Iterator[bool | None]) -> bool | None:
-    known = list(answers)
-    if True in known:
+def _any_of(results: Iterator[bool | None]) -> bool | None:
+    all_results = list(results)
+    if True in all_results:
         return True
-    return None if None in known else False
+    return None if None in all_results else False
 
 
 def answers(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
-    """Return every text that an expression can yield; None where that depends on the rows."""
+    """Return all texts that an expression can yield; None if that depends on the rows."""
     match expr:
         case ex.Constant(value=value):
             return frozenset({value})
@@ -225,18 +228,18 @@ def answers(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str
         case ex.Translated(crosswalk=name, column=column):
             return crosswalks[name].answers(column)
         case ex.FirstOf(parts=parts):
-            return _union(parts, crosswalks)
+            return _union_of_answers(parts, crosswalks)
         case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
             if isinstance(condition, ex.OneOf) and condition.of == then and not condition.negated:
-                rest = answers(otherwise, crosswalks)
-                return None if rest is None else rest | frozenset(condition.values)
-            return _union((then, otherwise), crosswalks)
+                other_texts = answers(otherwise, crosswalks)
+                return None if other_texts is None else other_texts | frozenset(condition.values)
+            return _union_of_answers((then, otherwise), crosswalks)
         case _:
             return None
 
 
-def _union(
+def _union_of_answers(
     parts: tuple[ex.Expr, ...], crosswalks: Mapping[str, Crosswalk]
 ) -> frozenset[str] | None:
-    known = [words for part in parts if (words := answers(part, crosswalks)) is not None]
-    return frozenset().union(*known) if len(known) == len(parts) else None
+    known_answers = [words for part in parts if (words := answers(part, crosswalks)) is not None]
+    return frozenset().union(*known_answers) if len(known_answers) == len(parts) else None

@@ -1,4 +1,4 @@
-"""Leaves of a mapping: text with Jinja2 expressions, into typed expressions.
+"""Parse leaves of a mapping: texts with Jinja2 expressions become typed expressions.
 
 Only this module of `etl.mapping` uses jinja2. Its parser gives the grammar; nothing is rendered.
 """
@@ -36,42 +36,42 @@ class ParsedLeaf:
 
 
 def parse_leaf(text: str, scope: Scope, where: str) -> ParsedLeaf:
-    """Return the expression that a leaf stands for; a leaf without `{{ }}` is a `Constant`.
+    """Parse a leaf; a leaf without `{{ }}` becomes a `Constant`.
 
     Raises:
         MappingError: `map-syntax` and every id that an expression can raise.
     """
     parts: list[ex.Expr] = []
     weak = False
-    for piece in _pieces(text, where):
+    for piece in _parse_nodes(text, where):
         if isinstance(piece, nodes.TemplateData):
-            parts.append(ex.Constant(_with_constants(piece.data, scope, where)))
+            parts.append(ex.Constant(_insert_constants(piece.data, scope, where)))
             continue
-        expr, is_weak = _weakness(piece)
+        expr, is_weak = _split_weak(piece)
         weak = weak or is_weak
-        parts.append(_Reader(scope, where).expression(expr))
+        parts.append(_LeafReader(scope, where).expression(expr))
     if not parts:
         return ParsedLeaf(ex.Constant(""), weak=False)
     if len(parts) == 1:
         return ParsedLeaf(parts[0], weak)
-    return ParsedLeaf(ex.joined(parts), weak)
+    return ParsedLeaf(ex.join_texts(parts), weak)
 
 
 def parse_condition(text: str, scope: Scope, where: str) -> ex.Condition:
-    """Return the condition that a `when` stands for.
+    """Parse the condition of a `when`.
 
     Raises:
         MappingError: `map-condition` and every id that an expression can raise.
     """
-    pieces = list(_pieces(text, where))
+    pieces = list(_parse_nodes(text, where))
     if len(pieces) != 1 or isinstance(pieces[0], nodes.TemplateData):
         _fail(where, "map-condition", "a condition is one expression between {{ and }}")
-    return _Reader(scope, where).condition(pieces[0])
+    return _LeafReader(scope, where).condition(pieces[0])
 
 
-def _pieces(text: str, where: str) -> Iterable[nodes.Expr]:
+def _parse_nodes(text: str, where: str) -> Iterable[nodes.Expr]:
     try:
-        parts = _parsed(text)
+        parts = _parse_jinja(text)
     except jinja2.TemplateSyntaxError as error:
         _fail(where, "map-syntax", f"cannot read {text!r}: {error.message}")
     for part in parts:
@@ -81,15 +81,15 @@ def _pieces(text: str, where: str) -> Iterable[nodes.Expr]:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(text: str) -> tuple[nodes.Node, ...]:
-    """Return the nodes that Jinja's parser makes of a text; callers must not change them.
+def _parse_jinja(text: str) -> tuple[nodes.Node, ...]:
+    """Parse a text with Jinja's parser; callers must not change the nodes.
 
     Profiles share their fragments, so four of five texts are in the cache.
     """
     return tuple(_ENVIRONMENT.parse(text).body)
 
 
-def _with_constants(text: str, scope: Scope, where: str) -> str:
+def _insert_constants(text: str, scope: Scope, where: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         constants = scope.library.constants
@@ -100,7 +100,7 @@ def _with_constants(text: str, scope: Scope, where: str) -> str:
     return _CONSTANT.sub(value, text)
 
 
-def _weakness(expr: nodes.Expr) -> tuple[nodes.Expr, bool]:
+def _split_weak(expr: nodes.Expr) -> tuple[nodes.Expr, bool]:
     if isinstance(expr, nodes.Filter) and expr.name == "weak" and expr.node is not None:
         return expr.node, True
     return expr, False
@@ -113,7 +113,7 @@ def _fail(
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _LeafReader:
     """Reads the nodes of one leaf."""
 
     scope: Scope
@@ -133,7 +133,7 @@ class _Reader:
             case nodes.Getattr() | nodes.Getitem():
                 return self.column(node)
             case nodes.Concat(nodes=parts):
-                return ex.joined(self.expression(part) for part in parts)
+                return ex.join_texts(self.expression(part) for part in parts)
             case nodes.CondExpr(test=test, expr1=then, expr2=otherwise):
                 return self.chosen(test, then, otherwise)
             case nodes.Call(node=nodes.Name(name="first_of"), args=args):
@@ -153,7 +153,7 @@ class _Reader:
             case int():
                 return ex.Constant(str(value), ex.Kind.INTEGER)
             case str():
-                return ex.Constant(_with_constants(value, self.scope, self.where))
+                return ex.Constant(_insert_constants(value, self.scope, self.where))
             case _:
                 self.fail("map-expression", "a constant is a text, an integer, true or false")
 

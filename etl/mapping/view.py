@@ -16,7 +16,7 @@ from etl.documents.models import read_as
 from etl.errors import MappingError
 from etl.mapping import plan as pl
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
-from etl.mapping.headers import HEADER_IDS, ViewFile, skipped
+from etl.mapping.headers import HEADER_IDS, ViewFile, skip_reasons
 from etl.mapping.plan import FINANCIAL, View
 from etl.mapping.rows import TELLS_OF_AMOUNTS
 from etl.mapping.static_values import is_strong
@@ -31,7 +31,7 @@ def read_view(document: Any, file: str) -> View:
             `map-unknown-table`, `map-unknown-column`.
     """
     read = read_as(ViewFile, document, file, HEADER_IDS)
-    numbers, elements = skipped(read.skip)
+    numbers, elements = skip_reasons(read.skip)
     given = {(name.split(".")[0], name.split(".")[1]): text for name, text in read.given.items()}
     return View(
         read.name,
@@ -45,8 +45,8 @@ def read_view(document: Any, file: str) -> View:
     )
 
 
-def viewed(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
-    """Return a plan as a view has it.
+def apply_view(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
+    """Apply a view to a plan.
 
     Args:
         plan: the plan as the mapping says it, compiled with what the view takes as given.
@@ -60,43 +60,47 @@ def viewed(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
         return plan
     name = plan.profile.rpartition("/")[2].partition("|")[0]
     if name in view.profiles:
-        other = view.profiles[name]
+        profile_name = view.profiles[name]
         plan = replace(
             plan,
-            profile=other if "/" in other else canonical.replace("{}", other, 1),
+            profile=profile_name
+            if "/" in profile_name
+            else canonical.replace("{}", profile_name, 1),
             skipped=MappingProxyType({**plan.skipped, **view.skipped}),
         )
     profile = find_canonical(plan.profile)
     if name in view.profiles and profile is not None:
-        marked = {element.id for element in profile.must_support()}
+        must_support = {element.id for element in profile.must_support()}
         unfed = {
-            path: why for path, why in view.unfed.items() if f"{plan.resource}.{path}" in marked
+            path: why
+            for path, why in view.unfed.items()
+            if f"{plan.resource}.{path}" in must_support
         }
         plan = replace(plan, unfed=MappingProxyType({**plan.unfed, **unfed}))
     if profile is not None and profile.type == plan.resource:
-        left = _Leaving(view).object(plan.body, profile, profile.root, plan.resource)
-        body = left or pl.ObjectNode((), plan.body.place)
+        visible = _ElementRemover(view).object(plan.body, profile, profile.root, plan.resource)
+        body = visible or pl.ObjectNode((), plan.body.place)
         if body is not plan.body:
-            plan = replace(plan, body=body, search=_shown_search(plan, body))
+            plan = replace(plan, body=body, search=_visible_search(plan, body))
     if not view.states_money:
-        for place, expr in _read(plan):
-            if _tells_of_amounts(expr):
-                what = f"the view {view.name!r} leaves money out, and this reads an amount"
+        for place, expr in _plan_expressions(plan):
+            if _reads_amount(expr):
+                message = f"the view {view.name!r} leaves money out, and this reads an amount"
                 hint = f"leave the element out of the view by its path, under `without` ({name})"
-                raise MappingError(str(place), "map-view", what, hint=hint)
+                raise MappingError(str(place), "map-view", message, hint=hint)
     return plan
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaving:
-    """Takes elements out of a plan; None stands for a node of which nothing is left."""
+class _ElementRemover:
+    """Removes elements from a plan; None if nothing is left of a node."""
 
     view: View
 
     def node(
         self, node: pl.Entry, profile: Profile, element: Element, path: str
     ) -> pl.Entry | None:
-        """Return a node without what is left out: itself where that is nothing."""
+        """Remove a node's hidden elements; return the node itself if it has none."""
         match node:
             case pl.Fixed() | pl.Leaf():
                 return node
@@ -121,19 +125,19 @@ class _Leaving:
     def object(
         self, node: pl.ObjectNode, profile: Profile, element: Element, path: str
     ) -> pl.ObjectNode | None:
-        """Return an object without what is left out; None where only constants stand then."""
-        kept: list[tuple[str, Any]] = []
-        is_less = False
+        """Remove an object's hidden members; None if only constants are left."""
+        remaining_members: list[tuple[str, Any]] = []
+        is_changed = False
         for key, member in node.members:
-            left = self.member(key, member, profile, element, path)
-            is_less = is_less or left is not member
-            if left is not None:
-                kept.append((key, left))
-        if not is_less:
+            remaining = self.member(key, member, profile, element, path)
+            is_changed = is_changed or remaining is not member
+            if remaining is not None:
+                remaining_members.append((key, remaining))
+        if not is_changed:
             return node
-        if not any(is_strong(member) for _, member in kept):
+        if not any(is_strong(member) for _, member in remaining_members):
             return None  # a constant never keeps an element alive
-        return replace(node, members=tuple(kept))
+        return replace(node, members=tuple(remaining_members))
 
     def member(
         self, key: str, member: pl.Entry, profile: Profile, element: Element, path: str
@@ -154,24 +158,24 @@ class _Leaving:
         return self.node(member, owner, at, below)
 
 
-def _shown_search(plan: pl.Plan, body: pl.ObjectNode) -> Mapping[str, pl.ListNode]:
+def _visible_search(plan: pl.Plan, body: pl.ObjectNode) -> Mapping[str, pl.ListNode]:
     """Return the search values that an element of the view can explain to a client.
 
     Left out are those of columns of which no element of the view has any.
     """
-    shown = _columns_read(body)
+    visible_columns = _columns_read(body)
     columns = {name: _columns_read(node) for name, node in plan.search.items()}
     return MappingProxyType(
         {
             name: node
             for name, node in plan.search.items()
-            if not columns[name] or columns[name] & shown
+            if not columns[name] or columns[name] & visible_columns
         }
     )
 
 
 def _columns_read(whole: pl.ObjectNode | pl.ListNode) -> set[tuple[bool, tuple[str, ...], str]]:
-    """Return for each column whether it is of the mapping's own row, its relations and its name.
+    """Return each column: whether it is in the mapping's own row, its relations, its name.
 
     Each loop has a level of its own, so that those of two nodes cannot be compared.
     """
@@ -183,8 +187,8 @@ def _columns_read(whole: pl.ObjectNode | pl.ListNode) -> set[tuple[bool, tuple[s
     }
 
 
-def _read(plan: pl.Plan) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
-    """Yield every expression and condition of a plan, with where it is written."""
+def _plan_expressions(plan: pl.Plan) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
+    """Yield every expression and condition of a plan with its line."""
     for part in (plan.id, plan.compartment, plan.last_updated, plan.condition):
         if part is not None:
             yield plan.body.place, part
@@ -196,7 +200,7 @@ def _read(plan: pl.Plan) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
 def _expressions(
     whole: pl.ObjectNode | pl.ListNode,
 ) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
-    """Yield every expression and condition below a node, with where it is written."""
+    """Yield every expression and condition below a node with its line."""
     for _, node in pl.nodes_of(whole):
         match node:
             case pl.Leaf(expr=expr):
@@ -209,7 +213,7 @@ def _expressions(
                 continue
 
 
-def _tells_of_amounts(expr: Expr | Condition) -> bool:
+def _reads_amount(expr: Expr | Condition) -> bool:
     return any(
         isinstance(part, ColumnOf) and (part.kind is Kind.MONEY or part.column in TELLS_OF_AMOUNTS)
         for part in walk(expr)

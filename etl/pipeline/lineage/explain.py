@@ -17,7 +17,7 @@ from etl.engine.partition_columns import Partition
 from etl.engine.unmapped import Mention
 from etl.errors import UsageError
 from etl.mapping.plan import Environment, Plan
-from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explained
+from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explain_resources
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
@@ -193,7 +193,7 @@ def _explained(
 ) -> Explanation | None:
     records = records_of(partition)
     for plan in plans:
-        for resource in explained(plan, records, sources.providers.environment, logical_id):
+        for resource in explain_resources(plan, records, sources.providers.environment, logical_id):
             return explanation_of(sources, plan, part, records, resource)
     return None
 
@@ -245,7 +245,7 @@ def _resources(
     environment, of_members = sources.providers.environment, partition.size("member") > 0
     for plan in sources.definitions.mappings.plans:
         if (plan.compartment is not None) == of_members:
-            for found in explained(plan, records, environment):
+            for found in explain_resources(plan, records, environment):
                 yield plan, found
 
 

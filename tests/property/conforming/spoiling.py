@@ -13,7 +13,7 @@ from etl.conform.findings import IssueSeverity
 from etl.engine.obligation_checks import broken_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
-from etl.mapping.obligations import obligations, of_data
+from etl.mapping.obligations import data_obligations, obligations
 from etl.mapping.plan import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import ROW_COLUMN
@@ -67,7 +67,7 @@ def verdicts(plan, partition, environment):
     """Yield what both say of every resource that a plan makes."""
     rendering = render(plan, partition, environment)
     runs = list(rendering)
-    due = of_data(obligations(plan, environment.crosswalks))
+    due = data_obligations(obligations(plan, environment.crosswalks))
     none_made = pa.nulls(0, pa.string())
     found = broken_rows(rendering.values, due, made=none_made, types=frozenset())
     told = _by_root(plan, partition, found)

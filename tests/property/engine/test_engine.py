@@ -11,7 +11,7 @@ from etl.engine import render as render_module
 from etl.engine.render import render
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Environment, Provider
-from etl.mapping.row_interpreter import explained
+from etl.mapping.row_interpreter import explain_resources
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk
@@ -211,7 +211,8 @@ def test_engine_and_interpreter_write_the_same_bytes(chunk, plan, seed):
     want = [
         (made.id, made.compartment, made.last_updated, made.body, made.search)
         for made in (
-            resource.made for resource in explained(plan, records_of(partition), ENVIRONMENT)
+            resource.made
+            for resource in explain_resources(plan, records_of(partition), ENVIRONMENT)
         )
     ]
     assert got == want
@@ -246,10 +247,10 @@ def _put(into, path, value):
 @given(plan=plans(), seed=st.integers(0, 10_000))
 def test_the_elements_that_are_explained_are_just_those_of_the_resource(plan, seed):
     records = records_of(to_partition(tables(seed), ENVIRONMENT))
-    resources = [resource.made for resource in explained(plan, records, ENVIRONMENT)]
-    assert list(explained(plan, records, ENVIRONMENT, "no such id")) == []
+    resources = [resource.made for resource in explain_resources(plan, records, ENVIRONMENT)]
+    assert list(explain_resources(plan, records, ENVIRONMENT, "no such id")) == []
     for made in resources:
-        first = next(explained(plan, records, ENVIRONMENT, made.id))
+        first = next(explain_resources(plan, records, ENVIRONMENT, made.id))
         same, elements = first.made, first.elements
         built = {}
         for element in elements:

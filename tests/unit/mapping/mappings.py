@@ -4,7 +4,7 @@ import json
 
 from etl.errors import MappingError
 from etl.mapping.library import compile_set
-from etl.mapping.profile_checks import problems
+from etl.mapping.profile_checks import find_problems
 from etl.model.crosswalks import read_crosswalk
 
 CROSSWALKS = {
@@ -68,4 +68,4 @@ def error(text, more=None):
 def judged(text):
     """Return what a mapping does that its profile does not allow."""
     found = compiled(text)
-    return [one for plan in found.plans for one in problems(plan, CROSSWALKS)]
+    return [one for plan in found.plans for one in find_problems(plan, CROSSWALKS)]
