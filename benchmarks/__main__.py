@@ -32,7 +32,7 @@ from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
+from etl.pipeline.partition.providers import Providers, decide_directory, providers_of
 from etl.pipeline.progress import ignore
 from etl.pipeline.read import open_with, read
 from etl.quality.check import check
@@ -148,7 +148,7 @@ def accepted(
     alone = LocalExecutor(Workers(1, lambda: definitions))
     when, options = datetime.now(UTC), RunOptions(partition_rows=1 << 30)
     rows = read(RunContext(opened, definitions, folder / "work", alone, when, options, ignore))
-    directory = decided_directory(rows.partitions.directory(), definitions, as_of=rows.as_of)
+    directory = decide_directory(rows.partitions.directory(), definitions, as_of=rows.as_of)
     providers = providers_of(directory.accepted, definitions)
     loaded = rows.partitions.load(0)
     checked = check(

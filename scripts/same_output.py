@@ -104,7 +104,7 @@ services.trail.close()
 CALL: Final = """
 import etl.pipeline.incremental.cache as cache
 from etl.cli import main
-cache._code = lambda: "the same"  # what a night keeps names the program, and so do release ids
+cache._code_hash = lambda: "the same"  # what a night keeps names the program, and so do release ids
 main()
 """
 """What every process of a comparison calls."""

@@ -19,7 +19,7 @@ from etl.local.workers import Workers
 from etl.model.data_models import CLAIMS
 from etl.pipeline.context import RunContext
 from etl.pipeline.deltas.layers import kept_layers, layer_of
-from etl.pipeline.deltas.merge import LayerRows, merged_origins
+from etl.pipeline.deltas.merge import LayerRows, write_merged_origins
 from etl.pipeline.lineage.explain import Explainer, require_same
 from etl.pipeline.lineage.row_places import ExtractRows
 from etl.pipeline.progress import Emit
@@ -107,7 +107,7 @@ def explainer_of(
             for extract in extracts
         ]
         if len(layers) > 1 or not extracts:
-            rows = LayerRows(layers, merged_origins(store, layers, work / "merged"))
+            rows = LayerRows(layers, write_merged_origins(store, layers, work / "merged"))
             whole = context(files_of(work / "merged"), "cpcds")
             own = {layer_of(layers, each.extract): ExtractRows(read(each)) for each in given}
             yield Explainer(whole, base.release, rows, own)

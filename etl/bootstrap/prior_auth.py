@@ -13,7 +13,7 @@ from msgspec import structs
 from etl.bootstrap.settings import Settings, target_store
 from etl.errors import UsageError
 from etl.pipeline.deltas.layers import kept_layers
-from etl.pipeline.deltas.merge import merged_extract
+from etl.pipeline.deltas.merge import write_merged_extract
 from etl.publish.reader import open_current
 from etl.reports.prior_auth import PRIOR_AUTH_TABLES, count_prior_auth, prior_auth_document
 from etl.rows import empty_table
@@ -54,7 +54,7 @@ def prior_auth_metrics(settings: Settings, year: int) -> dict[str, Any]:
     if not any("prior_auth" in layer.tables for layer in few):
         raise UsageError(f"{settings.target}: {release.id} has no rows of prior_auth")
     with TemporaryDirectory(prefix="cpcds-report-", dir=settings.run.work) as work:
-        merged_extract(store, few, Path(work))
+        write_merged_extract(store, few, Path(work))
         requests, lines, required = (_read(Path(work), name) for name in PRIOR_AUTH_TABLES)
     counted = count_prior_auth(requests, lines, required, year)
     as_of, most = layers[-1].time[:10], settings.report.small_cells

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from etl.certificate.comparison import Compared
+from etl.certificate.comparison import Comparison
 from etl.certificate.differences import FactDifference, FileCell, FileSum
 from etl.certificate.sums import COUNTED, LEVELS, Sums
 
@@ -51,18 +51,18 @@ class Certificate:
     all_delays: Counter[int] = field(default_factory=Counter)
     files: Mapping[FileCell, FileSum] = field(default_factory=dict)
 
-    def with_others(self, others: Sums, earlier: Counter[int]) -> Certificate:
+    def with_carried_sums(self, carried_sums: Sums, earlier_delays: Counter[int]) -> Certificate:
         """Return the certificate of a whole release.
 
         Args:
-            others: sums of the members that were not compared.
-            earlier: business days -> claims, of earlier releases.
+            carried_sums: sums of the members that were not compared.
+            earlier_delays: business days -> claims, of earlier releases.
         """
         return replace(
             self,
-            release=others + self.read,
-            carried=others.counts.get("claim", 0),
-            all_delays=self.days + earlier,
+            release=carried_sums + self.read,
+            carried=carried_sums.counts.get("claim", 0),
+            all_delays=self.days + earlier_delays,
         )
 
     @property
@@ -75,142 +75,147 @@ class Certificate:
         )
 
 
-_UNITS: Final = msgspec.msgpack.Decoder(tuple[Compared, Sums | None])
+_COMPARISONS: Final = msgspec.msgpack.Decoder(tuple[Comparison, Sums | None])
 
 
-def piece(compared: Compared, before: Sums | None) -> bytes:
-    """Return the comparison of a unit as bytes, for the run's end.
+def encode_comparison(comparison: Comparison, previous_sums: Sums | None) -> bytes:
+    """Encode the comparison of a task for the end of the run.
 
     Args:
-        compared: the comparison.
-        before: sums of what the release before had of the same members; None where some of it
-            cannot be read any more.
+        comparison: the comparison.
+        previous_sums: sums of the same members in the previous release; None if a block of it is
+            unreadable.
     """
-    return msgspec.msgpack.encode((compared, before))
+    return msgspec.msgpack.encode((comparison, previous_sums))
 
 
-def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
-    """Return the certificate of the members that a run compared, and their sums before.
+def merge_comparisons(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
+    """Merge comparisons into a certificate; also return the members' previous sums.
 
     Each piece is parsed once, and memory does not grow with them.
 
     Args:
-        pieces: what `piece` made of each unit.
+        pieces: what `encode_comparison` made of each unit.
 
     Returns:
         The certificate, of these members alone; and what the release before had of them, None
         where some of it cannot be read any more.
     """
     facts = unexplained = late = 0
-    source, read, before = Sums(), Sums(), Sums()
+    source, read, previous_sums = Sums(), Sums(), Sums()
     is_known = True
     reasons: dict[tuple[str, str], tuple[int, int]] = {}
-    first: FactDifference | None = None
+    first_unexplained: FactDifference | None = None
     days: Counter[int] = Counter()
     files: dict[FileCell, FileSum] = {}
-    for unit, unit_before in map(_UNITS.decode, pieces):
-        facts += unit.facts
-        unexplained += unit.unexplained
-        source += unit.source
-        read += unit.published
-        is_known = is_known and unit_before is not None
-        before += unit_before or Sums()
-        for difference in unit.differences:
+    for comparison, unit_previous in map(_COMPARISONS.decode, pieces):
+        facts += comparison.facts
+        unexplained += comparison.unexplained
+        source += comparison.source
+        read += comparison.published
+        is_known = is_known and unit_previous is not None
+        previous_sums += unit_previous or Sums()
+        for difference in comparison.differences:
             if difference.reason:
                 key = (difference.reason, difference.fact)
                 count, cents = reasons.get(key, (0, 0))
                 reasons[key] = (count + 1, cents + difference.cents)
-            elif first is None:
-                first = difference
-        days.update(unit.delays.days)
-        late += len(unit.delays.late)
-        for cell, file_sum in unit.files.items():
+            elif first_unexplained is None:
+                first_unexplained = difference
+        days.update(comparison.delays.days)
+        late += len(comparison.delays.late)
+        for cell, file_sum in comparison.files.items():
             files[cell] = files.get(cell, FileSum()) + file_sum
-    made = Certificate(
+    certificate = Certificate(
         facts=facts,
         source=source,
         read=read,
         release=read,
         reasons=dict(sorted(reasons.items())),
         unexplained=unexplained,
-        first=first,
+        first=first_unexplained,
         days=days,
         late=late,
         all_delays=days,
         files=dict(sorted(files.items())),
     )
-    return made, before if is_known else None
+    return certificate, previous_sums if is_known else None
 
 
 def differences_of(pieces: Iterable[bytes]) -> Iterator[FactDifference]:
-    """Yield the differences, unit by unit, by place: those explained, and some that are not."""
-    for unit, _ in map(_UNITS.decode, pieces):
-        yield from sorted(unit.differences, key=astuple)
+    """Yield the listed differences of each task, by row position."""
+    for comparison, _ in map(_COMPARISONS.decode, pieces):
+        yield from sorted(comparison.differences, key=astuple)
 
 
 def late_of(pieces: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
     """Yield file, row and business days of claims that became visible late, unit by unit."""
-    for unit, _ in map(_UNITS.decode, pieces):
-        yield from sorted(unit.delays.late)
+    for comparison, _ in map(_COMPARISONS.decode, pieces):
+        yield from sorted(comparison.delays.late)
 
 
-def broken_sums(made: Certificate) -> list[str]:
-    """Return which sums of the rows, with what explains them, are not those of the bytes."""
+def broken_sums(certificate: Certificate) -> list[str]:
+    """Return the sums whose rows, with explained differences, don't match the bytes."""
     explained: Counter[str] = Counter()
-    for (_, fact), (_, cents) in made.reasons.items():
+    for (_, fact), (_, cents) in certificate.reasons.items():
         explained[fact] += cents
     broken = []
     for level in LEVELS:
-        source, read = made.source.by_category(level), made.read.by_category(level)
-        for category in sorted(source.keys() | read.keys()):
+        source_sums, published_sums = (
+            certificate.source.by_category(level),
+            certificate.read.by_category(level),
+        )
+        for category in sorted(source_sums.keys() | published_sums.keys()):
             fact = f"{level}.{category}"
-            if source.get(category, 0) + explained[fact] != read.get(category, 0):
+            if source_sums.get(category, 0) + explained[fact] != published_sums.get(category, 0):
                 broken.append(fact)
     return broken
 
 
-def broken_files(made: Certificate) -> list[FileCell]:
-    """Return which sums of a file's rows, with what explains them, are not those of the bytes."""
-    return [cell for cell, each in made.files.items() if not each.holds]
+def broken_files(certificate: Certificate) -> list[FileCell]:
+    """Return the file sums that don't match the bytes."""
+    return [cell for cell, file_sum in certificate.files.items() if not file_sum.holds]
 
 
-def carried_money(made: Certificate) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return (level, category) -> cents and claims of the members that were not compared."""
+def carried_money(certificate: Certificate) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return (level, category) -> cents and claims of members not compared."""
     money: dict[tuple[str, str], tuple[int, int]] = {}
-    for (by, _, level, category), (cents, claims) in (made.release - made.read).money.items():
-        if by == "type":
-            carried = money.get((level, category), (0, 0))
-            money[level, category] = (carried[0] + cents, carried[1] + claims)
+    for (dimension, _, level, category), (cents, claims) in (
+        certificate.release - certificate.read
+    ).money.items():
+        if dimension == "type":
+            carried_sum = money.get((level, category), (0, 0))
+            money[level, category] = (carried_sum[0] + cents, carried_sum[1] + claims)
     return money
 
 
-def miscounted(made: Certificate, published: Mapping[str, int]) -> list[str]:
-    """Return the tables of which the bytes hold another number than was published.
+def miscounted(certificate: Certificate, published: Mapping[str, int]) -> list[str]:
+    """Return the tables whose row count in the bytes differs from the run's.
 
     Args:
-        made: the certificate.
+        certificate: the certificate.
         published: table -> rows that the run counted as published, in all of the release.
     """
-    counts = made.release.counts
+    counts = certificate.release.counts
     return [table for table in COUNTED if counts.get(table, 0) != published.get(table, 0)]
 
 
-def state_to_bytes(made: Certificate) -> bytes:
-    """Return what the next release carries on from."""
+def state_to_bytes(certificate: Certificate) -> bytes:
+    """Serialize the state from which the next release continues."""
     body = {
         "format": _FORMAT,
-        "sums": made.release.to_json(),
-        "days": [list(each) for each in sorted(made.all_delays.items())],
+        "sums": certificate.release.to_json(),
+        "days": [list(day_count) for day_count in sorted(certificate.all_delays.items())],
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def state_from(data: bytes) -> tuple[Sums, Counter[int]] | None:
-    """Return the sums of a release before, and business days -> claims of all until then.
+    """Parse a previous state: its sums, and business days -> claims.
 
-    None where they are of another format.
+    None if it is of another format.
     """
-    value: Mapping[str, Any] = msgspec.json.decode(data)
-    if value.get("format") != _FORMAT:
+    state: Mapping[str, Any] = msgspec.json.decode(data)
+    if state.get("format") != _FORMAT:
         return None
-    return Sums.from_json(value["sums"]), Counter(dict(value["days"]))
+    return Sums.from_json(state["sums"]), Counter(dict(state["days"]))

@@ -26,28 +26,28 @@ from etl.certificate.source import (
     Fates,
     SourceClaims,
     SourceTable,
-    among,
     as_numpy,
     day_of,
-    pair_places,
+    find_pairs,
+    is_among,
     places_of,
 )
 from etl.certificate.sums import Sums, claim_sums, entries_where, published_sums
-from etl.certificate.timeliness import Delays, Newly, delays
+from etl.certificate.timeliness import Availability, Delays, count_delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
-_SUMMED: Final = "sum-of-lines"
-_END: Final = "end-before-start"
-_NO_PERIOD: Final = "no-place-for-a-period"
-_OF_ONE_DAY: Final = ("outpatient", "pharmacy")
+_SUM_REASON: Final = "sum-of-lines"
+_END_REASON: Final = "end-before-start"
+_NO_PERIOD_REASON: Final = "no-place-for-a-period"
+_ONE_DAY_TYPES: Final = ("outpatient", "pharmacy")
 """Types of claims with profiles that have a day of service for a line, and no period."""
 _STATUSES: Final = ("active", "cancelled", "draft", "entered-in-error")
 """Of explanations of benefits, in FHIR."""
-_PAIRED: Final = (("insurer", "payer_id"), ("coverage", "coverage_id"))
+_PAIRED_FACTS: Final = (("insurer", "payer_id"), ("coverage", "coverage_id"))
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """The comparison of some members' claims.
 
     Attributes:
@@ -77,8 +77,8 @@ def compare(
     *,
     states_money: bool,
     leaves_out: bool = False,
-    newly: Newly | None = None,
-) -> Compared:
+    availability: Availability | None = None,
+) -> Comparison:
     """Compare the published claims of some members with their rows.
 
     Args:
@@ -88,27 +88,27 @@ def compare(
         published: their claims, as read from the blocks.
         states_money: whether the release has amounts; of one that has none, none may be there.
         leaves_out: whether claims that others of their chain replace are not published.
-        newly: when claims become visible; None before the first release.
+        availability: when claims become visible; None before the first release.
     """
-    kept = {name: _rows_at(tables[name], fates[name].published) for name in COMPARED}
+    published_rows = {name: _select_rows(tables[name], fates[name].published) for name in COMPARED}
     differences = Differences.of(findings)
     source = SourceClaims(
-        kept["claim"],
-        kept["claim_line"],
-        kept["coverage"],
-        kept["member"],
-        kept["claim_other_payer"],
-        kept["claim_adjustment"],
-        _rows_at(tables["claim"], fates["claim"].quarantined),
+        published_rows["claim"],
+        published_rows["claim_line"],
+        published_rows["coverage"],
+        published_rows["member"],
+        published_rows["claim_other_payer"],
+        published_rows["claim_adjustment"],
+        _select_rows(tables["claim"], fates["claim"].quarantined),
         differences.places,
     )
-    # Rows: each is published once, in quarantine, or superseded by another.
-    _superseded(tables, fates, differences, leaves_out=leaves_out)
-    claim_rows = _matched(source, published, differences)
+    # Rows: each is published once, quarantined, or superseded by another.
+    _check_superseded(tables, fates, differences, leaves_out=leaves_out)
+    claim_rows = _match_claims(source, published, differences)
     # Facts: of claims, members and lines.
-    _texts(source, published, claim_rows, differences)
-    _members(source, published, differences)
-    line_rows = _matched_lines(source, published, claim_rows, differences)
+    _compare_texts(source, published, claim_rows, differences)
+    _compare_members(source, published, differences)
+    line_rows = _match_lines(source, published, claim_rows, differences)
     compare_prior_auths(
         {name: SourceTable(tables[name]) for name in FACTS},
         fates,
@@ -117,115 +117,134 @@ def compare(
         states_money=states_money,
     )
     # Amounts: each, and none where the view has none.
-    of_rows = source.expected(source.stated, source.stated_lines, source.stated_adjustments)
+    expected_amounts = source.expected(
+        source.stated, source.stated_lines, source.stated_adjustments
+    )
     if states_money:
-        _amounts(source, published, (claim_rows, line_rows), of_rows, differences)
+        _compare_amounts(source, published, (claim_rows, line_rows), expected_amounts, differences)
     else:
-        _no_amounts(published, differences)
-    # Sums: those of the rows here, those of the bytes by reading them alone.
-    labels = _labels(source, published, claim_rows)
-    sums = claim_sums(labels, source.stated, source.line_claims, of_rows[2], source.counts)
-    return Compared(
+        _check_no_amounts(published, differences)
+    # Sums: the rows' from here, the bytes' from the blocks alone.
+    labels = _sum_labels(source, published, claim_rows)
+    sums = claim_sums(labels, source.stated, source.line_claims, expected_amounts[2], source.counts)
+    return Comparison(
         facts=differences.facts,
         source=sums if states_money else sums.without_money(),
         published=published_sums(published),
         differences=(*differences.explained, *differences.unexplained),
         unexplained=differences.count,
-        delays=_delays(source, published, claim_rows, newly),
+        delays=_count_new_delays(source, published, claim_rows, availability),
         files=file_sums(
-            source, published, (claim_rows, line_rows), of_rows[2], differences.explained
+            source, published, (claim_rows, line_rows), expected_amounts[2], differences.explained
         )
         if states_money
         else {},
     )
 
 
-def _rows_at(table: pa.Table, places: Any) -> SourceTable:
-    return SourceTable(table.filter(pa.array(among(places_of(table), places))))
+def _select_rows(table: pa.Table, places: Any) -> SourceTable:
+    return SourceTable(table.filter(pa.array(is_among(places_of(table), places))))
 
 
-def _delays(
-    source: SourceClaims, published: PublishedClaims, claim_rows: Any, newly: Newly | None
+def _count_new_delays(
+    source: SourceClaims,
+    published: PublishedClaims,
+    claim_rows: Any,
+    availability: Availability | None,
 ) -> Delays:
-    if newly is None:
+    if availability is None:
         return Delays({}, ())
     ids = published.texts["id"].to_pylist()
-    is_new = np.array([claim not in newly.known for claim in ids], dtype=np.bool_)
+    is_new = np.array([claim not in availability.known for claim in ids], dtype=np.bool_)
     rows = claim_rows[is_new & (claim_rows >= 0)]
     days = source.claims.dates("adjudication_date").take(pa.array(rows))
-    return delays(as_numpy(days), source.claims.places[rows], newly)
+    return count_delays(as_numpy(days), source.claims.places[rows], availability)
 
 
-def _superseded(
+def _check_superseded(
     tables: Mapping[str, pa.Table],
     fates: Mapping[str, Fates],
     differences: Differences,
     *,
     leaves_out: bool,
 ) -> None:
-    """Note claims and lines that are neither published nor in quarantine, for no reason.
+    """Report claims and lines that are neither published nor quarantined, for no reason.
 
-    A row is superseded by one with its key, or as a part of a claim that is; where superseded
-    claims are left out, by a claim of its chain. A row that deletes leaves nothing behind.
+    A row is superseded by another row with its key, or because its claim is. Where superseded
+    claims are left out, a later claim of the chain supersedes it. A deletion leaves no row.
     """
     claims, lines = SourceTable(tables["claim"]), SourceTable(tables["claim_line"])
-    gone, gone_lines = (
-        ~among(rows.places, np.concatenate([fates[name].published, fates[name].quarantined]))
+    is_missing, is_line_missing = (
+        ~is_among(rows.places, np.concatenate([fates[name].published, fates[name].quarantined]))
         for name, rows in (("claim", claims), ("claim_line", lines))
     )
-    differences.facts += len(gone) + len(gone_lines)
-    if not (gone.any() or gone_lines.any()):
+    differences.facts += len(is_missing) + len(is_line_missing)
+    if not (is_missing.any() or is_line_missing.any()):
         return
-    numbers, priors, successors = (
+    claim_numbers, priors, successors = (
         as_numpy(claims.cells(name))
         for name in ("claim_id", "adjusted_from_claim_id", "adjusted_to_claim_id")
     )
-    present, replaced = set(numbers[~gone].tolist()), set(priors.tolist())
-    deleting = as_numpy(claims.small("record_action")) == "d"
-    for at in np.flatnonzero(gone):
-        is_replaced = leaves_out and (numbers[at] in replaced or priors[at] or successors[at])
-        if not (numbers[at] in present or is_replaced or deleting[at]):
-            differences.add("claim", claims.places[at], "superseded by nothing")
-    gone_claims = set(numbers[gone].tolist())
-    keys = list(
-        zip(lines.cells("claim_id").to_pylist(), lines.whole("line_number").tolist(), strict=True)
+    present_claims, replaced_claims = set(claim_numbers[~is_missing].tolist()), set(priors.tolist())
+    is_deletion = as_numpy(claims.lower_cells("record_action")) == "d"
+    for row_index in np.flatnonzero(is_missing):
+        is_replaced = leaves_out and (
+            claim_numbers[row_index] in replaced_claims
+            or priors[row_index]
+            or successors[row_index]
+        )
+        if not (
+            claim_numbers[row_index] in present_claims or is_replaced or is_deletion[row_index]
+        ):
+            differences.add("claim", claims.places[row_index], "superseded by nothing")
+    missing_claims = set(claim_numbers[is_missing].tolist())
+    line_keys = list(
+        zip(
+            lines.cells("claim_id").to_pylist(), lines.integers("line_number").tolist(), strict=True
+        )
     )
     present_lines = {
-        key for key, is_gone in zip(keys, gone_lines.tolist(), strict=True) if not is_gone
+        key
+        for key, is_key_missing in zip(line_keys, is_line_missing.tolist(), strict=True)
+        if not is_key_missing
     }
-    deleting = as_numpy(lines.small("record_action")) == "d"
-    for at in np.flatnonzero(gone_lines):
-        key = keys[at]
-        if not (key in present_lines or key[0] in gone_claims or deleting[at]):
-            differences.add("claim_line", lines.places[at], "superseded by nothing")
+    is_deletion = as_numpy(lines.lower_cells("record_action")) == "d"
+    for row_index in np.flatnonzero(is_line_missing):
+        key = line_keys[row_index]
+        if not (key in present_lines or key[0] in missing_claims or is_deletion[row_index]):
+            differences.add("claim_line", lines.places[row_index], "superseded by nothing")
 
 
-def _matched(source: SourceClaims, published: PublishedClaims, differences: Differences) -> Any:
-    """Return the place of the row of each published claim; -1 where it has none of its own."""
+def _match_claims(
+    source: SourceClaims, published: PublishedClaims, differences: Differences
+) -> Any:
+    """Return the row of each published claim; -1 without one."""
     claim_rows = source.rows_of(published.texts["number"])
     differences.facts += len(source.claims)
-    _each_once("claim", source.claims, claim_rows, differences)
+    _check_published_once("claim", source.claims, claim_rows, differences)
     return claim_rows
 
 
-def _each_once(name: str, table: SourceTable, rows: Any, differences: Differences) -> None:
-    """Note rows that are not published once, and what is published without a row."""
-    times = np.bincount(rows[rows >= 0], minlength=len(table))
-    for row in np.flatnonzero(times != 1):
-        differences.add(name, table.places[row], "doubled" if times[row] else "lost")
+def _check_published_once(
+    name: str, table: SourceTable, rows: Any, differences: Differences
+) -> None:
+    """Report rows not published exactly once, and published data without a row."""
+    publish_counts = np.bincount(rows[rows >= 0], minlength=len(table))
+    for row in np.flatnonzero(publish_counts != 1):
+        differences.add(name, table.places[row], "doubled" if publish_counts[row] else "lost")
     for _ in range(int(np.count_nonzero(rows < 0))):
         differences.add(name, (-1, 0), "without a row")
 
 
-def _texts(
+def _compare_texts(
     source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: Differences
 ) -> None:
     """Compare dates, codes and references of claims."""
-    claims, known = source.claims, claim_rows >= 0
+    claims, has_row = source.claims, claim_rows >= 0
     starts, ends = claims.dates("statement_from_date"), claims.dates("statement_thru_date")
     is_reversed = pc.and_(pc.not_equal(ends, ""), pc.less(ends, starts))
-    for row in _positions(is_reversed):
-        differences.add("claim", claims.places[row], "end", _END)
+    for row in _true_positions(is_reversed):
+        differences.add("claim", claims.places[row], "end", _END_REASON)
     expected = {
         "member": (claims.cells("member_id"), "member_id"),
         "type": (source.types, "claim_type"),
@@ -235,174 +254,187 @@ def _texts(
         "paid": (claims.dates("paid_date"), "paid_date"),
         "plan": (source.plans, ""),
     }
-    rows = claim_rows[known]
+    rows = claim_rows[has_row]
     row_numbers = pa.array(rows)
-    texts = {name: column.filter(known) for name, column in published.texts.items()}
+    texts = {name: column.filter(has_row) for name, column in published.texts.items()}
     for name, (values, column) in expected.items():
         differences.facts += len(rows)
-        for wrong in _positions(pc.not_equal(values.take(row_numbers), texts[name])):
-            place = claims.places[rows[wrong]]
-            rule = differences.rule(place, column) if texts[name][wrong].as_py() == "" else ""
+        for index in _true_positions(pc.not_equal(values.take(row_numbers), texts[name])):
+            place = claims.places[rows[index]]
+            rule = differences.rule(place, column) if texts[name][index].as_py() == "" else ""
             differences.add("claim", place, name, rule)
-    words = {}
+    word_pairs = {}
     is_own, is_cancelled = (flags[rows] for flags in source.statuses())
-    stated = claims.cells("status").take(row_numbers).filter(pa.array(is_own))
-    words["status"] = _pairs(stated, texts["status"].filter(pa.array(is_own)))
-    replaced = is_cancelled & ~as_numpy(pc.equal(texts["status"], "cancelled"))
-    for wrong in np.flatnonzero(replaced):
-        differences.add("claim", claims.places[rows[wrong]], "status")
-    for name, column in _PAIRED:
-        words[name] = _pairs(claims.cells(column).take(row_numbers), texts[name])
-        others = frozenset((code, word) for word, code in words[name])
-        _functions({f"{name}, the other way": others}, differences)
-    for word, code in sorted(words["status"]):
+    source_statuses = claims.cells("status").take(row_numbers).filter(pa.array(is_own))
+    word_pairs["status"] = _count_pairs(source_statuses, texts["status"].filter(pa.array(is_own)))
+    not_cancelled = is_cancelled & ~as_numpy(pc.equal(texts["status"], "cancelled"))
+    for index in np.flatnonzero(not_cancelled):
+        differences.add("claim", claims.places[rows[index]], "status")
+    for name, column in _PAIRED_FACTS:
+        word_pairs[name] = _count_pairs(claims.cells(column).take(row_numbers), texts[name])
+        reversed_pairs = frozenset((code, word) for word, code in word_pairs[name])
+        _check_consistent_words({f"{name}, the other way": reversed_pairs}, differences)
+    for word, code in sorted(word_pairs["status"]):
         if word.lower() in _STATUSES and word.lower() != code:
             differences.add("claim", (-1, 0), "status by its word")
-    differences.facts += (1 + len(_PAIRED)) * len(rows)
-    _functions(words, differences)
+    differences.facts += (1 + len(_PAIRED_FACTS)) * len(rows)
+    _check_consistent_words(word_pairs, differences)
 
 
-def _positions(mask: pa.BooleanArray) -> Any:
-    """Return where a mask is true: numpy `int64`."""
+def _true_positions(mask: pa.BooleanArray) -> Any:
+    """Return the indices where a mask is true: numpy `int64`."""
     return np.flatnonzero(as_numpy(mask))
 
 
-def _pairs(source: pa.StringArray, published: pa.StringArray) -> dict[tuple[str, str], int]:
-    """Return how often every two texts stand at the same place."""
+def _count_pairs(source: pa.StringArray, published: pa.StringArray) -> dict[tuple[str, str], int]:
+    """Count each pair of source text and published text."""
     pairs = pa.table([source, published], ["source", "published"])
     groups = pairs.group_by(pairs.column_names, use_threads=False).aggregate([([], "count_all")])
-    words, codes, counts = (column.to_pylist() for column in groups.columns)
-    return dict(zip(zip(words, codes, strict=True), counts, strict=True))
+    source_texts, published_texts, counts = (column.to_pylist() for column in groups.columns)
+    return dict(zip(zip(source_texts, published_texts, strict=True), counts, strict=True))
 
 
-def _functions(words: Mapping[str, Collection[tuple[str, str]]], differences: Differences) -> None:
-    """Note words that are published now as one thing and now as another."""
-    for fact, pairs in words.items():
+def _check_consistent_words(
+    pairs_by_fact: Mapping[str, Collection[tuple[str, str]]], differences: Differences
+) -> None:
+    """Report source words that are published in more than one way."""
+    for fact, pairs in pairs_by_fact.items():
         for _, count in sorted(Counter(word for word, _ in pairs).items()):
             if count > 1:
                 differences.add("claim", (-1, 0), f"{fact} by its word")
 
 
-def _members(source: SourceClaims, published: PublishedClaims, differences: Differences) -> None:
+def _compare_members(
+    source: SourceClaims, published: PublishedClaims, differences: Differences
+) -> None:
+    """Compare birth dates, and the numbers of Patients and Coverages."""
     members = source.members
-    days = members.dates("birth_date").to_pylist()
+    birth_dates = members.dates("birth_date").to_pylist()
     differences.facts += len(members)
     numbers = members.cells("member_id").to_pylist()
-    for place, number, stated in zip(members.places, numbers, days, strict=True):
-        day = published.members.get(number)
-        if day is None:
+    for place, number, birth_date in zip(members.places, numbers, birth_dates, strict=True):
+        published_date = published.members.get(number)
+        if published_date is None:
             differences.add("member", place, "lost")
-        elif day != stated:
-            rule = "" if day else differences.rule(place, "birth_date")
+        elif published_date != birth_date:
+            rule = "" if published_date else differences.rule(place, "birth_date")
             differences.add("member", place, "birth date", rule)
-    for fact, kind, rows in (
+    for fact, resource_type, rows in (
         ("member", "Patient", len(members)),
         ("coverage", "Coverage", len(source.coverages)),
     ):
         differences.facts += rows
-        extra = published.resources.get(kind, 0) - rows
-        for _ in range(abs(extra)):
-            differences.add(fact, (-1, 0), "without a row" if extra > 0 else "lost")
+        surplus = published.resources.get(resource_type, 0) - rows
+        for _ in range(abs(surplus)):
+            differences.add(fact, (-1, 0), "without a row" if surplus > 0 else "lost")
 
 
-def _matched_lines(
+def _match_lines(
     source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: Differences
 ) -> Any:
-    """Return the place of the row of each published item; -1 for none. Their days are compared."""
+    """Return the row of each published item, -1 for none; compare service dates."""
     lines = source.lines
     line_rows = source.lines_at(claim_rows[published.claims], published.numbers)
     differences.facts += 2 * len(lines)
-    _each_once("claim_line", lines, line_rows, differences)
-    known = np.flatnonzero(line_rows >= 0)
-    rows = line_rows[known]
+    _check_published_once("claim_line", lines, line_rows, differences)
+    items_with_row = np.flatnonzero(line_rows >= 0)
+    rows = line_rows[items_with_row]
     starts, ends = (
         lines.dates(name).take(pa.array(rows)) for name in ("service_from_date", "service_to_date")
     )
-    dates = published.dates.take(pa.array(known))
-    for wrong in _positions(pc.invert(_is_served(dates, starts, ends))):
-        date, start, end = (column[wrong].as_py() for column in (dates, starts, ends))
-        row = rows[wrong]
+    dates = published.dates.take(pa.array(items_with_row))
+    for index in _true_positions(pc.invert(_is_service_date_valid(dates, starts, ends))):
+        date, start, end = (column[index].as_py() for column in (dates, starts, ends))
+        row = rows[index]
         place, claim = lines.places[row], source.line_claims[row]
-        kind = source.types[claim].as_py() if claim >= 0 else ""
-        if date == start and kind in _OF_ONE_DAY:
-            differences.add("claim_line", place, "date", _NO_PERIOD)
+        claim_type = source.types[claim].as_py() if claim >= 0 else ""
+        if date == start and claim_type in _ONE_DAY_TYPES:
+            differences.add("claim_line", place, "date", _NO_PERIOD_REASON)
             continue
         rules = [differences.rule(place, name) for name in ("service_from_date", "service_to_date")]
-        left_out = date in ("", "/", start, f"{start}/", f"/{end}")
+        is_incomplete = date in ("", "/", start, f"{start}/", f"/{end}")
         differences.add(
-            "claim_line", place, "date", next(filter(None, rules), "") if left_out else ""
+            "claim_line", place, "date", next(filter(None, rules), "") if is_incomplete else ""
         )
     return line_rows
 
 
-def _is_served(
+def _is_service_date_valid(
     published: pa.StringArray, starts: pa.StringArray, ends: pa.StringArray
 ) -> pa.BooleanArray:
-    """Return where the days of lines stand as they may: as a period, or as their one day."""
-    period = pc.equal(published, pc.binary_join_element_wise(starts, ends, "/"))
-    begun = pc.binary_join_element_wise(starts, "", "/")
-    is_day = pc.or_(pc.equal(published, starts), pc.equal(published, begun))
-    one_day = pc.or_(is_day, pc.and_(period, pc.equal(ends, starts)))
-    return pc.if_else(pc.greater(ends, starts), period, one_day)
+    """Return which published service dates match their lines."""
+    is_period = pc.equal(published, pc.binary_join_element_wise(starts, ends, "/"))
+    start_periods = pc.binary_join_element_wise(starts, "", "/")
+    is_start_day = pc.or_(pc.equal(published, starts), pc.equal(published, start_periods))
+    is_one_day = pc.or_(is_start_day, pc.and_(is_period, pc.equal(ends, starts)))
+    return pc.if_else(pc.greater(ends, starts), is_period, is_one_day)
 
 
-def _no_amounts(published: PublishedClaims, differences: Differences) -> None:
-    """Note the amounts of a view that has none."""
+def _check_no_amounts(published: PublishedClaims, differences: Differences) -> None:
+    """Report amounts in a view without money."""
     for level in (published.totals, published.headers, published.lines, published.payments):
         differences.facts += 1
         for _ in range(int(np.count_nonzero(level != ABSENT))):
             differences.add("claim", (-1, 0), "amount in a view without money")
 
 
-def _amounts(
+def _compare_amounts(
     source: SourceClaims,
     published: PublishedClaims,
-    matched: tuple[Any, Any],
-    of_rows: tuple[Any, Any, Any],
+    matched_rows: tuple[Any, Any],
+    row_amounts: tuple[Any, Any, Any],
     differences: Differences,
 ) -> None:
     """Compare every amount.
 
-    An amount with a finding may have been left out: the bytes show where it was.
+    A rule may have left out an amount with a finding: the published bytes show whether it did.
     """
-    claims, lines = matched
+    claims, lines = matched_rows
     headers, line_cents = source.stated.copy(), source.stated_lines.copy()
-    before = len(differences.explained)
-    _leave_out(source.claims, "claim", headers, (published.totals, claims), differences)
-    _leave_out(source.lines, "claim_line", line_cents, (published.lines, lines), differences)
-    adjustments = _adjustments_left_in(source, published, matched, of_rows, differences)
-    is_whole = len(differences.explained) == before
-    expected = of_rows if is_whole else source.expected(headers, line_cents, adjustments)
+    explained_count = len(differences.explained)
+    _remove_left_out_amounts(
+        source.claims, "claim", headers, (published.totals, claims), differences
+    )
+    _remove_left_out_amounts(
+        source.lines, "claim_line", line_cents, (published.lines, lines), differences
+    )
+    adjustments = _published_adjustments(source, published, matched_rows, row_amounts, differences)
+    has_no_left_out = len(differences.explained) == explained_count
+    expected = row_amounts if has_no_left_out else source.expected(headers, line_cents, adjustments)
     sides = (
         ("claim", published.totals, claims),
         ("header", published.headers, claims),
         ("claim_line", published.lines, lines),
     )
-    used = [
-        (level, cents[rows >= 0], rows[rows >= 0], wanted)
-        for (level, cents, rows), wanted in zip(sides, expected, strict=True)
+    matched_amounts = [
+        (level, cents[rows >= 0], rows[rows >= 0], expected_cents)
+        for (level, cents, rows), expected_cents in zip(sides, expected, strict=True)
     ]
-    for level, cents, rows, wanted in used:
-        name = "claim_line" if level == "claim_line" else "claim"
+    for level, cents, rows, expected_cents in matched_amounts:
+        table_name = "claim_line" if level == "claim_line" else "claim"
         table = source.lines if level == "claim_line" else source.claims
         differences.facts += cents.size
-        for at, code in zip(*entries_where(cents != wanted[rows]), strict=True):
-            differences.add(name, table.places[rows[at]], f"{level}.{CATEGORIES[code]}")
+        for index, code in zip(*entries_where(cents != expected_cents[rows]), strict=True):
+            differences.add(table_name, table.places[rows[index]], f"{level}.{CATEGORIES[code]}")
     rows, payments = claims[claims >= 0], source.claims.cents("payment_amount")
-    paid = published.payments[claims >= 0]
+    published_payments = published.payments[claims >= 0]
     differences.facts += len(rows)
-    for wrong in np.flatnonzero(paid != payments[rows]):
-        place = source.claims.places[rows[wrong]]
-        rule = differences.rule(place, "payment_amount") if paid[wrong] == ABSENT else ""
+    for index in np.flatnonzero(published_payments != payments[rows]):
+        place = source.claims.places[rows[index]]
+        rule = (
+            differences.rule(place, "payment_amount") if published_payments[index] == ABSENT else ""
+        )
         differences.add("claim", place, "payment", rule)
     totals = expected[0]
-    summed = (totals != ABSENT) & (headers == ABSENT)
-    for at, code in zip(*entries_where(summed), strict=True):
-        place = source.claims.places[at]
-        differences.add("claim", place, f"claim.{CATEGORIES[code]}", _SUMMED, int(totals[at, code]))
+    is_sum = (totals != ABSENT) & (headers == ABSENT)
+    for index, code in zip(*entries_where(is_sum), strict=True):
+        place = source.claims.places[index]
+        differences.add(
+            "claim", place, f"claim.{CATEGORIES[code]}", _SUM_REASON, int(totals[index, code])
+        )
 
 
-def _leave_out(
+def _remove_left_out_amounts(
     table: SourceTable, name: str, cents: Any, items: tuple[Any, Any], differences: Differences
 ) -> None:
     """Remove expected amounts that have a finding and are not published as expected."""
@@ -410,31 +442,37 @@ def _leave_out(
     cells = sorted(cell for cell in differences.places if cell[2] in codes)
     if not cells:
         return
-    published, matched = items
-    item_of = np.full(len(table), -1, dtype=np.int64)
-    item_of[matched[matched >= 0]] = np.flatnonzero(matched >= 0)
-    rows = pair_places(np.array([cell[:2] for cell in cells], dtype=np.int64), table.places)
+    published, item_rows = items
+    item_by_row = np.full(len(table), -1, dtype=np.int64)
+    item_by_row[item_rows[item_rows >= 0]] = np.flatnonzero(item_rows >= 0)
+    rows = find_pairs(np.array([cell[:2] for cell in cells], dtype=np.int64), table.places)
     for (file, row, column), at in zip(cells, rows.tolist(), strict=True):
         rule, code = differences.places[file, row, column], codes[column]
-        if at < 0 or item_of[at] < 0 or cents[at, code] == ABSENT:
+        if at < 0 or item_by_row[at] < 0 or cents[at, code] == ABSENT:
             continue
-        amount, stated = published[item_of[at], code], cents[at, code]
-        if amount != stated:
-            # What rows of other tables add to a line may stand in its place; totals see to theirs.
-            instead = int(amount) if name == "claim_line" and amount > NO_CENTS else 0
-            gone = int(stated) if stated > NO_CENTS else 0
-            differences.add(name, (file, row), f"{name}.{CATEGORIES[code]}", rule, instead - gone)
+        amount, stated_amount = published[item_by_row[at], code], cents[at, code]
+        if amount != stated_amount:
+            # Rows of other tables may add to a line's amount; totals account for their own.
+            published_cents = int(amount) if name == "claim_line" and amount > NO_CENTS else 0
+            stated_cents = int(stated_amount) if stated_amount > NO_CENTS else 0
+            differences.add(
+                name,
+                (file, row),
+                f"{name}.{CATEGORIES[code]}",
+                rule,
+                published_cents - stated_cents,
+            )
             cents[at, code] = ABSENT
 
 
-def _adjustments_left_in(
+def _published_adjustments(
     source: SourceClaims,
     published: PublishedClaims,
-    matched: tuple[Any, Any],
-    of_rows: tuple[Any, Any, Any],
+    matched_rows: tuple[Any, Any],
+    row_amounts: tuple[Any, Any, Any],
     differences: Differences,
 ) -> Any:
-    """Return the adjustments, but for those with a finding that the bytes are short of."""
+    """Return the adjustments, except those with a finding that are unpublished."""
     adjustments = source.stated_adjustments
     rules = {
         cell[:2]: rule
@@ -442,47 +480,52 @@ def _adjustments_left_in(
         for cell, rule in differences.places.items()
         if cell[2] == column
     }
-    places = np.array(sorted(rules), dtype=np.int64).reshape(-1, 2)
-    rows = pair_places(places, source.adjustments.places)
+    positions = np.array(sorted(rules), dtype=np.int64).reshape(-1, 2)
+    rows = find_pairs(positions, source.adjustments.places)
     rows = rows[(rows >= 0) & (adjustments[rows, 0] > NO_CENTS)]
     if not len(rows):
         return adjustments
-    left_in = adjustments.copy()
-    left_in[rows] = ABSENT
-    without = source.expected(source.stated, source.stated_lines, left_in)
+    kept_adjustments = adjustments.copy()
+    kept_adjustments[rows] = ABSENT
+    amounts_without = source.expected(source.stated, source.stated_lines, kept_adjustments)
     levels = (
-        ("header", source.adjustment_claims, published.headers, matched[0], 1),
-        ("claim_line", source.adjustment_lines, published.lines, matched[1], 2),
+        ("header", source.adjustment_claims, published.headers, matched_rows[0], 1),
+        ("claim_line", source.adjustment_lines, published.lines, matched_rows[1], 2),
     )
     is_left_out = np.zeros(len(adjustments), dtype=np.bool_)
-    for level, owners, amounts, items, at in levels:
-        is_short = np.zeros(len(of_rows[at]) + 1, dtype=np.bool_)  # the last is of no owner
-        known = items >= 0
-        with_all, with_some = (
-            expected[at][items[known], ADJUSTED] for expected in (of_rows, without)
+    for level, adjustment_owners, amounts, items, amount_index in levels:
+        is_short = np.zeros(
+            len(row_amounts[amount_index]) + 1, dtype=np.bool_
+        )  # the last is of no owner
+        has_row = items >= 0
+        cents_with, cents_without = (
+            expected[amount_index][items[has_row], ADJUSTED]
+            for expected in (row_amounts, amounts_without)
         )
-        is_short[items[known]] = (with_all != with_some) & (amounts[known, ADJUSTED] == with_some)
-        for row in rows[is_short[owners[rows]]].tolist():
+        is_short[items[has_row]] = (cents_with != cents_without) & (
+            amounts[has_row, ADJUSTED] == cents_without
+        )
+        for row in rows[is_short[adjustment_owners[rows]]].tolist():
             place, cents = source.adjustments.places[row], int(adjustments[row, 0])
             rule = rules[int(place[0]), int(place[1])]
             differences.add("claim_adjustment", place, f"{level}.{ADJUSTMENT}", rule, -cents)
             is_left_out[row] = True
-    left_in[~is_left_out] = adjustments[~is_left_out]
-    return left_in
+    kept_adjustments[~is_left_out] = adjustments[~is_left_out]
+    return kept_adjustments
 
 
-def _labels(
+def _sum_labels(
     source: SourceClaims, published: PublishedClaims, claim_rows: Any
 ) -> dict[str, pa.StringArray]:
-    """Return the labels of the rows' sums, words of the source in those that are published."""
-    known = claim_rows >= 0
-    payers = source.claims.cells("payer_id").take(pa.array(claim_rows[known]))
-    pairs = _pairs(payers, published.texts["insurer"].filter(known))
+    """Return the labels of the rows' sums, translated to published words."""
+    has_row = claim_rows >= 0
+    payers = source.claims.cells("payer_id").take(pa.array(claim_rows[has_row]))
+    pairs = _count_pairs(payers, published.texts["insurer"].filter(has_row))
     # Several references of one payer are a difference; here the most frequent of them counts.
     published_as = dict(sorted(pairs, key=lambda pair: (pairs[pair], pair)))
-    item_of = np.full(len(source.claims), -1, dtype=np.int64)
-    item_of[claim_rows[known]] = np.flatnonzero(known)
-    status = published.texts["status"].take(pa.array(item_of, mask=item_of < 0))
+    claim_by_row = np.full(len(source.claims), -1, dtype=np.int64)
+    claim_by_row[claim_rows[has_row]] = np.flatnonzero(has_row)
+    status = published.texts["status"].take(pa.array(claim_by_row, mask=claim_by_row < 0))
     claims, text = source.claims, pa.string()
     return {
         "type": source.types,

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from etl.certificate.published import CATEGORIES, PublishedClaims
-from etl.certificate.source import ADJUSTED, SourceClaims, pair_places
+from etl.certificate.source import ADJUSTED, SourceClaims, find_pairs
 from etl.certificate.sums import LEVELS, amounts_of
 
-MOST: Final = 1_000
+MAX_LISTED: Final = 1_000
 """Unexplained differences of a unit that are listed; the others are counted."""
 
 
@@ -45,7 +45,7 @@ class Differences:
     Attributes:
         places: (file, row, column) of cells that a rule found something in -> the rule.
         explained: those with a reason.
-        unexplained: the first `MOST` of the others.
+        unexplained: the first `MAX_LISTED` of the others.
         count: how many others there are.
         facts: how many facts were compared.
     """
@@ -58,7 +58,7 @@ class Differences:
 
     @classmethod
     def of(cls, findings: pa.Table) -> Differences:
-        """Return no differences yet, of rows with these findings."""
+        """Return an empty list of differences for rows with these findings."""
         names = ("file", "row", "column", "rule")
         cells = zip(*(findings.column(name).to_pylist() for name in names), strict=True)
         return cls(
@@ -69,19 +69,19 @@ class Differences:
             }
         )
 
-    def add(self, table: str, place: Any, fact: str, reason: str = "", cents: int = 0) -> None:
-        """Note the difference of a fact of a row."""
-        difference = FactDifference(table, int(place[0]), int(place[1]), fact, reason, cents)
+    def add(self, table: str, position: Any, fact: str, reason: str = "", cents: int = 0) -> None:
+        """Record a difference between a row and its published fact."""
+        difference = FactDifference(table, int(position[0]), int(position[1]), fact, reason, cents)
         if reason:
             self.explained.append(difference)
             return
         self.count += 1
-        if len(self.unexplained) < MOST:
+        if len(self.unexplained) < MAX_LISTED:
             self.unexplained.append(difference)
 
-    def rule(self, place: Any, column: str) -> str:
-        """Return the rule that found something in a cell; empty for none."""
-        return self.places.get((int(place[0]), int(place[1]), column), "")
+    def rule(self, position: Any, column: str) -> str:
+        """Return the rule that has a finding in a cell; empty for none."""
+        return self.places.get((int(position[0]), int(position[1]), column), "")
 
 
 FileCell: TypeAlias = tuple[int, str, str]
@@ -124,16 +124,16 @@ class FileSum:
 def file_sums(
     source: SourceClaims,
     published: PublishedClaims,
-    matched: tuple[Any, Any],
+    matched_rows: tuple[Any, Any],
     line_cents: Any,
     explained: Iterable[FactDifference],
 ) -> dict[FileCell, FileSum]:
-    """Return the amounts by the file whose row brought them.
+    """Sum amounts by the file whose row contributed them.
 
     Args:
         source: the rows.
         published: the bytes.
-        matched: rows of the claims and of the items that are published; -1 for none.
+        matched_rows: rows of the claims and of the items that are published; -1 for none.
         line_cents: amounts of the lines, with those that rows of other tables add to them.
         explained: differences with a reason.
     """
@@ -142,43 +142,43 @@ def file_sums(
     def add(cell: FileCell, amount: FileSum) -> None:
         sums[cell] = sums.get(cell, FileSum()) + amount
 
-    stated = (
+    source_amounts = (
         (source.claim_files, np.arange(len(source.claims)), source.stated),
         (source.line_files, source.line_claims, line_cents),
     )
-    read = (
+    published_amounts = (
         (np.arange(len(published)), published.totals),
         (published.claims, published.lines),
     )
     for level, (files, claims, cents), rows, (owners, amounts) in zip(
-        LEVELS, stated, matched, read, strict=True
+        LEVELS, source_amounts, matched_rows, published_amounts, strict=True
     ):
-        for (file, category), (total, _) in _by_file(files, claims, cents).items():
+        for (file, category), (total, _) in _sums_by_file(files, claims, cents).items():
             add((file, level, category), FileSum(source=total))
         # Row -1, for what is published without a row, has no file.
         files_of = np.concatenate([files, np.full((1, len(CATEGORIES)), -1, dtype=np.int64)])[rows]
-        for (file, category), (total, count) in _by_file(files_of, owners, amounts).items():
+        for (file, category), (total, count) in _sums_by_file(files_of, owners, amounts).items():
             add((file, level, category), FileSum(published=total, claims=count))
-    of_amounts = [
+    amount_differences = [
         (difference, level, category)
         for difference in explained
         for level, _, category in [difference.fact.partition(".")]
         if difference.cents and level in LEVELS
     ]
-    files = _counted_files(source, [difference for difference, _, _ in of_amounts])
-    for (difference, level, category), file in zip(of_amounts, files, strict=True):
+    files = _files_of_differences(source, [difference for difference, _, _ in amount_differences])
+    for (difference, level, category), file in zip(amount_differences, files, strict=True):
         add((file, level, category), FileSum(explained=difference.cents, differences=1))
     return sums
 
 
-def _counted_files(source: SourceClaims, differences: Sequence[FactDifference]) -> list[int]:
-    """Return the file in whose sums each difference of an amount is counted.
+def _files_of_differences(source: SourceClaims, differences: Sequence[FactDifference]) -> list[int]:
+    """Return the file whose sums count each difference.
 
-    It is the file of the row, but for adjustments: those of one line are all counted under the
-    file of the first of them (`SourceClaims.line_files`).
+    It is the file of the row, except for adjustments: all those of one line are counted under
+    the file of the first of them (`SourceClaims.line_files`).
     """
-    places = np.array([(each.file, each.row) for each in differences], dtype=np.int64)
-    rows = pair_places(places.reshape(-1, 2), source.adjustments.places)
+    positions = np.array([(each.file, each.row) for each in differences], dtype=np.int64)
+    rows = find_pairs(positions.reshape(-1, 2), source.adjustments.places)
     return [
         int(source.line_files[source.adjustment_lines[row], ADJUSTED])
         if difference.table == "claim_adjustment" and source.adjustment_lines[row] >= 0
@@ -187,7 +187,7 @@ def _counted_files(source: SourceClaims, differences: Sequence[FactDifference]) 
     ]
 
 
-def _by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], tuple[int, int]]:
+def _sums_by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], tuple[int, int]]:
     """Return (file, category) -> cents, and how many claims have such an amount.
 
     Args:
@@ -196,17 +196,17 @@ def _by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], tuple
         cents: of each row, shape (rows, categories).
     """
     rows, categories, amounts = amounts_of(cents)
-    owners, known = claims[rows], claims[rows] >= 0
-    of, size = files[rows, categories], int(claims.max(initial=-1)) + 1
+    owners, has_owner = claims[rows], claims[rows] >= 0
+    amount_files, size = files[rows, categories], int(claims.max(initial=-1)) + 1
     sums = {}
-    for file in (np.flatnonzero(np.bincount(of + 1)) - 1).tolist():
-        of_file = known & (of == file)
-        at = categories[of_file]
+    for file in (np.flatnonzero(np.bincount(amount_files + 1)) - 1).tolist():
+        is_in_file = has_owner & (amount_files == file)
+        file_categories = categories[is_in_file]
         totals = np.zeros(len(CATEGORIES), dtype=np.int64)
-        np.add.at(totals, at, amounts[of_file])
-        some = np.zeros((len(CATEGORIES), size), dtype=np.bool_)
-        some[at, owners[of_file]] = True
-        for category in np.flatnonzero(some.any(axis=1)).tolist():
-            count = int(np.count_nonzero(some[category]))
+        np.add.at(totals, file_categories, amounts[is_in_file])
+        has_amount = np.zeros((len(CATEGORIES), size), dtype=np.bool_)
+        has_amount[file_categories, owners[is_in_file]] = True
+        for category in np.flatnonzero(has_amount.any(axis=1)).tolist():
+            count = int(np.count_nonzero(has_amount[category]))
             sums[file, CATEGORIES[category]] = (int(totals[category]), count)
     return sums

@@ -14,7 +14,7 @@ import numpy as np
 
 from etl.certificate.differences import Differences
 from etl.certificate.published_prior_auths import NO_ACTION, Fact, PublishedPriorAuth, only_stated
-from etl.certificate.source import Fates, SourceTable, among, day_of
+from etl.certificate.source import Fates, SourceTable, day_of, is_among
 
 HEADER: Final = "prior_auth"
 LINE: Final = "prior_auth_line"
@@ -66,7 +66,7 @@ def compare_prior_auths(
     """
     _lost_rows(tables, fates, differences)
     places = {name: table.places for name, table in tables.items()}
-    is_kept = {name: among(places[name], fates[name].published) for name in FACTS}
+    is_kept = {name: is_among(places[name], fates[name].published) for name in FACTS}
     headers = _rows(tables[HEADER], is_kept[HEADER], lambda row: row["prior_auth_id"])
     lines = _rows(tables[LINE], is_kept[LINE], _line_key)
     stated = {
@@ -142,7 +142,7 @@ def _lost_rows(
     gone_headers: set[str] = set()
     for name, table in tables.items():
         kept = np.concatenate([fates[name].published, fates[name].quarantined])
-        is_gone = ~among(table.places, kept)
+        is_gone = ~is_among(table.places, kept)
         differences.facts += len(table)
         rows = list(_dicts(table, ~is_gone))
         present = {_line_key(row) for _, row in rows}

@@ -24,7 +24,7 @@ ADJUSTMENT: Final = "adjustmentreason"
 """Category of the amounts of CARC adjustments."""
 CLAIM: Final = "ExplanationOfBenefit"
 """FHIR type of a claim."""
-_USE: Final = "claim"
+_CLAIM_USE: Final = "claim"
 """`ExplanationOfBenefit.use` of a claim; prior authorizations have another."""
 OTHER: Final = "other"
 """Stands for every category with an amount that is not known here; none is expected."""
@@ -38,10 +38,10 @@ _CODES: Final = {name: code for code, name in enumerate(CATEGORIES)}
 _OTHER_CODE: Final = _CODES[OTHER]
 _CLAIM_NUMBER: Final = "uc"
 _MEMBER_NUMBER: Final = "MB"
-_PLAN: Final = "plan"
+_PLAN_CLASS: Final = "plan"
 _INSTITUTIONAL: Final = "institutional"
-_LARGEST: Final = 10**15
-_BEGIN: Final = b'{"resourceType":"ExplanationOfBenefit"'
+_MAX_CENTS: Final = 10**15
+_CLAIM_START: Final = b'{"resourceType":"ExplanationOfBenefit"'
 """Beginning of nearly all claims; of a resource that begins otherwise, the type is read."""
 
 
@@ -141,10 +141,10 @@ class _Patient(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     birth_date: str = ""
 
 
-_RESOURCE: Final = msgspec.json.Decoder(_Resource)
-_CLAIM: Final = msgspec.json.Decoder(_Claim)
-_COVERED: Final = msgspec.json.Decoder(_Coverage)
-_MEMBER: Final = msgspec.json.Decoder(_Patient)
+_RESOURCE_DECODER: Final = msgspec.json.Decoder(_Resource)
+_CLAIM_DECODER: Final = msgspec.json.Decoder(_Claim)
+_COVERAGE_DECODER: Final = msgspec.json.Decoder(_Coverage)
+_PATIENT_DECODER: Final = msgspec.json.Decoder(_Patient)
 
 
 class _Amounts:
@@ -157,43 +157,45 @@ class _Amounts:
         self._values: list[float] = []  # not a number where an entry has no amount
 
     def take(self, owner: int, entries: Sequence[_Adjudication]) -> None:
-        """Take the entries of an owner; those without an amount are left out later, together."""
-        code = _CODES.get
+        """Add the entries of an owner; those without an amount are dropped later."""
+        code_of = _CODES.get
         self._owners.append(owner)
         self._counts.append(len(entries))
         self._values += [entry.amount.value for entry in entries]
-        self._codes += [code(entry.category.coding[0].code, _OTHER_CODE) for entry in entries]
+        self._codes += [code_of(entry.category.coding[0].code, _OTHER_CODE) for entry in entries]
 
-    def cents(self, owners: int) -> Any:
+    def cents(self, owner_count: int) -> Any:
         """Return numpy `int64`, shape (owners, categories): sums in cents, `ABSENT` for none."""
-        values = _column(self._values, np.float64)
-        there = ~np.isnan(values)
-        of = np.repeat(_column(self._owners, np.int64), _column(self._counts, np.int64))
-        at = (of * len(CATEGORIES) + _column(self._codes, np.int8))[there]
-        cents = cents_of(values[there])
-        odd = cents == NO_CENTS
-        size = owners * len(CATEGORIES)
-        table, some = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.bool_)
-        np.add.at(table, at, np.where(odd, 0, cents))
-        some[at] = True
-        table[~some] = ABSENT
-        table[at[odd]] = NO_CENTS
-        return table.reshape(owners, len(CATEGORIES))
+        values = _to_numpy(self._values, np.float64)
+        has_amount = ~np.isnan(values)
+        amount_owners = np.repeat(
+            _to_numpy(self._owners, np.int64), _to_numpy(self._counts, np.int64)
+        )
+        cells = (amount_owners * len(CATEGORIES) + _to_numpy(self._codes, np.int8))[has_amount]
+        cents = cents_of(values[has_amount])
+        is_invalid = cents == NO_CENTS
+        cell_count = owner_count * len(CATEGORIES)
+        sums, is_filled = np.zeros(cell_count, dtype=np.int64), np.zeros(cell_count, dtype=np.bool_)
+        np.add.at(sums, cells, np.where(is_invalid, 0, cents))
+        is_filled[cells] = True
+        sums[~is_filled] = ABSENT
+        sums[cells[is_invalid]] = NO_CENTS
+        return sums.reshape(owner_count, len(CATEGORIES))
 
 
-def _column(values: Sequence[float], dtype: Any) -> Any:
+def _to_numpy(values: Sequence[float], dtype: Any) -> Any:
     return np.fromiter(values, dtype, len(values))  # several times as fast as `numpy.array`
 
 
 def cents_of(values: Any) -> Any:
-    """Return numbers, numpy `float64`, as whole cents, `int64`; `NO_CENTS` for what is none.
+    """Convert numpy `float64` to whole cents, `int64`; `NO_CENTS` for others.
 
-    A parser gives the nearest binary fraction. Up to 15 digits that is no other amount's, so that
+    A parser returns the nearest binary fraction. Up to 15 digits no two amounts share one, so
     the cents are exact.
     """
-    whole = np.rint(values * 100)
-    fine = (np.abs(whole) < _LARGEST) & (whole / 100 == values)
-    return np.where(fine, np.where(fine, whole, 0).astype(np.int64), NO_CENTS)
+    cents = np.rint(values * 100)
+    is_exact = (np.abs(cents) < _MAX_CENTS) & (cents / 100 == values)
+    return np.where(is_exact, np.where(is_exact, cents, 0).astype(np.int64), NO_CENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ class PublishedClaims:
         return len(self.payments)
 
 
-_STATED: Final = (
+_TEXT_FACTS: Final = (
     "id",
     "number",
     "patient",
@@ -246,8 +248,8 @@ _STATED: Final = (
     "coverage",
 )
 """Facts of a claim that are text, in the order in which they are read."""
-_PATIENT: Final = _STATED.index("patient")
-_COVERAGE: Final = _STATED.index("coverage")
+_PATIENT_INDEX: Final = _TEXT_FACTS.index("patient")
+_COVERAGE_INDEX: Final = _TEXT_FACTS.index("coverage")
 
 
 class BlockReader:
@@ -267,45 +269,51 @@ class BlockReader:
         self._prior_auths: list[tuple[str, PublishedPriorAuth]] = []
 
     def block(self, data: bytes) -> None:
-        """Read a patient's block, as its object holds it."""
-        plans, patient, member, first = {}, "", "", len(self._texts)
+        """Read a patient's block from its compressed bytes."""
+        plans, patient, member, first_claim = {}, "", "", len(self._texts)
         prior_auths = []
-        plain = _unpacked(data)
-        lines, end = memoryview(plain), plain.index(b"\n")  # the header line is in front
-        # No resource outlives its turn: memory that is used again at once is several times as fast.
-        while (start := end + 1) < len(plain):
-            end = plain.index(b"\n", start)
-            is_claim, line = plain.startswith(_BEGIN, start), lines[start:end]
-            kind = CLAIM if is_claim else _RESOURCE.decode(line).resource_type
-            self._resources[kind] += 1
-            if kind == CLAIM:
-                claim = _CLAIM.decode(line)
-                if claim.use == _USE:
-                    self._claim(claim)
+        text = _decompress(data)
+        lines, end = memoryview(text), text.index(b"\n")  # the header line is in front
+        # Drop each resource at once: reusing its memory is several times as fast.
+        while (start := end + 1) < len(text):
+            end = text.index(b"\n", start)
+            is_claim, line = text.startswith(_CLAIM_START, start), lines[start:end]
+            resource_type = CLAIM if is_claim else _RESOURCE_DECODER.decode(line).resource_type
+            self._resources[resource_type] += 1
+            if resource_type == CLAIM:
+                claim = _CLAIM_DECODER.decode(line)
+                if claim.use == _CLAIM_USE:
+                    self._add_claim(claim)
                 else:
                     prior_auths.append(read_prior_auth(line))
-            elif kind == "Coverage":
-                cover = _COVERED.decode(line)
-                plans[f"Coverage/{cover.id}"] = _plan(cover)
-            elif kind == "Patient":
-                found = _MEMBER.decode(line)
-                patient, member = f"Patient/{found.id}", _number(found.identifier, _MEMBER_NUMBER)
-                self._members[member] = found.birth_date
-        own = self._texts[first:]
-        self._owners += [member if texts[_PATIENT] == patient else "" for texts in own]
-        self._plans += [plans.get(texts[_COVERAGE], "") for texts in own]
+            elif resource_type == "Coverage":
+                coverage = _COVERAGE_DECODER.decode(line)
+                plans[f"Coverage/{coverage.id}"] = _plan_of_coverage(coverage)
+            elif resource_type == "Patient":
+                resource = _PATIENT_DECODER.decode(line)
+                patient, member = (
+                    f"Patient/{resource.id}",
+                    _identifier_value(resource.identifier, _MEMBER_NUMBER),
+                )
+                self._members[member] = resource.birth_date
+        block_texts = self._texts[first_claim:]
+        self._owners += [
+            member if texts[_PATIENT_INDEX] == patient else "" for texts in block_texts
+        ]
+        self._plans += [plans.get(texts[_COVERAGE_INDEX], "") for texts in block_texts]
         self._prior_auths += [
-            (member if one.patient == patient else "", one) for one in prior_auths
+            (member if prior_auth.patient == patient else "", prior_auth)
+            for prior_auth in prior_auths
         ]
 
-    def _claim(self, claim: _Claim) -> None:
-        at = len(self._texts)
+    def _add_claim(self, claim: _Claim) -> None:
+        claim_index = len(self._texts)
         self._texts.append(
             (
                 claim.id,
-                _number(claim.identifier, _CLAIM_NUMBER),
+                _identifier_value(claim.identifier, _CLAIM_NUMBER),
                 claim.patient.reference,
-                _type(claim),
+                _claim_type(claim),
                 claim.status,
                 claim.billable_period.start,
                 claim.billable_period.end,
@@ -316,31 +324,31 @@ class BlockReader:
             )
         )
         self._payments.append(claim.payment.amount.value)
-        self._totals.take(at, claim.total)
-        self._headers.take(at, claim.adjudication)
-        for line, item in enumerate(claim.item, len(self._items)):
-            self._items.append(at)
+        self._totals.take(claim_index, claim.total)
+        self._headers.take(claim_index, claim.adjudication)
+        for item_index, item in enumerate(claim.item, len(self._items)):
+            self._items.append(claim_index)
             self._numbers.append(item.sequence)
-            self._dates.append(_served(item))
-            self._lines.take(line, item.adjudication)
+            self._dates.append(_service_dates(item))
+            self._lines.take(item_index, item.adjudication)
 
     def claims(self) -> PublishedClaims:
-        """Return what was read so far."""
-        columns = list(zip(*self._texts, strict=True)) or [()] * len(_STATED)
+        """Return all claims read so far."""
+        columns = list(zip(*self._texts, strict=True)) or [()] * len(_TEXT_FACTS)
         texts = {
-            **dict(zip(_STATED, columns, strict=True)),
+            **dict(zip(_TEXT_FACTS, columns, strict=True)),
             "member": self._owners,
             "plan": self._plans,
         }
-        paid = _column(self._payments, np.float64)
-        stated = ~np.isnan(paid)
+        payments = _to_numpy(self._payments, np.float64)
+        is_paid = ~np.isnan(payments)
         return PublishedClaims(
             texts={name: pa.array(column, pa.string()) for name, column in texts.items()},
-            payments=np.where(stated, cents_of(np.where(stated, paid, 0)), ABSENT),
+            payments=np.where(is_paid, cents_of(np.where(is_paid, payments, 0)), ABSENT),
             totals=self._totals.cents(len(self._texts)),
             headers=self._headers.cents(len(self._texts)),
-            claims=_column(self._items, np.int64),
-            numbers=_column(self._numbers, np.int64),
+            claims=_to_numpy(self._items, np.int64),
+            numbers=_to_numpy(self._numbers, np.int64),
             dates=pa.array(self._dates, pa.string()),
             lines=self._lines.cents(len(self._items)),
             members=self._members,
@@ -349,33 +357,40 @@ class BlockReader:
         )
 
 
-def _unpacked(data: bytes) -> bytes:
+def _decompress(data: bytes) -> bytes:
     plain: bytes = igzip.decompress(data)  # type: ignore[no-untyped-call]
     return plain
 
 
-def _type(claim: _Claim) -> str:
-    """Return the type of a claim; of an institutional one, whether it is of an inpatient."""
+def _claim_type(claim: _Claim) -> str:
+    """Return a claim's type; for an institutional one, inpatient or outpatient."""
     code = claim.type.code
     return claim.sub_type.code or code if code == _INSTITUTIONAL else code
 
 
-def _served(item: _Item) -> str:
+def _service_dates(item: _Item) -> str:
     """Return the day of a service, or `start/end` of its period."""
     if item.serviced_date is not None:
         return item.serviced_date
     return f"{item.serviced_period.start}/{item.serviced_period.end}"
 
 
-def _number(identifiers: Iterable[_Identifier], kind: str) -> str:
-    """Return the value of the identifier of a type; empty where there is none."""
-    for each in identifiers:
-        for coding in each.type.coding:
-            if coding.code == kind:
-                return each.value
+def _identifier_value(identifiers: Iterable[_Identifier], type_code: str) -> str:
+    """Return the identifier with a type code; empty if there is none."""
+    for identifier in identifiers:
+        for coding in identifier.type.coding:
+            if coding.code == type_code:
+                return identifier.value
     return ""
 
 
-def _plan(coverage: _Coverage) -> str:
-    """Return the plan of a Coverage; empty where it states none."""
-    return next((each.value for each in coverage.classes if each.type.code == _PLAN), "")
+def _plan_of_coverage(coverage: _Coverage) -> str:
+    """Return a Coverage's plan; empty if it states none."""
+    return next(
+        (
+            coverage_class.value
+            for coverage_class in coverage.classes
+            if coverage_class.type.code == _PLAN_CLASS
+        ),
+        "",
+    )

@@ -52,19 +52,19 @@ COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
 """Table -> columns that are compared with what is published."""
 
 _MONEY: Final = pa.decimal128(17, 2)
-_PRIOR: Final = CATEGORIES.index("priorpayerpaid")
+_PRIOR_PAYER: Final = CATEGORIES.index("priorpayerpaid")
 ADJUSTED: Final = CATEGORIES.index(ADJUSTMENT)
-"""Place of adjustments in `CATEGORIES`."""
-_DAYS: Final = 100_000
-"""Days that are read once: several columns have the same ones."""
+"""Index of adjustments in `CATEGORIES`."""
+_CACHED_DAYS: Final = 100_000
+"""Parsed days to cache: several columns repeat the same ones."""
 _INSTITUTIONAL: Final = ("inpatient", "outpatient")
 
 
 def amount_tables(level: str, category: str) -> tuple[str, ...]:
-    """Return the tables with rows that may bring published amounts of a level and category."""
+    """Return the tables whose rows contribute amounts of a level and category."""
     if level == "claim_line" and category == ADJUSTMENT:
         return ("claim_adjustment",)
-    if level == "claim_line" and category == CATEGORIES[_PRIOR]:
+    if level == "claim_line" and category == CATEGORIES[_PRIOR_PAYER]:
         return (level, "claim_other_payer")
     return (level,)
 
@@ -98,40 +98,46 @@ class SourceTable:
         return rows
 
     def cells(self, column: str) -> pa.StringArray:
-        """Return cells without spaces around them; empty where absent."""
+        """Return cells without surrounding spaces; empty if absent."""
         if column not in self._cells:
             cells = self.table.column(column).combine_chunks()
             self._cells[column] = pc.fill_null(pc.utf8_trim_whitespace(cells), "")
         return self._cells[column]
 
-    def small(self, column: str) -> pa.StringArray:
+    def lower_cells(self, column: str) -> pa.StringArray:
         """Return the same in small letters."""
         return pc.utf8_lower(self.cells(column))
 
     def dates(self, column: str) -> pa.StringArray:
-        """Return days as `YYYY-MM-DD`; empty where there is none or it is in no calendar."""
+        """Return days as `YYYY-MM-DD`; empty for none or an invalid one."""
         return self.each(column, day_of, pa.string())
 
     def cents(self, column: str) -> Any:
-        """Return amounts as numpy `int64` cents; `ABSENT` for none, `NO_CENTS` if unreadable."""
+        """Return amounts as numpy `int64` cents; `ABSENT` or `NO_CENTS` for others."""
         cells = self.table.column(column).combine_chunks()
         if cells.null_count == len(cells):
             return np.full(len(cells), ABSENT, dtype=np.int64)
         try:
-            exact = cells.cast(_MONEY)
-        except pa.ArrowInvalid:  # one of them is written otherwise: each is read by itself
-            return self.each(column, _cents, pa.int64()).to_numpy()
-        low = np.frombuffer(exact.buffers()[1], dtype="<i8")[2 * exact.offset :: 2][: len(exact)]
-        return np.where(np.asarray(exact.is_valid()), low, ABSENT)
+            decimals = cells.cast(_MONEY)
+        except pa.ArrowInvalid:  # a cell has another format: parse them one by one
+            return self.each(column, _parse_cents, pa.int64()).to_numpy()
+        low_words = np.frombuffer(decimals.buffers()[1], dtype="<i8")[2 * decimals.offset :: 2][
+            : len(decimals)
+        ]
+        return np.where(np.asarray(decimals.is_valid()), low_words, ABSENT)
 
-    def whole(self, column: str) -> Any:
-        """Return whole numbers, numpy `int64`; -1 for none."""
-        return self.each(column, _whole, pa.int64()).to_numpy()
+    def integers(self, column: str) -> Any:
+        """Return integers, numpy `int64`; -1 if absent or invalid."""
+        return self.each(column, _parse_integer, pa.int64()).to_numpy()
 
-    def each(self, column: str, read: Callable[[str], object], kind: pa.DataType) -> pa.Array:
-        """Return what each text is read as, in Arrow; the same text is read once."""
-        words = self.cells(column).dictionary_encode()
-        return pa.array(map(read, words.dictionary.to_pylist()), kind).take(words.indices)
+    def each(
+        self, column: str, parse_text: Callable[[str], object], arrow_type: pa.DataType
+    ) -> pa.Array:
+        """Parse each distinct cell once; return the results in Arrow."""
+        distinct_cells = self.cells(column).dictionary_encode()
+        return pa.array(map(parse_text, distinct_cells.dictionary.to_pylist()), arrow_type).take(
+            distinct_cells.indices
+        )
 
     @cached_property
     def places(self) -> Any:
@@ -140,40 +146,40 @@ class SourceTable:
 
 
 def places_of(table: pa.Table) -> Any:
-    """Return file and row of each row of a canonical table: numpy `int64`, shape (rows, 2)."""
+    """Return file and row of each canonical row: numpy `int64`, shape (rows, 2)."""
     columns = [table.column(name).to_numpy() for name in (FILE_COLUMN, ROW_COLUMN)]
     return np.stack([column.astype(np.int64) for column in columns], axis=1)
 
 
-def among(places: Any, wanted: Any) -> Any:
-    """Return which places are among others: numpy `bool`."""
-    if np.array_equal(places, wanted):
-        return np.ones(len(places), dtype=np.bool_)
-    return pair_places(places, wanted) >= 0
+def is_among(positions: Any, other_positions: Any) -> Any:
+    """Return which positions are among others: numpy `bool`."""
+    if np.array_equal(positions, other_positions):
+        return np.ones(len(positions), dtype=np.bool_)
+    return find_pairs(positions, other_positions) >= 0
 
 
-def pair_places(wanted: Any, pairs: Any) -> Any:
-    """Return where each wanted pair of numbers is among pairs, numpy `int64`; -1 for nowhere.
+def find_pairs(wanted_pairs: Any, pairs: Any) -> Any:
+    """Return the index of each wanted pair among pairs, numpy `int64`; -1 if missing.
 
     Args:
-        wanted: numpy `int64`, shape (n, 2).
+        wanted_pairs: numpy `int64`, shape (n, 2).
         pairs: the same.
     """
-    seconds = pa.array(np.concatenate([wanted[:, 1], pairs[:, 1]])).dictionary_encode()
-    codes, size = seconds.indices.to_numpy(), max(1, len(seconds.dictionary))
-    keys = np.concatenate([wanted[:, 0], pairs[:, 0]]) * size + codes
-    return text_places(pa.array(keys[: len(wanted)]), pa.array(keys[len(wanted) :]))
+    second_numbers = pa.array(np.concatenate([wanted_pairs[:, 1], pairs[:, 1]])).dictionary_encode()
+    codes, size = second_numbers.indices.to_numpy(), max(1, len(second_numbers.dictionary))
+    keys = np.concatenate([wanted_pairs[:, 0], pairs[:, 0]]) * size + codes
+    return find_texts(pa.array(keys[: len(wanted_pairs)]), pa.array(keys[len(wanted_pairs) :]))
 
 
-def text_places(wanted: pa.Array, values: pa.Array) -> Any:
-    """Return where each wanted value is among values, numpy `int64`; -1 for nowhere."""
-    at = pc.fill_null(pc.index_in(wanted, value_set=values), -1)
-    return at.to_numpy(zero_copy_only=False).astype(np.int64)
+def find_texts(wanted_texts: pa.Array, values: pa.Array) -> Any:
+    """Return the index of each wanted text among values, numpy `int64`; -1 if missing."""
+    indices = pc.fill_null(pc.index_in(wanted_texts, value_set=values), -1)
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-@lru_cache(maxsize=_DAYS)
+@lru_cache(maxsize=_CACHED_DAYS)
 def day_of(text: str) -> str:
-    """Return a day as `YYYY-MM-DD`; empty where there is none or it is in no calendar."""
+    """Return a day as `YYYY-MM-DD`; empty for none or an invalid one."""
     if len(text) == 8 and text.isdigit():
         text = f"{text[:4]}-{text[4:6]}-{text[6:]}"
     try:
@@ -182,7 +188,7 @@ def day_of(text: str) -> str:
         return ""
 
 
-def _cents(text: str) -> int:
+def _parse_cents(text: str) -> int:
     if not text:
         return ABSENT
     try:
@@ -194,7 +200,7 @@ def _cents(text: str) -> int:
     return int(cents)
 
 
-def _whole(text: str) -> int:
+def _parse_integer(text: str) -> int:
     try:
         return int(Decimal(text)) if text else -1
     except (InvalidOperation, ValueError, OverflowError):
@@ -231,19 +237,18 @@ class SourceClaims:
         }
 
     def rows_of(self, numbers: pa.StringArray) -> Any:
-        """Return the place of the row of each claim number; -1 where it is not published."""
-        return text_places(numbers, self.claims.cells("claim_id"))
+        """Return the row index of each claim number; -1 if unpublished."""
+        return find_texts(numbers, self.claims.cells("claim_id"))
 
-    def lines_at(self, of: Any, numbers: Any) -> Any:
-        """Return the place of the row of each line, by its claim's place and its own number."""
-        return pair_places(np.stack([of, numbers], axis=1), self._line_keys)
+    def lines_at(self, claim_rows: Any, line_numbers: Any) -> Any:
+        """Return the row index of each line, by its claim's row and line number."""
+        return find_pairs(np.stack([claim_rows, line_numbers], axis=1), self._line_keys)
 
     @cached_property
     def _line_keys(self) -> Any:
-        return np.stack([self.line_claims, self.lines.whole("line_number")], axis=1)
+        return np.stack([self.line_claims, self.lines.integers("line_number")], axis=1)
 
-    # -- the place of the claim, or line, that a row is of: numpy `int64`; -1 where it is not
-    # published
+    # -- row index of the claim, or line, that a row belongs to: numpy `int64`; -1 if unpublished
 
     @cached_property
     def line_claims(self) -> Any:
@@ -257,8 +262,8 @@ class SourceClaims:
 
     @cached_property
     def payer_lines(self) -> Any:
-        """Line of the same."""
-        return self.lines_at(self.payer_claims, self.payers.whole("line_number"))
+        """Line of what each other payer paid."""
+        return self.lines_at(self.payer_claims, self.payers.integers("line_number"))
 
     @cached_property
     def adjustment_claims(self) -> Any:
@@ -267,104 +272,126 @@ class SourceClaims:
 
     @cached_property
     def adjustment_lines(self) -> Any:
-        """Line of the same."""
-        return self.lines_at(self.adjustment_claims, self.adjustments.whole("line_number"))
+        """Line of each adjustment."""
+        return self.lines_at(self.adjustment_claims, self.adjustments.integers("line_number"))
 
     @cached_property
     def types(self) -> pa.StringArray:
         """Claim type of each claim, in small letters."""
-        return self.claims.small("claim_type")
+        return self.claims.lower_cells("claim_type")
 
     @cached_property
     def plans(self) -> pa.StringArray:
         """Plan of each claim: id, or else name, of its coverage's plan."""
         ids, names = self.coverages.cells("plan_id"), self.coverages.cells("plan_name")
         plans = pc.if_else(pc.equal(ids, ""), names, ids)
-        covers = self.coverages.cells("coverage_id")
+        coverage_ids = self.coverages.cells("coverage_id")
         return pc.fill_null(
-            plans.take(pc.index_in(self.claims.cells("coverage_id"), value_set=covers)), ""
+            plans.take(pc.index_in(self.claims.cells("coverage_id"), value_set=coverage_ids)), ""
         )
 
     def statuses(self) -> tuple[Any, Any]:
-        """Return which claims have the status of the source, and which have to be cancelled.
+        """Return which claims keep the source's status, and which must be cancelled.
 
         A claim that another one replaces is cancelled, in quarantine or not (decision 0007). A
-        claim without links, or at the one end of its chain, has the status of the source, and so
-        has a claim that the source does not call active. For others the chain decides, which is
+        claim without links, or at the only end of its chain, keeps the source's status, and so
+        does a claim that the source does not call active. For others the chain decides, which is
         not derived here.
 
         Returns:
             Two of numpy `bool`.
         """
-        words = self.claims.small("status")
-        after = _is(self.claims.cells("adjusted_to_claim_id"), "")
-        linked, later = self._links()
-        last, ends = ~linked, _ends(later)
-        at = np.array([end for end in ends if end < len(words)], dtype=np.int64)
-        single = np.array([ends[end] == 1 for end in at.tolist()], dtype=np.bool_)
-        last[at] = single & after[at] & ~self._reverses(at)
-        frequency = self.claims.cells("bill_frequency")
-        bill = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string())
-        voids = np.where(_is(bill, ""), _is(frequency, "8"), _is(bill, "8"))
-        replaced = np.zeros(len(words), dtype=np.bool_)
-        replaced[[at for at in later if at < len(words) and not _circular(later, at)]] = True
-        own = ~(_is(words, "") | _is(words, "active")) | last & ~voids
-        return own, np.where(own, _is(words, "cancelled"), replaced)
+        statuses = self.claims.lower_cells("status")
+        has_no_successor = _equals(self.claims.cells("adjusted_to_claim_id"), "")
+        is_linked, successors = self._links()
+        is_last, chain_ends = ~is_linked, _chain_ends(successors)
+        end_claims = np.array([end for end in chain_ends if end < len(statuses)], dtype=np.int64)
+        is_only_end = np.array(
+            [chain_ends[end] == 1 for end in end_claims.tolist()], dtype=np.bool_
+        )
+        is_last[end_claims] = (
+            is_only_end & has_no_successor[end_claims] & ~self._are_reversals(end_claims)
+        )
+        frequencies = self.claims.cells("bill_frequency")
+        bill_frequencies = self.claims.each(
+            "type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string()
+        )
+        is_void = np.where(
+            _equals(bill_frequencies, ""), _equals(frequencies, "8"), _equals(bill_frequencies, "8")
+        )
+        is_replaced = np.zeros(len(statuses), dtype=np.bool_)
+        is_replaced[
+            [
+                claim
+                for claim in successors
+                if claim < len(statuses) and not _is_circular(successors, claim)
+            ]
+        ] = True
+        keeps_status = ~(_equals(statuses, "") | _equals(statuses, "active")) | is_last & ~is_void
+        return keeps_status, np.where(keeps_status, _equals(statuses, "cancelled"), is_replaced)
 
     def _links(self) -> tuple[Any, dict[int, set[int]]]:
-        """Return which published claims are linked, and the claims that replace a claim.
+        """Return which published claims are linked, and the successors of each claim.
 
-        Rejected claims are counted on from the last of the published.
+        Rejected claims are numbered after the published ones.
         """
         rows = self.claims
         if len(self.rejected):
             rows = SourceTable(pa.concat_tables([rows.table, self.rejected.table]))
         owners = rows.cells("member_id").dictionary_encode().indices.to_numpy()
-        linked = np.zeros(len(owners), dtype=np.bool_)
-        later: dict[int, set[int]] = {}
+        is_linked = np.zeros(len(owners), dtype=np.bool_)
+        successors: dict[int, set[int]] = {}
         for column, is_prior in (("adjusted_from_claim_id", True), ("adjusted_to_claim_id", False)):
-            named = rows.cells(column)
-            naming = np.flatnonzero(~_is(named, ""))
-            others = text_places(named.take(pa.array(naming)), rows.cells("claim_id"))
-            for at, other in zip(naming.tolist(), others.tolist(), strict=True):
-                if other == at:
+            linked_numbers = rows.cells(column)
+            linking_rows = np.flatnonzero(~_equals(linked_numbers, ""))
+            linked_rows = find_texts(
+                linked_numbers.take(pa.array(linking_rows)), rows.cells("claim_id")
+            )
+            for row, linked_row in zip(linking_rows.tolist(), linked_rows.tolist(), strict=True):
+                if linked_row == row:
                     continue
-                linked[at] = True
-                if other >= 0 and owners[other] == owners[at]:
-                    linked[other] = True
-                    first, second = (other, at) if is_prior else (at, other)
-                    later.setdefault(first, set()).add(second)
-        return linked[: len(self.claims)], later
+                is_linked[row] = True
+                if linked_row >= 0 and owners[linked_row] == owners[row]:
+                    is_linked[linked_row] = True
+                    earlier_claim, later_claim = (
+                        (linked_row, row) if is_prior else (row, linked_row)
+                    )
+                    successors.setdefault(earlier_claim, set()).add(later_claim)
+        return is_linked[: len(self.claims)], successors
 
-    def _reverses(self, claims: Any) -> Any:
-        """Return which of some claims have amounts, of their own or of lines, of zero or less."""
-        size = len(self.claims)
-        wanted = np.zeros(size + 1, dtype=np.bool_)  # the last is that of no claim
-        wanted[claims] = True
-        lines = np.flatnonzero(wanted[self.line_claims])
-        of_lines = sums_by(self.line_claims[lines], self.stated_lines[lines], size)
-        payments = self.claims.cents("payment_amount")[claims, np.newaxis]
-        amounts = np.concatenate([self.stated[claims], of_lines[claims], payments], axis=1)
-        is_there = amounts > NO_CENTS
-        return is_there.any(axis=1) & (np.where(is_there, amounts, 0).sum(axis=1) <= 0)
+    def _are_reversals(self, claim_indices: Any) -> Any:
+        """Return which claims are reversals: stated amounts total zero or less."""
+        claim_count = len(self.claims)
+        is_selected = np.zeros(claim_count + 1, dtype=np.bool_)  # the last is that of no claim
+        is_selected[claim_indices] = True
+        line_indices = np.flatnonzero(is_selected[self.line_claims])
+        line_totals = sums_by(
+            self.line_claims[line_indices], self.stated_lines[line_indices], claim_count
+        )
+        payments = self.claims.cents("payment_amount")[claim_indices, np.newaxis]
+        amounts = np.concatenate(
+            [self.stated[claim_indices], line_totals[claim_indices], payments], axis=1
+        )
+        is_stated = amounts > NO_CENTS
+        return is_stated.any(axis=1) & (np.where(is_stated, amounts, 0).sum(axis=1) <= 0)
 
     # -- amounts: numpy `int64`, in cents, with a column for each of `CATEGORIES` ---------------
 
     @cached_property
     def stated(self) -> Any:
-        """Amounts that the claims' rows state."""
-        return _amounts(self.claims)
+        """Header amounts that the claims' rows state."""
+        return _read_amounts(self.claims)
 
     @cached_property
     def stated_lines(self) -> Any:
         """Amounts that the lines' rows state."""
-        return _amounts(self.lines)
+        return _read_amounts(self.lines)
 
     @cached_property
     def stated_adjustments(self) -> Any:
-        """Amounts of the adjustments' rows, in one column; none without a reason code."""
-        without = _is(self.adjustments.cells("reason_code"), "")
-        return np.where(without, ABSENT, self.adjustments.cents("amount"))[:, np.newaxis]
+        """Amounts of adjustments, in one column; `ABSENT` without a reason code."""
+        has_no_reason = _equals(self.adjustments.cells("reason_code"), "")
+        return np.where(has_no_reason, ABSENT, self.adjustments.cents("amount"))[:, np.newaxis]
 
     # -- the file whose row brought an amount: numpy `int64`, with a column for each category ------
 
@@ -377,130 +404,142 @@ class SourceClaims:
     def line_files(self) -> Any:
         """Files of the lines' amounts.
 
-        What other payers paid and adjustments may be of rows of other tables; where those of one
-        line are of several files, the first of them counts.
+        Prior payers' amounts and adjustments may come from rows of other tables. If those of one
+        line come from several files, the first file counts.
         """
         files = np.repeat(self.lines.places[:, :1], len(CATEGORIES), axis=1)
-        added = (
-            (_PRIOR, self.payers, self.payer_lines, self.stated_lines[:, _PRIOR] == ABSENT),
+        added_amounts = (
+            (
+                _PRIOR_PAYER,
+                self.payers,
+                self.payer_lines,
+                self.stated_lines[:, _PRIOR_PAYER] == ABSENT,
+            ),
             (
                 *(ADJUSTED, self.adjustments, self.adjustment_lines),
                 np.ones(len(self.lines), dtype=np.bool_),
             ),
         )
-        for category, table, line, is_added in added:
+        for category, table, line, is_added in added_amounts:
             rows = np.flatnonzero(line >= 0)
-            rows = rows[is_added[line[rows]]][::-1]  # the first is written last
+            rows = rows[is_added[line[rows]]][::-1]  # reversed, so that the first file wins
             files[line[rows], category] = table.places[rows, 0]
         return files
 
     def expected(self, headers: Any, lines: Any, adjustments: Any) -> tuple[Any, Any, Any]:
-        """Return the totals, the header's and the lines' amounts that are to be published.
+        """Return the totals, header amounts and line amounts that should be published.
 
-        Totals are what the header states, or else, where it states none, sums of the lines.
-        Amounts of institutional claims stand in their lines, or else in the header.
+        Totals are those that the header states, or else sums of the lines.
+        Amounts of institutional claims are published with their lines, or else in the header.
 
         Args:
             headers: as `stated`, without what rules left out.
             lines: as `stated_lines`.
             adjustments: as `stated_adjustments`.
         """
-        size, of = len(self.claims), self.line_claims
-        has_lines = np.zeros(size + 1, dtype=np.bool_)  # the last is that of no claim
-        has_lines[of[(lines != ABSENT).any(axis=1)]] = True
-        paid_whole, paid_lines, paid_all = self._paid_before
+        claim_count, line_claims = len(self.claims), self.line_claims
+        has_lines = np.zeros(claim_count + 1, dtype=np.bool_)  # the last is that of no claim
+        has_lines[line_claims[(lines != ABSENT).any(axis=1)]] = True
+        claim_payments, line_payments, all_payments = self._prior_payer_amounts
         # Totals.
         totals = headers.copy()
-        totals[:, _PRIOR] = _first(headers[:, _PRIOR], paid_whole)
-        states = (totals != ABSENT).any(axis=1)
-        stateless = np.flatnonzero(~np.append(states, True)[of])
-        sums = sums_by(of[stateless], lines[stateless], size)
-        prior = sums_by(of, paid_lines[:, np.newaxis], size)[:, 0]
-        sums[:, _PRIOR] = _first(sums[:, _PRIOR], prior)
-        totals[~states] = _first(totals, sums)[~states]
+        totals[:, _PRIOR_PAYER] = _fill_absent(headers[:, _PRIOR_PAYER], claim_payments)
+        states_totals = (totals != ABSENT).any(axis=1)
+        lines_without_totals = np.flatnonzero(~np.append(states_totals, True)[line_claims])
+        line_sums = sums_by(
+            line_claims[lines_without_totals], lines[lines_without_totals], claim_count
+        )
+        payment_sums = sums_by(line_claims, line_payments[:, np.newaxis], claim_count)[:, 0]
+        line_sums[:, _PRIOR_PAYER] = _fill_absent(line_sums[:, _PRIOR_PAYER], payment_sums)
+        totals[~states_totals] = _fill_absent(totals, line_sums)[~states_totals]
         # Adjudication: of lines, and of the header.
-        full = lines.copy()
-        full[:, _PRIOR] = _first(lines[:, _PRIOR], paid_lines)
-        full[:, ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(full))[:, 0]
-        in_header = self._institutional & ~has_lines[:-1]
-        full[np.append(in_header, False)[of]] = ABSENT
-        head = np.full_like(headers, ABSENT)
-        head[in_header] = headers[in_header]
-        head[in_header, _PRIOR] = _first(headers[:, _PRIOR], paid_all)[in_header]
-        adjusted = sums_by(self.adjustment_claims, adjustments, size)[:, 0]
-        head[in_header, ADJUSTED] = adjusted[in_header]
-        return totals, head, full
+        line_amounts = lines.copy()
+        line_amounts[:, _PRIOR_PAYER] = _fill_absent(lines[:, _PRIOR_PAYER], line_payments)
+        line_amounts[:, ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(line_amounts))[
+            :, 0
+        ]
+        in_header = self._is_institutional & ~has_lines[:-1]
+        line_amounts[np.append(in_header, False)[line_claims]] = ABSENT
+        header_amounts = np.full_like(headers, ABSENT)
+        header_amounts[in_header] = headers[in_header]
+        header_amounts[in_header, _PRIOR_PAYER] = _fill_absent(
+            headers[:, _PRIOR_PAYER], all_payments
+        )[in_header]
+        adjustment_sums = sums_by(self.adjustment_claims, adjustments, claim_count)[:, 0]
+        header_amounts[in_header, ADJUSTED] = adjustment_sums[in_header]
+        return totals, header_amounts, line_amounts
 
     @cached_property
-    def _institutional(self) -> Any:
+    def _is_institutional(self) -> Any:
         return as_numpy(pc.is_in(self.types, pa.array(_INSTITUTIONAL)))
 
     @cached_property
-    def _paid_before(self) -> tuple[Any, Any, Any]:
-        """Amounts other payers paid: for each claim as a whole, each line, each claim at all."""
-        cents, of = self.payers.cents("amount_priorpayerpaid"), self.payer_claims
-        numbers, size = self.payers.whole("line_number"), len(self.claims)
+    def _prior_payer_amounts(self) -> tuple[Any, Any, Any]:
+        """Amounts that prior payers paid: per whole claim, per line, per claim in total."""
+        cents, claim_rows = self.payers.cents("amount_priorpayerpaid"), self.payer_claims
+        numbers, size = self.payers.integers("line_number"), len(self.claims)
         amounts = cents[:, np.newaxis]
-        whole = sums_by(np.where(numbers < 0, of, -1), amounts, size)[:, 0]
+        claim_payments = sums_by(np.where(numbers < 0, claim_rows, -1), amounts, size)[:, 0]
         return (
-            whole,
+            claim_payments,
             sums_by(self.payer_lines, amounts, len(self.lines))[:, 0],
-            sums_by(of, amounts, size)[:, 0],
+            sums_by(claim_rows, amounts, size)[:, 0],
         )
 
 
-def _ends(later: Mapping[int, set[int]]) -> dict[int, int]:
-    """Return the claims that nothing replaces, and how many of them their chains have."""
-    near: dict[int, set[int]] = {}
-    for first, others in later.items():
-        for other in others:
-            near.setdefault(first, set()).add(other)
-            near.setdefault(other, set()).add(first)
-    found: dict[int, int] = {}
-    seen: set[int] = set()
-    for start in near:
-        if start in seen:
+def _chain_ends(successors: Mapping[int, set[int]]) -> dict[int, int]:
+    """Map claims without successors to the number of such ends in their chain."""
+    neighbors: dict[int, set[int]] = {}
+    for claim, claim_successors in successors.items():
+        for neighbor in claim_successors:
+            neighbors.setdefault(claim, set()).add(neighbor)
+            neighbors.setdefault(neighbor, set()).add(claim)
+    end_counts: dict[int, int] = {}
+    visited: set[int] = set()
+    for start in neighbors:
+        if start in visited:
             continue
-        chain, todo = {start}, [start]
-        while todo:
-            new = near[todo.pop()] - chain
-            chain |= new
-            todo += new
-        seen |= chain
-        ends = [at for at in chain if at not in later]
-        found |= dict.fromkeys(ends, len(ends))
-    return found
+        chain, pending = {start}, [start]
+        while pending:
+            unvisited = neighbors[pending.pop()] - chain
+            chain |= unvisited
+            pending += unvisited
+        visited |= chain
+        ends = [claim for claim in chain if claim not in successors]
+        end_counts |= dict.fromkeys(ends, len(ends))
+    return end_counts
 
 
-def _circular(later: Mapping[int, set[int]], start: int) -> bool:
-    """Return whether links lead from a claim back to it, or into a circle."""
-    seen, todo = set(), [start]
-    while todo:
-        for each in later.get(todo.pop(), ()):
-            if each == start:
+def _is_circular(successors: Mapping[int, set[int]], start: int) -> bool:
+    """Return whether links lead from a claim back to itself."""
+    visited, pending = set(), [start]
+    while pending:
+        for successor in successors.get(pending.pop(), ()):
+            if successor == start:
                 return True
-            if each not in seen:
-                seen.add(each)
-                todo.append(each)
+            if successor not in visited:
+                visited.add(successor)
+                pending.append(successor)
     return False
 
 
-def _amounts(table: SourceTable) -> Any:
+def _read_amounts(table: SourceTable) -> Any:
     amounts = np.full((len(table), len(CATEGORIES)), ABSENT, dtype=np.int64)
     for code, category in enumerate(AMOUNT_CATEGORIES):
         amounts[:, code] = table.cents(f"amount_{category}")
     return amounts
 
 
-def _is(cells: pa.Array, text: str) -> Any:
-    """Return which cells are a text: numpy `bool`."""
+def _equals(cells: pa.Array, text: str) -> Any:
+    """Return which cells equal a text: numpy `bool`."""
     return as_numpy(pc.equal(cells, text))
 
 
 def as_numpy(values: pa.Array) -> Any:
-    """Return values as numpy: texts as `object`, truth values as `bool`."""
+    """Return Arrow values as numpy: texts as `object`, booleans as `bool`."""
     return values.to_numpy(zero_copy_only=False)
 
 
-def _first(one: Any, other: Any) -> Any:
-    return np.where(one == ABSENT, other, one)
+def _fill_absent(amounts: Any, defaults: Any) -> Any:
+    """Replace absent amounts by others."""
+    return np.where(amounts == ABSENT, defaults, amounts)

@@ -40,21 +40,22 @@ class Sums:
     joint: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     def __add__(self, other: Sums) -> Sums:
-        return self._joined(other, 1)
+        return self._add(other, 1)
 
     def __sub__(self, other: Sums) -> Sums:
-        return self._joined(other, -1)
+        return self._add(other, -1)
 
-    def _joined(self, other: Sums, sign: int) -> Sums:
+    def _add(self, other: Sums, sign: int) -> Sums:
+        """Add or subtract other sums."""
         money = dict(self.money)
         for cell, (cents, claims) in other.money.items():
-            added = money.get(cell, (0, 0))
-            money[cell] = (added[0] + sign * cents, added[1] + sign * claims)
+            current = money.get(cell, (0, 0))
+            money[cell] = (current[0] + sign * cents, current[1] + sign * claims)
         return Sums(
-            {cell: each for cell, each in money.items() if each != (0, 0)},
-            _added(self.claims, other.claims, sign),
-            _added(self.counts, other.counts, sign),
-            _added(self.joint, other.joint, sign),
+            {cell: amounts for cell, amounts in money.items() if amounts != (0, 0)},
+            _add_counts(self.claims, other.claims, sign),
+            _add_counts(self.counts, other.counts, sign),
+            _add_counts(self.joint, other.joint, sign),
         )
 
     def without_money(self) -> Sums:
@@ -62,17 +63,17 @@ class Sums:
         return Sums({}, self.claims, self.counts, self.joint)
 
     def by_category(self, level: str) -> dict[str, int]:
-        """Return the cents of a level by category, over all types of claims."""
+        """Return the cents of a level by category, over all claim types."""
         categories: dict[str, int] = {}
-        for (by, _, of, category), (cents, _) in self.money.items():
-            if by == "type" and of == level:
+        for (dimension, _, cell_level, category), (cents, _) in self.money.items():
+            if dimension == "type" and cell_level == level:
                 categories[category] = categories.get(category, 0) + cents
         return categories
 
     def to_json(self) -> dict[str, Any]:
-        """Return them as plain values, in an order of their own."""
+        """Return the sums as plain values, sorted."""
         return {
-            "money": [[*cell, *each] for cell, each in sorted(self.money.items())],
+            "money": [[*cell, *amounts] for cell, amounts in sorted(self.money.items())],
             "claims": [[*key, count] for key, count in sorted(self.claims.items())],
             "counts": dict(sorted(self.counts.items())),
             "joint": [[*key, count] for key, count in sorted(self.joint.items())],
@@ -80,27 +81,29 @@ class Sums:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Sums:
-        """Return the sums of plain values."""
+        """Restore sums from plain values."""
         return cls(
             {
-                (by, name, level, category): (cents, claims)
-                for by, name, level, category, cents, claims in value["money"]
+                (dimension, name, level, category): (cents, claims)
+                for dimension, name, level, category, cents, claims in value["money"]
             },
-            {(by, name): count for by, name, count in value["claims"]},
+            {(dimension, name): count for dimension, name, count in value["claims"]},
             dict(value["counts"]),
             {tuple(values): count for *values, count in value["joint"]},
         )
 
 
-def _added(mine: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dict[Any, int]:
-    added = dict(mine)
-    for key, count in others.items():
-        added[key] = added.get(key, 0) + sign * count
-    return {key: count for key, count in added.items() if count}
+def _add_counts(
+    counts: Mapping[Any, int], other_counts: Mapping[Any, int], sign: int
+) -> dict[Any, int]:
+    result = dict(counts)
+    for key, count in other_counts.items():
+        result[key] = result.get(key, 0) + sign * count
+    return {key: count for key, count in result.items() if count}
 
 
 def published_sums(published: PublishedClaims) -> Sums:
-    """Return the sums of some blocks."""
+    """Return the sums of published claims."""
     texts = published.texts
     labels = {
         "type": texts["type"],
@@ -117,7 +120,9 @@ def published_sums(published: PublishedClaims) -> Sums:
     }
     if published.prior_auths:
         counts["prior_auth"] = len(published.prior_auths)
-        counts["prior_auth_line"] = sum(len(one.lines) for _, one in published.prior_auths)
+        counts["prior_auth_line"] = sum(
+            len(prior_auth.lines) for _, prior_auth in published.prior_auths
+        )
     return claim_sums(labels, published.totals, published.claims, published.lines, counts)
 
 
@@ -128,7 +133,7 @@ def claim_sums(
     lines: Any,
     counts: Mapping[str, int],
 ) -> Sums:
-    """Return the sums of some claims.
+    """Sum claims' amounts by dimension.
 
     Args:
         labels: dimension -> its value for each claim.
@@ -138,85 +143,103 @@ def claim_sums(
         counts: table -> how many rows.
     """
     # Claims with equal labels are summed first: those sums are fewer than claims.
-    names, codes, group = {}, {}, np.zeros(len(headers), dtype=np.int64)
-    for by, values in labels.items():
-        found = values.dictionary_encode()
-        names[by], codes[by] = found.dictionary.to_pylist(), found.indices.to_numpy()
-        group = np.unique(group * (len(names[by]) + 1) + codes[by], return_inverse=True)[1]
-    sizes = np.bincount(group)
-    first = np.empty(len(sizes), dtype=np.int64)
-    first[group] = np.arange(len(group))
-    parts = [
-        (level, *_grouped(group, len(sizes), cents))
+    dimension_values, dimension_codes, claim_groups = {}, {}, np.zeros(len(headers), dtype=np.int64)
+    for dimension, values in labels.items():
+        encoded = values.dictionary_encode()
+        dimension_values[dimension], dimension_codes[dimension] = (
+            encoded.dictionary.to_pylist(),
+            encoded.indices.to_numpy(),
+        )
+        claim_groups = np.unique(
+            claim_groups * (len(dimension_values[dimension]) + 1) + dimension_codes[dimension],
+            return_inverse=True,
+        )[1]
+    group_sizes = np.bincount(claim_groups)
+    first_claim = np.empty(len(group_sizes), dtype=np.int64)
+    first_claim[claim_groups] = np.arange(len(claim_groups))
+    level_sums = [
+        (level, *_sum_by_group(claim_groups, len(group_sizes), cents))
         for level, cents in zip(
             LEVELS, (headers, sums_by(claims, lines, len(headers))), strict=True
         )
     ]
     money: dict[Cell, tuple[int, int]] = {}
-    of_claims: dict[tuple[str, str], int] = {}
-    for by, words in names.items():
-        of = codes[by][first]
-        for name, count in zip(words, _added_up(of, sizes, len(words)).tolist(), strict=True):
-            of_claims[by, name] = count
-        for level, cents, some in parts:
-            sums, counted = (_added_up(of, each, len(words)) for each in (cents, some))
-            for at, category in zip(*entries_where(counted > 0), strict=True):
-                cell = (by, words[at], level, CATEGORIES[category])
-                money[cell] = (int(sums[at, category]), int(counted[at, category]))
-    together, numbers = np.unique(
-        np.stack([codes[by][first] for by in JOINT], axis=1), axis=0, return_inverse=True
+    claims_by_value: dict[tuple[str, str], int] = {}
+    for dimension, words in dimension_values.items():
+        value_codes = dimension_codes[dimension][first_claim]
+        for value, count in zip(
+            words, _sum_by_index(value_codes, group_sizes, len(words)).tolist(), strict=True
+        ):
+            claims_by_value[dimension, value] = count
+        for level, cents, claim_counts in level_sums:
+            sums, value_counts = (
+                _sum_by_index(value_codes, group_values, len(words))
+                for group_values in (cents, claim_counts)
+            )
+            for value_index, category in zip(*entries_where(value_counts > 0), strict=True):
+                cell = (dimension, words[value_index], level, CATEGORIES[category])
+                money[cell] = (
+                    int(sums[value_index, category]),
+                    int(value_counts[value_index, category]),
+                )
+    joint_values, joint_numbers = np.unique(
+        np.stack([dimension_codes[dimension][first_claim] for dimension in JOINT], axis=1),
+        axis=0,
+        return_inverse=True,
     )
     joint = {
-        tuple(names[by][code] for by, code in zip(JOINT, values, strict=True)): count
+        tuple(
+            dimension_values[dimension][code] for dimension, code in zip(JOINT, values, strict=True)
+        ): count
         for values, count in zip(
-            together.tolist(),
-            _added_up(numbers.ravel(), sizes, len(together)).tolist(),
+            joint_values.tolist(),
+            _sum_by_index(joint_numbers.ravel(), group_sizes, len(joint_values)).tolist(),
             strict=True,
         )
     }
-    return Sums(money, of_claims, dict(counts), joint)
+    return Sums(money, claims_by_value, dict(counts), joint)
 
 
-def _grouped(group: Any, size: int, cents: Any) -> tuple[Any, Any]:
-    """Return sums of the claims of each group, and how many have such an amount.
+def _sum_by_group(group: Any, size: int, cents: Any) -> tuple[Any, Any]:
+    """Return amounts by group and category, and how many claims have them.
 
     Two of numpy `int64`, shape (groups, categories).
     """
     claims, categories, amounts = amounts_of(cents)
-    at = group[claims] * len(CATEGORIES) + categories
+    cells = group[claims] * len(CATEGORIES) + categories
     sums = np.zeros(size * len(CATEGORIES), dtype=np.int64)
-    np.add.at(sums, at, amounts)
-    some = np.bincount(at, minlength=len(sums))
-    return sums.reshape(-1, len(CATEGORIES)), some.reshape(-1, len(CATEGORIES))
+    np.add.at(sums, cells, amounts)
+    amount_counts = np.bincount(cells, minlength=len(sums))
+    return sums.reshape(-1, len(CATEGORIES)), amount_counts.reshape(-1, len(CATEGORIES))
 
 
-def _added_up(of: Any, numbers: Any, size: int) -> Any:
-    """Return the sums of rows of numbers with the same place in the result."""
+def _sum_by_index(indices: Any, numbers: Any, size: int) -> Any:
+    """Sum the rows of numbers that share an index."""
     sums = np.zeros((size, *numbers.shape[1:]), dtype=np.int64)
-    np.add.at(sums, of, numbers)
+    np.add.at(sums, indices, numbers)
     return sums
 
 
 def amounts_of(cents: Any) -> tuple[Any, Any, Any]:
-    """Return claim, category and cents of each amount that a claim has: numpy `int64`."""
+    """Return claim, category and cents of each stated amount: numpy `int64`."""
     claims, categories = entries_where(cents > NO_CENTS)
     return claims, categories, cents[claims, categories]
 
 
 def entries_where(mask: Any) -> tuple[Any, Any]:
     """Return row and column of each true entry: `numpy.nonzero`, which is slow on two axes."""
-    at, width = np.flatnonzero(mask), mask.shape[1]
-    rows = at // width
-    return rows, at - rows * width
+    flat_indices, width = np.flatnonzero(mask), mask.shape[1]
+    rows = flat_indices // width
+    return rows, flat_indices - rows * width
 
 
 def sums_by(owners: Any, amounts: Any, size: int) -> Any:
-    """Return sums of rows by owner, -1 for no owner; `ABSENT` where there is nothing to add."""
+    """Sum rows by owner, -1 for no owner; `ABSENT` if nothing is added."""
     width = amounts.shape[1]
     rows, columns = entries_where((amounts > NO_CENTS) & (owners >= 0)[:, np.newaxis])
-    at = owners[rows] * width + columns
-    sums, some = np.zeros(size * width, dtype=np.int64), np.zeros(size * width, dtype=np.bool_)
-    np.add.at(sums, at, amounts[rows, columns])
-    some[at] = True
-    sums[~some] = ABSENT
+    cells = owners[rows] * width + columns
+    sums, is_filled = np.zeros(size * width, dtype=np.int64), np.zeros(size * width, dtype=np.bool_)
+    np.add.at(sums, cells, amounts[rows, columns])
+    is_filled[cells] = True
+    sums[~is_filled] = ABSENT
     return sums.reshape(size, width)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-ALLOWED = 1
-"""Business days that may pass."""
+MAX_BUSINESS_DAYS = 1
+"""Business days allowed between adjudication and availability."""
 
 
 @dataclass(frozen=True, slots=True)
-class Newly:
-    """The moment at which claims become visible, and the claims that were visible before.
+class Availability:
+    """The day on which claims become visible, and the claims that were visible before.
 
     Attributes:
         day: day of the run, UTC.
@@ -37,59 +37,61 @@ class Delays:
 
     Attributes:
         days: business days -> how many claims.
-        late: file, row and business days of claims that took more than `ALLOWED`.
+        late: file, row and business days of claims that took more than `MAX_BUSINESS_DAYS`.
     """
 
     days: Mapping[int, int]
     late: tuple[tuple[int, int, int], ...]
 
 
-def delays(adjudicated: Any, places: Any, newly: Newly) -> Delays:
-    """Return how long claims took.
+def count_delays(adjudication_dates: Any, positions: Any, availability: Availability) -> Delays:
+    """Count business days from adjudication until each claim became available.
 
     Args:
-        adjudicated: numpy `object`, `YYYY-MM-DD` of each claim; those without are left out.
-        places: numpy `int64`, shape (claims, 2): file and row of each.
-        newly: when they become visible.
+        adjudication_dates: numpy `object`, `YYYY-MM-DD` of each claim; those without are left out.
+        positions: numpy `int64`, shape (claims, 2): file and row of each.
+        availability: when they become visible.
     """
-    known = adjudicated != ""
-    if not known.any():
+    has_date = adjudication_dates != ""
+    if not has_date.any():
         return Delays({}, ())
-    from_days = adjudicated[known].astype("datetime64[D]")
-    days = business_days(from_days, newly.day)
+    from_days = adjudication_dates[has_date].astype("datetime64[D]")
+    days = business_days(from_days, availability.day)
     late = [
-        (int(file), int(row), int(each))
-        for (file, row), each in zip(places[known].tolist(), days.tolist(), strict=True)
-        if each > ALLOWED
+        (int(file), int(row), int(delay))
+        for (file, row), delay in zip(positions[has_date].tolist(), days.tolist(), strict=True)
+        if delay > MAX_BUSINESS_DAYS
     ]
     return Delays(Counter(days.tolist()), tuple(late))
 
 
-def business_days(adjudicated: Any, visible: date) -> Any:
-    """Return how many business days begin after each day, until and with another; 0 at least.
+def business_days(adjudication_days: Any, visible_day: date) -> Any:
+    """Count business days after each day, up to and including another; at least 0.
 
-    What was adjudicated on a Friday and is visible on Monday took one.
+    A claim adjudicated on Friday and visible on Monday took one.
 
     Args:
-        adjudicated: numpy `datetime64[D]`.
-        visible: the day on which it is visible.
+        adjudication_days: numpy `datetime64[D]`.
+        visible_day: the day on which it is visible.
     """
     from holidays import country_holidays
 
-    end = np.datetime64(visible, "D")
-    first = int(str(min(adjudicated.min(), end))[:4])
-    free = country_holidays("US", years=range(first, visible.year + 1))
+    visible_date = np.datetime64(visible_day, "D")
+    first_year = int(str(min(adjudication_days.min(), visible_date))[:4])
+    federal_holidays = country_holidays("US", years=range(first_year, visible_day.year + 1))
     counts = np.busday_count(
-        adjudicated + 1, end + 1, holidays=np.array(sorted(free), dtype="datetime64[D]")
+        adjudication_days + 1,
+        visible_date + 1,
+        holidays=np.array(sorted(federal_holidays), dtype="datetime64[D]"),
     )
     return np.maximum(counts, 0)
 
 
 def percentile(days: Counter[int], share: int) -> int:
-    """Return the fewest days within which a share of claims was visible; `share` in percent."""
-    rank, seen = -(-share * days.total() // 100), 0
-    for each in sorted(days):
-        seen += days[each]
-        if seen >= rank:
-            return each
+    """Return the days within which `share` percent of claims were visible."""
+    rank, claim_count = -(-share * days.total() // 100), 0
+    for day_count in sorted(days):
+        claim_count += days[day_count]
+        if claim_count >= rank:
+            return day_count
     return 0

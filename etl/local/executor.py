@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
-from etl.local.memory import MANY_ROWS, MemoryBudget, free_here
-from etl.local.workers import Workers, definitions_here
+from etl.local.memory import MANY_ROWS, MemoryBudget, free_memory
+from etl.local.workers import Workers, worker_definitions
 from etl.pipeline.context import Chunks, Cutting, PartitionedExtract, RunStore, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.dependencies import Dependencies
@@ -36,8 +36,8 @@ from etl.sources.partition.reading import (
 )
 from etl.sources.partition.spill import Inventory, largest_partition
 
-_FOLDER: Final = "units"
-_OUTCOME: Final = "outcome"
+_UNITS_FOLDER: Final = "units"
+_OUTCOME_FILE: Final = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +58,54 @@ class Checkpoints:
     inventory: Inventory
 
     def find(self, unit: range) -> TaskOutput | None:
-        """Return a unit that an earlier attempt finished; None where it did not."""
-        step = self.inventory.step(self._name(unit))
+        """Return a unit that an earlier attempt finished, or None."""
+        step = self.inventory.step(self._step_name(unit))
         if step is None:
             return None
-        begins = f"{self._name(unit)}."
-        files = {name.removeprefix(begins): self.work / name for name in step.files}
-        return TaskOutput(unit, outcome_from(files.pop(_OUTCOME).read_bytes()), files)
+        prefix = f"{self._step_name(unit)}."
+        files = {name.removeprefix(prefix): self.work / name for name in step.files}
+        return TaskOutput(unit, outcome_from(files.pop(_OUTCOME_FILE).read_bytes()), files)
 
     def keep(self, unit: range, result: UnitResult) -> TaskOutput:
-        """Keep the result of a unit."""
+        """Store the result of a unit."""
         (self.work / self._folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        pieces: dict[str, Chunks] = {**result.files, _OUTCOME: [outcome_to(result.outcome)]}
+        chunks_by_name: dict[str, Chunks] = {
+            **result.files,
+            _OUTCOME_FILE: [outcome_to(result.outcome)],
+        }
         paths = {}
-        for name, parts in pieces.items():
-            paths[name] = self.work / f"{self._name(unit)}.{name}"
+        for name, chunks in chunks_by_name.items():
+            paths[name] = self.work / f"{self._step_name(unit)}.{name}"
             with paths[name].open("wb") as file:
-                file.writelines(parts)
-        self.inventory.add_files(self._name(unit), paths.values())
-        del paths[_OUTCOME]
+                file.writelines(chunks)
+        self.inventory.add_files(self._step_name(unit), paths.values())
+        del paths[_OUTCOME_FILE]
         return TaskOutput(unit, result.outcome, paths)
 
-    def drop_others(self) -> None:
+    def delete_stale(self) -> None:
         """Delete the finished units of other tasks."""
-        for path in (self.work / _FOLDER).glob("*"):
+        for path in (self.work / _UNITS_FOLDER).glob("*"):
             if path.name != self.task:
                 shutil.rmtree(path, ignore_errors=True)
 
     @property
     def _folder(self) -> str:
-        return f"{_FOLDER}/{self.task}"
+        return f"{_UNITS_FOLDER}/{self.task}"
 
-    def _name(self, unit: range) -> str:
+    def _step_name(self, unit: range) -> str:
         return f"{self._folder}/{unit.start:05d}-{unit.stop:05d}"
 
 
-def save_directory(work: Path, tables: Mapping[str, pa.Table]) -> None:
-    """Write the directory's accepted rows, for worker processes to map."""
+def save_provider_directory(work: Path, tables: Mapping[str, pa.Table]) -> None:
+    """Write the provider directory's accepted rows, for worker processes to map."""
     for name, table in tables.items():
         schema = table_schema(name)
         with pa.ipc.new_file(work / f"{name}.arrow", schema) as writer:
             writer.write_table(table.select(schema.names).cast(schema))
 
 
-def open_directory(work: Path) -> dict[str, pa.Table]:
-    """Return the directory's accepted rows that `save_directory` wrote."""
+def open_provider_directory(work: Path) -> dict[str, pa.Table]:
+    """Read the provider directory's rows that `save_provider_directory` wrote."""
     tables = {}
     for name in ("organization", "practitioner"):
         with pa.ipc.open_file(work / f"{name}.arrow") as reader:
@@ -122,78 +125,80 @@ class LocalExecutor:
     workers: Workers
     memory: MemoryBudget | None = None
 
-    def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
-        """Return an extract cut by member, read unless an earlier attempt did."""
-        self.workers.begin(cutting.partitions)
-        there = _resumed(cutting)
-        if there is None:
-            there = partition_extract(
+    def read(self, extract: Extract, partitioning: Cutting, emit: Emit) -> Partitions:
+        """Partition an extract by member, unless an earlier attempt already did."""
+        self.workers.begin(partitioning.partitions)
+        partitions = _resume_partitions(partitioning)
+        if partitions is None:
+            partitions = partition_extract(
                 extract,
-                cutting.folder,
-                partitions=cutting.partitions,
-                digests=cutting.digests,
+                partitioning.folder,
+                partitions=partitioning.partitions,
+                digests=partitioning.digests,
                 runner=self.workers,
                 emit=emit,
             )
-        self._check_memory(cutting)
-        return there
+        self._check_memory(partitioning)
+        return partitions
 
-    def _check_memory(self, cutting: Cutting) -> None:
-        """Check that what must be worked on together fits into memory.
+    def _check_memory(self, partitioning: Cutting) -> None:
+        """Check that the largest member and partition fit into memory.
 
         Raises:
-            StoreError: it does not; without this check the kernel would end the run.
+            StoreError: one does not fit; without this check the kernel would kill the run.
         """
-        rows = largest_member(cutting.folder, cutting.partitions)
-        budget = self.memory or (free_here() if rows > MANY_ROWS else None)
+        rows = largest_member(partitioning.folder, partitioning.partitions)
+        budget = self.memory or (free_memory() if rows > MANY_ROWS else None)
         if budget is not None:
             budget.check_member(rows, self.workers.processes)
         if self.memory is not None:
-            largest = largest_partition(cutting.folder, cutting.partitions)
-            self.memory.check_largest(largest, self.workers.processes)
+            largest_bytes = largest_partition(partitioning.folder, partitioning.partitions)
+            self.memory.check_largest(largest_bytes, self.workers.processes)
 
     def each_partition(
-        self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
+        self, partitioned: PartitionedExtract, call: Callable[[Partitions, int], bytes]
     ) -> Iterator[bytes]:
-        """Yield what a function returns of each partition, and of the directory."""
-        for index in range(read.partitions.facts.count + 1):
-            yield call(read.partitions, index)
+        """Yield a function's result for each partition, and for the provider directory."""
+        for index in range(partitioned.partitions.facts.count + 1):
+            yield call(partitioned.partitions, index)
 
     def process(
         self,
-        read: PartitionedExtract,
+        partitioned: PartitionedExtract,
         task: Task,
         definitions: Definitions,
         emit: EmitProgress,
     ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order."""
-        save_directory(read.work, task.directory)
-        Checkpoints(read.work, task.fingerprint, Inventory(read.work)).drop_others()
-        count = read.partitions.facts.count
+        save_provider_directory(partitioned.work, task.directory)
+        Checkpoints(partitioned.work, task.fingerprint, Inventory(partitioned.work)).delete_stale()
+        partition_count = partitioned.partitions.facts.count
         open_store = None if task.target is None else RunStore(task.target)
-        # Each process maps the directory; a job carries no more than its unit may reuse.
+        # Each process maps the directory; a job carries only what its unit may reuse.
         jobs = [
             _UnitJob(
-                read.work,
+                partitioned.work,
                 unit,
-                replace(task, directory={}, previous=task.previous.for_partitions(unit, count)),
+                replace(
+                    task, directory={}, previous=task.previous.for_partitions(unit, partition_count)
+                ),
                 open_store,
             )
-            for unit in task.units(count)
+            for unit in task.units(partition_count)
         ]
-        yield from self._finish(_Process(read.work, definitions), jobs, emit)
+        yield from self._run_jobs(_UnitRunner(partitioned.work, definitions), jobs, emit)
 
-    def _finish(
-        self, process: _Process, jobs: Sequence[_UnitJob], emit: EmitProgress
+    def _run_jobs(
+        self, runner: _UnitRunner, jobs: Sequence[_UnitJob], emit: EmitProgress
     ) -> Iterator[TaskOutput]:
-        """Yield the units of some jobs in order; `process` is this one, if it works alone."""
+        """Run jobs in order; `runner` runs them if there is one process."""
         if self.workers.processes == 1:
-            outputs: Iterable[TaskOutput | None] = (process.finish(job, emit) for job in jobs)
+            outputs: Iterable[TaskOutput | None] = (runner.run(job, emit) for job in jobs)
         else:
-            outputs = self.workers.each(_finish, jobs, emit)
+            outputs = self.workers.each(_run_job, jobs, emit)
         for job, output in zip(jobs, outputs, strict=True):
             if output is None:  # many members changed: each partition is a unit of its own
-                yield from self._finish(process, job.partitions(), emit)
+                yield from self._run_jobs(runner, job.partitions(), emit)
             else:
                 yield output
 
@@ -209,17 +214,17 @@ class LocalExecutor:
         return self.workers.each(call, jobs, emit)
 
     def dismiss(self) -> None:
-        """Let the processes end while this one goes on."""
+        """End the worker processes; this one continues."""
         self.workers.dismiss()
 
 
-def _resumed(cutting: Cutting) -> Partitions | None:
-    """Return what an earlier attempt read; None where none read the extract to its end."""
+def _resume_partitions(partitioning: Cutting) -> Partitions | None:
+    """Return the partitions of an earlier attempt; None unless it was complete."""
     try:
-        there = resume_partitions(cutting.folder)
+        partitions = resume_partitions(partitioning.folder)
     except StoreError:
         return None
-    return there if there.facts.has_digests or not cutting.digests else None
+    return partitions if partitions.facts.has_digests or not partitioning.digests else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +240,8 @@ class _UnitJob:
 
 
 @dataclass
-class _Process:
-    """The state of a process that its units share."""
+class _UnitRunner:
+    """Runs units in one process; they share its lazily loaded state."""
 
     work: Path
     definitions: Definitions
@@ -247,7 +252,7 @@ class _Process:
 
     @cached_property
     def providers(self) -> Providers:
-        return providers_of(open_directory(self.work), self.definitions)
+        return providers_of(open_provider_directory(self.work), self.definitions)
 
     @cached_property
     def dependencies(self) -> Dependencies:
@@ -257,14 +262,14 @@ class _Process:
     def inventory(self) -> Inventory:
         return Inventory(self.work)
 
-    def finish(self, job: _UnitJob, emit: EmitProgress) -> TaskOutput | None:
-        """Return a unit; None if it has several partitions, and together they are too much."""
+    def run(self, job: _UnitJob, emit: EmitProgress) -> TaskOutput | None:
+        """Process a unit; None if its partitions are too much together."""
         task, unit = job.task, job.unit
         checkpoints = Checkpoints(self.work, task.fingerprint, self.inventory)
-        done = checkpoints.find(unit)
-        if done is not None:
-            emit(StageAdvanced(done.outcome.row_count))
-            return done
+        finished_unit = checkpoints.find(unit)
+        if finished_unit is not None:
+            emit(StageAdvanced(finished_unit.outcome.row_count))
+            return finished_unit
         partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
         context = UnitContext(partition_context, self.dependencies, task)
         rows, store = self.partitions, job.open_store() if job.open_store else None
@@ -273,9 +278,11 @@ class _Process:
 
 
 @lru_cache(maxsize=1)
-def _process(work: Path) -> _Process:
-    return _Process(work, definitions_here())
+def _shared_runner(work: Path) -> _UnitRunner:
+    """Return the runner that the jobs of this worker process share."""
+    return _UnitRunner(work, worker_definitions())
 
 
-def _finish(job: _UnitJob, emit: EmitProgress) -> TaskOutput | None:
-    return _process(job.work).finish(job, emit)
+def _run_job(job: _UnitJob, emit: EmitProgress) -> TaskOutput | None:
+    """Run a job in a worker process."""
+    return _shared_runner(job.work).run(job, emit)

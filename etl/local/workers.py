@@ -26,9 +26,9 @@ from etl.local.memory import choose_memory_pool
 from etl.pipeline.definitions import Definitions, LoadDefinitions
 from etl.pipeline.progress import StageAdvanced
 
-_AHEAD: Final = 4
+_JOBS_AHEAD: Final = 4
 """Jobs a process that are begun before the first of them is taken."""
-_LOOK_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.5
 """How often the steps that processes count are looked at."""
 
 
@@ -36,16 +36,16 @@ class Workers:
     """The worker processes of a run (`etl.jobs.JobRunner`).
 
     Args:
-        most: processes; 0 for one a processor.
+        max_processes: 0 for one per processor.
         load_definitions: loads the definitions of the run; can be sent to another process.
     """
 
-    def __init__(self, most: int, load_definitions: LoadDefinitions) -> None:
-        self._most = most or os.cpu_count() or 1
+    def __init__(self, max_processes: int, load_definitions: LoadDefinitions) -> None:
+        self._max_processes = max_processes or os.cpu_count() or 1
         self._load_definitions = load_definitions
         self._pool: ProcessPoolExecutor | None = None
         self._stops: list[tuple[Connection, Connection]] = []
-        self._leaving: list[threading.Thread] = []
+        self._shutdown_threads: list[threading.Thread] = []
         self._steps: Any = None
         self._reported = 0
         self.processes = 1
@@ -60,19 +60,19 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait until the processes have ended; at once where the run failed.
+        """Wait until the processes have ended; end them at once if the run failed.
 
-        Their current jobs are lost then, as they are where the processes are killed.
+        Then their current jobs are lost, as if the processes were killed.
         """
         if error is not None:
             for _, stop in self._stops:
                 stop.close()
         self.dismiss()
-        for leaving in self._leaving:
-            leaving.join()
+        for thread in self._shutdown_threads:
+            thread.join()
 
     def begin(self, partitions: int) -> None:
-        """Begin the processes that an extract is worth; they load what they need at once.
+        """Start as many processes as an extract needs; they load definitions at once.
 
         Args:
             partitions: how many the extract has: no more processes than that.
@@ -80,34 +80,35 @@ class Workers:
         Raises:
             StoreError: a process was killed.
         """
-        wanted = min(self._most, partitions)
-        if wanted <= self.processes:
+        process_count = min(self._max_processes, partitions)
+        if process_count <= self.processes:
             return
         self.dismiss()
         context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
         self._stops.append(context.Pipe(duplex=False))
         self._steps, self._reported = context.Value("q", 0), 0
-        initial = (self._load_definitions, self._stops[-1][0], self._steps)
-        self._pool = ProcessPoolExecutor(wanted, context, _begin, initial)
-        self.processes = wanted
+        worker_arguments = (self._load_definitions, self._stops[-1][0], self._steps)
+        self._pool = ProcessPoolExecutor(process_count, context, _start_worker, worker_arguments)
+        self.processes = process_count
         with killed_as_store_error(), sigint_blocked():
-            for _ in range(wanted):  # a process is begun for each job that finds none waiting
-                self._pool.submit(nothing)
+            # The pool starts a process for each job that finds no idle one.
+            for _ in range(process_count):
+                self._pool.submit(do_nothing)
 
     def dismiss(self) -> None:
-        """Let the processes end while this one goes on: to give back their memory takes a while."""
+        """Shut the processes down in the background: freeing their memory takes a while."""
         if self._pool is not None:
-            ending = partial(self._pool.shutdown, cancel_futures=True)
-            self._leaving.append(threading.Thread(target=ending))
-            self._leaving[-1].start()
+            shut_down = partial(self._pool.shutdown, cancel_futures=True)
+            self._shutdown_threads.append(threading.Thread(target=shut_down))
+            self._shutdown_threads[-1].start()
         self._pool, self.processes = None, 1
 
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield the result of each job, in their order.
+        """Yield the result of each job, in order.
 
-        Of the events of jobs, `emit` takes the steps of `StageAdvanced`, added up over processes.
+        Of the jobs' events, `emit` takes only `StageAdvanced`, added up over processes.
 
         Raises:
             StoreError: a process was killed.
@@ -115,25 +116,25 @@ class Workers:
         if self._pool is None:
             yield from ALONE.each(call, jobs, emit)
             return
-        waiting: deque[Future[Found]] = deque()
+        pending: deque[Future[Found]] = deque()
         try:
             with killed_as_store_error():
-                # Bounded: results that come early wait in memory for their turn.
+                # Bounded, because early results wait in memory for their turn.
                 for job in jobs:
-                    if len(waiting) == _AHEAD * self.processes:
-                        yield self._awaited(waiting.popleft(), emit)
-                    waiting.append(self._pool.submit(_do_counted, call, job))
-                while waiting:
-                    yield self._awaited(waiting.popleft(), emit)
+                    if len(pending) == _JOBS_AHEAD * self.processes:
+                        yield self._wait_for(pending.popleft(), emit)
+                    pending.append(self._pool.submit(_do_counted, call, job))
+                while pending:
+                    yield self._wait_for(pending.popleft(), emit)
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
-    def _awaited(self, future: Future[Found], emit: EmitAny) -> Found:
-        """Return the result of a job; meanwhile report the steps that all processes count."""
+    def _wait_for(self, future: Future[Found], emit: EmitAny) -> Found:
+        """Wait for a job's result, and report the progress of all processes."""
         is_done = False
         while not is_done:
-            is_done = bool(futures.wait([future], _LOOK_SECONDS).done)
+            is_done = bool(futures.wait([future], _POLL_SECONDS).done)
             steps = self._steps.get_obj().value
             if steps > self._reported:
                 emit(StageAdvanced(steps - self._reported))
@@ -144,16 +145,16 @@ class Workers:
 @contextmanager
 def sigint_blocked() -> Iterator[None]:
     """Start workers that ignore SIGINT; the parent stops them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
 @contextmanager
 def killed_as_store_error() -> Iterator[None]:
-    """Raise StoreError where a worker process was killed."""
+    """Raise StoreError if a worker process was killed."""
     try:
         yield
     except BrokenProcessPool:
@@ -168,14 +169,15 @@ _steps: Any = None
 """The counter of steps that the processes of a run share."""
 
 
-def definitions_here() -> Definitions:
-    """Return the definitions of this process, which a run began."""
+def worker_definitions() -> Definitions:
+    """Return the definitions of this worker process."""
     if _definitions is None:
         raise AssertionError("the process was not started by a run")
     return _definitions
 
 
-def _begin(load_definitions: LoadDefinitions, stop: Connection, steps: Any) -> None:
+def _start_worker(load_definitions: LoadDefinitions, stop: Connection, steps: Any) -> None:
+    """Initialize a worker process."""
     threading.Thread(target=end_with_the_run, args=(stop,), daemon=True).start()
     choose_memory_pool()
     global _definitions, _steps
@@ -183,9 +185,9 @@ def _begin(load_definitions: LoadDefinitions, stop: Connection, steps: Any) -> N
 
 
 def end_with_the_run(*stops: Connection) -> None:
-    """End this process once the run that began it was killed, or has closed one of some pipes.
+    """End this process when its run was killed or closed one of the pipes.
 
-    It would go on with its job in the work folder, where another run may be at work by then.
+    Otherwise it would continue its job in the work folder, where another run may be active.
     """
     run = multiprocessing.parent_process()
     if run is None:
@@ -194,17 +196,17 @@ def end_with_the_run(*stops: Connection) -> None:
     os._exit(1)
 
 
-def nothing() -> None:
-    """Do nothing, but in a process that was begun for it."""
+def do_nothing() -> None:
+    """Do nothing: submitting this job starts a process."""
 
 
 def do_job(call: Callable[[Job, EmitAny], Found], job: Job) -> Found:
-    """Do a job in this process, which a run began; its events are lost."""
+    """Run a job in a worker process; drops its events."""
     return call(job, no_event)
 
 
 def _do_counted(call: Callable[[Job, EmitAny], Found], job: Job) -> Found:
-    """Do a job in this process, which a run began; of its events, steps reach the run."""
+    """Run a job in a worker process; reports its progress to the run."""
     return call(job, _count_steps)
 
 
@@ -214,14 +216,14 @@ def _count_steps(event: object) -> None:
             _steps.value += event.count
 
 
-def forked_workers(most: int, preloaded: str) -> PreparedRunner:
-    """Return the processes of a run of at most so many; this one where there is no other.
+def forked_workers(max_processes: int, preloaded: str) -> PreparedRunner:
+    """Return worker processes; with a maximum of one, the current process.
 
     Args:
-        most: processes; 0 for one a processor.
+        max_processes: processes; 0 for one a processor.
         preloaded: the module that they begin with.
     """
-    processes = most or os.cpu_count() or 1
+    processes = max_processes or os.cpu_count() or 1
     return ALONE if processes == 1 else ForkedWorkers(processes, preloaded)
 
 
@@ -238,7 +240,7 @@ class ForkedWorkers:
     preloaded: str
 
     def begin(self) -> None:
-        """Begin to load the module in a process of its own."""
+        """Start loading the module in a process of its own."""
         multiprocessing.set_forkserver_preload([self.preloaded])
         with sigint_blocked():
             forkserver.ensure_running()
@@ -246,24 +248,24 @@ class ForkedWorkers:
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield the result of each job, in their order.
+        """Yield the result of each job, in order.
 
         Raises:
             StoreError: a process was killed.
         """
         del emit
-        every = list(jobs)
-        if not every:
+        all_jobs = list(jobs)
+        if not all_jobs:
             return
         self.begin()
         context = multiprocessing.get_context("forkserver")
-        processes = min(self.processes, len(every))
+        processes = min(self.processes, len(all_jobs))
         with (
             killed_as_store_error(),
-            ProcessPoolExecutor(processes, context, _end_with_the_run) as pool,
+            ProcessPoolExecutor(processes, context, _watch_run) as pool,
         ):
-            yield from pool.map(do_job, repeat(call), every)
+            yield from pool.map(do_job, repeat(call), all_jobs)
 
 
-def _end_with_the_run() -> None:
+def _watch_run() -> None:
     threading.Thread(target=end_with_the_run, daemon=True).start()

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from etl.certificate import certificate as certificates
-from etl.certificate.comparison import Compared, compare
+from etl.certificate.comparison import Comparison, compare
 from etl.certificate.published import BlockReader
 from etl.certificate.source import COMPARED, Fates, places_of
 from etl.certificate.sums import Sums, published_sums
-from etl.certificate.timeliness import Newly
+from etl.certificate.timeliness import Availability
 from etl.columns.places import RowSources
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
@@ -35,17 +35,17 @@ from etl.publish.reader import Current, Release, open_index, open_release
 from etl.quality.check import Checked
 from etl.quality.totals.limits import Verdict
 from etl.sources.partition.partitions import Loaded
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 CERTIFICATE_FILE: Final = "certificate.json"
 """Name of the file with a unit's comparison."""
-LIMIT: Final = "certificate"
+CERTIFICATE_LIMIT: Final = "certificate"
 """Name of the verdict."""
 
-_ROWS_TOGETHER: Final = 4096
-_KIND: Final = "certificate"
-_CLAIM: Final = "ExplanationOfBenefit"
+_CSV_BATCH_ROWS: Final = 4096
+_STATE_ENDING: Final = "certificate"
+_CLAIM_TYPE: Final = "ExplanationOfBenefit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ class PieceFiles:
     """
 
     def __init__(self, files: Iterable[Mapping[str, Path]]) -> None:
-        self._paths = [named[CERTIFICATE_FILE] for named in files if CERTIFICATE_FILE in named]
+        self._paths = [
+            unit_files[CERTIFICATE_FILE] for unit_files in files if CERTIFICATE_FILE in unit_files
+        ]
 
     def __iter__(self) -> Iterator[bytes]:
         return (path.read_bytes() for path in self._paths)
@@ -97,12 +99,12 @@ class CertifiedRows:
 
 
 def certified_rows(loaded: Loaded, checked_rows: Checked) -> CertifiedRows:
-    """Return the rows of a unit, with their fates."""
+    """Return the rows of a task, with their fates."""
     rejected = checked_rows.rejected
-    places = np.stack(
+    rejected_positions = np.stack(
         [rejected.column(name).to_numpy().astype(np.int64) for name in ("file", "row")], axis=1
     )
-    tables = rejected.column("table").to_pylist()
+    rejected_tables = rejected.column("table").to_pylist()
     return CertifiedRows(
         {
             name: loaded.tables[name].select([*columns, FILE_COLUMN, ROW_COLUMN])
@@ -111,7 +113,9 @@ def certified_rows(loaded: Loaded, checked_rows: Checked) -> CertifiedRows:
         {
             name: Fates(
                 places_of(checked_rows.tables[name]),
-                places[np.array([table == name for table in tables], dtype=np.bool_)],
+                rejected_positions[
+                    np.array([table == name for table in rejected_tables], dtype=np.bool_)
+                ],
             )
             for name in COMPARED
         },
@@ -126,7 +130,7 @@ def compare_unit(
     store: Store,
     sources: RowSources,
 ) -> bytes:
-    """Return the comparison of a unit's rows with its blocks, which are read from the target.
+    """Compare a task's rows with its blocks, which are read from the target.
 
     Args:
         certifying: parameters of the run.
@@ -135,161 +139,181 @@ def compare_unit(
         store: the target.
         sources: the payer's rows behind the unit's, where queries computed them.
     """
-    units, parent = list(_units(catalog)), certifying.parent
-    day, old, newly = date.fromisoformat(certifying.day), [], None
-    if parent is not None:
-        old = list(open_release(store, parent).units(unit.id for unit in units).values())
+    entries, previous_id = list(_patient_entries(catalog)), certifying.parent
+    day, previous_entries, availability = date.fromisoformat(certifying.day), [], None
+    if previous_id is not None:
+        previous_entries = list(
+            open_release(store, previous_id).units(entry.id for entry in entries).values()
+        )
         try:
-            newly = Newly(day, frozenset(_visible(store, old)))
-        except StoreError:  # lost or damaged: which claims were visible before is not known
-            newly = None
-    compared = compare(
+            availability = Availability(day, frozenset(_visible_claim_ids(store, previous_entries)))
+        except StoreError:  # a block is missing or damaged: earlier claims are unknown
+            availability = None
+    comparison = compare(
         rows.tables,
         rows.fates,
         rows.findings,
-        _read(store, units).claims(),
+        _read_blocks(store, entries).claims(),
         states_money=certifying.states_money,
-        newly=newly,
+        availability=availability,
         leaves_out=certifying.leaves_out,
     )
-    before: Sums | None = Sums()
+    previous_sums: Sums | None = Sums()
     if certifying.before is not None:
         try:
-            before = published_sums(_read(store, old).claims())
-        except StoreError:  # lost or damaged: what replaces it is published all the same
-            before = None
-    return certificates.piece(_at_sources(compared, sources), before)
+            previous_sums = published_sums(_read_blocks(store, previous_entries).claims())
+        except StoreError:  # missing or damaged: its replacement is published anyway
+            previous_sums = None
+    return certificates.encode_comparison(_locate_in_source(comparison, sources), previous_sums)
 
 
-def _at_sources(compared: Compared, sources: RowSources) -> Compared:
-    """Return a comparison with its differences and late claims at the payer's rows."""
+def _locate_in_source(comparison: Comparison, sources: RowSources) -> Comparison:
+    """Return a comparison whose positions are rows of the payer's files."""
     if not sources.places.num_rows:
-        return compared
+        return comparison
 
-    def named(file: int, row: int) -> tuple[int, int]:
+    def find_row(file: int, row: int) -> tuple[int, int]:
         files, rows = sources.named([file], [row])
         return int(files[0]), int(rows[0])
 
     differences = []
-    for difference in compared.differences:
-        file, row = named(difference.file, difference.row)
+    for difference in comparison.differences:
+        file, row = find_row(difference.file, difference.row)
         differences.append(replace(difference, file=file, row=row))
-    late = tuple((*named(file, row), days) for file, row, days in compared.delays.late)
+    late_claims = tuple((*find_row(file, row), days) for file, row, days in comparison.delays.late)
     return replace(
-        compared, differences=tuple(differences), delays=replace(compared.delays, late=late)
+        comparison,
+        differences=tuple(differences),
+        delays=replace(comparison.delays, late=late_claims),
     )
 
 
-def _visible(store: Store, units: Iterable[CatalogEntry]) -> Iterator[str]:
-    """Yield the ids of claims that a release has or had of some patients."""
-    for unit in units:
-        index = open_index(store, unit)
-        for row in index.types.get(_CLAIM, range(0)):
+def _visible_claim_ids(store: Store, entries: Iterable[CatalogEntry]) -> Iterator[str]:
+    """Yield the IDs of claims that patients have or had in a release."""
+    for entry in entries:
+        index = open_index(store, entry)
+        for row in index.types.get(_CLAIM_TYPE, range(0)):
             yield index.ids[row]
-        yield from (gone.id for gone in index.gone if gone.type == _CLAIM)
+        yield from (deleted.id for deleted in index.gone if deleted.type == _CLAIM_TYPE)
 
 
-def _units(catalog: Iterable[bytes]) -> Iterator[CatalogEntry]:
+def _patient_entries(catalog: Iterable[bytes]) -> Iterator[CatalogEntry]:
+    """Parse the catalog entries that have a block."""
     for line in catalog:
         value = loads(line, "a row of the catalog")
         if "block" in value:
             yield msgspec.convert(value, CatalogEntry)
 
 
-def _read(store: Store, units: Iterable[CatalogEntry]) -> BlockReader:
-    reading = BlockReader()
-    for unit in units:
-        if unit.block is not None:
-            reading.block(read_verified(store, unit.block))
-    return reading
+def _read_blocks(store: Store, entries: Iterable[CatalogEntry]) -> BlockReader:
+    reader = BlockReader()
+    for entry in entries:
+        if entry.block is not None:
+            reader.block(read_verified(store, entry.block))
+    return reader
 
 
 def certify(
-    pieces: Iterable[bytes], store: Store, base: Current, manifest: Manifest, kept: int
+    pieces: Iterable[bytes], store: Store, current: Current, manifest: Manifest, reused_count: int
 ) -> certificates.Certificate:
-    """Return the certificate of a release that is written.
+    """Return the certificate of a written release.
 
     Args:
         pieces: the comparisons of its units.
         store: the target.
-        base: the release before.
+        current: the release before.
         manifest: the release.
-        kept: how many patients' blocks are taken over from the one before.
+        reused_count: how many patients' blocks are taken over from the one before.
     """
-    made, before = certificates.compared_units(pieces)
-    if base.release is None:
-        return made
-    state = _carried(base.release)
-    earlier = Counter() if state is None else state[1]
-    if not kept:
-        return made.with_others(Sums(), earlier)
+    certificate, previous_sums = certificates.merge_comparisons(pieces)
+    if current.release is None:
+        return certificate
+    state = _read_carried_state(current.release)
+    earlier_delays = Counter() if state is None else state[1]
+    if not reused_count:
+        return certificate.with_carried_sums(Sums(), earlier_delays)
     after = Release(store, manifest)
-    if state is not None and before is not None:
+    if state is not None and previous_sums is not None:
         try:
-            gone = published_sums(_read(store, _gone(base.release, after)).claims())
-            return made.with_others(state[0] - gone - before, earlier)
+            removed_sums = published_sums(
+                _read_blocks(store, _removed_patients(current.release, after)).claims()
+            )
+            return certificate.with_carried_sums(
+                state[0] - removed_sums - previous_sums, earlier_delays
+            )
         except StoreError:
             pass  # a block of the release before is lost or damaged
-    # Nothing can be carried on from: all blocks of the new release are read.
-    whole = published_sums(_read(store, after.all_units()).claims())
-    return made.with_others(whole - made.read, earlier)
+    # Without a usable previous state, read all blocks of the new release.
+    all_sums = published_sums(_read_blocks(store, after.all_units()).claims())
+    return certificate.with_carried_sums(all_sums - certificate.read, earlier_delays)
 
 
-def _carried(before: Release) -> tuple[Sums, Counter[int]] | None:
-    ref = before.kept(MEMORY, f".{_KIND}")
+def _read_carried_state(previous_release: Release) -> tuple[Sums, Counter[int]] | None:
+    """Read the previous release's sums and delays; None if unusable."""
+    ref = previous_release.kept(MEMORY, f".{_STATE_ENDING}")
     try:
         return (
             None
             if ref is None
-            else certificates.state_from(read_verified(before.store, ref.key, ref.sha256))
+            else certificates.state_from(read_verified(previous_release.store, ref.key, ref.sha256))
         )
     except (StoreError, ValueError, KeyError, TypeError):
         return None
 
 
-def _gone(before: Release, after: Release) -> Iterator[CatalogEntry]:
-    """Yield the patients of a release who have no block in the next one."""
-    for old, new in changed_rows(before, after):
-        if old is not None and old.block is not None and (new is None or new.block is None):
-            yield old
+def _removed_patients(previous_release: Release, next_release: Release) -> Iterator[CatalogEntry]:
+    """Yield the patients whose block the next release no longer has."""
+    for old_entry, new_entry in changed_rows(previous_release, next_release):
+        if (
+            old_entry is not None
+            and old_entry.block is not None
+            and (new_entry is None or new_entry.block is None)
+        ):
+            yield old_entry
 
 
 def verdict(
-    made: certificates.Certificate, published: Mapping[str, int], files: Sequence[str]
+    certificate: certificates.Certificate, published: Mapping[str, int], files: Sequence[str]
 ) -> Verdict:
-    """Return whether a release may be published.
+    """Decide whether the certificate allows a release to be published.
 
     Args:
-        made: its certificate.
+        certificate: its certificate.
         published: table -> rows that the run counted as published.
         files: names of the extract's files.
     """
-    wrong = certificates.broken_sums(made)
-    wrong += [
+    broken_sums = certificates.broken_sums(certificate)
+    broken_sums += [
         f"{level}.{category} of {files[file] if file >= 0 else 'no file'}"
-        for file, level, category in certificates.broken_files(made)
+        for file, level, category in certificates.broken_files(certificate)
     ]
-    tables = certificates.miscounted(made, published)
-    differences = made.unexplained + len(wrong) + len(tables)
-    first = made.first
-    says = "the published bytes match the source"
+    miscounted_tables = certificates.miscounted(certificate, published)
+    differences = certificate.unexplained + len(broken_sums) + len(miscounted_tables)
+    first_difference = certificate.first
+    message = "the published bytes match the source"
     if differences:
-        says = (
-            f"{made.unexplained:,} of {made.facts:,} facts of the published bytes differ "
-            "from the source"
+        message = (
+            f"{certificate.unexplained:,} of {certificate.facts:,} facts of the published bytes "
+            "differ from the source"
         )
-        if first is not None:
-            where = f"{files[first.file]}, row {first.row}" if first.row else "without a row"
-            says += f" (first: {first.table}, {first.fact}, {where})"
-        if wrong:
-            says += f"; sums that differ: {', '.join(wrong)}"
-        if tables:
-            says += f"; counts that differ: {', '.join(tables)}"
-    return Verdict(LIMIT, "0", str(differences), not differences, says, is_setting=False)
+        if first_difference is not None:
+            location = (
+                f"{files[first_difference.file]}, row {first_difference.row}"
+                if first_difference.row
+                else "without a row"
+            )
+            message += f" (first: {first_difference.table}, {first_difference.fact}, {location})"
+        if broken_sums:
+            message += f"; sums that differ: {', '.join(broken_sums)}"
+        if miscounted_tables:
+            message += f"; counts that differ: {', '.join(miscounted_tables)}"
+    return Verdict(
+        CERTIFICATE_LIMIT, "0", str(differences), not differences, message, is_setting=False
+    )
 
 
 def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, int]) -> Verdict:
-    """Return whether a release of a directory may be published: its bytes hold each row once.
+    """Decide whether a directory release has each accepted row exactly once.
 
     Args:
         store: the target, from which all blocks are read.
@@ -301,19 +325,23 @@ def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, 
     """
     from etl.certificate.directory import directory_counts
 
-    keys = [unit.block for unit in manifest.directory if unit is not None and unit.block]
-    counts = directory_counts(mapped(store, lambda key: read_verified(store, key), keys))
-    wrong = counts.differing(published)
+    block_keys = [shard.block for shard in manifest.directory if shard is not None and shard.block]
+    counts = directory_counts(
+        map_concurrently(store, lambda key: read_verified(store, key), block_keys)
+    )
+    mistakes = counts.differing(published)
     if counts.doubled:
-        wrong.append(f"{counts.doubled:,} of {counts.resources:,} resources are published twice")
-    says = f"the published bytes contain every accepted row: {counts.resources:,} resources"
-    if wrong:
-        says = f"the published bytes differ from the accepted rows: {'; '.join(wrong)}"
-    return Verdict(LIMIT, "0", str(len(wrong)), not wrong, says, is_setting=False)
+        mistakes.append(f"{counts.doubled:,} of {counts.resources:,} resources are published twice")
+    message = f"the published bytes contain every accepted row: {counts.resources:,} resources"
+    if mistakes:
+        message = f"the published bytes differ from the accepted rows: {'; '.join(mistakes)}"
+    return Verdict(
+        CERTIFICATE_LIMIT, "0", str(len(mistakes)), not mistakes, message, is_setting=False
+    )
 
 
 def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:
-    """Yield every difference as CSV in gzip: its place, the fact and the reason; no amount.
+    """Yield every difference as gzipped CSV: position, fact, and reason; no amounts.
 
     Args:
         pieces: the comparisons of the run's units.
@@ -328,31 +356,31 @@ def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[b
         )
         for difference in certificates.differences_of(pieces)
     )
-    return _zipped(("file", "row", "table", "fact", "reason"), rows)
+    return _gzip_csv(("file", "row", "table", "fact", "reason"), rows)
 
 
 def late_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:
-    """Yield the claims that became visible late as CSV in gzip: file, row, business days.
+    """Yield the claims that became visible late, as gzipped CSV.
 
     Args:
         pieces: the comparisons of the run's units.
         files: names of the extract's files.
     """
     rows = ((files[file], row, days) for file, row, days in certificates.late_of(pieces))
-    return _zipped(("file", "row", "business_days"), rows)
+    return _gzip_csv(("file", "row", "business_days"), rows)
 
 
-def _zipped(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
-    """Yield CSV in gzip, without a time, some thousand rows at a time."""
-    packer = zlib.compressobj(wbits=31)
-    left = itertools.chain([header], rows)
-    while some := list(itertools.islice(left, _ROWS_TOGETHER)):
+def _gzip_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    """Yield gzipped CSV in batches; without a time stamp, so bytes are reproducible."""
+    compressor = zlib.compressobj(wbits=31)
+    remaining_rows = itertools.chain([header], rows)
+    while batch := list(itertools.islice(remaining_rows, _CSV_BATCH_ROWS)):
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(some)
-        yield packer.compress(text.getvalue().encode())
-    yield packer.flush()
+        csv.writer(text, lineterminator="\n").writerows(batch)
+        yield compressor.compress(text.getvalue().encode())
+    yield compressor.flush()
 
 
-def write_state(store: Store, made: certificates.Certificate) -> ObjectRef:
-    """Write what the next release carries on from."""
-    return put_by_content(store, MEMORY, certificates.state_to_bytes(made), _KIND)
+def write_state(store: Store, certificate: certificates.Certificate) -> ObjectRef:
+    """Write the state from which the next release continues."""
+    return put_by_content(store, MEMORY, certificates.state_to_bytes(certificate), _STATE_ENDING)

@@ -30,7 +30,7 @@ from etl.pipeline.incremental.dependencies import Dependencies, changed_names, d
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.directory import (
     check_directory,
-    mapped_directory,
+    map_directory,
     row_owners,
 )
 from etl.pipeline.partition.mapping import Mapped
@@ -66,7 +66,7 @@ class ProcessedExtract:
         verdicts: limits, and whether they hold.
         unowned: file -> rows that cannot be read and have no known owner.
         directory_files: name -> file of the work folder, of the directory's checked rows.
-        files: of each unit, name -> file of the work folder (`executor.Done`).
+        files: of each unit, name -> file of the work folder (`context.TaskOutput`).
         made: resources of an extract that is a directory; None where claims name more of them.
         results: what a next release may reuse.
         previous: what of the previous release was reused.
@@ -106,7 +106,7 @@ class ProcessedExtract:
         """Return the resources of the directory; those of claims are made of it now."""
         if self.made is not None:
             return self.made
-        return mapped_directory(self.providers, self.missing, self.definitions)
+        return map_directory(self.providers, self.missing, self.definitions)
 
     @property
     def missing_cells(self) -> tuple[MissingCells, ...]:
@@ -260,7 +260,7 @@ def _load_previous_release(
     base, results, sidecar = publication.base, None, None
     # An orphan row may belong to any member, so no member counts as unchanged.
     if not partitioned.partitions.facts.unowned:
-        inputs = cache.made_by(partitioned.partitions, context.definitions)
+        inputs = cache.results_key(partitioned.partitions, context.definitions)
         results = cache.open_cache(publication.store, base, inputs)
     if results is not None and _keeps_places(context, publication):
         sidecar = sidecars.sidecar_before(base)
@@ -309,7 +309,7 @@ def write_results(
         publication: where to.
         suites: the object with results of the suites; None without.
     """
-    inputs = cache.made_by(processed.read.partitions, processed.definitions)
+    inputs = cache.results_key(processed.read.partitions, processed.definitions)
     return cache.write_cache(publication.store, replace(processed.results, suites=suites), inputs)
 
 

@@ -68,7 +68,12 @@ class BlockOutput:
             for patient, places in patients.items()
         )
         result = write_partition(
-            store, previous, resources, self.now, stamp=self.stamp, lost=frozenset(self.lost)
+            store,
+            previous,
+            resources,
+            self.now,
+            default_time=self.stamp,
+            lost_ids=frozenset(self.lost),
         )
         return {CATALOG_ROWS: result.keeping(kept).lines()}
 

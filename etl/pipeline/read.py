@@ -171,7 +171,7 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
 def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
     """Read an extract whose rows become a layer of the release."""
     from etl.pipeline.deltas.layers import layers_of, write_layer  # for targets that keep rows
-    from etl.pipeline.deltas.merge import merged_extract
+    from etl.pipeline.deltas.merge import write_merged_extract
 
     extract, store, definitions = context.extract, publication.store, context.definitions
     is_delta = extract.kind == "delta"
@@ -191,7 +191,7 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
     model = definitions.model
-    merged_files, notes = merged_extract(
+    merged_files, notes = write_merged_extract(
         store, layers, rows.work / "merged", day, extract.payer, model
     )
     full_extract = open_with(merged_files, definitions, model.layout, context.emit)

@@ -18,8 +18,13 @@ from etl.pipeline.context import REJECTED, Chunks, Task
 from etl.pipeline.incremental.attribution import Attribution, owners_of
 from etl.pipeline.incremental.cache import write_ledger
 from etl.pipeline.incremental.dependencies import Dependencies, id_values
-from etl.pipeline.incremental.ledger import Ledger, Places, joined, missing_of, no_ledger
-from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
+from etl.pipeline.incremental.ledger import Ledger, Places, merge_ledgers, missing_of, no_ledger
+from etl.pipeline.incremental.reuse import (
+    ComparedFacts,
+    PreviousMembers,
+    find_unchanged_members,
+    reuse_results,
+)
 from etl.pipeline.partition.mapping import PartitionContext, PlanResources, check_and_map
 from etl.pipeline.progress import Emit, UnitProgress, ignore
 from etl.pipeline.sidecar.pieces import (
@@ -185,7 +190,7 @@ def _process_incrementally(
     current = ComparedFacts(
         row_positions, keys, context.dependencies, context.partition.as_of, canonical
     )
-    unchanged_members = unchanged(current, previous)
+    unchanged_members = find_unchanged_members(current, previous)
     if previous.sidecar is None:
         unchanged_members = NO_HASHES  # places that are lost are found again by processing the rows
     if task.row_output is not None:
@@ -218,7 +223,7 @@ def _process_members(
     Returns None if an unchanged member shares a patient with a changed one.
     """
     row_positions, row_output = current.places, context.task.row_output
-    reused_outcome, reused_ledger = reused(previous, row_positions, unchanged_members)
+    reused_outcome, reused_ledger = reuse_results(previous, row_positions, unchanged_members)
     row_counts = {name: len(owners) for name, (owners, _) in row_positions.owned.items()}
     patients = reused_ledger["patients"]
     kept_patients = patients.filter(patients.column("own")).column("patient").to_pylist()
@@ -229,7 +234,7 @@ def _process_members(
         sidecar = _sidecar_update(context, previous, row_positions, owners_alone(changed_members))
         total_outcome = replace(reused_outcome, rows=row_counts)
         return _MemberResults(
-            total_outcome, (), kept_patients, joined([reused_ledger]), sidecar=sidecar
+            total_outcome, (), kept_patients, merge_ledgers([reused_ledger]), sidecar=sidecar
         )
     loaded = rows.load_members(unit, changed_members)
     attribution = Attribution(
@@ -266,7 +271,13 @@ def _process_members(
             context, previous, row_positions, with_owners(entries, changed_members)
         )
     return _MemberResults(
-        total_outcome, mapped.made, kept_patients, joined(ledgers), row_files, certified, sidecar
+        total_outcome,
+        mapped.made,
+        kept_patients,
+        merge_ledgers(ledgers),
+        row_files,
+        certified,
+        sidecar,
     )
 
 
@@ -321,7 +332,7 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
         row_positions, NO_KEYS, context.dependencies, context.partition.as_of, canonical
     )
     changed_members = np.setdiff1d(
-        row_positions.marks.column("owner").to_numpy(), unchanged(current, previous)
+        row_positions.marks.column("owner").to_numpy(), find_unchanged_members(current, previous)
     )
     return _collect_ids(context, rows.load_members(unit, changed_members), previous.ledger)
 

@@ -30,7 +30,7 @@ from etl.publish.kept_objects import MEMORY, read_verified, write_object
 from etl.publish.manifest import Changes, Manifest, Shard
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.search_index import BlockPart, Index
-from etl.storage.parallel import Writer, mapped
+from etl.storage.parallel import Writer, map_concurrently
 from etl.storage.port import Store
 
 _DELETES: Final = 100
@@ -60,17 +60,17 @@ class ParallelReading:
 
 def with_bulk(
     store: Store,
-    base: Current,
+    current: Current,
     manifest: Manifest,
     options: BulkOptions | None = None,
     reading: ParallelReading | None = None,
 ) -> Manifest:
-    """Write the bulk files of a release that is assembled but not committed.
+    """Write the bulk files of an assembled release that is not committed yet.
 
     Args:
         store: the target.
-        base: what `open_current` returned when the run began; where something of it is lost, there
-            is a new snapshot, and nothing leads to it from what was there.
+        current: what `open_current` returned when the run began; if objects of it are lost, a
+            new snapshot starts without a link from the previous one.
         manifest: what `assemble` (or `rolled_back`) returned.
         options: limits and sizes.
         reading: processes that read the blocks of a snapshot; None for this one alone.
@@ -83,141 +83,152 @@ def with_bulk(
     """
     options = options or BulkOptions()
     release = Release(store, manifest)
-    parent = base.release.manifest if base.release is not None else None
-    before = parent.bulk if parent is not None else {}
+    previous_manifest = current.release.manifest if current.release is not None else None
+    previous_bulk = previous_manifest.bulk if previous_manifest is not None else {}
     reading = reading or ParallelReading(ALONE, lambda: store)
     if manifest.subject.is_directory:
-        return _with_directory_files(release, base, before, options, reading)
-    if base.lost:  # the previous content cannot be compared: consumers start again
-        before = {}
+        return _with_directory_files(release, current, previous_bulk, options, reading)
+    if current.lost:  # the previous content cannot be compared: consumers start again
+        previous_bulk = {}
     increment: JSON = None
     chain: list[JSON] = []
-    snapshot: JSON = before.get("snapshot")
+    snapshot: JSON = previous_bulk.get("snapshot")
     with Writer(store) as writer:
-        if base.release is not None and snapshot is not None:
-            increment = _increment(writer, base.release, release, options, reading)
-            chain = [*_named_chain(before, base.release.id), increment]
-        if snapshot is None or _is_due(snapshot, chain, options):
+        if current.release is not None and snapshot is not None:
+            increment = _write_increment(writer, current.release, release, options, reading)
+            chain = [*_named_chain(previous_bulk, current.release.id), increment]
+        if snapshot is None or _is_snapshot_due(snapshot, chain, options):
             snapshot = {
                 "time": manifest.created,
                 "after": manifest.parent,
-                "output": _snapshot(release, options, reading),
+                "output": _write_snapshot(release, options, reading),
             }
             chain = []
     store.sync()
     bulk = {"snapshot": snapshot, "increments": chain, "increment": increment}
-    return replace(manifest, bulk=bulk).named(parent)
+    return replace(manifest, bulk=bulk).named(previous_manifest)
 
 
 def _with_directory_files(
-    release: Release, base: Current, before: JSON, options: BulkOptions, reading: ParallelReading
+    release: Release, current: Current, before: JSON, options: BulkOptions, reading: ParallelReading
 ) -> Manifest:
     """Write the bulk files of a directory; return its manifest with them and their inputs named."""
     from etl.publish import directory_files  # claims do without it
 
     store, manifest = release.store, release.manifest
-    parent = base.release.manifest if base.release is not None else None
+    previous_manifest = current.release.manifest if current.release is not None else None
     count = sum(manifest.counts["resources"].values())
     reading.planned(count)
-    known = directory_files.KnownFiles(store)
-    if base.release is not None and reading.reuses:
-        known = directory_files.KnownFiles.of(base.release)
+    reusable_files = directory_files.KnownFiles(store)
+    if current.release is not None and reading.reuses:
+        reusable_files = directory_files.KnownFiles.of(current.release)
     with Writer(store) as writer:
-        files = directory_files.write_directory_files(writer, release, before, known, options)
+        files = directory_files.write_directory_files(
+            writer, release, before, reusable_files, options
+        )
     inputs = write_object(store, MEMORY, files.inputs, directory_files.FILE_INPUTS)
     reading.copied(count)
     store.sync()
-    others = [
-        named for named in manifest.facts.reports if not directory_files.is_file_inputs(named)
+    other_reports = [
+        ref for ref in manifest.facts.reports if not directory_files.is_file_inputs(ref)
     ]
-    facts = replace(manifest.facts, reports=[*others, inputs])
-    return replace(manifest, facts=facts, bulk=files.bulk).named(parent)
+    facts = replace(manifest.facts, reports=[*other_reports, inputs])
+    return replace(manifest, facts=facts, bulk=files.bulk).named(previous_manifest)
 
 
 def _named_chain(bulk: Mapping[str, JSON], release: str) -> list[JSON]:
-    """Return the increments since the last snapshot, each with the release that it belongs to.
+    """Return the increments since the last snapshot, with their releases.
 
     A release's own increment goes into its id, so only later releases can name the release of it.
     """
     return [{"release": release, **increment} for increment in bulk["increments"]]
 
 
-def _is_due(snapshot: JSON, chain: Sequence[JSON], options: BulkOptions) -> bool:
-    grown = sum(_size(increment["output"]) + _size(increment["deleted"]) for increment in chain)
-    return len(chain) >= options.snapshot_every or grown > options.snapshot_share * _size(
+def _is_snapshot_due(snapshot: JSON, chain: Sequence[JSON], options: BulkOptions) -> bool:
+    increment_bytes = sum(
+        _total_bytes(increment["output"]) + _total_bytes(increment["deleted"])
+        for increment in chain
+    )
+    return len(
+        chain
+    ) >= options.snapshot_every or increment_bytes > options.snapshot_share * _total_bytes(
         snapshot["output"]
     )
 
 
-def _size(files: Sequence[Mapping[str, JSON]]) -> int:
+def _total_bytes(files: Sequence[Mapping[str, JSON]]) -> int:
     return sum(file["bytes"] for file in files)
 
 
-def _snapshot(release: Release, options: BulkOptions, reading: ParallelReading) -> list[JSON]:
-    """Write all that there is: each process writes the files of some shards."""
+def _write_snapshot(release: Release, options: BulkOptions, reading: ParallelReading) -> list[JSON]:
+    """Write files of all resources; each process writes those of some shards."""
     reading.planned(sum(release.manifest.counts["resources"].values()))
     write = partial(_write_shards, reading.open_store, options.file_bytes)
     files: list[JSON] = []
-    for written in reading.runner.each(write, _shards_of_jobs(release, options), no_event):
-        files += written
-        reading.copied(sum(file["count"] for file in written))
+    for job_files in reading.runner.each(write, _group_shards(release, options), no_event):
+        files += job_files
+        reading.copied(sum(file["count"] for file in job_files))
     directory = [unit for unit in release.manifest.directory if unit is not None]
-    of_directory = _write_units(release.store, options.file_bytes, directory)
-    reading.copied(sum(file["count"] for file in of_directory))
-    return in_order(files + of_directory)
+    directory_files = _write_units(release.store, options.file_bytes, directory)
+    reading.copied(sum(file["count"] for file in directory_files))
+    return in_order(files + directory_files)
 
 
-def _shards_of_jobs(release: Release, options: BulkOptions) -> Iterator[tuple[Shard, ...]]:
-    """Yield shards of the catalog whose blocks are some files together."""
-    job, size = list[Shard](), 0
+def _group_shards(release: Release, options: BulkOptions) -> Iterator[tuple[Shard, ...]]:
+    """Group catalog shards so that each group's blocks fill some files."""
+    group, group_bytes = list[Shard](), 0
     for number, shard in enumerate(release.manifest.catalog):
         if shard is None:
             continue
-        job.append(shard)
-        size += sum(unit.bytes for unit in release.units_of(number))
-        if size >= _FILES * options.file_bytes:
-            yield tuple(job)
-            job, size = [], 0
-    yield tuple(job)
+        group.append(shard)
+        group_bytes += sum(unit.bytes for unit in release.units_of(number))
+        if group_bytes >= _FILES * options.file_bytes:
+            yield tuple(group)
+            group, group_bytes = [], 0
+    yield tuple(group)
 
 
 def _write_shards(
     open_store: Callable[[], Store], file_bytes: int, shards: Sequence[Shard], emit: EmitAny
 ) -> list[JSON]:
-    """Write the files of some shards of the catalog; in any process."""
+    """Write the files of some catalog shards, in any process."""
     del emit
     store = open_store()
-    units = (parse_shard(read_verified(store, each.key, each.sha256), each.key) for each in shards)
+    units = (
+        parse_shard(read_verified(store, shard.key, shard.sha256), shard.key) for shard in shards
+    )
     return _write_units(store, file_bytes, chain.from_iterable(units))
 
 
 def _write_units(store: Store, file_bytes: int, units: Iterable[CatalogEntry]) -> list[JSON]:
     with Writer(store) as writer:
         files = BulkFiles(writer, file_bytes)
-        for copied in mapped(store, partial(_copied, store), units):
-            for name, data, count in copied:
+        for parts in map_concurrently(store, partial(_copy_parts, store), units):
+            for name, data, count in parts:
                 files.add(name, data, count)
         written = files.finish()
     store.sync()
     return written
 
 
-def _copied(store: Store, unit: CatalogEntry) -> list[tuple[str, bytes, int]]:
-    """Return the compressed parts of a block with their type and number of resources."""
+def _copy_parts(store: Store, unit: CatalogEntry) -> list[tuple[str, bytes, int]]:
+    """Return the compressed parts of a block, with types and resource counts."""
     if unit.block is None:
         return []
     data = memoryview(read_verified(store, unit.block))  # never copy what is damaged
     index = open_index(store, unit)
-    types = {rows.start: name for name, rows in index.types.items()}
-    copied, name = [], ""
+    types = {rows.start: resource_type for resource_type, rows in index.types.items()}
+    parts, resource_type = [], ""
     for part in index.parts:
-        name = types.get(part.first, name)
+        resource_type = types.get(part.first, resource_type)
         if part.rows:
-            copied.append((name, bytes(data[part.offset : part.offset + part.length]), part.rows))
-    return copied
+            parts.append(
+                (resource_type, bytes(data[part.offset : part.offset + part.length]), part.rows)
+            )
+    return parts
 
 
-def _increment(
+def _write_increment(
     writer: Writer,
     before: Release,
     after: Release,
@@ -225,44 +236,48 @@ def _increment(
     reading: ParallelReading,
 ) -> JSON:
     changes = Changes.from_json(after.manifest.counts["changes"])
-    reading.planned(sum(each.added + each.changed for each in changes.resources.values()))
+    reading.planned(
+        sum(
+            type_changes.added + type_changes.changed for type_changes in changes.resources.values()
+        )
+    )
     present: set[Name] = set()
     retracted: list[Name] = []
 
-    def read(change: UnitChange) -> tuple[UnitChange, list[tuple[str, bytes, int, bool]]]:
-        return change, list(_changed(after.store, change))
+    def read_change(change: UnitChange) -> tuple[UnitChange, list[tuple[str, bytes, int, bool]]]:
+        return change, list(_changed_parts(after.store, change))
 
     files = BulkFiles(writer, options.file_bytes)
-    for source in (diff_patients(before, after), diff_directory(before, after)):
-        for change, pieces in mapped(after.store, read, source):
+    for unit_changes in (diff_patients(before, after), diff_directory(before, after)):
+        for change, parts in map_concurrently(after.store, read_change, unit_changes):
             present.update(change.added)
             retracted += change.retracted
-            for name, data, count, packed in pieces:
-                if packed:
+            for name, data, count, is_compressed in parts:
+                if is_compressed:
                     files.add(name, data, count)
                 else:
                     files.add_lines(name, data, count)
-            reading.copied(sum(count for _, _, count, _ in pieces))
+            reading.copied(sum(count for _, _, count, _ in parts))
     # Consumers delete after they have inserted, so what moved to another member is no deletion.
-    gone = sorted(set(retracted) - present, key=lambda name: (rank(name[0]), name[1]))
+    deleted_names = sorted(set(retracted) - present, key=lambda name: (rank(name[0]), name[1]))
     return {
         "time": after.manifest.created,
         "output": files.finish(),
-        "deleted": _deleted(writer, gone, options),
+        "deleted": _write_deletions(writer, deleted_names, options),
     }
 
 
-def _changed(store: Store, change: UnitChange) -> Iterator[tuple[str, bytes, int, bool]]:
+def _changed_parts(store: Store, change: UnitChange) -> Iterator[tuple[str, bytes, int, bool]]:
     """Yield type, bytes, number of resources, and whether the bytes are compressed."""
     index = change.new
     if index is None:
         return
-    wanted = _rows(index, {*change.added, *change.changed})
+    wanted_rows = _find_rows(index, {*change.added, *change.changed})
     types = {row: name for name, rows in index.types.items() for row in rows}
-    parts = [part for part in index.parts if any(row in wanted for row in _rows_of(part))]
+    parts = [part for part in index.parts if any(row in wanted_rows for row in _part_rows(part))]
     for part, data in read_parts(store, index, parts):
         lines = lines_of(store, index, part, data)
-        rows = [row for row in _rows_of(part) if row in wanted]
+        rows = [row for row in _part_rows(part) if row in wanted_rows]
         if len(rows) == part.rows:
             yield types[part.first], bytes(data), part.rows, True
         else:
@@ -270,20 +285,22 @@ def _changed(store: Store, change: UnitChange) -> Iterator[tuple[str, bytes, int
             yield types[part.first], text, len(rows), False
 
 
-def _rows_of(part: BlockPart) -> range:
+def _part_rows(part: BlockPart) -> range:
     return range(part.first, part.first + part.rows)
 
 
-def _rows(index: Index, names: set[Name]) -> set[int]:
+def _find_rows(index: Index, names: set[Name]) -> set[int]:
     return {
         row for kind, rows in index.types.items() for row in rows if (kind, index.ids[row]) in names
     }
 
 
-def _deleted(writer: Writer, gone: Sequence[Name], options: BulkOptions) -> list[JSON]:
+def _write_deletions(
+    writer: Writer, deleted_names: Sequence[Name], options: BulkOptions
+) -> list[JSON]:
     files = BulkFiles(writer, options.file_bytes)
-    for start in range(0, len(gone), _DELETES):
-        names = gone[start : start + _DELETES]
+    for start in range(0, len(deleted_names), _DELETES):
+        names = deleted_names[start : start + _DELETES]
         entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
         files.add_lines("", dumps(bundle) + b"\n", len(names))

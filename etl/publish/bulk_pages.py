@@ -36,7 +36,7 @@ MANIFEST_TYPE: Final = "http://hl7.org/fhir/uv/bulkdata/StructureDefinition/Bulk
 PENDING: Final = "#pending"
 CLOSED: Final = "#closed"
 
-_ATTEMPTS: Final = 10
+_MAX_ATTEMPTS: Final = 10
 
 
 def page_key(release: str) -> str:
@@ -50,7 +50,7 @@ def updates_key(snapshot: JSON) -> str:
 
 
 def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
-    """Bring the pages up to the present release; return the keys of those that changed.
+    """Update the pages to the current release; return the keys of changed pages.
 
     Call it after each commit. Pages are written from the newest backwards, so that no link ever
     leads to a page that is not there.
@@ -59,37 +59,38 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
         StoreError: storage failed. The pages are at an earlier state, whole; call again. Readers
             see the release nevertheless; the message says so.
     """
-    for _ in range(_ATTEMPTS):
-        base = open_current(store)
-        if base.release is None:
+    for _ in range(_MAX_ATTEMPTS):
+        current = open_current(store)
+        if current.release is None:
             return []
         try:
-            return _update_pages(store, base, options or BulkOptions())
+            return _update_pages(store, current, options or BulkOptions())
         except CommitConflict:  # another run has published, and its pages are newer
             continue
         except StoreError as error:
             raise StoreError(
-                f"release {base.release.id} is published, and readers see it, but its Bulk Publish "
-                f"pages could not be written: {error}; run the same command again to write them"
+                f"release {current.release.id} is published, and readers see it, but its Bulk "
+                f"Publish pages could not be written: {error}; "
+                "run the same command again to write them"
             ) from error
     raise CommitConflict(f"{store.name}: {ROOT} is constantly changed by another process")
 
 
-def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
-    """Close the pages that no kept release needs, and delete those that were closed before.
+def close_pages(store: Store, kept_releases: Sequence[Release], closed_before: datetime) -> int:
+    """Close pages that no kept release needs; delete those closed earlier.
 
     A consumer that meets a closed page starts again at the root.
 
     Args:
         store: the target.
-        kept: the releases that stay.
-        before: closed pages that were written later stay for now.
+        kept_releases: the releases that stay.
+        closed_before: closed pages that were written later stay for now.
 
     Returns:
         How many pages were closed or deleted.
     """
     needed = set[str]()
-    for release in kept:
+    for release in kept_releases:
         bulk = release.manifest.bulk
         needed.add(page_key(release.id))
         if bulk and not _is_directory(bulk):
@@ -101,40 +102,40 @@ def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
             }
     count = 0
     for entry in list(store.list(FOLDER)):
-        if entry.key in needed or entry.modified >= before:
+        if entry.key in needed or entry.modified >= closed_before:
             continue
-        there = store.read(entry.key)
-        page = _read_page(there.data)
-        if page is None or _link(page) == CLOSED:
+        tagged = store.read(entry.key)
+        page = _read_page(tagged.data)
+        if page is None or _next_link(page) == CLOSED:
             store.delete([entry.key])
         else:
-            store.swap(entry.key, _closed(page), there.tag)
+            store.swap(entry.key, _close_page(page), tagged.tag)
         count += 1
     return count
 
 
 def _read_page(data: bytes) -> dict[str, JSON] | None:
-    """Return a page with one link; None for what is damaged."""
+    """Parse a page with one link; None if it is damaged."""
     try:
         page = loads(data, "the page")
-        return page if _link(page) else None
+        return page if _next_link(page) else None
     except (StoreError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
-def _link(page: Mapping[str, JSON]) -> str:
+def _next_link(page: Mapping[str, JSON]) -> str:
     (link,) = page["link"]
     return str(link["url"])
 
 
-def _closed(page: Mapping[str, JSON]) -> bytes:
-    """Return a page without files, at which consumers learn to begin anew at the root."""
-    kept = {name: page[name] for name in page if name not in {"output", "deleted"}}
-    return dumps(kept | {"link": [{"relation": "next", "url": CLOSED}]}) + b"\n"
+def _close_page(page: Mapping[str, JSON]) -> bytes:
+    """Return a page without files that sends consumers back to the root."""
+    remaining = {name: page[name] for name in page if name not in {"output", "deleted"}}
+    return dumps(remaining | {"link": [{"relation": "next", "url": CLOSED}]}) + b"\n"
 
 
-def untrue_pages(release: Release, base_url: str = "") -> Iterator[tuple[str, bool]]:
-    """Yield the keys of a release's pages that are missing or match no manifest.
+def outdated_pages(release: Release, base_url: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield the keys of a release's pages that are missing or wrong.
 
     These are the page of its increment, those of the increments and of the updates on its snapshot,
     and the root. A page that is behind is not reported: a run that died after its commit leaves
@@ -157,20 +158,20 @@ def untrue_pages(release: Release, base_url: str = "") -> Iterator[tuple[str, bo
     chain = [
         page_key(increment["release"]) for increment in bulk["increments"] if "release" in increment
     ]
-    own = [page_key(release.id)] if bulk["increment"] is not None else []
+    own_keys = [page_key(release.id)] if bulk["increment"] is not None else []
     updates = [] if _is_directory(bulk) else [updates_key(bulk["snapshot"])]
-    pages = {key: read_or_none(release.store, key) for key in (*own, *chain, *updates, ROOT)}
-    base_url = base_url or _base_of(pages[ROOT], *pages.values())
-    for key, there in pages.items():
-        if there is None or not any(
-            _is_page(there.data, key, content, link, base_url)
+    pages = {key: read_or_none(release.store, key) for key in (*own_keys, *chain, *updates, ROOT)}
+    base_url = base_url or _find_base_url(pages[ROOT], *pages.values())
+    for key, tagged in pages.items():
+        if tagged is None or not any(
+            _page_matches(tagged.data, key, content, link, base_url)
             for content, link in product(*expected.get(key, ()))
         ):
-            yield key, there is not None
+            yield key, tagged is not None
 
 
 def _expected_pages(store: Store) -> dict[str, tuple[list[JSON], list[str | None]]]:
-    """Return what pages may hold and link to, by key, as far as manifests say."""
+    """Return the contents and links that manifests allow for each page."""
     expected: dict[str, tuple[list[JSON], list[str | None]]] = {}
 
     def add(key: str, content: JSON, *links: str | None) -> None:
@@ -178,29 +179,32 @@ def _expected_pages(store: Store) -> dict[str, tuple[list[JSON], list[str | None
         contents.append(content)
         all_links.extend(links)
 
-    after = PENDING  # link of the page of the release at hand
+    next_link = PENDING  # link of the page of the release at hand
     for release in lineage(store):
         bulk = release.manifest.bulk
         if not bulk or _is_directory(bulk):
             if bulk:
                 add(ROOT, bulk["snapshot"], None)
-            after = CLOSED
+            next_link = CLOSED
             continue
         snapshot, increments = bulk["snapshot"], bulk["increments"]
         updates = updates_key(snapshot)
         add(ROOT, snapshot, updates)
-        keys = [updates, *(page_key(each.get("release", release.id)) for each in increments)]
+        keys = [
+            updates,
+            *(page_key(increment.get("release", release.id)) for increment in increments),
+        ]
         contents = [{"time": snapshot["time"]}, *increments]
-        for key, content, link in zip(keys, contents, [*keys[1:], after], strict=True):
+        for key, content, link in zip(keys, contents, [*keys[1:], next_link], strict=True):
             add(key, content, link, PENDING)
         if bulk["increment"] is not None:
-            add(page_key(release.id), bulk["increment"], after, PENDING)
-        after = page_key(release.id) if bulk["increment"] is not None else CLOSED
+            add(page_key(release.id), bulk["increment"], next_link, PENDING)
+        next_link = page_key(release.id) if bulk["increment"] is not None else CLOSED
     return expected
 
 
-def _base_of(*pages: Tagged | None) -> str:
-    """Return the URL that links begin with in the first page that has any; empty if relative."""
+def _find_base_url(*pages: Tagged | None) -> str:
+    """Return the URL prefix of links in these pages; empty if they are relative."""
     for page in pages:
         try:
             body = loads(b"" if page is None else page.data, "the page")
@@ -214,39 +218,39 @@ def _base_of(*pages: Tagged | None) -> str:
     return ""
 
 
-def _is_page(data: bytes, key: str, content: JSON, link: str | None, base_url: str) -> bool:
-    """Return whether a page has such a content and link, whatever its other settings are."""
+def _page_matches(data: bytes, key: str, content: JSON, link: str | None, base_url: str) -> bool:
+    """Return whether a page has the given content and link."""
     try:
-        body = loads(data, "the page")
+        page = loads(data, "the page")
         options = BulkOptions(
             base_url=base_url,
-            cadence=body["updateCadence"],
-            requires_access_token=body["requiresAccessToken"],
+            cadence=page["updateCadence"],
+            requires_access_token=page["requiresAccessToken"],
         )
     except (StoreError, KeyError, TypeError):
         return False
-    return _page(options, key, content, link) == data
+    return _render_page(options, key, content, link) == data
 
 
-def _update_pages(store: Store, base: Current, options: BulkOptions) -> list[str]:
-    """Write the pages that are not as the manifests say, the newest first; return their keys.
+def _update_pages(store: Store, current: Current, options: BulkOptions) -> list[str]:
+    """Write outdated pages, newest first; return their keys.
 
     Raises:
-        CommitConflict: another release was published meanwhile.
+        CommitConflict: another run published a release meanwhile.
     """
     changed: list[str] = []
-    others = {entry.key for entry in store.list(FOLDER)}
+    other_keys = {entry.key for entry in store.list(FOLDER)}
 
     def update(key: str, content: JSON, link: str | None) -> None:
-        others.discard(key)
-        replace_page(key, read_or_none(store, key), _page(options, key, content, link))
+        other_keys.discard(key)
+        replace_page(key, read_or_none(store, key), _render_page(options, key, content, link))
 
-    def replace_page(key: str, there: Tagged | None, data: bytes) -> None:
-        if there is not None and there.data == data:
+    def replace_page(key: str, tagged: Tagged | None, data: bytes) -> None:
+        if tagged is not None and tagged.data == data:
             return
-        if _tag(read_pointer(store)) != base.tag:
+        if _tag_or_none(read_pointer(store)) != current.tag:
             raise CommitConflict(f"{store.name}: another release was published meanwhile")
-        store.swap(key, data, there.tag if there is not None else None)
+        store.swap(key, data, tagged.tag if tagged is not None else None)
         changed.append(key)
 
     # From the newest release backwards: each page leads to that of the release after it.
@@ -270,11 +274,11 @@ def _update_pages(store: Store, base: Current, options: BulkOptions) -> list[str
     if root is not None:
         update(ROOT, root, root_link)
     # Where `current.json` was put back from a copy, consumers may wait at a release that is lost.
-    for key in sorted(others):
-        there = read_or_none(store, key)
-        page = None if there is None else _read_page(there.data)
-        if page is not None and _link(page) == PENDING:
-            replace_page(key, there, _closed(page))
+    for key in sorted(other_keys):
+        tagged = read_or_none(store, key)
+        page = None if tagged is None else _read_page(tagged.data)
+        if page is not None and _next_link(page) == PENDING:
+            replace_page(key, tagged, _close_page(page))
     return changed
 
 
@@ -283,12 +287,12 @@ def _is_directory(bulk: Mapping[str, JSON]) -> bool:
     return "planFinder" in bulk
 
 
-def _tag(there: Tagged | None) -> str | None:
+def _tag_or_none(there: Tagged | None) -> str | None:
     return None if there is None else there.tag
 
 
 def directory_root(snapshot: Mapping[str, JSON], cadence: str, urls: Iterable[str]) -> bytes:
-    """Return the root of a provider directory.
+    """Render the root page of a provider directory.
 
     Lists without anything are there: clients that were made for Bulk Export rely on them.
 
@@ -312,7 +316,9 @@ def directory_root(snapshot: Mapping[str, JSON], cadence: str, urls: Iterable[st
     return dumps(page) + b"\n"
 
 
-def _page(options: BulkOptions, key: str, content: Mapping[str, JSON], link: str | None) -> bytes:
+def _render_page(
+    options: BulkOptions, key: str, content: Mapping[str, JSON], link: str | None
+) -> bytes:
     def url(link: str) -> str:
         if link.startswith("#"):
             return link

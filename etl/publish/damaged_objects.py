@@ -23,7 +23,7 @@ from etl.publish.catalog import CatalogEntry, id_hash
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import SHARES
 from etl.publish.reader import Current, LostObjects, Release
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 IsRead = Callable[[str], bool]
@@ -113,7 +113,7 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
 
 def _lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
     named = release.manifest.objects_of("segment")
-    there = mapped(
+    there = map_concurrently(
         release.store, lambda one: _is_there(release.store, one, read=is_read(one.sha256)), named
     )
     return frozenset(
@@ -137,7 +137,7 @@ def _lost_bulk(release: Release, is_read: IsRead) -> list[str]:
 def _check_catalog(release: Release) -> None:
     store = release.store
     named = release.manifest.objects_of("catalog")
-    there = mapped(store, partial(_is_there, store, read=True), named)
+    there = map_concurrently(store, partial(_is_there, store, read=True), named)
     gone = [shard.key for shard, whole in zip(named, there, strict=True) if not whole]
     if gone:
         raise StoreError(
@@ -156,7 +156,7 @@ def _lost_units(
         read = is_read(id_hash(unit.id))
         return unit, [one.key for one in unit.objects() if not _is_there(store, one, read=read)]
 
-    yield from mapped(store, lost, units)
+    yield from map_concurrently(store, lost, units)
 
 
 def _is_there(store: Store, named: ObjectRef, *, read: bool) -> bool:

@@ -9,7 +9,7 @@ from etl.publish.catalog import CatalogEntry, id_hash, parse_rows, row_lines
 from etl.publish.manifest import ChangeCounts, Changes, Shard, total
 from etl.publish.reader import Release, open_index
 from etl.publish.search_index import Index
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 Name = tuple[str, str]
@@ -151,7 +151,7 @@ def _diff_entries(
         old_index, new_index = (_open_live_index(store, unit) for unit in pair)
         return _build_change(pair[0], pair[1], _resource_states(old_index), new_index)
 
-    yield from mapped(store, diff_pair, pairs)
+    yield from map_concurrently(store, diff_pair, pairs)
 
 
 def _diff_resharded(

@@ -16,8 +16,8 @@ from etl.publish.segments import SegmentEntry, write_segments
 from etl.publish.unit_writer import (
     Owner,
     PreviousUnit,
-    before_of,
-    before_of_damaged,
+    read_previous_unit,
+    recover_previous_unit,
     to_line,
     write_unit,
 )
@@ -98,8 +98,8 @@ def write_directory(
                     here,
                     unit,
                     now,
-                    before=was,
-                    lost=moved is None and number in lost.shards,
+                    previous_content=was,
+                    is_lost=moved is None and number in lost.shards,
                 )
                 changes.append(change)
             shards.append(unit)
@@ -130,7 +130,9 @@ def _moved(
     previous: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
     gone: dict[int, list[DeletedResource]] = {}
     for at, unit in enumerate(shards):
-        before = before_of_damaged(store, unit) if at in lost else before_of(store, unit)
+        before = (
+            recover_previous_unit(store, unit) if at in lost else read_previous_unit(store, unit)
+        )
         for (name, resource_id), state in before.known.items():
             previous.setdefault(_shard(name, resource_id, bits), {})[name, resource_id] = state
         for retracted in before.gone:

@@ -39,7 +39,7 @@ from etl.publish.catalog import CatalogEntry
 from etl.publish.directory_graph import NAME_HASH_BITS, PLAN_FINDER_TYPES, DirectoryGraph
 from etl.publish.kept_objects import MEMORY, ObjectRef, read_object, read_verified
 from etl.publish.reader import Release, lines_of, open_index, read_all, read_parts
-from etl.storage.parallel import Writer, mapped
+from etl.storage.parallel import Writer, map_concurrently
 from etl.storage.port import Store
 
 BULK: Final = "bulk/"
@@ -128,7 +128,9 @@ class KnownFiles:
             except StoreError:
                 return None
 
-        return mapped(self.store, verify_file, (self.files.get(file.inputs) for file in planned))
+        return map_concurrently(
+            self.store, verify_file, (self.files.get(file.inputs) for file in planned)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +384,7 @@ class _Shards:
         self._units = [unit for unit in release.manifest.directory if unit is not None]
         # For each shard: numbers of its resources in order of name hash, and their rows.
         self._numbers: list[tuple[array[int], array[int]]] = []
-        for resources in mapped(self._store, self._read_shard, self._units):
+        for resources in map_concurrently(self._store, self._read_shard, self._units):
             numbers = [
                 graph.add(reference, name_hash, resource_json)
                 for name_hash, reference, resource_json, _ in resources
@@ -415,7 +417,7 @@ class _Shards:
             )
             for unit, numbers in shards
         )
-        for lines in mapped(
+        for lines in map_concurrently(
             self._store, self._read_selected, (shard for shard in shard_rows if shard[1])
         ):
             yield from lines

@@ -21,7 +21,7 @@ from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import Name, diff_directory
 from etl.publish.directory_graph import stated_networks
 from etl.publish.reader import Release, open_index, read_rows
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 
 _ROLE: Final = "PractitionerRole"
 _AFFILIATION: Final = "OrganizationAffiliation"
@@ -232,7 +232,7 @@ def _read(release: Release, names: AbstractSet[Name]) -> Iterator[Json]:
         lines = read_rows(release.store, index, rows).values()
         return [loads(line, release.store.name) for line in lines]
 
-    for resources in mapped(release.store, resources_of, by_shard.values()):
+    for resources in map_concurrently(release.store, resources_of, by_shard.values()):
         yield from resources
 
 
@@ -261,7 +261,7 @@ def _unchanged(
 
     side = _Side()
     units = [unit for unit in release.manifest.directory if unit is not None and unit.block]
-    for resources in mapped(release.store, resources_of, units):
+    for resources in map_concurrently(release.store, resources_of, units):
         for resource in resources:
             if (
                 touched is None

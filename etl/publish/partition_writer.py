@@ -28,10 +28,10 @@ from etl.storage.port import Store
 CATALOG_ROWS: Final = "catalog.ndjson"
 """Name of the file with a unit's rows of the catalog."""
 
-_STAYS: Final = b'{"stays":'
+_UNCHANGED_PREFIX: Final = b'{"stays":'
 _READ_BYTES: Final = 16 * 1024
 """Bytes of a saved partition that are read at a time, and held while partitions are merged."""
-_FOLD: Final = 1000
+_MAX_CHANGES: Final = 1000
 """Counts that are held before they are summed up."""
 
 
@@ -58,10 +58,10 @@ class PartitionUnits(Protocol):
         """Changes to patients and resources."""
 
     def units(self) -> Iterator[CatalogEntry]:
-        """Yield the rows of its patients, ordered by place. Can be called again."""
+        """Yield the catalog entries of its patients, by ID hash; repeatable."""
 
     def kept(self) -> Iterator[str]:
-        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        """Yield the IDs of unchanged patients, ordered by ID hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +79,15 @@ class PartitionResult:
     staying: Sequence[str] = ()
 
     def units(self) -> Iterator[CatalogEntry]:
-        """Yield the rows of its patients, ordered by place."""
+        """Yield the catalog entries of its patients, ordered by ID hash."""
         yield from self.rows
 
     def kept(self) -> Iterator[str]:
-        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        """Yield the IDs of unchanged patients, ordered by ID hash."""
         yield from self.staying
 
     def keeping(self, patient_ids: Iterable[str]) -> PartitionResult:
-        """Return the same partition with patients that did not change.
+        """Return the partition with additional unchanged patients.
 
         They are neither rendered nor hashed nor read: their rows are taken from the catalog of the
         release that the run started from, where they must have a block.
@@ -121,16 +121,16 @@ class SavedPartition:
             return msgspec.json.decode(file.readline(), type=WriteCounts)
 
     def units(self) -> Iterator[CatalogEntry]:
-        """Yield the rows of its patients, ordered by place."""
+        """Yield the catalog entries of its patients, ordered by ID hash."""
         for line in islice(self._lines(), 1, None):
-            if line.startswith(_STAYS):
+            if line.startswith(_UNCHANGED_PREFIX):
                 return
             yield msgspec.json.decode(line, type=CatalogEntry)
 
     def kept(self) -> Iterator[str]:
-        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        """Yield the IDs of unchanged patients, ordered by ID hash."""
         for line in islice(self._lines(), 1, None):
-            if line.startswith(_STAYS):
+            if line.startswith(_UNCHANGED_PREFIX):
                 yield loads(line, str(self.path))["stays"]
 
     def _lines(self) -> Iterator[bytes]:
@@ -139,16 +139,16 @@ class SavedPartition:
         The file is open only while a piece of it is read: a run merges all its partitions, which
         may be more files than a process can have open.
         """
-        start, rest = 0, b""
+        start, partial_line = 0, b""
         while True:
             with self.path.open("rb") as file:
                 file.seek(start)
-                piece = file.read(_READ_BYTES)
-            if not piece:
+                chunk = file.read(_READ_BYTES)
+            if not chunk:
                 return
-            *lines, rest = (rest + piece).split(b"\n")
+            *lines, partial_line = (partial_line + chunk).split(b"\n")
             yield from lines
-            start += len(piece)
+            start += len(chunk)
 
 
 def write_partition(
@@ -157,8 +157,8 @@ def write_partition(
     patients: Iterable[PatientResources],
     now: str,
     *,
-    stamp: str = "",
-    lost: AbstractSet[str] = frozenset(),
+    default_time: str = "",
+    lost_ids: AbstractSet[str] = frozenset(),
 ) -> PartitionResult:
     """Publish the patients of one partition.
 
@@ -170,8 +170,8 @@ def write_partition(
             (`Release.units`); empty before the first release.
         patients: everything there is of each patient.
         now: FHIR instant of the run.
-        stamp: FHIR instant for resources that state none; `now` where empty.
-        lost: ids of patients whose block or index is not in the store any more.
+        default_time: FHIR instant for resources that state none; `now` where empty.
+        lost_ids: ids of patients whose block or index is not in the store any more.
 
     Returns:
         The rows of all these patients. Their objects are in the store and would survive a crash;
@@ -187,16 +187,18 @@ def write_partition(
             patient_id = patient.patient_id
             if patient_id in units:
                 raise ValueError(f"Patient/{patient_id} was handed in twice")
-            before = previous.get(patient_id)
-            lines = [to_line(resource, stamp or now) for resource in patient.resources]
+            previous_entry = previous.get(patient_id)
+            lines = [to_line(resource, default_time or now) for resource in patient.resources]
             if not any((line.row.type, line.row.id) == ("Patient", patient_id) for line in lines):
                 lines = []  # nobody could be shown them
-            if lines or before is not None:
-                owner, is_lost = Owner.patient(patient_id), patient_id in lost
-                unit, change = write_unit(store, writer, owner, lines, before, now, lost=is_lost)
+            if lines or previous_entry is not None:
+                owner, is_lost = Owner.patient(patient_id), patient_id in lost_ids
+                unit, change = write_unit(
+                    store, writer, owner, lines, previous_entry, now, is_lost=is_lost
+                )
                 units[patient_id] = unit
                 changes.append(change)
-            if len(changes) > _FOLD:
+            if len(changes) > _MAX_CHANGES:
                 changes = [total(changes)]
     store.sync()
     rows = sorted(units.values(), key=lambda unit: id_hash(unit.id))
@@ -205,20 +207,20 @@ def write_partition(
 
 
 def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[CatalogEntry]:
-    """Yield the rows of many partitions, ordered by place.
+    """Merge the catalog entries of many partitions, ordered by ID hash.
 
     Raises:
         ValueError: a patient is in two partitions (a bug of the caller).
     """
-    before = ""
+    previous_hash = ""
     streams = [((id_hash(unit.id), unit) for unit in partition.units()) for partition in partitions]
-    for place_of_unit, unit in heapq.merge(*streams, key=lambda pair: pair[0]):
-        if place_of_unit == before:
+    for unit_hash, unit in heapq.merge(*streams, key=lambda pair: pair[0]):
+        if unit_hash == previous_hash:
             raise ValueError(f"Patient/{unit.id} is in two partitions")
-        before = place_of_unit
+        previous_hash = unit_hash
         yield unit
 
 
 def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
-    """Yield the ids of patients of many partitions whose rows stay, ordered by place."""
+    """Merge the unchanged patients of many partitions, ordered by ID hash."""
     return heapq.merge(*(partition.kept() for partition in partitions), key=id_hash)

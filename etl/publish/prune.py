@@ -22,7 +22,7 @@ from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, open_current
 from etl.publish.release import fenced
 from etl.publish.signatures import SigningKey, open_envelope, read_public_key
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Entry, Store, Tagged
 
 _EXPIRING_FOLDERS: Final = ("reports", "quarantine")
@@ -368,7 +368,7 @@ def _add_kept_objects(store: Store, kept: Sequence[Release], keys_in_use: _KeysI
                 "if the object is lost or damaged, restore it from a copy, or keep fewer releases"
             ) from None
 
-    for entries in mapped(store, shard_entries, new_shards()):
+    for entries in map_concurrently(store, shard_entries, new_shards()):
         for entry in entries:
             for ref in entry.objects():
                 keys_in_use.add(ref.key)

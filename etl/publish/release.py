@@ -341,7 +341,9 @@ def _retract_patients(
 ) -> tuple[list[CatalogEntry], Changes]:
     """Retract patients; return their rows and the changes."""
     results = [
-        write_unit(store, writer, Owner.patient(unit.id), (), unit, now, lost=unit.id in lost_ids)
+        write_unit(
+            store, writer, Owner.patient(unit.id), (), unit, now, is_lost=unit.id in lost_ids
+        )
         for unit in units
     ]
     return [unit for unit, _ in results], total(change for _, change in results)

@@ -36,7 +36,7 @@ KEYS: Final = "_keys"
 STAMPS: Final = "_lastUpdated"
 """Column of `meta.lastUpdated`."""
 
-_CHECK: Final = "check"
+_CHECKSUM_KEY: Final = "check"
 _REFERENCE: Final = re.compile(
     "(?:Endpoint|HealthcareService|InsurancePlan|Location|Organization|OrganizationAffiliation"
     r"|Practitioner|PractitionerRole)/[A-Za-z0-9\-.]{1,64}"
@@ -70,102 +70,109 @@ class SegmentColumn(NamedTuple):
 
 
 def reference_key(reference: str) -> int:
-    """Return the key of a reference `Type/id`: the first 64 bits of its place."""
+    """Return the key of a reference `Type/id`: 64 bits of its hash."""
     return int.from_bytes(hashlib.sha256(reference.encode()).digest()[:8])
 
 
 def shard_range(number: int, shards: int) -> range:
-    """Return the numbers of the shards of a segment, of so many shards in all."""
+    """Return the shard numbers of a segment, given the number of shards."""
     size = min(SHARDS, shards)
     return range(number * size, (number + 1) * size)
 
 
 def segment_count(shards: int) -> int:
-    """Return how many segments a directory of so many shards has."""
+    """Return how many segments a directory with so many shards has."""
     return max(1, shards // SHARDS)
 
 
 def render_segment(indexes: Sequence[tuple[int, Index]]) -> bytes:
-    """Return a segment.
+    """Serialize a segment.
 
     Args:
         indexes: number and index of each shard that is not empty, in order.
     """
     runs: dict[str, list[list[int]]] = {}
     keys: dict[str, array[int]] = {}
-    pairs: dict[str, dict[str, list[int]]] = {}
+    rows_by_column: dict[str, dict[str, list[int]]] = {}
     for number, index in indexes:
-        for kind, rows in index.types.items():
-            of_type = keys.setdefault(kind, array("Q"))
-            first = len(of_type)
-            runs.setdefault(kind, []).append([number, len(rows)])
+        for resource_type, rows in index.types.items():
+            type_keys = keys.setdefault(resource_type, array("Q"))
+            first_row = len(type_keys)
+            runs.setdefault(resource_type, []).append([number, len(rows)])
             ids = index.ids
-            of_type.extend(reference_key(f"{kind}/{ids[row]}") for row in rows)
+            type_keys.extend(reference_key(f"{resource_type}/{ids[row]}") for row in rows)
             stamps = index.last_updated
             stamps = IndexColumn(stamps.values, stamps.rows[rows.start : rows.stop])
-            _add_places(pairs.setdefault(f"{kind}/{STAMPS}", {}), stamps, first)
-            for parameter in index.parameters(kind):
-                column = index.search(kind, parameter)
-                _add_places(pairs.setdefault(f"{kind}/{parameter}", {}), column, first)
-    sections: dict[str, bytes] = {f"{kind}/{KEYS}": _bytes(of) for kind, of in keys.items()}
-    referring = set()
-    for name, places in pairs.items():
-        if ":" not in name and all(map(_REFERENCE.fullmatch, places)):
-            referring.add(name)
-            sections[name] = _column_of_keys(places)
+            _add_rows(rows_by_column.setdefault(f"{resource_type}/{STAMPS}", {}), stamps, first_row)
+            for parameter in index.parameters(resource_type):
+                column = index.search(resource_type, parameter)
+                _add_rows(
+                    rows_by_column.setdefault(f"{resource_type}/{parameter}", {}), column, first_row
+                )
+    sections: dict[str, bytes] = {
+        f"{resource_type}/{KEYS}": _to_little_endian(type_keys_array)
+        for resource_type, type_keys_array in keys.items()
+    }
+    reference_columns = set()
+    for name, rows_by_value in rows_by_column.items():
+        if ":" not in name and all(map(_REFERENCE.fullmatch, rows_by_value)):
+            reference_columns.add(name)
+            sections[name] = _key_column(rows_by_value)
         else:
-            sections[name] = _column_of_texts(places)
-    at = 0
-    where = {}
+            sections[name] = _text_column(rows_by_value)
+    offset = 0
+    positions = {}
     for name in sorted(sections):
         data = sections[name]
-        where[name] = [at, len(data), zlib.crc32(data)]
-        at += len(data)
+        positions[name] = [offset, len(data), zlib.crc32(data)]
+        offset += len(data)
     head = {
-        "columns": where,
+        "columns": positions,
         "format": object_keys.FORMAT,
-        "references": sorted(referring),
+        "references": sorted(reference_columns),
         "types": dict(sorted(runs.items())),
     }
-    top = dumps({**head, _CHECK: zlib.crc32(dumps(head))})
-    return top + b"\n" + b"".join(sections[name] for name in sorted(sections))
+    head_line = dumps({**head, _CHECKSUM_KEY: zlib.crc32(dumps(head))})
+    return head_line + b"\n" + b"".join(sections[name] for name in sorted(sections))
 
 
-def _add_places(places: dict[str, list[int]], column: IndexColumn, first: int) -> None:
-    """Add the rows of each value of a shard's column, the first row of which is `first`."""
-    rows_of: list[list[int]] = [[] for _ in column.values]
+def _add_rows(rows_by_value: dict[str, list[int]], column: IndexColumn, first: int) -> None:
+    """Add the rows of each value of a shard's column, starting at a row number."""
+    rows_by_number: list[list[int]] = [[] for _ in column.values]
     for row, numbers in enumerate(column.rows, first):
         for number in numbers if len(numbers) < 2 else dict.fromkeys(numbers):
-            rows_of[number].append(row)
-    for value, rows in zip(column.values, rows_of, strict=True):
+            rows_by_number[number].append(row)
+    for value, rows in zip(column.values, rows_by_number, strict=True):
         if rows:
-            there = places.setdefault(value, rows)
-            if there is not rows:
-                there += rows
+            existing_rows = rows_by_value.setdefault(value, rows)
+            if existing_rows is not rows:
+                existing_rows += rows
 
 
 class Segment:
     """The head of a segment, and what its sections mean.
 
     Args:
-        what: what messages call it.
+        object_name: its name in messages.
         head: its first line.
         size: bytes of the whole object, as the manifest states it.
 
     Raises:
-        StoreError: it is damaged, or another segment.
+        StoreError: the head is damaged, or of another segment.
     """
 
-    def __init__(self, what: str, head: bytes, size: int) -> None:
-        self._what = what
+    def __init__(self, object_name: str, head: bytes, size: int) -> None:
+        self._what = object_name
         self._base = len(head)
-        document: JSON = loads(head, what)
-        check = document.pop(_CHECK, None)
-        if check != zlib.crc32(dumps(document)):
-            raise StoreError(f"{what}: its head is damaged; run verify")
+        document: JSON = loads(head, object_name)
+        checksum = document.pop(_CHECKSUM_KEY, None)
+        if checksum != zlib.crc32(dumps(document)):
+            raise StoreError(f"{object_name}: its head is damaged; run verify")
         self._columns: Mapping[str, Sequence[int]] = document["columns"]
         if self._base + sum(length for _, length, _ in self._columns.values()) != size:
-            raise StoreError(f"{what} is another segment than the manifest names; run verify")
+            raise StoreError(
+                f"{object_name} is another segment than the manifest names; run verify"
+            )
         self._references = frozenset(document["references"])
         self._runs: Mapping[str, Sequence[tuple[int, int]]] = document["types"]
 
@@ -174,7 +181,7 @@ class Segment:
         return sum(rows for _, rows in self._runs.get(kind, ()))
 
     def shard_of(self, kind: str, row: int) -> tuple[int, int]:
-        """Return the shard of a row, and which of the type's rows it is there."""
+        """Return the shard of a row, and the row's number among the shard's rows."""
         for number, rows in self._runs[kind]:
             if row < rows:
                 return number, row
@@ -182,26 +189,29 @@ class Segment:
         raise StoreError(f"{self._what} has no such row; run verify")
 
     def place(self, name: str) -> tuple[int, int] | None:
-        """Return start and length of a section in the object; None where there is none."""
-        place = self._columns.get(name)
-        return None if place is None else (self._base + place[0], place[1])
+        """Return start and length of a section in the object; None if missing."""
+        position = self._columns.get(name)
+        return None if position is None else (self._base + position[0], position[1])
 
     def keys(self, kind: str, data: bytes) -> array[int]:
-        """Return the key of each row of a type, of its section `_keys`."""
-        return _array("Q", self._checked(f"{kind}/{KEYS}", data))
+        """Return the key of each row of a type, from its section `_keys`."""
+        return _from_little_endian("Q", self._verify_section(f"{kind}/{KEYS}", data))
 
     def column(self, name: str, data: bytes) -> SegmentColumn:
-        """Return the column of a section."""
-        data = self._checked(name, data)
-        pairs, size = _array("I", data[:8])
+        """Parse the section of a column."""
+        data = self._verify_section(name, data)
+        pairs, size = _from_little_endian("I", data[:8])
         end = 8 + 8 * pairs
-        codes, rows = _array("I", data[8 : 8 + 4 * pairs]), _array("I", data[8 + 4 * pairs : end])
+        codes, rows = (
+            _from_little_endian("I", data[8 : 8 + 4 * pairs]),
+            _from_little_endian("I", data[8 + 4 * pairs : end]),
+        )
         values = data[end : end + size]
         if name in self._references:
-            return SegmentColumn(_array("Q", values), codes, rows)
+            return SegmentColumn(_from_little_endian("Q", values), codes, rows)
         return SegmentColumn(loads(values, self._what), codes, rows)
 
-    def _checked(self, name: str, data: bytes) -> bytes:
+    def _verify_section(self, name: str, data: bytes) -> bytes:
         if zlib.crc32(data) != self._columns[name][2]:
             raise StoreError(f"{self._what}: column {name} is damaged; run verify")
         return data
@@ -209,39 +219,43 @@ class Segment:
 
 def write_segments(
     shards: Sequence[CatalogEntry | None],
-    before: Sequence[CatalogEntry | None],
-    entries: Sequence[SegmentEntry | None],
-    lost: AbstractSet[str],
+    previous_shards: Sequence[CatalogEntry | None],
+    previous_segments: Sequence[SegmentEntry | None],
+    lost_keys: AbstractSet[str],
     open_shard: Callable[[CatalogEntry], Index],
     put: Callable[[str, bytes], None],
 ) -> list[SegmentEntry | None]:
-    """Write the segments of a directory; those of unchanged shards stay.
+    """Write the segments of a directory; reuses those of unchanged shards.
 
     Args:
         shards: the directory's shards by number.
-        before: those of the release that the run started from.
-        entries: its segments; empty where it has none.
-        lost: keys of segments that the store has lost.
+        previous_shards: those of the release that the run started from.
+        previous_segments: its segments; empty where it has none.
+        lost_keys: keys of segments that the store has lost.
         open_shard: opens the index of a shard.
         put: writes an object.
 
     Returns:
         The segments by number; None where all shards are empty.
     """
-    kept = entries if len(before) == len(shards) else ()
+    reusable_entries = previous_segments if len(previous_shards) == len(shards) else ()
     segments: list[SegmentEntry | None] = []
     for number in range(segment_count(len(shards))):
-        here = shard_range(number, len(shards))
-        units = [shards[shard] for shard in here]
-        entry = kept[number] if number < len(kept) else None
-        same = _indexes(units) == _indexes(before[shard] for shard in here) if entry else False
-        if entry is None or not same or entry.key in lost:
-            entry = _written(here, units, open_shard, put)
+        segment_shards = shard_range(number, len(shards))
+        units = [shards[shard] for shard in segment_shards]
+        entry = reusable_entries[number] if number < len(reusable_entries) else None
+        is_same = (
+            _index_keys(units) == _index_keys(previous_shards[shard] for shard in segment_shards)
+            if entry
+            else False
+        )
+        if entry is None or not is_same or entry.key in lost_keys:
+            entry = _write_segment(segment_shards, units, open_shard, put)
         segments.append(entry)
     return segments
 
 
-def _written(
+def _write_segment(
     numbers: range,
     units: Sequence[CatalogEntry | None],
     open_shard: Callable[[CatalogEntry], Index],
@@ -261,39 +275,41 @@ def _written(
     return SegmentEntry(key, digest, len(data), data.index(b"\n") + 1)
 
 
-def _indexes(units: Iterable[CatalogEntry | None]) -> list[str | None]:
+def _index_keys(units: Iterable[CatalogEntry | None]) -> list[str | None]:
     return [None if unit is None or unit.block is None else unit.index for unit in units]
 
 
-def _column_of_texts(places: Mapping[str, Sequence[int]]) -> bytes:
+def _text_column(places: Mapping[str, Sequence[int]]) -> bytes:
     values = sorted(places)
-    return _pairs([places[value] for value in values], dumps(values))
+    return _encode_pairs([places[value] for value in values], dumps(values))
 
 
-def _column_of_keys(places: Mapping[str, Sequence[int]]) -> bytes:
+def _key_column(places: Mapping[str, Sequence[int]]) -> bytes:
     by_key: dict[int, list[int]] = {}
     for value, rows in places.items():
         by_key.setdefault(reference_key(value), []).extend(rows)
     keys = sorted(by_key)
-    return _pairs([sorted(by_key[key]) for key in keys], _bytes(array("Q", keys)))
+    return _encode_pairs([sorted(by_key[key]) for key in keys], _to_little_endian(array("Q", keys)))
 
 
-def _pairs(rows_of: Sequence[Sequence[int]], values: bytes) -> bytes:
-    codes = array("I", [code for code, rows in enumerate(rows_of) for _ in rows])
-    rows = array("I", list(chain.from_iterable(rows_of)))
+def _encode_pairs(rows_by_code: Sequence[Sequence[int]], values: bytes) -> bytes:
+    codes = array("I", [code for code, rows in enumerate(rows_by_code) for _ in rows])
+    rows = array("I", list(chain.from_iterable(rows_by_code)))
     sizes = array("I", [len(rows), len(values)])
-    return b"".join((_bytes(sizes), _bytes(codes), _bytes(rows), values))
+    return b"".join(
+        (_to_little_endian(sizes), _to_little_endian(codes), _to_little_endian(rows), values)
+    )
 
 
-def _bytes(numbers: array[int]) -> bytes:
-    """Return numbers, the least significant byte first."""
+def _to_little_endian(numbers: array[int]) -> bytes:
+    """Return numbers as little-endian bytes."""
     if sys.byteorder == "big":
         numbers = array(numbers.typecode, numbers)
         numbers.byteswap()
     return numbers.tobytes()
 
 
-def _array(code: str, data: bytes) -> array[int]:
+def _from_little_endian(code: str, data: bytes) -> array[int]:
     numbers: array[int] = array(code)
     numbers.frombytes(data)
     if sys.byteorder == "big":

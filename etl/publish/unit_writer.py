@@ -73,7 +73,7 @@ class Owner:
         return {"shard": int(self.id)} if self.patient_id is None else {"patient": self.id}
 
 
-def to_line(resource: Resource, stamp: str) -> Line:
+def to_line(resource: Resource, default_time: str) -> Line:
     """Return a resource with its version.
 
     The version is the hash of the resource as it will be read, but for version and time. So equal
@@ -81,34 +81,41 @@ def to_line(resource: Resource, stamp: str) -> Line:
 
     Args:
         resource: the resource.
-        stamp: FHIR instant for one that states none.
+        default_time: FHIR instant for one that states none.
 
     Raises:
         ValueError: type, id or `last_updated` are not what FHIR allows (a bug of the caller).
     """
-    name, resource_id, body, stated, search = resource
-    if not _TYPE.fullmatch(name) or not ID.fullmatch(resource_id):
-        raise ValueError(f"no FHIR type and id: {name}/{resource_id}")
-    if stated is not None:
-        instant(stated)
-    version = short_hash(hashed_head(name, resource_id), body)
-    values = loads(search, "search values")
-    row = IndexRow(name, resource_id, version, stated or stamp, stated is not None, values)
-    return Line(row, body, search)
+    resource_type, resource_id, body, stated_time, search_json = resource
+    if not _TYPE.fullmatch(resource_type) or not ID.fullmatch(resource_id):
+        raise ValueError(f"no FHIR type and id: {resource_type}/{resource_id}")
+    if stated_time is not None:
+        instant(stated_time)
+    version = short_hash(hashed_head(resource_type, resource_id), body)
+    values = loads(search_json, "search values")
+    row = IndexRow(
+        resource_type,
+        resource_id,
+        version,
+        stated_time or default_time,
+        stated_time is not None,
+        values,
+    )
+    return Line(row, body, search_json)
 
 
 def content_hash(lines: Sequence[Line]) -> str:
-    """Return the hash of all that a unit is made from, times that were not stated left out.
+    """Return the hash of a unit's content, without times that were not stated.
 
     Args:
         lines: in block order.
     """
-    parts = [b"%d" % object_keys.FORMAT]
+    chunks = [b"%d" % object_keys.FORMAT]
     for row, _, search in lines:
-        stated = row.last_updated if row.stated else ""
-        parts.append(f"\n{row.type} {row.id} {row.version} {stated} ".encode())
-        parts.append(search)
-    return short_hash(b"".join(parts))
+        stated_time = row.last_updated if row.stated else ""
+        chunks.append(f"\n{row.type} {row.id} {row.version} {stated_time} ".encode())
+        chunks.append(search)
+    return short_hash(b"".join(chunks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,31 +131,31 @@ class PreviousUnit:
     gone: Sequence[DeletedResource]
 
 
-def before_of(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
-    """Return what a unit held, read from its index."""
+def read_previous_unit(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
+    """Read the previous content of a unit from its index."""
     if unit is None:
         return PreviousUnit({}, ())
     index = open_index(store, unit)
     index.load("ids", "versions", "lastUpdated", "stated", "gone")
-    # Each column is taken out once: asking the index for each row would cost more than the rest.
+    # Read each column once: looking up single rows would cost more than everything else.
     ids, versions, stated = index.ids, index.versions, index.stated
     stamps, numbers = index.last_updated.values, index.last_updated.rows
-    before = {
+    known_resources = {
         (name, ids[row]): (versions[row], stamps[numbers[row][0]], stated[row])
         for name, rows in index.types.items()
         for row in rows
     }
-    return PreviousUnit(before, index.gone)
+    return PreviousUnit(known_resources, index.gone)
 
 
-def before_of_damaged(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
-    """Return what a unit held, read from whatever is left of it: from its block without an index.
+def recover_previous_unit(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
+    """Read a unit's previous content from its index, or else from its block.
 
-    Of a unit that lost both, nothing is known: its resources are new, and the record of what was
-    retracted before is lost.
+    If both are missing or damaged, all its resources count as new, and the record of earlier
+    retractions is lost.
     """
     try:
-        return before_of(store, unit)
+        return read_previous_unit(store, unit)
     except StoreError:
         if unit is None or unit.block is None:
             return PreviousUnit({}, ())
@@ -156,11 +163,15 @@ def before_of_damaged(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
         text = gzip.decompress(read_verified(store, unit.block))
     except (StoreError, OSError, EOFError, zlib.error):
         return PreviousUnit({}, ())
-    before = {
-        (kind.decode(), name.decode()): (version.decode(), stamp.decode(), False)
-        for kind, name, version, stamp in _HEAD.findall(text)
+    known_resources = {
+        (resource_type.decode(), resource_id.decode()): (
+            version.decode(),
+            last_updated.decode(),
+            False,
+        )
+        for resource_type, resource_id, version, last_updated in _HEAD.findall(text)
     }
-    return PreviousUnit(before, ())
+    return PreviousUnit(known_resources, ())
 
 
 def write_unit(
@@ -171,10 +182,10 @@ def write_unit(
     previous: CatalogEntry | None,
     now: str,
     *,
-    before: PreviousUnit | None = None,
-    lost: bool = False,
+    previous_content: PreviousUnit | None = None,
+    is_lost: bool = False,
 ) -> tuple[CatalogEntry, Changes]:
-    """Write the block and index of a unit, unless it is what it was.
+    """Write the block and index of a unit, unless it is unchanged.
 
     A unit without lines is retracted: it has no block any more, and an index that says what there
     was.
@@ -187,8 +198,8 @@ def write_unit(
             have this content before, and never an earlier one than its content before.
         previous: its row in the release that the run started from.
         now: instant of the run: the time of what is retracted.
-        before: what was there, if that is not in the previous index.
-        lost: whether the previous block or index is not in the store any more.
+        previous_content: what was there, if that is not in the previous index.
+        is_lost: whether the previous block or index is not in the store any more.
 
     Returns:
         The unit's new row, and what changed.
@@ -197,22 +208,28 @@ def write_unit(
         ValueError: two resources have one type and id (a bug of the caller).
     """
     ordered = in_block_order(lines)
-    present = _names(ordered)
+    present = _resource_names(ordered)
     content = content_hash(ordered) if ordered else ""
-    if previous is not None and previous.content == content and not lost:
+    if previous is not None and previous.content == content and not is_lost:
         return previous, Changes()
-    if before is None:
-        before = before_of_damaged(store, previous) if lost else before_of(store, previous)
-    resources = _compared(ordered, before, present)
-    if before.known:
-        ordered = [_timed(line, before) for line in ordered]
+    if previous_content is None:
+        previous_content = (
+            recover_previous_unit(store, previous)
+            if is_lost
+            else read_previous_unit(store, previous)
+        )
+    resources = _count_changes(ordered, previous_content, present)
+    if previous_content.known:
+        ordered = [_keep_time(line, previous_content) for line in ordered]
     rows = [line.row for line in ordered]
     block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
     block_key = owner.block_key(sha256(block.data)) if ordered else None
-    if block_key is not None and (lost or previous is None or previous.block != block_key):
+    if block_key is not None and (is_lost or previous is None or previous.block != block_key):
         writer.put(block_key, block.data)
     head = {**owner.head, "block": block_key, "bytes": len(block.data)}
-    index = render_index(head, block.parts, rows, _deleted_resources(before, present, now))
+    index = render_index(
+        head, block.parts, rows, _deleted_resources(previous_content, present, now)
+    )
     index_key = owner.index_key(sha256(index))
     writer.put(index_key, index)
     unit = CatalogEntry(
@@ -228,13 +245,13 @@ def write_unit(
     )
     if unit == previous:  # it was lost, and is what it was
         return unit, Changes()
-    return unit, Changes(_fate(previous, unit), resources)
+    return unit, Changes(_classify_change(previous, unit), resources)
 
 
-def _fate(before: CatalogEntry | None, after: CatalogEntry) -> ChangeCounts:
-    if after.block is None:
+def _classify_change(previous: CatalogEntry | None, current: CatalogEntry) -> ChangeCounts:
+    if current.block is None:
         return ChangeCounts(retracted=1)
-    if before is None or before.block is None:
+    if previous is None or previous.block is None:
         return ChangeCounts(added=1)
     return ChangeCounts(changed=1)
 
@@ -244,47 +261,51 @@ def body_of(row: IndexRow, text: bytes) -> bytes:
     return text[len(line_head(row)) :]
 
 
-def _timed(line: Line, before: PreviousUnit) -> Line:
+def _keep_time(line: Line, previous_content: PreviousUnit) -> Line:
+    """Keep a line's earlier time if its source states none."""
     row = line.row
-    version, earlier, _ = before.known.get((row.type, row.id), ("", "", False))
-    if row.stated or not earlier:
+    version, previous_time, _ = previous_content.known.get((row.type, row.id), ("", "", False))
+    if row.stated or not previous_time:
         return line
-    if version == row.version or instant(earlier) > instant(row.last_updated):
-        return line._replace(row=row._replace(last_updated=earlier))
+    if version == row.version or instant(previous_time) > instant(row.last_updated):
+        return line._replace(row=row._replace(last_updated=previous_time))
     return line
 
 
-def _compared(
-    lines: Iterable[Line], before: PreviousUnit, present: AbstractSet[tuple[str, str]]
+def _count_changes(
+    lines: Iterable[Line],
+    previous_content: PreviousUnit,
+    present_names: AbstractSet[tuple[str, str]],
 ) -> Mapping[str, ChangeCounts]:
     changes: dict[str, list[int]] = {}
     for line in lines:
         row = line.row
         counts = changes.setdefault(row.type, [0, 0, 0])
-        previous = before.known.get((row.type, row.id))
+        previous = previous_content.known.get((row.type, row.id))
         if previous is None:
             counts[0] += 1
         elif previous[0] != row.version or (row.stated and previous[1] != row.last_updated):
             counts[1] += 1
-    for name, resource_id in before.known:
-        if (name, resource_id) not in present:
+    for name, resource_id in previous_content.known:
+        if (name, resource_id) not in present_names:
             changes.setdefault(name, [0, 0, 0])[2] += 1
     return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 
 
 def _deleted_resources(
-    before: PreviousUnit, present: AbstractSet[tuple[str, str]], now: str
+    previous_content: PreviousUnit, present_names: AbstractSet[tuple[str, str]], now: str
 ) -> list[DeletedResource]:
-    gone = {(entry.type, entry.id): entry for entry in before.gone}
-    gone |= {
+    deleted = {(entry.type, entry.id): entry for entry in previous_content.gone}
+    deleted |= {
         (name, resource_id): DeletedResource(name, resource_id, now)
-        for name, resource_id in before.known
+        for name, resource_id in previous_content.known
     }
-    kept = [entry for key, entry in gone.items() if key not in present]
-    return sorted(kept, key=lambda entry: (rank(entry.type), entry.id))
+    still_deleted = [entry for key, entry in deleted.items() if key not in present_names]
+    return sorted(still_deleted, key=lambda entry: (rank(entry.type), entry.id))
 
 
-def _names(lines: Iterable[Line]) -> AbstractSet[tuple[str, str]]:
+def _resource_names(lines: Iterable[Line]) -> AbstractSet[tuple[str, str]]:
+    """Return the names of resources; raise ValueError for a repeated one."""
     names = set()
     for line in lines:
         name = (line.row.type, line.row.id)

@@ -20,7 +20,7 @@ from etl.errors import NotFound, StoreError
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.publish import object_keys
 from etl.publish.block import REFERENCE, Line, hashed_head, header_line, line_head, unpack
-from etl.publish.bulk_pages import untrue_pages
+from etl.publish.bulk_pages import outdated_pages
 from etl.publish.canonical_json import dumps, instant, loads, short_hash
 from etl.publish.catalog import CatalogEntry, parse_shard, shard_number
 from etl.publish.diff import UnitChange, diff_directory, diff_patients
@@ -31,7 +31,7 @@ from etl.publish.reader import Release, open_index, open_release, read_pointer
 from etl.publish.search_index import Index, IndexRow, rows_of
 from etl.publish.segments import render_segment, shard_range
 from etl.publish.unit_writer import body_of, content_hash
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 _MAX_LISTED: Final = 1000
@@ -147,7 +147,7 @@ def verify(
     directory_units = [unit for unit in manifest.directory if unit is not None]
     # The directory first, because patients refer to it. Its own references are resolved last.
     block_results: list[_BlockResult] = []
-    for block_result in mapped(
+    for block_result in map_concurrently(
         release.store, lambda unit: _check_block(release, unit, None), directory_units
     ):
         _add_block_result(result, block_result)
@@ -189,7 +189,7 @@ def verify(
         Problem("damaged", key, "it does not match the manifests; a run writes it again")
         if is_present
         else Problem("missing", key, "the page is missing; a run writes it again")
-        for key, is_present in untrue_pages(release, base_url)
+        for key, is_present in outdated_pages(release, base_url)
     )
     return result
 
@@ -228,7 +228,7 @@ def _check_shard(
     result, counts = VerifyResult(release.id, objects=1, bytes=shard.bytes), Counter[str]()
     rows, problems = _check_shard_rows(release, shard, number)
     result.add(problems)
-    for block_result in mapped(
+    for block_result in map_concurrently(
         release.store, lambda unit: _check_block(release, unit, directory_names), rows
     ):
         _add_block_result(result, block_result)

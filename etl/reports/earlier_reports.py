@@ -28,7 +28,7 @@ from etl.reports.page import CATEGORIES, all_rows, causes, environment, of_table
 from etl.reports.plots import Plot
 from etl.reports.report_values import ReleaseBefore
 from etl.reports.summary import is_directory
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 NIGHTS: Final = 30
@@ -322,7 +322,7 @@ def _nights(store: Store) -> tuple[list[Night], list[str]]:
         for release in releases.values()
         if (to := release.manifest.rolled_back_to) is not None
     }
-    documents = mapped(store, lambda run: _read(store, run), newest)
+    documents = map_concurrently(store, lambda run: _read(store, run), newest)
     nights |= {
         run: document
         for run, document in zip(newest, documents, strict=True)

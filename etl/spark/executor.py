@@ -170,7 +170,7 @@ class SparkExecutor(SparkJobs):
         previous = StagedValue.put(staging.within("values"), pickled(task.previous))
         run = _run_facts(task, definitions, _on_executors(partitions, tables), previous, finished)
         checkpoints = Checkpoints(read.work, task.fingerprint, Inventory(read.work))
-        checkpoints.drop_others()
+        checkpoints.delete_stale()
         units = task.units(partitions.facts.count)
         there = {int(name) for name in finished.names()}
         there |= {unit.start for unit in units if checkpoints.find(unit) is not None}

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from etl.errors import NotFound, StoreError
 from etl.jobs import EmitAny, no_event
-from etl.local.memory import MANY_ROWS, free_here
+from etl.local.memory import MANY_ROWS, free_memory
 from etl.pipeline.context import Task
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.dependencies import Dependencies
@@ -174,7 +174,7 @@ def _check_memory(rows: pa.Table) -> None:
     own = rows.filter(pc.equal(rows.column("kind"), OF_MEMBER)).column("body").combine_chunks()
     _, counts = np.unique(heads_of(own)[OWNER_COLUMN], return_counts=True)
     most = int(counts.max(initial=0))
-    budget = free_here() if most > MANY_ROWS else None
+    budget = free_memory() if most > MANY_ROWS else None
     if budget is not None:
         budget.check_member(most, 1)
 

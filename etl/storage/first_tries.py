@@ -28,14 +28,14 @@ Answer = TypeVar("Answer")
 LARGEST_PUT: Final = 4 * 1024 * 1024
 """Bytes of the largest object that is put so: what a request costs is little beside its bytes then,
 and a time-out would be of all of it."""
-_HOPELESS: Final = 16
+_MAX_FAILURES: Final = 16
 """Failures without any success after which a bucket is left to boto3 alone."""
-_WHOLE: Final = 20
+_TIMEOUT_FACTOR: Final = 20
 """A request may take so many times as long as the server may say nothing."""
-_CREDENTIALS_LAST: Final = timedelta(minutes=10)
+_CREDENTIALS_LIFETIME: Final = timedelta(minutes=10)
 """Time for which credentials are used before they are looked up again. botocore hands out none that
 end within ten minutes, if it can have others."""
-_REFUSED: Final = re.compile(r"status code: 412\b")
+_PRECONDITION_FAILED: Final = re.compile(r"status code: 412\b")
 
 
 class FirstTries:
@@ -71,7 +71,7 @@ class FirstTries:
                 "allow_http": endpoint_url.startswith("http:"),
                 "connect_timeout": timedelta(seconds=options.connect_seconds),
                 "read_timeout": timedelta(seconds=options.read_seconds),
-                "timeout": timedelta(seconds=options.read_seconds * _WHOLE),
+                "timeout": timedelta(seconds=options.read_seconds * _TIMEOUT_FACTOR),
             },
             retry_config={"max_retries": 0},
             **{name: value for name, value in config.items() if value is not None},
@@ -81,10 +81,10 @@ class FirstTries:
         self._has_succeeded = False
 
     def put(self, path: str, data: bytes) -> bool | None:
-        """Write an object where there is none.
+        """Write an object if the key is free.
 
         Returns:
-            Whether there was none; None where nothing is certain.
+            Whether the object was written; None if uncertain.
         """
 
         def write() -> bool | None:
@@ -99,23 +99,24 @@ class FirstTries:
                 )
             except AlreadyExistsError as error:
                 # obstore calls it so as well where another writer is under way, and may fail.
-                return False if _REFUSED.search(str(error)) else None
+                return False if _PRECONDITION_FAILED.search(str(error)) else None
             return True
 
-        return self._tried(write)
+        return self._try(write)
 
     def get(self, path: str) -> bytes | None:
-        """Return an object; None where that failed, or there is none."""
-        return self._tried(lambda: bytes(obstore.get(self._bucket, path).bytes()))
+        """Return an object; None if that failed or it is missing."""
+        return self._try(lambda: bytes(obstore.get(self._bucket, path).bytes()))
 
     def get_range(self, path: str, start: int, length: int) -> bytes | None:
-        """Return a part of an object, up to its end; None where that failed, or there is none."""
-        return self._tried(
+        """Return a byte range of an object; None if that failed or it is missing."""
+        return self._try(
             lambda: bytes(obstore.get_range(self._bucket, path, start=start, length=length))
         )
 
-    def _tried(self, request: Callable[[], Answer | None]) -> Answer | None:
-        if self._failures >= _HOPELESS and not self._has_succeeded:
+    def _try(self, request: Callable[[], Answer | None]) -> Answer | None:
+        """Make a request once; None if it failed, or after too many failures."""
+        if self._failures >= _MAX_FAILURES and not self._has_succeeded:
             return None
         try:
             answer = request()
@@ -135,7 +136,7 @@ def _credential_provider(credentials: Credentials) -> Callable[[], S3Credential]
             "access_key_id": frozen.access_key or "",
             "secret_access_key": frozen.secret_key or "",
             "token": frozen.token,
-            "expires_at": datetime.now(UTC) + _CREDENTIALS_LAST,
+            "expires_at": datetime.now(UTC) + _CREDENTIALS_LIFETIME,
         }
 
     return provide

@@ -23,10 +23,10 @@ from etl.storage.port import OWNER, Entry, Tagged, checked_key
 
 
 def open_regular_file(path: str) -> tuple[int, int]:
-    """Return the descriptor of a file that is opened for reading, and its size.
+    """Open a regular file for reading; return its descriptor and size.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file: reading such a one may never end.
+        OSError: the file cannot be opened, or is not regular: reading a pipe may never end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe waits otherwise
     try:
@@ -46,10 +46,10 @@ STAGING: Final = ".staging"
 
 _LOCK: Final = ".lock"
 _LOCK_SECONDS: Final = 30.0
-_FEW: Final = 100
+_MAX_SINGLE_SYNCS: Final = 100
 """Most files that are synced one by one, at 0.4 ms each; else the whole file system is synced."""
 
-_WHY: Final = {
+_ADVICE: Final = {
     errno.ENOSPC: "no space is left on the device; free some space, and run the command again",
     errno.EDQUOT: "the disk quota is used up; free some space, and run the command again",
     errno.EACCES: "permission denied; check its owner and permissions",
@@ -70,17 +70,17 @@ def _no_syncfs(_: int) -> int | None:
 def _find_syncfs() -> Callable[[int], int | None]:
     """Return Linux's syncfs(2); elsewhere a function that returns None.
 
-    One call for a partition's thousands of files, where fsync(2) would be called for each.
+    One call replaces an fsync(2) for each of a partition's thousands of files.
     """
     if not sys.platform.startswith("linux"):
         return _no_syncfs
     try:
-        call = ctypes.CDLL(None, use_errno=True).syncfs
+        libc_syncfs = ctypes.CDLL(None, use_errno=True).syncfs
     except (OSError, AttributeError):
         return _no_syncfs
 
     def syncfs(descriptor: int) -> int | None:
-        if call(descriptor):
+        if libc_syncfs(descriptor):
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         return 0
@@ -119,13 +119,13 @@ class LocalStore:
         closed: Iterable[str] = (),
     ) -> None:
         self._root = Path(folder)
-        self._base = f"{self._root}/"  # thousands of paths are made of it: as text
+        self._path_prefix = f"{self._root}/"  # thousands of paths are made of it: as text
         self._lock_seconds = lock_seconds
         self._mode = mode
-        self._closed = frozenset({STAGING, *closed})
-        self._made: set[str] = set()  # keys of folders
+        self._private_folders = frozenset({STAGING, *closed})
+        self._created_folders: set[str] = set()  # keys of folders
         self._pending: set[str] = set()  # keys of objects
-        self._guard = threading.Lock()
+        self._state_lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the state of this process: its lock, and its files to sync."""
@@ -133,11 +133,11 @@ class LocalStore:
             "folder": self._root,
             "lock_seconds": self._lock_seconds,
             "mode": self._mode,
-            "closed": self._closed,
+            "closed": self._private_folders,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start afresh on the same folder."""
+        """Restore a store on the same folder, without pending files."""
         self.__init__(**state)  # type: ignore[misc]
 
     @property
@@ -157,7 +157,7 @@ class LocalStore:
     def get(self, key: str) -> bytes:
         """Return the whole object."""
         path = self._path(key)
-        with self._explained("read", key):
+        with self._explain_errors("read", key):
             try:
                 return _read(path)
             except (IsADirectoryError, NotADirectoryError):
@@ -166,7 +166,7 @@ class LocalStore:
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start` on, or fewer at the end of the object."""
         path = self._path(key)
-        with self._explained("read", key):
+        with self._explain_errors("read", key):
             try:
                 descriptor, _ = open_regular_file(path)
             except (IsADirectoryError, NotADirectoryError):
@@ -179,72 +179,72 @@ class LocalStore:
     def read(self, key: str) -> Tagged:
         """Return the whole object and its tag, the SHA-256 of its bytes."""
         data = self.get(key)
-        self._note(key)  # a pointer may not be on the disk yet if its writer died
-        return Tagged(data, _tag(data))
+        self._add_pending(key)  # a pointer may not be on the disk yet if its writer died
+        return Tagged(data, _content_tag(data))
 
     def put(self, key: str, data: bytes) -> bool:
-        """Write an object under a key derived from its bytes; return whether it was not there.
+        """Write an object under a key derived from its bytes; return whether it is new.
 
         An existing object with other bytes is damaged, and is replaced.
         """
         path = self._path(key)
-        with self._explained("write", key):
+        with self._explain_errors("write", key):
             try:
-                there = os.stat(path).st_size
+                existing_size = os.stat(path).st_size
             except FileNotFoundError:
                 self._write(key, data)
                 return True
-            if there != len(data) or _read(path) != data:
+            if existing_size != len(data) or _read(path) != data:
                 self._write(key, data)
             else:
-                self._note(key)
+                self._add_pending(key)
             return False
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace an object on the condition that its tag is still the expected one.
+        """Replace an object if its tag is still the expected one.
 
         Compare and replace happen under a file lock, which the kernel releases when a process dies.
         """
         path = self._path(key)
         self.sync()
-        with self._explained("write", key), self._locked():
+        with self._explain_errors("write", key), self._swap_lock():
             try:
-                tag: str | None = _tag(_read(path))
+                tag: str | None = _content_tag(_read(path))
             except FileNotFoundError:
                 tag = None
             if tag != expected:
                 raise CommitConflict(f"{self.name}: {key} was changed by someone else")
             self._write(key, data, durable=True)
-            return _tag(data)
+            return _content_tag(data)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects with keys that start with `prefix`; hidden files are skipped."""
+        """Yield the objects whose keys start with a prefix; skips hidden files."""
         folder = self._root / prefix.rpartition("/")[0]
-        stack = [folder]
-        while stack:
-            with self._explained("list", prefix):
+        folders = [folder]
+        while folders:
+            with self._explain_errors("list", prefix):
                 try:
-                    found = list(os.scandir(stack.pop()))
+                    items = list(os.scandir(folders.pop()))
                 except (FileNotFoundError, NotADirectoryError):
                     continue
-                for item in found:
+                for item in items:
                     if item.name.startswith("."):
                         continue
                     key = Path(item.path).relative_to(self._root).as_posix()
                     if item.is_dir():
-                        stack.append(Path(item.path))
+                        folders.append(Path(item.path))
                     elif key.startswith(prefix):
                         with suppress(FileNotFoundError):
                             stat = item.stat()
-                            when = datetime.fromtimestamp(stat.st_mtime, UTC)
-                            yield Entry(key, stat.st_size, when)
+                            modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+                            yield Entry(key, stat.st_size, modified)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects, and the folders that become empty, except those of the first level."""
+        """Delete objects, and folders that become empty, except those of the first level."""
         count = 0
         for key in keys:
             path = self.path(key)
-            with self._explained("delete", key):
+            with self._explain_errors("delete", key):
                 path.unlink(missing_ok=True)
                 self._remove_empty(_folder_of(key))
             count += 1
@@ -252,42 +252,42 @@ class LocalStore:
 
     def _remove_empty(self, folder: str) -> None:
         while "/" in folder:
-            with self._guard:
-                self._made.discard(folder)
+            with self._state_lock:
+                self._created_folders.discard(folder)
             try:
-                os.rmdir(self._base + folder)
+                os.rmdir(self._path_prefix + folder)
             except OSError:
                 return
             folder = _folder_of(folder)
 
     def sync(self) -> None:
-        """Sync to disk everything that this process has put or read."""
-        with self._guard:
+        """Sync all objects that this process has written or read."""
+        with self._state_lock:
             pending, self._pending = self._pending, set()
         if not pending:
             return
-        with self._explained("write", "to the disk"):
-            if len(pending) > _FEW and self._sync_all():
+        with self._explain_errors("write", "to the disk"):
+            if len(pending) > _MAX_SINGLE_SYNCS and self._sync_all():
                 return
             for key in pending:
                 _fsync(self._root / key)
-            for parent in {parent for key in pending for parent in self._above(key)}:
+            for parent in {parent for key in pending for parent in self._parent_folders(key)}:
                 _fsync(parent)
 
     def _path(self, key: str) -> str:
-        return self._base + checked_key(key)
+        return self._path_prefix + checked_key(key)
 
-    def _note(self, key: str) -> None:
-        with self._guard:
+    def _add_pending(self, key: str) -> None:
+        with self._state_lock:
             self._pending.add(key)
 
-    def _above(self, key: str) -> Iterator[Path]:
-        """Yield the folders above an object: the tree's own, and the one that the tree is in."""
-        yield from (self._root / above for above in PurePosixPath(key).parents)
+    def _parent_folders(self, key: str) -> Iterator[Path]:
+        """Yield the folders above an object, up to the one around the tree."""
+        yield from (self._root / parent for parent in PurePosixPath(key).parents)
         yield self._root.parent
 
     def _sync_all(self) -> bool:
-        """Sync the whole file system, if the platform can; this includes other programs' files."""
+        """Sync the whole file system, including other programs' files, if possible."""
         descriptor = os.open(self._root, os.O_RDONLY)
         try:
             return _syncfs(descriptor) is not None
@@ -295,9 +295,9 @@ class LocalStore:
             os.close(descriptor)
 
     def clean(self, older_than: datetime) -> int:
-        """Delete files left in the staging folder by crashed writers; return their number."""
+        """Delete staged files of crashed writers; return their number."""
         count = 0
-        with self._explained("delete", STAGING), suppress(FileNotFoundError):
+        with self._explain_errors("delete", STAGING), suppress(FileNotFoundError):
             for item in os.scandir(self._root / STAGING):
                 if datetime.fromtimestamp(item.stat().st_mtime, UTC) < older_than:
                     Path(item.path).unlink(missing_ok=True)
@@ -305,9 +305,9 @@ class LocalStore:
         return count
 
     def _write(self, key: str, data: bytes, *, durable: bool = False) -> None:
-        self._make(STAGING)
-        staged = f"{self._base}{STAGING}/{secrets.token_hex(16)}"
-        descriptor = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER & 0o666)
+        self._make_parents(STAGING)
+        staged_path = f"{self._path_prefix}{STAGING}/{secrets.token_hex(16)}"
+        descriptor = os.open(staged_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER & 0o666)
         try:
             try:
                 os.fchmod(descriptor, self._mode_of(key) & 0o666)
@@ -318,54 +318,54 @@ class LocalStore:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._rename(staged, key)
+            self._rename(staged_path, key)
         except BaseException:
             with suppress(OSError):
-                os.unlink(staged)
+                os.unlink(staged_path)
             raise
         if durable:
             try:
-                for parent in self._above(key):
+                for parent in self._parent_folders(key):
                     _fsync(parent)
             except OSError as error:
-                name, why = PurePosixPath(key).name, error.strerror or str(error)
+                name, reason = PurePosixPath(key).name, error.strerror or str(error)
                 raise CommitUnknown(
-                    f"{self.name}: {name} was replaced, and may not survive a power cut: {why}"
+                    f"{self.name}: {name} was replaced, and may not survive a power cut: {reason}"
                 ) from error
         else:
-            self._note(key)
+            self._add_pending(key)
 
     def _rename(self, staged: str, key: str) -> None:
         folder = _folder_of(key)
-        self._make(folder)
+        self._make_parents(folder)
         try:
-            os.replace(staged, self._base + key)
+            os.replace(staged, self._path_prefix + key)
         except FileNotFoundError:  # another process deleted the last object and with it the folder
-            with self._guard:
-                self._made.discard(folder)
-            self._make(folder)
-            os.replace(staged, self._base + key)
+            with self._state_lock:
+                self._created_folders.discard(folder)
+            self._make_parents(folder)
+            os.replace(staged, self._path_prefix + key)
 
-    def _make(self, folder: str) -> None:
-        """Create a folder of the tree where it is missing, by its key: "" is the tree's own."""
-        if folder in self._made:
+    def _make_parents(self, folder: str) -> None:
+        """Create a missing folder of the tree and its parents, by its key."""
+        if folder in self._created_folders:
             return
         path = self._root / folder
         if folder:
-            self._make(_folder_of(folder))
+            self._make_parents(_folder_of(folder))
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
         if _make_folder(path) or folder:
             _set_mode(path, self._mode_of(folder))
-        with self._guard:
-            self._made.add(folder)
+        with self._state_lock:
+            self._created_folders.add(folder)
 
     def _mode_of(self, key: str) -> int:
-        return OWNER if key.partition("/")[0] in self._closed else self._mode
+        return OWNER if key.partition("/")[0] in self._private_folders else self._mode
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._make("")
+    def _swap_lock(self) -> Iterator[None]:
+        self._make_parents("")
         lock = FileLock(self._root / _LOCK, self._lock_seconds, mode=OWNER & 0o666)
         try:
             with lock:
@@ -377,19 +377,20 @@ class LocalStore:
             ) from None
 
     @contextmanager
-    def _explained(self, verb: str, key: str) -> Iterator[None]:
+    def _explain_errors(self, verb: str, key: str) -> Iterator[None]:
+        """Translate OS errors into store errors that name the action."""
         try:
             yield
         except FileNotFoundError:
             raise NotFound(f"{self.name}: there is no object {key}") from None
         except OSError as error:
-            why = _WHY.get(error.errno or 0) or error.strerror or str(error)
-            at = "" if key in str(error.filename or key) else f" ({error.filename})"
-            raise StoreError(f"{self.name}: cannot {verb} {key}: {why}{at}") from error
+            reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
+            location = "" if key in str(error.filename or key) else f" ({error.filename})"
+            raise StoreError(f"{self.name}: cannot {verb} {key}: {reason}{location}") from error
 
 
 def _folder_of(key: str) -> str:
-    """Return the key of the folder that an object or a folder is in; "" for the tree's own."""
+    """Return the key of the folder around an object or folder; "" for the root."""
     return key.rpartition("/")[0]
 
 
@@ -413,25 +414,26 @@ def _make_folder(folder: Path) -> bool:
 
 
 def _set_mode(folder: Path, mode: int) -> None:
-    """Set a folder's mode, if this user may; other bits (setgid) stay."""
-    has = S_IMODE(folder.stat().st_mode)
-    if has & 0o777 != mode:
+    """Set a folder's permissions, if this user may; keeps other bits (setgid)."""
+    current_mode = S_IMODE(folder.stat().st_mode)
+    if current_mode & 0o777 != mode:
         with suppress(PermissionError):
-            folder.chmod(has & ~0o777 | mode)
+            folder.chmod(current_mode & ~0o777 | mode)
 
 
 def _read_range(descriptor: int, start: int, length: int) -> bytes:
     data = os.pread(descriptor, length, start)
     if len(data) == length or not data:
         return data
-    parts = [data]
-    while data and (left := length - sum(map(len, parts))):
-        data = os.pread(descriptor, left, start + length - left)
-        parts.append(data)
-    return b"".join(parts)
+    chunks = [data]
+    while data and (missing_bytes := length - sum(map(len, chunks))):
+        data = os.pread(descriptor, missing_bytes, start + length - missing_bytes)
+        chunks.append(data)
+    return b"".join(chunks)
 
 
 def _fsync(path: Path) -> None:
+    """Sync a file or folder to disk; skips missing and inaccessible ones."""
     with suppress(FileNotFoundError, PermissionError):  # of the folder that the tree is in
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -440,5 +442,5 @@ def _fsync(path: Path) -> None:
             os.close(descriptor)
 
 
-def _tag(data: bytes) -> str:
+def _content_tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

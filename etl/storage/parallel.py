@@ -13,31 +13,30 @@ from etl.storage.port import Store
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD: Final = 2
+_RESULTS_AHEAD: Final = 2
 
 
-def mapped(
+def map_concurrently(
     store: Store, function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[Result]:
-    """Yield the results of a function that reads from a store, in the order of the items.
+    """Yield a function's results in the order of the items, computed concurrently.
 
-    Concurrency is that of the store, and the number of waiting results is at most a few times that,
-    however many items there are.
+    The concurrency is the store's, and pending results are bounded to a few times that.
     """
     if store.concurrency == 1:
         yield from map(function, items)
         return
-    waiting: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(store.concurrency, thread_name_prefix="read") as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= store.concurrency * _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(function, item))
+                if len(pending) >= store.concurrency * _RESULTS_AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
@@ -61,25 +60,25 @@ class Writer:
             if store.concurrency > 1
             else None
         )
-        self._waiting: dict[Future[bool], int] = {}
-        self._held = 0
+        self._pending: dict[Future[bool], int] = {}
+        self._pending_bytes = 0
 
     def put(self, key: str, data: bytes) -> None:
         """Write one object, now or soon."""
         if self._pool is None:
             self._store.put(key, data)
             return
-        while self._waiting and (
-            len(self._waiting) >= self._store.concurrency * _IN_FLIGHT
-            or self._held + len(data) > _BYTES_IN_FLIGHT
+        while self._pending and (
+            len(self._pending) >= self._store.concurrency * _IN_FLIGHT
+            or self._pending_bytes + len(data) > _BYTES_IN_FLIGHT
         ):
-            self._collect(wait(self._waiting, return_when=FIRST_COMPLETED).done)
-        self._waiting[self._pool.submit(self._store.put, key, data)] = len(data)
-        self._held += len(data)
+            self._collect(wait(self._pending, return_when=FIRST_COMPLETED).done)
+        self._pending[self._pool.submit(self._store.put, key, data)] = len(data)
+        self._pending_bytes += len(data)
 
     def wait(self) -> None:
-        """Wait until everything handed in so far is written."""
-        self._collect(wait(self._waiting).done)
+        """Wait until every object handed in so far is written."""
+        self._collect(wait(self._pending).done)
 
     def __enter__(self) -> Writer:
         """Return the writer itself."""
@@ -91,7 +90,7 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait for all puts; where the block failed, drop those that have not begun."""
+        """Wait for all puts; if the block failed, drop those not started."""
         if self._pool is None:
             return
         try:
@@ -102,6 +101,6 @@ class Writer:
 
     def _collect(self, done: set[Future[bool]]) -> None:
         for future in done:
-            self._held -= self._waiting.pop(future)
+            self._pending_bytes -= self._pending.pop(future)
         for future in done:
             future.result()

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 _BODY_ATTEMPTS: Final = 3
 _SWAP_ATTEMPTS: Final = 4
-_MARK: Final = "swapped-by"
+_WRITER_TAG: Final = "swapped-by"
 _DELETE_AT_ONCE: Final = 1000
 """Keys of one DeleteObjects request: S3's own limit."""
 
-_WHY: Final = {
+_ADVICE: Final = {
     "NoSuchBucket": "there is no such bucket; create it or correct its name",
     "AccessDenied": "access denied; these credentials may not do that here",
     "InvalidAccessKeyId": "the access key is unknown; check the credentials",
@@ -54,7 +54,7 @@ _WHY: Final = {
     "XMinioStorageFull": "the server has no space left",
     "InsufficientStorage": "the server has no space left",
 }
-_WHY_BY_STATUS: Final = {
+_ADVICE_BY_STATUS: Final = {
     301: "the bucket is in another region; set the region",
     403: "access denied; check the credentials and what they may do",
     507: "the server has no space left",
@@ -111,19 +111,19 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._options = options
-        self._given = client
+        self._test_client = client
         self._given_session = session
-        self._making = Lock()
-        self._made: _Clients | None = None
+        self._clients_lock = Lock()
+        self._cached_clients: _Clients | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out clients: each process of a pool makes its own."""
-        return {**self.__dict__, "_making": None, "_made": None}
+        return {**self.__dict__, "_clients_lock": None, "_cached_clients": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the settings of a store of another process."""
+        """Restore the settings of a store from another process."""
         self.__dict__.update(state)
-        self._making = Lock()
+        self._clients_lock = Lock()
 
     @property
     def name(self) -> str:
@@ -144,16 +144,16 @@ class S3Store:
         return self._clients().first
 
     def _clients(self) -> _Clients:
-        """Return the clients, made at first use: boto3 is not safe to make some in two threads."""
-        with self._making:
-            if self._made is None:
-                with self._explained("open", "the store"):
-                    self._made = self._make_clients()
-            return self._made
+        """Return the clients, created on first use: boto3 can't create them in parallel."""
+        with self._clients_lock:
+            if self._cached_clients is None:
+                with self._explain_errors("open", "the store"):
+                    self._cached_clients = self._make_clients()
+            return self._cached_clients
 
     def _make_clients(self) -> _Clients:
-        if self._given is not None:
-            return _Clients(self._given, None)
+        if self._test_client is not None:
+            return _Clients(self._test_client, None)
         options = self._options
         config = Config(
             retries={"mode": "standard", "total_max_attempts": options.attempts},
@@ -169,9 +169,9 @@ class S3Store:
         credentials = session.get_credentials()
         if credentials is None:
             return _Clients(client, None)
-        known = client.meta
+        client_meta = client.meta
         first = FirstTries(
-            self._bucket, known.endpoint_url, known.region_name, credentials, options
+            self._bucket, client_meta.endpoint_url, client_meta.region_name, credentials, options
         )
         return _Clients(client, first)
 
@@ -187,9 +187,9 @@ class S3Store:
         data = self._first.get_range(self._key(key), start, length) if self._first else None
         if data is not None:
             return data
-        span = f"bytes={start}-{start + length - 1}"
+        byte_range = f"bytes={start}-{start + length - 1}"
         try:
-            return self._read(key, {"Range": span}).data
+            return self._read(key, {"Range": byte_range}).data
         except _PastTheEnd:
             return b""
 
@@ -198,7 +198,7 @@ class S3Store:
         return self._read(key, {})
 
     def put(self, key: str, data: bytes) -> bool:
-        """Write an object under a key derived from its bytes; return whether it was not there."""
+        """Write an object under a key derived from its bytes; return whether it is new."""
         if len(data) > self._options.part_bytes:
             return self._put_in_parts(key, data)
         if self._first and len(data) <= LARGEST_PUT:
@@ -214,25 +214,25 @@ class S3Store:
         return True
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace an object on the condition that its ETag is still the expected one.
+        """Replace an object if its ETag is still the expected one.
 
         botocore may send a write twice when the response to the first is lost, and then the second
         is refused because of the first. So after a refusal or a missing response the object is
         read back. A mark in its metadata identifies its writer, even where two writers wrote the
         same bytes.
         """
-        mark = secrets.token_hex(16)
+        writer_id = secrets.token_hex(16)
         condition: dict[str, Any] = (
             {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
         )
         failure: StoreError | None = None
         for _ in range(_SWAP_ATTEMPTS):
             try:
-                return self._write(key, data, {**condition, "Metadata": {_MARK: mark}})
+                return self._write(key, data, {**condition, "Metadata": {_WRITER_TAG: writer_id}})
             except (_NoAnswer, CommitConflict, NotFound) as error:
                 failure = error
-            tag, there = self._read_back(key, failure)
-            if there == mark and tag is not None:
+            tag, stored_writer = self._read_back(key, failure)
+            if stored_writer == writer_id and tag is not None:
                 return tag
             if tag != expected:
                 raise CommitConflict(f"{self.name}: {key} was changed by someone else")
@@ -242,8 +242,8 @@ class S3Store:
         ) from failure
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects with keys that start with `prefix`."""
-        with self._explained("list", prefix or "the bucket"):
+        """Yield the objects whose keys start with a prefix."""
+        with self._explain_errors("list", prefix or "the bucket"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
@@ -253,7 +253,7 @@ class S3Store:
                     yield Entry(key, item["Size"], item["LastModified"])
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects; keys that are not there are skipped."""
+        """Delete objects; missing keys are skipped."""
         count, paths = 0, map(self._key, keys)
         while batch := list(islice(paths, _DELETE_AT_ONCE)):
             self._delete(batch)
@@ -264,9 +264,9 @@ class S3Store:
         """Do nothing: S3 has stored what it has acknowledged."""
 
     def clean(self, older_than: datetime) -> int:
-        """Abort multipart uploads that were started before `older_than` and not completed."""
+        """Abort multipart uploads that were started before a time and not completed."""
         count = 0
-        with self._explained("clean", "the bucket"):
+        with self._explain_errors("clean", "the bucket"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
@@ -279,10 +279,12 @@ class S3Store:
                         count += 1
         return count
 
-    def _read(self, key: str, span: dict[str, Any]) -> Tagged:
+    def _read(self, key: str, conditions: dict[str, Any]) -> Tagged:
         for attempt in range(1, _BODY_ATTEMPTS + 1):
-            with self._explained("read", key):
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **span)
+            with self._explain_errors("read", key):
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._key(key), **conditions
+                )
                 try:
                     return Tagged(answer["Body"].read(), answer["ETag"])
                 except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
@@ -292,7 +294,7 @@ class S3Store:
         raise AssertionError("unreachable")
 
     def _write(self, key: str, data: bytes, condition: dict[str, Any]) -> str:
-        with self._explained("write", key):
+        with self._explain_errors("write", key):
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=data, **condition, **self._extra()
             )
@@ -300,7 +302,7 @@ class S3Store:
 
     def _delete(self, keys: Sequence[str]) -> None:
         try:
-            with self._explained("delete", keys[0]):
+            with self._explain_errors("delete", keys[0]):
                 answer = self._client.delete_objects(
                     Bucket=self._bucket,
                     Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
@@ -310,11 +312,11 @@ class S3Store:
         for problem in answer.get("Errors", ()):
             raise StoreError(
                 f"{self.name}: cannot delete {problem.get('Key')}: "
-                f"{_WHY.get(problem.get('Code', ''), problem.get('Message', 'refused'))}"
+                f"{_ADVICE.get(problem.get('Code', ''), problem.get('Message', 'refused'))}"
             )
 
     def _put_in_parts(self, key: str, data: bytes) -> bool:
-        with self._explained("write", key):
+        with self._explain_errors("write", key):
             self._client.upload_fileobj(
                 io.BytesIO(data),
                 self._bucket,
@@ -329,9 +331,9 @@ class S3Store:
         return True
 
     def _read_back(self, key: str, failure: StoreError) -> tuple[str | None, str | None]:
-        """Return the object's present tag and its writer's mark."""
+        """Return the object's current tag and the ID of its writer."""
         try:
-            with self._explained("read", key):
+            with self._explain_errors("read", key):
                 answer = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
         except NotFound:
             return None, None
@@ -340,7 +342,7 @@ class S3Store:
                 f"{self.name}: no answer to the writing of {key}, nor to looking at it; "
                 "it may have taken place, so look at it before anything else"
             ) from failure
-        return answer["ETag"], answer["Metadata"].get(_MARK)
+        return answer["ETag"], answer["Metadata"].get(_WRITER_TAG)
 
     def _key(self, key: str) -> str:
         return self._prefix + checked_key(key)
@@ -355,23 +357,24 @@ class S3Store:
         return {name: value for name, value in extra.items() if value is not None}
 
     @contextmanager
-    def _explained(self, verb: str, key: str) -> Iterator[None]:
-        what = f"{self.name}: cannot {verb} {key}"
+    def _explain_errors(self, verb: str, key: str) -> Iterator[None]:
+        """Translate errors of boto3 into store errors that name the action."""
+        action = f"{self.name}: cannot {verb} {key}"
         try:
             yield
         except ClientError as error:
-            raise _from_answer(error, what) from error
+            raise _translate_error(error, action) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreError(
-                f"{what}: there are no credentials; set AWS_ACCESS_KEY_ID and "
+                f"{action}: there are no credentials; set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or a profile"
             ) from error
         except ProfileNotFound as error:
-            raise StoreError(f"{what}: {error}") from error
+            raise StoreError(f"{action}: {error}") from error
         except NoConnection as error:
-            raise _NoAnswer(f"{what}: no connection to the server: {error}") from error
+            raise _NoAnswer(f"{action}: no connection to the server: {error}") from error
         except (BotoCoreError, OSError, boto3.exceptions.Boto3Error) as error:
-            raise _NoAnswer(f"{what}: {error}") from error
+            raise _NoAnswer(f"{action}: {error}") from error
 
 
 class _PastTheEnd(StoreError):
@@ -386,23 +389,24 @@ class _NoAnswer(StoreError):
     """The request may or may not have been carried out."""
 
 
-def _from_answer(error: ClientError, what: str) -> StoreError:
+def _translate_error(error: ClientError, action: str) -> StoreError:
+    """Translate an error response into a store error."""
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in {"NoSuchKey", "404"} or (status == 404 and code != "NoSuchBucket"):
-        return NotFound(f"{what}: there is no such object")
+        return NotFound(f"{action}: there is no such object")
     if status == 409:
-        return _Racing(f"{what}: it is being changed by someone else")
+        return _Racing(f"{action}: it is being changed by someone else")
     if code == "PreconditionFailed" or status == 412:
-        return CommitConflict(f"{what}: it was changed by someone else")
+        return CommitConflict(f"{action}: it was changed by someone else")
     if code == "InvalidRange" or status == 416:
-        return _PastTheEnd(f"{what}: the object ends before that")
-    why = _WHY.get(code) or _WHY_BY_STATUS.get(status)
-    if why is None:
+        return _PastTheEnd(f"{action}: the object ends before that")
+    reason = _ADVICE.get(code) or _ADVICE_BY_STATUS.get(status)
+    if reason is None:
         message = error.response.get("Error", {}).get("Message", "")
-        why = f"the server answered {status} {code} {message}".strip()
-    kind = _NoAnswer if status >= 500 else StoreError
-    return kind(f"{what}: {why}")
+        reason = f"the server answered {status} {code} {message}".strip()
+    error_class = _NoAnswer if status >= 500 else StoreError
+    return error_class(f"{action}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,12 +433,12 @@ class S3Prefix(S3Store):
     """A prefix of a bucket whose objects may have any key. Rights to list and to read suffice."""
 
     def objects(self) -> Iterator[S3Object]:
-        """Yield what lies directly under the prefix.
+        """Yield the objects and folders directly under the prefix.
 
         Raises:
             StoreError: the server refused, or did not answer.
         """
-        with self._explained("list", "the prefix"):
+        with self._explain_errors("list", "the prefix"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix, Delimiter="/"
             )
@@ -447,12 +451,12 @@ class S3Prefix(S3Store):
                         yield S3Object(name, item["Size"], item["ETag"])
 
     def find(self, name: str) -> S3Object | None:
-        """Return an object; None where there is none of that name.
+        """Return an object by name; None if it is missing.
 
         Raises:
             StoreError: the server refused, or did not answer.
         """
-        with self._explained("list", name):
+        with self._explain_errors("list", name):
             answer = self._client.list_objects_v2(
                 Bucket=self._bucket, Prefix=self._prefix + name, MaxKeys=1
             )
@@ -462,7 +466,7 @@ class S3Prefix(S3Store):
         return None
 
     def part(self, item: S3Object, start: int, length: int) -> bytes:
-        """Return bytes of an object in the state in which it was listed.
+        """Read a byte range of an object, unless it changed since it was listed.
 
         Args:
             item: the object.
@@ -470,12 +474,12 @@ class S3Prefix(S3Store):
             length: how many bytes, at least 1; fewer come where the object ends before.
 
         Raises:
-            CommitConflict: it was replaced since.
-            NotFound: it was deleted since.
+            CommitConflict: the object was replaced since it was listed.
+            NotFound: the object was deleted since it was listed.
             StoreError: the server refused, or did not answer.
         """
-        span = {"Range": f"bytes={start}-{start + length - 1}", "IfMatch": item.tag}
-        return self._read(item.name, span).data
+        conditions = {"Range": f"bytes={start}-{start + length - 1}", "IfMatch": item.tag}
+        return self._read(item.name, conditions).data
 
     def _key(self, key: str) -> str:
         return self._prefix + key

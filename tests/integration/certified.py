@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import read_settings
-from etl.certificate.certificate import Certificate, compared_units, differences_of, miscounted
+from etl.certificate.certificate import Certificate, differences_of, merge_comparisons, miscounted
 from etl.columns.places import NO_SOURCES
 from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions
@@ -91,7 +91,7 @@ class Unit:
             store,
             NO_SOURCES,
         )
-        certificate, _ = compared_units([piece])
+        certificate, _ = merge_comparisons([piece])
         published = {name: each.published for name, each in checked.counts.items()}
         return Outcome(
             bytes_of=frozenset(json.loads(line).get("block", "") for line in catalog),

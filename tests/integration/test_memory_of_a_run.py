@@ -33,7 +33,7 @@ from etl.sources.partition import ids, spill
 delimited.BLOCK_BYTES = 1 << 15
 ids._GATHERED = 1 << 10
 spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 18, 1 << 10
-workers._AHEAD = 1  # else more results wait in memory where this process is slowed down
+workers._JOBS_AHEAD = 1  # else more results wait in memory where this process is slowed down
 options = use_cases.bulk_options
 use_cases.bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
 tracemalloc.start()

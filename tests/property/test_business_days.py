@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.certificate.timeliness import Newly, business_days, delays, percentile
+from etl.certificate.timeliness import Availability, business_days, count_delays, percentile
 from tests.given.tables import table
 
 DAYS = st.dates(date(2019, 1, 1), date(2031, 12, 31))
@@ -38,10 +38,10 @@ def test_weekends_and_federal_holidays_do_not_count(adjudicated, visible, days):
 
 
 def test_late_claims_are_named_by_their_place():
-    found = delays(
+    found = count_delays(
         np.array(["2026-03-06", "", "2026-03-09"], dtype=object),
         np.array([[0, 2], [0, 3], [1, 4]]),
-        Newly(date(2026, 3, 10), frozenset()),
+        Availability(date(2026, 3, 10), frozenset()),
     )
     assert found.days == Counter({2: 1, 1: 1})
     assert found.late == ((0, 2, 2),)

@@ -176,7 +176,7 @@ def _staged(tree, extract, process, store, base, held):
     for part in (changed[::2], changed[1::2]):
         units = base.release.units(one.patient_id for one in part) if base.release else {}
         parts.append(
-            partition_writer.write_partition(store, units, part, now, lost=base.lost.patients)
+            partition_writer.write_partition(store, units, part, now, lost_ids=base.lost.patients)
         )
         held.renew()
     parts[0] = parts[0].keeping(same)

@@ -33,17 +33,17 @@ from etl.storage.port import Store
 
 Times: TypeAlias = npt.NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).min
-_NOWHERE: Final = np.empty(0, np.int64)
-_NAMED_PLACES: Final = 5
+_NO_ROWS: Final = np.empty(0, np.int64)
+_MAX_NOTED_ROWS: Final = 5
 """Most rows that a note names."""
-_MEMBER: Final = "member_id"
-_NUMBER: Final = "_number"
+_MEMBER_COLUMN: Final = "member_id"
+_NUMBER_COLUMN: Final = "_number"
 LAYER_COLUMN: Final = "_layer"
 """Column with the number of a row's layer."""
-_PLACES_SCHEMA: Final = pa.schema(
+_POSITIONS_SCHEMA: Final = pa.schema(
     [(LAYER_COLUMN, pa.int32()), (FILE_COLUMN, pa.int32()), (ROW_COLUMN, pa.int64())]
 )
-_NOBODY: Final = ""
+_NO_OWNER: Final = ""
 """Owner of a deleted header: sorts before any member, where rows of one time state both."""
 
 Deletions: TypeAlias = dict[str, list[int]]
@@ -98,7 +98,7 @@ class TableOrigins:
     deleting: npt.NDArray[np.bool_]
 
 
-def merged_extract(
+def write_merged_extract(
     store: Store,
     layers: Sequence[Layer],
     folder: Path,
@@ -132,32 +132,32 @@ def merged_extract(
         origins[_file_name(name)] = TableVersion(LAYERS, name)
         return sources.named(merged)
 
-    idle = _merge(store, layers, folder, model, name_sources)
+    idle_rows = _merge(store, layers, folder, model, name_sources)
     manifest = {"layout": model.layout, "kind": "full", "as_of": as_of, "payer": payer}
     text = json.dumps({name: value for name, value in manifest.items() if value is not None})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     files = FolderFiles(folder.absolute(), origins=origins)  # other processes may read them
     names = frozenset(entry.name for entry in files.entries())
     merged_files = ReplacedFiles(files, files, names, sources.files())
-    return merged_files, tuple(_idle_notes(store, layers[-1], idle))
+    return merged_files, tuple(_idle_notes(store, layers[-1], idle_rows))
 
 
-def merged_origins(
+def write_merged_origins(
     store: Store, layers: Sequence[Layer], folder: Path
 ) -> Mapping[str, TableOrigins]:
-    """Write all layers as `merged_extract` does, and return where each of its rows came from.
+    """Write all layers merged, and return the origin of each row.
 
     Raises:
         StoreError: a layer is missing or damaged.
     """
     origins: dict[str, TableOrigins] = {}
 
-    def keep(name: str, rows: _Rows, merged: pa.Table) -> pa.Table:
-        numbers = merged.column(_NUMBER).to_numpy()
-        origins[name] = TableOrigins(rows.table.drop_columns(_NUMBER), numbers, rows.deleted)
+    def record_origins(name: str, rows: _Rows, merged: pa.Table) -> pa.Table:
+        numbers = merged.column(_NUMBER_COLUMN).to_numpy()
+        origins[name] = TableOrigins(rows.table.drop_columns(_NUMBER_COLUMN), numbers, rows.deleted)
         return merged.select(TABLES[name].names)
 
-    _merge(store, layers, folder, CLAIMS, keep)
+    _merge(store, layers, folder, CLAIMS, record_origins)
     (folder / "manifest.json").write_text('{"layout": "cpcds", "kind": "full"}', encoding="utf-8")
     return origins
 
@@ -167,123 +167,131 @@ def _merge(
     layers: Sequence[Layer],
     folder: Path,
     model: DataModel,
-    written: Callable[[str, _Rows, pa.Table], pa.Table],
+    select_columns: Callable[[str, _Rows, pa.Table], pa.Table],
 ) -> dict[str, _IdleRows]:
     """Write the merged tables.
 
     Args:
-        written: returns what is written of a table, given its name, all its rows, and those that
-            count.
+        select_columns: returns the table to write, given its name, all its rows, and the current
+            ones.
 
     Returns:
         Table -> its rows in the last layer that change nothing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    gone: dict[str, Deletions] = {}
-    idle: dict[str, _IdleRows] = {}
-    # Deletions of members decide on coverages and headers, and those on all that depends on them.
-    first = tuple(KEYS) if model.has_members else ()
-    for name in (*first, *(other for other in model.tables if other not in first)):
-        all_rows = rows = _rows_of(store, layers, name)
+    deletions: dict[str, Deletions] = {}
+    idle_rows: dict[str, _IdleRows] = {}
+    # Deleted members delete coverages and headers, and those delete their dependent rows.
+    key_tables = tuple(KEYS) if model.has_members else ()
+    for name in (*key_tables, *(other for other in model.tables if other not in key_tables)):
+        all_rows = rows = _read_rows(store, layers, name)
         owner = TABLES[name].key[0]
-        is_member = name in first[:1]
-        if name in first:
-            gone[owner] = _deletions(rows, owner)
-            if not is_member:
-                taken = _gone_with_member(rows, owner, gone[_MEMBER])
-                gone[owner] = _joined(gone[owner], taken)
-        idle[name] = _idle_rows(rows, name, len(layers), {} if is_member else gone.get(owner, {}))
-        if not is_member and owner in gone:
-            rows = rows.only(_survives(rows, owner, gone[owner]))
-        _write(folder, name, written(name, all_rows, _present(rows, name)))
-    return idle
+        is_member_table = name in key_tables[:1]
+        if name in key_tables:
+            deletions[owner] = _deletions(rows, owner)
+            if not is_member_table:
+                member_deletions = _deletions_with_member(rows, owner, deletions[_MEMBER_COLUMN])
+                deletions[owner] = _merge_deletions(deletions[owner], member_deletions)
+        idle_rows[name] = _find_idle_rows(
+            rows, name, len(layers), {} if is_member_table else deletions.get(owner, {})
+        )
+        if not is_member_table and owner in deletions:
+            rows = rows.only(_is_not_deleted(rows, owner, deletions[owner]))
+        _write_table(folder, name, select_columns(name, all_rows, _current_rows(rows, name)))
+    return idle_rows
 
 
-def _idle_rows(rows: _Rows, name: str, layers: int, gone: Deletions) -> _IdleRows:
+def _find_idle_rows(rows: _Rows, name: str, layers: int, deletions: Deletions) -> _IdleRows:
     """Return the rows of the last layer that change nothing.
 
     Args:
         rows: of one table, of all layers.
         name: the table.
         layers: how many layers there are; a rank leaves the layer's number as its remainder.
-        gone: when the owners of the rows were deleted.
+        deletions: when the owners of the rows were deleted.
     """
     is_last = rows.times % layers == layers - 1
     if layers == 1 or not is_last.any():
-        return _IdleRows(_NOWHERE, _NOWHERE)
-    of, size = _keys(rows.table, name)
-    before = np.full(size + 1, _NEVER, np.int64)  # the last is of rows without a key
-    np.maximum.at(before, of[~is_last], rows.times[~is_last])
-    before[-1] = _NEVER
-    is_there = np.zeros(size + 1, np.bool_)
-    is_there[of[~rows.deleted]] = True
-    is_there[-1] = True
-    earlier = {
+        return _IdleRows(_NO_ROWS, _NO_ROWS)
+    key_numbers, key_count = _number_keys(rows.table, name)
+    previous_times = np.full(key_count + 1, _NEVER, np.int64)  # the last is of rows without a key
+    np.maximum.at(previous_times, key_numbers[~is_last], rows.times[~is_last])
+    previous_times[-1] = _NEVER
+    key_exists = np.zeros(key_count + 1, np.bool_)
+    key_exists[key_numbers[~rows.deleted]] = True
+    key_exists[-1] = True
+    earlier_deletions = {
         key: times
-        for key, ranks in gone.items()
+        for key, ranks in deletions.items()
         if (times := [rank for rank in ranks if rank % layers != layers - 1])
     }
-    is_older = (rows.times < before[of]) | ~_survives(rows, TABLES[name].key[0], earlier)
-    last = np.flatnonzero(is_last)
-    is_needless = rows.deleted & ~is_there[of] & ~is_older
-    return _IdleRows(np.flatnonzero(is_older[last]), np.flatnonzero(is_needless[last]))
+    is_older = (rows.times < previous_times[key_numbers]) | ~_is_not_deleted(
+        rows, TABLES[name].key[0], earlier_deletions
+    )
+    last_rows = np.flatnonzero(is_last)
+    is_needless = rows.deleted & ~key_exists[key_numbers] & ~is_older
+    return _IdleRows(np.flatnonzero(is_older[last_rows]), np.flatnonzero(is_needless[last_rows]))
 
 
-def _idle_notes(store: Store, layer: Layer, idle: Mapping[str, _IdleRows]) -> Iterator[str]:
-    """Yield a sentence about each way in which rows of a layer change nothing, with places."""
-    for says, of_tables in (
+def _idle_notes(store: Store, layer: Layer, idle_rows: Mapping[str, _IdleRows]) -> Iterator[str]:
+    """Yield notes about rows of a layer that change nothing, with positions."""
+    for reason, rows_by_table in (
         (
             "they are older than the rows that they would change",
-            {name: rows.older for name, rows in idle.items()},
+            {name: rows.older for name, rows in idle_rows.items()},
         ),
         (
             "the rows that they delete do not exist",
-            {name: rows.needless for name, rows in idle.items()},
+            {name: rows.needless for name, rows in idle_rows.items()},
         ),
     ):
-        count = sum(map(len, of_tables.values()))
+        count = sum(map(len, rows_by_table.values()))
         if count:
             places = itertools.chain.from_iterable(
-                _places_in_words(store, layer, name, rows) for name, rows in of_tables.items()
+                _describe_positions(store, layer, name, rows)
+                for name, rows in rows_by_table.items()
             )
-            named = "; ".join(itertools.islice(places, _NAMED_PLACES))
-            more = "; …" if count > _NAMED_PLACES else ""
-            where = f" ({named}{more})" if named else ""
-            yield f"rows of the delta that change nothing, because {says}: {count:,}{where}"
+            shown_positions = "; ".join(itertools.islice(places, _MAX_NOTED_ROWS))
+            ellipsis = "; …" if count > _MAX_NOTED_ROWS else ""
+            details = f" ({shown_positions}{ellipsis})" if shown_positions else ""
+            yield f"rows of the delta that change nothing, because {reason}: {count:,}{details}"
 
 
-def _places_in_words(
-    store: Store, layer: Layer, name: str, rows: npt.NDArray[np.int64]
+def _describe_positions(
+    store: Store, layer: Layer, table_name: str, rows: npt.NDArray[np.int64]
 ) -> Iterator[str]:
-    if len(rows) and name in layer.places:
-        table = pq.read_table(io.BytesIO(kept_object(store, layer.places[name])))
+    """Yield the first rows of a table by file and row number."""
+    if len(rows) and table_name in layer.places:
+        table = pq.read_table(io.BytesIO(kept_object(store, layer.places[table_name])))
         files, numbers = (table.column(column).to_pylist() for column in (FILE_COLUMN, ROW_COLUMN))
-        for row in rows[:_NAMED_PLACES].tolist():
+        for row in rows[:_MAX_NOTED_ROWS].tolist():
             yield f"{layer.files[files[row]].name}, row {numbers[row]}"
 
 
-def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
-    """Return the rows of all layers, with number, layer, file and row of each."""
+def _read_rows(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
+    """Read a table's rows from all layers, with their positions."""
     schema = pa.schema([pa.field(column, pa.string()) for column in TABLES[name].names])
     tables, times, deleted = [schema.empty_table()], [], []
-    places = [_PLACES_SCHEMA.empty_table()]
+    positions = [_POSITIONS_SCHEMA.empty_table()]
     for number, layer in enumerate(layers):
-        named = layer.tables.get(name)
-        if named is None:
+        layer_table = layer.tables.get(name)
+        if layer_table is None:
             continue
-        table = pq.read_table(io.BytesIO(kept_object(store, named)))
-        absent = pa.nulls(table.num_rows, pa.string())  # an own column of a later layer
+        table = pq.read_table(io.BytesIO(kept_object(store, layer_table)))
+        null_column = pa.nulls(table.num_rows, pa.string())  # an own column of a later layer
         cells = {name: table.column(name) for name in table.column_names}
-        tables.append(pa.table({name: cells.get(name, absent) for name in schema.names}))
-        places.append(_places_of(store, layer, number, name, table.num_rows))
-        times.append(_times(table, layer.time) * len(layers) + number)
-        says = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(table.column("record_action"))), "D")
-        gone = np.asarray(pc.fill_null(says, False))
-        deleted.append(gone & (layer.kind == "delta"))
+        tables.append(pa.table({name: cells.get(name, null_column) for name in schema.names}))
+        positions.append(_read_positions(store, layer, number, name, table.num_rows))
+        times.append(_row_times(table, layer.time) * len(layers) + number)
+        is_delete_action = pc.equal(
+            pc.utf8_upper(pc.utf8_trim_whitespace(table.column("record_action"))), "D"
+        )
+        is_deletion = np.asarray(pc.fill_null(is_delete_action, False))
+        deleted.append(is_deletion & (layer.kind == "delta"))
     rows = pa.concat_tables(tables).combine_chunks()
-    for column in (placed := pa.concat_tables(places).combine_chunks()).column_names:
-        rows = rows.append_column(column, placed.column(column))
-    rows = rows.append_column(_NUMBER, pa.array(np.arange(rows.num_rows)))
+    for column in (all_positions := pa.concat_tables(positions).combine_chunks()).column_names:
+        rows = rows.append_column(column, all_positions.column(column))
+    rows = rows.append_column(_NUMBER_COLUMN, pa.array(np.arange(rows.num_rows)))
     return _Rows(
         rows,
         np.concatenate([np.empty(0, np.int64), *times]),
@@ -291,31 +299,33 @@ def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
     )
 
 
-def _places_of(store: Store, layer: Layer, number: int, name: str, count: int) -> pa.Table:
+def _read_positions(store: Store, layer: Layer, number: int, name: str, count: int) -> pa.Table:
+    """Read the positions of a layer's rows; null if it does not store them."""
     columns = [pa.nulls(count, pa.int32()), pa.nulls(count, pa.int64())]
-    named = layer.places.get(name)
-    if named is not None:
-        table = pq.read_table(io.BytesIO(kept_object(store, named)))
+    positions_ref = layer.places.get(name)
+    if positions_ref is not None:
+        table = pq.read_table(io.BytesIO(kept_object(store, positions_ref)))
         columns = [table.column(FILE_COLUMN), table.column(ROW_COLUMN)]
     numbers = pa.array(np.full(count, number, np.int32))
-    return pa.table([numbers, *columns], schema=_PLACES_SCHEMA)
+    return pa.table([numbers, *columns], schema=_POSITIONS_SCHEMA)
 
 
-def _times(table: pa.Table, otherwise: str) -> Times:
-    """Return when each row was last updated, in milliseconds; its layer's time where not stated."""
+def _row_times(table: pa.Table, default_time: str) -> Times:
+    """Return when each row was last updated, in milliseconds; default to the layer's."""
     stated = table.column("last_updated").combine_chunks().dictionary_encode()
-    default = _milliseconds(otherwise, 0)
-    known = [_milliseconds(text, default) for text in stated.dictionary.to_pylist()]
-    at = np.asarray(pc.fill_null(stated.indices, len(known)))
-    times: Times = np.array([*known, default], np.int64)[at]
+    default = _milliseconds(default_time, 0)
+    parsed_times = [_milliseconds(text, default) for text in stated.dictionary.to_pylist()]
+    time_indices = np.asarray(pc.fill_null(stated.indices, len(parsed_times)))
+    times: Times = np.array([*parsed_times, default], np.int64)[time_indices]
     return times
 
 
-def _milliseconds(text: str, otherwise: int) -> int:
+def _milliseconds(text: str, default: int) -> int:
+    """Parse an instant to milliseconds; return the default if it is invalid."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        return otherwise  # the rules report it
+        return default  # the rules report it
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
@@ -324,81 +334,104 @@ def _milliseconds(text: str, otherwise: int) -> int:
 def _deletions(rows: _Rows, key: str) -> Deletions:
     """Return the ranks at which each key was deleted."""
     deletions: Deletions = {}
-    at = np.flatnonzero(rows.deleted)
-    keys = rows.table.column(key).take(pa.array(at)).to_pylist()
-    for name, time in zip(keys, rows.times[at].tolist(), strict=True):
-        if name is not None:
-            deletions.setdefault(name, []).append(time)
+    deleted_rows = np.flatnonzero(rows.deleted)
+    keys = rows.table.column(key).take(pa.array(deleted_rows)).to_pylist()
+    for key_value, time in zip(keys, rows.times[deleted_rows].tolist(), strict=True):
+        if key_value is not None:
+            deletions.setdefault(key_value, []).append(time)
     return deletions
 
 
-def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
-    """Return when headers or coverages were deleted with the member that then owned them."""
+def _deletions_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
+    """Return when headers or coverages were deleted with their member."""
     if not members:
         return {}
     deleted = pa.array(list(members), pa.string())
-    touched = rows.table.column(key).filter(pc.is_in(rows.table.column(_MEMBER), value_set=deleted))
-    at = np.flatnonzero(pc.is_in(rows.table.column(key), value_set=touched.combine_chunks()))
-    few = rows.table.select([key, _MEMBER]).take(pa.array(at)).to_pydict()
-    owners = np.where(rows.deleted[at], _NOBODY, np.asarray(few[_MEMBER], dtype=object))
-    seen: dict[str, list[tuple[int, str]]] = {}
-    for name, member, time in zip(few[key], owners, rows.times[at].tolist(), strict=True):
+    owned_keys = rows.table.column(key).filter(
+        pc.is_in(rows.table.column(_MEMBER_COLUMN), value_set=deleted)
+    )
+    row_indices = np.flatnonzero(
+        pc.is_in(rows.table.column(key), value_set=owned_keys.combine_chunks())
+    )
+    owner_columns = rows.table.select([key, _MEMBER_COLUMN]).take(pa.array(row_indices)).to_pydict()
+    owners = np.where(
+        rows.deleted[row_indices],
+        _NO_OWNER,
+        np.asarray(owner_columns[_MEMBER_COLUMN], dtype=object),
+    )
+    owners_by_key: dict[str, list[tuple[int, str]]] = {}
+    for name, member, time in zip(
+        owner_columns[key], owners, rows.times[row_indices].tolist(), strict=True
+    ):
         if name is not None and member is not None:
-            seen.setdefault(name, []).append((time, member))
-    return {name: times for name, owners in seen.items() if (times := _taken(owners, members))}
+            owners_by_key.setdefault(name, []).append((time, member))
+    return {
+        name: times
+        for name, owners in owners_by_key.items()
+        if (times := _owner_deletions(owners, members))
+    }
 
 
-def _taken(owners: list[tuple[int, str]], members: Deletions) -> list[int]:
-    """Return when a header was deleted with its member; it has no owner from then on.
+def _owner_deletions(owners: list[tuple[int, str]], members: Deletions) -> list[int]:
+    """Return when a header was deleted with its owner.
 
     Args:
         owners: rank and member of each row that states an owner.
         members: when each member was deleted. Of one rank, deletions come before rows.
     """
-    gone = {(time, False, one) for _, one in owners for time in members.get(one, ())}
-    taken, owner = [], _NOBODY
-    for time, is_row, member in sorted(gone | {(time, True, one) for time, one in owners}):
+    deletions = {
+        (time, False, row_member)
+        for _, row_member in owners
+        for time in members.get(row_member, ())
+    }
+    deletion_times, owner = [], _NO_OWNER
+    for time, is_row, member in sorted(
+        deletions | {(time, True, row_member) for time, row_member in owners}
+    ):
         if is_row:
             owner = member
         elif owner == member:
-            taken.append(time)
-            owner = _NOBODY
-    return taken
+            deletion_times.append(time)
+            owner = _NO_OWNER
+    return deletion_times
 
 
-def _joined(first: Deletions, second: Deletions) -> Deletions:
+def _merge_deletions(first: Deletions, second: Deletions) -> Deletions:
+    """Merge deletions by key."""
     return {
         key: [*first.get(key, ()), *second.get(key, ())] for key in first.keys() | second.keys()
     }
 
 
-def _survives(rows: _Rows, key: str, gone: Deletions) -> npt.NDArray[np.bool_]:
+def _is_not_deleted(rows: _Rows, key: str, deletions: Deletions) -> npt.NDArray[np.bool_]:
     """Return which rows are not older than the last deletion of their key."""
-    if not gone:
+    if not deletions:
         return np.ones(len(rows.times), np.bool_)
-    at = pc.index_in(rows.table.column(key), value_set=pa.array(list(gone), pa.string()))
-    times = np.array([*(max(each) for each in gone.values()), _NEVER], np.int64)
-    return np.asarray(rows.times >= times[np.asarray(pc.fill_null(at, len(gone)))])
+    key_indices = pc.index_in(
+        rows.table.column(key), value_set=pa.array(list(deletions), pa.string())
+    )
+    times = np.array([*(max(ranks) for ranks in deletions.values()), _NEVER], np.int64)
+    return np.asarray(rows.times >= times[np.asarray(pc.fill_null(key_indices, len(deletions)))])
 
 
-def _present(rows: _Rows, name: str) -> pa.Table:
-    """Return the row that counts for every key, unless it is a deletion.
+def _current_rows(rows: _Rows, name: str) -> pa.Table:
+    """Return the latest row of every key, unless it is a deletion.
 
     Rows of one time and layer stay together, for the rules about duplicates to decide; a
     deletion beside another row is an update sent as two rows. Rows without a key stay, for the
     rules to reject.
     """
-    of, size = _keys(rows.table, name)
+    key_numbers, size = _number_keys(rows.table, name)
     latest = np.full(size + 1, _NEVER, np.int64)
-    np.maximum.at(latest, of, rows.times)
-    keep = ((rows.times == latest[of]) | (of < 0)) & ~rows.deleted
-    table = rows.table.filter(pa.array(keep))
-    at = table.schema.get_field_index("record_action")
-    return table.set_column(at, "record_action", pa.nulls(table.num_rows, pa.string()))
+    np.maximum.at(latest, key_numbers, rows.times)
+    is_current = ((rows.times == latest[key_numbers]) | (key_numbers < 0)) & ~rows.deleted
+    table = rows.table.filter(pa.array(is_current))
+    column_index = table.schema.get_field_index("record_action")
+    return table.set_column(column_index, "record_action", pa.nulls(table.num_rows, pa.string()))
 
 
-def _keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the number of each row's key, -1 if it is incomplete, and how many keys there are."""
+def _number_keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Number the keys of rows, -1 if incomplete; also return how many there are."""
     joined = pc.binary_join_element_wise(
         *[table.column(key) for key in TABLES[name].key], "\x1f", null_handling="emit_null"
     )
@@ -406,7 +439,7 @@ def _keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int]:
     return np.asarray(pc.fill_null(codes.indices, -1), dtype=np.int64), len(codes.dictionary)
 
 
-def _write(folder: Path, name: str, table: Any) -> None:
+def _write_table(folder: Path, name: str, table: Any) -> None:
     path = folder / _file_name(name)
     if table.num_rows or TABLES[name].compulsory:
         pq.write_table(table, path, compression="zstd")
@@ -419,7 +452,7 @@ def _file_name(table: str) -> str:
 
 
 def layer_titles(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Return layers in words, such as `delta extract of 2024-07-02`; no two have the same."""
+    """Return distinct titles of layers, such as `delta extract of 2024-07-02`."""
     titles = [f"{layer.kind} extract of {layer.time[:10]}" for layer in layers]
     return tuple(
         title if titles.count(title) == 1 else f"{title} (number {number})"
@@ -445,14 +478,14 @@ class _LayerSources:
         self._counts = np.zeros(len(self._files), np.int64)
 
     def named(self, merged: pa.Table) -> pa.Table:
-        """Return a merged table with the places of its rows as columns, null where not kept."""
-        first = self._first.take(merged.column(LAYER_COLUMN).combine_chunks())
-        files = pc.add(first, merged.column(FILE_COLUMN).combine_chunks())
+        """Add the positions of merged rows as columns, null where not stored."""
+        first_files = self._first.take(merged.column(LAYER_COLUMN).combine_chunks())
+        files = pc.add(first_files, merged.column(FILE_COLUMN).combine_chunks())
         self._counts += np.bincount(np.asarray(files.drop_null()), minlength=len(self._counts))
         rows = merged.column(ROW_COLUMN).cast(pa.string())
         columns = dict(zip(SOURCE_PLACES, (self._names.take(files), rows), strict=True))
-        places = (LAYER_COLUMN, FILE_COLUMN, ROW_COLUMN, _NUMBER)
-        merged = merged.drop_columns([*places])
+        position_columns = (LAYER_COLUMN, FILE_COLUMN, ROW_COLUMN, _NUMBER_COLUMN)
+        merged = merged.drop_columns([*position_columns])
         for name, column in columns.items():
             merged = merged.append_column(name, column)
         return merged
@@ -495,7 +528,7 @@ class LayerRows:
 
     Args:
         layers: the full extract first.
-        tables: what `merged_origins` returned for them.
+        tables: what `write_merged_origins` returned for them.
     """
 
     def __init__(self, layers: Sequence[Layer], tables: Mapping[str, TableOrigins]) -> None:
@@ -503,7 +536,7 @@ class LayerRows:
         self._tables = tables
 
     def title(self, layer: int) -> str:
-        """Return a layer in words, as `layer_titles` does."""
+        """Return the title of a layer."""
         return layer_titles(self.layers)[layer]
 
     def file_of(self, row: LayerRow) -> LayerFile:
@@ -511,25 +544,25 @@ class LayerRows:
         return self.layers[row.layer].files[row.file]
 
     def of_merged(self, table: str, row: int) -> LayerRow | None:
-        """Return the row behind a row of a merged table; None where its place was not kept."""
+        """Return the layer row behind a merged row; None if unknown."""
         number = row - FIRST_ROW
         if table not in self._tables or not 0 <= number < len(self._tables[table].merged):
             return None
         return self._row(table, int(self._tables[table].merged[number]))
 
     def at(self, layer: int, file: int, row: int) -> Iterator[LayerRow]:
-        """Yield the canonical rows with a place in a layer's extract."""
+        """Yield the canonical rows at a row of a layer's extract."""
         for table, places in self._places.items():
-            ours = (places[0] == layer) & (places[1] == file) & (places[2] == row)
-            yield from self._rows(table, np.flatnonzero(ours))
+            is_at_row = (places[0] == layer) & (places[1] == file) & (places[2] == row)
+            yield from self._rows(table, np.flatnonzero(is_at_row))
 
     def of_header(self, header: str, number: str) -> Iterator[LayerRow]:
         """Yield the rows of a claim or prior authorization in all layers."""
         for table, origins in self._tables.items():
             if HEADER_OF.get(table) == header:
                 numbers = origins.rows.column(KEYS[header])
-                ours = pc.fill_null(pc.equal(numbers, number), False)
-                yield from self._rows(table, np.flatnonzero(np.asarray(ours)))
+                is_of_header = pc.fill_null(pc.equal(numbers, number), False)
+                yield from self._rows(table, np.flatnonzero(np.asarray(is_of_header)))
 
     def _rows(self, table: str, numbers: npt.NDArray[np.int64]) -> Iterator[LayerRow]:
         rows = (self._row(table, number) for number in numbers.tolist())

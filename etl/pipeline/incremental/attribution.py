@@ -20,9 +20,9 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.incremental.dependencies import (
     Dependencies,
     OwnedRows,
-    ids_asked,
     latest_days,
-    names_asked,
+    looked_up_ids,
+    looked_up_names,
 )
 from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places
 from etl.pipeline.partition.mapping import REFERENCE, Mapped, PlanResources, reference_of
@@ -34,11 +34,11 @@ from etl.sources.partition.ids import GlobalKeys
 from etl.sources.partition.partitions import Loaded
 
 
-def owners_of(places: Places, wanted: Hashes) -> RowOwners:
-    """Return the owners of the rows of some members, given by ascending hashes."""
-    here = among(places.owner, wanted)
-    ids, codes = np.unique(places.owner[here], return_inverse=True)
-    return RowOwners(ids, places.keys[here], codes.astype(np.int64))
+def owners_of(places: Places, member_hashes: Hashes) -> RowOwners:
+    """Return the owners of the rows of some members, by ascending hash."""
+    is_selected = among(places.owner, member_hashes)
+    ids, codes = np.unique(places.owner[is_selected], return_inverse=True)
+    return RowOwners(ids, places.keys[is_selected], codes.astype(np.int64))
 
 
 @dataclass
@@ -59,35 +59,35 @@ class Attribution:
     _named: set[tuple[int, Mention]] = field(default_factory=set)
 
     def begin(self) -> None:
-        """Clear the record: the plans run again."""
+        """Clear the record, because the plans run again."""
         self._made.clear()
         self._naming.clear()
         self._named.clear()
 
-    def take(self, made: PlanResources, values: Values) -> None:
-        """Record what a plan made."""
-        table = made.partition.tables.get(made.plan.table)
+    def take(self, plan_resources: PlanResources, values: Values) -> None:
+        """Record the resources that a plan made, and their unknown mentions."""
+        table = plan_resources.partition.tables.get(plan_resources.plan.table)
         if table is None or not table.num_rows:
             return
         codes = self.owners.numbers_of(
             table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
             table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
         )
-        self._made.append((made, codes))
+        self._made.append((plan_resources, codes))
         missing = frozenset(
             mention for mention in mentions(values) if not self.providers.holds(mention)
         )
         if missing:
-            named = mentioning_rows(values, missing)
-            self._named |= {(int(codes[row]), mention) for row, mention in named}
-            rows = np.unique(np.array([row for row, _ in named], dtype=np.int64))
-            self._naming.append((made, codes, rows))
+            mention_rows = mentioning_rows(values, missing)
+            self._named |= {(int(codes[row]), mention) for row, mention in mention_rows}
+            rows = np.unique(np.array([row for row, _ in mention_rows], dtype=np.int64))
+            self._naming.append((plan_resources, codes, rows))
 
     def ledger(
         self,
         loaded: Loaded,
         checked: Checked,
-        made: Mapped,
+        mapped: Mapped,
         dependencies: Dependencies,
         keys: GlobalKeys,
     ) -> Ledger | None:
@@ -99,7 +99,7 @@ class Attribution:
         Args:
             loaded: the rows.
             checked: the result of the rules, with shares.
-            made: what was mapped.
+            mapped: what was mapped.
             dependencies: which columns refer to something outside.
             keys: ids of all partitions.
 
@@ -111,103 +111,113 @@ class Attribution:
         Raises:
             CountsDoNotAddUp: the members' shares are not the whole (a bug).
         """
-        owners, shares, places = self.owners, checked.shares, self.places
-        findings = {RULES: checked.findings, **made.unmapped}
-        if shares is None or any(
+        owners, member_shares, places = self.owners, checked.shares, self.places
+        findings = {RULES: checked.findings, **mapped.unmapped}
+        if member_shares is None or any(
             table.column("row").null_count or table.column("file").null_count
             for table in findings.values()
         ):
             return None
-        if not all(dependencies.covers(partition) for _, _, partition in made.made):
+        if not all(dependencies.covers(partition) for _, _, partition in mapped.made):
             return None
-        if dict(checked.counts) != summed_counts(shares.counts):
+        if dict(checked.counts) != summed_counts(member_shares.counts):
             raise CountsDoNotAddUp("what members have is not what their partition has (a bug)")
         rows = OwnedRows((loaded.tables, checked.tables), owners)
-        marks = places.marks.filter(
+        owner_digests = places.marks.filter(
             pa.array(among(places.marks.column("owner").to_numpy(), owners.ids))
         )
-        latest = pa.array(latest_days(dependencies, loaded.tables, owners), pa.int32())
+        latest_days_column = pa.array(latest_days(dependencies, loaded.tables, owners), pa.int32())
         ledger = {
-            "owners": marks.append_column("latest", latest),
+            "owners": owner_digests.append_column("latest", latest_days_column),
             "patients": self._patients(),
-            "counts": shares.counts,
-            "money": shares.money,
-            "filled": shares.filled,
-            "findings": _findings(findings, places),
-            "rejected": _rejected(checked.rejected, places),
+            "counts": member_shares.counts,
+            "money": member_shares.money,
+            "filled": member_shares.filled,
+            "findings": _ledger_findings(findings, places),
+            "rejected": _ledger_rejected(checked.rejected, places),
             "resources": self._resources(),
             "elements": self._elements(),
             "missing": self.missing,
-            "asked": ids_asked(dependencies, rows, keys),
-            "names": names_asked(dependencies, rows),
+            "asked": looked_up_ids(dependencies, rows, keys),
+            "names": looked_up_names(dependencies, rows),
         }
-        return _independent(
+        return _drop_dependent_members(
             {name: ledger[name].cast(schema) for name, schema in SCHEMAS.items()}, keys
         )
 
     def _resources(self) -> pa.Table:
         """Return `owner`, `type`, `count`."""
-        parts = [SCHEMAS["resources"].empty_table()]
+        tables = [SCHEMAS["resources"].empty_table()]
         counts: dict[str, Any] = {}
-        for made, codes in self._made:
-            nothing = np.zeros(len(self.owners.ids), np.int64)
-            total = counts.setdefault(made.plan.resource, nothing)
-            for run in made.runs:
-                total += np.bincount(codes[run.rows], minlength=len(total))
-        for name, total in sorted(counts.items()):
-            positions = np.flatnonzero(total)
-            words = pa.array([name] * len(positions), pa.string()).dictionary_encode()
-            parts.append(
+        for plan_resources, codes in self._made:
+            zeros = np.zeros(len(self.owners.ids), np.int64)
+            type_counts = counts.setdefault(plan_resources.plan.resource, zeros)
+            for run in plan_resources.runs:
+                type_counts += np.bincount(codes[run.rows], minlength=len(type_counts))
+        for name, type_counts in sorted(counts.items()):
+            positions = np.flatnonzero(type_counts)
+            type_column = pa.array([name] * len(positions), pa.string()).dictionary_encode()
+            tables.append(
                 pa.Table.from_arrays(
-                    [pa.array(self.owners.ids[positions]), words, pa.array(total[positions])],
+                    [
+                        pa.array(self.owners.ids[positions]),
+                        type_column,
+                        pa.array(type_counts[positions]),
+                    ],
                     schema=SCHEMAS["resources"],
                 )
             )
-        return pa.concat_tables(parts)
+        return pa.concat_tables(tables)
 
     def _elements(self) -> pa.Table:
         """Return `owner`, `pattern`, `count`."""
-        parts = [SCHEMAS["elements"].empty_table()]
-        for made, codes in self._made:
-            if not made.runs or not made.runs[0].filled.shape[1]:
+        tables = [SCHEMAS["elements"].empty_table()]
+        for plan_resources, codes in self._made:
+            if not plan_resources.runs or not plan_resources.runs[0].filled.shape[1]:
                 continue
-            bits = np.concatenate([run.filled for run in made.runs])
-            owners = codes[np.concatenate([run.rows for run in made.runs])]
-            names, sets, mine, counts = fill_patterns(made.plan.profile, bits, owners)
-            words = pa.DictionaryArray.from_arrays(
-                pa.array(sets, pa.int32()), pa.array(names, pa.string())
+            is_filled = np.concatenate([run.filled for run in plan_resources.runs])
+            owners = codes[np.concatenate([run.rows for run in plan_resources.runs])]
+            names, pattern_numbers, owner_numbers, counts = fill_patterns(
+                plan_resources.plan.profile, is_filled, owners
             )
-            columns = [pa.array(self.owners.ids[mine]), words, pa.array(counts, pa.int64())]
-            parts.append(pa.Table.from_arrays(columns, schema=SCHEMAS["elements"]))
-        return pa.concat_tables(parts)
+            pattern_column = pa.DictionaryArray.from_arrays(
+                pa.array(pattern_numbers, pa.int32()), pa.array(names, pa.string())
+            )
+            columns = [
+                pa.array(self.owners.ids[owner_numbers]),
+                pattern_column,
+                pa.array(counts, pa.int64()),
+            ]
+            tables.append(pa.Table.from_arrays(columns, schema=SCHEMAS["elements"]))
+        return pa.concat_tables(tables)
 
     def _patients(self) -> pa.Table:
-        """Return `owner`, `patient`, `own`: the blocks that each member's resources went into."""
-        parts = [SCHEMAS["patients"].empty_table()]
-        for made, codes in self._made:
-            for run in made.runs:
+        """Return `owner`, `patient`, `own`: the blocks with each member's resources."""
+        tables = [SCHEMAS["patients"].empty_table()]
+        for plan_resources, codes in self._made:
+            for run in plan_resources.runs:
                 owner = pa.array(self.owners.ids[codes[run.rows]], pa.uint64())
-                own = pa.repeat(made.plan.resource == "Patient", len(owner))
-                pairs = pa.table([owner, run.compartments, own], schema=SCHEMAS["patients"])
-                parts.append(_distinct(pairs))
-        return _distinct(pa.concat_tables(parts))
+                is_own = pa.repeat(plan_resources.plan.resource == "Patient", len(owner))
+                pairs = pa.table([owner, run.compartments, is_own], schema=SCHEMAS["patients"])
+                tables.append(_distinct_pairs(pairs))
+        return _distinct_pairs(pa.concat_tables(tables))
 
     @cached_property
     def missing(self) -> pa.Table:
-        """Return `owner`, `resource`, `key`, `payer` of what resources refer to and has no row."""
-        environment, named = self.providers.environment, self._named
+        """Mentions of resources without a row: `owner`, `resource`, `key`, `payer`."""
+        environment, mentions_by_owner = self.providers.environment, self._named
         by_reference: dict[bytes, set[tuple[int, Mention]]] = {}
-        for owner, mention in named:
+        for owner, mention in mentions_by_owner:
             reference = reference_of(mention, environment)
             by_reference.setdefault(reference.encode(), set()).add((owner, mention))
-        used = self._referring(by_reference.keys())
-        kept = sorted(
+        used_references = self._find_references(by_reference.keys())
+        missing_rows = sorted(
             (int(self.owners.ids[owner]), mention.resource, mention.key, mention.payer)
-            for reference, pairs in by_reference.items()
-            for owner, mention in pairs
-            if (owner, reference) in used
+            for reference, owner_mentions in by_reference.items()
+            for owner, mention in owner_mentions
+            if (owner, reference) in used_references
         )
-        columns = list(zip(*kept, strict=True)) if kept else [()] * 4
+        columns = list(zip(*missing_rows, strict=True)) if missing_rows else [()] * 4
         arrays = [
             pa.array(columns[0], pa.uint64()),
             pa.array(columns[1], pa.string()).dictionary_encode(),
@@ -216,91 +226,97 @@ class Attribution:
         ]
         return pa.Table.from_arrays(arrays, schema=SCHEMAS["missing"])
 
-    def _referring(self, wanted: Collection[bytes]) -> set[tuple[int, bytes]]:
-        """Return owners and references of resources; only rows that name them can have them."""
+    def _find_references(self, references_to_find: Collection[bytes]) -> set[tuple[int, bytes]]:
+        """Return owners and references of resources made from rows that mention them."""
         references: set[tuple[int, bytes]] = set()
-        for made, codes, naming in self._naming:
-            for run in made.runs:
-                here = np.isin(run.rows, naming)
-                members, bodies = codes[run.rows[here]], run.bodies.filter(pa.array(here))
+        for plan_resources, codes, naming_rows in self._naming:
+            for run in plan_resources.runs:
+                is_naming = np.isin(run.rows, naming_rows)
+                members, bodies = codes[run.rows[is_naming]], run.bodies.filter(pa.array(is_naming))
                 ends = np.cumsum(pc.binary_length(bodies).to_numpy().astype(np.int64))
                 for match in REFERENCE.finditer(text_bytes(bodies).data):
-                    if match[1] in wanted:
-                        line = int(np.searchsorted(ends, match.start(), side="right"))
-                        references.add((int(members[line]), match[1]))
+                    if match[1] in references_to_find:
+                        body_index = int(np.searchsorted(ends, match.start(), side="right"))
+                        references.add((int(members[body_index]), match[1]))
         return references
 
 
-def _distinct(pairs: pa.Table) -> pa.Table:
-    there = pairs.filter(pc.is_valid(pairs.column("patient")))
-    once = there.group_by(["owner", "patient"]).aggregate([("own", "any")])
-    named = once.rename_columns(["owner", "patient", "own"])
-    return named.sort_by([("owner", "ascending"), ("patient", "ascending")])
+def _distinct_pairs(pairs: pa.Table) -> pa.Table:
+    with_patient = pairs.filter(pc.is_valid(pairs.column("patient")))
+    grouped = with_patient.group_by(["owner", "patient"]).aggregate([("own", "any")])
+    renamed = grouped.rename_columns(["owner", "patient", "own"])
+    return renamed.sort_by([("owner", "ascending"), ("patient", "ascending")])
 
 
-def _independent(ledger: Ledger, keys: GlobalKeys) -> Ledger:
-    """Return the entries of members whose results depend on no other member."""
+def _drop_dependent_members(ledger: Ledger, keys: GlobalKeys) -> Ledger:
+    """Drop the entries of members whose results depend on other members."""
     patients = ledger["patients"]
     shared = pc.value_counts(patients.column("patient").combine_chunks())
-    twice = shared.field("values").filter(pc.greater(shared.field("counts"), 1))
-    both = patients.filter(pc.is_in(patients.column("patient"), value_set=twice))
-    asked_names = ledger["asked"]
-    others = asked_names.filter(
+    shared_patients = shared.field("values").filter(pc.greater(shared.field("counts"), 1))
+    sharing_rows = patients.filter(pc.is_in(patients.column("patient"), value_set=shared_patients))
+    asked_ids = ledger["asked"]
+    foreign_ids = asked_ids.filter(
         pc.and_(
-            asked_names.column("there"),
-            pc.not_equal(asked_names.column("kind").cast(pa.string()), "member"),
+            asked_ids.column("there"),
+            pc.not_equal(asked_ids.column("kind").cast(pa.string()), "member"),
         )
     )
-    entangled = np.concatenate(
-        [keys.sharers, both.column("owner").to_numpy(), others.column("owner").to_numpy()]
+    dependent_members = np.concatenate(
+        [
+            keys.sharers,
+            sharing_rows.column("owner").to_numpy(),
+            foreign_ids.column("owner").to_numpy(),
+        ]
     )
-    return {name: _without(table, entangled) for name, table in ledger.items()}
+    return {name: _drop_owners(table, dependent_members) for name, table in ledger.items()}
 
 
-def _without(table: pa.Table, owners: Any) -> pa.Table:
-    theirs = np.isin(table.column("owner").to_numpy(), owners)
-    return table.filter(pa.array(~theirs)) if theirs.any() else table
+def _drop_owners(table: pa.Table, owners: Any) -> pa.Table:
+    is_dropped = np.isin(table.column("owner").to_numpy(), owners)
+    return table.filter(pa.array(~is_dropped)) if is_dropped.any() else table
 
 
-def _findings(findings_by_name: Mapping[str, pa.Table], places: Places) -> pa.Table:
-    parts = [SCHEMAS["findings"].empty_table()]
+def _ledger_findings(findings_by_name: Mapping[str, pa.Table], places: Places) -> pa.Table:
+    tables = [SCHEMAS["findings"].empty_table()]
     for crosswalk, table in sorted(findings_by_name.items()):
         ordered = table.sort_by([(name, "ascending") for name in table.column_names])
-        owner, source, row = places.own(
+        owner, source, row = places.find_owners(
             ordered.column("file").to_numpy(), ordered.column("row").to_numpy()
         )
-        parts.append(
+        tables.append(
             pa.Table.from_arrays(
                 [
                     pa.array(owner),
-                    _words(pa.array([crosswalk] * len(owner), pa.string())),
-                    _source(source, places),
+                    _encode_words(pa.array([crosswalk] * len(owner), pa.string())),
+                    _source_column(source, places),
                     pa.array(row),
-                    *(_words(ordered.column(name)) for name in ("rule", "table", "column")),
+                    *(_encode_words(ordered.column(name)) for name in ("rule", "table", "column")),
                 ],
                 schema=SCHEMAS["findings"],
             )
         )
-    return pa.concat_tables(parts)
+    return pa.concat_tables(tables)
 
 
-def _rejected(table: pa.Table, places: Places) -> pa.Table:
-    owner, source, row = places.own(table.column("file").to_numpy(), table.column("row").to_numpy())
+def _ledger_rejected(table: pa.Table, places: Places) -> pa.Table:
+    owner, source, row = places.find_owners(
+        table.column("file").to_numpy(), table.column("row").to_numpy()
+    )
     return pa.Table.from_arrays(
         [
             pa.array(owner),
-            _source(source, places),
+            _source_column(source, places),
             pa.array(row),
-            *(_words(table.column(name)) for name in ("table", "rule", "cause", "rules")),
+            *(_encode_words(table.column(name)) for name in ("table", "rule", "cause", "rules")),
         ],
         schema=SCHEMAS["rejected"],
     )
 
 
-def _source(numbers: Any, places: Places) -> pa.DictionaryArray:
+def _source_column(numbers: Any, places: Places) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(places.sources, pa.string()))
 
 
-def _words(column: Any) -> Any:
+def _encode_words(column: Any) -> Any:
     encoded = column.dictionary_encode()
     return encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded

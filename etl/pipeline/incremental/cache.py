@@ -24,7 +24,7 @@ import numpy as np
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import StoreError
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.incremental.ledger import Ledger, joined
+from etl.pipeline.incremental.ledger import Ledger, merge_ledgers
 from etl.pipeline.incremental.ledger import from_bytes as ledger_from
 from etl.pipeline.incremental.ledger import to_bytes as ledger_to
 from etl.publish.kept_objects import (
@@ -76,21 +76,24 @@ class CachedResults:
     suites: ObjectRef | None
 
     def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
-        """Return the cached entries of the members in some of `count` partitions now.
+        """Return the cached entries of members in some of the `count` partitions now.
 
         Entries of members in partitions beside them may be among them. What is lost or damaged is
         left out.
         """
-        ledgers = (_ledger(store, cached) for cached in self.for_partitions(indexes, count).ledgers)
-        return joined(ledger for ledger in ledgers if ledger is not None)
+        ledgers = (
+            _read_ledger(store, cached) for cached in self.for_partitions(indexes, count).ledgers
+        )
+        return merge_ledgers(ledger for ledger in ledgers if ledger is not None)
 
     def for_partitions(self, indexes: range, count: int) -> CachedResults:
-        """Return what ledgers there are of the members in some of `count` partitions now."""
-        touching = [ref for ref in self.ledgers if ref.touches(indexes, count, self.count)]
-        return replace(self, ledgers=touching, names=(NO_HASHES, NO_HASHES))
+        """Keep only the ledgers with members of some of `count` partitions now."""
+        touching_ledgers = [ref for ref in self.ledgers if ref.touches(indexes, count, self.count)]
+        return replace(self, ledgers=touching_ledgers, names=(NO_HASHES, NO_HASHES))
 
 
-def _ledger(store: Store, ref: ObjectRef) -> Ledger | None:
+def _read_ledger(store: Store, ref: ObjectRef) -> Ledger | None:
+    """Read a ledger; None if it is missing or damaged."""
     try:
         data = read_verified(store, ref.key, ref.sha256)
         return ledger_from(data, f"{store.name}: {ref.key}")
@@ -98,69 +101,69 @@ def _ledger(store: Store, ref: ObjectRef) -> Ledger | None:
         return None
 
 
-def made_by(partitions: Partitions, definitions: Definitions) -> str:
-    """Return a hash of all that results depend on beside rows, directory and day."""
-    loose = {
+def results_key(partitions: Partitions, definitions: Definitions) -> str:
+    """Return a hash of all that results depend on besides rows, directory and day."""
+    files_with_orphans = {
         file.name: file.sha256
         for file in partitions.facts.files
         if file.name in partitions.facts.unowned
     }
     layout = partitions.facts.layout
-    shared = sorted(
+    shared_files = sorted(
         (file.name, file.sha256) for file in partitions.facts.files if file.table in layout.shared
     )
-    facts = [definitions.fingerprint, layout.name, _code(), loose, shared]
+    facts = [definitions.fingerprint, layout.name, _code_hash(), files_with_orphans, shared_files]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 @cache
-def _code() -> str:
-    """Return a hash of the program text that makes results of rows.
+def _code_hash() -> str:
+    """Return a hash of the program text that computes results of rows.
 
-    The version alone would let a developer's change go unnoticed.
+    The version alone would miss a developer's change.
     """
     digest = hashlib.sha256()
     for name in CODE:
-        for path, text in _texts(files("etl") / name, name):
+        for path, text in _module_texts(files("etl") / name, name):
             digest.update(f"{path}\n".encode())
             digest.update(text)
     return digest.hexdigest()
 
 
-def _texts(root: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-    """Yield path and bytes of each module of a room, its folders included."""
+def _module_texts(root: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and bytes of each module under a path."""
     if root.is_file():
         if path.endswith(".py"):
             yield path, root.read_bytes()
         return
-    for part in sorted(root.iterdir(), key=lambda path: path.name):
-        yield from _texts(part, f"{path}/{part.name}")
+    for child in sorted(root.iterdir(), key=lambda path: path.name):
+        yield from _module_texts(child, f"{path}/{child.name}")
 
 
-def open_cache(store: Store, base: Current, made: str) -> CachedResults | None:
-    """Return the results that the previous release keeps; None where they are of no use.
+def open_cache(store: Store, base: Current, key: str) -> CachedResults | None:
+    """Return the previous release's reusable results; None if there are none.
 
     Args:
         store: the target.
         base: what readers see now.
-        made: what `made_by` returned.
+        key: what `results_key` returned.
     """
     try:
-        return _opened(store, base, made)
+        return _open_matching_cache(store, base, key)
     except StoreError:
         return None  # lost or damaged: `verify` reports it, and processing all members fixes it
 
 
-def _opened(store: Store, base: Current, made: str) -> CachedResults | None:
+def _open_matching_cache(store: Store, base: Current, key: str) -> CachedResults | None:
     if base.release is None:
         return None
     ref = base.release.kept(MEMORY, ".json")
     if ref is None:
         return None
     cached = read_object(store, ref, _CacheList)
-    if cached.made_by != made:
+    if cached.made_by != key:
         return None
-    names = _names_from(
+    names = _names_from_bytes(
         read_verified(store, cached.names.key, cached.names.sha256), cached.names.key
     )
     return CachedResults(cached.ledgers, cached.partitions, cached.as_of, names, cached.suites)
@@ -171,27 +174,27 @@ def write_ledger(store: Store, ledger: Ledger) -> ObjectRef:
     return put_by_content(store, MEMORY, ledger_to(ledger), "ledger")
 
 
-def write_cache(store: Store, results: CachedResults, made: str) -> list[ObjectRef]:
-    """Write the list of ledgers, and return all that the manifest is to name.
+def write_cache(store: Store, results: CachedResults, key: str) -> list[ObjectRef]:
+    """Write the list of cached results; return the references for the manifest.
 
     Args:
         store: the target.
         results: those of this run.
-        made: what `made_by` returned.
+        key: what `results_key` returned.
     """
     suites, ledgers = results.suites, results.ledgers
-    directory = put_by_content(store, MEMORY, _names_to(results.names), "names")
-    body = _CacheList(1, made, results.as_of, directory, suites, results.count, tuple(ledgers))
-    others = [directory] if suites is None else [directory, suites]
-    return write_list(store, MEMORY, body, "json", [*ledgers, *others])
+    directory = put_by_content(store, MEMORY, _names_to_bytes(results.names), "names")
+    body = _CacheList(1, key, results.as_of, directory, suites, results.count, tuple(ledgers))
+    other_refs = [directory] if suites is None else [directory, suites]
+    return write_list(store, MEMORY, body, "json", [*ledgers, *other_refs])
 
 
-def _names_to(names: tuple[Hashes, Hashes]) -> bytes:
+def _names_to_bytes(names: tuple[Hashes, Hashes]) -> bytes:
     return np.stack(names, axis=1).astype("<u8").tobytes()
 
 
-def _names_from(data: bytes, what: str) -> tuple[Hashes, Hashes]:
+def _names_from_bytes(data: bytes, object_name: str) -> tuple[Hashes, Hashes]:
     if len(data) % 16:
-        raise StoreError(f"{what} holds no names: the object is damaged; run verify")
+        raise StoreError(f"{object_name} holds no names: the object is damaged; run verify")
     pairs = np.frombuffer(data, dtype="<u8").reshape(-1, 2).astype(np.uint64)
     return pairs[:, 0], pairs[:, 1]

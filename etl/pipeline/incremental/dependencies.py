@@ -48,7 +48,13 @@ _ALWAYS_READ: Final = (
     ("practitioner", "npi"),
     ("practitioner", "taxonomy_code"),  # `derive` gives it to care teams that state none
 )
-_NAMED: Final = ("provider_id", "payer_id", "facility_id", "payee_id", "organization_id")
+_PROVIDER_SUFFIXES: Final = (
+    "provider_id",
+    "payer_id",
+    "facility_id",
+    "payee_id",
+    "organization_id",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +75,19 @@ class Dependencies:
 
     @classmethod
     def of(cls, definitions: Definitions) -> Dependencies:
-        """Return those of some rules and mappings."""
+        """Return the external dependencies of some rules and mappings."""
         ids: dict[str, set[tuple[str, str]]] = {kind: set() for kind in KEYS}
-        names = set(_columns_named())
+        names = set(_provider_columns())
         directory = set(_ALWAYS_READ)
         days: set[tuple[str, str]] = set()
         for rule in definitions.book.rules:
-            _of_rule(rule.kind, rule.tables, ids, names, days)
+            _add_rule_columns(rule.kind, rule.tables, ids, names, days)
         for plan in definitions.patient_plans:
-            for node in _expressions(plan):
-                parts = tuple(walk(node))
-                names |= set(_names(parts, plan))
-                read = _columns(parts, plan)
-                directory |= {(table, column) for table, column in read if table in _TABLES}
+            for node in _plan_expressions(plan):
+                nodes = tuple(walk(node))
+                names |= set(_name_columns(nodes, plan))
+                columns_read = _canonical_columns(nodes, plan)
+                directory |= {(table, column) for table, column in columns_read if table in _TABLES}
         return cls(
             {kind: frozenset(columns) for kind, columns in ids.items()},
             frozenset(names),
@@ -90,7 +96,7 @@ class Dependencies:
         )
 
     def covers(self, partition: Partition) -> bool:
-        """Return whether only such columns of the directory were read as `directory` has."""
+        """Return whether a partition read no directory columns but `directory`."""
         return all(
             (table, column) in self.directory
             for table in _TABLES
@@ -98,13 +104,14 @@ class Dependencies:
         )
 
 
-def _of_rule(
+def _add_rule_columns(
     kind: RuleKind,
     tables: tuple[str, ...],
     ids: Mapping[str, set[tuple[str, str]]],
     names: set[tuple[str, str]],
     days: set[tuple[str, str]],
 ) -> None:
+    """Add the columns that a rule looks up or compares with the extract's day."""
     match kind:
         case kinds.Orphan(parent=parent, by=by) if parent in ids:
             ids[parent] |= {(table, by) for table in tables}
@@ -122,10 +129,11 @@ def _of_rule(
             return
 
 
-def _columns_named() -> Iterator[tuple[str, str]]:
+def _provider_columns() -> Iterator[tuple[str, str]]:
+    """Yield columns of claims that may name a provider, payer or organization."""
     for table in CLAIMS_TABLES.values():
         for column in table.names:
-            if table.name not in DIRECTORY_TABLES and column.endswith(_NAMED):
+            if table.name not in DIRECTORY_TABLES and column.endswith(_PROVIDER_SUFFIXES):
                 yield table.name, column
     for table_name, relations in RELATIONS.items():
         for relation in relations.values():
@@ -133,21 +141,26 @@ def _columns_named() -> Iterator[tuple[str, str]]:
                 yield table_name, relation.column
 
 
-def _names(parts: Iterable[Expr | Condition], plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield the columns by which parts of a plan's expressions name a provider or payer."""
-    for part in parts:
-        match part:
-            case LogicalId(of=of, resource="Organization" | "Practitioner"):
-                yield from _columns(walk(of), plan)
-            case ProviderReference(of=of):
-                yield from _columns(walk(of), plan)
+def _name_columns(nodes: Iterable[Expr | Condition], plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield the columns by which expressions name a provider or payer."""
+    for node in nodes:
+        match node:
+            case LogicalId(of=key_expression, resource="Organization" | "Practitioner"):
+                yield from _canonical_columns(walk(key_expression), plan)
+            case ProviderReference(of=key_expression):
+                yield from _canonical_columns(walk(key_expression), plan)
             case _:
                 continue
 
 
-def _expressions(plan: Plan) -> Iterator[Expr | Condition]:
+def _plan_expressions(plan: Plan) -> Iterator[Expr | Condition]:
+    """Yield all expressions and conditions of a plan."""
     yield plan.id
-    yield from (one for one in (plan.compartment, plan.last_updated, plan.condition) if one)
+    yield from (
+        expression
+        for expression in (plan.compartment, plan.last_updated, plan.condition)
+        if expression
+    )
     roots: list[Entry] = [plan.body, *plan.search.values()]
     for root in roots:
         for _, node in nodes_of(root):
@@ -162,15 +175,16 @@ def _expressions(plan: Plan) -> Iterator[Expr | Condition]:
                     continue
 
 
-def _columns(parts: Iterable[Expr | Condition], plan: Plan) -> Iterator[tuple[str, str]]:
-    for part in parts:
-        if isinstance(part, ColumnOf):
-            table = plan.tables[part.level]
-            for step in part.via:
+def _canonical_columns(nodes: Iterable[Expr | Condition], plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield the canonical columns that expressions read."""
+    for node in nodes:
+        if isinstance(node, ColumnOf):
+            table = plan.tables[node.level]
+            for step in node.via:
                 relation = relations_of(table)[step]
                 table = relation.table
-            if table in CLAIMS_TABLES and CLAIMS_TABLES[table].column(part.column) is not None:
-                yield table, part.column
+            if table in CLAIMS_TABLES and CLAIMS_TABLES[table].column(node.column) is not None:
+                yield table, node.column
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,19 +201,19 @@ class OwnedRows:
     _of_rows: dict[tuple[int, str], Hashes] = field(default_factory=dict, repr=False)
 
     def hashed(self, name: str, column: str) -> Iterator[tuple[Hashes, Hashes]]:
-        """Yield owners and hashes of a column's filled cells, stage by stage."""
+        """Yield owners and hashes of a column's filled cells, for each stage."""
         for stage, tables in enumerate(self.stages):
             texts = tables[name].column(column)
             if texts.null_count < len(texts):
                 if (stage, name) not in self._of_rows:
-                    numbers = _codes(tables[name], self.owners)
-                    self._of_rows[stage, name] = self.owners.ids[numbers]
+                    owner_numbers = _owner_numbers(tables[name], self.owners)
+                    self._of_rows[stage, name] = self.owners.ids[owner_numbers]
                 values, rows = id_values(tables[name], name, column)
                 yield self._of_rows[stage, name][rows], hash_ids(values)
 
 
 def id_values(table: pa.Table, name: str, column: str) -> tuple[pa.Array, Any]:
-    """Return the filled cells of a column, or the values of its lists, and the row of each."""
+    """Return the filled cells of a column, or of its lists, and their rows."""
     texts, declared = table.column(column).combine_chunks(), CLAIMS_TABLES[name].column(column)
     if declared is not None and declared.type is FieldType.LIST:
         values, rows = list_values(texts)
@@ -207,46 +221,46 @@ def id_values(table: pa.Table, name: str, column: str) -> tuple[pa.Array, Any]:
     return pc.drop_null(texts), np.flatnonzero(np.asarray(pc.is_valid(texts)))
 
 
-def names_asked(dependencies: Dependencies, rows: OwnedRows) -> pa.Table:
-    """Return `owner`, `name`: the ids and NPIs looked up in the directory for each member."""
-    owner, name = _distinct(
+def looked_up_names(dependencies: Dependencies, rows: OwnedRows) -> pa.Table:
+    """Return `owner`, `name`: IDs and NPIs that members look up in the directory."""
+    owner, name = _distinct_pairs(
         [pairs for names in sorted(dependencies.names) for pairs in rows.hashed(*names)]
     )
     return pa.table({"owner": owner, "name": name})
 
 
-def ids_asked(dependencies: Dependencies, rows: OwnedRows, keys: GlobalKeys) -> pa.Table:
-    """Return `owner`, `kind`, `id`, `there`: ids of others that were looked up, and the answer."""
-    parts = []
+def looked_up_ids(dependencies: Dependencies, rows: OwnedRows, keys: GlobalKeys) -> pa.Table:
+    """Return `owner`, `kind`, `id`, `there`: foreign IDs that were looked up."""
+    tables = []
     for kind, columns in dependencies.ids.items():
-        owner, ids = _distinct(
+        owner, ids = _distinct_pairs(
             [pairs for column in sorted(columns) for pairs in rows.hashed(*column)]
         )
-        own = _distinct(list(rows.hashed(kind, KEYS[kind])))
-        foreign = ~np.isin(_paired(owner, ids), _paired(*own))
-        owner, ids = owner[foreign], ids[foreign]
-        parts.append(
+        own_pairs = _distinct_pairs(list(rows.hashed(kind, KEYS[kind])))
+        is_foreign = ~np.isin(_hash_pairs(owner, ids), _hash_pairs(*own_pairs))
+        owner, ids = owner[is_foreign], ids[is_foreign]
+        tables.append(
             pa.table(
                 {
                     "owner": owner,
                     "kind": pa.array([kind] * len(ids), pa.string()).dictionary_encode(),
                     "id": ids,
-                    "there": answers(kind, ids, keys),
+                    "there": lookup_answers(kind, ids, keys),
                 }
             )
         )
-    return pa.concat_tables(parts)
+    return pa.concat_tables(tables)
 
 
-def answers(kind: str, ids: Hashes, keys: GlobalKeys) -> Any:
-    """Return which ids are there anywhere, numpy `bool`."""
+def lookup_answers(kind: str, ids: Hashes, keys: GlobalKeys) -> Any:
+    """Return which IDs exist in any partition, numpy `bool`."""
     return keys.has(kind, ids)
 
 
 def latest_days(
     dependencies: Dependencies, tables: Mapping[str, pa.Table], owners: RowOwners
 ) -> Any:
-    """Return the latest day of each of `owners.ids` that a rule compares; numpy `int32`."""
+    """Return the latest day of each owner that a rule compares; numpy `int32`."""
     latest = np.full(len(owners.ids), NO_DAY, dtype=np.int32)
     for name, column in sorted(dependencies.days):
         table = tables[name]
@@ -254,63 +268,66 @@ def latest_days(
             encoded = table.column(column).combine_chunks().dictionary_encode()
             days = np.append(stated_days(encoded.dictionary), NO_DAY)
             cells = days[pc.fill_null(encoded.indices, len(days) - 1).to_numpy()]
-            np.maximum.at(latest, _codes(table, owners), cells)
+            np.maximum.at(latest, _owner_numbers(table, owners), cells)
     return latest
 
 
 def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple[Hashes, Hashes]:
-    """Return the names under which the directory holds something, ascending, and what it holds.
+    """Return the directory's names, ascending, and a content hash of each.
 
-    The content is given as a hash of the columns that matter: a provider's new telephone number
-    changes the provider, and nothing of the members that refer to the provider.
+    Only the columns that matter are hashed: a provider's new telephone number changes the
+    provider, but not the members that refer to the provider.
     """
     names, digests = [], []
     for kind in _TABLES:
         table = providers.tables.get(kind, empty_table(kind))
-        read = sorted(column for of, column in dependencies.directory if of == kind)
+        read_columns = sorted(
+            column for table_name, column in dependencies.directory if table_name == kind
+        )
         if not table.num_rows:
             continue
-        columns = [column.combine_chunks() for column in table.select(read).columns]
-        low, _ = row_digests(columns, seed_of(kind, read))
+        columns = [column.combine_chunks() for column in table.select(read_columns).columns]
+        content_hashes, _ = row_digests(columns, seed_of(kind, read_columns))
         for column in (CLAIMS_TABLES[kind].key[0], "npi"):
-            there = np.asarray(pc.is_valid(table.column(column)))
-            names.append(hash_ids(table.column(column).combine_chunks())[there])
-            digests.append(low[there])
+            has_name = np.asarray(pc.is_valid(table.column(column)))
+            names.append(hash_ids(table.column(column).combine_chunks())[has_name])
+            digests.append(content_hashes[has_name])
     if not names:
         return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
-    unique, code = np.unique(np.concatenate(names), return_inverse=True)
-    sums = np.zeros(len(unique), dtype=np.uint64)
-    np.add.at(sums, code, np.concatenate(digests))
-    return unique, sums
+    unique_names, name_codes = np.unique(np.concatenate(names), return_inverse=True)
+    sums = np.zeros(len(unique_names), dtype=np.uint64)
+    np.add.at(sums, name_codes, np.concatenate(digests))
+    return unique_names, sums
 
 
 def changed_names(before: tuple[Hashes, Hashes], after: tuple[Hashes, Hashes]) -> Hashes:
-    """Return the names under which two directories hold different content."""
-    pairs = np.concatenate([np.stack(one, axis=1) for one in (before, after)])
+    """Return the names whose content differs between two directories."""
+    pairs = np.concatenate([np.stack(digests, axis=1) for digests in (before, after)])
     unique, counts = np.unique(pairs, axis=0, return_counts=True)
     names: Hashes = np.unique(unique[counts == 1, 0])
     return names
 
 
-def _codes(table: pa.Table, owners: RowOwners) -> Any:
+def _owner_numbers(table: pa.Table, owners: RowOwners) -> Any:
     return owners.numbers_of(
         table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
         table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
     )
 
 
-def _distinct(pairs: list[tuple[Hashes, Hashes]]) -> tuple[Hashes, Hashes]:
+def _distinct_pairs(pairs: list[tuple[Hashes, Hashes]]) -> tuple[Hashes, Hashes]:
     if not pairs:
         return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
-    owner, ids = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    first = changes(owner) | changes(ids)  # rows that belong together mostly stand together
-    owner, ids = owner[first], ids[first]
+    owner, ids = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    is_first = changes(owner) | changes(ids)  # rows that belong together mostly stand together
+    owner, ids = owner[is_first], ids[is_first]
     order = np.lexsort((ids, owner))
     owner, ids = owner[order], ids[order]
-    first = changes(owner) | changes(ids)
-    return owner[first], ids[first]
+    is_first = changes(owner) | changes(ids)
+    return owner[is_first], ids[is_first]
 
 
-def _paired(owner: Hashes, ids: Hashes) -> Hashes:
+def _hash_pairs(owner: Hashes, ids: Hashes) -> Hashes:
+    """Hash pairs of owner and ID (the constant is 2^64 over the golden ratio)."""
     pairs: Hashes = (owner ^ (ids * np.uint64(0x9E3779B97F4A7C15))) + (ids << np.uint64(1))
     return pairs

@@ -29,13 +29,13 @@ from etl.quality.totals import by_member
 from etl.rows import FINDINGS_SCHEMA, arrow_stream
 from etl.sources.partition.partitions import Partitions
 
-_WORD: Final = pa.dictionary(pa.int32(), pa.string())
-_OWNER: Final = pa.field("owner", pa.uint64())
-_PLACE: Final = (pa.field("source", _WORD), pa.field("at", pa.int32()))
+_WORD_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
+_OWNER_FIELD: Final = pa.field("owner", pa.uint64())
+_POSITION_FIELDS: Final = (pa.field("source", _WORD_TYPE), pa.field("at", pa.int32()))
 
 
 def _schema(*fields: pa.Field | tuple[str, pa.DataType]) -> pa.Schema:
-    return pa.schema([_OWNER, *fields])
+    return pa.schema([_OWNER_FIELD, *fields])
 
 
 SCHEMAS: Final[Mapping[str, pa.Schema]] = {
@@ -47,15 +47,23 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "money": by_member.MONEY_SCHEMA,
     "filled": by_member.FILLED_SCHEMA,
     "findings": _schema(
-        ("crosswalk", _WORD), *_PLACE, ("rule", _WORD), ("table", _WORD), ("column", _WORD)
+        ("crosswalk", _WORD_TYPE),
+        *_POSITION_FIELDS,
+        ("rule", _WORD_TYPE),
+        ("table", _WORD_TYPE),
+        ("column", _WORD_TYPE),
     ),
     "rejected": _schema(
-        *_PLACE, ("table", _WORD), ("rule", _WORD), ("cause", _WORD), ("rules", _WORD)
+        *_POSITION_FIELDS,
+        ("table", _WORD_TYPE),
+        ("rule", _WORD_TYPE),
+        ("cause", _WORD_TYPE),
+        ("rules", _WORD_TYPE),
     ),
-    "resources": _schema(("type", _WORD), ("count", pa.int64())),
-    "elements": _schema(("pattern", _WORD), ("count", pa.int64())),
-    "missing": _schema(("resource", _WORD), ("key", pa.string()), ("payer", pa.bool_())),
-    "asked": _schema(("kind", _WORD), ("id", pa.uint64()), ("there", pa.bool_())),
+    "resources": _schema(("type", _WORD_TYPE), ("count", pa.int64())),
+    "elements": _schema(("pattern", _WORD_TYPE), ("count", pa.int64())),
+    "missing": _schema(("resource", _WORD_TYPE), ("key", pa.string()), ("payer", pa.bool_())),
+    "asked": _schema(("kind", _WORD_TYPE), ("id", pa.uint64()), ("there", pa.bool_())),
     "names": _schema(("name", pa.uint64())),
 }
 """Table of a ledger -> its columns.
@@ -75,7 +83,7 @@ Ledger: TypeAlias = Mapping[str, pa.Table]
 _FORMAT: Final = 5
 """Of the bytes of a ledger."""
 
-_SHORTEST: Final = 512
+_MIN_SLICE_ROWS: Final = 512
 """Rows that pieces have at least, on average; a table of shorter ones is copied more quickly."""
 
 RULES: Final = ""
@@ -87,105 +95,112 @@ def no_ledger() -> Ledger:
     return {name: schema.empty_table() for name, schema in SCHEMAS.items()}
 
 
-def only(ledger: Ledger, owners: Hashes) -> Ledger:
+def select_owners(ledger: Ledger, owners: Hashes) -> Ledger:
     """Return the entries of some members, given by ascending hashes."""
-    return {name: _kept(table, owners) for name, table in ledger.items()}
+    return {name: _filter_owners(table, owners) for name, table in ledger.items()}
 
 
-def _kept(table: pa.Table, owners: Hashes) -> pa.Table:
-    here = among(table.column("owner").to_numpy(), owners)
-    edges = np.flatnonzero(np.diff(here, prepend=False, append=False)).tolist()
-    if len(edges) // 2 * _SHORTEST > len(here):
-        return table.filter(pa.array(here))
-    return _pieced(table, zip(edges[::2], edges[1::2], strict=True))
+def _filter_owners(table: pa.Table, owners: Hashes) -> pa.Table:
+    """Select owners' rows: by slices if those are long, else by copying."""
+    is_selected = among(table.column("owner").to_numpy(), owners)
+    edges = np.flatnonzero(np.diff(is_selected, prepend=False, append=False)).tolist()
+    if len(edges) // 2 * _MIN_SLICE_ROWS > len(is_selected):
+        return table.filter(pa.array(is_selected))
+    return _concat_slices(table, zip(edges[::2], edges[1::2], strict=True))
 
 
-def joined(ledgers: Iterable[Ledger]) -> Ledger:
-    """Return the entries of several ledgers, ordered by member."""
-    parts = [no_ledger(), *ledgers]
-    # Each by itself first: then only what is new is sorted, and put between what stays.
+def merge_ledgers(ledgers: Iterable[Ledger]) -> Ledger:
+    """Merge ledgers, ordered by member."""
+    all_ledgers = [no_ledger(), *ledgers]
+    # Sort each ledger first: then only new entries move in between reused ones.
     return {
-        name: _ordered(pa.concat_tables(_ordered(part[name]) for part in parts)) for name in SCHEMAS
+        name: _sort_by_owner(
+            pa.concat_tables(_sort_by_owner(ledger[name]) for ledger in all_ledgers)
+        )
+        for name in SCHEMAS
     }
 
 
-def _ordered(table: pa.Table) -> pa.Table:
+def _sort_by_owner(table: pa.Table) -> pa.Table:
     owner = table.column("owner").to_numpy()
-    falls = np.flatnonzero(owner[1:] < owner[:-1])
-    if not len(falls):  # of partitions one after the other
+    descents = np.flatnonzero(owner[1:] < owner[:-1])
+    if not len(descents):  # consecutive partitions
         return table
-    if len(falls) == 1:  # members that are kept, and members that were processed
-        pieces = _merging(owner, int(falls[0]) + 1)
-        if len(pieces) * _SHORTEST <= len(owner):
-            return _pieced(table, pieces)
-    # To take rows out of many pieces costs several times what it does out of one.
+    if len(descents) == 1:  # reused members, then processed members
+        ranges = _merge_ranges(owner, int(descents[0]) + 1)
+        if len(ranges) * _MIN_SLICE_ROWS <= len(owner):
+            return _concat_slices(table, ranges)
+    # Combine first: taking rows from many chunks costs several times as much.
     return table.combine_chunks().take(pa.array(np.argsort(owner, kind="stable")))
 
 
-def _merging(owner: Hashes, second: int) -> list[tuple[int, int]]:
-    """Return the pieces that two ascending runs of owners are one of: where each begins and ends.
+def _merge_ranges(owner: Hashes, second_start: int) -> list[tuple[int, int]]:
+    """Return the ranges that merge two ascending runs of owners.
 
     Args:
         owner: both runs.
-        second: where the second begins; of equal owners, those of the first come first.
+        second_start: where the second run starts; of equal owners, the first run's come first.
     """
-    position = np.searchsorted(owner[:second], owner[second:], side="right")
-    begins = np.flatnonzero(np.diff(position, prepend=-1))
-    first = list(pairwise([0, *position[begins].tolist(), second]))
-    other = pairwise([*(begins + second).tolist(), len(owner)])
-    return [*chain.from_iterable(zip(first[:-1], other, strict=True)), first[-1]]
+    insert_positions = np.searchsorted(owner[:second_start], owner[second_start:], side="right")
+    range_starts = np.flatnonzero(np.diff(insert_positions, prepend=-1))
+    first_ranges = list(pairwise([0, *insert_positions[range_starts].tolist(), second_start]))
+    second_ranges = pairwise([*(range_starts + second_start).tolist(), len(owner)])
+    return [
+        *chain.from_iterable(zip(first_ranges[:-1], second_ranges, strict=True)),
+        first_ranges[-1],
+    ]
 
 
-def _pieced(table: pa.Table, pieces: Iterable[tuple[int, int]]) -> pa.Table:
-    """Return some pieces of a table one after the other, without copying them.
+def _concat_slices(table: pa.Table, ranges: Iterable[tuple[int, int]]) -> pa.Table:
+    """Concatenate slices of a table without copying them.
 
-    Nearly all members are kept from one night to the next, so that there are long pieces and few.
+    Nearly all members are reused from one night to the next, so slices are few and long.
     """
-    parts = [table.slice(start, end - start) for start, end in pieces]
-    return pa.concat_tables([table.slice(0, 0), *parts])
+    slices = [table.slice(start, end - start) for start, end in ranges]
+    return pa.concat_tables([table.slice(0, 0), *slices])
 
 
 def to_bytes(ledger: Ledger) -> bytes:
-    """Return a ledger as bytes: the same for the same entries, however they came about."""
-    pieces, sizes = [], {}
+    """Serialize a ledger; equal entries give equal bytes."""
+    streams, sizes = [], {}
     for name, schema in SCHEMAS.items():
-        table = _plain(ledger[name], schema)
-        pieces.append(arrow_stream(table, compressed=True).to_pybytes())
-        sizes[name] = len(pieces[-1])
+        table = _normalize_table(ledger[name], schema)
+        streams.append(arrow_stream(table, compressed=True).to_pybytes())
+        sizes[name] = len(streams[-1])
     head = json.dumps({"format": _FORMAT, "sizes": sizes}, separators=(",", ":")).encode() + b"\n"
-    return head + b"".join(pieces)
+    return head + b"".join(streams)
 
 
-def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table in one piece, words numbered in the order in which they come."""
+def _normalize_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table in one chunk, with words numbered by first use."""
     columns = []
     for field in schema:
         column = table.column(field.name)
         if isinstance(column, pa.ChunkedArray):
             column = column.unify_dictionaries().combine_chunks()
-        columns.append(_in_order(column) if pa.types.is_dictionary(field.type) else column)
+        columns.append(_renumber_words(column) if pa.types.is_dictionary(field.type) else column)
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _in_order(words: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Return words numbered in the order in which they come, without those that do not."""
+def _renumber_words(words: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Renumber dictionary words by first use; drop unused ones."""
     numbers = words.indices.dictionary_encode()
     return pa.DictionaryArray.from_arrays(
         numbers.indices, words.dictionary.take(numbers.dictionary)
     )
 
 
-def from_bytes(data: bytes, what: str) -> Ledger:
-    """Return the ledger of some bytes.
+def from_bytes(data: bytes, object_name: str) -> Ledger:
+    """Parse a ledger.
 
     Raises:
-        StoreError: they are no ledger.
+        StoreError: the bytes are no ledger.
     """
     try:
         end = data.index(b"\n") + 1
         head = json.loads(data[:end])
         if head["format"] != _FORMAT:
-            raise StoreError(f"{what} is of another format than {_FORMAT}: run again")
+            raise StoreError(f"{object_name} is of another format than {_FORMAT}: run again")
         columns, view = {}, pa.py_buffer(data)
         for name, size in head["sizes"].items():
             with pa.ipc.open_stream(view.slice(end, size)) as reader:
@@ -193,7 +208,9 @@ def from_bytes(data: bytes, what: str) -> Ledger:
             end += size
         return {name: columns[name].cast(schema) for name, schema in SCHEMAS.items()}
     except (ValueError, KeyError, TypeError, pa.ArrowException):
-        raise StoreError(f"{what} is not a ledger: the object is damaged; run verify") from None
+        raise StoreError(
+            f"{object_name} is not a ledger: the object is damaged; run verify"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,81 +237,89 @@ class Places:
 
     @classmethod
     def of(cls, partitions: Partitions, indexes: Sequence[int]) -> Places:
-        """Return the places of some partitions."""
+        """Return the row positions of some partitions."""
         tables = partitions.marks(indexes)
-        keys, sources, owners, ats, marks = [], [], [], [], []
+        keys, sources, owners, numbers_in_owner, digests = [], [], [], [], []
         owned = {}
         for number, (name, table) in enumerate(tables.items()):
             file, row, owner, low, high = (column.to_numpy() for column in table.columns)
-            places = place_keys(file, row)
-            order = _by_owner(owner, places)
-            own = owner[order]
-            starts = _starts(own)
-            sizes = np.diff(np.append(starts, len(own)))
-            among = (np.arange(len(own)) - np.repeat(starts, sizes)).astype(np.int32)
-            owned[name] = (own, places[order])
-            marks.append(_marks(own, starts, number, among, low[order], high[order]))
-            numbers = np.empty_like(among)
-            numbers[order] = among
-            keys.append(places)
+            positions = place_keys(file, row)
+            row_order = _order_by_owner(owner, positions)
+            sorted_owners = owner[row_order]
+            starts = _owner_starts(sorted_owners)
+            sizes = np.diff(np.append(starts, len(sorted_owners)))
+            number_in_owner = (np.arange(len(sorted_owners)) - np.repeat(starts, sizes)).astype(
+                np.int32
+            )
+            owned[name] = (sorted_owners, positions[row_order])
+            digests.append(
+                _digest_rows(
+                    sorted_owners, starts, number, number_in_owner, low[row_order], high[row_order]
+                )
+            )
+            row_numbers = np.empty_like(number_in_owner)
+            row_numbers[row_order] = number_in_owner
+            keys.append(positions)
             owners.append(owner)
             sources.append(np.full(len(owner), number, dtype=np.int32))
-            ats.append(numbers)
+            numbers_in_owner.append(row_numbers)
         if not keys:
             empty = np.empty(0, dtype=np.int64)
-            return cls((), empty, empty, empty, empty, {}, _no_marks())
+            return cls((), empty, empty, empty, empty, {}, _empty_digests())
         joined_keys = np.concatenate(keys)
-        order = np.argsort(joined_keys, kind="stable")  # nearly in order already
+        row_order = np.argsort(joined_keys, kind="stable")  # nearly in order already
         return cls(
             tuple(tables),
-            joined_keys[order],
-            np.concatenate(sources)[order],
-            np.concatenate(owners)[order],
-            np.concatenate(ats)[order],
+            joined_keys[row_order],
+            np.concatenate(sources)[row_order],
+            np.concatenate(owners)[row_order],
+            np.concatenate(numbers_in_owner)[row_order],
             owned,
-            _all_marks(marks),
+            _sum_digests(digests),
         )
 
-    def own(self, files: Any, rows: Any) -> tuple[Any, Any, Any]:
-        """Return owner, number of the raw table and number of the row for each place."""
-        wanted = place_keys(files, rows)
-        position = np.searchsorted(self.keys, wanted)
-        return self.owner[position], self.source[position], self.at[position]
+    def find_owners(self, files: Any, rows: Any) -> tuple[Any, Any, Any]:
+        """Return owner, raw table number, and row number of file rows."""
+        keys = place_keys(files, rows)
+        indices = np.searchsorted(self.keys, keys)
+        return self.owner[indices], self.source[indices], self.at[indices]
 
-    def back(self, table: pa.Table) -> tuple[Any, Any]:
-        """Return file and row for entries with `owner`, `source`, `at`."""
-        places = np.zeros(table.num_rows, dtype=np.int64)
+    def find_positions(self, table: pa.Table) -> tuple[Any, Any]:
+        """Return file and row of entries with `owner`, `source`, `at`."""
+        found_positions = np.zeros(table.num_rows, dtype=np.int64)
         names = table.column("source").cast(pa.string())
-        owner, position = table.column("owner").to_numpy(), table.column("at").to_numpy()
+        owner, row_numbers = table.column("owner").to_numpy(), table.column("at").to_numpy()
         for name in pc.unique(names).to_pylist():
-            here = np.asarray(pc.equal(names, name))
-            owners, own = self.owned[name]
-            places[here] = own[np.searchsorted(owners, owner[here]) + position[here]]
-        return (places >> 40).astype(np.int32), places & ((1 << 40) - 1)
+            is_in_table = np.asarray(pc.equal(names, name))
+            owners, positions = self.owned[name]
+            found_positions[is_in_table] = positions[
+                np.searchsorted(owners, owner[is_in_table]) + row_numbers[is_in_table]
+            ]
+        return (found_positions >> 40).astype(np.int32), found_positions & ((1 << 40) - 1)
 
 
-def _no_marks() -> pa.Table:
+def _empty_digests() -> pa.Table:
     return SCHEMAS["owners"].empty_table().drop_columns(["latest"])
 
 
-def _by_owner(owner: Any, places: Any) -> Any:
-    """Return the order of rows by owner, and within one by place.
+def _order_by_owner(owner: Any, places: Any) -> Any:
+    """Return the order of rows by owner, and within an owner by position.
 
-    Rows of a member mostly stand together, and in order: there is less to sort than there are rows.
+    Rows of a member are mostly adjacent and in order, so sorting runs is cheaper than rows.
     """
-    starts = _starts(owner)
+    starts = _owner_starts(owner)
     sizes = np.diff(np.append(starts, len(owner)))
-    runs = np.argsort(owner[starts], kind="stable")
-    before = np.cumsum(sizes[runs]) - sizes[runs]
-    order = np.repeat(starts[runs] - before, sizes[runs]) + np.arange(len(owner))
-    own, ordered = owner[order], places[order]
-    if np.any((own[1:] == own[:-1]) & (ordered[1:] < ordered[:-1])):
+    run_order = np.argsort(owner[starts], kind="stable")
+    run_offsets = np.cumsum(sizes[run_order]) - sizes[run_order]
+    order = np.repeat(starts[run_order] - run_offsets, sizes[run_order]) + np.arange(len(owner))
+    sorted_owners, sorted_places = owner[order], places[order]
+    if np.any((sorted_owners[1:] == sorted_owners[:-1]) & (sorted_places[1:] < sorted_places[:-1])):
         return np.lexsort((places, owner))
     return order
 
 
-def _starts(owner: Any) -> Any:
-    """Return where another owner's rows begin."""
+def _owner_starts(owner: Any) -> Any:
+    """Return the indices where another owner's rows begin."""
     return np.flatnonzero(np.diff(owner, prepend=owner[:1] + np.uint64(1)) != 0)
 
 
@@ -302,46 +327,52 @@ _Sums: TypeAlias = tuple[Any, Any, Any, Any]
 """Owners, and the sums of `low`, `high` and `order` of each."""
 
 
-def _marks(owner: Any, starts: Any, source: int, positions: Any, low: Any, high: Any) -> _Sums:
-    """Return digests of each member's rows of one raw table, which are ordered by member.
+def _digest_rows(
+    owner: Any, starts: Any, source: int, positions: Any, low: Any, high: Any
+) -> _Sums:
+    """Return digests of each member's rows of one raw table, ordered by member.
 
-    They are sums, so that the order of rows shows in `order` alone.
+    They are sums, so only `order` depends on the order of rows.
     """
     if not len(owner):
         return owner, low, high, low
-    number = (np.uint64(source) << np.uint64(32)) | positions.astype(np.uint64)
-    placed = _mixed(low ^ _mixed(number + np.uint64(1)))
-    sums = (np.add.reduceat(part, starts) for part in (_mixed(low), _mixed(high), placed))
+    row_numbers = (np.uint64(source) << np.uint64(32)) | positions.astype(np.uint64)
+    order_digests = _mix_bits(low ^ _mix_bits(row_numbers + np.uint64(1)))
+    sums = (
+        np.add.reduceat(digests, starts)
+        for digests in (_mix_bits(low), _mix_bits(high), order_digests)
+    )
     return owner[starts], *sums
 
 
-def _all_marks(marks: Sequence[_Sums]) -> pa.Table:
-    """Return the digests of each member's rows of all raw tables."""
-    owner, *parts = (np.concatenate(part) for part in zip(*marks, strict=True))
-    ids, code = np.unique(owner, return_inverse=True)
-    sums = [np.zeros(len(ids), dtype=np.uint64) for _ in parts]
-    for total, part in zip(sums, parts, strict=True):
-        np.add.at(total, code, part)
+def _sum_digests(marks: Sequence[_Sums]) -> pa.Table:
+    """Add up the digests of each member's rows over all raw tables."""
+    owner, *columns = (np.concatenate(column) for column in zip(*marks, strict=True))
+    ids, owner_codes = np.unique(owner, return_inverse=True)
+    sums = [np.zeros(len(ids), dtype=np.uint64) for _ in columns]
+    for sums_by_owner, column in zip(sums, columns, strict=True):
+        np.add.at(sums_by_owner, owner_codes, column)
     return pa.table(
         {"owner": ids, "low": sums[0], "high": sums[1], "order": sums[2]},
-        schema=_no_marks().schema,
+        schema=_empty_digests().schema,
     )
 
 
-def _mixed(value: Any) -> Any:
+def _mix_bits(value: Any) -> Any:
+    """Mix the bits of 64-bit numbers (the finalizer of SplitMix64)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
 
 
 def checked_of(ledger: Ledger, places: Places) -> Checked:
-    """Return the result of the rules for the members of a ledger, without tables and samples."""
+    """Return the rules' results for a ledger's members, without tables or samples."""
     findings = ledger["findings"]
-    mine = findings.filter(pc.equal(findings.column("crosswalk").cast(pa.string()), RULES))
+    rule_findings = findings.filter(pc.equal(findings.column("crosswalk").cast(pa.string()), RULES))
     return Checked(
         tables={},
-        findings=_findings(mine, places),
-        rejected=_rejected(ledger["rejected"], places),
+        findings=_locate_findings(rule_findings, places),
+        rejected=_locate_rejected(ledger["rejected"], places),
         counts=by_member.summed_counts(ledger["counts"]),
         money=by_member.summed_money(ledger["money"]),
         filled=by_member.summed_filled(ledger["filled"]),
@@ -349,18 +380,18 @@ def checked_of(ledger: Ledger, places: Places) -> Checked:
 
 
 def unmapped_of(ledger: Ledger, places: Places) -> dict[str, pa.Table]:
-    """Return the cells without a code, by crosswalk."""
+    """Return cells without a code, by crosswalk."""
     findings = ledger["findings"]
     names = findings.column("crosswalk").cast(pa.string())
     return {
-        name: _findings(findings.filter(pc.equal(names, name)), places)
+        name: _locate_findings(findings.filter(pc.equal(names, name)), places)
         for name in sorted(pc.unique(names).to_pylist())
         if name != RULES
     }
 
 
 def resources_of(ledger: Ledger) -> Counter[str]:
-    """Return how many resources there are of each type."""
+    """Count resources by type."""
     counts: Counter[str] = Counter()
     table = ledger["resources"].unify_dictionaries()
     for row in table.group_by("type").aggregate([("count", "sum")]).to_pylist():
@@ -369,29 +400,29 @@ def resources_of(ledger: Ledger) -> Counter[str]:
 
 
 def elements_of(ledger: Ledger) -> ElementCounts:
-    """Return how many resources have each must-support element."""
+    """Count the resources that have each must-support element."""
     table = ledger["elements"].unify_dictionaries()
     sums = table.group_by("pattern").aggregate([("count", "sum")])
     return counts_of_patterns((row["pattern"], row["count_sum"]) for row in sums.to_pylist())
 
 
 def missing_of(missing: pa.Table) -> frozenset[Mention]:
-    """Return the directory resources that are referred to and have no row."""
+    """Return the directory resources that are mentioned but have no row."""
     table = missing.select(["resource", "key", "payer"])
     return frozenset(Mention(**row) for row in table.to_pylist())
 
 
-def _findings(table: pa.Table, places: Places) -> pa.Table:
-    file, row = places.back(table)
-    words = {name: _text(table, name) for name in ("rule", "table", "column")}
+def _locate_findings(table: pa.Table, places: Places) -> pa.Table:
+    file, row = places.find_positions(table)
+    words = {name: _text_column(table, name) for name in ("rule", "table", "column")}
     return pa.table({**words, "file": file, "row": row}, schema=FINDINGS_SCHEMA)
 
 
-def _rejected(table: pa.Table, places: Places) -> pa.Table:
-    file, row = places.back(table)
-    words = {name: _text(table, name) for name in ("table", "rule", "cause", "rules")}
+def _locate_rejected(table: pa.Table, places: Places) -> pa.Table:
+    file, row = places.find_positions(table)
+    words = {name: _text_column(table, name) for name in ("table", "rule", "cause", "rules")}
     return pa.table({**words, "file": file, "row": row}, schema=REJECTED_SCHEMA)
 
 
-def _text(table: pa.Table, name: str) -> pa.ChunkedArray:
+def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table.column(name).cast(pa.string())

@@ -1,9 +1,9 @@
 """Members whose results are those of the previous release.
 
-What the results of a member depend on is compared: the member's rows, what rules look up
-of other members, the directory's rows that they name, the day of the extract, and (`cache.made_by`)
-rules, mappings, settings and program. What is reused is, to the byte, what processing the rows
-again would give.
+Everything that a member's results depend on is compared: the member's rows, rules' lookups of other
+members, the directory's rows that they mention, the day of the extract, and (`cache.results_key`)
+rules, mappings, settings and program. Reused results are, to the byte, those that processing the
+rows again would give.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.pipeline.incremental.cache import CachedResults
-from etl.pipeline.incremental.dependencies import Dependencies, answers
+from etl.pipeline.incremental.dependencies import Dependencies, lookup_answers
 from etl.pipeline.incremental.ledger import (
     Ledger,
     Places,
@@ -25,8 +25,8 @@ from etl.pipeline.incremental.ledger import (
     elements_of,
     missing_of,
     no_ledger,
-    only,
     resources_of,
+    select_owners,
     unmapped_of,
 )
 from etl.pipeline.sidecar.pieces import Sidecar, UnitSidecar, unit_sidecar
@@ -52,13 +52,13 @@ class PreviousRelease:
     sidecar: Sidecar | None = None
 
     def for_partitions(self, unit: range, count: int) -> PreviousRelease:
-        """Return as much of it as some of `count` partitions need."""
+        """Keep only the results that some of `count` partitions need."""
         results = None if self.results is None else self.results.for_partitions(unit, count)
         sidecar = None if self.sidecar is None else self.sidecar.for_partitions(unit, count)
         return replace(self, results=results, sidecar=sidecar)
 
     def members(self, store: Store, unit: range, count: int) -> PreviousMembers:
-        """Return the results of the members of some of `count` partitions."""
+        """Return the results of members in some of `count` partitions."""
         results = self.results
         if results is None:
             return PreviousMembers(no_ledger(), None, self.changed, self.lost)
@@ -105,38 +105,42 @@ class ComparedFacts:
     canonical: bool
 
 
-def unchanged(now: ComparedFacts, before: PreviousMembers) -> Hashes:
-    """Return the members whose results are those of the previous release."""
-    ledger, marks = before.ledger, now.places.marks
+def find_unchanged_members(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
+    """Return the members whose previous results are still valid."""
+    ledger, digests = previous.ledger, current.places.marks
     owners = ledger["owners"]
-    ids, here = owners.column("owner").to_numpy(), marks.column("owner").to_numpy()
-    position = np.searchsorted(here, ids)
-    last = len(here) - 1
-    there = (
-        (position <= last) & (here[np.minimum(position, last)] == ids) if len(here) else ids < ids
+    ids, current_ids = owners.column("owner").to_numpy(), digests.column("owner").to_numpy()
+    current_index = np.searchsorted(current_ids, ids)
+    last_index = len(current_ids) - 1
+    still_exists = (
+        (current_index <= last_index) & (current_ids[np.minimum(current_index, last_index)] == ids)
+        if len(current_ids)
+        else ids < ids
     )
-    position = np.where(there, position, 0)
+    current_index = np.where(still_exists, current_index, 0)
 
-    def same(column: str) -> Any:
-        if not len(here):
-            return there
-        return owners.column(column).to_numpy() == marks.column(column).to_numpy()[position]
+    def is_equal(column: str) -> Any:
+        if not len(current_ids):
+            return still_exists
+        return owners.column(column).to_numpy() == digests.column(column).to_numpy()[current_index]
 
-    stays = there & same("low") & same("high")
-    # The order of a member's rows shows in places alone, and only where a row is a canonical one.
-    placed = [ledger[name].column("owner").to_numpy() for name in ("findings", "rejected")]
-    moved = ~same("order")
-    if now.canonical:
-        moved &= np.isin(ids, np.concatenate(placed))
-    stays &= ~moved
-    if before.as_of != now.as_of:
-        days = [day for day in (before.as_of, now.as_of) if day is not None]
-        stays &= owners.column("latest").to_numpy() <= min(days)
-    if before.lost:
-        patients, lost = ledger["patients"], pa.array(sorted(before.lost), pa.string())
+    is_unchanged = still_exists & is_equal("low") & is_equal("high")
+    # Row order only shows in positions, and only if each row is a canonical row.
+    owners_with_positions = [
+        ledger[name].column("owner").to_numpy() for name in ("findings", "rejected")
+    ]
+    is_reordered = ~is_equal("order")
+    if current.canonical:
+        is_reordered &= np.isin(ids, np.concatenate(owners_with_positions))
+    is_unchanged &= ~is_reordered
+    if previous.as_of != current.as_of:
+        days = [day for day in (previous.as_of, current.as_of) if day is not None]
+        is_unchanged &= owners.column("latest").to_numpy() <= min(days)
+    if previous.lost:
+        patients, lost = ledger["patients"], pa.array(sorted(previous.lost), pa.string())
         theirs = patients.filter(pc.is_in(patients.column("patient"), value_set=lost))
-        stays &= ~np.isin(ids, theirs.column("owner").to_numpy())
-    kept: Hashes = ids[stays & ~np.isin(ids, _answered_otherwise(now, before))]
+        is_unchanged &= ~np.isin(ids, theirs.column("owner").to_numpy())
+    kept: Hashes = ids[is_unchanged & ~np.isin(ids, _answered_otherwise(current, previous))]
     return kept
 
 
@@ -147,7 +151,7 @@ def _answered_otherwise(now: ComparedFacts, before: PreviousMembers) -> Hashes:
     kinds = ids_asked.column("kind").cast(pa.string())
     for kind in now.dependencies.ids:
         mine = ids_asked.filter(pc.equal(kinds, kind))
-        there = answers(kind, mine.column("id").to_numpy(), now.keys)
+        there = lookup_answers(kind, mine.column("id").to_numpy(), now.keys)
         differs.append(mine.column("owner").to_numpy()[there != np.asarray(mine.column("there"))])
     names = before.ledger["names"]
     is_changed = np.isin(names.column("name").to_numpy(), before.changed)
@@ -156,13 +160,15 @@ def _answered_otherwise(now: ComparedFacts, before: PreviousMembers) -> Hashes:
     return owners
 
 
-def reused(before: PreviousMembers, places: Places, members: Hashes) -> tuple[Outcome, Ledger]:
-    """Return outcome and entries of members that are reused, with their rows in today's order."""
-    ledger = only(before.ledger, members)
-    here = among(places.marks.column("owner").to_numpy(), members)
-    marks = places.marks.filter(pa.array(here))
+def reuse_results(
+    previous: PreviousMembers, places: Places, members: Hashes
+) -> tuple[Outcome, Ledger]:
+    """Return the results of reused members, with their rows in today's order."""
+    ledger = select_owners(previous.ledger, members)
+    is_reused = among(places.marks.column("owner").to_numpy(), members)
+    owner_digests = places.marks.filter(pa.array(is_reused))
     latest = ledger["owners"].column("latest")  # both are ordered by member
-    ledger = {**ledger, "owners": marks.append_column("latest", latest)}
+    ledger = {**ledger, "owners": owner_digests.append_column("latest", latest)}
     outcome = Outcome(
         checked=checked_of(ledger, places),
         unmapped=unmapped_of(ledger, places),

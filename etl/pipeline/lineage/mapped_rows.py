@@ -28,7 +28,7 @@ from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces
 from etl.pipeline.partition.mapping import Mapped, PartitionContext, check_and_map
-from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
+from etl.pipeline.partition.providers import Providers, decide_directory, providers_of
 from etl.publish.reader import Release
 from etl.quality.check import Checked, check_totals
 from etl.reports import lineage as lineages
@@ -139,7 +139,7 @@ class LineageSources:
     def directory(self) -> MappedPartition:
         """The directory's rows; none of them is mapped."""
         loaded = self.read.partitions.directory()
-        decided = decided_directory(loaded, self.definitions, as_of=self.read.as_of)
+        decided = decide_directory(loaded, self.definitions, as_of=self.read.as_of)
         checked = check_totals(decided)
         tables = providers_of(checked.tables, self.definitions).tables
         origins = self.rows.origins(self.read.partitions.facts.count)

@@ -16,12 +16,12 @@ from etl.engine.unmapped import Mention
 from etl.errors import MappingError
 from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.mapping import Mapped, mapped, rejecting_words, with_broken
+from etl.pipeline.partition.mapping import Mapped, rejecting_rules, run_plans, with_broken
 from etl.pipeline.partition.providers import (
     KEYS,
     TABLE_OF,
     Providers,
-    decided_directory,
+    decide_directory,
     partition_of,
     providers_of,
 )
@@ -48,36 +48,40 @@ def check_directory(
 
     Returns:
         The decided rows, and what they make. The directory of claims has resources for `_STUBS`
-        beside those of its rows, and lacks those that only claims name (`mapped_directory`).
+        beside those of its rows, and lacks those that only claims name (`map_directory`).
 
     Raises:
         MappingError: `map-unmet`: even a provider with nothing but an id would not conform.
     """
-    findings, rejecting = loaded.findings, rejecting_words(definitions.book)
+    findings, rejecting = loaded.findings, rejecting_rules(definitions.book)
     while True:
-        decided = decided_directory(replace(loaded, findings=findings), definitions, as_of=as_of)
-        made = mapped(
+        decided_rows = decide_directory(
+            replace(loaded, findings=findings), definitions, as_of=as_of
+        )
+        mapped_rows = run_plans(
             definitions.directory_plans,
-            partition_of(decided.accepted, definitions, _STUBS),
-            providers_of(decided.accepted, definitions).environment,
+            partition_of(decided_rows.accepted, definitions, _STUBS),
+            providers_of(decided_rows.accepted, definitions).environment,
             definitions,
             rejecting,
         )
-        if not made.broken.num_rows:
-            return decided, replace(made, unmapped=_without_stubs(made.unmapped))
-        findings = with_broken(findings, _of_files(made.broken))
+        if not mapped_rows.broken.num_rows:
+            return decided_rows, replace(
+                mapped_rows, unmapped=_drop_stub_findings(mapped_rows.unmapped)
+            )
+        findings = with_broken(findings, _require_conforming_stubs(mapped_rows.broken))
 
 
-def _without_stubs(unmapped: Mapping[str, pa.Table]) -> Mapping[str, pa.Table]:
-    """Return the findings about rows of files, by crosswalk."""
-    of_files = {
+def _drop_stub_findings(unmapped: Mapping[str, pa.Table]) -> Mapping[str, pa.Table]:
+    """Drop findings about stub rows, which come from no file."""
+    findings_by_crosswalk = {
         name: words.filter(pc.is_valid(words.column("row"))) for name, words in unmapped.items()
     }
-    return {name: words for name, words in of_files.items() if words.num_rows}
+    return {name: words for name, words in findings_by_crosswalk.items() if words.num_rows}
 
 
 def row_owners(loaded: Loaded) -> tuple[Any, Hashes]:
-    """Return `place_keys` of the directory's rows, and the hash of the id of each."""
+    """Return `place_keys` and ID hash of each directory row."""
     places, owners = [], []
     for name, table in loaded.tables.items():
         if name not in MEMBERLESS:
@@ -87,44 +91,48 @@ def row_owners(loaded: Loaded) -> tuple[Any, Hashes]:
     return np.concatenate(places), np.concatenate(owners)
 
 
-def _of_files(broken: pa.Table) -> pa.Table:
-    """Return findings about rows of files; the others are no fault of the data."""
+def _require_conforming_stubs(broken: pa.Table) -> pa.Table:
+    """Raise MappingError if a stub broke its profile; return the findings."""
     stubs = broken.filter(pc.is_null(broken.column("row")))
     if stubs.num_rows:
         rules = ", ".join(sorted(set(stubs.column("rule").to_pylist())))
-        what = f"a provider who is known by an id alone would not conform: {rules}"
-        raise MappingError("mappings", "map-unmet", what, hint="see `cpcds mapping check`")
+        message = f"a provider who is known by an id alone would not conform: {rules}"
+        raise MappingError("mappings", "map-unmet", message, hint="see `cpcds mapping check`")
     return broken
 
 
-def mapped_directory(
+def map_directory(
     providers: Providers, missing: Iterable[Mention], definitions: Definitions
 ) -> Mapped:
-    """Map the directory of claims, with resources for what they or its rows name by an id alone.
+    """Map the directory of claims, with resources for mentions without a row.
 
     Args:
         providers: the directory's accepted rows.
         missing: what resources of members refer to, and the directory does not hold.
         definitions: mappings.
     """
-    wanted = frozenset(missing)
-    while True:  # what a row names has no row of its own that could name something else
-        partition = partition_of(providers.tables, definitions, wanted)
-        made = mapped(
+    mentions = frozenset(missing)
+    while True:  # rows mention resources too, but stubs mention nothing: two rounds at most
+        partition = partition_of(providers.tables, definitions, mentions)
+        mapped_rows = run_plans(
             definitions.directory_plans,
             partition,
             providers.environment,
             definitions,
         )
-        if _of_files(made.broken).num_rows:
+        if _require_conforming_stubs(mapped_rows.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")
-        known = {resource: _keys(partition.tables, resource) for resource in TABLE_OF}
-        more = frozenset(one for one in made.mentioned if one.key not in known[one.resource])
-        if not more:
-            return made
-        wanted |= more
+        known_keys = {resource: _resource_keys(partition.tables, resource) for resource in TABLE_OF}
+        new_mentions = frozenset(
+            mention
+            for mention in mapped_rows.mentioned
+            if mention.key not in known_keys[mention.resource]
+        )
+        if not new_mentions:
+            return mapped_rows
+        mentions |= new_mentions
 
 
-def _keys(tables: Mapping[str, pa.Table], resource: str) -> frozenset[str]:
+def _resource_keys(tables: Mapping[str, pa.Table], resource: str) -> frozenset[str]:
     table = TABLE_OF[resource]
     return frozenset(tables[table].column(KEYS[table][0]).to_pylist() if table in tables else ())

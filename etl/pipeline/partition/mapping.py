@@ -79,22 +79,22 @@ class FinalizedClaims:
         self,
         tables: Mapping[str, pa.Table],
         environment: Environment,
-        keep: Bools | None = None,
+        is_included: Bools | None = None,
     ) -> Partition:
         """Return accepted rows as mappings run over them.
 
         Args:
             tables: the accepted rows, and the directory's.
             environment: the directory and the crosswalks, as mappings read them.
-            keep: which of the accepted claims `tables` holds; None for all of them.
+            is_included: which of the accepted claims `tables` holds; None for all of them.
         """
-        chains = self.chains if keep is None else self.chains.only(keep)
+        chains = self.chains if is_included is None else self.chains.only(is_included)
         return Partition(prepare(tables, environment, self.masker.masks(tables)), chains)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """Rules that settle claims, as configured.
+    """Rules that finalize claims, as configured.
 
     Attributes:
         masker: finds sensitive codes.
@@ -116,35 +116,37 @@ class ClaimRules:
         )
 
     def finalize(self, work: Work) -> FinalizedClaims:
-        """Decide on the checked rows of a partition and on the chains of their claims.
+        """Decide on the checked rows of a partition and on their claim chains.
 
         Irregular chains, and sensitive codes that cannot be masked, may reject rows. Which claims
         are left out, and which count in net sums, follows from the accepted rows.
         """
         tables = readable_rows(work)
         chains = chains_of(tables)
-        note(work, self._noticed(tables, chains))
+        note(work, self._chain_and_code_findings(tables, chains))
 
-        def find_bereft(rejected: Mapping[str, Rejections]) -> Bools:
+        def claims_without_successor(rejected: Mapping[str, Rejections]) -> Bools:
             nonlocal chains
             if any(rejected[name].rows.any() for name in ("claim", "claim_line")):
                 chains = chains_of(*chained_rows(work, rejected))
             return in_frame(work.frames["claim"], chains.findings[SUCCESSOR_REJECTED])
 
-        decided = decide_rows(work, find_bereft)
+        decided = decide_rows(work, claims_without_successor)
         accepted = ~decided.rejected["claim"].rows
         chains = chains.only(accepted[is_readable(work.frames["claim"])])
-        counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
-        counted = counted & self._active(decided.accepted)
-        left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
+        is_counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
+        is_counted = is_counted & self._are_active(decided.accepted)
+        is_left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
         return FinalizedClaims(
-            leave_out(decided, left_out, counted), chains.only(~left_out), self.masker
+            leave_out(decided, is_left_out, is_counted), chains.only(~is_left_out), self.masker
         )
 
-    def _noticed(self, tables: Mapping[str, pa.Table], chains: Chains) -> Iterator[Noticed]:
-        """Yield irregular chains, and the places of sensitive codes."""
-        for rule, where in chains.findings.items():
-            yield Noticed(rule, "claim", None, where)
+    def _chain_and_code_findings(
+        self, tables: Mapping[str, pa.Table], chains: Chains
+    ) -> Iterator[Noticed]:
+        """Yield findings about irregular chains and sensitive codes."""
+        for rule, is_found in chains.findings.items():
+            yield Noticed(rule, "claim", None, is_found)
         for cells in chains.cell_findings:
             yield Noticed(*cells)
         for cell in self.masker.masks(tables).cells:
@@ -152,8 +154,8 @@ class ClaimRules:
             if cell.withholds.any():
                 yield Noticed("sensitive-code-required", cell.table, cell.column, cell.withholds)
 
-    def _active(self, tables: Mapping[str, pa.Table]) -> Bools:
-        """Return which claims the source calls active, as the mapping of the status has it."""
+    def _are_active(self, tables: Mapping[str, pa.Table]) -> Bools:
+        """Return which claims the source calls active, after its status crosswalk."""
         statuses = self.statuses
         is_active = over_distinct(
             tables["claim"].column("status").combine_chunks(),
@@ -187,25 +189,27 @@ class ObligationChecks:
 
     def expect(self, values: Iterable[Values]) -> None:
         """Add the ids of all resources that will be made; references must lead to them."""
-        made, types = [self._made], set()
+        references, types = [self._made], set()
         for value in values:
             plan = value.plan
             types.add(plan.resource)
             if value.levels[0].size:
                 ids = value.text(plan.id, 0)
-                made.append(join(f"{plan.resource}/", ids, absent_as_empty=False))
+                references.append(join(f"{plan.resource}/", ids, absent_as_empty=False))
         self._types = frozenset(types) - _STUBBED
-        self._made = pa.concat_arrays(made)
+        self._made = pa.concat_arrays(references)
 
     def check(self, values: Values) -> None:
-        """Check the rows of one plan, which has been rendered."""
-        due = self.obligations.get(values.plan.name, ())
-        self._found.append(broken_rows(values, due, made=self._made, types=self._types))
+        """Check the rows of a plan that was rendered."""
+        plan_obligations = self.obligations.get(values.plan.name, ())
+        self._found.append(
+            broken_rows(values, plan_obligations, made=self._made, types=self._types)
+        )
 
     def broken(
         self, findings: Iterable[pa.Table] = (), rejecting: frozenset[str] = frozenset()
     ) -> pa.Table:
-        """Return the rows that are kept from being published, each once a rule.
+        """Return the rows that may not be published, once per rule.
 
         Args:
             findings: those of the engine about cells and rows.
@@ -224,19 +228,19 @@ class ObligationChecks:
         return once_each([*self._found, *rejected])
 
 
-def rejecting_words(book: RuleBook) -> frozenset[str]:
-    """Return the rules of findings made while mapping that a payer's policy has reject."""
+def rejecting_rules(book: RuleBook) -> frozenset[str]:
+    """Return the mapping findings that a payer's policy rejects."""
     return frozenset(rule for rule in WHILE_MAPPING if book[rule].severity.rejects)
 
 
 def with_broken(findings: pa.Table, broken: pa.Table) -> pa.Table:
-    """Return findings with those about broken rows, which then keep the rows out.
+    """Add findings about broken rows, which then reject the rows.
 
     Raises:
-        AssertionError: they had been found before, and did not keep the rows out (a bug).
+        AssertionError: the findings existed already, but did not reject the rows (a bug).
     """
-    both = once_each([findings, broken])
-    if both.num_rows == once_each([findings]).num_rows:
+    all_findings = once_each([findings, broken])
+    if all_findings.num_rows == once_each([findings]).num_rows:
         raise AssertionError("a row that breaks its profile was accepted again")
     return pa.concat_tables([findings, broken])
 
@@ -291,7 +295,7 @@ class Mapped:
     broken: pa.Table
 
     def referred(self, missing: frozenset[Mention], environment: Environment) -> frozenset[Mention]:
-        """Return those directory resources that some resource refers to."""
+        """Return the directory resources that some resource refers to."""
         if not missing:
             return missing
         references: set[bytes] = set()
@@ -310,7 +314,7 @@ def reference_of(mention: Mention, environment: Environment) -> str:
     return f"{mention.resource}/{environment.logical_id(mention.resource, mention.key)}"
 
 
-def mapped(
+def run_plans(
     plans: tuple[Plan, ...],
     partition: Partition,
     environment: Environment,
@@ -331,9 +335,9 @@ def mapped(
     counts: Counter[str] = Counter()
     unmapped: dict[str, list[pa.Table]] = {}
     mentioned: set[Mention] = set()
-    made: list[PlanResources] = []
+    plan_resources: list[PlanResources] = []
     checks = ObligationChecks(definitions.obligations)
-    filled: list[ElementCounts] = []
+    filled_counts: list[ElementCounts] = []
     renderings = [
         render(plan, partition, environment, elements=definitions.elements[plan.name])
         for plan in plans
@@ -344,38 +348,40 @@ def mapped(
     for plan in plans:
         rendering = renderings.pop(0)  # its values are freed before the next plan runs
         values = rendering.values
-        made.append(PlanResources(plan, list(_distinct(rendering)), partition))
+        plan_resources.append(PlanResources(plan, list(_drop_repeated_ids(rendering)), partition))
         mentioned |= mentions(values)
         for name, finding in findings(values).items():
             unmapped.setdefault(name, []).append(finding)
         left_out = omitted_rows(values)
         if left_out.num_rows:
             unmapped.setdefault(OMITTED, []).append(left_out)
-        counts[plan.resource] += sum(len(run.ids) for run in made[-1].runs)
-        filled += (element_counts(plan.profile, run.filled) for run in made[-1].runs)
+        counts[plan.resource] += sum(len(run.ids) for run in plan_resources[-1].runs)
+        filled_counts += (
+            element_counts(plan.profile, run.filled) for run in plan_resources[-1].runs
+        )
         checks.check(values)
         if observer is not None:
-            observer.take(made[-1], values)
+            observer.take(plan_resources[-1], values)
     broken = checks.broken(chain.from_iterable(unmapped.values()), rejecting)
     return Mapped(
-        () if broken.num_rows else made,
+        () if broken.num_rows else plan_resources,
         counts,
-        add_element_counts(filled),
+        add_element_counts(filled_counts),
         {name: once_each(words) for name, words in unmapped.items()},
         frozenset(mentioned),
         broken,
     )
 
 
-def _distinct(runs: Iterable[ResourceBatch]) -> Iterator[ResourceBatch]:
-    """Yield runs without resources that repeat an id: rows of the table may name one twice."""
-    seen: set[str] = set()
+def _drop_repeated_ids(runs: Iterable[ResourceBatch]) -> Iterator[ResourceBatch]:
+    """Drop resources with a repeated ID: several rows may describe one resource."""
+    seen_ids: set[str] = set()
     for run in runs:
-        fresh = []
+        is_first = []
         for logical_id in run.ids.to_pylist():
-            fresh.append(logical_id not in seen)
-            seen.add(logical_id)
-        yield run if all(fresh) else run.filter(np.array(fresh))
+            is_first.append(logical_id not in seen_ids)
+            seen_ids.add(logical_id)
+        yield run if all(is_first) else run.filter(np.array(is_first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +406,7 @@ def check_and_map(
     owners: RowOwners | None = None,
     observer: Observer | None = None,
 ) -> tuple[DecidedRows, Checked, Mapped]:
-    """Check a partition and map what was accepted, until all resources conform to their profiles.
+    """Check a partition and map accepted rows until all resources conform.
 
     Args:
         context: rules, mappings and the directory.
@@ -415,13 +421,13 @@ def check_and_map(
     definitions, providers = context.definitions, context.providers
     rules = RuleContext(definitions.book, keys, providers.known, context.as_of)
     claim_rules = ClaimRules.of(definitions)
-    rejecting = rejecting_words(definitions.book)
+    rejecting = rejecting_rules(definitions.book)
     findings = loaded.findings
     while True:
         claims = claim_rules.finalize(check_rows(loaded.tables, findings, rules, loaded.unread))
         checked = check_totals(claims.decided, owners)
         tables = {**checked.tables, **providers.tables}
-        made = mapped(
+        mapped_rows = run_plans(
             definitions.patient_plans,
             claims.partition(tables, providers.environment),
             providers.environment,
@@ -429,7 +435,7 @@ def check_and_map(
             rejecting,
             observer,
         )
-        if not made.broken.num_rows:
-            return claims.decided, checked, made
+        if not mapped_rows.broken.num_rows:
+            return claims.decided, checked, mapped_rows
         # Dependents of a rejected row are rejected too: check again, as if a rule rejected it.
-        findings = with_broken(findings, made.broken)
+        findings = with_broken(findings, mapped_rows.broken)

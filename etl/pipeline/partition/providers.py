@@ -59,53 +59,55 @@ class Providers:
     environment: Environment
 
     def holds(self, mention: Mention) -> bool:
-        """Return whether a directory resource that was named has a row of its own."""
+        """Return whether a mentioned directory resource has a row."""
         provider = Provider(mention.resource, mention.key)
         return provider in self.environment.providers.get(mention.key, ())
 
 
-def decided_directory(
-    loaded: Loaded, definitions: Definitions, *, as_of: int | None
-) -> DecidedRows:
-    """Return the directory's rows, checked and decided on."""
-    context = RuleContext(definitions.book, NoKeys(), _known(loaded.tables), as_of)
+def decide_directory(loaded: Loaded, definitions: Definitions, *, as_of: int | None) -> DecidedRows:
+    """Check the directory's rows and decide on them."""
+    context = RuleContext(definitions.book, NoKeys(), _read_known_ids(loaded.tables), as_of)
     tables = {name: table for name, table in loaded.tables.items() if name in MEMBERLESS}
     return decide_rows(check_rows(tables, loaded.findings, context, loaded.unread))
 
 
 def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Providers:
-    """Return the accepted rows of the directory as plans and rules read them."""
+    """Prepare the directory's accepted rows for plans and rules."""
     providers: dict[str, list[Provider]] = defaultdict(list)
     for column in ("key", "npi"):
         for table, (key, resource) in KEYS.items():
             if table not in tables:
                 continue
-            names = tables[table].column(key if column == "key" else "npi").to_pylist()
+            identifiers = tables[table].column(key if column == "key" else "npi").to_pylist()
             keys = tables[table].column(key).to_pylist()
-            for name, business_key in zip(names, keys, strict=True):
+            for identifier, business_key in zip(identifiers, keys, strict=True):
                 provider = Provider(resource, business_key)
-                if name is not None and provider not in providers[name]:
-                    providers[name].append(provider)
+                if identifier is not None and provider not in providers[identifier]:
+                    providers[identifier].append(provider)
     environment = Environment(
         payer=definitions.payer,
         id_key=definitions.id_key,
         crosswalks=definitions.crosswalks,
-        providers=MappingProxyType({name: tuple(all_of) for name, all_of in providers.items()}),
+        providers=MappingProxyType(
+            {identifier: tuple(matches) for identifier, matches in providers.items()}
+        ),
     )
-    listed = (*DIRECTORY_TABLES, *LISTED_TABLES)
-    own = {name: table for name, table in tables.items() if name in listed}
-    return Providers(own, _known(tables), environment)
+    shared_tables = (*DIRECTORY_TABLES, *LISTED_TABLES)
+    provider_tables = {
+        identifier: table for identifier, table in tables.items() if identifier in shared_tables
+    }
+    return Providers(provider_tables, _read_known_ids(tables), environment)
 
 
-def _known(tables: Mapping[str, pa.Table]) -> DirectoryIds:
-    """Return the ids that rows of claims may name; a directory has none of them."""
+def _read_known_ids(tables: Mapping[str, pa.Table]) -> DirectoryIds:
+    """Return the IDs that rows of claims may name; a directory has none."""
     return read_directory(*(tables.get(name, empty_table(name)) for name in DIRECTORY_TABLES))
 
 
 def partition_of(
     tables: Mapping[str, pa.Table], definitions: Definitions, missing: Iterable[Mention]
 ) -> Partition:
-    """Return the directory's accepted rows as mappings need them.
+    """Return the directory's accepted rows, prepared for mappings.
 
     Args:
         tables: accepted rows.
@@ -122,9 +124,9 @@ def partition_of(
 def with_stubs(
     tables: Mapping[str, pa.Table], missing: Iterable[Mention]
 ) -> Mapping[str, pa.Table]:
-    """Return the directory's tables with rows for what claims only name by an id.
+    """Add stub rows to the directory for mentions without a row.
 
-    The rows come from no file: their `_row` is null.
+    Stubs come from no file: their `_row` is null.
     """
     rows: dict[str, dict[str, dict[str, str]]] = {table: {} for table in KEYS}
     for mention in sorted(missing, key=lambda one: (one.resource, one.key, one.payer)):
@@ -141,42 +143,46 @@ def with_stubs(
             field.name: pa.array([row.get(field.name) for row in stubs.values()], field.type)
             for field in schema
         }
-        whole = pa.concat_tables(
+        all_rows = pa.concat_tables(
             [tables[table].select(schema.names).cast(schema), pa.table(columns, schema=schema)]
         )
-        order = np.argsort(np.asarray(whole.column(KEYS[table][0]).to_pylist(), dtype=object))
-        result[table] = whole.take(pa.array(order))
+        key_order = np.argsort(
+            np.asarray(all_rows.column(KEYS[table][0]).to_pylist(), dtype=object)
+        )
+        result[table] = all_rows.take(pa.array(key_order))
     return result
 
 
 def with_listing(
     plan: Plan, run: ResourceBatch, partition: Partition, claimed: Set[tuple[str, str]]
 ) -> ResourceBatch:
-    """Return directory resources with their visibility, for the index.
+    """Add their visibility to the index entries of directory resources.
 
     None is stated for those with an NPI, which everybody may see, and for those that only claims
     name, which only the members of these claims may see.
 
     Args:
-        plan: what made them.
+        plan: the plan that made them.
         run: resources of that plan.
         partition: the directory's tables.
-        claimed: (type, business key) of those that claims name and that have no row.
+        claimed: (type, business key) of resources that claims name and that have no row.
     """
     key = next((key for key, resource in KEYS.values() if resource == plan.resource), None)
     if key is None:
         return run
     rows = pa.array(run.rows)
-    of_file = partition.tables[plan.table].column(ROW_COLUMN).take(rows).is_valid().to_pylist()
+    has_row = partition.tables[plan.table].column(ROW_COLUMN).take(rows).is_valid().to_pylist()
     keys = partition.column(plan.table, key).take(rows).to_pylist()
     has_npi = pc.match_substring(run.searches, _NPI).to_pylist()
     searches = []
-    for search, npi, own, name in zip(
-        run.searches.to_pylist(), has_npi, of_file, keys, strict=True
+    for search, npi, is_own_row, business_key in zip(
+        run.searches.to_pylist(), has_npi, has_row, keys, strict=True
     ):
-        mark = ROW if own else NAMED if (plan.resource, name) not in claimed else None
-        if not npi and mark is not None:
-            more = "" if search == "{}" else ","
-            search = f'{{"{LISTED}":["{mark}"]{more}{search[1:]}'
+        visibility = (
+            ROW if is_own_row else NAMED if (plan.resource, business_key) not in claimed else None
+        )
+        if not npi and visibility is not None:
+            separator = "" if search == "{}" else ","
+            search = f'{{"{LISTED}":["{visibility}"]{separator}{search[1:]}'
         searches.append(search)
     return replace(run, searches=pa.array(searches, pa.string()))

@@ -21,12 +21,12 @@ from pyarrow.csv import WriteOptions, write_csv
 from etl.certificate.certificate import Certificate, carried_money
 from etl.certificate.source import amount_tables
 from etl.certificate.sums import COUNTED
-from etl.certificate.timeliness import ALLOWED, percentile
+from etl.certificate.timeliness import MAX_BUSINESS_DAYS, percentile
 from etl.columns.places import place_keys
 from etl.engine.must_support import ElementCounts
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.pipeline.certificate import LIMIT, PieceFiles, differences_csv, late_csv
+from etl.pipeline.certificate import CERTIFICATE_LIMIT, PieceFiles, differences_csv, late_csv
 from etl.pipeline.context import REJECTED, PartitionedExtract, RunContext
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import Emit, StageAdvanced, StageBegan, StageExtended, ignore
@@ -353,7 +353,7 @@ def _certificate(processed: ProcessedExtract, folder: Path) -> CertificateFacts 
         money=made.release.money,
         joint=made.release.joint,
         differences=_DIFFERENCES if has_differences else "",
-        holds=all(one.holds for one in processed.verdicts if one.limit == LIMIT),
+        holds=all(one.holds for one in processed.verdicts if one.limit == CERTIFICATE_LIMIT),
     )
 
 
@@ -405,7 +405,7 @@ def _timeliness(processed: ProcessedExtract, folder: Path, about: About) -> Time
     return TimelinessFacts(
         days,
         made.all_delays,
-        ALLOWED,
+        MAX_BUSINESS_DAYS,
         {share: percentile(days, share) for share in _SHARES} if days else {},
         _LATE if made.late else "",
     )

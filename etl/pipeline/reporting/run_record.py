@@ -26,7 +26,7 @@ from etl.publish.kept_objects import from_bytes
 from etl.publish.manifest import Manifest
 from etl.publish.reader import open_current
 from etl.reports.summary import RunTotals, totals_of
-from etl.storage.parallel import mapped
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 RECORD_FORMAT: Final = 1
@@ -250,7 +250,7 @@ def read_records(store: Store, most: int | None = None) -> list[RunRecord]:
         store: the target.
         most: how many; None for all.
     """
-    records = mapped(store, lambda key: _read(store, key), sorted(_keys(store)))
+    records = map_concurrently(store, lambda key: _read(store, key), sorted(_keys(store)))
     return _in_order([record for record in records if record is not None])[::-1][:most]
 
 

@@ -289,7 +289,7 @@ def test_a_member_who_does_not_fit_into_an_executor_ends_the_run_in_a_sentence(
     definitions, extracts, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("etl.spark.unit_tasks.MANY_ROWS", 10)
-    monkeypatch.setattr("etl.spark.unit_tasks.free_here", lambda: MemoryBudget(1, False, False))
+    monkeypatch.setattr("etl.spark.unit_tasks.free_memory", lambda: MemoryBudget(1, False, False))
     payer = Payer(definitions, tmp_path)
     with pytest.raises(StoreError, match=r"one member has \d+ rows, .* this machine has free"):
         payer.publish(on_spark(Session(), load), extracts[0], 1)

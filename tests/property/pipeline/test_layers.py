@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import HEADERS, LINES
 from etl.pipeline.deltas.layers import Layer
-from etl.pipeline.deltas.merge import merged_extract
+from etl.pipeline.deltas.merge import write_merged_extract
 from etl.publish.kept_objects import ObjectRef
 from tests.memory_store import MemoryStore
 
@@ -121,7 +121,7 @@ def merged(layers, header):
         written.append(Layer("delta" if number else "full", "2026-01-01T00:00:00Z", tables))
     found = {}
     with TemporaryDirectory() as folder:
-        merged_extract(store, written, Path(folder), None, None)
+        write_merged_extract(store, written, Path(folder), None, None)
         for name in ("member", header, LINES[header]):
             path = Path(folder) / f"{name}.parquet"
             if not path.exists():  # an optional table that no layer has rows of

@@ -10,9 +10,9 @@ from etl.pipeline.incremental import ledger as ledgers
 from etl.pipeline.incremental.ledger import (
     SCHEMAS,
     from_bytes,
-    joined,
+    merge_ledgers,
     no_ledger,
-    only,
+    select_owners,
     to_bytes,
 )
 
@@ -64,7 +64,7 @@ def some_ledgers(draw):
 
 @pytest.fixture(params=[0, 1000], autouse=True, ids=["in pieces", "copied"])
 def shortest(request, monkeypatch):
-    monkeypatch.setattr(ledgers, "_SHORTEST", request.param)
+    monkeypatch.setattr(ledgers, "_MIN_SLICE_ROWS", request.param)
 
 
 def rows_of(some, name):
@@ -73,15 +73,15 @@ def rows_of(some, name):
 
 @given(some_ledgers())
 def test_ledgers_put_together_are_ordered_by_member_and_within_one_as_they_came(some):
-    whole = joined(some)
+    whole = merge_ledgers(some)
     for name in NAMES:
         assert whole[name].to_pylist() == sorted(rows_of(some, name), key=owner_of)
 
 
 @given(some_ledgers(), st.sets(OWNERS))
 def test_of_a_ledger_only_some_members_are_kept(some, owners):
-    whole = joined(some)
-    kept = only(whole, np.array(sorted(owners), dtype=np.uint64))
+    whole = merge_ledgers(some)
+    kept = select_owners(whole, np.array(sorted(owners), dtype=np.uint64))
     for name in NAMES:
         assert kept[name].to_pylist() == [
             row for row in whole[name].to_pylist() if row["owner"] in owners
@@ -90,17 +90,17 @@ def test_of_a_ledger_only_some_members_are_kept(some, owners):
 
 @given(some_ledgers(), st.sets(OWNERS))
 def test_a_ledger_taken_apart_and_put_together_has_the_same_bytes(some, owners):
-    whole = joined(some)
+    whole = merge_ledgers(some)
     apart = [
-        only(whole, np.array(sorted(part), dtype=np.uint64))
+        select_owners(whole, np.array(sorted(part), dtype=np.uint64))
         for part in (owners, set(range(13)) - owners)
     ]
-    assert to_bytes(joined(apart)) == to_bytes(whole)
+    assert to_bytes(merge_ledgers(apart)) == to_bytes(whole)
 
 
 @given(some_ledgers())
 def test_a_ledger_comes_back_from_its_bytes(some):
-    whole = joined(some)
+    whole = merge_ledgers(some)
     back = from_bytes(to_bytes(whole), "a ledger")
     assert back.keys() == SCHEMAS.keys()
     for name, schema in SCHEMAS.items():

@@ -103,7 +103,7 @@ def test_a_place_leads_to_the_members_row_and_back(tables):
     for number, (name, rows) in enumerate(tables.items()):
         for row in rows:
             mine = sorted((one.file, one.row) for one in rows if one.owner == row.owner)
-            found = places.own(np.array([row.file]), np.array([row.row]))
+            found = places.find_owners(np.array([row.file]), np.array([row.row]))
             assert [int(part[0]) for part in found] == [
                 row.owner,
                 number,
@@ -116,5 +116,5 @@ def test_a_place_leads_to_the_members_row_and_back(tables):
                     "at": pa.array([mine.index((row.file, row.row))], pa.int32()),
                 }
             )
-            file, at = places.back(entry)
+            file, at = places.find_positions(entry)
             assert (int(file[0]), int(at[0])) == (row.file, row.row)

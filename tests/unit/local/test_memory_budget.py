@@ -5,7 +5,7 @@ import pytest
 from etl.bootstrap.settings import read_settings
 from etl.errors import StoreError, UsageError
 from etl.local.executor import LocalExecutor
-from etl.local.memory import LEAST_ROWS, MemoryBudget, free_here, partition_memory
+from etl.local.memory import MIN_PARTITION_ROWS, MemoryBudget, free_memory, partition_memory
 from etl.local.workers import Workers
 from etl.pipeline.context import Cutting
 from etl.sources.extract.opening import open_extract
@@ -25,7 +25,7 @@ def test_what_follows_from_a_budget_fits_into_it(total, suites):
     processes = budget.processes(4)
     rows = budget.partition_rows(processes, MOST)
     assert 1 <= processes <= 4
-    assert LEAST_ROWS <= rows <= MOST
+    assert MIN_PARTITION_ROWS <= rows <= MOST
     budget.check_largest(250 * rows, processes)
     assert processes * partition_memory(250 * rows) < total
 
@@ -43,7 +43,7 @@ def test_no_more_rows_than_the_setting_says():
 def test_a_budget_in_which_nothing_fits_is_one_sentence():
     with pytest.raises(UsageError, match=r"run.memory is 100 MB, but a run needs at least 360 MB"):
         MemoryBudget(100 * MB, suites=False).partition_rows(1, MOST)
-    assert MemoryBudget(360 * MB, suites=False).partition_rows(1, MOST) == LEAST_ROWS
+    assert MemoryBudget(360 * MB, suites=False).partition_rows(1, MOST) == MIN_PARTITION_ROWS
     assert UsageError.exit_code == 2
 
 
@@ -96,7 +96,7 @@ def test_many_rows_of_a_member_are_weighed_against_what_is_free(tmp_path, monkey
     extract = open_extract(tmp_path / "in", ())
     cutting = Cutting(tmp_path / "work", 1, digests=False)
     free = MemoryBudget(250 * MB, suites=False, is_set=False)
-    monkeypatch.setattr("etl.local.executor.free_here", lambda: free)
+    monkeypatch.setattr("etl.local.executor.free_memory", lambda: free)
     with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
         LocalExecutor(workers).read(extract, cutting, ignore)  # few rows are no reason to look
         monkeypatch.setattr("etl.local.executor.MANY_ROWS", 5)
@@ -119,5 +119,5 @@ def test_what_is_free_is_the_system_s_or_the_container_s_number(meminfo, limit, 
     for name, text in (("meminfo", meminfo), ("limit", limit)):
         if text is not None:
             (tmp_path / name).write_text(text)
-    found = free_here(tmp_path / "meminfo", tmp_path / "limit")
+    found = free_memory(tmp_path / "meminfo", tmp_path / "limit")
     assert (found and found.total) == free

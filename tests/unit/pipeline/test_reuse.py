@@ -11,7 +11,12 @@ import pytest
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Places, no_ledger
-from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
+from etl.pipeline.incremental.reuse import (
+    ComparedFacts,
+    PreviousMembers,
+    find_unchanged_members,
+    reuse_results,
+)
 from etl.sources.partition.ids import GlobalKeys
 
 DEPENDENCIES = Dependencies(
@@ -83,7 +88,7 @@ class Nights:
         ids = {"member": self.ids["members"], "claim": self.ids["claims"]}
         keys = GlobalKeys(ids, {}, self.sharers)
         now = ComparedFacts(self.places(), keys, DEPENDENCIES, self.days[1], self.canonical)
-        return [int(each) for each in unchanged(now, self.previous())]
+        return [int(each) for each in find_unchanged_members(now, self.previous())]
 
 
 def a_cell_changed(nights):
@@ -220,7 +225,7 @@ def test_what_is_reused_is_told_of_the_rows_of_today():
         "missing": [{"owner": 20, "resource": "Organization", "key": "P", "payer": True}],
     }
     del nights.now[10]
-    outcome, ledger = reused(nights.previous(), nights.places(), some(20))
+    outcome, ledger = reuse_results(nights.previous(), nights.places(), some(20))
     assert outcome.reused == 1
     assert outcome.checked.findings.to_pylist() == [
         {"rule": "a-rule", "table": "claim", "file": 0, "row": 2, "column": "paid_date"}

@@ -78,11 +78,13 @@ def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_bac
     seen = []
     for content, stamp in (("same", day), ("same", late), ("other", early), ("third", late)):
         anna = PatientResources(ANNA, [resource("Patient", "anna", note=content)])
-        (unit,) = write_partition(store, units, [anna], NOW, stamp=stamp).rows
+        (unit,) = write_partition(store, units, [anna], NOW, default_time=stamp).rows
         units = {unit.id: unit}
         seen.append(unit.last_updated)
     assert seen == [day, day, day, late]
-    (gone,) = write_partition(store, units, [PatientResources(ANNA, [])], NOW, stamp=late).rows
+    (gone,) = write_partition(
+        store, units, [PatientResources(ANNA, [])], NOW, default_time=late
+    ).rows
     assert gone.retracted == NOW
 
 

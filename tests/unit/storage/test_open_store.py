@@ -7,7 +7,7 @@ import pytest
 from etl.errors import StoreError, UsageError
 from etl.storage.local import LocalStore
 from etl.storage.open_store import open_store
-from etl.storage.parallel import Writer, mapped
+from etl.storage.parallel import Writer, map_concurrently
 from etl.storage.port import StoreOptions
 from tests.memory_store import MemoryStore
 
@@ -124,7 +124,9 @@ def test_mapped_results_come_in_order(concurrency):
         return number * number
 
     store = Waiting(concurrency)
-    assert list(mapped(store, called, range(40))) == [number * number for number in range(40)]
+    assert list(map_concurrently(store, called, range(40))) == [
+        number * number for number in range(40)
+    ]
 
 
 def test_mapped_reads_no_further_ahead_than_it_may():
@@ -135,7 +137,7 @@ def test_mapped_reads_no_further_ahead_than_it_may():
             taken.append(number)
             yield number
 
-    results = mapped(Waiting(2), lambda number: number, items())
+    results = map_concurrently(Waiting(2), lambda number: number, items())
     next(results)
     assert len(taken) <= 5
     results.close()
@@ -146,4 +148,4 @@ def test_an_error_of_a_mapped_call_is_raised():
         raise StoreError(f"no {number}")
 
     with pytest.raises(StoreError, match="no 0"):
-        list(mapped(Waiting(4), refuse, range(9)))
+        list(map_concurrently(Waiting(4), refuse, range(9)))
