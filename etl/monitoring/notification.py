@@ -14,16 +14,16 @@ from urllib.request import Request, urlopen
 from etl.errors import EtlError, counted
 from etl.pipeline.reporting.run_record import GOOD, RunRecord
 
-_MOST = 65_536
+_MAX_ANSWER_BYTES = 65_536
 """Bytes of an answer that are read."""
 
 
 class HookFailed(EtlError):
-    """A hook did not work: one sentence, without what a URL keeps secret."""
+    """A hook failed; the message is one sentence without secret parts of URLs."""
 
 
 def exchange(url: str, seconds: float, data: bytes, media_type: str) -> bytes:
-    """Post some bytes, and return the beginning of the answer, 64 KB at most.
+    """Post bytes and return the first 64 KB of the answer.
 
     Args:
         url: http or https. Only its host is named in errors: paths of such URLs are often secrets.
@@ -32,26 +32,26 @@ def exchange(url: str, seconds: float, data: bytes, media_type: str) -> bytes:
         media_type: of the data.
 
     Raises:
-        HookFailed: the URL is none, no answer came, or one of an error.
+        HookFailed: the URL is invalid, no answer came, or the answer is an error.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url_parts = urlsplit(url)
+    if url_parts.scheme not in ("http", "https") or not url_parts.hostname:
         raise HookFailed("the URL is not http:// or https:// with a host")
     headers = {"User-Agent": "cpcds-bluebutton", "Content-Type": media_type}
     request = Request(url, data, headers)  # noqa: S310 - http and https alone
     try:
         with urlopen(request, timeout=seconds) as answer:  # noqa: S310
-            body: bytes = answer.read(_MOST)
+            body: bytes = answer.read(_MAX_ANSWER_BYTES)
             return body
     except HTTPError as error:
         with error:
-            raise HookFailed(f"{parts.hostname} answered {error.code}") from None
+            raise HookFailed(f"{url_parts.hostname} answered {error.code}") from None
     except (URLError, OSError, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
-        raise HookFailed(f"{parts.hostname}: {_words(reason)}") from None
+        raise HookFailed(f"{url_parts.hostname}: {_describe_reason(reason)}") from None
 
 
-def _words(reason: object) -> str:
+def _describe_reason(reason: object) -> str:
     if isinstance(reason, TimeoutError):
         return "no answer in time"
     if isinstance(reason, OSError) and reason.strerror:
@@ -59,16 +59,16 @@ def _words(reason: object) -> str:
     return type(reason).__name__
 
 
-_MOST_CAUSES = 3
+_MAX_CAUSES = 3
 
 
 def title_of(record: RunRecord) -> str:
-    """Return the run in a line."""
+    """Return a one-line title of a run."""
     return f"cpcds run {record.verdict}: {record.target}"
 
 
 def summary_lines(record: RunRecord) -> list[str]:
-    """Return the result of the run, a sentence a line."""
+    """Return the result of a run, one sentence per line."""
     lines = [f"Run {record.run}: {record.verdict} after {record.seconds:,.0f} s."]
     totals = record.totals
     if totals is not None:
@@ -77,16 +77,18 @@ def summary_lines(record: RunRecord) -> list[str]:
             f"rows rejected: {totals.rejected_rows:,}."
         )
         if totals.causes:
-            worst = [f"{cause.rule} ({counted(cause.claims, 'claim')})" for cause in totals.causes]
-            lines.append(f"First causes: {', '.join(worst[:_MOST_CAUSES])}.")
-        proof = "all add up" if totals.money.adds_up else "not all add up"
-        lines.append(f"Money: {counted(totals.money.compared, 'sum')}, {proof}.")
-        lines += [f"Limit broken: {each}" for each in totals.broken_limits]
+            top_causes = [
+                f"{cause.rule} ({counted(cause.claims, 'claim')})" for cause in totals.causes
+            ]
+            lines.append(f"First causes: {', '.join(top_causes[:_MAX_CAUSES])}.")
+        money_result = "all add up" if totals.money.adds_up else "not all add up"
+        lines.append(f"Money: {counted(totals.money.compared, 'sum')}, {money_result}.")
+        lines += [f"Limit broken: {limit}" for limit in totals.broken_limits]
     if record.changes is not None:
-        members = record.changes["patients"]
+        member_changes = record.changes["patients"]
         lines.append(
-            f"Members: {members['added']:,} added, {members['changed']:,} changed, "
-            f"{members['retracted']:,} retracted."
+            f"Members: {member_changes['added']:,} added, {member_changes['changed']:,} changed, "
+            f"{member_changes['retracted']:,} retracted."
         )
     if record.release is not None:
         lines.append(f"Readers see release {record.release}.")
@@ -107,14 +109,14 @@ def message_of(record: RunRecord) -> dict[str, Any]:
 
 
 def run_command(command: Sequence[str], record: RunRecord, seconds: float) -> None:
-    """Call a program with the message as JSON on its standard input; no shell is between.
+    """Run a program, without a shell, with the message as JSON on standard input.
 
     Raises:
-        HookFailed: it cannot be called, takes longer than the time limit, or fails.
+        HookFailed: the program cannot be called, exceeds the time limit, or fails.
     """
     data = json.dumps(message_of(record), ensure_ascii=False).encode()
     try:
-        done = subprocess.run(  # noqa: S603 - the payer's own command, from the settings
+        process = subprocess.run(  # noqa: S603 - the payer's own command, from the settings
             list(command), input=data, timeout=seconds, capture_output=True, check=False
         )
     except subprocess.TimeoutExpired:
@@ -123,25 +125,25 @@ def run_command(command: Sequence[str], record: RunRecord, seconds: float) -> No
         raise HookFailed(
             f"{command[0]}: {(error.strerror or 'cannot be called').lower()}"
         ) from None
-    if done.returncode:
-        raise HookFailed(f"{command[0]} ended with exit code {done.returncode}")
+    if process.returncode:
+        raise HookFailed(f"{command[0]} ended with exit code {process.returncode}")
 
 
 def notify_services(services: Sequence[str], record: RunRecord) -> None:
     """Send title and text to services of apprise, such as `mailto://` or `slack://`.
 
     Raises:
-        HookFailed: apprise has no such service, or one refused.
+        HookFailed: apprise does not know a service, or a service refused the message.
         ModuleNotFoundError: apprise is not installed.
     """
     from apprise import Apprise, NotifyType
 
-    kind = NotifyType.SUCCESS if record.verdict in GOOD else NotifyType.FAILURE
+    notify_type = NotifyType.SUCCESS if record.verdict in GOOD else NotifyType.FAILURE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own and its dependencies'
-        hub = Apprise()
-        if not all(hub.add(each) for each in services):
+        notifier = Apprise()
+        if not all(notifier.add(service) for service in services):
             raise HookFailed("apprise does not know one of the services")
         text, title = "\n".join(summary_lines(record)), title_of(record)
-        if not hub.notify(text, title=title, notify_type=kind):
+        if not notifier.notify(text, title=title, notify_type=notify_type):
             raise HookFailed("a service of apprise refused the message")

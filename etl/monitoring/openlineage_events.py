@@ -22,7 +22,7 @@ from etl.monitoring.notification import HookFailed
 from etl.pipeline.reporting.run_record import RunRecord, RunStart
 
 _PRODUCER: Final = "urn:cpcds-bluebutton"
-_JOB: Final = "cpcds-run"
+_JOB_NAME: Final = "cpcds-run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class LineageOptions:
 
 
 def emit_start(options: LineageOptions, start: RunStart) -> None:
-    """Emit the event of a run that begins.
+    """Emit the event for the start of a run.
 
     Raises:
         HookFailed: the event was refused.
@@ -52,11 +52,11 @@ def emit_start(options: LineageOptions, start: RunStart) -> None:
     """
     from openlineage.client.event_v2 import RunState
 
-    _send(options, start, RunState.START, start.began.isoformat(), {}, [], [])
+    _emit_event(options, start, RunState.START, start.began.isoformat(), {}, [], [])
 
 
 def emit_end(options: LineageOptions, record: RunRecord, plans: Iterable[Plan]) -> None:
-    """Emit the event of a run that is over.
+    """Emit the event for the end of a run.
 
     Args:
         options: where it goes.
@@ -77,13 +77,13 @@ def emit_end(options: LineageOptions, record: RunRecord, plans: Iterable[Plan]) 
     facets: dict[str, Any] = {}
     if record.error:
         facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(record.error, "en")
-    inputs = _inputs(record)
-    outputs = _outputs(record, plans) if record.verdict == "published" else []
-    _send(options, record, state, record.ended_at.isoformat(), facets, inputs, outputs)
+    inputs = _input_datasets(record)
+    outputs = _output_datasets(record, plans) if record.verdict == "published" else []
+    _emit_event(options, record, state, record.ended_at.isoformat(), facets, inputs, outputs)
 
 
-def _inputs(record: RunRecord) -> list[Any]:
-    """Return the tables of the extract, with their rows and which rules found something."""
+def _input_datasets(record: RunRecord) -> list[Any]:
+    """Return the extract's tables, with row counts and failed rules."""
     from openlineage.client.event_v2 import InputDataset
     from openlineage.client.facet_v2 import data_quality_assertions_dataset as assertions
     from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as metrics
@@ -92,10 +92,10 @@ def _inputs(record: RunRecord) -> list[Any]:
     totals = record.totals
     if totals is None:
         return []
-    by_table: dict[str, list[Any]] = defaultdict(list)
+    assertions_by_table: dict[str, list[Any]] = defaultdict(list)
     for rule, tables in totals.findings.rules.items():
         for table, count in tables.items():
-            by_table[table].append(
+            assertions_by_table[table].append(
                 assertions.Assertion(assertion=rule, success=False, actual=f"{count} findings")
             )
     return [
@@ -108,7 +108,7 @@ def _inputs(record: RunRecord) -> list[Any]:
                     columnMetrics={}, rowCount=rows["in"]
                 ),
                 "dataQualityAssertions": assertions.DataQualityAssertionsDatasetFacet(
-                    by_table[table]
+                    assertions_by_table[table]
                 ),
             },
         )
@@ -116,7 +116,8 @@ def _inputs(record: RunRecord) -> list[Any]:
     ]
 
 
-def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
+def _output_datasets(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
+    """Return the resource types of a release, with the lineage of their columns."""
     from openlineage.client.event_v2 import OutputDataset
     from openlineage.client.facet_v2 import (
         column_lineage_dataset,
@@ -127,17 +128,17 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
     totals = record.totals
     if totals is None or record.release is None:
         return []
-    columns = column_sources(
+    sources_by_path = column_sources(
         plan for plan in plans if plan.table in totals.tables or not TABLES[plan.table].optional
     )
-    source = _namespace(record.extract)
+    source_namespace = _namespace(record.extract)
     outputs = []
-    for kind, count in totals.resources.items():
+    for resource_type, count in totals.resources.items():
         fields = {
             path: column_lineage_dataset.Fields(
                 inputFields=[
                     column_lineage_dataset.InputField(
-                        source,
+                        source_namespace,
                         table,
                         column,
                         [
@@ -153,7 +154,7 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
                     for table, column, role, ids in sources
                 ]
             )
-            for path, sources in columns.get(kind, {}).items()
+            for path, sources in sources_by_path.get(resource_type, {}).items()
         }
         statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(count)
         release = dataset_version_dataset.DatasetVersionDatasetFacet(record.release)
@@ -161,7 +162,7 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
         outputs.append(
             OutputDataset(
                 _namespace(record.target),
-                kind,
+                resource_type,
                 outputFacets={"outputStatistics": statistics},
                 facets={"version": release, "columnLineage": lineage},
             )
@@ -174,24 +175,26 @@ Source = tuple[str, str, str, tuple[int, ...]]
 
 
 def column_sources(plans: Iterable[Plan]) -> Mapping[str, Mapping[str, tuple[Source, ...]]]:
-    """Return resource type -> FHIR path -> the columns that go there, in any profile."""
-    found: dict[str, dict[str, set[Source]]] = defaultdict(lambda: defaultdict(set))
+    """Return resource type -> FHIR path -> source columns, over all profiles."""
+    sources_by_type: dict[str, dict[str, set[Source]]] = defaultdict(lambda: defaultdict(set))
     for row in dictionary(plans):
         if row.column:
-            kind = row.path.partition(".")[0]
-            found[kind][row.path].add((row.table, row.column, row.role, row.map_ids))
+            resource_type = row.path.partition(".")[0]
+            sources_by_type[resource_type][row.path].add(
+                (row.table, row.column, row.role, row.map_ids)
+            )
     return {
-        kind: {path: tuple(sorted(sources)) for path, sources in sorted(paths.items())}
-        for kind, paths in found.items()
+        resource_type: {path: tuple(sorted(sources)) for path, sources in sorted(paths.items())}
+        for resource_type, paths in sources_by_type.items()
     }
 
 
-def _namespace(place: str) -> str:
-    """Return a folder or bucket as OpenLineage names data sources."""
-    return place if "://" in place else Path(place).resolve().as_uri()
+def _namespace(location: str) -> str:
+    """Return a folder or bucket as an OpenLineage namespace."""
+    return location if "://" in location else Path(location).resolve().as_uri()
 
 
-def _send(
+def _emit_event(
     options: LineageOptions,
     start: RunStart | RunRecord,
     state: Any,
@@ -208,17 +211,17 @@ def _send(
         eventType=state,
         # The id of a run is a name; the specification requires a UUID, the same in both events.
         run=Run(str(uuid5(NAMESPACE_URL, f"cpcds:{start.target}:{start.run}")), dict(facets)),
-        job=Job(options.namespace, _JOB),
+        job=Job(options.namespace, _JOB_NAME),
         inputs=inputs,
         outputs=outputs,
     )
     try:
-        _transport(options).emit(event)
+        _build_transport(options).emit(event)
     except Exception as error:
         raise HookFailed(f"the event was refused: {type(error).__name__}") from None
 
 
-def _transport(options: LineageOptions) -> Any:
+def _build_transport(options: LineageOptions) -> Any:
     from openlineage.client.transport.file import FileConfig, FileTransport
     from openlineage.client.transport.http import (
         ApiKeyTokenProvider,

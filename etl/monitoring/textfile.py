@@ -15,17 +15,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from etl.pipeline.reporting.run_record import GOOD, RunRecord, Verdict
 from etl.reports.summary import shown_fate
 
-_LAST_GOOD: Final = "cpcds_run_last_success_timestamp_seconds"
-_MODE: Final = 0o644
+_LAST_SUCCESS_METRIC: Final = "cpcds_run_last_success_timestamp_seconds"
+_FILE_MODE: Final = 0o644
 
 
 def write_textfile(path: Path, record: RunRecord) -> None:
     """Write the metrics of a run.
 
-    When the last run went well is taken over from the file that was there, where this one did not.
+    If this run failed, the time of the last success is copied from the existing file.
 
     Args:
-        path: of the file; its name ends with `.prom`, or the collector passes it over.
+        path: of the file; its name ends with `.prom`, or the collector skips it.
         record: the run.
 
     Raises:
@@ -38,20 +38,20 @@ def write_textfile(path: Path, record: RunRecord) -> None:
         return Gauge(f"cpcds_run_{name}", text, ("target", *labels), registry=registry)
 
     ended = record.ended_at.timestamp()
-    good = ended if record.verdict in GOOD else _last_good(path, target)
-    if good is not None:
+    last_success = ended if record.verdict in GOOD else _last_success(path, target)
+    if last_success is not None:
         gauge("last_success_timestamp_seconds", "End of the last good run.").labels(target).set(
-            good
+            last_success
         )
     gauge("last_end_timestamp_seconds", "End of the last run.").labels(target).set(ended)
     gauge("duration_seconds", "Duration of the last run.").labels(target).set(record.seconds)
     gauge("exit_code", "Exit code of the last run.").labels(target).set(record.exit_code)
     verdict = gauge("verdict", "1 for the verdict of the last run.", "verdict")
-    for each in get_args(Verdict):
-        verdict.labels(target, each).set(each == record.verdict)
+    for possible_verdict in get_args(Verdict):
+        verdict.labels(target, possible_verdict).set(possible_verdict == record.verdict)
     phase = gauge("phase_seconds", "Duration of each phase of the last run.", "phase")
-    for one in record.phases:
-        phase.labels(target, one.stage).set(one.seconds)
+    for phase_record in record.phases:
+        phase.labels(target, phase_record.stage).set(phase_record.seconds)
     totals = record.totals
     if totals is not None:
         rows = gauge("rows", "Rows of the last run by table and outcome.", "table", "outcome")
@@ -63,34 +63,35 @@ def write_textfile(path: Path, record: RunRecord) -> None:
         findings.labels(target, "reject").set(totals.findings.reject)
         findings.labels(target, "warn").set(totals.findings.warn)
         resources = gauge("resources", "Resources that the last run made.", "type")
-        for kind, count in totals.resources.items():
-            resources.labels(target, kind).set(count)
-        proof = gauge("money_adds_up", "Whether every sum of money is accounted for.")
-        proof.labels(target).set(totals.money.adds_up)
+        for resource_type, count in totals.resources.items():
+            resources.labels(target, resource_type).set(count)
+        money_gauge = gauge("money_adds_up", "Whether every sum of money is accounted for.")
+        money_gauge.labels(target).set(totals.money.adds_up)
     changes = gauge("changes", "Resources that the last run touched.", "type", "change")
-    for kind, change, count in _changes(record):
-        changes.labels(target, kind, change).set(count)
+    for resource_type, change, count in _change_counts(record):
+        changes.labels(target, resource_type, change).set(count)
     write_to_textfile(str(path), registry)
-    path.chmod(_MODE)
+    path.chmod(_FILE_MODE)
 
 
-def _changes(record: RunRecord) -> Iterator[tuple[str, str, int]]:
+def _change_counts(record: RunRecord) -> Iterator[tuple[str, str, int]]:
+    """Yield resource type, kind of change, and count."""
     if record.changes is None:
         return
-    for kind, counts in {
+    for resource_type, counts in {
         "member": record.changes["patients"],
         **record.changes["resources"],
     }.items():
         for change, count in counts.items():
-            yield kind, change, count
+            yield resource_type, change, count
 
 
-def _last_good(path: Path, target: str) -> float | None:
-    """Return when the last good run ended, as the present file states it; None without one."""
+def _last_success(path: Path, target: str) -> float | None:
+    """Return the end of the last good run from the existing file, or None."""
     try:
         for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
             for sample in family.samples:
-                if sample.name == _LAST_GOOD and sample.labels.get("target") == target:
+                if sample.name == _LAST_SUCCESS_METRIC and sample.labels.get("target") == target:
                     return float(sample.value)
     except (OSError, ValueError):
         return None

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def with_lost(base: Current, *, repair: bool, now: datetime | None = None) -> Current:
-    """Return what readers see, with what of it is to be made again; arguments as of `find_lost`."""
+    """Return the current release with its lost objects; arguments as of `find_lost`."""
     if base.release is None:
         return base
     damaged = replace(base, lost=find_lost(base.release, repair=repair, now=now))
@@ -44,7 +44,7 @@ def with_lost(base: Current, *, repair: bool, now: datetime | None = None) -> Cu
 
 
 def damage_note(base: Current) -> str:
-    """Return what of the release that readers see is made again; empty where nothing is."""
+    """Describe the lost objects that a run rewrites; empty if there are none."""
     lost = base.lost
     if base.release is None or not lost:
         return ""
@@ -57,9 +57,9 @@ def damage_note(base: Current) -> str:
 
 
 def find_lost(release: Release, *, repair: bool, now: datetime | None = None) -> LostObjects:
-    """Return what of a release is to be made again; usually nothing.
+    """Find the lost objects of a release, which must be made again; usually none.
 
-    Objects that are there and damaged are deleted: not every store replaces them.
+    Damaged objects are deleted, because not every store replaces them.
 
     Args:
         release: what readers see.
@@ -68,15 +68,17 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
             same files may have published nothing. None for one share.
 
     Raises:
-        StoreError: storage failed, or the catalog itself is damaged: only a copy helps there.
+        StoreError: storage failed, or the catalog itself is damaged: only a copy helps then.
     """
     _check_catalog(release)
     manifest, store = release.manifest, release.store
     days = 0 if now is None else (now - instant(manifest.created)).days
-    shares = {(manifest.share_read + more) % SHARES for more in range(max(1, min(days, SHARES)))}
+    shares = {
+        (manifest.share_read + offset) % SHARES for offset in range(max(1, min(days, SHARES)))
+    }
 
-    def is_read(at: str) -> bool:
-        return repair or int(at[:8], 16) * SHARES >> 32 in shares
+    def is_read(id_hash_or_digest: str) -> bool:
+        return repair or int(id_hash_or_digest[:8], 16) * SHARES >> 32 in shares
 
     directory = [unit for unit in manifest.directory if unit is not None]
     if not repair:
@@ -88,18 +90,18 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
         }
         sample = chain(directory, chain.from_iterable(map(release.units_of, sorted(shards))))
         if (
-            not any(keys for _, keys in _lost_units(store, sample, is_read))
-            and not _lost_segments(release, is_read)
-            and not _lost_bulk(release, is_read)
+            not any(keys for _, keys in _check_units(store, sample, is_read))
+            and not _find_lost_segments(release, is_read)
+            and not _find_lost_bulk(release, is_read)
         ):
             return LostObjects()
-    # Something is lost: where there is one, there may be more.
-    lost_shards = [(unit, keys) for unit, keys in _lost_units(store, directory, is_read) if keys]
-    lost_units = _lost_units(store, release.all_units(), is_read)
+    # One lost object is found, so there may be more: check all.
+    lost_shards = [(unit, keys) for unit, keys in _check_units(store, directory, is_read) if keys]
+    lost_units = _check_units(store, release.all_units(), is_read)
     lost_members = [(unit.id, keys) for unit, keys in lost_units if keys]
-    segments, bulk = _lost_segments(release, is_read), _lost_bulk(release, is_read)
-    found = (keys for _, keys in [*lost_shards, *lost_members])
-    damaged = [*chain.from_iterable(found), *bulk, *sorted(segments)]
+    segments, bulk = _find_lost_segments(release, is_read), _find_lost_bulk(release, is_read)
+    lost_keys = (keys for _, keys in [*lost_shards, *lost_members])
+    damaged = [*chain.from_iterable(lost_keys), *bulk, *sorted(segments)]
     store.delete(damaged)
     return LostObjects(
         frozenset(patient for patient, _ in lost_members),
@@ -111,18 +113,18 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
     )
 
 
-def _lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
-    named = release.manifest.objects_of("segment")
-    there = map_concurrently(
-        release.store, lambda one: _is_there(release.store, one, read=is_read(one.sha256)), named
+def _find_lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
+    refs = release.manifest.objects_of("segment")
+    intact_flags = map_concurrently(
+        release.store, lambda ref: _is_intact(release.store, ref, read=is_read(ref.sha256)), refs
     )
     return frozenset(
-        segment.key for segment, is_there in zip(named, there, strict=True) if not is_there
+        segment.key for segment, is_there in zip(refs, intact_flags, strict=True) if not is_there
     )
 
 
-def _lost_bulk(release: Release, is_read: IsRead) -> list[str]:
-    """Return the keys of bulk files that are lost; their sizes come from one listing a folder."""
+def _find_lost_bulk(release: Release, is_read: IsRead) -> list[str]:
+    """Return the keys of lost bulk files; lists each folder once for their sizes."""
     store, files = release.store, release.manifest.objects_of("bulk")
     folders = sorted({file.key[: file.key.index("/") + 1] for file in files})
     sizes = {entry.key: entry.size for folder in folders for entry in store.list(folder)}
@@ -130,44 +132,47 @@ def _lost_bulk(release: Release, is_read: IsRead) -> list[str]:
         file.key
         for file in files
         if sizes.get(file.key) != file.bytes
-        or (is_read(file.sha256) and not _is_there(store, file, read=True))
+        or (is_read(file.sha256) and not _is_intact(store, file, read=True))
     ]
 
 
 def _check_catalog(release: Release) -> None:
+    """Check that all catalog shards are intact."""
     store = release.store
-    named = release.manifest.objects_of("catalog")
-    there = map_concurrently(store, partial(_is_there, store, read=True), named)
-    gone = [shard.key for shard, whole in zip(named, there, strict=True) if not whole]
-    if gone:
+    shards = release.manifest.objects_of("catalog")
+    intact_flags = map_concurrently(store, partial(_is_intact, store, read=True), shards)
+    lost_keys = [
+        shard.key for shard, is_intact in zip(shards, intact_flags, strict=True) if not is_intact
+    ]
+    if lost_keys:
         raise StoreError(
-            f"{store.name}: {len(gone)} objects of the catalog of {release.id} are missing "
-            f"or damaged, the first is {gone[0]}; restore them from a copy, or roll back to an "
-            "intact release"
+            f"{store.name}: {len(lost_keys)} objects of the catalog of {release.id} are missing "
+            f"or damaged, the first is {lost_keys[0]}; restore them from a copy, or roll back to "
+            "an intact release"
         )
 
 
-def _lost_units(
+def _check_units(
     store: Store, units: Iterable[CatalogEntry], is_read: IsRead
 ) -> Iterator[tuple[CatalogEntry, list[str]]]:
-    """Yield each unit with the keys of its objects that are missing or damaged."""
+    """Yield each unit with the keys of its missing or damaged objects."""
 
-    def lost(unit: CatalogEntry) -> tuple[CatalogEntry, list[str]]:
+    def lost_keys(unit: CatalogEntry) -> tuple[CatalogEntry, list[str]]:
         read = is_read(id_hash(unit.id))
-        return unit, [one.key for one in unit.objects() if not _is_there(store, one, read=read)]
+        return unit, [ref.key for ref in unit.objects() if not _is_intact(store, ref, read=read)]
 
-    yield from map_concurrently(store, lost, units)
+    yield from map_concurrently(store, lost_keys, units)
 
 
-def _is_there(store: Store, named: ObjectRef, *, read: bool) -> bool:
-    """Return whether an object has its size; where it is read, whether it has its bytes.
+def _is_intact(store: Store, ref: ObjectRef, *, read: bool) -> bool:
+    """Return whether an object has its size and, if it is read, its bytes.
 
     Raises:
         StoreError: storage failed.
     """
     try:
         if read:
-            return sha256(store.get(named.key)) == named.sha256
-        return len(store.get_range(named.key, max(0, named.bytes - 1), 2)) == 1
+            return sha256(store.get(ref.key)) == ref.sha256
+        return len(store.get_range(ref.key, max(0, ref.bytes - 1), 2)) == 1
     except NotFound:
         return False

@@ -52,7 +52,7 @@ def write_directory(
     lost: LostObjects = NOTHING_LOST,
     columns: bool = False,
 ) -> DirectoryResult:
-    """Publish the directory: what is not handed in is retracted.
+    """Publish the provider directory; resources not handed in are retracted.
 
     Args:
         store: the target.
@@ -66,78 +66,87 @@ def write_directory(
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
-    before = previous.manifest if previous is not None else None
+    previous_manifest = previous.manifest if previous is not None else None
     bits = choose_shard_bits(
-        len(resources), before.directory_bits if before else None, DIRECTORY_TARGET
+        len(resources),
+        previous_manifest.directory_bits if previous_manifest else None,
+        DIRECTORY_TARGET,
     )
-    # Resources by shard, by position: they are rendered only when their shard is written.
+    # Group positions by shard: resources are rendered only when their shard is written.
     by_shard: dict[int, list[int]] = {}
     for position in range(len(resources)):
         resource = resources[position]
-        by_shard.setdefault(_shard(resource.type, resource.id, bits), []).append(position)
-    # Previous content, by the new shards where their number has changed.
-    moved: Mapping[int, PreviousUnit] | None = None
-    old: Sequence[CatalogEntry | None] = [None] * (1 << bits)
-    if before is not None and before.directory_bits == bits:
-        old = before.directory
-    elif before is not None:
-        moved = _moved(store, before.directory, bits, lost.shards)
+        by_shard.setdefault(_resource_shard(resource.type, resource.id, bits), []).append(position)
+    # Previous content, regrouped by the new shards if their number has changed.
+    resharded_units: Mapping[int, PreviousUnit] | None = None
+    previous_units: Sequence[CatalogEntry | None] = [None] * (1 << bits)
+    if previous_manifest is not None and previous_manifest.directory_bits == bits:
+        previous_units = previous_manifest.directory
+    elif previous_manifest is not None:
+        resharded_units = _reshard_previous(store, previous_manifest.directory, bits, lost.shards)
     shards: list[CatalogEntry | None] = []
     changes: list[Changes] = []
-    # A shard is written where it has resources, or had some.
+    # Write a shard if it has resources, or had some.
     with Writer(store) as writer:
-        for number, unit in enumerate(old):
+        for number, unit in enumerate(previous_units):
             positions = by_shard.get(number, ())
-            here = [to_line(resources[position], stamp or now) for position in positions]
-            was = moved.get(number) if moved is not None else None
-            if here or unit is not None or was is not None:
+            shard_lines = [to_line(resources[position], stamp or now) for position in positions]
+            previous_content = resharded_units.get(number) if resharded_units is not None else None
+            if shard_lines or unit is not None or previous_content is not None:
                 unit, change = write_unit(
                     store,
                     writer,
                     Owner.shard(number),
-                    here,
+                    shard_lines,
                     unit,
                     now,
-                    previous_content=was,
-                    is_lost=moved is None and number in lost.shards,
+                    previous_content=previous_content,
+                    is_lost=resharded_units is None and number in lost.shards,
                 )
                 changes.append(change)
             shards.append(unit)
     segments: Sequence[SegmentEntry | None] = ()
     if columns:
-        with Writer(store) as further:
+        with Writer(store) as segment_writer:
             segments = write_segments(
                 shards,
-                before.directory if before else (),
-                before.segments if before else (),
+                previous_manifest.directory if previous_manifest else (),
+                previous_manifest.segments if previous_manifest else (),
                 lost.segments,
                 partial(open_index, store),
-                further.put,
+                segment_writer.put,
             )
     store.sync()
-    counted = Changes(resources=total(changes).resources)
-    return DirectoryResult(bits, shards, counted, segments)
+    resource_changes = Changes(resources=total(changes).resources)
+    return DirectoryResult(bits, shards, resource_changes, segments)
 
 
-def _shard(resource_type: str, resource_id: str, bits: int) -> int:
+def _resource_shard(resource_type: str, resource_id: str, bits: int) -> int:
     return shard_number(f"{resource_type}/{resource_id}", bits)
 
 
-def _moved(
-    store: Store, shards: Iterable[CatalogEntry | None], bits: int, lost: AbstractSet[int]
+def _reshard_previous(
+    store: Store, shards: Iterable[CatalogEntry | None], bits: int, lost_shards: AbstractSet[int]
 ) -> Mapping[int, PreviousUnit]:
-    """Return what the directory held, by the shards of another number of bits."""
-    previous: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
-    gone: dict[int, list[DeletedResource]] = {}
-    for at, unit in enumerate(shards):
-        before = (
-            recover_previous_unit(store, unit) if at in lost else read_previous_unit(store, unit)
+    """Return the directory's previous content by the shards of another bit count."""
+    resources_by_shard: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
+    retracted_by_shard: dict[int, list[DeletedResource]] = {}
+    for shard_index, unit in enumerate(shards):
+        previous_content = (
+            recover_previous_unit(store, unit)
+            if shard_index in lost_shards
+            else read_previous_unit(store, unit)
         )
-        for (name, resource_id), state in before.known.items():
-            previous.setdefault(_shard(name, resource_id, bits), {})[name, resource_id] = state
-        for retracted in before.gone:
-            gone.setdefault(_shard(retracted.type, retracted.id, bits), []).append(retracted)
-    numbers = previous.keys() | gone.keys()
+        for (name, resource_id), state in previous_content.known.items():
+            resources_by_shard.setdefault(_resource_shard(name, resource_id, bits), {})[
+                name, resource_id
+            ] = state
+        for retracted in previous_content.gone:
+            retracted_by_shard.setdefault(
+                _resource_shard(retracted.type, retracted.id, bits), []
+            ).append(retracted)
+    numbers = resources_by_shard.keys() | retracted_by_shard.keys()
     return {
-        number: PreviousUnit(previous.get(number, {}), gone.get(number, ())) for number in numbers
+        number: PreviousUnit(resources_by_shard.get(number, {}), retracted_by_shard.get(number, ()))
+        for number in numbers
     }
