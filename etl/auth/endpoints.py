@@ -8,6 +8,8 @@ SMART's own discovery document is answered under the FHIR base, by the gateway.
 from __future__ import annotations
 
 import logging
+import tomllib
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -26,57 +28,32 @@ from etl.auth.records import RESOURCE_TYPES
 from etl.auth.services import Services
 from etl.smart.scopes import PLAIN
 
-CAPABILITIES: Final = (
-    "launch-standalone",
-    "client-public",
-    "client-confidential-symmetric",
-    "sso-openid-connect",
-    "context-standalone-patient",
-    "permission-offline",
-    "permission-online",
-    "permission-patient",
-    "permission-user",
-    "permission-v1",
-    "permission-v2",
-    "authorize-post",
-    "client-confidential-asymmetric",
+_DISCOVERY: Final = tomllib.loads(
+    Path(__file__).with_name("discovery.toml").read_text(encoding="utf-8")
 )
-"""SMART capabilities of this server."""
-
 UNKNOWN_CLIENT: Final = "?"
 """Placeholder for all unknown client ids in the rate limits."""
 
 
 def smart_configuration(configuration: AuthConfiguration) -> dict[str, Any]:
     """Return `.well-known/smart-configuration` (SMART App Launch 2.2.0, "Conformance")."""
-    url = configuration.url
-    return {
-        "issuer": configuration.base_url,
-        "jwks_uri": url("/oauth/jwks"),
-        "authorization_endpoint": url("/oauth/authorize"),
-        "token_endpoint": url("/oauth/token"),
-        "introspection_endpoint": url("/oauth/introspect"),
-        "revocation_endpoint": url("/oauth/revoke"),
-        "management_endpoint": url("/member"),
-        "scopes_supported": [
-            *PLAIN,
-            *(
-                f"{level}/{name}.{access}"
-                for level in ("patient", "user")
-                for access in ("rs", "read")
-                for name in ("*", *RESOURCE_TYPES)
-            ),
-        ],
-        "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "code_challenge_methods_supported": ["S256"],
+    base = configuration.base_url
+    document: dict[str, Any] = {
+        name: value.format(base=base) if isinstance(value, str) else value
+        for name, value in _DISCOVERY["smart"].items()
+    }
+    scopes = (
+        f"{level}/{name}.{access}"
+        for level in ("patient", "user")
+        for access in ("rs", "read")
+        for name in ("*", *RESOURCE_TYPES)
+    )
+    return document | {
+        "scopes_supported": [*PLAIN, *scopes],
         "token_endpoint_auth_methods_supported": METHODS,
-        "capabilities": CAPABILITIES,
         "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
         "introspection_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
         "revocation_endpoint_auth_methods_supported": METHODS,
-        "response_modes_supported": ["query"],
-        "authorization_response_iss_parameter_supported": True,
     }
 
 
@@ -84,14 +61,8 @@ def openid_configuration(configuration: AuthConfiguration) -> dict[str, Any]:
     """Return `/.well-known/openid-configuration` (OpenID Connect Discovery; RFC 8414)."""
     document = smart_configuration(configuration)
     del document["capabilities"], document["management_endpoint"]
-    return {
-        **document,
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["RS256"],
-        "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser"],
-        "request_parameter_supported": False,
-        "request_uri_parameter_supported": False,
-    }
+    document |= _DISCOVERY["openid"]
+    return document
 
 
 class ProgramEndpoints:

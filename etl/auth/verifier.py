@@ -29,6 +29,9 @@ TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 LONGEST_TOKEN: Final = 8192
 CACHED_TOKENS: Final = 2000
 
+_ESSENTIAL: Final = ("exp", "iat", "jti", "sub", "client_id", "scope", "patient", "grant_id")
+"""Claims that an access token has, beside issuer and audience."""
+
 _REFUSED: Final = "the access token is not valid"
 
 
@@ -153,19 +156,13 @@ class LocalVerifier:
 
 
 def _claims(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry:
+    essential: Any = {name: {"essential": True} for name in _ESSENTIAL}
     return jwt.JWTClaimsRegistry(
         now=now,
         leeway=0,
         iss={"essential": True, "value": configuration.base_url},
         aud={"essential": True, "value": configuration.fhir_base},
-        exp={"essential": True},
-        iat={"essential": True},
-        jti={"essential": True},
-        sub={"essential": True},
-        client_id={"essential": True},
-        scope={"essential": True},
-        patient={"essential": True},
-        grant_id={"essential": True},
+        **essential,
     )
 
 

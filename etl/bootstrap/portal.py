@@ -27,12 +27,10 @@ from etl.portal.provider_search import ProviderSearch
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
 from etl.portal.site_facts import ServerFacts, Site, duration_text
-from etl.portal.site_file import colour_css, read_site_file
+from etl.portal.site_file import read_site_file
 
 TRY_CLIENT: Final = "portal-try-it"
 """Client id of the public app behind `/try`, in a sandbox."""
-
-MEMBER_PAGE: Final = "/member"
 
 
 def portal_room(
@@ -64,7 +62,7 @@ def portal_room(
         site=site,
         served=served_of(settings, description, services),
         services=services,
-        templates=open_templates(site.templates),
+        templates=open_templates(site.file.look.templates),
         started=services.clock(),
         targets=_targets(served),
         members=sandbox,
@@ -89,22 +87,8 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
     Raises:
         MappingError: `config-value`: a file or folder is missing, or `portal.toml` is wrong.
     """
-    said = read_site_file(settings.portal.file)
-    return Site(
-        texts=said.page_texts(settings.payer.name),
-        sandbox=sandbox,
-        contact=said.contact,
-        privacy_url=said.links.privacy,
-        terms_url=said.links.terms,
-        sandbox_url=said.links.sandbox,
-        member_page=MEMBER_PAGE,
-        colours=colour_css(said.look),
-        stylesheet=said.look.stylesheet,
-        logo=said.look.logo,
-        templates=said.look.templates,
-        changes=sorted(said.changes, key=lambda change: change.day, reverse=True),
-        reports=settings.portal.reports,
-    )
+    file = read_site_file(settings.portal.file)
+    return Site(settings.payer.name, file, sandbox, settings.portal.reports)
 
 
 _LIMITED: Final[Mapping[Endpoint, str]] = MappingProxyType(
@@ -168,9 +152,9 @@ def _register_try_app(apps: Apps, portal: Portal) -> None:
         authentication="none",
         redirect_uris=(portal.served.try_page,),
         # A URI of this portal; the registry requires https, which a local portal does not have.
-        policy_uri=portal.site.privacy_url or f"https://{base.hostname}/contact",
-        contact_name=portal.site.contact.name or portal.site.payer,
-        contact_email=portal.site.contact.email or "portal@example.org",
+        policy_uri=portal.site.file.links.privacy or f"https://{base.hostname}/contact",
+        contact_name=portal.site.file.contact.name or portal.site.payer,
+        contact_email=portal.site.file.contact.email or "portal@example.org",
         attestations=tuple(ATTESTATIONS),
     )
     try:

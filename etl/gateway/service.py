@@ -145,7 +145,9 @@ class Service:
         self._long_work = LongWork()
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
         self._every_kind = tuple(self._kinds.values())
-        self._answerable = lru_cache(maxsize=_FEW)(self._kinds_with)
+        self._answerable = lru_cache(maxsize=_FEW)(
+            lambda columns: tuple(map(answerable, kinds.values(), columns))
+        )
 
     def kinds(self) -> tuple[ResourceType, ...]:
         """Return the types with the parameters that the current release can be searched by.
@@ -316,9 +318,6 @@ class Service:
 
     def _columns(self, tree: ReleaseTree) -> _Columns:
         return tuple(map(tree.columns, self._kinds))
-
-    def _kinds_with(self, columns: _Columns) -> tuple[ResourceType, ...]:
-        return tuple(map(answerable, self._kinds.values(), columns))
 
     def _kind(self, resource_type: str) -> ResourceType:
         kind = self._kinds.get(resource_type)

@@ -140,17 +140,8 @@ _LAST_UPDATED: Final = SearchParameter(
     (),
     PREFIXES,
 )
-_MODIFIERS: Final[Mapping[ParameterType, tuple[str, ...]]] = MappingProxyType(
-    {
-        "date": ("missing",),
-        "token": ("missing", "not"),
-        "string": ("missing", "exact", "contains"),
-        "reference": ("missing",),
-        "uri": ("missing",),
-        "special": ("missing",),
-    }
-)
-"""Modifiers that every parameter of a type takes."""
+_MODIFIERS: Final = MappingProxyType({"token": ("not",), "string": ("exact", "contains")})
+"""Modifiers that every parameter of a type takes beside `missing`, which all take."""
 
 _DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -215,7 +206,7 @@ def _parameter(name: str, entry: Mapping[str, Any]) -> SearchParameter:
         entry["type"],
         f"{_DEFINITIONS[guide]}{definition}" if guide else "",
         f"{entry['text']}{suffix}",
-        (*_MODIFIERS[entry["type"]], *entry.get("modifiers", ())),
+        ("missing", *_MODIFIERS.get(entry["type"], ()), *entry.get("modifiers", ())),
         PREFIXES if entry["type"] == "date" else (),
         tuple(entry.get("targets", ())),
         entry.get("implicit_system", False),

@@ -16,6 +16,7 @@ from etl.portal.accounts import account_routes
 from etl.portal.documentation import documentation_routes
 from etl.portal.portal import Portal, SignInFirst, to
 from etl.portal.registration import registration_routes
+from etl.portal.site_file import colour_css
 
 _STATIC: Final = Path(str(files("etl.portal"))) / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -53,12 +54,12 @@ class _Static:
 
     async def file(self, request: Request) -> Response:
         name = request.path_params["name"]
-        site = self._portal.site
+        look = self._portal.site.file.look
         if name == "own.css":
-            own = site.stylesheet.read_text(encoding="utf-8") if site.stylesheet else ""
-            return self._public(Response(site.colours + own, media_type="text/css"))
-        if name == "logo" and site.logo is not None:
-            path, media = site.logo, _LOGOS.get(site.logo.suffix, "application/octet-stream")
+            own = look.stylesheet.read_text(encoding="utf-8") if look.stylesheet else ""
+            return self._public(Response(colour_css(look) + own, media_type="text/css"))
+        if name == "logo" and look.logo is not None:
+            path, media = look.logo, _LOGOS.get(look.logo.suffix, "application/octet-stream")
         elif name in self._names:
             path, media = self._names[name], _TYPES[self._names[name].suffix]
         else:
@@ -87,7 +88,7 @@ class _Mishaps:
         return response
 
     async def sign_in_first(self, request: Request, error: Exception) -> Response:
-        return to("/sign-in", next=error.path if isinstance(error, SignInFirst) else "/apps")
+        return to("/sign-in", next=request.url.path)
 
     async def bug(self, request: Request, error: Exception) -> Response:
         # Without session and database: either may be the cause of the error.

@@ -33,7 +33,7 @@ from etl.portal.site_facts import ServerFacts, Site
 from etl.web.headers import page_headers
 from etl.web.rate_limits import TooMany
 
-MENU: Final = (
+MENU: Final[tuple[tuple[str, str], ...]] = (
     ("/", "Home"),
     ("/patient-access", "Patient Access API"),
     ("/provider-directory", "Provider Directory API"),
@@ -145,6 +145,7 @@ class Portal:
             values: what the template shows.
         """
         visit = await self.visit(request)
+        has_directory = self.served.directory_capability is not None
         forms: list[Markup] = []
 
         def csrf_field() -> Markup:
@@ -155,7 +156,7 @@ class Portal:
         html = self.templates.get_template(f"{template}.html.j2").render(
             site=self.site,
             served=self.served,
-            menu=[entry for entry in MENU if self._is_shown(entry[0])],
+            menu=[entry for entry in MENU if has_directory or entry[0] != "/provider-directory"],
             here=request.url.path,
             providers=self.providers,
             developer=visit.developer,
@@ -169,9 +170,6 @@ class Portal:
         if forms:  # a page without forms sets no cookie
             self.services.browsers.greet(response, visit.cookies)
         return response
-
-    def _is_shown(self, path: str) -> bool:
-        return path != "/provider-directory" or self.served.directory_capability is not None
 
     def protect(self, response: Response, *, fresh: bool) -> None:
         """Set the security headers of a page (no inline script or style)."""
@@ -260,7 +258,7 @@ class Portal:
         """
         visit = await self.visit(request)
         if visit.developer is None:
-            raise SignInFirst(request.url.path)
+            raise SignInFirst
         return visit, visit.developer
 
     async def own_app(self, client_id: str, developer: Developer) -> App:
@@ -319,15 +317,7 @@ class Portal:
 
 
 class SignInFirst(Exception):
-    """The page needs a signed-in developer.
-
-    Attributes:
-        path: where to return to.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        super().__init__("sign in first")
+    """The page needs a signed-in developer."""
 
 
 def to(path: str, **query: str) -> RedirectResponse:

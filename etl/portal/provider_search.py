@@ -51,19 +51,11 @@ _ACCEPTS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ListOption:
-    """One entry of a list to choose from: a search value and its words."""
-
-    value: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class Choices:
-    """Lists to choose from, as the served release has them; both by label."""
+    """Lists to choose from, as the served release has them: search value → words, by the words."""
 
-    networks: Sequence[ListOption] = ()
-    specialties: Sequence[ListOption] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
+    specialties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +281,9 @@ class ProviderSearch:
                 position = await self._position(place)
                 if position is None:
                     return f"The directory has no location in {query.near}."
-                parameters.append(("location.near", f"{position}|{_miles(query.within)}|[mi_us]"))
+                known = query.within in map(str, DISTANCES)
+                miles = query.within if known else DISTANCES[-1]
+                parameters.append(("location.near", f"{position}|{miles}|[mi_us]"))
             else:
                 parameters += [(f"location.{name}", value) for name, value in place]
         parameters += [("_include", f"{_ROLE}:{name}") for name in _INCLUDED]
@@ -346,7 +340,7 @@ class ProviderSearch:
 
     # What a release has
 
-    async def _networks(self) -> list[ListOption]:
+    async def _networks(self) -> dict[str, str]:
         parameters: Parameters = [("type", "ntwk"), ("_count", "100")]
         bundle = await self._search("Organization", parameters)
         networks: list[Json] = list(_resources(bundle, "match"))
@@ -354,20 +348,20 @@ class ProviderSearch:
             cursor = following[0]["url"].rpartition("/_page/")[2]
             bundle = json.loads((await self.service.page(self._grant, cursor, base=self.base)).body)
             networks += _resources(bundle, "match")
-        return _by_label(ListOption(_name(network), network["name"]) for network in networks)
+        return _by_words({_name(network): network["name"] for network in networks})
 
-    async def _specialties(self, tree: ReleaseTree) -> list[ListOption]:
+    async def _specialties(self, tree: ReleaseTree) -> dict[str, str]:
         columns = await columns_of(tree, [(_ROLE, "specialty")])
         codes = {
             str(value).rpartition("|")[2]
             for column in columns.column(_ROLE, "specialty")
             for value in column.column.values
         }
-        return _by_label(ListOption(code, SPECIALTIES.get(code, code)) for code in codes if code)
+        return _by_words({code: SPECIALTIES.get(code, code) for code in codes if code})
 
     async def _found_example(self) -> SearchExample | None:
-        known = [choice.value for choice in (await self.choices()).specialties]
-        known.sort(key=lambda code: code != "207N00000X")
+        specialties = (await self.choices()).specialties
+        known = sorted(specialties, key=lambda code: code != "207N00000X")
         for specialty in known:
             parameters = [("specialty", specialty), ("new-patients", NEW_PATIENTS)]
             parameters += [("_include", f"{_ROLE}:location"), ("_count", "50")]
@@ -380,7 +374,8 @@ class ProviderSearch:
                     postal_code: str = place.get("address", {}).get("postalCode", "")
                     if networks and postal_code:
                         network: str = networks[0]["reference"]
-                        position = _located(place)
+                        at: Json = place.get("position", {})
+                        position = f"{at['latitude']}|{at['longitude']}" if at else ""
                         return SearchExample(specialty, network, postal_code[:5], position)
         return None
 
@@ -393,12 +388,8 @@ def _title(path: str) -> str:
     return f"Plan Finder files: contract {parts[1]}, plan year {parts[2]}"
 
 
-def _by_label(options: Iterable[ListOption]) -> list[ListOption]:
-    return sorted(options, key=lambda option: option.label)
-
-
-def _miles(within: str) -> int:
-    return next((miles for miles in DISTANCES if str(miles) == within), DISTANCES[-1])
+def _by_words(choices: dict[str, str]) -> dict[str, str]:
+    return dict(sorted(choices.items(), key=lambda choice: choice[1]))
 
 
 def _place(near: str) -> Parameters:
@@ -482,11 +473,6 @@ def _place_of(location: Json) -> Place:
     parts = (*address.get("line", ()), address.get("city", ""), address.get("state", ""))
     text = address.get("text", "") or ", ".join(filter(None, parts))
     return Place(location.get("name", ""), text, _phone(location))
-
-
-def _located(location: Json) -> str:
-    at = location.get("position", {})
-    return f"{at['latitude']}|{at['longitude']}" if at else ""
 
 
 def _phone(resource: Json) -> str:

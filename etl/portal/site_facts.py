@@ -8,56 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from pydantic import ConfigDict
-
 from etl.auth import configuration
+from etl.portal.site_file import Change, SiteFile
 from etl.web.texts import PageTexts
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """Contact for developers. Empty fields are not shown.
-
-    Attributes:
-        name: of the team.
-        email: its address.
-        phone: its number.
-        hours: hours of service, for people.
-        url: of a help desk or tracker; https.
-        address: postal address; line breaks are kept.
-        security_email: where weaknesses are reported.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    name: str = ""
-    email: str = ""
-    phone: str = ""
-    hours: str = ""
-    url: str = ""
-    address: str = ""
-    security_email: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something that app developers should know of.
-
-    Attributes:
-        day: since when.
-        text: what changed, in a sentence or two.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    day: date
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,44 +23,31 @@ class Site:
     """The portal's look and words.
 
     Attributes:
-        texts: what the pages say, with the names of payer and portal.
+        payer: the payer's name for people.
+        file: what its `portal.toml` says.
         sandbox: whether this is a sandbox: synthetic members, apps active at once.
-        contact: contact for developers.
-        privacy_url: of the payer's privacy notice; empty for none.
-        terms_url: of the terms for developers; empty for none.
-        sandbox_url: of the sandbox, shown in production; empty for none.
-        member_page: path of the page where members see which apps have access; empty for none.
-        colours: CSS that sets the payer's colours; empty for the portal's own.
-        stylesheet: CSS laid over the portal's own; None for none.
-        logo: an SVG or PNG file in place of the portal's mark; None for none.
-        templates: folder of templates that override the portal's own; None for none.
-        changes: what the payer changed, the newest first.
         reports: folder of the yearly numbers that are public; None for none.
     """
 
-    texts: PageTexts
+    payer: str
+    file: SiteFile = field(default_factory=SiteFile)
     sandbox: bool = True
-    contact: Contact = field(default_factory=Contact)
-    privacy_url: str = ""
-    terms_url: str = ""
-    sandbox_url: str = ""
-    member_page: str = ""
-    colours: str = ""
-    stylesheet: Path | None = None
-    logo: Path | None = None
-    templates: Path | None = None
-    changes: Sequence[Change] = ()
     reports: Path | None = None
 
     @property
-    def payer(self) -> str:
-        """The payer's name for people."""
-        return self.texts.payer
+    def texts(self) -> PageTexts:
+        """What the pages say, with the names of payer and portal."""
+        return self.file.page_texts(self.payer)
 
     @property
     def title(self) -> str:
         """The portal's name."""
-        return self.texts.title
+        return self.file.title
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """What the payer changed, the newest first."""
+        return sorted(self.file.changes, key=lambda change: change.day, reverse=True)
 
     def text(self, name: str, **values: str) -> str:
         """Return a text of a page by `page.key`, with values filled in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,6 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.errors import MappingError, Mistakes
-from etl.portal.site_facts import Change, Contact
 from etl.smart.brands import Brand
 from etl.web.texts import TEXTS, PageTexts, unknown_values
 
@@ -28,6 +28,40 @@ _FILES: Final = {"logo": Path.is_file, "stylesheet": Path.is_file, "templates": 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Contact(_Table):
+    """Contact for developers. Empty fields are not shown.
+
+    Attributes:
+        name: of the team.
+        email: its address.
+        phone: its number.
+        hours: hours of service, for people.
+        url: of a help desk or tracker; https.
+        address: postal address; line breaks are kept.
+        security_email: where weaknesses are reported.
+    """
+
+    name: str = ""
+    email: str = ""
+    phone: str = ""
+    hours: str = ""
+    url: str = ""
+    address: str = ""
+    security_email: str = ""
+
+
+class Change(_Table):
+    """Something that app developers should know of.
+
+    Attributes:
+        day: since when.
+        text: what changed, in a sentence or two.
+    """
+
+    day: date
+    text: str
 
 
 class Links(_Table):
@@ -113,13 +147,13 @@ def read_site_file(path: Path | None) -> SiteFile:
 
 
 def _mistake(path: Path, loc: tuple[int | str, ...], text: str, kind: str) -> MappingError:
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+    if kind == "extra_forbidden":
         table: Any = {
-            "contact": Contact.__dataclass_fields__,
+            "contact": Contact.model_fields,
             "links": Links.model_fields,
             "brand": Brand.model_fields,
             "look": Look.model_fields,
-            "changes": Change.__dataclass_fields__,
+            "changes": Change.model_fields,
         }.get(str(loc[0]), SiteFile.model_fields)
         text = _unknown_key(str(loc[-1]), table)
     return MappingError(f"{path}: {'.'.join(map(str, loc))}", "config-value", text)

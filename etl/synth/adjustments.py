@@ -16,12 +16,6 @@ from etl.synth.seeded_random import Dice, iso, stamp
 _PAYOUTS = ("amount_benefit", "amount_paidtoprovider", "amount_paidtopatient")
 
 
-def decision_day(claim: Claim) -> int:
-    """Return the ordinal day on which a claim was last worked on."""
-    header = claim.header
-    return date.fromisoformat(header.get("paid_date") or header["adjudication_date"]).toordinal()
-
-
 def add_cents(row: Row, column: str, cents: int) -> None:
     """Add to an amount; an absent one counts as zero."""
     row[column] = money(cents_of(row.get(column, "0.00")) + cents)
@@ -43,20 +37,16 @@ def lower_benefit(claim: Claim, percent: int) -> list[Row]:
     moved = cents_of(source["amount_benefit"]) * percent // 100
     changed = [claim.header] if line is None else [claim.header, line]
     for row in changed:
-        _move_benefit(row, moved)
+        add_cents(row, "amount_eligible", -moved)
+        add_cents(row, "amount_discount", moved)
+        for column in (*_PAYOUTS, "amount_drugcost"):
+            if column in row:
+                add_cents(row, column, -moved)
     if "payment_amount" in claim.header:
         add_cents(claim.header, "payment_amount", -moved)
     if line is not None and claim.header["claim_type"] != "pharmacy" and moved:
         changed.append(_add_discount(claim, line["line_number"], moved))
     return changed
-
-
-def _move_benefit(row: Row, moved: int) -> None:
-    add_cents(row, "amount_eligible", -moved)
-    add_cents(row, "amount_discount", moved)
-    for column in (*_PAYOUTS, "amount_drugcost"):
-        if column in row:
-            add_cents(row, column, -moved)
 
 
 def _add_discount(claim: Claim, line: str, moved: int) -> Row:
@@ -193,18 +183,13 @@ def void_claim(life: Life, claim: Claim, day: int) -> Claim:
     new.header["status"] = "cancelled"
     pharmacy = new.header["claim_type"] == "pharmacy"
     if pharmacy or int(new.header["claim_id"][-1]) % 2:
-        _negate_amounts(new)
+        for row in new.everything():
+            for column in (*AMOUNT_COLUMNS, "payment_amount", "amount"):
+                if column in row:
+                    row[column] = money(-cents_of(row[column]))
     else:
         _zero_amounts(new)
     return new
-
-
-def _negate_amounts(claim: Claim) -> None:
-    columns = (*AMOUNT_COLUMNS, "payment_amount", "amount")
-    for row in claim.everything():
-        for column in columns:
-            if column in row:
-                row[column] = money(-cents_of(row[column]))
 
 
 def _zero_amounts(claim: Claim) -> None:
@@ -222,4 +207,5 @@ def _zero_amounts(claim: Claim) -> None:
 
 def later_day(dice: Dice, claim: Claim) -> int:
     """Return a day some weeks after a claim was last worked on."""
-    return decision_day(claim) + dice.between(15, 90)
+    last = claim.header.get("paid_date") or claim.header["adjudication_date"]
+    return date.fromisoformat(last).toordinal() + dice.between(15, 90)

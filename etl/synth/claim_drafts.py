@@ -271,16 +271,12 @@ class Draft:
         self._stamp = stamp(dice, paid)
         return True
 
-    def _refusal(self, place: int) -> Denial | None:
-        refused, count = self.visit.refused, len(self._charges)
-        if refused == "all" or (refused == "last" and place == count - 1 and count > 1):
-            return self.dice.pick(REFUSALS)
-        return None
-
     def _price(self, place: int, cents: int, *, free: bool) -> tuple[Amounts, Denial | None]:
         cover, life = self.visit.cover, self.life
         plan = cover.plan
-        refusal = self._refusal(place)
+        refused, count = self.visit.refused, len(self._charges)
+        is_refused = refused == "all" or (refused == "last" and place == count - 1 and count > 1)
+        refusal = self.dice.pick(REFUSALS) if is_refused else None
         key = (cover.identifier, year_of(self.visit.day))
         met = life.deductibles.get(key, 0)
         terms = Terms(

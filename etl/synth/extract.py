@@ -7,7 +7,7 @@ seed: the first 34 practitioners are those of its first thousand members.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
@@ -154,17 +154,10 @@ class NetworkSpec:
     @property
     def world(self) -> Spec:
         """The extract of claims with these providers."""
-        return Spec(
-            members=self.regions * directory.REGION_SIZE,
-            seed=self.seed,
-            kind=self.kind,
-            day=self.day,
-            as_of=self.as_of,
-            since=min(SINCE, self.as_of - timedelta(days=730)),
-            format=self.format,
-            gzip=self.gzip,
-            fault_rate=self.fault_rate,
-        )
+        choices = asdict(self)
+        del choices["practitioners"]
+        since = min(SINCE, self.as_of - timedelta(days=730))
+        return Spec(members=self.regions * directory.REGION_SIZE, since=since, **choices)
 
 
 def write_network(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import resources
@@ -118,10 +118,7 @@ class Case:
 
     def meets(self, when: str, row: Row) -> bool:
         """Return whether a row of the case meets the conditions."""
-        return all(
-            self._holds(condition.removeprefix("!"), row) != condition.startswith("!")
-            for condition in when.split()
-        )
+        return _meets(when, row, self._holds)
 
     def _holds(self, condition: str, row: Row) -> bool:
         if condition == "headers-only":
@@ -131,6 +128,13 @@ class Case:
         if condition == "several":  # a claim needs one diagnosis, and may lose another
             return len(self.rows("claim_diagnosis")) > 1
         return _holds(condition, self.claim if condition.startswith("claim_type=") else row)
+
+
+def _meets(when: str, row: Row, holds: Callable[[str, Row], bool]) -> bool:
+    return all(
+        holds(condition.removeprefix("!"), row) != condition.startswith("!")
+        for condition in when.split()
+    )
 
 
 def _holds(condition: str, row: Row) -> bool:
@@ -287,7 +291,8 @@ _TEXT: Final = (resources.files("etl.synth") / "faults.csv").read_text(encoding=
 _ALL: Final = tuple(Fault(*line) for line in list(csv.reader(_TEXT.splitlines()))[1:])
 NETWORK_FAULTS: Final = tuple(fault for fault in _ALL if fault.group == "network")
 """Every region of a directory that is chosen gets one of each, as far as it has rows for them."""
-FAULTS: Final = tuple(fault for fault in _ALL if fault.group != "network")
+_PROVIDER_FAULTS: Final = tuple(fault for fault in _ALL if fault.group == "directory")
+FAULTS: Final = tuple(fault for fault in _ALL if fault.group not in ("network", "directory"))
 _LINKS: Final = {"adjusted_from_claim_id", "adjusted_to_claim_id"}
 """Claims of a chain are left whole: links to a rejected one would have no target."""
 
@@ -366,28 +371,12 @@ def plant_directory(spec: Spec, number: int, tables: MemberRows) -> list[Planted
     """Plant one fault of each kind that the providers of claims can have, whatever the rate."""
     dice = Dice(spec.seed, Purpose.DIRECTORY_FAULT, number)
     npi = tables["practitioner"][0]["npi"]
-    wrong = npi[:-1] + str((int(npi[-1]) + 1) % 10)
-    planted: list[Planted] = []
-    for table, column, text, rule in (
-        ("practitioner", "npi", wrong, "npi"),
-        ("organization", "npi", "", "npi"),  # loses its last digit
-        ("organization", "postal_code", "2138", "lost-zero-zip"),
-    ):
-        rows = tables[table]
-        taken = {fault.place for fault in planted if fault.table == table}
-        whole = [
-            place
-            for place, row in enumerate(rows)
-            if column in row and row.get("kind") != "payer" and place not in taken
-        ]
-        place = dice.pick(whole)
-        rows[place] = rows[place] | {column: text or rows[place][column][:-1]}
-        planted.append(Planted(table, place, column, rule))
-    return _in_order(tables, planted)
+    facts = {"wrong_npi": npi[:-1] + str((int(npi[-1]) + 1) % 10)}
+    return _in_order(tables, _plant_each(_PROVIDER_FAULTS, tables, facts, dice))
 
 
 def plant_network(spec: Spec, number: int, tables: NetworkTables) -> list[Planted]:
-    """Plant faults in the rows of a region; the payers' part stays whole.
+    """Plant faults in the rows of a region that are in force; the payers' part stays whole.
 
     Args:
         spec: states the seed, and the share of regions that get faults.
@@ -397,26 +386,36 @@ def plant_network(spec: Spec, number: int, tables: NetworkTables) -> list[Plante
     dice = Dice(spec.seed, Purpose.NETWORK_FAULT, number)
     if number < 0 or dice.random() >= spec.fault_rate:
         return []
+
+    def is_in_force(row: Row) -> bool:
+        return row.get("active", "Y") == "Y" and row.get("status", "active") == "active"
+
+    facts = {"region": f"{number:06d}"}
+    return _plant_each(NETWORK_FAULTS, tables, facts, dice, is_in_force)
+
+
+def _plant_each(
+    faults: Iterable[Fault],
+    tables: NetworkTables,
+    facts: Row,
+    dice: Dice,
+    may_spoil: Callable[[Row], bool] = bool,
+) -> list[Planted]:
+    """Plant each fault in a row of its own; its cells may name `cut`, a cell but for its end."""
     planted: list[Planted] = []
-    taken: set[tuple[str, int]] = set()
-    for fault in NETWORK_FAULTS:
+    for fault in faults:
         rows = tables.get(fault.table, [])
+        taken = {other.place for other in planted if other.table == fault.table}
         free = [
             place
             for place, row in enumerate(rows)
-            if (fault.table, place) not in taken
-            and _is_in_force(row)
-            and all(_holds(condition, row) for condition in fault.when.split())
+            if place not in taken and may_spoil(row) and _meets(fault.when, row, _holds)
         ]
         if not free:
             continue
         place = dice.pick(free)
-        taken.add((fault.table, place))
         spoiled = rows[place] = dict(rows[place])
-        _write(spoiled, fault.cells({"region": f"{number:06d}"}, dice))
+        cut = spoiled.get(fault.column, "")[:-1]
+        _write(spoiled, fault.cells(facts | {"cut": cut}, dice))
         planted.append(Planted(fault.table, place, fault.column, fault.rule))
     return planted
-
-
-def _is_in_force(row: Row) -> bool:
-    return row.get("active", "Y") == "Y" and row.get("status", "active") == "active"

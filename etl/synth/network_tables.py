@@ -112,24 +112,12 @@ def payer_tables(spec: Spec) -> NetworkTables:
         active = "N" if network == _CLOSED else "Y"
         own = {"network": network, "name": name, "active": active, "areas": ";".join(areas)}
         maker.add("network", **facts[payer], **own)
-    for place, (plan, name, product, kinds, networks) in enumerate(DIRECTORY_DATA["plans"]):
-        senior = DIRECTORY_DATA["senior_plan"] if product == "mediadvhmo" else {}
-        maker.add(
-            "plan",
-            {"senior": senior},
-            plan=plan,
-            name=name,
-            product=product,
-            kinds=kinds,
-            networks=networks,
-            place=place,
-            status="retired" if plan == "PLN-OLD" else "active",
-            areas=";".join(areas),
-            some_areas=";".join(areas[:2]) if kinds else "",
-            variant=plan[-1],
-            segment="001" if plan[-1] == "2" else "",
-            **facts[_PAYER_OF[networks.partition(";")[0]]],
-        )
+    for place, plan in enumerate(DIRECTORY_DATA["plans"]):
+        senior = DIRECTORY_DATA["senior_plan"] if plan["product"] == "mediadvhmo" else {}
+        own = {"place": place, "areas": ";".join(areas)}
+        own["some_areas"] = ";".join(areas[:2]) if plan["kinds"] else ""
+        payer = _PAYER_OF[plan["networks"].partition(";")[0]]
+        maker.add("plan", {"senior": senior}, **own, **plan, **facts[payer])
     for state in STATES:
         maker.add("area", state=state.code, polygon=_polygon(state))
     for payer in directory.MEDICAL_PAYERS:

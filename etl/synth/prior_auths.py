@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from etl.synth.claim_drafts import Claim, Life
-from etl.synth.directory import Doctor, Row
+from etl.synth.coverages import Cover
+from etl.synth.directory import Row
 from etl.synth.names import read_data
 from etl.synth.pricing import cents_of, money
 from etl.synth.scripted_members import CAST
@@ -114,8 +115,7 @@ def prior_auth_rows(life: Life, index: int, claims: list[Claim]) -> dict[str, li
         cover = life.cover_on(day, *service["covers"].split(" "))
         if cover is not None:
             dice = Dice(spec.seed, Purpose.PRIOR_AUTH, index, year_of(day), request.place)
-            writer = _Writer(life, request, dice, claims)
-            writer.header |= {"coverage_id": cover.identifier, "payer_id": cover.plan.payer}
+            writer = _Writer(life, request, cover, dice, claims)
             if program := _DATA["programs"].get(cover.plan.payer):
                 writer.header |= dict(zip(("program", "contract_id"), program, strict=True))
             for table, rows in writer.rows().items():
@@ -152,49 +152,52 @@ def _second(moment: datetime) -> int:
 class _Writer:
     """Writes the rows of a request as they are at the end of a day."""
 
-    def __init__(self, life: Life, request: Request, dice: Dice, claims: list[Claim]) -> None:
+    def __init__(
+        self, life: Life, request: Request, cover: Cover, dice: Dice, claims: list[Claim]
+    ) -> None:
         self._life, self._request, self._service = life, request, _SERVICES[request.service]
-        self._doctor: Doctor = dice.pick(life.region.doctors[self._service["requester"]])
-        self._place = dice.pick(life.region.places[self._service["place"]])
+        doctor = dice.pick(life.region.doctors[self._service["requester"]])
+        place = dice.pick(life.region.places[self._service["place"]])
         self._reasons = dice.pick(_DATA["denial_reasons"])
-        self._first = request.received // _DAY + dice.between(21, 35)
-        received, day = request.text(request.received), request.received // _DAY
+        day = request.received // _DAY
+        first = day + dice.between(21, 35)
         year = year_of(day)
         into_year = day - first_of_year(year) + 1
-        self._number = f"{year % 100:02d}{into_year:03d}{life.number:09d}{request.place:03d}"
-        self._facts = {
-            "number": self._number, "doctor": self._doctor.identifier, "npi": self._doctor.npi,
-            "place": self._place,
-        }  # fmt: skip
-        self._key = {"record_action": "A", "prior_auth_id": f"PA{self._number}"}
-        self.header: Row = {
-            **self._key,
-            "member_id": life.member_id,
-            "status": "active",
-            "expedited": "Y" if request.is_expedited else "N",
-            "received_at": received,
-            "status_changed_at": received,
-            "requesting_provider_id": self._doctor.identifier,
-            **self._service["header"],
-        }
-        if self.header["type"] == "institutional":
-            self.header["facility_id"] = self._place
         used = request.script.get("used")
         claim_ids = [
             claim.header["claim_id"]
             for claim in claims
             if used and claim.header["statement_from_date"] == used.isoformat()
         ]
-        self._claim_ids = {"claim_ids": ";".join(claim_ids)} if claim_ids else {}
+        self._facts = {
+            "number": f"{year % 100:02d}{into_year:03d}{life.number:09d}{request.place:03d}",
+            "member": life.member_id,
+            "coverage": cover.identifier,
+            "payer": cover.plan.payer,
+            "expedited": "Y" if request.is_expedited else "N",
+            "received": request.text(request.received),
+            "doctor": doctor.identifier,
+            "npi": doctor.npi,
+            "taxonomy": doctor.taxonomy,
+            "place": place,
+            "first": iso(first),
+            "valid_from": iso(first - 14),
+            "valid_to": iso(first + 166),
+            "claims": ";".join(claim_ids),
+            "reasons": self._reasons,
+            "lines": ";".join(str(number) for number, _ in enumerate(self._service["lines"], 1)),
+        }
+        self.header = self._row("header", **self._service["header"])
+        if self.header["type"] == "institutional":
+            self.header["facility_id"] = place
 
     def rows(self) -> dict[str, list[Row]]:
         """Return the rows by table."""
         request = self._request
         lines = [
-            self._key | {"line_number": str(number), "service_from_date": iso(self._first)}
-            | {"provider_id": self._place} | cells
+            self._row("line", line_number=str(number), **cells)
             for number, cells in enumerate(self._service["lines"], start=1)
-        ]  # fmt: skip
+        ]
         self.header |= self._cells("header")
         for line in lines:
             line |= self._cells("line")
@@ -204,18 +207,34 @@ class _Writer:
                 action = course["appeal"] if number else course["action"]
                 self._decide(action, request.text(second), lines)
                 if number:
-                    self._add_appeal(request.text(request.decided[0]), request.text(second), action)
+                    self._facts["overturned"] = "N" if action == "A3" else "Y"
+                    self._facts["first_decided"] = request.text(request.decided[0])
+                    self._facts["moment"] = request.text(second)
+                    self.header |= self._row("appealed")
         tables = {
             "prior_auth": [self.header],
             "prior_auth_line": lines,
-            "prior_auth_diagnosis": self._diagnoses(lines),
-            "prior_auth_care_team": self._care_team(lines),
+            "prior_auth_diagnosis": [
+                self._row(
+                    "diagnosis",
+                    sequence=str(number),
+                    code=code,
+                    type="principal" if number == 1 else "secondary",
+                )
+                for number, code in enumerate(self._service["diagnoses"], start=1)
+            ],
+            "prior_auth_care_team": [self._row("care_team")],
         }
         signed = {"last_updated": self.header["status_changed_at"]}
         return {
             table: [{column: text for column, text in row.items() if text} | signed for row in rows]
             for table, rows in tables.items()
         }
+
+    def _row(self, name: str, **cells: str) -> Row:
+        """Return a row, or part of one, of the file's cells and others."""
+        texts = _DATA["rows"][name].items()
+        return {column: fill(text, self._facts) for column, text in texts} | cells
 
     def _cells(self, part: str) -> Row:
         cells = self._request.script.get(part, {})
@@ -232,12 +251,9 @@ class _Writer:
         for column in ("denial_reason", "denial_text", "human_reviewed"):
             header.pop(column, None)
         if action == "A3":
-            header |= {"denial_reason": self._reasons, "denial_text": _DATA["denial_text"]}
-            header["human_reviewed"] = "Y"
+            header |= self._row("denied")
         else:
-            day = int(self._first) - 14
-            header |= {"valid_from": iso(day), "valid_to": iso(day + 180), **self._claim_ids}
-            header["authorization_number"] = f"A{self._number}"
+            header |= self._row("approved")
         if _COURSES[self._request.course].get("extended"):
             header["extended"] = "Y"
         for number, line in enumerate(lines):
@@ -261,26 +277,3 @@ class _Writer:
         if "amount_submitted" in line and approved:
             cents = cents_of(line["amount_submitted"]) * approved // requested
             line["amount_eligible"] = money(cents * 4 // 5)
-
-    def _add_appeal(self, first: str, moment: str, action: str) -> None:
-        self.header |= {
-            "appealed": "Y",
-            "overturned": "N" if action == "A3" else "Y",
-            "first_review_action": "A3",
-            "first_decided_at": first,
-            "appeal_decided_at": moment,
-        }
-
-    def _diagnoses(self, lines: list[Row]) -> list[Row]:
-        named = ";".join(line["line_number"] for line in lines)
-        return [
-            self._key | {"sequence": str(number), "code": code, "icd_version": "10"}
-            | {"type": "principal" if number == 1 else "secondary", "line_numbers": named}
-            for number, code in enumerate(self._service["diagnoses"], start=1)
-        ]  # fmt: skip
-
-    def _care_team(self, lines: list[Row]) -> list[Row]:
-        doctor = self._doctor
-        cells = {"sequence": "1", "role": "referring", "provider_id": doctor.identifier}
-        cells |= {"taxonomy_code": doctor.taxonomy, "responsible": "Y"}
-        return [self._key | cells | {"line_numbers": lines[0]["line_number"]}]

@@ -136,10 +136,11 @@ async def whole(
     emitted = [name for name in own_types if request.wants(name)]
     shared = request.types is None or any(TYPES[kind].shared for kind in request.types)
     # Where directory types are requested, all rows that refer to them are read.
-    rows = rows_of(own, request, own_types if shared else emitted)
-    page = rows[here]
+    wanted = rows_of(own, request, own_types if shared else emitted)
+    page = wanted[here]
     lines = await tree.lines(own, page)
-    typed = list(zip(_types_of(own, page), lines, strict=True))
+    types = [name for row in page for name, rows in own.index.types.items() if row in rows]
+    typed = list(zip(types, lines, strict=True))
     entries = [Entries(name, (line,), "match") for name, line in typed if name in emitted]
     if shared:
         named = following.allowed(
@@ -149,7 +150,7 @@ async def whole(
         )
         read = await following.read(await following.hits(named))
         entries += [Entries(name, (line,), "include") for name, line in read]
-    return entries, len(rows)
+    return entries, len(wanted)
 
 
 def references(lines: Iterable[Line]) -> list[str]:
@@ -194,10 +195,6 @@ def _types(values: dict[str, str]) -> frozenset[str] | None:
     if not types <= TYPES.keys():
         raise refused("_type", "invalid", f"takes {', '.join(TYPES)}")
     return types
-
-
-def _types_of(block: IndexedBlock, rows: Sequence[int]) -> list[str]:
-    return [name for row in rows for name, of_type in block.index.types.items() if row in of_type]
 
 
 _SECTIONS: Final = ("ids", "parts", "versions", "lastUpdated")

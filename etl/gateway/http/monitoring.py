@@ -429,7 +429,8 @@ class AccessLogMiddleware:
             self._metrics.under_way -= 1
             record.route = record.route or "other"
             self._metrics.request(record.route, scope["method"], record.status, seconds)
-            self._log.request(record, _method(scope["method"]), seconds)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._log.request(record, method, seconds)
 
     def _request_id(self, scope: Scope) -> str:
         """Return the id of a request: the client's own if that is well formed."""
@@ -442,10 +443,6 @@ class AccessLogMiddleware:
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
 )
-
-
-def _method(method: str) -> str:
-    return method if method in _METHODS else "other"
 
 
 def record_of(scope: Scope) -> RequestRecord:

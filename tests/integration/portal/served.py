@@ -19,22 +19,20 @@ from etl.gateway.supported_fhir import TYPES
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
-from etl.portal.site_facts import Contact, ServerFacts, Site
-from etl.web.texts import PageTexts
+from etl.portal.site_facts import ServerFacts, Site
+from etl.portal.site_file import Contact, Links, SiteFile
 from tests.integration.auth.standing import BASE, FHIR, configuration
 
-SITE = Site(
-    texts=PageTexts("Alder Health Plan"),
-    contact=Contact(
-        name="API team",
-        email="api@alder.example",
-        phone="+1 617 555 0100",
-        hours="Monday to Friday, 9 to 5 Eastern",
-        security_email="security@alder.example",
-    ),
-    member_page="/member",
+CONTACT = Contact(
+    name="API team",
+    email="api@alder.example",
+    phone="+1 617 555 0100",
+    hours="Monday to Friday, 9 to 5 Eastern",
+    security_email="security@alder.example",
 )
-PRODUCTION = replace(SITE, sandbox=False, sandbox_url="https://sandbox.api.example")
+SITE = Site("Alder Health Plan", SiteFile(contact=CONTACT))
+LINKS = Links(sandbox="https://sandbox.api.example")
+PRODUCTION = replace(SITE, file=SiteFile(contact=CONTACT, links=LINKS), sandbox=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None,
             limits={"Requests": "600 a minute for each app and member"},
         ),
         services=services,
-        templates=open_templates(site.templates),
+        templates=open_templates(site.file.look.templates),
         started=clock(),
         members=_members if site.sandbox else None,
         sample=_sample if site.sandbox else None,

@@ -11,9 +11,10 @@ from markupsafe import escape
 
 from etl.errors import StoreError
 from etl.portal.data_dictionary import DataDictionary
-from etl.portal.site_facts import Contact
+from etl.portal.site_facts import Site
+from etl.portal.site_file import Contact, Look, SiteFile
 from etl.reports.public_numbers import post_numbers
-from etl.web.texts import TEXTS, PageTexts
+from etl.web.texts import TEXTS
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
 from tests.integration.portal.served import SITE, stand_up
@@ -158,7 +159,7 @@ def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(reader):
 
 def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path):
     contact = Contact(email="api@alder.example", address="1 Main Street\nAlder Falls")
-    standing = stand_up(tmp_path, site=replace(SITE, contact=contact))
+    standing = stand_up(tmp_path, site=replace(SITE, file=SiteFile(contact=contact)))
     text = browser(standing).get("/contact").text
     standing.close()
     assert "mailto:api@alder.example" in text
@@ -168,7 +169,7 @@ def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path):
 
 def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_words(tmp_path):
     own = {"your_data": {"how-to-payer": "Call {payer} at 1-800-555-0100."}}
-    standing = stand_up(tmp_path, site=replace(SITE, texts=PageTexts("Alder", own=own)))
+    standing = stand_up(tmp_path, site=Site("Alder", SiteFile(texts=own)))
     text = browser(standing).get("/your-data").text
     standing.close()
     for address in ("reportfraud.ftc.gov/", "www.hhs.gov/hipaa/filing-a-complaint/index.html"):
@@ -245,13 +246,10 @@ def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
     )
     (tmp_path / "own.css").write_text(":root { --accent: #146c43; }")
     (tmp_path / "logo.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    site = replace(
-        SITE,
-        stylesheet=tmp_path / "own.css",
-        logo=tmp_path / "logo.svg",
-        templates=tmp_path / "own",
+    look = Look(
+        stylesheet=tmp_path / "own.css", logo=tmp_path / "logo.svg", templates=tmp_path / "own"
     )
-    standing = stand_up(tmp_path, site=site)
+    standing = stand_up(tmp_path, site=replace(SITE, file=SiteFile(look=look)))
     visitor = browser(standing)
     home = visitor.get("/").text
     assert "Our own words" in home

@@ -13,7 +13,7 @@ from etl.bootstrap.served_rooms import ServerDescription
 from etl.bootstrap.setting_groups import AuthSettings, PortalSettings, ServeSettings
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
-from etl.portal.site_facts import Contact
+from etl.portal.site_file import Contact, colour_css
 from etl.web.texts import TEXTS
 from tests.given.tables import table
 
@@ -104,9 +104,9 @@ def test_the_pages_say_what_the_file_says(tmp_path):
         """,
     )
     assert (site.title, site.sandbox) == ("Acme for developers", False)
-    assert site.contact == Contact(email="api@acme.example")
+    assert site.file.contact == Contact(email="api@acme.example")
     assert site.text("home.lead") == f"Acme for developers: what {site.payer} paid."
     assert [change.text for change in site.changes] == ["Displays.", "Tests."]
     assert site.text("home.title") == TEXTS["home"]["title"]
-    assert "--pico-primary: light-dark(#7a1f5c, #f0a6d8);" in site.colours
-    assert "--pico-primary-inverse: light-dark(#ffffff, #000000);" in site.colours
+    assert "--pico-primary: light-dark(#7a1f5c, #f0a6d8);" in colour_css(site.file.look)
+    assert "--pico-primary-inverse: light-dark(#ffffff, #000000);" in colour_css(site.file.look)
