@@ -25,7 +25,7 @@ from benchmarks.reading import rows_a_second
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.gc_policy import gc_relaxed
 from etl.bootstrap.settings import Settings
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.local.executor import LocalExecutor
@@ -157,7 +157,9 @@ def accepted(
         RuleContext(definitions.book, rows.partitions.keys, providers.known, rows.as_of),
         loaded.unread,
     )
-    return prepare({**checked.tables, **providers.tables}, providers.environment), providers
+    return prepare_for_mapping(
+        {**checked.tables, **providers.tables}, providers.environment
+    ), providers
 
 
 def _rendered(

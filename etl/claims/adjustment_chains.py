@@ -35,21 +35,21 @@ _VOID: Final = "8"
 _NEEDS_PRIOR: Final = pa.array(["7", _VOID])
 """Bill frequencies of claims that replace or void a prior one."""
 _PARTIAL: Final = pa.array(["2", "3", "4", "5"])
-"""Bill frequencies of claims that stand beside others: interim ones, and late charges."""
+"""Bill frequencies of claims that add to others: interim bills and late charges."""
 _DIGITS: Final = ("bill_facility_type", "bill_classification", "bill_frequency")
 """Columns of the digits of a type of bill, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """Standing of each claim within its chain; every array has shape (claims,).
+    """Position of each claim in its chain; every array has shape (claims,).
 
     Attributes:
         role: a `Role`'s value; never null.
-        last: whether the claim is the last of its chain, as one without a chain is.
-        priors: claims directly before it that it does not name itself, by `;`; null for none.
-        successors: claims directly after it that it does not name itself.
-        updated: `last_updated`, or that of the claim which superseded this one, if later.
+        last: whether the claim is the last of its chain; true without a chain.
+        priors: claims directly before it that it doesn't name, joined by `;`; null for none.
+        successors: claims directly after it that it doesn't name.
+        updated: `last_updated` of the claim or of the claim that superseded it, if later.
         findings: rule -> the claims that it finds irregular.
         cell_findings: rule, table, column and rows of the table, of irregular cells.
     """
@@ -62,8 +62,8 @@ class Chains:
     findings: Mapping[str, Bools] = field(default_factory=dict)
     cell_findings: Sequence[tuple[str, str, str, Bools]] = ()
 
-    def only(self, keep: Bools) -> Chains:
-        """Return the same of some of the claims, without findings of cells."""
+    def filter(self, keep: Bools) -> Chains:
+        """Return the chains of the selected claims, without cell findings."""
         mask = pa.array(keep)
         return Chains(
             self.role.filter(mask),
@@ -80,76 +80,90 @@ def chains_of(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> 
 
     Args:
         tables: rows of `claim` and `claim_line`.
-        rejected: which of the claims are not published, shape (claims,); None for none. Their links
-            count as those of the others do.
+        rejected: the claims that are not published, shape (claims,); None for none. Their links
+            still count.
     """
     claims, lines = tables["claim"], tables["claim_line"]
     size = claims.num_rows
-    frequency = _frequency(claims)
+    frequency = _bill_frequency(claims)
     is_void = true_where(pc.equal(frequency, _VOID))
-    positions = _linked(claims, is_void)
-    minus = {"claim": _minus_cells(claims), "claim_line": _minus_cells(lines)}
-    signs = _signs_of(claims, lines, positions, minus)
+    linked_rows = _find_linked_claims(claims, is_void)
+    negative_cells = {"claim": _negative_cells(claims), "claim_line": _negative_cells(lines)}
+    signs = _amount_signs(claims, lines, linked_rows, negative_cells)
     if rejected is None:
         rejected = np.zeros(size, dtype=np.bool_)
-    linked = _as_linked(claims, is_void, signs, rejected, positions)
-    chains = places(linked)
-    unlinked = ~_where([True] * len(linked), positions, size)
-    has_prior = _where(
+    linked_claims = _build_linked_claims(claims, is_void, signs, rejected, linked_rows)
+    chain_places = places(linked_claims)
+    unlinked = ~_expand_flags([True] * len(linked_claims), linked_rows, size)
+    has_prior = _expand_flags(
         [
             bool(place.priors) or claim.names_prior
-            for claim, place in zip(linked, chains, strict=True)
+            for claim, place in zip(linked_claims, chain_places, strict=True)
         ],
-        positions,
+        linked_rows,
         size,
     )
-    reverses = signs.reverses & has_prior & ~is_void
+    is_reversal = signs.are_reversals & has_prior & ~is_void
     # Of other claims `amount-negative` and `payment-negative` report negative amounts.
-    replaces = np.asarray(column_of(claims, "adjusted_from_claim_id").is_valid()) & ~is_void
-    both = list(zip(linked, chains, strict=True))
-    nothing = pa.nulls(size, pa.string())
+    is_replacement = np.asarray(column_of(claims, "adjusted_from_claim_id").is_valid()) & ~is_void
+    linked_places = list(zip(linked_claims, chain_places, strict=True))
+    no_texts = pa.nulls(size, pa.string())
     return Chains(
-        role=_spread(
-            [place.role.value for place in chains],
-            positions,
+        role=_replace_texts(
+            [place.role.value for place in chain_places],
+            linked_rows,
             pa.repeat(Role.CURRENT.value, size).cast(pa.string()),
         ),
-        last=~_where([not place.last for place in chains], positions, size),
-        priors=_spread(
-            [_others(linked, place.priors, claim.prior) for claim, place in both],
-            positions,
-            nothing,
+        last=~_expand_flags([not place.last for place in chain_places], linked_rows, size),
+        priors=_replace_texts(
+            [
+                _unnamed_neighbors(linked_claims, place.priors, claim.prior)
+                for claim, place in linked_places
+            ],
+            linked_rows,
+            no_texts,
         ),
-        successors=_spread(
-            [_others(linked, place.successors, claim.successor) for claim, place in both],
-            positions,
-            nothing,
+        successors=_replace_texts(
+            [
+                _unnamed_neighbors(linked_claims, place.successors, claim.successor)
+                for claim, place in linked_places
+            ],
+            linked_rows,
+            no_texts,
         ),
-        updated=_spread(
-            [place.updated for place in chains], positions, column_of(claims, "last_updated")
+        updated=_replace_texts(
+            [place.updated for place in chain_places],
+            linked_rows,
+            column_of(claims, "last_updated"),
         ),
         findings={
-            "claim-replaced-twice": _where([place.rival for place in chains], positions, size),
-            "claim-chain-circle": _where([place.circular for place in chains], positions, size),
-            "claim-successor-rejected": _where([place.bereft for place in chains], positions, size),
+            "claim-replaced-twice": _expand_flags(
+                [place.rival for place in chain_places], linked_rows, size
+            ),
+            "claim-chain-circle": _expand_flags(
+                [place.circular for place in chain_places], linked_rows, size
+            ),
+            "claim-successor-rejected": _expand_flags(
+                [place.bereft for place in chain_places], linked_rows, size
+            ),
             "reversal-without-claim": unlinked & (signs.total < 0),
-            "reversal-positive": reverses & signs.above,
+            "reversal-positive": is_reversal & signs.above,
             "replacement-without-claim": true_where(pc.is_in(frequency, value_set=_NEEDS_PRIOR))
             & ~has_prior,
             "partial-bill-replaces": true_where(pc.is_in(frequency, value_set=_PARTIAL))
             & has_prior,
         },
         cell_findings=[
-            *_negative_replacements(tables, replaces & ~reverses, minus),
-            *_other_digits(claims),
+            *_negative_replacements(tables, is_replacement & ~is_reversal, negative_cells),
+            *_contradicting_digits(claims),
         ],
     )
 
 
-def _where(flags: list[bool], positions: Indices, size: int) -> Bools:
-    flags_of_all = np.zeros(size, dtype=np.bool_)
-    flags_of_all[positions] = flags
-    return flags_of_all
+def _expand_flags(flags: list[bool], positions: Indices, size: int) -> Bools:
+    all_flags = np.zeros(size, dtype=np.bool_)
+    all_flags[positions] = flags
+    return all_flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,139 +181,164 @@ class _Signs:
     above: Bools
 
     @property
-    def reverses(self) -> Bools:
+    def are_reversals(self) -> Bools:
         """Whether each claim takes back the claim before it, if there is one."""
         return self.states & (self.total <= 0)
 
 
-def _signs_of(
-    claims: pa.Table, lines: pa.Table, linked: Indices, minus: Mapping[str, Mapping[str, Bools]]
+def _amount_signs(
+    claims: pa.Table,
+    lines: pa.Table,
+    linked: Indices,
+    negative_cells: Mapping[str, Mapping[str, Bools]],
 ) -> _Signs:
-    """Return the signs of claims that are linked or have a negative amount."""
+    """Sum the amounts of claims that are linked or have a negative amount."""
     ids, owners = column_of(claims, "claim_id"), column_of(lines, "claim_id")
-    wanted = np.zeros(len(ids), dtype=np.bool_)
-    wanted[linked] = True
-    for cells in minus["claim"].values():
-        wanted |= cells
-    for cells in minus["claim_line"].values():
-        wanted |= true_where(pc.is_in(ids, value_set=owners.filter(pa.array(cells))))
+    is_selected = np.zeros(len(ids), dtype=np.bool_)
+    is_selected[linked] = True
+    for cells in negative_cells["claim"].values():
+        is_selected |= cells
+    for cells in negative_cells["claim_line"].values():
+        is_selected |= true_where(pc.is_in(ids, value_set=owners.filter(pa.array(cells))))
     total = np.zeros(len(ids), dtype=np.int64)
-    states, above = (np.zeros(len(ids), dtype=np.bool_) for _ in range(2))
-    at = np.flatnonzero(wanted)
-    names = pc.unique(ids.take(pa.array(at))).drop_null()
-    # Rejected claims may share a number: the lines are those of each of them.
-    own, of_line = positions(ids.take(pa.array(at)), names), positions(owners, names)
-    some_lines = np.flatnonzero(of_line >= 0)
-    some = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(some_lines))
+    has_amount, is_positive = (np.zeros(len(ids), dtype=np.bool_) for _ in range(2))
+    selected_rows = np.flatnonzero(is_selected)
+    claim_ids = pc.unique(ids.take(pa.array(selected_rows))).drop_null()
+    # Rejected claims may share a claim ID: each of them has all its lines.
+    claim_groups, line_groups = (
+        positions(ids.take(pa.array(selected_rows)), claim_ids),
+        positions(owners, claim_ids),
+    )
+    relevant_lines = np.flatnonzero(line_groups >= 0)
+    line_amounts = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(relevant_lines))
     for name in _AMOUNTS:
-        amounts = column_of(claims, name).take(pa.array(at))
-        cents, stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
-        total[at] += cents
-        states[at] |= stated
-        above[at] |= cents > 0
+        amounts = column_of(claims, name).take(pa.array(selected_rows))
+        cents, is_stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
+        total[selected_rows] += cents
+        has_amount[selected_rows] |= is_stated
+        is_positive[selected_rows] |= cents > 0
         if name == "payment_amount":
             continue
-        amounts = column_of(some, name)
-        cents, stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
-        for flags, of_lines in ((states, stated), (above, cents > 0)):
-            found = np.zeros(len(names) + 1, dtype=np.bool_)  # the last is of claims without lines
-            found[of_line[some_lines[of_lines]]] = True
-            flags[at] |= found[own]
-        sums = np.zeros(len(names) + 1, dtype=np.int64)
-        np.add.at(sums, of_line[some_lines], cents)
-        total[at] += sums[own]
-    return _Signs(total, states, above)
+        amounts = column_of(line_amounts, name)
+        cents, is_stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
+        for flags, line_flags in ((has_amount, is_stated), (is_positive, cents > 0)):
+            group_flags = np.zeros(
+                len(claim_ids) + 1, dtype=np.bool_
+            )  # the last one is for claims without lines
+            group_flags[line_groups[relevant_lines[line_flags]]] = True
+            flags[selected_rows] |= group_flags[claim_groups]
+        sums = np.zeros(len(claim_ids) + 1, dtype=np.int64)
+        np.add.at(sums, line_groups[relevant_lines], cents)
+        total[selected_rows] += sums[claim_groups]
+    return _Signs(total, has_amount, is_positive)
 
 
-def _minus_cells(table: pa.Table) -> dict[str, Bools]:
-    """Return the cells of amounts below zero, by column; columns without any are left out."""
+def _negative_cells(table: pa.Table) -> dict[str, Bools]:
+    """Find negative amounts, by column; omits columns without any."""
     cells = {}
     for name in _AMOUNTS:
         if name in table.column_names and table.column(name).null_count < table.num_rows:
-            minus = true_where(pc.starts_with(column_of(table, name), "-"))
-            if minus.any():
-                cells[name] = minus
+            is_negative = true_where(pc.starts_with(column_of(table, name), "-"))
+            if is_negative.any():
+                cells[name] = is_negative
     return cells
 
 
 def _negative_replacements(
-    tables: Mapping[str, pa.Table], replaces: Bools, minus: Mapping[str, Mapping[str, Bools]]
+    tables: Mapping[str, pa.Table],
+    is_replacement: Bools,
+    negative_cells: Mapping[str, Mapping[str, Bools]],
 ) -> Iterator[tuple[str, str, str, Bools]]:
-    """Yield the negative cells of claims that replace another, and do not take it back."""
-    if not replaces.any():
+    """Yield the negative cells of replacements that are not reversals."""
+    if not is_replacement.any():
         return
-    ids = column_of(tables["claim"], "claim_id").filter(pa.array(replaces))
-    for name, cells_of in minus.items():
-        for column, cells in cells_of.items():
-            of_them = true_where(pc.is_in(column_of(tables[name], "claim_id"), value_set=ids))
-            yield "replacement-negative", name, column, cells & of_them
+    ids = column_of(tables["claim"], "claim_id").filter(pa.array(is_replacement))
+    for name, table_cells in negative_cells.items():
+        for column, cells in table_cells.items():
+            is_replacement_row = true_where(
+                pc.is_in(column_of(tables[name], "claim_id"), value_set=ids)
+            )
+            yield "replacement-negative", name, column, cells & is_replacement_row
 
 
-def _other_digits(claims: pa.Table) -> Iterator[tuple[str, str, str, Bools]]:
-    """Yield the cells that state another digit than the type of bill."""
-    bill = column_of(claims, "type_of_bill")
+def _contradicting_digits(claims: pa.Table) -> Iterator[tuple[str, str, str, Bools]]:
+    """Yield the cells whose digit contradicts the type of bill."""
+    bill_types = column_of(claims, "type_of_bill")
     for index, name in enumerate(_DIGITS):
         digit = column_of(claims, name)
-        if digit.null_count < len(digit) and bill.null_count < len(bill):
-            of_bill = pc.utf8_slice_codeunits(bill, index, index + 1)
-            yield "type-of-bill-otherwise", "claim", name, true_where(pc.not_equal(digit, of_bill))
+        if digit.null_count < len(digit) and bill_types.null_count < len(bill_types):
+            bill_digit = pc.utf8_slice_codeunits(bill_types, index, index + 1)
+            yield (
+                "type-of-bill-otherwise",
+                "claim",
+                name,
+                true_where(pc.not_equal(digit, bill_digit)),
+            )
 
 
-def _frequency(claims: pa.Table) -> pa.StringArray:
+def _bill_frequency(claims: pa.Table) -> pa.StringArray:
     """Return the bill frequency of each claim: the last digit of its type of bill."""
     stated = pc.coalesce(column_of(claims, "type_of_bill"), column_of(claims, "bill_frequency"))
     return pc.utf8_slice_codeunits(stated, -1)
 
 
-def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
-    """Return the numbers of neighbours that the claim does not name itself.
+def _unnamed_neighbors(
+    linked: list[Linked], neighbours: tuple[int, ...], stated: str | None
+) -> str | None:
+    """Join the IDs of neighbors that the claim doesn't name.
 
-    A number with the separator in it is left out: the other claim names this one. So is a rejected
-    claim without a number.
+    Leaves out IDs that contain the separator, since the other claim names this one, and rejected
+    claims without an ID.
     """
-    numbers = dict.fromkeys(linked[neighbour].claim_id or "" for neighbour in neighbours)
+    claim_ids = dict.fromkeys(linked[neighbour].claim_id or "" for neighbour in neighbours)
     return (
-        ";".join(number for number in numbers if number not in ("", stated) and ";" not in number)
+        ";".join(
+            claim_id
+            for claim_id in claim_ids
+            if claim_id not in ("", stated) and ";" not in claim_id
+        )
         or None
     )
 
 
-def _spread(
-    texts: list[str | None], positions: Indices, otherwise: pa.StringArray
+def _replace_texts(
+    texts: list[str | None], positions: Indices, old_texts: pa.StringArray
 ) -> pa.StringArray:
-    """Return a column with other texts in some places."""
+    """Replace a column's texts in some rows."""
     if not texts:
-        return otherwise
-    own = np.full(len(otherwise), -1, dtype=np.int64)
-    own[positions] = np.arange(len(positions))
-    here = own >= 0
-    taken = pa.array(texts, pa.string()).take(pa.array(own, mask=~here))
-    return pc.if_else(pa.array(here), taken, otherwise)
+        return old_texts
+    text_indices = np.full(len(old_texts), -1, dtype=np.int64)
+    text_indices[positions] = np.arange(len(positions))
+    is_replaced = text_indices >= 0
+    new_texts = pa.array(texts, pa.string()).take(pa.array(text_indices, mask=~is_replaced))
+    return pc.if_else(pa.array(is_replaced), new_texts, old_texts)
 
 
-def _linked(claims: pa.Table, is_void: Bools) -> Indices:
-    """Return the claims that name another, are named by another or void one.
+def _find_linked_claims(claims: pa.Table, is_void: Bools) -> Indices:
+    """Find the claims that name another one, are named by another one, or void one.
 
-    One without a member is in no chain: it is rejected, and lies in any partition.
+    A claim without a member is in no chain: it is rejected, and can be in any partition.
     """
     is_linked = is_void.copy()
     ids = column_of(claims, "claim_id")
     for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
-        named = column_of(claims, name)
-        if named.null_count < len(named):
-            is_linked |= np.asarray(named.is_valid()) | true_where(pc.is_in(ids, value_set=named))
+        named_ids = column_of(claims, name)
+        if named_ids.null_count < len(named_ids):
+            is_linked |= np.asarray(named_ids.is_valid()) | true_where(
+                pc.is_in(ids, value_set=named_ids)
+            )
     has_member = column_of(claims, "member_id").is_valid()
     return np.flatnonzero(is_linked & np.asarray(has_member))
 
 
-def _as_linked(
-    claims: pa.Table, is_void: Bools, signs: _Signs, rejected: Bools, positions: Indices
+def _build_linked_claims(
+    claims: pa.Table, is_void: Bools, amount_signs: _Signs, rejected: Bools, positions: Indices
 ) -> list[Linked]:
-    taken = claims.select(list(_TEXTS)).take(pa.array(positions))
-    void, reverses, is_rejected = (
-        flags[positions] for flags in (is_void, signs.reverses, rejected)
+    linked_rows = claims.select(list(_TEXTS)).take(pa.array(positions))
+    is_void_claim, is_reversal, is_rejected = (
+        flags[positions] for flags in (is_void, amount_signs.are_reversals, rejected)
     )
-    texts = {name: column_of(taken, name).to_pylist() for name in _TEXTS}
+    texts = {name: column_of(linked_rows, name).to_pylist() for name in _TEXTS}
     return [
         Linked(
             owner=texts["member_id"][number],
@@ -308,8 +347,8 @@ def _as_linked(
             successor=texts["adjusted_to_claim_id"][number],
             adjudicated=texts["adjudication_date"][number],
             updated=texts["last_updated"][number],
-            voids=bool(void[number]),
-            reverses=bool(reverses[number]),
+            voids=bool(is_void_claim[number]),
+            reverses=bool(is_reversal[number]),
             rejected=bool(is_rejected[number]),
         )
         for number in range(len(positions))

@@ -22,7 +22,7 @@ from etl.columns.arrays import (
 )
 
 
-def reasons_once(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+def deduplicate_reasons(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     """Return claims, lines and adjustments, each stating a reason once.
 
     A code of a line's list is left out where an adjustment of the line states it, and a remark

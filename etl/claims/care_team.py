@@ -1,7 +1,7 @@
-"""The care team of each claim: a provider once in a role, with all lines that name it there.
+"""Build the care team of each claim: one row per provider and role, with its lines.
 
-A claim names its providers in `claim_care_team` and, on its lines, as rendering; by the payer's id
-or by NPI. One provider in one role is one row, so that FHIR has one member of the team.
+A claim names providers in `claim_care_team` and rendering providers on its lines, by the payer's ID
+or by NPI. FHIR needs one care team member per provider and role.
 """
 
 from __future__ import annotations
@@ -29,43 +29,47 @@ _ROLES: Final[Mapping[str, str]] = {
 """Claim type -> the crosswalk of its profile's roles."""
 
 
-def care_team(tables: Mapping[str, pa.Table], environment: Environment) -> pa.Table:
-    """Return the care team of every claim, in the order of its key.
+def build_care_team(tables: Mapping[str, pa.Table], environment: Environment) -> pa.Table:
+    """Build the care team of every claim, sorted by its key.
 
-    Rows of one claim are merged where they name one provider (by any identifier in the directory)
-    in one role (by the profile's code, not by the word) and do not differ in the taxonomy code. The
-    first of them stays, with the line numbers of all. A provider that only a line names, as
-    rendering, is added behind the others; the column `etl.rows.OF_LINE` marks such rows.
+    Rows of a claim are merged if they name the same provider (by any identifier in the provider
+    directory) in the same role (by the profile's code, not by the word) and don't differ in the
+    taxonomy code. The first row stays, with the line numbers of all. A rendering provider that only
+    a line names is added after the others; the column `etl.rows.OF_LINE` marks such rows.
 
     Args:
         tables: canonical tables, each in the order of its key.
-        environment: the directory, and the crosswalks of roles.
+        environment: the providers, and the crosswalks of roles.
     """
     team, lines = tables["claim_care_team"], tables["claim_line"]
     schema = table_schema("claim_care_team")
-    both = pa.concat_tables([team.select(schema.names).cast(schema), _rendering(lines)])
-    if both.num_rows == 0:
+    all_rows = pa.concat_tables([team.select(schema.names).cast(schema), _rendering_rows(lines)])
+    if all_rows.num_rows == 0:
         return team
-    groups, taxonomy = _groups(both, tables["claim"], environment)
-    _, firsts, groups = np.unique(groups, return_index=True, return_inverse=True)
-    if len(firsts) == team.num_rows == both.num_rows:
+    group_numbers, taxonomy_codes = _group_rows(all_rows, tables["claim"], environment)
+    _, first_rows, group_numbers = np.unique(group_numbers, return_index=True, return_inverse=True)
+    if len(first_rows) == team.num_rows == all_rows.num_rows:
         return team
-    order = np.argsort(firsts)
-    kept = pa.array(firsts[order])
-    result = both.take(kept)
-    cells = {
-        "line_numbers": _line_numbers(both, groups, len(firsts)).take(pa.array(order)),
-        "taxonomy_code": taxonomy.take(kept),
-        "sequence": _sequences(team, result),
+    order = np.argsort(first_rows)
+    kept_rows = pa.array(first_rows[order])
+    merged_team = all_rows.take(kept_rows)
+    merged_columns = {
+        "line_numbers": _group_line_numbers(all_rows, group_numbers, len(first_rows)).take(
+            pa.array(order)
+        ),
+        "taxonomy_code": taxonomy_codes.take(kept_rows),
+        "sequence": _assign_sequences(team, merged_team),
     }
-    for name, column in cells.items():
-        result = result.set_column(schema.get_field_index(name), schema.field(name), column)
-    result = result.append_column(OF_LINE, pa.array(firsts[order] >= team.num_rows))
-    return result.take(_by_claim_and_sequence(result))
+    for name, column in merged_columns.items():
+        merged_team = merged_team.set_column(
+            schema.get_field_index(name), schema.field(name), column
+        )
+    merged_team = merged_team.append_column(OF_LINE, pa.array(first_rows[order] >= team.num_rows))
+    return merged_team.take(_sort_by_claim_and_sequence(merged_team))
 
 
-def _rendering(lines: pa.Table) -> pa.Table:
-    """Return a row of the care team, without sequence, for each line that names a provider."""
+def _rendering_rows(lines: pa.Table) -> pa.Table:
+    """Make a care team row, without sequence, for each line with a rendering provider."""
     lines = lines.filter(column_of(lines, "rendering_provider_id").is_valid())
     columns = {
         "claim_id": lines.column("claim_id"),
@@ -78,15 +82,15 @@ def _rendering(lines: pa.Table) -> pa.Table:
     return table_of("claim_care_team", lines.num_rows, columns)
 
 
-def _groups(
+def _group_rows(
     rows: pa.Table, claims: pa.Table, environment: Environment
 ) -> tuple[Indices, pa.StringArray]:
-    """Return a number for each row, equal where rows are one, and each row's taxonomy code.
+    """Number rows by provider, role and taxonomy code; return each row's code, too.
 
-    A row without a taxonomy code has the first one that another row of its provider and role has.
+    A row without a taxonomy code takes the first one of its provider and role.
     """
     claim_ids = column_of(rows, "claim_id")
-    types = column_of(claims, "claim_type").take(
+    claim_types = column_of(claims, "claim_type").take(
         pc.index_in(claim_ids, value_set=column_of(claims, "claim_id"))
     )
 
@@ -99,57 +103,59 @@ def _groups(
         provider_row = environment.provider(name, "Practitioner", only=False)
         return provider_row.resource, provider_row.key
 
-    typed_roles = compound_keys(pc.fill_null(types, ""), column_of(rows, "role"))
-    groups = _numbered(claim_ids, str)
-    groups = _joined(groups, _numbered(typed_roles, role))
-    groups = _joined(groups, _numbered(column_of(rows, "provider_id"), provider))
+    typed_roles = compound_keys(pc.fill_null(claim_types, ""), column_of(rows, "role"))
+    groups = _number_texts(claim_ids, str)
+    groups = _combine_numbers(groups, _number_texts(typed_roles, role))
+    groups = _combine_numbers(groups, _number_texts(column_of(rows, "provider_id"), provider))
     encoded = column_of(rows, "taxonomy_code").dictionary_encode()
-    stated = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int64)
+    stated_codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int64)
     _, groups = np.unique(groups, return_inverse=True)
-    own, firsts = np.unique(groups[stated >= 0], return_index=True)
-    of_group = np.full(len(groups), -1, dtype=np.int64)
-    of_group[own] = stated[stated >= 0][firsts]
-    taxonomy = np.where(stated >= 0, stated, of_group[groups])
-    texts = encoded.dictionary.take(pa.array(taxonomy, mask=taxonomy < 0))
-    return _joined(groups, taxonomy + 1), texts
+    groups_with_code, first_rows = np.unique(groups[stated_codes >= 0], return_index=True)
+    group_codes = np.full(len(groups), -1, dtype=np.int64)
+    group_codes[groups_with_code] = stated_codes[stated_codes >= 0][first_rows]
+    taxonomy_codes = np.where(stated_codes >= 0, stated_codes, group_codes[groups])
+    texts = encoded.dictionary.take(pa.array(taxonomy_codes, mask=taxonomy_codes < 0))
+    return _combine_numbers(groups, taxonomy_codes + 1), texts
 
 
-def _numbered(column: pa.StringArray, meaning: Callable[[str], object]) -> Indices:
-    """Return a number for each text, equal where texts mean the same."""
+def _number_texts(column: pa.StringArray, meaning: Callable[[str], object]) -> Indices:
+    """Number the texts by their meaning."""
     encoded = column.dictionary_encode()
     numbers: dict[object, int] = {}
-    of_text = [
+    text_numbers = [
         numbers.setdefault(meaning(text), len(numbers)) for text in encoded.dictionary.to_pylist()
     ]
-    places = np.asarray(pc.fill_null(encoded.indices, len(of_text)))
-    result: Indices = np.asarray([*of_text, -1], dtype=np.int64)[places]
+    text_indices = np.asarray(pc.fill_null(encoded.indices, len(text_numbers)))
+    result: Indices = np.asarray([*text_numbers, -1], dtype=np.int64)[text_indices]
     return result
 
 
-def _joined(groups: Indices, numbers: Indices) -> Indices:
-    """Return a number for each pair, equal where both are."""
+def _combine_numbers(groups: Indices, numbers: Indices) -> Indices:
+    """Combine two numbers of each row into one."""
     return groups * np.int64(numbers.max(initial=0) + 2) + numbers + 1
 
 
-def _line_numbers(rows: pa.Table, groups: Indices, size: int) -> pa.StringArray:
-    """Return the lines of each group, each once, in the order of the rows; null for none."""
-    numbers, listed_in = list_values(column_of(rows, "line_numbers"))
-    owners = groups[listed_in]
-    _, firsts = np.unique(_joined(owners, _numbered(numbers, str)), return_index=True)
-    firsts = np.sort(firsts)
-    firsts = firsts[np.argsort(owners[firsts], kind="stable")]
-    return lists_of(numbers.take(pa.array(firsts)), owners[firsts], size)
+def _group_line_numbers(rows: pa.Table, groups: Indices, size: int) -> pa.StringArray:
+    """List each group's line numbers, deduplicated, in row order; null for none."""
+    numbers, list_rows = list_values(column_of(rows, "line_numbers"))
+    owner_groups = groups[list_rows]
+    _, first_mentions = np.unique(
+        _combine_numbers(owner_groups, _number_texts(numbers, str)), return_index=True
+    )
+    first_mentions = np.sort(first_mentions)
+    first_mentions = first_mentions[np.argsort(owner_groups[first_mentions], kind="stable")]
+    return lists_of(numbers.take(pa.array(first_mentions)), owner_groups[first_mentions], size)
 
 
-def _sequences(team: pa.Table, rows: pa.Table) -> pa.StringArray:
-    """Return the sequence of each row; a row without one continues those of its claim."""
-    last: dict[str, int] = {}
+def _assign_sequences(team: pa.Table, rows: pa.Table) -> pa.StringArray:
+    """Return each row's sequence; rows without one continue their claim's numbers."""
+    last_sequences: dict[str, int] = {}
     for claim, sequence in zip(
         column_of(team, "claim_id").to_pylist(),
         column_of(team, "sequence").to_pylist(),
         strict=True,
     ):
-        last[claim] = max(last.get(claim, 0), int(sequence))
+        last_sequences[claim] = max(last_sequences.get(claim, 0), int(sequence))
     numbers = []
     for claim, sequence in zip(
         column_of(rows, "claim_id").to_pylist(),
@@ -157,13 +163,13 @@ def _sequences(team: pa.Table, rows: pa.Table) -> pa.StringArray:
         strict=True,
     ):
         if sequence is None:
-            last[claim] = last.get(claim, 0) + 1
-            sequence = str(last[claim])
+            last_sequences[claim] = last_sequences.get(claim, 0) + 1
+            sequence = str(last_sequences[claim])
         numbers.append(sequence)
     return pa.array(numbers, pa.string())
 
 
-def _by_claim_and_sequence(team: pa.Table) -> pa.Array:
+def _sort_by_claim_and_sequence(team: pa.Table) -> pa.Array:
     keys = pa.table(
         {
             "claim": column_of(team, "claim_id"),

@@ -198,10 +198,10 @@ class Masker:
         return self.codes.group({CodeSystem.CPT, CodeSystem.HCPCS}, code, whole=True)
 
 
-def masked(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
+def mask_codes(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
     """Return the tables without the codes; the rest of their claims' rows as it was.
 
-    * A diagnosis stays without its code: the mapping says `masked` in its place.
+    * A diagnosis stays without its code: the mapping says `mask_codes` in its place.
     * A procedure and an ingredient are removed, with their rows.
     * Every other code is removed from its cell. The text of a service states that it is masked.
     * Texts of the claim or prior authorization are removed too: those of services, and notes, may

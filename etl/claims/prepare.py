@@ -1,6 +1,6 @@
 """Corrections to the rows of a partition before mapping, so that mappings stay plain.
 
-No fact is added: one that a column states is repeated where FHIR has its place.
+No fact is added: values are only copied to where FHIR needs them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.claims.adjustment_reasons import reasons_once
-from etl.claims.care_team import care_team
-from etl.claims.masking import Masks, masked
+from etl.claims.adjustment_reasons import deduplicate_reasons
+from etl.claims.care_team import build_care_team
+from etl.claims.masking import Masks, mask_codes
 from etl.columns.arrays import Bools, any_valid, column_of, true_where
 from etl.columns.navigation import positions
 from etl.mapping.plan import Environment
@@ -24,62 +24,64 @@ _LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "ora
 """Claim types with profiles that require an amount on every item (adjudicationamounttype 1..*)."""
 
 
-def prepare(
+def prepare_for_mapping(
     tables: Mapping[str, pa.Table], environment: Environment, masks: Masks | None = None
 ) -> dict[str, pa.Table]:
-    """Return the tables of a partition as mappings want them.
+    """Prepare the tables of a partition for mapping.
 
-    * Sensitive codes are taken out (`etl.claims.masking`).
-    * Every provider stands in the care team once in a role, with the lines that name it
+    * Sensitive codes are removed (`etl.claims.masking`).
+    * The care team has one row per provider and role, with the lines that name the provider
       (`etl.claims.care_team`).
-    * A claim of one line with amounts only on its header carries them on that line, where its
+    * If a claim has one line and amounts only on its header, they are copied to the line if the
       profile requires amounts on items.
-    * A reason of the adjudication stands once (`etl.claims.adjustment_reasons`).
+    * Adjustment reasons are deduplicated (`etl.claims.adjustment_reasons`).
 
     Args:
         tables: canonical tables, each in the order of its key.
-        environment: the directory and the crosswalks.
-        masks: where sensitive codes stand; None for nowhere.
+        environment: the providers and the crosswalks.
+        masks: the positions of sensitive codes; None for none.
     """
     if masks is not None:
-        tables = masked(tables, masks)
+        tables = mask_codes(tables, masks)
     tables = {
         **tables,
-        "claim_line": _with_header_amounts(tables["claim_line"], tables["claim"]),
+        "claim_line": _copy_header_amounts(tables["claim_line"], tables["claim"]),
     }
     return {
         **tables,
-        **reasons_once(tables),
-        "claim_care_team": care_team(tables, environment),
+        **deduplicate_reasons(tables),
+        "claim_care_team": build_care_team(tables, environment),
     }
 
 
-def _with_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
-    """Return the lines, the only line of a claim carrying its header's amounts if it has none."""
+def _copy_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
+    """Copy header amounts to a claim's only line if the line has none."""
     if lines.num_rows == 0 or claims.num_rows == 0:
         return lines
-    claim_of = positions(column_of(lines, "claim_id"), column_of(claims, "claim_id"))
-    counts = np.bincount(claim_of[claim_of >= 0], minlength=claims.num_rows)
-    wanted = true_where(pc.is_in(column_of(claims, "claim_type"), value_set=_LINE_AMOUNT_TYPES))
-    lifted = (
-        (claim_of >= 0)
-        & (counts == 1)[claim_of]
-        & wanted[claim_of]
-        & ~_any_amount(lines)
-        & _any_amount(claims)[claim_of]
+    claim_rows = positions(column_of(lines, "claim_id"), column_of(claims, "claim_id"))
+    counts = np.bincount(claim_rows[claim_rows >= 0], minlength=claims.num_rows)
+    needs_line_amounts = true_where(
+        pc.is_in(column_of(claims, "claim_type"), value_set=_LINE_AMOUNT_TYPES)
     )
-    if not lifted.any():
+    is_copied = (
+        (claim_rows >= 0)
+        & (counts == 1)[claim_rows]
+        & needs_line_amounts[claim_rows]
+        & ~_has_any_amount(lines)
+        & _has_any_amount(claims)[claim_rows]
+    )
+    if not is_copied.any():
         return lines
-    where, source = pa.array(lifted), pa.array(np.maximum(claim_of, 0))
+    copied_mask, source_rows = pa.array(is_copied), pa.array(np.maximum(claim_rows, 0))
     for name in AMOUNT_COLUMNS:
-        header = column_of(claims, name)
-        if header.null_count == len(header):
+        header_amounts = column_of(claims, name)
+        if header_amounts.null_count == len(header_amounts):
             continue
         index = lines.schema.get_field_index(name)
-        amounts = pc.if_else(where, header.take(source), column_of(lines, name))
+        amounts = pc.if_else(copied_mask, header_amounts.take(source_rows), column_of(lines, name))
         lines = lines.set_column(index, name, amounts)
     return lines
 
 
-def _any_amount(table: pa.Table) -> Bools:
+def _has_any_amount(table: pa.Table) -> Bools:
     return any_valid((column_of(table, name) for name in AMOUNT_COLUMNS), table.num_rows)

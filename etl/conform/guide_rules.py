@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from etl.conform.findings import Check, ConformanceRule, Issue, IssueSeverity, Visit
-from etl.conform.invariants import compiled
+from etl.conform.invariants import compile_constraint
 from etl.conform.json_elements import Json
 from etl.profiles import constraints as c
 from etl.profiles.guides import Guide
@@ -101,7 +101,10 @@ def _unlisted_in(value: Json, lists: Sequence[str], listed: dict[str, set[int]])
 
 
 def _forbidden(rule: c.ForbiddenEntry, guide: Guide) -> _Breaches:
-    applies, forbidden = compiled(rule.given, guide), compiled(rule.forbidden, guide)
+    applies, forbidden = (
+        compile_constraint(rule.given, guide),
+        compile_constraint(rule.forbidden, guide),
+    )
 
     def breaches(value: Json) -> Iterator[str]:
         if applies(value, value):

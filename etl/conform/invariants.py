@@ -21,14 +21,14 @@ from etl.profiles.guides import Guide
 from etl.profiles.structures import Element, Invariant, Profile
 from etl.profiles.value_sets import value_set
 
-_LONGEST: Final = 160
+_MAX_EXPRESSION: Final = 160
 
 
 def rule_of(invariant: Invariant, profile: Profile, element: Element) -> ConformanceRule:
-    """Return the rule that a broken invariant is reported as."""
+    """Return the rule under which a broken invariant is reported."""
     expression = " ".join(invariant.expression.split())
-    if len(expression) > _LONGEST:
-        expression = f"{expression[:_LONGEST]}…"
+    if len(expression) > _MAX_EXPRESSION:
+        expression = f"{expression[:_MAX_EXPRESSION]}…"
     return ConformanceRule(
         invariant.key,
         IssueSeverity(invariant.severity),
@@ -36,22 +36,22 @@ def rule_of(invariant: Invariant, profile: Profile, element: Element) -> Conform
     )
 
 
-def compiled(constraint: Constraint, guide: Guide) -> Holds:
-    """Return the test of a constraint.
+def compile_constraint(constraint: Constraint, guide: Guide) -> Holds:
+    """Compile a constraint to a test of JSON.
 
     Args:
-        constraint: what is required of an element.
-        guide: source of the value sets.
+        constraint: a requirement of an element.
+        guide: defines the value sets.
     """
 
     def compiled_part(part: Constraint) -> Holds:
-        return compiled(part, guide)
+        return compile_constraint(part, guide)
 
     match constraint:
         case constraints.Exists(path=path, constraint=inner):
             test = compiled_part(inner)
             for name in reversed(path):
-                test = _some_entry(name, test)
+                test = _any_entry(name, test)
             return test
         case logic.AllOf(parts=parts):
             tests = tuple(map(compiled_part, parts))
@@ -63,52 +63,52 @@ def compiled(constraint: Constraint, guide: Guide) -> Holds:
             broken = compiled_part(inner)
             return lambda value, root: not broken(value, root)
         case constraints.NumbersListed(numbers=numbers, among=others):
-            listed, allowed = _numbers(numbers, guide), _numbers(others, guide)
+            listed, allowed = _numbers_at(numbers, guide), _numbers_at(others, guide)
             return lambda value, root: set(allowed(root, root)).issuperset(listed(value, root))
         case constraints.NumbersApart(numbers=numbers, others=others):
-            listed, allowed = _numbers(numbers, guide), _numbers(others, guide)
+            listed, allowed = _numbers_at(numbers, guide), _numbers_at(others, guide)
             return lambda value, root: set(allowed(root, root)).isdisjoint(listed(value, root))
         case EntriesNamed():
-            return _entries_named(constraint, guide)
+            return _entry_reference_test(constraint, guide)
         case _:
-            return _test_of_subject(constraint, guide)
+            return _compile_simple(constraint, guide)
 
 
-def _test_of_subject(constraint: Constraint, guide: Guide) -> Holds:
-    """Return the test of a constraint that is made of no others."""
+def _compile_simple(constraint: Constraint, guide: Guide) -> Holds:
+    """Compile a constraint that consists of no others."""
     match constraint:
         case constraints.Present(names=names):
-            return _present(names)
+            return _has_member(names)
         case constraints.ValuePresent():
-            return _value_present
+            return _has_value
         case constraints.Contains(pattern=pattern):
-            return _contains(pattern)
+            return _pattern_test(pattern)
         case constraints.InValueSet(url=url):
             values = value_set(url, guide)
             return lambda value, _root: member_of(values, value) is not False
         case constraints.FewerThan(count=count, name=name, pattern=pattern):
-            meant = _contains(pattern)
+            matches_pattern = _pattern_test(pattern)
             return lambda value, root: (
-                sum(meant(entry, root) for entry in entries(value, name)) < count
+                sum(matches_pattern(entry, root) for entry in entries(value, name)) < count
             )
         case constraints.Tautology():
             return lambda _value, _root: True
         case constraints.PeriodOrder():
-            return _in_order
+            return _is_in_order
         case constraints.ContainedTarget():
             return _is_contained
         case constraints.ContainedUsed():
-            return _all_used
-        case constraints.ReferenceTarget(name=name, type=wanted):
+            return _are_contained_used
+        case constraints.ReferenceTarget(name=name, type=target_type):
             return lambda value, root: all(
-                resolved_type(reference, root) == wanted for reference in entries(value, name)
+                resolved_type(reference, root) == target_type for reference in entries(value, name)
             )
         case constraints.Distinct(path=path):
-            return _distinct(path)
+            return _are_distinct(path)
         case constraints.NarrativeText():
             return lambda value, _root: is_narrative(value)
         case constraints.ValueShape(fits=fits):
-            return _shaped(fits)
+            return _shape_test(fits)
         case constraints.Uncontained():
             return lambda value, root: bool(value == root)
         case constraints.ProfileClaim(prefix=prefix):
@@ -121,18 +121,18 @@ def _test_of_subject(constraint: Constraint, guide: Guide) -> Holds:
             raise AssertionError(constraint)
 
 
-def _present(names: Sequence[str]) -> Holds:
+def _has_member(names: Sequence[str]) -> Holds:
     if len(names) == 1:
         (name,) = names
         return lambda value, _root: there(value, name)
     return lambda value, _root: any(there(value, name) for name in names)
 
 
-def _value_present(value: Any, _root: Any) -> bool:
+def _has_value(value: Any, _root: Any) -> bool:
     return type(value) is dict and any(name.startswith(("value", "_value")) for name in value)
 
 
-def _distinct(path: Sequence[str]) -> Holds:
+def _are_distinct(path: Sequence[str]) -> Holds:
     def test(value: Any, root: dict[str, Any]) -> bool:
         del root
         texts = [value]
@@ -144,15 +144,15 @@ def _distinct(path: Sequence[str]) -> Holds:
     return test
 
 
-def _some_entry(name: str, test: Holds) -> Holds:
+def _any_entry(name: str, test: Holds) -> Holds:
     return lambda value, root: any(test(entry, root) for entry in entries(value, name))
 
 
-def _contains(pattern: Any) -> Holds:
-    """Return the test of a pattern; a list where FHIR has none is looked into all the same."""
+def _pattern_test(pattern: Any) -> Holds:
+    """Build the test of a pattern; unexpected lists are searched, too."""
     if isinstance(pattern, dict):
         parts = [
-            (name, _contains(part))
+            (name, _pattern_test(part))
             for name, inner in pattern.items()
             for part in (inner if isinstance(inner, list) else (inner,))
         ]
@@ -160,8 +160,8 @@ def _contains(pattern: Any) -> Holds:
             type(value) is dict
             and all(any(test(e, root) for e in entries(value, name)) for name, test in parts)
         )
-    kind = type(pattern)
-    return lambda value, _root: type(value) is kind and bool(value == pattern)
+    json_type = type(pattern)
+    return lambda value, _root: type(value) is json_type and bool(value == pattern)
 
 
 def _is_contained(value: Any, root: dict[str, Any]) -> bool:
@@ -174,31 +174,31 @@ def _is_contained(value: Any, root: dict[str, Any]) -> bool:
     )
 
 
-def _all_used(value: Any, root: dict[str, Any]) -> bool:
+def _are_contained_used(value: Any, root: dict[str, Any]) -> bool:
     contained = [inner for inner in entries(value, "contained") if type(inner) is dict]
-    named = _texts(root) if contained else frozenset()
+    all_texts = _collect_texts(root) if contained else frozenset()
     return all(
-        "id" not in inner or f"#{inner['id']}" in named or "#" in _texts(inner)
+        "id" not in inner or f"#{inner['id']}" in all_texts or "#" in _collect_texts(inner)
         for inner in contained
     )
 
 
-def _texts(value: Any) -> frozenset[str]:
+def _collect_texts(value: Any) -> frozenset[str]:
     """Return all texts inside a value."""
-    found: set[str] = set()
-    waiting = [value]
-    while waiting:
-        inner = waiting.pop()
+    texts: set[str] = set()
+    pending = [value]
+    while pending:
+        inner = pending.pop()
         if isinstance(inner, str):
-            found.add(inner)
+            texts.add(inner)
         elif isinstance(inner, dict):
-            waiting.extend(inner.values())
+            pending.extend(inner.values())
         elif isinstance(inner, list):
-            waiting.extend(inner)
-    return frozenset(found)
+            pending.extend(inner)
+    return frozenset(texts)
 
 
-def _shaped(fits: Callable[[str], bool]) -> Holds:
+def _shape_test(fits: Callable[[str], bool]) -> Holds:
     def test(value: Any, root: dict[str, Any]) -> bool:
         del root
         text = value.get("value") if type(value) is dict else None
@@ -212,13 +212,13 @@ def _shaped(fits: Callable[[str], bool]) -> Holds:
 _Numbers = Callable[[Any, dict[str, Any]], Iterator[int]]
 
 
-def _numbers(numbers: NumberPath, guide: Guide) -> _Numbers:
+def _numbers_at(numbers: NumberPath, guide: Guide) -> _Numbers:
     first, *rest = numbers.path
-    meant = None if numbers.where is None else compiled(numbers.where, guide)
+    entry_test = None if numbers.where is None else compile_constraint(numbers.where, guide)
 
     def numbers_in(value: Any, root: dict[str, Any]) -> Iterator[int]:
         for entry in entries(value, first):
-            if meant is None or meant(entry, root):
+            if entry_test is None or entry_test(entry, root):
                 yield from _integers(entry, rest)
 
     return numbers_in
@@ -232,45 +232,45 @@ def _integers(value: Any, path: Sequence[str]) -> Iterator[int]:
         yield value
 
 
-def _entries_named(constraint: EntriesNamed, guide: Guide) -> Holds:
-    has_to = compiled(constraint.where, guide)
-    known_numbers = _numbers(constraint.known, guide)
+def _entry_reference_test(constraint: EntriesNamed, guide: Guide) -> Holds:
+    is_required = compile_constraint(constraint.where, guide)
+    known_numbers = _numbers_at(constraint.known, guide)
     member = (constraint.member,)
 
     def test(value: Any, root: dict[str, Any]) -> bool:
         numbers = list(known_numbers(root, root))
 
-        def lacking(entry: Any) -> bool:
-            if not has_to(entry, root):
+        def violates(entry: Any) -> bool:
+            if not is_required(entry, root):
                 return False
-            together = [*_integers(entry, member), *numbers]  # as the expression combines them
-            return len(set(together)) == len(together)
+            all_numbers = [*_integers(entry, member), *numbers]  # as the expression combines them
+            return len(set(all_numbers)) == len(all_numbers)
 
-        return not any(map(lacking, entries(value, constraint.name)))
+        return not any(map(violates, entries(value, constraint.name)))
 
     return test
 
 
 # Periods -----------------------------------------------------------------------------------------
 
-_MOMENT: Final = re.compile(
+_DATE_TIME: Final = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?"
 )
 
 
-def _in_order(value: Any, root: dict[str, Any]) -> bool:
+def _is_in_order(value: Any, root: dict[str, Any]) -> bool:
     del root
     start, end = (value.get("start"), value.get("end")) if type(value) is dict else (None, None)
     if type(start) is not str or type(end) is not str:
         return True
     if len(start) == len(end) == 10:
         return start <= end
-    return not _after(start, end)
+    return not _is_after(start, end)
 
 
-def _after(start: str, end: str) -> bool:
-    """Whether a moment is certainly after another one; times of day are compared in UTC."""
-    first, second = _MOMENT.fullmatch(start), _MOMENT.fullmatch(end)
+def _is_after(start: str, end: str) -> bool:
+    """Whether a time is certainly after another one; times of day are compared in UTC."""
+    first, second = _DATE_TIME.fullmatch(start), _DATE_TIME.fullmatch(end)
     if first is None or second is None:
         return False
     if first[4] and second[4]:
@@ -280,12 +280,17 @@ def _after(start: str, end: str) -> bool:
 
 
 def _instant(moment: re.Match[str]) -> tuple[float, float]:
-    """Return seconds on one scale, and their fraction; leap years are counted as they fall."""
+    """Return seconds since year 0 in UTC, and their fraction."""
     year, month, day, hour, minute, second = (int(moment[group]) for group in range(1, 7))
     zone = 0
     if moment[8] != "Z":
         zone = (int(moment[8][1:3]) * 60 + int(moment[8][4:6])) * (-1 if moment[8][0] == "-" else 1)
-    shifted = year - (month < 3)
-    days = 365 * shifted + shifted // 4 - shifted // 100 + shifted // 400
+    years_from_march = year - (month < 3)
+    days = (
+        365 * years_from_march
+        + years_from_march // 4
+        - years_from_march // 100
+        + years_from_march // 400
+    )
     days += (153 * ((month - 3) % 12) + 2) // 5 + day
     return ((days * 24 + hour) * 60 + minute - zone) * 60 + second, float(moment[7] or 0)

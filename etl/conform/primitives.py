@@ -12,12 +12,12 @@ from etl.profiles.structures import primitives
 
 Test = Callable[[Any], bool]
 
-_BIG: Final = 1024 * 1024
+_MAX_STRING: Final = 1024 * 1024
 """Longest string that R4 allows, in characters."""
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Return R4's expression for a type; its blanks are those of ASCII, as in Java."""
+    """Return R4's expression for a type; only ASCII blanks count, as in Java."""
     return re.compile(primitives()[name] or "", re.ASCII)
 
 
@@ -47,31 +47,31 @@ def is_decimal(value: Any) -> bool:
 
 
 def is_string(value: Any) -> bool:
-    """Whether it is a string: never empty, and of blanks only the usual ones."""
+    """Whether it is a string: not empty, without vertical tabs and form feeds."""
     return (
         type(value) is str
         and value != ""
         and "\x0b" not in value
         and "\x0c" not in value
-        and len(value) <= _BIG
+        and len(value) <= _MAX_STRING
     )
 
 
-def _matching(name: str, *, dated: bool = False) -> Test:
-    """Return the test of a form; a date in it must be a day of the calendar too."""
-    match = _pattern(name).fullmatch
+def _format_test(name: str, *, has_date: bool = False) -> Test:
+    """Build the test of a primitive's format; dates must exist in the calendar."""
+    full_match = _pattern(name).fullmatch
 
     @lru_cache(maxsize=65_536)
-    def is_of_form(value: str) -> bool:
-        return match(value) is not None and (not dated or _is_day(value))
+    def matches_format(value: str) -> bool:
+        return full_match(value) is not None and (not has_date or _is_calendar_date(value))
 
     def test(value: Any) -> bool:
-        return type(value) is str and value != "" and is_of_form(value)
+        return type(value) is str and value != "" and matches_format(value)
 
     return test
 
 
-def _is_day(value: str) -> bool:
+def _is_calendar_date(value: str) -> bool:
     return len(value) < 10 or int(value[8:10]) <= monthrange(int(value[:4]), int(value[5:7]))[1]
 
 
@@ -84,16 +84,19 @@ TESTS: Final[dict[str, Test]] = {
     "string": is_string,
     "markdown": is_string,
     "xhtml": is_string,
-    **{name: _matching(name) for name in ("code", "uri", "url", "canonical", "id", "oid", "uuid")},
-    **{name: _matching(name, dated=True) for name in ("date", "dateTime", "instant")},
-    "time": _matching("time"),
-    "base64Binary": _matching("base64Binary"),
+    **{
+        name: _format_test(name)
+        for name in ("code", "uri", "url", "canonical", "id", "oid", "uuid")
+    },
+    **{name: _format_test(name, has_date=True) for name in ("date", "dateTime", "instant")},
+    "time": _format_test("time"),
+    "base64Binary": _format_test("base64Binary"),
 }
 """Primitive type -> whether a JSON value is one."""
 
 
 def json_kind(name: str) -> str:
-    """Return what JSON writes a primitive type as, for messages."""
+    """Return the JSON type of a primitive type, for messages."""
     if name == "boolean":
         return "true or false"
     if name in {"integer", "positiveInt", "unsignedInt", "decimal"}:

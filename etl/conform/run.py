@@ -54,7 +54,7 @@ def conform(
                 progress(source.name, report.resources.total())
         if progress is not None:
             progress(source.name, report.resources.total())
-    for finding in population.findings(whole=whole):
+    for finding in population.findings(is_complete=whole):
         report.add(finding)
     return report
 

@@ -177,7 +177,7 @@ class LineageSources:
         keep = np.asarray(pc.is_in(tables["claim"].column(_CLAIM_ID), value_set=ids))
         chains = part.partition.chains
         return Partition(
-            {**own, **self.providers.tables}, None if chains is None else chains.only(keep)
+            {**own, **self.providers.tables}, None if chains is None else chains.filter(keep)
         )
 
 

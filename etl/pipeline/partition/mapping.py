@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from etl.claims.adjustment_chains import Chains, chains_of
 from etl.claims.masking import Masker
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.columns.arrays import Bools, join, over_distinct, text_bytes
 from etl.engine.evaluate import Values
 from etl.engine.must_support import ElementCounts, add_element_counts, element_counts
@@ -88,8 +88,10 @@ class FinalizedClaims:
             environment: the directory and the crosswalks, as mappings read them.
             is_included: which of the accepted claims `tables` holds; None for all of them.
         """
-        chains = self.chains if is_included is None else self.chains.only(is_included)
-        return Partition(prepare(tables, environment, self.masker.masks(tables)), chains)
+        chains = self.chains if is_included is None else self.chains.filter(is_included)
+        return Partition(
+            prepare_for_mapping(tables, environment, self.masker.masks(tables)), chains
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,12 @@ class ClaimRules:
 
         decided = decide_rows(work, claims_without_successor)
         accepted = ~decided.rejected["claim"].rows
-        chains = chains.only(accepted[is_readable(work.frames["claim"])])
+        chains = chains.filter(accepted[is_readable(work.frames["claim"])])
         is_counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
         is_counted = is_counted & self._are_active(decided.accepted)
         is_left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
         return FinalizedClaims(
-            leave_out(decided, is_left_out, is_counted), chains.only(~is_left_out), self.masker
+            leave_out(decided, is_left_out, is_counted), chains.filter(~is_left_out), self.masker
         )
 
     def _chain_and_code_findings(

@@ -1,4 +1,4 @@
-"""Checks between rows of a directory: references, where a place lies, how old a row is."""
+"""Check provider directory rows: references, locations outside their state, stale rows."""
 
 from __future__ import annotations
 
@@ -19,81 +19,85 @@ from etl.quality.rules.book import Rule
 _DAY: Final = len("2026-01-01")
 
 
-def _unnamed(work: Work, frame: Frame, rule: Rule, kind: kinds.Unnamed) -> None:
+def _check_unnamed(work: Work, frame: Frame, rule: Rule, kind: kinds.Unnamed) -> None:
     key = frame.cells(frame.spec.key[0]).text
-    named = pc.is_in(key, value_set=_names(work, kind.named_in))
-    work.fail(rule, frame, _in_force(frame) & ~true_where(named))
+    named = pc.is_in(key, value_set=_column_values(work, kind.named_in))
+    work.fail(rule, frame, _is_active(frame) & ~true_where(named))
 
 
-def _no_place(work: Work, frame: Frame, rule: Rule, kind: kinds.NoPlace) -> None:
-    where = _in_force(frame)
+def _check_missing_place(work: Work, frame: Frame, rule: Rule, kind: kinds.NoPlace) -> None:
+    is_missing = _is_active(frame)
     for column in kind.columns:
-        where = where & ~frame.filled(column)
+        is_missing = is_missing & ~frame.filled(column)
     key = frame.cells(frame.spec.key[0]).text
     for name in kind.areas:
-        where = where & ~true_where(pc.is_in(key, value_set=_names(work, name)))
-    work.fail(rule, frame, where)
+        is_missing = is_missing & ~true_where(pc.is_in(key, value_set=_column_values(work, name)))
+    work.fail(rule, frame, is_missing)
 
 
-def _in_force(frame: Frame) -> Any:
+def _is_active(frame: Frame) -> Any:
     return frame.live & ~frame.withdrawn
 
 
-def _names(work: Work, name: str) -> Any:
-    """Return what `table.column` names, of rows that are in force."""
-    table, _, column = name.partition(".")
-    frame = work.frames[table]
-    text = frame.cells(column).text.filter(pa.array(_in_force(frame)))
-    found = TABLES[table].column(column)
-    if found is not None and found.type is FieldType.LIST:
-        return list_values(text)[0]
-    return text.drop_null()
+def _column_values(context: Work, column_path: str) -> Any:
+    """Return the values of `table.column` in active rows."""
+    table, _, column = column_path.partition(".")
+    frame = context.frames[table]
+    values = frame.cells(column).text.filter(pa.array(_is_active(frame)))
+    column_spec = TABLES[table].column(column)
+    if column_spec is not None and column_spec.type is FieldType.LIST:
+        return list_values(values)[0]
+    return values.drop_null()
 
 
-def _shared_value(work: Work, frame: Frame, rule: Rule, kind: kinds.SharedValue) -> None:
-    """Fail rows with a value that another row with another key has as well.
+def _check_shared_values(work: Work, frame: Frame, rule: Rule, kind: kinds.SharedValue) -> None:
+    """Fail rows whose value also occurs in a row with another key.
 
-    With `or_key`, also those with a value that is the key of another row.
+    With `or_key`, also fail rows whose value is the key of another row.
     """
-    text, keys = frame.cells(kind.column).text, frame.cells(frame.spec.key[0]).text
-    live = pa.array(_in_force(frame))
-    pairs = pa.table({"value": text, "key": keys}).filter(live)
+    values, keys = frame.cells(kind.column).text, frame.cells(frame.spec.key[0]).text
+    live = pa.array(_is_active(frame))
+    pairs = pa.table({"value": values, "key": keys}).filter(live)
     if kind.or_key:
         pairs = pa.concat_tables([pairs, pa.table({"value": keys, "key": keys}).filter(live)])
     counts = pairs.group_by("value").aggregate([("key", "count_distinct")])
-    twice = counts.filter(pc.greater(counts.column("key_count_distinct"), 1)).column("value")
-    shared = true_where(pc.is_in(text, value_set=twice.combine_chunks().drop_null()))
-    work.fail(rule, frame, _in_force(frame) & shared, kind.column)
+    shared_values = counts.filter(pc.greater(counts.column("key_count_distinct"), 1)).column(
+        "value"
+    )
+    is_shared = true_where(pc.is_in(values, value_set=shared_values.combine_chunks().drop_null()))
+    work.fail(rule, frame, _is_active(frame) & is_shared, kind.column)
 
 
-def _stale(work: Work, frame: Frame, rule: Rule, kind: kinds.Stale) -> None:
+def _check_stale_rows(work: Work, frame: Frame, rule: Rule, kind: kinds.Stale) -> None:
     as_of, column = work.context.as_of, "last_updated"
     if as_of is None or frame.cells(column).empty:
         return
     cells = frame.cells(column)
-    updated = read_dates(pc.utf8_slice_codeunits(cells.words, 0, _DAY)).days
-    old = cells.spread((updated < as_of - kind.days) & (updated != NO_DAY), absent=False)
-    work.fail(rule, frame, _in_force(frame) & old, column)
+    update_days = read_dates(pc.utf8_slice_codeunits(cells.words, 0, _DAY)).days
+    is_stale = cells.spread(
+        (update_days < as_of - kind.days) & (update_days != NO_DAY), absent=False
+    )
+    work.fail(rule, frame, _is_active(frame) & is_stale, column)
 
 
-def _elsewhere(work: Work, frame: Frame, rule: Rule, kind: kinds.Elsewhere) -> None:
+def _check_location_state(work: Work, frame: Frame, rule: Rule, kind: kinds.Elsewhere) -> None:
     if rule.crosswalk is None or any(frame.cells(column).empty for column in kind.columns):
         return
     state = frame.cells("state").text
     cells = [frame.cells(column).text for column in kind.columns]
     if len(cells) == 1:
-        outside = zip_outside(rule.crosswalk, state, cells[0])
+        is_outside = zip_outside(rule.crosswalk, state, cells[0])
     else:
-        outside = position_outside(rule.crosswalk, state, *cells)
-    work.fail(rule, frame, _in_force(frame) & outside, kind.columns[0])
+        is_outside = position_outside(rule.crosswalk, state, *cells)
+    work.fail(rule, frame, _is_active(frame) & is_outside, kind.columns[0])
 
 
 CHECKS: Final[Checks] = {
-    kinds.Unnamed: _unnamed,
-    kinds.NoPlace: _no_place,
-    kinds.SharedValue: _shared_value,
-    kinds.Stale: _stale,
-    kinds.Elsewhere: _elsewhere,
+    kinds.Unnamed: _check_unnamed,
+    kinds.NoPlace: _check_missing_place,
+    kinds.SharedValue: _check_shared_values,
+    kinds.Stale: _check_stale_rows,
+    kinds.Elsewhere: _check_location_state,
 }
 
 
@@ -104,7 +108,7 @@ _SIDES: Final = ("south", "north", "west", "east")
 
 
 def zip_outside(states: Crosswalk, state: pa.StringArray, postal_code: pa.StringArray) -> Bools:
-    """Return where a ZIP code is of another state; false where either is absent.
+    """Find ZIP codes outside the row's state; false if either is absent.
 
     Args:
         states: `state_area`.
@@ -113,25 +117,29 @@ def zip_outside(states: Crosswalk, state: pa.StringArray, postal_code: pa.String
     """
 
     def answers(pairs: list[str]) -> list[str | None]:
-        return [_outside(states, *pair.split("\x1f")) for pair in pairs]
+        return [_zip_outside_state(states, *pair.split("\x1f")) for pair in pairs]
 
     pairs = compound_keys(state, pc.utf8_slice_codeunits(postal_code, 0, _PREFIX))
     return true_where(pc.is_valid(over_distinct(pairs, answers)))
 
 
-def _outside(states: Crosswalk, state: str, first: str) -> str | None:
-    """Return the digits where no ZIP code of the state begins with them; None otherwise."""
+def _zip_outside_state(states: Crosswalk, state: str, leading_digits: str) -> str | None:
+    """Return the digits if the state has no ZIP code with them; else None."""
     ranges = states.answer(state, "zips")
-    if ranges is None or not first.isdigit():
+    if ranges is None or not leading_digits.isdigit():
         return None
-    spans = [span.partition("-") for span in ranges.split()]
-    return None if any(low <= first <= (high or low) for low, _, high in spans) else first
+    zip_ranges = [span.partition("-") for span in ranges.split()]
+    return (
+        None
+        if any(low <= leading_digits <= (high or low) for low, _, high in zip_ranges)
+        else leading_digits
+    )
 
 
 def position_outside(
     states: Crosswalk, state: pa.StringArray, latitude: pa.StringArray, longitude: pa.StringArray
 ) -> Bools:
-    """Return where a position lies outside the box of its state; false where one is absent.
+    """Find positions outside their state's bounding box; false if a value is absent.
 
     Args:
         states: `state_area`.
@@ -144,16 +152,20 @@ def position_outside(
         [float(states.answer(name, side) or "nan") for side in _SIDES]
         for name in encoded.dictionary.to_pylist()
     ]
-    known = np.array([*boxes, [np.nan] * len(_SIDES)])  # the last one: of rows without a state
-    of_row = np.asarray(pc.fill_null(encoded.indices, len(boxes)))
-    south, north, west, east = known[of_row].T
-    high, wide = degrees(latitude), degrees(longitude)
-    # What is not a number compares as false, on either side.
-    inside = (south <= high) & (high <= north) & (west <= wide) & (wide <= east)
-    return np.asarray(~inside & ~np.isnan(high) & ~np.isnan(wide) & ~np.isnan(south))
+    known_boxes = np.array(
+        [*boxes, [np.nan] * len(_SIDES)]
+    )  # the last one is for rows without a state
+    box_indices = np.asarray(pc.fill_null(encoded.indices, len(boxes)))
+    south, north, west, east = known_boxes[box_indices].T
+    latitudes, longitudes = degrees(latitude), degrees(longitude)
+    # Comparisons with NaN are false.
+    is_inside = (
+        (south <= latitudes) & (latitudes <= north) & (west <= longitudes) & (longitudes <= east)
+    )
+    return np.asarray(~is_inside & ~np.isnan(latitudes) & ~np.isnan(longitudes) & ~np.isnan(south))
 
 
 def degrees(column: pa.StringArray) -> Any:
-    """Return decimal text as numpy `float64`, shape (n,); NaN where there is none."""
+    """Parse decimal texts to numpy `float64`, shape (n,); NaN if invalid."""
     numbers = pc.if_else(pa.array(matches(column, _NUMBER)), column, None)
     return pc.cast(numbers, pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)

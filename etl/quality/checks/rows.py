@@ -14,7 +14,7 @@ from etl.model.tables import FieldType
 from etl.quality.checks.frames import NO_MOMENT, Checks, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
-from etl.quality.rules.parameters import parted
+from etl.quality.rules.parameters import split_pairs
 
 _HOUR: Final = 3_600_000_000
 
@@ -88,7 +88,7 @@ def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
 
 
 def _order(work: Work, frame: Frame, rule: Rule, kind: kinds.Order) -> None:
-    for earlier, later in parted(kind.pairs):
+    for earlier, later in split_pairs(kind.pairs):
         if frame.cells(earlier).empty or frame.cells(later).empty:
             continue
         first, last = frame.days(earlier), frame.days(later)
@@ -112,7 +112,7 @@ def _are_instants(frame: Frame, *columns: str) -> bool:
 
 
 def _not_above(work: Work, frame: Frame, rule: Rule, kind: kinds.NotAbove) -> None:
-    for smaller, greater in parted(kind.pairs):
+    for smaller, greater in split_pairs(kind.pairs):
         if not (frame.cells(smaller).empty or frame.cells(greater).empty):
             less, more = (
                 frame.cells(name).text.cast(pa.decimal128(38, 18)) for name in (smaller, greater)

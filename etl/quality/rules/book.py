@@ -54,7 +54,13 @@ from etl.quality.rules.kinds import (
     RuleKind,
     Unmet,
 )
-from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, steps, unknown_columns
+from etl.quality.rules.parameters import (
+    CrosswalkName,
+    RawTexts,
+    RuleNames,
+    column_mistakes,
+    relation_mistakes,
+)
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
 """Kinds of which a rule book holds exactly one rule: the cascade looks it up by its kind."""
@@ -241,9 +247,9 @@ def _condition_column(name: str, names: RuleNames) -> str:
     if above in HEADERS and any(HEADER_OF.get(table) != above for table in names.tables):
         raise Mistake("rule-column", f"{name!r}: the table belongs to no {above}")
     if above == "coverage":
-        for mistake in steps(names.tables, above, name):
+        for mistake in relation_mistakes(names.tables, above, name):
             raise mistake
-    for mistake in unknown_columns(column, [above] if above else names.tables):
+    for mistake in column_mistakes(column, [above] if above else names.tables):
         raise mistake
     return name
 

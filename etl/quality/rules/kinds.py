@@ -19,7 +19,7 @@ from etl.documents.models import Flag, Mistake, Model, RawText, Whole
 from etl.errors import nearest
 from etl.model.canonical_tables import CLAIM_TABLES, HEADER_OF, HEADERS, TABLES, FieldType
 from etl.quality.rules import parameters as p
-from etl.quality.rules.parameters import RuleNames, hyphened, unknown_columns
+from etl.quality.rules.parameters import RuleNames, column_mistakes, hyphenate
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class RuleKind(Model):
         only: the tables that it is for; empty: any.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", alias_generator=hyphened)
+    __pydantic_config__ = ConfigDict(extra="forbid", alias_generator=hyphenate)
     check: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
     only: ClassVar[tuple[str, ...]] = ()
@@ -73,7 +73,7 @@ class RuleKind(Model):
     @classmethod
     def known_keys(cls) -> tuple[str, ...]:
         """Return its parameters and the fields of every rule."""
-        return (*map(hyphened, super().known_keys()), *RULE_KEYS)
+        return (*map(hyphenate, super().known_keys()), *RULE_KEYS)
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
         """Yield that the rule's tables are none that it is for."""
@@ -82,7 +82,7 @@ class RuleKind(Model):
                 what = f"this check is for table {self.only[0]!r}, not for {table!r}"
                 yield Mistake("rule-column", what, at=("table",))
         for name in self.reads:
-            yield from unknown_columns(name, context.tables, below=("table",))
+            yield from column_mistakes(name, context.tables, location=("table",))
 
 
 KINDS: Final[dict[str, type[RuleKind]]] = {}
@@ -160,7 +160,7 @@ class Rewrite(CellKind):
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield that the replacement names a group that the pattern lacks."""
         yield from super().mistakes(context)
-        reason = p.replacement_fault(self.pattern, self.becomes)
+        reason = p.replacement_mistake(self.pattern, self.becomes)
         if reason:
             yield Mistake("rule-value", f"no replacement: {reason}", at=("becomes",))
 
@@ -394,7 +394,7 @@ class Repeated(RelationKind):
         """Yield that the rows belong to no member."""
         yield from super().mistakes(context)
         if self.also:
-            yield from p.steps(context.tables, "member", "also")
+            yield from p.relation_mistakes(context.tables, "member", "also")
 
 
 class NoFirst(RelationKind):
@@ -419,7 +419,7 @@ class Orphan(RelationKind):
         yield from super().mistakes(context)
         keys = p.PARENT_KEYS[self.parent]
         if self.by in keys:
-            yield from p.steps(context.tables, self.parent, "parent")
+            yield from p.relation_mistakes(context.tables, self.parent, "parent")
         else:
             what = f"{self.parent!r} is named by {' and '.join(keys)}, not by {self.by!r}"
             yield Mistake("rule-column", what, nearest(self.by, keys), at=("by",))
@@ -441,9 +441,9 @@ class Childless(RelationKind):
         yield from super().mistakes(context)
         for table in context.tables:
             if table in p.PARENT_KEYS:
-                yield from p.steps([self.child], table, "child")
+                yield from p.relation_mistakes([self.child], table, "child")
                 if self.filled:
-                    yield from p.unknown_columns(self.filled, [self.child], below=("filled",))
+                    yield from p.column_mistakes(self.filled, [self.child], location=("filled",))
             else:
                 what = f"no rows of others belong to {table!r}"
                 yield Mistake("rule-column", what, at=("table",))
@@ -477,13 +477,13 @@ class Disagrees(RelationKind):
         """Yield rows that name no row of the parent, columns that it lacks, and no comparison."""
         yield from super().mistakes(context)
         if self.parent:
-            yield from p.steps(context.tables, self.parent, "parent")
+            yield from p.relation_mistakes(context.tables, self.parent, "parent")
         elif not self.against:
             yield Mistake("rule-key", "this check needs 'parent' or 'against'", is_absence=True)
         key = "against" if self.against else "columns"
         tables = [self.parent] if self.parent else context.tables
         for column in self.against or self.columns:
-            yield from p.unknown_columns(column, tables, below=(key,))
+            yield from p.column_mistakes(column, tables, location=(key,))
         if self.without_line_amounts and not set(context.tables) <= {"claim", *CLAIM_TABLES}:
             yield Mistake("rule-column", "the table belongs to no claim", at=("table",))
 
@@ -515,13 +515,13 @@ class Outside(RelationKind):
         yield from super().mistakes(context)
         below = context.tables
         for parent in self.above:
-            yield from p.steps(below, parent, "above")
+            yield from p.relation_mistakes(below, parent, "above")
             below = (parent,)
         if not (self.start or self.end):
             yield Mistake("rule-key", "this check needs 'start' or 'end'", is_absence=True)
         for key, name in (("start", self.start), ("end", self.end)):
             if name:
-                yield from p.unknown_columns(name, self.above[-1:], p.DATES, below=(key,))
+                yield from p.column_mistakes(name, self.above[-1:], p.DATES, location=(key,))
 
 
 class SumOfLines(RelationKind):
@@ -562,7 +562,7 @@ class UnlikeLines(RelationKind):
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield a table of which lines have no rows."""
         yield from super().mistakes(context)
-        yield from p.steps([self.child], "claim_line", "child")
+        yield from p.relation_mistakes([self.child], "claim_line", "child")
 
 
 class NamesNoLine(RelationKind):
@@ -609,7 +609,7 @@ class UnknownClaim(RelationKind):
         """Yield tables without an id of a claim that may be the named one."""
         yield from super().mistakes(context)
         if self.fault == "itself":
-            yield from unknown_columns("claim_id", context.tables, below=("table",))
+            yield from column_mistakes("claim_id", context.tables, location=("table",))
 
 
 class HangsOnRejected(RuleKind):

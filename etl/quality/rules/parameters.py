@@ -1,4 +1,4 @@
-"""Types of rules' parameters: each is checked before any row is read."""
+"""Types of rule parameters, which are checked before any row is read."""
 
 from __future__ import annotations
 
@@ -42,78 +42,80 @@ class RuleNames:
     kind: type[Any] | None = None
 
 
-def hyphened(name: str) -> str:
-    """Return the key that stands for a parameter."""
+def hyphenate(name: str) -> str:
+    """Return a parameter's key in rule files."""
     return name.replace("_", "-")
 
 
-def unknown_columns(
+def column_mistakes(
     name: str,
     tables: Iterable[str],
     types: frozenset[FieldType] | None = None,
-    below: Location = (),
+    location: Location = (),
 ) -> Iterator[Mistake]:
-    """Yield the tables that lack a column, or have it with another type."""
+    """Report tables that lack a column or have it with another type."""
     for table in tables:
         column = TABLES[table].column(name)
         if column is None:
-            what = f"table {table!r} has no column {name!r}"
-            yield Mistake("rule-column", what, nearest(name, TABLES[table].names), at=below)
+            message = f"table {table!r} has no column {name!r}"
+            yield Mistake("rule-column", message, nearest(name, TABLES[table].names), at=location)
         elif types is not None and column.type not in types:
-            wanted = " or ".join(sorted(field_type.value for field_type in types))
-            what = f"column {name!r} of {table!r} is {column.type.value}"
-            yield Mistake("rule-column", f"{what}, and '{{key}}' takes {wanted}", at=below)
+            allowed_types = " or ".join(sorted(field_type.value for field_type in types))
+            message = f"column {name!r} of {table!r} is {column.type.value}"
+            yield Mistake(
+                "rule-column", f"{message}, and '{{key}}' takes {allowed_types}", at=location
+            )
 
 
-def steps(tables: Iterable[str], parent: str, key: str) -> Iterator[Mistake]:
-    """Yield the tables with rows that do not belong to rows of a parent."""
+def relation_mistakes(tables: Iterable[str], parent: str, key: str) -> Iterator[Mistake]:
+    """Report tables that are not children of the parent table."""
     for table in tables:
         keys = PARENT_KEYS[parent]
         if table == parent or any(TABLES[table].column(column) is None for column in keys):
             yield Mistake("rule-column", f"no row of {table!r} belongs to {parent!r}", at=(key,))
 
 
-def replacement_fault(pattern: str, replacement: str) -> str:
-    """Return why a replacement does not go with a pattern of RE2; "" where it does."""
+def replacement_mistake(pattern: str, replacement: str) -> str:
+    """Return why a replacement is invalid for an RE2 pattern; "" if it is valid."""
     try:
         pc.replace_substring_regex(pa.array([""]), pattern=pattern, replacement=replacement)
     except pa.ArrowInvalid as error:
-        return _reason(error)
+        return _arrow_reason(error)
     return ""
 
 
-def _reason(error: pa.ArrowInvalid) -> str:
+def _arrow_reason(error: pa.ArrowInvalid) -> str:
     return str(error).partition(": ")[2]
 
 
 def _column(types: frozenset[FieldType] | None = None, table: str = "") -> Check:
     """Check that a text is a column of the rule's tables, or of one table."""
 
-    def holds(name: str, names: RuleNames) -> str:
-        for mistake in unknown_columns(name, [table] if table else names.tables, types):
+    def check_column(name: str, names: RuleNames) -> str:
+        for mistake in column_mistakes(name, [table] if table else names.tables, types):
             raise mistake
         return name
 
-    return Check(holds)
+    return Check(check_column)
 
 
 def _word(what: str, words: Iterable[str]) -> Check:
     """Check that a text is one of some words."""
     allowed = list(words)
 
-    def holds(word: str, _names: RuleNames) -> str:
+    def check_word(word: str, _names: RuleNames) -> str:
         if word not in allowed:
             raise Mistake("rule-value", f"{{key}}: no {what} {word!r}", nearest(word, allowed))
         return word
 
-    return Check(holds)
+    return Check(check_word)
 
 
-def known_crosswalk(name: str, names: RuleNames) -> str:
-    """Return the name of an existing crosswalk.
+def check_crosswalk(name: str, names: RuleNames) -> str:
+    """Check that a crosswalk exists; return its name.
 
     Raises:
-        Mistake: there is none.
+        Mistake: no crosswalk has that name.
     """
     if name not in names.crosswalks:
         hint = nearest(name, names.crosswalks)
@@ -121,7 +123,7 @@ def known_crosswalk(name: str, names: RuleNames) -> str:
     return name
 
 
-def _day(text: str, _names: RuleNames) -> str:
+def _check_day(text: str, _names: RuleNames) -> str:
     try:
         day_number(text)
     except ValueError:
@@ -129,37 +131,37 @@ def _day(text: str, _names: RuleNames) -> str:
     return text
 
 
-def _pattern(text: str, _names: RuleNames) -> str:
-    """Patterns are RE2's, which supports less than Python: no look-around, no back-references."""
+def _check_pattern(text: str, _names: RuleNames) -> str:
+    """Check an RE2 pattern; RE2 has no look-around and no back-references."""
     try:
         pc.match_substring_regex(pa.array([""]), pattern=text)
     except pa.ArrowInvalid as error:
-        raise Mistake("rule-value", f"no pattern: {_reason(error)}") from None
+        raise Mistake("rule-value", f"no pattern: {_arrow_reason(error)}") from None
     return text
 
 
 def _pair(what: str, types: frozenset[FieldType]) -> Check:
     """Check that a text is two columns of some types, written `first <= second`."""
 
-    def holds(text: str, names: RuleNames) -> str:
-        parts = text.split(" <= ")
-        if len(parts) != 2:
+    def check_pair(text: str, names: RuleNames) -> str:
+        column_names = text.split(" <= ")
+        if len(column_names) != 2:
             raise Mistake("rule-value", f"a pair is written: {what}, not {text!r}")
-        for part in parts:
-            for mistake in unknown_columns(part, names.tables, types):
+        for part in column_names:
+            for mistake in column_mistakes(part, names.tables, types):
                 raise mistake
         return text
 
-    return Check(holds)
+    return Check(check_pair)
 
 
-def parted(pairs: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return the columns of pairs."""
-    both = (pair.split(" <= ") for pair in pairs)
-    return tuple((first, second) for first, second in both)
+def split_pairs(pairs: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Split pairs into their columns."""
+    column_pairs = (pair.split(" <= ") for pair in pairs)
+    return tuple((first, second) for first, second in column_pairs)
 
 
-def _obligation(text: str, _names: RuleNames) -> str:
+def _check_obligation(text: str, _names: RuleNames) -> str:
     if not _OBLIGATION.fullmatch(text):
         raise Mistake("rule-value", f"{text!r} is no id of an obligation")
     return text
@@ -190,10 +192,10 @@ DirectoryTables: TypeAlias = Annotated[
 ColumnType: TypeAlias = Annotated[
     RawText, _word("type", [field_type.value for field_type in FieldType])
 ]
-CrosswalkName: TypeAlias = Annotated[RawText, Check(known_crosswalk)]
-Day: TypeAlias = Annotated[Text, Check(_day)]
+CrosswalkName: TypeAlias = Annotated[RawText, Check(check_crosswalk)]
+Day: TypeAlias = Annotated[Text, Check(_check_day)]
 Days: TypeAlias = Annotated[tuple[Day, ...], LISTED, NOT_EMPTY]
-Pattern: TypeAlias = Annotated[RawText, Check(_pattern)]
+Pattern: TypeAlias = Annotated[RawText, Check(_check_pattern)]
 DatePairs: TypeAlias = Annotated[
     tuple[
         Annotated[RawText, _pair("earlier <= later", DATES | {FieldType.TIMESTAMP})],
@@ -206,5 +208,5 @@ NumberPairs: TypeAlias = Annotated[
     tuple[Annotated[RawText, _pair("smaller <= greater", _NUMBERS)], ...], LISTED, NOT_EMPTY
 ]
 Obligations: TypeAlias = Annotated[
-    tuple[Annotated[RawText, Check(_obligation)], ...], LISTED, NOT_EMPTY
+    tuple[Annotated[RawText, Check(_check_obligation)], ...], LISTED, NOT_EMPTY
 ]

@@ -15,7 +15,7 @@ from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import RelationKind
-from etl.quality.rules.parameters import parted
+from etl.quality.rules.parameters import split_pairs
 
 Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair"]
 
@@ -184,7 +184,7 @@ def _native(rule: Rule, table: str) -> tuple[Wanted, ...]:
         case kinds.Order(apart=0, hours=0) as order:
             return tuple(
                 Wanted(rule, "pair", (later, earlier))
-                for earlier, later in parted(order.pairs)
+                for earlier, later in split_pairs(order.pairs)
                 if _are_days(table, earlier, later)
             )
         case kinds.Duplicate(of="conflict"):

@@ -13,7 +13,7 @@ from functools import cache
 import pyarrow as pa
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.mapping.library import compile_set
@@ -108,7 +108,7 @@ def rendered(rows, payer=None, view="financial"):
     """Return the JSON of each resource that the mappings make, and of its search values."""
     mappings = mapping_set(tuple({**PAYER, **(payer or {})}.items()), view)
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
-    partition = Partition(prepare(tables_of(rows), environment))
+    partition = Partition(prepare_for_mapping(tables_of(rows), environment))
     result = []
     for plan in mappings.plans:
         for part in render(plan, partition, environment):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
 from etl.engine.obligation_checks import broken_rows
@@ -60,7 +60,7 @@ def world(rows):
     }
     crosswalks = mapping_set().crosswalks
     environment = Environment("golden", ID_KEY, crosswalks, providers_of(rows))
-    return Partition(prepare(numbered, environment)), environment
+    return Partition(prepare_for_mapping(numbered, environment)), environment
 
 
 def verdicts(plan, partition, environment):

@@ -5,7 +5,7 @@ from random import Random
 import pyarrow as pa
 
 from etl.claims.masking import Masker
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.engine.partition_columns import Partition
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
@@ -127,4 +127,4 @@ def to_table(name, rows):
 
 def to_partition(drawn, environment):
     """Return tables as the engine takes them."""
-    return Partition(prepare(drawn, environment, MASKER.masks(drawn)))
+    return Partition(prepare_for_mapping(drawn, environment, MASKER.masks(drawn)))

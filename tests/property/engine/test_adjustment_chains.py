@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.claims.adjustment_chains import chains_of
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.mapping.plan import Environment
 from etl.model.adjustment_chains import Linked, Role, moment, places
 from tests.property.engine.rows import to_table
@@ -229,7 +229,7 @@ def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(drawn):
         "claim_other_payer": to_table("claim_other_payer", []),
         "claim_care_team": to_table("claim_care_team", []),
     }
-    made = prepare(tables, ENVIRONMENT)
+    made = prepare_for_mapping(tables, ENVIRONMENT)
     for table, column in (
         ("claim", "amount_benefit"),
         ("claim_line", "amount_copay"),

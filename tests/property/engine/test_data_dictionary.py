@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
@@ -98,7 +98,9 @@ def _profile(canonical):
 def of_claims():
     rows, mappings = everything(), mapping_set()
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
-    return Mapped(mappings, environment, Partition(prepare(tables_of(rows), environment)))
+    return Mapped(
+        mappings, environment, Partition(prepare_for_mapping(tables_of(rows), environment))
+    )
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.engine.must_support import (
     add_element_counts,
     counts_of_patterns,
@@ -48,7 +48,7 @@ def test_the_elements_of_each_resource_are_those_of_its_json(view, seed, share):
     }
     mappings = mapping_set(view=view)
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
-    partition = Partition(prepare(tables_of(rows), environment))
+    partition = Partition(prepare_for_mapping(tables_of(rows), environment))
     compared = 0
     for plan in mappings.plans:
         elements = must_support(plan, mappings.crosswalks)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from etl.conform.invariants import compiled
+from etl.conform.invariants import compile_constraint
 from etl.profiles.guides import C4BB, C4BB_2_1_0, PDEX, PLAN_NET, PLAN_NET_1_1_0, US_CORE, Guide
 from etl.profiles.invariants import INVARIANTS, NOT_CHECKED, constraint_of, signature
 from etl.profiles.structures import load_profile, load_type, profile_names
@@ -37,7 +37,7 @@ def all_profiles():
 
 def native(key, expression, guide):
     constraint = constraint_of(key, expression)
-    return None if constraint is None else compiled(constraint, guide)
+    return None if constraint is None else compile_constraint(constraint, guide)
 
 
 def cases():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
-from etl.claims.prepare import prepare
+from etl.claims.prepare import prepare_for_mapping
 from etl.engine.partition_columns import Partition
 from etl.mapping.plan import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
@@ -33,7 +33,7 @@ def tables(**rows):
 def prepared(providers=None, /, **rows):
     """Return the tables as mappings get them, with what a directory holds under each name."""
     crosswalks = read_crosswalks([shipped()])
-    return prepare(tables(**rows), Environment("p", b"k", crosswalks, providers or {}))
+    return prepare_for_mapping(tables(**rows), Environment("p", b"k", crosswalks, providers or {}))
 
 
 def column(table, name, **rows):

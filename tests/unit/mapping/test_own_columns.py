@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.claims.masking import Masker, masked
+from etl.claims.masking import Masker, mask_codes
 from etl.errors import MappingError
 from etl.mapping.dictionary import as_markdown, dictionary
 from etl.mapping.own_columns import declare_columns_of
@@ -60,7 +60,7 @@ def test_own_columns_of_a_claim_with_a_sensitive_code_are_emptied():
         claim_diagnosis=[{"claim_id": "C1", "code": "F10.10"}],
     )
     codes = read_sensitive("system,code\nhttp://hl7.org/fhir/sid/icd-10-cm,F10.10\n", "codes.csv")
-    without = masked(rows, Masker(codes).masks(rows))
+    without = mask_codes(rows, Masker(codes).masks(rows))
     assert without["claim"].column("tier").to_pylist() == [None, "detox"]
 
 

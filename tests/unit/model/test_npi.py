@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from etl.columns.codes import npi_holds
-from etl.conform.invariants import compiled
+from etl.conform.invariants import compile_constraint
 from etl.model.code_shapes import SHAPES, is_npi, npi_check_digit
 from etl.profiles.guides import C4BB
 from etl.profiles.invariants import INVARIANTS
@@ -36,7 +36,7 @@ def test_the_check_digit_is_that_of_the_standards_own_example():
 def test_every_user_of_the_definition_has_the_same_answer(text, holds):
     value = {"value": text}
     keys = ("us-core-16", "us-core-17")
-    tests = [compiled(what, C4BB) for (key, _), what in INVARIANTS.items() if key in keys]
+    tests = [compile_constraint(what, C4BB) for (key, _), what in INVARIANTS.items() if key in keys]
 
     assert is_npi(text) is holds
     assert SHAPES["npi"](text) is holds
