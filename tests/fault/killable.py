@@ -54,23 +54,19 @@ class Job:
         settings: of the payer.
         at: the time in it.
         extract: what to publish; None for nothing.
-        back_to: release to go back to; None for none.
         keep: how many releases a prune is to leave; None for no prune.
-        die_at: number of the write before which it kills itself; None for never.
         variables: set in its environment.
     """
 
     settings: Settings
     at: datetime
     extract: Path | None = None
-    back_to: str | None = None
     keep: int | None = None
-    die_at: int | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def do(self, tell):
-        """Do it, and tell each phase that begins; the number of writes at the end."""
-        store = _Telling(target_store(self.settings), tell, self.die_at)
+        """Do it, and tell each phase that begins."""
+        store = _Telling(target_store(self.settings), tell)
         if self.keep is not None:
             self._let_leases_rest()
         patch = pytest.MonkeyPatch()  # never undone: the process ends
@@ -82,12 +78,10 @@ class Job:
         if self.extract is not None:
             tell("reading")
             use_cases.run_extract(self.settings, self.extract, lambda event: _note(event, tell))
-        if self.back_to is not None:
-            releases.roll_back(self.settings, self.back_to)
         if self.keep is not None:
             tell(PRUNING)
             releases.prune_target(self.settings, self.keep, timedelta(0), dry_run=False)
-        tell(f"{ENDED} {store.writes}")
+        tell(ENDED)
 
     def _let_leases_rest(self):
         """Let what the dead left look as old to storage, whose clock is real, as `at` has it."""
@@ -100,10 +94,10 @@ class Job:
 
 
 class _Telling(FaultyStore):
-    """Tells when readers get another release, and kills its process before a write."""
+    """Tells when readers get another release."""
 
-    def __init__(self, store, tell, die_at):
-        super().__init__(store, at=die_at, fault=_die)
+    def __init__(self, store, tell):
+        super().__init__(store)
         self._tell = tell
 
     @property
@@ -125,11 +119,6 @@ class _Telling(FaultyStore):
             return True
         old, new = (Pointer.from_bytes(each, CURRENT) for each in (there.data, data))
         return old.release != new.release
-
-
-def _die():
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("killed, and still there")
 
 
 def _note(event, tell):

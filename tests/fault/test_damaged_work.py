@@ -143,12 +143,6 @@ def test_what_was_not_damaged_is_gone_on_from(attempt, monkeypatch):
     attempt.finished_after(lambda _: None, "")
 
 
-@pytest.mark.slow
-def test_a_run_makes_again_what_was_damaged(attempt):
-    (name,) = [each for each in attempt.files if PurePath(each).match("claim_line.*.rows")]
-    attempt.finished_after(flipped, name)
-
-
 def test_the_list_names_every_file_that_the_next_attempt_believes(attempt):
     (work,) = (attempt.kept / opened_extract.WORK).iterdir()
     lines = (work / LIST).read_text().split("\n")

@@ -1,6 +1,5 @@
 """Whole nights of the pipeline, really killed: processes that get SIGKILL."""
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -13,8 +12,6 @@ from random import Random
 import pytest
 
 from etl.bootstrap.settings import Settings, read_settings, target_store
-from etl.errors import StoreError
-from etl.publish.history import lineage
 from etl.publish.manifest import Pointer
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
@@ -40,7 +37,6 @@ FIRST = datetime.fromisoformat("2040-01-01T03:00:00Z")
 """So late that every object is old enough to be pruned, whenever the test runs."""
 KEPT = 2
 SPEC = Spec(6, since=date(2024, 1, 1), change_rate=0.3)
-FEW = replace(SPEC, members=2, change_rate=1.0)
 DIRECTORY = NetworkSpec(40, seed=7)
 """Of two regions: in each something changes every night."""
 KILLED = -9
@@ -83,13 +79,7 @@ class Nights:
         """Return what prunes after a night, when leases of dead attempts have run out."""
         return self._at(night, 2.1 * attempt, keep=KEPT)
 
-    def job(self, what):
-        """Return what there is to do, after some nights."""
-        if what == "prune":
-            return self.prune(4)
-        return self.roll_back(4) if what == "rollback" else self.run(what != "first night")
-
-    def settle(self, night=5):
+    def settle(self, night):
         """Prune until nothing is left to prune: a page is closed by one, deleted by the next."""
         for attempt in (1, 2):
             self.finish(self.prune(night, attempt))
@@ -106,11 +96,6 @@ class Nights:
         assert {kind for kind, what in problems if "a run writes it again" in what} <= {"missing"}
         assert [what for _, what in problems if "a run writes it again" not in what] == []
         return found.id
-
-    def roll_back(self, night):
-        """Return what goes back to the first release on a night."""
-        *_, first = lineage(target_store(self.settings))
-        return self._at(night, back_to=first.id)
 
     def objects(self):
         """Return all objects but leases of the dead; the pointer without its prunes' fence."""
@@ -216,7 +201,6 @@ def kill_nights(killed, whole, kills, seed, in_each=0):
 
 
 KILLS = [
-    pytest.param(SPEC, 5, 1, marks=pytest.mark.slow, id="claims"),
     pytest.param(DIRECTORY, 5, 1, marks=pytest.mark.slow, id="directory"),
     pytest.param(SPEC, 200, 20, marks=pytest.mark.long, id="claims long"),
     pytest.param(DIRECTORY, 200, 20, marks=pytest.mark.long, id="directory long"),
@@ -244,9 +228,9 @@ def is_worker(path, of):
     return state != "Z" and int(parent) == of and b"spawn_main" in command
 
 
-def workers(running, phase):
-    """Wait until a run is so far and both its processes were begun, and return them."""
-    assert running.reaches(phase)
+def workers(running):
+    """Wait until a run has begun both its processes, and return them."""
+    assert running.reaches(PROCESSING)
 
     def begun():
         there = Path("/proc").glob("[0-9]*")
@@ -258,61 +242,13 @@ def workers(running, phase):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
-@pytest.mark.parametrize("phase", ["reading", PROCESSING])
-def test_workers_of_a_run_that_is_killed_end_with_it(nights, phase):
+def test_workers_of_a_run_that_is_killed_end_with_it(nights):
     killed = nights("killed", workers=2)
     running = Running(killed.run(0), killed.here)
-    alone = workers(running, phase)
+    alone = workers(running)
     time.sleep(1.5)
     running.kill()
     until(lambda: not any(is_alive(pid) for pid in alone))  # they would write beside the next run
-
-
-JOBS = [
-    *(("claims", what, FEW) for what in ("first night", "night", "prune", "rollback")),
-    *(("a directory", what, DIRECTORY) for what in ("first night", "night")),
-]
-
-
-@pytest.mark.parametrize(
-    ("what", "spec", "parts"),
-    [
-        pytest.param(what, spec, parts, marks=mark, id=f"{what} of {name}, {parts}")
-        for parts, mark in ((1, pytest.mark.slow), (10_000, pytest.mark.long))
-        for name, what, spec in JOBS
-    ],
-)
-def test_whatever_is_killed_before_any_of_its_writes_is_finished_by_the_next(
-    nights, what, spec, parts
-):
-    """At the first of so many parts of its writes, and at the last four: the commit is there."""
-    begun = nights("begun", spec=spec, publish={"deltas": what == "first night"})
-    for night in range({"first night": 0, "night": 1, "prune": 4, "rollback": 2}[what]):
-        begun.finish(begun.run(night))
-    old, job = begun.release(), begun.job(what)
-    tree, kept = begun.here / "tree", begun.here / "kept"
-    tree.mkdir(exist_ok=True)
-    shutil.copytree(tree, kept)
-    undisturbed = begun.finish(job)
-    new = begun.release()
-    if what == "prune":
-        begun.settle()
-    expected = begun.objects()
-    writes = int(undisturbed.last.removeprefix(ENDED))
-    assert writes >= 10
-    step = max(1, (writes - 4) // parts)
-    for at in (*range(1, writes - 3, step), *range(writes - 3, writes + 1)):
-        shutil.rmtree(tree)
-        shutil.copytree(kept, tree)
-        killed = Running(replace(job, die_at=at), begun.here)
-        assert killed.end() == KILLED
-        assert begun.release() == (new if AFTER in dict(killed.phases) else old)
-        later = timedelta(hours=2.1 if what == "prune" else 0)
-        begun.finish(replace(job, at=job.at + later))
-        if what == "prune":
-            begun.settle()
-        found = begun.objects()
-        assert {key: found.get(key) for key in expected} == expected, (at, writes)
 
 
 @pytest.fixture
@@ -327,9 +263,9 @@ def bucket(nights, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     with start_weed(tmp_path / "weed") as server:
 
-        def make(name, prefix=""):
+        def make(name):
             store = {"endpoint_url": server.endpoint_url}
-            made = nights(name, f"s3://{BUCKET}/{prefix or name}", store=store)
+            made = nights(name, f"s3://{BUCKET}/{name}", store=store)
             return replace(made, variables=variables)
 
         yield make
@@ -338,32 +274,3 @@ def bucket(nights, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_nights_to_object_storage(bucket):
     kill_nights(bucket("killed"), bucket("whole"), 5, seed=3, in_each=1)
-
-
-def race(one, other):
-    """Let two runs of other extracts begin at once, until one finds that the other was first."""
-    for night in range(0, 10, 2):
-        jobs = [one.run(night), other.run(night + 1)]
-        both = [Running(job, each.here) for job, each in zip(jobs, (one, other), strict=True)]
-        codes = [running.end() for running in both]
-        release = one.release()
-        if 0 in codes and StoreError.exit_code in codes:
-            winner = codes.index(0)
-            assert release.startswith(f"{jobs[winner].at:%Y%m%d}")
-            assert AFTER not in dict(both[1 - winner].phases)
-            (other, one)[winner].finish(jobs[1 - winner])
-            assert one.release() != release
-            return
-        assert codes == [0, 0]
-    raise AssertionError("no two of ten runs met")
-
-
-@pytest.mark.slow
-def test_of_two_runs_into_a_folder_one_wins(nights):
-    one, other = nights("one", spec=FEW), nights("other", spec=FEW)
-    race(one, replace(other, settings=one.settings))
-
-
-@pytest.mark.slow
-def test_of_two_runs_into_a_bucket_from_two_machines_one_wins(bucket):
-    race(bucket("one", "both"), bucket("other", "both"))
