@@ -53,7 +53,7 @@ def test_a_target_holds_one_view_and_another_run_is_refused(small, tree):
     for arguments in ((), ("--dry-run",), ("--view", "financial")):
         called = cpcds("run", small, "--to", tree, *arguments)
         assert called.code == 2
-        assert "holds the basis view" in called.sentence
+        assert "contains the basis view" in called.sentence
         assert "--view basis" in called.sentence
     assert names(tree) == before
     again = done(cpcds("run", small, "--to", tree, "--view", "basis"))

@@ -72,7 +72,7 @@ def renamed(extract, to):
 def warnings(called):
     """Return the warnings that a command printed, that of the public id key apart."""
     lines = [line for line in called.err.splitlines() if line.startswith("warning: ")]
-    return [line for line in lines if not line.startswith("warning: logical ids")]
+    return [line for line in lines if not line.startswith("warning: logical IDs")]
 
 
 def wait_past(created):
@@ -242,7 +242,7 @@ def test_no_folder_is_made_of_claims_or_of_nothing(tmp_path):
     publish(LocalStore(target), [patient("ann", 2)])
     called = cpcds("export", target, "--out", out)
     assert called.code == 2
-    assert called.sentence.startswith(f"{target} holds claims")
+    assert called.sentence.startswith(f"{target} contains claims")
     assert not out.exists()
 
 

@@ -108,5 +108,5 @@ def test_validate_past_a_limit_still_reports(tmp_path):
 
 
 def test_what_the_command_says_itself_is_not_said_again_as_a_line_of_the_log(small, target, caplog):
-    assert "warning: logical ids" in done(run(small, target)).err
+    assert "warning: logical IDs" in done(run(small, target)).err
     assert [one.getMessage() for one in caplog.records if one.name == "etl.run"] == []

@@ -398,7 +398,8 @@ def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path):
         (tree / ".cpcds-work.lock").write_text("process 4711 on night-1 since 2026-01-31T02:00:00Z")
         called = cpcds("run", tmp_path / "not looked at", "--to", tree)
     assert called.code == 5
-    assert "(process 4711 on night-1 since 2026-01-31T02:00:00Z); wait for it" in called.sentence
+    process = "process 4711 on night-1 since 2026-01-31T02:00:00Z"
+    assert f"another run is using it ({process}); wait for that run" in called.sentence
 
 
 def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(tmp_path, monkeypatch):

@@ -80,7 +80,7 @@ class _Changed(Partition):
         self._unchanged, self._changed = unchanged, changed
         self.read = set()
 
-    def _column(self, table, name):
+    def _load_column(self, table, name):
         self.read.add((table, name))
         column = self._unchanged.column(table, name)
         change = self._changed.get((table, name))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from etl.gateway.http.responses import KINDS
-from etl.gateway.supported_fhir import RESULT_PARAMETERS, TYPES
+from etl.gateway.supported_fhir import API, TYPES
 from tests.security.gateway.judging import assert_nothing_of_another, entries, own, server, words
 
 ROUND = settings(
@@ -97,7 +97,7 @@ def test_no_request_that_can_be_made_of_the_description_does_harm(rounds):
 
 NAMES = sorted(
     {name for kind in TYPES.values() for name in kind.parameters}
-    | set(RESULT_PARAMETERS)
+    | set(API["result_parameters"])
     | {"_revinclude", "_format", "start", "end", "_since", "_type", "access_token", "patient.name"}
 )
 SUFFIXES = ("", "", "", ":missing", ":not", ":exact", ":Patient", ":iterate", ":x", ".name")

@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.auth import scopes
-from etl.auth.endpoints import CAPABILITIES
+from etl.auth.configuration import AuthConfiguration
+from etl.auth.endpoints import smart_configuration
 from etl.auth.records import RESOURCE_TYPES
 from etl.smart import scopes as smart
+from etl.web.texts import PageTexts
 from tests.given.tables import read_tables
 
 TYPES = st.sampled_from(["*", *RESOURCE_TYPES])
@@ -151,4 +153,6 @@ def test_the_capabilities_are_those_that_carin_blue_button_testers_look_for():
         *("client-confidential-symmetric", "client-public", "context-standalone-patient"),
         *("launch-standalone", "permission-offline", "permission-patient", "permission-user"),
     )
-    assert {*looked_for, "sso-openid-connect"} <= set(CAPABILITIES)
+    configuration = AuthConfiguration("https://payer.example", PageTexts("Payer"), bytes(32))
+    told = smart_configuration(configuration)["capabilities"]
+    assert {*looked_for, "sso-openid-connect"} <= set(told)
