@@ -33,7 +33,7 @@ from etl.publish.manifest import Manifest
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.spark.shuffled_rows import buckets_for
+from etl.spark.shuffled_rows import buckets_for, job_bytes_for
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 
@@ -189,6 +189,7 @@ def _of_payer(runs: Sequence[ScaleRun], size: int, rows: int) -> Iterator[tuple[
     yield "partitions, and tasks of a full run", f"{count:,}"
     yield "tasks of a night", f"{len(night):,}"
     yield "extract to a task", f"{size / count / 1e6:,.1f} MB"
+    yield "tasks that read it", f"{size // job_bytes_for(size):,}"
     yield "buckets of ids", f"{buckets_for(size):,}"
     if len(runs) < 2:
         return

@@ -33,7 +33,7 @@ from etl.sources.partition.partition_rows import (
     Refused,
 )
 from etl.sources.partition.partitions import PartitionFacts, Partitions, RawTables
-from etl.sources.partition.reading import FolderReceiver
+from etl.sources.partition.reading import TABLE_JOBS, FolderReceiver
 from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, PLACED
 from etl.spark.pickling import pickled
@@ -49,6 +49,7 @@ from etl.spark.reading_tasks import (
 )
 from etl.spark.task_rows import FAILED, ROWS, TaskRow, collected, task_function
 
+_JOB_BYTES: Final = 64 << 20
 _BUCKET_BYTES: Final = 64 << 20
 _LEAST_BUCKETS: Final = 8
 """Ids are cut by their hashes into as many buckets as the extract has so many bytes."""
@@ -74,6 +75,11 @@ def is_for_executors(extract: Extract) -> bool:
 def buckets_for(size: int) -> int:
     """Return into how many buckets the ids are cut of an extract of so many bytes."""
     return max(_LEAST_BUCKETS, size // _BUCKET_BYTES)
+
+
+def job_bytes_for(table_bytes: int) -> int:
+    """Return a size with a limit, so that a large table has enough tasks for a cluster."""
+    return min(_JOB_BYTES, table_bytes // TABLE_JOBS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,10 @@ class ShuffleReceiver:
         self._dropped: set[int] = set()
         self._placed: list[TaskRow] = []
         self._saved: list[Any] | None = None
+
+    def job_bytes(self, table_bytes: int) -> int:
+        """Return how many bytes a task should read of a raw table with so many."""
+        return job_bytes_for(table_bytes)
 
     def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
         """Have jobs done; yield the number of rows of each part, in order.

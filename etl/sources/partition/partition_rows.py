@@ -23,7 +23,7 @@ import csv
 import io
 import itertools
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from typing import Any, Final
@@ -37,7 +37,6 @@ from etl.errors import ExtractError
 from etl.model.canonical_tables import FILE_COLUMN, HEADERS, MEMBERLESS, ROW_COLUMN
 from etl.rows import findings_at
 from etl.sources.convert.raw_rows import MALFORMED, RawRows, fill_ids
-from etl.sources.files import listed_files
 from etl.sources.files.listed_files import (
     SPILLED_SOURCES,
     Emit,
@@ -52,7 +51,7 @@ from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.delimited import RecordFile, RecordType
 from etl.sources.parsing.spans import Batch, Span, csv_of_rows
 from etl.sources.partition.ids import OwnedIds
-from etl.sources.partition.spill import gathered_bytes, with_places
+from etl.sources.partition.spill import with_places
 
 OWNER_COLUMN: Final = "_owner"
 """Hash of the member, or of what stands for one: all rows of a member have the same."""
@@ -61,8 +60,6 @@ HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
 RAGGED: Final = "_ragged"
 """Spill name of rows with too few or too many cells."""
-_JOBS: Final = 64
-"""About how many jobs the largest raw table makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,33 +159,34 @@ class CutJob:
         return not all(part.span.is_whole for part in self.parts)
 
 
-def cut_up(files: Sequence[SourceFile], partitions: int) -> Iterator[tuple[FilePart, ...]]:
-    """Yield the parts of each job in which the files of a raw table are read by several processes.
+def split_files(files: Sequence[SourceFile], job_bytes: int) -> Iterator[tuple[FilePart, ...]]:
+    """Yield the parts of each job in which several processes read the files of a raw table.
 
-    A job is large enough to fill the pieces that it writes, and small enough that all processes
-    have something to do until the end.
+    Args:
+        files: of the raw table.
+        job_bytes: least size of a job, except for the last one.
     """
-    size = sum(file.bytes for file in files)
-    least = max(listed_files.CUT_BYTES, 2 * gathered_bytes(partitions), size // _JOBS)
-    gathered, held = list[FilePart](), 0
-    for part in chain.from_iterable(_split_file(file, least) for file in files):
-        gathered.append(part)
+    parts, held = list[FilePart](), 0
+    for part in chain.from_iterable(_split_file(file, job_bytes) for file in files):
+        parts.append(part)
         held += part.bytes
-        if held >= least:
-            yield tuple(gathered)
-            gathered, held = [], 0
-    if gathered:
-        yield tuple(gathered)
+        if held >= job_bytes:
+            yield tuple(parts)
+            parts, held = [], 0
+    if parts:
+        yield tuple(parts)
 
 
-def _split_file(file: SourceFile, least: int) -> Iterator[FilePart]:
+def _split_file(file: SourceFile, least_bytes: int) -> Iterator[FilePart]:
     """Yield a file in spans of at least some bytes, or whole if it cannot be split."""
     begin = (0, 1)
+    # Jobs don't need the other places where the file can be split, which grow with its size.
+    uncut_file = replace(file, cuts=())
     for end in file.cuts:
-        if end[0] - begin[0] >= least:
-            yield FilePart(file, Span(*begin, *end))
+        if end[0] - begin[0] >= least_bytes:
+            yield FilePart(uncut_file, Span(*begin, *end))
             begin = end
-    yield FilePart(file, Span(*begin, next_row=_header_end(file)))
+    yield FilePart(uncut_file, Span(*begin, next_row=_header_end(file)))
 
 
 def _header_end(file: SourceFile) -> int | None:

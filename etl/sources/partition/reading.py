@@ -38,6 +38,7 @@ from etl.sources.extract.opening import (
     layout_from,
     layout_state,
 )
+from etl.sources.files import listed_files
 from etl.sources.files.listed_files import Emit, FileProgress, Partitioned, SourceFile, ignore
 from etl.sources.files.stored_files import disk_error
 from etl.sources.layout.model import ROLES
@@ -53,9 +54,9 @@ from etl.sources.partition.partition_rows import (
     PartitionedRows,
     Refused,
     cut,
-    cut_up,
     leading_ids,
     place_malformed,
+    split_files,
 )
 from etl.sources.partition.partitions import PartitionFacts, Partitions
 from etl.sources.partition.spill import (
@@ -65,6 +66,7 @@ from etl.sources.partition.spill import (
     SpillWriter,
     checksum_of,
     clear_spilled,
+    gathered_bytes,
     partition_sizes,
     read_spilled,
     rows_path,
@@ -76,6 +78,8 @@ STATE: Final = "partitions.json"
 STEP: Final = "read"
 """The step of the work folder's list that names what reading wrote."""
 _FINDINGS: Final = "findings.arrow"
+TABLE_JOBS: Final = 64
+"""About how many jobs read the largest raw table on one machine."""
 _FIRST_PLACED: Final = 1 << 30
 """Number of the first part of rows that no job has cut: beyond those of jobs."""
 
@@ -255,6 +259,10 @@ class FolderReceiver:
         """Whether several processes read."""
         return self._runner.processes > 1
 
+    def job_bytes(self, table_bytes: int) -> int:
+        """Return a size that fills the files that a job writes; a table has at most 64 jobs."""
+        return max(2 * gathered_bytes(self._count), table_bytes // TABLE_JOBS)
+
     def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
         """Have jobs done; yield the number of rows of each part, in order."""
         results = self._runner.each(partial(spill, self._work), jobs, emit)
@@ -329,7 +337,10 @@ class Receiver(Protocol):
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes read: files are cut up for them, and events are lost."""
+        """Whether several processes read: files are split for them, and events are lost."""
+
+    def job_bytes(self, table_bytes: int) -> int:
+        """Return how many bytes a job should read of a raw table with so many."""
 
     def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
         """Have jobs done, and keep what they read; yield the result of each, in order.
@@ -469,7 +480,8 @@ class _Reading:
     def _parts(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
         if not self._receiver.is_shared:
             return [tuple(map(FilePart.whole, files))]
-        return list(cut_up(files, self._count))
+        job_bytes = self._receiver.job_bytes(sum(file.bytes for file in files))
+        return list(split_files(files, max(listed_files.CUT_BYTES, job_bytes)))
 
     def _job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> CutJob:
         number = next(self._numbers)

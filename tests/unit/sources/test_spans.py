@@ -12,7 +12,7 @@ from etl.jobs import ALONE
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import FileProgress
 from etl.sources.parsing import delimited
-from etl.sources.partition.partition_rows import cut_up
+from etl.sources.partition.partition_rows import split_files
 from etl.sources.partition.reading import open_partitions, partition_extract
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
@@ -171,9 +171,19 @@ def test_small_files_of_a_table_are_read_together(tmp_path):
     for number in range(9):
         (folder / f"member-{number}.csv").write_text(HEADER + members(2))
     files = [file for file in open_extract(folder, ()).files if file.table == "member"]
-    jobs = [[part.file.name for part in parts] for parts in cut_up(files, 1)]
+    jobs = [[part.file.name for part in parts] for parts in split_files(files, 200)]
     assert [name for job in jobs for name in job] == [file.name for file in files]
     assert [len(job) for job in jobs] == [3, 3, 3]
+
+
+def test_a_job_lists_no_other_place_where_its_file_can_be_split(tmp_path):
+    """With all of them in each, jobs would grow with the square of a file."""
+    folder = write_extract(tmp_path / "in")
+    (folder / "member.csv").write_text(HEADER + members(40))
+    (file,) = [file for file in open_extract(folder, ()).files if file.table == "member"]
+    jobs = list(split_files([file], 200))
+    assert len(jobs) == len(file.cuts) + 1 > 3
+    assert {part.file.cuts for job in jobs for part in job} == {()}
 
 
 @pytest.mark.parametrize("apart", [True, False])

@@ -13,7 +13,7 @@ from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, tables_of
 from etl.spark.pickling import pickled
 from etl.spark.reading_tasks import give_owners, read_jobs, save_ids
-from etl.spark.shuffled_rows import is_for_executors
+from etl.spark.shuffled_rows import is_for_executors, job_bytes_for
 from etl.spark.staging import StagedFiles, Staging
 from etl.spark.task_rows import TaskRow, batch_of, rows_of, task_function
 from etl.storage.port import StoreOptions
@@ -127,3 +127,9 @@ def test_executors_read_extracts_of_claims(extract):
 
 def test_directories_are_for_the_driver():
     assert not is_for_executors(open_extract(SAMPLES / "directory", ()))
+
+
+def test_a_table_twenty_times_as_large_has_twenty_times_as_many_tasks():
+    sizes = (20_000_000_000, 400_000_000_000)
+    fewer, more = (size // job_bytes_for(size) for size in sizes)
+    assert (fewer, more) == (298, 5_960)
