@@ -185,8 +185,8 @@ def lessened(extract, file, keep, **cells):
 @pytest.mark.parametrize(
     ("file", "keep", "cells", "sentence"),
     [
-        ("provider_role.csv", 0.1, {}, "provider_role rows come after"),
-        ("insurance_plan.csv", 0, {}, "0 insurance_plan rows come after"),
+        ("provider_role.csv", 0.1, {}, "provider_role rows, after"),
+        ("insurance_plan.csv", 0, {}, "0 insurance_plan rows, after"),
         ("provider_role.csv", 1, {"active": "N"}, "published PractitionerRole resources"),
         ("provider_role.csv", 1, {"practitioner_id": "nobody"}, "rows (100 %) are in quarantine"),
     ],

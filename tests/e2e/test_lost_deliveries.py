@@ -55,7 +55,7 @@ def test_a_claim_file_cut_to_a_third_stops_the_run(extract, target, tmp_path):
     called = run(cut, target, "--log", log)
     assert called.code == 4
     assert current_release(target) == before
-    assert f"claim rows come after {len(lines) - 1} in the previous release" in called.sentence
+    assert f"claim rows, after {len(lines) - 1} in the previous release" in called.sentence
     assert "CPCDS_LIMITS__FEWER_CLAIMS=0.67" in called.sentence
     assert "In addition, rows were rejected. First causes: " in called.sentence
     (page,) = (one for one in target.glob("reports/*/index.html") if before not in str(one))
@@ -106,7 +106,7 @@ def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
     done(cpcds("rollback", target, before))
     called = run(copy, target, "--after-rollback")
     assert called.code == 4
-    assert "0 claim_care_team rows come after" in called.sentence
+    assert "0 claim_care_team rows, after" in called.sentence
 
 
 # -- nearly everything is rejected --------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_findings_and_explain_name_the_files_and_rows_of_the_payer(tmp_path):
     shown = done(cpcds("explain", tree, "claim:-11", "--extract", RIF)).out
     assert "from inpatient.csv row 3, claim.claim_id = -11\n    computed by claim.sql" in shown
     assert (
-        "names row 2 of beneficiary_history.csv"
+        "comes from row 2 of beneficiary_history.csv"
         in cpcds("explain", tree, "--row", "beneficiary_history.csv:2", "--extract", RIF).err
     )
 
