@@ -231,12 +231,9 @@ def clock_note(before: Release | None, when: datetime) -> str:
         return ""
     return (
         f"the previous release, {before.id}, is dated {before.manifest.created}, which is "
-        "later than "
-        "this run, so one of the two clocks is wrong; new ids continue from its id, and "
-        "its reports "
-        "and quarantine do not expire before that time; set the clock, and delete that "
-        "release with "
-        "`cpcds prune` when nobody needs to roll back to it"
+        "later than this run, so one of the two clocks is wrong; new IDs continue from its ID, "
+        "and its reports and quarantine do not expire before that time; set the clock, and "
+        "delete that release with `cpcds prune` when nobody needs to roll back to it"
     )
 
 

@@ -75,7 +75,7 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
         assert resource["agrees"]
     early = report(target, "--post", CPCDS_PORTAL__REPORTS=str(public))
     assert (early.code, "not complete in these rows" in early.sentence) == (2, True)
-    assert "rows until 2026-12-30" in report(target).out
+    assert "Rows until 2026-12-30" in report(target).out
     changed = [row(3, "A3", hours=6), row(1, deleted="D")]
     delta = extract(tmp_path / "delta", "delta", "2027-01-02", changed)
     night = done(cpcds("run", delta, "--to", target, "--workers", "1", **KEPT))
