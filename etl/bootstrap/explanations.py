@@ -79,9 +79,8 @@ def explainer_of(
         sidecar = sidecar_of(base.release)
         if sidecar is None:
             raise UsageError(
-                f"{settings.target}: neither rows nor row positions of {base.release.id} "
-                "were kept; "
-                "use --extract with the extract that it was made from"
+                f"{settings.target}: neither rows nor row positions of {base.release.id} were "
+                "kept; use --extract with the extract that it was made from"
             )
         yield SidecarExplainer(base.release, sidecar, definitions.mappings.plans)
         return

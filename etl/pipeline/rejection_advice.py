@@ -100,9 +100,8 @@ def _remedy(rule: Rule, totals: RuleTotals, tally: Tally, extract: Extract) -> s
     if crosswalk is not None:
         cells, column, name = crosswalk
         return (
-            f"The crosswalk {name} has no code for {cells:,} cells of {column}: add "
-            f"codes to mappings/crosswalks/{name}.csv, or to a file of that name in your "
-            "own folder "
+            f"The crosswalk {name} has no code for {cells:,} cells of {column}: add codes to "
+            f"mappings/crosswalks/{name}.csv, or to a file of that name in your own folder "
             "(--mappings)."
         )
     look = f"Look at {_place(totals, extract)}, and correct the extract or its layout"

@@ -128,8 +128,7 @@ def kept_object(store: Store, named: ObjectRef) -> bytes:
         state = "missing"
     raise StoreError(
         f"{store.name}: {named.key}, which contains the rows that deltas change, is {state}; "
-        "restore it "
-        "from a copy, or publish a full extract, which does not need it"
+        "restore it from a copy, or publish a full extract, which does not need it"
     )
 
 
@@ -146,8 +145,7 @@ def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
     extracts = ", ".join(f"{layer.kind} of {layer.time[:10]}" for layer in layers)
     raise UsageError(
         f"{extract.place.name} is not one of the extracts that the release was made from "
-        f"({extracts}), "
-        "or was published by a program that did not record its file names"
+        f"({extracts}), or was published by a program that did not record its file names"
     )
 
 

@@ -286,9 +286,8 @@ def _of_row(sources: LineageSources, subject: RowSubject) -> Lineage:
         "the header is row 1" if rows.facts.files[place[0]].form.has_header else "without a header"
     )
     raise UsageError(
-        f"{subject.file} has no row {subject.row} with cells: {header}, blank rows are "
-        "counted, and "
-        f"{rows.facts.rows_read[subject.file]:,} rows were read"
+        f"{subject.file} has no row {subject.row} with cells: {header}, blank rows are counted, "
+        f"and {rows.facts.rows_read[subject.file]:,} rows were read"
     )
 
 

@@ -268,10 +268,9 @@ def _read_error(
     if query is not None and str(said.get("position", "")).isdigit():
         where = query.at(int(said["position"]))
     return ExtractError(
-        f"{where}{rows}: a cell cannot be converted (DuckDB's {kind} error; its text is "
-        "hidden because "
-        "it shows the cell); try_cast and try_strptime return null instead, and coalesce(…, cell) "
-        "leaves the cell to the checks"
+        f"{where}{rows}: a cell cannot be converted (DuckDB's {kind} error; its text is hidden "
+        "because it shows the cell); try_cast and try_strptime return null instead, and "
+        "coalesce(…, cell) leaves the cell to the checks"
     )
 
 

@@ -376,9 +376,8 @@ def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
     remote = remote_address(str(extract))
     if remote:
         raise ExtractError(
-            f"{remote} is not a folder: extracts are read from folders and "
-            "s3://bucket/prefix; copy "
-            f"the files into one, then {advice('FOLDER')}"
+            f"{remote} is not a folder: extracts are read from folders and s3://bucket/prefix; "
+            f"copy the files into one, then {advice('FOLDER')}"
         )
     raise ExtractError(f"{extract}: there is no such folder or file; give the path of the extract")
 

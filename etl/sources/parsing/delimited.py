@@ -108,9 +108,8 @@ def read_batches(
     if swallowing is not None:
         raise ExtractError(
             f"{listed.name}: row {swallowing} has a quoted cell with line breaks, and each of its "
-            "lines has as many cells as the header: it probably contains other rows, "
-            "because a quote "
-            "in it is not doubled or does not close a cell; no text may contain lines that "
+            "lines has as many cells as the header: it probably contains other rows, because a "
+            "quote in it is not doubled or does not close a cell; no text may contain lines that "
             "look like rows"
         )
     if last is None or span.next_row not in (None, last):
