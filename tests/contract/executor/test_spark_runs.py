@@ -1,5 +1,6 @@
 """Whole runs on Spark, as the command makes them: deltas, directories, tables of a lake."""
 
+import os
 from datetime import date
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_delta_tables_are_read_by_executors_alone_and_make_the_same_tree(tmp_pat
     others = {name: rows for name, rows in tables.items() if name not in claims}
     write_lake(tmp_path / "lake", others)
     sign_in_to_s3(monkeypatch, "publisher", SECRETS["publisher"])
+    spark_or_skip()
+    from pyspark import SparkContext
+
+    # Java that an earlier test started has that test's environment.
+    if (context := SparkContext._active_spark_context) is not None:
+        for name in filter(lambda name: name.startswith("AWS_"), os.environ):
+            monkeypatch.setitem(context.environment, name, os.environ[name])
     with start_weed(tmp_path / "weed") as server:
         bucket = {"AWS_ENDPOINT_URL": server.endpoint_url, "AWS_ALLOW_HTTP": "true"}
         write_lake(f"s3://{BUCKET}/lake", claims, bucket)
