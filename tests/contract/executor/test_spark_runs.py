@@ -1,6 +1,5 @@
 """Whole runs on Spark, as the command makes them: deltas, directories, tables of a lake."""
 
-import os
 from datetime import date
 from pathlib import Path
 
@@ -65,10 +64,11 @@ def test_delta_tables_are_read_by_executors_alone_and_make_the_same_tree(tmp_pat
     spark_or_skip()
     from pyspark import SparkContext
 
-    # Java that an earlier test started has that test's environment.
-    if (context := SparkContext._active_spark_context) is not None:
-        for name in filter(lambda name: name.startswith("AWS_"), os.environ):
-            monkeypatch.setitem(context.environment, name, os.environ[name])
+    # Java that an earlier test started has that test's environment: begin another.
+    if (gateway := SparkContext._gateway) is not None:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        SparkContext._gateway = SparkContext._jvm = None
     with start_weed(tmp_path / "weed") as server:
         bucket = {"AWS_ENDPOINT_URL": server.endpoint_url, "AWS_ALLOW_HTTP": "true"}
         write_lake(f"s3://{BUCKET}/lake", claims, bucket)
