@@ -1,8 +1,8 @@
-"""The rules over one partition: check its rows, decide on them, and add up the results.
+"""Check one partition: run the rules over its rows, decide on them, and add up the results.
 
 `check_rows` runs the rules in a fixed order: types, single cells, rows, keys, relations. A rule
 about rows therefore sees only values that will be published. `decide_rows` rejects the rows that
-failed and their dependent rows. Between the two, and after them, claims are settled
+failed and their dependent rows. Between the two, and after them, claims are finalized
 (`checks.claims`). `check_totals` is last. All are pure: nothing is read or written.
 """
 
@@ -46,8 +46,8 @@ REJECTED_SCHEMA: Final = pa.schema(
         pa.field("rules", pa.string()),
     ]
 )
-"""One rejected row a row: the first rule that rejects it, the rule where the chain began (the same
-one unless the row depends on another), and all rejecting rules joined by `;`."""
+"""Rejected rows: the first rule that rejects each, the rule where the chain began (the same one
+unless the row depends on another), and all rejecting rules joined by `;`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Checked:
         counts: table -> counts of its rows, by fate.
         money: sums by level, claim type and category.
         filled: filled cells of accepted rows.
-        shares: each member's part in counts, money and filled; None unless requested, and where
-            they cannot be computed.
+        shares: each member's part in counts, money and filled; None if not requested or if they
+            cannot be computed.
         withdrawn: table -> file and row of its withdrawn rows (`place_keys`).
     """
 
@@ -80,20 +80,20 @@ def check(
     tables: Mapping[str, pa.Table],
     from_sources: pa.Table,
     context: RuleContext,
-    unread: Mapping[str, pa.Table] | None = None,
+    malformed: Mapping[str, pa.Table] | None = None,
 ) -> Checked:
-    """Check the rows of one partition in which no claims are to be settled, from beginning to end.
+    """Check the rows of one partition that has no claims to finalize.
 
     Arguments are those of `check_rows`.
     """
-    return check_totals(decide_rows(check_rows(tables, from_sources, context, unread)))
+    return check_totals(decide_rows(check_rows(tables, from_sources, context, malformed)))
 
 
 def check_rows(
     tables: Mapping[str, pa.Table],
     from_sources: pa.Table,
     context: RuleContext,
-    unread: Mapping[str, pa.Table] | None = None,
+    malformed: Mapping[str, pa.Table] | None = None,
 ) -> Work:
     """Run every rule over the rows of one partition.
 
@@ -101,19 +101,19 @@ def check_rows(
         tables: canonical tables by name, raw text; those left out are empty.
         from_sources: findings of reading; a rejecting finding takes its row out.
         context: the rules, and what they look up outside the partition.
-        unread: rows of which only ids are known, by table. Those that a rejecting finding of
-            reading is about are in quarantine, with what they belong to.
+        malformed: malformed rows, with their ids only, by table. Rows that a rejecting finding of
+            reading is about are quarantined, with the rows that they belong to.
     """
-    unread = unread or {}
+    malformed = malformed or {}
     frames = {}
-    for name in context.book.model.tables:
-        whole = tables.get(name, empty_table(name))
-        bare = unread.get(name, empty_table(name))
-        lost = _lost(bare, from_sources, context.book, name)
-        frames[name] = Frame(name, pa.concat_tables([whole, lost]), lost.num_rows)
+    for table in context.book.model.tables:
+        readable = tables.get(table, empty_table(table))
+        malformed_rows = malformed.get(table, empty_table(table))
+        rejected = _rejected_rows(malformed_rows, from_sources, context.book, table)
+        frames[table] = Frame(table, pa.concat_tables([readable, rejected]), rejected.num_rows)
     work = Work(frames, context, from_sources)
-    _from_sources(work, from_sources)
-    _look(work)
+    _reject_by_reading(work, from_sources)
+    _run_phases(work)
     return work
 
 
@@ -122,11 +122,11 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
 
     Args:
         decided: the rows.
-        owners: the owner of each row, where each member's shares are wanted.
+        owners: the owner of each row; None if the members' shares aren't needed.
     """
     work, accepted = decided.work, decided.accepted
     rejected = _rejected_table(decided)
-    quarantined = _rows_by_table(rejected)
+    quarantined = _quarantine_counts(rejected)
     counts = {
         name: RowCounts(
             rows_in=frame.count,
@@ -137,11 +137,11 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
         )
         for name, frame in work.frames.items()
     }
-    by_member = None if owners is None else shares(decided, rejected, owners)
-    if by_member is None:
+    member_shares = None if owners is None else shares(decided, rejected, owners)
+    if member_shares is None:
         money, filled = money_totals(decided), filled_totals(accepted)
     else:
-        money, filled = summed_money(by_member.money), summed_filled(by_member.filled)
+        money, filled = summed_money(member_shares.money), summed_filled(member_shares.filled)
     return Checked(
         tables=accepted,
         findings=_findings_table(work),
@@ -149,7 +149,7 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
         counts=counts,
         money=money,
         filled=filled,
-        shares=by_member,
+        shares=member_shares,
         withdrawn={
             name: place_keys(frame.files, frame.rows)[frame.withdrawn]
             for name, frame in work.frames.items()
@@ -158,7 +158,7 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
     )
 
 
-def _look(work: Work) -> None:
+def _run_phases(work: Work) -> None:
     """Run every rule, phase by phase."""
     for frame in work.frames.values():
         if frame.count:
@@ -171,7 +171,7 @@ def _look(work: Work) -> None:
     for frame in work.frames.values():
         if frame.count > 0:
             find_duplicates(work, frame)
-    work.forget_above()
+    work.clear_parents()
     _run_rules(work, RelationKind)
 
 
@@ -190,54 +190,52 @@ def _run_rules(work: Work, phase: type[RuleKind]) -> None:
                 _CHECKS[type(rule.kind)](work, work.frames[table], rule, rule.kind)
 
 
-def _lost(bare: pa.Table, findings: pa.Table, book: RuleBook, name: str) -> pa.Table:
-    """Return the rows with known ids only that a finding rejects."""
-    if not bare.num_rows:
-        return bare
-    rules = pa.array([rule.id for rule in book.rules if rule.severity.rejects], pa.string())
-    of_rule = findings.filter(
+def _rejected_rows(malformed: pa.Table, findings: pa.Table, book: RuleBook, table: str) -> pa.Table:
+    """Return the malformed rows that a finding rejects."""
+    if not malformed.num_rows:
+        return malformed
+    rule_ids = pa.array([rule.id for rule in book.rules if rule.severity.rejects], pa.string())
+    rejecting = findings.filter(
         pc.and_(
-            pc.equal(findings.column("table"), name),
+            pc.equal(findings.column("table"), table),
             pc.and_(
-                pc.is_in(findings.column("rule"), value_set=rules),
+                pc.is_in(findings.column("rule"), value_set=rule_ids),
                 pc.is_valid(findings.column("row")),
             ),
         )
     )
-    return bare.filter(pa.array(np.isin(table_places(bare), _places(of_rule))))
+    return malformed.filter(pa.array(np.isin(table_places(malformed), _row_places(rejecting))))
 
 
-def _places(findings: pa.Table) -> Any:
+def _row_places(findings: pa.Table) -> Any:
     return place_keys(findings.column("file").to_numpy(), findings.column("row").to_numpy())
 
 
-def _from_sources(work: Work, findings: pa.Table) -> None:
-    """Record rejecting findings of `sources` on their rows."""
-    for name in pc.unique(findings.column("table")).to_pylist():
-        if name not in work.frames:
+def _reject_by_reading(work: Work, findings: pa.Table) -> None:
+    """Reject the rows that `sources` has rejecting findings about."""
+    for table in pc.unique(findings.column("table")).to_pylist():
+        if table not in work.frames:
             continue
-        frame = work.frames[name]
-        of_table = findings.filter(pc.equal(findings.column("table"), name))
-        own = place_keys(frame.files, frame.rows)
-        for rule_id in pc.unique(of_table.column("rule")).to_pylist():
+        frame = work.frames[table]
+        found = findings.filter(pc.equal(findings.column("table"), table))
+        places = place_keys(frame.files, frame.rows)
+        for rule_id in pc.unique(found.column("rule")).to_pylist():
             rule = work.book[rule_id]
             if not rule.severity.rejects:
                 continue
-            here = of_table.filter(
-                pc.and_(
-                    pc.equal(of_table.column("rule"), rule_id), pc.is_valid(of_table.column("row"))
-                )
+            failures = found.filter(
+                pc.and_(pc.equal(found.column("rule"), rule_id), pc.is_valid(found.column("row")))
             )
-            work.reject_quietly(rule, frame, np.flatnonzero(np.isin(own, _places(here))))
+            work.reject_quietly(rule, frame, np.flatnonzero(np.isin(places, _row_places(failures))))
 
 
-def _rows_by_table(rejected: pa.Table) -> dict[str, int]:
-    """Return how many rows of each table the quarantine names.
+def _quarantine_counts(rejected: pa.Table) -> dict[str, int]:
+    """Count the quarantined rows of each table.
 
-    Several canonical rows can come from one row of a file, so places are not what is counted.
+    Counts rows, not places: several canonical rows can come from one row of a file.
     """
-    counted = pc.value_counts(rejected.column("table"))
-    return {entry["values"]: entry["counts"] for entry in counted.to_pylist()}
+    counts = pc.value_counts(rejected.column("table"))
+    return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
 
 
 def _findings_table(work: Work) -> pa.Table:
@@ -250,35 +248,35 @@ def _findings_table(work: Work) -> pa.Table:
         rule = work.book.rules[failure.rule].id
         files, rows = (pa.array(numbers[failure.at]) for numbers in (frame.files, frame.rows))
         parts.append(findings_at(rule, failure.table, files, rows, failure.column))
-    whole = pa.concat_tables(parts).combine_chunks()
-    if not whole.num_rows:
-        return whole
-    order = pc.index_in(whole.column("table"), value_set=pa.array(names, pa.string()))
-    keyed = whole.append_column("order", order)
-    by = [("order", "ascending")] + [
+    findings = pa.concat_tables(parts).combine_chunks()
+    if not findings.num_rows:
+        return findings
+    order = pc.index_in(findings.column("table"), value_set=pa.array(names, pa.string()))
+    keyed = findings.append_column("order", order)
+    sort_keys = [("order", "ascending")] + [
         (name, "ascending") for name in ("file", "row", "rule", "column")
     ]
-    return whole.take(pc.sort_indices(keyed, sort_keys=by))
+    return findings.take(pc.sort_indices(keyed, sort_keys=sort_keys))
 
 
 def _rejected_table(decided: DecidedRows) -> pa.Table:
     work, rejected = decided.work, decided.rejected
     ids = [rule.id for rule in work.book.rules]
     rows: list[tuple[str, int, int, str, str, str]] = []
-    for name, frame in work.frames.items():
-        rules = rules_of_rows(work, name, rejected[name])
-        mine = [
+    for table, frame in work.frames.items():
+        rules = rules_of_rows(work, table, rejected[table])
+        table_rows = [
             (
-                name,
+                table,
                 int(frame.files[index]),
                 int(frame.rows[index]),
-                ids[rejected[name].rule[index]],
-                ids[rejected[name].cause[index]],
+                ids[rejected[table].rule[index]],
+                ids[rejected[table].cause[index]],
                 ";".join(ids[number] for number in numbers),
             )
             for index, numbers in rules.items()
         ]
-        rows.extend(sorted(mine, key=lambda row: row[1:3]))
+        rows.extend(sorted(table_rows, key=lambda row: row[1:3]))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(REJECTED_SCHEMA)
     arrays = [
         pa.array(column, field.type) for column, field in zip(columns, REJECTED_SCHEMA, strict=True)

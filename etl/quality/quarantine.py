@@ -1,10 +1,10 @@
-"""The quarantine: rejected rows as they were, one CSV a source file, with the reasons in front.
+"""Write the quarantine: one CSV file per source file, with the reasons in front of each row.
 
     cpcds_row,cpcds_rules,CLAIM ID,AMT,…
     17,amount-unreadable,C1,"1,234.50",…
 
-Rows are in the order of their file, so that the same extract gives the same bytes. The file holds
-members' data: it is written beside the report, never into it.
+Rows are in the order of their file, so that the same extract gives the same bytes. The file
+contains members' data: it is written beside the report, never into it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ REASON_COLUMNS: Final = ("cpcds_row", "cpcds_rules")
 def reasons(rejected: Iterable[pa.Table]) -> dict[int, dict[int, str]]:
     """Return file -> row -> rule ids, in file order, from the rejected rows of all partitions.
 
-    A row of a file can be several canonical rows (a dialect's claim and its line): it stands in
+    A row of a file can be several canonical rows (a dialect's claim and its line): it appears in
     the quarantine once, with the rules of all of them. A row that only depends on a rejected one
-    names the rule where the chain began after it.
+    also names the rule where the chain began.
 
     Args:
         rejected: tables of `check.REJECTED_SCHEMA`.
     """
     reasons_by_file: dict[int, dict[int, list[str]]] = {}
     for table in rejected:
-        for each in table.select(["file", "row", "rules", "cause"]).to_pylist():
-            rules = reasons_by_file.setdefault(each["file"], {}).setdefault(each["row"], [])
-            for rule in (*each["rules"].split(";"), each["cause"]):
+        for entry in table.select(["file", "row", "rules", "cause"]).to_pylist():
+            rules = reasons_by_file.setdefault(entry["file"], {}).setdefault(entry["row"], [])
+            for rule in (*entry["rules"].split(";"), entry["cause"]):
                 if rule and rule not in rules:
                     rules.append(rule)
     return {
@@ -53,30 +53,30 @@ def quarantine_csv(
     """Yield the quarantine of one source file.
 
     Args:
-        source: the file's rows as they were: the columns of `header` as text, and the two places.
-            Rows of other files among them are left alone. Any number of tables, in any order.
+        source: the file's rows: the columns of `header` as text, and the two place columns. Rows
+            of other files are ignored. Any number of tables, in any order.
         header: the columns as the file spells them.
         rows: row -> rule ids, as `reasons` gives them.
         file: number of the file.
     """
-    yield _line([*REASON_COLUMNS, *header])
+    yield _format([*REASON_COLUMNS, *header])
     if not rows:
         return
-    wanted = np.fromiter(rows, dtype=np.int64, count=len(rows))
-    kept: list[tuple[int, tuple[Any, ...]]] = []
+    rejected = np.fromiter(rows, dtype=np.int64, count=len(rows))
+    found: list[tuple[int, tuple[Any, ...]]] = []
     for table in source:
         numbers = as_array(table.column(ROW_COLUMN)).to_numpy(zero_copy_only=False)
         files = as_array(table.column(FILE_COLUMN)).to_numpy(zero_copy_only=False)
-        here = np.flatnonzero((files == file) & np.isin(numbers, wanted))
-        if len(here):
-            cells = table.select(list(header)).take(pa.array(here))
+        at = np.flatnonzero((files == file) & np.isin(numbers, rejected))
+        if len(at):
+            cells = table.select(list(header)).take(pa.array(at))
             columns = [column.to_pylist() for column in cells.columns]
-            kept.extend(zip(numbers[here].tolist(), zip(*columns, strict=True), strict=True))
-    for number, row in sorted(dict(kept).items()):
-        yield _line([str(number), rows[number], *("" if cell is None else cell for cell in row)])
+            found.extend(zip(numbers[at].tolist(), zip(*columns, strict=True), strict=True))
+    for number, row in sorted(dict(found).items()):
+        yield _format([str(number), rows[number], *("" if cell is None else cell for cell in row)])
 
 
-def _line(cells: Sequence[str]) -> bytes:
+def _format(cells: Sequence[str]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode()

@@ -42,13 +42,13 @@ from etl.pipeline.partition.providers import Providers
 from etl.quality.check import Checked, check_rows, check_totals
 from etl.quality.checks.cascade import SUCCESSOR_REJECTED, DecidedRows, decide_rows
 from etl.quality.checks.claims import (
-    Noticed,
-    chained_rows,
+    Findings,
+    chain_rows,
     in_frame,
     is_readable,
-    leave_out,
-    note,
     readable_rows,
+    record_findings,
+    supersede,
 )
 from etl.quality.checks.frames import Rejections, RuleContext, Work
 from etl.quality.rules.book import RuleBook
@@ -125,12 +125,12 @@ class ClaimRules:
         """
         tables = readable_rows(work)
         chains = chains_of(tables)
-        note(work, self._chain_and_code_findings(tables, chains))
+        record_findings(work, self._chain_and_code_findings(tables, chains))
 
         def claims_without_successor(rejected: Mapping[str, Rejections]) -> Bools:
             nonlocal chains
             if any(rejected[name].rows.any() for name in ("claim", "claim_line")):
-                chains = chains_of(*chained_rows(work, rejected))
+                chains = chains_of(*chain_rows(work, rejected))
             return in_frame(work.frames["claim"], chains.findings[SUCCESSOR_REJECTED])
 
         decided = decide_rows(work, claims_without_successor)
@@ -140,21 +140,21 @@ class ClaimRules:
         is_counted = is_counted & self._are_active(decided.accepted)
         is_left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
         return FinalizedClaims(
-            leave_out(decided, is_left_out, is_counted), chains.filter(~is_left_out), self.masker
+            supersede(decided, is_left_out, is_counted), chains.filter(~is_left_out), self.masker
         )
 
     def _chain_and_code_findings(
         self, tables: Mapping[str, pa.Table], chains: Chains
-    ) -> Iterator[Noticed]:
+    ) -> Iterator[Findings]:
         """Yield findings about irregular chains and sensitive codes."""
         for rule, is_found in chains.findings.items():
-            yield Noticed(rule, "claim", None, is_found)
+            yield Findings(rule, "claim", None, is_found)
         for cells in chains.cell_findings:
-            yield Noticed(*cells)
+            yield Findings(*cells)
         for cell in self.masker.masks(tables).cells:
-            yield Noticed("sensitive-code", cell.table, cell.column, cell.where)
+            yield Findings("sensitive-code", cell.table, cell.column, cell.where)
             if cell.withholds.any():
-                yield Noticed("sensitive-code-required", cell.table, cell.column, cell.withholds)
+                yield Findings("sensitive-code-required", cell.table, cell.column, cell.withholds)
 
     def _are_active(self, tables: Mapping[str, pa.Table]) -> Bools:
         """Return which claims the source calls active, after its status crosswalk."""

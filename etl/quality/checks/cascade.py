@@ -1,12 +1,12 @@
-"""From failures to rejected rows: rows that depend on a rejected row are rejected as well.
+"""Cascade: turn failures into rejected rows, and reject the rows that depend on those.
 
     member ─▶ coverage ─▶ claim ─▶ its lines and other children ─▶ children of a line
                             ▲
     a child that rejects its claim, or (by their own rules) a rejected line or successor
 
-A prior authorization is in the place of a claim likewise (`canonical_tables.HEADERS`). Rows below a
-header that is not to be published are withdrawn with it.
-Every rejected row has the rule that rejected it and the rule where the chain began.
+Prior authorizations cascade like claims (`canonical_tables.HEADERS`). Rows of a withdrawn header
+are withdrawn with it. Every rejected row has the rule that rejected it and the rule where the chain
+began.
 """
 
 from __future__ import annotations
@@ -29,82 +29,82 @@ from etl.quality.rules import kinds
 SUCCESSOR_REJECTED: Final = "claim-successor-rejected"
 """Rule of a claim that only rejected claims of its chain supersede."""
 
-FindBereft: TypeAlias = Callable[[Mapping[str, Rejections]], Any]
-"""Takes the rejected rows, gives the claims that only rejected ones supersede: numpy `bool`, shape
+FindStranded: TypeAlias = Callable[[Mapping[str, Rejections]], Any]
+"""Maps rejected rows to claims whose successors in the chain are all rejected: numpy `bool`, shape
 (claims,)."""
 
 
 @dataclass(slots=True)
 class _Cascade:
-    """The way from failures to rejected rows of one partition."""
+    """Rejects the failing rows of one partition, then the rows that depend on them."""
 
     work: Work
-    find_bereft: FindBereft | None = None
-    of: dict[str, Rejections] = field(default_factory=dict)
+    find_stranded: FindStranded | None = None
+    rejected: dict[str, Rejections] = field(default_factory=dict)
 
     def run(self) -> Mapping[str, Rejections]:
         """Return the rejected rows of every table; findings about dependent rows are recorded."""
         for name, frame in self.work.frames.items():
-            self.of[name] = Rejections(
+            self.rejected[name] = Rejections(
                 np.full(frame.count, NO_RULE, np.int32), np.full(frame.count, NO_RULE, np.int32)
             )
-        of_members = "claim" in self.work.frames
-        if of_members:
+        has_members = "claim" in self.work.frames
+        if has_members:
             self._withdraw_below_headers()
         for failure in list(self.work.failures):
-            self._own(failure)
-        if not of_members:
-            References(self.work, self.of).settle()
-            return self.of
+            self._reject_failed(failure)
+        if not has_members:
+            References(self.work, self.rejected).resolve()
+            return self.rejected
         for name in KEYS:
-            self._doubles(name)
+            self._reject_malformed_keys(name)
         for name, table in CLAIMS_TABLES.items():
             if table.owner == "member" and name not in HEADERS:
-                self._hang(name, "member")
-        self._headers_of_children()
+                self._reject_children(name, "member")
+        self._reject_headers()
         for header in HEADERS:
-            self._hang(header, "member")
-            self._hang(header, "coverage")
-            self._lines_reject(header)
-        self._successors_reject_claims()
+            self._reject_children(header, "member")
+            self._reject_children(header, "coverage")
+            self._reject_for_lines(header)
+        self._reject_predecessors()
         for header in HEADERS:
             for child in CHILDREN[header]:
-                self._hang(child, header)
+                self._reject_children(child, header)
             for child in CHILDREN[header]:
                 if CLAIMS_TABLES[child].owner == LINES[header]:
-                    self._hang(child, LINES[header])
-        self._hang_on_unread_lines()
-        return self.of
+                    self._reject_children(child, LINES[header])
+        self._reject_unnumbered()
+        return self.rejected
 
     def _withdraw_below_headers(self) -> None:
         for header, children in CHILDREN.items():
             withdrawn = np.append(self.work.frames[header].withdrawn, False)
             for child in children if withdrawn.any() else ():
                 frame = self.work.frames[child]
-                frame.withdrawn |= withdrawn[self.work.above(frame, header)] & ~frame.superseded
+                frame.withdrawn |= withdrawn[self.work.parents(frame, header)] & ~frame.superseded
 
-    def _own(self, failure: Failure) -> None:
+    def _reject_failed(self, failure: Failure) -> None:
         rule = self.work.book.rules[failure.rule]
         if not rule.severity.rejects:
             return
         frame = self.work.frames[failure.table]
-        where = np.zeros(frame.count, dtype=bool)
-        where[failure.at] = True
-        self.of[failure.table].add(failure.rule, where & ~frame.superseded & ~frame.withdrawn)
+        fails = np.zeros(frame.count, dtype=bool)
+        fails[failure.at] = True
+        self.rejected[failure.table].add(failure.rule, fails & ~frame.superseded & ~frame.withdrawn)
 
-    def _doubles(self, name: str) -> None:
-        """Reject rows with the key of one that could not be read: which one counts is unknown."""
-        frame = self.work.frames[name]
-        if not frame.bare.any():
+    def _reject_malformed_keys(self, table: str) -> None:
+        """Reject rows with the key of a malformed row: which one is right is unknown."""
+        frame = self.work.frames[table]
+        if not frame.malformed.any():
             return
-        key = frame.cells(KEYS[name]).text
-        bare = np.flatnonzero(frame.bare)
-        position = pc.index_in(key, value_set=key.take(pa.array(bare)), skip_nulls=True)
-        cause = np.append(self.of[name].cause[bare], NO_RULE)[pc.fill_null(position, len(bare))]
-        self._hanging(frame, (cause != NO_RULE) & ~frame.bare, cause)
+        key = frame.cells(KEYS[table]).text
+        rows = np.flatnonzero(frame.malformed)
+        index = pc.index_in(key, value_set=key.take(pa.array(rows)), skip_nulls=True)
+        cause = np.append(self.rejected[table].cause[rows], NO_RULE)[pc.fill_null(index, len(rows))]
+        self._reject_dependent(frame, (cause != NO_RULE) & ~frame.malformed, cause)
 
-    def _headers_of_children(self) -> None:
-        """A failure may reject the whole claim or prior authorization of its row."""
+    def _reject_headers(self) -> None:
+        """Reject the claims and prior authorizations of rows whose rule rejects the claim."""
         book = self.work.book
         for failure in list(self.work.failures):
             rule, header = book.rules[failure.rule], HEADER_OF.get(failure.table, failure.table)
@@ -112,82 +112,82 @@ class _Cascade:
                 continue
             child, headers = self.work.frames[failure.table], self.work.frames[header]
             positions = failure.at[~(child.superseded | child.withdrawn)[failure.at]]
-            up = self.work.above(child, header)[positions]
+            parents = self.work.parents(child, header)[positions]
             where = np.zeros(headers.count, dtype=bool)
-            where[up[up >= 0]] = True
-            self._hanging(headers, where, failure.rule)
+            where[parents[parents >= 0]] = True
+            self._reject_dependent(headers, where, failure.rule)
 
-    def _lines_reject(self, header: str) -> None:
+    def _reject_for_lines(self, header: str) -> None:
         rule = self.work.book.single(kinds.LineRejected)
         lines, claims = self.work.frames[LINES[header]], self.work.frames[header]
-        rejected = np.flatnonzero(self.of[lines.name].rows)
-        up = self.work.above(lines, header)[rejected]
-        rejected, up = rejected[up >= 0], up[up >= 0]
-        if not len(up):
+        rejected = np.flatnonzero(self.rejected[lines.name].rows)
+        parents = self.work.parents(lines, header)[rejected]
+        rejected, parents = rejected[parents >= 0], parents[parents >= 0]
+        if not len(parents):
             return
-        where = np.zeros(claims.count, dtype=bool)
-        where[up] = True
-        where &= self.of[header].rule == NO_RULE
-        self.work.record(rule, claims, np.flatnonzero(where), None)
+        is_rejected = np.zeros(claims.count, dtype=bool)
+        is_rejected[parents] = True
+        is_rejected &= self.rejected[header].rule == NO_RULE
+        self.work.record(rule, claims, np.flatnonzero(is_rejected), None)
         if not rule.severity.rejects:
-            # The line alone is left out; but a claim without any line is rejected.
-            kept = lines.live & ~self.of[lines.name].rows
-            with_lines = self.work.above(lines, header)[kept]
-            where[with_lines[with_lines >= 0]] = False
-        if where.any():
+            # Only the line is dropped, but a claim without any line is rejected.
+            is_kept = lines.live & ~self.rejected[lines.name].rows
+            kept_parents = self.work.parents(lines, header)[is_kept]
+            is_rejected[kept_parents[kept_parents >= 0]] = False
+        if is_rejected.any():
             cause = np.full(claims.count, NO_RULE, np.int32)
             # From the last to the first, so that the first line's rule is what remains.
-            cause[up[::-1]] = self.of[lines.name].cause[rejected[::-1]]
-            self.of[header].add(self.work.book.numbers[rule.id], where, cause)
+            cause[parents[::-1]] = self.rejected[lines.name].cause[rejected[::-1]]
+            self.rejected[header].add(self.work.book.numbers[rule.id], is_rejected, cause)
 
-    def _successors_reject_claims(self) -> None:
-        """Report claims that a rejected claim of their chain supersedes; the rule may reject."""
-        if self.find_bereft is None:
+    def _reject_predecessors(self) -> None:
+        """Report claims that only rejected claims supersede; the rule may reject them."""
+        if self.find_stranded is None:
             return
         rule, claims = self.work.book[SUCCESSOR_REJECTED], self.work.frames["claim"]
         # Once a claim is rejected, the one before it in the chain has a rejected successor too.
-        while (where := self.find_bereft(self.of)).any():
-            self.work.record(rule, claims, np.flatnonzero(where), None)
+        while (is_stranded := self.find_stranded(self.rejected)).any():
+            self.work.record(rule, claims, np.flatnonzero(is_stranded), None)
             if not rule.severity.rejects:
                 break
-            self.of["claim"].add(self.work.book.numbers[rule.id], where)
+            self.rejected["claim"].add(self.work.book.numbers[rule.id], is_stranded)
 
-    def _hang(self, child: str, parent: str) -> None:
+    def _reject_children(self, child: str, parent: str) -> None:
         """Reject rows with a rejected parent row."""
-        below = self.work.frames[child]
-        if not self.of[parent].rows.any() or not below.count:
+        children = self.work.frames[child]
+        if not self.rejected[parent].rows.any() or not children.count:
             return
         # Rows that share a key are rejected together (or superseded, and then not a parent),
         # so the row found by its key stands for all of them.
-        cause = np.append(self.of[parent].cause, NO_RULE)[self.work.above(below, parent)]
-        above = self.work.frames[parent]
-        if parent in HEADERS and above.shared.any():
-            # Not a parent, yet rows that name it are rejected too: their owner is not known.
-            cells = below.cells(KEYS[parent])
-            ids = above.cells(KEYS[parent]).text.filter(pa.array(above.shared))
-            hangs = cells.spread(true_where(pc.is_in(cells.words, value_set=ids)), absent=False)
+        cause = np.append(self.rejected[parent].cause, NO_RULE)[self.work.parents(children, parent)]
+        parent_rows = self.work.frames[parent]
+        if parent in HEADERS and parent_rows.shared.any():
+            # Not a parent, but rows that refer to it are rejected too: their owner is unknown.
+            cells = children.cells(KEYS[parent])
+            ids = parent_rows.cells(KEYS[parent]).text.filter(pa.array(parent_rows.shared))
+            is_shared = cells.spread(true_where(pc.is_in(cells.words, value_set=ids)), absent=False)
             rule = next(
                 r for r in self.work.book.of_kinds(kinds.KeyOfTwoMembers) if parent in r.tables
             )
-            cause = np.where(hangs, self.work.book.numbers[rule.id], cause)
-        self._hanging(below, cause != NO_RULE, cause)
+            cause = np.where(is_shared, self.work.book.numbers[rule.id], cause)
+        self._reject_dependent(children, cause != NO_RULE, cause)
 
-    def _hang_on_unread_lines(self) -> None:
-        """Reject rows that name a line which may be one of those that could not be read."""
-        for name, where in self.work.of_unread_lines.items():
+    def _reject_unnumbered(self) -> None:
+        """Reject rows that refer to a line which may be one with an unreadable number."""
+        for name, is_dependent in self.work.maybe_unnumbered.items():
             frame, header = self.work.frames[name], HEADER_OF[name]
-            lines, of = self.work.unread_lines(header)
+            lines, headers = self.work.unnumbered_lines(header)
             cause = np.full(self.work.frames[header].count + 1, NO_RULE, np.int32)
             # From the last to the first, so that the first line's rule is what remains.
-            cause[of[::-1]] = self.of[LINES[header]].cause[lines[::-1]]
-            self._hanging(frame, where, cause[self.work.above(frame, header)])
+            cause[headers[::-1]] = self.rejected[LINES[header]].cause[lines[::-1]]
+            self._reject_dependent(frame, is_dependent, cause[self.work.parents(frame, header)])
 
-    def _hanging(self, frame: Frame, where: Any, cause: Any) -> None:
+    def _reject_dependent(self, frame: Frame, where: Any, cause: Any) -> None:
         rule = self.work.book.single(kinds.HangsOnRejected)
         number = self.work.book.numbers[rule.id]
         where = where & ~(frame.superseded | frame.withdrawn)
-        new = self.of[frame.name].add(number, where, cause)
-        self.work.record(rule, frame, np.flatnonzero(new), None)
+        added = self.rejected[frame.name].add(number, where, cause)
+        self.work.record(rule, frame, np.flatnonzero(added), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,20 +207,20 @@ class DecidedRows:
     counted: Any = None
 
 
-def decide_rows(work: Work, find_bereft: FindBereft | None = None) -> DecidedRows:
+def decide_rows(work: Work, find_stranded: FindStranded | None = None) -> DecidedRows:
     """Reject the rows that failed and their dependent rows; record findings about the latter.
 
     Args:
         work: the partition, checked.
-        find_bereft: follows chains of adjustments; None if they have no consequence.
+        find_stranded: follows adjustment chains; None if they do not matter.
     """
-    return decided_rows(work, _Cascade(work, find_bereft).run())
+    return decided_rows(work, _Cascade(work, find_stranded).run())
 
 
 def decided_rows(
     work: Work, rejected: Mapping[str, Rejections], counted: Any = None
 ) -> DecidedRows:
-    """Return the rows of a partition, those accepted that are neither rejected nor superseded."""
+    """Return the rows of a partition; the accepted ones have no other fate."""
     accepted = {
         name: frame.table(~(rejected[name].rows | frame.superseded | frame.withdrawn))
         for name, frame in work.frames.items()
@@ -228,13 +228,13 @@ def decided_rows(
     return DecidedRows(work, rejected, accepted, counted)
 
 
-def rules_of_rows(work: Work, name: str, rejected: Rejections) -> Mapping[int, list[int]]:
+def rules_of_rows(work: Work, table: str, rejected: Rejections) -> Mapping[int, list[int]]:
     """Return, for each rejected row of a table, the numbers of all rules that reject it."""
     rules: dict[int, list[int]] = {int(position): [] for position in np.flatnonzero(rejected.rows)}
     if not rules:
         return rules
     for failure in work.failures:
-        if failure.table != name or not work.book.rules[failure.rule].severity.rejects:
+        if failure.table != table or not work.book.rules[failure.rule].severity.rejects:
             continue
         for position in failure.at.tolist():
             if position in rules and failure.rule not in rules[position]:

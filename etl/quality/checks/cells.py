@@ -45,18 +45,18 @@ def _upper(words: Any) -> Any:
     return pc.utf8_upper(words)
 
 
-def _without_leading_zero(words: Any) -> Any:
-    """Type of bill is three digits; UB-04 form locator 4 prints a zero before them."""
+def _strip_leading_zero(words: Any) -> Any:
+    """Remove the zero that UB-04 form locator 4 prints before the type of bill."""
     return pc.replace_substring_regex(words, pattern=r"^0([0-9A-Z]{3})$", replacement=r"\1")
 
 
-def _line_list(words: Any) -> Any:
-    """Line numbers inside a list are written as `line_number` is: no leading zeros, no `.0`."""
+def _normalize_line_list(words: Any) -> Any:
+    """Remove leading zeros and `.0` from line numbers in lists, as `line_number` has none."""
     plain = pc.replace_substring_regex(words, pattern=r"\.0+(;|$)", replacement=r"\1")
     return pc.replace_substring_regex(plain, pattern=r"(^|;)0+([0-9])", replacement=r"\1\2")
 
 
-def _padded_ndc(words: Any) -> Any:
+def _pad_ndc(words: Any) -> Any:
     parsed = codes.read_ndc(words)
     return pc.if_else(parsed.bad, words, parsed.values)
 
@@ -73,180 +73,180 @@ _UPPER_CASE: Final = (
 TIDIED: Final[Mapping[str, tuple[Callable[[Any], Any], ...]]] = MappingProxyType(
     dict.fromkeys(_UPPER_CASE, (_upper,))
     | {
-        "type_of_bill": (_upper, _without_leading_zero),
-        "line_numbers": (_line_list,),
-        "ndc": (_padded_ndc,),
+        "type_of_bill": (_upper, _strip_leading_zero),
+        "line_numbers": (_normalize_line_list,),
+        "ndc": (_pad_ndc,),
     }
 )
-"""Columns with a canonical form beyond their type's: column -> what is done to its words."""
+"""Columns with a canonical form beyond their type's: column -> functions on its words."""
 
 
 def read_types(work: Work, frame: Frame) -> None:
-    """Put every cell into the canonical form of its type; make absent what cannot be read."""
-    unreadable = _unreadable_rules(work)
+    """Convert every cell to the canonical form of its type; blank unreadable cells."""
+    unreadable = _group_unreadable_rules(work)
     for column in frame.spec.columns:
         cells = frame.cells(column.name)
         if cells.empty:
             continue
         words = cells.words
         parsed = _KERNELS[column.type](words)
-        bad = true_where(parsed.bad)
-        if bad.any():
-            fine_grained = getattr(parsed, "fine_grained", np.zeros_like(bad))
-            for rule, beyond in unreadable.get(column.type, ()):
-                here = fine_grained if beyond else bad & ~fine_grained
-                if here.any():
+        is_bad = true_where(parsed.bad)
+        if is_bad.any():
+            fine_grained = getattr(parsed, "fine_grained", np.zeros_like(is_bad))
+            for rule, beyond_cents in unreadable.get(column.type, ()):
+                is_failing = fine_grained if beyond_cents else is_bad & ~fine_grained
+                if is_failing.any():
                     # The kernel has blanked the cell, or fixed the text: nothing to blank here.
-                    positions = np.flatnonzero(cells.spread(here, absent=False))
+                    positions = np.flatnonzero(cells.spread(is_failing, absent=False))
                     work.record(rule, frame, positions, column.name)
         values = parsed.values
-        for tidy in TIDIED.get(column.name, ()):
-            values = as_array(tidy(values))
+        for tidy_words in TIDIED.get(column.name, ()):
+            values = as_array(tidy_words(values))
         cells.reword(values)
     action = frame.cells("record_action")
     if not action.empty:
         frame.deleted = cells_equal(action, "D")
 
 
-def _unreadable_rules(work: Work) -> dict[FieldType, list[tuple[Rule, bool]]]:
+def _group_unreadable_rules(work: Work) -> dict[FieldType, list[tuple[Rule, bool]]]:
     by_type: dict[FieldType, list[tuple[Rule, bool]]] = {}
     for rule in work.book.of_kinds(kinds.Unreadable):
         if isinstance(rule.kind, kinds.Unreadable):
-            of_type = by_type.setdefault(FieldType(rule.kind.type), [])
-            of_type.append((rule, rule.kind.beyond_cents))
+            type_rules = by_type.setdefault(FieldType(rule.kind.type), [])
+            type_rules.append((rule, rule.kind.beyond_cents))
     return by_type
 
 
 def cells_equal(cells: Cells, word: str) -> Any:
-    """Return numpy `bool`: where the cell is this word."""
+    """Return numpy `bool`: whether each cell is this word."""
     return cells.spread(true_where(pc.equal(cells.words, word)), absent=False)
 
 
-def _words(work: Work, frame: Frame, rule: Rule, kind: _WordKind) -> None:
+def _check_words(work: Work, frame: Frame, rule: Rule, kind: _WordKind) -> None:
     for column in kind.columns:
-        _by_word(work, frame, rule, column)
+        _check_column(work, frame, rule, column)
 
 
-def _sentinel(work: Work, frame: Frame, rule: Rule, kind: kinds.Sentinel) -> None:
-    dates_of_table = (column.name for column in frame.spec.columns if column.type is FieldType.DATE)
-    for column in kind.columns or dates_of_table:
-        _by_word(work, frame, rule, column)
+def _check_sentinel(work: Work, frame: Frame, rule: Rule, kind: kinds.Sentinel) -> None:
+    table_dates = (column.name for column in frame.spec.columns if column.type is FieldType.DATE)
+    for column in kind.columns or table_dates:
+        _check_column(work, frame, rule, column)
 
 
-def _allowed_cells(work: Work, frame: Frame, rule: Rule, kind: kinds.Allowed) -> None:
+def _check_allowed(work: Work, frame: Frame, rule: Rule, kind: kinds.Allowed) -> None:
     for column in kind.columns:
         if kind.values:
-            _spell(frame.cells(column), kind.values)
-        _by_word(work, frame, rule, column)
+            _fix_case(frame.cells(column), kind.values)
+        _check_column(work, frame, rule, column)
 
 
-def _by_word(work: Work, frame: Frame, rule: Rule, column: str) -> None:
-    """Fail the cells with a failing word; nothing is spread over the rows when none fails."""
+def _check_column(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    """Fail the cells with a failing word; costs nothing per row if no word fails."""
     cells = frame.cells(column)
     if cells.empty:
         return
     failing = word_fails(rule, cells.words, work.context.as_of)
     if not failing.any():
         return
-    where = cells.spread(failing, absent=False)
+    fails = cells.spread(failing, absent=False)
     if isinstance(rule.kind, kinds.Allowed) and rule.kind.each and rule.blanks:
-        # Of a list only the failing values go.
-        where &= work.holds(rule, frame)
-        work.record(rule, frame, np.flatnonzero(where), column)
-        frame.remember(column)
-        left = as_array(_without_failing(rule, rule.kind, cells.words).take(_places(cells)))
-        frame.put(column, as_array(pc.if_else(pa.array(where), left, cells.text)))
+        # Only the failing values of a list are dropped.
+        fails &= work.applies(rule, frame)
+        work.record(rule, frame, np.flatnonzero(fails), column)
+        frame.keep_original(column)
+        remaining = as_array(_drop_failing(rule, rule.kind, cells.words).take(_code_array(cells)))
+        frame.set_text(column, as_array(pc.if_else(pa.array(fails), remaining, cells.text)))
     else:
-        work.fail(rule, frame, where, column)
+        work.fail(rule, frame, fails, column)
 
 
-def _places(cells: Cells) -> Any:
+def _code_array(cells: Cells) -> Any:
     return pa.array(cells.codes, mask=cells.codes < 0)
 
 
-def _without_failing(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
-    """Return lists without the values that are not allowed; absent where none is left."""
+def _drop_failing(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
+    """Drop the values that are not allowed from lists; null if none is left."""
     kept: list[str | None] = []
     for word in words.to_pylist():
-        parts = pa.array(word.split(";") if word else [], pa.string())
-        good = parts.filter(pa.array(_allowed_word(rule, allowed, parts))).to_pylist()
-        kept.append(";".join(good) or None)
+        values = pa.array(word.split(";") if word else [], pa.string())
+        allowed_values = values.filter(pa.array(_is_allowed(rule, allowed, values))).to_pylist()
+        kept.append(";".join(allowed_values) or None)
     return pa.array(kept, pa.string())
 
 
 def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
-    """Return numpy `bool`, one a word: whether a cell that holds it fails the rule."""
+    """Return numpy `bool`: whether cells with each word fail the rule."""
     match rule.kind:
         case kinds.Forbidden(pattern=pattern):
             return matches(words, pattern)
-        case kinds.Npi(only_ten_digits=only, unassigned=False):
-            bad = ~codes.npi_holds(words)
-            return bad & matches(words, f"^{NPI_DIGITS}$") if only else bad
+        case kinds.Npi(only_ten_digits=only_ten, unassigned=False):
+            is_invalid = ~codes.npi_holds(words)
+            return is_invalid & matches(words, f"^{NPI_DIGITS}$") if only_ten else is_invalid
         case kinds.Npi():
             return codes.npi_holds(words) & ~matches(words, f"^[{''.join(NPI_FIRST_DIGITS)}]")
         case kinds.Sentinel(days=days):
             return true_where(pc.is_in(words, value_set=pa.array(days, pa.string())))
         case kinds.NotBefore(day=day):
-            found = dates.read_dates(words).days
-            return (found < dates.day_number(day)) & (found != dates.NO_DAY)
+            word_days = dates.read_dates(words).days
+            return (word_days < dates.day_number(day)) & (word_days != dates.NO_DAY)
         case kinds.NotAfterExtract():
             limit = np.iinfo(np.int32).max if as_of is None else as_of
             return dates.stated_days(words) > limit
         case kinds.Allowed() as allowed:
-            return ~_allowed(rule, allowed, words)
+            return ~_allowed_lists(rule, allowed, words)
         case _:
             raise TypeError(f"{rule.check} does not look at words")
 
 
-def _allowed(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
+def _allowed_lists(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
     if allowed.each:
-        parts, owners = list_values(words)
-        fine = _allowed_word(rule, allowed, parts)
-        good = np.ones(len(words), dtype=bool)
-        good[owners[~fine]] = False
-        return good
-    return _allowed_word(rule, allowed, words)
+        values, owners = list_values(words)
+        is_fine = _is_allowed(rule, allowed, values)
+        is_allowed = np.ones(len(words), dtype=bool)
+        is_allowed[owners[~is_fine]] = False
+        return is_allowed
+    return _is_allowed(rule, allowed, words)
 
 
-def _allowed_word(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
-    good = np.zeros(len(words), dtype=bool)
+def _is_allowed(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
+    is_allowed = np.zeros(len(words), dtype=bool)
     if allowed.values:
-        good |= true_where(pc.is_in(words, value_set=pa.array(allowed.values, pa.string())))
+        is_allowed |= true_where(pc.is_in(words, value_set=pa.array(allowed.values, pa.string())))
     if allowed.pattern:
-        good |= matches(words, allowed.pattern)
+        is_allowed |= matches(words, allowed.pattern)
     if rule.known_words:
-        known = pa.array(sorted(rule.known_words), pa.string())
-        lower = pc.utf8_lower(pc.utf8_trim_whitespace(words))
-        good |= true_where(pc.is_in(lower, value_set=known))
+        known_words = pa.array(sorted(rule.known_words), pa.string())
+        lower_words = pc.utf8_lower(pc.utf8_trim_whitespace(words))
+        is_allowed |= true_where(pc.is_in(lower_words, value_set=known_words))
     if rule.crosswalk is not None:
-        good |= [rule.crosswalk.knows(word or "") for word in words.to_pylist()]
-    return good
+        is_allowed |= [rule.crosswalk.knows(word or "") for word in words.to_pylist()]
+    return is_allowed
 
 
-def _spell(cells: Cells, values: tuple[str, ...]) -> None:
-    """Give words the spelling of the list where only their case differs."""
+def _fix_case(cells: Cells, values: tuple[str, ...]) -> None:
+    """Replace words that differ from an allowed value only in case."""
     if cells.empty:
         return
     words = cells.words
-    listed = pa.array(values, pa.string())
-    odd = ~true_where(pc.is_in(words, value_set=listed))
-    if not odd.any():
+    spellings = pa.array(values, pa.string())
+    is_unlisted = ~true_where(pc.is_in(words, value_set=spellings))
+    if not is_unlisted.any():
         return
-    position = pc.index_in(pc.utf8_lower(words), value_set=pc.utf8_lower(listed))
-    cells.reword(as_array(pc.coalesce(pc.take(listed, position), words)))
+    position = pc.index_in(pc.utf8_lower(words), value_set=pc.utf8_lower(spellings))
+    cells.reword(as_array(pc.coalesce(pc.take(spellings, position), words)))
 
 
-def _rewrite(work: Work, frame: Frame, rule: Rule, kind: kinds.Rewrite) -> None:
+def _check_rewrite(work: Work, frame: Frame, rule: Rule, kind: kinds.Rewrite) -> None:
     for column in kind.columns:
         cells = frame.cells(column)
-        hit = matches(cells.words, kind.pattern)
-        if not hit.any():
+        is_match = matches(cells.words, kind.pattern)
+        if not is_match.any():
             continue
-        where = cells.spread(hit, absent=False) & work.holds(rule, frame)
-        work.record(rule, frame, np.flatnonzero(where), column)
+        is_rewritten = cells.spread(is_match, absent=False) & work.applies(rule, frame)
+        work.record(rule, frame, np.flatnonzero(is_rewritten), column)
         text = cells.text
-        changed = pc.replace_substring_regex(text, pattern=kind.pattern, replacement=kind.becomes)
-        frame.put(column, as_array(pc.if_else(pa.array(where), changed, text)))
+        rewritten = pc.replace_substring_regex(text, pattern=kind.pattern, replacement=kind.becomes)
+        frame.set_text(column, as_array(pc.if_else(pa.array(is_rewritten), rewritten, text)))
 
 
 def _icd_kind(frame: Frame, version: Literal["9", "10"]) -> codes.IcdKind:
@@ -255,66 +255,65 @@ def _icd_kind(frame: Frame, version: Literal["9", "10"]) -> codes.IcdKind:
     return "icd-9-cm" if version == "9" else "icd-10-cm"
 
 
-def _icd(work: Work, frame: Frame, rule: Rule, kind: kinds.IcdPoint | kinds.IcdShape) -> None:
-    """ICD codes by their version; 10 where none is given."""
+def _check_icd(work: Work, frame: Frame, rule: Rule, kind: kinds.IcdPoint | kinds.IcdShape) -> None:
+    """Check ICD codes by their version, which is 10 if none is given."""
     cells = frame.cells("code")
     if cells.empty:
         return
-    nine = cells_equal(frame.cells("icd_version"), "9")
-    where = np.zeros(frame.count, dtype=bool)
+    is_nine = cells_equal(frame.cells("icd_version"), "9")
+    fails = np.zeros(frame.count, dtype=bool)
     text = cells.text
-    for version, here in zip(_ICD_VERSIONS, (nine, ~nine), strict=True):
-        if not here.any():
+    for version, has_version in zip(_ICD_VERSIONS, (is_nine, ~is_nine), strict=True):
+        if not has_version.any():
             continue
         read = codes.read_icd(cells.words, _icd_kind(frame, version))
         match kind:
             case kinds.IcdPoint():
                 failing = read.misplaced
                 if not read.values.equals(cells.words):
-                    placed = read.values.take(_places(cells))
-                    text = as_array(pc.if_else(pa.array(here), placed, text))
+                    fixed = read.values.take(_code_array(cells))
+                    text = as_array(pc.if_else(pa.array(has_version), fixed, text))
             case kinds.IcdShape(impossible=True):
                 failing = read.impossible
             case _:
                 failing = read.unusual | read.impossible
-        where |= cells.spread(failing, absent=False) & here
+        fails |= cells.spread(failing, absent=False) & has_version
     if text is not cells.text:
-        frame.put("code", text)
-    work.fail(rule, frame, where, "code")
+        frame.set_text("code", text)
+    work.fail(rule, frame, fails, "code")
 
 
-def _icd_version(work: Work, frame: Frame, rule: Rule, kind: kinds.IcdVersion) -> None:
-    """Fill in ICD-9 by the day of the claim, or fail versions that no day of the claim has."""
-    versions, codes_of_rows = frame.cells("icd_version"), frame.cells("code")
+def _check_icd_version(work: Work, frame: Frame, rule: Rule, kind: kinds.IcdVersion) -> None:
+    """Fill in ICD-9 by the claim's dates, or fail versions not in use on any of them."""
+    versions, code_cells = frame.cells("icd_version"), frame.cells("code")
     starts_before, ends_before, starts_after = (
-        np.append(claims, False)[work.above(frame, "claim")]
+        np.append(claims, False)[work.parents(frame, "claim")]
         for claims in _claims_by_icd(work.frames["claim"], dates.day_number(kind.ten_from))
     )
     if not starts_before.any() and (versions.empty or not kind.contradicts):
         return
-    absent, nine = ~frame.filled("icd_version"), cells_equal(versions, "9")
+    is_absent, is_nine = ~frame.filled("icd_version"), cells_equal(versions, "9")
     if kind.contradicts:
-        ten = absent | cells_equal(versions, "10")
-        where = ends_before & ten | starts_after & nine
+        is_ten = is_absent | cells_equal(versions, "10")
+        fails = ends_before & is_ten | starts_after & is_nine
     else:
         readings = [
-            codes.read_icd(codes_of_rows.words, _icd_kind(frame, version))
-            for version in _ICD_VERSIONS
+            codes.read_icd(code_cells.words, _icd_kind(frame, version)) for version in _ICD_VERSIONS
         ]
-        no_nine, no_ten = (reading.impossible | reading.misplaced for reading in readings)
-        where = absent & starts_before & codes_of_rows.spread(~no_nine | no_ten, absent=False)
-    where &= work.holds(rule, frame) & ~frame.bare
-    if not where.any():
+        not_nine, not_ten = (reading.impossible | reading.misplaced for reading in readings)
+        fails = is_absent & starts_before & code_cells.spread(~not_nine | not_ten, absent=False)
+    fails &= work.applies(rule, frame) & ~frame.malformed
+    if not fails.any():
         return
-    work.record(rule, frame, np.flatnonzero(where), "icd_version")
+    work.record(rule, frame, np.flatnonzero(fails), "icd_version")
     if not kind.contradicts:
-        frame.put("icd_version", as_array(pc.if_else(pa.array(where), "9", versions.text)))
+        frame.set_text("icd_version", as_array(pc.if_else(pa.array(fails), "9", versions.text)))
 
 
 def _claims_by_icd(claims: Frame, ten_from: int) -> tuple[Any, Any, Any]:
-    """Return the claims that ICD-9 is read for, those that end before ICD-10, and that begin in it.
+    """Return which claims use ICD-9, end before ICD-10, and start after ICD-10.
 
-    The discharge decides of inpatient claims, the start of the statement of all others.
+    Inpatient claims go by discharge date, all others by the start of the statement.
     """
     start = claims.days("statement_from_date")
     end = np.maximum(start, claims.days("statement_thru_date"))
@@ -326,32 +325,32 @@ def _claims_by_icd(claims: Frame, ten_from: int) -> tuple[Any, Any, Any]:
     return starts_before | ends_before, ends_before, start >= ten_from
 
 
-def _at_least(work: Work, frame: Frame, rule: Rule, kind: kinds.AtLeast) -> None:
+def _check_at_least(work: Work, frame: Frame, rule: Rule, kind: kinds.AtLeast) -> None:
     for column in kind.columns:
         cells = frame.cells(column)
         if cells.empty:
             continue
-        # Canonical text of a number shows its sign; only integers are compared further.
-        small = matches(cells.words, r"^-")
+        # Canonical text shows a number's sign; only integers are compared further.
+        too_small = matches(cells.words, r"^-")
         if kind.least > 0:
-            small |= matches(cells.words, r"^[0-9]{1,9}$") & (
+            too_small |= matches(cells.words, r"^[0-9]{1,9}$") & (
                 numbers.integers(blanked(cells.words, ~matches(cells.words, r"^[0-9]{1,9}$")))
                 < kind.least
             )
-        if small.any():
-            work.fail(rule, frame, cells.spread(small, False), column)
+        if too_small.any():
+            work.fail(rule, frame, cells.spread(too_small, False), column)
 
 
 CHECKS: Final[Checks] = {
-    kinds.Rewrite: _rewrite,
-    kinds.Allowed: _allowed_cells,
-    kinds.Sentinel: _sentinel,
-    kinds.Forbidden: _words,
-    kinds.Npi: _words,
-    kinds.NotBefore: _words,
-    kinds.NotAfterExtract: _words,
-    kinds.AtLeast: _at_least,
-    kinds.IcdPoint: _icd,
-    kinds.IcdShape: _icd,
-    kinds.IcdVersion: _icd_version,
+    kinds.Rewrite: _check_rewrite,
+    kinds.Allowed: _check_allowed,
+    kinds.Sentinel: _check_sentinel,
+    kinds.Forbidden: _check_words,
+    kinds.Npi: _check_words,
+    kinds.NotBefore: _check_words,
+    kinds.NotAfterExtract: _check_words,
+    kinds.AtLeast: _check_at_least,
+    kinds.IcdPoint: _check_icd,
+    kinds.IcdShape: _check_icd,
+    kinds.IcdVersion: _check_icd_version,
 }

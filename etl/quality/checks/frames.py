@@ -1,8 +1,7 @@
 """Canonical rows while they are being checked: columns, their distinct values, and parent rows.
 
-Most columns hold few distinct values. A column is therefore dictionary-encoded once, every rule
-about single cells runs over the distinct values only, and on clean data costs nothing a row.
-Rejected rows have the rule that rejected them and the one that began it.
+Most columns have few distinct values. So a column is dictionary-encoded once, and rules about
+single cells run over its distinct values: clean data costs nothing per row.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ class Rejections:
 
     Attributes:
         rule: numpy `int32`, shape (n,): number of the first rule that rejects the row.
-        cause: numpy `int32`, shape (n,): number of the rule that began it; the same rule unless
-            the row only depends on a rejected one.
+        cause: numpy `int32`, shape (n,): number of the rule where the chain began; the same rule
+            unless the row only depends on a rejected one.
     """
 
     rule: Any
@@ -64,11 +63,11 @@ class Rejections:
         return self.rule != NO_RULE
 
     def add(self, rule: int, where: Any, cause: Any = None) -> Any:
-        """Reject rows that are not rejected yet; return which those are."""
-        new = where & (self.rule == NO_RULE)
-        self.rule[new] = rule
-        self.cause[new] = rule if cause is None else np.broadcast_to(cause, new.shape)[new]
-        return new
+        """Reject rows unless they already are; return the newly rejected ones."""
+        added = where & (self.rule == NO_RULE)
+        self.rule[added] = rule
+        self.cause[added] = rule if cause is None else np.broadcast_to(cause, added.shape)[added]
+        return added
 
 
 class KnownKeys(Protocol):
@@ -82,7 +81,7 @@ class KnownKeys(Protocol):
         ...
 
     def shared(self, table: str, ids: Any) -> Any:
-        """Return which ids of a table stand on rows of more than one member."""
+        """Return which ids of a table are on rows of more than one member."""
         ...
 
 
@@ -90,7 +89,7 @@ class NoKeys:
     """`KnownKeys` of an extract of one partition: nothing is elsewhere."""
 
     def exists(self, table: str, ids: Any) -> Any:
-        """Return that no id is in a table."""
+        """Return false for every id."""
         del table
         return pa.repeat(False, len(ids))
 
@@ -99,28 +98,28 @@ class NoKeys:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryIds:
-    """Ids that the directory's tables hold.
+    """Ids in the provider directory's tables.
 
     Attributes:
-        organizations, practitioners: `string`; ids and NPIs alike.
+        organizations, practitioners: `string`; ids and NPIs.
     """
 
     organizations: Any = field(default_factory=lambda: pa.array([], pa.string()))
     practitioners: Any = field(default_factory=lambda: pa.array([], pa.string()))
 
-    def holds(self, ids: Any, tables: Iterable[str]) -> Any:
-        """Return which ids stand in any of the tables, as numpy `bool`."""
+    def contains(self, ids: Any, tables: Iterable[str]) -> Any:
+        """Return which ids are in any of the tables, as numpy `bool`."""
         listed = {"organization": self.organizations, "practitioner": self.practitioners}
-        known = pa.concat_arrays([listed[table] for table in tables])
-        return true_where(pc.is_in(ids, value_set=known))
+        directory_ids = pa.concat_arrays([listed[table] for table in tables])
+        return true_where(pc.is_in(ids, value_set=directory_ids))
 
 
 def read_directory(organization: pa.Table, practitioner: pa.Table) -> DirectoryIds:
-    """Return the ids and NPIs of the directory's canonical tables."""
+    """Return the ids and NPIs of the provider directory's canonical tables."""
 
     def ids(table: pa.Table, key: str) -> Any:
-        both = pa.concat_arrays([as_array(table.column(key)), as_array(table.column("npi"))])
-        return as_array(pc.drop_null(pc.unique(both)))
+        key_and_npi = pa.concat_arrays([as_array(table.column(key)), as_array(table.column("npi"))])
+        return as_array(pc.drop_null(pc.unique(key_and_npi)))
 
     return DirectoryIds(ids(organization, "organization_id"), ids(practitioner, "practitioner_id"))
 
@@ -160,17 +159,17 @@ class Cells:
         return self._encoded
 
     def reword(self, words: Any) -> None:
-        """Put other values in the place of the distinct ones; null blanks the cells."""
-        codes, old = self._encode()
-        if words is old or words.equals(old):
+        """Replace the distinct values; null blanks the cells."""
+        codes, previous = self._encode()
+        if words is previous or words.equals(previous):
             return
         places = pa.array(codes, mask=codes < 0)
         self.text = as_array(words.take(places))
         self._encoded = None if words.null_count else (codes, words)
 
-    def spread(self, of_words: Any, absent: Any) -> Any:
-        """Return one value a cell from one value a distinct word."""
-        return np.append(of_words, np.array([absent], dtype=of_words.dtype))[self.codes]
+    def spread(self, word_values: Any, absent: Any) -> Any:
+        """Expand one value per distinct word to one value per cell."""
+        return np.append(word_values, np.array([absent], dtype=word_values.dtype))[self.codes]
 
 
 class Frame:
@@ -180,16 +179,16 @@ class Frame:
         name: the table.
         count: rows.
         files, rows: numpy, where each row came from.
-        deleted: numpy `bool`: `record_action` D; such a row has a key and need not have more.
+        deleted: numpy `bool`: `record_action` is D; such a row needs only its key.
         superseded: numpy `bool`: another row with its key replaces it.
         withdrawn: numpy `bool`: the row is not in force, or depends on one that is not.
         shared: numpy `bool`: rows of two members have its key, so that it has no owner.
-        bare: numpy `bool`: only ids of the row are known, and it is rejected: rules are not
-            applied to it, but what it belongs to is rejected with it.
-        seen: column -> text before rules blanked cells of it, for those columns only.
+        malformed: numpy `bool`: only the ids of the row are known, and it is rejected: rules are
+            not applied to it, but the rows that it belongs to are rejected with it.
+        original: column -> its text before rules blanked cells; only columns with blanked cells.
     """
 
-    def __init__(self, name: str, table: pa.Table, bare: int = 0) -> None:
+    def __init__(self, name: str, table: pa.Table, malformed: int = 0) -> None:
         self.name = name
         self.spec = TABLES[name]
         self.count = table.num_rows
@@ -199,8 +198,8 @@ class Frame:
         self.superseded = np.zeros(self.count, dtype=bool)
         self.withdrawn = np.zeros(self.count, dtype=bool)
         self.shared = np.zeros(self.count, dtype=bool)
-        self.bare = np.arange(self.count) >= self.count - bare
-        self.seen: dict[str, Any] = {}
+        self.malformed = np.arange(self.count) >= self.count - malformed
+        self.original: dict[str, Any] = {}
         self._table = table
         self._cells: dict[str, Cells] = {}
         self._numbers: dict[str, Any] = {}
@@ -222,22 +221,22 @@ class Frame:
 
     def blank(self, column: str, where: Any) -> None:
         """Make cells absent, and keep their previous text."""
-        self.remember(column)
-        self.put(column, blanked(self.cells(column).text, where))
+        self.keep_original(column)
+        self.set_text(column, blanked(self.cells(column).text, where))
 
-    def remember(self, column: str) -> None:
-        """Keep the text of a column as the rules saw it, before cells of it are blanked."""
-        self.seen.setdefault(column, self.cells(column).text)
+    def keep_original(self, column: str) -> None:
+        """Keep the text of a column that the rules saw, before cells are blanked."""
+        self.original.setdefault(column, self.cells(column).text)
 
-    def put(self, column: str, text: Any) -> None:
-        """Put other text into a column."""
+    def set_text(self, column: str, text: Any) -> None:
+        """Replace the text of a column."""
         self._cells[column] = Cells(text)
         self._numbers.pop(column, None)
 
     def days(self, column: str) -> Any:
         """Return dates as numpy `int32` days since 1970; `dates.NO_DAY` where absent.
 
-        Of an instant, the day as it is written.
+        An instant counts as its day as written.
         """
         if column not in self._numbers:
             cells = self.cells(column)
@@ -260,7 +259,7 @@ class Frame:
             self._numbers[column] = cells.spread(numbers.cents(cells.words), 0)
         return self._numbers[column]
 
-    def whole(self, column: str) -> Any:
+    def integers(self, column: str) -> Any:
         """Return integers as numpy `int64`; 0 where absent."""
         if column not in self._numbers:
             cells = self.cells(column)
@@ -269,14 +268,14 @@ class Frame:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether several rows may have one key; exact once duplicates are marked."""
+        """Whether rows may share a key; exact once duplicates are marked."""
         if self._ambiguous is None:
             keys = [self.cells(column) for column in self.spec.key]
             self._ambiguous = len(keys) > 1 or len(keys[0].words) < self.count
         return self._ambiguous
 
-    def tell_ambiguous(self, ambiguous: bool) -> None:
-        """Set whether several rows have one key, once duplicates are marked."""
+    def set_ambiguous(self, ambiguous: bool) -> None:
+        """Record whether rows share a key, once duplicates are marked."""
         self._ambiguous = ambiguous
 
     @property
@@ -286,18 +285,18 @@ class Frame:
 
     @property
     def whole_rows(self) -> Any:
-        """Numpy `bool`: live rows with cells that could be read."""
-        return self.live & ~self.bare
+        """Numpy `bool`: live rows that are not malformed."""
+        return self.live & ~self.malformed
 
     def table(self, keep: Any) -> pa.Table:
-        """Return the canonical text of the rows at `keep`, with their places."""
+        """Return the canonical text of the rows to keep, with their places."""
         schema = self._table.schema
         arrays = [
             self._cells[name].text if name in self._cells else self._table.column(name)
             for name in schema.names
         ]
-        whole = pa.Table.from_arrays(arrays, schema=schema)
-        return whole if keep.all() else whole.filter(pa.array(keep))
+        table = pa.Table.from_arrays(arrays, schema=schema)
+        return table if keep.all() else table.filter(pa.array(keep))
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,17 +344,17 @@ class Work:
         frames: every table by name.
         context: the rules, and what they look up outside the partition.
         from_sources: findings of reading; `etl.rows.FINDINGS_SCHEMA`.
-        failures: what was found so far, in the order of finding.
-        of_unread_lines: table -> numpy `bool`, shape (n,): rows that name a line which their claim
-            does not have, where a line of it has no number that could be read: it may be that one.
+        failures: the failures so far, in the order in which they were found.
+        maybe_unnumbered: table -> numpy `bool`, shape (n,): rows that refer to a line which their
+            claim doesn't have, although a line of it has an unreadable number: it may be that one.
     """
 
     frames: Mapping[str, Frame]
     context: RuleContext
     from_sources: pa.Table = field(default_factory=FINDINGS_SCHEMA.empty_table)
     failures: list[Failure] = field(default_factory=list)
-    of_unread_lines: dict[str, Any] = field(default_factory=dict)
-    _above: dict[tuple[str, str], Any] = field(default_factory=dict)
+    maybe_unnumbered: dict[str, Any] = field(default_factory=dict)
+    _parent_cache: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
     def book(self) -> RuleBook:
@@ -368,7 +367,9 @@ class Work:
         Arguments are those of `fail_rows`.
         """
         if where.any():
-            self.fail_rows(rule, frame, where & self.holds(rule, frame) & ~frame.superseded, column)
+            self.fail_rows(
+                rule, frame, where & self.applies(rule, frame) & ~frame.superseded, column
+            )
 
     def fail_rows(self, rule: Rule, frame: Frame, where: Any, column: str | None = None) -> None:
         """Record that rows fail a rule; blank the cells if the rule says so.
@@ -377,14 +378,14 @@ class Work:
             where: numpy `bool`, shape (n,).
             column: the failing column; None if the row as a whole fails.
         """
-        if frame.bare.any():
-            where = where & ~frame.bare
+        if frame.malformed.any():
+            where = where & ~frame.malformed
         self.record(rule, frame, np.flatnonzero(where), column)
         if rule.blanks and column is not None and where.any():
             frame.blank(column, where)
 
     def record(self, rule: Rule, frame: Frame, positions: Any, column: str | None) -> None:
-        """Record failing rows by their places, and blank nothing."""
+        """Record failing rows by their positions; blank nothing."""
         if len(positions):
             self.failures.append(Failure(self.book.numbers[rule.id], frame.name, positions, column))
 
@@ -403,129 +404,128 @@ class Work:
                 rows[failure.at] = True
         return rows
 
-    def holds(self, rule: Rule, frame: Frame) -> Any:
+    def applies(self, rule: Rule, frame: Frame) -> Any:
         """Return numpy `bool`, shape (n,): rows that the rule applies to.
 
-        Other faults of a row without an owner are not reported: they would depend on what else
-        lies in the partition.
+        Other faults of a row without an owner are not reported: they would depend on the other rows
+        of the partition.
         """
         looked_at = ~(frame.deleted | frame.shared)
         if rule.when:
-            looked_at &= self._holds(rule.when, frame)
+            looked_at &= self._matches_condition(rule.when, frame)
         if rule.unless:
-            looked_at &= ~self._holds(rule.unless, frame)
+            looked_at &= ~self._matches_condition(rule.unless, frame)
         return looked_at
 
-    def _holds(self, condition: Condition, frame: Frame) -> Any:
-        holds = np.ones(frame.count, dtype=bool)
+    def _matches_condition(self, condition: Condition, frame: Frame) -> Any:
+        is_match = np.ones(frame.count, dtype=bool)
         for clause in condition:
             if clause.above and frame.name != clause.above:
-                there = np.append(self._clause(self.frames[clause.above], clause), False)
-                holds &= there[self.above(frame, clause.above)]
+                matches = np.append(self._matches_clause(self.frames[clause.above], clause), False)
+                is_match &= matches[self.parents(frame, clause.above)]
             else:
-                holds &= self._clause(frame, clause)
-        return holds
+                is_match &= self._matches_clause(frame, clause)
+        return is_match
 
-    def _clause(self, frame: Frame, clause: Clause) -> Any:
+    def _matches_clause(self, frame: Frame, clause: Clause) -> Any:
         if not clause.words:
             filled = frame.filled(clause.column)
             return filled if clause.filled else ~filled
         cells = frame.cells(clause.column)
         lower = pc.utf8_lower(cells.words)
-        words = pa.array(sorted(clause.words), pa.string())
-        here = true_where(pc.is_in(lower, value_set=words))
+        allowed = pa.array(sorted(clause.words), pa.string())
+        is_match = true_where(pc.is_in(lower, value_set=allowed))
         spec = frame.spec.column(clause.column)
         if spec is not None and spec.type is FieldType.LIST:  # one of its values is enough
             values, owners = list_values(lower)
-            here = np.isin(
-                np.arange(len(lower)), owners[true_where(pc.is_in(values, value_set=words))]
+            is_match = np.isin(
+                np.arange(len(lower)), owners[true_where(pc.is_in(values, value_set=allowed))]
             )
-        return cells.spread(here, absent="" in clause.words)
+        return cells.spread(is_match, absent="" in clause.words)
 
-    def above(self, frame: Frame, parent: str) -> Any:
-        """Return the row above each row.
+    def parents(self, frame: Frame, parent: str) -> Any:
+        """Return the parent of each row.
 
         Args:
             frame: the rows.
             parent: a table of `KEYS`, or the lines of a header.
 
         Returns:
-            numpy `int64`, shape (n,): place in the parent's frame; -1 where there is none. Rows
-            that are superseded are not parents, and a claim and its other payers have no coverage
-            but its member's.
+            numpy `int64`, shape (n,): position in the parent's frame; -1 if there is none.
+            Superseded rows are not parents; coverage must belong to the claim's member.
         """
         key = (frame.name, parent)
-        if key not in self._above:
-            find = self._line_above if parent in LINES.values() else self._named_above
-            self._above[key] = find(frame, parent)
-        return self._above[key]
+        if key not in self._parent_cache:
+            find_parents = self._parent_lines if parent in LINES.values() else self._named_parents
+            self._parent_cache[key] = find_parents(frame, parent)
+        return self._parent_cache[key]
 
-    def _named_above(self, frame: Frame, parent: str) -> Any:
-        above = self.frames[parent]
-        places = self._parents(above)
+    def _named_parents(self, frame: Frame, parent: str) -> Any:
+        parent_frame = self.frames[parent]
+        places = self._possible_parents(parent_frame)
         if parent == "coverage":
-            # Another member's coverage is never the claim's, in whatever partition it lies.
-            covered, members = above.cells("member_id").text, self.members_of(frame)
-            keys = compound_keys(above.cells("coverage_id").text, covered)
-            cells = Cells(compound_keys(frame.cells("coverage_id").text, members))
+            # Another member's coverage is never the claim's, whatever its partition.
+            members, row_members = parent_frame.cells("member_id").text, self.members_of(frame)
+            keys = compound_keys(parent_frame.cells("coverage_id").text, members)
+            cells = Cells(compound_keys(frame.cells("coverage_id").text, row_members))
         else:
-            keys, cells = above.cells(KEYS[parent]).text, frame.cells(KEYS[parent])
-        if len(places) != above.count or above.ambiguous:
+            keys, cells = parent_frame.cells(KEYS[parent]).text, frame.cells(KEYS[parent])
+        if len(places) != parent_frame.count or parent_frame.ambiguous:
             keys = keys.take(pa.array(places))
         index = positions(cells.words, keys)
         return cells.spread(np.where(index < 0, -1, np.append(places, -1)[index]), -1)
 
     def members_of(self, frame: Frame) -> pa.StringArray:
-        """Return the member of each row's claim or other header; null where it is not known."""
+        """Return the member of each row's header; null if unknown."""
         header = HEADER_OF[frame.name]
         members = self.frames[header].cells("member_id").text
         if frame.name == header:
             return members
-        above = self.above(frame, header)
-        return members.take(pa.array(above, mask=above < 0))
+        header_rows = self.parents(frame, header)
+        return members.take(pa.array(header_rows, mask=header_rows < 0))
 
-    def _parents(self, above: Frame) -> Any:
-        """Return the places of rows that can be a parent; of rows with one key the first counts.
+    def _possible_parents(self, frame: Frame) -> Any:
+        """Return the positions of rows that can be a parent.
 
-        It is the first by its place in the files, whatever the order of rows in memory. Claims of
-        two members are not parents, whichever of them lies in this partition.
+        Of rows with the same key, the first in the files comes first, whatever the order in
+        memory. Headers that two members share are not parents.
         """
-        able = ~above.superseded
-        if above.name in HEADERS:
-            able &= ~above.shared
-        places = np.flatnonzero(able)
-        if above.ambiguous:
-            places = places[np.lexsort((above.rows[places], above.files[places]))]
+        is_parent = ~frame.superseded
+        if frame.name in HEADERS:
+            is_parent &= ~frame.shared
+        places = np.flatnonzero(is_parent)
+        if frame.ambiguous:
+            places = places[np.lexsort((frame.rows[places], frame.files[places]))]
         return places
 
-    def _line_above(self, frame: Frame, parent: str) -> Any:
+    def _parent_lines(self, frame: Frame, parent: str) -> Any:
         lines = self.frames[parent]
-        places = self._parents(lines)
+        places = self._possible_parents(lines)
         index = positions_of_keys(self.line_keys(frame), self.line_keys(lines)[places])
         return np.append(places, -1)[index]
 
     def line_keys(self, frame: Frame) -> Any:
-        """Return one number a row for its header and line; -1 where either is unknown."""
-        claim = self.above(frame, HEADER_OF[frame.name])
-        line = frame.whole("line_number")
+        """Return one number per row for its header and line; -1 if either is unknown."""
+        claim = self.parents(frame, HEADER_OF[frame.name])
+        line = frame.integers("line_number")
         keys = (claim << _LINE_SHIFT) | np.maximum(line, 0)
         return np.where((claim >= 0) & frame.filled("line_number") & (line >= 0), keys, -1)
 
-    def unread_lines(self, header: str) -> tuple[Any, Any]:
-        """Return the lines of which the number could not be read, and the header of each.
+    def unnumbered_lines(self, header: str) -> tuple[Any, Any]:
+        """Return the lines with an unreadable number, and the header of each.
 
-        Both numpy `int64`, shape (n,): places in their frames, in the order of the files.
+        Both numpy `int64`, shape (n,): positions in their frames, in the order of the files.
         """
         lines = self.frames[LINES[header]]
-        claim = self.above(lines, header)
-        at = np.flatnonzero(lines.live & ~lines.filled("line_number") & (claim >= 0))
+        claims = self.parents(lines, header)
+        at = np.flatnonzero(lines.live & ~lines.filled("line_number") & (claims >= 0))
         at = at[np.lexsort((lines.rows[at], lines.files[at]))]
-        return at, claim[at]
+        return at, claims[at]
 
-    def forget_above(self) -> None:
-        """Clear the cached parents: some rows are superseded now."""
-        self._above.clear()
+    def clear_parents(self) -> None:
+        """Clear the cached parents after rows were superseded."""
+        self._parent_cache.clear()
 
 
 Checks: TypeAlias = Mapping[type[RuleKind], Callable[[Work, Frame, Rule, Any], None]]
-"""Kind of a rule -> the check behind it: runs one rule of the kind over one table."""
+"""Kind of a rule -> the function that checks one table against a rule of the kind."""

@@ -1,8 +1,7 @@
-"""References between the rows of a directory, followed until nothing changes.
+"""Resolve the references between the rows of a provider directory until nothing changes.
 
-A row that is not in force is withdrawn, together with the rows that are meaningless without it.
-Rows that depend on a rejected row are rejected. All other references to rows that are not published
-are left out, of a list one by one.
+Rows that depend on a withdrawn row are withdrawn, and rows that depend on a rejected row are
+rejected. All other references to unpublished rows are dropped; from a list, one by one.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from etl.quality.rules.book import Rule
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
-    """A column that names rows of a table.
+class _Reference:
+    """A column that refers to rows of a table.
 
     Attributes:
         rule: the rule that checks it.
-        frame: of the column.
-        column: one name, or a list of them.
+        frame: the rows with the column.
+        column: holds one key of the target, or a list of keys.
         target: the table.
-        along: columns that are left out with the name.
-        within: columns that both tables have, and the rest of the target's key.
+        along: columns that are blanked with the reference.
+        within: columns that both tables have: the rest of the target's key.
     """
 
     rule: Rule
@@ -44,14 +43,14 @@ class _Named:
     within: tuple[str, ...] = ()
 
     @property
-    def names(self) -> pa.StringArray:
-        """Key of the target that each row names, or a list of them; null where absent."""
+    def keys(self) -> pa.StringArray:
+        """The key, or list of keys, that each row refers to; null if absent."""
         return self._key(self.frame, self.column)
 
-    def keys(self, where: Any) -> pa.StringArray:
+    def targets(self, is_selected: Any) -> pa.StringArray:
         """Return the keys of some rows of the target."""
         column = self.target.spec.key[len(self.within)]
-        return self._key(self.target, column).filter(pa.array(where))
+        return self._key(self.target, column).filter(pa.array(is_selected))
 
     def _key(self, frame: Frame, column: str) -> pa.StringArray:
         last = frame.cells(column).text
@@ -61,147 +60,148 @@ class _Named:
 
     @property
     def is_list(self) -> bool:
-        """Whether a cell holds several names."""
+        """Whether a cell holds several keys."""
         column = TABLES[self.frame.name].column(self.column)
         return column is not None and column.type is FieldType.LIST
 
 
 class References:
-    """The references of one directory.
+    """The references of one provider directory.
 
     Args:
-        work: its rows, checked; rows that are not in force are marked.
-        of: rejections of every table; those that follow are added.
+        work: its rows, checked; inactive rows are marked as withdrawn.
+        rejected: rejections of every table; rejections of dependent rows are added.
     """
 
-    def __init__(self, work: Work, of: Mapping[str, Rejections]) -> None:
-        self._work, self._of = work, of
+    def __init__(self, work: Work, rejected: Mapping[str, Rejections]) -> None:
+        self._work, self._rejected = work, rejected
         frames = work.frames
-        named = [
-            _Named(rule, frames[table], column, frames[kind.of], kind.along, kind.within)
+        references = [
+            _Reference(rule, frames[table], column, frames[kind.of], kind.along, kind.within)
             for rule, kind, table in work.book.by_table(kinds.NamesNobody)
             for column in kind.columns
             if frames[table].count
         ]
-        self._rejecting = [reference for reference in named if reference.rule.severity.rejects]
-        self._others = [reference for reference in named if not reference.rule.severity.rejects]
+        self._rejecting = [ref for ref in references if ref.rule.severity.rejects]
+        self._others = [ref for ref in references if not ref.rule.severity.rejects]
 
-    def settle(self) -> None:
-        """Withdraw and reject dependent rows, then leave out all other references."""
+    def resolve(self) -> None:
+        """Withdraw and reject dependent rows, then drop all other dangling references."""
         moved = True
         while moved:
             moved = False
             for reference in self._rejecting:
-                moved |= self._follow(reference)
+                moved |= self._remove_dangling(reference)
         frames = self._work.frames
         for rule, kind, table in self._work.book.by_table(kinds.WithdrawnName):
-            self._shorten(rule, kind, frames[table])
+            self._drop_withdrawn(rule, kind, frames[table])
         for reference in self._others:
-            self._leave_out(reference)
+            self._blank_dangling(reference)
         for rule, circle, table in self._work.book.by_table(kinds.Circle):
-            self._open(rule, frames[table], circle.column)
+            self._break_circles(rule, frames[table], circle.column)
 
-    def _stands(self, frame: Frame) -> Any:
-        return ~(frame.superseded | frame.withdrawn | self._of[frame.name].rows | frame.bare)
+    def _is_kept(self, frame: Frame) -> Any:
+        excluded = frame.superseded | frame.withdrawn | frame.malformed
+        return ~(excluded | self._rejected[frame.name].rows)
 
-    def _follow(self, named: _Named) -> bool:
-        """Take out rows that refer to no remaining row; return whether there were any."""
-        work, frame, target = self._work, named.frame, named.target
-        text = named.names
-        found = true_where(pc.is_in(text, value_set=named.keys(self._stands(target))))
-        astray = self._stands(frame) & frame.filled(named.column) & ~found
-        astray &= work.holds(named.rule, frame)
-        if not astray.any():
+    def _remove_dangling(self, reference: _Reference) -> bool:
+        """Withdraw or reject rows that refer to no published row; return whether any do."""
+        work, frame, target = self._work, reference.frame, reference.target
+        keys = reference.keys
+        is_found = true_where(pc.is_in(keys, value_set=reference.targets(self._is_kept(target))))
+        is_dangling = self._is_kept(frame) & frame.filled(reference.column) & ~is_found
+        is_dangling &= work.applies(reference.rule, frame)
+        if not is_dangling.any():
             return False
-        withdrawn = true_where(pc.is_in(text, value_set=named.keys(target.withdrawn)))
-        withdrawn &= astray
+        withdrawn = true_where(pc.is_in(keys, value_set=reference.targets(target.withdrawn)))
+        withdrawn &= is_dangling
         if withdrawn.any():
             frame.withdrawn |= withdrawn
             rule = work.book.single(kinds.HangsOnWithdrawn)
-            work.record(rule, frame, np.flatnonzero(withdrawn), named.column)
-        rejections = self._of[target.name]
-        at = positions(text, named.keys(rejections.rows))
-        cause = np.append(rejections.cause[rejections.rows], NO_RULE)[at]
-        hangs = astray & ~withdrawn & (cause != NO_RULE)
-        if hangs.any():
+            work.record(rule, frame, np.flatnonzero(withdrawn), reference.column)
+        rejections = self._rejected[target.name]
+        index = positions(keys, reference.targets(rejections.rows))
+        cause = np.append(rejections.cause[rejections.rows], NO_RULE)[index]
+        is_rejected = is_dangling & ~withdrawn & (cause != NO_RULE)
+        if is_rejected.any():
             rule = work.book.single(kinds.HangsOnRejected)
-            self._of[frame.name].add(work.book.numbers[rule.id], hangs, cause)
-            work.record(rule, frame, np.flatnonzero(hangs), named.column)
-        nobody = astray & ~withdrawn & ~hangs
-        if nobody.any():
-            self._of[frame.name].add(work.book.numbers[named.rule.id], nobody)
-            work.record(named.rule, frame, np.flatnonzero(nobody), named.column)
+            self._rejected[frame.name].add(work.book.numbers[rule.id], is_rejected, cause)
+            work.record(rule, frame, np.flatnonzero(is_rejected), reference.column)
+        is_missing = is_dangling & ~withdrawn & ~is_rejected
+        if is_missing.any():
+            self._rejected[frame.name].add(work.book.numbers[reference.rule.id], is_missing)
+            work.record(reference.rule, frame, np.flatnonzero(is_missing), reference.column)
         return True
 
-    def _leave_out(self, named: _Named) -> None:
-        """Leave out references to rows that are not published, in rows that are."""
-        work, frame = self._work, named.frame
-        text = named.names
-        if text.null_count == len(text):
+    def _blank_dangling(self, reference: _Reference) -> None:
+        """Blank the references of published rows to unpublished ones."""
+        work, frame = self._work, reference.frame
+        keys = reference.keys
+        if keys.null_count == len(keys):
             return
-        known = named.keys(self._stands(named.target))
-        looked_at = self._stands(frame) & work.holds(named.rule, frame)
-        if not named.is_list:
-            astray = looked_at & frame.filled(named.column)
-            astray &= ~true_where(pc.is_in(text, value_set=known))
-            if astray.any():
-                work.record(named.rule, frame, np.flatnonzero(astray), named.column)
-                for column in (named.column, *named.along):
-                    frame.blank(column, astray)
+        published_keys = reference.targets(self._is_kept(reference.target))
+        looked_at = self._is_kept(frame) & work.applies(reference.rule, frame)
+        if not reference.is_list:
+            is_dangling = looked_at & frame.filled(reference.column)
+            is_dangling &= ~true_where(pc.is_in(keys, value_set=published_keys))
+            if is_dangling.any():
+                work.record(reference.rule, frame, np.flatnonzero(is_dangling), reference.column)
+                for column in (reference.column, *reference.along):
+                    frame.blank(column, is_dangling)
             return
-        values, owners = list_values(text)
-        lost = ~true_where(pc.is_in(values, value_set=known)) & looked_at[owners]
-        self._drop(named.rule, frame, named.column, lost)
+        values, owners = list_values(keys)
+        is_dropped = ~true_where(pc.is_in(values, value_set=published_keys)) & looked_at[owners]
+        self._drop_values(reference.rule, frame, reference.column, is_dropped)
 
-    def _shorten(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
-        """Take out of lists what withdrawn rows say is over, in rows that stand."""
-        by = self._work.frames[kind.by]
-        gone = by.withdrawn
-        if not frame.count or not gone.any():
+    def _drop_withdrawn(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
+        """Drop the list values of published rows that withdrawn rows describe."""
+        source = self._work.frames[kind.by]
+        withdrawn = source.withdrawn
+        if not frame.count or not withdrawn.any():
             return
-        over = [by.cells(name).text.filter(pa.array(gone)) for name in by.spec.key]
+        ended = [source.cells(name).text.filter(pa.array(withdrawn)) for name in source.spec.key]
         values, owners = list_values(frame.cells(kind.column).text)
-        own = frame.cells(frame.spec.key[0]).text.take(pa.array(owners))
-        lost = true_where(
-            pc.is_in(compound_keys(own, values), value_set=compound_keys(*over), skip_nulls=True)
+        keys = frame.cells(frame.spec.key[0]).text.take(pa.array(owners))
+        is_dropped = true_where(
+            pc.is_in(compound_keys(keys, values), value_set=compound_keys(*ended), skip_nulls=True)
         )
-        looked_at = self._stands(frame) & self._work.holds(rule, frame)
-        self._drop(rule, frame, kind.column, lost & looked_at[owners])
+        looked_at = self._is_kept(frame) & self._work.applies(rule, frame)
+        self._drop_values(rule, frame, kind.column, is_dropped & looked_at[owners])
 
-    def _drop(self, rule: Rule, frame: Frame, column: str, lost: Any) -> None:
-        """Leave out values of lists, those at `lost` of `list_values`, and record it."""
-        if not lost.any():
+    def _drop_values(self, rule: Rule, frame: Frame, column: str, is_dropped: Any) -> None:
+        """Drop values of lists by a mask over `list_values`; record the findings."""
+        if not is_dropped.any():
             return
         values, owners = list_values(frame.cells(column).text)
-        self._work.record(rule, frame, np.unique(owners[lost]), column)
-        frame.remember(column)
-        kept = values.filter(pa.array(~lost))
-        frame.put(column, lists_of(kept, owners[~lost], frame.count))
+        self._work.record(rule, frame, np.unique(owners[is_dropped]), column)
+        frame.keep_original(column)
+        kept = values.filter(pa.array(~is_dropped))
+        frame.set_text(column, lists_of(kept, owners[~is_dropped], frame.count))
 
-    def _open(self, rule: Rule, frame: Frame, column: str) -> None:
-        """Leave out one link of each circle: that of the row with the greatest key."""
+    def _break_circles(self, rule: Rule, frame: Frame, column: str) -> None:
+        """Blank one link of each circle: that of the row with the greatest key."""
         if not frame.count:
             return
-        stands = np.flatnonzero(self._stands(frame))
-        keys = frame.cells(frame.spec.key[0]).text.take(pa.array(stands))
-        up = positions(frame.cells(column).text.take(pa.array(stands)), keys)
-        names = keys.to_pylist()
-        seen = np.full(len(stands), -1, dtype=np.int64)
-        last: list[int] = []
-        for start in range(len(stands)):
-            at = start
-            while at >= 0 and seen[at] < 0:
-                seen[at] = start
-                at = int(up[at])
-            if at >= 0 and seen[at] == start:
-                circle, step = [at], int(up[at])
-                while step != at:
+        published = np.flatnonzero(self._is_kept(frame))
+        keys = frame.cells(frame.spec.key[0]).text.take(pa.array(published))
+        parents = positions(frame.cells(column).text.take(pa.array(published)), keys)
+        key_texts = keys.to_pylist()
+        visited_from = np.full(len(published), -1, dtype=np.int64)
+        last_links: list[int] = []
+        for start in range(len(published)):
+            row = start
+            while row >= 0 and visited_from[row] < 0:
+                visited_from[row] = start
+                row = int(parents[row])
+            if row >= 0 and visited_from[row] == start:
+                circle, step = [row], int(parents[row])
+                while step != row:
                     circle.append(step)
-                    step = int(up[step])
-                last.append(max(circle, key=lambda reference: str(names[reference])))
-        if last:
-            where = np.zeros(frame.count, dtype=bool)
-            where[stands[last]] = True
+                    step = int(parents[step])
+                last_links.append(max(circle, key=lambda reference: str(key_texts[reference])))
+        if last_links:
+            is_last = np.zeros(frame.count, dtype=bool)
+            is_last[published[last_links]] = True
             work = self._work
-            work.record(rule, frame, np.flatnonzero(where), column)
-            frame.blank(column, where)
+            work.record(rule, frame, np.flatnonzero(is_last), column)
+            frame.blank(column, is_last)

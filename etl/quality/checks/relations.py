@@ -1,4 +1,4 @@
-"""Checks between rows and tables: orphans, periods, sums, the directory."""
+"""Checks between rows and tables: orphans, periods, sums, the provider directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from etl.quality.rules.book import Rule
 
 _REJECTING: Final = (Severity.REJECT_ROW, Severity.REJECT_CLAIM)
 _END_OF_FRACTION: Final = r"^(-?\d+(?:\.\d*?[1-9])?)\.?0*$"
-"""A number in canonical form, without the zeros that end its fraction."""
+"""Matches a canonical number; group 1 omits trailing zeros of the fraction."""
 
 
 def _fail_words(work: Work, frame: Frame, rule: Rule, column: str, failing: Any) -> None:
@@ -27,98 +27,97 @@ def _fail_words(work: Work, frame: Frame, rule: Rule, column: str, failing: Any)
 
 
 def _exists(work: Work, table: str, ids: Any) -> Any:
-    """Return which ids a table has anywhere: in this partition or another."""
-    here = work.frames[table].cells(KEYS[table]).text
+    """Return which ids a table has, in this partition or another."""
+    partition_ids = work.frames[table].cells(KEYS[table]).text
     return true_where(work.context.known.exists(table, ids)) | true_where(
-        pc.is_in(ids, value_set=here)
+        pc.is_in(ids, value_set=partition_ids)
     )
 
 
-def _orphan(work: Work, frame: Frame, rule: Rule, kind: kinds.Orphan) -> None:
-    parent, by = kind.parent, kind.by
-    up = work.above(frame, parent)
-    where = (up < 0) & frame.filled(by) & ~frame.superseded
-    if not where.any():
+def _check_orphan(work: Work, frame: Frame, rule: Rule, kind: kinds.Orphan) -> None:
+    parent, key_column = kind.parent, kind.by
+    parents = work.parents(frame, parent)
+    is_orphan = (parents < 0) & frame.filled(key_column) & ~frame.superseded
+    if not is_orphan.any():
         return
     if parent in LINES.values():
-        # Without its claim the row is an orphan already, by another rule.
-        where &= work.above(frame, HEADER_OF[parent]) >= 0
-        where &= work.holds(rule, frame)
-        where = _without_those_of_unread_lines(work, frame, where)
+        # A row without its claim is an orphan by another rule.
+        is_orphan &= work.parents(frame, HEADER_OF[parent]) >= 0
+        is_orphan &= work.applies(rule, frame)
+        is_orphan = _exclude_unnumbered(work, frame, is_orphan)
     else:
-        cells = frame.cells(by)
-        where &= ~cells.spread(_exists(work, parent, cells.words), False)
-    work.fail(rule, frame, where, by)
+        cells = frame.cells(key_column)
+        is_orphan &= ~cells.spread(_exists(work, parent, cells.words), False)
+    work.fail(rule, frame, is_orphan, key_column)
 
 
-def _without_those_of_unread_lines(work: Work, frame: Frame, where: Any) -> Any:
-    """Set aside the failing rows of headers that have a line with an unreadable number.
+def _exclude_unnumbered(work: Work, frame: Frame, is_orphan: Any) -> Any:
+    """Exclude orphans whose header has a line with an unreadable number.
 
-    That line may be the one that they name, and then the line is at fault.
+    They may refer to that line, and then the line is at fault.
     """
     header = HEADER_OF[frame.name]
-    _, headers = work.unread_lines(header)
-    of_unread = where & np.isin(work.above(frame, header), headers)
-    if of_unread.any():
-        work.of_unread_lines[frame.name] = of_unread
-    return where & ~of_unread
+    _, headers = work.unnumbered_lines(header)
+    is_uncertain = is_orphan & np.isin(work.parents(frame, header), headers)
+    if is_uncertain.any():
+        work.maybe_unnumbered[frame.name] = is_uncertain
+    return is_orphan & ~is_uncertain
 
 
-def _of_another(work: Work, frame: Frame, rule: Rule, _kind: kinds.OfAnother) -> None:
-    """Fail rows of headers with a coverage that exists, but is not their member's.
+def _check_coverage_owner(work: Work, frame: Frame, rule: Rule, _kind: kinds.OfAnother) -> None:
+    """Fail rows whose coverage belongs to another member.
 
-    Another member's coverage may lie in another partition. A coverage that exists, but not here,
-    is not this member's.
+    A coverage that exists, but not in this partition, is another member's.
     """
-    stray = (work.above(frame, "coverage") < 0) & frame.filled("coverage_id")
-    stray &= ~frame.superseded & work.members_of(frame).is_valid().to_numpy(False)
-    if stray.any():
+    is_foreign = (work.parents(frame, "coverage") < 0) & frame.filled("coverage_id")
+    is_foreign &= ~frame.superseded & work.members_of(frame).is_valid().to_numpy(False)
+    if is_foreign.any():
         cells = frame.cells("coverage_id")
-        stray &= cells.spread(_exists(work, "coverage", cells.words), False)
-        work.fail(rule, frame, stray, "coverage_id")
+        is_foreign &= cells.spread(_exists(work, "coverage", cells.words), False)
+        work.fail(rule, frame, is_foreign, "coverage_id")
 
 
-def _childless(work: Work, frame: Frame, rule: Rule, kind: kinds.Childless) -> None:
-    below = work.frames[kind.child]
-    # Lines that are rejected reject their claim by a rule of their own.
-    counted = below.live
+def _check_childless(work: Work, frame: Frame, rule: Rule, kind: kinds.Childless) -> None:
+    children = work.frames[kind.child]
+    # Rejected lines reject their claim by another rule.
+    counted = children.live
     if kind.child not in LINES.values():
-        # So do rows that reject their claim because they could not be read.
-        gone = work.rejected_so_far(below, *_REJECTING)
-        unread = below.bare & work.rejected_so_far(below, Severity.REJECT_CLAIM)
-        counted = counted & (~gone | unread)
+        # So do malformed rows.
+        is_rejected = work.rejected_so_far(children, *_REJECTING)
+        rejecting = children.malformed & work.rejected_so_far(children, Severity.REJECT_CLAIM)
+        counted = counted & (~is_rejected | rejecting)
     if kind.filled:
-        counted = counted & below.filled(kind.filled)
-    up = work.above(below, frame.name)[counted]
-    has = np.zeros(frame.count, dtype=bool)
-    has[up[up >= 0]] = True
-    work.fail(rule, frame, ~has & frame.filled(frame.spec.key[0]))
+        counted = counted & children.filled(kind.filled)
+    parents = work.parents(children, frame.name)[counted]
+    has_child = np.zeros(frame.count, dtype=bool)
+    has_child[parents[parents >= 0]] = True
+    work.fail(rule, frame, ~has_child & frame.filled(frame.spec.key[0]))
 
 
-def _disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees) -> None:
-    other, up = frame, np.arange(frame.count)
+def _check_disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees) -> None:
+    other, parents = frame, np.arange(frame.count)
     if kind.parent:
-        other, up = work.frames[kind.parent], work.above(frame, kind.parent)
-    above = pa.array(up, mask=up < 0)
+        other, parents = work.frames[kind.parent], work.parents(frame, kind.parent)
+    parent_index = pa.array(parents, mask=parents < 0)
     for column in kind.columns:
         if frame.cells(column).empty:
             continue
-        mine = _meaning(frame, column, rule)
-        compared = stated = np.zeros(frame.count, dtype=bool)
-        for name in kind.compared(column):
-            if not other.cells(name).empty:
-                theirs = _meaning(other, name, rule).take(above)
-                compared = compared | true_where(pc.is_valid(theirs))
-                stated = stated | true_where(pc.equal(mine, theirs))
-        where = frame.filled(column) & compared & ~stated
-        if where.any():
+        cell_values = _normalize_column(frame, column, rule)
+        is_compared = agrees = np.zeros(frame.count, dtype=bool)
+        for other_column in kind.compared(column):
+            if not other.cells(other_column).empty:
+                other_values = _normalize_column(other, other_column, rule).take(parent_index)
+                is_compared = is_compared | true_where(pc.is_valid(other_values))
+                agrees = agrees | true_where(pc.equal(cell_values, other_values))
+        fails = frame.filled(column) & is_compared & ~agrees
+        if fails.any():
             if kind.without_line_amounts:
-                where &= _without_line_amounts(work, frame)
-            work.fail(rule, frame, where, column)
+                fails &= _lacks_line_amounts(work, frame)
+            work.fail(rule, frame, fails, column)
 
 
-def _meaning(frame: Frame, column: str, rule: Rule) -> Any:
-    """Return the cells of a column so that those which say the same are equal."""
+def _normalize_column(frame: Frame, column: str, rule: Rule) -> Any:
+    """Normalize a column so that cells with the same meaning are equal."""
     cells, words = frame.cells(column), frame.cells(column).words
     match frame.spec.column(column).type:  # type: ignore[union-attr]
         case FieldType.DECIMAL | FieldType.MONEY | FieldType.INTEGER:
@@ -134,94 +133,94 @@ def _meaning(frame: Frame, column: str, rule: Rule) -> Any:
     return as_array(plain.take(pa.array(cells.codes, mask=cells.codes < 0)))
 
 
-def _without_line_amounts(work: Work, frame: Frame) -> Any:
-    """Return the rows of claims of which no line carries an amount."""
-    up = np.arange(frame.count) if frame.name == "claim" else work.above(frame, "claim")
-    return (up >= 0) & ~np.append(_with_line_amounts(work), True)[up]
+def _lacks_line_amounts(work: Work, frame: Frame) -> Any:
+    """Return which rows are of claims without any amount on a line."""
+    claims = np.arange(frame.count) if frame.name == "claim" else work.parents(frame, "claim")
+    return (claims >= 0) & ~np.append(_has_line_amounts(work), True)[claims]
 
 
-def _outside(work: Work, frame: Frame, rule: Rule, kind: kinds.Outside) -> None:
+def _check_period(work: Work, frame: Frame, rule: Rule, kind: kinds.Outside) -> None:
     if frame.cells(kind.column).empty:
         return
-    up = np.arange(frame.count)
-    position = frame
+    ancestors = np.arange(frame.count)
+    ancestor = frame
     for parent in kind.above:
-        up = np.append(work.above(position, parent), -1)[up]
-        position = work.frames[parent]
+        ancestors = np.append(work.parents(ancestor, parent), -1)[ancestors]
+        ancestor = work.frames[parent]
     days = frame.days(kind.column)
-    where = np.zeros(frame.count, dtype=bool)
+    is_outside = np.zeros(frame.count, dtype=bool)
     if kind.start:
-        start = np.append(position.days(kind.start), NO_DAY)[up]
-        where |= days < start
+        start = np.append(ancestor.days(kind.start), NO_DAY)[ancestors]
+        is_outside |= days < start
     if kind.end:
-        end = np.append(position.days(kind.end), NO_DAY)[up]
-        where |= (days > end) & (end != NO_DAY)
-    work.fail(rule, frame, where & (days != NO_DAY), kind.column)
+        end = np.append(ancestor.days(kind.end), NO_DAY)[ancestors]
+        is_outside |= (days > end) & (end != NO_DAY)
+    work.fail(rule, frame, is_outside & (days != NO_DAY), kind.column)
 
 
-def _sum_of_lines(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfLines) -> None:
+def _check_line_sums(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfLines) -> None:
     lines = work.frames["claim_line"]
-    up = np.where(lines.live, work.above(lines, "claim"), -1)
+    claims = np.where(lines.live, work.parents(lines, "claim"), -1)
     for column in AMOUNT_COLUMNS:
         if frame.cells(column).empty or lines.cells(column).empty:
             continue
-        counted = lines.filled(column) & (up >= 0)
+        counted = lines.filled(column) & (claims >= 0)
         total = np.zeros(frame.count, dtype=np.int64)
-        np.add.at(total, up[counted], lines.cents(column)[counted])
+        np.add.at(total, claims[counted], lines.cents(column)[counted])
         has_amounts = np.zeros(frame.count, dtype=bool)
-        has_amounts[up[counted]] = True
-        where = frame.filled(column) & has_amounts & (total != frame.cents(column))
-        work.fail(rule, frame, where, column)
+        has_amounts[claims[counted]] = True
+        fails = frame.filled(column) & has_amounts & (total != frame.cents(column))
+        work.fail(rule, frame, fails, column)
 
 
-def _sum_of_payments(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfPayments) -> None:
-    """Fail the payments for a claim, or for a line, that states another sum of them itself."""
+def _check_payment_sums(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfPayments) -> None:
+    """Fail payments whose sum differs from what the claim or line states."""
     column = "amount_priorpayerpaid"
     paid = frame.filled(column) & frame.live
     if not paid.any():
         return
-    of_line, cents = frame.filled("line_number"), frame.cents(column)
-    where = np.zeros(frame.count, dtype=bool)
-    for parent, here in (("claim", paid & ~of_line), ("claim_line", paid & of_line)):
-        above, up = work.frames[parent], work.above(frame, parent)
-        at = np.flatnonzero(here & (up >= 0))
-        total = np.zeros(above.count, dtype=np.int64)
-        np.add.at(total, up[at], cents[at])
-        where[at] = (above.filled(column) & (total != above.cents(column)))[up[at]]
-    work.fail(rule, frame, where, column)
+    on_line, cents = frame.filled("line_number"), frame.cents(column)
+    fails = np.zeros(frame.count, dtype=bool)
+    for parent, is_selected in (("claim", paid & ~on_line), ("claim_line", paid & on_line)):
+        rows, parents = work.frames[parent], work.parents(frame, parent)
+        index = np.flatnonzero(is_selected & (parents >= 0))
+        total = np.zeros(rows.count, dtype=np.int64)
+        np.add.at(total, parents[index], cents[index])
+        fails[index] = (rows.filled(column) & (total != rows.cents(column)))[parents[index]]
+    work.fail(rule, frame, fails, column)
 
 
-def _no_amount(work: Work, frame: Frame, rule: Rule, kind: kinds.NoAmount) -> None:
-    others = work.frames["claim_other_payer"]
-    header = np.zeros(frame.count, dtype=bool)
+def _check_no_amount(work: Work, frame: Frame, rule: Rule, kind: kinds.NoAmount) -> None:
+    payments = work.frames["claim_other_payer"]
+    has_amounts = np.zeros(frame.count, dtype=bool)
     for column in AMOUNT_COLUMNS:
         if not frame.cells(column).empty:
-            header |= frame.filled(column)
-    if header.all():
+            has_amounts |= frame.filled(column)
+    if has_amounts.all():
         return
-    of_lines = _with_line_amounts(work)
+    line_amounts = _has_line_amounts(work)
     if kind.summed:
-        paid, of_line = others.filled("amount_priorpayerpaid"), others.filled("line_number")
-        _mark_claims(work, header, others, paid & ~of_line)
-        _mark_claims(work, of_lines, others, paid & of_line)
-    work.fail(rule, frame, ~header & (of_lines if kind.summed else ~of_lines))
+        paid, on_line = payments.filled("amount_priorpayerpaid"), payments.filled("line_number")
+        _mark_claims(work, has_amounts, payments, paid & ~on_line)
+        _mark_claims(work, line_amounts, payments, paid & on_line)
+    work.fail(rule, frame, ~has_amounts & (line_amounts if kind.summed else ~line_amounts))
 
 
-def _unlike_lines(work: Work, frame: Frame, rule: Rule, kind: kinds.UnlikeLines) -> None:
-    """Fail lines that have neither a column nor a child, where another line of the claim does."""
-    has = np.zeros(frame.count, dtype=bool)
+def _check_unlike_lines(work: Work, frame: Frame, rule: Rule, kind: kinds.UnlikeLines) -> None:
+    """Fail lines without any of the columns or children that another line of the claim has."""
+    has_any = np.zeros(frame.count, dtype=bool)
     for column in kind.columns:
-        has |= frame.filled(column)
-    below = work.frames[kind.child]
-    up = work.above(below, frame.name)[below.live]
-    has[up[up >= 0]] = True
+        has_any |= frame.filled(column)
+    children = work.frames[kind.child]
+    parents = work.parents(children, frame.name)[children.live]
+    has_any[parents[parents >= 0]] = True
     claims = np.zeros(work.frames["claim"].count + 1, dtype=bool)
-    _mark_claims(work, claims, frame, has)
-    work.fail(rule, frame, ~has & claims[work.above(frame, "claim")])
+    _mark_claims(work, claims, frame, has_any)
+    work.fail(rule, frame, ~has_any & claims[work.parents(frame, "claim")])
 
 
-def _with_line_amounts(work: Work) -> Any:
-    """Return the claims of which a remaining line carries an amount."""
+def _has_line_amounts(work: Work) -> Any:
+    """Return which claims have a live line with an amount."""
     lines = work.frames["claim_line"]
     claims = np.zeros(work.frames["claim"].count, dtype=bool)
     for column in AMOUNT_COLUMNS:
@@ -229,167 +228,167 @@ def _with_line_amounts(work: Work) -> Any:
     return claims
 
 
-def _mark_claims(work: Work, claims: Any, children: Frame, where: Any) -> None:
-    """Set a flag of the claims that some remaining rows belong to."""
-    if where.any():
-        above = work.above(children, "claim")[where & children.live]
-        claims[above[above >= 0]] = True
+def _mark_claims(work: Work, claims: Any, children: Frame, is_counted: Any) -> None:
+    """Set `claims` to true for the claims of some live rows."""
+    if is_counted.any():
+        claim_rows = work.parents(children, "claim")[is_counted & children.live]
+        claims[claim_rows[claim_rows >= 0]] = True
 
 
-def _names_no_line(work: Work, frame: Frame, rule: Rule, kind: kinds.NamesNoLine) -> None:
+def _check_line_names(work: Work, frame: Frame, rule: Rule, kind: kinds.NamesNoLine) -> None:
     column, cells = kind.column, frame.cells(kind.column)
     if cells.empty:
         return
     header = HEADER_OF[frame.name]
-    claims = work.above(frame, header)
-    numbers, owners = _listed(frame, column, cells.text)
-    there = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
-    whole = true_where(pc.match_substring_regex(numbers, pattern=r"^[0-9]{1,9}$"))
-    value = pc.cast(pc.if_else(pa.array(whole), numbers, "0"), pa.int64()).to_numpy()
-    claim = claims[owners]
+    claims = work.parents(frame, header)
+    numbers, owners = _list_names(frame, column, cells.text)
+    is_present = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
+    is_number = true_where(pc.match_substring_regex(numbers, pattern=r"^[0-9]{1,9}$"))
+    line_numbers = pc.cast(pc.if_else(pa.array(is_number), numbers, "0"), pa.int64()).to_numpy()
+    owner_claims = claims[owners]
     lines = work.frames[LINES[header]]
     line_keys = work.line_keys(lines)[lines.live]
-    named = (claim << 32) | value
-    wrong = there & (claim >= 0) & ~(whole & np.isin(named, line_keys))
-    where = np.zeros(frame.count, dtype=bool)
-    where[owners[wrong]] = True
-    if where.any() and rule.severity.rejects:
-        where &= work.holds(rule, frame) & ~frame.superseded
-        where = _without_those_of_unread_lines(work, frame, where)
-    work.fail(rule, frame, where, column)
+    named_keys = (owner_claims << 32) | line_numbers
+    is_wrong = is_present & (owner_claims >= 0) & ~(is_number & np.isin(named_keys, line_keys))
+    fails = np.zeros(frame.count, dtype=bool)
+    fails[owners[is_wrong]] = True
+    if fails.any() and rule.severity.rejects:
+        fails &= work.applies(rule, frame) & ~frame.superseded
+        fails = _exclude_unnumbered(work, frame, fails)
+    work.fail(rule, frame, fails, column)
 
 
-def _card_of_another(work: Work, frame: Frame, rule: Rule, _kind: kinds.CardOfAnother) -> None:
+def _check_card_owner(work: Work, frame: Frame, rule: Rule, _kind: kinds.CardOfAnother) -> None:
     column = "card_member_id"
     cells = frame.cells(column)
     if cells.empty:
         return
     exists = _exists(work, "member", cells.words)
     if exists.any():
-        other = true_where(pc.not_equal(cells.text, frame.cells("member_id").text))
-        work.fail(rule, frame, other & cells.spread(exists, False), column)
+        is_other = true_where(pc.not_equal(cells.text, frame.cells("member_id").text))
+        work.fail(rule, frame, is_other & cells.spread(exists, False), column)
 
 
-def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+def _check_claim_exists(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     words = frame.cells(column).words
-    names, owners = _listed(frame, column, words)
-    unknown = owners[~_exists(work, "claim", names)]
-    _fail_words(work, frame, rule, column, np.isin(np.arange(len(words)), unknown))
+    claim_ids, owners = _list_names(frame, column, words)
+    unknown_rows = owners[~_exists(work, "claim", claim_ids)]
+    _fail_words(work, frame, rule, column, np.isin(np.arange(len(words)), unknown_rows))
 
 
-def _claim_itself(work: Work, frame: Frame, rule: Rule, column: str) -> None:
-    itself = true_where(pc.equal(frame.cells(column).text, frame.cells("claim_id").text))
-    work.fail(rule, frame, itself, column)
+def _check_self_link(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+    is_self = true_where(pc.equal(frame.cells(column).text, frame.cells("claim_id").text))
+    work.fail(rule, frame, is_self, column)
 
 
-def _claim_of_another(work: Work, frame: Frame, rule: Rule, column: str) -> None:
+def _check_claim_owner(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     """Fail links to claims that exist, but are not the member's.
 
-    A member's claims lie in one partition: a claim elsewhere is not this member's.
+    A member's claims are in one partition: a claim elsewhere is another member's.
     """
     claims, cells = work.frames["claim"], frame.cells(column)
-    own = compound_keys(claims.cells("member_id").text, claims.cells("claim_id").text)
-    names, owners = _listed(frame, column, cells.text)
-    named = compound_keys(frame.cells("member_id").text.take(pa.array(owners)), names)
-    strange = true_where(pc.is_valid(named)) & ~true_where(pc.is_in(named, value_set=own))
-    if strange.any():
-        words, _ = _listed(frame, column, cells.words)
-        existing = words.filter(pa.array(_exists(work, "claim", words)))
-        strange &= true_where(pc.is_in(names, value_set=existing))
-        work.fail(rule, frame, np.isin(np.arange(frame.count), owners[strange]), column)
+    claim_keys = compound_keys(claims.cells("member_id").text, claims.cells("claim_id").text)
+    claim_ids, owners = _list_names(frame, column, cells.text)
+    links = compound_keys(frame.cells("member_id").text.take(pa.array(owners)), claim_ids)
+    is_foreign = true_where(pc.is_valid(links)) & ~true_where(pc.is_in(links, value_set=claim_keys))
+    if is_foreign.any():
+        words, _ = _list_names(frame, column, cells.words)
+        existing_ids = words.filter(pa.array(_exists(work, "claim", words)))
+        is_foreign &= true_where(pc.is_in(claim_ids, value_set=existing_ids))
+        work.fail(rule, frame, np.isin(np.arange(frame.count), owners[is_foreign]), column)
 
 
-def _listed(frame: Frame, column: str, cells: Any) -> tuple[Any, Any]:
-    """Return the names in cells of a column, and the cell of each; a list has several."""
+def _list_names(frame: Frame, column: str, cells: Any) -> tuple[Any, Any]:
+    """Return the names in cells of a column and the cell of each; lists have several."""
     if frame.spec.column(column).type is FieldType.LIST:  # type: ignore[union-attr]
         return list_values(cells)
     return cells, np.arange(len(cells))
 
 
 _LINK_FAULTS: Final = {
-    "absent": _unknown_claim,
-    "itself": _claim_itself,
-    "another": _claim_of_another,
+    "absent": _check_claim_exists,
+    "itself": _check_self_link,
+    "another": _check_claim_owner,
 }
 
 
-def _named_claims(work: Work, frame: Frame, rule: Rule, kind: kinds.UnknownClaim) -> None:
+def _check_claim_links(work: Work, frame: Frame, rule: Rule, kind: kinds.UnknownClaim) -> None:
     for column in kind.columns:
         if not frame.cells(column).empty:
             _LINK_FAULTS[kind.fault](work, frame, rule, column)
 
 
-def _not_in_directory(work: Work, frame: Frame, rule: Rule, kind: kinds.NotInDirectory) -> None:
+def _check_in_directory(work: Work, frame: Frame, rule: Rule, kind: kinds.NotInDirectory) -> None:
     directory = work.context.directory
     for column in kind.columns:
         words = frame.cells(column).words
-        failing = ~directory.holds(words, kind.of)
+        failing = ~directory.contains(words, kind.of)
         if kind.listed:
-            failing &= directory.holds(words, kind.listed)
+            failing &= directory.contains(words, kind.listed)
         _fail_words(work, frame, rule, column, failing)
 
 
-def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) -> None:
+def _check_repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) -> None:
     """Fail rows with the same values as another row of the same owner; the first one passes."""
     first = repeated.columns[0]
     if frame.cells(first).empty:
         return
-    parts = [_plain(frame.cells(column).text) for column in repeated.columns]
+    texts = [_normalize(frame.cells(column).text) for column in repeated.columns]
     owner = frame.cells(repeated.within).text
-    said = as_array(pc.binary_join_element_wise(owner, *parts, "\x1f", null_handling="replace"))
-    codes = said.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    looked_at = work.holds(rule, frame) & ~frame.superseded & frame.filled(first)
-    places = np.flatnonzero(looked_at)
-    # The first row by its key stays, so that the order of rows in the file decides nothing.
-    order = np.lexsort((frame.rows[places], frame.files[places], frame.whole("sequence")[places]))
-    places = places[order]
-    _, firsts = np.unique(codes[places], return_index=True)
-    again = np.ones(len(places), dtype=bool)
-    again[firsts] = False
-    where = np.zeros(frame.count, dtype=bool)
-    where[places[again]] = True
+    keys = as_array(pc.binary_join_element_wise(owner, *texts, "\x1f", null_handling="replace"))
+    codes = keys.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    is_checked = work.applies(rule, frame) & ~frame.superseded & frame.filled(first)
+    rows = np.flatnonzero(is_checked)
+    # The first row by its key passes, so that the order of rows in the file doesn't matter.
+    order = np.lexsort((frame.rows[rows], frame.files[rows], frame.integers("sequence")[rows]))
+    rows = rows[order]
+    _, firsts = np.unique(codes[rows], return_index=True)
+    is_repeat = np.ones(len(rows), dtype=bool)
+    is_repeat[firsts] = False
+    fails = np.zeros(frame.count, dtype=bool)
+    fails[rows[is_repeat]] = True
     if repeated.also:
-        up = work.above(frame, "member")
-        above = work.frames["member"]
+        members = work.parents(frame, "member")
+        index = pa.array(members, mask=members < 0)
         for column in repeated.also:
-            theirs = _plain(above.cells(column).text).take(pa.array(up, mask=up < 0))
-            where |= looked_at & true_where(pc.equal(parts[0], theirs))
-    work.fail(rule, frame, where, first)
+            values = _normalize(work.frames["member"].cells(column).text).take(index)
+            fails |= is_checked & true_where(pc.equal(texts[0], values))
+    work.fail(rule, frame, fails, first)
 
 
-def _no_first(work: Work, frame: Frame, rule: Rule, _kind: kinds.NoFirst) -> None:
-    """Fail the remaining row of a claim with the lowest sequence if that is above 1."""
-    claims = work.above(frame, "claim")
+def _check_first(work: Work, frame: Frame, rule: Rule, _kind: kinds.NoFirst) -> None:
+    """Fail the live row of a claim with the lowest sequence if that is above 1."""
+    claims = work.parents(frame, "claim")
     rejected = work.rejected_so_far(frame, *_REJECTING)
-    at = np.flatnonzero(frame.live & ~rejected & (claims >= 0) & frame.filled("sequence"))
-    sequences = frame.whole("sequence")
-    at = at[np.lexsort((sequences[at], claims[at]))]
-    _, firsts = np.unique(claims[at], return_index=True)
-    where = np.zeros(frame.count, dtype=bool)
-    where[at[firsts]] = True
-    work.fail(rule, frame, where & (sequences > 1), "sequence")
+    index = np.flatnonzero(frame.live & ~rejected & (claims >= 0) & frame.filled("sequence"))
+    sequences = frame.integers("sequence")
+    index = index[np.lexsort((sequences[index], claims[index]))]
+    _, firsts = np.unique(claims[index], return_index=True)
+    is_first = np.zeros(frame.count, dtype=bool)
+    is_first[index[firsts]] = True
+    work.fail(rule, frame, is_first & (sequences > 1), "sequence")
 
 
-def _plain(text: Any) -> Any:
-    """Return text as it is compared: lower case, without blanks, hyphens, dots and brackets."""
-    lower = pc.utf8_lower(text)
-    return as_array(pc.replace_substring_regex(lower, pattern=r"[\s().\-]", replacement=""))
+def _normalize(text: Any) -> Any:
+    """Return lower-case text without blanks, hyphens, dots and brackets, for comparison."""
+    lower_text = pc.utf8_lower(text)
+    return as_array(pc.replace_substring_regex(lower_text, pattern=r"[\s().\-]", replacement=""))
 
 
 CHECKS: Final[Checks] = {
-    kinds.Orphan: _orphan,
-    kinds.Childless: _childless,
-    kinds.OfAnother: _of_another,
-    kinds.Disagrees: _disagrees,
-    kinds.Outside: _outside,
-    kinds.SumOfLines: _sum_of_lines,
-    kinds.SumOfPayments: _sum_of_payments,
-    kinds.NoAmount: _no_amount,
-    kinds.UnlikeLines: _unlike_lines,
-    kinds.NamesNoLine: _names_no_line,
-    kinds.NotInDirectory: _not_in_directory,
-    kinds.CardOfAnother: _card_of_another,
-    kinds.UnknownClaim: _named_claims,
-    kinds.Repeated: _repeated,
-    kinds.NoFirst: _no_first,
+    kinds.Orphan: _check_orphan,
+    kinds.Childless: _check_childless,
+    kinds.OfAnother: _check_coverage_owner,
+    kinds.Disagrees: _check_disagrees,
+    kinds.Outside: _check_period,
+    kinds.SumOfLines: _check_line_sums,
+    kinds.SumOfPayments: _check_payment_sums,
+    kinds.NoAmount: _check_no_amount,
+    kinds.UnlikeLines: _check_unlike_lines,
+    kinds.NamesNoLine: _check_line_names,
+    kinds.NotInDirectory: _check_in_directory,
+    kinds.CardOfAnother: _check_card_owner,
+    kinds.UnknownClaim: _check_claim_links,
+    kinds.Repeated: _check_repeated,
+    kinds.NoFirst: _check_first,
 }

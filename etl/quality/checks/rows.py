@@ -19,66 +19,66 @@ from etl.quality.rules.parameters import split_pairs
 _HOUR: Final = 3_600_000_000
 
 
-def _any_filled(work: Work, frame: Frame, rule: Rule, kind: kinds.AnyFilled) -> None:
-    work.fail(rule, frame, _filled(frame, kind.columns) == 0)
+def _check_any_filled(work: Work, frame: Frame, rule: Rule, kind: kinds.AnyFilled) -> None:
+    work.fail(rule, frame, _count_filled(frame, kind.columns) == 0)
 
 
-def _together(work: Work, frame: Frame, rule: Rule, kind: kinds.Together) -> None:
-    work.fail(rule, frame, _filled(frame, kind.columns) > 1)
+def _check_together(work: Work, frame: Frame, rule: Rule, kind: kinds.Together) -> None:
+    work.fail(rule, frame, _count_filled(frame, kind.columns) > 1)
 
 
-def _unequal_lists(work: Work, frame: Frame, rule: Rule, kind: kinds.UnequalLists) -> None:
+def _check_list_sizes(work: Work, frame: Frame, rule: Rule, kind: kinds.UnequalLists) -> None:
     unequal = _list_sizes(frame, kind.column) != _list_sizes(frame, kind.beside)
     work.fail(rule, frame, frame.filled(kind.column) & unequal, kind.column)
 
 
-def _unexpected(work: Work, frame: Frame, rule: Rule, kind: kinds.Unexpected) -> None:
+def _check_unexpected(work: Work, frame: Frame, rule: Rule, kind: kinds.Unexpected) -> None:
     for column in kind.columns:
         if not frame.cells(column).empty:
             work.fail(rule, frame, frame.filled(column), column)
 
 
-def _past_midnight(work: Work, frame: Frame, rule: Rule, kind: kinds.PastMidnight) -> None:
+def _check_past_midnight(work: Work, frame: Frame, rule: Rule, kind: kinds.PastMidnight) -> None:
     opens, closes = frame.cells(kind.opens).text, frame.cells(kind.closes).text
     work.fail(rule, frame, true_where(pc.less(closes, opens)), kind.closes)
 
 
-def _misplaced(work: Work, frame: Frame, rule: Rule, _kind: kinds.Misplaced) -> None:
+def _check_misplaced(work: Work, frame: Frame, rule: Rule, _kind: kinds.Misplaced) -> None:
     work.fail(rule, frame, np.ones(frame.count, dtype=bool))
 
 
-def _required(work: Work, frame: Frame, rule: Rule, _kind: kinds.Required) -> None:
-    """Every compulsory cell; a deletion needs no more than its key and its member."""
+def _check_required(work: Work, frame: Frame, rule: Rule, _kind: kinds.Required) -> None:
+    """Check required cells; a deletion needs only its key and its member."""
     needed_to_delete = {*frame.spec.key, "member_id"}
-    looked_at = work.holds(rule, frame)
+    applies = work.applies(rule, frame)
     for column in frame.spec.required:
         if frame.cells(column).text.null_count == 0:
             continue
-        rows = looked_at | frame.deleted if column in needed_to_delete else looked_at
-        work.fail_rows(rule, frame, rows & ~frame.filled(column), column)
+        is_checked = applies | frame.deleted if column in needed_to_delete else applies
+        work.fail_rows(rule, frame, is_checked & ~frame.filled(column), column)
 
 
-def _not_active(work: Work, frame: Frame, rule: Rule, kind: kinds.NotActive) -> None:
-    """Withdraw rows that are not in force; the day counts where the extract states one."""
-    where = np.zeros(frame.count, dtype=bool)
+def _withdraw_inactive(work: Work, frame: Frame, rule: Rule, kind: kinds.NotActive) -> None:
+    """Withdraw inactive rows; dates count only if the extract states its day."""
+    is_inactive = np.zeros(frame.count, dtype=bool)
     if kind.flag:
         cells = frame.cells(kind.flag)
-        where |= cells.spread(true_where(pc.equal(cells.words, "N")), absent=False)
+        is_inactive |= cells.spread(true_where(pc.equal(cells.words, "N")), absent=False)
     if kind.status:
         cells = frame.cells(kind.status)
         words = pa.array(kind.in_force, pa.string())
-        known = true_where(pc.is_in(pc.utf8_lower(cells.words), value_set=words))
-        where |= cells.spread(~known, absent=False)
+        is_active = true_where(pc.is_in(pc.utf8_lower(cells.words), value_set=words))
+        is_inactive |= cells.spread(~is_active, absent=False)
     as_of = work.context.as_of
     if kind.until and as_of is not None and not frame.cells(kind.until).empty:
         days = frame.days(kind.until)
-        where |= (days < as_of) & (days != NO_DAY)
-    where &= work.holds(rule, frame) & ~frame.bare
-    frame.withdrawn |= where
-    work.fail_rows(rule, frame, where)
+        is_inactive |= (days < as_of) & (days != NO_DAY)
+    is_inactive &= work.applies(rule, frame) & ~frame.malformed
+    frame.withdrawn |= is_inactive
+    work.fail_rows(rule, frame, is_inactive)
 
 
-def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
+def _count_filled(frame: Frame, columns: tuple[str, ...]) -> Any:
     """Return how many of the columns each row fills."""
     count = np.zeros(frame.count, dtype=np.int8)
     for column in columns:
@@ -87,60 +87,60 @@ def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
     return count
 
 
-def _order(work: Work, frame: Frame, rule: Rule, kind: kinds.Order) -> None:
+def _check_order(work: Work, frame: Frame, rule: Rule, kind: kinds.Order) -> None:
     for earlier, later in split_pairs(kind.pairs):
         if frame.cells(earlier).empty or frame.cells(later).empty:
             continue
-        first, last = frame.days(earlier), frame.days(later)
+        first_days, last_days = frame.days(earlier), frame.days(later)
         # NO_DAY is the smallest number of all, so an absent first day is never after anything.
-        where = (first > last) & (last != NO_DAY)
+        fails = (first_days > last_days) & (last_days != NO_DAY)
         if kind.apart:
-            where = (last.astype(np.int64) - first > kind.apart) & (first != NO_DAY)
+            fails = (last_days.astype(np.int64) - first_days > kind.apart) & (first_days != NO_DAY)
         elif _are_instants(frame, earlier, later):
-            begun, ended = frame.moments(earlier), frame.moments(later)
-            are_instants = (begun != NO_MOMENT) & (ended != NO_MOMENT)
-            where &= ~are_instants & (kind.hours == 0)
-            where |= are_instants & (
-                ended - begun > kind.hours * _HOUR if kind.hours else begun > ended
+            starts, ends = frame.moments(earlier), frame.moments(later)
+            are_instants = (starts != NO_MOMENT) & (ends != NO_MOMENT)
+            fails &= ~are_instants & (kind.hours == 0)
+            fails |= are_instants & (
+                ends - starts > kind.hours * _HOUR if kind.hours else starts > ends
             )
-        work.fail(rule, frame, where, later)
+        work.fail(rule, frame, fails, later)
 
 
 def _are_instants(frame: Frame, *columns: str) -> bool:
-    kinds_of = (frame.spec.column(column) for column in columns)
-    return all(one is not None and one.type is FieldType.TIMESTAMP for one in kinds_of)
+    specs = (frame.spec.column(column) for column in columns)
+    return all(spec is not None and spec.type is FieldType.TIMESTAMP for spec in specs)
 
 
-def _not_above(work: Work, frame: Frame, rule: Rule, kind: kinds.NotAbove) -> None:
+def _check_not_above(work: Work, frame: Frame, rule: Rule, kind: kinds.NotAbove) -> None:
     for smaller, greater in split_pairs(kind.pairs):
         if not (frame.cells(smaller).empty or frame.cells(greater).empty):
-            less, more = (
+            smaller_values, greater_values = (
                 frame.cells(name).text.cast(pa.decimal128(38, 18)) for name in (smaller, greater)
             )
-            work.fail(rule, frame, true_where(pc.greater(less, more)), smaller)
+            work.fail(rule, frame, true_where(pc.greater(smaller_values, greater_values)), smaller)
 
 
-def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) -> None:
+def _check_equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) -> None:
     if frame.cells(equation.total).empty:
         return
-    stated = frame.filled(equation.total)
+    is_stated = frame.filled(equation.total)
     for column in equation.needs:
-        stated = stated & frame.filled(column)
-    if not stated.any():
+        is_stated = is_stated & frame.filled(column)
+    if not is_stated.any():
         return
-    # Where the total stands alone there is nothing that it could be the sum of.
-    parts = [
+    # A total without any filled term can't be checked.
+    terms = [
         column for column in (*equation.plus, *equation.minus) if not frame.cells(column).empty
     ]
-    stated = stated & (_filled(frame, tuple(parts)) > 0)
+    is_stated = is_stated & (_count_filled(frame, tuple(terms)) > 0)
     difference = frame.cents(equation.total).copy()
-    for column in parts:
+    for column in terms:
         amount = frame.cents(column)
         difference += amount if column in equation.minus else -amount
     total = frame.cents(equation.total)
     exceeds = np.abs(total) > np.abs(total - difference)
-    where = stated & (exceeds if equation.at_most else difference != 0)
-    work.fail(rule, frame, where, equation.total)
+    fails = is_stated & (exceeds if equation.at_most else difference != 0)
+    work.fail(rule, frame, fails, equation.total)
 
 
 def _list_sizes(frame: Frame, column: str) -> Any:
@@ -151,15 +151,15 @@ def _list_sizes(frame: Frame, column: str) -> Any:
 
 
 CHECKS: Final[Checks] = {
-    kinds.Required: _required,
-    kinds.Order: _order,
-    kinds.NotAbove: _not_above,
-    kinds.Equation: _equation,
-    kinds.AnyFilled: _any_filled,
-    kinds.Together: _together,
-    kinds.UnequalLists: _unequal_lists,
-    kinds.Unexpected: _unexpected,
-    kinds.Misplaced: _misplaced,
-    kinds.PastMidnight: _past_midnight,
-    kinds.NotActive: _not_active,
+    kinds.Required: _check_required,
+    kinds.Order: _check_order,
+    kinds.NotAbove: _check_not_above,
+    kinds.Equation: _check_equation,
+    kinds.AnyFilled: _check_any_filled,
+    kinds.Together: _check_together,
+    kinds.UnequalLists: _check_list_sizes,
+    kinds.Unexpected: _check_unexpected,
+    kinds.Misplaced: _check_misplaced,
+    kinds.PastMidnight: _check_past_midnight,
+    kinds.NotActive: _withdraw_inactive,
 }

@@ -63,7 +63,7 @@ class Share:
         """Whether every row is in the sample."""
         return self.halvings == 0
 
-    def holds(self, hashes: Any) -> Any:
+    def includes(self, hashes: Any) -> Any:
         """Return numpy `bool`, shape (n,): which hashes (`uint64`) are among them."""
         if self.is_all:
             return np.ones(len(hashes), dtype=bool)
@@ -82,7 +82,7 @@ class Sample:
 
     def selects(self, members: Hashes) -> Any:
         """Return numpy `bool`, shape (n,): the members that rows are written of."""
-        return self.share.holds(members)
+        return self.share.includes(members)
 
     def __call__(
         self, decided: DecidedRows, places: Any, owners: Hashes, /
@@ -94,7 +94,7 @@ class Sample:
             places: numpy `int64`, shape (n,): `place_keys` of the rows that have an owner.
             owners: the hash of the owner of each.
         """
-        wanted = None if self.share.is_all else places[self.share.holds(owners)]
+        wanted = None if self.share.is_all else places[self.share.includes(owners)]
         files = {}
         for name, frame in decided.work.frames.items():
             kept = np.flatnonzero(_selected(frame, wanted))
@@ -117,7 +117,7 @@ def _rows(decided: DecidedRows, frame: Frame, kept: Any) -> pa.Table:
     at = pa.array(kept)
     columns: dict[str, Any] = {}
     for name, (column, seen) in suite.texts.items():
-        text = frame.seen.get(column) if seen else None
+        text = frame.original.get(column) if seen else None
         columns[name] = as_array(frame.cells(column).text if text is None else text).take(at)
     return pa.table(columns)
 

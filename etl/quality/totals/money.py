@@ -171,7 +171,7 @@ def _counting(decided: DecidedRows, level: str) -> Any:
     counting[~(decided.rejected["claim"].rows | claims.superseded)] = decided.counted
     if level == "claim":
         return counting
-    return np.append(counting, False)[work.above(work.frames[level], "claim")]
+    return np.append(counting, False)[work.parents(work.frames[level], "claim")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ def _type_codes(work: Work, level: str) -> Any:
     codes = cells.spread(pc.fill_null(index, unknown).to_numpy(zero_copy_only=False), unknown)
     if level == "claim":
         return codes
-    return np.append(codes, unknown)[work.above(work.frames[level], "claim")]
+    return np.append(codes, unknown)[work.parents(work.frames[level], "claim")]
 
 
 def types_of_accepted(accepted: Mapping[str, pa.Table], table: str) -> Any:

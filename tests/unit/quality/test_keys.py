@@ -128,7 +128,7 @@ def test_an_npi_that_names_several_rows_is_found():
 
 
 def test_the_directory_knows_ids_and_npis():
-    assert LISTED.holds(pa.array(["P1", "X", None]), ["organization"]).tolist() == [
+    assert LISTED.contains(pa.array(["P1", "X", None]), ["organization"]).tolist() == [
         True,
         False,
         False,

@@ -125,9 +125,11 @@ def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted():
     assert Share.of(2001, 2000) == Share(1)
     assert Share.of(300_000, 2000) == Share(8)
     hashes = np.random.default_rng(1).integers(0, 2**64, 20_000, dtype=np.uint64)
-    assert Share(0).holds(hashes).all()
-    assert 2300 < np.count_nonzero(Share(3).holds(hashes)) < 2700
-    assert (Share(2).holds(hashes) | ~Share(3).holds(hashes)).all(), "a smaller share is a part"
+    assert Share(0).includes(hashes).all()
+    assert 2300 < np.count_nonzero(Share(3).includes(hashes)) < 2700
+    assert (Share(2).includes(hashes) | ~Share(3).includes(hashes)).all(), (
+        "a smaller share is a part"
+    )
 
 
 def test_rows_have_one_digest_however_they_come(tmp_path):
