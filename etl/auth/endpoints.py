@@ -8,8 +8,6 @@ SMART's own discovery document is answered under the FHIR base, by the gateway.
 from __future__ import annotations
 
 import logging
-import tomllib
-from pathlib import Path
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -26,11 +24,10 @@ from etl.auth.member_pages import MemberPages
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import RESOURCE_TYPES
 from etl.auth.services import Services
+from etl.documents.packaged_toml import read_beside
 from etl.smart.scopes import PLAIN
 
-_DISCOVERY: Final = tomllib.loads(
-    Path(__file__).with_name("discovery.toml").read_text(encoding="utf-8")
-)
+_DISCOVERY: Final = read_beside(__file__, "discovery.toml")
 UNKNOWN_CLIENT: Final = "?"
 """Placeholder for all unknown client ids in the rate limits."""
 

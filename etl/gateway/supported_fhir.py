@@ -8,13 +8,12 @@ the actual behaviour cannot differ.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from etl.documents.packaged_toml import read_beside
 from etl.profiles.guides import C4BB, PDEX, PLAN_NET
 
 ParameterType = Literal["token", "date", "reference", "string", "uri", "special"]
@@ -165,11 +164,10 @@ def read_types(
         shared: whether all of its types are the payer's, and none a member's.
         sorts_by_id: whether `_sort` accepts `_id`.
     """
-    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
     return MappingProxyType(
         {
             name: _resource_type(name, entry, profiles, shared, sorts_by_id)
-            for name, entry in tomllib.loads(text).items()
+            for name, entry in read_beside(__file__, file).items()
         }
     )
 
@@ -271,7 +269,7 @@ def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> tuple[Sear
 
 _OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")
 
-API: Final = tomllib.loads(Path(__file__).with_name("api.toml").read_text(encoding="utf-8"))
+API: Final = read_beside(__file__, "api.toml")
 """The tables of `api.toml`."""
 
 EVERYTHING, BULK_PUBLISH = (

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from etl.documents.packaged_toml import read_beside
 from etl.gateway.capability import OAUTH_URIS
 
 Json = Mapping[str, Any]
 
-HOLDS: Final[Mapping[str, str]] = tomllib.loads(
-    Path(__file__).with_name("resource_types.toml").read_text(encoding="utf-8")
-)
+HOLDS: Final[Mapping[str, str]] = read_beside(__file__, "resource_types.toml")
 """One line for each type, claims first, in the order in which developers meet them."""
 
 

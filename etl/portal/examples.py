@@ -5,16 +5,15 @@ Shell examples work when pasted into a shell; the files are ready to run. The te
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from etl.documents.packaged_toml import read_beside
 from etl.portal.provider_search import SearchExample
 from etl.portal.site_facts import ServerFacts
 
@@ -32,7 +31,7 @@ FILES: Final[Mapping[str, str]] = {
 """Files to download → media type."""
 
 
-_PIECES: Final = tomllib.loads(Path(__file__).with_name("examples.toml").read_text("utf-8"))
+_PIECES: Final = read_beside(__file__, "examples.toml")
 """Page → name of a piece of code → its file, or its tabs."""
 
 Examples = dict[str, str | list[dict[str, str]]]

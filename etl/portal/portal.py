@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -24,6 +22,7 @@ from etl.auth.http import address_of
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import DemoMember, NoSuchAccount, NoSuchApp
 from etl.auth.services import Services
+from etl.documents.packaged_toml import read_beside
 from etl.gateway.release.served_releases import Releases
 from etl.portal.capability_tables import HOLDS, Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
@@ -41,10 +40,10 @@ MENU: Final[tuple[tuple[str, str], ...]] = (
     ("/contact", "Contact Us"),
 )
 
-ERRORS: Final = tomllib.loads(Path(__file__).with_name("errors.toml").read_text(encoding="utf-8"))
+ERRORS: Final = read_beside(__file__, "errors.toml")
 """Errors of the FHIR API, and of the authorize and token endpoints: code, meaning, remedy."""
 
-CHANGES: Final = tomllib.loads(Path(__file__).with_name("changes.toml").read_text(encoding="utf-8"))
+CHANGES: Final = read_beside(__file__, "changes.toml")
 """Version of the program → what app developers notice of it; the newest first."""
 
 _LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)?")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from etl.documents.packaged_toml import read_beside
 from etl.errors import StoreError
 from etl.gateway.http.responses import FhirError
 from etl.gateway.release.release_reader import ReleaseTree
@@ -31,9 +30,7 @@ DISTANCES: Final = (5, 10, 25, 50)
 """Miles that a person may choose from."""
 NEW_PATIENTS: Final = "newpt"
 
-SPECIALTIES: Final[Mapping[str, str]] = tomllib.loads(
-    Path(__file__).with_name("specialties.toml").read_text(encoding="utf-8")
-)
+SPECIALTIES: Final[Mapping[str, str]] = read_beside(__file__, "specialties.toml")
 """Specialties in plain words, by NUCC taxonomy code."""
 
 _ROLE: Final = "PractitionerRole"

@@ -9,11 +9,10 @@ which the numbering plan keeps for fiction. NDCs have labelers 00900 to 00909.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
 
+from etl.documents.packaged_toml import read_beside
 from etl.model.code_shapes import npi_check_digit
 
 
@@ -46,8 +45,7 @@ def _frozen(value: Any) -> Any:
 
 def read_data(name: str) -> dict[str, Any]:
     """Return the content of a TOML file of this room, its lists as tuples."""
-    text = (resources.files("etl.synth") / f"{name}.toml").read_text(encoding="utf-8")
-    data: dict[str, Any] = _frozen(tomllib.loads(text))
+    data: dict[str, Any] = _frozen(read_beside(__file__, f"{name}.toml"))
     return data
 
 

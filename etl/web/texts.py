@@ -7,17 +7,15 @@ in all of them, and in each what the program's own text has.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from markupsafe import Markup, escape
 
-TEXTS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads(
-    Path(__file__).with_name("texts.toml").read_text(encoding="utf-8")
-)
+from etl.documents.packaged_toml import read_beside
+
+TEXTS: Final[Mapping[str, Mapping[str, str]]] = read_beside(__file__, "texts.toml")
 """Page → key → the program's own text."""
 
 _FILLED_IN: Final = re.compile(r"\{(.*?)\}")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
+from etl.documents.packaged_toml import read_beside
 from etl.errors import StoreError
 from etl.gateway.search.query import Summary
 from etl.storage.port import Line
@@ -172,9 +171,7 @@ _TAG: Final = (
 )
 _TABLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     table: {name: tuple(elements) for name, elements in types.items()}
-    for table, types in tomllib.loads(
-        Path(__file__).with_name("elements.toml").read_text(encoding="utf-8")
-    ).items()
+    for table, types in read_beside(__file__, "elements.toml").items()
 }
 MANDATORY: Final = _TABLES["mandatory"]
 SUMMARY: Final = _TABLES["summary"]

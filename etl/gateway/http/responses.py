@@ -7,16 +7,15 @@ section 3.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
 import orjson
 
+from etl.documents.packaged_toml import read_beside
 from etl.web.cors import Header
 
 
@@ -59,10 +58,7 @@ class IssueKind:
 
 
 KINDS: Final[Mapping[str, IssueKind]] = {
-    code: IssueKind(**entry)
-    for code, entry in tomllib.loads(
-        Path(__file__).with_name("errors.toml").read_text(encoding="utf-8")
-    ).items()
+    code: IssueKind(**entry) for code, entry in read_beside(__file__, "errors.toml").items()
 }
 """Code in `issue.details.coding` → its kind of error."""
 
