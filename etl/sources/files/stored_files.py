@@ -390,7 +390,7 @@ def disk_error(error: OSError) -> StoreError:
     return StoreError(f"the work folder cannot be written: {error.strerror}")
 
 
-PAGE: Final = "docs/layouts.md, A file nobody has seen"
+PAGE: Final = "docs/layouts.md, Drafting a layout"
 HEAD_BYTES: Final = 1 << 16
 """Number of bytes of a file that are examined."""
 DELIMITER_NAMES: Final = {",": "commas", "|": "|", ";": ";", "\t": "tabs", "~": "~", "^": "^"}

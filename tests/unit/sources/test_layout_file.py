@@ -99,7 +99,7 @@ def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path):
     assert str(caught.value) == (
         "no known layout fits bills.csv, persons.csv; the nearest is tiny, but bills.csv lacks "
         f"the required column Row; `cpcds doctor {folder}` examines every file and drafts a "
-        "layout (docs/layouts.md, A file nobody has seen)"
+        "layout (docs/layouts.md, Drafting a layout)"
     )
     with pytest.raises(ExtractError, match=r"not in layout tiny: bills\.csv lacks the required"):
         open_extract(folder, [layout()], layout="tiny")
