@@ -117,16 +117,26 @@ def session():
         yield opened
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        1,
-        pytest.param(2, marks=pytest.mark.slow),
-        pytest.param(FRAMES, marks=pytest.mark.slow),
-        pytest.param(0, marks=MARKS),
-    ],
-    ids=["one process", "two processes", "frames", "Spark"],
-)
+KINDS = {
+    "one process": (1, ()),
+    "two processes": (2, (pytest.mark.slow,)),
+    "frames": (FRAMES, (pytest.mark.slow,)),
+    "Spark": (0, MARKS),
+}
+"""Each kind of executor: its number of processes, and marks of its tests."""
+
+
+def with_kinds(*names, long=()):
+    """Have a test run with kinds of executors, all or those named; with some by hand alone."""
+    kinds = []
+    for name in names or KINDS:
+        processes, marks = KINDS[name]
+        by_hand = [pytest.mark.long] if name in long else []
+        kinds.append(pytest.param(processes, id=name, marks=[*marks, *by_hand]))
+    return pytest.mark.parametrize("kind", kinds, indirect=True)
+
+
+@pytest.fixture(scope="module")
 def kind(request):
     processes = request.param
     if processes == FRAMES:
@@ -191,6 +201,7 @@ def expected(definitions, extracts, tmp_path_factory):
     return payers[0], payers[1]
 
 
+@with_kinds(long=["frames"])
 @pytest.mark.slow
 def test_the_trees_of_two_nights_are_equal_ledgers_included(
     kind, definitions, extracts, expected, tmp_path
@@ -253,6 +264,7 @@ def expected_files(definitions, extracts, tmp_path_factory):
     return _checked_and_converted(payer, _direct, extracts[0])
 
 
+@with_kinds(long=["frames"])
 @pytest.mark.slow
 def test_validation_and_conversion_write_equal_files(
     kind, definitions, extracts, expected_files, tmp_path
@@ -266,6 +278,7 @@ def test_validation_and_conversion_write_equal_files(
     assert "Patient.ndjson" in converted
 
 
+@with_kinds()
 @pytest.mark.slow
 def test_a_release_is_verified_alike_down_to_what_is_broken(kind, expected, tmp_path):
     folder = shutil.copytree(expected[1].target, tmp_path / "tree")
@@ -296,6 +309,7 @@ def test_a_member_who_does_not_fit_into_an_executor_ends_the_run_in_a_sentence(
     assert open_current(LocalStore(payer.target)).release is None
 
 
+@with_kinds(long=["Spark"])
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
@@ -350,6 +364,7 @@ def test_a_run_whose_units_are_all_finished_begins_no_job_of_spark(
     assert payer.files() == expected[0].files()
 
 
+@with_kinds()
 @pytest.mark.slow
 def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     kind, definitions, extracts, expected, tmp_path
@@ -382,12 +397,7 @@ def test_whatever_members_share_is_the_same_from_memory(definitions, tmp_path):
     assert sum(executor.asked) > 8, executor.asked
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(FRAMES, marks=pytest.mark.slow), pytest.param(0, marks=MARKS)],
-    ids=["frames", "Spark"],
-    indirect=True,
-)
+@with_kinds("frames", "Spark", long=["frames"])
 def test_whatever_members_share_is_the_same_on_spark(kind, definitions, tmp_path):
     _same_of_entangled(definitions, tmp_path, kind.open)
 

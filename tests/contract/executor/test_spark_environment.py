@@ -17,7 +17,7 @@ from tests.contract.executor.spark import (
 from tests.contract.executor.test_executor_contract import Payer, load
 from tests.given.environment import install_extra
 
-pytestmark = list(MARKS)
+pytestmark = [*MARKS, pytest.mark.long]
 
 NEEDED = ("etl", "pyarrow")
 ABSENT = ("pandas", "great_expectations", "scipy", "matplotlib", "starlette", "tests")

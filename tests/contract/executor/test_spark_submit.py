@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import etl.cli.spark_job
 from etl.storage.local import LocalStore
 from tests.contract.executor.spark import MARKS, spark_or_skip
@@ -34,7 +36,7 @@ def _submitted(folder, *arguments):
     return ended.returncode, ended.stdout
 
 
-def test_a_job_publishes_and_passes_on_the_exit_code_of_the_command(tmp_path):
+def test_a_job_publishes_what_the_command_does(tmp_path):
     spark_or_skip()
     line = f"run {SAMPLES} --to {tmp_path / 'job'} --executor spark"
     code, said = _submitted(tmp_path, "--JOB_NAME", "night", "--cpcds", line)
@@ -44,6 +46,11 @@ def test_a_job_publishes_and_passes_on_the_exit_code_of_the_command(tmp_path):
     blocks = [{k: v for k, v in tree.items() if k.startswith("patients/")} for tree in trees]
     assert blocks[0]
     assert blocks[0] == blocks[1]
+
+
+@pytest.mark.long
+def test_a_job_passes_on_the_exit_code_of_the_command(tmp_path):
+    spark_or_skip()
     code, said = _submitted(tmp_path, "run", "nowhere", "--to", "out", "--executor", "spark")
     assert code == 2
     assert "error: nowhere" in said

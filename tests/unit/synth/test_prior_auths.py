@@ -4,13 +4,19 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
+
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec
 from tests.unit.synth.written import folder_of, hashes, plain, read, world
 
 MANY = Spec(members=300, seed=3, prior_auth_rate=4)
 OPTIONAL = {name for name, table in TABLES.items() if table.optional}
-REQUESTS = world(MANY)["prior_auth"]
+
+
+@pytest.fixture(scope="module")
+def requests():
+    return world(MANY)["prior_auth"]
 
 
 def test_claims_are_the_same_bytes_with_and_without_prior_authorizations():
@@ -24,26 +30,26 @@ def test_claims_are_the_same_bytes_with_and_without_prior_authorizations():
     assert with_them.items() >= without.items()
 
 
-def test_there_are_as_many_as_the_rate_says_and_they_are_of_every_kind():
+def test_there_are_as_many_as_the_rate_says_and_they_are_of_every_kind(requests):
     covered = {
         row["member_id"]
         for row in world(MANY)["coverage"]
         if row["start_date"] <= "2025-07-01" <= row.get("end_date", "9999-12-31")
     }
-    asked = sum(row["received_at"].startswith("2025") for row in REQUESTS)
+    asked = sum(row["received_at"].startswith("2025") for row in requests)
     assert 3 < asked / len(covered) < 5
-    assert {row["type"] for row in REQUESTS} == {"institutional", "professional", "oral", "vision"}
-    shares = Counter(row.get("review_action", row["status"]) for row in REQUESTS)
+    assert {row["type"] for row in requests} == {"institutional", "professional", "oral", "vision"}
+    shares = Counter(row.get("review_action", row["status"]) for row in requests)
     assert set(shares) == {"A1", "A2", "A3", "A6", "cancelled", "active"}
-    assert 0.6 < shares["A1"] / len(REQUESTS) < 0.85
-    assert 0.08 < shares["A3"] / len(REQUESTS) < 0.2
+    assert 0.6 < shares["A1"] / len(requests) < 0.85
+    assert 0.08 < shares["A3"] / len(requests) < 0.2
     for column in ("extended", "appealed", "overturned", "is_drug"):
-        assert 0 < sum(row.get(column) == "Y" for row in REQUESTS) < len(REQUESTS) / 5
+        assert 0 < sum(row.get(column) == "Y" for row in requests) < len(requests) / 5
 
 
-def test_decisions_come_in_time_unless_the_review_was_extended():
+def test_decisions_come_in_time_unless_the_review_was_extended(requests):
     late = Counter()
-    for row in REQUESTS:
+    for row in requests:
         first = row.get("first_decided_at") or row.get("decided_at")
         if first is None or len(first) == len("2025-01-01"):
             continue
