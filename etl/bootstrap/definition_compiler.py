@@ -28,7 +28,7 @@ from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.profiles.guides import DEFAULT, PDEX, PLAN_NET, Guide
 from etl.profiles.value_sets import code_systems
-from etl.quality.rules.book import Limits, Policy, load_rules, named, read_rules, rules_of
+from etl.quality.rules.book import Limits, Policy, assign_rules, load_rules, read_rules, rules_of
 from etl.sources.layout.model import Layout, LayoutText
 from etl.sources.layout.syntax import read_layout
 
@@ -88,7 +88,7 @@ def compile_definitions(
         book=book,
         mappings=mappings,
         obligations={
-            name: named(obligations_of_plan, book)
+            name: assign_rules(obligations_of_plan, book)
             for name, obligations_of_plan in broken_by_rows.items()
         },
         elements={plan.name: must_support(plan, crosswalks) for plan in mappings.plans},

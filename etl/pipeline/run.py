@@ -34,7 +34,7 @@ from etl.publish.kept_objects import ObjectRef, put_by_content
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
 from etl.publish.reader import Current, Release
 from etl.publish.release import commit, is_published, put_named
-from etl.quality.totals.by_member import NOBODY
+from etl.quality.totals.by_member import NO_OWNERS
 from etl.reports.changes import money_changes, news_since
 from etl.reports.document import money_document
 from etl.reports.earlier_reports import release_before, report_of, write_nights_page
@@ -459,7 +459,7 @@ def _write_sidecar(
         processed.directory_rows,
         processed.directory,
         staged.directory,
-        NOBODY,
+        NO_OWNERS,
         extract_id,
         processed.directory_sources,
     )

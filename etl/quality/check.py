@@ -28,9 +28,9 @@ from etl.quality.rules.kinds import CellKind, RelationKind, RowKind, RuleKind
 from etl.quality.totals.by_member import (
     RowOwners,
     Shares,
-    shares,
-    summed_filled,
-    summed_money,
+    compute_shares,
+    sum_filled,
+    sum_money,
 )
 from etl.quality.totals.counts import FilledKey, RowCounts, filled_totals
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
@@ -137,11 +137,11 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
         )
         for name, frame in work.frames.items()
     }
-    member_shares = None if owners is None else shares(decided, rejected, owners)
+    member_shares = None if owners is None else compute_shares(decided, rejected, owners)
     if member_shares is None:
         money, filled = money_totals(decided), filled_totals(accepted)
     else:
-        money, filled = summed_money(member_shares.money), summed_filled(member_shares.filled)
+        money, filled = sum_money(member_shares.money), sum_filled(member_shares.filled)
     return Checked(
         tables=accepted,
         findings=_findings_table(work),

@@ -28,7 +28,7 @@ from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places
 from etl.pipeline.partition.mapping import REFERENCE, Mapped, PlanResources, reference_of
 from etl.pipeline.partition.providers import Providers
 from etl.quality.check import Checked
-from etl.quality.totals.by_member import RowOwners, summed_counts
+from etl.quality.totals.by_member import RowOwners, sum_counts
 from etl.quality.totals.counts import CountsDoNotAddUp
 from etl.sources.partition.ids import GlobalKeys
 from etl.sources.partition.partitions import Loaded
@@ -69,7 +69,7 @@ class Attribution:
         table = plan_resources.partition.tables.get(plan_resources.plan.table)
         if table is None or not table.num_rows:
             return
-        codes = self.owners.numbers_of(
+        codes = self.owners.codes_of(
             table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
             table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
         )
@@ -120,7 +120,7 @@ class Attribution:
             return None
         if not all(dependencies.covers(partition) for _, _, partition in mapped.made):
             return None
-        if dict(checked.counts) != summed_counts(member_shares.counts):
+        if dict(checked.counts) != sum_counts(member_shares.counts):
             raise CountsDoNotAddUp("what members have is not what their partition has (a bug)")
         rows = OwnedRows((loaded.tables, checked.tables), owners)
         owner_digests = places.marks.filter(

@@ -309,7 +309,7 @@ def changed_names(before: tuple[Hashes, Hashes], after: tuple[Hashes, Hashes]) -
 
 
 def _owner_numbers(table: pa.Table, owners: RowOwners) -> Any:
-    return owners.numbers_of(
+    return owners.codes_of(
         table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
         table.column(ROW_COLUMN).to_numpy(zero_copy_only=False),
     )

@@ -348,10 +348,10 @@ def _digest_rows(
 def _sum_digests(marks: Sequence[_Sums]) -> pa.Table:
     """Add up the digests of each member's rows over all raw tables."""
     owner, *columns = (np.concatenate(column) for column in zip(*marks, strict=True))
-    ids, owner_codes = np.unique(owner, return_inverse=True)
+    ids, codes_of = np.unique(owner, return_inverse=True)
     sums = [np.zeros(len(ids), dtype=np.uint64) for _ in columns]
     for sums_by_owner, column in zip(sums, columns, strict=True):
-        np.add.at(sums_by_owner, owner_codes, column)
+        np.add.at(sums_by_owner, codes_of, column)
     return pa.table(
         {"owner": ids, "low": sums[0], "high": sums[1], "order": sums[2]},
         schema=_empty_digests().schema,
@@ -373,9 +373,9 @@ def checked_of(ledger: Ledger, places: Places) -> Checked:
         tables={},
         findings=_locate_findings(rule_findings, places),
         rejected=_locate_rejected(ledger["rejected"], places),
-        counts=by_member.summed_counts(ledger["counts"]),
-        money=by_member.summed_money(ledger["money"]),
-        filled=by_member.summed_filled(ledger["filled"]),
+        counts=by_member.sum_counts(ledger["counts"]),
+        money=by_member.sum_money(ledger["money"]),
+        filled=by_member.sum_filled(ledger["filled"]),
     )
 
 

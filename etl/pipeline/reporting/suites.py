@@ -26,7 +26,7 @@ from etl.publish import kept_objects
 from etl.publish.kept_objects import MEMORY, ObjectRef, put_by_content, read_verified
 from etl.quality.suites.expectations import (
     SuiteRun,
-    due,
+    find_stale,
     run_suite,
     run_suites,
     suite_digests,
@@ -60,7 +60,7 @@ def begin_due_suites(
         known: what `known_results` returned.
     """
     sample = sample_of(processed.read, context.options)
-    if sample is not None and due(suite_digests(_rows(processed, sample)), known):
+    if sample is not None and find_stale(suite_digests(_rows(processed, sample)), known):
         context.suites.begin()
 
 
@@ -109,8 +109,8 @@ def run_stage(
         docs,
         run_name=run_name,
         run_time=context.when,
-        known=known,
-        each=each,
+        prior=known,
+        runner=each,
     )
     return RanSuites(results, rows.of)
 

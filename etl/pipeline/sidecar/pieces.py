@@ -107,7 +107,7 @@ def entries_of(
         loaded: the rows.
         checked: the result of the rules.
         plan_resources: the resources.
-        owners: of the rows; `NOBODY` for the directory.
+        owners: of the rows; `NO_OWNERS` for the directory.
         extract: mark of the extract.
         sources: the payer's rows behind them, where queries computed them.
     """
@@ -117,7 +117,7 @@ def entries_of(
     batch_sizes = [len(batch.places) for batch in entry_batches]
     positions = np.concatenate([batch.places for batch in entry_batches])
     files, row_numbers = (positions >> 40).astype(np.int32), positions & ((1 << 40) - 1)
-    owner_numbers = owners.numbers_of(files, row_numbers)
+    owner_numbers = owners.codes_of(files, row_numbers)
     files, row_numbers = sources.named(files, row_numbers)
     files, positions = files.astype(np.int32), place_keys(files, row_numbers)
     claims = np.concatenate([batch.claims[0] for batch in entry_batches])

@@ -1,4 +1,4 @@
-"""Rules as data: `mappings/rules/*.yaml` and a payer's policy into a checked, immutable rule book.
+"""Load rules: `mappings/rules/*.yaml` and a payer's policy become an immutable rule book.
 
     - id: npi-check-digit
       table: [organization, practitioner]
@@ -9,7 +9,7 @@
       says: The NPI does not have ten digits, or its check digit is wrong.
       spoils: The identifier would fail validation, so the provider is published without it.
 
-A rule book is a plain value that pickles, so that it travels to worker processes.
+A rule book can be pickled for worker processes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ from etl.quality.rules.parameters import (
 )
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
-"""Kinds of which a rule book holds exactly one rule: the cascade looks it up by its kind."""
+"""Kinds with exactly one rule per rule book: the cascade looks it up by its kind."""
 K = TypeVar("K", bound=RuleKind)
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _IDS: Final = ErrorIds(key="rule-key", missing="rule-key", value="rule-value")
@@ -71,14 +71,14 @@ _IDS: Final = ErrorIds(key="rule-key", missing="rule-key", value="rule-value")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits past which a run stops; None or left out: no limit.
+    """Limits past which a run stops; None means no limit.
 
     Attributes:
-        rejected_claims: largest share of claim rows in quarantine, 0 to 1.
-        rejected_members: largest share of member rows in quarantine, 0 to 1.
-        rejected_rows: largest share of the rows of a directory's table in quarantine, 0 to 1.
+        rejected_claims: largest share of quarantined claim rows, 0 to 1.
+        rejected_members: largest share of quarantined member rows, 0 to 1.
+        rejected_rows: largest share of quarantined rows of a provider directory's table, 0 to 1.
         findings: rule id -> largest number of its findings.
-        unowned_rows: largest number of rows that cannot be read and have no known owner.
+        unowned_rows: largest number of orphan rows.
     """
 
     rejected_claims: Decimal | None = None
@@ -93,10 +93,10 @@ class Policy:
     """A payer's configuration of rules.
 
     Attributes:
-        severities: rule id -> severity in place of the rule's own.
-        elsewhere: rules of other data models, which a policy may name as well.
+        severities: rule id -> severity that replaces the rule's own.
+        elsewhere: rules of other data models, which a policy may also name.
         limits: when a run stops.
-        origin: returns where severity or limit of a rule is configured, for messages; takes
+        origin: returns where the severity or limit of a rule is configured, for messages; takes
             `severities` or `findings` and the rule's id.
     """
 
@@ -112,19 +112,19 @@ class Rule:
 
     Attributes:
         id: stable name, in kebab case.
-        tables: canonical tables that it is applied to.
-        kind: what is looked for.
+        tables: canonical tables that it checks.
+        kind: the check and its parameters.
         severity: what a failure does to the row, after the policy.
-        default: the severity that the rule file gives.
+        default: the severity in the rule file.
         says: one sentence for people, without values.
         spoils: one sentence: what a failure spoils downstream.
         where: file and line.
-        blanks: the failing cell is absent afterwards, so that it cannot reach the output.
-        firm: a policy may make it stricter, never weaker: what it lets through would be false.
-        when: rows for which it does not hold are not checked.
-        unless: rows for which it holds are not checked; empty: none.
-        known_words: for a crosswalk's rule, the source words it maps, in lower case.
-        crosswalk: of a rule that looks values up; None for any other.
+        blanks: failing cells are blanked, so that they can't reach the output.
+        firm: a policy may make it stricter, never weaker: rows that it lets through would be wrong.
+        when: only rows that meet this condition are checked.
+        unless: rows that meet this condition aren't checked; empty: none.
+        known_words: for a crosswalk's rule, the source words that it maps, in lower case.
+        crosswalk: for a rule that looks values up; else None.
     """
 
     id: str
@@ -153,9 +153,9 @@ class RuleBook:
     """Every rule, in the order of their files, and the limits.
 
     Attributes:
-        rules: the rules; their place in this tuple is their number.
+        rules: the rules; a rule's index is its number.
         limits: the payer's.
-        numbers: rule id -> place in `rules`.
+        numbers: rule id -> index in `rules`.
         model: the data model of the tables that are checked.
     """
 
@@ -169,7 +169,7 @@ class RuleBook:
         return self.rules[self.numbers[rule_id]]
 
     def of_kinds(self, *kinds: type[RuleKind]) -> tuple[Rule, ...]:
-        """Return the rules of some kinds, in order."""
+        """Return the rules of the given kinds, in order."""
         return tuple(rule for rule in self.rules if isinstance(rule.kind, kinds))
 
     def by_table(self, kind: type[K]) -> Iterator[tuple[Rule, K, str]]:
@@ -183,20 +183,20 @@ class RuleBook:
         return self.of_kinds(kind)[0]
 
 
-def _checked_id(text: str, _names: RuleNames) -> str:
+def _check_id(text: str, _names: RuleNames) -> str:
     if not _ID.fullmatch(text):
         raise Mistake("rule-value", f"rule id {text!r} is not in kebab-case")
     return text
 
 
-def _kind(check: str, names: RuleNames) -> type[RuleKind]:
+def _find_kind(check: str, names: RuleNames) -> type[RuleKind]:
     if check not in KINDS:
         raise Mistake("rule-check", f"no check {check!r}", nearest(check, KINDS))
     names.kind = KINDS[check]
     return names.kind
 
 
-def _tables(tables: tuple[str, ...], names: RuleNames) -> tuple[str, ...]:
+def _expand_tables(tables: tuple[str, ...], names: RuleNames) -> tuple[str, ...]:
     tables = names.every if tables == ("*",) else tables
     for table in tables:
         if table not in TABLES:
@@ -207,7 +207,7 @@ def _tables(tables: tuple[str, ...], names: RuleNames) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Answers(Model):
-    """Source words to which a crosswalk gives one of some answers."""
+    """Condition: the crosswalk maps the word to one of these answers."""
 
     crosswalk: CrosswalkName
     answers: RawTexts
@@ -243,31 +243,31 @@ class ColumnCondition(Model):
 
 
 def _condition_column(name: str, names: RuleNames) -> str:
-    above, column = _parts(name)
-    if above in HEADERS and any(HEADER_OF.get(table) != above for table in names.tables):
-        raise Mistake("rule-column", f"{name!r}: the table belongs to no {above}")
-    if above == "coverage":
-        for mistake in relation_mistakes(names.tables, above, name):
+    parent, column = _split_name(name)
+    if parent in HEADERS and any(HEADER_OF.get(table) != parent for table in names.tables):
+        raise Mistake("rule-column", f"{name!r}: the table belongs to no {parent}")
+    if parent == "coverage":
+        for mistake in relation_mistakes(names.tables, parent, name):
             raise mistake
-    for mistake in column_mistakes(column, [above] if above else names.tables):
+    for mistake in column_mistakes(column, [parent] if parent else names.tables):
         raise mistake
     return name
 
 
-def _parts(name: str) -> tuple[str, str]:
-    """Return the table above that a condition's column is one of, or "", and the column."""
-    above, _, column = name.rpartition(".")
-    return (above, column) if above in (*HEADERS, "coverage") else ("", name)
+def _split_name(name: str) -> tuple[str, str]:
+    """Split a condition's column into its parent table (or "") and the column."""
+    parent, _, column = name.rpartition(".")
+    return (parent, column) if parent in (*HEADERS, "coverage") else ("", name)
 
 
-def _clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Condition:
+def _build_clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Condition:
     clauses = []
     for name, condition in columns.items():
         words = frozenset(word.lower() for word in condition.words)
         if condition.among is not None:
-            crosswalk, wanted = names.crosswalks[condition.among.crosswalk], condition.among.answers
-            words = frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in wanted)
-        clauses.append(Clause(*_parts(name), words, condition.filled))
+            crosswalk, chosen = names.crosswalks[condition.among.crosswalk], condition.among.answers
+            words = frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in chosen)
+        clauses.append(Clause(*_split_name(name), words, condition.filled))
     return tuple(clauses)
 
 
@@ -275,7 +275,7 @@ When: TypeAlias = Annotated[
     Condition,
     Given(dict[Annotated[str, Check(_condition_column)], ColumnCondition]),
     NOT_EMPTY,
-    Check(_clauses),
+    Check(_build_clauses),
 ]
 
 
@@ -283,9 +283,9 @@ When: TypeAlias = Annotated[
 class RuleEntry(Model):
     """Fields of every rule, beside the parameters of its kind."""
 
-    id: Annotated[Text, Check(_checked_id)]
-    check: Annotated[type[RuleKind], Given(Annotated[Text, Check(_kind)])]
-    table: Annotated[RawTexts, Check(_tables)]
+    id: Annotated[Text, Check(_check_id)]
+    check: Annotated[type[RuleKind], Given(Annotated[Text, Check(_find_kind)])]
+    table: Annotated[RawTexts, Check(_expand_tables)]
     severity: Severity
     says: Text
     spoils: Text
@@ -302,66 +302,67 @@ def load_rules(
     profile_rules: Iterable[Rule] = (),
     model: DataModel | None = CLAIMS,
 ) -> RuleBook:
-    """Return the rule book that rule files and a payer's policy make together.
+    """Build the rule book from rule files and a payer's policy.
 
     Args:
         texts: file name -> its YAML; read in the order of the names.
         policy: severities and limits of the payer.
-        crosswalks: every crosswalk by name, the payer's overlay on it.
-        profile_rules: of obligations; of several with one id the first is kept, and
-            applies to the tables of all.
-        model: the data model of the tables that are checked; None for all together.
+        crosswalks: every crosswalk by name, with the payer's overlay.
+        profile_rules: rules of obligations; duplicates by id are merged into the first one, which
+            then checks the tables of all.
+        model: the data model of the tables that are checked; None for all models.
 
     Raises:
         MappingError: `rule-key`, `rule-value`, `rule-duplicate`, `rule-check`, `rule-column`,
             `rule-crosswalk`, `rule-missing` for the files; `rule-unknown`, `rule-firm` for the
             policy.
     """
-    every = read_rules(texts, crosswalks, model)
+    all_rules = read_rules(texts, crosswalks, model)
     tables = every_table(model)
     rules = {
-        rule.id: replace(rule, tables=mine)
-        for rule in every.values()
-        if (mine := tuple(name for name in rule.tables if name in tables))
+        rule.id: replace(rule, tables=own_tables)
+        for rule in all_rules.values()
+        if (own_tables := tuple(name for name in rule.tables if name in tables))
     }
-    by_name = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
+    unmet_kinds = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
     for rule in profile_rules:
-        if any(kind.names(rule.id) for kind in by_name):
+        if any(kind.names(rule.id) for kind in unmet_kinds):
             continue  # a rule of the files reports it
-        earlier = rules.get(rule.id, rule)
-        rules[rule.id] = replace(earlier, tables=tuple(dict.fromkeys(earlier.tables + rule.tables)))
-    for single in (kind for kind in SINGLE if not kind.only or tables.keys() >= set(kind.only)):
-        single_rules = [rule for rule in rules.values() if isinstance(rule.kind, single)]
-        if len(single_rules) != 1:
+        first = rules.get(rule.id, rule)
+        rules[rule.id] = replace(first, tables=tuple(dict.fromkeys(first.tables + rule.tables)))
+    for kind in (kind for kind in SINGLE if not kind.only or tables.keys() >= set(kind.only)):
+        found = [rule for rule in rules.values() if isinstance(rule.kind, kind)]
+        if len(found) != 1:
             raise MappingError(
                 ", ".join(sorted(texts)) or "rules",
                 "rule-missing",
-                f"exactly one rule must have check: {single.check}, {len(single_rules)} have",
+                f"exactly one rule must have check: {kind.check}, {len(found)} have",
             )
-    _check_policy(policy, {**every, **rules})
-    settled = tuple(
+    _check_policy(policy, {**all_rules, **rules})
+    final_rules = tuple(
         replace(rule, severity=policy.severities.get(rule.id, rule.default))
         for rule in rules.values()
     )
-    numbers = {rule.id: index for index, rule in enumerate(settled)}
-    return RuleBook(settled, policy.limits, numbers, model or CLAIMS)
+    numbers = {rule.id: index for index, rule in enumerate(final_rules)}
+    return RuleBook(final_rules, policy.limits, numbers, model or CLAIMS)
 
 
 def every_table(model: DataModel | None) -> Mapping[str, Table]:
     """Return the tables of a data model, or of all of them, by name."""
     models = DATA_MODELS if model is None else (model,)
-    return {name: table for each in models for name, table in each.tables.items()}
+    return {name: table for each_model in models for name, table in each_model.tables.items()}
 
 
 def read_rules(
     texts: Mapping[str, str], crosswalks: Mapping[str, Crosswalk], model: DataModel | None = None
 ) -> dict[str, Rule]:
-    """Return the rules of some files by id; `*` stands for every table of a data model, or of all.
+    """Parse rule files into rules by id; `*` means every table of the data model, or of all models.
 
     Raises:
-        MappingError: every mistake of all files.
+        MappingError: a file has mistakes; the error lists those of all files.
     """
     rules: dict[str, Rule] = {}
+    tables = tuple(every_table(model))
     mistakes = Mistakes()
     for name in sorted(texts):
         with mistakes.collected():
@@ -370,7 +371,7 @@ def read_rules(
                 raise MappingError(name, "rule-value", "a rule file must be a list of rules")
             for entry, mark in zip(document, document.marks, strict=True):
                 with mistakes.collected():
-                    rule = _rule(entry, str(mark), RuleNames(crosswalks, tuple(every_table(model))))
+                    rule = _parse_rule(entry, str(mark), RuleNames(crosswalks, tables))
                     if rule.id in rules:
                         what = f"rule {rule.id!r} is already defined in {rules[rule.id].where}"
                         raise MappingError(rule.where, "rule-duplicate", what)
@@ -379,8 +380,8 @@ def read_rules(
     return rules
 
 
-def _looked_up(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk | None:
-    """Return the crosswalk that a rule looks values up in; None where it needs none."""
+def _find_crosswalk(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk | None:
+    """Return the crosswalk that a rule looks values up in; None if it needs none."""
     match kind:
         case Elsewhere(crosswalk=name):
             return crosswalks[name]
@@ -393,10 +394,10 @@ def _looked_up(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk
 
 
 def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
-    """Check that a policy names existing rules, and weakens none that is firm.
+    """Check that a policy names existing rules and weakens no firm one.
 
     Raises:
-        MappingError: every mistake of the policy.
+        MappingError: the policy has mistakes; the error lists all of them.
     """
     mistakes = Mistakes()
     for key, ids in (("severities", policy.severities), ("findings", policy.limits.findings)):
@@ -414,38 +415,38 @@ def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
     mistakes.report()
 
 
-def _rule(entry: Any, where: str, names: RuleNames) -> Rule:
+def _parse_rule(entry: Any, where: str, names: RuleNames) -> Rule:
     mistakes = Mistakes()
-    read: RuleEntry | None = None
+    parsed: RuleEntry | None = None
     kind: RuleKind | None = None
     common = entry.only(*RULE_KEYS) if isinstance(entry, Map) else entry
     with mistakes.collected():
-        read = read_as(RuleEntry, common, where, _IDS, names)
+        parsed = read_as(RuleEntry, common, where, _IDS, names)
     if names.kind is not None and names.tables:
         with mistakes.collected():
             kind = read_as(names.kind, entry.without(*RULE_KEYS), where, _IDS, names)
-    read, kind = mistakes.made(read), mistakes.made(kind)
-    if isinstance(kind, Unmet) and not (read.severity.rejects and read.firm):
+    parsed, kind = mistakes.made(parsed), mistakes.made(kind)
+    if isinstance(kind, Unmet) and not (parsed.severity.rejects and parsed.firm):
         what = "a rule about a profile must reject, and must be firm"
         raise MappingError(str(entry.marks["severity"]), "rule-value", what)
     words: Iterable[str] = ()
     if isinstance(kind, Allowed) and kind.crosswalk:
         words = names.crosswalks[kind.crosswalk].rows
     return Rule(
-        id=read.id,
-        tables=read.table,
+        id=parsed.id,
+        tables=parsed.table,
         kind=kind,
-        severity=read.severity,
-        default=read.severity,
-        blanks=read.blanks,
-        firm=read.firm,
-        when=read.when,
-        unless=read.unless,
-        says=read.says,
-        spoils=read.spoils,
+        severity=parsed.severity,
+        default=parsed.severity,
+        blanks=parsed.blanks,
+        firm=parsed.firm,
+        when=parsed.when,
+        unless=parsed.unless,
+        says=parsed.says,
+        spoils=parsed.spoils,
         where=where,
         known_words=frozenset(words),
-        crosswalk=_looked_up(kind, names.crosswalks),
+        crosswalk=_find_crosswalk(kind, names.crosswalks),
     )
 
 
@@ -464,42 +465,42 @@ _SPOILS: Final = "The resource would not conform to its profile, so it is not pu
 
 
 def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
-    """Return one rule an id.
+    """Build one rule per distinct rule id of some obligations.
 
     Args:
-        obligations: of one plan.
-        table: the table that the plan makes resources of.
+        obligations: the obligations of one plan.
+        table: the table that the plan maps to resources.
     """
     severity = Severity.REJECT_CLAIM if table in HEADERS else Severity.REJECT_ROW
-    made: dict[str, Rule] = {}
+    rules: dict[str, Rule] = {}
     for obligation in obligations:
-        if obligation.test is None or obligation.rule in made:
+        if obligation.test is None or obligation.rule in rules:
             continue
-        says = _SAYS[obligation.what].format(
+        text = _SAYS[obligation.what].format(
             path=obligation.path or "its root", profile=obligation.profile
         )
-        made[obligation.rule] = Rule(
+        rules[obligation.rule] = Rule(
             id=obligation.rule,
             tables=(table, LINES[table]) if table in HEADERS else (table,),
             kind=Reading(),
             severity=severity,
             default=severity,
             firm=True,
-            says=says,
+            says=text,
             spoils=_SPOILS,
             where=str(obligation.place),
         )
-    return tuple(made.values())
+    return tuple(rules.values())
 
 
-def named(obligations: Iterable[Obligation], book: RuleBook) -> tuple[Obligation, ...]:
-    """Return obligations under the rules that report them (`check: unmet`)."""
-    speaking = [(rule.id, rule.kind) for rule in book.rules if isinstance(rule.kind, Unmet)]
+def assign_rules(obligations: Iterable[Obligation], book: RuleBook) -> tuple[Obligation, ...]:
+    """Point obligations to the rules that report them (`check: unmet`)."""
+    unmet_rules = [(rule.id, rule.kind) for rule in book.rules if isinstance(rule.kind, Unmet)]
     return tuple(
         replace(
             obligation,
             rule=next(
-                (name for name, kind in speaking if kind.names(obligation.rule)), obligation.rule
+                (name for name, kind in unmet_rules if kind.names(obligation.rule)), obligation.rule
             ),
         )
         for obligation in obligations

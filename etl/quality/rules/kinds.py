@@ -1,8 +1,8 @@
-"""The kinds of check that a rule may name, and the parameters that each takes.
+"""The kinds of check that a rule may name, and their parameters.
 
-A rule in `mappings/rules/*.yaml` states `check: <kind>` and the kind's parameters under their names
-with hyphens. The kinds of provider directories alone come last. The checks themselves are in
-`etl.quality.checks`.
+A rule in `mappings/rules/*.yaml` has `check: <kind>` and the kind's parameters, whose names are
+written with hyphens. The kinds for provider directories only come last. The checks themselves are
+in `etl.quality.checks`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ class Clause:
     """One condition on one column of the row, or of the header or coverage it belongs to.
 
     Attributes:
-        above: `claim`, `prior_auth` or `coverage`, where the column is one of that row above; else
-            "".
+        above: `claim`, `prior_auth` or `coverage` if the column is one of that parent row; else "".
         column: the column.
-        words: the column holds one of these, in lower case, `""` standing for an
-            empty cell; no words where only `filled` counts.
-        filled: the column is filled (or, where false and `words` is empty, is empty).
+        words: the cell must be one of these, in lower case; `""` means an empty cell. Empty if only
+            `filled` counts.
+        filled: without words: whether the cell must be filled or empty.
     """
 
     above: str
@@ -42,7 +41,7 @@ class Clause:
 
 
 Condition: TypeAlias = tuple[Clause, ...]
-"""Holds where every clause holds; the empty one always holds."""
+"""True if all clauses are; an empty condition is always true."""
 
 
 @dataclass_transform(frozen_default=True)
@@ -51,9 +50,9 @@ class RuleKind(Model):
     """Kind of a rule: the check behind it. Subclasses become frozen dataclasses.
 
     Attributes:
-        check: its name in rule files: the class's name with hyphens where it gives no other.
-        reads: columns that its tables must have, beside those that a rule names.
-        only: the tables that it is for; empty: any.
+        check: its name in rule files; by default the class name with hyphens.
+        reads: columns that its tables must have, besides those that a rule names.
+        only: the tables that it can check; empty: any.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", alias_generator=hyphenate)
@@ -76,7 +75,7 @@ class RuleKind(Model):
         return (*map(hyphenate, super().known_keys()), *RULE_KEYS)
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield that the rule's tables are none that it is for."""
+        """Yield tables that the kind can't check, and missing columns."""
         for table in context.tables:
             if self.only and table not in self.only:
                 what = f"this check is for table {self.only[0]!r}, not for {table!r}"
@@ -121,7 +120,7 @@ class Unmet(RuleKind):
     obligations: p.Obligations
 
     def names(self, rule_id: str) -> bool:
-        """Return whether an obligation is one of these."""
+        """Return whether the patterns include an obligation."""
         return any(fnmatchcase(rule_id, pattern) for pattern in self.obligations)
 
 
@@ -158,7 +157,7 @@ class Rewrite(CellKind):
     becomes: RawText
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield that the replacement names a group that the pattern lacks."""
+        """Yield an invalid replacement, such as a missing group."""
         yield from super().mistakes(context)
         reason = p.replacement_mistake(self.pattern, self.becomes)
         if reason:
@@ -190,7 +189,7 @@ class Allowed(CellKind):
     each: Flag = False
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield that no allowed values are given."""
+        """Yield that no allowed values are configured."""
         yield from super().mistakes(context)
         if not (self.values or self.pattern or self.crosswalk):
             what = "this check needs values, pattern or crosswalk"
@@ -391,7 +390,7 @@ class Repeated(RelationKind):
     reads: ClassVar = ("sequence",)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield that the rows belong to no member."""
+        """Yield tables whose rows belong to no member."""
         yield from super().mistakes(context)
         if self.also:
             yield from p.relation_mistakes(context.tables, "member", "also")
@@ -415,7 +414,7 @@ class Orphan(RelationKind):
     by: p.ColumnName
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield that the rows do not belong to the parent, or name it by another column."""
+        """Yield tables without this parent, and columns that don't refer to it."""
         yield from super().mistakes(context)
         keys = p.PARENT_KEYS[self.parent]
         if self.by in keys:
@@ -437,7 +436,7 @@ class Childless(RelationKind):
     filled: RawText = ""
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield tables that the children do not belong to."""
+        """Yield tables that aren't parents of the child table."""
         yield from super().mistakes(context)
         for table in context.tables:
             if table in p.PARENT_KEYS:
@@ -474,7 +473,7 @@ class Disagrees(RelationKind):
         return self.against or (column,)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield rows that name no row of the parent, columns that it lacks, and no comparison."""
+        """Yield tables without this parent, unknown columns, and missing comparisons."""
         yield from super().mistakes(context)
         if self.parent:
             yield from p.relation_mistakes(context.tables, self.parent, "parent")
@@ -511,7 +510,7 @@ class Outside(RelationKind):
     end: RawText = ""
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield a step up that is none, and what is no period of the uppermost row."""
+        """Yield invalid parents on the way up, and a missing or unknown period."""
         yield from super().mistakes(context)
         below = context.tables
         for parent in self.above:
@@ -560,7 +559,7 @@ class UnlikeLines(RelationKind):
     only: ClassVar = ("claim_line",)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield a table of which lines have no rows."""
+        """Yield a child table that isn't one of claim lines."""
         yield from super().mistakes(context)
         yield from p.relation_mistakes([self.child], "claim_line", "child")
 
@@ -606,7 +605,7 @@ class UnknownClaim(RelationKind):
     reads: ClassVar = ("member_id",)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield tables without an id of a claim that may be the named one."""
+        """Yield tables without a claim id to compare with."""
         yield from super().mistakes(context)
         if self.fault == "itself":
             yield from column_mistakes("claim_id", context.tables, location=("table",))
@@ -702,7 +701,7 @@ class HangsOnWithdrawn(RuleKind):
     only: ClassVar = ("directory_organization",)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield nothing: it is for every table of a directory."""
+        """Yield nothing: this kind checks all tables of a provider directory."""
         del context
         return iter(())
 
@@ -717,9 +716,9 @@ class Unnamed(RelationKind):
     named_in: RawText
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield that there is no such column."""
+        """Yield an unknown column."""
         yield from super().mistakes(context)
-        yield from _unknown_places([self.named_in], "named-in")
+        yield from _check_columns_exist([self.named_in], "named-in")
 
 
 class NoPlace(RelationKind):
@@ -734,9 +733,9 @@ class NoPlace(RelationKind):
     areas: p.RawTexts = ()
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield columns that there are not."""
+        """Yield unknown columns."""
         yield from super().mistakes(context)
-        yield from _unknown_places(self.areas, "areas")
+        yield from _check_columns_exist(self.areas, "areas")
 
 
 class SharedValue(RelationKind):
@@ -770,8 +769,8 @@ class Elsewhere(RelationKind):
     reads: ClassVar = ("state",)
 
 
-def _unknown_places(names: Iterable[str], key: str) -> Iterator[Mistake]:
-    """Yield names that are no `table.column`."""
+def _check_columns_exist(names: Iterable[str], key: str) -> Iterator[Mistake]:
+    """Yield names that aren't an existing `table.column`."""
     for name in names:
         table, _, column = name.partition(".")
         if table not in TABLES or TABLES[table].column(column) is None:

@@ -1,8 +1,8 @@
-"""The planned suites, run by Great Expectations, and their Data Docs.
+"""Run the planned suites with Great Expectations, and write their Data Docs.
 
-No value of a member reaches a result: `BASIC` results with no samples hold counts and percentages.
-The library takes seconds to import, so it is imported when a suite is run and not before; and it is
-kept quiet.
+No value of a member reaches a result: `BASIC` results without samples contain only counts and
+percentages. The library takes seconds to import, so it is imported when a suite runs. It is kept
+quiet.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ import pyarrow as pa
 
 from etl.model.canonical_tables import TABLES
 from etl.quality.suites.pages import write_pages
-from etl.quality.suites.plan import ExpectationResult, Suite, SuiteResult, Wanted
+from etl.quality.suites.plan import Expectation, ExpectationResult, Suite, SuiteResult
 from etl.quality.suites.sample import SuiteRows
 
 
 def load_library() -> None:
-    """Load Great Expectations: a process that has done so is ready."""
-    with quiet():
+    """Load Great Expectations, so that this process can run suites at once."""
+    with silence_library():
         quiet_context()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the library's warnings, log lines and settings of other homes to itself."""
+def silence_library() -> Iterator[None]:
+    """Suppress the library's warnings, log lines and analytics."""
     analytics = os.environ.get("GX_ANALYTICS_ENABLED")
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    before = logging.root.manager.disable
+    previous_level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # its loggers set levels of their own
     try:
         with warnings.catch_warnings(), _without_spark():
@@ -50,7 +50,7 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.disable(previous_level)
         if analytics is None:
             del os.environ["GX_ANALYTICS_ENABLED"]
         else:
@@ -59,11 +59,11 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _without_spark() -> Iterator[None]:
-    """Let the library find no pyspark: it would load it, which ends processes where grpc is absent.
+    """Hide pyspark from the library, whose import of it would end a process without grpc.
 
     `pyspark.sql.connect` takes the import for that of a test, and calls `sys.exit`.
     """
-    loaded = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of_spark(name)}
+    loaded = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_spark_module(name)}
     sys.modules["pyspark"] = None  # type: ignore[assignment] # how Python marks what is not there
     try:
         yield
@@ -72,32 +72,32 @@ def _without_spark() -> Iterator[None]:
         sys.modules.update(loaded)
 
 
-def _is_of_spark(module: str) -> bool:
+def _is_spark_module(module: str) -> bool:
     return module.partition(".")[0] == "pyspark"
 
 
 @cache
 def quiet_context() -> Any:
-    """Return this process's context: in memory, without pages of its own or progress bars."""
+    """Return this process's context: in memory, without data docs or progress bars."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    made = gx.get_context(mode="ephemeral")
-    made.variables.progress_bars = ProgressBarsConfig(globally=False)
-    for name, site in dict(made.variables.data_docs_sites or {}).items():
-        # It makes a folder for its pages, and leaves it behind.
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    for name, site in dict(context.variables.data_docs_sites or {}).items():
+        # The library creates a folder for its pages and never deletes it.
         shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
-        made.delete_data_docs_site(name)
-    return made
+        context.delete_data_docs_site(name)
+    return context
 
 
 RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
-"""Counts and percentages, and not one sample of what failed."""
+"""Counts and percentages, without samples of failing values."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteRun:
-    """A suite to be run over the sampled rows of its table; can be sent to another process.
+    """A suite to run over the sampled rows of its table; can be pickled.
 
     Attributes:
         suite: the suite.
@@ -121,12 +121,12 @@ def suite_digests(rows: SuiteRows) -> dict[str, str]:
     return {table: rows.digest(table, library) for table in TABLES if rows.covered.get(table)}
 
 
-def due(digests: Mapping[str, str], known: Mapping[str, SuiteResult]) -> set[str]:
-    """Return the tables with suites that have to be run: no result over the same is known."""
+def find_stale(digests: Mapping[str, str], prior: Mapping[str, SuiteResult]) -> set[str]:
+    """Return the tables whose suites must run, because no previous result matches."""
     return {
         table
         for table, digest in digests.items()
-        if table not in known or known[table].digest != digest
+        if table not in prior or prior[table].digest != digest
     }
 
 
@@ -136,47 +136,45 @@ def run_suites(
     *,
     run_name: str,
     run_time: datetime,
-    known: Mapping[str, SuiteResult] = MappingProxyType({}),
-    each: Callable[[Sequence[SuiteRun]], Iterable[SuiteResult]] = run_each,
+    prior: Mapping[str, SuiteResult] = MappingProxyType({}),
+    runner: Callable[[Sequence[SuiteRun]], Iterable[SuiteResult]] = run_each,
 ) -> tuple[SuiteResult, ...]:
     """Run the suite of every table that has rows, and build the Data Docs.
 
-    Where a suite was run over the same rows before, with the same rules, program and library, its
-    result is the same, and it is not run again.
+    Reuses previous results over the same rows with the same rules, program and library.
 
     Args:
         rows: the sampled rows.
-        out: folder for the pages; `index.html` is the way in. Made if it is not there.
-        run_name: what the pages call the run.
-        run_time: when the run began, with its zone; the clock is not read.
-        known: table -> the previous result of its suite.
-        each: runs suites as `run_each` does, here or elsewhere.
+        out: folder for the pages, starting with `index.html`; created if missing.
+        run_name: the name of the run on the pages.
+        run_time: when the run began, with its zone.
+        prior: table -> the previous result of its suite.
+        runner: runs suites as `run_each` does, here or elsewhere.
 
     Returns:
         One result a table, in the order of the canonical tables.
     """
     digests = suite_digests(rows)
-    results = {table: known[table] for table in digests if table not in due(digests, known)}
-    wanted = [
+    results = {table: prior[table] for table in digests if table not in find_stale(digests, prior)}
+    runs = [
         SuiteRun(rows.suites[table], rows.rows(table), digest)
         for table, digest in digests.items()
         if table not in results
     ]
-    # The longest first, so that processes end together.
-    wanted.sort(key=lambda run: -len(run.suite.wanted))
-    results |= {result.table: result for result in each(wanted)}
-    found = tuple(results[table] for table in digests)
-    write_pages(out, found, rows.of, run_name=run_name, run_time=run_time)
-    return found
+    # The longest first, so that all processes end at about the same time.
+    runs.sort(key=lambda run: -len(run.suite.expectations))
+    results |= {result.table: result for result in runner(runs)}
+    ordered = tuple(results[table] for table in digests)
+    write_pages(out, ordered, rows.of, run_name=run_name, run_time=run_time)
+    return ordered
 
 
 def run_suite(run: SuiteRun) -> SuiteResult:
     """Run a suite over its rows.
 
-    Nothing is stored: the library would write suite and result as JSON several times, to read
-    them again.
+    Avoids the library's stores, which write and read suite and result as JSON several times.
     """
-    with quiet():
+    with silence_library():
         context = quiet_context()
 
         import great_expectations as gx
@@ -185,63 +183,63 @@ def run_suite(run: SuiteRun) -> SuiteResult:
         source = context.data_sources.add_pandas(table)
         try:
             rows = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("rows")
-            batch = rows.get_batch(batch_parameters={"dataframe": _frame(run)})
+            batch = rows.get_batch(batch_parameters={"dataframe": _build_frame(run)})
             suite = gx.ExpectationSuite(
-                name=table, expectations=[_expectation(wanted) for wanted in run.suite.wanted]
+                name=table, expectations=[_translate(item) for item in run.suite.expectations]
             )
-            found = batch.validate(suite, result_format=dict(RESULT_FORMAT)).results
+            outcomes = batch.validate(suite, result_format=dict(RESULT_FORMAT)).results
         finally:
             context.data_sources.delete(table)
-    # The library groups results by column.
-    by_number = {each.expectation_config.meta["number"]: each for each in found}
+    # The library reorders results by column.
+    by_label = {outcome.expectation_config.meta["number"]: outcome for outcome in outcomes}
     expectations = tuple(
-        _result(run.suite.table, wanted, by_number[_number(wanted)]) for wanted in run.suite.wanted
+        _convert(run.suite.table, item, by_label[_label(item)]) for item in run.suite.expectations
     )
     return SuiteResult(run.suite.table, run.digest, run.rows.num_rows, expectations)
 
 
-def _result(table: str, wanted: Wanted, found: Any) -> ExpectationResult:
-    rule, counts = wanted.rule, found.result
+def _convert(table: str, expectation: Expectation, outcome: Any) -> ExpectationResult:
+    rule, counts = expectation.rule, outcome.result
     if "unexpected_count" not in counts:  # it did not fail: it broke
         raise RuntimeError(f"suite of {table}: the expectation of {rule.id} broke")
     return ExpectationResult(
         rule.id,
         rule.severity.value,
         rule.says,
-        ", ".join(wanted.columns),
-        found.expectation_config.type,
+        ", ".join(expectation.columns),
+        outcome.expectation_config.type,
         int(counts["element_count"]) - int(counts.get("missing_count") or 0),
         int(counts["unexpected_count"]),
     )
 
 
-def _number(wanted: Wanted) -> str:
-    return f"{wanted.rule.id}: {', '.join(wanted.columns)}"
+def _label(expectation: Expectation) -> str:
+    return f"{expectation.rule.id}: {', '.join(expectation.columns)}"
 
 
-def _expectation(wanted: Wanted) -> Any:
+def _translate(expectation: Expectation) -> Any:
     from great_expectations import expectations
 
     gxe: Any = expectations  # its names are exported, but not so that a type checker sees it
-    rule, columns = wanted.rule, wanted.columns
+    rule, columns = expectation.rule, expectation.columns
     common: dict[str, Any] = {
-        "meta": {"number": _number(wanted)},
+        "meta": {"number": _label(expectation)},
         "severity": "critical" if rule.severity.rejects else "warning",
     }
-    match wanted.form:
+    match expectation.form:
         case "not-null":
             return gxe.ExpectColumnValuesToNotBeNull(column=columns[0], **common)
         case "regex":
-            pattern = wanted.values[0]
+            pattern = expectation.values[0]
             return gxe.ExpectColumnValuesToMatchRegex(column=columns[0], regex=pattern, **common)
         case "not-regex":
-            pattern = wanted.values[0]
+            pattern = expectation.values[0]
             return gxe.ExpectColumnValuesToNotMatchRegex(column=columns[0], regex=pattern, **common)
         case "in-set":
-            values = list(wanted.values)
+            values = list(expectation.values)
             return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=values, **common)
         case "not-in-set":
-            values = list(wanted.values)
+            values = list(expectation.values)
             return gxe.ExpectColumnValuesToNotBeInSet(column=columns[0], value_set=values, **common)
         case "unique" if len(columns) == 1:
             return gxe.ExpectColumnValuesToBeUnique(column=columns[0], **common)
@@ -259,8 +257,8 @@ def _expectation(wanted: Wanted) -> Any:
             )
 
 
-def _frame(run: SuiteRun) -> Any:
-    """Return a pandas frame: text as pandas' own `str`.
+def _build_frame(run: SuiteRun) -> Any:
+    """Build a pandas frame with text as pandas' own `str`.
 
     Arrow-backed types (`ArrowDtype`) are twice as slow here, and pair expectations break on them.
     """

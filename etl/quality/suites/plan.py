@@ -1,8 +1,8 @@
-"""Suites of expectations, planned from the rule book, and their results.
+"""Plan suites of expectations from the rule book; the classes of their results.
 
-A suite holds the rules that Great Expectations can check by itself (not null, regex, in set,
-unique, pair of dates), column by column, as a second opinion by other code. The other rules are
-checked by the run alone. Only `expectations` depends on the library that runs the plan.
+A suite contains the rules that Great Expectations can check by itself (not null, regex, in set,
+unique, pair of dates), column by column, as a second opinion by other code. Only the run checks
+the other rules. Only `expectations` depends on the library that runs the plan.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Expectation:
     """One expectation.
 
     Attributes:
-        rule: the rule it was made from.
-        form: which expectation.
+        rule: the rule behind it.
+        form: the type of expectation.
         columns: columns of the suite's frame, in the expectation's order.
-        values: the set, or the one regex.
+        values: the set, or a single regex.
     """
 
     rule: Rule
@@ -43,13 +43,13 @@ class Suite:
 
     Attributes:
         table: the table.
-        wanted: in the order of the rule book.
-        texts: column of the frame -> (canonical column, whether as the rules saw it; else as
-            published).
+        expectations: in the order of the rule book.
+        texts: column of the frame -> (canonical column, True for its text as the rules saw it,
+            False as published).
     """
 
     table: str
-    wanted: tuple[Wanted, ...]
+    expectations: tuple[Expectation, ...]
     texts: Mapping[str, tuple[str, bool]]
 
 
@@ -82,8 +82,8 @@ class SuiteResult:
 
     Attributes:
         table: the table.
-        digest: of the rows that the suite checked, and of the library (`SuiteRows.digest`).
-        covered: how many they are.
+        digest: of the checked rows and the library (`SuiteRows.digest`).
+        covered: number of checked rows.
         expectations: in the order of the rule book.
     """
 
@@ -94,66 +94,66 @@ class SuiteResult:
 
     @property
     def passed(self) -> int:
-        """Count of expectations that hold for every checked row."""
+        """Number of expectations that every checked row meets."""
         return sum(not expectation.unexpected for expectation in self.expectations)
 
 
 def plan_suite(book: RuleBook, table: str) -> Suite:
     """Return the suite of one table."""
-    wanted: list[Wanted] = []
+    expectations: list[Expectation] = []
     texts: dict[str, tuple[str, bool]] = {}
     blanked: set[str] = set()
-    rewritten = _last_rewrite(book, table)
+    rewritten = _last_rewrites(book, table)
     blanked_late = {
         column
         for rule in book.of_kinds(RelationKind)
         if rule.blanks and table in rule.tables
-        for column in _columns(rule, table)
+        for column in _rule_columns(rule, table)
     }
     for number, rule in enumerate(book.rules):
         if table not in rule.tables:
             continue
-        columns = _columns(rule, table)
-        # A native expectation sees the column as it was before any cell of it was blanked, and
-        # after everything was put right: the rule must have seen just that.
+        columns = _rule_columns(rule, table)
+        # A native expectation sees the column before any of its cells were blanked, and after all
+        # rewrites: the rule must have seen the same.
         plain = not (rule.when or rule.unless) and all(
             column not in blanked and rewritten.get(column, -1) < number for column in columns
         )
-        native = _native(rule, table) if plain and not blanked_late.intersection(columns) else ()
+        native = _translate(rule, table) if plain and not blanked_late.intersection(columns) else ()
         for expectation in native:
-            seen = not isinstance(rule.kind, kinds.Required | kinds.Order | kinds.AnyFilled)
+            as_seen = not isinstance(rule.kind, kinds.Required | kinds.Order | kinds.AnyFilled)
             for name in expectation.columns:
                 column = name.removesuffix(_AS_READ)
-                texts[name] = (column, seen)
-        wanted.extend(native)
+                texts[name] = (column, as_seen)
+        expectations.extend(native)
         if rule.blanks:
             blanked.update(columns)
-    return Suite(table, tuple(wanted), texts)
+    return Suite(table, tuple(expectations), texts)
 
 
 _AS_READ: Final = " (as read)"
 
 
-def _last_rewrite(book: RuleBook, table: str) -> dict[str, int]:
-    """Return, for each column that rules put right, the number of the last such rule."""
+def _last_rewrites(book: RuleBook, table: str) -> dict[str, int]:
+    """Return the number of the last rule that rewrites each column."""
     last: dict[str, int] = {}
     for number, rule in enumerate(book.rules):
         if table in rule.tables and isinstance(
             rule.kind, kinds.Rewrite | kinds.IcdPoint | kinds.IcdVersion
         ):
-            last.update(dict.fromkeys(_columns(rule, table), number))
+            last.update(dict.fromkeys(_rule_columns(rule, table), number))
     return last
 
 
-def _columns(rule: Rule, table: str) -> tuple[str, ...]:
-    """Return the columns with cells that a rule may fail, as far as it names them."""
+def _rule_columns(rule: Rule, table: str) -> tuple[str, ...]:
+    """Return the columns whose cells a rule may fail, if it names them."""
     match rule.kind:
         case kinds.IcdPoint() | kinds.IcdShape():
             return ("code",)
         case kinds.IcdVersion():
             return ("icd_version",)
         case kinds.Sentinel(columns=()):
-            return tuple(each.name for each in TABLES[table].columns if each.type is FieldType.DATE)
+            return tuple(c.name for c in TABLES[table].columns if c.type is FieldType.DATE)
         case kinds.NamesNoLine(column=column):
             return (column,)
         case _:
@@ -161,38 +161,40 @@ def _columns(rule: Rule, table: str) -> tuple[str, ...]:
             return columns if isinstance(columns, tuple) else ()
 
 
-def _native(rule: Rule, table: str) -> tuple[Wanted, ...]:
+def _translate(rule: Rule, table: str) -> tuple[Expectation, ...]:
     """Return the expectations that are equivalent to the rule, or none."""
 
-    def each(columns: tuple[str, ...], form: Form, values: tuple[str, ...]) -> tuple[Wanted, ...]:
-        return tuple(Wanted(rule, form, (column + _AS_READ,), values) for column in columns)
+    def per_column(
+        columns: tuple[str, ...], form: Form, values: tuple[str, ...]
+    ) -> tuple[Expectation, ...]:
+        return tuple(Expectation(rule, form, (column + _AS_READ,), values) for column in columns)
 
     match rule.kind:
         case kinds.Required():
             required = TABLES[table].required
-            return tuple(Wanted(rule, "not-null", (column,)) for column in required)
+            return tuple(Expectation(rule, "not-null", (column,)) for column in required)
         case kinds.AnyFilled(columns=(column,)):
-            return (Wanted(rule, "not-null", (column,)),)
+            return (Expectation(rule, "not-null", (column,)),)
         case kinds.Forbidden(columns, pattern):
-            return each(columns, "not-regex", (pattern,))
+            return per_column(columns, "not-regex", (pattern,))
         case kinds.Allowed(columns, values, pattern, crosswalk, False) if not crosswalk:
             if values and not pattern:
-                return each(columns, "in-set", values)
-            return each(columns, "regex", (pattern,)) if not values else ()
+                return per_column(columns, "in-set", values)
+            return per_column(columns, "regex", (pattern,)) if not values else ()
         case kinds.Sentinel(days):
-            return each(_columns(rule, table), "not-in-set", days)
+            return per_column(_rule_columns(rule, table), "not-in-set", days)
         case kinds.Order(apart=0, hours=0) as order:
             return tuple(
-                Wanted(rule, "pair", (later, earlier))
+                Expectation(rule, "pair", (later, earlier))
                 for earlier, later in split_pairs(order.pairs)
                 if _are_days(table, earlier, later)
             )
         case kinds.Duplicate(of="conflict"):
             key = TABLES[table].key
-            return (Wanted(rule, "unique", tuple(column + _AS_READ for column in key)),)
+            return (Expectation(rule, "unique", tuple(column + _AS_READ for column in key)),)
         case _:
             return ()
 
 
 def _are_days(table: str, *columns: str) -> bool:
-    return all(one.type is FieldType.DATE for one in TABLES[table].columns if one.name in columns)
+    return all(c.type is FieldType.DATE for c in TABLES[table].columns if c.name in columns)

@@ -1,7 +1,7 @@
-"""Parts of a partition's counts, money and filled cells, member by member.
+"""Divide a partition's counts, money and filled cells among its members.
 
-The sums over all members are those that `check` gives for the partition; a run that kept the
-shares of members with unchanged rows need not process these rows again.
+All shares add up to the partition's totals, so a run that has stored the shares of unchanged
+members doesn't process their rows again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from etl.quality.totals.money import (
 _LARGEST: Final = 2**63
 _FATES: Final = ("published", "quarantined", "superseded")
 ROW_FATES: Final = (*_FATES, "withdrawn")
-"""What becomes of a row."""
+"""The possible fates of a row."""
 _SUMS: Final = ("source", *_FATES, "net")
 _CLAIMS: Final = tuple(f"{fate}_claims" for fate in (*_FATES, "net"))
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())
@@ -62,7 +62,7 @@ FILLED_SCHEMA: Final = pa.schema(
         pa.field("rows", pa.int64()),
     ]
 )
-"""Columns with equally many filled cells are named in one row, with commas between them."""
+"""Columns with the same counts share one row: their names, joined by commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +72,24 @@ class RowOwners:
     Attributes:
         ids: numpy `uint64`, ascending: the members' hashes.
         places: numpy `int64`, ascending: file and row of every source row, as `place_keys`.
-        codes: numpy `int64`: place in `ids` of each row's owner.
+        codes: numpy `int64`: index in `ids` of each row's owner.
     """
 
     ids: Any
     places: Any
     codes: Any
 
-    def numbers_of(self, files: Any, rows: Any) -> Any:
-        """Return the place in `ids` of the owner of each row; -1 for rows without an owner."""
+    def codes_of(self, files: Any, rows: Any) -> Any:
+        """Return the index in `ids` of each row's owner; -1 if it has none."""
         if not len(self.places):
             return np.full(len(rows), -1, dtype=np.int64)
-        wanted = place_keys(files, rows)
-        position = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
-        return np.where(self.places[position] == wanted, self.codes[position], -1)
+        places = place_keys(files, rows)
+        index = np.minimum(np.searchsorted(self.places, places), len(self.places) - 1)
+        return np.where(self.places[index] == places, self.codes[index], -1)
 
 
-NOBODY: Final = RowOwners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
-"""Of a partition without rows."""
+NO_OWNERS: Final = RowOwners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
+"""The owners in a partition without rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Shares:
 
     Attributes:
         counts: `COUNTS_SCHEMA`.
-        money: `MONEY_SCHEMA`: cents, and how many claims have an amount in each sum.
+        money: `MONEY_SCHEMA`: cents, and the number of claims in each sum.
         filled: `FILLED_SCHEMA`.
     """
 
@@ -107,8 +107,8 @@ class Shares:
     filled: pa.Table
 
 
-def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Shares | None:
-    """Return the shares of a partition's members.
+def compute_shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Shares | None:
+    """Compute each member's share of a partition.
 
     Args:
         decided: the partition's rows.
@@ -116,45 +116,45 @@ def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Share
         owners: the owner of each row.
 
     Returns:
-        The shares; None where a row has no owner, or sums might not fit in 64 bits.
+        The shares; None if a row has no owner or if sums might not fit in 64 bits.
     """
     codes = {
-        name: owners.numbers_of(frame.files, frame.rows)
+        name: owners.codes_of(frame.files, frame.rows)
         for name, frame in decided.work.frames.items()
     }
-    gone = owners.numbers_of(rejected.column("file").to_numpy(), rejected.column("row").to_numpy())
-    if any((numbers < 0).any() for numbers in (*codes.values(), gone)):
+    rejects = owners.codes_of(rejected.column("file").to_numpy(), rejected.column("row").to_numpy())
+    if any((numbers < 0).any() for numbers in (*codes.values(), rejects)):
         return None
-    money = _money(decided, owners)
+    money = _money_shares(decided, owners)
     if money is None:
         return None
     return Shares(
-        _counts(decided, rejected, gone, owners, codes),
+        _count_shares(decided, rejected, rejects, owners, codes),
         money,
         filled_shares(decided.accepted, owners),
     )
 
 
-def summed_counts(table: pa.Table) -> dict[str, RowCounts]:
-    """Return the counts that shares add up to, for every table."""
+def sum_counts(table: pa.Table) -> dict[str, RowCounts]:
+    """Add up the members' row counts, by table."""
     sums = [("in", "sum"), *((fate, "sum") for fate in ROW_FATES)]
-    whole = {name: RowCounts() for name in CLAIMS_TABLES}
-    for group in _by_name(table, ["table"], sums):
-        whole[group["table"]] = RowCounts(
+    totals = {name: RowCounts() for name in CLAIMS_TABLES}
+    for group in _add_by(table, ["table"], sums):
+        totals[group["table"]] = RowCounts(
             group["in_sum"], *(group[f"{fate}_sum"] for fate in ROW_FATES)
         )
-    return whole
+    return totals
 
 
-def summed_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
-    """Return the money that shares add up to."""
+def sum_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
+    """Add up the members' money."""
     names = [*_SUMS, *_CLAIMS]
-    exact = table
-    for name in names:  # 64 bits are enough for a member, and may be too few for all of them
-        if _may_overflow(exact.column(name)):
-            index = exact.schema.get_field_index(name)
-            exact = exact.set_column(index, name, exact.column(name).cast(pa.decimal128(38, 0)))
-    groups = _by_name(exact, ["level", "claim_type", "category"], [(name, "sum") for name in names])
+    safe = table
+    for name in names:  # 64 bits suffice for one member, maybe not for all of them
+        if _may_overflow(safe.column(name)):
+            index = safe.schema.get_field_index(name)
+            safe = safe.set_column(index, name, safe.column(name).cast(pa.decimal128(38, 0)))
+    groups = _add_by(safe, ["level", "claim_type", "category"], [(name, "sum") for name in names])
     return {
         MoneyKey(group["level"], group["claim_type"], group["category"]): MoneyTotals(
             *(int(group[f"{name}_sum"]) for name in names)
@@ -164,78 +164,78 @@ def summed_money(table: pa.Table) -> dict[MoneyKey, MoneyTotals]:
 
 
 def _may_overflow(column: pa.ChunkedArray) -> bool:
-    """Return whether a sum of numbers might not fit in 64 bits."""
+    """Return whether the sum of a column might not fit in 64 bits."""
     ends = pc.min_max(column).as_py().values()
     return len(column) * max((abs(end) for end in ends if end is not None), default=0) >= _LARGEST
 
 
-def summed_filled(table: pa.Table) -> dict[FilledKey, int]:
-    """Return the filled cells that shares add up to."""
+def sum_filled(table: pa.Table) -> dict[FilledKey, int]:
+    """Add up the members' filled cells."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
-    for group in _by_name(table, ["table", "claim_type", "columns", "month"], [("rows", "sum")]):
+    for group in _add_by(table, ["table", "claim_type", "columns", "month"], [("rows", "sum")]):
         name, claim_type, month = group["table"], group["claim_type"], group["month"]
         for column in group["columns"].split(","):
             counts[name, claim_type, column, month] += group["rows_sum"]
     return {FilledKey(*key): count for key, count in counts.items()}
 
 
-def _by_name(table: pa.Table, names: list[str], sums: list[tuple[str, str]]) -> list[Any]:
+def _add_by(table: pa.Table, names: list[str], sums: list[tuple[str, str]]) -> list[Any]:
     groups: list[Any] = table.unify_dictionaries().group_by(names).aggregate(sums).to_pylist()
     return groups
 
 
-def _counts(
+def _count_shares(
     decided: DecidedRows,
     rejected: pa.Table,
-    gone: Any,
+    rejects: Any,
     owners: RowOwners,
     codes: Mapping[str, Any],
 ) -> pa.Table:
     size = len(owners.ids)
     parts = []
-    for name, frame in decided.work.frames.items():
-        here = np.asarray(pc.equal(rejected.column("table"), name))
+    for table, frame in decided.work.frames.items():
+        is_table = np.asarray(pc.equal(rejected.column("table"), table))
         if not frame.count:
             continue
         columns = [
-            np.bincount(codes[name], minlength=size),
-            np.bincount(owners.numbers_of(*places_of(decided.accepted[name])), minlength=size),
-            np.bincount(gone[here], minlength=size),
-            np.bincount(codes[name][frame.superseded], minlength=size),
-            np.bincount(codes[name][frame.withdrawn], minlength=size),
+            np.bincount(codes[table], minlength=size),
+            np.bincount(owners.codes_of(*places_of(decided.accepted[table])), minlength=size),
+            np.bincount(rejects[is_table], minlength=size),
+            np.bincount(codes[table][frame.superseded], minlength=size),
+            np.bincount(codes[table][frame.withdrawn], minlength=size),
         ]
-        there = np.flatnonzero(np.any(columns, axis=0))
-        parts.append(_Part(there, [_same(name, there)], [column[there] for column in columns]))
-    return _table(COUNTS_SCHEMA, owners, parts)
+        used = np.flatnonzero(np.any(columns, axis=0))
+        parts.append(_Rows(used, [_repeat(table, used)], [column[used] for column in columns]))
+    return _build(COUNTS_SCHEMA, owners, parts)
 
 
-def _money(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
+def _money_shares(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
     parts = []
-    for sums in amount_sums(decided, owners.numbers_of, len(owners.ids)):
+    for sums in amount_sums(decided, owners.codes_of, len(owners.ids)):
         if any(column.dtype == object for column in sums.sums):
             return None
-        there = np.flatnonzero(sums.present)
-        owner, codes = np.divmod(there, len(MONEY_TYPES))
+        present = np.flatnonzero(sums.present)
+        owner, codes = np.divmod(present, len(MONEY_TYPES))
         words = [
-            _same(sums.level, there),
-            _Words(codes, MONEY_TYPES),
-            _same(sums.category, there),
+            _repeat(sums.level, present),
+            _WordColumn(codes, MONEY_TYPES),
+            _repeat(sums.category, present),
         ]
-        columns = [column[there] for column in (*sums.sums, *sums.claims)]
-        parts.append(_Part(owner, words, columns))
-    return _table(MONEY_SCHEMA, owners, parts)
+        columns = [column[present] for column in (*sums.sums, *sums.claims)]
+        parts.append(_Rows(owner, words, columns))
+    return _build(MONEY_SCHEMA, owners, parts)
 
 
 def filled_shares(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
-    """Return the filled cells of each owner's accepted rows (`FILLED_SCHEMA`)."""
-    of_columns = filled_cells(accepted, owners.numbers_of, len(owners.ids))
-    # Tables come one after the other; cells that are counted by month stand alone.
-    groups = groupby(of_columns, lambda cells: (cells.table, cells.months))
-    return _table(FILLED_SCHEMA, owners, [_filled_part(list(cells)) for _, cells in groups])
+    """Count the filled cells of each owner's accepted rows (`FILLED_SCHEMA`)."""
+    filled_columns = filled_cells(accepted, owners.codes_of, len(owners.ids))
+    # Columns of one table come together; the column counted by month has a group of its own.
+    groups = groupby(filled_columns, lambda cells: (cells.table, cells.months))
+    return _build(FILLED_SCHEMA, owners, [_merge_columns(list(cells)) for _, cells in groups])
 
 
-def _filled_part(columns: Sequence[FilledCells]) -> _Part:
-    """Return the filled cells of some columns of a table, with the same types and months."""
+def _merge_columns(columns: Sequence[FilledCells]) -> _Rows:
+    """Merge the counts of a table's columns: one row for columns with equal counts."""
     owner, claim_type, month, counts = (
         np.concatenate([getattr(cells, name) for cells in columns])
         for name in ("owner", "claim_type", "month", "counts")
@@ -254,57 +254,57 @@ def _filled_part(columns: Sequence[FilledCells]) -> _Part:
     ]
     owner, claim_type, month, counts = keys[:, is_first]
     words = [
-        _same(columns[0].table, owner),
-        _Words(claim_type, columns[0].types),
-        _Words(numbers.ravel(), names),
-        _Words(month, columns[0].months),
+        _repeat(columns[0].table, owner),
+        _WordColumn(claim_type, columns[0].types),
+        _WordColumn(numbers.ravel(), names),
+        _WordColumn(month, columns[0].months),
     ]
-    return _Part(owner, words, [counts])
+    return _Rows(owner, words, [counts])
 
 
-class _Words(NamedTuple):
-    """Words of rows.
+class _WordColumn(NamedTuple):
+    """A dictionary-encoded column of words.
 
     Attributes:
-        codes: numpy `int64`: place in `words` of the word of each row.
-        words: each once.
+        codes: numpy `int64`: index in `words` of each row's word.
+        words: the distinct words.
     """
 
     codes: Any
     words: Sequence[str]
 
 
-def _same(word: str, rows: Any) -> _Words:
-    return _Words(np.zeros(len(rows), np.int64), (word,))
+def _repeat(word: str, rows: Any) -> _WordColumn:
+    return _WordColumn(np.zeros(len(rows), np.int64), (word,))
 
 
-class _Part(NamedTuple):
+class _Rows(NamedTuple):
     """Rows of a table of shares.
 
     Attributes:
-        owner: numpy `int64`: place among the owners of the owner of each row.
-        words: of each column of words.
-        numbers: numpy `int64` of each column of numbers.
+        owner: numpy `int64`: index of each row's owner.
+        words: the columns of words.
+        numbers: numpy `int64`: the columns of numbers.
     """
 
     owner: Any
-    words: Sequence[_Words]
+    words: Sequence[_WordColumn]
     numbers: Sequence[Any]
 
 
-def _table(schema: pa.Schema, owners: RowOwners, parts: Sequence[_Part]) -> pa.Table:
-    """Return parts one after the other: `owner`, the columns of words, those of numbers."""
-    if not parts:
+def _build(schema: pa.Schema, owners: RowOwners, blocks: Sequence[_Rows]) -> pa.Table:
+    """Concatenate blocks of rows: `owner`, then the columns of words, then of numbers."""
+    if not blocks:
         return schema.empty_table()
-    arrays = [pa.array(owners.ids[np.concatenate([part.owner for part in parts])], pa.uint64())]
-    for column in zip(*(part.words for part in parts), strict=True):
-        numbers: dict[str, int] = {}
+    arrays = [pa.array(owners.ids[np.concatenate([block.owner for block in blocks])], pa.uint64())]
+    for column in zip(*(block.words for block in blocks), strict=True):
+        index: dict[str, int] = {}
         codes = []
         for words in column:
-            places = [numbers.setdefault(word, len(numbers)) for word in words.words]
-            codes.append(np.array(places, np.int32)[words.codes])
-        there = pa.array(list(numbers), pa.string())
-        arrays.append(pa.DictionaryArray.from_arrays(pa.array(np.concatenate(codes)), there))
-    numbers_of_parts = zip(*(part.numbers for part in parts), strict=True)
-    arrays += (pa.array(np.concatenate(column), pa.int64()) for column in numbers_of_parts)
+            mapped = [index.setdefault(word, len(index)) for word in words.words]
+            codes.append(np.array(mapped, np.int32)[words.codes])
+        dictionary = pa.array(list(index), pa.string())
+        arrays.append(pa.DictionaryArray.from_arrays(pa.array(np.concatenate(codes)), dictionary))
+    number_columns = zip(*(block.numbers for block in blocks), strict=True)
+    arrays += (pa.array(np.concatenate(column), pa.int64()) for column in number_columns)
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,7 +1,7 @@
-"""Counts that must add up by table, and filled cells of the accepted rows by claim type.
+"""Count rows by fate, which must add up, and the filled cells of accepted rows by claim type.
 
-Of the rows of a table: in = published + quarantined + superseded + withdrawn. Claims are counted by
-the month of their service.
+For each table: rows in = published + quarantined + superseded + withdrawn. Claims are counted by
+month of service.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from etl.quality.totals.money import MONEY_TYPES, OwnerOf, one_owner, types_of_a
 
 
 class CountsDoNotAddUp(AssertionError):
-    """Rows were lost or made by the program itself: a bug, never the data's fault."""
+    """The program itself lost or invented rows: a bug, never the data's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class RowCounts:
     """Counts of the rows of one table, by fate.
 
     Attributes:
-        rows_in: rows that the extract holds.
+        rows_in: rows in the extract.
         published: rows that were accepted.
         quarantined: rows that were rejected.
         superseded: rows replaced by another row with their key.
-        withdrawn: rows of a directory that are not in force, or depend on one that is not.
+        withdrawn: rows that aren't in force, or depend on one that isn't.
     """
 
     rows_in: int = 0
@@ -59,7 +59,7 @@ class RowCounts:
 
 
 def add_counts(parts: Iterable[Mapping[str, RowCounts]]) -> dict[str, RowCounts]:
-    """Return the totals of partitions, table by table."""
+    """Add up the row counts of partitions, table by table."""
     totals: dict[str, RowCounts] = {}
     for part in parts:
         for table, counts in part.items():
@@ -68,15 +68,15 @@ def add_counts(parts: Iterable[Mapping[str, RowCounts]]) -> dict[str, RowCounts]
 
 
 def reconcile(counts: Mapping[str, RowCounts], causes: Iterable[int] | None = None) -> None:
-    """Check that no row was lost, and that every row in quarantine has a rule that put it there.
+    """Check that no row was lost and that rules explain every quarantined row.
 
     Args:
         counts: table -> counts of its rows, by fate.
-        causes: of each rule, rows in quarantine for which it began the chain; None to check rows
-            alone.
+        causes: for each rule, the number of quarantined rows whose chain it began; None to check
+            only the counts.
 
     Raises:
-        CountsDoNotAddUp: naming the table and its counts, or both sums.
+        CountsDoNotAddUp: a table's counts or the two sums of quarantined rows differ.
     """
     for table, rows in counts.items():
         if not rows.adds_up:
@@ -86,9 +86,9 @@ def reconcile(counts: Mapping[str, RowCounts], causes: Iterable[int] | None = No
                 f"{rows.withdrawn} withdrawn"
             )
     quarantined = sum(rows.quarantined for rows in counts.values())
-    put = quarantined if causes is None else sum(causes)
-    if put != quarantined:
-        raise CountsDoNotAddUp(f"{quarantined} rows are in quarantine, but rules put {put} there")
+    total = quarantined if causes is None else sum(causes)
+    if total != quarantined:
+        raise CountsDoNotAddUp(f"{quarantined} rows are in quarantine, but rules put {total} there")
 
 
 SERVICE_COLUMN: Final = "statement_from_date"
@@ -120,10 +120,10 @@ class FilledCells:
 
     Attributes:
         table, column: of the cells.
-        types: claim types; one that is empty, for tables of members and providers.
-        months: `YYYY-MM`; one that is empty, but for `SERVICE_COLUMN`.
-        owner, claim_type, month: numpy `int64`, shape (counts,): whose cells, and places in
-            `types` and `months`. Ascending, and no three of them twice.
+        types: claim types; an empty one for tables of members and providers.
+        months: `YYYY-MM`; an empty one unless the column is `SERVICE_COLUMN`.
+        owner, claim_type, month: numpy `int64`, shape (counts,): the owner, and indexes in `types`
+            and `months`. Ascending and distinct as triples.
         counts: numpy `int64`, shape (counts,), above 0.
     """
 
@@ -140,64 +140,64 @@ class FilledCells:
 def filled_cells(
     accepted: Mapping[str, pa.Table], owner_of: OwnerOf, owners: int
 ) -> Iterator[FilledCells]:
-    """Yield how many cells are filled, of each column that has any.
+    """Count the filled cells of each column that has any.
 
     Args:
         accepted: accepted rows of every table.
-        owner_of: takes numpy arrays of files and rows, gives each row's owner, from 0.
+        owner_of: maps numpy arrays of files and rows to each row's owner, from 0.
         owners: how many owners there are.
     """
     for name, table in accepted.items():
         if not table.num_rows:
             continue
-        owned = owner_of(*places_of(table))
+        row_owners = owner_of(*places_of(table))
         types: tuple[str, ...] = ("",)
-        codes = np.zeros(len(owned), dtype=np.int64)
+        type_codes = np.zeros(len(row_owners), dtype=np.int64)
         if TABLES[name].column(_CLAIM_COLUMN) is not None:
-            types, codes = MONEY_TYPES, types_of_accepted(accepted, name)
-        keys = owned * len(types) + codes
+            types, type_codes = MONEY_TYPES, types_of_accepted(accepted, name)
+        keys = row_owners * len(types) + type_codes
         size = owners * len(types)
-        whole = np.bincount(keys, minlength=size)
+        row_counts = np.bincount(keys, minlength=size)
         for column in TABLES[name].names:
             cells = table.column(column)
             if cells.null_count == table.num_rows:
                 continue
             if (name, column) == ("claim", SERVICE_COLUMN):
-                yield _by_month(cells, keys, types)
+                yield _count_by_month(cells, keys, types)
                 continue
-            counts = whole
+            counts = row_counts
             if cells.null_count:
                 counts = np.bincount(keys[np.asarray(pc.is_valid(cells))], minlength=size)
-            there = np.flatnonzero(counts)
-            owner, claim_type = np.divmod(there, len(types))
-            month = np.zeros_like(there)
-            yield FilledCells(name, column, types, ("",), owner, claim_type, month, counts[there])
+            counted = np.flatnonzero(counts)
+            owner, claim_type = np.divmod(counted, len(types))
+            month = np.zeros_like(counted)
+            yield FilledCells(name, column, types, ("",), owner, claim_type, month, counts[counted])
 
 
-def _by_month(cells: pa.ChunkedArray, keys: Any, types: tuple[str, ...]) -> FilledCells:
+def _count_by_month(cells: pa.ChunkedArray, keys: Any, types: tuple[str, ...]) -> FilledCells:
     filled = cells.drop_null()
     encoded = pc.utf8_slice_codeunits(filled, 0, _MONTH).combine_chunks().dictionary_encode()
-    months, numbers = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    own = keys[np.asarray(pc.is_valid(cells))]
-    combined, counts = np.unique(own * len(months) + numbers, return_counts=True)
-    there, month = np.divmod(combined, len(months))
-    owner, claim_type = np.divmod(there, len(types))
+    months, month_codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    filled_keys = keys[np.asarray(pc.is_valid(cells))]
+    pairs, counts = np.unique(filled_keys * len(months) + month_codes, return_counts=True)
+    key_of_pair, month = np.divmod(pairs, len(months))
+    owner, claim_type = np.divmod(key_of_pair, len(types))
     return FilledCells("claim", SERVICE_COLUMN, types, months, owner, claim_type, month, counts)
 
 
 def filled_totals(accepted: Mapping[str, pa.Table]) -> dict[FilledKey, int]:
-    """Return how many cells of one partition are filled."""
+    """Count the filled cells of one partition."""
     return {
-        FilledKey(each.table, each.types[claim_type], each.column, each.months[month]): count
-        for each in filled_cells(accepted, one_owner, 1)
+        FilledKey(cells.table, cells.types[claim_type], cells.column, cells.months[month]): count
+        for cells in filled_cells(accepted, one_owner, 1)
         for claim_type, month, count in zip(
-            each.claim_type.tolist(), each.month.tolist(), each.counts.tolist(), strict=True
+            cells.claim_type.tolist(), cells.month.tolist(), cells.counts.tolist(), strict=True
         )
     }
 
 
 def add_filled(parts: Iterable[Mapping[FilledKey, int]]) -> dict[FilledKey, int]:
-    """Return the totals of partitions, whatever their order."""
+    """Add up the filled cells of partitions."""
     totals: Counter[FilledKey] = Counter()
     for part in parts:
         totals.update(part)

@@ -1,6 +1,6 @@
-"""Quality of a provider directory: what is in no network, closed, old, misplaced or there twice.
+"""Measure the quality of a provider directory: networks, ages, addresses and duplicates.
 
-All figures are of accepted rows, that is of what is published. docs/reports.md has them for people.
+All figures are about accepted rows, which are published. docs/reports.md explains them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ ENTRIES: Final = {
     "affiliation": "affiliations",
     "endpoint": "endpoints",
 }
-"""Tables of which a row is an entry of its own -> what people call these; others are parts."""
+"""Tables whose rows are entries -> what people call them; rows of other tables are parts."""
 ACCEPTING: Final = ("newpt", "existptfam", "existptonly", "nopt")
-"""Codes of AcceptingPatientsCS: all; those of a patient's family; none but patients; nobody."""
+"""Codes of AcceptingPatientsCS: all; patients' families; existing patients only; nobody."""
 ADDRESS_PARTS: Final = ("address_line", "city", "state", "postal_code")
 RECENT_DAYS, OLD_DAYS = 30, 90
 """Days of 42 CFR 422.120(b), and of section 2799A-5(a)(2) of the Public Health Service Act."""
@@ -49,7 +49,7 @@ PLACES_SCHEMA: Final = pa.schema(
         ("group", pa.int64()),
     ]
 )
-"""Rows behind a figure; `group` numbers rows that are the same entry, and is null elsewhere."""
+"""Rows behind a figure; `group` numbers duplicates of one entry, and is null otherwise."""
 
 _ADDRESSED: Final = ("directory_organization", "directory_practitioner", "location")
 _PROVIDERS: Final = ("fac", "prvgrp", "atyprv")
@@ -76,12 +76,12 @@ class EntryAges:
 
     Attributes:
         table: the table.
-        rows: how many there are: the sum of the next four.
-        recent: of `RECENT_DAYS` at most, or of a day to come.
-        aging: older, of `OLD_DAYS` at most.
+        rows: all rows: the sum of the next four.
+        recent: at most `RECENT_DAYS` old, or in the future.
+        aging: older, but at most `OLD_DAYS` old.
         old: older than that.
         undated: without a date.
-        oldest: the first date; None where there is none.
+        oldest: the earliest date; None if no row has one.
     """
 
     table: str
@@ -95,22 +95,22 @@ class EntryAges:
 
 @dataclass(frozen=True, slots=True)
 class NetworkCoverage:
-    """Entries that lead to a network, and those that do not.
+    """Counts of entries with and without a network.
 
     Attributes:
-        practitioners: how many there are.
+        practitioners: all practitioners.
         practitioners_without_role: in no role.
-        practitioners_without_network: in no role that is in a network; those without a role too.
+        practitioners_without_network: without a role in a network.
         organizations: those that give care: facilities, groups, atypical providers.
-        organizations_without_network: of which neither an affiliation nor a role is in a network,
-            nor of one that they are part of.
-        roles: how many there are.
+        organizations_without_network: neither they nor their parents have an affiliation or a role
+            in a network.
+        roles: all roles.
         roles_without_network: in no network.
-        plans: how many there are.
-        plans_without_network: without one.
-        networks: how many there are.
-        networks_without_provider: in which no role and no organization is.
-        networks_without_plan: of no plan.
+        plans: all plans.
+        plans_without_network: without a network.
+        networks: all networks.
+        networks_without_provider: without roles and organizations.
+        networks_without_plan: without plans.
     """
 
     practitioners: int
@@ -129,7 +129,7 @@ class NetworkCoverage:
 
 @dataclass(frozen=True, slots=True)
 class NetworkCounts:
-    """One network.
+    """Counts of one network.
 
     Attributes:
         network: its key.
@@ -138,7 +138,7 @@ class NetworkCounts:
         organizations: organizations with an affiliation in it.
         practitioners: practitioners with a role in it.
         roles: roles in it, a PractitionerRole each.
-        accepting: code of `ACCEPTING` -> how many of the roles say so; all codes, in order.
+        accepting: code of `ACCEPTING` -> number of roles with it; all codes, in order.
     """
 
     network: str
@@ -157,18 +157,18 @@ class NetworkCounts:
 
 @dataclass(frozen=True, slots=True)
 class AddressCounts:
-    """Addresses of a table; areas are left out, and addresses outside the USA.
+    """Counts of a table's addresses in the USA, without areas.
 
     Attributes:
         table: the table.
-        rows: how many there are.
+        rows: all addresses.
         absent: without any part of an address.
-        incomplete: with some part, and not all of `ADDRESS_PARTS`.
+        incomplete: with some, but not all of `ADDRESS_PARTS`.
         missing: part -> how many of the incomplete ones lack it.
-        impossible: with one of the faults that follow, or several.
-        zip_shape: the ZIP code has not five or nine digits.
-        zip_elsewhere: the ZIP code has that many, and is of another state.
-        half_position: a latitude without a longitude, or the other way round.
+        impossible: with at least one of the following faults.
+        zip_shape: the ZIP code doesn't have five or nine digits.
+        zip_elsewhere: a well-formed ZIP code of another state.
+        half_position: a latitude without a longitude, or vice versa.
         zero_position: at 0, 0.
         position_elsewhere: outside the box of its state, and not at 0, 0.
     """
@@ -188,12 +188,12 @@ class AddressCounts:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Rows that seem to be one entry.
+    """Counts of rows that seem to be the same entry.
 
     Attributes:
         table: the table.
-        by: `npi`; or `name-and-address`, where one of the rows at least has no NPI.
-        groups: entries that are there several times.
+        by: `npi`; or `name-and-address` if at least one of the rows has no NPI.
+        groups: entries with several rows.
         rows: rows of all groups.
     """
 
@@ -208,12 +208,12 @@ class DirectoryQuality:
     """Figures of a directory.
 
     Attributes:
-        day: from which ages are counted.
+        day: the day that ages are counted from.
         ages: by table.
         coverage: of practitioners, organizations, plans and networks.
-        networks: each one, in the order of keys.
+        networks: every network, sorted by key.
         addresses: by table.
-        duplicates: by table and what they have in common.
+        duplicates: by table and shared value.
     """
 
     day: date
@@ -230,29 +230,29 @@ def directory_quality(
     crosswalks: Mapping[str, Crosswalk],
     day: date,
 ) -> tuple[DirectoryQuality, pa.Table]:
-    """Return the figures of a directory, and the rows behind them (`PLACES_SCHEMA`).
+    """Measure a provider directory; also return the rows behind the figures (`PLACES_SCHEMA`).
 
     Args:
         tables: accepted rows, each table in the order of its key.
         roles: roles in their networks (`role_in_network`).
-        crosswalks: those of the directory's mappings.
-        day: from which ages are counted.
+        crosswalks: those of the provider directory's mappings.
+        day: the day that ages are counted from.
     """
     rows = _Rows(tables)
-    networks = tuple(_networks(rows, roles, crosswalks["plan-net/AcceptingPatientsVS"]))
+    networks = tuple(_count_networks(rows, roles, crosswalks["plan-net/AcceptingPatientsVS"]))
     quality = DirectoryQuality(
         day,
-        tuple(_ages(rows, name, day) for name in ENTRIES),
-        _coverage(rows, roles, networks, crosswalks["plan-net/OrgTypeVS"]),
+        tuple(_count_ages(rows, name, day) for name in ENTRIES),
+        _count_coverage(rows, roles, networks, crosswalks["plan-net/OrgTypeVS"]),
         networks,
-        tuple(_addresses(rows, name, crosswalks["state_area"]) for name in _ADDRESSED),
-        tuple(_duplicates(rows)),
+        tuple(_count_addresses(rows, name, crosswalks["state_area"]) for name in _ADDRESSED),
+        tuple(_find_duplicates(rows)),
     )
     return quality, rows.places()
 
 
 class _Rows:
-    """Tables of a directory, and the rows that were found in them."""
+    """Tables of a provider directory, and the places of notable rows."""
 
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
         self.tables = tables
@@ -271,7 +271,7 @@ class _Rows:
         return self.column(table, TABLES[table].key[0])
 
     def found(self, table: str, figure: str, where: Bools, groups: Indices | None = None) -> int:
-        """Keep the places of rows, and return how many they are."""
+        """Record the places of rows and return their number."""
         at = np.flatnonzero(where)
         if len(at):
             file, row = places_of(self.tables[table])
@@ -290,17 +290,17 @@ class _Rows:
         return len(at)
 
     def places(self) -> pa.Table:
-        """Return all places that were kept, by file and row."""
-        whole = pa.concat_tables([PLACES_SCHEMA.empty_table(), *self._found])
-        return whole.sort_by([(name, "ascending") for name in ("file", "row", "table", "figure")])
+        """Return all recorded places, sorted by file and row."""
+        places = pa.concat_tables([PLACES_SCHEMA.empty_table(), *self._found])
+        return places.sort_by([(name, "ascending") for name in ("file", "row", "table", "figure")])
 
 
 # Age ---------------------------------------------------------------------------------------------
 
 
-def _ages(rows: _Rows, table: str, day: date) -> EntryAges:
-    texts = pc.utf8_slice_codeunits(rows.column(table, "last_updated"), 0, _DAY)
-    days = read_dates(texts).days
+def _count_ages(rows: _Rows, table: str, day: date) -> EntryAges:
+    update_texts = pc.utf8_slice_codeunits(rows.column(table, "last_updated"), 0, _DAY)
+    days = read_dates(update_texts).days
     dated = days != NO_DAY
     ages = (day - date(1970, 1, 1)).days - days.astype(np.int64)
     old = dated & (ages > OLD_DAYS)
@@ -322,26 +322,26 @@ def _ages(rows: _Rows, table: str, day: date) -> EntryAges:
 # Networks ----------------------------------------------------------------------------------------
 
 
-def _networks(rows: _Rows, roles: pa.Table, accepting: Crosswalk) -> Iterator[NetworkCounts]:
+def _count_networks(rows: _Rows, roles: pa.Table, accepting: Crosswalk) -> Iterator[NetworkCounts]:
     keys, names = rows.keys("network"), rows.column("network", "name")
     size = len(keys)
     inside = positions(column_of(roles, "network_id"), keys)
     practitioners = positions(
         column_of(roles, "practitioner_id"), rows.keys("directory_practitioner")
     )
-    of_list, owners = list_values(rows.column("affiliation", "network_ids"))
+    networks, owners = list_values(rows.column("affiliation", "network_ids"))
     participants = positions(
         rows.column("affiliation", "participating_organization_id"),
         rows.keys("directory_organization"),
     )
-    of_plan, plans = list_values(rows.column("insurance_plan", "network_ids"))
+    plan_networks, plans = list_values(rows.column("insurance_plan", "network_ids"))
     flags = over_distinct(
         column_of(roles, "accepts_new_patients"), lambda words: map(accepting.answer, words)
     )
     counts = {
-        "plans": _distinct(positions(of_plan, keys), plans, size),
-        "organizations": _distinct(positions(of_list, keys), participants[owners], size),
-        "practitioners": _distinct(inside, practitioners, size),
+        "plans": _count_distinct(positions(plan_networks, keys), plans, size),
+        "organizations": _count_distinct(positions(networks, keys), participants[owners], size),
+        "practitioners": _count_distinct(inside, practitioners, size),
         "roles": np.bincount(inside[inside >= 0], minlength=size),
     }
     by_code = {
@@ -352,61 +352,61 @@ def _networks(rows: _Rows, roles: pa.Table, accepting: Crosswalk) -> Iterator[Ne
         "network", "network-without-provider", (counts["roles"] + counts["organizations"]) == 0
     )
     rows.found("network", "network-without-plan", counts["plans"] == 0)
-    for at, (key, name) in enumerate(zip(keys.to_pylist(), names.to_pylist(), strict=True)):
+    for index, (key, name) in enumerate(zip(keys.to_pylist(), names.to_pylist(), strict=True)):
         yield NetworkCounts(
             key,
             name,
-            **{what: int(of[at]) for what, of in counts.items()},
-            accepting={code: int(of[at]) for code, of in by_code.items()},
+            **{kind: int(values[index]) for kind, values in counts.items()},
+            accepting={code: int(values[index]) for code, values in by_code.items()},
         )
 
 
-def _distinct(of: Indices, what: Indices, size: int) -> Indices:
-    """Return how many different things belong to each of `size`; -1 is none."""
-    there = (of >= 0) & (what >= 0)
-    pairs = np.unique(np.stack([of[there], what[there]]), axis=1)
+def _count_distinct(groups: Indices, members: Indices, size: int) -> Indices:
+    """Count the distinct members of each of `size` groups; -1 is none."""
+    is_valid = (groups >= 0) & (members >= 0)
+    pairs = np.unique(np.stack([groups[is_valid], members[is_valid]]), axis=1)
     return np.bincount(pairs[0], minlength=size)
 
 
-def _coverage(
+def _count_coverage(
     rows: _Rows, roles: pa.Table, networks: Iterable[NetworkCounts], types: Crosswalk
 ) -> NetworkCoverage:
     networks = tuple(networks)
-    inside = roles.filter(pc.is_valid(column_of(roles, "network_id")))
+    network_roles = roles.filter(pc.is_valid(column_of(roles, "network_id")))
     people, organizations = "directory_practitioner", "directory_organization"
-    without_role = ~_named(rows.keys(people), roles, "practitioner_id")
-    without_network = ~_named(rows.keys(people), inside, "practitioner_id")
+    without_role = ~_is_referenced(rows.keys(people), roles, "practitioner_id")
+    without_network = ~_is_referenced(rows.keys(people), network_roles, "practitioner_id")
     affiliations = rows.tables["affiliation"]
     affiliations = affiliations.filter(pc.is_valid(column_of(affiliations, "network_ids")))
     keys = rows.keys(organizations)
-    covered = _named(keys, inside, "organization_id")
-    covered |= _named(keys, affiliations, "participating_organization_id")
-    care = _of_types(rows.column(organizations, "type"), types)
-    outside = care & ~_inherited(covered, _parents(rows))
-    networkless = ~_named(rows.keys("provider_role"), inside, "role_id")
-    planless = ~rows.filled("insurance_plan", "network_ids")
+    covered = _is_referenced(keys, network_roles, "organization_id")
+    covered |= _is_referenced(keys, affiliations, "participating_organization_id")
+    caregivers = _are_caregivers(rows.column(organizations, "type"), types)
+    outside = caregivers & ~_inherit(covered, _find_parents(rows))
+    is_networkless = ~_is_referenced(rows.keys("provider_role"), network_roles, "role_id")
+    is_planless = ~rows.filled("insurance_plan", "network_ids")
     return NetworkCoverage(
         rows.count(people),
         rows.found(people, "practitioner-without-role", without_role),
         rows.found(people, "practitioner-without-network", without_network),
-        int(care.sum()),
+        int(caregivers.sum()),
         rows.found(organizations, "organization-without-network", outside),
         rows.count("provider_role"),
-        rows.found("provider_role", "role-without-network", networkless),
+        rows.found("provider_role", "role-without-network", is_networkless),
         rows.count("insurance_plan"),
-        rows.found("insurance_plan", "plan-without-network", planless),
+        rows.found("insurance_plan", "plan-without-network", is_planless),
         len(networks),
         sum(not (each.roles or each.organizations) for each in networks),
         sum(not each.plans for each in networks),
     )
 
 
-def _named(keys: pa.StringArray, table: pa.Table, column: str) -> Bools:
-    """Return which keys a column names."""
+def _is_referenced(keys: pa.StringArray, table: pa.Table, column: str) -> Bools:
+    """Return which keys occur in a column."""
     return true_where(pc.is_in(keys, value_set=column_of(table, column).drop_null()))
 
 
-def _of_types(column: pa.StringArray, types: Crosswalk) -> Bools:
+def _are_caregivers(column: pa.StringArray, types: Crosswalk) -> Bools:
     """Return which organizations give care; shape (n,)."""
     words, owners = list_values(column)
     codes = over_distinct(words, lambda texts: map(types.answer, texts))
@@ -415,22 +415,22 @@ def _of_types(column: pa.StringArray, types: Crosswalk) -> Bools:
     return is_of_type
 
 
-def _parents(rows: _Rows) -> Indices:
-    """Return the position of what each organization is part of; its own where of nothing."""
+def _find_parents(rows: _Rows) -> Indices:
+    """Return the index of each organization's parent; its own if it has none."""
     table = "directory_organization"
     parent = positions(rows.column(table, "part_of_id"), rows.keys(table))
     return np.where(parent >= 0, parent, np.arange(len(parent)))
 
 
-def _inherited(where: Bools, parents: Indices) -> Bools:
-    """Return where it holds of a row, or of one that it is a part of in some steps."""
+def _inherit(holds: Bools, parents: Indices) -> Bools:
+    """Return which rows, or any of their ancestors, are true."""
     for _ in range(len(parents).bit_length() + 1):
-        where, parents = where | where[parents], parents[parents]
-    return where
+        holds, parents = holds | holds[parents], parents[parents]
+    return holds
 
 
-def _roots(parents: Indices) -> Indices:
-    """Return the last of the chain of each row."""
+def _find_roots(parents: Indices) -> Indices:
+    """Return the topmost ancestor of each row."""
     for _ in range(len(parents).bit_length() + 1):
         parents = parents[parents]
     return parents
@@ -439,32 +439,32 @@ def _roots(parents: Indices) -> Indices:
 # Addresses ---------------------------------------------------------------------------------------
 
 
-def _addresses(rows: _Rows, table: str, states: Crosswalk) -> AddressCounts:
+def _count_addresses(rows: _Rows, table: str, states: Crosswalk) -> AddressCounts:
     country = rows.column(table, "country")
-    home = pc.is_in(pc.utf8_lower(country), value_set=pa.array(_USA))
-    looked_at = true_where(pc.or_(pc.is_null(country), home))
+    is_american = pc.is_in(pc.utf8_lower(country), value_set=pa.array(_USA))
+    is_checked = true_where(pc.or_(pc.is_null(country), is_american))
     if table == "location":
-        looked_at &= ~_areas(rows)
+        is_checked &= ~_are_areas(rows)
     filled = {part: rows.filled(table, part) for part in ADDRESS_PARTS}
-    some = np.logical_or.reduce(list(filled.values()))
-    incomplete = looked_at & some & ~np.logical_and.reduce(list(filled.values()))
-    state, zips = rows.column(table, "state"), rows.column(table, "postal_code")
+    has_parts = np.logical_or.reduce(list(filled.values()))
+    incomplete = is_checked & has_parts & ~np.logical_and.reduce(list(filled.values()))
+    state, zip_codes = rows.column(table, "state"), rows.column(table, "postal_code")
     latitude, longitude = rows.column(table, "latitude"), rows.column(table, "longitude")
-    high, wide = degrees(latitude), degrees(longitude)
-    zero = (high == 0) & (wide == 0)
-    shaped = true_where(pc.match_substring_regex(zips, _ZIP))
+    latitudes, longitudes = degrees(latitude), degrees(longitude)
+    is_zero = (latitudes == 0) & (longitudes == 0)
+    is_zip = true_where(pc.match_substring_regex(zip_codes, _ZIP))
     faults = {
-        "zip_shape": filled["postal_code"] & ~shaped,
-        "zip_elsewhere": zip_outside(states, state, zips) & shaped,
-        "half_position": np.isnan(high) != np.isnan(wide),
-        "zero_position": zero,
-        "position_elsewhere": position_outside(states, state, latitude, longitude) & ~zero,
+        "zip_shape": filled["postal_code"] & ~is_zip,
+        "zip_elsewhere": zip_outside(states, state, zip_codes) & is_zip,
+        "half_position": np.isnan(latitudes) != np.isnan(longitudes),
+        "zero_position": is_zero,
+        "position_elsewhere": position_outside(states, state, latitude, longitude) & ~is_zero,
     }
-    faults = {name: where & looked_at for name, where in faults.items()}
+    faults = {name: where & is_checked for name, where in faults.items()}
     return AddressCounts(
         table,
-        int(looked_at.sum()),
-        int((looked_at & ~some).sum()),
+        int(is_checked.sum()),
+        int((is_checked & ~has_parts).sum()),
         rows.found(table, "address-incomplete", incomplete),
         {part: int((incomplete & ~filled[part]).sum()) for part in ADDRESS_PARTS},
         int(np.logical_or.reduce(list(faults.values())).sum()),
@@ -474,35 +474,35 @@ def _addresses(rows: _Rows, table: str, states: Crosswalk) -> AddressCounts:
     )
 
 
-def _areas(rows: _Rows) -> Bools:
-    """Return which rows of `location` are areas: those that a column of areas names."""
-    named = [list_values(rows.column(table, column))[0] for table, column in _AREAS]
-    return true_where(pc.is_in(rows.keys("location"), value_set=pa.concat_arrays(named)))
+def _are_areas(rows: _Rows) -> Bools:
+    """Return which rows of `location` are areas, because another table says so."""
+    area_ids = [list_values(rows.column(table, column))[0] for table, column in _AREAS]
+    return true_where(pc.is_in(rows.keys("location"), value_set=pa.concat_arrays(area_ids)))
 
 
 # Duplicates --------------------------------------------------------------------------------------
 
 
-def _duplicates(rows: _Rows) -> Iterator[Duplicates]:
+def _find_duplicates(rows: _Rows) -> Iterator[Duplicates]:
     people, organizations = "directory_practitioner", "directory_organization"
-    # Departments may well have the number of what they are part of.
-    of = {people: np.arange(rows.count(people)), organizations: _roots(_parents(rows))}
-    for table, owners in of.items():
-        codes = _codes(rows.column(table, "npi"))
+    # Departments may well have the NPI of their organization.
+    roots = {people: np.arange(rows.count(people)), organizations: _find_roots(_find_parents(rows))}
+    for table, owners in roots.items():
+        codes = _number_keys(rows.column(table, "npi"))
         pairs = np.unique(np.stack([codes, owners]), axis=1)[0]
-        several = np.bincount(pairs[pairs >= 0], minlength=_size(codes)) > 1
-        yield _grouped(rows, table, "npi", codes, several)
+        is_repeated = np.bincount(pairs[pairs >= 0], minlength=_size(codes)) > 1
+        yield _summarize(rows, table, "npi", codes, is_repeated)
     for table in _ADDRESSED:
-        codes = _codes(_names_and_addresses(rows, table))
-        several = np.bincount(codes[codes >= 0], minlength=_size(codes)) > 1
-        if table in of:  # rows with a number each are different, whatever their name
-            unnumbered = codes[~rows.filled(table, "npi")]
-            several &= np.bincount(unnumbered[unnumbered >= 0], minlength=_size(codes)) > 0
-        yield _grouped(rows, table, "name-and-address", codes, several)
+        codes = _number_keys(_name_address_keys(rows, table))
+        is_repeated = np.bincount(codes[codes >= 0], minlength=_size(codes)) > 1
+        if table in roots:  # rows that all have an NPI differ, whatever their names
+            without_npi = codes[~rows.filled(table, "npi")]
+            is_repeated &= np.bincount(without_npi[without_npi >= 0], minlength=_size(codes)) > 0
+        yield _summarize(rows, table, "name-and-address", codes, is_repeated)
 
 
-def _codes(keys: pa.StringArray) -> Indices:
-    """Return a number for each text, in the order in which they first occur; -1 for none."""
+def _number_keys(keys: pa.StringArray) -> Indices:
+    """Number the distinct texts in the order in which they first occur; -1 if null."""
     indices = pc.fill_null(keys.dictionary_encode().indices, -1)
     return np.asarray(indices, dtype=np.int64)
 
@@ -511,25 +511,25 @@ def _size(codes: Indices) -> int:
     return int(codes.max(initial=-1)) + 1
 
 
-def _grouped(rows: _Rows, table: str, by: str, codes: Indices, several: Bools) -> Duplicates:
-    where = (codes >= 0) & np.append(several, False)[codes]
-    groups = np.append(np.cumsum(several), 0)[codes]
-    return Duplicates(table, by, int(several.sum()), rows.found(table, f"same-{by}", where, groups))
+def _summarize(rows: _Rows, table: str, by: str, codes: Indices, repeated: Bools) -> Duplicates:
+    hits = (codes >= 0) & np.append(repeated, False)[codes]
+    groups = np.append(np.cumsum(repeated), 0)[codes]
+    return Duplicates(table, by, int(repeated.sum()), rows.found(table, f"same-{by}", hits, groups))
 
 
-def _names_and_addresses(rows: _Rows, table: str) -> pa.StringArray:
-    """Return name and address as they are compared; null where either is not there."""
+def _name_address_keys(rows: _Rows, table: str) -> pa.StringArray:
+    """Build keys of normalized name and address; null if either is missing."""
 
     def text(name: str) -> Any:
-        plain = pc.replace_substring_regex(
+        normalized = pc.replace_substring_regex(
             pc.utf8_lower(rows.column(table, name)), r"[\s.,'#-]+", " "
         )
-        return pc.fill_null(pc.utf8_trim_whitespace(plain), "")
+        return pc.fill_null(pc.utf8_trim_whitespace(normalized), "")
 
-    where = pc.utf8_slice_codeunits(text("postal_code"), 0, 5)
-    where = pc.if_else(pc.equal(where, ""), text("city"), where)
-    parts = [*map(text, _NAMES[table]), text("address_line"), text("address_line_2"), where]
-    there = [parts[0], text("address_line"), where]
-    known = np.logical_and.reduce([true_where(pc.not_equal(part, "")) for part in there])
-    keys = pc.binary_join_element_wise(*parts, "\x1f")
-    return pc.if_else(pa.array(known), keys, pa.scalar(None, pa.string()))
+    city = pc.utf8_slice_codeunits(text("postal_code"), 0, 5)
+    city = pc.if_else(pc.equal(city, ""), text("city"), city)
+    key_parts = [*map(text, _NAMES[table]), text("address_line"), text("address_line_2"), city]
+    required = [key_parts[0], text("address_line"), city]
+    is_complete = np.logical_and.reduce([true_where(pc.not_equal(part, "")) for part in required])
+    keys = pc.binary_join_element_wise(*key_parts, "\x1f")
+    return pc.if_else(pa.array(is_complete), keys, pa.scalar(None, pa.string()))

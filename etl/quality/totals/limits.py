@@ -17,9 +17,9 @@ from etl.quality.totals.counts import RowCounts
 REJECTION_LIMITS: Final = frozenset(
     {"rejected_claims", "rejected_members", "rejected_rows", "findings", "unowned_rows"}
 )
-"""Limits on what rules reject; all others are on what is there."""
+"""Limits on what rules reject; all others limit what the extract contains."""
 FEW: Final = 10
-"""Of a table or resource type with fewer, one is a large share, and no sign of a bad delivery."""
+"""In smaller tables one rejected row is a large share, but no sign of a bad delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Verdict:
 
     Attributes:
         limit: which one, as the configuration calls it.
-        allowed: the most that is allowed, as text.
-        found: what was found, as text.
-        holds: whether the run may go on.
+        allowed: the maximum, as text.
+        found: the actual value, as text.
+        holds: whether the value is within the limit.
         sentence: all of this in words.
-        is_setting: whether a setting can let it through.
+        is_setting: whether a setting can raise the limit.
     """
 
     limit: str
@@ -68,86 +68,87 @@ def verdicts(
             for table, rows in counts.items()
             if rows.rows_in >= FEW or (rows.rows_in and rows.quarantined == rows.rows_in)
         ]
-    reached = [
-        _share(name, share, counts.get(table, RowCounts()), table)
+    results = [
+        _check_share(name, share, counts.get(table, RowCounts()), table)
         for name, share, table in shares
         if share is not None
     ]
-    for rule, most in sorted(limits.findings.items()):
+    for rule, maximum in sorted(limits.findings.items()):
         number = findings.get(rule, 0)
-        holds = number <= most
-        reached.append(
+        is_kept = number <= maximum
+        results.append(
             Verdict(
                 f"findings.{rule}",
-                str(most),
+                str(maximum),
                 str(number),
-                holds,
-                f"{number} findings of {rule}; at most {most} are allowed",
+                is_kept,
+                f"{number} findings of {rule}; at most {maximum} are allowed",
             )
         )
     if limits.unowned_rows is not None:
-        reached.append(_unowned(limits.unowned_rows, unowned))
-    return tuple(reached)
+        results.append(_check_unowned(limits.unowned_rows, unowned))
+    return tuple(results)
 
 
-def _unowned(most: int, unowned: Mapping[str, int]) -> Verdict:
+def _check_unowned(maximum: int, unowned: Mapping[str, int]) -> Verdict:
     number = sum(unowned.values())
-    where = ", ".join(f"{file}: {rows}" for file, rows in sorted(unowned.items()))
+    rows_by_file = ", ".join(f"{file}: {rows}" for file, rows in sorted(unowned.items()))
     return Verdict(
         "unowned_rows",
-        str(most),
+        str(maximum),
         str(number),
-        number <= most,
+        number <= maximum,
         f"{number} rows cannot be read or have no owner, so it is unknown what they belong to"
-        f"{f' ({where})' if where else ''}; at most {most} are allowed",
+        f"{f' ({rows_by_file})' if rows_by_file else ''}; at most {maximum} are allowed",
     )
 
 
-def _share(name: str, share: Decimal, counts: RowCounts, table: str) -> Verdict:
+def _check_share(name: str, share: Decimal, counts: RowCounts, table: str) -> Verdict:
     # Multiplied, not divided: exact, and no rows are no reason to stop.
-    holds = counts.quarantined <= share * counts.rows_in
-    found = percent(Decimal(counts.quarantined) / counts.rows_in) if counts.rows_in else "0 %"
+    is_kept = counts.quarantined <= share * counts.rows_in
+    actual = percent(Decimal(counts.quarantined) / counts.rows_in) if counts.rows_in else "0 %"
     return Verdict(
         name,
         percent(share),
-        found,
-        holds,
-        f"{counts.quarantined} of {counts.rows_in} {table} rows ({found}) are in quarantine; "
+        actual,
+        is_kept,
+        f"{counts.quarantined} of {counts.rows_in} {table} rows ({actual}) are in quarantine; "
         f"at most {percent(share)} are allowed",
     )
 
 
 def percent(share: Decimal) -> str:
-    """Return a share as people write it, with at most four decimals."""
+    """Format a share as a percentage with at most four decimals."""
     text = f"{(share * 100):.4f}".rstrip("0").rstrip(".")
     return f"{text} %"
 
 
-def enforce(looked_at: Iterable[Verdict]) -> None:
-    """Stop the run where a limit does not hold.
+def enforce(results: Iterable[Verdict]) -> None:
+    """Stop the run if a limit is exceeded.
 
     Raises:
-        DataRejected: with one sentence for every limit that does not hold. Exit code 4.
+        DataRejected: at least one limit is exceeded; the message has a sentence for each. Exit
+            code 4.
     """
-    sentence = refusal(looked_at)
+    sentence = refusal(results)
     if sentence:
         raise DataRejected(sentence)
 
 
-def refusal(looked_at: Iterable[Verdict]) -> str:
-    """Return why nothing is published and what to do; empty where every limit holds."""
-    broken = [verdict for verdict in looked_at if not verdict.holds]
+def refusal(results: Iterable[Verdict]) -> str:
+    """Explain why nothing is published and what to do; empty if no limit is exceeded."""
+    broken = [verdict for verdict in results if not verdict.holds]
     if not broken:
         return ""
-    says = f"nothing was published: {'; '.join(verdict.sentence for verdict in broken)}. "
+    message = f"nothing was published: {'; '.join(verdict.sentence for verdict in broken)}. "
     if not all(verdict.is_setting for verdict in broken):
-        return says + "Fix the mapping or the program: no setting allows this."
-    variables = " ".join(_way_through(verdict) for verdict in broken)
-    return says + f"Fix the extract or, if this is intended, allow it for one run: {variables}."
+        return message + "Fix the mapping or the program: no setting allows this."
+    variables = " ".join(_override_setting(verdict) for verdict in broken)
+    return message + f"Fix the extract or, if this is intended, allow it for one run: {variables}."
 
 
-def _way_through(verdict: Verdict) -> str:
-    """Return the setting that lets just this through, as an environment variable."""
+def _override_setting(verdict: Verdict) -> str:
+    """Return the environment variable that raises the limit just enough."""
     name, _, rule = verdict.limit.partition(".")
     share = verdict.found.removesuffix(" %")
     is_share = share != verdict.found

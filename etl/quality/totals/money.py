@@ -1,8 +1,8 @@
-"""Money by claim type and amount category: what came in, what goes out, and what stays behind.
+"""Add up money by claim type and amount category: in the source, published, and left out.
 
-The source is summed over the rows as they were read, in cents that `columns.numbers` makes of their
-text; the published side over the accepted tables, with text that Arrow reads as decimals. The two
-sides read amounts and find claim types independently, so that their agreement means something.
+The source side adds the rows as read, in cents that `columns.numbers` parses; the published side
+adds the accepted tables, whose text Arrow parses as decimals. The two sides parse amounts and find
+claim types independently, so that their agreement means something.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ MONEY_TYPES: Final = (*CLAIM_TYPES, UNKNOWN_TYPE)
 _LARGEST: Final = 2**63
 
 OwnerOf: TypeAlias = Callable[[Any, Any], Any]
-"""Takes numpy arrays of files and rows, gives each row's owner, from 0."""
+"""Maps numpy arrays of files and rows to each row's owner, from 0."""
 
 
 def one_owner(files: Any, rows: Any) -> Any:
-    """Return the one owner, 0, of all rows: for totals that are not divided."""
+    """Assign all rows to owner 0, for undivided totals."""
     del files
     return np.zeros(len(rows), dtype=np.int64)
 
@@ -63,10 +63,10 @@ class MoneyTotals:
         published: over accepted rows.
         quarantined: over rejected rows.
         superseded: over superseded rows.
-        net: over accepted rows of the claims that count: of a chain of adjustments one, or none
-            where it ends in a void. It is a part of `published`, and in no sum with the others.
-        published_claims, quarantined_claims, superseded_claims, net_claims: how many claims have
-            an amount in that sum.
+        net: over accepted rows of the claims that count: one per adjustment chain, or none if it
+            ends in a void. It is part of `published`, so don't add it to the others.
+        published_claims, quarantined_claims, superseded_claims, net_claims: the number of claims
+            in that sum.
     """
 
     source: int = 0
@@ -99,15 +99,15 @@ class MoneyTotals:
 
 
 def add_money(parts: Iterable[Mapping[MoneyKey, MoneyTotals]]) -> dict[MoneyKey, MoneyTotals]:
-    """Return the totals of partitions, in the order of the canonical tables."""
+    """Add up the money of partitions, in the order of the canonical tables."""
     totals: dict[MoneyKey, MoneyTotals] = {}
     for part in parts:
-        for key, each in part.items():
-            totals[key] = totals.get(key, MoneyTotals()) + each
-    return dict(sorted(totals.items(), key=lambda entry: _order(entry[0])))
+        for key, money in part.items():
+            totals[key] = totals.get(key, MoneyTotals()) + money
+    return dict(sorted(totals.items(), key=lambda entry: _sort_position(entry[0])))
 
 
-def _order(key: MoneyKey) -> tuple[int, int, int]:
+def _sort_position(key: MoneyKey) -> tuple[int, int, int]:
     return (
         LEVELS.index(key.level),
         MONEY_TYPES.index(key.claim_type),
@@ -121,7 +121,7 @@ class ClaimsOfRows:
 
     Attributes:
         claims: numpy `int64`, shape (rows,): number of the claim.
-        types: numpy `int64`, shape (claims,): place of its type in `MONEY_TYPES`.
+        types: numpy `int64`, shape (claims,): index of its type in `MONEY_TYPES`.
         fates: numpy `bool`, shape (rows,) each: published, quarantined, superseded, net.
     """
 
@@ -129,20 +129,20 @@ class ClaimsOfRows:
     types: Any
     fates: tuple[Any, Any, Any, Any]
 
-    def among(self, rows: Any) -> tuple[Any, ...]:
-        """Return the numbers of the claims that some rows belong to, for each fate."""
-        codes = []
+    def select(self, rows: Any) -> tuple[Any, ...]:
+        """Return the claims that some rows belong to, for each fate."""
+        claims_by_fate = []
         for fate in self.fates:
-            there = np.zeros(len(self.types), dtype=bool)
-            there[self.claims[rows & fate]] = True
-            codes.append(np.flatnonzero(there))
-        return tuple(codes)
+            has_rows = np.zeros(len(self.types), dtype=bool)
+            has_rows[self.claims[rows & fate]] = True
+            claims_by_fate.append(np.flatnonzero(has_rows))
+        return tuple(claims_by_fate)
 
 
 def _claims_of_rows(decided: DecidedRows, level: str) -> ClaimsOfRows:
     """Return the claims behind the rows of a level.
 
-    Rows with one claim id are one claim, however often it was sent; of two members, they are two.
+    Rows with the same claim id and member are one claim, however often it was sent.
     """
     work, rejected = decided.work, decided.rejected[level]
     frame, types = work.frames[level], _type_codes(work, level)
@@ -153,25 +153,25 @@ def _claims_of_rows(decided: DecidedRows, level: str) -> ClaimsOfRows:
         members = frame.cells("member_id").codes.astype(np.int64) + 1
         keys = (members * size + numbers) * (len(CLAIM_TYPES) + 1) + types
         _, first, numbers = np.unique(keys, return_index=True, return_inverse=True)
-        of_claims = types[first]
+        claim_types = types[first]
     else:
-        of_claims = np.full(size, len(CLAIM_TYPES), dtype=np.int64)
-        of_claims[numbers] = types
-    gone, old = rejected.rows & ~frame.superseded, frame.superseded
-    kept = ~(rejected.rows | old)
-    net = kept if decided.counted is None else kept & _counting(decided, level)
-    return ClaimsOfRows(numbers, of_claims, (kept, gone, old, net))
+        claim_types = np.full(size, len(CLAIM_TYPES), dtype=np.int64)
+        claim_types[numbers] = types
+    is_quarantined, is_superseded = rejected.rows & ~frame.superseded, frame.superseded
+    is_kept = ~(rejected.rows | is_superseded)
+    is_net = is_kept if decided.counted is None else is_kept & _is_counted(decided, level)
+    return ClaimsOfRows(numbers, claim_types, (is_kept, is_quarantined, is_superseded, is_net))
 
 
-def _counting(decided: DecidedRows, level: str) -> Any:
+def _is_counted(decided: DecidedRows, level: str) -> Any:
     """Return which rows are of accepted claims that count."""
     work = decided.work
     claims = work.frames["claim"]
-    counting = np.zeros(claims.count, dtype=bool)
-    counting[~(decided.rejected["claim"].rows | claims.superseded)] = decided.counted
+    is_counted = np.zeros(claims.count, dtype=bool)
+    is_counted[~(decided.rejected["claim"].rows | claims.superseded)] = decided.counted
     if level == "claim":
-        return counting
-    return np.append(counting, False)[work.parents(work.frames[level], "claim")]
+        return is_counted
+    return np.append(is_counted, False)[work.parents(work.frames[level], "claim")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +181,10 @@ class AmountSums:
     Attributes:
         level, category: as `MoneyKey`.
         sums: source, published, quarantined, superseded and net cents: numpy `int64`, shape
-            (keys,) each; Python integers in it (`object`) where 64 bits might not hold them.
-        claims: published, quarantined, superseded and net: how many claims have an amount; numpy
-            `int64`, shape (keys,) each.
-        present: numpy `bool`, shape (keys,): where there is anything.
+            (keys,) each; `object` with Python integers if 64 bits might overflow.
+        claims: published, quarantined, superseded and net claims with an amount; numpy `int64`,
+            shape (keys,) each.
+        present: numpy `bool`, shape (keys,): which keys have any amount.
     """
 
     level: str
@@ -202,23 +202,23 @@ def amount_sums(decided: DecidedRows, owner_of: OwnerOf, owners: int) -> Iterato
 
     Args:
         decided: the rows.
-        owner_of: takes numpy arrays of files and rows, gives each row's owner, from 0.
+        owner_of: maps numpy arrays of files and rows to each row's owner, from 0.
         owners: how many owners there are.
     """
-    size, everything = owners * len(MONEY_TYPES), decided.counted is None or decided.counted.all()
+    size, all_count = owners * len(MONEY_TYPES), decided.counted is None or decided.counted.all()
     accepted = decided.accepted
-    net = accepted if everything else _of_counted(accepted, decided.counted)
+    net = accepted if all_count else _filter_counted(accepted, decided.counted)
     for level in (level for level in LEVELS if level in decided.work.frames):
         frame = decided.work.frames[level]
-        owned = owner_of(frame.files, frame.rows)
-        keys = owned * len(MONEY_TYPES) + _type_codes(decided.work, level)
-        behind = _claims_of_rows(decided, level)
-        owner_of_claims = np.zeros(len(behind.types), dtype=np.int64)
-        owner_of_claims[behind.claims] = owned
-        keys_of_claims = owner_of_claims * len(MONEY_TYPES) + behind.types
-        _, gone, old, _ = behind.fates
-        keys_out = _keys_of(accepted, level, owner_of)
-        keys_net = keys_out if everything else _keys_of(net, level, owner_of)
+        row_owners = owner_of(frame.files, frame.rows)
+        keys = row_owners * len(MONEY_TYPES) + _type_codes(decided.work, level)
+        row_claims = _claims_of_rows(decided, level)
+        claim_owners = np.zeros(len(row_claims.types), dtype=np.int64)
+        claim_owners[row_claims.claims] = row_owners
+        claim_keys = claim_owners * len(MONEY_TYPES) + row_claims.types
+        _, is_quarantined, is_superseded, _ = row_claims.fates
+        published_keys = _sum_keys(accepted, level, owner_of)
+        net_keys = published_keys if all_count else _sum_keys(net, level, owner_of)
         for category in AMOUNT_CATEGORIES:
             column = f"amount_{category}"
             texts = accepted[level].column(column)
@@ -227,20 +227,20 @@ def amount_sums(decided: DecidedRows, owner_of: OwnerOf, owners: int) -> Iterato
             cents, filled = frame.cents(column), frame.filled(column)
             exact = int(np.abs(cents).max(initial=0)) * len(cents) < _LARGEST
             add = partial(_sum_by, size=size, exact=exact)
-            published = add(*_published(texts, keys_out))
+            published = add(*_read_cents(texts, published_keys))
             sums = (
                 add(cents[filled], keys[filled]),
                 published,
-                add(cents[filled & gone], keys[filled & gone]),
-                add(cents[filled & old], keys[filled & old]),
-                published if everything else add(*_published(net[level].column(column), keys_net)),
+                add(cents[filled & is_quarantined], keys[filled & is_quarantined]),
+                add(cents[filled & is_superseded], keys[filled & is_superseded]),
+                published if all_count else add(*_read_cents(net[level].column(column), net_keys)),
             )
             claims = tuple(
-                np.bincount(keys_of_claims[role], minlength=size) for role in behind.among(filled)
+                np.bincount(claim_keys[role], minlength=size) for role in row_claims.select(filled)
             )
-            there = np.bincount(keys[filled], minlength=size)
+            has_rows = np.bincount(keys[filled], minlength=size)
             yield AmountSums(
-                level, category, sums, claims, np.any([there, *claims, published != 0], axis=0)
+                level, category, sums, claims, np.any([has_rows, *claims, published != 0], axis=0)
             )
 
 
@@ -251,7 +251,7 @@ def _sum_by(amounts: Any, keys: Any, *, size: int, exact: bool) -> Any:
 
 
 def money_totals(decided: DecidedRows) -> dict[MoneyKey, MoneyTotals]:
-    """Return the money of one partition; only cells in which some amount stands."""
+    """Add up the money of one partition; omits keys without any amount."""
     return {
         MoneyKey(sums.level, MONEY_TYPES[code], sums.category): MoneyTotals(
             *(int(column[code]) for column in (*sums.sums, *sums.claims))
@@ -261,8 +261,8 @@ def money_totals(decided: DecidedRows) -> dict[MoneyKey, MoneyTotals]:
     }
 
 
-def _of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.Table]:
-    """Return claims and lines of the claims that count."""
+def _filter_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.Table]:
+    """Return the claims that count in net sums, and their lines."""
     claims = accepted["claim"].filter(pa.array(counted))
     lines = accepted["claim_line"]
     is_counted = pc.is_in(
@@ -272,7 +272,7 @@ def _of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.
 
 
 def _type_codes(work: Work, level: str) -> Any:
-    """Return the place of each row's claim type in `MONEY_TYPES`."""
+    """Return the index of each row's claim type in `MONEY_TYPES`."""
     cells = work.frames["claim"].cells("claim_type")
     index = pc.index_in(cells.words, value_set=pa.array(CLAIM_TYPES, pa.string()))
     unknown = len(CLAIM_TYPES)
@@ -283,9 +283,9 @@ def _type_codes(work: Work, level: str) -> Any:
 
 
 def types_of_accepted(accepted: Mapping[str, pa.Table], table: str) -> Any:
-    """Return the place of each accepted row's claim type in `MONEY_TYPES`.
+    """Return the index of each accepted row's claim type in `MONEY_TYPES`.
 
-    It is found in the accepted tables alone.
+    Uses only the accepted tables, to stay independent of the source side.
 
     Args:
         accepted: accepted rows of every table.
@@ -301,16 +301,16 @@ def types_of_accepted(accepted: Mapping[str, pa.Table], table: str) -> Any:
     return types
 
 
-def _keys_of(accepted: Mapping[str, pa.Table], level: str, owner_of: OwnerOf) -> Any:
-    """Return the key of each accepted row."""
+def _sum_keys(accepted: Mapping[str, pa.Table], level: str, owner_of: OwnerOf) -> Any:
+    """Return the key of each accepted row's sum."""
     types = types_of_accepted(accepted, level)
     return owner_of(*places_of(accepted[level])) * len(MONEY_TYPES) + types
 
 
-def _published(texts: pa.ChunkedArray, keys: Any) -> tuple[Any, Any]:
-    """Return cents and keys of the accepted amounts, read from their text again."""
-    there = np.asarray(pc.is_valid(texts))
-    exact = as_array(pc.cast(pc.drop_null(texts), pa.decimal128(18, 2)))
+def _read_cents(texts: pa.ChunkedArray, keys: Any) -> tuple[Any, Any]:
+    """Return cents and keys of the accepted amounts, parsed from their text again."""
+    is_stated = np.asarray(pc.is_valid(texts))
+    decimals = as_array(pc.cast(pc.drop_null(texts), pa.decimal128(18, 2)))
     # An Arrow decimal is its unscaled number in 128 bits; 18 digits are in the lower 64.
-    words = np.frombuffer(exact.buffers()[1] or b"", dtype="<i8")
-    return words[2 * exact.offset :: 2][: len(exact)], keys[there]
+    words = np.frombuffer(decimals.buffers()[1] or b"", dtype="<i8")
+    return words[2 * decimals.offset :: 2][: len(decimals)], keys[is_stated]

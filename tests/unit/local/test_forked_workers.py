@@ -49,7 +49,7 @@ def test_suites_come_to_the_same_wherever_they_are_run(tmp_path):
         return TWO.each(suite, runs, ignore)
 
     results = [
-        run_suites(rows, tmp_path / name, run_name="run", run_time=when, each=each)
+        run_suites(rows, tmp_path / name, run_name="run", run_time=when, runner=each)
         for name, each in (("here", run_each), ("there", elsewhere))
     ]
     assert [result.table for result in results[0]] == ["member_address", "claim_note"]

@@ -162,5 +162,5 @@ def test_owners_of_rows_are_found_by_place(tmp_path):
     wanted = np.array(sorted({owner("M2")}), dtype=np.uint64)
     owners = owners_of(places, wanted)
     assert owners.ids.tolist() == [owner("M2")]
-    found = owners.numbers_of(np.full(6, claims), np.arange(2, 8)).tolist()
+    found = owners.codes_of(np.full(6, claims), np.arange(2, 8)).tolist()
     assert found == [0 if number == OF_M2 else -1 for number in range(6)]

@@ -10,8 +10,8 @@ from etl.quality.totals.by_member import (
     MONEY_SCHEMA,
     RowOwners,
     filled_shares,
-    summed_filled,
-    summed_money,
+    sum_filled,
+    sum_money,
 )
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 from tests.unit.quality.world import run, world
@@ -54,7 +54,7 @@ def test_money_of_members_adds_up_exactly_even_beyond_64_bits(cents):
     count = len(cents)
     whole = MoneyTotals(total, total, 0, 0, -total, count, 0, 0, count)
     expected = {KEY: whole} if cents else {}
-    assert summed_money(money(*cents)) == expected
+    assert sum_money(money(*cents)) == expected
 
 
 def test_money_is_the_same_where_64_bits_might_not_hold_its_sums(monkeypatch):
@@ -74,7 +74,7 @@ def test_filled_cells_of_members_add_up_and_follow_from_their_own_rows():
     codes = np.concatenate(list(numbers.values()))
     owners = RowOwners(np.arange(3, dtype=np.uint64), places[order], codes[order])
     shares = filled_shares(tables, owners)
-    assert summed_filled(shares) == checked.filled
+    assert sum_filled(shares) == checked.filled
     assert any("," in columns for columns in shares.column("columns").to_pylist())
     for owner in range(3):
         own = {

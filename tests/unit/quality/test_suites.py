@@ -59,8 +59,8 @@ def spoiled():
 
 
 def test_a_suite_has_the_rules_that_the_library_can_check_by_itself():
-    assert all(plan_suite(standard_book(), table).wanted for table in TABLES)
-    wanted = plan_suite(standard_book(), "claim_line").wanted
+    assert all(plan_suite(standard_book(), table).expectations for table in TABLES)
+    wanted = plan_suite(standard_book(), "claim_line").expectations
     forms = {each.rule.id: each.form for each in wanted}
     assert forms["required"] == "not-null"
     assert forms["date-sentinel"] == "not-in-set"
@@ -197,7 +197,7 @@ def test_suites_and_findings_count_the_same_failures(docs):
     counted: dict[tuple[str, str, str], set[int]] = {}
     work = docs.decided.work
     for table, frame in work.frames.items():
-        for wanted in plan_suite(standard_book(), table).wanted:
+        for wanted in plan_suite(standard_book(), table).expectations:
             column = wanted.columns[0].removesuffix(" (as read)")
             for failure in work.failures:
                 mine = failure.table == table and work.book.rules[failure.rule] == wanted.rule
@@ -305,7 +305,7 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_p
 
     def pages(name, known):
         rows, out = suite_rows(spoiled(), tmp_path / "rows"), tmp_path / name
-        again = run_suites(rows, out, run_name="run-1", run_time=WHEN, known=known, each=each)
+        again = run_suites(rows, out, run_name="run-1", run_time=WHEN, prior=known, runner=each)
         assert again == docs.results
         return {path.name: path.read_bytes() for path in out.iterdir()}
 
@@ -338,7 +338,7 @@ def test_the_library_finds_no_pyspark_and_others_do_afterwards(monkeypatch):
     spark, part = types.ModuleType("pyspark"), types.ModuleType("pyspark.sql")
     monkeypatch.setitem(sys.modules, "pyspark", spark)
     monkeypatch.setitem(sys.modules, "pyspark.sql", part)
-    with expectations.quiet(), pytest.raises(ModuleNotFoundError):
+    with expectations.silence_library(), pytest.raises(ModuleNotFoundError):
         importlib.import_module("pyspark.sql")
     assert sys.modules["pyspark"] is spark
     assert sys.modules["pyspark.sql"] is part
