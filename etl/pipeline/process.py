@@ -45,7 +45,7 @@ from etl.quality.totals.counts import reconcile
 from etl.quality.totals.limits import Verdict, verdicts
 from etl.reports.finding_places import FindingPlaces
 from etl.reports.report_values import EmptyCrosswalk, MissingCells
-from etl.reports.summary import Rejected, rejected
+from etl.reports.summary import Rejected, summarize_rejected
 from etl.rows import findings_at
 from etl.sources.partition.partitions import Loaded, Partitions
 
@@ -122,7 +122,7 @@ class ProcessedExtract:
     def rejected(self) -> Rejected:
         """Rejected rows by first cause, with advice and missing facts."""
         tally, book = self.totals.tally, self.definitions.book
-        return rejected(
+        return summarize_rejected(
             tally.rules(book),
             tally.counts,
             advice(tally, book, self.read.extract),

@@ -9,23 +9,23 @@ from typing import Any, Final, TypeAlias
 
 from etl.columns.numbers import cents_text
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from etl.reports.pools import Cell, Name, Pool, pooled
-from etl.reports.small_cells import LEVEL_NAMES, MoneyTable, ShownMoney, jointly_pooled
+from etl.reports.pools import Cell, Name, Pool, pool_cells
+from etl.reports.small_cells import LEVEL_NAMES, MoneyTable, ShownMoney, pool_jointly
 
 REASONS: Final = {
     "sum-of-lines": "the claim has no total, so the sum of its lines is published",
     "end-before-start": "the statement ends before it begins, so its end is left out",
     "no-place-for-a-period": "the profile has a service date for a line, but no period",
 }
-"""Explanations of differences, beside rules."""
+"""Reasons for differences that no rule describes."""
 
-_BY: Final = ("payer", "plan", "month", "status")
-"""Dimensions of the sums; those by claim type stand among the money of the rows."""
+_DIMENSIONS: Final = ("payer", "plan", "month", "status")
+"""Dimensions of the listed sums. Sums by claim type are already in the report's `money`."""
 _JOINT: Final = ("type", "payer", "plan")
-"""Dimensions of `CertificateFacts.joint`."""
+"""Dimensions of `CertificateFacts.joint`, in its order."""
 
-_DAYS: Final = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, None))
-"""Bars of the histogram of business days: the first and the last."""
+_DAY_RANGES: Final = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, None))
+"""First and last business day of each histogram bar."""
 
 Total: TypeAlias = tuple[str, str]
 """Level, category."""
@@ -33,17 +33,17 @@ Total: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class FileMoney:
-    """Amounts of one category that rows of one file brought, for the report; in cents.
+    """Amounts of one category from the rows of one file, in cents.
 
     Attributes:
-        file: name of the file; None where it is not known any more.
+        file: name of the file; None if it is no longer known.
         level: `claim` or `claim_line`.
         category: of the amounts.
         claims: how many published claims have such an amount.
-        published: what is published of these rows.
-        source: what the rows state; None where they were compared in an earlier run.
-        explained: what is published less what they state, with a reason.
-        differences: how many differences that is.
+        published: the published amounts of these rows.
+        source: the amounts in the rows; None if an earlier run compared them.
+        explained: the part of `published` minus `source` that has a reason.
+        differences: how many differences `explained` sums.
     """
 
     file: str | None
@@ -57,7 +57,7 @@ class FileMoney:
 
     @property
     def adds_up(self) -> bool | None:
-        """Whether the published amounts are those of the rows; None for an earlier run."""
+        """Whether published and source amounts agree; None if an earlier run compared them."""
         return None if self.source is None else self.source + self.explained == self.published
 
 
@@ -67,16 +67,16 @@ class CertificateFacts:
 
     Attributes:
         facts: how many facts were compared.
-        sums: how many sums were.
-        carried: claims that were compared in an earlier run, and have unchanged blocks.
-        counted: table -> rows that were published, and how many the bytes hold.
-        reasons: (reason, fact) -> differences that it explains, and their cents together.
+        sums: how many sums were compared.
+        carried: claims that an earlier run compared and whose blocks did not change.
+        counted: table -> published rows, and how many of them the bytes contain.
+        reasons: (reason, fact) -> how many differences it explains, and their total in cents.
         money: sums of all bytes of the release: dimension, its value, level and category -> cents,
             and how many claims have such an amount.
-        differences: path of the file with every difference; empty where there are none.
-        holds: whether every fact is as its row states it, or explained.
-        files: amounts by the file whose row brought them.
-        payers: FHIR reference of a payer -> its name, of those that have one.
+        differences: path of the file with every difference; empty if there are none.
+        holds: whether every fact agrees with its row or is explained.
+        files: amounts by the file that they come from.
+        payers: FHIR reference of a payer -> its name; payers without a name are left out.
         joint: claim type, payer and plan -> how many claims of the release have them.
     """
 
@@ -102,7 +102,7 @@ class TimelinessFacts:
         all_days: the same of all releases since the first.
         allowed: business days that CMS allows.
         percentiles: share in percent -> business days.
-        late: path of the file with the claims that took longer; empty where none did.
+        late: path of the file with the claims that took longer; empty if none did.
     """
 
     days: Mapping[int, int]
@@ -116,19 +116,19 @@ def timeliness_document(facts: TimelinessFacts) -> dict[str, Any]:
     """Return timeliness as a report states it."""
     return {
         "allowed_business_days": facts.allowed,
-        **_in_time(facts.days, facts.allowed),
+        **_count_on_time(facts.days, facts.allowed),
         "percentiles": {f"p{share}": days for share, days in sorted(facts.percentiles.items())},
         "by_business_days": [
             {"days": name, "claims": claims} for name, claims in _histogram(facts.days)
         ],
-        "all_releases": _in_time(facts.all_days, facts.allowed),
+        "all_releases": _count_on_time(facts.all_days, facts.allowed),
         "late": facts.late or None,
     }
 
 
-def _in_time(days: Mapping[int, int], allowed: int) -> dict[str, Any]:
+def _count_on_time(days: Mapping[int, int], max_days: int) -> dict[str, Any]:
     claims = sum(days.values())
-    on_time = sum(count for taken, count in days.items() if taken <= allowed)
+    on_time = sum(count for delay, count in days.items() if delay <= max_days)
     return {
         "claims": claims,
         "on_time": on_time,
@@ -137,52 +137,53 @@ def _in_time(days: Mapping[int, int], allowed: int) -> dict[str, Any]:
 
 
 def _histogram(days: Mapping[int, int]) -> Iterator[tuple[str, int]]:
-    for first, last in _DAYS:
+    for first, last in _DAY_RANGES:
         if last is None:
-            name, end = f"over {first - 1}", max(days, default=first)
+            label, end = f"over {first - 1}", max(days, default=first)
         else:
-            name, end = f"{first}" if first == last else f"{first} to {last}", last
-        yield name, sum(claims for taken, claims in days.items() if first <= taken <= end)
+            label, end = f"{first}" if first == last else f"{first} to {last}", last
+        yield label, sum(claims for delay, claims in days.items() if first <= delay <= end)
 
 
 @dataclass(frozen=True, slots=True)
 class _Divisions:
-    """Decides how far the sums of the bytes may be divided, beside the sums of the rows.
+    """Decides which sums of the bytes a report shows next to the sums of the rows.
 
     Attributes:
-        most: sums over at most so many claims are withheld; 0 to withhold none.
-        shown: sums of the rows, as far as they are shown.
-        more: level and category -> claims and cents that the bytes have beyond the rows.
+        threshold: sums over at most this many claims are withheld; 0 to withhold none.
+        shown: the sums of the rows that the report shows.
+        surplus: level and category -> claims and cents that the bytes have beyond the rows.
         reasons: fact -> number and cents of the differences of each reason.
-        pools: level and category -> dimension -> cells that are not shown each.
+        pools: level and category -> dimension -> cells that are only shown as one sum.
     """
 
-    most: int
+    threshold: int
     shown: Mapping[Total, ShownMoney]
-    more: Mapping[Total, Cell]
+    surplus: Mapping[Total, Cell]
     reasons: Mapping[str, Sequence[Cell]]
     pools: Mapping[Total, Mapping[str, Pool[str]]]
 
     def withholds_total(self, level: str, category: str) -> bool:
-        """Return whether no table may show the total of the bytes.
+        """Return whether every table must withhold the total of the bytes.
 
-        Less the total of the rows it is what the bytes have beyond them: that may be of few claims.
+        That total minus the total of the rows is the surplus, which may come from few claims.
         """
-        of_rows, more = self.shown.get((level, category)), self.more[level, category]
-        is_withheld = of_rows is not None and of_rows.published is None
-        return self.most > 0 and (is_withheld or (any(more) and abs(more[0]) <= self.most))
+        row_sums, surplus = self.shown.get((level, category)), self.surplus[level, category]
+        is_withheld = row_sums is not None and row_sums.published is None
+        is_few = any(surplus) and abs(surplus[0]) <= self.threshold
+        return self.threshold > 0 and (is_withheld or is_few)
 
     def divides_by_status(self, level: str, category: str) -> bool:
-        """Return whether the sum of active claims may be shown: it is the net sum of the rows.
+        """Return whether the sum of active claims, the net sum of the rows, may be shown.
 
-        Totals that are summed from lines have the net sum of the lines, or an unknown part of it.
+        If totals are summed from lines, they contain the net sum of the lines or a part of it.
         """
-        has_more = any(self.more[level, category])
-        beside = [
-            self.shown.get((each, category)) for each in (LEVEL_NAMES if has_more else (level,))
-        ]
-        is_withheld = any(sums is not None and sums.net is None for sums in beside)
-        return self.most == 0 or not (is_withheld or (has_more and (level, category) in self.shown))
+        has_surplus = any(self.surplus[level, category])
+        levels = LEVEL_NAMES if has_surplus else (level,)
+        row_sums = [self.shown.get((name, category)) for name in levels]
+        is_withheld = any(sums is not None and sums.net is None for sums in row_sums)
+        is_unknown = has_surplus and (level, category) in self.shown
+        return self.threshold == 0 or not (is_withheld or is_unknown)
 
     def pool(
         self,
@@ -191,10 +192,10 @@ class _Divisions:
         category: str,
         *,
         divides: bool,
-        known: Pool[Name] | None = None,
+        joint_pool: Pool[Name] | None = None,
     ) -> Pool[Name]:
-        """Return the parts of a total that are not shown each: all of them unless `divides`."""
-        pool = known or pooled(cells, self.most)
+        """Return the cells of a total to show as one sum: all of them unless `divides`."""
+        pool = joint_pool or pool_cells(cells, self.threshold)
         is_withheld = self.withholds_total(level, category)
         if divides and not is_withheld:
             return pool
@@ -205,22 +206,22 @@ class _Divisions:
         """Return whether the amounts that each reason explains are shown."""
         level, _, category = fact.partition(".")
         differences = self.reasons[fact]
-        are_all = sum(cents for _, cents in differences) == self.more[level, category][1]
-        are_many = all(count > self.most for count, _ in differences)
-        return self.most == 0 or (
+        are_all = sum(cents for _, cents in differences) == self.surplus[level, category][1]
+        are_many = all(count > self.threshold for count, _ in differences)
+        return self.threshold == 0 or (
             are_all and are_many and not self.withholds_total(level, category)
         )
 
 
-def _divisions(
+def _build_divisions(
     facts: CertificateFacts,
     money: Mapping[MoneyKey, MoneyTotals],
     shown: MoneyTable,
     small_cells: int,
 ) -> _Divisions:
     claims, cents = Counter[Total](), Counter[Total]()
-    for (by, _, level, category), (amount, count) in facts.money.items():
-        if by == "type":
+    for (dimension, _, level, category), (amount, count) in facts.money.items():
+        if dimension == "type":
             claims[level, category] += count
             cents[level, category] += amount
     for key, sums in money.items():
@@ -229,23 +230,23 @@ def _divisions(
     reasons = defaultdict[str, list[Cell]](list)
     for (_, fact), difference in facts.reasons.items():
         reasons[fact].append(difference)
-    more = {total: (claims[total], cents[total]) for total in claims.keys() | cents.keys()}
+    surplus = {total: (claims[total], cents[total]) for total in claims.keys() | cents.keys()}
     return _Divisions(
         small_cells,
         shown.totals,
-        defaultdict(lambda: (0, 0), more),
+        defaultdict(lambda: (0, 0), surplus),
         reasons,
-        dict(_pools(facts, money, shown, small_cells)),
+        dict(_iterate_pools(facts, money, shown, small_cells)),
     )
 
 
-def _pools(
+def _iterate_pools(
     facts: CertificateFacts,
     money: Mapping[MoneyKey, MoneyTotals],
     shown: MoneyTable,
-    most: int,
+    threshold: int,
 ) -> Iterator[tuple[Total, Mapping[str, Pool[str]]]]:
-    """Yield what is not shown each of the sums by claim type, payer and plan."""
+    """Yield the pools by claim type, payer and plan of each total."""
     groups: dict[Total, dict[str, dict[str, Cell]]] = defaultdict(lambda: {by: {} for by in _JOINT})
     for (by, value, level, category), (cents, claims) in sorted(facts.money.items()):
         if by in _JOINT:
@@ -256,14 +257,14 @@ def _pools(
             for key, sums in shown.cells.items()
             if (key.level, key.category) == (level, category) and sums.published is None
         }
-        fixed = {"type": withheld}
+        decided = {"type": withheld}
         for claim_type, (claims, _) in tables["type"].items():
-            stated = money.get(MoneyKey(level, claim_type, category), MoneyTotals())
-            summed = abs(claims - stated.published_claims)
-            if 0 < summed <= most or (summed and 0 < stated.published_claims <= most):
-                # A type has the sum of its rows and of its summed totals: neither may be few.
-                fixed |= {"payer": set(tables["payer"]), "plan": set(tables["plan"])}
-        yield (level, category), jointly_pooled(tables, fixed, facts.joint, most)
+            row_sums = money.get(MoneyKey(level, claim_type, category), MoneyTotals())
+            surplus = abs(claims - row_sums.published_claims)
+            if 0 < surplus <= threshold or (surplus and 0 < row_sums.published_claims <= threshold):
+                # A type's sum adds its stated totals and its summed ones: neither may be few.
+                decided |= {"payer": set(tables["payer"]), "plan": set(tables["plan"])}
+        yield (level, category), pool_jointly(tables, decided, facts.joint, threshold)
 
 
 def certificate_document(
@@ -275,20 +276,20 @@ def certificate_document(
     """Return the certificate as a report states it.
 
     Args:
-        facts: what was compared.
+        facts: the comparison.
         money: sums of the rows.
-        shown: what the report shows of them.
-        small_cells: sums of money over at most so many claims are withheld; 0 to withhold none.
+        shown: the sums of the rows that the report shows.
+        small_cells: sums of money over at most this many claims are withheld; 0 to withhold none.
     """
-    divisions = _divisions(facts, money, shown, small_cells)
+    divisions = _build_divisions(facts, money, shown, small_cells)
     return {
         "holds": facts.holds,
         "facts": facts.facts,
         "sums": facts.sums,
         "carried_claims": facts.carried,
         "counted": {
-            table: {"published": rows, "in_bytes": held}
-            for table, (rows, held) in facts.counted.items()
+            table: {"published": rows, "in_bytes": in_bytes}
+            for table, (rows, in_bytes) in facts.counted.items()
         },
         "explained": [
             {
@@ -300,45 +301,45 @@ def certificate_document(
             }
             for (reason, fact), (count, cents) in facts.reasons.items()
         ],
-        "files": list(_by_file(facts.files, divisions)),
-        "money": list(_by_label(facts, divisions)),
+        "files": list(_file_sums(facts.files, divisions)),
+        "money": list(_dimension_sums(facts, divisions)),
         "differences": facts.differences or None,
     }
 
 
-def _by_file(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[dict[str, Any]]:
-    """Yield the sums by file; those of few claims together, so that none can be worked out."""
+def _file_sums(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[dict[str, Any]]:
+    """Yield the sums by file; small ones are added up so that none can be worked out."""
     groups: dict[tuple[str, str], list[FileMoney]] = defaultdict(list)
-    for each in files:
-        groups[each.level, each.category].append(each)
-    for (level, category), parts in sorted(groups.items()):
-        cells = {at: (part.claims, part.published) for at, part in enumerate(parts)}
-        # The sources of all files come to the sum of the rows: none is shown, or each.
+    for file in files:
+        groups[file.level, file.category].append(file)
+    for (level, category), group in sorted(groups.items()):
+        cells = {index: (file.claims, file.published) for index, file in enumerate(group)}
+        # The sources of all files add up to the shown sum of the rows: show all or none.
         shows_source = not any(
-            0 < count <= divisions.most
-            for part in parts
-            for count in (part.differences, part.claims - part.differences)
+            0 < count <= divisions.threshold
+            for file in group
+            for count in (file.differences, file.claims - file.differences)
         )
-        # A file may have all claims of a type or a payer: beside small ones, files are not told.
-        beside = divisions.pools.get((level, category), {})
-        divides = len(parts) == 1 or not (
+        # A file may have all claims of a type or payer: next to small ones, files would tell them.
+        pools = divisions.pools.get((level, category), {})
+        divides = len(group) == 1 or not (
             not shows_source
-            or pooled(cells, divisions.most).names
-            or any(beside[by].names for by in ("type", "payer") if by in beside)
+            or pool_cells(cells, divisions.threshold).names
+            or any(pools[by].names for by in ("type", "payer") if by in pools)
         )
         pool = divisions.pool(cells, level, category, divides=divides)
-        for line in (part for at, part in enumerate(parts) if at not in pool.names):
-            shows = line.source is not None and shows_source
+        for file in (file for index, file in enumerate(group) if index not in pool.names):
+            shows = file.source is not None and shows_source
             yield {
-                "file": line.file,
-                "carried": line.source is None,
+                "file": file.file,
+                "carried": file.source is None,
                 "level": LEVEL_NAMES[level],
                 "category": category,
-                "claims": line.claims,
-                "source": cents_text(line.source or 0) if shows else None,
-                "explained": cents_text(line.explained) if shows else None,
-                "published": cents_text(line.published),
-                "adds_up": line.adds_up,
+                "claims": file.claims,
+                "source": cents_text(file.source or 0) if shows else None,
+                "explained": cents_text(file.explained) if shows else None,
+                "published": cents_text(file.published),
+                "adds_up": file.adds_up,
             }
         if pool.names:
             yield {
@@ -350,23 +351,23 @@ def _by_file(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[dict
                 "source": None,
                 "explained": None,
                 "published": None if pool.is_withheld else cents_text(pool.cents),
-                "adds_up": all(parts[at].adds_up is not False for at in pool.names),
+                "adds_up": all(group[index].adds_up is not False for index in pool.names),
             }
 
 
-def _by_label(facts: CertificateFacts, divisions: _Divisions) -> Iterator[dict[str, Any]]:
-    """Yield the sums by payer, plan, month and status; those of few claims together."""
+def _dimension_sums(facts: CertificateFacts, divisions: _Divisions) -> Iterator[dict[str, Any]]:
+    """Yield the sums by payer, plan, month and status; small ones are added up."""
     groups: dict[tuple[str, str, str], dict[str, Cell]] = defaultdict(dict)
     for (by, value, level, category), (cents, claims) in sorted(facts.money.items()):
-        if by in _BY and level in LEVEL_NAMES:
+        if by in _DIMENSIONS and level in LEVEL_NAMES:
             groups[by, level, category][value] = (claims, cents)
     for (by, level, category), cells in sorted(groups.items()):
         divides = by != "status" or divisions.divides_by_status(level, category)
-        known = divisions.pools.get((level, category), {}).get(by)
-        pool = divisions.pool(cells, level, category, divides=divides, known=known)
-        parts = [(name, cells[name]) for name in cells if name not in pool.names]
+        joint_pool = divisions.pools.get((level, category), {}).get(by)
+        pool = divisions.pool(cells, level, category, divides=divides, joint_pool=joint_pool)
+        shown = [(name, cells[name]) for name in cells if name not in pool.names]
         others: list[tuple[str | None, Cell]] = [(None, (pool.claims, pool.cents))]
-        for label, (claims, cents) in [*parts, *(others if pool.names else [])]:
+        for label, (claims, cents) in [*shown, *(others if pool.names else [])]:
             is_shown = label is not None or not pool.is_withheld
             yield {
                 "by": by,

@@ -1,4 +1,4 @@
-"""Differences from the release before, as a report states them."""
+"""Differences from the previous release, as a report states them."""
 
 from __future__ import annotations
 
@@ -13,76 +13,77 @@ from etl.reports.small_cells import LEVEL_NAMES
 
 CLAIMS: Final = "ExplanationOfBenefit"
 COMPARED_MONEY: Final = ("submitted", "eligible", "benefit", "memberliability")
-"""Categories with net sums that are compared: those that every claim states."""
+"""Categories whose net sums are compared: every claim states them."""
 TOTALS_SUMMED: Final = "totals-summed"
-"""The rule that counts claims with totals that are summed from their lines."""
+"""The rule that counts claims whose totals are summed from their lines."""
 
 _SUMS: Final = ("before", "now", "change")
 
 
 def changes_since(before: ReleaseBefore, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what differs from the release before.
+    """Return the report's differences from the previous release.
 
     Args:
-        before: that release.
-        document: the report that is being made, without this.
+        before: the previous release.
+        document: the new report, still without `changes`.
     """
-    there, made = before.document, before.changes
-    counts = {"patients": None, "resources": {}} if made is None else made.to_json()
+    past, changes = before.document, before.changes
+    counts = {"patients": None, "resources": {}} if changes is None else changes.to_json()
     return {
         "since": before.release,
         "members": counts["patients"],
         "resources": counts["resources"],
-        "money": [] if made is None or there is None else money_changes(there, document, made),
-        "new_rules": None if there is None else _new_rules(there, document),
-        "new_unmapped": None if there is None else _new_unmapped(there, document),
+        "money": [] if changes is None or past is None else money_changes(past, document, changes),
+        "new_rules": None if past is None else _new_rules(past, document),
+        "new_unmapped": None if past is None else _new_unmapped(past, document),
     }
 
 
 def news_since(
-    before: Mapping[str, Any], now: Mapping[str, Any]
+    previous: Mapping[str, Any], current: Mapping[str, Any]
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the rules that newly find something, and how many words of crosswalks are new.
 
     Args:
-        before: a report's document.
-        now: another one; `rules` and `unmapped` of it are enough.
+        previous: the document of the previous report.
+        current: the document of the new one; only `rules` and `unmapped` are read.
     """
-    return _new_rules(before, now), _new_unmapped(before, now)
+    return _new_rules(previous, current), _new_unmapped(previous, current)
 
 
 def money_changes(
-    before: Mapping[str, Any], now: Mapping[str, Any], made: Changes
+    previous: Mapping[str, Any], current: Mapping[str, Any], changes: Changes
 ) -> list[dict[str, Any]]:
-    """Return by how much net sums changed; the difference that few claims make is their amount.
+    """Return by how much net sums changed; withheld if few claims did.
 
     Args:
-        before: a report's document; empty before the first release.
-        now: another one; `money_totals`, `money_check` and `rules` of it are enough.
-        made: members and resources that changed.
+        previous: the document of the previous report; empty before the first release.
+        current: the document of the new one; only `money_totals`, `money_check` and `rules` are
+            read.
+        changes: members and resources that changed.
     """
-    claims = made.resources.get(CLAIMS, ChangeCounts())
-    is_few = 0 < claims.touched <= now["money_check"]["small_cells"]
-    level = money_level([before, now])
-    old_sums, new_sums = (net_sums(document, level) for document in (before, now))
-    changes = []
+    claims = changes.resources.get(CLAIMS, ChangeCounts())
+    is_few = 0 < claims.touched <= current["money_check"]["small_cells"]
+    level = money_level([previous, current])
+    previous_sums, current_sums = (net_sums(document, level) for document in (previous, current))
+    rows = []
     for category in COMPARED_MONEY:
-        if category not in old_sums and category not in new_sums:
+        if category not in previous_sums and category not in current_sums:
             continue
-        old, new = (sums.get(category, "0.00") for sums in (old_sums, new_sums))
+        old, new = (sums.get(category, "0.00") for sums in (previous_sums, current_sums))
         shown: list[str | None] = [None, None, None]
         if not (is_few or old is None or new is None):
             shown = [old, new, str(Decimal(new) - Decimal(old))]
         sums = dict(zip(_SUMS, shown, strict=True))
-        changes.append({"level": level, "category": category, **sums})
-    return changes
+        rows.append({"level": level, "category": category, **sums})
+    return rows
 
 
 def money_level(documents: Iterable[Mapping[str, Any]]) -> str:
-    """Return the level that has the money of all claims of some reports.
+    """Return the level whose sums cover all claims of some reports.
 
-    A header that states no total is published with the sum of its lines: then those of headers
-    are not all, and the lines have them.
+    A header without a total is published with the sum of its lines. Then only the lines' sums are
+    complete.
     """
     is_summed = any(
         rule["rule"] == TOTALS_SUMMED and rule["findings"]
@@ -93,7 +94,7 @@ def money_level(documents: Iterable[Mapping[str, Any]]) -> str:
 
 
 def net_sums(document: Mapping[str, Any], level: str) -> dict[str, Any]:
-    """Return the net sums of a level over all claim types: None where one is withheld."""
+    """Return the net sums of a level over all claim types; None for a withheld one."""
     return {
         total["category"]: total["net"]
         for total in document.get("money_totals", ())
@@ -101,27 +102,28 @@ def net_sums(document: Mapping[str, Any], level: str) -> dict[str, Any]:
     }
 
 
-def _new_rules(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    fired = {rule["rule"] for rule in before.get("rules", ()) if rule["findings"]}
-    return [rule["rule"] for rule in now["rules"] if rule["findings"] and rule["rule"] not in fired]
+def _new_rules(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    old = {rule["rule"] for rule in previous.get("rules", ()) if rule["findings"]}
+    found = [rule["rule"] for rule in current["rules"] if rule["findings"]]
+    return [rule for rule in found if rule not in old]
 
 
-def _new_unmapped(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return how many words of each crosswalk were not among those of the release before.
+def _new_unmapped(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Count the unmapped words of each crosswalk that the previous release did not have.
 
-    A word is identified by its keyed hash. Where a column has too many to distinguish them, or
-    the report before has no hashes, the numbers of words are compared.
+    Words are identified by keyed hash. If a column has too many to distinguish them, or the
+    previous report has no hashes, the numbers of words are compared.
     """
-    known_words = {(word["crosswalk"], word.get("word")) for word in before.get("unmapped", ())}
-    are_hashed = all(word for _, word in known_words)
-    words: Sequence[Mapping[str, Any]] = now["unmapped"]
+    old_words = {(word["crosswalk"], word.get("word")) for word in previous.get("unmapped", ())}
+    are_hashed = all(word for _, word in old_words)
+    words: Sequence[Mapping[str, Any]] = current["unmapped"]
     if are_hashed:
         new = Counter(
             word["crosswalk"]
             for word in words
-            if (word["crosswalk"], word["word"]) not in known_words
+            if (word["crosswalk"], word["word"]) not in old_words
         )
     else:
-        were = Counter(word["crosswalk"] for word in before["unmapped"])
-        new = Counter(word["crosswalk"] for word in words) - were
+        old_counts = Counter(word["crosswalk"] for word in previous["unmapped"])
+        new = Counter(word["crosswalk"] for word in words) - old_counts
     return [{"crosswalk": name, "words": count} for name, count in sorted(new.items())]

@@ -18,25 +18,25 @@ from etl.reports.must_support import short_name
 from etl.reports.page import environment
 from etl.reports.summary import Cause
 
-_SHOWN: Final = 100
-"""Providers of a network that are shown of each change."""
+_MAX_PROVIDERS: Final = 100
+"""Most providers of a network to show for each kind of change."""
 
 Masked: TypeAlias = tuple[str, str, str]
-"""The outline of a value: what is before the part that differs, that part, what is behind it."""
+"""The outline of a value: before the part that differs, that part, and after it."""
 ChangedSample: TypeAlias = tuple[str, Mapping[str, tuple[Masked | None, Masked | None]]]
-"""A changed resource, which one is not stated: its FHIR type; path of an element that differs ->
-its masked values before and after, None where it is not there."""
+"""A changed resource without its ID: its FHIR type; path of an element that differs -> its masked
+values before and after, None if it is absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class MovedElement:
-    """A must-support element that another share of a profile's resources has.
+    """A must-support element whose share of a profile's resources changed.
 
     Attributes:
         profile: short name of the profile.
         element: the element, by its id in the profile.
-        before: how many resources had it, of how many.
-        after: how many have it, of how many.
+        before: resources that had it, and all resources then.
+        after: resources that have it, and all resources now.
     """
 
     profile: str
@@ -50,21 +50,20 @@ class ChangesPage:
     """Contents of the page.
 
     Attributes:
-        title: what is compared.
-        before: id of the release before; None before the first.
-        after: id of the release after; None where it is planned.
-        changes: members and resources.
+        title: names the comparison.
+        before: ID of the earlier release; None before the first.
+        after: ID of the later release; None if it is planned.
+        changes: changed members and resources.
         money: net sums before and now (`changes.money_changes`); None if a report is missing.
         limits: limits of a planned run.
-        stops: why the run would stop; empty where it would not.
+        stops: why the run would stop; empty if it would not.
         causes: what a planned run would reject, by first cause.
-        news: rules that newly find something, and newly unmapped words by crosswalk; None where
-            that is not known.
-        must_support: must-support elements of which another share of resources has them; None
-            likewise.
+        news: rules that newly find something, and newly unmapped words by crosswalk; None if
+            unknown.
+        must_support: must-support elements whose share of resources changed; None if unknown.
         samples: changed resources, values masked.
-        is_directory: whether they are of a directory of providers: without members and money.
-        networks: networks and plans of a directory that changed; None of claims, and before the
+        is_directory: whether the releases are provider directories, without members and money.
+        networks: networks and plans of a directory that changed; None for claims and before the
             first release.
     """
 
@@ -84,107 +83,108 @@ class ChangesPage:
 
 
 def changes_page(page: ChangesPage) -> str:
-    """Return the page, which needs no script and loads nothing."""
-    return environment().get_template("changes.html.j2").render(page=page, shown=_SHOWN)
+    """Return the page as HTML without scripts or external files."""
+    return environment().get_template("changes.html.j2").render(page=page, shown=_MAX_PROVIDERS)
 
 
 def moved_elements(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[MovedElement] | None:
-    """Return the must-support elements that another share of a profile's resources has.
+    """Return the must-support elements whose share of a profile's resources changed.
 
-    That is a share that moved by a percentage point or more, or to or from none. Profiles that
-    have resources in one of the two alone are left out.
+    The share moved by a percentage point or more, or to or from zero. Profiles with resources in
+    only one of the two reports are left out.
 
     Args:
-        before: a report's document.
-        after: another one; `must_support` of it is enough.
+        before: the document of the earlier report.
+        after: the document of the later one; only `must_support` is read.
 
     Returns:
-        None where the report before was made by a program that did not count them.
+        None if the earlier report was made by a program that did not count them.
     """
     if "must_support" not in before:
         return None
-    were = {profile["profile"]: profile for profile in before["must_support"]}
+    previous_profiles = {profile["profile"]: profile for profile in before["must_support"]}
     moved = []
     for profile in after["must_support"]:
-        old, name = were.get(profile["profile"]), profile["profile"]
-        if old is None or not old["resources"] or not profile["resources"]:
+        previous, profile_name = previous_profiles.get(profile["profile"]), profile["profile"]
+        if previous is None or not previous["resources"] or not profile["resources"]:
             continue
         for element, filled in profile["filled"].items():
-            was = (old["filled"].get(element, 0), old["resources"])
-            now = (filled, profile["resources"])
-            if abs(was[0] / was[1] - now[0] / now[1]) >= 0.01 or bool(was[0]) != bool(now[0]):
-                moved.append(MovedElement(short_name(name), element, was, now))
+            old = (previous["filled"].get(element, 0), previous["resources"])
+            new = (filled, profile["resources"])
+            if abs(old[0] / old[1] - new[0] / new[1]) >= 0.01 or bool(old[0]) != bool(new[0]):
+                moved.append(MovedElement(short_name(profile_name), element, old, new))
     return moved
 
 
-_AROUND: Final = 12
-"""Characters that are shown before and behind what differs."""
-_MOST: Final = 5
-"""Most resources that are shown."""
+_CONTEXT: Final = 12
+"""Characters to show before and after the part that differs."""
+_MAX_SAMPLES: Final = 5
+"""Most changed resources to show."""
 
 
 def changed_samples(before: Release, after: Release) -> list[ChangedSample]:
-    """Return what differs in some changed resources of patients, at most one of a patient.
+    """Return the differences in some changed resources, at most one per patient.
 
     Raises:
-        StoreError: something of the releases is missing or damaged.
+        StoreError: an object of a release is missing or damaged.
     """
     samples: list[ChangedSample] = []
     for change in diff_patients(before, after):
         if change.before is None or change.after is None or not change.changed:
             continue
-        # Claims show more of a night's changes than a patient's new time stamp.
+        # A claim shows more about a night's changes than a patient's new time stamp.
         name = min(change.changed, key=lambda name: name[0] != "ExplanationOfBenefit")
-        old, new = _texts(before, change.before.id, name), _texts(after, change.after.id, name)
+        old, new = _values(before, change.before.id, name), _values(after, change.after.id, name)
         values = {path: (old.get(path), new.get(path)) for path in {**new, **old}}
-        differing = {path: _masked(*pair) for path, pair in values.items() if pair[0] != pair[1]}
-        samples.append((name[0], differing))
-        if len(samples) == _MOST:
+        outlines = {path: _mask_pair(*pair) for path, pair in values.items() if pair[0] != pair[1]}
+        samples.append((name[0], outlines))
+        if len(samples) == _MAX_SAMPLES:
             break
     return samples
 
 
-def _texts(release: Release, patient: str, name: Name) -> dict[str, str]:
-    """Return the values of a resource by their paths."""
-    return dict(_leaves(json.loads(release.patient_resource(patient, *name), parse_float=str)))
+def _values(release: Release, patient: str, name: Name) -> dict[str, str]:
+    """Return the values of a resource by path."""
+    return dict(_leaf_values(json.loads(release.patient_resource(patient, *name), parse_float=str)))
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def _leaf_values(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     match value:
         case dict():
-            for name, each in value.items():
-                yield from _leaves(each, f"{path}.{name}" if path else name)
+            for name, child in value.items():
+                yield from _leaf_values(child, f"{path}.{name}" if path else name)
         case list():
-            for number, each in enumerate(value):
-                yield from _leaves(each, f"{path}[{number}]")
+            for index, child in enumerate(value):
+                yield from _leaf_values(child, f"{path}[{index}]")
         case _:
             yield path, value if isinstance(value, str) else json.dumps(value)
 
 
-def _masked(before: str | None, after: str | None) -> tuple[Masked | None, Masked | None]:
-    """Return the outlines of two values, each in the parts of `Masked`."""
+def _mask_pair(before: str | None, after: str | None) -> tuple[Masked | None, Masked | None]:
+    """Return the outlines of two values, split where they differ."""
     if before is None or after is None:
-        return _alone(before), _alone(after)
-    begin = _shared(before, after)
-    end = _shared(before[begin:][::-1], after[begin:][::-1])
-    return _parts(before, begin, end), _parts(after, begin, end)
+        return _mask_whole(before), _mask_whole(after)
+    prefix = _prefix_length(before, after)
+    suffix = _prefix_length(before[prefix:][::-1], after[prefix:][::-1])
+    return _mask_parts(before, prefix, suffix), _mask_parts(after, prefix, suffix)
 
 
-def _alone(value: str | None) -> Masked | None:
+def _mask_whole(value: str | None) -> Masked | None:
     return None if value is None else ("", outline(value), "")
 
 
-def _shared(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
+def _prefix_length(first: str, second: str) -> int:
+    """Return the length of the common prefix of two texts."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))))
 
 
-def _parts(value: str, begin: int, end: int) -> Masked:
-    head, changed, tail = value[:begin], value[begin : len(value) - end], value[len(value) - end :]
+def _mask_parts(value: str, prefix: int, suffix: int) -> Masked:
+    end = len(value) - suffix
+    head, changed, tail = value[:prefix], value[prefix:end], value[end:]
     return (
-        "…" * (len(head) > _AROUND) + outline(head[-_AROUND:]),
+        "…" * (len(head) > _CONTEXT) + outline(head[-_CONTEXT:]),
         outline(changed),
-        outline(tail[:_AROUND]) + "…" * (len(tail) > _AROUND),
+        outline(tail[:_CONTEXT]) + "…" * (len(tail) > _CONTEXT),
     )

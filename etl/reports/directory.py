@@ -1,4 +1,4 @@
-"""Quality of a provider directory: its figures as plain values, and as the page has them."""
+"""Quality of a provider directory: its figures for the report's JSON and for its page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class DirectoryFacts:
 
     Attributes:
         quality: the figures.
-        places: path of the file with the rows behind them, relative to the report; empty where
-            there are none.
+        places: path of the file with the rows behind them, relative to the report; empty if there
+            are none.
     """
 
     quality: directory.DirectoryQuality
@@ -50,7 +50,7 @@ def directory_document(facts: DirectoryFacts) -> dict[str, Any]:
 
 
 def directory_page(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the figures for the page; None where the run was of no directory.
+    """Return the figures for the page; None for a run of claims.
 
     Args:
         document: `directory` of the report's document.
@@ -58,10 +58,10 @@ def directory_page(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
     Returns:
         names: table -> what its rows are, in a word.
         entries: all entries; recent, aging, old, undated: how many of them are of each age.
-        impossible: rows with an address or position that cannot be.
-        incomplete: rows with an address of which a part is missing.
-        repeated: entries that seem to be there several times.
-        age_plot: entries by age, by table; None without entries.
+        impossible: rows with an impossible address or position.
+        incomplete: rows with an incomplete address.
+        repeated: entries that seem to be duplicates.
+        age_plot: entries by age, for each table; None without entries.
     """
     if document is None:
         return None
@@ -77,39 +77,39 @@ def directory_page(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _sum(parts: Sequence[Mapping[str, Any]], name: str) -> int:
-    return sum(part[name] for part in parts)
+def _sum(rows: Sequence[Mapping[str, Any]], key: str) -> int:
+    return sum(part[key] for part in rows)
 
 
 def _age_plot(ages: Sequence[Mapping[str, Any]]) -> Plot | None:
-    """Return entries by age, in percent of each table: counts differ by orders of magnitude."""
+    """Plot entries by age, in percent of each table: counts differ by orders of magnitude."""
     if not ages:
         return None
-    in_words = "; ".join(
-        f"{directory.ENTRIES[each['table']]}: "
-        + ", ".join(f"{each[band]:,} {name}" for band, name in _BANDS.items() if each[band])
-        for each in ages
+    description = "; ".join(
+        f"{directory.ENTRIES[age['table']]}: "
+        + ", ".join(f"{age[band]:,} {name}" for band, name in _BANDS.items() if age[band])
+        for age in ages
     )
     return Plot(
         "ages",
         "Entries by days since their last update, in percent",
-        f"One bar for each kind of entry. {in_words}.",
-        # Every other name stands lower: side by side they would run into each other.
-        ["\n" * (at % 2) + directory.ENTRIES[each["table"]] for at, each in enumerate(ages)],
-        {name: [100 * each[band] / each["rows"] for each in ages] for band, name in _BANDS.items()},
+        f"One bar for each kind of entry. {description}.",
+        # Every other name is one line lower: side by side they would overlap.
+        ["\n" * (index % 2) + directory.ENTRIES[age["table"]] for index, age in enumerate(ages)],
+        {name: [100 * age[band] / age["rows"] for age in ages] for band, name in _BANDS.items()},
         unit=" %",
     )
 
 
 def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[Plot]:
-    """Return how the quality of a directory went on.
+    """Plot the quality of a directory over several runs.
 
     Args:
-        nights: documents of reports, oldest first; one of an earlier program has no figures.
-        labels: of the nights.
+        nights: documents of reports, oldest first; those of an earlier program have no figures.
+        labels: names of the runs on the axis.
     """
     figures = [night.get("directory") for night in nights]
-    pages = [directory_page(each) for each in figures]
+    pages = [directory_page(quality) for quality in figures]
     span = f"by run, {len(nights)} runs"
     ages = {
         f"more than {directory.RECENT_DAYS} days": [_older(page, "aging", "old") for page in pages],
@@ -117,15 +117,15 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
     }
     faults = {
         "practitioners in no network": [
-            each and each["coverage"]["practitioners_without_network"] for each in figures
+            quality and quality["coverage"]["practitioners_without_network"] for quality in figures
         ],
         "organizations in none": [
-            each and each["coverage"]["organizations_without_network"] for each in figures
+            quality and quality["coverage"]["organizations_without_network"] for quality in figures
         ],
         "wrong addresses": [None if page is None else page["impossible"] for page in pages],
         "duplicates": [None if page is None else page["repeated"] for page in pages],
     }
-    closed = [None if each is None else _closed(each["networks"]) for each in figures]
+    closed = [_closed_share(quality["networks"]) if quality else None for quality in figures]
     return [
         Plot(
             "old-entries",
@@ -158,6 +158,7 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
 
 
 def _older(page: Mapping[str, Any] | None, *bands: str) -> float | None:
+    """Return the entries of some age bands, in percent of those with a date."""
     if page is None:
         return None
     dated: int = page["entries"] - page["undated"]
@@ -165,7 +166,7 @@ def _older(page: Mapping[str, Any] | None, *bands: str) -> float | None:
     return 100 * older / dated if dated else None
 
 
-def _closed(networks: Sequence[Mapping[str, Any]]) -> float | None:
+def _closed_share(networks: Sequence[Mapping[str, Any]]) -> float | None:
     roles = _sum(networks, "roles")
-    closed = sum(each["accepting"]["existptonly"] + each["accepting"]["nopt"] for each in networks)
+    closed = sum(row["accepting"]["existptonly"] + row["accepting"]["nopt"] for row in networks)
     return 100 * closed / roles if roles else None

@@ -1,7 +1,7 @@
-"""A report as plain values: what `report.json` holds, and all that the pages are made of.
+"""A report as plain values: the contents of `report.json`, and the only input of the pages.
 
-A page shows nothing that is not here. So no table and no plot can show what is withheld from the
-document. Files are written only after the report was reconciled: no row or cent may be missing.
+So no table or plot can show anything that the document withholds. Files are written only after the
+report is reconciled: no row or cent may be missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from etl.reports.directory import directory_document
 from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_json
 from etl.reports.page import report_page, rule_page
-from etl.reports.pools import pooled
+from etl.reports.pools import pool_cells
 from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, MoneyTable, ShownMoney, shown_money
 from etl.reports.summary import by_fate, limit_json
@@ -34,27 +34,25 @@ from etl.reports.summary import by_fate, limit_json
 FORMAT_VERSION: Final = "2"
 """Goes up when a reader of `report.json` has to change; docs/reports.md describes how."""
 
-_CLAIM: Final = "claim_id"
+_CLAIM_ID: Final = "claim_id"
 """Column that each row of a claim fills."""
 _ACTION: Final = "record_action"
-"""Column that says what a delta does with a row, and nothing of what it holds."""
+"""Column that says what a delta does with a row; it carries no data about the claim."""
 
 
 def report_json(document: Mapping[str, Any]) -> bytes:
-    """Return the report for machines, as docs/reports.md describes it."""
+    """Encode a report, or a part of it, as indented JSON."""
     return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def report_document(report: Report) -> dict[str, Any]:
-    """Return a report as plain values; docs/reports.md describes its members."""
-    document = _facts(report)
-    document["changes"] = (
-        changes_since(report.before, document) if report.before is not None else None
-    )
+    """Return a report as plain values; docs/reports.md describes its fields."""
+    document = _report_fields(report)
+    document["changes"] = report.before and changes_since(report.before, document)
     return document
 
 
-def _facts(report: Report) -> dict[str, Any]:
+def _report_fields(report: Report) -> dict[str, Any]:
     money = shown_money(report.money, report.small_cells)
     return {
         "format": FORMAT_VERSION,
@@ -70,10 +68,10 @@ def _facts(report: Report) -> dict[str, Any]:
             "kind": report.extract.kind,
             "as_of": report.extract.as_of.isoformat() if report.extract.as_of else None,
             "payer": report.extract.payer or None,
-            "default_stamp": plain(report.default_stamp),
-            "files": plain(report.extract.files),
+            "default_stamp": to_json(report.default_stamp),
+            "files": to_json(report.extract.files),
         },
-        "mapping": plain(report.mapping),
+        "mapping": to_json(report.mapping),
         "tables": {
             name: {**by_fate(count), "adds_up": count.adds_up}
             for name in TABLES
@@ -96,7 +94,7 @@ def _facts(report: Report) -> dict[str, Any]:
                 "rejected_rows": rule.rejected_rows,
                 "rejected_claims": rule.rejected_claims,
                 "page": rule_page_path(rule.rule) if rule.findings or rule.rejected_rows else None,
-                "examples": [_example(report, place) for place in rule.examples],
+                "examples": [_example_json(report, place) for place in rule.examples],
             }
             for rule in report.rules
         ],
@@ -108,20 +106,20 @@ def _facts(report: Report) -> dict[str, Any]:
         "resources": dict(sorted(report.resources.items())),
         "completeness": _completeness(report),
         "claims_by_month": _claims_by_month(report),
-        "missing": plain(report.missing),
-        "empty_crosswalks": plain(report.empty_crosswalks),
+        "missing": to_json(report.missing),
+        "empty_crosswalks": to_json(report.empty_crosswalks),
         "must_support": must_support_json(report.must_support),
         "unmapped": [
             {
                 "crosswalk": unmapped_word.crosswalk,
                 "word": unmapped_word.word or None,
                 "count": unmapped_word.count,
-                "examples": [_example(report, place) for place in unmapped_word.examples],
+                "examples": [_example_json(report, place) for place in unmapped_word.examples],
             }
             for unmapped_word in report.unmapped
         ],
-        "suites": plain(report.suites),
-        "quarantine": plain(report.quarantine),
+        "suites": to_json(report.suites),
+        "quarantine": to_json(report.quarantine),
         "data_docs": report.data_docs or None,
         "notes": list(report.notes),
         "findings_file": report.findings_file or None,
@@ -136,10 +134,10 @@ def money_document(
     """Return the sums of money as a report states them.
 
     Args:
-        exact: the sums.
-        shown: what is shown of them.
-        small_cells: sums over at most so many claims are withheld.
-        path: of the file with the exact sums; empty without one.
+        exact: the exact sums.
+        shown: the same sums, small ones withheld.
+        small_cells: sums over at most this many claims are withheld.
+        path: path of the file with the exact sums; empty if there is none.
     """
     return {
         "money": [
@@ -147,12 +145,12 @@ def money_document(
                 "level": LEVEL_NAMES[key.level],
                 "claim_type": key.claim_type,
                 "category": key.category,
-                **_sums(cell),
+                **_money_sums(cell),
             }
             for key, cell in shown.cells.items()
         ],
         "money_totals": [
-            {"level": LEVEL_NAMES[level], "category": category, **_sums(total)}
+            {"level": LEVEL_NAMES[level], "category": category, **_money_sums(total)}
             for (level, category), total in shown.totals.items()
         ],
         "money_check": {
@@ -165,32 +163,32 @@ def money_document(
     }
 
 
-def plain(value: Any) -> Any:
-    """Return a value as its JSON is read: its fields are the names there."""
+def to_json(value: Any) -> Any:
+    """Convert a value to JSON types; fields become keys."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def rule_page_path(rule: str) -> str:
-    """Return where the page of a rule is, relative to the report."""
+    """Return the path of a rule's page, relative to the report."""
     return f"rules/{rule}.html"
 
 
-def _sums(each: ShownMoney) -> dict[str, Any]:
-    sums = {name: getattr(each, name) for name in SUMS}
+def _money_sums(money: ShownMoney) -> dict[str, Any]:
+    sums = {name: getattr(money, name) for name in SUMS}
     return {
         **{name: None if cents is None else cents_text(cents) for name, cents in sums.items()},
-        "adds_up": each.adds_up,
+        "adds_up": money.adds_up,
     }
 
 
 def _file_name(report: Report, number: int | None) -> str:
-    """Return a file's name; findings about the extract as a whole name no file of it."""
+    """Return a file's name; empty for findings about the extract as a whole."""
     if number is not None and 0 <= number < len(report.extract.files):
         return report.extract.files[number].name
     return ""
 
 
-def _example(report: Report, place: Example) -> dict[str, Any]:
+def _example_json(report: Report, place: Example) -> dict[str, Any]:
     return {
         "file": _file_name(report, place.file) or None,
         "row": place.row,
@@ -199,24 +197,24 @@ def _example(report: Report, place: Example) -> dict[str, Any]:
 
 
 def _completeness(report: Report) -> list[dict[str, Any]]:
-    """Return, for each column that carries an element of CPCDS, how many rows fill it.
+    """Count the rows that fill each column with a CPCDS element.
 
-    By claim type as well: what no claim of a type has is no gap in the others.
+    Also by claim type: a column that one type never fills is no gap in the others.
     """
     filled: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for key, rows in report.filled.items():
         filled[key.table, key.column][key.claim_type] += rows
-    lines = []
+    entries = []
     for name in TABLES:
         published = report.counts[name].published if name in report.counts else 0
-        by_type = filled[name, _CLAIM]
-        is_listed = name in DIRECTORY.tables  # where no column is an element of CPCDS
+        by_type = filled[name, _CLAIM_ID]
+        is_listed = name in DIRECTORY.tables  # its columns are not elements of CPCDS
         for column in TABLES[name].columns:
             is_shown = column.required or column.map_ids or column.meaning or is_listed
             if not published or not is_shown or column.name == _ACTION:
                 continue
             cells = filled[name, column.name]
-            lines.append(
+            entries.append(
                 {
                     "table": name,
                     "column": column.name,
@@ -235,85 +233,83 @@ def _completeness(report: Report) -> list[dict[str, Any]]:
                     ],
                 }
             )
-    return lines
+    return entries
 
 
 def _claims_by_month(report: Report) -> list[dict[str, Any]]:
-    """Return how many claims there are by type and month of service.
-
-    Months with few claims are put together, so that none is named with few.
-    """
+    """Count claims by type and month of service; months with few claims are added up."""
     claims: dict[str, Counter[str]] = defaultdict(Counter)
     for key, rows in report.filled.items():
         if key.month:
             claims[key.claim_type][key.month] += rows
-    lines = []
+    entries = []
     for claim_type in (name for name in MONEY_TYPES if name in claims):
         months = claims[claim_type]
-        pool = pooled({month: (months[month],) * 2 for month in sorted(months)}, report.small_cells)
-        lines += [
-            _line(claim_type, month, months[month])
+        cells = {month: (months[month],) * 2 for month in sorted(months)}
+        pool = pool_cells(cells, report.small_cells)
+        entries += [
+            _month_entry(claim_type, month, months[month])
             for month in sorted(months)
             if month not in pool.names
         ]
-        lines += [_line(claim_type, None, pool.claims)] if pool.names else []
-    return lines
+        entries += [_month_entry(claim_type, None, pool.claims)] if pool.names else []
+    return entries
 
 
-def _line(claim_type: str, month: str | None, claims: int) -> dict[str, Any]:
+def _month_entry(claim_type: str, month: str | None, claims: int) -> dict[str, Any]:
     return {"claim_type": claim_type, "month": month, "claims": claims}
 
 
 CERTIFICATE: Final = "certificate.json"
-"""Name of the file with the certificate alone, beside the report."""
+"""Name of the file next to the report that contains only the certificate."""
 
 
 def write_report(
     report: Report, folder: Path, places: Mapping[str, Sequence[ShownPlace]] = MappingProxyType({})
 ) -> tuple[Path, Path]:
-    """Write a report into a folder, which is made if it is not there.
+    """Write a report into a folder, which is created if necessary.
 
     Args:
-        report: its contents.
-        folder: where it goes.
+        report: the contents.
+        folder: the destination.
         places: rule -> the first places of its findings, for its page.
 
     Returns:
         The paths of `report.json` and `index.html`.
 
     Raises:
-        CountsDoNotAddUp: rows or money do not reconcile; nothing is written.
+        CountsDoNotAddUp: rows or money do not reconcile. Nothing is written.
     """
     check_report(report)
     folder.mkdir(parents=True, exist_ok=True)
     document = report_document(report)
-    machine, page = folder / "report.json", folder / "index.html"
-    machine.write_bytes(report_json(document))
-    page.write_text(report_page(document), encoding="utf-8")
+    json_path, page_path = folder / "report.json", folder / "index.html"
+    json_path.write_bytes(report_json(document))
+    page_path.write_text(report_page(document), encoding="utf-8")
     if document["certificate"] is not None:
         (folder / CERTIFICATE).write_bytes(report_json(document["certificate"]))
     for rule in document["rules"]:
         if rule["page"] is not None:
             path = folder / rule["page"]
             path.parent.mkdir(exist_ok=True)
-            shown = rule_page(document, rule, places.get(rule["rule"], ()))
-            path.write_text(shown, encoding="utf-8")
-    return machine, page
+            text = rule_page(document, rule, places.get(rule["rule"], ()))
+            path.write_text(text, encoding="utf-8")
+    return json_path, page_path
 
 
 def check_report(report: Report) -> None:
     """Check that the rows and the money of a report reconcile.
 
     Raises:
-        CountsDoNotAddUp: naming the table, or the level, claim type and category; or claims in
-            quarantine have no first cause.
+        CountsDoNotAddUp: the counts of a table or the money of a level, claim type and category
+            do not add up, or claims in quarantine have no first cause.
     """
     reconcile(report.counts, (rule.rejected_rows for rule in report.rules))
     claims = report.counts.get("claim", RowCounts()).quarantined
-    by_cause = sum(rule.rejected_claims for rule in report.rules)
-    if by_cause != claims:
+    by_rule = sum(rule.rejected_claims for rule in report.rules)
+    if by_rule != claims:
         raise CountsDoNotAddUp(
-            f"{claims} claims are in quarantine, but {by_cause} have a rule that rejected them"
+            f"{claims} claims are in quarantine, but {by_rule} have a rule that rejected them"
         )
     for key, totals in report.money.items():
         if not totals.adds_up:

@@ -1,8 +1,8 @@
 """The reports of earlier runs into the same target: the last one, and the page of all of them.
 
-The page has each night's verdict, and trends over the nights. It is made of the reports, and shows
-nothing that one of them withholds: no sum, and no two sums with a difference that is the money of a
-few claims.
+The page has each night's verdict, and trends over the nights. It is made from the reports and shows
+nothing that one of them withholds: no withheld sum, and no two sums whose difference is the money
+of a few claims.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 NIGHTS: Final = 30
-"""Nights that are shown; older reports are links."""
+"""Nights that the page shows; older reports are only linked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class RolledBack:
     Attributes:
         release: its id.
         when: FHIR instant.
-        to: id of the release that it went back to.
+        to: ID of the restored release.
     """
 
     release: str
@@ -59,25 +59,24 @@ def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
 
     Args:
         nights: newest first.
-        older: runs with older reports, newest first.
+        older: IDs of runs with older reports, newest first.
     """
     documents = [night for night in nights if not isinstance(night, RolledBack)]
     template = environment().get_template("report_index.html.j2")
-    of_directory = any(is_directory(night["tables"]) for night in documents)
     return template.render(
-        of_directory=of_directory,
+        of_directory=any(is_directory(night["tables"]) for night in documents),
         nights=[
-            {"rolled_back": night} if isinstance(night, RolledBack) else _night(night)
+            {"rolled_back": night} if isinstance(night, RolledBack) else _summarize_night(night)
             for night in nights
         ],
         older=older,
-        plots=_plots(documents[::-1]) if len(documents) > 1 else [],
+        plots=_trend_plots(documents[::-1]) if len(documents) > 1 else [],
     )
 
 
-def _night(document: Mapping[str, Any]) -> dict[str, Any]:
+def _summarize_night(document: Mapping[str, Any]) -> dict[str, Any]:
     subject = _subject(document)
-    began = causes(document)
+    first_causes = causes(document)
     return {
         "rolled_back": None,
         "run": document["run"],
@@ -86,32 +85,32 @@ def _night(document: Mapping[str, Any]) -> dict[str, Any]:
         "broken": [limit["limit"] for limit in document["limits"] if not limit["holds"]],
         "subject": subject,
         "share": share(subject["quarantined"], subject["in"]),
-        "old": _old_entries(document),
-        "worst": began[0]["rule"] if began else "",
-        "rejecting": _findings(document, is_rejecting=True),
-        "warnings": _findings(document, is_rejecting=False),
+        "old": _count_old(document),
+        "worst": first_causes[0]["rule"] if first_causes else "",
+        "rejecting": _count_findings(document, is_rejecting=True),
+        "warnings": _count_findings(document, is_rejecting=False),
         "money": document["money_check"],
     }
 
 
 def _subject(document: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return the counts of claims by fate; of a directory, those of the rows of all tables."""
+    """Return the counts of claims by fate; for a directory, the counts of all rows."""
     if is_directory(document["tables"]):
         return all_rows(document)
     return of_table(document, "claim")
 
 
-def _old_entries(document: Mapping[str, Any]) -> int | None:
-    """Return a directory's entries of more than 90 days; None where the report has no ages."""
+def _count_old(document: Mapping[str, Any]) -> int | None:
+    """Count a directory's entries older than 90 days; None if the report has no ages."""
     page = directory_page(document.get("directory"))
     return None if page is None else page["old"]
 
 
-def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
+def _count_findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
     return sum(rule["findings"] for rule in document["rules"] if rejects(rule) is is_rejecting)
 
 
-def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
+def _trend_plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """Return the trends over the nights, oldest first."""
     noun = "Rows" if any(is_directory(night["tables"]) for night in nights) else "Claims"
     times = [datetime.fromisoformat(night["when"]) for night in nights]
@@ -137,8 +136,8 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
             f"Findings that reject and warnings, {span}.",
             labels,
             {
-                "that reject": [_findings(night, is_rejecting=True) for night in nights],
-                "warnings": [_findings(night, is_rejecting=False) for night in nights],
+                "that reject": [_count_findings(night, is_rejecting=True) for night in nights],
+                "warnings": [_count_findings(night, is_rejecting=False) for night in nights],
             },
         ),
         Plot(
@@ -169,53 +168,53 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
 
 
 def _rejected_percent(document: Mapping[str, Any]) -> float:
-    rows = _subject(document)
-    return 100 * rows["quarantined"] / rows["in"] if rows["in"] else 0.0
+    counts = _subject(document)
+    return 100 * counts["quarantined"] / counts["in"] if counts["in"] else 0.0
 
 
 def _nets(nights: Sequence[Mapping[str, Any]], level: str, category: str) -> list[Decimal | None]:
-    """Return the net sum of each night, oldest first; None where it is not shown.
+    """Return the net sum of each night, oldest first; None if it is not shown.
 
-    A sum that differs from the one shown before by the money of a few claims would disclose it.
-    So a gap lasts until a night on which more claims changed.
+    If few claims changed since the last shown sum, the difference would disclose their money. So a
+    gap lasts until a night on which more claims changed.
     """
     shown: list[Decimal | None] = []
-    most_changed: int | None = None
+    changed_claims: int | None = None
     for night in nights:
-        text = None if night["release"] is None else net_sums(night, level).get(category)
-        net = None if text is None else Decimal(text)
-        if most_changed is not None:
-            most_changed = max(most_changed, _changed_claims(night))
-            if 0 < most_changed <= night["money_check"]["small_cells"]:
+        net_text = None if night["release"] is None else net_sums(night, level).get(category)
+        net = None if net_text is None else Decimal(net_text)
+        if changed_claims is not None:
+            changed_claims = max(changed_claims, _changed_claims(night))
+            if 0 < changed_claims <= night["money_check"]["small_cells"]:
                 net = None
         if net is not None:
-            most_changed = 0
+            changed_claims = 0
         shown.append(net)
     return shown
 
 
 def _changed_claims(document: Mapping[str, Any]) -> int:
-    """Return how many claims were added, changed and retracted since the release before."""
+    """Count the claims that were added, changed and retracted since the previous release."""
     if document["release"] is None:
         return 0
     changes = document.get("changes") or {}
-    touched: Mapping[str, int] = changes.get("resources", {}).get(CLAIMS, {})
-    return sum(touched.values())
+    counts: Mapping[str, int] = changes.get("resources", {}).get(CLAIMS, {})
+    return sum(counts.values())
 
 
 def runs_page(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page of some runs.
+    """Return the page of `cpcds runs`.
 
     Args:
         records: newest first, as `RunRecord.to_json` has them.
     """
-    named = {each["phase"]: None for record in records for each in record["phases"]}
+    phases = {phase["phase"]: None for record in records for phase in record["phases"]}
     return (
         environment()
         .get_template("runs.html.j2")
         .render(
-            runs=[_row(record, list(named)) for record in records],
-            phases=list(named),
+            runs=[_run_row(record, list(phases)) for record in records],
+            phases=list(phases),
             of_directory=any(
                 is_directory(record["totals"]["tables"]) for record in records if record["totals"]
             ),
@@ -223,8 +222,8 @@ def runs_page(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _row(record: Mapping[str, Any], phases: Sequence[str]) -> dict[str, Any]:
-    seconds = {each["phase"]: each["seconds"] for each in record["phases"]}
+def _run_row(record: Mapping[str, Any], phases: Sequence[str]) -> dict[str, Any]:
+    seconds = {phase["phase"]: phase["seconds"] for phase in record["phases"]}
     totals = record["totals"]
     tables: Mapping[str, Mapping[str, int]] = totals["tables"] if totals else {}
     return {
@@ -232,25 +231,25 @@ def _row(record: Mapping[str, Any], phases: Sequence[str]) -> dict[str, Any]:
         "is_good": record["verdict"] in ("published", "unchanged", "rolled-back"),
         "seconds_of": [seconds.get(phase) for phase in phases],
         "claims": tables.get("claim"),
-        "rows_in": sum(each["in"] for each in tables.values()),
-        "rows": sum(each["quarantined"] for each in tables.values()),
+        "rows_in": sum(counts["in"] for counts in tables.values()),
+        "rows": sum(counts["quarantined"] for counts in tables.values()),
         "money": totals and totals["money"],
     }
 
 
 log = logging.getLogger(__name__)
 
-_REPORTS: Final = "reports/"
-_REPORT: Final = "/report.json"
+_FOLDER: Final = "reports/"
+_FILE: Final = "/report.json"
 _ATTEMPTS: Final = 3
 
 
 def release_before(base: Current, changes: Changes | None) -> ReleaseBefore | None:
-    """Return the release that a run was made on top of, with its report where that is there.
+    """Return the release that a run builds on, with its report if there is one.
 
     Args:
-        base: what readers see when the run begins.
-        changes: what the run changes of it; None where nothing is published.
+        base: the current release when the run begins.
+        changes: the run's changes to it; None if the run publishes nothing.
     """
     if base.release is None:
         return None
@@ -258,11 +257,11 @@ def release_before(base: Current, changes: Changes | None) -> ReleaseBefore | No
 
 
 def report_of(release: Release) -> Mapping[str, Any] | None:
-    """Return what the report of a release holds.
+    """Return the document of a release's report; None if it is missing or damaged.
 
-    A rollback names the report of the release that it went back to.
+    A rollback names the report of the release that it restores.
     """
-    ref = release.kept(_REPORTS, _REPORT)
+    ref = release.kept(_FOLDER, _FILE)
     if ref is None:
         return None
     try:
@@ -276,26 +275,25 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
 
 
 def write_nights_page(store: Store, *, unless_named: str = "") -> None:
-    """Write the page of all reports from the reports that are there.
+    """Write the page of all reports.
 
-    No release depends on it, and the next run writes it again. Where it cannot be written, a
-    warning is logged.
+    No release depends on it, and the next run writes it again, so a failure is only logged.
 
     Args:
         store: the target.
-        unless_named: a run; where the page leads to its report, it stays.
+        unless_named: ID of a run; if the page already links its report, nothing is written.
     """
     try:
         for _ in range(_ATTEMPTS):
-            there = read_or_none(store, object_keys.NIGHTS_PAGE)
-            if unless_named and there is not None and unless_named.encode() in there.data:
+            saved = read_or_none(store, object_keys.NIGHTS_PAGE)
+            if unless_named and saved is not None and unless_named.encode() in saved.data:
                 return
-            nights, older = _nights(store)
+            nights, older = _load_nights(store)
             page = nights_page(nights, older).encode()
-            if there is not None and there.data == page:
+            if saved is not None and saved.data == page:
                 return
             try:
-                store.swap(object_keys.NIGHTS_PAGE, page, None if there is None else there.tag)
+                store.swap(object_keys.NIGHTS_PAGE, page, None if saved is None else saved.tag)
             except CommitConflict:
                 continue  # another run has written it, perhaps without this one's report
             return
@@ -304,13 +302,13 @@ def write_nights_page(store: Store, *, unless_named: str = "") -> None:
         log.warning("%s: the page of all reports is not up to date", error)
 
 
-def _nights(store: Store) -> tuple[list[Night], list[str]]:
-    """Return the newest nights, and the runs with older reports.
+def _load_nights(store: Store) -> tuple[list[Night], list[str]]:
+    """Return the newest nights, and the IDs of runs with older reports.
 
-    The report of an attempt that died before its commit states that it published. It is
-    distinguished from others by the releases that exist.
+    The report of an attempt that died before its commit names a release that does not exist; it is
+    left out.
     """
-    runs = sorted(_runs(store), reverse=True)
+    runs = sorted(_list_runs(store), reverse=True)
     newest = runs[:NIGHTS]
     releases: dict[str, Release] = {}
     for release in lineage(store, lambda *_: None):
@@ -318,30 +316,30 @@ def _nights(store: Store) -> tuple[list[Night], list[str]]:
         if newest and release.id <= newest[-1]:
             break
     nights: dict[str, Night] = {
-        release.id: RolledBack(release.id, release.manifest.created, to)
+        release.id: RolledBack(release.id, release.manifest.created, target_id)
         for release in releases.values()
-        if (to := release.manifest.rolled_back_to) is not None
+        if (target_id := release.manifest.rolled_back_to) is not None
     }
-    documents = map_concurrently(store, lambda run: _read(store, run), newest)
+    reports = map_concurrently(store, lambda run: _read_report(store, run), newest)
     nights |= {
-        run: document
-        for run, document in zip(newest, documents, strict=True)
-        if document is not None and document["release"] in {None, *releases}
+        run: report
+        for run, report in zip(newest, reports, strict=True)
+        if report is not None and report["release"] in {None, *releases}
     }
-    shown = sorted(nights, reverse=True)[:NIGHTS]
-    return [nights[run] for run in shown], runs[NIGHTS:]
+    shown_runs = sorted(nights, reverse=True)[:NIGHTS]
+    return [nights[run] for run in shown_runs], runs[NIGHTS:]
 
 
-def _runs(store: Store) -> Iterator[str]:
-    for entry in store.list(_REPORTS):
-        run, _, rest = entry.key.removeprefix(_REPORTS).partition("/")
-        if f"/{rest}" == _REPORT:
+def _list_runs(store: Store) -> Iterator[str]:
+    for entry in store.list(_FOLDER):
+        run, _, file = entry.key.removeprefix(_FOLDER).partition("/")
+        if f"/{file}" == _FILE:
             yield run
 
 
-def _read(store: Store, run: str) -> Mapping[str, Any] | None:
-    """Return what a report holds; None where it is damaged, or of another format."""
-    key = f"{_REPORTS}{run}{_REPORT}"
+def _read_report(store: Store, run: str) -> Mapping[str, Any] | None:
+    """Read a report's document; None if it is missing, damaged, or of another format."""
+    key = f"{_FOLDER}{run}{_FILE}"
     try:
         data = store.get(key)
     except NotFound:

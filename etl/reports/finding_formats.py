@@ -19,23 +19,23 @@ Finding = Mapping[str, str]
 
 
 def text_lines(report: Report, folder: Path, extract: Path) -> Iterator[str]:
-    """Yield `file:row:column: severity rule: sentence` of each finding, ordered by place.
+    """Yield `file:row:column: severity rule: sentence` for each finding, ordered by place.
 
     Args:
-        report: of an extract.
-        folder: of the report's files.
-        extract: as the user named it; files begin with it.
+        report: report about an extract.
+        folder: folder of the report's files.
+        extract: path of the extract as the user wrote it; file names begin with it.
     """
     rules = {rule.rule: rule for rule in report.rules}
-    for finding in _findings(report, folder):
+    for finding in _read_findings(report, folder):
         rule = rules[finding["rule"]]
-        place = (_path(extract, finding), finding["row"], finding["column"])
-        where = ":".join(part for part in place if part)
-        yield f"{where}: {rule.severity.value} {rule.rule}: {rule.says}"
+        parts = (_path(extract, finding), finding["row"], finding["column"])
+        position = ":".join(part for part in parts if part)
+        yield f"{position}: {rule.severity.value} {rule.rule}: {rule.says}"
 
 
 def json_lines(report: Report, folder: Path, extract: Path) -> Iterator[str]:
-    """Yield an array of findings, one on each line; arguments as of `text_lines`."""
+    """Yield a JSON array with one finding on each line; arguments as for `text_lines`."""
     rules = {rule.rule: rule for rule in report.rules}
 
     def fields(finding: Finding) -> dict[str, Any]:
@@ -48,11 +48,11 @@ def json_lines(report: Report, folder: Path, extract: Path) -> Iterator[str]:
             "says": rules[finding["rule"]].says,
         }
 
-    yield from _array("[", _findings(report, folder), fields, "]")
+    yield from _array_lines("[", _read_findings(report, folder), fields, "]")
 
 
 def sarif_lines(report: Report, folder: Path, extract: Path) -> Iterator[str]:
-    """Yield a SARIF log, one result on each line; arguments as of `text_lines`."""
+    """Yield a SARIF log with one result on each line; arguments as for `text_lines`."""
     rules = {rule.rule: rule for rule in report.rules if rule.findings}
     name, _, version = report.program.rpartition(" ")
     driver = {"name": name, "version": version, "rules": [_rule(rule) for rule in rules.values()]}
@@ -64,9 +64,9 @@ def sarif_lines(report: Report, folder: Path, extract: Path) -> Iterator[str]:
         if finding["row"]:
             location["physicalLocation"]["region"] = {"startLine": int(finding["row"])}
         if finding["column"]:
-            whole = f"{finding['table']}.{finding['column']}"
+            full_name = f"{finding['table']}.{finding['column']}"
             location["logicalLocations"] = [
-                {"name": finding["column"], "fullyQualifiedName": whole}
+                {"name": finding["column"], "fullyQualifiedName": full_name}
             ]
         return {
             "ruleId": rule.rule,
@@ -75,9 +75,9 @@ def sarif_lines(report: Report, folder: Path, extract: Path) -> Iterator[str]:
             "locations": [location],
         }
 
-    begins = f'{{"$schema": "{_SCHEMA}", "version": "2.1.0", "runs": [{{"tool": '
-    begins += f'{{"driver": {json.dumps(driver)}}}, "results": ['
-    yield from _array(begins, _findings(report, folder), result, "]}]}")
+    head = f'{{"$schema": "{_SCHEMA}", "version": "2.1.0", "runs": [{{"tool": '
+    head += f'{{"driver": {json.dumps(driver)}}}, "results": ['
+    yield from _array_lines(head, _read_findings(report, folder), result, "]}]}")
 
 
 def _rule(rule: RuleTotals) -> dict[str, Any]:
@@ -94,22 +94,22 @@ def _level(rule: RuleTotals) -> str:
 
 
 def _path(extract: Path, finding: Finding) -> str:
-    """Return the path of a finding's file; that of the extract where the file is not stated."""
+    """Return the path of a finding's file, or of the extract if no file is stated."""
     return (extract / finding["file"]).as_posix()
 
 
-def _findings(report: Report, folder: Path) -> Iterator[Finding]:
+def _read_findings(report: Report, folder: Path) -> Iterator[Finding]:
     if report.findings_file:
         with gzip.open(folder / report.findings_file, "rt", encoding="utf-8", newline="") as file:
             yield from csv.DictReader(file)
 
 
-def _array(
-    begins: str, findings: Iterator[Finding], of: Callable[[Finding], Mapping[str, Any]], ends: str
+def _array_lines(
+    head: str, findings: Iterator[Finding], item: Callable[[Finding], Mapping[str, Any]], tail: str
 ) -> Iterator[str]:
-    """Yield a document whose last array has an item on each line."""
-    line = begins
+    """Yield the lines of a JSON document: head, one item on each line, tail."""
+    line = head
     for finding in findings:
         yield line
-        line = f"{json.dumps(of(finding))},"
-    yield f"{line.removesuffix(',')}{ends}"
+        line = f"{json.dumps(item(finding))},"
+    yield f"{line.removesuffix(',')}{tail}"

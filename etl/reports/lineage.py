@@ -11,7 +11,7 @@ from etl.model.code_shapes import outline
 from etl.reports.page import environment
 
 HEADER_SUBJECTS: Final[Mapping[str, str]] = {table.replace("_", "-"): table for table in HEADERS}
-"""Word of a subject (`claim:NUMBER`, `prior-auth:NUMBER`) -> table; the number is member data."""
+"""First word of a subject (`claim:NUMBER`, `prior-auth:NUMBER`) -> table. The number is PHI."""
 Fate: TypeAlias = Literal["published", "quarantined", "superseded", "withdrawn", "deletes"]
 FATES: Final[Mapping[str, str]] = {
     "published": "published",
@@ -40,9 +40,9 @@ class SourceCell:
     Attributes:
         file: the file's name.
         row: its row in the file, of which the header is row 1.
-        header: its header as the file spells it; as the layout does where the file is not at hand.
-        text: as it stands there. A member's data. None where the file is not at hand.
-        extract: extract that has the file, in words; empty where there is one only.
+        header: its header as the file spells it, or as the layout does if the file is missing.
+        text: the cell's text, member data. None if the file is missing.
+        extract: description of the extract that has the file; empty if there is only one.
     """
 
     file: str
@@ -54,23 +54,23 @@ class SourceCell:
 
 @dataclass(frozen=True, slots=True)
 class CellOrigin:
-    """One canonical cell, and what the layout made it of.
+    """One canonical cell, and the cells that the layout made it from.
 
     Attributes:
-        file: the file in which its row stands; None for a row that stands in no file.
-        row: its row in the file, of which the header is row 1; None likewise.
+        file: the file of its row; None for a row that is in no file.
+        row: its row in the file, counting the header as row 1; None if it is in no file.
         table: canonical table.
         column: canonical column.
-        derived: whether the column is worked out from others; docs/mapping.md describes how.
-        value: its text. A member's data.
-        layout: file and line of the layout that makes the column; "" in the canonical layout, where
-            cells are taken as they are.
-        query: file of the query that computed it; then no cells of the payer's files are known, and
-            its row is the one that the query passes on. "" where no query did.
-        source: the cells of the payer's files that it was made of or that decided on it; none for
-            a constant of the layout and for a derived column.
-        rules: ids of the rules that found something in the cell.
-        extract: extract that has the file, in words; empty where there is one only.
+        derived: whether the column is computed from others; docs/mapping.md describes how.
+        value: its text, member data.
+        layout: file and line of the layout that makes the column; "" in the canonical layout, which
+            takes cells unchanged.
+        query: file of the query that computed it, or "". After a query, the source cells are
+            unknown, and the row is the one that the query passes on.
+        source: the source cells that it was made from or that decided its value; none for a
+            constant of the layout and for a derived column.
+        rules: IDs of the rules with findings in the cell.
+        extract: description of the extract that has the file; empty if there is only one.
     """
 
     file: str | None
@@ -88,13 +88,13 @@ class CellOrigin:
 
 @dataclass(frozen=True, slots=True)
 class AnswerOrigin:
-    """One crosswalk's answer.
+    """One answer of a crosswalk.
 
     Attributes:
         crosswalk: its name.
-        word: the word that was looked up. A member's data.
-        answer: the result; None where it has no code.
-        place: file and line of the row; None where the word is not in it.
+        word: the word that was looked up, member data.
+        answer: the code; None if the word has none.
+        place: file and line of the crosswalk's row; None if the word is not in it.
     """
 
     crosswalk: str
@@ -109,11 +109,11 @@ class Origin:
 
     Attributes:
         path: FHIR path with positions, without the resource's type: `item[0].net.value`.
-        json: the value as it is published. A member's data.
+        json: the published value, member data.
         place: file and line of the mapping.
         map_ids: MapIDs that the line cites.
-        cells: the cells that it was made of or that decided on it; none for a constant.
-        answers: the crosswalks' answers that it was made of or that decided on it.
+        cells: the cells that it was made from or that decided its value; none for a constant.
+        answers: the crosswalks' answers that it was made from or that decided its value.
     """
 
     path: str
@@ -132,10 +132,10 @@ class Explanation:
         resource: `Type/id`.
         profile: canonical of its profile, with its version.
         mapping: name of the mapping that makes it.
-        origins: its elements in order, `id` and `meta` left out.
-        agrees: whether the resource that is published now holds just this; None where no release
-            was compared.
-        rows: the rows that it was made of, where elements are not known; else none.
+        origins: its elements in order, without `id` and `meta`.
+        agrees: whether the published resource has exactly these elements; None if no release was
+            compared.
+        rows: the rows that it was made from, if its elements are unknown; otherwise none.
     """
 
     resource: str
@@ -148,13 +148,13 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One rule by which a row was rejected.
+    """One rule that rejected a row.
 
     Attributes:
-        rule: its id.
+        rule: its ID.
         says: its sentence.
-        is_cause: whether the rejection began with it: of a row that depends on a rejected one, that
-            is a rule about the other row.
+        is_cause: whether it is the first cause. For a row that depends on a rejected one, that is a
+            rule about the other row.
     """
 
     rule: str
@@ -164,12 +164,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class CellFinding:
-    """A rule that found something in a row.
+    """A finding of a rule in a row.
 
     Attributes:
-        rule: its id.
-        column: the canonical column; "" where it is about the whole row.
-        says: sentence of the rule.
+        rule: the rule's ID.
+        column: the canonical column; "" if the finding is about the whole row.
+        says: the rule's sentence.
     """
 
     rule: str
@@ -182,13 +182,13 @@ class RowFate:
     """Fate of one canonical row.
 
     Attributes:
-        file: the file of the first row that it was made of.
+        file: the file of the first row that it was made from.
         row: that row.
         table: canonical table.
         fate: a key of `FATES`.
-        reasons: the rules that rejected it, the first one first; none unless it is quarantined.
-        findings: what rules found in it, whether they reject or warn.
-        extract: extract that has the file, in words; empty where there is one only.
+        reasons: the rules that rejected it, in order; none unless it is quarantined.
+        findings: findings in the row, rejections and warnings.
+        extract: description of the extract that has the file; empty if there is only one.
     """
 
     file: str
@@ -202,10 +202,10 @@ class RowFate:
 
 @dataclass(frozen=True, slots=True)
 class NamedFile:
-    """A file whose rows are named, for those who still have it somewhere.
+    """A file that an answer names, so that its owner can identify a copy.
 
     Attributes:
-        extract: its extract in words; empty where there is one only.
+        extract: description of its extract; empty if there is only one.
         file: its name.
         bytes: its size.
         sha256: its hash, in lower-case hex.
@@ -222,11 +222,11 @@ class Lineage:
     """Answer to a question about a resource, a claim, a prior authorization or a row.
 
     Attributes:
-        subject: the subject of the question, as it was written.
-        rows: the fates of the rows in question; none where a resource is the subject.
-        resources: the resources in question; of a row, the elements that it has a part in.
+        subject: the subject of the question, as the user wrote it.
+        rows: the fates of the subject's rows; none if the subject is a resource.
+        resources: the subject's resources; for a row, only the elements made from it.
         through: a key of `THROUGH`.
-        files: the files that are named, where they are not at hand; else none.
+        files: the named files if they are missing; otherwise none.
     """
 
     subject: str
@@ -237,18 +237,18 @@ class Lineage:
 
 
 def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
-    """Return the lineage as a page that needs nothing else.
+    """Return the lineage as one self-contained HTML page.
 
     Args:
-        lineage: what to show.
-        shows_values: whether members' data is shown; else outlines stand for it.
+        lineage: the lineage.
+        shows_values: whether to show members' data; otherwise their outlines.
     """
 
     def shown(value: str | None) -> str:
         return "" if value is None else value if shows_values else outline(value)
 
-    word, separator, number = lineage.subject.partition(":")
-    is_header = bool(separator) and word in HEADER_SUBJECTS
+    word, colon, number = lineage.subject.partition(":")
+    is_header = bool(colon) and word in HEADER_SUBJECTS
     return (
         environment()
         .get_template("lineage.html.j2")
@@ -264,7 +264,7 @@ def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
 
 
 def lineage_document(lineage: Lineage) -> dict[str, Any]:
-    """Return the lineage as JSON values, members' data included."""
+    """Return the lineage as JSON values, including members' data."""
     return asdict(lineage)
 
 
@@ -281,11 +281,11 @@ class ResourceSubject:
 
 @dataclass(frozen=True, slots=True)
 class HeaderSubject:
-    """A claim or prior authorization, by the payer's number of it.
+    """A claim or prior authorization, by the payer's number.
 
     Attributes:
         word: a key of `HEADER_SUBJECTS`.
-        number: the payer's.
+        number: the payer's number.
     """
 
     word: str
@@ -293,7 +293,7 @@ class HeaderSubject:
 
     @property
     def table(self) -> str:
-        """The table whose key the number is."""
+        """The table that has the number as its key."""
         return HEADER_SUBJECTS[self.word]
 
     def __str__(self) -> str:

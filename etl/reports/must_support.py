@@ -17,7 +17,7 @@ GRADES: Final = (
     "in none, but possible",
     "not possible",
 )
-"""Grades of an element: how many resources of its profile have it. Last: no row can fill it."""
+"""Grades of an element by how many resources of its profile have it. Last: no row can fill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class UnfilledElement:
 
     Attributes:
         element: its path, without the resource type.
-        profiles: those profiles, by their short names.
-        reason: why.
+        profiles: short names of the profiles.
+        reason: why it is empty.
         can_be: whether some row could fill it.
     """
 
@@ -44,8 +44,8 @@ class ElementTable:
     Attributes:
         type: FHIR type.
         profiles: short name of each profile, and how many resources it has.
-        rows: path of an element, and for each profile how many resources have it; None where the
-            element is not one of the profile's.
+        rows: path of an element, and for each profile how many resources have it; None if the
+            profile has no such element.
         unfilled: elements that no resource has.
     """
 
@@ -60,9 +60,9 @@ class MustSupportPage:
     """Must-support elements as the page shows them.
 
     Attributes:
-        elements: how many there are, over all profiles that have resources.
-        grades: how many of them are of each grade of `GRADES`.
-        heat_map: a row of cells a profile.
+        elements: how many there are in all profiles that have resources.
+        grades: how many elements have each grade of `GRADES`.
+        heat_map: one row of cells for each profile.
         tables: by resource type.
     """
 
@@ -78,7 +78,7 @@ class MustSupportPage:
 
     @property
     def open(self) -> int:
-        """Elements that no resource has, and some could."""
+        """Elements that no resource has, but some could."""
         return self.grades[_NONE]
 
 
@@ -91,11 +91,11 @@ def must_support_json(profiles: Iterable[ProfileCoverage]) -> list[dict[str, Any
         {
             "profile": profile.profile,
             "resources": profile.resources,
-            "filled": {each.element: each.resources for each in profile.elements},
+            "filled": {element.element: element.resources for element in profile.elements},
             "unfilled": {
-                each.element: {"can_be": each.status == "could be", "reason": each.reason}
-                for each in profile.elements
-                if not each.resources
+                element.element: {"can_be": element.status == "could be", "reason": element.reason}
+                for element in profile.elements
+                if not element.resources
             },
         }
         for profile in profiles
@@ -104,7 +104,7 @@ def must_support_json(profiles: Iterable[ProfileCoverage]) -> list[dict[str, Any
 
 
 def must_support_page(profiles: Sequence[Mapping[str, Any]]) -> MustSupportPage | None:
-    """Return must-support elements for the page; None where nothing was made.
+    """Return must-support elements for the page; None if no resources were made.
 
     Args:
         profiles: `must_support` of the report's document.
@@ -117,84 +117,84 @@ def must_support_page(profiles: Sequence[Mapping[str, Any]]) -> MustSupportPage 
         ]
         for profile in profiles
     }
-    every = [grade for grades in rows.values() for grade in grades]
-    counts = tuple(every.count(grade) for grade in range(len(GRADES)))
-    in_words = "; ".join(f"{name}: {_counted(grades)}" for name, grades in rows.items())
+    all_grades = [grade for grades in rows.values() for grade in grades]
+    counts = tuple(all_grades.count(grade) for grade in range(len(GRADES)))
+    description = "; ".join(f"{name}: {_describe_grades(grades)}" for name, grades in rows.items())
     heat_map = HeatMap(
         "must-support",
         "Must-support elements by profile: how many resources have each element",
         "One row per profile with its number of resources, and one cell per element, in the order "
         "of the profile. At the end, the number of filled elements. "
-        f"{in_words}.",
+        f"{description}.",
         rows,
         GRADES,
         [f"{sum(grade < _NONE for grade in grades)} of {len(grades)}" for grades in rows.values()],
     )
-    return MustSupportPage(len(every), counts, heat_map, list(_tables(profiles)))
+    return MustSupportPage(len(all_grades), counts, heat_map, list(_tables(profiles)))
 
 
-def _counted(grades: Sequence[int]) -> str:
+def _describe_grades(grades: Sequence[int]) -> str:
     return ", ".join(f"{grades.count(grade)} {GRADES[grade]}" for grade in sorted({*grades}))
 
 
 def _grade(profile: Mapping[str, Any], element: str) -> int:
-    filled, of = profile["filled"][element], profile["resources"]
+    filled, total = profile["filled"][element], profile["resources"]
     if not filled:
         return _NONE if profile["unfilled"][element]["can_be"] else _NEVER
-    if filled == of:
+    if filled == total:
         return _ALL
-    return _MOST if 2 * filled >= of else _SOME
+    return _MOST if 2 * filled >= total else _SOME
 
 
 def _tables(profiles: Sequence[Mapping[str, Any]]) -> Iterable[ElementTable]:
     by_type: dict[str, list[Mapping[str, Any]]] = {}
     for profile in profiles:
         by_type.setdefault(next(iter(profile["filled"])).partition(".")[0], []).append(profile)
-    for resource_type, mine in by_type.items():
-        elements = _in_order(list(profile["filled"]) for profile in mine)
+    for resource_type, group in by_type.items():
+        elements = _merge_orders(list(profile["filled"]) for profile in group)
         yield ElementTable(
             resource_type,
-            [(short_name(profile["profile"]), profile["resources"]) for profile in mine],
+            [(short_name(profile["profile"]), profile["resources"]) for profile in group],
             [
-                (_path(element), [profile["filled"].get(element) for profile in mine])
+                (_short_path(element), [profile["filled"].get(element) for profile in group])
                 for element in elements
             ],
-            list(_unfilled(mine, elements)),
+            list(_unfilled_elements(group, elements)),
         )
 
 
-def _in_order(orders: Iterable[Sequence[str]]) -> list[str]:
-    """Return all names of several orders, each new one behind the one that it follows there."""
+def _merge_orders(orders: Iterable[Sequence[str]]) -> list[str]:
+    """Merge several orders of elements; a new one goes after its predecessor."""
     merged: list[str] = []
-    for names in orders:
-        at = 0
-        for name in names:
+    for order in orders:
+        position = 0
+        for name in order:
             if name in merged:
-                at = merged.index(name) + 1
+                position = merged.index(name) + 1
             else:
-                merged.insert(at, name)
-                at += 1
+                merged.insert(position, name)
+                position += 1
     return merged
 
 
-def _unfilled(
+def _unfilled_elements(
     profiles: Sequence[Mapping[str, Any]], elements: Iterable[str]
 ) -> Iterable[UnfilledElement]:
     for element in elements:
         reasons: dict[tuple[str, bool], list[str]] = {}
         for profile in profiles:
             if element in profile["unfilled"]:
-                each = profile["unfilled"][element]
-                key = (each["reason"], each["can_be"])
+                gap = profile["unfilled"][element]
+                key = (gap["reason"], gap["can_be"])
                 reasons.setdefault(key, []).append(short_name(profile["profile"]))
         for (reason, can_be), names in reasons.items():
-            yield UnfilledElement(_path(element), tuple(names), reason, can_be)
+            yield UnfilledElement(_short_path(element), tuple(names), reason, can_be)
 
 
 def short_name(profile: str) -> str:
-    """Return a profile's name without what many of a guide have in front."""
+    """Return a profile's name without the prefixes of the CARIN guide."""
     return profile.removeprefix("C4BB-").removeprefix("ExplanationOfBenefit-")
 
 
-def _path(element: str) -> str:
+def _short_path(element: str) -> str:
     return element.partition(".")[2]

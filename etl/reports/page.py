@@ -1,6 +1,6 @@
-"""Pages for people: of a run and of each rule that found something in it.
+"""HTML pages of a report: the run, and each rule that found something in it.
 
-They are made of the report's document alone, need no script, and load nothing from anywhere.
+They are made from the report's document alone, need no script, and load nothing.
 """
 
 from __future__ import annotations
@@ -47,46 +47,46 @@ CATEGORIES: Final = {
     "priorpayerpaid": "Paid by prior payer",
     "drugcost": "Drug cost",
 }
-"""Amount categories in words that need no glossary."""
+"""Amount categories in everyday words."""
 _LEVELS: Final = {"header": "Whole claims", "lines": "Claim lines"}
 
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return what makes pages of templates."""
-    made = jinja2.Environment(
+    """Return the Jinja environment of the report's pages, with their filters."""
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("etl.reports", "pages"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    templates.filters |= {
         "number": lambda value: f"{value:,}",
         "category": lambda name: CATEGORIES.get(name, name),
         "level": lambda name: _LEVELS.get(name, name),
-        "fact": _fact,
+        "fact": _fact_label,
         "quoted": lambda file, row: shlex.quote(f"{file}:{row}"),
         "counted": counted,
         "money": lambda text: "withheld" if text is None else _money_text(text),
-        "change": lambda text: "withheld" if text is None else _signed(text),
-        "figure": _figure,
+        "change": lambda text: "withheld" if text is None else _signed_money(text),
+        "figure": _number_text,
         "minute": lambda when: f"{datetime.fromisoformat(when):%Y-%m-%d %H:%M %Z}".strip(),
         "share": share,
         "percentages": lambda parts: percentages(list(parts)),
     }
-    return made
+    return templates
 
 
 def report_page(document: Mapping[str, Any]) -> str:
-    """Return the report for people: one page, its answers first."""
+    """Return the report as one HTML page, its answers first."""
     rules: Sequence[Mapping[str, Any]] = document["rules"]
     accepted = "published" if document["release"] else "accepted"
     missing: Sequence[Mapping[str, Any]] = document["missing"]
-    # A directory's rules about what people look for warn; nothing in a profile requires it.
-    is_wanted = is_directory(document["tables"])
+    # In a directory, rules that only warn are about recommended cells: no profile requires them.
+    is_provider_run = is_directory(document["tables"])
     level = money_level([document])
-    wanting = {rule["rule"] for rule in rules if is_wanted and not rejects(rule)}
+    recommended_rules = {rule["rule"] for rule in rules if is_provider_run and not rejects(rule)}
     return (
         environment()
         .get_template("report.html.j2")
@@ -94,12 +94,10 @@ def report_page(document: Mapping[str, Any]) -> str:
             report=document,
             tables=document["tables"],
             accepted=accepted,
-            is_directory=is_directory(document["tables"]),
+            is_directory=is_provider_run,
             directory=directory_page(document["directory"]),
-            noun="row" if is_directory(document["tables"]) else "claim",
-            subject=all_rows(document)
-            if is_directory(document["tables"])
-            else of_table(document, "claim"),
+            noun="row" if is_provider_run else "claim",
+            subject=all_rows(document) if is_provider_run else of_table(document, "claim"),
             members=of_table(document, "member"),
             causes=causes(document),
             headline_money=[
@@ -112,7 +110,7 @@ def report_page(document: Mapping[str, Any]) -> str:
                 for claim_type in (*CLAIM_TYPES, UNKNOWN_TYPE)
                 if (rows := [row for row in document["money"] if row["claim_type"] == claim_type])
             ],
-            changed_claims=_changed_claims(document),
+            changed_claims=_claim_changes(document),
             month_plot=_month_plot(document["claims_by_month"]),
             delay_plot=_delay_plot(document["timeliness"]),
             must_support=must_support_page(document["must_support"]),
@@ -120,12 +118,12 @@ def report_page(document: Mapping[str, Any]) -> str:
                 (table, list(lines))
                 for table, lines in groupby(document["completeness"], itemgetter("table"))
             ],
-            required=[each for each in missing if each["rule"] not in wanting],
-            wanted=[each for each in missing if each["rule"] in wanting],
+            required=[cells for cells in missing if cells["rule"] not in recommended_rules],
+            wanted=[cells for cells in missing if cells["rule"] in recommended_rules],
             rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
             warning=[rule for rule in rules if not rejects(rule) and rule["findings"]],
             rule_of={rule["rule"]: rule for rule in rules},
-            **_age(document),
+            **_extract_age(document),
         )
     )
 
@@ -133,7 +131,7 @@ def report_page(document: Mapping[str, Any]) -> str:
 def rule_page(
     document: Mapping[str, Any], rule: Mapping[str, Any], places: Sequence[ShownPlace]
 ) -> str:
-    """Return the page of one rule: its sentences, its findings, and the first places."""
+    """Return the page of one rule: its sentences, its findings, and their first places."""
     return (
         environment()
         .get_template("rule.html.j2")
@@ -148,10 +146,10 @@ def rule_page(
 
 
 def causes(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the rules that began a rejection, the one that cost most claims first."""
-    began = [rule for rule in document["rules"] if rule["rejected_rows"]]
+    """Return the rules that are first causes of rejections, most rejected claims first."""
+    first = [rule for rule in document["rules"] if rule["rejected_rows"]]
     return sorted(
-        began, key=lambda rule: (-rule["rejected_claims"], -rule["rejected_rows"], rule["rule"])
+        first, key=lambda rule: (-rule["rejected_claims"], -rule["rejected_rows"], rule["rule"])
     )
 
 
@@ -161,9 +159,9 @@ def rejects(rule: Mapping[str, Any]) -> bool:
 
 
 def of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
-    """Return the counts of a table's rows by fate; zeros where it has none."""
-    none = {"in": 0, "published": 0, "quarantined": 0, "superseded": 0}
-    counts: Mapping[str, int] = document["tables"].get(table, none)
+    """Return the counts of a table's rows by fate; zeros if the table has no rows."""
+    zeros = {"in": 0, "published": 0, "quarantined": 0, "superseded": 0}
+    counts: Mapping[str, int] = document["tables"].get(table, zeros)
     return counts
 
 
@@ -171,32 +169,32 @@ def all_rows(document: Mapping[str, Any]) -> Mapping[str, int]:
     """Return the counts of the rows of all tables by fate."""
     tables: Mapping[str, Mapping[str, int]] = document["tables"]
     fates = ("in", "published", "quarantined", "superseded", "withdrawn")
-    return {fate: sum(each.get(fate, 0) for each in tables.values()) for fate in fates}
+    return {fate: sum(counts.get(fate, 0) for counts in tables.values()) for fate in fates}
 
 
-def _changed_claims(document: Mapping[str, Any]) -> Mapping[str, int]:
-    none = {"added": 0, "changed": 0, "retracted": 0}
+def _claim_changes(document: Mapping[str, Any]) -> Mapping[str, int]:
+    zeros = {"added": 0, "changed": 0, "retracted": 0}
     changes = document["changes"]
-    counts: Mapping[str, int] = (changes or {"resources": {}})["resources"].get(CLAIMS, none)
+    counts: Mapping[str, int] = (changes or {"resources": {}})["resources"].get(CLAIMS, zeros)
     return counts
 
 
 def _delay_plot(timeliness: Mapping[str, Any] | None) -> Plot | None:
-    """Return claims by the business days until they were visible; None where there are none."""
+    """Plot claims by the business days until they were visible; None without claims."""
     if timeliness is None or not timeliness["claims"]:
         return None
     bars = timeliness["by_business_days"]
     return Plot(
         name="delays",
         title="Claims by business days from adjudication until they were visible",
-        description=", ".join(f"{each['days']} days: {each['claims']} claims" for each in bars),
-        labels=[each["days"] for each in bars],
-        series={"claims": [each["claims"] for each in bars]},
+        description=", ".join(f"{bar['days']} days: {bar['claims']} claims" for bar in bars),
+        labels=[bar["days"] for bar in bars],
+        series={"claims": [bar["claims"] for bar in bars]},
     )
 
 
 def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:
-    """Return claims by type and month of service; None where there are none with a month."""
+    """Plot claims by type and month of service; None if no claim has a month."""
     months = sorted({line["month"] for line in lines if line["month"]})
     if not months:
         return None
@@ -211,8 +209,8 @@ def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:
     )
 
 
-def _fact(name: str) -> str:
-    """Return a compared fact in words: a plain one, or level and category of an amount."""
+def _fact_label(name: str) -> str:
+    """Return the label of a compared fact, such as `claim.benefit` or `service_date`."""
     level, separator, category = name.partition(".")
     return (
         f"{_LEVELS[LEVEL_NAMES[level]]}: {CATEGORIES[category]}"
@@ -222,87 +220,89 @@ def _fact(name: str) -> str:
 
 
 def _money_text(text: str) -> str:
-    whole, _, cents = text.partition(".")
-    sign = _MINUS if whole.startswith("-") else ""
-    return f"{sign}{int(whole.lstrip('-')):,}.{cents}"
+    dollars, _, cents = text.partition(".")
+    sign = _MINUS if dollars.startswith("-") else ""
+    return f"{sign}{int(dollars.lstrip('-')):,}.{cents}"
 
 
-def _figure(value: float | Decimal | None) -> str:
+def _number_text(value: float | Decimal | None) -> str:
     if value is None:
         return "\N{EN DASH}"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
-def _signed(text: str) -> str:
+def _signed_money(text: str) -> str:
     return _money_text(text) if text.startswith("-") else f"+{_money_text(text)}"
 
 
-_STALE: Final = 7
-"""Days from which an extract of claims is bad; one that is too old to keep CMS's day is odd."""
-_STALE_DIRECTORY: Final = 30
-_WEEKEND: Final = 3
-"""Days that one business day may be away."""
+_STALE_DAYS: Final = 7
+"""An extract of claims this old is marked bad; one too old for CMS's one business day, odd."""
+_STALE_DIRECTORY_DAYS: Final = 30
+_WEEKEND_DAYS: Final = 3
+"""Most calendar days to the next business day."""
 
 
-def _age(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how many days older than its run an extract is, and the class that judges it."""
+def _extract_age(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the age of the extract in days, and the CSS class that rates it."""
     as_of = document["extract"]["as_of"]
     if as_of is None:
         return {"days_old": None, "staleness": "odd"}
     days = (datetime.fromisoformat(document["when"]).date() - date.fromisoformat(as_of)).days
     if is_directory(document["tables"]):
-        return {"days_old": days, "staleness": "odd" if days > _STALE_DIRECTORY else "good"}
-    staleness = "good" if days <= _WEEKEND else "odd" if days < _STALE else "bad"
+        return {"days_old": days, "staleness": "odd" if days > _STALE_DIRECTORY_DAYS else "good"}
+    staleness = "good" if days <= _WEEKEND_DAYS else "odd" if days < _STALE_DAYS else "bad"
     return {"days_old": days, "staleness": staleness}
 
 
 _DECIMALS: Final = (1, 2, 3, 4)
+"""Numbers of decimals to try for percentages."""
 
 
 def percentages(parts: Sequence[int]) -> list[str]:
-    """Return each part's percentage of their sum, by largest remainder.
+    """Return each part's percentage of their sum, rounded by the largest remainder method.
 
-    They add up to exactly 100. A part that is there is never `0.0 %`: as many decimals are given
-    as the smallest part needs, four at most, and the last digit is one then.
+    They add up to exactly 100. A part above zero is never `0.0 %`: all get as many decimals as the
+    smallest part needs, at most four. A part that is too small even for four is raised to the last
+    digit.
 
     Args:
-        parts: counts, none negative. Parts of nothing have no percentage: a dash.
+        parts: counts, none negative. If all are zero, each percentage is a dash.
     """
-    whole = sum(parts)
-    if not whole:
+    total = sum(parts)
+    if not total:
         return ["\N{EN DASH}"] * len(parts)
-    if whole in parts:
+    if total in parts:
         return ["100 %" if part else "0 %" for part in parts]
     for decimals in _DECIMALS:
-        units = _largest_remainder(parts, whole, 100 * 10**decimals)
+        units = _largest_remainder(parts, total, 100 * 10**decimals)
         if all(unit for part, unit in zip(parts, units, strict=True) if part):
             break
     else:
-        units = _at_least_one(parts, units)
+        units = _raise_to_one(parts, units)
     return [
-        _text(unit, decimals) if part else "0 %" for part, unit in zip(parts, units, strict=True)
+        _percent(unit, decimals) if part else "0 %" for part, unit in zip(parts, units, strict=True)
     ]
 
 
 def share(part: int, whole: int) -> str:
-    """Return one percentage: `100 %` only where it is all, `0 %` only where it is none."""
+    """Return one percentage: `100 %` only for all, `0 %` only for none."""
     return percentages([part, whole - part])[0]
 
 
 def _largest_remainder(parts: Sequence[int], whole: int, units: int) -> list[int]:
-    given = [part * units // whole for part in parts]
-    by_rest = sorted(range(len(parts)), key=lambda index: (-(parts[index] * units % whole), index))
-    for index in by_rest[: units - sum(given)]:
-        given[index] += 1
-    return given
+    quotas = [part * units // whole for part in parts]
+    order = sorted(range(len(parts)), key=lambda index: (-(parts[index] * units % whole), index))
+    for index in order[: units - sum(quotas)]:
+        quotas[index] += 1
+    return quotas
 
 
-def _at_least_one(parts: Sequence[int], units: Sequence[int]) -> list[int]:
+def _raise_to_one(parts: Sequence[int], units: Sequence[int]) -> list[int]:
     raised = [max(unit, 1) if part else 0 for part, unit in zip(parts, units, strict=True)]
     raised[raised.index(max(raised))] -= sum(raised) - sum(units)
     return raised
 
 
-def _text(unit: int, decimals: int) -> str:
-    whole, rest = divmod(unit, 10**decimals)
-    return f"{whole}.{rest:0{decimals}d} %"
+def _percent(unit: int, decimals: int) -> str:
+    integer, fraction = divmod(unit, 10**decimals)
+    return f"{integer}.{fraction:0{decimals}d} %"

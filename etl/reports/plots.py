@@ -1,8 +1,8 @@
-"""Plots as SVG that stands in a page: drawn by Matplotlib, in the page's colours.
+"""Plots as inline SVG, drawn by Matplotlib in the page's colors.
 
-Nothing else imports Matplotlib: it is loaded where a plot is drawn. The same figures give the same
-bytes. Colours are variables of the page's style, so that a plot is dark where the page is; text is
-text, and a title and a description are there for people who cannot see it.
+Nothing else imports Matplotlib, and it is only loaded to draw. The same values give the same bytes.
+Colors are CSS variables of the page, so a plot follows its dark mode. Text stays text, and each
+plot has a title and a description for screen readers.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.patches import PathPatch
 
-_SERIES: Final = 6
+_MAX_SERIES: Final = 6
 _INK, _LINE = "#a00010", "#a00011"
-_COLOURS: Final = {
-    **{f"#a0000{number}": f"var(--plot-{number})" for number in range(1, _SERIES + 1)},
+_CSS_COLORS: Final = {
+    **{f"#a0000{number}": f"var(--plot-{number})" for number in range(1, _MAX_SERIES + 1)},
     **{f"#b0000{number}": f"var(--heat-{number})" for number in range(5)},
     _INK: "var(--quiet)",
     _LINE: "var(--line)",
 }
-"""Colour that is drawn with → what it is in the page."""
-_GRADES: Final = tuple(f"#b0000{number}" for number in range(5))
+"""Placeholder color in Matplotlib → the page's CSS variable."""
+_GRADE_COLORS: Final = tuple(f"#b0000{number}" for number in range(5))
 
 _WIDTH, _HEIGHT = 7.2, 2.3  # inches of 72 pixels
 _LEGEND: Final[dict[str, Any]] = {
@@ -42,9 +42,9 @@ _LEGEND: Final[dict[str, Any]] = {
     "handletextpad": 0.4,
     "columnspacing": 1.2,
 }
-_DECIMALS: Final = re.compile(r"(\.\d\d)\d+")
-_TICKS: Final = 10
-"""Most names that stand below an axis."""
+_LONG_DECIMALS: Final = re.compile(r"(\.\d\d)\d+")
+_MAX_TICKS: Final = 10
+"""Most labels below an axis."""
 
 Kind = Literal["bars", "lines"]
 Value: TypeAlias = float | Decimal | None
@@ -55,13 +55,13 @@ class Plot:
     """A plot.
 
     Attributes:
-        name: names it among those of its page; letters and hyphens.
+        name: unique among the plots of its page; letters and hyphens.
         title: what it shows.
-        description: the same in words, for people who cannot see it.
+        description: the same in words, for screen readers.
         labels: below the axis, in order.
-        series: name → a value a label; None where there is none, or it is withheld.
-        kind: bars, on top of each other; or lines, with a gap where there is no value.
-        unit: what the values are, beside the axis.
+        series: name → one value for each label; None if it is missing or withheld.
+        kind: stacked bars, or lines with gaps for missing values.
+        unit: printed after each value on the axis.
     """
 
     name: str
@@ -74,27 +74,27 @@ class Plot:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no value to draw."""
+        """Whether there is no value to draw."""
         return all(value is None for values in self.series.values() for value in values)
 
     def svg(self) -> Markup:
-        """Return the drawing; `series` has six entries at most."""
-        if len(self.series) > _SERIES:
-            raise ValueError(f"{self.name}: more than {_SERIES} series")
-        return _drawing(self, _HEIGHT, (0.1, 0.15), lambda axes: _plot(axes, self))
+        """Return the drawing. `series` must not have more than six entries."""
+        if len(self.series) > _MAX_SERIES:
+            raise ValueError(f"{self.name}: more than {_MAX_SERIES} series")
+        return _render_svg(self, _HEIGHT, (0.1, 0.15), lambda axes: _draw_plot(axes, self))
 
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """A heat map: a row of cells for each of several things, which need not have as many.
+    """A heat map: named rows of cells, which need not be equally long.
 
     Attributes:
-        name: names it among the plots of its page; letters and hyphens.
+        name: unique among the plots of its page; letters and hyphens.
         title: what it shows.
-        description: the same in words, for people who cannot see it.
-        rows: name -> the grade of each cell, a position in `grades`.
-        grades: what a cell of each grade is, from most to least; five at most.
-        labels: what stands behind each row.
+        description: the same in words, for screen readers.
+        rows: name -> the grade of each cell, an index of `grades`.
+        grades: names of the grades, from most to least; at most five.
+        labels: text after each row.
     """
 
     name: str
@@ -107,21 +107,22 @@ class HeatMap:
     def svg(self) -> Markup:
         """Return the drawing."""
         height = 0.35 + 0.2 * len(self.rows)
-        return _drawing(self, height, (0.31, 0.26 / height), lambda axes: _cells(axes, self))
+        margins = (0.31, 0.26 / height)
+        return _render_svg(self, height, margins, lambda axes: _draw_cells(axes, self))
 
 
-def _drawing(
+def _render_svg(
     plot: Plot | HeatMap, height: float, margins: tuple[float, float], draw: Callable[[Axes], None]
 ) -> Markup:
-    """Return a drawing for a page.
+    """Draw a plot and return its SVG for a page.
 
     Args:
-        plot: names and describes it.
-        height: inches.
-        margins: at the left and above, as parts of width and height.
-        draw: draws it.
+        plot: gives the name, title and description.
+        height: in inches.
+        margins: left and top, as fractions of width and height.
+        draw: draws on the axes.
     """
-    # It would log where it keeps its list of fonts, which is of no use here.
+    # Otherwise Matplotlib logs the path of its font cache.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -148,22 +149,22 @@ def _drawing(
         axes = figure.add_axes((left, below, 0.98 - left, 1 - above - below))
         axes.patch.set_visible(False)
         draw(axes)
-        out = io.StringIO()
+        svg = io.StringIO()
         canvas: Any = FigureCanvasSVG(figure)  # its method has no types
-        canvas.print_svg(out, metadata={"Date": None, "Creator": None})
+        canvas.print_svg(svg, metadata={"Date": None, "Creator": None})
     box = f"0 0 {_WIDTH * 72:g} {height * 72:g}"
-    return Markup(_in_page(out.getvalue(), plot, box))  # noqa: S704 - texts are escaped
+    return Markup(_adapt_svg(svg.getvalue(), plot, box))  # noqa: S704 - texts are escaped
 
 
-def _cells(axes: Axes, plot: HeatMap) -> None:
+def _draw_cells(axes: Axes, plot: HeatMap) -> None:
     for grade, name in enumerate(plot.grades):
         cells = [
             (column, row + 0.1, 0.9, 0.8)
             for row, grades in enumerate(plot.rows.values())
-            for column, found in enumerate(grades)
-            if found == grade
+            for column, cell_grade in enumerate(grades)
+            if cell_grade == grade
         ]
-        axes.add_artist(_rectangles(cells, _GRADES[grade], name))
+        axes.add_artist(_rectangles(cells, _GRADE_COLORS[grade], name))
     longest = max(map(len, plot.rows.values()), default=1)
     for row, (grades, label) in enumerate(zip(plot.rows.values(), plot.labels, strict=True)):
         axes.text(len(grades) + longest / 100, row + 0.5, label, va="center")
@@ -178,14 +179,14 @@ def _cells(axes: Axes, plot: HeatMap) -> None:
 
 
 def _rectangles(
-    boxes: Iterable[tuple[float, float, float, float]], colour: str, name: str
+    boxes: Iterable[tuple[float, float, float, float]], color: str, name: str
 ) -> PathPatch:
-    """Return rectangles as one path, which is several times as fast as one patch for each.
+    """Return rectangles as one path, several times faster than a patch for each.
 
     Args:
         boxes: left, bottom, width and height of each.
-        colour: of all.
-        name: in the legend.
+        color: color of all.
+        name: label in the legend.
     """
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -197,42 +198,42 @@ def _rectangles(
         corners += [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
         codes += [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
     path = Path(corners or [(0, 0)], codes or [Path.MOVETO])
-    return PathPatch(path, facecolor=colour, linewidth=0, label=name)
+    return PathPatch(path, facecolor=color, linewidth=0, label=name)
 
 
-def _plot(axes: Axes, plot: Plot) -> None:
+def _draw_plot(axes: Axes, plot: Plot) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    places = range(len(plot.labels))
-    below = [0.0] * len(plot.labels)
+    positions = range(len(plot.labels))
+    bottoms = [0.0] * len(plot.labels)
     for number, (name, values) in enumerate(plot.series.items(), 1):
-        colour = f"#a0000{number}"
+        color = f"#a0000{number}"
         if plot.kind == "lines":
-            seen = [float("nan") if value is None else float(value) for value in values]
-            axes.plot(places, seen, color=colour, label=name, marker="o", markersize=3)
+            points = [float("nan") if value is None else float(value) for value in values]
+            axes.plot(positions, points, color=color, label=name, marker="o", markersize=3)
         else:
             heights = [float(value or 0) for value in values]
-            boxes = zip((place - 0.4 for place in places), below, repeat(0.8), heights)
-            axes.add_artist(_rectangles(boxes, colour, name))
-            below = [low + high for low, high in zip(below, heights, strict=True)]
-    step = max(1, -(-len(plot.labels) // _TICKS))
-    axes.set_xticks(places[::step], plot.labels[::step])
+            boxes = zip((position - 0.4 for position in positions), bottoms, repeat(0.8), heights)
+            axes.add_artist(_rectangles(boxes, color, name))
+            bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
+    step = max(1, -(-len(plot.labels) // _MAX_TICKS))
+    axes.set_xticks(positions[::step], plot.labels[::step])
     axes.set_xlim(-0.6, max(len(plot.labels), 1) - 0.4)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}{plot.unit}"))
     if plot.kind == "bars":
-        axes.set_ylim(bottom=0, top=max(below, default=0) * 1.05 or 1)
+        axes.set_ylim(bottom=0, top=max(bottoms, default=0) * 1.05 or 1)
     axes.grid(axis="y", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     if len(plot.series) > 1:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_SERIES, **_LEGEND)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_MAX_SERIES, **_LEGEND)
 
 
-def _in_page(svg: str, plot: Plot | HeatMap, box: str) -> str:
-    """Return a drawing as a part of a page, with the page's colours and font."""
+def _adapt_svg(svg: str, plot: Plot | HeatMap, box: str) -> str:
+    """Turn Matplotlib's SVG into inline SVG with the page's colors and font."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", body, flags=re.DOTALL)
@@ -242,9 +243,9 @@ def _in_page(svg: str, plot: Plot | HeatMap, box: str) -> str:
     body = re.sub(r" font-family: [^;\"]*;", "", body)
     body = re.sub(r"^ +|<g/>\n| transform=\"rotate\(-0 [^)]*\)\"", "", body, flags=re.MULTILINE)
     body = body.replace("xlink:href", "href")
-    body = re.sub(r'="[^"]*"', lambda found: _DECIMALS.sub(r"\1", found[0]), body)
-    for drawn, shown in _COLOURS.items():
-        body = body.replace(drawn, shown)
+    body = re.sub(r'="[^"]*"', lambda match: _LONG_DECIMALS.sub(r"\1", match[0]), body)
+    for hex_color, css_variable in _CSS_COLORS.items():
+        body = body.replace(hex_color, css_variable)
     _, _, inner = body.partition(">")
     title, description = f"{plot.name}-title", f"{plot.name}-description"
     return (

@@ -1,6 +1,6 @@
-"""Pools: the cells of a table that are withheld, so that no small one can be worked out.
+"""Pools: the cells of a table that are withheld so that no small one can be worked out.
 
-Needs no library, so that a host that only serves has it too.
+Uses no library, so a host that only serves releases can import it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Generic, TypeAlias, TypeVar
 
 Name = TypeVar("Name")
 Cell: TypeAlias = tuple[int, int]
-"""Number of claims behind a sum, and its cents."""
+"""Number of claims in a sum, and its cents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool(Generic[Name]):
-    """Cells of a table that are not shown each.
+    """Cells of a table that are only shown as one sum, or not at all.
 
     Attributes:
-        names: of the cells; empty if all are shown.
-        claims: how many claims they are over together.
-        cents: their sum.
-        is_withheld: whether that sum is withheld too, and with it the total of the table.
+        names: of the cells; empty if every cell is shown.
+        claims: the sum of their claims.
+        cents: the sum of their cents.
+        is_withheld: whether these sums are withheld too, and with them the table's total.
     """
 
     names: tuple[Name, ...]
@@ -31,45 +31,45 @@ class Pool(Generic[Name]):
     is_withheld: bool
 
 
-def pooled(cells: Mapping[Name, Cell], most: int) -> Pool[Name]:
-    """Return the cells of a table that are not shown: the small ones, and what would tell them.
+def pool_cells(cells: Mapping[Name, Cell], threshold: int) -> Pool[Name]:
+    """Choose the cells of a table to withhold: small ones, and others that would disclose them.
 
-    The small ones are put together, with the next larger ones until their sum is not small either:
-    where only one is left out, it is the sum of all less what is shown.
+    Small cells are pooled with the next larger ones until the pool's sum discloses none of them. A
+    single withheld cell would be the total minus the shown cells.
 
     Args:
-        cells: claims and cents, by name; the parts of a total.
-        most: sums over at most so many claims are not shown; 0 to show every one.
+        cells: claims and cents by name; the parts of a total.
+        threshold: sums over at most this many claims are withheld; 0 to show all.
     """
-    # An amount without a claim would be a bug of counting: it is not shown either.
+    # An amount without claims would be a counting bug: it is withheld as well.
     filled = sorted((name for name in cells if any(cells[name])), key=lambda name: cells[name][0])
-    pool = [name for name in filled if most and cells[name][0] <= most]
-    rest = filled[len(pool) :]
-    while pool and rest and discloses([cells[name] for name in pool], most):
-        pool.append(rest.pop(0))
-    return pool_of(cells, pool, most)
+    names = [name for name in filled if threshold and cells[name][0] <= threshold]
+    others = filled[len(names) :]
+    while names and others and discloses([cells[name] for name in names], threshold):
+        names.append(others.pop(0))
+    return make_pool(cells, names, threshold)
 
 
-def pool_of(cells: Mapping[Name, Cell], names: Iterable[Name], most: int) -> Pool[Name]:
-    """Return some cells of a table as one that is not shown."""
-    kept = tuple(name for name in cells if name in names)
-    parts = [cells[name] for name in kept]
+def make_pool(cells: Mapping[Name, Cell], names: Iterable[Name], threshold: int) -> Pool[Name]:
+    """Return the named cells of a table as a pool."""
+    ordered = tuple(name for name in cells if name in names)
+    parts = [cells[name] for name in ordered]
     return Pool(
-        kept,
+        ordered,
         sum(claims for claims, _ in parts),
         sum(cents for _, cents in parts),
-        bool(parts) and discloses(parts, most),
+        bool(parts) and discloses(parts, threshold),
     )
 
 
-def discloses(cells: Iterable[Cell], most: int) -> bool:
-    """Return whether the sum of some withheld cells discloses one of them, or few claims.
+def discloses(cells: Iterable[Cell], threshold: int) -> bool:
+    """Return whether the sum of withheld cells discloses one of them, or is over few claims.
 
-    If it is nothing, so is each of them: amounts are seldom negative.
+    A sum of zero discloses all: amounts are seldom negative, so each cell is zero.
     """
     filled = [cell for cell in cells if any(cell)]
     return (
         len(filled) == 1
-        or 0 < sum(claims for claims, _ in filled) <= most
+        or 0 < sum(claims for claims, _ in filled) <= threshold
         or (bool(filled) and not any(cents for _, cents in filled))
     )

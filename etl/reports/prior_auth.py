@@ -1,4 +1,4 @@
-"""Prior-authorization metrics of a year, which payers make public from 2026 on.
+"""Prior-authorization metrics of a year, which payers must publish from 2026 on.
 
 42 CFR 422.122(c), 438.210(f), 440.230(e)(3), 457.732(c) and 45 CFR 156.223(c), from the rule
 CMS-0057-F. What each number means, and which requests are left out, is in `prior_auth.toml`.
@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from etl.columns.arrays import as_array, column_of, trimmed
 from etl.columns.codes import read_flags
 from etl.columns.dates import read_timestamps
-from etl.reports.pools import pooled
-from etl.reports.public_numbers import without_small
+from etl.reports.pools import pool_cells
+from etl.reports.public_numbers import withhold_small
 from etl.web.pages import open_templates
 
 _TEXTS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads(
@@ -37,23 +37,23 @@ _DECISIONS: Final = {
     "A6": "approved_in_part",
     "A3": "denied",
 }
-"""X12 306 (review action) → what the metrics call it; others decide nothing."""
+"""X12 306 (review action) → outcome in the metrics; other actions are no decision."""
 _OUTCOMES: Final = ("approved", "approved_in_part", "denied")
 _SHARES: Final = (*_OUTCOMES, "approved_after_appeal", "extended_and_approved")
 _TIMED: Final = ("timed", "day", "order")
-"""Requests by what their hours are: known, or not for a reason of `prior_auth.toml`."""
+"""Whether a request's hours are known; if not, the reason, a key of `prior_auth.toml`."""
 _TEXT_COLUMNS: Final = (
     "prior_auth_id", "status", "review_action", "first_review_action", "program", "contract_id",
 )  # fmt: skip
 _TIMES: Final = ("received_at", "decided_at", "first_decided_at")
 _FLAGS: Final = ("expedited", "is_drug", "extended", "overturned")
-_BATCH: Final = 100_000
+_BATCH_ROWS: Final = 100_000
 _HOUR: Final = 3_600_000_000
-_DAY: Final = len("2026-01-01")
+_DAY_LENGTH: Final = len("2026-01-01")
 
 
 class Program(NamedTuple):
-    """What requests are counted by; empty where rows do not say."""
+    """The program and contract of a request; empty if its rows state none."""
 
     program: str
     contract_id: str
@@ -61,11 +61,11 @@ class Program(NamedTuple):
 
 @dataclass(slots=True)
 class RequestCounts:
-    """Counted requests of one kind (standard or expedited) of a program.
+    """Counts of one kind of requests (standard or expedited) of a program.
 
     Attributes:
-        counts: `requests`, each of `_SHARES`, and the requests of each of `_TIMED`.
-        microseconds: from receipt to first decision, of those that are timed.
+        counts: `requests`, each of `_SHARES`, and each of `_TIMED` -> how many requests.
+        microseconds: from receipt to first decision, for each timed request.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -74,12 +74,12 @@ class RequestCounts:
 
 @dataclass(frozen=True, slots=True)
 class PriorAuthCounts:
-    """Requests of a year, counted.
+    """Counts of a year's requests.
 
     Attributes:
         programs: program → kind → its requests.
         left_out: reason of `prior_auth.toml` → how many requests.
-        required: what needs prior authorization in the year, by code system and code.
+        required: services that need prior authorization in the year, by code system and code.
     """
 
     programs: Mapping[Program, Mapping[str, RequestCounts]]
@@ -97,7 +97,7 @@ class _FirstDecision(NamedTuple):
 def count_prior_auth(
     requests: pa.Table, lines: pa.Table, required: pa.Table, year: int
 ) -> PriorAuthCounts:
-    """Return the requests of a year, counted.
+    """Count the requests of a year.
 
     Args:
         requests: rows of `prior_auth`, text as in the canonical layout.
@@ -109,67 +109,67 @@ def count_prior_auth(
         lambda: {kind: RequestCounts() for kind in KINDS}
     )
     left_out: Counter[str] = Counter()
-    of_lines = _decisions_of_lines(requests, lines)
-    seen: set[str] = set()
+    line_decisions = _line_decisions(requests, lines)
+    seen_ids: set[str] = set()
     for request in _read_rows(requests, _TEXT_COLUMNS, _TIMES, _FLAGS):
-        is_repeated = request["prior_auth_id"] in seen
-        seen.add(request["prior_auth_id"])
-        first = _first_decision(request, of_lines)
+        is_repeated = request["prior_auth_id"] in seen_ids
+        seen_ids.add(request["prior_auth_id"])
+        first = _first_decision(request, line_decisions)
         stated_year = (first.at if first.action in _DECISIONS else "") or request["received_at"]
         if stated_year and stated_year[:4] != str(year):
             continue
-        is_of_drugs = of_lines.get(request["prior_auth_id"]) is _DRUGS
+        is_of_drugs = line_decisions.get(request["prior_auth_id"]) is _DRUGS
         reason = "repeated" if is_repeated else _reason_to_leave_out(request, first, is_of_drugs)
         if reason:
             left_out[reason] += 1
             continue
         program = Program(request["program"], request["contract_id"])
-        counted = programs[program][KINDS[request["expedited"] == "Y"]]
+        kind_counts = programs[program][KINDS[request["expedited"] == "Y"]]
         outcome = _DECISIONS[first.action]
-        counted.counts["requests"] += 1
-        counted.counts[outcome] += 1
-        counted.counts["approved_after_appeal"] += request["overturned"] == "Y"
-        counted.counts["extended_and_approved"] += (
+        kind_counts.counts["requests"] += 1
+        kind_counts.counts[outcome] += 1
+        kind_counts.counts["approved_after_appeal"] += request["overturned"] == "Y"
+        kind_counts.counts["extended_and_approved"] += (
             request["extended"] == "Y" and outcome == "approved"
         )
-        if min(len(request["received_at"]), len(first.at)) <= _DAY:
-            counted.counts["day"] += 1
+        if min(len(request["received_at"]), len(first.at)) <= _DAY_LENGTH:
+            kind_counts.counts["day"] += 1
             continue
         elapsed = datetime.fromisoformat(first.at) - datetime.fromisoformat(request["received_at"])
         if elapsed < timedelta(0):
-            counted.counts["order"] += 1
+            kind_counts.counts["order"] += 1
         else:
-            counted.counts["timed"] += 1
-            counted.microseconds.append(elapsed // timedelta(microseconds=1))
+            kind_counts.counts["timed"] += 1
+            kind_counts.microseconds.append(elapsed // timedelta(microseconds=1))
     return PriorAuthCounts(
-        dict(sorted(programs.items())), left_out, tuple(_required_in(required, year))
+        dict(sorted(programs.items())), left_out, tuple(_required_services(required, year))
     )
 
 
 def _first_decision(
-    request: Mapping[str, str], of_lines: Mapping[str, _FirstDecision]
+    request: Mapping[str, str], line_decisions: Mapping[str, _FirstDecision]
 ) -> _FirstDecision:
-    """Return the first decision: `first_*`, else the one in force, else that of the lines."""
+    """Return the first decision: from `first_*`, the current decision, or the lines."""
     if request["first_review_action"]:
         return _FirstDecision(request["first_review_action"].upper(), request["first_decided_at"])
     decided_at = request["first_decided_at"] or request["decided_at"]
     if request["review_action"]:
         return _FirstDecision(request["review_action"].upper(), decided_at)
-    action, at = of_lines.get(request["prior_auth_id"], _FirstDecision("", ""))
+    action, at = line_decisions.get(request["prior_auth_id"], _FirstDecision("", ""))
     return _FirstDecision(action, decided_at or at)
 
 
 def _reason_to_leave_out(
     request: Mapping[str, str], first: _FirstDecision, is_of_drugs: bool
 ) -> str:
-    """Return the key of `left_out` in `prior_auth.toml`; empty for a request that counts."""
+    """Return why a request isn't counted (a key of `left_out` in `prior_auth.toml`), or ""."""
     if request["is_drug"] == "Y" or is_of_drugs:
         return "drug"
     if request["status"].lower() in ("cancelled", "entered-in-error"):
         return "void"
     if first.action not in _DECISIONS:
         return "undecided"
-    # What an appeal overturned was not approved: then the decision in force is not the first.
+    # An appeal overturns a denial: an approval, or the current decision, cannot be the first one.
     is_overturned = request["overturned"] == "Y"
     if not first.at or (
         is_overturned and (first.action == "A1" or not request["first_review_action"])
@@ -179,22 +179,22 @@ def _reason_to_leave_out(
 
 
 _DRUGS: Final = _FirstDecision("", "of drugs")
-"""What the lines of a request say that are all for drugs."""
+"""Marks a request whose lines are all for drugs."""
 
 
-def _decisions_of_lines(requests: pa.Table, lines: pa.Table) -> dict[str, _FirstDecision]:
+def _line_decisions(requests: pa.Table, lines: pa.Table) -> dict[str, _FirstDecision]:
     """Return the decisions of requests that state none, from their lines without drugs.
 
-    Those of which all lines are for drugs have `_DRUGS`, whatever they state themselves.
+    Requests whose lines are all for drugs get `_DRUGS`, even if they state a decision.
     """
-    numbers = trimmed(column_of(requests, "prior_auth_id"))
-    undecided = numbers.filter(pc.is_null(trimmed(column_of(requests, "review_action"))))
-    of_line = trimmed(column_of(lines, "prior_auth_id"))
+    request_ids = trimmed(column_of(requests, "prior_auth_id"))
+    undecided_ids = request_ids.filter(pc.is_null(trimmed(column_of(requests, "review_action"))))
+    line_ids = trimmed(column_of(lines, "prior_auth_id"))
     is_drug = pc.equal(read_flags(as_array(trimmed(column_of(lines, "is_drug")))).values, "Y")
-    wanted = pa.concat_arrays([undecided, of_line.filter(is_drug)])
-    lines = lines.filter(pc.is_in(of_line, value_set=wanted))  # most requests need none
-    of_request = set(undecided.to_pylist())
-    of_drugs, others = set(), set()
+    needed_ids = pa.concat_arrays([undecided_ids, line_ids.filter(is_drug)])
+    lines = lines.filter(pc.is_in(line_ids, value_set=needed_ids))  # most requests need none
+    undecided = set(undecided_ids.to_pylist())
+    drug_requests, other_requests = set(), set()
     actions: dict[str, set[str]] = defaultdict(set)
     times: dict[str, list[str]] = defaultdict(list)
     for line in _read_rows(
@@ -202,92 +202,92 @@ def _decisions_of_lines(requests: pa.Table, lines: pa.Table) -> dict[str, _First
     ):
         number = line["prior_auth_id"]
         if line["is_drug"] == "Y":
-            of_drugs.add(number)
+            drug_requests.add(number)
             continue
-        others.add(number)
-        if number in of_request:
+        other_requests.add(number)
+        if number in undecided:
             actions[number].add(line["review_action"].upper())
             times[number].append(line["decided_at"])
-    decisions = {number: _FirstDecision(_joint(actions[number]), _latest(times[number]))
+    decisions = {number: _FirstDecision(_combine(actions[number]), _latest(times[number]))
                  for number in actions}  # fmt: skip
-    return decisions | dict.fromkeys(of_drugs - others, _DRUGS)
+    return decisions | dict.fromkeys(drug_requests - other_requests, _DRUGS)
 
 
-def _joint(actions: set[str]) -> str:
-    """Return the one decision that several come to; none while one of them is pending."""
+def _combine(actions: set[str]) -> str:
+    """Combine the lines' actions into one; empty while a line is pending."""
     if actions - _DECISIONS.keys():
         return ""
     return actions.pop() if len(actions) == 1 else "A2"
 
 
 def _latest(times: list[str]) -> str:
-    """Return the latest of instants; of days, or of both, the latest day; empty if one is."""
+    """Return the latest time, as a day if any of them is a day; empty if one is unknown."""
     if not all(times):
         return ""
-    if all(len(time) > _DAY for time in times):
+    if all(len(time) > _DAY_LENGTH for time in times):
         return max(times, key=datetime.fromisoformat)
-    return max(time[:_DAY] for time in times)
+    return max(time[:_DAY_LENGTH] for time in times)
 
 
-def _required_in(required: pa.Table, year: int) -> list[Mapping[str, Any]]:
+def _required_services(required: pa.Table, year: int) -> list[Mapping[str, Any]]:
     texts, dates = ("code_system", "code", "description", "programs"), ("from_date", "to_date")
-    listed = [
+    services = [
         row | {"programs": [name.strip() for name in row["programs"].split(";") if name.strip()]}
         for row in _read_rows(required, texts, dates, ())
         if (row["from_date"] or "0000")[:4] <= str(year) <= (row["to_date"] or "9999")[:4]
     ]
-    return sorted(listed, key=lambda row: (row["code_system"], row["code"], row["from_date"]))
+    return sorted(services, key=lambda row: (row["code_system"], row["code"], row["from_date"]))
 
 
 def _read_rows(
     table: pa.Table, texts: tuple[str, ...], times: tuple[str, ...], flags: tuple[str, ...]
 ) -> Iterator[dict[str, str]]:
-    """Yield rows of canonical text, with what cannot be read and what is absent as ""."""
+    """Yield rows of canonical text; unreadable and absent cells are ""."""
     columns = {name: trimmed(column_of(table, name)) for name in (*texts, *times, *flags)}
     columns |= {name: read_timestamps(as_array(columns[name])).values for name in times}
     columns |= {name: read_flags(as_array(columns[name])).values for name in flags}
-    read = pa.table({name: pc.fill_null(column, "") for name, column in columns.items()})
-    for batch in read.to_batches(_BATCH):
+    rows = pa.table({name: pc.fill_null(column, "") for name, column in columns.items()})
+    for batch in rows.to_batches(_BATCH_ROWS):
         yield from batch.to_pylist()
 
 
 def prior_auth_document(
-    counted: PriorAuthCounts, year: int, payer: str, as_of: str, most: int
+    counts: PriorAuthCounts, year: int, payer: str, as_of: str, threshold: int
 ) -> dict[str, Any]:
-    """Return the metrics as plain values; null is what is withheld, or a share of nothing.
+    """Return the metrics as plain values; null if withheld or if a share has no base.
 
     Args:
-        counted: the requests.
+        counts: the counted requests.
         year: calendar year.
-        payer: its name.
+        payer: the payer's name.
         as_of: day of the newest rows.
-        most: counts from 1 to so many are withheld, with those that they follow from.
+        threshold: counts from 1 to this many are withheld, and counts that would disclose them.
     """
     return {
         "year": year,
         "payer": payer,
         "as_of": as_of,
-        "small_cells": most,
+        "small_cells": threshold,
         "definitions": dict(_TEXTS["definitions"]),
         "programs": [
-            program._asdict() | _program_document(kinds, most)
-            for program, kinds in counted.programs.items()
+            program._asdict() | _program_document(kinds, threshold)
+            for program, kinds in counts.programs.items()
         ],
         "left_out": [
-            {"reason": sentence, "requests": without_small(count, count, most)}
+            {"reason": sentence, "requests": withhold_small(count, count, threshold)}
             for key, sentence in _TEXTS["left_out"].items()
-            if (count := counted.left_out.get(key, 0))
+            if (count := counts.left_out.get(key, 0))
         ],
-        "required": [dict(row) for row in counted.required],
+        "required": [dict(row) for row in counts.required],
     }
 
 
-def _program_document(kinds: Mapping[str, RequestCounts], most: int) -> dict[str, Any]:
-    """Return the metrics of a program. Extensions are asked for over requests of both kinds."""
-    shown = {kind: _kind_document(counted, most) for kind, counted in kinds.items()}
+def _program_document(kinds: Mapping[str, RequestCounts], threshold: int) -> dict[str, Any]:
+    """Return the metrics of a program; the rule asks for extensions over both kinds together."""
+    shown = {kind: _kind_document(counts, threshold) for kind, counts in kinds.items()}
     extended, requests = (
-        None if None in counts else sum(counts)
-        for counts in (
+        None if None in numbers else sum(numbers)
+        for numbers in (
             [kind["extended_and_approved"]["count"] for kind in shown.values()],
             [kind["requests"] for kind in shown.values()],
         )
@@ -295,18 +295,18 @@ def _program_document(kinds: Mapping[str, RequestCounts], most: int) -> dict[str
     return shown | {"extended_and_approved": _share(extended, requests) | {"of": requests}}
 
 
-def _kind_document(counted: RequestCounts, most: int) -> dict[str, Any]:
-    counts, times = counted.counts, sorted(counted.microseconds)
-    pool = pooled({name: (counts[name], counts[name]) for name in _OUTCOMES}, most)
+def _kind_document(kind_counts: RequestCounts, threshold: int) -> dict[str, Any]:
+    counts, times = kind_counts.counts, sorted(kind_counts.microseconds)
+    pool = pool_cells({name: (counts[name], counts[name]) for name in _OUTCOMES}, threshold)
     requests = None if pool.is_withheld else counts["requests"]
     shown = {name: None if name in pool.names else counts[name] for name in _OUTCOMES}
-    for name, whole in (
+    for name, total in (
         ("approved_after_appeal", counts["approved_in_part"] + counts["denied"]),
         ("extended_and_approved", counts["approved"]),
     ):
-        shown[name] = without_small(counts[name], whole, most)
-    timing = pooled({name: (counts[name], counts[name]) for name in _TIMED}, most)
-    middle, is_shown = len(times) // 2, len(times) > most
+        shown[name] = withhold_small(counts[name], total, threshold)
+    timing = pool_cells({name: (counts[name], counts[name]) for name in _TIMED}, threshold)
+    middle, is_shown = len(times) // 2, len(times) > threshold
     return {
         "requests": requests,
         **{name: _share(shown[name], requests) for name in _SHARES},
@@ -318,8 +318,8 @@ def _kind_document(counted: RequestCounts, most: int) -> dict[str, Any]:
     }
 
 
-def _share(count: int | None, of: int | None) -> dict[str, Any]:
-    percent = _tenths(100 * count, of) if count is not None and of else None
+def _share(count: int | None, total: int | None) -> dict[str, Any]:
+    percent = _tenths(100 * count, total) if count is not None and total else None
     return {"count": count, "percent": percent}
 
 
@@ -329,33 +329,33 @@ def _tenths(numerator: int, denominator: int) -> float:
 
 
 def prior_auth_csv(document: Mapping[str, Any]) -> str:
-    """Return the metrics as CSV, a line a number; those withheld are empty."""
+    """Return the metrics as CSV, one line per number; withheld numbers are empty."""
     text = io.StringIO()
     names = ("program", "contract_id", "requests", "metric", "count", "of", "percent", "hours",
              "code_system", "code", "description")  # fmt: skip
-    rows = csv.DictWriter(text, ("year", *names), restval="", lineterminator="\n")
-    rows.writeheader()
+    writer = csv.DictWriter(text, ("year", *names), restval="", lineterminator="\n")
+    writer.writeheader()
     for row in _csv_rows(document):
-        rows.writerow({"year": document["year"]} | row)
+        writer.writerow({"year": document["year"]} | row)
     return text.getvalue()
 
 
 def _csv_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for program in document["programs"]:
-        named = {name: program[name] for name in Program._fields}
+        program_fields = {name: program[name] for name in Program._fields}
         for kind in KINDS:
-            numbers, of_kind = program[kind], named | {"requests": kind}
+            numbers, kind_fields = program[kind], program_fields | {"requests": kind}
             for name in _SHARES:
-                of = {"of": numbers["requests"]}
-                yield of_kind | {"metric": name} | numbers[name] | of
+                base = {"of": numbers["requests"]}
+                yield kind_fields | {"metric": name} | numbers[name] | base
             hours = numbers["hours"]
             for name in ("mean", "median"):
                 metric = {"metric": f"{name}_hours", "hours": hours[name], "of": hours["timed"]}
-                yield of_kind | metric
+                yield kind_fields | metric
             for name in ("day", "order"):
-                yield of_kind | {"metric": _TEXTS["not_timed"][name], "count": hours[name]}
+                yield kind_fields | {"metric": _TEXTS["not_timed"][name], "count": hours[name]}
         name = "extended_and_approved"
-        yield named | {"requests": "all", "metric": name} | program[name]
+        yield program_fields | {"requests": "all", "metric": name} | program[name]
     for row in document["left_out"]:
         yield {"metric": f"left out: {row['reason']}", "count": row["requests"]}
     for row in document["required"]:
@@ -364,6 +364,6 @@ def _csv_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def prior_auth_page(document: Mapping[str, Any]) -> str:
-    """Return the metrics as one HTML page that loads nothing."""
+    """Return the metrics as one self-contained HTML page."""
     templates = open_templates("etl.web")
     return templates.get_template("prior_auth_page.html.j2").render(numbers=document)

@@ -1,4 +1,4 @@
-"""Numbers of a year that anybody may read: small counts withheld, put where the portal looks."""
+"""Public numbers of a year: small counts withheld, posted in the portal's folder."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from etl.errors import UsageError
-from etl.reports.pools import pooled
+from etl.reports.pools import pool_cells
 
 
-def without_small(part: int, whole: int, most: int) -> int | None:
-    """Return a part of a count that is shown; None if it, or what it leaves, is a small cell.
+def withhold_small(part: int, total: int, threshold: int) -> int | None:
+    """Return a part of a count; None if the part or the remainder is a small cell.
 
     Args:
         part: the part.
-        whole: the count.
-        most: counts from 1 to so many are withheld; 0 to withhold none.
+        total: the count.
+        threshold: counts from 1 to this many are withheld; 0 to withhold none.
     """
-    return None if 0 < part <= most or 0 < whole - part <= most else part
+    return None if 0 < part <= threshold or 0 < total - part <= threshold else part
 
 
-def public_api_use(document: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """Return the numbers on the API that may be public.
+def public_api_use(document: Mapping[str, Any], threshold: int) -> dict[str, Any]:
+    """Return the numbers on API use that may be public.
 
-    Members of several apps are left out: with them, those of one app would follow from the others.
+    The number of members with several apps is left out: it would disclose withheld apps.
 
     Args:
-        document: of `auth.yearly_numbers`.
-        most: counts from 1 to so many are withheld, with those that they follow from.
+        document: from `auth.yearly_numbers`.
+        threshold: counts from 1 to this many are withheld, and counts that would disclose them.
     """
     members = document["members"]
     apps = {row["app"]: row["members"] for row in document["apps"]}
-    withheld = pooled({name: (count, count) for name, count in apps.items()}, most).names
+    withheld = pool_cells({name: (count,) * 2 for name, count in apps.items()}, threshold).names
     return {name: value for name, value in document.items() if name != "several_apps"} | {
-        "small_cells": most,
-        "members": without_small(members, members, most),
-        "more_than_once": without_small(document["more_than_once"], members, most),
+        "small_cells": threshold,
+        "members": withhold_small(members, members, threshold),
+        "more_than_once": withhold_small(document["more_than_once"], members, threshold),
         "apps": [
             {"app": name, "members": None if name in withheld else count}
             for name, count in apps.items()
@@ -46,16 +46,16 @@ def public_api_use(document: Mapping[str, Any], most: int) -> dict[str, Any]:
 
 
 def post_numbers(folder: Path | None, name: str, document: Mapping[str, Any], text: str) -> Path:
-    """Make numbers public: as JSON and CSV in the portal's folder; return the JSON's path.
+    """Write numbers as JSON and CSV into the portal's folder; return the JSON's path.
 
     Args:
         folder: the setting `portal.reports`.
         name: kind and year, such as `api-use-2026`.
-        document: as JSON. It is written last: the portal shows what it finds of it.
-        text: the same as CSV.
+        document: the numbers. The JSON is written last, because the portal lists JSON files.
+        text: the same numbers as CSV.
 
     Raises:
-        UsageError: there is no such folder, or it cannot be written to.
+        UsageError: the setting is missing, or the folder cannot be written to.
     """
     if folder is None:
         raise UsageError(
@@ -63,9 +63,9 @@ def post_numbers(folder: Path | None, name: str, document: Mapping[str, Any], te
         )
     try:
         for ending, body in (("csv", text), ("json", json.dumps(document, indent=2) + "\n")):
-            new = folder / f".{name}.{ending}"
-            new.write_text(body, encoding="utf-8")
-            new.replace(folder / f"{name}.{ending}")
+            draft = folder / f".{name}.{ending}"
+            draft.write_text(body, encoding="utf-8")
+            draft.replace(folder / f"{name}.{ending}")
     except OSError as error:
         raise UsageError(f"{folder}: {name} cannot be written: {error.strerror}") from None
     return folder / f"{name}.json"

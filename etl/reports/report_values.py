@@ -1,4 +1,4 @@
-"""The values that a report is made of. They hold names, counts, places and hashes; never a cell."""
+"""The values of a report: names, counts, places and hashes, but never a cell."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ExtractFile:
     Attributes:
         name: path inside the extract.
         rows: rows below the header.
-        unowned_rows: rows of those that cannot be read and have no known owner.
-        sha256: of the file as it lies there.
+        unowned_rows: orphan rows: unreadable rows without a known owner.
+        sha256: hash of the file's bytes.
     """
 
     name: str
@@ -40,11 +40,11 @@ class ExtractFacts:
     """The extract of a run.
 
     Attributes:
-        layout: the dialect, as `cpcds layouts` calls it.
+        layout: name of the layout in `cpcds layouts`.
         kind: `full` or `delta`.
-        as_of: day of the extract, where it is stated.
+        as_of: day of the extract; None if it is not stated.
         payer: name of the payer, or empty.
-        files: in the order in which findings number them.
+        files: in the order of the file numbers in findings.
     """
 
     layout: str
@@ -56,12 +56,12 @@ class ExtractFacts:
 
 @dataclass(frozen=True, slots=True)
 class DefaultStamp:
-    """The `meta.lastUpdated` of resources of which the source states none.
+    """The `meta.lastUpdated` of resources whose source states none.
 
     Attributes:
         instant: FHIR instant.
-        source: `as_of`: the day of the extract; `newest_stamp`: the newest `last_updated` in it;
-            `clock`: when the run began.
+        source: `as_of`: the day of the extract; `newest_stamp`: its newest `last_updated`; `clock`:
+            the start of the run.
     """
 
     instant: str
@@ -75,8 +75,8 @@ class MappingFacts:
     Attributes:
         set: name of the mapping set.
         version: version of the guide that it maps to.
-        sha256: of the compiled mappings and crosswalks.
-        profiles: canonical with its version, each profile once.
+        sha256: hash of the compiled mappings and crosswalks.
+        profiles: canonical URL and version of each profile.
     """
 
     set: str
@@ -91,7 +91,7 @@ class Example:
 
     Attributes:
         file: number of the file.
-        row: row as a spreadsheet shows it; None for a whole file.
+        row: row number as a spreadsheet shows it; None for a whole file.
         column: canonical column; empty for a whole row.
     """
 
@@ -105,14 +105,14 @@ class RuleTotals:
     """Findings of one rule.
 
     Attributes:
-        rule: its id.
-        severity: as the payer set it.
-        default: as the rule file has it.
+        rule: its ID.
+        severity: the payer's setting.
+        default: the severity in the rule file.
         says, spoils: its two sentences.
-        findings: how many, over all tables.
-        tables: table -> how many.
-        rejected_rows: rows in quarantine for which this rule began the chain.
-        rejected_claims: claims among them; over all rules they sum to the claims in quarantine.
+        findings: how many, in all tables.
+        tables: table -> how many findings.
+        rejected_rows: rows in quarantine whose first cause is this rule.
+        rejected_claims: claims among them; all rules together have all claims in quarantine.
         examples: the first places, in the order of the files.
     """
 
@@ -130,13 +130,13 @@ class RuleTotals:
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """A word that a crosswalk does not contain: how many cells, and where; not which word.
+    """A word that a crosswalk does not contain: how many cells have it, and where.
 
     Attributes:
         crosswalk: its name.
-        count: cells.
+        count: how many cells have the word.
         examples: the first places.
-        word: a keyed hash of the word; empty where it is not distinguished from others.
+        word: a keyed hash of the word; empty if words are not distinguished.
     """
 
     crosswalk: str
@@ -146,7 +146,7 @@ class Unmapped:
 
     @property
     def first(self) -> tuple[int, int, str]:
-        """Order of words that are equally frequent: the first place of each."""
+        """Sort key of equally frequent words: the first place."""
         if not self.examples:
             return (0, 0, "")
         place = self.examples[0]
@@ -159,11 +159,11 @@ class SuiteLine:
 
     Attributes:
         table: the table.
-        rows: rows there are.
+        rows: rows of the table.
         looked_at: rows checked.
-        expectations: how many.
-        met: how many of them hold.
-        page: path of its page, relative to the report; None where there is none.
+        expectations: how many there are.
+        met: how many of them are met.
+        page: path of its page, relative to the report; None if there is none.
     """
 
     table: str
@@ -181,7 +181,7 @@ class QuarantineFile:
     Attributes:
         source: the file of the extract.
         rows: rows in it.
-        path: where it is, relative to the report.
+        path: its path, relative to the report.
     """
 
     source: str
@@ -191,12 +191,13 @@ class QuarantineFile:
 
 @dataclass(frozen=True, slots=True)
 class MissingCells:
-    """Cells that must be filled, and are empty or cannot be read.
+    """Required cells that are empty or unreadable.
 
     Attributes:
         rule: the rule that requires them.
-        table, column: which; the column is None where one of several would do.
-        cells: how many.
+        table: their table.
+        column: their column; None if one of several columns would do.
+        cells: how many there are.
     """
 
     rule: str
@@ -207,12 +208,12 @@ class MissingCells:
 
 @dataclass(frozen=True, slots=True)
 class EmptyCrosswalk:
-    """A crosswalk of the layout without any code, through which cells went.
+    """A crosswalk of the layout without any code, although cells use it.
 
     Attributes:
         crosswalk: its name.
         columns: canonical columns of the cells (`claim_diagnosis.code`).
-        cells: how many.
+        cells: how many cells.
     """
 
     crosswalk: str
@@ -222,13 +223,13 @@ class EmptyCrosswalk:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBefore:
-    """The release that a run was made on top of.
+    """The release that a run builds on.
 
     Attributes:
-        release: its id.
-        changes: members and resources that the run added, changed and retracted; None where it
+        release: its ID.
+        changes: members and resources that the run added, changed and retracted; None if it
             published nothing.
-        document: what its `report.json` holds; None where that cannot be read.
+        document: the contents of its `report.json`; None if that cannot be read.
     """
 
     release: str
@@ -241,40 +242,39 @@ class Report:
     """Contents of a report about one run.
 
     Attributes:
-        run: id of the run.
-        release: id of the release that it made; None where nothing was published.
-        parent: id of the release before it.
-        when: when the run began, with its zone.
+        run: ID of the run.
+        release: ID of the release that it made; None if it published nothing.
+        parent: ID of the previous release.
+        when: start of the run, with its zone.
         program: name and version of the program.
-        extract: what was loaded.
-        mapping: what it was mapped with; None for a run that only checks.
+        extract: the extract.
+        mapping: the mappings; None for a run that only checks.
         counts: table -> counts of its rows, by fate.
-        rules: every rule that found something, and those with a limit.
+        rules: every rule with findings or a limit.
         rules_looked_at: how many rules there are.
         verdicts: every limit that is set.
         money: sums by level, claim type and category.
         resources: resource type -> how many were published.
         filled: filled cells of accepted rows.
         unmapped: words that crosswalks do not contain.
-        suites: how the suites did.
+        suites: results of the suites.
         quarantine: files of rejected rows.
-        data_docs: path of the Data Docs, relative to the report; empty where there are none.
+        data_docs: path of the Data Docs, relative to the report; empty if there are none.
         notes: further sentences for the reader.
-        default_stamp: `meta.lastUpdated` where the source states none; None where nothing was
-            published.
+        default_stamp: `meta.lastUpdated` if the source states none; None if nothing was published.
         findings_file: path of the file with every place of every finding, relative to the report;
-            empty where there are none.
-        advice: what to do where a whole table, or over half of the claims, was rejected.
-        small_cells: sums of money over at most so many claims are withheld; 0 where none is.
-        exact_money: path of the exact sums, relative to the report; empty where none is withheld.
-        missing: cells that must be filled and are not.
-        empty_crosswalks: crosswalks of the layout that are to be filled.
-        must_support: how many resources have each must-support element, of profiles with resources.
-        before: the release that the run was made on top of; None without one.
+            empty if there are none.
+        advice: what to do if a whole table or over half of the claims was rejected.
+        small_cells: sums of money over at most this many claims are withheld; 0 to withhold none.
+        exact_money: path of the exact sums, relative to the report; empty if none is withheld.
+        missing: empty required cells.
+        empty_crosswalks: crosswalks of the layout without any code.
+        must_support: how many resources have each must-support element, by profile.
+        before: the release that the run builds on; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
-        certificate: the published bytes compared with their source; None where nothing was written.
-        timeliness: how soon claims were visible; None before there is a release to be new to.
-        directory: quality of a directory of providers; None where the run was of claims.
+        certificate: comparison of published bytes and source; None if nothing was written.
+        timeliness: how soon claims were visible; None before the first release.
+        directory: quality of a provider directory; None for claims.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""Totals of a run for its end, its record and its messages: views of its report."""
+"""Totals of a run for the command line, the run record and notifications."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from etl.reports.small_cells import LEVEL_NAMES, shown_money
 
 
 def is_directory(tables: Collection[str]) -> bool:
-    """Return whether tables are of a directory of providers, which has no members and claims."""
+    """Return whether the tables are a provider directory's, without members and claims."""
     return bool(tables) and "member" not in tables and "claim" not in tables
 
 
@@ -46,13 +46,12 @@ class Rejected:
 
     Attributes:
         claims: claims in quarantine: the sum over all causes.
-        of: claims that came in.
-        causes: every rule that began a rejection, the one that cost most claims first.
-        advice: what to do, where a whole table or over half of the claims was rejected.
-        empty_crosswalks: crosswalks of the layout that are to be filled.
-        missing: cells that must be filled and are not, for which rows are rejected.
-        rows: (rows in quarantine, rows that came in) of all tables of a directory of providers;
-            None where there are claims.
+        of: claims in the extract.
+        causes: every first cause of a rejection, most rejected claims first.
+        advice: what to do if a whole table or over half of the claims was rejected.
+        empty_crosswalks: crosswalks of the layout without any code.
+        missing: empty required cells for which rows are rejected.
+        rows: rows in quarantine and all rows of a provider directory; None for claims.
     """
 
     claims: int
@@ -64,14 +63,14 @@ class Rejected:
     rows: tuple[int, int] | None = None
 
     def share(self) -> str:
-        """Return how much of the extract is in quarantine: claims, or rows of a directory."""
+        """Return a sentence on how much of the extract is in quarantine."""
         if self.rows is None:
             return f"{self.claims:,} of {self.of:,} claims are in quarantine"
-        lost, of = self.rows
-        return f"{lost:,} of {counted(of, 'row')} are in quarantine"
+        rejected, total = self.rows
+        return f"{rejected:,} of {counted(total, 'row')} are in quarantine"
 
     def sentence(self, most: int) -> str:
-        """Return the rules that rejected most in a sentence; empty where none rejected."""
+        """Return a sentence on the rules that rejected most; empty if none did."""
         if not self.causes:
             return ""
         causes = [
@@ -81,14 +80,14 @@ class Rejected:
         return f"First causes: {', '.join(causes)}."
 
 
-def rejected(
+def summarize_rejected(
     rules: Iterable[RuleTotals],
     counts: Mapping[str, RowCounts],
     advice: tuple[str, ...],
     missing: Iterable[MissingCells] = (),
     empty_crosswalks: tuple[EmptyCrosswalk, ...] = (),
 ) -> Rejected:
-    """Return what was rejected, by first cause, and which facts are missing."""
+    """Summarize what was rejected, by first cause, and which required cells are empty."""
     rules = tuple(rules)
     rejecting = {rule.rule for rule in rules if rule.severity.rejects}
     causes = [
@@ -106,8 +105,8 @@ def rejected(
         empty_crosswalks,
         tuple(fact for fact in missing if fact.rule in rejecting),
         (
-            sum(each.quarantined for each in counts.values()),
-            sum(each.rows_in for each in counts.values()),
+            sum(count.quarantined for count in counts.values()),
+            sum(count.rows_in for count in counts.values()),
         )
         if is_directory(counts)
         else None,
@@ -133,8 +132,8 @@ class RejectionCause(msgspec.Struct, frozen=True):
 class MoneyProof(msgspec.Struct, frozen=True):
     """The comparison of sums of money: how many, whether all agree, and net sums by category.
 
-    Net sums are those of the claims' headers, or of their lines if totals are summed from them;
-    decimal text, None where it is withheld.
+    Net sums are those of the claims' headers, or of their lines if totals are summed from them.
+    They are decimal text; None if withheld.
     """
 
     compared: int = 0
@@ -146,12 +145,12 @@ class RunTotals(msgspec.Struct, frozen=True):
     """The totals of a run that wrote a report.
 
     Attributes:
-        tables: table -> `in`, `published`, `quarantined`, `superseded` rows; tables with rows only.
+        tables: table -> `in`, `published`, `quarantined`, `superseded` rows; without empty tables.
         resources: resource type -> how many.
         findings: of all rules.
-        broken_limits: a sentence each.
-        causes: by first cause, those that rejected most claims first.
-        money: sums of money between the source and its outcome.
+        broken_limits: one sentence for each.
+        causes: first causes of rejections, most rejected claims first.
+        money: the comparison of sums of money.
     """
 
     tables: Mapping[str, Mapping[str, int]]
@@ -163,7 +162,7 @@ class RunTotals(msgspec.Struct, frozen=True):
 
     @property
     def claims(self) -> int:
-        """Claims that came in."""
+        """Claims in the extract."""
         return self.tables.get("claim", {}).get("in", 0)
 
     @property
@@ -173,28 +172,28 @@ class RunTotals(msgspec.Struct, frozen=True):
 
     @property
     def is_directory(self) -> bool:
-        """Whether they are of a directory of providers, which has no members, claims and money."""
+        """Whether the run was of a provider directory, without members, claims and money."""
         return is_directory(self.tables)
 
     @property
     def rows(self) -> int:
-        """Rows that came in, of all tables."""
+        """Rows of all tables in the extract."""
         return sum(fates["in"] for fates in self.tables.values())
 
     @property
     def rejected_rows(self) -> int:
-        """Rows in quarantine, of all tables."""
+        """Rows of all tables in quarantine."""
         return sum(fates["quarantined"] for fates in self.tables.values())
 
 
 def totals_of(report: Report) -> RunTotals:
     """Return the totals of a report."""
     shown = shown_money(report.money, report.small_cells)
-    money_of = money_level([{"rules": rules_of(report.rules)}])
+    level = money_level([{"rules": rules_of(report.rules)}])
     net = {
         category: None if sums.net is None else cents_text(sums.net)
-        for (level, category), sums in shown.totals.items()
-        if LEVEL_NAMES[level] == money_of
+        for (sums_level, category), sums in shown.totals.items()
+        if LEVEL_NAMES[sums_level] == level
     }
     adds_up = all(sums.adds_up for sums in report.money.values())
     rejecting = sum(rule.findings for rule in report.rules if rule.severity.rejects)
@@ -214,25 +213,25 @@ def totals_of(report: Report) -> RunTotals:
 
 
 def rejected_of(report: Report) -> Rejected:
-    """Return what a report's run rejected, by first cause."""
-    return rejected(
+    """Summarize what a report's run rejected, by first cause."""
+    return summarize_rejected(
         report.rules, report.counts, report.advice, report.missing, report.empty_crosswalks
     )
 
 
 def limit_json(verdict: Verdict) -> dict[str, object]:
-    """Return a limit, what was found, and whether it holds."""
+    """Return a limit, the value found, and whether the limit holds."""
     names = ("limit", "allowed", "found", "holds")
     return {name: getattr(verdict, name) for name in names}
 
 
 def unowned_rows(report: Report) -> dict[str, int]:
-    """Return file -> rows that cannot be read and have no known owner."""
+    """Return file -> its orphan rows: unreadable rows without a known owner."""
     return {file.name: file.unowned_rows for file in report.extract.files if file.unowned_rows}
 
 
 def rules_of(rules: Iterable[RuleTotals]) -> list[dict[str, Any]]:
-    """Return what `etl.reports.changes` compares of rules."""
+    """Return the fields of rules that `etl.reports.changes` compares."""
     return [{"rule": rule.rule, "findings": rule.findings} for rule in rules]
 
 
@@ -241,19 +240,19 @@ FATES: Final = ("in", "published", "quarantined", "superseded", "withdrawn")
 
 
 def shown_fate(fate: str, *, is_published: bool) -> str:
-    """Return what a fate is called: rows are `accepted` if the run published nothing."""
+    """Return the name of a fate; rows are `accepted` if the run published nothing."""
     return "accepted" if fate == "published" and not is_published else fate
 
 
 def rows_by_fate(counts: Mapping[str, RowCounts]) -> dict[str, dict[str, int]]:
-    """Return the counts of each table that has rows, in the order of the canonical tables."""
+    """Return the counts of each table with rows, in the order of the canonical tables."""
     return {
         name: by_fate(counts[name]) for name in TABLES if name in counts and counts[name].rows_in
     }
 
 
 def by_fate(counts: RowCounts) -> dict[str, int]:
-    """Return the counts of a table's rows by fate; `withdrawn` only where there are any."""
+    """Return the counts of a table's rows by fate; `withdrawn` only if there are any."""
     fates = (
         counts.rows_in,
         counts.published,

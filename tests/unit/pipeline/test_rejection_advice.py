@@ -11,7 +11,7 @@ from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cell
 from etl.pipeline.totals import Tally
 from etl.quality.totals.counts import RowCounts
 from etl.reports.report_values import EmptyCrosswalk, Example, MissingCells
-from etl.reports.summary import rejected
+from etl.reports.summary import summarize_rejected
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import SourceFile
@@ -120,7 +120,7 @@ def test_missing_cells_for_which_rows_go_are_named_and_others_are_not():
         replace(rule, severity=Severity.WARN) if rule.rule == "required" else rule
         for rule in found.rules(definitions().book)
     ]
-    assert rejected(rules, found.counts, (), missing).missing == missing[:1]
+    assert summarize_rejected(rules, found.counts, (), missing).missing == missing[:1]
 
 
 def test_of_a_row_without_its_id_that_id_is_named_and_not_what_was_looked_up_by_it():

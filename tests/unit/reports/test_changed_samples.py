@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.reports.changes_page import _masked
+from etl.reports.changes_page import _mask_pair
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from etl.reports.changes_page import _masked
     ],
 )
 def test_what_differs_stands_apart(before, after, masked):
-    assert _masked(before, after) == masked
+    assert _mask_pair(before, after) == masked

@@ -10,7 +10,7 @@ from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.certificate import CertificateFacts, FileMoney, certificate_document
 from etl.reports.document import report_document
 from etl.reports.page import report_page
-from etl.reports.pools import pooled
+from etl.reports.pools import pool_cells
 from etl.reports.small_cells import exact_csv, shown_money
 from tests.given.tables import table
 from tests.unit.reports.test_report import report
@@ -109,12 +109,12 @@ def test_exact_sums_have_a_seal_that_the_key_alone_makes():
 @pytest.mark.parametrize(*table(__file__, "pools"))
 def test_small_sums_are_put_together_so_that_none_is_left_alone(counts, names, *, is_withheld):
     cells = {name: (count, 100 * count) for name, count in counts.items()}
-    pool = pooled(cells, 10)
+    pool = pool_cells(cells, 10)
     assert pool.names == tuple(names)
     assert pool.claims == sum(counts[name] for name in names)
     assert pool.cents == 100 * pool.claims
     assert pool.is_withheld is is_withheld
-    assert pooled(cells, 0).names == ()
+    assert pool_cells(cells, 0).names == ()
 
 
 def test_claims_by_month_name_no_month_of_few_claims():
