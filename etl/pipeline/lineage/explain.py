@@ -54,11 +54,11 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
     """Check that a release was made from an extract.
 
     Raises:
-        UsageError: it was made from other files.
+        UsageError: the release was made from other files.
     """
-    ours = {(file.stored, file.sha256) for file in extract.named_files}
-    theirs = {(str(one["name"]), str(one["sha256"])) for one in release.manifest.facts.inputs}
-    different = sorted({file for file, _ in ours ^ theirs})
+    extract_files = {(file.stored, file.sha256) for file in extract.named_files}
+    published = {(str(file["name"]), str(file["sha256"])) for file in release.manifest.facts.inputs}
+    different = sorted({file for file, _ in extract_files ^ published})
     if different:
         raise UsageError(
             f"{name} is not the extract that release {release.id} was made from: "
@@ -69,13 +69,13 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
 
 
 class Explainer:
-    """Answers about one extract, which is read once.
+    """Answers questions about one extract, which is read once.
 
     Args:
-        context: of the run: the extract that the release was made from, and what it was made with.
-        release: the release to compare with; None to compare with nothing.
-        layers: the rows that the extract was merged from; None where it is the payer's own.
-        extracts: number of a layer -> its extract, where that is at hand.
+        context: context of the run that made the release: its extract and definitions.
+        release: the release to compare with; None to skip the comparison.
+        layers: the rows that the extract was merged from; None for a payer's extract.
+        extracts: number of a layer -> its extract, if available.
     """
 
     def __init__(
@@ -93,27 +93,26 @@ class Explainer:
         self._through: Through = "extract" if layers is None else "layers"
 
     def explain(self, subject: Subject) -> Lineage:
-        """Return the origin of a resource, or the fates of the rows of a claim or
-        prior authorization, or of a row.
+        """Trace a resource to its cells, or a header or row to its fate and resources.
 
         Raises:
             UsageError: the subject is not in the extract, or no mapping makes such a resource.
         """
         match subject:
             case ResourceSubject():
-                resource = _of_resource(self._sources, subject)
-                found = Lineage(str(subject), (), (resource,))
+                resource = _explain_resource(self._sources, subject)
+                lineage = Lineage(str(subject), (), (resource,))
             case HeaderSubject():
-                found = _of_header(self._sources, subject)
+                lineage = _explain_header(self._sources, subject)
             case RowSubject():
-                found = _of_row(self._sources, subject)
-        return replace(found, through=self._through)
+                lineage = _explain_row(self._sources, subject)
+        return replace(lineage, through=self._through)
 
 
 # A resource
 
 
-def _of_resource(sources: LineageSources, subject: ResourceSubject) -> Explanation:
+def _explain_resource(sources: LineageSources, subject: ResourceSubject) -> Explanation:
     mappings = sources.definitions.mappings.plans
     plans = tuple(plan for plan in mappings if plan.resource == subject.resource_type)
     if not plans:
@@ -121,11 +120,11 @@ def _of_resource(sources: LineageSources, subject: ResourceSubject) -> Explanati
         raise UsageError(
             f"no mapping makes a {subject.resource_type}; the mappings make {', '.join(types)}"
         )
-    pieces = _directory if plans[0].compartment is None else _members_with
-    for part, partition in pieces(sources, plans, subject.logical_id):
-        found = _explained(sources, plans, part, partition, subject.logical_id)
-        if found is not None:
-            return found
+    find_rows = _directory_rows if plans[0].compartment is None else _member_rows
+    for part, partition in find_rows(sources, plans, subject.logical_id):
+        explanation = _find_explanation(sources, plans, part, partition, subject.logical_id)
+        if explanation is not None:
+            return explanation
     raise UsageError(
         f"no accepted row of the extract makes {subject}; its row may be in quarantine, or may "
         "belong to another payer or id key: trace its claim (claim:NUMBER), its prior "
@@ -133,141 +132,141 @@ def _of_resource(sources: LineageSources, subject: ResourceSubject) -> Explanati
     )
 
 
-def _directory(
+def _directory_rows(
     sources: LineageSources, plans: Sequence[Plan], logical_id: str
 ) -> Iterator[tuple[MappedPartition, Partition]]:
-    """Yield the directory's rows, and then those that claims name and that have no row."""
+    """Yield the directory's rows, then stubs of providers that only claims name."""
     part = sources.directory
     yield part, part.partition
     resource, environment = plans[0].resource, sources.providers.environment
     for index, loaded in sources.partitions():
-        mapped = sources.part(loaded, index).mapped
-        named: set[Mention] = set() if mapped is None else set(mapped.mentioned)
-        ours = [
+        mapped = sources.map_partition(loaded, index).mapped
+        mentions: set[Mention] = set() if mapped is None else set(mapped.mentioned)
+        missing = [
             mention
-            for mention in named
+            for mention in mentions
             if mention.resource == resource
             and environment.logical_id(resource, mention.key) == logical_id
             and not sources.providers.holds(mention)
         ]
-        if ours:
+        if missing:
             tables = {name: table.slice(0, 0) for name, table in part.checked.tables.items()}
-            yield part, Partition(with_stubs(tables, ours))
+            yield part, Partition(with_stubs(tables, missing))
             return
 
 
-def _members_with(
+def _member_rows(
     sources: LineageSources, plans: Sequence[Plan], logical_id: str
 ) -> Iterator[tuple[MappedPartition, Partition]]:
-    """Yield, for each member that the resource may belong to, the member's accepted rows."""
+    """Yield the accepted rows of members that the resource may belong to, by partition."""
     environment = sources.providers.environment
     for index, loaded in sources.partitions():
-        members = _members(loaded.tables, plans, environment, logical_id)
+        members = _find_members(loaded.tables, plans, environment, logical_id)
         if len(members):
-            part = sources.part(loaded, index)
-            yield part, sources.of_members(part, members)
+            part = sources.map_partition(loaded, index)
+            yield part, sources.select_members(part, members)
 
 
-def _members(
+def _find_members(
     tables: Mapping[str, pa.Table],
     plans: Sequence[Plan],
     environment: Environment,
     logical_id: str,
 ) -> pa.Array:
-    """Return the members with rows that map to that id, before any rule is applied."""
+    """Return the members with rows that map to a logical ID, before any rule is applied."""
     partition = Partition(tables)
     members = []
     for plan in plans:
         ids = Values(replace(plan, condition=True), partition, environment).text(plan.id, 0)
-        at = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(ids, logical_id), False)))
-        members.append(partition.column(plan.table, "member_id").take(pa.array(at)))
+        rows = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(ids, logical_id), False)))
+        members.append(partition.column(plan.table, "member_id").take(pa.array(rows)))
     return pc.unique(pa.concat_arrays(members)).drop_null()
 
 
-def _explained(
+def _find_explanation(
     sources: LineageSources,
     plans: Sequence[Plan],
-    part: MappedPartition,
+    mapped: MappedPartition,
     partition: Partition,
     logical_id: str,
 ) -> Explanation | None:
     records = records_of(partition)
     for plan in plans:
         for resource in explain_resources(plan, records, sources.providers.environment, logical_id):
-            return explanation_of(sources, plan, part, records, resource)
+            return explanation_of(sources, plan, mapped, records, resource)
     return None
 
 
 # A claim, or a prior authorization
 
 
-def _of_header(sources: LineageSources, subject: HeaderSubject) -> Lineage:
-    header, key, wanted = subject.table, KEYS[subject.table], pa.array([subject.number])
+def _explain_header(sources: LineageSources, subject: HeaderSubject) -> Lineage:
+    header, key, numbers = subject.table, KEYS[subject.table], pa.array([subject.number])
     for index, loaded in sources.partitions():
         tables = {
-            name: table.filter(pc.is_in(table.column(key), value_set=wanted))
+            name: table.filter(pc.is_in(table.column(key), value_set=numbers))
             for name, table in loaded.tables.items()
             if HEADER_OF.get(name) == header
         }
         if not any(table.num_rows for table in tables.values()):
             continue
-        part = sources.part(loaded, index)
+        part = sources.map_partition(loaded, index)
         rows = [
             row for name, table in tables.items() for row in fates_of(sources, part, name, table)
         ]
-        partition = sources.of_members(part, part.members_of(header, wanted))
+        partition = sources.select_members(part, part.members_of(header, numbers))
         records = records_of(partition)
         resources = [
-            explanation_of(sources, plan, part, records, found)
-            for plan, found in _resources(sources, partition, records)
-            if plan.table == header and found.row.get(key) == subject.number
+            explanation_of(sources, plan, part, records, resource)
+            for plan, resource in _explain_all(sources, partition, records)
+            if plan.table == header and resource.row.get(key) == subject.number
         ]
-        rows += _lost_rows(sources, subject)
+        rows += _past_rows(sources, subject)
         return Lineage(str(subject), tuple(rows), tuple(resources))
-    lost = _lost_rows(sources, subject)
-    if lost:
-        return Lineage(str(subject), lost, ())
+    past_rows = _past_rows(sources, subject)
+    if past_rows:
+        return Lineage(str(subject), past_rows, ())
     raise UsageError(f"no readable row of the extract has the number of {subject}")
 
 
-def _lost_rows(sources: LineageSources, subject: HeaderSubject) -> tuple[RowFate, ...]:
-    """Return its rows that later extracts replaced or deleted."""
+def _past_rows(sources: LineageSources, subject: HeaderSubject) -> tuple[RowFate, ...]:
+    """Return a header's rows that later extracts replaced or deleted."""
     places = sources.places
     if not isinstance(places, LayerPlaces):
         return ()
     return tuple(places.fates(places.rows.of_header(subject.table, subject.number)))
 
 
-def _resources(
+def _explain_all(
     sources: LineageSources, partition: Partition, records: Records
 ) -> Iterator[tuple[Plan, ExplainedResource]]:
-    """Yield every resource that is made of some rows."""
-    environment, of_members = sources.providers.environment, partition.size("member") > 0
+    """Yield every resource made from the rows of a partition, with its mapping."""
+    environment, has_members = sources.providers.environment, partition.size("member") > 0
     for plan in sources.definitions.mappings.plans:
-        if (plan.compartment is not None) == of_members:
-            for found in explain_resources(plan, records, environment):
-                yield plan, found
+        if (plan.compartment is not None) == has_members:
+            for resource in explain_resources(plan, records, environment):
+                yield plan, resource
 
 
 # A row
 
 
-def _of_row(sources: LineageSources, subject: RowSubject) -> Lineage:
+def _explain_row(sources: LineageSources, subject: RowSubject) -> Lineage:
     if isinstance(sources.places, LayerPlaces):
-        return _of_layer_row(sources, sources.places, subject)
+        return _explain_layers(sources, sources.places, subject)
     rows = sources.read.partitions
     if subject.file not in rows.facts.names:
         raise UsageError(
             f"the extract has no file {subject.file}; it has {', '.join(sorted(rows.facts.names))}"
         )
     place = (rows.facts.names.index(subject.file), subject.row)
-    went_into: dict[int, set[tuple[str, Place]]] = {}
+    targets: dict[int, set[tuple[str, Place]]] = {}
     for index, places in sources.rows.rows_at(place).items():
         origins = sources.rows.origins(index)
-        went_into[index] = {(name, there) for there in places for name in TABLES}
-        went_into[index] |= {row for there in places for row in origins.rows_of(there)}
-    if went_into:
-        return _of_partitions(sources, subject, went_into)
+        targets[index] = {(name, at) for at in places for name in TABLES}
+        targets[index] |= {row for at in places for row in origins.rows_of(at)}
+    if targets:
+        return _explain_partitions(sources, subject, targets)
     if place[0] >= len(rows.facts.files):
         raise UsageError(
             f"no query result comes from row {subject.row} of {subject.file} (the header is "
@@ -291,28 +290,28 @@ def _of_row(sources: LineageSources, subject: RowSubject) -> Lineage:
     )
 
 
-def _of_layer_row(sources: LineageSources, places: LayerPlaces, subject: RowSubject) -> Lineage:
-    """Return the lineage of a row of one of several extracts."""
-    found = places.at(subject.file, subject.row)
-    went_into: dict[int, set[tuple[str, Place]]] = {}
-    for row in found:
+def _explain_layers(sources: LineageSources, places: LayerPlaces, subject: RowSubject) -> Lineage:
+    """Return the lineage of a row if the release was made from several extracts."""
+    layer_rows = places.at(subject.file, subject.row)
+    targets: dict[int, set[tuple[str, Place]]] = {}
+    for row in layer_rows:
         if row.merged is not None:
             name = f"{row.table}.parquet"
             place = (sources.read.partitions.facts.names.index(name), row.merged)
             index = sources.rows.partition_of(place)
             if index is not None:
-                went_into.setdefault(index, set()).add((row.table, place))
-    merged = _of_partitions(sources, subject, went_into)
-    return replace(merged, rows=(*merged.rows, *places.fates(iter(found))))
+                targets.setdefault(index, set()).add((row.table, place))
+    merged = _explain_partitions(sources, subject, targets)
+    return replace(merged, rows=(*merged.rows, *places.fates(iter(layer_rows))))
 
 
-def _of_partitions(
+def _explain_partitions(
     sources: LineageSources,
     subject: RowSubject,
-    went_into: Mapping[int, Set[tuple[str, Place]]],
+    targets: Mapping[int, Set[tuple[str, Place]]],
 ) -> Lineage:
-    """Return the lineage of some canonical rows, given by partition, table and place."""
-    parts = [_of_canonical_rows(sources, subject, index, rows) for index, rows in went_into.items()]
+    """Return the lineage of canonical rows, given by partition, table and place."""
+    parts = [_explain_rows(sources, subject, index, rows) for index, rows in targets.items()]
     return Lineage(
         str(subject),
         tuple(row for part in parts for row in part.rows),
@@ -320,70 +319,70 @@ def _of_partitions(
     )
 
 
-def _of_canonical_rows(
+def _explain_rows(
     sources: LineageSources,
     subject: RowSubject,
     index: int,
-    went_into: Set[tuple[str, Place]],
+    targets: Set[tuple[str, Place]],
 ) -> Lineage:
-    """Return the lineage of some canonical rows of a partition, given by table and place."""
+    """Return the lineage of a partition's canonical rows, given by table and place."""
     rows = sources.read.partitions
     is_directory = index == rows.facts.count
-    part = sources.directory if is_directory else sources.part(rows.load(index), index)
+    mapped = sources.directory if is_directory else sources.map_partition(rows.load(index), index)
     fates: list[RowFate] = []
     members: list[pa.Array] = []
-    claims: set[str] | None = set()
+    claim_ids: set[str] | None = set()
     for name in TABLES:
-        table = part.loaded.tables.get(name)
-        places = [to for of, to in went_into if of == name]
+        table = mapped.loaded.tables.get(name)
+        places = [at for table_name, at in targets if table_name == name]
         if table is None or not places:
             continue
-        wanted = place_keys([to[0] for to in places], [to[1] for to in places])
-        ours = table.filter(pa.array(np.isin(table_places(table), wanted)))
-        fates += fates_of(sources, part, name, ours)
-        # A row of a claim has a part in that claim's resource alone; any other may in all.
-        if claims is not None and _CLAIM_ID in ours.column_names:
-            claims |= set(ours.column(_CLAIM_ID).to_pylist())
-        elif ours.num_rows:
-            claims = None
-        if "member_id" in ours.column_names:
-            members.append(ours.column("member_id").combine_chunks())
+        keys = place_keys([at[0] for at in places], [at[1] for at in places])
+        selected = table.filter(pa.array(np.isin(table_places(table), keys)))
+        fates += fates_of(sources, mapped, name, selected)
+        # A row of a claim only contributes to that claim's resource; other rows may to any.
+        if claim_ids is not None and _CLAIM_ID in selected.column_names:
+            claim_ids |= set(selected.column(_CLAIM_ID).to_pylist())
+        elif selected.num_rows:
+            claim_ids = None
+        if "member_id" in selected.column_names:
+            members.append(selected.column("member_id").combine_chunks())
         elif name in HEADER_OF:
-            ids = ours.column(KEYS[HEADER_OF[name]]).combine_chunks()
-            members.append(part.members_of(HEADER_OF[name], ids))
-    partition = part.partition
-    if part.mapped is not None:
+            ids = selected.column(KEYS[HEADER_OF[name]]).combine_chunks()
+            members.append(mapped.members_of(HEADER_OF[name], ids))
+    partition = mapped.partition
+    if mapped.mapped is not None:
         owners = pc.unique(pa.concat_arrays([pa.array([], pa.string()), *members])).drop_null()
-        partition = sources.of_members(part, owners)
+        partition = sources.select_members(mapped, owners)
     records = records_of(partition)
-    touched = {(name, *sources.places.named(to)) for name, to in went_into}
+    names = {(name, *sources.places.named(at)) for name, at in targets}
     resources = []
-    for plan, found in _resources(sources, partition, records):
-        if claims is not None and found.row.get(_CLAIM_ID) not in claims:
+    for plan, resource in _explain_all(sources, partition, records):
+        if claim_ids is not None and resource.row.get(_CLAIM_ID) not in claim_ids:
             continue
-        whole = explanation_of(sources, plan, part, records, found)
-        parts = tuple(
+        explanation = explanation_of(sources, plan, mapped, records, resource)
+        origins = tuple(
             origin
-            for origin in whole.origins
+            for origin in explanation.origins
             if any(
-                (cell.table, cell.extract, cell.file, cell.row) in touched for cell in origin.cells
+                (cell.table, cell.extract, cell.file, cell.row) in names for cell in origin.cells
             )
         )
-        if parts:
-            resources.append(replace(whole, origins=parts))
+        if origins:
+            resources.append(replace(explanation, origins=origins))
     return Lineage(str(subject), tuple(fates), tuple(resources))
 
 
 def records_of(partition: Partition) -> Records:
-    """Return the rows of every table: derived columns included, places as text."""
+    """Return the rows of every table, with derived columns and places as text."""
     records: dict[str, list[Record]] = {}
     for name in TABLES:
         columns = {
             column: partition.column(name, column).to_pylist() for column in columns_of(name)
         }
         if partition.size(name):
-            for place in (FILE_COLUMN, ROW_COLUMN):
-                columns[place] = partition.tables[name].column(place).cast(pa.string()).to_pylist()
+            for key in (FILE_COLUMN, ROW_COLUMN):
+                columns[key] = partition.tables[name].column(key).cast(pa.string()).to_pylist()
         records[name] = [
             {column: texts[index] for column, texts in columns.items()}
             for index in range(partition.size(name))

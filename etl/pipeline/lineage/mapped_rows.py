@@ -1,4 +1,4 @@
-"""Rows of an extract, checked and mapped again partition by partition, for questions about them."""
+"""Rows of an extract, checked and mapped again by partition to answer questions about them."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from etl.sources.partition.partitions import Loaded
 def fates_of(
     sources: LineageSources, part: MappedPartition, name: str, table: pa.Table
 ) -> Iterator[lineages.RowFate]:
-    """Yield the fates of some rows of a table, each of its places once.
+    """Yield the fates of some rows of a table, each place once.
 
-    A row of the payer of which a query made several is there once for each of their fates.
+    If a query made several rows of one source row, it is listed once for each different fate.
     """
     fates: dict[lineages.RowFate, None] = {}
     book = sources.definitions.book
     rejected = part.checked.rejected
     ours = rejected.filter(pc.equal(rejected.column("table"), name))
-    why = {(each["file"], each["row"]): each for each in ours.to_pylist()}
+    rejections = {(row["file"], row["row"]): row for row in ours.to_pylist()}
     accepted = set(table_places(part.checked.tables[name]).tolist())
     withdrawn = set(map(int, part.checked.withdrawn.get(name, ())))
     places = zip(
@@ -56,10 +56,10 @@ def fates_of(
     for place in dict.fromkeys(places):
         fate: lineages.Fate = "superseded"
         reasons: tuple[lineages.Reason, ...] = ()
-        each = why.get(place)
-        if each is not None:
-            fate, cause = "quarantined", each["cause"]
-            rules = dict.fromkeys(rule for rule in (*each["rules"].split(";"), cause) if rule)
+        found = rejections.get(place)
+        if found is not None:
+            fate, cause = "quarantined", found["cause"]
+            rules = dict.fromkeys(rule for rule in (*found["rules"].split(";"), cause) if rule)
             reasons = tuple(lineages.Reason(rule, book[rule].says, rule == cause) for rule in rules)
         elif (key := int(place_keys([place[0]], [place[1]])[0])) in accepted:
             fate = "published"
@@ -79,14 +79,14 @@ _CLAIM_ID: Final = "claim_id"
 
 @dataclass(frozen=True)
 class MappedPartition:
-    """One partition, or the directory: its rows checked and mapped.
+    """A partition, or the directory, after checks and mapping.
 
     Attributes:
         loaded: its rows.
         checked: the result of the rules.
-        mapped: what was made of the accepted ones; None for the directory.
-        partition: the accepted rows as mappings run over them.
-        origins: the way back to the cells of the files.
+        mapped: the resources of the accepted rows; None for the directory.
+        partition: the accepted rows, as input of mappings.
+        origins: finds the source cells of its rows.
     """
 
     loaded: Loaded
@@ -97,31 +97,31 @@ class MappedPartition:
 
     @cached_property
     def findings(self) -> Mapping[tuple[str, Place], tuple[tuple[str, str], ...]]:
-        """Table and place of a row -> rules that found something in it, with the column or ""."""
-        found: dict[tuple[str, Place], dict[tuple[str, str], None]] = {}
-        for each in self.checked.findings.to_pylist():
-            if each["row"] is not None:
-                place = (each["file"], each["row"])
-                rules = found.setdefault((each["table"], place), {})
-                rules[each["rule"], each["column"] or ""] = None
-        return {row: tuple(rules) for row, rules in found.items()}
+        """Table and place of a row -> its findings: rule, and column or ""."""
+        rules_by_row: dict[tuple[str, Place], dict[tuple[str, str], None]] = {}
+        for finding in self.checked.findings.to_pylist():
+            if finding["row"] is not None:
+                place = (finding["file"], finding["row"])
+                rules = rules_by_row.setdefault((finding["table"], place), {})
+                rules[finding["rule"], finding["column"] or ""] = None
+        return {row: tuple(rules) for row, rules in rules_by_row.items()}
 
     def members_of(self, header: str, ids: pa.Array) -> pa.Array:
         """Return the members of some claims or prior authorizations."""
         table = self.loaded.tables[header]
-        ours = table.filter(pc.is_in(table.column(KEYS[header]), value_set=ids))
-        return pc.unique(ours.column("member_id")).drop_null()
+        headers = table.filter(pc.is_in(table.column(KEYS[header]), value_set=ids))
+        return pc.unique(headers.column("member_id")).drop_null()
 
 
 @dataclass(frozen=True)
 class LineageSources:
-    """The extract, with what it was published with.
+    """An extract and the definitions that it was published with.
 
     Attributes:
         definitions: rules and mappings.
-        rows: the extract's rows, as they were read.
+        rows: the extract's rows.
         places: places of rows in the payer's files.
-        release: the release to compare with; None to compare with nothing.
+        release: the release to compare with; None to skip the comparison.
     """
 
     definitions: Definitions
@@ -132,12 +132,12 @@ class LineageSources:
 
     @property
     def read(self) -> PartitionedExtract:
-        """The extract as it was read."""
+        """The partitioned extract."""
         return self.rows.read
 
     @cached_property
     def directory(self) -> MappedPartition:
-        """The directory's rows; none of them is mapped."""
+        """The directory's rows, checked but not mapped."""
         loaded = self.read.partitions.directory()
         decided = decide_directory(loaded, self.definitions, as_of=self.read.as_of)
         checked = check_totals(decided)
@@ -147,17 +147,17 @@ class LineageSources:
 
     @cached_property
     def providers(self) -> Providers:
-        """Accepted rows of the directory, as claims refer to them."""
+        """Accepted rows of the directory that claims can refer to."""
         return providers_of(self.directory.checked.tables, self.definitions)
 
-    def part(self, loaded: Loaded, index: int) -> MappedPartition:
-        """Return a partition, checked and mapped; the last one is kept."""
+    def map_partition(self, loaded: Loaded, index: int) -> MappedPartition:
+        """Check and map a partition; the last one is cached."""
         if index not in self._last:
             self._last.clear()
-            self._last[index] = self._checked(loaded, index)
+            self._last[index] = self._check_and_map(loaded, index)
         return self._last[index]
 
-    def _checked(self, loaded: Loaded, index: int) -> MappedPartition:
+    def _check_and_map(self, loaded: Loaded, index: int) -> MappedPartition:
         context = PartitionContext(self.definitions, self.providers, self.read.as_of)
         _, checked, mapped = check_and_map(context, loaded, self.read.partitions.keys)
         return MappedPartition(
@@ -165,35 +165,35 @@ class LineageSources:
         )
 
     def partitions(self) -> Iterator[tuple[int, Loaded]]:
-        """Yield number and rows of each partition of members."""
+        """Yield the number and rows of each partition of members."""
         for index in range(self.read.partitions.facts.count):
             yield index, self.read.partitions.load(index)
 
-    def of_members(self, part: MappedPartition, members: pa.Array) -> Partition:
-        """Return the accepted rows of some members, and the directory's."""
+    def select_members(self, part: MappedPartition, members: pa.Array) -> Partition:
+        """Return the accepted rows of some members and of the directory."""
         tables = part.partition.tables
-        own = _of_members(tables, members)
-        ids = own["claim"].column(_CLAIM_ID).combine_chunks()
+        rows = _select_members(tables, members)
+        ids = rows["claim"].column(_CLAIM_ID).combine_chunks()
         keep = np.asarray(pc.is_in(tables["claim"].column(_CLAIM_ID), value_set=ids))
         chains = part.partition.chains
         return Partition(
-            {**own, **self.providers.tables}, None if chains is None else chains.filter(keep)
+            {**rows, **self.providers.tables}, None if chains is None else chains.filter(keep)
         )
 
 
-def _of_members(tables: Mapping[str, pa.Table], members: pa.Array) -> dict[str, pa.Table]:
-    own = {
+def _select_members(tables: Mapping[str, pa.Table], members: pa.Array) -> dict[str, pa.Table]:
+    selected = {
         name: table.filter(pc.is_in(table.column("member_id"), value_set=members))
         for name, table in tables.items()
         if "member_id" in table.column_names
     }
     for name, table in tables.items():
         header = HEADER_OF.get(name, name)
-        if name != header and header in own:
+        if name != header and header in selected:
             key = KEYS[header]
-            ids = own[header].column(key).combine_chunks()
-            own[name] = table.filter(pc.is_in(table.column(key), value_set=ids))
-    return own
+            ids = selected[header].column(key).combine_chunks()
+            selected[name] = table.filter(pc.is_in(table.column(key), value_set=ids))
+    return selected
 
 
 def explanation_of(
@@ -208,8 +208,8 @@ def explanation_of(
     Args:
         sources: the extract.
         plan: the mapping that made the resource.
-        part: the partition that its rows are in.
-        records: its rows, as the mapping ran over them.
+        part: the partition of its rows.
+        records: the rows that the mapping ran over.
         resource: the resource.
     """
     made, release = resource.made, sources.release
@@ -217,13 +217,13 @@ def explanation_of(
         resource=f"{plan.resource}/{made.id}",
         profile=plan.profile,
         mapping=plan.name,
-        origins=tuple(_origin(sources, part, records, one) for one in resource.elements),
-        agrees=None if release is None else _agrees(release, plan, made),
+        origins=tuple(_origin(sources, part, records, element) for element in resource.elements),
+        agrees=None if release is None else _is_published(release, plan, made),
     )
 
 
-def _agrees(release: Release, plan: Plan, made: RenderedResource) -> bool:
-    """Return whether the published resource ends as this one does: after `meta`'s stamps."""
+def _is_published(release: Release, plan: Plan, made: RenderedResource) -> bool:
+    """Return whether the published resource is equal, apart from `meta`'s time stamps."""
     try:
         if made.compartment is None:
             line = release.directory_resource(plan.resource, made.id)
@@ -239,9 +239,9 @@ def _origin(
 ) -> lineages.Origin:
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in element.path]
     cells = dict.fromkeys(
-        _cell(sources, part, records, cell)
-        for named in element.cells
-        for cell in (*_amounts_of(named, records), named)
+        _cell_origin(sources, part, records, cell)
+        for used_cell in element.cells
+        for cell in (*_total_amounts(used_cell, records), used_cell)
     )
     answers = dict.fromkeys(
         lineages.AnswerOrigin(answer.crosswalk, answer.word, answer.answer, answer.place)
@@ -257,8 +257,8 @@ def _origin(
     )
 
 
-def _amounts_of(cell: Cell, records: Records) -> Iterator[Cell]:
-    """Yield the amounts behind a claim's total (docs/mapping.md): its own, else those summed."""
+def _total_amounts(cell: Cell, records: Records) -> Iterator[Cell]:
+    """Yield the amounts behind a claim's total: its own, or the summed ones (docs/mapping.md)."""
     category = cell.column.removeprefix("total_")
     if cell.table != "claim" or category == cell.column:
         return
@@ -277,7 +277,7 @@ def _amounts_of(cell: Cell, records: Records) -> Iterator[Cell]:
             return
 
 
-def _cell(
+def _cell_origin(
     sources: LineageSources, part: MappedPartition, records: Records, cell: Cell
 ) -> lineages.CellOrigin:
     table, column, record = cell.table, cell.column, cell.row
@@ -289,13 +289,13 @@ def _cell(
     if derived or table not in TABLES:
         return lineages.CellOrigin(file, row, table, column, derived, cell.value, extract=extract)
     origin = part.origins.of(table, record, column)
-    lender = None if origin.place or origin.cells else _lender(records, table, record)
-    if lender is not None:  # a member of the care team that a line names
+    line = None if origin.place or origin.cells else _rendering_line(records, table, record)
+    if line is not None:  # a line's rendering provider, added to the care team
         if column != "provider_id":
             return lineages.CellOrigin(file, row, table, column, True, cell.value, extract=extract)
-        table, column, record = "claim_line", "rendering_provider_id", lender
+        table, column, record = "claim_line", "rendering_provider_id", line
         origin = part.origins.of(table, record, column)
-    payer = sources.places.cells(record, origin, (table, column))
+    payer_cells = sources.places.cells(record, origin, (table, column))
     return lineages.CellOrigin(
         file=file,
         row=row,
@@ -303,18 +303,16 @@ def _cell(
         column=column,
         derived=False,
         value=cell.value,
-        layout=payer.layout,
-        query=payer.query,
-        source=payer.cells,
-        rules=tuple(
-            rule for rule, where in part.findings.get((table, place), ()) if where == column
-        ),
+        layout=payer_cells.layout,
+        query=payer_cells.query,
+        source=payer_cells.cells,
+        rules=tuple(rule for rule, name in part.findings.get((table, place), ()) if name == column),
         extract=extract,
     )
 
 
-def _lender(records: Records, table: str, record: Record) -> Record | None:
-    """Return the line that lends the care team a member; None where no line does."""
+def _rendering_line(records: Records, table: str, record: Record) -> Record | None:
+    """Return the line whose rendering provider a care team row comes from, if any."""
     if table != "claim_care_team":
         return None
     for line in records.tables.get("claim_line", ()):

@@ -1,8 +1,8 @@
-"""Places of canonical rows in the payer's own files, and the cells that stand there.
+"""Places of canonical rows in the payer's files, and the cells at these places.
 
-A release of one extract has the places of its rows. One of deltas was made of the rows of several
-extracts, put together in merged files; these places lead through the layers to the files that the
-payer sent.
+If a release was made from one extract, its rows have places in that extract. If deltas were
+applied, its rows are in merged files, and their places lead through the layers to the payer's
+files.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _MERGED: Final = ".parquet"
 
 
 class NamedPlace(NamedTuple):
-    """Place of a row, for people.
+    """Place of a row, for display.
 
     Attributes:
-        extract: the extract in words; empty where there is one only.
+        extract: description of the extract; empty if there is only one.
         file: name of the file.
         row: row in the file; its header is row 1.
     """
@@ -42,10 +42,10 @@ class NamedPlace(NamedTuple):
 
 @dataclass(frozen=True)
 class ExtractRows:
-    """An extract that was read, partition by partition.
+    """The rows of an extract, loaded by partition.
 
     Attributes:
-        read: what was read.
+        read: the partitioned extract.
     """
 
     read: PartitionedExtract
@@ -54,30 +54,30 @@ class ExtractRows:
     _partitions: dict[Place, int | None] = field(default_factory=dict)
 
     def partition_of(self, place: Place) -> int | None:
-        """Return the partition with a row, `count` for the directory; None where none has it."""
+        """Return the partition with a row, `count` for the directory; None if none has it."""
         if place not in self._partitions:
-            rows, key = self.read.partitions, place_keys([place[0]], [place[1]])
-            numbers = range(rows.facts.count + 1)
-            holding = (number for number in numbers if rows.raw_rows(number, key))
-            self._partitions[place] = next(holding, None)
+            partitions, key = self.read.partitions, place_keys([place[0]], [place[1]])
+            numbers = range(partitions.facts.count + 1)
+            matches = (number for number in numbers if partitions.raw_rows(number, key))
+            self._partitions[place] = next(matches, None)
         return self._partitions[place]
 
     def origins(self, partition: int) -> PartitionOrigins:
-        """Return the way from a partition's canonical rows back to its cells."""
+        """Return the finder of source cells for a partition's canonical rows."""
         if partition not in self._origins:
-            rows = self.read.partitions
-            written = rows.raw_rows(partition)
-            if partition != rows.facts.count:  # files shared by all members lie with the directory
-                written |= rows.raw_rows(rows.facts.count)
-            facts = rows.facts
-            self._origins[partition] = PartitionOrigins(facts.layout, facts.files, written)
-            self._sources[partition] = rows.row_sources(partition)
+            partitions = self.read.partitions
+            raw_rows = partitions.raw_rows(partition)
+            if partition != partitions.facts.count:  # files shared by members are there
+                raw_rows |= partitions.raw_rows(partitions.facts.count)
+            facts = partitions.facts
+            self._origins[partition] = PartitionOrigins(facts.layout, facts.files, raw_rows)
+            self._sources[partition] = partitions.row_sources(partition)
         return self._origins[partition]
 
     def named(self, place: Place) -> NamedPlace:
         """Return the place of a row in the payer's files, or in the result of a query.
 
-        Of rows of results those are known whose partition was asked about.
+        The source of a query's row is only known after `origins` was called for its partition.
         """
         file, row = place
         for sources in self._sources.values():
@@ -85,21 +85,21 @@ class ExtractRows:
         return NamedPlace("", self.read.partitions.facts.names[file], row)
 
     def rows_at(self, place: Place) -> Mapping[int, Sequence[Place]]:
-        """Return partition -> places of the rows that were read there, or computed of them."""
+        """Return partition -> places of the rows read at a place, or computed from them."""
         facts = self.read.partitions.facts
         if place[0] < len(facts.files):
             partition = self.partition_of(place)
             return {} if partition is None else {partition: [place]}
         sources = map(self.read.partitions.row_sources, range(facts.count + 1))
-        computed = {number: rows.results_of(*place) for number, rows in enumerate(sources)}
-        return {number: places for number, places in computed.items() if places}
+        results = {number: rows.results_of(*place) for number, rows in enumerate(sources)}
+        return {number: places for number, places in results.items() if places}
 
     def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
         """Return the payer's cells behind a canonical cell.
 
         Args:
             record: its row, with its place.
-            origin: its origin in the extract.
+            origin: the origin of the cell in the extract.
             column: its canonical table and column.
         """
         del column
@@ -115,9 +115,9 @@ class CellsOfPayer(NamedTuple):
     """The payer's cells behind a canonical cell.
 
     Attributes:
-        cells: they, the file and row of each included.
-        layout: file and line of the layout that makes the cell of them; "" where it is taken as is.
-        query: file of the query that computed the cell; then no cells are known.
+        cells: the cells, with file and row.
+        layout: file and line of the layout that makes the canonical cell; "" if it is copied.
+        query: file of the query that computed the cell; then `cells` is empty.
     """
 
     cells: tuple[SourceCell, ...]
@@ -127,13 +127,13 @@ class CellsOfPayer(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerPlaces:
-    """Places in the extracts whose layers were merged, told as `ExtractRows` tells them.
+    """Places in the extracts whose layers were merged; same methods as `ExtractRows`.
 
     Attributes:
         merged: the merged extract.
         rows: the rows of all layers.
-        layouts: layouts by name.
-        extracts: number of a layer -> its extract, where that is at hand.
+        layouts: the available layouts.
+        extracts: number of a layer -> its extract, if available.
     """
 
     merged: ExtractRows
@@ -143,12 +143,12 @@ class LayerPlaces:
 
     def named(self, place: Place) -> NamedPlace:
         """Return the place in the extract of the row's layer."""
-        row = self._behind(place)
+        row = self._layer_row(place)
         return self.merged.named(place) if row is None else self._named(row)
 
     def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
-        """Return the cells of the layer's extract; without that, their places and headers."""
-        row = self._behind(_place(record))
+        """Return the cells of the layer's extract; without it, their places and headers."""
+        row = self._layer_row(_place(record))
         if row is None:
             return self.merged.cells(record, origin, column)
         table, name = column
@@ -158,11 +158,11 @@ class LayerPlaces:
         if extract is not None:
             partition = extract.partition_of((row.file, row.row))
             if partition is not None:
-                there = {**record, FILE_COLUMN: str(row.file), ROW_COLUMN: str(row.row)}
-                own = extract.origins(partition).of(table, there, name)
-                payer = extract.cells(there, own, column)
-                return payer._replace(
-                    cells=tuple(replace(cell, extract=title) for cell in payer.cells)
+                source_record = {**record, FILE_COLUMN: str(row.file), ROW_COLUMN: str(row.row)}
+                source = extract.origins(partition).of(table, source_record, name)
+                payer_cells = extract.cells(source_record, source, column)
+                return payer_cells._replace(
+                    cells=tuple(replace(cell, extract=title) for cell in payer_cells.cells)
                 )
         return self._headers(row, origin, table, name)
 
@@ -175,21 +175,21 @@ class LayerPlaces:
                 yield RowFate(file, number, row.table, fate, extract=extract)
 
     def at(self, file: str, row: int) -> list[LayerRow]:
-        """Return the canonical rows that a row of an extract went into.
+        """Return the canonical rows made from a row of an extract.
 
-        Of extracts with such a file the newest counts that has the row; where folders of extracts
-        were given, one of those.
+        If several extracts have such a file and row, the newest one counts. If the user gave
+        folders of extracts, only these are searched.
 
         Raises:
-            UsageError: no extract has the file, or none kept a row of it.
+            UsageError: no extract has the file, or no layer has the row.
         """
         numbers = sorted(self.extracts or range(len(self.rows.layers)), reverse=True)
         names: set[str] = set()
         for layer in numbers:
-            files = [each.name for each in self.rows.layers[layer].files]
+            files = [entry.name for entry in self.rows.layers[layer].files]
             names |= set(files)
-            if file in files and (found := list(self._at(layer, (files.index(file), row)))):
-                return found
+            if file in files and (layer_rows := list(self._at(layer, (files.index(file), row)))):
+                return layer_rows
         if file not in names:
             known = ", ".join(sorted(names)) or "no files with recorded names"
             raise UsageError(f"the extracts of the release have no file {file}; they have {known}")
@@ -201,7 +201,7 @@ class LayerPlaces:
 
     @cached_property
     def _by_name(self) -> Mapping[str, Layout]:
-        return {**{each.name: each for each in self.layouts}, **canonical_layouts()}
+        return {**{layout.name: layout for layout in self.layouts}, **canonical_layouts()}
 
     def _at(self, layer: int, place: Place) -> Iterator[LayerRow]:
         extract = self.extracts.get(layer)
@@ -209,25 +209,25 @@ class LayerPlaces:
         if extract is None or partition is None:
             yield from self.rows.at(layer, *place)
             return
-        for table, (file, row) in extract.origins(partition).rows_of(place):
-            yield from (each for each in self.rows.at(layer, file, row) if each.table == table)
+        for table, (file, number) in extract.origins(partition).rows_of(place):
+            yield from (row for row in self.rows.at(layer, file, number) if row.table == table)
 
-    def _behind(self, place: Place) -> LayerRow | None:
+    def _layer_row(self, place: Place) -> LayerRow | None:
         file = self.merged.named(place).file
         return self.rows.of_merged(file.removesuffix(_MERGED), place[1])
 
     def _query_of(self, row: LayerRow) -> str:
-        """Return the file of the query that computed a row; "" where none did."""
+        """Return the file of the query that computed a row; "" if none did."""
         file = self.rows.file_of(row)
         results = self.rows.layers[row.layer].files if not file.table else [file]
-        names = [each.name for each in results if each.table == row.table]
+        names = [file_entry.name for file_entry in results if file_entry.table == row.table]
         return next((name[len(RESULT_OF) :] for name in names if name.startswith(RESULT_OF)), "")
 
     def _named(self, row: LayerRow) -> NamedPlace:
         return NamedPlace(self.rows.title(row.layer), self.rows.file_of(row).name, row.row)
 
     def _headers(self, row: LayerRow, origin: RawOrigin, table: str, name: str) -> CellsOfPayer:
-        """Return what is known of a cell whose extract is not at hand."""
+        """Return the places and headers behind a cell whose extract is missing."""
         title, file = self.rows.title(row.layer), self.rows.file_of(row)
         layout = self._by_name.get(self.rows.layers[row.layer].layout)
         if layout is None:

@@ -50,16 +50,16 @@ QUARANTINE: Final = "quarantine"
 _DOCS: Final = "data-docs"
 _DIFFERENCES: Final = "differences.csv.gz"
 _LATE: Final = "late-claims.csv.gz"
-_SHARES: Final = (50, 90, 95, 99, 100)
+_PERCENTILES: Final = (50, 90, 95, 99, 100)
 _FINDINGS: Final = "findings.csv.gz"
-_DIRECTORY: Final = "directory-quality.csv.gz"
+_DIRECTORY_ROWS: Final = "directory-quality.csv.gz"
 _EXACT_MONEY: Final = "sums/money.csv"
-"""Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
-_PAGES: Final = 2
-"""Files of a report that are steps of its stage beside quarantines and pages of rules."""
+"""In the quarantine's folder. Files of rejected rows are in no subfolder, so names can't clash."""
+_REPORT_STEPS: Final = 2
+"""Steps of the report stage besides quarantine files and pages of rules."""
 MOST_CAUSES: Final = 5
-"""Most first causes that a message names."""
-_PLACE: Final = (FILE_COLUMN, ROW_COLUMN)
+"""Most first causes that a message lists."""
+_POSITION: Final = (FILE_COLUMN, ROW_COLUMN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,17 @@ class About:
     """Facts of a report about the run itself.
 
     Attributes:
-        run: id of the run.
-        when: when it began.
-        release: id of the release that it made; None where nothing was published.
-        parent: id of the release before it.
+        run: ID of the run.
+        when: start of the run.
+        release: ID of the release that it made; None if it published nothing.
+        parent: ID of the previous release.
         resources: FHIR type -> how many were made.
-        elements: how many of them have each must-support element.
-        quarantine: path of the quarantine's folder, as the report links to it.
-        default_stamp: of resources that state none; None where nothing is published.
-        before: the release that the run was made on top of; None without one.
-        all_reports: path of the page of all reports, as the report links to it; empty without one.
-        notes: sentences for who publishes, on settings of the run.
+        elements: how many resources have each must-support element.
+        quarantine: path of the quarantine's folder, relative to the report.
+        default_stamp: of resources that state none; None if nothing is published.
+        before: the release that the run builds on; None without one.
+        all_reports: path of the page of all reports, relative to the report; empty without one.
+        notes: sentences for the publisher about settings of the run.
     """
 
     run: str
@@ -98,8 +98,8 @@ class LimitBroken(DataRejected):
 
     Attributes:
         processed: the extract, checked and mapped.
-        report: contents of the report; None where none was written.
-        page: where the report's page is; empty where none was written.
+        report: contents of the report; None if none was written.
+        page: location of the report's page; empty if none was written.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class LimitBroken(DataRejected):
         }
         if causes and not broken.intersection(REJECTION_LIMITS):
             causes = f"In addition, rows were rejected. {causes}"
-        says = [refusal(processed.verdicts), causes]
-        says.append(f"The report: {page}" if page else "`cpcds validate` writes the report.")
-        super().__init__(" ".join(part for part in says if part))
+        sentences = [refusal(processed.verdicts), causes]
+        sentences.append(f"The report: {page}" if page else "`cpcds validate` writes the report.")
+        super().__init__(" ".join(part for part in sentences if part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,8 @@ class WrittenReport:
     """Files of a report.
 
     Attributes:
-        report: its contents.
-        folder: where it is: `report/` and `quarantine/` below.
+        report: the report's contents.
+        folder: the folder with `report/` and `quarantine/`.
         suites: the results of the suites.
     """
 
@@ -133,7 +133,7 @@ class WrittenReport:
 
     @property
     def page(self) -> Path:
-        """The page for people."""
+        """The HTML page."""
         return self.folder / REPORT / "index.html"
 
 
@@ -142,12 +142,12 @@ class RunResult:
     """The result of a run.
 
     Attributes:
-        release: id of the release that readers see.
-        manifest: the release; None where the same was published before.
-        reported: the report; None where the same was published before.
-        changes: members and resources that it added, changed and retracted.
-        money: net sums before and now, as `etl.reports.changes.money_changes` has them; None if the
-            report of the release before is missing.
+        release: ID of the current release.
+        manifest: its manifest; None if the same files were published before.
+        reported: the report; None if the same files were published before.
+        changes: members and resources that the run added, changed and retracted.
+        money: net sums before and now, from `etl.reports.changes.money_changes`; None if the
+            previous release's report is missing.
     """
 
     release: str
@@ -158,84 +158,88 @@ class RunResult:
 
 
 def run_id(when: datetime, read: PartitionedExtract) -> str:
-    """Return the id of a run: its time, and a hash of what it worked on."""
+    """Return the ID of a run: its time, and a hash of its input."""
     return f"{when:%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"
 
 
 def page_of(target: str, run: str) -> str:
-    """Return where in a target the page of a run's report is."""
+    """Return the location of a run's report page in a target."""
     return f"{target.rstrip('/')}/reports/{run}/index.html"
 
 
 def write_quarantine(
     processed: ProcessedExtract, folder: Path, emit: Emit = ignore
 ) -> tuple[tuple[str, int, str], ...]:
-    """Write rejected rows as they were, a file a source file; return (source, rows, file name)."""
+    """Write rejected rows unchanged, one file per source file.
+
+    Returns:
+        Source file, number of rows, and name of each file.
+    """
     partitions = processed.read.partitions
     reasons_by_file = reasons(processed.totals.rejected)
     ragged = partitions.ragged_rows()
-    unreadable = set(zip(*(ragged.column(name).to_pylist() for name in _PLACE), strict=True))
+    unreadable = set(zip(*(ragged.column(name).to_pylist() for name in _POSITION), strict=True))
     written = []
     emit(StageExtended(len(reasons_by_file)))
-    for number, rejected in reasons_by_file.items():
+    for file_id, rejected in reasons_by_file.items():
         emit(StageAdvanced(1))
-        rows = {row: rules for row, rules in rejected.items() if (number, row) not in unreadable}
+        rows = {row: rules for row, rules in rejected.items() if (file_id, row) not in unreadable}
         if not rows:
             continue
-        source = partitions.facts.files[number]
+        source = partitions.facts.files[file_id]
         name = f"{_stem(source.name)}.csv"
-        pieces = quarantine_csv(_rejected_of(processed, number), source.columns, rows, number)
-        _write(folder / name, pieces)
+        pieces = quarantine_csv(_rejected_rows(processed, file_id), source.columns, rows, file_id)
+        _write_private(folder / name, pieces)
         written.append((source.title, len(rows), name))
     return (*written, *_write_ragged(partitions, reasons_by_file, folder))
 
 
-def _rejected_of(processed: ProcessedExtract, number: int) -> Iterator[pa.Table]:
-    """Yield the rejected rows of a source file: of the directory, then of each unit."""
-    partitions, rejected = processed.read.partitions, processed.directory.rejected
-    if pc.any(pc.equal(rejected.column("file"), number)).as_py():
-        places = np.unique(place_keys(rejected.column("file"), rejected.column("row")))
+def _rejected_rows(processed: ProcessedExtract, file_id: int) -> Iterator[pa.Table]:
+    """Yield the rejected rows of a source file: directory rows, then those of each task."""
+    partitions, rejected_rows = processed.read.partitions, processed.directory.rejected
+    if pc.any(pc.equal(rejected_rows.column("file"), file_id)).as_py():
+        places = np.unique(place_keys(rejected_rows.column("file"), rejected_rows.column("row")))
         rows = partitions.raw_rows(partitions.facts.count, places)
-        yield from (rows[name] for name in (partitions.facts.files[number].name,) if name in rows)
-    for files in processed.files:
-        path = files.get(f"{REJECTED}{number:05d}")
+        yield from (rows[name] for name in (partitions.facts.files[file_id].name,) if name in rows)
+    for task_files in processed.files:
+        path = task_files.get(f"{REJECTED}{file_id:05d}")
         if path is not None:
             with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
                 yield reader.read_all()
 
 
 def _write_ragged(
-    partitions: Partitions, reasons_by_row: Mapping[int, Mapping[int, str]], folder: Path
+    partitions: Partitions, reasons_by_file: Mapping[int, Mapping[int, str]], folder: Path
 ) -> Iterator[tuple[str, int, str]]:
     ragged = partitions.ragged_rows()
     files = np.asarray(ragged.column("_file").to_numpy())
-    for number in np.unique(files).tolist():
-        mine = ragged.filter(pa.array(files == number))
-        source = partitions.facts.files[number].name
+    for file_id in np.unique(files).tolist():
+        lines = ragged.filter(pa.array(files == file_id))
+        source = partitions.facts.files[file_id].name
         name = f"{_stem(source)}.ragged.csv"
-        reasons_of = reasons_by_row.get(number, {})
-        rules = {row: reasons_of.get(row, RAGGED_ROW) for row in mine.column("_row").to_pylist()}
-        _write(folder / name, quarantine_csv([mine], ["text"], rules, number))
-        yield source, mine.num_rows, name
+        by_row = reasons_by_file.get(file_id, {})
+        rules = {row: by_row.get(row, RAGGED_ROW) for row in lines.column("_row").to_pylist()}
+        _write_private(folder / name, quarantine_csv([lines], ["text"], rules, file_id))
+        yield source, lines.num_rows, name
 
 
 def _stem(name: str) -> str:
-    """Return a file's name without its ending, fit for the name of another.
+    """Turn a source file's path into a file name without its ending.
 
-    Records of one type in a file have the type's name behind it.
+    The name of a record type (`file#type`) is appended.
     """
     file, _, part = name.partition("#")
     stem = file.removesuffix(".gz").rpartition(".")[0].replace("/", "-") or file
     return f"{stem}-{part}" if part else stem
 
 
-def _write(path: Path, pieces: Iterator[bytes]) -> None:
-    for folder in reversed(path.parents):  # a mode given with `parents` is that of the last alone
+def _write_private(path: Path, parts: Iterator[bytes]) -> None:
+    for folder in reversed(path.parents):  # mkdir(parents=True) sets the mode of the last one only
         folder.mkdir(exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        for piece in pieces:
-            file.write(piece)
+        for part in parts:
+            file.write(part)
 
 
 def write_reports(
@@ -247,14 +251,14 @@ def write_reports(
     """Write the report, its Data Docs and the quarantine into the run's folder.
 
     Args:
-        context: of the run.
+        context: the run's context.
         processed: the extract, checked and mapped.
-        about: facts of the report about the run.
-        known_results: table -> the result of its suite in the run before, with the same rules and
-            program.
+        about: facts about the run.
+        known_results: table -> the result of its suite in the previous run, with the same rules
+            and program.
 
     Raises:
-        CountsDoNotAddUp: rows or cents got lost (a bug); there is no report then.
+        CountsDoNotAddUp: rows or cents got lost (a bug). No report is written.
     """
     folder, definitions, emit = processed.read.work, context.definitions, context.emit
     # Suites first: a table's page of Data Docs is linked from the report.
@@ -265,15 +269,15 @@ def write_reports(
         suites = run_stage(
             context, processed, sample, docs, run_name=about.run, known=known_results
         )
-    # Rejected rows, and places of findings: the report states which files of them there are.
+    # Rejected rows and finding places come next: the report lists their files.
     rules = processed.totals.tally.rules(definitions.book)
     pages = sum(bool(rule.findings) for rule in rules)
-    emit(StageBegan("report", pages + _PAGES))
+    emit(StageBegan("report", pages + _REPORT_STEPS))
     quarantined = write_quarantine(processed, folder / QUARANTINE, emit)
-    found, names = processed.totals.places, processed.read.extract.names
-    places = found.write(folder / REPORT / _FINDINGS, names) if found is not None else {}
+    findings, names = processed.totals.places, processed.read.extract.names
+    places = findings.write(folder / REPORT / _FINDINGS, names) if findings is not None else {}
     emit(StageAdvanced(1))
-    # The report's values: all that `report.json` and its pages are made of.
+    # The report's values: the only input of `report.json` and its pages.
     tally = processed.totals.tally
     report = values.Report(
         run=about.run,
@@ -316,14 +320,14 @@ def write_reports(
         ),
         before=about.before,
         all_reports=about.all_reports,
-        certificate=_certificate(processed, folder / REPORT),
+        certificate=_certificate_facts(processed, folder / REPORT),
         timeliness=_timeliness(processed, folder / REPORT, about),
         directory=_directory(processed, folder / REPORT, about),
     )
-    # Sums that are withheld from the report stand beside the rejected rows, as confidential.
+    # The withheld sums go next to the rejected rows: both are confidential.
     if shown_money(report.money, report.small_cells).withheld:
         report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
-        _write(
+        _write_private(
             folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, definitions.id_key)])
         )
     write_report(report, folder / REPORT, places)
@@ -331,15 +335,15 @@ def write_reports(
     return WrittenReport(report, folder, suites.results)
 
 
-def _certificate(processed: ProcessedExtract, folder: Path) -> CertificateFacts | None:
-    """Return the certificate for the report, and write its differences beside it."""
+def _certificate_facts(processed: ProcessedExtract, folder: Path) -> CertificateFacts | None:
+    """Return the certificate for the report; write its differences to a file."""
     made, counts = processed.certificate, processed.totals.tally.counts
     if made is None:
         return None
     has_differences = bool(made.reasons or made.unexplained)
     if has_differences:
         names = processed.read.extract.names
-        _write(folder / _DIFFERENCES, differences_csv(PieceFiles(processed.files), names))
+        _write_private(folder / _DIFFERENCES, differences_csv(PieceFiles(processed.files), names))
     return CertificateFacts(
         files=tuple(_money_by_file(made, processed.read.extract)),
         payers=_payer_names(made, processed),
@@ -357,62 +361,62 @@ def _certificate(processed: ProcessedExtract, folder: Path) -> CertificateFacts 
     )
 
 
-def _money_by_file(made: Certificate, extract: Extract) -> Iterator[FileMoney]:
-    """Yield the amounts by file; those of an earlier run under the file of all such rows, if any.
+def _money_by_file(certificate: Certificate, extract: Extract) -> Iterator[FileMoney]:
+    """Yield the amounts by file; amounts of an earlier run have no file unless only one has such.
 
-    An extract in full has the rows of members of whom nothing changed as well: where one file alone
-    can have them, they are its rows.
+    A full extract also has the rows of unchanged members. If only one file can have such rows,
+    their amounts are attributed to it.
     """
-    for (file, level, category), each in made.files.items():
+    for (file, level, category), money in certificate.files.items():
         yield FileMoney(
             extract.names[file] if file >= 0 else None,
             level,
             category,
-            each.claims,
-            each.published,
-            each.source,
-            each.explained,
-            each.differences,
+            money.claims,
+            money.published,
+            money.source,
+            money.explained,
+            money.differences,
         )
-    for (level, category), (cents, claims) in sorted(carried_money(made).items()):
-        raw = frozenset().union(*map(extract.layout.feeding, amount_tables(level, category)))
-        names = [file.title for file in extract.files if file.table in raw]
+    for (level, category), (cents, claims) in sorted(carried_money(certificate).items()):
+        sources = frozenset().union(*map(extract.layout.feeding, amount_tables(level, category)))
+        names = [file.title for file in extract.files if file.table in sources]
         yield FileMoney(names[0] if len(names) == 1 else None, level, category, claims, cents)
 
 
 def _payer_names(made: Certificate, processed: ProcessedExtract) -> Mapping[str, str]:
-    """Return reference -> name, of the payers of the sums whose Organization has a name."""
-    wanted = {value for by, value, _, _ in made.release.money if by == "payer"}
-    rows, found = processed.providers.tables["organization"], dict[str, str]()
+    """Return reference -> name for the payers among the sums that have a name."""
+    references = {value for by, value, _, _ in made.release.money if by == "payer"}
+    rows, names = processed.providers.tables["organization"], dict[str, str]()
     environment = processed.providers.environment
     columns = (rows.column(name).to_pylist() for name in ("organization_id", "name"))
-    for key, name in zip(*columns, strict=True):
-        reference = f"Organization/{environment.logical_id('Organization', key)}"
-        if name and reference in wanted:
-            found[reference] = name
-    return found
+    for organization_id, name in zip(*columns, strict=True):
+        reference = f"Organization/{environment.logical_id('Organization', organization_id)}"
+        if name and reference in references:
+            names[reference] = name
+    return names
 
 
 def _timeliness(processed: ProcessedExtract, folder: Path, about: About) -> TimelinessFacts | None:
-    """Return timeliness for the report, and write the late claims beside it."""
-    made = processed.certificate
-    if made is None or about.parent is None:
+    """Return timeliness for the report; write the late claims to a file."""
+    certificate = processed.certificate
+    if certificate is None or about.parent is None:
         return None
-    if made.late:
+    if certificate.late:
         names = processed.read.extract.names
-        _write(folder / _LATE, late_csv(PieceFiles(processed.files), names))
-    days = made.days
+        _write_private(folder / _LATE, late_csv(PieceFiles(processed.files), names))
+    days = certificate.days
     return TimelinessFacts(
         days,
-        made.all_delays,
+        certificate.all_delays,
         MAX_BUSINESS_DAYS,
-        {share: percentile(days, share) for share in _SHARES} if days else {},
-        _LATE if made.late else "",
+        {share: percentile(days, share) for share in _PERCENTILES} if days else {},
+        _LATE if certificate.late else "",
     )
 
 
 def _directory(processed: ProcessedExtract, folder: Path, about: About) -> DirectoryFacts | None:
-    """Return the quality of a directory for the report, and write the rows behind it beside it."""
+    """Return a directory's quality for the report; write the rows behind it to a file."""
     definitions, tables = processed.definitions, processed.providers.tables
     if definitions.model.has_members:
         return None
@@ -427,12 +431,12 @@ def _directory(processed: ProcessedExtract, folder: Path, about: About) -> Direc
     if not places.num_rows:
         return DirectoryFacts(quality)
     places, names = processed.directory_sources.of_findings(places), pa.array(extract.names)
-    named = places.set_column(0, "file", names.take(places.column("file").combine_chunks()))
-    text = io.BytesIO()  # no time and no name in the header of gzip: the same rows, the same bytes
-    text.write(f"{','.join(named.column_names)}\n".encode())
-    write_csv(named, text, WriteOptions(include_header=False, quoting_style="needed"))
-    _write(folder / _DIRECTORY, iter([gzip.compress(text.getvalue(), mtime=0)]))
-    return DirectoryFacts(quality, _DIRECTORY)
+    rows = places.set_column(0, "file", names.take(places.column("file").combine_chunks()))
+    csv_file = io.BytesIO()  # no time or name in the gzip header: the same rows give the same bytes
+    csv_file.write(f"{','.join(rows.column_names)}\n".encode())
+    write_csv(rows, csv_file, WriteOptions(include_header=False, quoting_style="needed"))
+    _write_private(folder / _DIRECTORY_ROWS, iter([gzip.compress(csv_file.getvalue(), mtime=0)]))
+    return DirectoryFacts(quality, _DIRECTORY_ROWS)
 
 
 def _suite_lines(suites: RanSuites) -> Iterator[values.SuiteLine]:

@@ -1,8 +1,7 @@
 """The record of a run: how it ended, its totals, and how long each phase took.
 
-One value for everything that reports a run: the end of the command, the log, `cpcds history`,
-metrics, notifications. It holds what the report shows and no more: no member's data, and no sum of
-money that the report withholds.
+The command line, the log, `cpcds history`, metrics and notifications all use it. It contains
+nothing that the report doesn't show: no member data, and no sum of money that the report withholds.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ Verdict: TypeAlias = Literal[
     "published", "unchanged", "rolled-back", "stopped", "failed", "interrupted"
 ]
 """`unchanged`: the same files were published before; `rolled-back`: an earlier release was
-published again; `stopped`: a limit does not hold, with a report; `failed`: any other error;
+published again; `stopped`: a limit was broken, and a report was written; `failed`: any other error;
 `interrupted`: by a signal."""
 
 GOOD: Final = frozenset({"published", "unchanged", "rolled-back"})
-"""Verdicts of runs that went well."""
+"""Verdicts of successful runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """A run that begins.
+    """The start of a run.
 
     Attributes:
-        run: its id: the time, and a random end.
-        began: when, with its zone.
-        extract: the folder, as it was named.
-        target: the target, as it was named.
+        run: ID of the run: its time and a random suffix.
+        began: start time, with its zone.
+        extract: the extract's folder, as the user wrote it.
+        target: the target, as the user wrote it.
     """
 
     run: str
@@ -61,27 +60,27 @@ class RunStart:
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """A run that is over. Its fields are the members of its JSON.
+    """A finished run. Its fields are the fields of its JSON.
 
     Attributes:
         format: version of the JSON.
-        run: its id: the time, and a random end.
-        extract: the folder, as it was named; empty for a rollback.
-        target: the target, as it was named.
-        began: ISO 8601 with milliseconds, UTC.
-        ended: likewise.
-        seconds: how long it took.
+        run: ID of the run: its time and a random suffix.
+        extract: the extract's folder, as the user wrote it; empty for a rollback.
+        target: the target, as the user wrote it.
+        began: start time, ISO 8601 with milliseconds, UTC.
+        ended: end time in the same format.
+        seconds: duration.
         verdict: how it ended.
-        exit_code: of the command.
-        phases: in order.
-        release: the release that readers see because of it; None where it published nothing.
-        report: key of the report's page in the target; None where there is none.
-        totals: those of its report; None where no report was written.
+        exit_code: exit code of the command.
+        phases: the phases, in order.
+        release: the release that it published; None if it published nothing.
+        report: key of the report's page in the target; None if there is none.
+        totals: totals of its report; None if no report was written.
         changes: members and resources that were added, changed and retracted, as in a manifest;
-            None where nothing was published.
-        error: why it ended; None where all went well.
-        rollback_to: the release to go back to, as it was named; only of rollbacks.
-        reason: of the rollback.
+            None if nothing was published.
+        error: the error that ended the run; None if it succeeded.
+        rollback_to: the restored release, as the user wrote it; only for rollbacks.
+        reason: reason for the rollback.
     """
 
     format: int
@@ -127,10 +126,10 @@ def new_record(
     ended: datetime,
     verdict: Verdict,
     phases: Sequence[Phase] = (),
-    **facts: Any,
+    **fields: Any,
 ) -> RunRecord:
-    """Return the record of a run, with other fields of it."""
-    stamps = [
+    """Return the record of a run; `fields` sets further fields."""
+    times = [
         moment.astimezone(UTC).isoformat(timespec="milliseconds") for moment in (start.began, ended)
     ]
     return RunRecord(
@@ -138,35 +137,35 @@ def new_record(
         run=start.run,
         extract=start.extract,
         target=start.target,
-        began=stamps[0],
-        ended=stamps[1],
-        # The difference of both times as they are written.
-        seconds=(instant(stamps[1]) - instant(stamps[0])).total_seconds(),
+        began=times[0],
+        ended=times[1],
+        # The difference of the rounded times, so that a reader computes the same.
+        seconds=(instant(times[1]) - instant(times[0])).total_seconds(),
         verdict=verdict,
         phases=tuple(replace(phase, seconds=round(phase.seconds, 3)) for phase in phases),
-        **{"exit_code": 0, **facts},
+        **{"exit_code": 0, **fields},
     )
 
 
 def record_of(
     start: RunStart, ended: datetime, phases: Sequence[Phase], ran: RunResult
 ) -> RunRecord:
-    """Return the record of a run that went well."""
+    """Return the record of a successful run."""
     record = new_record(start, ended, "unchanged", phases, release=ran.release)
     if ran.reported is None:
         return record
     return replace(
         record,
         verdict="published",
-        report=_page(ran.release),
+        report=_report_page(ran.release),
         totals=totals_of(ran.reported.report),
         changes=ran.changes.to_json(),
     )
 
 
 def record_of_rollback(start: RunStart, ended: datetime, to: str, manifest: Manifest) -> RunRecord:
-    """Return the record of a rollback that went well; its release states how much it changed."""
-    run = manifest.facts.run
+    """Return the record of a successful rollback."""
+    run_facts = manifest.facts.run
     return new_record(
         start,
         ended,
@@ -174,23 +173,23 @@ def record_of_rollback(start: RunStart, ended: datetime, to: str, manifest: Mani
         release=manifest.release,
         changes=manifest.counts["changes"],
         rollback_to=to,
-        reason=str(run.get("reason", "")),
+        reason=str(run_facts.get("reason", "")),
     )
 
 
 def record_of_error(
     start: RunStart, ended: datetime, phases: Sequence[Phase], error: BaseException
 ) -> RunRecord:
-    """Return the record of a run that an error ended.
+    """Return the record of a run that ended with an error.
 
-    The message of a system error may contain a path; of such an error and of a bug, only the class
+    The message of a system error may contain a path. So for system errors and bugs, only the class
     is recorded.
     """
     record = new_record(start, ended, "failed", phases, exit_code=1, error=type(error).__name__)
     match error:
         case LimitBroken(report=report) if report is not None:
             record = replace(
-                record, verdict="stopped", report=_page(report.run), totals=totals_of(report)
+                record, verdict="stopped", report=_report_page(report.run), totals=totals_of(report)
             )
         case KeyboardInterrupt():
             return replace(record, verdict="interrupted", exit_code=130, error="interrupted")
@@ -203,67 +202,67 @@ def record_of_error(
     return record
 
 
-def _page(run: str) -> str:
+def _report_page(run: str) -> str:
     return f"reports/{run}/index.html"
 
 
 log = logging.getLogger(__name__)
 
 MOST_RECORDS: Final = 400
-"""Records that stay; each run deletes the oldest beyond them."""
+"""Records to keep; each run deletes older ones."""
 _ENDING: Final = ".json"
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def write_record(store: Store, record: RunRecord) -> None:
-    """Keep the record of a run, and delete the oldest beyond those that are to stay.
+    """Write the record of a run, and delete the oldest records beyond the limit.
 
-    Nothing depends on it: where it cannot be kept, a warning is logged, unless storage is why the
-    run failed. A run that failed before anything was published leaves the target as it was, unless
-    it was interrupted.
+    Nothing depends on a record, so a failure is only logged, unless a storage error already ended
+    the run. A run that failed before anything was ever published writes none, unless it was
+    interrupted.
 
     Args:
         store: the target.
         record: the run.
     """
     try:
-        is_of_interest = record.report is not None or record.verdict == "interrupted"
-        if not is_of_interest and open_current(store).release is None:
+        is_notable = record.report is not None or record.verdict == "interrupted"
+        if not is_notable and open_current(store).release is None:
             return
-        own = object_keys.run_record(record.run)
-        store.put(own, record.to_bytes())
-        others = sorted((key for key in _keys(store) if key != own), reverse=True)
-        if old := others[MOST_RECORDS - 1 :]:
-            store.delete(old)
+        key = object_keys.run_record(record.run)
+        store.put(key, record.to_bytes())
+        others = sorted((other for other in _keys(store) if other != key), reverse=True)
+        if excess := others[MOST_RECORDS - 1 :]:
+            store.delete(excess)
     except StoreError as error:
-        if record.exit_code != StoreError.exit_code:  # else the run's own error is about storage
+        if record.exit_code != StoreError.exit_code:  # else the run's error already says it
             log.warning("%s: the record of this run was not kept", error)
 
 
 def read_records(store: Store, most: int | None = None) -> list[RunRecord]:
-    """Return the records of a target's runs, newest first; damaged ones are warned of.
+    """Return the records of a target's runs, newest first; log damaged ones.
 
-    Runs with a release are in the order of the releases, whose ids never go back: so they are
-    whatever the clock was. Those without are among them by the time at which they began.
+    Runs with a release are in the order of their releases, whose IDs only increase even if a clock
+    is wrong. Runs without a release are sorted among them by start time.
 
     Args:
         store: the target.
-        most: how many; None for all.
+        most: how many records to return; None for all.
     """
-    records = map_concurrently(store, lambda key: _read(store, key), sorted(_keys(store)))
-    return _in_order([record for record in records if record is not None])[::-1][:most]
+    records = map_concurrently(store, lambda key: _read_record(store, key), sorted(_keys(store)))
+    return _sort_records([record for record in records if record is not None])[::-1][:most]
 
 
-def _in_order(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return records, the oldest first."""
-    placed: list[tuple[datetime, str, datetime, RunRecord]] = []
+def _sort_records(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Sort records, oldest first."""
+    keyed: list[tuple[datetime, str, datetime, RunRecord]] = []
     latest = _EARLIEST
     for record in sorted(records, key=lambda record: (record.release or "", record.began_at)):
         began = record.began_at
         if record.release is not None:
             latest = max(latest, began)
-        placed.append((latest if record.release else began, record.release or "", began, record))
-    return [record for *_, record in sorted(placed, key=lambda place: place[:3])]
+        keyed.append((latest if record.release else began, record.release or "", began, record))
+    return [record for *_, record in sorted(keyed, key=lambda item: item[:3])]
 
 
 def _keys(store: Store) -> Iterator[str]:
@@ -272,7 +271,7 @@ def _keys(store: Store) -> Iterator[str]:
             yield entry.key
 
 
-def _read(store: Store, key: str) -> RunRecord | None:
+def _read_record(store: Store, key: str) -> RunRecord | None:
     try:
         return from_bytes(store.get(key), RunRecord, f"{store.name}: {key}", (RECORD_FORMAT,))
     except NotFound:

@@ -1,7 +1,7 @@
-"""The suites: an optional stage at the end of a run, over the one sample that was written for it.
+"""The suites: an optional last stage of a run, over a sample of the rows.
 
-A suite has the same result over the same rows. So that the rows seldom change, they are those of
-few members (`Share`), and their digest is kept beside the results: the next release keeps both.
+A suite has the same result for the same rows. So that they seldom change, the sample takes all rows
+of few members (`Share`). Their digest is stored next to the results, for the next release to reuse.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ _FORMAT: Final = 2
 
 
 def sample_of(read: PartitionedExtract, options: RunOptions) -> Sample | None:
-    """Return what writes the sample of an extract; None where no suites are run."""
+    """Return the sample to take from an extract; None if no suites are run."""
     if not options.gx_rows:
         return None
-    rows: Counter[str] = Counter()
+    row_counts: Counter[str] = Counter()
     for file in read.partitions.facts.files:
-        rows[file.table] += read.partitions.facts.rows_read.get(file.name, 0)
-    return Sample(Share.of(max(rows.values(), default=0), options.gx_rows))
+        row_counts[file.table] += read.partitions.facts.rows_read.get(file.name, 0)
+    return Sample(Share.of(max(row_counts.values(), default=0), options.gx_rows))
 
 
 def begin_due_suites(
     context: RunContext, processed: ProcessedExtract, known: Mapping[str, SuiteResult]
 ) -> None:
-    """Load what suites need in the background, where one is due.
+    """Load the suites' libraries in the background if a suite is due.
 
     Args:
-        context: of the run.
+        context: the run's context.
         processed: the extract.
-        known: what `known_results` returned.
+        known: result of `known_results`.
     """
     sample = sample_of(processed.read, context.options)
-    if sample is not None and find_stale(suite_digests(_rows(processed, sample)), known):
+    if sample is not None and find_stale(suite_digests(_suite_rows(processed, sample)), known):
         context.suites.begin()
 
 
@@ -69,8 +69,8 @@ class RanSuites:
     """The result of the stage.
 
     Attributes:
-        results: of each table that has sampled rows, in the order of the canonical tables.
-        of: table -> rows that there are, without superseded ones.
+        results: of each table with sampled rows, in the order of the canonical tables.
+        of: table -> all its rows, without superseded ones.
     """
 
     results: tuple[SuiteResult, ...]
@@ -89,16 +89,16 @@ def run_stage(
     """Run the suites over the sample of an extract, and build their Data Docs.
 
     Args:
-        context: of the run.
-        processed: the extract; its files hold what `sample` has written.
+        context: the run's context.
+        processed: the extract; its files contain the sampled rows.
         sample: the members with rows to check.
         docs: folder for the pages.
-        run_name: what the pages call the run.
-        known: what `known_results` returned.
+        run_name: name of the run on the pages.
+        known: result of `known_results`.
     """
-    rows = _rows(processed, sample)
+    rows = _suite_rows(processed, sample)
 
-    def each(runs: Sequence[SuiteRun]) -> Iterator[SuiteResult]:
+    def run_each(runs: Sequence[SuiteRun]) -> Iterator[SuiteResult]:
         context.emit(StageBegan("suites", len(runs)))
         for result in context.suites.each(_run_suite, runs, context.emit):
             context.emit(StageAdvanced(1))
@@ -110,12 +110,12 @@ def run_stage(
         run_name=run_name,
         run_time=context.when,
         prior=known,
-        runner=each,
+        runner=run_each,
     )
     return RanSuites(results, rows.of)
 
 
-def _rows(processed: ProcessedExtract, sample: Sample) -> SuiteRows:
+def _suite_rows(processed: ProcessedExtract, sample: Sample) -> SuiteRows:
     return SuiteRows.open(
         (processed.directory_files, *processed.files),
         processed.totals.tally.counts,
@@ -130,10 +130,7 @@ def _run_suite(run: SuiteRun, emit: Emit) -> SuiteResult:
 
 
 def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, SuiteResult]:
-    """Return the result of each table's suite in the previous release, with the same rules.
-
-    Nothing where that is lost.
-    """
+    """Return each table's suite result of the previous release; nothing if they are lost."""
     if previous is None or previous.suites is None:
         return {}
     try:
@@ -144,30 +141,30 @@ def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, 
 
 
 def keep_results(store: Store, results: Sequence[SuiteResult]) -> ObjectRef | None:
-    """Write the results of the suites for the next release; None where none were run."""
+    """Write the results of the suites for the next release; None if none were run."""
     return put_by_content(store, MEMORY, to_bytes(results), "suites") if results else None
 
 
-class _KeptSuites(msgspec.Struct):
+class _StoredSuites(msgspec.Struct):
     format: int
     tables: tuple[SuiteResult, ...]
 
 
 def to_bytes(results: Sequence[SuiteResult]) -> bytes:
-    """Return results of suites as bytes, the same for the same results."""
-    kept = msgspec.to_builtins(_KeptSuites(_FORMAT, tuple(results)))
-    return gzip.compress(json.dumps(kept, separators=(",", ":")).encode(), mtime=0)
+    """Encode results of suites; the same results give the same bytes."""
+    stored = msgspec.to_builtins(_StoredSuites(_FORMAT, tuple(results)))
+    return gzip.compress(json.dumps(stored, separators=(",", ":")).encode(), mtime=0)
 
 
 def from_bytes(data: bytes, what: str) -> Mapping[str, SuiteResult]:
-    """Return the result of each table's suite.
+    """Decode the result of each table's suite.
 
     Raises:
-        StoreError: the bytes are something else.
+        StoreError: the bytes are damaged or of another format.
     """
     try:
         body = gzip.decompress(data)
     except (OSError, EOFError, zlib.error):
         raise StoreError(f"{what} is damaged; run verify") from None
-    kept = kept_objects.from_bytes(body, _KeptSuites, what, (_FORMAT,))
-    return {result.table: result for result in kept.tables}
+    stored = kept_objects.from_bytes(body, _StoredSuites, what, (_FORMAT,))
+    return {result.table: result for result in stored.tables}
