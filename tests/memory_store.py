@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from etl.errors import CommitConflict, NotFound
-from etl.storage.port import Entry, Tagged, checked_key
+from etl.storage.port import Entry, Tagged, check_key
 
 
 class MemoryStore:
@@ -33,7 +33,7 @@ class MemoryStore:
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
-        found = self._objects.get(checked_key(key))
+        found = self._objects.get(check_key(key))
         if found is None:
             raise NotFound(f"{self.name}: there is no object {key}")
         return found[0]
@@ -50,7 +50,7 @@ class MemoryStore:
     def put(self, key: str, data: bytes) -> bool:
         """Write an object whose key is derived from its bytes; return whether it was not there."""
         with self._lock:
-            there = self._objects.get(checked_key(key))
+            there = self._objects.get(check_key(key))
             if there is None or there[0] != data:
                 self._objects[key] = (bytes(data), self._clock())
             return there is None
@@ -58,7 +58,7 @@ class MemoryStore:
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Replace an object on the condition that its tag is still the expected one."""
         with self._lock:
-            there = self._objects.get(checked_key(key))
+            there = self._objects.get(check_key(key))
             if (None if there is None else _tag(there[0])) != expected:
                 raise CommitConflict(f"{self.name}: {key} was changed by someone else")
             self._objects[key] = (bytes(data), self._clock())
@@ -76,7 +76,7 @@ class MemoryStore:
         count = 0
         for key in keys:
             with self._lock:
-                self._objects.pop(checked_key(key), None)
+                self._objects.pop(check_key(key), None)
             count += 1
         return count
 

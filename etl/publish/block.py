@@ -30,14 +30,14 @@ REFERENCE: Final = re.compile(
 """A relative reference in JSON: `Type/id`."""
 
 LISTED: Final = "_listed"
-"""Search value of an Organization or Practitioner without an NPI: why others may see it. There is
-none where nothing but claims name it."""
+"""Search value of an Organization or Practitioner without an NPI: why others may see it. Absent if
+only claims name it."""
 
 ROW: Final = "row"
-"""It has a row of the directory: everybody may."""
+"""It has a directory row, so everyone may see it."""
 
 NAMED: Final = "named"
-"""A row of the directory names it, and no claim does: every member may."""
+"""A directory row names it and no claim does, so every member may see it."""
 
 _RANKS: Final[Mapping[str, int]] = MappingProxyType(
     {name: rank for rank, name in enumerate((*PATIENT_TYPES, *DIRECTORY_TYPES))}
@@ -45,19 +45,19 @@ _RANKS: Final[Mapping[str, int]] = MappingProxyType(
 
 
 def rank(resource_type: str) -> tuple[int, str]:
-    """Return where a type stands in a block."""
+    """Return a type's sort key in a block."""
     return (_RANKS.get(resource_type, len(_RANKS)), resource_type)
 
 
 class Resource(NamedTuple):
-    """One FHIR resource, rendered but for its version and its time.
+    """One FHIR resource, rendered except for its version and time.
 
     Attributes:
         type: FHIR resource type.
-        id: logical id.
-        body: JSON text that follows on `"meta":{"versionId":…,"lastUpdated":…,`: it starts inside
-            `meta` (`"profile":[…]}`) and ends with the brace that closes the resource.
-        last_updated: FHIR instant that the source states; None where it states none.
+        id: logical ID.
+        body: JSON text after `"meta":{"versionId":…,"lastUpdated":…,`: it starts inside `meta`
+            (`"profile":[…]}`) and ends with the brace that closes the resource.
+        last_updated: FHIR instant that the source states; None if it states none.
         search: canonical JSON object, search parameter -> list of strings, never empty. A date or
             period is `start/end`, or one date or dateTime.
     """
@@ -71,11 +71,11 @@ class Resource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PatientResources:
-    """Everything there is of one patient.
+    """All resources of one patient.
 
     Attributes:
-        patient_id: logical id of the Patient.
-        resources: the Patient, and what its block holds beside it, in any order.
+        patient_id: logical ID of the Patient.
+        resources: the Patient and the other resources of its block, in any order.
     """
 
     patient_id: str
@@ -83,7 +83,7 @@ class PatientResources:
 
 
 class Resources(Protocol):
-    """Resources by number: a list of them, or an object that makes each on access."""
+    """A sequence of resources: a list, or an object that makes each on access."""
 
     def __len__(self) -> int: ...
 
@@ -91,16 +91,16 @@ class Resources(Protocol):
 
 
 PART_ROWS: Final = 10
-"""Resources of one part at most: the gateway's default page, so that it reads one part."""
+"""Most resources in one part: the gateway's default page, so that it reads one part."""
 
 PART_SIZE: Final = 128 * 1024
-"""Bytes of plain NDJSON after which a part ends. One larger resource is a part of its own."""
+"""Most bytes of plain NDJSON in one part. A larger resource gets a part of its own."""
 
-_LEVEL: Final = 1
-"""Compression level: see docs/decisions/0002-published-tree.md for what was measured."""
+_GZIP_LEVEL: Final = 1
+"""Compression level; measurements are in docs/decisions/0002-published-tree.md."""
 
 DATES: Final = ("billable-period-start", "service-start-date", "service-date")
-"""Search parameters whose earliest date orders ExplanationOfBenefits; the first that is there."""
+"""The first filled one of these search parameters orders ExplanationOfBenefits by earliest date."""
 
 
 class Line(NamedTuple):
@@ -108,7 +108,7 @@ class Line(NamedTuple):
 
     Attributes:
         row: its row of the index.
-        body: the text after the version and the time.
+        body: the text after the version and time.
         search: the row's search values as canonical JSON.
     """
 
@@ -130,26 +130,26 @@ class Block:
     parts: tuple[tuple[int, int, int], ...]
 
 
-def in_block_order(lines: Iterable[Line]) -> list[Line]:
-    """Return lines in the order of a block.
+def sort_block_lines(lines: Iterable[Line]) -> list[Line]:
+    """Sort lines in the order of a block: by type and ID.
 
-    By type; within a type by id; but ExplanationOfBenefits by date first, the newest in front,
-    which is the gateway's default order: so a default page is one contiguous range.
+    ExplanationOfBenefits are sorted by date first, newest first. This is the gateway's default
+    order, so a default page is one contiguous byte range.
     """
     by_type: dict[str, list[Line]] = {}
     for line in lines:
         by_type.setdefault(line.row.type, []).append(line)
-    ordered: list[Line] = []
+    sorted_lines: list[Line] = []
     for name in sorted(by_type, key=rank):
-        of_type = sorted(by_type[name], key=lambda line: line.row.id)
+        type_lines = sorted(by_type[name], key=lambda line: line.row.id)
         if name == "ExplanationOfBenefit":
-            of_type.sort(key=lambda line: order_date(line.row), reverse=True)
-        ordered += of_type
-    return ordered
+            type_lines.sort(key=lambda line: order_date(line.row), reverse=True)
+        sorted_lines += type_lines
+    return sorted_lines
 
 
 def order_date(row: IndexRow) -> str:
-    """Return the date that orders an ExplanationOfBenefit; empty where it has none."""
+    """Return the date that orders an ExplanationOfBenefit; empty if it has none."""
     for parameter in DATES:
         values = row.search.get(parameter)
         if values:
@@ -166,12 +166,12 @@ def line_head(row: IndexRow) -> bytes:
 
 
 def hashed_head(resource_type: str, resource_id: str) -> bytes:
-    """Return what the version hashes before the body: a line's start without version and time."""
+    """Return the start of a line without version and time, which the version hash begins with."""
     return f'{{"resourceType":"{resource_type}","id":"{resource_id}","meta":{{'.encode()
 
 
 def header_line(patient_id: str) -> bytes:
-    """Return the line that opens a resource block (Bulk Data, output file organization)."""
+    """Return the first line of a resource block (Bulk Data, output file organization)."""
     return (
         '{"resourceType":"Parameters","parameter":[{"name":"header",'
         f'"valueReference":{{"reference":"Patient/{patient_id}"}}}}]}}\n'
@@ -179,7 +179,7 @@ def header_line(patient_id: str) -> bytes:
 
 
 def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
-    """Return the block of these lines.
+    """Compress lines to a block.
 
     Args:
         lines: in block order.
@@ -188,49 +188,49 @@ def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
     compressed: list[bytes] = []
     parts: list[tuple[int, int, int]] = []
 
-    def close(rows: int, pieces: list[bytes | memoryview]) -> None:
-        plain = b"".join(pieces)
-        packed = bytes(deflate.gzip_compress(plain, _LEVEL))
-        compressed.append(packed)
-        parts.append((rows, len(packed), len(plain)))
+    def close(rows: int, chunks: list[bytes | memoryview]) -> None:
+        ndjson = b"".join(chunks)
+        gzip_part = bytes(deflate.gzip_compress(ndjson, _GZIP_LEVEL))
+        compressed.append(gzip_part)
+        parts.append((rows, len(gzip_part), len(ndjson)))
 
     if patient_id is not None:
         close(0, [header_line(patient_id)])
-    pieces: list[bytes | memoryview] = []
+    chunks: list[bytes | memoryview] = []
     rows = size = 0
     kind = ""
     for line in lines:
         head = line_head(line.row)
-        length = len(head) + len(line.body) + 1
-        full = rows == PART_ROWS or size + length > PART_SIZE or line.row.type != kind
-        if full and rows:
-            close(rows, pieces)
-            pieces, rows, size = [], 0, 0
+        line_size = len(head) + len(line.body) + 1
+        is_full = rows == PART_ROWS or size + line_size > PART_SIZE or line.row.type != kind
+        if is_full and rows:
+            close(rows, chunks)
+            chunks, rows, size = [], 0, 0
         kind = line.row.type
-        pieces += (head, line.body, b"\n")
+        chunks += (head, line.body, b"\n")
         rows += 1
-        size += length
+        size += line_size
     if rows:
-        close(rows, pieces)
+        close(rows, chunks)
     return Block(b"".join(compressed), tuple(parts))
 
 
 def unpack(data: bytes | memoryview, part: BlockPart, what: str) -> bytearray:
-    """Return the plain NDJSON of one part, in the library's own buffer to avoid a copy.
+    """Decompress one part to NDJSON, in the library's buffer to avoid a copy.
 
     Args:
         data: exactly the part's bytes.
-        part: its place in the index.
-        what: what messages call the block.
+        part: the part's entry in the index.
+        what: name of the block in messages.
 
     Raises:
-        DamagedObject: length, checksum or size are not what they should be.
+        DamagedObject: length, checksum or size are wrong.
     """
     if len(data) == part.length:
         try:
-            plain = deflate.gzip_decompress(data, part.size)
+            ndjson = deflate.gzip_decompress(data, part.size)
         except (deflate.DeflateError, ValueError):
-            plain = bytearray()
-        if len(plain) == part.size:
-            return plain
+            ndjson = bytearray()
+        if len(ndjson) == part.size:
+            return ndjson
     raise DamagedObject(f"{what}: bytes {part.offset} to {part.offset + part.length} are damaged")

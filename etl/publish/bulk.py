@@ -22,7 +22,7 @@ from typing import Final
 
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.publish.block import rank
-from etl.publish.bulk_files import BulkFiles, BulkOptions, in_order
+from etl.publish.bulk_files import BulkFiles, BulkOptions, sort_files
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import CatalogEntry, parse_shard
 from etl.publish.diff import Name, UnitChange, diff_directory, diff_patients
@@ -71,7 +71,7 @@ def with_bulk(
         store: the target.
         current: what `open_current` returned when the run began; if objects of it are lost, a
             new snapshot starts without a link from the previous one.
-        manifest: what `assemble` (or `rolled_back`) returned.
+        manifest: what `assemble` (or `plan_rollback`) returned.
         options: limits and sizes.
         reading: processes that read the blocks of a snapshot; None for this one alone.
 
@@ -97,7 +97,7 @@ def with_bulk(
         if current.release is not None and snapshot is not None:
             increment = _write_increment(writer, current.release, release, options, reading)
             chain = [*_named_chain(previous_bulk, current.release.id), increment]
-        if snapshot is None or _is_snapshot_due(snapshot, chain, options):
+        if snapshot is None or _is_due(snapshot, chain, options):
             snapshot = {
                 "time": manifest.created,
                 "after": manifest.parent,
@@ -119,13 +119,11 @@ def _with_directory_files(
     previous_manifest = current.release.manifest if current.release is not None else None
     count = sum(manifest.counts["resources"].values())
     reading.planned(count)
-    reusable_files = directory_files.KnownFiles(store)
+    reusable = directory_files.KnownFiles(store)
     if current.release is not None and reading.reuses:
-        reusable_files = directory_files.KnownFiles.of(current.release)
+        reusable = directory_files.KnownFiles.of(current.release)
     with Writer(store) as writer:
-        files = directory_files.write_directory_files(
-            writer, release, before, reusable_files, options
-        )
+        files = directory_files.write_directory_files(writer, release, before, reusable, options)
     inputs = write_object(store, MEMORY, files.inputs, directory_files.FILE_INPUTS)
     reading.copied(count)
     store.sync()
@@ -144,19 +142,14 @@ def _named_chain(bulk: Mapping[str, JSON], release: str) -> list[JSON]:
     return [{"release": release, **increment} for increment in bulk["increments"]]
 
 
-def _is_snapshot_due(snapshot: JSON, chain: Sequence[JSON], options: BulkOptions) -> bool:
-    increment_bytes = sum(
-        _total_bytes(increment["output"]) + _total_bytes(increment["deleted"])
-        for increment in chain
-    )
-    return len(
-        chain
-    ) >= options.snapshot_every or increment_bytes > options.snapshot_share * _total_bytes(
+def _is_due(snapshot: JSON, chain: Sequence[JSON], options: BulkOptions) -> bool:
+    growth = sum(_size(increment["output"]) + _size(increment["deleted"]) for increment in chain)
+    return len(chain) >= options.snapshot_every or growth > options.snapshot_share * _size(
         snapshot["output"]
     )
 
 
-def _total_bytes(files: Sequence[Mapping[str, JSON]]) -> int:
+def _size(files: Sequence[Mapping[str, JSON]]) -> int:
     return sum(file["bytes"] for file in files)
 
 
@@ -171,7 +164,7 @@ def _write_snapshot(release: Release, options: BulkOptions, reading: ParallelRea
     directory = [unit for unit in release.manifest.directory if unit is not None]
     directory_files = _write_units(release.store, options.file_bytes, directory)
     reading.copied(sum(file["count"] for file in directory_files))
-    return in_order(files + directory_files)
+    return sort_files(files + directory_files)
 
 
 def _group_shards(release: Release, options: BulkOptions) -> Iterator[tuple[Shard, ...]]:
@@ -295,12 +288,10 @@ def _find_rows(index: Index, names: set[Name]) -> set[int]:
     }
 
 
-def _write_deletions(
-    writer: Writer, deleted_names: Sequence[Name], options: BulkOptions
-) -> list[JSON]:
+def _write_deletions(writer: Writer, deleted: Sequence[Name], options: BulkOptions) -> list[JSON]:
     files = BulkFiles(writer, options.file_bytes)
-    for start in range(0, len(deleted_names), _DELETES):
-        names = deleted_names[start : start + _DELETES]
+    for start in range(0, len(deleted), _DELETES):
+        names = deleted[start : start + _DELETES]
         entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
         files.add_lines("", dumps(bundle) + b"\n", len(names))

@@ -1,7 +1,7 @@
-"""Bulk files being filled: resources of all types come mixed, patient by patient.
+"""Bulk files that are being filled: resources of all types arrive mixed, patient by patient.
 
-A file is put when it is large enough, and all are when together they are twice as large as that:
-so much is in memory, however many types and patients there are.
+A file is written when it is large enough. All files are written when they are twice that size
+together, so memory does not depend on the number of types and patients.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from etl.publish.canonical_json import JSON, sha256
 from etl.storage.parallel import Writer
 
 FOLDER: Final = "bulk/"
-_LEVEL: Final = 1
-_LINES: Final = 1024 * 1024
-"""Bytes of loose lines that are compressed together."""
-_SMALL: Final = 64 * 1024
-"""Bytes up to which a file is not on disk."""
+_GZIP_LEVEL: Final = 1
+_LOOSE_BYTES: Final = 1024 * 1024
+"""Bytes of uncompressed lines to collect before they are compressed together."""
+_MEMORY_BYTES: Final = 64 * 1024
+"""Most bytes of a spool that stay in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class PlanFinderOptions:
     """Options of a directory's Plan Finder files.
 
     Attributes:
-        fhir_base: FHIR base URL of the directory's API, from which `fullUrl` is made.
-        entries: most resources of a file.
-        bytes: most bytes of a file as it is fetched, uncompressed.
-        is_stated: whether a setting states the base; else it is where this machine would listen.
+        fhir_base: FHIR base URL of the directory's API; `fullUrl` begins with it.
+        entries: most resources in a file.
+        bytes: most uncompressed bytes in a file.
+        is_stated: whether a setting states the base; otherwise it is this machine's address.
     """
 
     fhir_base: str = "http://127.0.0.1:8000/directory"
@@ -46,7 +46,7 @@ class PlanFinderOptions:
     is_stated: bool = True
 
     def note(self, bulk: Mapping[str, JSON]) -> str:
-        """Return what to do about a base that others do not reach; empty where there is nothing.
+        """Return advice about a base that others cannot reach; empty if there is no problem.
 
         Args:
             bulk: the files that a manifest names.
@@ -65,18 +65,19 @@ class BulkOptions:
     """Options of making and announcing bulk files.
 
     Attributes:
-        base_url: URL that the tree is served under; empty makes links relative to the page that
-            they are on, which any consumer that resolves URLs can follow.
+        base_url: URL of the served tree; empty for links relative to their page, which consumers
+            that resolve URLs can follow.
         cadence: ISO 8601 duration between releases (`updateCadence`).
         requires_access_token: whether the files are behind OAuth (`requiresAccessToken`).
-        snapshot_every: releases after which there is a new snapshot, at the latest.
-        snapshot_share: part of the last snapshot's size to which increments may grow first.
-        file_bytes: size that a file has, compressed, before the next one begins.
-        work: folder for files that are being filled, without names and for their owner alone; None
-            for the system's own folder for such files.
-        directory_entries: most resources of a bulk file of a provider directory.
-        directory_bytes: most bytes of it, uncompressed.
-        plan_finder: how its Plan Finder files are made.
+        snapshot_every: most releases between two snapshots.
+        snapshot_share: size of the increments, relative to the last snapshot, that triggers a new
+            snapshot.
+        file_bytes: compressed size at which a file is full.
+        work: folder for private, unnamed files that are being filled; None for the system's
+            temporary folder.
+        directory_entries: most resources in a bulk file of a provider directory.
+        directory_bytes: most uncompressed bytes in such a file.
+        plan_finder: options of its Plan Finder files.
     """
 
     base_url: str = ""
@@ -92,10 +93,10 @@ class BulkOptions:
 
 
 class Spool:
-    """Bytes that are collected on disk, in a file without a name, once there are some of them.
+    """Collects bytes in memory, and in an unnamed file once there are many.
 
     Args:
-        work: folder for the file; None for the system's own.
+        work: folder for the file; None for the system's temporary folder.
     """
 
     def __init__(self, work: Path | None) -> None:
@@ -108,129 +109,129 @@ class Spool:
         Raises:
             StoreError: the disk of the work folder is full.
         """
-        with _explained():
+        with _explain_disk_errors():
             if self._file is None:
-                self._file = SpooledTemporaryFile[bytes](_SMALL, dir=self._work)
+                self._file = SpooledTemporaryFile[bytes](_MEMORY_BYTES, dir=self._work)
             self._file.write(data)
 
     def take(self) -> bytes:
-        """Return all bytes, and begin anew."""
+        """Return all bytes, and start again empty."""
         if self._file is None:
             return b""
-        with _explained(), self._file as file:
+        with _explain_disk_errors(), self._file as file:
             self._file = None
             file.seek(0)
             return file.read()
 
 
 class BulkFiles:
-    """Files of one type each.
+    """Fills bulk files, each of one resource type.
 
     Args:
-        writer: puts those that are full.
-        file_bytes: size that a file has, compressed, before the next one begins.
+        writer: writes full files.
+        file_bytes: compressed size at which a file is full.
     """
 
     def __init__(self, writer: Writer, file_bytes: int) -> None:
         self._writer = writer
         self._file_bytes = file_bytes
-        self._filling: dict[str, _Filling] = {}
-        self._done: list[JSON] = []
+        self._open_files: dict[str, _OpenFile] = {}
+        self._finished: list[JSON] = []
 
     def add(self, kind: str, data: bytes, count: int) -> None:
         """Add compressed NDJSON."""
-        filling = self._filling.setdefault(kind, _Filling())
-        filling.pack()
-        filling.append(data)
-        self._grow(kind, filling, count)
+        open_file = self._open_files.setdefault(kind, _OpenFile())
+        open_file.pack()
+        open_file.append(data)
+        self._count(kind, open_file, count)
 
     def add_lines(self, kind: str, text: bytes, count: int) -> None:
         """Add plain NDJSON."""
-        filling = self._filling.setdefault(kind, _Filling())
-        filling.loose.append(text)
-        filling.waiting += len(text)
-        if filling.waiting >= _LINES:
-            filling.pack()
-        self._grow(kind, filling, count)
+        open_file = self._open_files.setdefault(kind, _OpenFile())
+        open_file.loose.append(text)
+        open_file.loose_size += len(text)
+        if open_file.loose_size >= _LOOSE_BYTES:
+            open_file.pack()
+        self._count(kind, open_file, count)
 
     def finish(self) -> list[JSON]:
-        """Put what is left, and return the files, ordered by type."""
-        for kind in list(self._filling):
+        """Write the remaining files, and return all files ordered by type."""
+        for kind in list(self._open_files):
             self._write(kind)
-        return in_order(self._done)
+        return sort_files(self._finished)
 
-    def _grow(self, kind: str, filling: _Filling, count: int) -> None:
-        filling.count += count
-        if filling.size >= self._file_bytes:
+    def _count(self, kind: str, file: _OpenFile, count: int) -> None:
+        file.count += count
+        if file.size >= self._file_bytes:
             self._write(kind)
-        elif sum(each.size for each in self._filling.values()) >= 2 * self._file_bytes:
-            for each in list(self._filling):
-                self._write(each)
+        elif sum(file.size for file in self._open_files.values()) >= 2 * self._file_bytes:
+            for other in list(self._open_files):
+                self._write(other)
 
     def _write(self, kind: str) -> None:
-        filling = self._filling.pop(kind)
-        filling.pack()
-        data = b"".join(filling.packed)
+        file = self._open_files.pop(kind)
+        file.pack()
+        data = b"".join(file.gzip_parts)
         digest = sha256(data)
         key = f"{FOLDER}{digest}.ndjson.gz"
         self._writer.put(key, data)
-        self._done.append(
+        self._finished.append(
             {
                 "type": kind,
                 "key": key,
                 "sha256": digest,
                 "bytes": len(data),
-                "count": filling.count,
+                "count": file.count,
             }
         )
 
 
-def in_order(files: Iterable[Mapping[str, JSON]]) -> list[JSON]:
-    """Return files ordered by type, those of one type as they come."""
+def sort_files(files: Iterable[Mapping[str, JSON]]) -> list[JSON]:
+    """Sort files by type; files of one type keep their order."""
     return sorted(files, key=lambda file: rank(file["type"]))
 
 
 @dataclass(slots=True)
-class _Filling:
+class _OpenFile:
     """A file that is not full yet.
 
     Attributes:
-        packed: what is compressed.
-        size: its bytes.
-        loose: lines that are to be compressed together.
-        waiting: their size together.
-        count: how many resources there are in all of it.
+        gzip_parts: its compressed parts.
+        size: their bytes.
+        loose: lines that are still uncompressed.
+        loose_size: their bytes.
+        count: how many resources it has.
     """
 
-    packed: list[bytes] = field(default_factory=list)
+    gzip_parts: list[bytes] = field(default_factory=list)
     size: int = 0
     loose: list[bytes] = field(default_factory=list)
-    waiting: int = 0
+    loose_size: int = 0
     count: int = 0
 
     def pack(self) -> None:
         """Compress the loose lines."""
         if self.loose:
-            self.append(bytes(deflate.gzip_compress(b"".join(self.loose), _LEVEL)))
+            self.append(bytes(deflate.gzip_compress(b"".join(self.loose), _GZIP_LEVEL)))
             self.loose.clear()
-            self.waiting = 0
+            self.loose_size = 0
 
     def append(self, data: bytes) -> None:
         """Add compressed bytes."""
-        self.packed.append(data)
+        self.gzip_parts.append(data)
         self.size += len(data)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explain_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = (
+            message = (
                 "the disk on which bulk files are filled is full; free some space, and run "
                 "the command again"
             )
         else:
-            why = f"bulk files cannot be filled: {error.strerror}"
-        raise StoreError(why) from None
+            message = f"bulk files cannot be filled: {error.strerror}"
+        raise StoreError(message) from None

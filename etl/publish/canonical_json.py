@@ -1,7 +1,7 @@
-"""Bytes that are the same wherever they are made: canonical JSON and hashes.
+"""Canonical JSON and hashes: the same bytes on every machine.
 
-Canonical JSON here is UTF-8 without blanks, the members of every object sorted by name, numbers
-integers only. Amounts of money are text.
+Canonical JSON is UTF-8 without blanks, with the fields of every object sorted by name and integers
+as the only numbers. Amounts of money are text.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import orjson
 from etl.errors import StoreError
 
 JSON = Any
-"""Value of a JSON text. Its shape is checked where it is read."""
+"""A JSON value. Its structure is checked by the code that reads it."""
 
-_HASHED: Final = 32
+_SHORT_HASH_DIGITS: Final = 32
 """Hex digits of a short hash: 128 bits, enough to distinguish versions of one resource."""
 
 
 def dumps(value: JSON) -> bytes:
-    """Return a value as canonical JSON."""
+    """Encode a value as canonical JSON."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def loads(data: bytes | memoryview, what: str) -> JSON:
-    """Return the value of JSON text.
+    """Parse JSON text.
 
     Args:
         data: the text.
-        what: what messages call the object it was read from.
+        what: name of its object in messages.
 
     Raises:
-        StoreError: it is not JSON: the object was damaged, or another program wrote it.
+        StoreError: the text is not JSON: the object was damaged, or another program wrote it.
     """
     try:
         return orjson.loads(data)
@@ -44,24 +44,24 @@ def loads(data: bytes | memoryview, what: str) -> JSON:
 
 
 def sha256(data: bytes) -> str:
-    """Return the SHA-256 of some bytes, 64 hex digits."""
+    """Return the SHA-256 of bytes as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def short_hash(*parts: bytes | memoryview) -> str:
-    """Return the first 32 hex digits of the SHA-256 of all parts, one after the other."""
+    """Return the first 32 hex digits of the SHA-256 of the concatenated parts."""
     digest = hashlib.sha256(parts[0])
     for part in parts[1:]:
         digest.update(part)
-    return digest.hexdigest()[:_HASHED]
+    return digest.hexdigest()[:_SHORT_HASH_DIGITS]
 
 
 @lru_cache(maxsize=65_536)
 def instant(text: str) -> datetime:
-    """Return the time that a FHIR instant names, with its zone.
+    """Parse a FHIR instant to a time with its zone.
 
     Raises:
-        ValueError: it is no instant: date, time with seconds, and zone are all compulsory.
+        ValueError: the text is no instant: date, time with seconds, and zone are all required.
     """
     if len(text) < len("2026-01-01T00:00:00Z") or text[10:11] != "T":
         raise ValueError(f"{text!r} is no FHIR instant")
@@ -72,10 +72,10 @@ def instant(text: str) -> datetime:
 
 
 def as_instant(moment: datetime) -> str:
-    """Return a moment as a FHIR instant, to the second, in UTC."""
+    """Format a time as a FHIR instant in UTC, to the second."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def day_instant(when: str) -> str:
-    """Return a FHIR instant for a day or an instant."""
+    """Return an instant unchanged, and a day as its first instant in UTC."""
     return when if "T" in when else f"{when}T00:00:00Z"

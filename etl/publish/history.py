@@ -1,4 +1,4 @@
-"""The releases of a target: which there are, and how to go back to one."""
+"""The releases of a target, and rollbacks to them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 def lineage(
     store: Store, lose: Callable[[str, str], None] = lambda _, why: log.warning(why)
 ) -> Iterator[Release]:
-    """Yield the present release and its ancestors, newest first, as far as they were kept.
+    """Yield the current release and its ancestors, newest first, until a pruned one.
 
-    Manifests that never were committed are left out. A damaged one ends the lineage.
+    Manifests that were never committed are left out. A damaged manifest ends the lineage.
 
     Args:
         store: the target.
-        lose: called where it ends with a damaged manifest, with the id of that release, and what
-            the problem and the fix are; a warning is logged unless it is given.
+        lose: called for a damaged manifest with the release's ID, and the problem with its fix. By
+            default, a warning is logged.
     """
     release = open_current(store).release
     count = 0
@@ -51,18 +51,18 @@ def lineage(
         except NotFound:  # pruned
             return
         try:
-            release = _intact(store, parent, data)
+            release = _open_verified(store, parent, data)
         except StoreError as error:
-            way = f"restore it from a copy, or drop it with `cpcds prune --keep {count}`"
-            lose(parent, f"{error}; older releases cannot be reached: {way}")
+            fix = f"restore it from a copy, or drop it with `cpcds prune --keep {count}`"
+            lose(parent, f"{error}; older releases cannot be reached: {fix}")
             return
 
 
-def _intact(store: Store, release: str, data: bytes) -> Release:
-    """Return the release of a manifest's bytes, which only its id can confirm.
+def _open_verified(store: Store, release: str, data: bytes) -> Release:
+    """Return the release of a manifest after checking the bytes against its ID.
 
     Raises:
-        StoreError: they are not those that the release is named after.
+        StoreError: the release's ID is not the hash of these bytes.
     """
     what = f"{store.name}: {object_keys.manifest(release)}"
     if not is_named(data, release, what):
@@ -71,11 +71,11 @@ def _intact(store: Store, release: str, data: bytes) -> Release:
 
 
 def holds(store: Store, present: Release | None) -> bool:
-    """Return whether the present release is a rollback that was not resumed from.
+    """Return whether a rollback blocks further runs because nobody resumed them.
 
     Args:
         store: the target.
-        present: what readers see; None before the first release.
+        present: the current release; None before the first one.
     """
     if present is None or present.manifest.facts.kind != "rollback":
         return False
@@ -87,7 +87,7 @@ def holds(store: Store, present: Release | None) -> bool:
 
 
 def resume(store: Store, now: str) -> str | None:
-    """Let runs publish over a rollback again; return its id, or None where none holds.
+    """Let runs publish after a rollback again; return its ID, or None if none blocks them.
 
     Args:
         store: the target.
@@ -105,23 +105,23 @@ def resume(store: Store, now: str) -> str | None:
 
 
 def find_release(store: Store, name: str) -> Release:
-    """Return a committed release by its id, or by a unique beginning of it; `current` is one too.
+    """Return a committed release by its ID, a unique prefix of it, or `current`.
 
     Raises:
-        UsageError: there is no such release, or several.
+        UsageError: there is no such release, or there are several.
     """
     matching = [
         release
-        for number, release in enumerate(lineage(store))
-        if release.id.startswith(name) or (name == "current" and number == 0)
+        for index, release in enumerate(lineage(store))
+        if release.id.startswith(name) or (name == "current" and index == 0)
     ]
-    exact = [release for release in matching if release.id == name] or matching
-    if len(exact) == 1:
-        return exact[0]
+    matches = [release for release in matching if release.id == name] or matching
+    if len(matches) == 1:
+        return matches[0]
     if name == "current":
         raise UsageError(f"{store.name}: nothing has been published yet, or current.json is lost")
-    what = "there is no release" if not exact else "several releases begin with"
-    raise UsageError(f"{store.name}: {what} {name}; `cpcds releases` lists them")
+    problem = "there is no release" if not matches else "several releases begin with"
+    raise UsageError(f"{store.name}: {problem} {name}; `cpcds releases` lists them")
 
 
 def rollback(
@@ -133,45 +133,44 @@ def rollback(
     lease: Lease | None = None,
     key: SigningKey | None = None,
 ) -> Manifest:
-    """Make the content of an earlier release the present one again, as a new release.
+    """Publish the content of an earlier release again, as a new release.
 
-    Nothing is copied: the new release names the same objects. Its parent is the present release,
-    and its changes are counted against that, so that a consumer that follows the chain of releases
-    sees everything that was taken back. Where the present release is that very rollback, it stays:
-    this continues an attempt that died after its commit. It holds until `resume`: no run may
-    publish over it before that.
+    Nothing is copied: the new release names the same objects. Its parent is the current release,
+    and its changes are counted against that, so consumers that follow the chain of releases see
+    everything that was taken back. If the current release is already this rollback, it stays: this
+    continues an attempt that died after its commit. No run may publish until `resume` is called.
 
     Args:
         store: the target.
         to: the release to go back to.
         now: FHIR instant of the rollback.
-        bulk: how its bulk increment is made, where the tree has bulk files; `write_pages` is the
-            caller's next call then.
-        reason: why, for those who read the list of releases.
-        lease: the rollback's, which is renewed before the commit.
+        bulk: options of the bulk increment, if the tree has bulk files. The caller must then call
+            `write_pages`.
+        reason: the reason, for the list of releases.
+        lease: the rollback's lease, which is renewed before the commit.
         key: signs the new release; None to sign nothing.
 
     Raises:
-        UsageError: it is the present release.
+        UsageError: `to` is the current release.
         CommitConflict: another run published meanwhile. Nothing changed.
-        CommitUnknown: the answer was lost. Delete nothing.
+        CommitUnknown: the response was lost. Delete nothing.
     """
     base = open_current(store)
     if base.release is None or base.release.id == to.id:
         raise UsageError(f"{store.name}: {to.id} is already the current release")
-    there = base.release.manifest
-    if there.facts.kind == "rollback" and there.facts.run["rollbackTo"] == to.id:
+    current = base.release.manifest
+    if current.facts.kind == "rollback" and current.facts.run["rollbackTo"] == to.id:
         store.delete([object_keys.resumed(base.release.id)])
-        fenced(store, base)  # a run may be at work that began when it was resumed
-        return there
-    manifest = rolled_back(base.release, to, now, reason)
+        fenced(store, base)  # a run that started after an earlier resume may still be working
+        return current
+    manifest = plan_rollback(base.release, to, now, reason)
     if base.release.manifest.bulk:
         manifest = with_bulk(store, base, manifest, bulk)
     commit(store, manifest, base, lease, key)
     return manifest
 
 
-def rolled_back(present: Release, to: Release, now: str, reason: str = "") -> Manifest:
+def plan_rollback(present: Release, to: Release, now: str, reason: str = "") -> Manifest:
     """Return the manifest that `rollback` would commit."""
     changes = compare(present, to)
     counts = {name: count for name, count in to.manifest.facts.run.items() if name != "reason"}

@@ -26,21 +26,21 @@ from etl.storage.parallel import map_concurrently
 _ROLE: Final = "PractitionerRole"
 _AFFILIATION: Final = "OrganizationAffiliation"
 _PLAN: Final = "InsurancePlan"
-_READ: Final = (_ROLE, _AFFILIATION, _PLAN)
+_TYPES: Final = (_ROLE, _AFFILIATION, _PLAN)
 _NPI: Final = "http://hl7.org/fhir/sid/us-npi"
 _PROVIDER: Final = re.compile(rb'"((?:Practitioner|Organization)/[A-Za-z0-9.-]+)"')
 
 Json = Mapping[str, Any]
 Places = frozenset[str]
-"""References to locations and organizations at which a provider is in a network."""
+"""References to the locations and organizations where a provider is in a network."""
 
 
 class NamedResource(msgspec.Struct, frozen=True):
-    """A resource as people know it. Fields of this class and the next are those of the JSON.
+    """A resource with its name. Fields of this class and its subclasses are those of the JSON.
 
     Attributes:
         reference: `Type/id`.
-        name: its name; the reference where it has none.
+        name: its name; the reference if it has none.
         npi: its NPI, if it has one.
     """
 
@@ -55,13 +55,13 @@ class NamedResource(msgspec.Struct, frozen=True):
 
 
 class MovedProvider(NamedResource, frozen=True):
-    """A provider who is in a network, or in networks of a plan, in another way than before.
+    """A provider whose membership in a network or plan changed.
 
     Attributes:
-        before: the networks that a provider left who joined this one, or the locations and
-            organizations that one who stays is not at any more; of a plan, its networks before.
-        after: the networks that a provider joined who left this one, or the new locations and
-            organizations of one who stays; of a plan, its networks now.
+        before: in a network, the networks left by a provider who joined it, or the locations and
+            organizations lost by one who stays; in a plan, the networks lost.
+        after: in a network, the networks joined by a provider who left it, or the locations and
+            organizations gained by one who stays; in a plan, the networks gained.
     """
 
     before: Sequence[NamedResource] = ()
@@ -69,7 +69,7 @@ class MovedProvider(NamedResource, frozen=True):
 
 
 class PlanNetworks(msgspec.Struct, frozen=True):
-    """Networks that a plan lost and got."""
+    """Networks that a plan lost and gained."""
 
     removed: Sequence[NamedResource]
     added: Sequence[NamedResource]
@@ -79,9 +79,9 @@ class ProviderChanges(NamedResource, frozen=True):
     """Changes to the providers of one network or plan.
 
     Attributes:
-        networks: how the networks of a plan changed, if they did.
-        added: providers who were not in it, with the networks that they left at the same time.
-        left: providers who are not in it any more, with the networks that they joined instead.
+        networks: changes to the networks of a plan, if there are any.
+        added: providers who joined, with the networks that they left at the same time.
+        left: providers who left, with the networks that they joined instead.
         moved: providers who stay, at other places or in other networks of the plan.
     """
 
@@ -97,7 +97,7 @@ class ProviderChanges(NamedResource, frozen=True):
 
 
 class NetworkChanges(msgspec.Struct, frozen=True):
-    """Changes to networks and plans; those that did not change are left out.
+    """Changes to networks and plans; unchanged ones are left out.
 
     Attributes:
         networks: by name.
@@ -111,31 +111,30 @@ class NetworkChanges(msgspec.Struct, frozen=True):
 def network_changes(before: Release, after: Release) -> NetworkChanges:
     """Return how networks and plans changed between two releases of a directory.
 
-    Of both releases, the shards that differ are read. Where roles, affiliations or plans among
-    them changed, the later release is read once more as a whole, for what else the providers are
-    in; nothing else of the earlier one is.
+    Only the shards that differ are read. If roles, affiliations or plans in them changed, the whole
+    later release is read as well, for the other memberships of the providers.
 
     Raises:
-        StoreError: something of the releases is missing or damaged.
+        StoreError: an object of a release is missing or damaged.
     """
-    old_names, new_names = set[Name](), set[Name]()
+    old_keys, new_keys = set[Name](), set[Name]()
     for change in diff_directory(before, after):
-        old_names |= {name for name in (*change.changed, *change.retracted) if name[0] in _READ}
-        new_names |= {name for name in (*change.changed, *change.added) if name[0] in _READ}
-    if not old_names and not new_names:
+        old_keys |= {name for name in (*change.changed, *change.retracted) if name[0] in _TYPES}
+        new_keys |= {name for name in (*change.changed, *change.added) if name[0] in _TYPES}
+    if not old_keys and not new_keys:
         return NetworkChanges()
-    old, new = _Side.of(before, old_names), _Side.of(after, new_names)
-    # A provider may be in a network by unchanged roles as well: then less changed than these say.
-    touched = None if old.plans != new.plans else old.differing(new)
-    same = _unchanged(after, new_names, touched)
-    old.add(same, touched)
-    new.add(same, touched)
-    plans = [_of_plan(plan, old, new) for plan in sorted(old.plans.keys() | new.plans.keys())]
-    drafts = [draft for draft in (*_of_networks(old, new), *plans) if draft.is_change]
-    names = _named(
-        (after, before), {reference for draft in drafts for reference in draft.mentioned}
+    old, new = _Memberships.of(before, old_keys), _Memberships.of(after, new_keys)
+    # Unchanged roles may put a provider in the same network: then its membership did not change.
+    providers = None if old.plans != new.plans else old.changed_providers(new)
+    unchanged = _read_unchanged(after, new_keys, providers)
+    old.merge(unchanged, providers)
+    new.merge(unchanged, providers)
+    plans = [_draft_plan(plan, old, new) for plan in sorted(old.plans.keys() | new.plans.keys())]
+    drafts = [draft for draft in (*_draft_networks(old, new), *plans) if draft.is_change]
+    names = _read_names(
+        (after, before), {reference for draft in drafts for reference in draft.references}
     )
-    changes = sorted((draft.made(names) for draft in drafts), key=lambda change: change.sort_key)
+    changes = sorted((draft.resolve(names) for draft in drafts), key=lambda change: change.sort_key)
     return NetworkChanges(
         [change for change in changes if not change.is_plan],
         [change for change in changes if change.is_plan],
@@ -143,8 +142,8 @@ def network_changes(before: Release, after: Release) -> NetworkChanges:
 
 
 @dataclass(slots=True)
-class _Side:
-    """Memberships and plans that some resources of one release state.
+class _Memberships:
+    """Memberships and plans stated by some resources of one release.
 
     Attributes:
         members: provider -> network -> places.
@@ -155,48 +154,48 @@ class _Side:
     plans: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, release: Release, names: AbstractSet[Name]) -> _Side:
-        """Return what resources of these names say."""
+    def of(cls, release: Release, names: AbstractSet[Name]) -> _Memberships:
+        """Read the memberships that the named resources state."""
         side = cls()
-        for resource in _read(release, names):
-            side.take(resource)
+        for resource in _read_resources(release, names):
+            side.add_resource(resource)
         return side
 
-    def take(self, resource: Json) -> None:
-        """Add what a resource says."""
+    def add_resource(self, resource: Json) -> None:
+        """Add the membership or plan that a resource states."""
         if resource["resourceType"] == _PLAN:
             self.plans[f"{_PLAN}/{resource['id']}"] = frozenset(stated_networks(resource))
             return
         provider, networks, places = _membership(resource)
         for network in networks if provider else ():
-            of_provider = self.members.setdefault(provider, {})
-            of_provider.setdefault(network, set()).update(places)
+            memberships = self.members.setdefault(provider, {})
+            memberships.setdefault(network, set()).update(places)
 
-    def differing(self, other: _Side) -> set[str]:
+    def changed_providers(self, other: _Memberships) -> set[str]:
         """Return the providers whose memberships differ."""
         before, after = self.members, other.members
         providers = before.keys() | after.keys()
         return {name for name in providers if before.get(name) != after.get(name)}
 
-    def add(self, same: _Side, touched: AbstractSet[str] | None) -> None:
-        """Add what both releases say, and drop providers that are the same in both."""
-        if touched is not None:
+    def merge(self, unchanged: _Memberships, providers: AbstractSet[str] | None) -> None:
+        """Add memberships that both releases have; keep only `providers`, if given."""
+        if providers is not None:
             self.members = {
                 provider: networks
                 for provider, networks in self.members.items()
-                if provider in touched
+                if provider in providers
             }
-        for provider, networks in same.members.items():
-            of_provider = self.members.setdefault(provider, {})
+        for provider, networks in unchanged.members.items():
+            memberships = self.members.setdefault(provider, {})
             for network, places in networks.items():
-                of_provider.setdefault(network, set()).update(places)
-        self.plans |= same.plans
+                memberships.setdefault(network, set()).update(places)
+        self.plans |= unchanged.plans
 
-    def of_plan(self, plan: str) -> dict[str, frozenset[str]]:
-        """Return the providers of a plan: provider -> networks of the plan that it is in."""
+    def plan_providers(self, plan: str) -> dict[str, frozenset[str]]:
+        """Return the providers of a plan -> their networks of the plan."""
         networks = self.plans.get(plan, frozenset())
-        shared = {provider: networks & there.keys() for provider, there in self.members.items()}
-        return {provider: of_both for provider, of_both in shared.items() if of_both}
+        shared = {provider: networks & places.keys() for provider, places in self.members.items()}
+        return {provider: common for provider, common in shared.items() if common}
 
 
 def _membership(resource: Json) -> tuple[str, list[str], list[str]]:
@@ -217,13 +216,13 @@ def _references(values: Iterable[Json]) -> list[str]:
     return [value["reference"] for value in values if "reference" in value]
 
 
-def _read(release: Release, names: AbstractSet[Name]) -> Iterator[Json]:
-    """Yield resources by name, in no order; those that the release has not are left out."""
+def _read_resources(release: Release, names: AbstractSet[Name]) -> Iterator[Json]:
+    """Yield the named resources of a release in any order; missing ones are left out."""
     by_shard: dict[str, tuple[CatalogEntry, list[Name]]] = {}
     for name in sorted(names):
-        unit = release.directory_unit(*name)
-        if unit is not None and unit.block is not None:
-            by_shard.setdefault(unit.id, (unit, []))[1].append(name)
+        entry = release.directory_unit(*name)
+        if entry is not None and entry.block is not None:
+            by_shard.setdefault(entry.id, (entry, []))[1].append(name)
 
     def resources_of(shard: tuple[CatalogEntry, list[Name]]) -> list[Json]:
         index = open_index(release.store, shard[0])
@@ -236,18 +235,18 @@ def _read(release: Release, names: AbstractSet[Name]) -> Iterator[Json]:
         yield from resources
 
 
-def _unchanged(
-    release: Release, changed: AbstractSet[Name], touched: AbstractSet[str] | None
-) -> _Side:
-    """Return what the other resources of a release say of some providers, or of all, and plans."""
-    wanted = None if touched is None else {provider.encode() for provider in touched}
+def _read_unchanged(
+    release: Release, changed: AbstractSet[Name], providers: AbstractSet[str] | None
+) -> _Memberships:
+    """Read the memberships of `providers`, or all, and the plans in unchanged resources."""
+    encoded = None if providers is None else {provider.encode() for provider in providers}
 
-    def resources_of(unit: CatalogEntry) -> list[Json]:
-        index = open_index(release.store, unit)
+    def resources_of(entry: CatalogEntry) -> list[Json]:
+        index = open_index(release.store, entry)
         index.load("ids")
         rows = [
             row
-            for name in _READ
+            for name in _TYPES
             for row in index.types.get(name, ())
             if (name, index.ids[row]) not in changed
         ]
@@ -256,48 +255,48 @@ def _unchanged(
         return [
             loads(line, release.store.name)
             for row, line in lines.items()
-            if wanted is None or row in plans or not wanted.isdisjoint(_PROVIDER.findall(line))
+            if encoded is None or row in plans or not encoded.isdisjoint(_PROVIDER.findall(line))
         ]
 
-    side = _Side()
-    units = [unit for unit in release.manifest.directory if unit is not None and unit.block]
-    for resources in map_concurrently(release.store, resources_of, units):
+    side = _Memberships()
+    entries = [entry for entry in release.manifest.directory if entry is not None and entry.block]
+    for resources in map_concurrently(release.store, resources_of, entries):
         for resource in resources:
             if (
-                touched is None
+                providers is None
                 or resource["resourceType"] == _PLAN
-                or _membership(resource)[0] in touched
+                or _membership(resource)[0] in providers
             ):
-                side.take(resource)
+                side.add_resource(resource)
     return side
 
 
-def _of_networks(old: _Side, new: _Side) -> list[_Draft]:
+def _draft_networks(old: _Memberships, new: _Memberships) -> list[_Draft]:
     drafts: dict[str, _Draft] = {}
     for provider in sorted(old.members.keys() | new.members.keys()):
-        was, now = old.members.get(provider, {}), new.members.get(provider, {})
-        gone, come = sorted(was.keys() - now.keys()), sorted(now.keys() - was.keys())
-        for network in sorted(was.keys() | now.keys()):
+        before, after = old.members.get(provider, {}), new.members.get(provider, {})
+        left, joined = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())
+        for network in sorted(before.keys() | after.keys()):
             draft = drafts.setdefault(network, _Draft(network))
-            if network in come:
-                draft.joined.append((provider, gone, []))
-            elif network in gone:
-                draft.left.append((provider, [], come))
-            elif was[network] != now[network]:
-                places = sorted(was[network] - now[network]), sorted(now[network] - was[network])
-                draft.moved.append((provider, *places))
+            if network in joined:
+                draft.joined.append((provider, left, []))
+            elif network in left:
+                draft.left.append((provider, [], joined))
+            elif before[network] != after[network]:
+                lost, gained = before[network] - after[network], after[network] - before[network]
+                draft.moved.append((provider, sorted(lost), sorted(gained)))
     return list(drafts.values())
 
 
-def _of_plan(plan: str, old: _Side, new: _Side) -> _Draft:
+def _draft_plan(plan: str, old: _Memberships, new: _Memberships) -> _Draft:
     before, after = (side.plans.get(plan, frozenset[str]()) for side in (old, new))
     draft = _Draft(plan, networks=(sorted(before - after), sorted(after - before)))
-    was, now = old.of_plan(plan), new.of_plan(plan)
-    for provider in sorted(was.keys() | now.keys()):
-        left, came = was.get(provider, frozenset()), now.get(provider, frozenset())
-        moves = draft.moved if left and came else draft.left if left else draft.joined
-        if left != came:
-            moves.append((provider, sorted(left - came), sorted(came - left)))
+    past, present = old.plan_providers(plan), new.plan_providers(plan)
+    for provider in sorted(past.keys() | present.keys()):
+        before, after = past.get(provider, frozenset()), present.get(provider, frozenset())
+        moves = draft.moved if before and after else draft.left if before else draft.joined
+        if before != after:
+            moves.append((provider, sorted(before - after), sorted(after - before)))
     return draft
 
 
@@ -306,7 +305,7 @@ _Move = tuple[str, list[str], list[str]]
 
 @dataclass(slots=True)
 class _Draft:
-    """`ProviderChanges` by references."""
+    """`ProviderChanges` with references instead of names."""
 
     of: str
     joined: list[_Move] = field(default_factory=list)
@@ -319,26 +318,26 @@ class _Draft:
         return bool(self.joined or self.left or self.moved or any(self.networks))
 
     @property
-    def mentioned(self) -> Iterator[str]:
+    def references(self) -> Iterator[str]:
         yield self.of
         for references in self.networks:
             yield from references
         for provider, before, after in (*self.joined, *self.left, *self.moved):
             yield from (provider, *before, *after)
 
-    def made(self, names: Mapping[str, NamedResource]) -> ProviderChanges:
+    def resolve(self, names: Mapping[str, NamedResource]) -> ProviderChanges:
         def all_of(references: Iterable[str]) -> list[NamedResource]:
-            named = (names[reference] for reference in references)
-            return sorted(named, key=lambda resource: resource.sort_key)
+            resources = (names[reference] for reference in references)
+            return sorted(resources, key=lambda resource: resource.sort_key)
 
-        def moves(drafted: Iterable[_Move]) -> list[MovedProvider]:
+        def resolve_moves(moves: Iterable[_Move]) -> list[MovedProvider]:
             providers = [
                 MovedProvider(
                     **msgspec.structs.asdict(names[provider]),
                     before=all_of(before),
                     after=all_of(after),
                 )
-                for provider, before, after in drafted
+                for provider, before, after in moves
             ]
             return sorted(providers, key=lambda moved: moved.sort_key)
 
@@ -348,19 +347,19 @@ class _Draft:
             networks=PlanNetworks(all_of(removed), all_of(added))
             if removed or added
             else msgspec.UNSET,
-            added=moves(self.joined),
-            left=moves(self.left),
-            moved=moves(self.moved),
+            added=resolve_moves(self.joined),
+            left=resolve_moves(self.left),
+            moved=resolve_moves(self.moved),
         )
 
 
-def _named(releases: Sequence[Release], references: AbstractSet[str]) -> dict[str, NamedResource]:
-    """Return the names of resources, each from the first release that has it."""
+def _read_names(releases: Sequence[Release], references: set[str]) -> dict[str, NamedResource]:
+    """Read the names of resources, each from the first release that has it."""
     names: dict[str, NamedResource] = {}
     for release in releases:
         missing = {_split(reference) for reference in references if reference not in names}
-        for resource in _read(release, missing):
-            named = _named_resource(resource)
+        for resource in _read_resources(release, missing):
+            named = _name_resource(resource)
             names[named.reference] = named
     return {
         reference: names.get(reference, NamedResource(reference, reference))
@@ -373,11 +372,11 @@ def _split(reference: str) -> Name:
     return kind, logical_id
 
 
-def _named_resource(resource: Json) -> NamedResource:
+def _name_resource(resource: Json) -> NamedResource:
     reference = f"{resource['resourceType']}/{resource['id']}"
     name = resource.get("name") or reference
-    if not isinstance(name, str):  # a person's
+    if not isinstance(name, str):  # a person's name is a list
         name = next((part["text"] for part in name if "text" in part), reference)
     identifiers = resource.get("identifier", ())
-    npis = (each["value"] for each in identifiers if each.get("system") == _NPI)
+    npis = (identifier["value"] for identifier in identifiers if identifier.get("system") == _NPI)
     return NamedResource(reference, name, next(npis, msgspec.UNSET))

@@ -6,22 +6,21 @@ from typing import Final
 
 CURRENT: Final = "current.json"
 BULK_ROOT: Final = "$bulk-publish"
-"""Page at which consumers of Bulk Publish begin: written after the pointer, never before."""
+"""Page where consumers of Bulk Publish start: written after the pointer, never before."""
 NIGHTS_PAGE: Final = "reports/index.html"
-"""Page of all reports: each run makes it again of them, and no release names it."""
+"""Page of all reports: every run writes it again, and no release names it."""
 EXPIRY: Final = "reports/expired.json"
-"""Object that records which reports and quarantines of releases that stay were deleted."""
+"""Object that records the deleted reports and quarantines of existing releases."""
 DICTIONARY: Final = "dictionary/"
-"""Folder of the data dictionaries that releases were mapped by; a manifest names one among its
-reports."""
+"""Folder of the data dictionaries of releases; a manifest names one among its reports."""
 RUN_RECORDS: Final = "runs/"
 """Folder of the records of runs: no release names them, and each run deletes the oldest."""
 STAGING: Final = "staging/"
-"""Folder of what is between the driver and the executors of a run; empty at its end."""
+"""Folder for exchange between the driver and the executors of a run; empty at its end."""
 CLOSED: Final = ("quarantine", "rows", "memory", "leases", "runs", "staging")
-"""Folders of the tree that no reader needs: they stay the owner's, however the rest is opened."""
+"""Folders that no reader needs: only the owner can access them, whatever the tree's mode."""
 FORMAT: Final = 1
-"""Version of the tree's layout: goes into every content hash, so that a change rewrites it all."""
+"""Version of the tree's layout. It is part of every content hash: a change rewrites everything."""
 
 
 def patient_block(digest: str) -> str:
@@ -70,7 +69,7 @@ def time_stamp(release: str) -> str:
 
 
 def resumed(release: str) -> str:
-    """Return the key of what says that runs may follow a rollback."""
+    """Return the key of the object that lets runs publish after a rollback."""
     return f"releases/{release}/resumed.json"
 
 
@@ -80,5 +79,5 @@ def run_record(run: str) -> str:
 
 
 def digest_of(key: str) -> str:
-    """Return the SHA-256 that a content-addressed key holds."""
+    """Return the SHA-256 in a content-addressed key."""
     return key.rpartition("/")[2].partition(".")[0]

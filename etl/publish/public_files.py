@@ -1,15 +1,15 @@
-"""Addresses of a provider directory's public files, as a gateway and a static server have them.
+"""Paths of a provider directory's public files, on a gateway and on a static server.
 
-| path | holds |
+| path | content |
 |---|---|
 | `$bulk-publish` | the manifest of Bulk Publish (Bulk Data 4.0 ballot) |
 | `bulk/<content>.ndjson` | a bulk file |
 | `plan-finder/<contract>/<year>/index.json` | `provider_urls`: the Plan Finder files of that year |
 | `plan-finder/<content>.json` | a Plan Finder file: a Bundle of one resource type |
 
-`<content>` is the SHA-256 of what is fetched, so that such an address always answers with the same
-bytes. A file is at its address as long as the present release or the one before it names it: a
-client that began to fetch before a publish can go on.
+`<content>` is the SHA-256 of the fetched bytes, so a path always answers with the same bytes. A
+file stays at its path as long as the current or the previous release names it, so that a client can
+finish a download that began before a publish.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from etl.publish.reader import Release, open_release
 
 _FOLDER_MODE: Final = 0o755
 _FILE_MODE: Final = 0o644
-_OWNED: Final = (BULK, PLAN_FINDER)
+_SUBFOLDERS: Final = (BULK, PLAN_FINDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class WrittenFolder:
     """Result of writing a folder.
 
     Attributes:
-        files: how many files there are that the release names, documents left out.
-        written: how many of them were not there before.
-        documents: how many documents there are.
-        removed: how many files were deleted that neither the release nor the one before names.
+        files: how many files the release names, without documents.
+        written: how many of them are new.
+        documents: how many documents the release has.
+        removed: how many files were deleted because no longer named.
     """
 
     files: int
@@ -55,16 +55,15 @@ class WrittenFolder:
 
 
 def write_folder(release: Release, pages: Mapping[str, PublicPage], folder: Path) -> WrittenFolder:
-    """Bring a folder to what a release of a provider directory has for everybody.
+    """Update a folder to the public files of a release of a provider directory.
 
-    Folders get mode 0755 and files 0644 whatever the umask; a file's time is that at which its
-    content appeared, so that `Last-Modified` is the gateway's.
+    Folders get mode 0755 and files 0644, whatever the umask. A file's time is the time when its
+    content appeared, so that `Last-Modified` is the same as the gateway's.
 
     Args:
         release: the release.
         pages: documents by path.
-        folder: made where it is missing. What lies elsewhere in it than in `bulk/` and
-            `plan-finder/` stays.
+        folder: created if it is missing. Only files in `bulk/` and `plan-finder/` are deleted.
 
     Raises:
         StoreError: the target cannot be read, or the folder cannot be written.
@@ -73,20 +72,20 @@ def write_folder(release: Release, pages: Mapping[str, PublicPage], folder: Path
     written = 0
     try:
         for path, file in files.items():
-            place = folder / path
-            if not (place.is_file() and place.stat().st_size == file.size):
-                _replace(folder, place, _plain(release, file), file.modified)
+            target = folder / path
+            if not (target.is_file() and target.stat().st_size == file.size):
+                _replace_file(folder, target, _decompress(release, file), file.modified)
                 written += 1
         for path, page in pages.items():
-            _replace(folder, folder / path, page.body, page.modified)
-        kept = {*files, *pages, *_before(release)}
-        removed = _clean(folder, kept)
+            _replace_file(folder, folder / path, page.body, page.modified)
+        paths = {*files, *pages, *_previous_paths(release)}
+        removed = _delete_stale(folder, paths)
     except OSError as error:
         raise StoreError(f"{folder}: it cannot be written: {error.strerror or error}") from error
     return WrittenFolder(len(files), written, len(pages), removed)
 
 
-def _plain(release: Release, file: PublicFile) -> bytes:
+def _decompress(release: Release, file: PublicFile) -> bytes:
     try:
         text = zlib.decompress(read_verified(release.store, file.key, file.sha256), wbits=31)
     except zlib.error:
@@ -96,8 +95,8 @@ def _plain(release: Release, file: PublicFile) -> bytes:
     return text
 
 
-def _before(release: Release) -> set[str]:
-    """Return the files of the release before, which may be being fetched."""
+def _previous_paths(release: Release) -> set[str]:
+    """Return the paths of the previous release, which clients may still fetch."""
     parent = release.manifest.parent
     if parent is None:
         return set()
@@ -107,40 +106,40 @@ def _before(release: Release) -> set[str]:
         return set()
 
 
-def _replace(folder: Path, place: Path, data: bytes, modified: str) -> None:
-    """Write a file under another name, and rename it."""
+def _replace_file(folder: Path, target: Path, data: bytes, modified: str) -> None:
+    """Write a file under a temporary name, then rename it."""
     for parent in (
         folder,
-        *reversed([above for above in place.parents if folder in above.parents]),
+        *reversed([ancestor for ancestor in target.parents if folder in ancestor.parents]),
     ):
         if not parent.is_dir():
             parent.mkdir(parents=parent == folder, exist_ok=True)
             parent.chmod(_FOLDER_MODE)
-    handle, name = tempfile.mkstemp(prefix=".", dir=place.parent)
+    descriptor, draft = tempfile.mkstemp(prefix=".", dir=target.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), _FILE_MODE)
             os.fsync(file.fileno())
         seconds = instant(modified).timestamp()
-        os.utime(name, (seconds, seconds))
-        os.replace(name, place)  # noqa: PTH105 - both are names of this call's own
+        os.utime(draft, (seconds, seconds))
+        os.replace(draft, target)  # noqa: PTH105 - both are names of this call's own
     except BaseException:
         with suppress(FileNotFoundError):
-            os.unlink(name)  # noqa: PTH108
+            os.unlink(draft)  # noqa: PTH108
         raise
 
 
-def _clean(folder: Path, kept: set[str]) -> int:
-    """Delete files that no release needs any more, and folders that are empty then."""
+def _delete_stale(folder: Path, paths: set[str]) -> int:
+    """Delete stale files, and folders that become empty; return how many files."""
     removed = 0
-    for owned in _OWNED:
-        for path in sorted((folder / owned).rglob("*"), reverse=True):
+    for subfolder in _SUBFOLDERS:
+        for path in sorted((folder / subfolder).rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
                 with suppress(OSError):  # it is not empty
                     path.rmdir()
-            elif path.relative_to(folder).as_posix() not in kept:
+            elif path.relative_to(folder).as_posix() not in paths:
                 path.unlink()
                 removed += 1
     return removed
@@ -152,15 +151,15 @@ PLAIN: Final = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class PublicFile:
-    """A file whose bytes are those of an object of the tree, decompressed.
+    """A public file: an object of the tree, decompressed.
 
     Attributes:
-        key: key of the object, which is gzip.
-        sha256: of the object.
+        key: key of the gzip object.
+        sha256: hash of the object.
         content: SHA-256 of the file.
-        size: its bytes.
-        media: its content type.
-        modified: FHIR instant of the release with which it appeared.
+        size: the file's bytes.
+        media: content type.
+        modified: FHIR instant of the first release with this content.
     """
 
     key: str
@@ -173,11 +172,11 @@ class PublicFile:
 
 @dataclass(frozen=True, slots=True)
 class PublicPage:
-    """A document that lists files; another release may have another at the same address.
+    """A document that lists files; its content can change with each release.
 
     Attributes:
         body: its bytes.
-        modified: FHIR instant of the release with which it became what it is.
+        modified: FHIR instant of the first release with this content.
     """
 
     body: bytes
@@ -185,18 +184,18 @@ class PublicPage:
 
     @property
     def content(self) -> str:
-        """SHA-256 of it."""
+        """SHA-256 of the document."""
         return sha256(self.body)
 
 
 def public_files(manifest: Manifest) -> dict[str, PublicFile]:
-    """Return the files that a release of a directory names, by path; none without bulk files."""
+    """Return a directory release's files by path; none without bulk files."""
     bulk = manifest.bulk
     if "planFinder" not in bulk:  # an older release of a directory, or one of claims
         return {}
-    files = {_bulk_path(file): _public(file, NDJSON) for file in bulk["snapshot"]["output"]}
+    files = {_bulk_path(file): _public_file(file, NDJSON) for file in bulk["snapshot"]["output"]}
     for plans in bulk["planFinder"]:
-        files |= {_finder_path(file): _public(file, PLAIN) for file in plans["files"]}
+        files |= {_finder_path(file): _public_file(file, PLAIN) for file in plans["files"]}
     return files
 
 
@@ -205,7 +204,7 @@ def public_pages(manifest: Manifest, base: str, cadence: str) -> dict[str, Publi
 
     Args:
         manifest: a release of a provider directory.
-        base: URL under which the paths are; empty for links that are relative to each document.
+        base: base URL of the paths; empty for links relative to each document.
         cadence: ISO 8601 duration between releases.
     """
     bulk = manifest.bulk
@@ -236,7 +235,7 @@ def _finder_path(file: Mapping[str, JSON]) -> str:
     return f"{PLAN_FINDER}{file['content']}.json"
 
 
-def _public(file: Mapping[str, JSON], media: str) -> PublicFile:
+def _public_file(file: Mapping[str, JSON], media: str) -> PublicFile:
     return PublicFile(
         file["key"], file["sha256"], file["content"], file["size"], media, file["modified"]
     )

@@ -1,12 +1,12 @@
 """Signatures of releases, and the chain of manifests from one to another.
 
-A manifest is the root of a hash tree: it names the hash of each catalog shard, bulk file and
-report, a shard that of each block and index, and so on down to the bytes. It also names the hash
-of its parent's manifest. So a signature of the manifest's hash is one of all that a reader sees,
-and of all releases before.
+A manifest is the root of a hash tree. It contains the hash of each catalog shard, bulk file and
+report; a shard contains the hash of each block and index; and so on. It also contains the hash of
+its parent's manifest. So a signature of a manifest covers everything in the release, and all
+earlier releases.
 
-A signature is an envelope of DSSE 1.0 around a statement of in-toto 1.0 about the manifest. This is
-the one home of securesystemslib.
+A signature is a DSSE 1.0 envelope around an in-toto 1.0 statement about the manifest. Only this
+module uses securesystemslib.
 """
 
 from __future__ import annotations
@@ -48,45 +48,45 @@ class SigningKey:
 
     @classmethod
     def read(cls, path: Path) -> SigningKey:
-        """Return the key of a file.
+        """Read a private key from a file.
 
         Raises:
-            UsageError: it cannot be read, or holds no such key.
+            UsageError: the file cannot be read, or contains no Ed25519 key.
         """
-        key = cls(_bytes_of(path))
-        _signer(key, str(path))
+        key = cls(_read_key_file(path))
+        _load_signer(key, str(path))
         return key
 
     def sign(self, manifest: Manifest, data: bytes) -> bytes:
-        """Return the signature of a manifest, the same for the same bytes (RFC 8032, 5.1.6).
+        """Sign a manifest; the same bytes give the same signature (RFC 8032, 5.1.6).
 
         Args:
-            manifest: of the release.
-            data: its bytes.
+            manifest: the release's manifest.
+            data: the manifest's bytes.
         """
         return dumps(self.envelope(dumps(_statement(manifest, data)), PAYLOAD_TYPE)) + b"\n"
 
     def envelope(self, payload: bytes, payload_type: str) -> JSON:
-        """Return a signed envelope around some bytes, the same for the same bytes."""
-        envelope = _Library().dsse.Envelope(payload, payload_type, {})
-        envelope.sign(_signer(self, "the key"))
+        """Return a signed envelope around bytes; the same bytes give the same envelope."""
+        envelope = _SigningLibraries().dsse.Envelope(payload, payload_type, {})
+        envelope.sign(_load_signer(self, "the key"))
         return envelope.to_dict()
 
     def public(self) -> JSON:
-        """Return the public key that belongs to it."""
-        return _signer(self, "the key").public_key
+        """Return the matching public key."""
+        return _load_signer(self, "the key").public_key
 
 
 def check_signature(release: Release, keys: Sequence[Path]) -> str:
-    """Return the id of the key by which a release is signed.
+    """Check a release's signature, and return the ID of its key.
 
     Args:
         release: the release.
         keys: files with public keys (SubjectPublicKeyInfo, PEM), one of which must have signed it.
 
     Raises:
-        UsageError: a file holds no public key.
-        StoreError: the release is not signed by any of them, or its signature is of other bytes.
+        UsageError: a file contains no public key.
+        StoreError: no given key signed the release, or its signature is of other bytes.
     """
     store, manifest = release.store, release.manifest
     key = object_keys.signature(manifest.release)
@@ -94,14 +94,14 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
         data = store.get(key)
     except NotFound:
         raise StoreError(f"{store.name}: release {manifest.release} is not signed") from None
-    public = [read_public_key(path) for path in keys]
-    opened = open_envelope(data, PAYLOAD_TYPE, public)
-    if opened is None:
+    public_keys = [read_public_key(path) for path in keys]
+    verified = open_envelope(data, PAYLOAD_TYPE, public_keys)
+    if verified is None:
         raise StoreError(
             f"{store.name}: {key} is not a signature by any of the given keys: another key "
             "made it, or it was changed"
         )
-    payload, key_id = opened
+    payload, key_id = verified
     if payload != dumps(_statement(manifest, store.get(manifest.key))):
         raise StoreError(
             f"{store.name}: {key} signs another manifest: the present manifest was changed"
@@ -112,16 +112,16 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
 def open_envelope(
     data: bytes, payload_type: str, public_keys: Sequence[Any]
 ) -> tuple[bytes, str] | None:
-    """Return the payload of an envelope, and the id of the key that signed it.
+    """Verify an envelope; return its payload and the ID of the key that signed it.
 
-    Returns None if it is no envelope of this type by one of the keys.
+    Returns None if the data is no envelope of this type signed by one of the keys.
 
     Args:
         data: JSON text.
-        payload_type: what the payload must be declared as.
-        public_keys: as of `read_public_key`.
+        payload_type: required type of the payload.
+        public_keys: results of `read_public_key`.
     """
-    library = _Library()
+    library = _SigningLibraries()
     try:
         envelope = library.dsse.Envelope.from_dict(loads(data, "the envelope"))
         accepted = envelope.verify(list(public_keys), 1)
@@ -136,19 +136,19 @@ def open_envelope(
 
 
 def check_descent(store: Store, release: Release, known: str) -> int:
-    """Return how many releases after a known one a release is.
+    """Return how many releases come after a known one, up to a given release.
 
-    With the id of the last release that was seen, this shows that `current.json` was not set back
-    to an older one, and that no manifest between was replaced.
+    If the last seen release is given, this proves that `current.json` was not set back to an older
+    one, and that no manifest in between was replaced.
 
     Args:
         store: the target.
-        release: the release that readers see.
-        known: id of a release that is known to have been published.
+        release: the current release.
+        known: ID of a release that is known to have been published.
 
     Raises:
-        StoreError: the release does not come after it, or a manifest between is not the one that
-            its successor names.
+        StoreError: the release does not come after the known one, or a manifest in between does not
+            have the hash that its successor states.
     """
     steps, manifest = 0, release.manifest
     while manifest.release != known:
@@ -186,8 +186,8 @@ def _statement(manifest: Manifest, data: bytes) -> JSON:
     }
 
 
-class _Library:
-    """The parts of securesystemslib that are used: loaded where they are needed."""
+class _SigningLibraries:
+    """The libraries for signatures, loaded when they are needed."""
 
     def __init__(self) -> None:
         try:
@@ -201,11 +201,11 @@ class _Library:
         self.signer: Any = signer
 
 
-def _signer(key: SigningKey, name: str) -> Any:
-    library = _Library()
+def _load_signer(key: SigningKey, name: str) -> Any:
+    library = _SigningLibraries()
     try:
-        private = library.serialization.load_pem_private_key(key.pem, password=None)
-        signer = library.signer.CryptoSigner(private)
+        private_key = library.serialization.load_pem_private_key(key.pem, password=None)
+        signer = library.signer.CryptoSigner(private_key)
     except (TypeError, ValueError):
         signer = None
     if signer is None or signer.public_key.keytype != "ed25519":
@@ -217,22 +217,22 @@ def _signer(key: SigningKey, name: str) -> Any:
 
 
 def read_public_key(path: Path) -> Any:
-    """Return the public key of a file.
+    """Read a public key from a file.
 
     Raises:
-        UsageError: it cannot be read, or holds no such key.
+        UsageError: the file cannot be read, or contains no public key.
     """
-    library = _Library()
+    library = _SigningLibraries()
     try:
-        public = library.serialization.load_pem_public_key(_bytes_of(path))
-        return library.signer.SSlibKey.from_crypto(public)
+        public_key = library.serialization.load_pem_public_key(_read_key_file(path))
+        return library.signer.SSlibKey.from_crypto(public_key)
     except ValueError:
         raise UsageError(
             f"{path} contains no public key; make one with `openssl pkey -in KEY -pubout`"
         ) from None
 
 
-def _bytes_of(path: Path) -> bytes:
+def _read_key_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -240,7 +240,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 MEDIA_TYPE = "application/timestamp-query"
-"""Of a request over HTTP (RFC 3161, 3.4)."""
+"""Content type of a time stamp request over HTTP (RFC 3161, 3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +249,8 @@ class StampRequest:
 
     Attributes:
         body: TimeStampReq, DER.
-        digest: SHA-256 of what is stamped.
-        nonce: what the answer repeats.
+        digest: SHA-256 of the bytes to stamp.
+        nonce: random number that the answer must repeat.
     """
 
     body: bytes
@@ -259,21 +259,21 @@ class StampRequest:
 
     @classmethod
     def of(cls, data: bytes) -> StampRequest:
-        """Return a request for a stamp of some bytes; its nonce is random.
+        """Return a request to stamp bytes, with a random nonce.
 
         Raises:
             ModuleNotFoundError: the extra `sign` is not installed.
         """
         from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
-        made = TimestampRequestBuilder(data, HashAlgorithm.SHA256).build()
-        return cls(made.as_bytes(), hashlib.sha256(data).digest(), made.nonce)
+        request = TimestampRequestBuilder(data, HashAlgorithm.SHA256).build()
+        return cls(request.as_bytes(), hashlib.sha256(data).digest(), request.nonce)
 
     def check(self, answer: bytes) -> None:
-        """Check that an answer is a stamp of these bytes; not yet by whom.
+        """Check that an answer stamps these bytes; the authority is not verified here.
 
         Raises:
-            StoreError: it is none, or the authority refuses.
+            StoreError: the answer is no such stamp, or the authority refused.
         """
         from rfc3161_client import PKIStatus, decode_timestamp_response
 
@@ -290,15 +290,15 @@ class StampRequest:
 
 
 def check_time_stamp(release: Release, roots: Sequence[Path]) -> datetime:
-    """Return when a release was stamped.
+    """Verify a release's time stamp, and return its time.
 
     Args:
         release: the release.
-        roots: PEM files with certificates of authorities that are trusted, and of those between.
+        roots: PEM files with certificates of trusted authorities and intermediate ones.
 
     Raises:
-        UsageError: a file holds no certificate, or the extra `sign` is not installed.
-        StoreError: the release has no stamp, or not by such an authority, or of other bytes.
+        UsageError: a file contains no certificate, or the extra `sign` is not installed.
+        StoreError: the release has no stamp by a trusted authority, or the stamp is of other bytes.
     """
     store, key = release.store, object_keys.time_stamp(release.id)
     try:
@@ -309,10 +309,10 @@ def check_time_stamp(release: Release, roots: Sequence[Path]) -> datetime:
         from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
     except ImportError:
         raise UsageError(f"time stamps need a package {not_installed('sign')}") from None
-    certificates = [each for path in roots for each in _certificates(path)]
+    certificates = [cert for path in roots for cert in _read_certificates(path)]
     verifier = VerifierBuilder(
-        roots=[each for each in certificates if each.issuer == each.subject],
-        intermediates=[each for each in certificates if each.issuer != each.subject],
+        roots=[cert for cert in certificates if cert.issuer == cert.subject],
+        intermediates=[cert for cert in certificates if cert.issuer != cert.subject],
     )
     try:
         stamp = decode_timestamp_response(answer)
@@ -325,7 +325,7 @@ def check_time_stamp(release: Release, roots: Sequence[Path]) -> datetime:
     return stamp.tst_info.gen_time
 
 
-def _certificates(path: Path) -> Sequence[Certificate]:
+def _read_certificates(path: Path) -> Sequence[Certificate]:
     from cryptography.x509 import load_pem_x509_certificates
 
     try:

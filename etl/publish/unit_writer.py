@@ -18,10 +18,10 @@ from etl.publish.block import (
     Line,
     Resource,
     hashed_head,
-    in_block_order,
     line_head,
     rank,
     render_block,
+    sort_block_lines,
 )
 from etl.publish.canonical_json import instant, loads, sha256, short_hash
 from etl.publish.catalog import ID, CatalogEntry
@@ -73,7 +73,7 @@ class Owner:
         return {"shard": int(self.id)} if self.patient_id is None else {"patient": self.id}
 
 
-def to_line(resource: Resource, default_time: str) -> Line:
+def to_line(resource: Resource, time: str) -> Line:
     """Return a resource with its version.
 
     The version is the hash of the resource as it will be read, but for version and time. So equal
@@ -81,27 +81,20 @@ def to_line(resource: Resource, default_time: str) -> Line:
 
     Args:
         resource: the resource.
-        default_time: FHIR instant for one that states none.
+        time: FHIR instant for one that states none.
 
     Raises:
         ValueError: type, id or `last_updated` are not what FHIR allows (a bug of the caller).
     """
-    resource_type, resource_id, body, stated_time, search_json = resource
-    if not _TYPE.fullmatch(resource_type) or not ID.fullmatch(resource_id):
-        raise ValueError(f"no FHIR type and id: {resource_type}/{resource_id}")
-    if stated_time is not None:
-        instant(stated_time)
-    version = short_hash(hashed_head(resource_type, resource_id), body)
-    values = loads(search_json, "search values")
-    row = IndexRow(
-        resource_type,
-        resource_id,
-        version,
-        stated_time or default_time,
-        stated_time is not None,
-        values,
-    )
-    return Line(row, body, search_json)
+    type_name, resource_id, body, stated, search = resource
+    if not _TYPE.fullmatch(type_name) or not ID.fullmatch(resource_id):
+        raise ValueError(f"no FHIR type and id: {type_name}/{resource_id}")
+    if stated is not None:
+        instant(stated)
+    version = short_hash(hashed_head(type_name, resource_id), body)
+    values = loads(search, "search values")
+    row = IndexRow(type_name, resource_id, version, stated or time, stated is not None, values)
+    return Line(row, body, search)
 
 
 def content_hash(lines: Sequence[Line]) -> str:
@@ -163,15 +156,11 @@ def recover_previous_unit(store: Store, unit: CatalogEntry | None) -> PreviousUn
         text = gzip.decompress(read_verified(store, unit.block))
     except (StoreError, OSError, EOFError, zlib.error):
         return PreviousUnit({}, ())
-    known_resources = {
-        (resource_type.decode(), resource_id.decode()): (
-            version.decode(),
-            last_updated.decode(),
-            False,
-        )
-        for resource_type, resource_id, version, last_updated in _HEAD.findall(text)
+    known = {
+        (kind.decode(), resource_id.decode()): (version.decode(), stamp.decode(), False)
+        for kind, resource_id, version, stamp in _HEAD.findall(text)
     }
-    return PreviousUnit(known_resources, ())
+    return PreviousUnit(known, ())
 
 
 def write_unit(
@@ -182,7 +171,7 @@ def write_unit(
     previous: CatalogEntry | None,
     now: str,
     *,
-    previous_content: PreviousUnit | None = None,
+    earlier: PreviousUnit | None = None,
     is_lost: bool = False,
 ) -> tuple[CatalogEntry, Changes]:
     """Write the block and index of a unit, unless it is unchanged.
@@ -198,7 +187,7 @@ def write_unit(
             have this content before, and never an earlier one than its content before.
         previous: its row in the release that the run started from.
         now: instant of the run: the time of what is retracted.
-        previous_content: what was there, if that is not in the previous index.
+        earlier: what was there, if that is not in the previous index.
         is_lost: whether the previous block or index is not in the store any more.
 
     Returns:
@@ -207,29 +196,27 @@ def write_unit(
     Raises:
         ValueError: two resources have one type and id (a bug of the caller).
     """
-    ordered = in_block_order(lines)
+    ordered = sort_block_lines(lines)
     present = _resource_names(ordered)
     content = content_hash(ordered) if ordered else ""
     if previous is not None and previous.content == content and not is_lost:
         return previous, Changes()
-    if previous_content is None:
-        previous_content = (
+    if earlier is None:
+        earlier = (
             recover_previous_unit(store, previous)
             if is_lost
             else read_previous_unit(store, previous)
         )
-    resources = _count_changes(ordered, previous_content, present)
-    if previous_content.known:
-        ordered = [_keep_time(line, previous_content) for line in ordered]
+    resources = _count_changes(ordered, earlier, present)
+    if earlier.known:
+        ordered = [_keep_time(line, earlier) for line in ordered]
     rows = [line.row for line in ordered]
     block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
     block_key = owner.block_key(sha256(block.data)) if ordered else None
     if block_key is not None and (is_lost or previous is None or previous.block != block_key):
         writer.put(block_key, block.data)
     head = {**owner.head, "block": block_key, "bytes": len(block.data)}
-    index = render_index(
-        head, block.parts, rows, _deleted_resources(previous_content, present, now)
-    )
+    index = render_index(head, block.parts, rows, _deleted_resources(earlier, present, now))
     index_key = owner.index_key(sha256(index))
     writer.put(index_key, index)
     unit = CatalogEntry(
@@ -261,10 +248,10 @@ def body_of(row: IndexRow, text: bytes) -> bytes:
     return text[len(line_head(row)) :]
 
 
-def _keep_time(line: Line, previous_content: PreviousUnit) -> Line:
+def _keep_time(line: Line, previous: PreviousUnit) -> Line:
     """Keep a line's earlier time if its source states none."""
     row = line.row
-    version, previous_time, _ = previous_content.known.get((row.type, row.id), ("", "", False))
+    version, previous_time, _ = previous.known.get((row.type, row.id), ("", "", False))
     if row.stated or not previous_time:
         return line
     if version == row.version or instant(previous_time) > instant(row.last_updated):
@@ -273,9 +260,7 @@ def _keep_time(line: Line, previous_content: PreviousUnit) -> Line:
 
 
 def _count_changes(
-    lines: Iterable[Line],
-    previous_content: PreviousUnit,
-    present_names: AbstractSet[tuple[str, str]],
+    lines: Iterable[Line], previous_content: PreviousUnit, present: AbstractSet[tuple[str, str]]
 ) -> Mapping[str, ChangeCounts]:
     changes: dict[str, list[int]] = {}
     for line in lines:
@@ -287,7 +272,7 @@ def _count_changes(
         elif previous[0] != row.version or (row.stated and previous[1] != row.last_updated):
             counts[1] += 1
     for name, resource_id in previous_content.known:
-        if (name, resource_id) not in present_names:
+        if (name, resource_id) not in present:
             changes.setdefault(name, [0, 0, 0])[2] += 1
     return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 

@@ -1,7 +1,7 @@
-"""Objects in a folder of this machine, read with pread in the event loop; and retries of any reads.
+"""Objects in a local folder, read with pread in the event loop; and retries for any storage.
 
-A read from the page cache takes 5 microseconds, a twentieth of the cost of using a thread.
-A folder on a slow network file system is better served as object storage.
+A read from the page cache takes 5 microseconds, a twentieth of the cost of a thread. Serve a folder
+on a slow network file system as object storage instead.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Final
 
 from etl.errors import NotFound, StoreError
 from etl.storage.local import open_regular_file
-from etl.storage.port import Objects, Reads, Transient, checked_key
+from etl.storage.port import Objects, Reads, Transient, check_key
 
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-_PASSING: Final = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)
+_TRANSIENT: Final = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)
 
 
 class FolderObjects:
-    """Objects as files of a folder, keys as their paths.
+    """Objects as files of a folder; keys are paths.
 
     Args:
-        folder: need not exist yet.
+        folder: the folder, which need not exist yet.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -41,7 +41,7 @@ class FolderObjects:
 
     @property
     def near(self) -> bool:
-        """The page cache of the kernel is the cache."""
+        """True: the kernel's page cache is the cache."""
         return True
 
     async def get(self, key: str) -> bytes:
@@ -56,7 +56,7 @@ class FolderObjects:
         return data
 
     def _read(self, key: str, start: int, length: int | None) -> bytes:
-        path = f"{self._root}/{checked_key(key)}"
+        path = f"{self._root}/{check_key(key)}"
         try:
             descriptor, size = open_regular_file(path)
             try:
@@ -72,19 +72,19 @@ class FolderObjects:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise self._explained(error, key) from error
+            raise self._to_store_error(error, key) from error
 
-    def _explained(self, error: OSError, key: str) -> StoreError:
+    def _to_store_error(self, error: OSError, key: str) -> StoreError:
         what = f"{self._root}: cannot read {key}"
         if error.errno in _MISSING:
             return NotFound(f"{self._root}: there is no object {key}")
-        if error.errno in _PASSING:
+        if error.errno in _TRANSIENT:
             return Transient(f"{what}: {error.strerror}")
         return StoreError(f"{what}: {error.strerror}; check its owner and permissions")
 
 
-_FIRST_PAUSE: Final = 0.05
-"""Seconds before the second try, at most; doubled for each further one."""
+_FIRST_PAUSE_SECONDS: Final = 0.05
+"""Longest pause before the second try; it doubles for each further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ class RetryPolicy:
     """Attempts and time limits of a read.
 
     Attributes:
-        attempts: tries, the first included.
-        read_seconds: the longest that one try may take.
-        deadline_seconds: the longest that all tries and the pauses between them may take.
+        attempts: tries, including the first.
+        read_seconds: time limit of one try.
+        deadline_seconds: time limit of all tries and the pauses between them.
     """
 
     attempts: int = 3
@@ -103,10 +103,10 @@ class RetryPolicy:
 
 
 class RetryingObjects:
-    """Objects that are read again after a transient failure.
+    """Retries reads after transient failures.
 
-    Pauses are random up to a bound that doubles, so that reads that failed together are not
-    retried together.
+    Pauses are random up to a bound that doubles, so reads that failed together are not retried
+    together.
 
     Args:
         objects: the underlying objects.
@@ -145,27 +145,27 @@ class RetryingObjects:
 
     async def get(self, key: str) -> bytes:
         """Return the whole object."""
-        return await self._tried(key, 0, None)
+        return await self._read_with_retries(key, 0, None)
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from `start` on."""
-        return await self._tried(key, start, length)
+        return await self._read_with_retries(key, start, length)
 
-    async def _tried(self, key: str, start: int, length: int | None) -> bytes:
+    async def _read_with_retries(self, key: str, start: int, length: int | None) -> bytes:
         policy = self._policy
-        end = self._clock() + policy.deadline_seconds
+        deadline = self._clock() + policy.deadline_seconds
         attempt = 1
         while True:
             try:
                 if self._is_near:
                     data = await self._read(key, start, length)
                 else:
-                    data = await self._timed(key, start, length, end)
+                    data = await self._read_in_time(key, start, length, deadline)
             except NotFound:
                 raise
             except Transient:
-                pause = _FIRST_PAUSE * 2 ** (attempt - 1) * self._fraction()
-                if attempt >= policy.attempts or self._clock() + pause >= end:
+                pause = _FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * self._fraction()
+                if attempt >= policy.attempts or self._clock() + pause >= deadline:
                     self.counts.failures += 1
                     raise
             except StoreError:
@@ -179,7 +179,7 @@ class RetryingObjects:
             attempt += 1
             self.counts.retries += 1
 
-    async def _timed(self, key: str, start: int, length: int | None, end: float) -> bytes:
+    async def _read_in_time(self, key: str, start: int, length: int | None, end: float) -> bytes:
         try:
             async with asyncio.timeout(min(self._policy.read_seconds, end - self._clock())):
                 return await self._read(key, start, length)

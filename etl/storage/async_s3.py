@@ -1,7 +1,7 @@
 """Objects in S3 or any compatible store, read with obstore.
 
-obstore needs a quarter of boto3's processor time per read, and it is asynchronous. Its own retries
-are off: `RetryingObjects` retries, for every kind of storage alike.
+obstore is asynchronous and needs a quarter of boto3's processor time per read. Its retries are off:
+`RetryingObjects` retries, for every kind of storage.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from obstore.exceptions import (
 from obstore.store import S3Store
 
 from etl.errors import NotFound, StoreError
-from etl.storage.port import StoreOptions, Transient, checked_key
+from etl.storage.port import StoreOptions, Transient, check_key
 
 _STATUS: Final = re.compile(r"status (?:code )?:?\s*([45]\d\d)|\b([45]\d\d) [A-Z]")
-_PASSING_STATUS: Final = frozenset({"408", "425", "429"})
+_TRANSIENT_STATUS: Final = frozenset({"408", "425", "429"})
 _OPAQUE_STATUS: Final = {
     "301": "the bucket is in another region; set the region",
     "416": "the object ends before that; run verify",
@@ -36,12 +36,12 @@ class S3Objects:
     """Objects of a bucket, below a prefix.
 
     Args:
-        bucket: its name.
-        prefix: what all keys start with, without a slash at its end; may be empty.
-        options: endpoint, region, profile, time-outs. Credentials come by AWS's usual chain; with
-            a profile by boto3, which is loaded only then.
-        read_seconds: the longest that one read may take, connecting included.
-        credentials: access key id and secret, to be used instead of the chain.
+        bucket: name of the bucket.
+        prefix: prefix of all keys, without a slash at its end; may be empty.
+        options: endpoint, region, profile, and time limits. Credentials come from AWS's usual
+            chain; for a profile, from boto3, which is only loaded then.
+        read_seconds: time limit of one read, including the connection.
+        credentials: access key ID and secret, instead of the chain.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class S3Objects:
         if credentials is not None:
             config["access_key_id"], config["secret_access_key"] = credentials
         elif options.profile is not None:
-            config["credential_provider"] = _from_profile(options.profile)
+            config["credential_provider"] = _profile_credentials(options.profile)
         self._store = S3Store(
             bucket,
             client_options={
@@ -82,29 +82,29 @@ class S3Objects:
 
     @property
     def near(self) -> bool:
-        """A read takes a millisecond or more."""
+        """False: a read takes a millisecond or more."""
         return False
 
     async def get(self, key: str) -> bytes:
         """Return the whole object."""
-        return await self._tried(key, self._whole(self._prefix + checked_key(key)))
+        return await self._raise_store_errors(key, self._get(self._prefix + check_key(key)))
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from `start` on."""
-        path = self._prefix + checked_key(key)
-        data = await self._tried(key, self._range(path, start, length))
+        path = self._prefix + check_key(key)
+        data = await self._raise_store_errors(key, self._get_range(path, start, length))
         if len(data) != length:
             raise StoreError(f"{self._name}: {key} ends before byte {start + length}; run verify")
         return data
 
-    async def _whole(self, path: str) -> bytes:
+    async def _get(self, path: str) -> bytes:
         answer = await obstore.get_async(self._store, path)
         return bytes(await answer.bytes_async())
 
-    async def _range(self, path: str, start: int, length: int) -> bytes:
+    async def _get_range(self, path: str, start: int, length: int) -> bytes:
         return bytes(await obstore.get_range_async(self._store, path, start=start, length=length))
 
-    async def _tried(self, key: str, reading: Awaitable[bytes]) -> bytes:
+    async def _raise_store_errors(self, key: str, reading: Awaitable[bytes]) -> bytes:
         what = f"{self._name}: cannot read {key}"
         try:
             return await reading
@@ -115,23 +115,23 @@ class S3Objects:
         except InvalidPathError:
             raise StoreError(f"{what}: no such key is possible") from None
         except GenericError as error:
-            raise _from_answer(str(error), what) from None
+            raise _error_of_response(str(error), what) from None
         except (BaseError, OSError) as error:
             raise Transient(f"{what}: {type(error).__name__}") from None
 
 
-def _from_answer(message: str, what: str) -> StoreError:
-    """Return the error of a response; obstore passes on its status as text only."""
+def _error_of_response(message: str, what: str) -> StoreError:
+    """Return the error for a response; obstore only passes its status on as text."""
     match = _STATUS.search(message)
     status = (match[1] or match[2]) if match else ""
     if status in _OPAQUE_STATUS:
         return StoreError(f"{what}: {_OPAQUE_STATUS[status]}")
-    if not status or status >= "500" or status in _PASSING_STATUS:
+    if not status or status >= "500" or status in _TRANSIENT_STATUS:
         return Transient(f"{what}: {f'the server answered {status}' if status else 'no answer'}")
     return StoreError(f"{what}: the server answered {status}")
 
 
-def _from_profile(profile: str) -> Any:
+def _profile_credentials(profile: str) -> Any:
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     from etl.storage.s3 import profile_session  # boto3 is slow to load

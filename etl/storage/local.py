@@ -19,7 +19,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.storage.port import OWNER, Entry, Tagged, checked_key
+from etl.storage.port import OWNER, Entry, Tagged, check_key
 
 
 def open_regular_file(path: str) -> tuple[int, int]:
@@ -275,7 +275,7 @@ class LocalStore:
                 _fsync(parent)
 
     def _path(self, key: str) -> str:
-        return self._path_prefix + checked_key(key)
+        return self._path_prefix + check_key(key)
 
     def _add_pending(self, key: str) -> None:
         with self._state_lock:

@@ -1,8 +1,8 @@
 """The `Store` port: objects under keys, and one conditional write.
 
-Almost every object of a published tree is immutable: its key holds the hash of its bytes, so it is
-written with `put` and never changed. What changes is a pointer, and it changes through `swap` only.
-One contract suite (tests/contract/store) tests every store against this text.
+Almost every object of a published tree is immutable: its key contains the hash of its bytes, so it
+is written with `put` and never changed. Only pointers change, and only through `swap`. One contract
+suite (tests/contract/store) tests every store against this text.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final, Literal, Protocol, runtime_checkable
 from etl.errors import StoreError
 
 Line = bytes | memoryview
-"""One resource's JSON without line break; views keep the part of the block that they look at."""
+"""One resource's JSON without line break; a view keeps its part of the block in memory."""
 
 
 class Transient(StoreError):
-    """Storage did not answer, or is not available now; the same read may succeed later."""
+    """Storage did not answer or is unavailable; the same read may succeed later."""
 
 
 @dataclass(slots=True)
@@ -44,8 +44,8 @@ class Reads:
 class Objects(Protocol):
     """Objects under keys, read by many coroutines at once.
 
-    Every error is a `StoreError` with one sentence: `NotFound` where there is no such object,
-    `Transient` where a retry may succeed.
+    Every error is a `StoreError` with one sentence: `NotFound` if there is no such object,
+    `Transient` if a retry may succeed.
     """
 
     @property
@@ -84,19 +84,19 @@ class StoreOptions:
 
     Attributes:
         endpoint_url: an S3-compatible server other than AWS.
-        region: the bucket's region; None takes that of the usual AWS configuration.
+        region: the bucket's region; None takes it from the usual AWS configuration.
         profile: name of a profile in the AWS configuration files.
         sse: server-side encryption of written objects.
         sse_key: KMS key for `aws:kms`; None takes the bucket's own.
         storage_class: of written objects, such as `STANDARD_IA`; None takes the bucket's default.
-        concurrency: requests at once.
-        attempts: tries of one request before it counts as failed; not counting a first one that is
-            not made by boto3.
-        connect_seconds: how long to wait for a connection.
-        read_seconds: how long to wait for an answer.
+        concurrency: concurrent requests.
+        attempts: tries of one request before it counts as failed, without a first one that boto3
+            does not make.
+        connect_seconds: time limit of a connection.
+        read_seconds: time limit of a response.
         part_bytes: objects larger than this are sent in parts of this size.
-        mode: mode of a folder's folders; files have the same without the right to execute.
-        closed: first folders of keys that only the owner can read, whatever the mode.
+        mode: mode of folders in a local target; files get the same without execute permission.
+        closed: top-level folders that only the owner can read, whatever the mode.
     """
 
     endpoint_url: str | None = None
@@ -116,11 +116,11 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """The bytes of an object with the tag they had when they were read.
+    """The bytes of an object and its tag when they were read.
 
     Attributes:
         data: the whole object.
-        tag: opaque; equal tags mean equal states of that key. What `swap` expects.
+        tag: opaque, for `swap`; equal tags mean equal states of the key.
     """
 
     data: bytes
@@ -146,8 +146,8 @@ class Entry:
 class Store(Protocol):
     """Objects under keys like `patients/0f/0f3a….ndjson.gz`.
 
-    All methods may be called from several threads at once. Where storage refuses or does not
-    answer they raise `StoreError` with one sentence; a missing object is `NotFound`.
+    All methods are thread-safe. If storage refuses or does not answer, they raise `StoreError` with
+    one sentence; for a missing object, `NotFound`.
     """
 
     @property
@@ -156,7 +156,7 @@ class Store(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """Useful number of concurrent requests; 1 where latency is no part of the cost."""
+        """Useful number of concurrent requests; 1 if latency does not matter."""
 
     def get(self, key: str) -> bytes:
         """Return the whole object.
@@ -166,7 +166,7 @@ class Store(Protocol):
         """
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return `length` bytes from `start` on; fewer, or none, where the object ends before.
+        """Return `length` bytes from `start` on; fewer or none if the object ends earlier.
 
         Raises:
             NotFound: no object has that key.
@@ -180,11 +180,11 @@ class Store(Protocol):
         """
 
     def put(self, key: str, data: bytes) -> bool:
-        """Write an object under a key derived from its bytes; return whether it was not there.
+        """Write an object under a key derived from its bytes; return whether it is new.
 
-        Readers see the whole object or none. An existing object is the same one, or a damaged copy
-        of it: a store that can detect damage replaces it, others leave it.
-        It survives a crash of this process at once, and a crash of the machine after `sync`.
+        Readers see the whole object or none. An existing object is the same or a damaged copy: a
+        store that can detect damage replaces it, others leave it. The object survives a crash of
+        this process at once, and a crash of the machine after `sync`.
         """
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
@@ -193,9 +193,9 @@ class Store(Protocol):
         Everything that was `put` through this store is durable before the swap takes place.
 
         Args:
-            key: a key that is only ever written by `swap`.
+            key: a key that only `swap` writes.
             data: its new bytes.
-            expected: the tag that the object must still have; None where it must not exist.
+            expected: the tag that the object must still have; None if it must not exist.
 
         Raises:
             CommitConflict: the object is not in the expected state. It was not changed.
@@ -203,33 +203,34 @@ class Store(Protocol):
         """
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects under a key prefix, in no promised order."""
+        """Yield the objects under a key prefix, in any order."""
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects; keys that are not there are skipped. Return how many keys were given.
+        """Delete objects, skipping missing ones; return how many keys were given.
 
         Raises:
             CommitUnknown: the response was lost; the deletion may still take place.
         """
 
     def sync(self) -> None:
-        """Make all objects that this process has `put` durable: they survive a power cut.
+        """Make all objects that this process `put` durable, so that they survive a power cut.
 
-        Existing objects that it tried to put or `read` are included, whichever process wrote them.
+        This includes existing objects that it tried to `put` or has `read`.
         """
 
     def clean(self, older_than: datetime) -> int:
-        """Delete incomplete objects left by writers that died; return how many.
+        """Delete incomplete objects of crashed writers; return how many.
 
         No key leads to them, but they take up space.
         """
 
 
-def checked_key(key: str) -> str:
-    """Return `key`, if every store can hold it.
+def check_key(key: str) -> str:
+    """Return a key after checking that every store accepts it.
 
     Raises:
-        StoreError: it is empty, absolute, has `..`, a hidden or empty segment, or odd characters.
+        StoreError: the key is empty or absolute, has a `..`, hidden or empty segment, or has
+            forbidden characters.
     """
     if _KEY.fullmatch(key):
         return key

@@ -29,7 +29,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.storage.first_tries import LARGEST_PUT, FirstTries
-from etl.storage.port import Entry, StoreOptions, Tagged, checked_key
+from etl.storage.port import Entry, StoreOptions, Tagged, check_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -345,7 +345,7 @@ class S3Store:
         return answer["ETag"], answer["Metadata"].get(_WRITER_TAG)
 
     def _key(self, key: str) -> str:
-        return self._prefix + checked_key(key)
+        return self._prefix + check_key(key)
 
     def _extra(self) -> dict[str, Any]:
         options = self._options

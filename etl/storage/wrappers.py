@@ -1,4 +1,4 @@
-"""Stores around a store: one counts what is written, the other writes somewhere else."""
+"""Wrappers of a store: one reports each write, the other writes to another store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from etl.errors import NotFound
 from etl.storage.port import Entry, Store, Tagged
 
 
-class StoreAround:
-    """Another store, as it is.
+class StoreWrapper:
+    """Passes every call to another store.
 
     Args:
         store: the store.
@@ -66,68 +66,68 @@ class StoreAround:
         return self.store.clean(older_than)
 
 
-class ObservedStore(StoreAround):
-    """Another store, and a call for each object that was written.
+class ObservedStore(StoreWrapper):
+    """Reports each write to another store.
 
     Args:
         store: the store.
-        written: called after each `put`, from the thread that wrote, and after each `swap`.
+        on_write: called after each `put`, in the writing thread, and after each `swap`.
     """
 
-    def __init__(self, store: Store, written: Callable[[], None]) -> None:
+    def __init__(self, store: Store, on_write: Callable[[], None]) -> None:
         super().__init__(store)
-        self._written = written
+        self._on_write = on_write
 
     def put(self, key: str, data: bytes) -> bool:
         """Write an object; return whether it was not there."""
         is_new = super().put(key, data)
-        self._written()
+        self._on_write()
         return is_new
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Replace an object if it is unchanged; return its new tag."""
         tag = super().swap(key, data, expected)
-        self._written()
+        self._on_write()
         return tag
 
 
-class OverlayStore(StoreAround):
-    """Writes elsewhere; what is not there is read from the target, which never changes.
+class OverlayStore(StoreWrapper):
+    """Writes to a second store and never changes the target; reads from both.
 
     Args:
         store: the target.
-        written: where objects are written.
+        writes: store of the written objects.
     """
 
-    def __init__(self, store: Store, written: Store) -> None:
+    def __init__(self, store: Store, writes: Store) -> None:
         super().__init__(store)
-        self._written = written
+        self._writes = writes
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
         try:
-            return self._written.get(key)
+            return self._writes.get(key)
         except NotFound:
             return self.store.get(key)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start` on."""
         try:
-            return self._written.get_range(key, start, length)
+            return self._writes.get_range(key, start, length)
         except NotFound:
             return self.store.get_range(key, start, length)
 
     def put(self, key: str, data: bytes) -> bool:
-        """Write the object elsewhere."""
-        return self._written.put(key, data)
+        """Write the object to the second store."""
+        return self._writes.put(key, data)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Refuse: readers are to see nothing of it."""
+        """Refuse: readers of the target must see no change."""
         del data, expected
         raise AssertionError(f"{key} would have been changed")
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Refuse: nothing of the target goes."""
+        """Refuse: the target must not change."""
         del keys
         raise AssertionError("objects would have been deleted")
 
