@@ -75,9 +75,7 @@ class PieceFiles:
     """
 
     def __init__(self, files: Iterable[Mapping[str, Path]]) -> None:
-        self._paths = [
-            unit_files[CERTIFICATE_FILE] for unit_files in files if CERTIFICATE_FILE in unit_files
-        ]
+        self._paths = [named[CERTIFICATE_FILE] for named in files if CERTIFICATE_FILE in named]
 
     def __iter__(self) -> Iterator[bytes]:
         return (path.read_bytes() for path in self._paths)
@@ -139,14 +137,12 @@ def compare_unit(
         store: the target.
         sources: the payer's rows behind the unit's, where queries computed them.
     """
-    entries, previous_id = list(_patient_entries(catalog)), certifying.parent
-    day, previous_entries, availability = date.fromisoformat(certifying.day), [], None
-    if previous_id is not None:
-        previous_entries = list(
-            open_release(store, previous_id).units(entry.id for entry in entries).values()
-        )
+    entries, parent = list(_patient_entries(catalog)), certifying.parent
+    day, previous, availability = date.fromisoformat(certifying.day), [], None
+    if parent is not None:
+        previous = list(open_release(store, parent).units(entry.id for entry in entries).values())
         try:
-            availability = Availability(day, frozenset(_visible_claim_ids(store, previous_entries)))
+            availability = Availability(day, frozenset(_visible_claim_ids(store, previous)))
         except StoreError:  # a block is missing or damaged: earlier claims are unknown
             availability = None
     comparison = compare(
@@ -161,7 +157,7 @@ def compare_unit(
     previous_sums: Sums | None = Sums()
     if certifying.before is not None:
         try:
-            previous_sums = published_sums(_read_blocks(store, previous_entries).claims())
+            previous_sums = published_sums(_read_blocks(store, previous).claims())
         except StoreError:  # missing or damaged: its replacement is published anyway
             previous_sums = None
     return certificates.encode_comparison(_locate_in_source(comparison, sources), previous_sums)
@@ -229,23 +225,21 @@ def certify(
     if current.release is None:
         return certificate
     state = _read_carried_state(current.release)
-    earlier_delays = Counter() if state is None else state[1]
+    earlier = Counter() if state is None else state[1]
     if not reused_count:
-        return certificate.with_carried_sums(Sums(), earlier_delays)
+        return certificate.with_carried_sums(Sums(), earlier)
     after = Release(store, manifest)
     if state is not None and previous_sums is not None:
         try:
-            removed_sums = published_sums(
+            removed = published_sums(
                 _read_blocks(store, _removed_patients(current.release, after)).claims()
             )
-            return certificate.with_carried_sums(
-                state[0] - removed_sums - previous_sums, earlier_delays
-            )
+            return certificate.with_carried_sums(state[0] - removed - previous_sums, earlier)
         except StoreError:
             pass  # a block of the release before is lost or damaged
     # Without a usable previous state, read all blocks of the new release.
     all_sums = published_sums(_read_blocks(store, after.all_units()).claims())
-    return certificate.with_carried_sums(all_sums - certificate.read, earlier_delays)
+    return certificate.with_carried_sums(all_sums - certificate.read, earlier)
 
 
 def _read_carried_state(previous_release: Release) -> tuple[Sums, Counter[int]] | None:
@@ -261,15 +255,11 @@ def _read_carried_state(previous_release: Release) -> tuple[Sums, Counter[int]] 
         return None
 
 
-def _removed_patients(previous_release: Release, next_release: Release) -> Iterator[CatalogEntry]:
+def _removed_patients(previous: Release, following: Release) -> Iterator[CatalogEntry]:
     """Yield the patients whose block the next release no longer has."""
-    for old_entry, new_entry in changed_rows(previous_release, next_release):
-        if (
-            old_entry is not None
-            and old_entry.block is not None
-            and (new_entry is None or new_entry.block is None)
-        ):
-            yield old_entry
+    for old, new in changed_rows(previous, following):
+        if old is not None and old.block is not None and (new is None or new.block is None):
+            yield old
 
 
 def verdict(
@@ -282,33 +272,29 @@ def verdict(
         published: table -> rows that the run counted as published.
         files: names of the extract's files.
     """
-    broken_sums = certificates.broken_sums(certificate)
-    broken_sums += [
+    sums = certificates.broken_sums(certificate)
+    sums += [
         f"{level}.{category} of {files[file] if file >= 0 else 'no file'}"
         for file, level, category in certificates.broken_files(certificate)
     ]
-    miscounted_tables = certificates.miscounted(certificate, published)
-    differences = certificate.unexplained + len(broken_sums) + len(miscounted_tables)
-    first_difference = certificate.first
-    message = "the published bytes match the source"
+    tables = certificates.miscounted(certificate, published)
+    differences = certificate.unexplained + len(sums) + len(tables)
+    first = certificate.first
+    text = "the published bytes match the source"
     if differences:
-        message = (
+        text = (
             f"{certificate.unexplained:,} of {certificate.facts:,} facts of the published bytes "
             "differ from the source"
         )
-        if first_difference is not None:
-            location = (
-                f"{files[first_difference.file]}, row {first_difference.row}"
-                if first_difference.row
-                else "without a row"
-            )
-            message += f" (first: {first_difference.table}, {first_difference.fact}, {location})"
-        if broken_sums:
-            message += f"; sums that differ: {', '.join(broken_sums)}"
-        if miscounted_tables:
-            message += f"; counts that differ: {', '.join(miscounted_tables)}"
+        if first is not None:
+            location = f"{files[first.file]}, row {first.row}" if first.row else "without a row"
+            text += f" (first: {first.table}, {first.fact}, {location})"
+        if sums:
+            text += f"; sums that differ: {', '.join(sums)}"
+        if tables:
+            text += f"; counts that differ: {', '.join(tables)}"
     return Verdict(
-        CERTIFICATE_LIMIT, "0", str(differences), not differences, message, is_setting=False
+        CERTIFICATE_LIMIT, "0", str(differences), not differences, text, is_setting=False
     )
 
 
@@ -325,19 +311,15 @@ def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, 
     """
     from etl.certificate.directory import directory_counts
 
-    block_keys = [shard.block for shard in manifest.directory if shard is not None and shard.block]
-    counts = directory_counts(
-        map_concurrently(store, lambda key: read_verified(store, key), block_keys)
-    )
+    keys = [shard.block for shard in manifest.directory if shard is not None and shard.block]
+    counts = directory_counts(map_concurrently(store, lambda key: read_verified(store, key), keys))
     mistakes = counts.differing(published)
     if counts.doubled:
         mistakes.append(f"{counts.doubled:,} of {counts.resources:,} resources are published twice")
-    message = f"the published bytes contain every accepted row: {counts.resources:,} resources"
+    text = f"the published bytes contain every accepted row: {counts.resources:,} resources"
     if mistakes:
-        message = f"the published bytes differ from the accepted rows: {'; '.join(mistakes)}"
-    return Verdict(
-        CERTIFICATE_LIMIT, "0", str(len(mistakes)), not mistakes, message, is_setting=False
-    )
+        text = f"the published bytes differ from the accepted rows: {'; '.join(mistakes)}"
+    return Verdict(CERTIFICATE_LIMIT, "0", str(len(mistakes)), not mistakes, text, is_setting=False)
 
 
 def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:

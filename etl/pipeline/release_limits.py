@@ -25,7 +25,7 @@ _LITTLE_MONEY: Final = Decimal(1000)
 
 _CLAIM_TYPE: Final = "ExplanationOfBenefit"
 _LEVEL_NOUNS: Final = {"claim": "claims", "claim_line": "claim lines"}
-_SHOWN_LOSSES: Final = 3
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class ReleaseLimits:
 
     def of_other_ids(self) -> ReleaseLimits:
         """Return the limits of a run with new ids: everything is retracted."""
-        whole_release = Decimal(1)
+        all_of_it = Decimal(1)
         return replace(
             self,
-            retracted_members=whole_release,
-            retracted_claims=whole_release,
-            retracted_resources=whole_release,
+            retracted_members=all_of_it,
+            retracted_claims=all_of_it,
+            retracted_resources=all_of_it,
         )
 
 
@@ -72,9 +72,9 @@ class _Loss:
     def share(self) -> Decimal:
         return _loss_share(self.lost, self.total)
 
-    def is_within(self, allowed_share: Decimal) -> bool:
+    def is_within(self, allowed: Decimal) -> bool:
         # Multiplied, not divided: exact, and safe if the total is zero.
-        return self.lost <= allowed_share * self.total
+        return self.lost <= allowed * self.total
 
 
 def input_verdicts(
@@ -90,13 +90,11 @@ def input_verdicts(
     if previous is None:
         return []
     verdicts = [
-        _build_verdict(
-            "fewer_rows", limits.fewer_rows, _row_count_losses(previous.facts, current), " fewer"
-        ),
-        _build_verdict(
+        _verdict("fewer_rows", limits.fewer_rows, _row_losses(previous.facts, current), " fewer"),
+        _verdict(
             "fewer_claims", limits.fewer_claims, _claim_losses(previous.facts, current), " fewer"
         ),
-        _build_verdict("money_change", limits.money_change, _money_losses(previous.facts, current)),
+        _verdict("money_change", limits.money_change, _money_losses(previous.facts, current)),
     ]
     return [verdict for verdict in verdicts if verdict is not None]
 
@@ -114,39 +112,31 @@ def retraction_verdicts(
     if previous is None:
         return []
     changes = Changes.from_json(counts["changes"])
-    published_counts: Mapping[str, int] = previous.counts["resources"]
-    retracted_by_type = {name: tally.retracted for name, tally in changes.resources.items()}
+    published: Mapping[str, int] = previous.counts["resources"]
+    retracted = {name: tally.retracted for name, tally in changes.resources.items()}
     members = _retraction_loss("member", changes.patients.retracted, previous.counts["patients"])
-    claims = _retraction_loss(
-        "claim", retracted_by_type.get(_CLAIM_TYPE, 0), published_counts.get(_CLAIM_TYPE, 0)
-    )
+    claims = _retraction_loss("claim", retracted.get(_CLAIM_TYPE, 0), published.get(_CLAIM_TYPE, 0))
     has_members = stated_model(previous.facts.mapping).has_members
     resources = [
-        _retraction_loss(f"{name} resource", lost_count, published_count)
-        for name, published_count in sorted(published_counts.items())
-        if _is_compared(
-            lost_count := retracted_by_type.get(name, 0), published_count, has_members=has_members
-        )
+        _retraction_loss(f"{name} resource", lost, count)
+        for name, count in sorted(published.items())
+        if _is_compared(lost := retracted.get(name, 0), count, has_members=has_members)
     ]
     verdicts = [
-        _build_verdict(
-            "retracted_members", limits.retracted_members, [members] if has_members else []
-        ),
-        _build_verdict(
-            "retracted_claims", limits.retracted_claims, [claims] if has_members else []
-        ),
-        _build_verdict("retracted_resources", limits.retracted_resources, resources),
+        _verdict("retracted_members", limits.retracted_members, [members] if has_members else []),
+        _verdict("retracted_claims", limits.retracted_claims, [claims] if has_members else []),
+        _verdict("retracted_resources", limits.retracted_resources, resources),
     ]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _retraction_loss(noun: str, lost_count: int, total_count: int) -> _Loss:
-    share = percent(_loss_share(Decimal(lost_count), Decimal(total_count)))
-    says = f"{lost_count} of {total_count} published {noun}s ({share}) would be retracted"
-    return _Loss(Decimal(lost_count), Decimal(total_count), says)
+def _retraction_loss(noun: str, lost: int, total: int) -> _Loss:
+    share = percent(_loss_share(Decimal(lost), Decimal(total)))
+    says = f"{lost} of {total} published {noun}s ({share}) would be retracted"
+    return _Loss(Decimal(lost), Decimal(total), says)
 
 
-def _row_count_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
+def _row_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
     """Return the loss of rows of each table."""
     has_members = stated_model(previous.mapping).has_members
     counts = (
@@ -154,18 +144,18 @@ def _row_count_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Lo
         for table in TABLES
     )
     return [
-        _count_loss(f"{table} rows", previous_count, current_count)
-        for table, previous_count, current_count in counts
-        if _is_compared(previous_count - current_count, previous_count, has_members=has_members)
+        _count_loss(f"{table} rows", old, new)
+        for table, old, new in counts
+        if _is_compared(old - new, old, has_members=has_members)
     ]
 
 
-def _is_compared(lost_count: int, total_count: int, *, has_members: bool) -> bool:
+def _is_compared(lost: int, total: int, *, has_members: bool) -> bool:
     """Return whether a loss is large enough to report.
 
     A directory has few networks and plans: losing all of them is no accident of small numbers.
     """
-    return total_count >= FEW or (0 < total_count == lost_count and not has_members)
+    return total >= FEW or (0 < total == lost and not has_members)
 
 
 def _claim_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
@@ -175,14 +165,10 @@ def _claim_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
     return [_count_loss("accepted claims", previous.run["claim"]["published"], current_count)]
 
 
-def _count_loss(noun: str, previous_count: int, current_count: int) -> _Loss:
-    lost, total = Decimal(max(previous_count - current_count, 0)), Decimal(previous_count)
+def _count_loss(noun: str, old: int, new: int) -> _Loss:
+    lost, total = Decimal(max(old - new, 0)), Decimal(old)
     share = f" ({percent(_loss_share(lost, total))} fewer)" if lost else ""
-    return _Loss(
-        lost,
-        total,
-        f"{current_count} {noun}, after {previous_count} in the previous release{share}",
-    )
+    return _Loss(lost, total, f"{new} {noun}, after {old} in the previous release{share}")
 
 
 def _money_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
@@ -194,58 +180,46 @@ def _money_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
     losses = []
     for claim_type, amounts in sorted(previous.totals.items()):
         for name, text in sorted(amounts.items()):
-            previous_sum, current_sum = (
-                Decimal(text),
-                Decimal(current.totals.get(claim_type, {}).get(name, "0")),
-            )
+            old, new = Decimal(text), Decimal(current.totals.get(claim_type, {}).get(name, "0"))
             counts = [facts.claims.get(claim_type, {}).get(name) for facts in (previous, current)]
             # What an older manifest does not state is taken to be the same.
-            previous_claims = counts[0]
-            current_claims = previous_claims if previous_claims is None else counts[1] or 0
-            change = _unexplained_change(previous_sum, current_sum, previous_claims, current_claims)
-            small_change = _SMALL_SHARE * max(
-                _sum_over_types(previous.totals, name), _sum_over_types(current.totals, name)
+            old_claims = counts[0]
+            new_claims = old_claims if old_claims is None else counts[1] or 0
+            change = _unexplained_change(old, new, old_claims, new_claims)
+            small = _SMALL_SHARE * max(
+                _total_of(previous.totals, name), _total_of(current.totals, name)
             )
-            is_few = previous_claims is not None and previous_claims < _FEW_CLAIMS
-            if not previous_sum or is_few or change <= small_change or change < _LITTLE_MONEY:
+            is_few = old_claims is not None and old_claims < _FEW_CLAIMS
+            if not old or is_few or change <= small or change < _LITTLE_MONEY:
                 continue
-            share = (change / abs(previous_sum) * 100).to_integral_value(ROUND_CEILING) / 100
+            share = (change / abs(old) * 100).to_integral_value(ROUND_CEILING) / 100
             level, _, category = name.partition(".")
-            direction = (
-                "grow, beyond its number of claims,"
-                if abs(current_sum) > abs(previous_sum)
-                else "shrink"
-            )
+            direction = "grow, beyond its number of claims," if abs(new) > abs(old) else "shrink"
             message = (
                 f"the net {category} of {claim_type} {_LEVEL_NOUNS[level]} would {direction} by "
                 f"about {_round_amount(change):,} ({percent(share)})"
             )
-            if previous_claims is not None:
-                message += f", from {previous_claims:,} claims to {current_claims:,}"
-            losses.append(_Loss(share * abs(previous_sum), abs(previous_sum), message))
+            if old_claims is not None:
+                message += f", from {old_claims:,} claims to {new_claims:,}"
+            losses.append(_Loss(share * abs(old), abs(old), message))
     if previous.totals and not losses:
-        no_loss_message = (
+        message = (
             f"no net total of a claim type with {_FEW_CLAIMS} claims or more would shrink, or grow "
             f"beyond its number of claims, by {_LITTLE_MONEY:,} and 1 % of that total over "
             "all claims"
         )
-        losses.append(_Loss(Decimal(0), Decimal(1), no_loss_message))
+        losses.append(_Loss(Decimal(0), Decimal(1), message))
     return losses
 
 
 def _unexplained_change(
-    previous_sum: Decimal,
-    current_sum: Decimal,
-    previous_claims: int | None,
-    current_claims: int | None,
+    old: Decimal, new: Decimal, old_claims: int | None, new_claims: int | None
 ) -> Decimal:
     """Return the missing part of a sum, or its growth beyond its claims."""
-    if previous_sum * current_sum > 0 and abs(current_sum) > abs(previous_sum):
-        claim_growth = (
-            Decimal(current_claims or 0) / previous_claims if previous_claims else Decimal(1)
-        )
-        return max(abs(current_sum) - abs(previous_sum) * max(claim_growth, Decimal(1)), Decimal(0))
-    return abs(current_sum - previous_sum)
+    if old * new > 0 and abs(new) > abs(old):
+        growth = Decimal(new_claims or 0) / old_claims if old_claims else Decimal(1)
+        return max(abs(new) - abs(old) * max(growth, Decimal(1)), Decimal(0))
+    return abs(new - old)
 
 
 def _round_amount(amount: Decimal) -> Decimal:
@@ -253,34 +227,30 @@ def _round_amount(amount: Decimal) -> Decimal:
     return amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1)).quantize(Decimal(1))
 
 
-def _sum_over_types(totals: Mapping[str, Mapping[str, str]], name: str) -> Decimal:
+def _total_of(totals: Mapping[str, Mapping[str, str]], name: str) -> Decimal:
     """Return the absolute sum of an amount over all claim types."""
     return abs(sum((Decimal(total.get(name, "0")) for total in totals.values()), Decimal(0)))
 
 
-def _build_verdict(
-    name: str, allowed_share: Decimal, losses: Sequence[_Loss], comparison: str = ""
+def _verdict(
+    name: str, allowed: Decimal, losses: Sequence[_Loss], comparison: str = ""
 ) -> Verdict | None:
     """Check several losses against one limit; None without losses."""
     if not losses:
         return None
-    ordered_losses = sorted(losses, key=lambda loss: -loss.lost)
-    broken_losses = [loss for loss in ordered_losses if not loss.is_within(allowed_share)]
-    shown_losses = broken_losses[:_SHOWN_LOSSES] or ordered_losses[:1]
-    more = (
-        f", and {len(broken_losses) - _SHOWN_LOSSES} similar ones"
-        if len(broken_losses) > _SHOWN_LOSSES
-        else ""
-    )
-    message = ", ".join(loss.says for loss in shown_losses)
+    ordered = sorted(losses, key=lambda loss: -loss.lost)
+    broken = [loss for loss in ordered if not loss.is_within(allowed)]
+    shown = broken[:_SHOWN] or ordered[:1]
+    more = f", and {len(broken) - _SHOWN} similar ones" if len(broken) > _SHOWN else ""
+    message = ", ".join(loss.says for loss in shown)
     return Verdict(
         limit=name,
-        allowed=percent(allowed_share),
+        allowed=percent(allowed),
         found=percent(max(loss.share for loss in losses)),
-        holds=not broken_losses,
-        sentence=f"{message}{more}; at most {percent(allowed_share)}{comparison} are allowed",
+        holds=not broken,
+        sentence=f"{message}{more}; at most {percent(allowed)}{comparison} are allowed",
     )
 
 
-def _loss_share(lost: Decimal, whole: Decimal) -> Decimal:
-    return lost / whole if whole else Decimal(0)
+def _loss_share(lost: Decimal, total: Decimal) -> Decimal:
+    return lost / total if total else Decimal(0)

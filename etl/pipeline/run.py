@@ -110,37 +110,33 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     attempt = replace(context, when=rows.when)
     stamp = default_stamp(context.executor, rows.read, rows.when)
     # Process them. Limits on the input are checked before the release is written.
-    processed = _process_extract(attempt, publication, rows.read, stamp)
+    processed = _process(attempt, publication, rows.read, stamp)
     if not _is_within_limits(processed):
         raise _report_broken_limit(attempt, publication, processed, stamp)
     # Write the release, and decide whether it may be published.
-    checked_release = _write_release(attempt, publication, processed, stamp)
+    checked_release = _write(attempt, publication, processed, stamp)
     if not _is_within_limits(checked_release.processed):
         raise _report_broken_limit(attempt, publication, checked_release.processed, stamp)
-    suite_results = suite_stage.known_results(store, processed.previous.results)
-    suite_stage.begin_due_suites(attempt, checked_release.processed, suite_results)
+    results = suite_stage.known_results(store, processed.previous.results)
+    suite_stage.begin_due_suites(attempt, checked_release.processed, results)
     staged = _with_bulk(attempt, publication, checked_release)
     attempt.executor.dismiss()
     # The report follows the directory and bulk files, because it counts their contents.
-    previous_release = release_before(base, staged.changes)
+    previous = release_before(base, staged.changes)
     notes = (
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
         publishing.clock_note(base.release, attempt.when),
         damage_note(base),
         *rows.notes,
     )
-    report_facts = _report_facts(
-        attempt, staged.processed, stamp, previous_release, staged.manifest.release, staged
+    facts = _report_facts(
+        attempt, staged.processed, stamp, previous, staged.manifest.release, staged
     )
-    report_facts = replace(report_facts, notes=tuple(filter(None, notes)))
-    written_report = report_files.write_reports(
-        attempt, staged.processed, report_facts, suite_results
-    )
+    facts = replace(facts, notes=tuple(filter(None, notes)))
+    reported = report_files.write_reports(attempt, staged.processed, facts, results)
     # Everything that the manifest names is stored before the commit makes it visible.
-    kept_objects, commit_base = _store_kept_objects(
-        attempt, publication, staged, written_report, rows.layers
-    )
-    manifest = staged.manifest.with_reports(kept_objects)
+    refs, commit_base = _store_objects(attempt, publication, staged, reported, rows.layers)
+    manifest = staged.manifest.with_reports(refs)
     interrupt_message = (
         f"release {manifest.release} was being published: `cpcds releases {store.name}` shows "
         "whether readers see it; run the same command again to finish"
@@ -150,29 +146,25 @@ def run(context: RunContext, publication: Publication) -> RunResult:
         if bulk is not None:
             write_pages(store, bulk)
     write_nights_page(store)
-    money = _money_changes(
-        attempt, staged, {} if previous_release is None else previous_release.document
-    )
-    return RunResult(manifest.release, manifest, written_report, staged.changes, money)
+    money = _money_changes(attempt, staged, {} if previous is None else previous.document)
+    return RunResult(manifest.release, manifest, reported, staged.changes, money)
 
 
-def _store_kept_objects(
+def _store_objects(
     context: RunContext,
     publication: Publication,
     staged: StagedRelease,
-    written_report: WrittenReport,
+    reported: WrittenReport,
     layers: Sequence[Layer],
 ) -> tuple[list[ObjectRef], Current]:
     """Store reports and reusable results; return their references and the commit base."""
     store, processed = publication.store, staged.processed
-    files = list(_report_entries(written_report.folder, staged.manifest.release))
-    object_count = len(files) + len(processed.results.ledgers) + _OTHER_COMMIT_OBJECTS
-    context.emit(progress.StageBegan("commit", object_count))
+    files = list(_report_entries(reported.folder, staged.manifest.release))
+    steps = len(files) + len(processed.results.ledgers) + _OTHER_COMMIT_OBJECTS
+    context.emit(progress.StageBegan("commit", steps))
     refs, commit_base = _store_reports(store, files, publication.base)
     refs += staged.manifest.facts.reports
-    refs += write_results(
-        processed, publication, suite_stage.keep_results(store, written_report.suites)
-    )
+    refs += write_results(processed, publication, suite_stage.keep_results(store, reported.suites))
     if processed.certificate is not None:
         refs.append(write_state(store, processed.certificate))
     if layers:
@@ -244,14 +236,14 @@ def _money_changes(
 
 
 def _moved_elements(
-    previous_report: Mapping[str, Any], staged: StagedRelease
+    previous: Mapping[str, Any], staged: StagedRelease
 ) -> list[MovedElement] | None:
     """Return must-support elements whose share of resources would change."""
     from etl.reports.changes_page import moved_elements
 
     counts = {**staged.processed.totals.elements, **staged.elements}
     coverage = counted_coverage(staged.processed.definitions, counts)
-    return moved_elements(previous_report, {"must_support": must_support_json(coverage)})
+    return moved_elements(previous, {"must_support": must_support_json(coverage)})
 
 
 def remake(context: RunContext, publication: Publication) -> Manifest:
@@ -340,11 +332,8 @@ def _report_broken_limit(
     return LimitBroken(processed, written_report.report, page)
 
 
-def _process_extract(
-    context: RunContext,
-    publication: Publication,
-    partitioned: PartitionedExtract,
-    stamp: DefaultStamp,
+def _process(
+    context: RunContext, publication: Publication, rows: PartitionedExtract, stamp: DefaultStamp
 ) -> ProcessedExtract:
     """Check and map an extract and write its blocks; return it with the limits on its input."""
     base = publication.base
@@ -355,39 +344,32 @@ def _process_extract(
         tuple(sorted(base.lost.patients)),
     )
     is_reported = not publication.target.is_trial
-    sample = suite_stage.sample_of(partitioned, context.options) if is_reported else None
-    processed = process(context, partitioned, output, publication, sample, is_reported=is_reported)
+    sample = suite_stage.sample_of(rows, context.options) if is_reported else None
+    processed = process(context, rows, output, publication, sample, is_reported=is_reported)
     facts = facts_of(context.extract, context.definitions, processed)
     previous_manifest = None if base.release is None else base.release.manifest
     return processed.with_verdicts(input_verdicts(publication.limits, previous_manifest, facts))
 
 
-def _write_release(
+def _write(
     context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
 ) -> StagedRelease:
     """Write a release's directory and catalog; check its retractions and certificate."""
-    base, run_instant = publication.base, as_instant(context.when)
-    previous_manifest = None if base.release is None else base.release.manifest
+    base, now = publication.base, as_instant(context.when)
+    parent = None if base.release is None else base.release.manifest
     context.emit(progress.StageBegan("publish"))
     facts = facts_of(context.extract, context.definitions, processed)
-    staged = publishing.stage(
-        processed, publication, facts, run_instant, stamp.instant, context.emit
-    )
-    verdicts = retraction_verdicts(publication.limits, previous_manifest, staged.manifest.counts)
+    staged = publishing.stage(processed, publication, facts, now, stamp.instant, context.emit)
+    verdicts = retraction_verdicts(publication.limits, parent, staged.manifest.counts)
     staged = replace(staged, processed=processed.with_verdicts(verdicts))
     return staged if publication.target.is_trial else publishing.certified(staged, publication)
 
 
 def _write_trial(
-    context: RunContext,
-    publication: Publication,
-    partitioned: PartitionedExtract,
-    stamp: DefaultStamp,
+    context: RunContext, publication: Publication, rows: PartitionedExtract, stamp: DefaultStamp
 ) -> StagedRelease:
     """Process an extract and write its release to an overlay, ignoring limits."""
-    return _write_release(
-        context, publication, _process_extract(context, publication, partitioned, stamp), stamp
-    )
+    return _write(context, publication, _process(context, publication, rows, stamp), stamp)
 
 
 def _report_facts(

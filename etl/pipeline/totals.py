@@ -102,7 +102,7 @@ class Outcome:
         )
 
 
-_STORED_CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
+_CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
     kind.__name__: kind
     for kind in (
         Outcome,
@@ -130,7 +130,7 @@ def outcome_to(outcome: Outcome) -> bytes:
         TypeError: a value in it is of a class that is not supported here (a bug).
     """
     streams: list[bytes] = []
-    body = _encode_value(outcome, streams)
+    body = _encode(outcome, streams)
     head = {"sizes": [len(stream) for stream in streams], "body": body}
     line = json.dumps(head, separators=(",", ":")).encode()
     return line + b" " * (-(len(line) + 1) % _ALIGNMENT) + b"\n" + b"".join(streams)
@@ -145,37 +145,32 @@ def outcome_from(data: bytes) -> Outcome:
         with pa.ipc.open_stream(view.slice(end, size)) as reader:
             tables.append(reader.read_all())
         end += size
-    outcome: Outcome = _decode_value(head["body"], tables)
+    outcome: Outcome = _decode(head["body"], tables)
     return outcome
 
 
-def _encode_value(value: Any, streams: list[bytes]) -> Any:
+def _encode(value: Any, streams: list[bytes]) -> Any:
     """Encode a value as JSON: plain as it is, others as `[kind, content]`."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, Mapping):
-        pairs = [
-            [_encode_value(key, streams), _encode_value(mapped_value, streams)]
-            for key, mapped_value in value.items()
-        ]
+        pairs = [[_encode(key, streams), _encode(item, streams)] for key, item in value.items()]
         return ["mapping", pairs]
     if isinstance(value, tuple):
-        return ["tuple", [_encode_value(entry, streams) for entry in value]]
+        return ["tuple", [_encode(entry, streams) for entry in value]]
     if isinstance(value, frozenset):
-        return ["set", sorted((_encode_value(entry, streams) for entry in value), key=json.dumps)]
+        return ["set", sorted((_encode(entry, streams) for entry in value), key=json.dumps)]
     if isinstance(value, pa.Table):
         return ["table", _append_stream(value, streams)]
     if isinstance(value, pa.Array | pa.ChunkedArray):
         return ["array", _append_stream(pa.table({_ARRAY_COLUMN: value}), streams)]
     if isinstance(value, np.ndarray):
         return ["numbers", _append_stream(pa.table({_ARRAY_COLUMN: pa.array(value)}), streams)]
-    class_name = type(value).__name__
-    if type(value) not in _STORED_CLASSES.values():
-        raise TypeError(f"{class_name} has no place in an outcome that is kept")
-    encoded_fields = {
-        field.name: _encode_value(getattr(value, field.name), streams) for field in fields(value)
-    }
-    return [class_name, encoded_fields]
+    name = type(value).__name__
+    if type(value) not in _CLASSES.values():
+        raise TypeError(f"{name} has no place in an outcome that is kept")
+    content = {field.name: _encode(getattr(value, field.name), streams) for field in fields(value)}
+    return [name, content]
 
 
 def _append_stream(table: pa.Table, streams: list[bytes]) -> int:
@@ -184,20 +179,18 @@ def _append_stream(table: pa.Table, streams: list[bytes]) -> int:
     return len(streams) - 1
 
 
-def _decode_value(encoded: Any, tables: list[pa.Table]) -> Any:
-    """Restore a value from the JSON of `_encode_value`."""
+def _decode(encoded: Any, tables: list[pa.Table]) -> Any:
+    """Restore a value from the JSON of `_encode`."""
     if not isinstance(encoded, list):
         return encoded
     kind, content = encoded
     match kind:
         case "mapping":
-            return {
-                _decode_value(key, tables): _decode_value(inner, tables) for key, inner in content
-            }
+            return {_decode(key, tables): _decode(inner, tables) for key, inner in content}
         case "tuple":
-            return tuple(_decode_value(entry, tables) for entry in content)
+            return tuple(_decode(entry, tables) for entry in content)
         case "set":
-            return frozenset(_decode_value(entry, tables) for entry in content)
+            return frozenset(_decode(entry, tables) for entry in content)
         case "table":
             return tables[content]
         case "array":
@@ -205,8 +198,8 @@ def _decode_value(encoded: Any, tables: list[pa.Table]) -> Any:
         case "numbers":
             return tables[content].column(_ARRAY_COLUMN).to_numpy()
         case _:
-            return _STORED_CLASSES[kind](
-                **{name: _decode_value(inner, tables) for name, inner in content.items()}
+            return _CLASSES[kind](
+                **{name: _decode(inner, tables) for name, inner in content.items()}
             )
 
 
@@ -257,7 +250,7 @@ REQUIRED: Final = "required"
 OWN_COLUMNS: Final = MappingProxyType({name: KEYS[name] for name in (*HEADERS, "member")})
 """Table of owners -> the column of their own id."""
 _ID_COLUMNS: Final = frozenset({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()})
-_ID_COLUMN_NAMES: Final = pa.array(sorted(_ID_COLUMNS))
+_ID_NAMES: Final = pa.array(sorted(_ID_COLUMNS))
 _NO_FILE: Final = -1
 """File of a finding about the extract as a whole."""
 
@@ -305,19 +298,15 @@ class Tally:
             self.cells[group["rule"], group["table"], group["column"] or ""] += group["count_all"]
         self._add_unowned(findings)
         for rule in pc.unique(findings.column("rule")).to_pylist():
-            rule_findings = findings.filter(pc.equal(findings.column("rule"), rule))
+            matches = findings.filter(pc.equal(findings.column("rule"), rule))
             # A row without its ID lacks what the ID would look up: show the ID first.
-            is_no_id = pc.invert(pc.is_in(rule_findings["column"], value_set=_ID_COLUMN_NAMES))
-            sort_columns = {
-                "file": rule_findings["file"],
-                "row": rule_findings["row"],
-                "other": is_no_id,
-            }
-            sort_columns["column"] = rule_findings["column"]
+            is_no_id = pc.invert(pc.is_in(matches["column"], value_set=_ID_NAMES))
+            sort_columns = {"file": matches["file"], "row": matches["row"], "other": is_no_id}
+            sort_columns["column"] = matches["column"]
             sorted_indices = pc.sort_indices(
                 pa.table(sort_columns), [(name, "ascending") for name in sort_columns]
             )
-            first_findings = rule_findings.take(sorted_indices[: self._example_count])
+            first_findings = matches.take(sorted_indices[: self._example_count])
             examples = [_build_example(group) for group in first_findings.to_pylist()]
             all_examples = {*self._examples.get(rule, []), *examples}
             self._examples[rule] = heapq.nsmallest(
@@ -331,7 +320,7 @@ class Tally:
         is published. But in layouts that assemble claims from their lines, a row that makes a claim
         *and* a line of it is a line of another claim.
         """
-        is_id_column = pc.is_in(findings["column"], value_set=_ID_COLUMN_NAMES)
+        is_id_column = pc.is_in(findings["column"], value_set=_ID_NAMES)
         missing_ids = findings.filter(pc.and_(pc.equal(findings["rule"], REQUIRED), is_id_column))
         owner_rows: set[tuple[int, int]] = set()
         child_rows: set[tuple[int, int]] = set()
@@ -445,16 +434,14 @@ class Totals:
         self.missing |= outcome.missing
         if outcome.checked.rejected.num_rows:
             self.rejected.append(outcome.checked.rejected)
-        for crosswalk, crosswalk_findings in outcome.unmapped.items():
+        for crosswalk, words in outcome.unmapped.items():
             if crosswalk in (OMITTED, WITHOUT_CODE):
                 continue  # these name rows, or words that crosswalks do contain
-            self._unmapped[crosswalk] += crosswalk_findings.num_rows
-            earlier_findings = self._where.get(crosswalk, no_findings())
-            all_findings = pa.concat_tables(
-                [earlier_findings, sources.of_findings(crosswalk_findings)]
-            )
-            sorted_findings = all_findings.sort_by([("file", "ascending"), ("row", "ascending")])
-            self._where[crosswalk] = sorted_findings.slice(0, _EXAMPLES)
+            self._unmapped[crosswalk] += words.num_rows
+            earlier = self._where.get(crosswalk, no_findings())
+            joined = pa.concat_tables([earlier, sources.of_findings(words)])
+            ordered = joined.sort_by([("file", "ascending"), ("row", "ascending")])
+            self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
 
     def add_findings(self, findings: pa.Table) -> None:
         """Count findings alone: those about whole files belong to no partition."""

@@ -22,7 +22,7 @@ from etl.pipeline.incremental.ledger import Ledger, Places, merge_ledgers, missi
 from etl.pipeline.incremental.reuse import (
     ComparedFacts,
     PreviousMembers,
-    find_unchanged_members,
+    find_unchanged,
     reuse_results,
 )
 from etl.pipeline.partition.mapping import PartitionContext, PlanResources, check_and_map
@@ -157,7 +157,7 @@ def _process_all_members(
     """Process a task whose results no later release reuses."""
     (index,) = unit
     loaded = rows.load(index)
-    decided_rows, checked, mapped = check_and_map(context.partition, loaded, keys)
+    decided, checked, mapped = check_and_map(context.partition, loaded, keys)
     providers = context.partition.providers
     missing = frozenset(mention for mention in mapped.mentioned if not providers.holds(mention))
     outcome = Outcome(
@@ -171,7 +171,7 @@ def _process_all_members(
     row_output, row_files = context.task.row_output, dict[str, Chunks]()
     if row_output is not None:
         files, numbers, owners = rows.owners(index)
-        row_files |= row_output(decided_rows, place_keys(files, numbers), owners)
+        row_files |= row_output(decided, place_keys(files, numbers), owners)
     return _MemberResults(outcome, mapped.made, rows=row_files)
 
 
@@ -184,23 +184,21 @@ def _process_incrementally(
         None where several partitions have more rows to process than one of them.
     """
     task = context.task
-    row_positions = Places.of(rows, unit)
+    positions = Places.of(rows, unit)
     previous = task.previous.members(store, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(
-        row_positions, keys, context.dependencies, context.partition.as_of, canonical
+        positions, keys, context.dependencies, context.partition.as_of, canonical
     )
-    unchanged_members = find_unchanged_members(current, previous)
+    unchanged = find_unchanged(current, previous)
     if previous.sidecar is None:
-        unchanged_members = NO_HASHES  # places that are lost are found again by processing the rows
+        unchanged = NO_HASHES  # places that are lost are found again by processing the rows
     if task.row_output is not None:
-        unchanged_members = unchanged_members[~task.row_output.selects(unchanged_members)]
-    to_process = len(row_positions.owner) - np.count_nonzero(
-        among(row_positions.owner, unchanged_members)
-    )
-    if len(unit) > 1 and to_process * len(unit) > len(row_positions.owner):
+        unchanged = unchanged[~task.row_output.selects(unchanged)]
+    to_process = len(positions.owner) - np.count_nonzero(among(positions.owner, unchanged))
+    if len(unit) > 1 and to_process * len(unit) > len(positions.owner):
         return None
-    processed = _process_members(context, unit, rows, current, previous, unchanged_members)
+    processed = _process_members(context, unit, rows, current, previous, unchanged)
     if processed is None:  # a member that is kept shares a patient with one that is not
         if len(unit) > 1:
             return None
@@ -216,31 +214,25 @@ def _process_members(
     rows: Partitions,
     current: ComparedFacts,
     previous: PreviousMembers,
-    unchanged_members: Hashes,
+    unchanged: Hashes,
 ) -> _MemberResults | None:
     """Process the changed members of a task, and reuse the results of the others.
 
     Returns None if an unchanged member shares a patient with a changed one.
     """
-    row_positions, row_output = current.places, context.task.row_output
-    reused_outcome, reused_ledger = reuse_results(previous, row_positions, unchanged_members)
-    row_counts = {name: len(owners) for name, (owners, _) in row_positions.owned.items()}
+    positions, row_output = current.places, context.task.row_output
+    reused_outcome, reused_ledger = reuse_results(previous, positions, unchanged)
+    row_counts = {name: len(owners) for name, (owners, _) in positions.owned.items()}
     patients = reused_ledger["patients"]
-    kept_patients = patients.filter(patients.column("own")).column("patient").to_pylist()
-    changed_members = np.setdiff1d(
-        row_positions.marks.column("owner").to_numpy(), unchanged_members
-    )
-    if not len(changed_members):
-        sidecar = _sidecar_update(context, previous, row_positions, owners_alone(changed_members))
-        total_outcome = replace(reused_outcome, rows=row_counts)
-        return _MemberResults(
-            total_outcome, (), kept_patients, merge_ledgers([reused_ledger]), sidecar=sidecar
-        )
-    loaded = rows.load_members(unit, changed_members)
-    attribution = Attribution(
-        owners_of(row_positions, changed_members), row_positions, context.partition.providers
-    )
-    decided_rows, checked, mapped = check_and_map(
+    kept = patients.filter(patients.column("own")).column("patient").to_pylist()
+    changed = np.setdiff1d(positions.marks.column("owner").to_numpy(), unchanged)
+    if not len(changed):
+        sidecar = _sidecar_update(context, previous, positions, owners_alone(changed))
+        total = replace(reused_outcome, rows=row_counts)
+        return _MemberResults(total, (), kept, merge_ledgers([reused_ledger]), sidecar=sidecar)
+    loaded = rows.load_members(unit, changed)
+    attribution = Attribution(owners_of(positions, changed), positions, context.partition.providers)
+    decided, checked, mapped = check_and_map(
         context.partition, loaded, current.keys, attribution.owners, attribution
     )
     reused_ids = patients.column("patient").combine_chunks()
@@ -256,39 +248,27 @@ def _process_members(
         missing=missing_of(attribution.missing),
     )
     ledgers = [reused_ledger] if ledger is None else [reused_ledger, ledger]
-    row_files = (
-        {}
-        if row_output is None
-        else row_output(decided_rows, row_positions.keys, row_positions.owner)
-    )
+    files = {} if row_output is None else row_output(decided, positions.keys, positions.owner)
     certified = None if context.task.certifying is None else certified_rows(loaded, checked)
-    total_outcome = replace(reused_outcome + outcome, rows=row_counts)
+    total = replace(reused_outcome + outcome, rows=row_counts)
     sidecar = None
     if context.task.sidecar is not None:
         owners, extract = attribution.owners, context.task.sidecar
         entries = entries_of(loaded, checked, mapped.made, owners, extract, rows.row_sources(*unit))
-        sidecar = _sidecar_update(
-            context, previous, row_positions, with_owners(entries, changed_members)
-        )
+        sidecar = _sidecar_update(context, previous, positions, with_owners(entries, changed))
     return _MemberResults(
-        total_outcome,
-        mapped.made,
-        kept_patients,
-        merge_ledgers(ledgers),
-        row_files,
-        certified,
-        sidecar,
+        total, mapped.made, kept, merge_ledgers(ledgers), files, certified, sidecar
     )
 
 
 def _sidecar_update(
-    context: UnitContext, previous: PreviousMembers, row_positions: Places, new_entries: pa.Table
+    context: UnitContext, previous: PreviousMembers, positions: Places, new_entries: pa.Table
 ) -> SidecarUpdate | None:
     """Return the sidecar's changes for a task; None if no sidecar is kept."""
     if context.task.sidecar is None:
         return None
-    present_members = row_positions.marks.column("owner").to_numpy()
-    return SidecarUpdate(previous.sidecar or UnitSidecar(), new_entries, present_members)
+    present = positions.marks.column("owner").to_numpy()
+    return SidecarUpdate(previous.sidecar or UnitSidecar(), new_entries, present)
 
 
 def _drop_tables(checked: Checked) -> Checked:
@@ -325,21 +305,21 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
         (index,) = unit
         return _collect_ids(context, rows.load(index), no_ledger())
     # The ledger already has the ids that unchanged members mention.
-    row_positions, task = Places.of(rows, unit), context.task
+    positions, task = Places.of(rows, unit), context.task
     previous = task.previous.members(store, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(
-        row_positions, NO_KEYS, context.dependencies, context.partition.as_of, canonical
+        positions, NO_KEYS, context.dependencies, context.partition.as_of, canonical
     )
-    changed_members = np.setdiff1d(
-        row_positions.marks.column("owner").to_numpy(), find_unchanged_members(current, previous)
+    changed = np.setdiff1d(
+        positions.marks.column("owner").to_numpy(), find_unchanged(current, previous)
     )
-    return _collect_ids(context, rows.load_members(unit, changed_members), previous.ledger)
+    return _collect_ids(context, rows.load_members(unit, changed), previous.ledger)
 
 
 def _collect_ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitIds:
     """Return the ids that the rows define, and the ids that they look up."""
-    ledger_tables = ledger["asked"].column("kind").cast(pa.string()).to_numpy(zero_copy_only=False)
+    tables_asked = ledger["asked"].column("kind").cast(pa.string()).to_numpy(zero_copy_only=False)
     ledger_ids = ledger["asked"].column("id").to_numpy()
     own_ids, foreign_ids = {}, {}
     for table, columns in context.dependencies.ids.items():
@@ -352,7 +332,7 @@ def _collect_ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitId
             if name in tables
         ]
         foreign_ids[table] = np.setdiff1d(
-            np.concatenate([ledger_ids[ledger_tables == table], *mentioned_ids]), own_ids[table]
+            np.concatenate([ledger_ids[tables_asked == table], *mentioned_ids]), own_ids[table]
         )
     return UnitIds(own_ids, foreign_ids)
 

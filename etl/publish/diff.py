@@ -86,16 +86,13 @@ def diff_patients(before: Release | None, after: Release) -> Iterator[UnitChange
 
 def diff_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:
     """Yield the changes to the directory, by shard of the later release."""
-    old_shards = before.manifest.directory if before is not None else ()
-    new_shards = after.manifest.directory
-    if len(old_shards) in (0, len(new_shards)):
-        pairs = zip(old_shards or [None] * len(new_shards), new_shards, strict=True)
-        yield from _diff_entries(
-            after.store,
-            ((old_shard, new_shard) for old_shard, new_shard in pairs if old_shard != new_shard),
-        )
+    old = before.manifest.directory if before is not None else ()
+    new = after.manifest.directory
+    if len(old) in (0, len(new)):
+        pairs = zip(old or [None] * len(new), new, strict=True)
+        yield from _diff_entries(after.store, (pair for pair in pairs if pair[0] != pair[1]))
         return
-    yield from _diff_resharded(after.store, old_shards, new_shards)
+    yield from _diff_resharded(after.store, old, new)
 
 
 def changed_rows(
@@ -155,15 +152,13 @@ def _diff_entries(
 
 
 def _diff_resharded(
-    store: Store,
-    old_entries: Sequence[CatalogEntry | None],
-    new_entries: Sequence[CatalogEntry | None],
+    store: Store, old: Sequence[CatalogEntry | None], new: Sequence[CatalogEntry | None]
 ) -> Iterator[UnitChange]:
     """Compare directories with different numbers of shards, resource by resource."""
     unmatched: dict[Name, State] = {}
-    for entry in old_entries:
+    for entry in old:
         unmatched.update(_resource_states(_open_live_index(store, entry)))
-    for entry in new_entries:
+    for entry in new:
         index = _open_live_index(store, entry)
         old_states = {
             name: unmatched.pop(name) for name in _resource_states(index) if name in unmatched

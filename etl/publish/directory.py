@@ -66,11 +66,9 @@ def write_directory(
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
-    previous_manifest = previous.manifest if previous is not None else None
+    parent = previous.manifest if previous is not None else None
     bits = choose_shard_bits(
-        len(resources),
-        previous_manifest.directory_bits if previous_manifest else None,
-        DIRECTORY_TARGET,
+        len(resources), parent.directory_bits if parent else None, DIRECTORY_TARGET
     )
     # Group positions by shard: resources are rendered only when their shard is written.
     by_shard: dict[int, list[int]] = {}
@@ -80,10 +78,10 @@ def write_directory(
     # Previous content, regrouped by the new shards if their number has changed.
     resharded_units: Mapping[int, PreviousUnit] | None = None
     previous_units: Sequence[CatalogEntry | None] = [None] * (1 << bits)
-    if previous_manifest is not None and previous_manifest.directory_bits == bits:
-        previous_units = previous_manifest.directory
-    elif previous_manifest is not None:
-        resharded_units = _reshard_previous(store, previous_manifest.directory, bits, lost.shards)
+    if parent is not None and parent.directory_bits == bits:
+        previous_units = parent.directory
+    elif parent is not None:
+        resharded_units = _reshard_previous(store, parent.directory, bits, lost.shards)
     shards: list[CatalogEntry | None] = []
     changes: list[Changes] = []
     # Write a shard if it has resources, or had some.
@@ -91,8 +89,8 @@ def write_directory(
         for number, unit in enumerate(previous_units):
             positions = by_shard.get(number, ())
             shard_lines = [to_line(resources[position], stamp or now) for position in positions]
-            previous_content = resharded_units.get(number) if resharded_units is not None else None
-            if shard_lines or unit is not None or previous_content is not None:
+            earlier = resharded_units.get(number) if resharded_units is not None else None
+            if shard_lines or unit is not None or earlier is not None:
                 unit, change = write_unit(
                     store,
                     writer,
@@ -100,7 +98,7 @@ def write_directory(
                     shard_lines,
                     unit,
                     now,
-                    previous_content=previous_content,
+                    earlier=earlier,
                     is_lost=resharded_units is None and number in lost.shards,
                 )
                 changes.append(change)
@@ -110,8 +108,8 @@ def write_directory(
         with Writer(store) as segment_writer:
             segments = write_segments(
                 shards,
-                previous_manifest.directory if previous_manifest else (),
-                previous_manifest.segments if previous_manifest else (),
+                parent.directory if parent else (),
+                parent.segments if parent else (),
                 lost.segments,
                 partial(open_index, store),
                 segment_writer.put,

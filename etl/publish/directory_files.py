@@ -98,21 +98,17 @@ class KnownFiles:
         """Return the reusable files of a release; none if their inputs are unknown."""
         ref = release.kept(MEMORY, f".{FILE_INPUTS}")
         try:
-            stored_inputs = (
+            stored = (
                 None
                 if ref is None
                 else read_object(release.store, ref, FileInputs, (_INPUTS_FORMAT,))
             )
         except StoreError:  # lost or damaged: `verify` reports it
-            stored_inputs = None
-        if stored_inputs is None:
+            stored = None
+        if stored is None:
             return cls(release.store)
-        files_by_key = {file["key"]: file for file in all_files(release.manifest.bulk)}
-        files = {
-            digest: files_by_key[key]
-            for digest, key in stored_inputs.inputs.items()
-            if key in files_by_key
-        }
+        by_key = {file["key"]: file for file in all_files(release.manifest.bulk)}
+        files = {digest: by_key[key] for digest, key in stored.inputs.items() if key in by_key}
         return cls(release.store, files)
 
     def whole(self, planned: Iterable[_PlannedFile]) -> Iterator[JSON | None]:
@@ -120,13 +116,11 @@ class KnownFiles:
 
         def verify_file(file: JSON | None) -> JSON | None:
             try:
-                return (
-                    file
-                    if file and read_verified(self.store, file["key"], file["sha256"])
-                    else None
-                )
+                if file and read_verified(self.store, file["key"], file["sha256"]):
+                    return file
             except StoreError:
-                return None
+                pass
+            return None
 
         return map_concurrently(
             self.store, verify_file, (self.files.get(file.inputs) for file in planned)
@@ -210,15 +204,10 @@ def _plan_files(
         sizes = [size + name_length for size, name_length in zip(sizes, name_lengths, strict=True)]
     entry_bytes = form.size - len(form.head) - len(form.tail) + len(form.between)
     name_hashes = [graph.name_hashes[number] for number in numbers]
-    first, inputs_prefix = 0, dumps(resource_type) + form.inputs
+    first, prefix = 0, dumps(resource_type) + form.inputs
     for count in split_by_hash(name_hashes, sizes, form.entries, entry_bytes):
-        file_numbers = numbers[first : first + count]
-        yield _PlannedFile(
-            resource_type,
-            form,
-            file_numbers,
-            sha256(inputs_prefix + graph.content_hashes(file_numbers)),
-        )
+        batch = numbers[first : first + count]
+        yield _PlannedFile(resource_type, form, batch, sha256(prefix + graph.content_hashes(batch)))
         first += count
 
 
@@ -271,26 +260,18 @@ def write_directory_files(
     graph = DirectoryGraph()
     files = _Files(writer, _Shards(release, graph), reusable_files, options)
     form = _ndjson_form(options)
-    resource_types = sorted(graph.types, key=rank)
-    planned_files = [
-        _plan_files(resource_type, form, graph.of_type(resource_type), graph)
-        for resource_type in resource_types
-    ]
-    (output,) = files.write_groups([list(chain.from_iterable(planned_files))])
+    types = sorted(graph.types, key=rank)
+    planned = [_plan_files(type_name, form, graph.of_type(type_name), graph) for type_name in types]
+    (output,) = files.write_groups([list(chain.from_iterable(planned))])
     plan_finder: list[JSON] = []
     form = _bundle_form(options.plan_finder)
     contracts = sorted(graph.plans)
-    for batch_start in range(0, len(contracts), _CONTRACTS_AT_ONCE):
-        contract_batch = contracts[batch_start : batch_start + _CONTRACTS_AT_ONCE]
-        groups = [
-            _plan_contract_files(graph.of_plans(graph.plans[key]), form, graph)
-            for key in contract_batch
-        ]
+    for start in range(0, len(contracts), _CONTRACTS_AT_ONCE):
+        batch = contracts[start : start + _CONTRACTS_AT_ONCE]
+        groups = [_plan_contract(graph.of_plans(graph.plans[key]), form, graph) for key in batch]
         plan_finder += [
-            {"contract": contract, "year": year, "files": written_files}
-            for (contract, year), written_files in zip(
-                contract_batch, files.write_groups(groups), strict=True
-            )
+            {"contract": contract, "year": year, "files": written}
+            for (contract, year), written in zip(batch, files.write_groups(groups), strict=True)
         ]
     snapshot = {
         "time": release.manifest.created,
@@ -301,17 +282,15 @@ def write_directory_files(
     return MadeFiles(_set_modified_times(bulk, previous_bulk), files.inputs())
 
 
-def _plan_contract_files(
-    is_selected: bytearray, form: _Form, graph: DirectoryGraph
-) -> list[_PlannedFile]:
+def _plan_contract(selected: bytearray, form: _Form, graph: DirectoryGraph) -> list[_PlannedFile]:
     """Plan the files of one contract and year from flags by resource number."""
     return [
         file
-        for resource_type in PLAN_FINDER_TYPES
+        for type_name in PLAN_FINDER_TYPES
         for file in _plan_files(
-            resource_type,
+            type_name,
             form,
-            array("L", filter(is_selected.__getitem__, graph.of_type(resource_type))),
+            array("L", filter(selected.__getitem__, graph.of_type(type_name))),
             graph,
         )
     ]
@@ -349,19 +328,19 @@ def full_url_base(release: Release) -> str | None:
     return match[1].decode() if match else None
 
 
-def _set_modified_times(bulk: JSON, previous_bulk: Mapping[str, JSON]) -> JSON:
+def _set_modified_times(bulk: JSON, previous: Mapping[str, JSON]) -> JSON:
     """Set when each file and each file list last changed."""
     created = bulk["snapshot"]["time"]
-    modified_by_content = {
-        file["content"]: file["modified"] for file in all_files(previous_bulk) if "modified" in file
+    times = {
+        file["content"]: file["modified"] for file in all_files(previous) if "modified" in file
     }
     for file in all_files(bulk):
-        file["modified"] = modified_by_content.get(file["content"], created)
-    modified_by_list = {
-        _file_list_key(plans): plans["modified"] for plans in previous_bulk.get("planFinder", ())
+        file["modified"] = times.get(file["content"], created)
+    list_times = {
+        _file_list_key(plans): plans["modified"] for plans in previous.get("planFinder", ())
     }
     for plans in bulk["planFinder"]:
-        plans["modified"] = modified_by_list.get(_file_list_key(plans), created)
+        plans["modified"] = list_times.get(_file_list_key(plans), created)
     return bulk
 
 
@@ -386,8 +365,7 @@ class _Shards:
         self._numbers: list[tuple[array[int], array[int]]] = []
         for resources in map_concurrently(self._store, self._read_shard, self._units):
             numbers = [
-                graph.add(reference, name_hash, resource_json)
-                for name_hash, reference, resource_json, _ in resources
+                graph.add(reference, digest, line) for digest, reference, line, _ in resources
             ]
             rows = [row for *_, row in resources]
             self._numbers.append((array("L", numbers), array("L", rows)))
@@ -403,22 +381,19 @@ class _Shards:
                 resources.append((hashlib.sha256(reference).digest(), reference, lines[row], row))
         return sorted(resources)
 
-    def lines(self, is_wanted: bytearray) -> Iterator[tuple[int, bytes]]:
+    def lines(self, needed: bytearray) -> Iterator[tuple[int, bytes]]:
         """Yield number and JSON of selected resources, ordered by name hash.
 
         Args:
-            is_wanted: flags by number; block parts without a wanted resource are not read.
+            needed: flags by number; block parts without a wanted resource are not read.
         """
         shards = zip(self._units, self._numbers, strict=True)
-        shard_rows = (
-            (
-                unit,
-                [(number, row) for number, row in zip(*numbers, strict=True) if is_wanted[number]],
-            )
+        requests = (
+            (unit, [(number, row) for number, row in zip(*numbers, strict=True) if needed[number]])
             for unit, numbers in shards
         )
         for lines in map_concurrently(
-            self._store, self._read_selected, (shard for shard in shard_rows if shard[1])
+            self._store, self._read_selected, (request for request in requests if request[1])
         ):
             yield from lines
 
@@ -426,20 +401,18 @@ class _Shards:
         self, request: tuple[CatalogEntry, Sequence[tuple[int, int]]]
     ) -> list[tuple[int, bytes]]:
         """Return number and JSON of the requested rows of a shard."""
-        unit, numbered_rows = request
+        unit, rows = request
         index = open_index(self._store, unit)
-        is_wanted = bytearray(index.count)
-        for _, row in numbered_rows:
-            is_wanted[row] = 1
+        needed = bytearray(index.count)
+        for _, row in rows:
+            needed[row] = 1
         parts = [
-            part
-            for part in index.parts
-            if is_wanted.find(1, part.first, part.first + part.rows) >= 0
+            part for part in index.parts if needed.find(1, part.first, part.first + part.rows) >= 0
         ]
         lines: dict[int, bytes] = {}
         for part, data in read_parts(self._store, index, parts):
             lines.update(enumerate(lines_of(self._store, index, part, data), part.first))
-        return [(number, lines[row]) for number, row in numbered_rows]
+        return [(number, lines[row]) for number, row in rows]
 
 
 class _Files:
@@ -467,23 +440,19 @@ class _Files:
         Reads the shards once; of equal files, only the first is written.
         """
         names = self._shards.graph.names
-        files_by_inputs = {file.inputs: file for group in groups for file in group}
-        unwritten_files = [
-            file for inputs, file in files_by_inputs.items() if inputs not in self._made
-        ]
+        by_inputs = {file.inputs: file for group in groups for file in group}
+        missing = [file for inputs, file in by_inputs.items() if inputs not in self._made]
         open_files: dict[int, list[_OpenFile]] = {}  # by the number of their next resource
-        is_wanted = bytearray(len(names))
-        for planned, reusable_file in zip(
-            unwritten_files, self._known.whole(unwritten_files), strict=True
-        ):
-            if reusable_file is not None:
-                self._made[planned.inputs] = reusable_file
+        needed = bytearray(len(names))
+        for planned, reusable in zip(missing, self._known.whole(missing), strict=True):
+            if reusable is not None:
+                self._made[planned.inputs] = reusable
                 continue
             file = _OpenFile(planned, self._work)
             open_files.setdefault(file.next, []).append(file)
             for number in planned.numbers:
-                is_wanted[number] = 1
-        for number, resource_json in self._shards.lines(is_wanted):
+                needed[number] = 1
+        for number, resource_json in self._shards.lines(needed):
             for file in open_files.pop(number):
                 if file.add(names[number], resource_json):
                     open_files.setdefault(file.next, []).append(file)

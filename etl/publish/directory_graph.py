@@ -21,7 +21,7 @@ MA_PLAN_ID: Final = "http://cms.gov/medicare/ma-plan-id"
 """System of `contract-plan-segment` (Plan-Net 1.2.0, InsurancePlan.identifier:MA-PLAN-ID)."""
 NAME_HASH_BITS: Final = 64
 """Bits of a name hash that are compared."""
-CONTENT_HASH_BYTES: Final = 16
+HASH_BYTES: Final = 16
 """Stored bytes of the SHA-256 of a resource's JSON."""
 
 _NETWORK: Final = (
@@ -61,34 +61,33 @@ class DirectoryGraph:
         self.sizes = array("L")
         self.plans: dict[tuple[str, str], ContractPlans] = {}
         self._numbers: dict[bytes, int] = {}
-        self._content_hashes = bytearray()
+        self._hashes = bytearray()
         self._networks_by_role: dict[int, tuple[int, ...]] = {}
         self._by_type: dict[str, array[int]] = {}
         self._targets = array("L")
-        self._target_starts = array("L")
-        self._target_ends = array("L")
+        self._starts = array("L")
+        self._ends = array("L")
 
-    def add(self, reference: bytes, name_hash: bytes, resource_json: bytes) -> int:
+    def add(self, reference: bytes, name_hash: bytes, line: bytes) -> int:
         """Add a resource and its references to the graph; return its number.
 
         Args:
             reference: `Type/id`; each resource once, in order of the name hash.
             name_hash: SHA-256 of the reference.
-            resource_json: the resource as JSON.
+            line: the resource as JSON.
         """
         number = self._number_of(reference)
         self.name_hashes[number] = int.from_bytes(name_hash[: NAME_HASH_BITS // 8])
-        self.sizes[number] = len(resource_json)
-        self._content_hashes[number * CONTENT_HASH_BYTES : (number + 1) * CONTENT_HASH_BYTES] = (
-            hashlib.sha256(resource_json).digest()[:CONTENT_HASH_BYTES]
-        )
-        self._target_starts[number] = len(self._targets)
-        references = set(REFERENCE.findall(resource_json))
+        self.sizes[number] = len(line)
+        digest = hashlib.sha256(line).digest()[:HASH_BYTES]
+        self._hashes[number * HASH_BYTES : (number + 1) * HASH_BYTES] = digest
+        self._starts[number] = len(self._targets)
+        references = set(REFERENCE.findall(line))
         if references <= self._numbers.keys():  # most resources: saves a call per reference
             self._targets.extend(map(self._numbers.__getitem__, references))
         else:
             self._targets.extend(map(self._number_of, references))
-        self._target_ends[number] = len(self._targets)
+        self._ends[number] = len(self._targets)
         resource_type = reference[: reference.index(b"/")].decode()
         type_numbers = self._by_type.get(resource_type)
         if type_numbers is None:
@@ -96,15 +95,13 @@ class DirectoryGraph:
         type_numbers.append(number)
         match resource_type:
             case "InsurancePlan":
-                plan = loads(resource_json, "a plan")
+                plan = loads(line, "a plan")
                 for key in contract_years(plan):
                     plans = self.plans.setdefault(key, ContractPlans())
                     plans.plans.add(number)
                     plans.networks.update(self._network_numbers(plan))
             case "PractitionerRole" | "OrganizationAffiliation":
-                self._networks_by_role[number] = tuple(
-                    self._network_numbers(loads(resource_json, "a role"))
-                )
+                self._networks_by_role[number] = tuple(self._network_numbers(loads(line, "a role")))
             case _:
                 pass
         return number
@@ -118,8 +115,8 @@ class DirectoryGraph:
         if number is None:
             number = self._numbers[reference] = len(self.names)
             self.names.append(reference)
-            self._content_hashes += bytes(CONTENT_HASH_BYTES)
-            for column in (self.name_hashes, self.sizes, self._target_starts, self._target_ends):
+            self._hashes += bytes(HASH_BYTES)
+            for column in (self.name_hashes, self.sizes, self._starts, self._ends):
                 column.append(0)
         return number
 
@@ -134,12 +131,9 @@ class DirectoryGraph:
 
     def content_hashes(self, numbers: Iterable[int]) -> bytes:
         """Return the content hashes of some resources, concatenated."""
-        hashes = self._content_hashes
+        hashes = self._hashes
         return b"".join(
-            [
-                hashes[number * CONTENT_HASH_BYTES : (number + 1) * CONTENT_HASH_BYTES]
-                for number in numbers
-            ]
+            [hashes[number * HASH_BYTES : (number + 1) * HASH_BYTES] for number in numbers]
         )
 
     def of_plans(self, plans: ContractPlans) -> bytearray:
@@ -148,10 +142,10 @@ class DirectoryGraph:
         Roles and affiliations belong to the networks that they state. Their references are followed
         through the types of Plan Finder files.
         """
-        is_selected, is_followed = bytearray(len(self.names)), bytearray(len(self.names))
+        selected, followed = bytearray(len(self.names)), bytearray(len(self.names))
         for resource_type in PLAN_FINDER_TYPES:
             for number in self.of_type(resource_type):
-                is_followed[number] = 1
+                followed[number] = 1
         network_roles = (
             number
             for number, stated_numbers in self._networks_by_role.items()
@@ -160,12 +154,10 @@ class DirectoryGraph:
         pending = [*plans.plans, *plans.networks, *network_roles]
         while pending:
             number = pending.pop()
-            if is_followed[number] and not is_selected[number]:
-                is_selected[number] = 1
-                pending.extend(
-                    self._targets[self._target_starts[number] : self._target_ends[number]]
-                )
-        return is_selected
+            if followed[number] and not selected[number]:
+                selected[number] = 1
+                pending.extend(self._targets[self._starts[number] : self._ends[number]])
+        return selected
 
 
 def contract_years(plan: JSON) -> list[tuple[str, str]]:

@@ -40,21 +40,15 @@ def id_facts(payer: str, key: bytes) -> Mapping[str, str]:
     return {"payer": payer, "key": digest.hex()}
 
 
-def changed_ids(
-    previous_facts: Mapping[str, object], current_facts: Mapping[str, str]
-) -> tuple[str, ...]:
+def changed_ids(previous: Mapping[str, object], current: Mapping[str, str]) -> tuple[str, ...]:
     """Return the inputs of logical IDs that differ: `payer`, `key`.
 
     Args:
-        previous_facts: those of the release's manifest; empty for an older release without these
+        previous: those of the release's manifest; empty for an older release without these
             facts, with which nothing is compared.
-        current_facts: `id_facts` of a run.
+        current: `id_facts` of a run.
     """
-    return tuple(
-        name
-        for name in current_facts
-        if name in previous_facts and previous_facts[name] != current_facts[name]
-    )
+    return tuple(name for name in current if name in previous and previous[name] != current[name])
 
 
 Kind = Literal["full", "delta", "rollback"]
@@ -226,13 +220,9 @@ class Manifest:
         if not self.bulk:
             return ()
         files: dict[str, ObjectRef] = {}
-        file_groups = (
-            self.bulk["snapshot"],
-            self.bulk["increment"] or {},
-            *self.bulk["increments"],
-        )
-        for file_group in (*file_groups, *self.bulk.get("planFinder", ())):
-            lists = (file_group.get(name, ()) for name in ("output", "deleted", "files"))
+        groups = (self.bulk["snapshot"], self.bulk["increment"] or {}, *self.bulk["increments"])
+        for group in (*groups, *self.bulk.get("planFinder", ())):
+            lists = (group.get(name, ()) for name in ("output", "deleted", "files"))
             for entry in chain.from_iterable(lists):
                 files[entry["key"]] = ObjectRef(entry["key"], entry["sha256"], entry["bytes"])
         return files.values()
@@ -295,17 +285,17 @@ class Manifest:
         return replace(self, facts=replace(self.facts, reports=reports))
 
     @classmethod
-    def from_bytes(cls, data: bytes, object_name: str) -> Manifest:
+    def from_bytes(cls, data: bytes, what: str) -> Manifest:
         """Parse a manifest.
 
         Raises:
             StoreError: the bytes are no manifest, or of a later format.
         """
-        value = loads(data, object_name)
+        value = loads(data, what)
         try:
             if value["format"] != object_keys.FORMAT:
                 raise StoreError(
-                    f"{object_name} is of format {value['format']}, which this version cannot "
+                    f"{what} is of format {value['format']}, which this version cannot "
                     "read; use the version that wrote it, or a later one"
                 )
             catalog, directory = value["catalog"], value["directory"]
@@ -329,7 +319,7 @@ class Manifest:
             )
         except (KeyError, TypeError, msgspec.ValidationError):
             raise StoreError(
-                f"{object_name} is not a manifest: the object is damaged; run verify"
+                f"{what} is not a manifest: the object is damaged; run verify"
             ) from None
 
 

@@ -25,7 +25,7 @@ from etl.publish.signatures import SigningKey, open_envelope, read_public_key
 from etl.storage.parallel import map_concurrently
 from etl.storage.port import Entry, Store, Tagged
 
-_EXPIRING_FOLDERS: Final = ("reports", "quarantine")
+_EXPIRING: Final = ("reports", "quarantine")
 PAYLOAD_TYPE: Final = "application/vnd.cpcds-bluebutton.expired+json"
 """Type of what is signed of the record (DSSE)."""
 
@@ -125,18 +125,16 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
 
 def _parse_expiry(tagged: Tagged, name: str, public_keys: Sequence[Any]) -> Expiry:
     """Parse an expiry record; with public keys, trust only its signed part."""
-    object_name = f"{name}: {object_keys.EXPIRY}"
+    what = f"{name}: {object_keys.EXPIRY}"
     try:
-        record = loads(tagged.data, object_name)
+        record = loads(tagged.data, what)
         if public_keys:
             payload = open_envelope(dumps(record.get("signed")), PAYLOAD_TYPE, public_keys)
-            record = {"before": {}} if payload is None else loads(payload[0], object_name)
+            record = {"before": {}} if payload is None else loads(payload[0], what)
         times = record["before"]
-        return Expiry(
-            {folder: instant(times[folder]) for folder in _EXPIRING_FOLDERS if folder in times}
-        )
+        return Expiry({folder: instant(times[folder]) for folder in _EXPIRING if folder in times})
     except (StoreError, KeyError, TypeError, ValueError, AttributeError):
-        raise StoreError(f"{object_name} is damaged: restore it from a copy") from None
+        raise StoreError(f"{what} is damaged: restore it from a copy") from None
 
 
 GRACE: Final = timedelta(days=1)
@@ -342,21 +340,21 @@ def _select_releases(
     return kept, young, dropped
 
 
-def _add_kept_objects(store: Store, kept: Sequence[Release], keys_in_use: _KeysInUse) -> None:
+def _add_kept_objects(store: Store, kept: Sequence[Release], used: _KeysInUse) -> None:
     """Add the keys of all objects that kept releases name."""
-    seen_shards: set[str] = set()
+    seen: set[str] = set()
 
     def new_shards() -> Iterator[Shard]:
         for release in kept:
             for shard in release.manifest.catalog:
-                if shard is not None and shard.key not in seen_shards:
-                    seen_shards.add(shard.key)
+                if shard is not None and shard.key not in seen:
+                    seen.add(shard.key)
                     yield shard
 
     for release in kept:
-        keys_in_use.keys |= own_keys(release.manifest)
+        used.keys |= own_keys(release.manifest)
         for _, ref in release.manifest.objects():
-            keys_in_use.add(ref.key)
+            used.add(ref.key)
 
     def shard_entries(shard: Shard) -> list[CatalogEntry]:
         try:
@@ -371,7 +369,7 @@ def _add_kept_objects(store: Store, kept: Sequence[Release], keys_in_use: _KeysI
     for entries in map_concurrently(store, shard_entries, new_shards()):
         for entry in entries:
             for ref in entry.objects():
-                keys_in_use.add(ref.key)
+                used.add(ref.key)
 
 
 def own_keys(manifest: Manifest) -> set[str]:
@@ -398,26 +396,23 @@ def _expired_reports(kept: Sequence[Release], expiry: Expiry) -> set[str]:
 
 
 def _list_unused(
-    store: Store,
-    keys_in_use: _KeysInUse,
-    modified_before: datetime,
-    progress: Callable[[int], None],
+    store: Store, used: _KeysInUse, before: datetime, progress: Callable[[int], None]
 ) -> Iterator[Entry]:
     """Yield old objects that no kept release names, folder by folder."""
     folder_count = 0
     for prefix in SWEPT:
         for entry in store.list(prefix):
-            if entry.key not in keys_in_use.keys and entry.modified < modified_before:
+            if entry.key not in used.keys and entry.modified < before:
                 yield entry
         folder_count += 1
         progress(folder_count)
     for prefix in _HASHED_FOLDERS:
         for bucket in range(_BUCKETS):
-            digests = keys_in_use.digests(prefix, bucket)
+            digests = used.digests(prefix, bucket)
             prefixes_per_bucket = 256 // _BUCKETS
             for number in range(bucket * prefixes_per_bucket, (bucket + 1) * prefixes_per_bucket):
                 for entry in store.list(f"{prefix}{number:02x}/"):
-                    if entry.modified < modified_before and _key_digest(entry.key) not in digests:
+                    if entry.modified < before and _key_digest(entry.key) not in digests:
                         yield entry
                 folder_count += 1
                 progress(folder_count)

@@ -242,13 +242,13 @@ def _keys_naming_release(store: Store, folder: str, suffix: str, field: str) -> 
                 yield key
 
 
-def open_release(store: Store, release: str, expected_digest: str | None = None) -> Release:
+def open_release(store: Store, release: str, digest: str | None = None) -> Release:
     """Open a release by its ID.
 
     Args:
         store: the target.
         release: id of the release.
-        expected_digest: SHA-256 that its manifest must have, where it is known.
+        digest: SHA-256 that its manifest must have, where it is known.
 
     Raises:
         NotFound: there is no such release, or it was pruned.
@@ -256,11 +256,7 @@ def open_release(store: Store, release: str, expected_digest: str | None = None)
     """
     key = object_keys.manifest(release)
     try:
-        data = (
-            store.get(key)
-            if expected_digest is None
-            else read_verified(store, key, expected_digest)
-        )
+        data = store.get(key) if digest is None else read_verified(store, key, digest)
     except NotFound:
         raise NotFound(f"{store.name}: there is no release {release}") from None
     manifest = Manifest.from_bytes(data, f"{store.name}: {key}")
@@ -269,14 +265,12 @@ def open_release(store: Store, release: str, expected_digest: str | None = None)
 
 def open_index(store: Store, unit: CatalogEntry) -> Index:
     """Open a unit's index: a small one whole, of a large one the head."""
-    object_name = f"{store.name}: {unit.index}"
+    what = f"{store.name}: {unit.index}"
     if unit.index_bytes <= WHOLE:
-        return Index.of(read_verified(store, unit.index), object_name)
+        return Index.of(read_verified(store, unit.index), what)
     head = store.get_range(unit.index, 0, HEAD)
-    index = Index(
-        object_name, head, lambda start, length: store.get_range(unit.index, start, length)
-    )
-    check_head(index, unit, object_name)
+    index = Index(what, head, lambda start, length: store.get_range(unit.index, start, length))
+    check_head(index, unit, what)
     return index
 
 
@@ -302,15 +296,13 @@ def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, byte
     Raises:
         StoreError: the block is missing, or a part of it is damaged.
     """
-    row_numbers = sorted(set(rows))
-    parts = {
-        part.first: part for row in row_numbers for part in index.parts_of(range(row, row + 1))
-    }
-    lines_by_row: dict[int, bytes] = {}
+    numbers = sorted(set(rows))
+    parts = {part.first: part for row in numbers for part in index.parts_of(range(row, row + 1))}
+    by_row: dict[int, bytes] = {}
     for part, data in read_parts(store, index, parts.values()):
         lines = lines_of(store, index, part, data)
-        lines_by_row.update(zip(range(part.first, part.first + part.rows), lines, strict=True))
-    return {row: lines_by_row[row] for row in row_numbers}
+        by_row.update(zip(range(part.first, part.first + part.rows), lines, strict=True))
+    return {row: by_row[row] for row in numbers}
 
 
 def read_parts(
@@ -322,13 +314,11 @@ def read_parts(
     """
     if index.block is None:
         return
-    for part_run in runs(sorted(parts, key=lambda part: part.offset)):
-        start = part_run[0].offset
-        data = store.get_range(
-            index.block, start, part_run[-1].offset + part_run[-1].length - start
-        )
+    for run in runs(sorted(parts, key=lambda part: part.offset)):
+        start = run[0].offset
+        data = store.get_range(index.block, start, run[-1].offset + run[-1].length - start)
         view = memoryview(data)
-        for part in part_run:
+        for part in run:
             yield part, view[part.offset - start : part.offset - start + part.length]
 
 

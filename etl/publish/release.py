@@ -84,33 +84,24 @@ def assemble(
     counts = _ReleaseCounts(parent)
     with Writer(store) as writer:
         for number in range(1 << bits):
-            new_rows: list[CatalogEntry] = []
+            new: list[CatalogEntry] = []
             if next_group is not None and next_group[0] == number:
-                new_rows = list(next_group[1])
+                new = list(next_group[1])
                 next_group = next(merged, None)
-            unchanged_ids = unchanged_patients.of_shard(number)
-            old_rows = previous_rows.rows(number)
+            stay_ids = unchanged_patients.of_shard(number)
+            old = previous_rows.rows(number)
             # Previous rows without a new one: unchanged patients stay, others are retracted.
-            new_ids = {unit.id for unit in new_rows}
-            rows_without_new = [unit for unit in old_rows if unit.id not in new_ids]
-            _check_staying_patients(store, unchanged_ids, rows_without_new)
-            missing_patients = [unit for unit in rows_without_new if unit.id not in unchanged_ids]
-            retracted_rows, retractions = _retract_patients(
-                store, writer, missing_patients, now, base.lost.patients
-            )
+            new_ids = {unit.id for unit in new}
+            unmatched = [unit for unit in old if unit.id not in new_ids]
+            _check_staying(store, stay_ids, unmatched)
+            missing = [unit for unit in unmatched if unit.id not in stay_ids]
+            retracted, retractions = _retract(store, writer, missing, now, base.lost.patients)
             changes.append(retractions)
-            rows = [
-                *new_rows,
-                *(unit for unit in rows_without_new if unit.id in unchanged_ids),
-                *retracted_rows,
-            ]
-            counts.replace(
-                (unit for unit in old_rows if unit.id not in unchanged_ids),
-                [*new_rows, *retracted_rows],
-            )
+            rows = [*new, *(unit for unit in unmatched if unit.id in stay_ids), *retracted]
+            counts.replace((unit for unit in old if unit.id not in stay_ids), [*new, *retracted])
             shards.append(_write_shard(writer, bits, number, rows, previous_rows.shard(number)))
-            if new_rows or unchanged_ids:
-                advance(len(new_rows) + len(unchanged_ids))
+            if new or stay_ids:
+                advance(len(new) + len(stay_ids))
     # The manifest names everything, and its ID is a hash of that.
     all_changes = total([*changes, directory.changes])
     manifest = Manifest(
@@ -320,11 +311,9 @@ class _UnchangedPatients:
         return None if group is None else (group[0], set(group[1]))
 
 
-def _check_staying_patients(
-    store: Store, unchanged_ids: set[str], previous_rows: Iterable[CatalogEntry]
-) -> None:
+def _check_staying(store: Store, stay_ids: set[str], rows: Iterable[CatalogEntry]) -> None:
     """Check that every unchanged patient has a block and no new row."""
-    missing_ids = unchanged_ids - {unit.id for unit in previous_rows if unit.block is not None}
+    missing_ids = stay_ids - {unit.id for unit in rows if unit.block is not None}
     if missing_ids:
         raise StoreError(
             f"{store.name}: {len(missing_ids)} patients should be unchanged, but are missing from "
@@ -332,37 +321,27 @@ def _check_staying_patients(
         )
 
 
-def _retract_patients(
-    store: Store,
-    writer: Writer,
-    units: Iterable[CatalogEntry],
-    now: str,
-    lost_ids: AbstractSet[str],
+def _retract(
+    store: Store, writer: Writer, units: Iterable[CatalogEntry], now: str, lost: AbstractSet[str]
 ) -> tuple[list[CatalogEntry], Changes]:
     """Retract patients; return their rows and the changes."""
     results = [
-        write_unit(
-            store, writer, Owner.patient(unit.id), (), unit, now, is_lost=unit.id in lost_ids
-        )
+        write_unit(store, writer, Owner.patient(unit.id), (), unit, now, is_lost=unit.id in lost)
         for unit in units
     ]
     return [unit for unit, _ in results], total(change for _, change in results)
 
 
 def _write_shard(
-    writer: Writer,
-    bits: int,
-    number: int,
-    rows: Sequence[CatalogEntry],
-    previous_shard: Shard | None,
+    writer: Writer, bits: int, number: int, rows: Sequence[CatalogEntry], previous: Shard | None
 ) -> Shard | None:
     """Write a catalog shard, unless the previous one is the same."""
     if not rows:
         return None
     data = render_shard(bits, number, rows)
     digest = sha256(data)
-    if previous_shard is not None and previous_shard.sha256 == digest:
-        return previous_shard
+    if previous is not None and previous.sha256 == digest:
+        return previous
     key = object_keys.catalog_shard(digest)
     writer.put(key, data)
     patient_count = sum(1 for unit in rows if unit.block is not None)

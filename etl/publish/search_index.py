@@ -161,7 +161,7 @@ class Index:
         end = head.find(b",\n")
         if end < 0 or not head.startswith(b'{"head":'):
             raise DamagedObject(f"{object_name} is not an index: the object is damaged; run verify")
-        self._sections_start = end + 2
+        self._base = end + 2
         self.head: JSON = loads(head[8:end], object_name)
         checksum = self.head.pop(_CHECKSUM_KEY, None)
         if checksum is not None and checksum != zlib.crc32(dumps(self.head)):
@@ -175,11 +175,9 @@ class Index:
 
     def span(self, names: Iterable[str]) -> tuple[int, int]:
         """Return start and length of the byte range that contains some sections."""
-        positions = [self._section_position(name) for name in names]
+        positions = [self._locate(name) for name in names]
         start = min(position[0] for position in positions)
-        return self._sections_start + start, max(
-            position[0] + position[1] for position in positions
-        ) - start
+        return self._base + start, max(position[0] + position[1] for position in positions) - start
 
     def load(self, *names: str) -> None:
         """Read several sections with one fetch."""
@@ -201,9 +199,9 @@ class Index:
             data: bytes of the object that contain all these sections.
         """
         for name in names:
-            offset, size, check = self._section_position(name)
-            offset += self._sections_start - start
-            self._loaded[name] = self._parse_section(name, data[offset : offset + size], check)
+            offset, size, check = self._locate(name)
+            offset += self._base - start
+            self._loaded[name] = self._parse(name, data[offset : offset + size], check)
 
     def holds(self, start: int, length: int) -> bool:
         """Return whether a byte range of the object is already in memory."""
@@ -211,13 +209,13 @@ class Index:
 
     def size(self, name: str) -> int:
         """Return how many bytes of the object a section takes."""
-        return self._section_position(name)[1]
+        return self._locate(name)[1]
 
     @property
     def object_size(self) -> int:
         """Size of the whole object, as its head states it."""
         end: int = max(start + length for start, length, _ in self.head["sections"].values())
-        return self._sections_start + end + 2  # the brace and the line break
+        return self._base + end + 2  # the brace and the line break
 
     def has(self, name: str) -> bool:
         """Return whether the index has a section."""
@@ -316,7 +314,7 @@ class Index:
     def _first_rows(self) -> list[int]:
         return [part.first for part in self.parts]
 
-    def _section_position(self, name: str) -> tuple[int, int, int]:
+    def _locate(self, name: str) -> tuple[int, int, int]:
         try:
             start, length, checksum = self.head["sections"][name]
         except (KeyError, TypeError, ValueError):
@@ -325,10 +323,8 @@ class Index:
 
     def _section(self, name: str) -> JSON:
         if name not in self._loaded:
-            start, length, checksum = self._section_position(name)
-            self._loaded[name] = self._parse_section(
-                name, self._read(self._sections_start + start, length), checksum
-            )
+            start, length, checksum = self._locate(name)
+            self._loaded[name] = self._parse(name, self._read(self._base + start, length), checksum)
         return self._loaded[name]
 
     def _read(self, start: int, length: int) -> bytes:
@@ -336,7 +332,7 @@ class Index:
             return self._head_bytes[start : start + length]
         return self._fetch(start, length)
 
-    def _parse_section(self, name: str, data: bytes, checksum: int) -> JSON:
+    def _parse(self, name: str, data: bytes, checksum: int) -> JSON:
         if zlib.crc32(data) != checksum:
             raise DamagedObject(f"{self._object_name}: section {name} is damaged; run verify")
         return loads(data, self._object_name)
@@ -345,23 +341,22 @@ class Index:
 def rows_of(index: Index) -> list[IndexRow]:
     """Return all rows of an index, as `render_index` received them."""
     columns = {
-        (resource_type, parameter): index.search(resource_type, parameter)
-        for resource_type in index.types
-        for parameter in index.parameters(resource_type)
+        (type_name, parameter): index.search(type_name, parameter)
+        for type_name in index.types
+        for parameter in index.parameters(type_name)
     }
     rows: list[IndexRow] = []
-    for resource_type, type_rows in index.types.items():
+    for type_name, type_rows in index.types.items():
         for row in type_rows:
             search = {
                 parameter: values
-                for (column_type, parameter), column in columns.items()
-                if column_type == resource_type
-                and (values := column.values_of(row - type_rows.start))
+                for (of_type, parameter), column in columns.items()
+                if of_type == type_name and (values := column.values_of(row - type_rows.start))
             }
             (last_updated,) = index.last_updated.values_of(row)
             rows.append(
                 IndexRow(
-                    resource_type,
+                    type_name,
                     index.ids[row],
                     index.versions[row],
                     last_updated,
@@ -375,9 +370,9 @@ def rows_of(index: Index) -> list[IndexRow]:
 def _encode_column(rows: Sequence[Sequence[str]]) -> bytes:
     """Encode a column: its distinct values, and their numbers by row."""
     values = list(dict.fromkeys(chain.from_iterable(rows)))
-    number_of = {value: number for number, value in enumerate(values)}
+    numbers = {value: number for number, value in enumerate(values)}
     encoded_rows = [
-        number_of[texts[0]] if len(texts) == 1 else [number_of[text] for text in texts]
+        numbers[texts[0]] if len(texts) == 1 else [numbers[text] for text in texts]
         for texts in rows
     ]
     return dumps({"rows": encoded_rows, "values": values})

@@ -93,30 +93,27 @@ def render_segment(indexes: Sequence[tuple[int, Index]]) -> bytes:
     """
     runs: dict[str, list[list[int]]] = {}
     keys: dict[str, array[int]] = {}
-    rows_by_column: dict[str, dict[str, list[int]]] = {}
+    columns: dict[str, dict[str, list[int]]] = {}
     for number, index in indexes:
-        for resource_type, rows in index.types.items():
-            type_keys = keys.setdefault(resource_type, array("Q"))
-            first_row = len(type_keys)
-            runs.setdefault(resource_type, []).append([number, len(rows)])
+        for type_name, rows in index.types.items():
+            type_keys = keys.setdefault(type_name, array("Q"))
+            first = len(type_keys)
+            runs.setdefault(type_name, []).append([number, len(rows)])
             ids = index.ids
-            type_keys.extend(reference_key(f"{resource_type}/{ids[row]}") for row in rows)
+            type_keys.extend(reference_key(f"{type_name}/{ids[row]}") for row in rows)
             stamps = index.last_updated
             stamps = IndexColumn(stamps.values, stamps.rows[rows.start : rows.stop])
-            _add_rows(rows_by_column.setdefault(f"{resource_type}/{STAMPS}", {}), stamps, first_row)
-            for parameter in index.parameters(resource_type):
-                column = index.search(resource_type, parameter)
-                _add_rows(
-                    rows_by_column.setdefault(f"{resource_type}/{parameter}", {}), column, first_row
-                )
+            _add_rows(columns.setdefault(f"{type_name}/{STAMPS}", {}), stamps, first)
+            for parameter in index.parameters(type_name):
+                column = index.search(type_name, parameter)
+                _add_rows(columns.setdefault(f"{type_name}/{parameter}", {}), column, first)
     sections: dict[str, bytes] = {
-        f"{resource_type}/{KEYS}": _to_little_endian(type_keys_array)
-        for resource_type, type_keys_array in keys.items()
+        f"{type_name}/{KEYS}": _pack(type_keys) for type_name, type_keys in keys.items()
     }
-    reference_columns = set()
-    for name, rows_by_value in rows_by_column.items():
+    references = set()
+    for name, rows_by_value in columns.items():
         if ":" not in name and all(map(_REFERENCE.fullmatch, rows_by_value)):
-            reference_columns.add(name)
+            references.add(name)
             sections[name] = _key_column(rows_by_value)
         else:
             sections[name] = _text_column(rows_by_value)
@@ -129,7 +126,7 @@ def render_segment(indexes: Sequence[tuple[int, Index]]) -> bytes:
     head = {
         "columns": positions,
         "format": object_keys.FORMAT,
-        "references": sorted(reference_columns),
+        "references": sorted(references),
         "types": dict(sorted(runs.items())),
     }
     head_line = dumps({**head, _CHECKSUM_KEY: zlib.crc32(dumps(head))})
@@ -161,18 +158,16 @@ class Segment:
         StoreError: the head is damaged, or of another segment.
     """
 
-    def __init__(self, object_name: str, head: bytes, size: int) -> None:
-        self._what = object_name
+    def __init__(self, what: str, head: bytes, size: int) -> None:
+        self._what = what
         self._base = len(head)
-        document: JSON = loads(head, object_name)
+        document: JSON = loads(head, what)
         checksum = document.pop(_CHECKSUM_KEY, None)
         if checksum != zlib.crc32(dumps(document)):
-            raise StoreError(f"{object_name}: its head is damaged; run verify")
+            raise StoreError(f"{what}: its head is damaged; run verify")
         self._columns: Mapping[str, Sequence[int]] = document["columns"]
         if self._base + sum(length for _, length, _ in self._columns.values()) != size:
-            raise StoreError(
-                f"{object_name} is another segment than the manifest names; run verify"
-            )
+            raise StoreError(f"{what} is another segment than the manifest names; run verify")
         self._references = frozenset(document["references"])
         self._runs: Mapping[str, Sequence[tuple[int, int]]] = document["types"]
 
@@ -195,20 +190,20 @@ class Segment:
 
     def keys(self, kind: str, data: bytes) -> array[int]:
         """Return the key of each row of a type, from its section `_keys`."""
-        return _from_little_endian("Q", self._verify_section(f"{kind}/{KEYS}", data))
+        return _unpack("Q", self._verify_section(f"{kind}/{KEYS}", data))
 
     def column(self, name: str, data: bytes) -> SegmentColumn:
         """Parse the section of a column."""
         data = self._verify_section(name, data)
-        pairs, size = _from_little_endian("I", data[:8])
+        pairs, size = _unpack("I", data[:8])
         end = 8 + 8 * pairs
         codes, rows = (
-            _from_little_endian("I", data[8 : 8 + 4 * pairs]),
-            _from_little_endian("I", data[8 + 4 * pairs : end]),
+            _unpack("I", data[8 : 8 + 4 * pairs]),
+            _unpack("I", data[8 + 4 * pairs : end]),
         )
         values = data[end : end + size]
         if name in self._references:
-            return SegmentColumn(_from_little_endian("Q", values), codes, rows)
+            return SegmentColumn(_unpack("Q", values), codes, rows)
         return SegmentColumn(loads(values, self._what), codes, rows)
 
     def _verify_section(self, name: str, data: bytes) -> bytes:
@@ -219,9 +214,9 @@ class Segment:
 
 def write_segments(
     shards: Sequence[CatalogEntry | None],
-    previous_shards: Sequence[CatalogEntry | None],
+    previous: Sequence[CatalogEntry | None],
     previous_segments: Sequence[SegmentEntry | None],
-    lost_keys: AbstractSet[str],
+    lost: AbstractSet[str],
     open_shard: Callable[[CatalogEntry], Index],
     put: Callable[[str, bytes], None],
 ) -> list[SegmentEntry | None]:
@@ -229,28 +224,28 @@ def write_segments(
 
     Args:
         shards: the directory's shards by number.
-        previous_shards: those of the release that the run started from.
+        previous: those of the release that the run started from.
         previous_segments: its segments; empty where it has none.
-        lost_keys: keys of segments that the store has lost.
+        lost: keys of segments that the store has lost.
         open_shard: opens the index of a shard.
         put: writes an object.
 
     Returns:
         The segments by number; None where all shards are empty.
     """
-    reusable_entries = previous_segments if len(previous_shards) == len(shards) else ()
+    reusable = previous_segments if len(previous) == len(shards) else ()
     segments: list[SegmentEntry | None] = []
     for number in range(segment_count(len(shards))):
-        segment_shards = shard_range(number, len(shards))
-        units = [shards[shard] for shard in segment_shards]
-        entry = reusable_entries[number] if number < len(reusable_entries) else None
+        numbers = shard_range(number, len(shards))
+        units = [shards[shard] for shard in numbers]
+        entry = reusable[number] if number < len(reusable) else None
         is_same = (
-            _index_keys(units) == _index_keys(previous_shards[shard] for shard in segment_shards)
+            _index_keys(units) == _index_keys(previous[shard] for shard in numbers)
             if entry
             else False
         )
-        if entry is None or not is_same or entry.key in lost_keys:
-            entry = _write_segment(segment_shards, units, open_shard, put)
+        if entry is None or not is_same or entry.key in lost:
+            entry = _write_segment(numbers, units, open_shard, put)
         segments.append(entry)
     return segments
 
@@ -289,19 +284,17 @@ def _key_column(places: Mapping[str, Sequence[int]]) -> bytes:
     for value, rows in places.items():
         by_key.setdefault(reference_key(value), []).extend(rows)
     keys = sorted(by_key)
-    return _encode_pairs([sorted(by_key[key]) for key in keys], _to_little_endian(array("Q", keys)))
+    return _encode_pairs([sorted(by_key[key]) for key in keys], _pack(array("Q", keys)))
 
 
 def _encode_pairs(rows_by_code: Sequence[Sequence[int]], values: bytes) -> bytes:
     codes = array("I", [code for code, rows in enumerate(rows_by_code) for _ in rows])
     rows = array("I", list(chain.from_iterable(rows_by_code)))
     sizes = array("I", [len(rows), len(values)])
-    return b"".join(
-        (_to_little_endian(sizes), _to_little_endian(codes), _to_little_endian(rows), values)
-    )
+    return b"".join((_pack(sizes), _pack(codes), _pack(rows), values))
 
 
-def _to_little_endian(numbers: array[int]) -> bytes:
+def _pack(numbers: array[int]) -> bytes:
     """Return numbers as little-endian bytes."""
     if sys.byteorder == "big":
         numbers = array(numbers.typecode, numbers)
@@ -309,7 +302,7 @@ def _to_little_endian(numbers: array[int]) -> bytes:
     return numbers.tobytes()
 
 
-def _from_little_endian(code: str, data: bytes) -> array[int]:
+def _unpack(code: str, data: bytes) -> array[int]:
     numbers: array[int] = array(code)
     numbers.frombytes(data)
     if sys.byteorder == "big":

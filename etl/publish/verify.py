@@ -142,29 +142,26 @@ def verify(
     """
     result = VerifyResult(release.id)
     manifest = release.manifest
-    directory_names: set[tuple[str, str]] = set()
+    names: set[tuple[str, str]] = set()
     counts: Counter[str] = Counter()
-    directory_units = [unit for unit in manifest.directory if unit is not None]
+    units = [unit for unit in manifest.directory if unit is not None]
     # The directory first, because patients refer to it. Its own references are resolved last.
-    block_results: list[_BlockResult] = []
-    for block_result in map_concurrently(
-        release.store, lambda unit: _check_block(release, unit, None), directory_units
+    results: list[_BlockResult] = []
+    for block in map_concurrently(
+        release.store, lambda unit: _check_block(release, unit, None), units
     ):
-        _add_block_result(result, block_result)
-        counts.update(block_result.counts)
-        directory_names |= block_result.names
-        block_results.append(block_result)
+        _add_block_result(result, block)
+        counts.update(block.counts)
+        names |= block.names
+        results.append(block)
     result.add(_check_shard_numbers(release))
     _check_segments(release, result)
-    for block_result in block_results:
+    for block in results:
         result.add(
-            _dangling_problems(
-                block_result.unit,
-                [name for name in block_result.dangling if name not in directory_names],
-            )
+            _dangling_problems(block.unit, [name for name in block.dangling if name not in names])
         )
     # Then every patient, shard by shard of the catalog.
-    check_shard = partial(_check_shard, release, directory_names)
+    check_shard = partial(_check_shard, release, names)
     if open_store is not None:
         check_shard = partial(_check_shard_in_worker, open_store, release.id)
     shards = [number for number, shard in enumerate(manifest.catalog) if shard is not None]
@@ -218,7 +215,7 @@ def _add_block_result(result: VerifyResult, block_result: _BlockResult) -> None:
 
 
 def _check_shard(
-    release: Release, directory_names: Set[tuple[str, str]], number: int, emit: EmitAny
+    release: Release, names: Set[tuple[str, str]], number: int, emit: EmitAny
 ) -> dict[str, Any]:
     """Check the patients of a shard; return the result as JSON."""
     del emit
@@ -228,11 +225,11 @@ def _check_shard(
     result, counts = VerifyResult(release.id, objects=1, bytes=shard.bytes), Counter[str]()
     rows, problems = _check_shard_rows(release, shard, number)
     result.add(problems)
-    for block_result in map_concurrently(
-        release.store, lambda unit: _check_block(release, unit, directory_names), rows
+    for block in map_concurrently(
+        release.store, lambda unit: _check_block(release, unit, names), rows
     ):
-        _add_block_result(result, block_result)
-        counts.update(block_result.counts)
+        _add_block_result(result, block)
+        counts.update(block.counts)
     result.patients = sum(unit.block is not None for unit in rows)
     retracted = len(rows) - result.patients
     return {**asdict(result), "resources_of_types": counts, "retracted": retracted}
@@ -393,10 +390,10 @@ def _resource_lines(
     block: bytes, index: Index, unit: CatalogEntry, is_patient: bool
 ) -> Iterator[bytes]:
     """Yield the resources of a block; check its patient header."""
-    for part_number, part in enumerate(index.parts):
-        compressed = memoryview(block)[part.offset : part.offset + part.length]
-        text = bytes(unpack(compressed, part, str(unit.block)))
-        if part_number == 0 and is_patient:
+    for number, part in enumerate(index.parts):
+        data = memoryview(block)[part.offset : part.offset + part.length]
+        text = bytes(unpack(data, part, str(unit.block)))
+        if number == 0 and is_patient:
             if text != header_line(unit.id):
                 raise StoreError(f"{unit.block} does not begin with its patient's header")
             continue
@@ -411,15 +408,13 @@ def _check_lines(unit: CatalogEntry, rows: list[IndexRow], lines: list[bytes]) -
         return
     block_lines: list[Line] = []
     for row, line in zip(rows, lines, strict=True):
-        reference = f"{row.type}/{row.id}"
+        name = f"{row.type}/{row.id}"
         if not line.startswith(line_head(row)):
-            yield Problem("block", key, f"{reference} is not where its index says")
+            yield Problem("block", key, f"{name} is not where its index says")
             return
         body = body_of(row, line)
         if short_hash(hashed_head(row.type, row.id), body) != row.version:
-            yield Problem(
-                "block", key, f"the version of {reference} is not the hash of its content"
-            )
+            yield Problem("block", key, f"the version of {name} is not the hash of its content")
         block_lines.append(Line(row, body, dumps(row.search)))
     if content_hash(block_lines) != unit.content:
         yield Problem("catalog", key, "the content hash in the catalog differs")
@@ -534,21 +529,21 @@ def compare_rebuild(published: Release, remade: Release) -> RebuildResult:
 
 def _changed_inputs(published: Manifest, remade: Manifest) -> Iterator[str]:
     """Yield the inputs that differ from those of the published release."""
-    published_inputs, rebuilt_inputs = published.facts.mapping, remade.facts.mapping
+    old, new = published.facts.mapping, remade.facts.mapping
     for name, description in (
         ("set", "the mapping set"),
         ("version", "the version of the mappings"),
         ("layout", "the layout"),
         ("view", "the view"),
     ):
-        published_value, rebuilt_value = published_inputs.get(name), rebuilt_inputs.get(name)
-        if published_value != rebuilt_value:
-            yield f"{description} is {rebuilt_value}, and was {published_value}"
-    if published_inputs.get("fingerprint") != rebuilt_inputs.get("fingerprint"):
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            yield f"{description} is {after}, and was {before}"
+    if old.get("fingerprint") != new.get("fingerprint"):
         yield (
             "the program, mappings, rules, crosswalks, layouts, or configuration differ from those "
-            f"of the run (fingerprint {str(rebuilt_inputs.get('fingerprint'))[:12]}, and was "
-            f"{str(published_inputs.get('fingerprint'))[:12]})"
+            f"of the run (fingerprint {str(new.get('fingerprint'))[:12]}, and was "
+            f"{str(old.get('fingerprint'))[:12]})"
         )
     if published.bulk and not remade.bulk:
         yield "bulk files were not rebuilt: the setting publish.bulk is off"
@@ -556,19 +551,17 @@ def _changed_inputs(published: Manifest, remade: Manifest) -> Iterator[str]:
 
 def _difference_problems(published: Release, remade: Release) -> Iterator[Problem]:
     key = published.manifest.key
-    published_facts, remade_facts = (
+    old_facts, new_facts = (
         loads(release.manifest.to_bytes(), key) for release in (published, remade)
     )
-    for name in sorted(published_facts.keys() | remade_facts.keys()):
+    for name in sorted(old_facts.keys() | new_facts.keys()):
         is_compared = name not in (*_UNCOMPARED_FACTS, *_FACTS_BY_UNIT)
-        if name == "claims" and name not in published_facts:  # of a program that did not state them
+        if name == "claims" and name not in old_facts:  # of a program that did not state them
             continue
-        if is_compared and published_facts.get(name) != remade_facts.get(name):
-            parts = _differing_parts(published_facts, remade_facts, name)
+        if is_compared and old_facts.get(name) != new_facts.get(name):
+            parts = _differing_parts(old_facts, new_facts, name)
             yield Problem("count", key, f"{name} differs from the extract{parts}")
-    if changed_facts := [
-        name for name in _FACTS_BY_UNIT if published_facts[name] != remade_facts[name]
-    ]:
+    if changed_facts := [name for name in _FACTS_BY_UNIT if old_facts[name] != new_facts[name]]:
         has_changes = False
         for change in (*diff_patients(published, remade), *diff_directory(published, remade)):
             has_changes = True
@@ -578,17 +571,13 @@ def _difference_problems(published: Release, remade: Release) -> Iterator[Proble
                 yield Problem("catalog", key, f"the {name} is another one, with the same rows")
 
 
-def _differing_parts(
-    published_facts: Mapping[str, Any], remade_facts: Mapping[str, Any], name: str
-) -> str:
+def _differing_parts(old_facts: Mapping[str, Any], new_facts: Mapping[str, Any], name: str) -> str:
     """Name the parts of a fact that differ."""
-    published_value, remade_value = published_facts.get(name), remade_facts.get(name)
-    if not (isinstance(published_value, dict) and isinstance(remade_value, dict)):
+    before, after = old_facts.get(name), new_facts.get(name)
+    if not (isinstance(before, dict) and isinstance(after, dict)):
         return ""
     parts = sorted(
-        part
-        for part in published_value.keys() | remade_value.keys()
-        if published_value.get(part) != remade_value.get(part)
+        part for part in before.keys() | after.keys() if before.get(part) != after.get(part)
     )
     return f": {', '.join(parts)}"
 

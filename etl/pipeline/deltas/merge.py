@@ -36,7 +36,7 @@ _NEVER: Final = np.iinfo(np.int64).min
 _NO_ROWS: Final = np.empty(0, np.int64)
 _MAX_NOTED_ROWS: Final = 5
 """Most rows that a note names."""
-_MEMBER_COLUMN: Final = "member_id"
+_MEMBER: Final = "member_id"
 _NUMBER_COLUMN: Final = "_number"
 LAYER_COLUMN: Final = "_layer"
 """Column with the number of a row's layer."""
@@ -180,28 +180,28 @@ def _merge(
     """
     folder.mkdir(parents=True, exist_ok=True)
     deletions: dict[str, Deletions] = {}
-    idle_rows: dict[str, _IdleRows] = {}
+    idle: dict[str, _IdleRows] = {}
     # Deleted members delete coverages and headers, and those delete their dependent rows.
     key_tables = tuple(KEYS) if model.has_members else ()
     for name in (*key_tables, *(other for other in model.tables if other not in key_tables)):
         all_rows = rows = _read_rows(store, layers, name)
         owner = TABLES[name].key[0]
-        is_member_table = name in key_tables[:1]
+        is_member = name in key_tables[:1]
         if name in key_tables:
             deletions[owner] = _deletions(rows, owner)
-            if not is_member_table:
-                member_deletions = _deletions_with_member(rows, owner, deletions[_MEMBER_COLUMN])
-                deletions[owner] = _merge_deletions(deletions[owner], member_deletions)
-        idle_rows[name] = _find_idle_rows(
-            rows, name, len(layers), {} if is_member_table else deletions.get(owner, {})
+            if not is_member:
+                added = _deletions_with_member(rows, owner, deletions[_MEMBER])
+                deletions[owner] = _merge_deletions(deletions[owner], added)
+        idle[name] = _idle_rows(
+            rows, name, len(layers), {} if is_member else deletions.get(owner, {})
         )
-        if not is_member_table and owner in deletions:
+        if not is_member and owner in deletions:
             rows = rows.only(_is_not_deleted(rows, owner, deletions[owner]))
         _write_table(folder, name, select_columns(name, all_rows, _current_rows(rows, name)))
-    return idle_rows
+    return idle
 
 
-def _find_idle_rows(rows: _Rows, name: str, layers: int, deletions: Deletions) -> _IdleRows:
+def _idle_rows(rows: _Rows, name: str, layers: int, deletions: Deletions) -> _IdleRows:
     """Return the rows of the last layer that change nothing.
 
     Args:
@@ -213,23 +213,23 @@ def _find_idle_rows(rows: _Rows, name: str, layers: int, deletions: Deletions) -
     is_last = rows.times % layers == layers - 1
     if layers == 1 or not is_last.any():
         return _IdleRows(_NO_ROWS, _NO_ROWS)
-    key_numbers, key_count = _number_keys(rows.table, name)
+    keys, key_count = _number_keys(rows.table, name)
     previous_times = np.full(key_count + 1, _NEVER, np.int64)  # the last is of rows without a key
-    np.maximum.at(previous_times, key_numbers[~is_last], rows.times[~is_last])
+    np.maximum.at(previous_times, keys[~is_last], rows.times[~is_last])
     previous_times[-1] = _NEVER
     key_exists = np.zeros(key_count + 1, np.bool_)
-    key_exists[key_numbers[~rows.deleted]] = True
+    key_exists[keys[~rows.deleted]] = True
     key_exists[-1] = True
     earlier_deletions = {
         key: times
         for key, ranks in deletions.items()
         if (times := [rank for rank in ranks if rank % layers != layers - 1])
     }
-    is_older = (rows.times < previous_times[key_numbers]) | ~_is_not_deleted(
+    is_older = (rows.times < previous_times[keys]) | ~_is_not_deleted(
         rows, TABLES[name].key[0], earlier_deletions
     )
     last_rows = np.flatnonzero(is_last)
-    is_needless = rows.deleted & ~key_exists[key_numbers] & ~is_older
+    is_needless = rows.deleted & ~key_exists[keys] & ~is_older
     return _IdleRows(np.flatnonzero(is_older[last_rows]), np.flatnonzero(is_needless[last_rows]))
 
 
@@ -347,27 +347,17 @@ def _deletions_with_member(rows: _Rows, key: str, members: Deletions) -> Deletio
     if not members:
         return {}
     deleted = pa.array(list(members), pa.string())
-    owned_keys = rows.table.column(key).filter(
-        pc.is_in(rows.table.column(_MEMBER_COLUMN), value_set=deleted)
-    )
-    row_indices = np.flatnonzero(
-        pc.is_in(rows.table.column(key), value_set=owned_keys.combine_chunks())
-    )
-    owner_columns = rows.table.select([key, _MEMBER_COLUMN]).take(pa.array(row_indices)).to_pydict()
-    owners = np.where(
-        rows.deleted[row_indices],
-        _NO_OWNER,
-        np.asarray(owner_columns[_MEMBER_COLUMN], dtype=object),
-    )
-    owners_by_key: dict[str, list[tuple[int, str]]] = {}
-    for name, member, time in zip(
-        owner_columns[key], owners, rows.times[row_indices].tolist(), strict=True
-    ):
+    owned = rows.table.column(key).filter(pc.is_in(rows.table.column(_MEMBER), value_set=deleted))
+    indices = np.flatnonzero(pc.is_in(rows.table.column(key), value_set=owned.combine_chunks()))
+    columns = rows.table.select([key, _MEMBER]).take(pa.array(indices)).to_pydict()
+    owners = np.where(rows.deleted[indices], _NO_OWNER, np.asarray(columns[_MEMBER], dtype=object))
+    by_key: dict[str, list[tuple[int, str]]] = {}
+    for name, member, time in zip(columns[key], owners, rows.times[indices].tolist(), strict=True):
         if name is not None and member is not None:
-            owners_by_key.setdefault(name, []).append((time, member))
+            by_key.setdefault(name, []).append((time, member))
     return {
         name: times
-        for name, owners in owners_by_key.items()
+        for name, owners in by_key.items()
         if (times := _owner_deletions(owners, members))
     }
 
@@ -379,21 +369,15 @@ def _owner_deletions(owners: list[tuple[int, str]], members: Deletions) -> list[
         owners: rank and member of each row that states an owner.
         members: when each member was deleted. Of one rank, deletions come before rows.
     """
-    deletions = {
-        (time, False, row_member)
-        for _, row_member in owners
-        for time in members.get(row_member, ())
-    }
-    deletion_times, owner = [], _NO_OWNER
-    for time, is_row, member in sorted(
-        deletions | {(time, True, row_member) for time, row_member in owners}
-    ):
+    deletions = {(time, False, name) for _, name in owners for time in members.get(name, ())}
+    times, owner = [], _NO_OWNER
+    for time, is_row, member in sorted(deletions | {(time, True, name) for time, name in owners}):
         if is_row:
             owner = member
         elif owner == member:
-            deletion_times.append(time)
+            times.append(time)
             owner = _NO_OWNER
-    return deletion_times
+    return times
 
 
 def _merge_deletions(first: Deletions, second: Deletions) -> Deletions:
@@ -407,11 +391,9 @@ def _is_not_deleted(rows: _Rows, key: str, deletions: Deletions) -> npt.NDArray[
     """Return which rows are not older than the last deletion of their key."""
     if not deletions:
         return np.ones(len(rows.times), np.bool_)
-    key_indices = pc.index_in(
-        rows.table.column(key), value_set=pa.array(list(deletions), pa.string())
-    )
+    indices = pc.index_in(rows.table.column(key), value_set=pa.array(list(deletions), pa.string()))
     times = np.array([*(max(ranks) for ranks in deletions.values()), _NEVER], np.int64)
-    return np.asarray(rows.times >= times[np.asarray(pc.fill_null(key_indices, len(deletions)))])
+    return np.asarray(rows.times >= times[np.asarray(pc.fill_null(indices, len(deletions)))])
 
 
 def _current_rows(rows: _Rows, name: str) -> pa.Table:

@@ -134,7 +134,7 @@ class Attribution:
             "money": member_shares.money,
             "filled": member_shares.filled,
             "findings": _ledger_findings(findings, places),
-            "rejected": _ledger_rejected(checked.rejected, places),
+            "rejected": _rejected_rows(checked.rejected, places),
             "resources": self._resources(),
             "elements": self._elements(),
             "missing": self.missing,
@@ -298,7 +298,7 @@ def _ledger_findings(findings_by_name: Mapping[str, pa.Table], places: Places) -
     return pa.concat_tables(tables)
 
 
-def _ledger_rejected(table: pa.Table, places: Places) -> pa.Table:
+def _rejected_rows(table: pa.Table, places: Places) -> pa.Table:
     owner, source, row = places.find_owners(
         table.column("file").to_numpy(), table.column("row").to_numpy()
     )

@@ -156,11 +156,7 @@ def _name_columns(nodes: Iterable[Expr | Condition], plan: Plan) -> Iterator[tup
 def _plan_expressions(plan: Plan) -> Iterator[Expr | Condition]:
     """Yield all expressions and conditions of a plan."""
     yield plan.id
-    yield from (
-        expression
-        for expression in (plan.compartment, plan.last_updated, plan.condition)
-        if expression
-    )
+    yield from (part for part in (plan.compartment, plan.last_updated, plan.condition) if part)
     roots: list[Entry] = [plan.body, *plan.search.values()]
     for root in roots:
         for _, node in nodes_of(root):

@@ -29,9 +29,9 @@ from etl.quality.totals import by_member
 from etl.rows import FINDINGS_SCHEMA, arrow_stream
 from etl.sources.partition.partitions import Partitions
 
-_WORD_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
+_WORD: Final = pa.dictionary(pa.int32(), pa.string())
 _OWNER_FIELD: Final = pa.field("owner", pa.uint64())
-_POSITION_FIELDS: Final = (pa.field("source", _WORD_TYPE), pa.field("at", pa.int32()))
+_PLACE: Final = (pa.field("source", _WORD), pa.field("at", pa.int32()))
 
 
 def _schema(*fields: pa.Field | tuple[str, pa.DataType]) -> pa.Schema:
@@ -47,23 +47,15 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "money": by_member.MONEY_SCHEMA,
     "filled": by_member.FILLED_SCHEMA,
     "findings": _schema(
-        ("crosswalk", _WORD_TYPE),
-        *_POSITION_FIELDS,
-        ("rule", _WORD_TYPE),
-        ("table", _WORD_TYPE),
-        ("column", _WORD_TYPE),
+        ("crosswalk", _WORD), *_PLACE, ("rule", _WORD), ("table", _WORD), ("column", _WORD)
     ),
     "rejected": _schema(
-        *_POSITION_FIELDS,
-        ("table", _WORD_TYPE),
-        ("rule", _WORD_TYPE),
-        ("cause", _WORD_TYPE),
-        ("rules", _WORD_TYPE),
+        *_PLACE, ("table", _WORD), ("rule", _WORD), ("cause", _WORD), ("rules", _WORD)
     ),
-    "resources": _schema(("type", _WORD_TYPE), ("count", pa.int64())),
-    "elements": _schema(("pattern", _WORD_TYPE), ("count", pa.int64())),
-    "missing": _schema(("resource", _WORD_TYPE), ("key", pa.string()), ("payer", pa.bool_())),
-    "asked": _schema(("kind", _WORD_TYPE), ("id", pa.uint64()), ("there", pa.bool_())),
+    "resources": _schema(("type", _WORD), ("count", pa.int64())),
+    "elements": _schema(("pattern", _WORD), ("count", pa.int64())),
+    "missing": _schema(("resource", _WORD), ("key", pa.string()), ("payer", pa.bool_())),
+    "asked": _schema(("kind", _WORD), ("id", pa.uint64()), ("there", pa.bool_())),
     "names": _schema(("name", pa.uint64())),
 }
 """Table of a ledger -> its columns.
@@ -190,7 +182,7 @@ def _renumber_words(words: pa.DictionaryArray) -> pa.DictionaryArray:
     )
 
 
-def from_bytes(data: bytes, object_name: str) -> Ledger:
+def from_bytes(data: bytes, what: str) -> Ledger:
     """Parse a ledger.
 
     Raises:
@@ -200,7 +192,7 @@ def from_bytes(data: bytes, object_name: str) -> Ledger:
         end = data.index(b"\n") + 1
         head = json.loads(data[:end])
         if head["format"] != _FORMAT:
-            raise StoreError(f"{object_name} is of another format than {_FORMAT}: run again")
+            raise StoreError(f"{what} is of another format than {_FORMAT}: run again")
         columns, view = {}, pa.py_buffer(data)
         for name, size in head["sizes"].items():
             with pa.ipc.open_stream(view.slice(end, size)) as reader:
@@ -208,9 +200,7 @@ def from_bytes(data: bytes, object_name: str) -> Ledger:
             end += size
         return {name: columns[name].cast(schema) for name, schema in SCHEMAS.items()}
     except (ValueError, KeyError, TypeError, pa.ArrowException):
-        raise StoreError(
-            f"{object_name} is not a ledger: the object is damaged; run verify"
-        ) from None
+        raise StoreError(f"{what} is not a ledger: the object is damaged; run verify") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,37 +233,33 @@ class Places:
         owned = {}
         for number, (name, table) in enumerate(tables.items()):
             file, row, owner, low, high = (column.to_numpy() for column in table.columns)
-            positions = place_keys(file, row)
-            row_order = _order_by_owner(owner, positions)
-            sorted_owners = owner[row_order]
+            places = place_keys(file, row)
+            order = _order_by_owner(owner, places)
+            sorted_owners = owner[order]
             starts = _owner_starts(sorted_owners)
             sizes = np.diff(np.append(starts, len(sorted_owners)))
-            number_in_owner = (np.arange(len(sorted_owners)) - np.repeat(starts, sizes)).astype(
-                np.int32
-            )
-            owned[name] = (sorted_owners, positions[row_order])
+            numbers = (np.arange(len(sorted_owners)) - np.repeat(starts, sizes)).astype(np.int32)
+            owned[name] = (sorted_owners, places[order])
             digests.append(
-                _digest_rows(
-                    sorted_owners, starts, number, number_in_owner, low[row_order], high[row_order]
-                )
+                _digest_rows(sorted_owners, starts, number, numbers, low[order], high[order])
             )
-            row_numbers = np.empty_like(number_in_owner)
-            row_numbers[row_order] = number_in_owner
-            keys.append(positions)
+            by_row = np.empty_like(numbers)
+            by_row[order] = numbers
+            keys.append(places)
             owners.append(owner)
             sources.append(np.full(len(owner), number, dtype=np.int32))
-            numbers_in_owner.append(row_numbers)
+            numbers_in_owner.append(by_row)
         if not keys:
             empty = np.empty(0, dtype=np.int64)
             return cls((), empty, empty, empty, empty, {}, _empty_digests())
         joined_keys = np.concatenate(keys)
-        row_order = np.argsort(joined_keys, kind="stable")  # nearly in order already
+        order = np.argsort(joined_keys, kind="stable")  # nearly in order already
         return cls(
             tuple(tables),
-            joined_keys[row_order],
-            np.concatenate(sources)[row_order],
-            np.concatenate(owners)[row_order],
-            np.concatenate(numbers_in_owner)[row_order],
+            joined_keys[order],
+            np.concatenate(sources)[order],
+            np.concatenate(owners)[order],
+            np.concatenate(numbers_in_owner)[order],
             owned,
             _sum_digests(digests),
         )
@@ -286,16 +272,14 @@ class Places:
 
     def find_positions(self, table: pa.Table) -> tuple[Any, Any]:
         """Return file and row of entries with `owner`, `source`, `at`."""
-        found_positions = np.zeros(table.num_rows, dtype=np.int64)
+        found = np.zeros(table.num_rows, dtype=np.int64)
         names = table.column("source").cast(pa.string())
         owner, row_numbers = table.column("owner").to_numpy(), table.column("at").to_numpy()
         for name in pc.unique(names).to_pylist():
-            is_in_table = np.asarray(pc.equal(names, name))
+            mask = np.asarray(pc.equal(names, name))
             owners, positions = self.owned[name]
-            found_positions[is_in_table] = positions[
-                np.searchsorted(owners, owner[is_in_table]) + row_numbers[is_in_table]
-            ]
-        return (found_positions >> 40).astype(np.int32), found_positions & ((1 << 40) - 1)
+            found[mask] = positions[np.searchsorted(owners, owner[mask]) + row_numbers[mask]]
+        return (found >> 40).astype(np.int32), found & ((1 << 40) - 1)
 
 
 def _empty_digests() -> pa.Table:
@@ -336,8 +320,8 @@ def _digest_rows(
     """
     if not len(owner):
         return owner, low, high, low
-    row_numbers = (np.uint64(source) << np.uint64(32)) | positions.astype(np.uint64)
-    order_digests = _mix_bits(low ^ _mix_bits(row_numbers + np.uint64(1)))
+    numbers = (np.uint64(source) << np.uint64(32)) | positions.astype(np.uint64)
+    order_digests = _mix_bits(low ^ _mix_bits(numbers + np.uint64(1)))
     sums = (
         np.add.reduceat(digests, starts)
         for digests in (_mix_bits(low), _mix_bits(high), order_digests)

@@ -105,7 +105,7 @@ class ComparedFacts:
     canonical: bool
 
 
-def find_unchanged_members(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
+def find_unchanged(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
     """Return the members whose previous results are still valid."""
     ledger, digests = previous.ledger, current.places.marks
     owners = ledger["owners"]

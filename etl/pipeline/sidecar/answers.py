@@ -27,9 +27,9 @@ from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
 from etl.reports import lineage as lineages
 
-_USED_REFERENCE: Final = re.compile(rb'"reference":"((?:Coverage|Organization)/[A-Za-z0-9.-]+)"')
+_USED: Final = re.compile(rb'"reference":"((?:Coverage|Organization)/[A-Za-z0-9.-]+)"')
 """References to resources whose rows are used as well: of coverages and of organizations."""
-_MEMBER_KEY: Final = TABLES["member"].key[0]
+_MEMBER_ID: Final = TABLES["member"].key[0]
 
 
 _DIRECTORY_OWNER: Final = 0
@@ -76,14 +76,14 @@ class SidecarExplainer:
         match subject:
             case lineages.ResourceSubject():
                 entries = self._find_by_hash("resource", _hash_text(str(subject)))
-                resources = self._explain_resources(entries, str(subject))
+                resources = self._explain(entries, str(subject))
                 if not resources:
                     raise UsageError(
                         f"the release keeps no row position for {subject}: a provider "
                         "that claims refer to only by id has no row, and rows in quarantine "
                         "make no resource"
                     )
-                return self._build_lineage(subject, (), resources)
+                return self._lineage(subject, (), resources)
             case lineages.HeaderSubject():
                 entries = [
                     entry
@@ -94,16 +94,12 @@ class SidecarExplainer:
                     raise UsageError(
                         f"the release keeps no row position for the number of {subject}"
                     )
-                return self._build_lineage(
-                    subject, self._row_fates(entries), self._explain_resources(entries)
-                )
+                return self._lineage(subject, self._fates(entries), self._explain(entries))
             case lineages.RowSubject():
                 entries = self._find_row(subject)
-                return self._build_lineage(
-                    subject, self._row_fates(entries), self._resources_of_rows(entries)
-                )
+                return self._lineage(subject, self._fates(entries), self._row_resources(entries))
 
-    def _build_lineage(
+    def _lineage(
         self,
         subject: lineages.Subject,
         rows: tuple[lineages.RowFate, ...],
@@ -181,7 +177,7 @@ class SidecarExplainer:
             )
         return entries
 
-    def _related_entries(self, entry: _Entry) -> list[_Entry]:
+    def _related(self, entry: _Entry) -> list[_Entry]:
         """Return the entries of the same claim, prior authorization, member, or row."""
         owner_entries = self._entries_by_owner.get(entry.owner, [entry])
         if entry.claim is not None:
@@ -191,8 +187,8 @@ class SidecarExplainer:
                 for other in owner_entries
                 if (HEADER_OF.get(other.table), other.claim) == (header, entry.claim)
             ]
-        if TABLES[entry.table].key[0] == _MEMBER_KEY:
-            return [other for other in owner_entries if TABLES[other.table].key[0] == _MEMBER_KEY]
+        if TABLES[entry.table].key[0] == _MEMBER_ID:
+            return [other for other in owner_entries if TABLES[other.table].key[0] == _MEMBER_ID]
         return [
             other for other in owner_entries if other[1:5] == entry[1:5]
         ]  # claim, table, file, row
@@ -215,7 +211,7 @@ class SidecarExplainer:
             )
         }
 
-    def _row_fates(self, entries: Sequence[_Entry]) -> tuple[lineages.RowFate, ...]:
+    def _fates(self, entries: Sequence[_Entry]) -> tuple[lineages.RowFate, ...]:
         table_order = [*TABLES]
         rows = {
             (
@@ -235,16 +231,14 @@ class SidecarExplainer:
         }
         return tuple(rows[key] for key in sorted(rows))
 
-    def _resources_of_rows(self, entries: Sequence[_Entry]) -> tuple[lineages.Explanation, ...]:
+    def _row_resources(self, entries: Sequence[_Entry]) -> tuple[lineages.Explanation, ...]:
         """Return the resources that some rows contribute to."""
         resources = (
-            resource
-            for entry in entries
-            for resource in self._explain_resources(self._related_entries(entry))
+            resource for entry in entries for resource in self._explain(self._related(entry))
         )
         return tuple({resource.resource: resource for resource in resources}.values())
 
-    def _explain_resources(
+    def _explain(
         self, entries: Sequence[_Entry], resource_name: str | None = None
     ) -> tuple[lineages.Explanation, ...]:
         """Return the resources that begin at some entries, with their rows.
@@ -259,11 +253,11 @@ class SidecarExplainer:
             resource_title = resource_name or self._resource_name(plan, entry)
             if resource_title is None:
                 continue
-            rows = [row for row in self._related_entries(entry) if row.fate == PUBLISHED]
+            rows = [row for row in self._related(entry) if row.fate == PUBLISHED]
             rows += self._referenced_rows(entry, resource_title)
             explanations.append(
                 lineages.Explanation(
-                    resource_title, plan.profile, plan.name, (), None, self._row_fates(rows)
+                    resource_title, plan.profile, plan.name, (), None, self._fates(rows)
                 )
             )
         return tuple(explanations)
@@ -280,7 +274,7 @@ class SidecarExplainer:
         except NotFound:
             return []
         reference_hashes = {
-            _hash_text(reference.decode()) for reference in _USED_REFERENCE.findall(resource_json)
+            _hash_text(reference.decode()) for reference in _USED.findall(resource_json)
         }
         if entry.owner == _DIRECTORY_OWNER:
             return [

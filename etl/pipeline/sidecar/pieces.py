@@ -66,7 +66,7 @@ SCHEMA: Final = pa.schema(
 * `extract`: mark of the extract that has the file (`pieces.extract_mark`).
 """
 PUBLISHED, QUARANTINED, SUPERSEDED, WITHDRAWN = ROW_FATES
-_TABLE_NAMES: Final = tuple(TABLES)
+_NAMES: Final = tuple(TABLES)
 _UNLIMITED: Final = 1 << 30
 """More than a piece has rows, and more than its dictionaries have bytes."""
 _DELTA_COLUMNS: Final = ("file", "row")
@@ -79,7 +79,7 @@ class _Entries(NamedTuple):
     """Entries of one table; arrays of one length, resources' or None.
 
     Attributes:
-        table: number of the table in `_TABLE_NAMES`.
+        table: number of the table in `_NAMES`.
         places: `place_keys`.
         claims: hashes of numbers of claims and prior authorizations, and which entries have one.
         fates: numbers in `ROW_FATES`.
@@ -111,44 +111,42 @@ def entries_of(
         extract: mark of the extract.
         sources: the payer's rows behind them, where queries computed them.
     """
-    entry_batches = [*_resource_entries(plan_resources), *_row_entries(loaded, checked)]
-    if not entry_batches:
+    batches = [*_resource_entries(plan_resources), *_row_entries(loaded, checked)]
+    if not batches:
         return SCHEMA.empty_table()
-    batch_sizes = [len(batch.places) for batch in entry_batches]
-    positions = np.concatenate([batch.places for batch in entry_batches])
+    batch_sizes = [len(batch.places) for batch in batches]
+    positions = np.concatenate([batch.places for batch in batches])
     files, row_numbers = (positions >> 40).astype(np.int32), positions & ((1 << 40) - 1)
     owner_numbers = owners.codes_of(files, row_numbers)
     files, row_numbers = sources.named(files, row_numbers)
     files, positions = files.astype(np.int32), place_keys(files, row_numbers)
-    claims = np.concatenate([batch.claims[0] for batch in entry_batches])
-    has_claim = np.concatenate([batch.claims[1] for batch in entry_batches])
-    tables = np.repeat(np.array([batch.table for batch in entry_batches], np.int32), batch_sizes)
-    groups = owner_numbers * len(_TABLE_NAMES) + tables
-    fates = np.concatenate([batch.fates for batch in entry_batches])
+    claims = np.concatenate([batch.claims[0] for batch in batches])
+    has_claim = np.concatenate([batch.claims[1] for batch in batches])
+    tables = np.repeat(np.array([batch.table for batch in batches], np.int32), batch_sizes)
+    groups = owner_numbers * len(_NAMES) + tables
+    fates = np.concatenate([batch.fates for batch in batches])
     # Resources come first, so that the row at which one begins is not there a second time.
-    row_order = np.lexsort((fates, claims, positions, groups))
-    begins_resource = np.repeat(
-        [batch.resources is not None for batch in entry_batches], batch_sizes
-    )[row_order]
-    is_repeated = np.ones(len(row_order), np.bool_)
-    for sort_key in (groups[row_order], positions[row_order], claims[row_order], fates[row_order]):
-        is_repeated[1:] &= sort_key[1:] == sort_key[:-1]
-    is_repeated[:1] = False
-    row_order = row_order[begins_resource | ~is_repeated]
-    resources, patients, mappings = _resource_columns(entry_batches)
-    row_indices = pa.array(row_order)
+    order = np.lexsort((fates, claims, positions, groups))
+    begins = np.repeat([batch.resources is not None for batch in batches], batch_sizes)[order]
+    repeated = np.ones(len(order), np.bool_)
+    for key in (groups[order], positions[order], claims[order], fates[order]):
+        repeated[1:] &= key[1:] == key[:-1]
+    repeated[:1] = False
+    order = order[begins | ~repeated]
+    resources, patients, mappings = _resource_columns(batches)
+    indices = pa.array(order)
     return pa.Table.from_arrays(
         [
-            pa.array(np.append(owners.ids, np.uint64(0))[owner_numbers[row_order]]),
-            pa.array(claims[row_order], mask=~has_claim[row_order]),
-            _dictionary_column(tables[row_order], _TABLE_NAMES),
-            pa.array(files[row_order]),
-            pa.array(row_numbers[row_order]),
-            _dictionary_column(fates[row_order], ROW_FATES),
-            resources.take(row_indices),
-            patients.take(row_indices),
-            mappings.take(row_indices),
-            _dictionary_column(np.zeros(len(row_order), np.int32), (extract,)),
+            pa.array(np.append(owners.ids, np.uint64(0))[owner_numbers[order]]),
+            pa.array(claims[order], mask=~has_claim[order]),
+            _dictionary_column(tables[order], _NAMES),
+            pa.array(files[order]),
+            pa.array(row_numbers[order]),
+            _dictionary_column(fates[order], ROW_FATES),
+            resources.take(indices),
+            patients.take(indices),
+            mappings.take(indices),
+            _dictionary_column(np.zeros(len(order), np.int32), (extract,)),
         ],
         schema=SCHEMA,
     )
@@ -171,7 +169,7 @@ def _row_entries(loaded: Loaded, checked: Checked) -> Iterator[_Entries]:
             fates[~np.isin(positions, table_places(accepted))] = ROW_FATES.index(SUPERSEDED)
             fates[is_rejected] = ROW_FATES.index(QUARANTINED)
             fates[np.isin(positions, checked.withdrawn.get(name, ()))] = ROW_FATES.index(WITHDRAWN)
-        yield _Entries(_TABLE_NAMES.index(name), positions, _claim_hashes(name, table), fates)
+        yield _Entries(_NAMES.index(name), positions, _claim_hashes(name, table), fates)
 
 
 def _resource_entries(plan_resources: Sequence[PlanResources]) -> Iterator[_Entries]:
@@ -189,7 +187,7 @@ def _resource_entries(plan_resources: Sequence[PlanResources]) -> Iterator[_Entr
             fates = np.zeros(len(resource_names), np.int8)
             resource_columns = (hash_ids(resource_names), run.compartments, plan.name)
             yield _Entries(
-                _TABLE_NAMES.index(plan.table),
+                _NAMES.index(plan.table),
                 table_places(run_rows),
                 _claim_hashes(plan.table, run_rows),
                 fates,
@@ -295,7 +293,7 @@ def to_bytes(piece: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def from_bytes(data: bytes, object_name: str) -> pa.Table:
+def from_bytes(data: bytes, what: str) -> pa.Table:
     """Parse a piece from Parquet bytes.
 
     Raises:
@@ -306,9 +304,7 @@ def from_bytes(data: bytes, object_name: str) -> pa.Table:
         table = pq.read_table(io.BytesIO(data), read_dictionary=dictionary_columns)
         return table.select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowException, KeyError, ValueError):
-        raise StoreError(
-            f"{object_name} names no rows: the object is damaged; run verify"
-        ) from None
+        raise StoreError(f"{what} names no rows: the object is damaged; run verify") from None
 
 
 _LIST_ENDING: Final = "sidecar"
@@ -494,14 +490,12 @@ class SidecarUpdate:
         missing_owners = np.setdiff1d(_distinct_owners(entries), self.present)
         new_entries = all_joined([new_entries, owners_alone(missing_owners)])
         # Pieces that are small beside what follows them are written again, with it.
-        kept_count, row_count = len(entries), new_entries.num_rows
-        while (
-            kept_count and row_count and entries[kept_count - 1].num_rows < _MERGE_RATIO * row_count
-        ):
-            kept_count -= 1
-            row_count += entries[kept_count].num_rows
-        new_entries = all_joined([*entries[kept_count:], new_entries])
-        pieces, entries = pieces[:kept_count], entries[:kept_count]
+        count, rows = len(entries), new_entries.num_rows
+        while count and rows and entries[count - 1].num_rows < _MERGE_RATIO * rows:
+            count -= 1
+            rows += entries[count].num_rows
+        new_entries = all_joined([*entries[count:], new_entries])
+        pieces, entries = pieces[:count], entries[:count]
         if not entries:
             new_entries = with_rows(new_entries)
         written = [replace(piece, first=unit.start, end=unit.stop) for piece in pieces]
@@ -527,7 +521,7 @@ def write_sidecar(
     sidecar: Sidecar,
     directory: pa.Table,
     current: tuple[str, SidecarExtract],
-    previous_sidecar: Sidecar | None,
+    previous: Sidecar | None,
 ) -> list[kept_objects.ObjectRef]:
     """Write the directory's piece and the list, and return all that the manifest is to name.
 
@@ -536,22 +530,13 @@ def write_sidecar(
         sidecar: the pieces of all units.
         directory: entries of the directory's rows.
         current: mark of this run's extract, and what is kept of it.
-        previous_sidecar: the sidecar of the release before; None where there is none.
+        previous: the sidecar of the release before; None where there is none.
     """
     extract_id, extract = current
     piece = _write_piece(store, directory, range(0)) if directory.num_rows else None
     all_pieces = [*sidecar.pieces, *(() if piece is None else (piece,))]
-    used = {extract_id for listed_piece in all_pieces for extract_id in listed_piece.extracts}
-    known_extracts = {
-        extract_id: extract,
-        **({} if previous_sidecar is None else previous_sidecar.extracts),
-    }
-    extracts = {
-        extract_id: known_extract
-        for extract_id, known_extract in known_extracts.items()
-        if extract_id in used
-    }
-    full_sidecar = Sidecar(sidecar.partitions, sidecar.pieces, piece, extracts)
-    return kept_objects.write_list(
-        store, kept_objects.MEMORY, full_sidecar, _LIST_ENDING, all_pieces
-    )
+    used = {extract_id for entry in all_pieces for extract_id in entry.extracts}
+    known = {extract_id: extract, **({} if previous is None else previous.extracts)}
+    extracts = {extract_id: facts for extract_id, facts in known.items() if extract_id in used}
+    full = Sidecar(sidecar.partitions, sidecar.pieces, piece, extracts)
+    return kept_objects.write_list(store, kept_objects.MEMORY, full, _LIST_ENDING, all_pieces)

@@ -14,7 +14,7 @@ from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Places, no_ledger
 from etl.pipeline.incremental.reuse import (
     ComparedFacts,
     PreviousMembers,
-    find_unchanged_members,
+    find_unchanged,
     reuse_results,
 )
 from etl.sources.partition.ids import GlobalKeys
@@ -88,7 +88,7 @@ class Nights:
         ids = {"member": self.ids["members"], "claim": self.ids["claims"]}
         keys = GlobalKeys(ids, {}, self.sharers)
         now = ComparedFacts(self.places(), keys, DEPENDENCIES, self.days[1], self.canonical)
-        return [int(each) for each in find_unchanged_members(now, self.previous())]
+        return [int(each) for each in find_unchanged(now, self.previous())]
 
 
 def a_cell_changed(nights):
