@@ -117,16 +117,14 @@ def compare(
         states_money=states_money,
     )
     # Amounts: each, and none where the view has none.
-    expected_amounts = source.expected(
-        source.stated, source.stated_lines, source.stated_adjustments
-    )
+    expected = source.expected(source.stated, source.stated_lines, source.stated_adjustments)
     if states_money:
-        _compare_amounts(source, published, (claim_rows, line_rows), expected_amounts, differences)
+        _compare_amounts(source, published, (claim_rows, line_rows), expected, differences)
     else:
         _check_no_amounts(published, differences)
     # Sums: the rows' from here, the bytes' from the blocks alone.
     labels = _sum_labels(source, published, claim_rows)
-    sums = claim_sums(labels, source.stated, source.line_claims, expected_amounts[2], source.counts)
+    sums = claim_sums(labels, source.stated, source.line_claims, expected[2], source.counts)
     return Comparison(
         facts=differences.facts,
         source=sums if states_money else sums.without_money(),
@@ -135,7 +133,7 @@ def compare(
         unexplained=differences.count,
         delays=_count_new_delays(source, published, claim_rows, availability),
         files=file_sums(
-            source, published, (claim_rows, line_rows), expected_amounts[2], differences.explained
+            source, published, (claim_rows, line_rows), expected[2], differences.explained
         )
         if states_money
         else {},
@@ -150,15 +148,15 @@ def _count_new_delays(
     source: SourceClaims,
     published: PublishedClaims,
     claim_rows: Any,
-    availability: Availability | None,
+    available: Availability | None,
 ) -> Delays:
-    if availability is None:
+    if available is None:
         return Delays({}, ())
     ids = published.texts["id"].to_pylist()
-    is_new = np.array([claim not in availability.known for claim in ids], dtype=np.bool_)
+    is_new = np.array([claim not in available.known for claim in ids], dtype=np.bool_)
     rows = claim_rows[is_new & (claim_rows >= 0)]
     days = source.claims.dates("adjudication_date").take(pa.array(rows))
-    return count_delays(as_numpy(days), source.claims.places[rows], availability)
+    return count_delays(as_numpy(days), source.claims.places[rows], available)
 
 
 def _check_superseded(
@@ -181,38 +179,32 @@ def _check_superseded(
     differences.facts += len(is_missing) + len(is_line_missing)
     if not (is_missing.any() or is_line_missing.any()):
         return
-    claim_numbers, priors, successors = (
+    numbers, priors, successors = (
         as_numpy(claims.cells(name))
         for name in ("claim_id", "adjusted_from_claim_id", "adjusted_to_claim_id")
     )
-    present_claims, replaced_claims = set(claim_numbers[~is_missing].tolist()), set(priors.tolist())
+    present, replaced = set(numbers[~is_missing].tolist()), set(priors.tolist())
     is_deletion = as_numpy(claims.lower_cells("record_action")) == "d"
-    for row_index in np.flatnonzero(is_missing):
-        is_replaced = leaves_out and (
-            claim_numbers[row_index] in replaced_claims
-            or priors[row_index]
-            or successors[row_index]
-        )
-        if not (
-            claim_numbers[row_index] in present_claims or is_replaced or is_deletion[row_index]
-        ):
-            differences.add("claim", claims.places[row_index], "superseded by nothing")
-    missing_claims = set(claim_numbers[is_missing].tolist())
-    line_keys = list(
+    for row in np.flatnonzero(is_missing):
+        is_replaced = leaves_out and (numbers[row] in replaced or priors[row] or successors[row])
+        if not (numbers[row] in present or is_replaced or is_deletion[row]):
+            differences.add("claim", claims.places[row], "superseded by nothing")
+    missing = set(numbers[is_missing].tolist())
+    keys = list(
         zip(
             lines.cells("claim_id").to_pylist(), lines.integers("line_number").tolist(), strict=True
         )
     )
     present_lines = {
         key
-        for key, is_key_missing in zip(line_keys, is_line_missing.tolist(), strict=True)
+        for key, is_key_missing in zip(keys, is_line_missing.tolist(), strict=True)
         if not is_key_missing
     }
     is_deletion = as_numpy(lines.lower_cells("record_action")) == "d"
-    for row_index in np.flatnonzero(is_line_missing):
-        key = line_keys[row_index]
-        if not (key in present_lines or key[0] in missing_claims or is_deletion[row_index]):
-            differences.add("claim_line", lines.places[row_index], "superseded by nothing")
+    for row in np.flatnonzero(is_line_missing):
+        key = keys[row]
+        if not (key in present_lines or key[0] in missing or is_deletion[row]):
+            differences.add("claim_line", lines.places[row], "superseded by nothing")
 
 
 def _match_claims(
@@ -221,17 +213,15 @@ def _match_claims(
     """Return the row of each published claim; -1 without one."""
     claim_rows = source.rows_of(published.texts["number"])
     differences.facts += len(source.claims)
-    _check_published_once("claim", source.claims, claim_rows, differences)
+    _check_once("claim", source.claims, claim_rows, differences)
     return claim_rows
 
 
-def _check_published_once(
-    name: str, table: SourceTable, rows: Any, differences: Differences
-) -> None:
+def _check_once(name: str, table: SourceTable, rows: Any, differences: Differences) -> None:
     """Report rows not published exactly once, and published data without a row."""
-    publish_counts = np.bincount(rows[rows >= 0], minlength=len(table))
-    for row in np.flatnonzero(publish_counts != 1):
-        differences.add(name, table.places[row], "doubled" if publish_counts[row] else "lost")
+    counts = np.bincount(rows[rows >= 0], minlength=len(table))
+    for row in np.flatnonzero(counts != 1):
+        differences.add(name, table.places[row], "doubled" if counts[row] else "lost")
     for _ in range(int(np.count_nonzero(rows < 0))):
         differences.add(name, (-1, 0), "without a row")
 
@@ -273,12 +263,12 @@ def _compare_texts(
     for name, column in _PAIRED_FACTS:
         word_pairs[name] = _count_pairs(claims.cells(column).take(row_numbers), texts[name])
         reversed_pairs = frozenset((code, word) for word, code in word_pairs[name])
-        _check_consistent_words({f"{name}, the other way": reversed_pairs}, differences)
+        _check_words({f"{name}, the other way": reversed_pairs}, differences)
     for word, code in sorted(word_pairs["status"]):
         if word.lower() in _STATUSES and word.lower() != code:
             differences.add("claim", (-1, 0), "status by its word")
     differences.facts += (1 + len(_PAIRED_FACTS)) * len(rows)
-    _check_consistent_words(word_pairs, differences)
+    _check_words(word_pairs, differences)
 
 
 def _true_positions(mask: pa.BooleanArray) -> Any:
@@ -294,11 +284,11 @@ def _count_pairs(source: pa.StringArray, published: pa.StringArray) -> dict[tupl
     return dict(zip(zip(source_texts, published_texts, strict=True), counts, strict=True))
 
 
-def _check_consistent_words(
-    pairs_by_fact: Mapping[str, Collection[tuple[str, str]]], differences: Differences
+def _check_words(
+    words: Mapping[str, Collection[tuple[str, str]]], differences: Differences
 ) -> None:
     """Report source words that are published in more than one way."""
-    for fact, pairs in pairs_by_fact.items():
+    for fact, pairs in words.items():
         for _, count in sorted(Counter(word for word, _ in pairs).items()):
             if count > 1:
                 differences.add("claim", (-1, 0), f"{fact} by its word")
@@ -336,7 +326,7 @@ def _match_lines(
     lines = source.lines
     line_rows = source.lines_at(claim_rows[published.claims], published.numbers)
     differences.facts += 2 * len(lines)
-    _check_published_once("claim_line", lines, line_rows, differences)
+    _check_once("claim_line", lines, line_rows, differences)
     items_with_row = np.flatnonzero(line_rows >= 0)
     rows = line_rows[items_with_row]
     starts, ends = (
@@ -391,16 +381,12 @@ def _compare_amounts(
     """
     claims, lines = matched_rows
     headers, line_cents = source.stated.copy(), source.stated_lines.copy()
-    explained_count = len(differences.explained)
-    _remove_left_out_amounts(
-        source.claims, "claim", headers, (published.totals, claims), differences
-    )
-    _remove_left_out_amounts(
-        source.lines, "claim_line", line_cents, (published.lines, lines), differences
-    )
+    count = len(differences.explained)
+    _drop_left_out(source.claims, "claim", headers, (published.totals, claims), differences)
+    _drop_left_out(source.lines, "claim_line", line_cents, (published.lines, lines), differences)
     adjustments = _published_adjustments(source, published, matched_rows, row_amounts, differences)
-    has_no_left_out = len(differences.explained) == explained_count
-    expected = row_amounts if has_no_left_out else source.expected(headers, line_cents, adjustments)
+    is_complete = len(differences.explained) == count
+    expected = row_amounts if is_complete else source.expected(headers, line_cents, adjustments)
     sides = (
         ("claim", published.totals, claims),
         ("header", published.headers, claims),
@@ -417,13 +403,11 @@ def _compare_amounts(
         for index, code in zip(*entries_where(cents != expected_cents[rows]), strict=True):
             differences.add(table_name, table.places[rows[index]], f"{level}.{CATEGORIES[code]}")
     rows, payments = claims[claims >= 0], source.claims.cents("payment_amount")
-    published_payments = published.payments[claims >= 0]
+    paid = published.payments[claims >= 0]
     differences.facts += len(rows)
-    for index in np.flatnonzero(published_payments != payments[rows]):
+    for index in np.flatnonzero(paid != payments[rows]):
         place = source.claims.places[rows[index]]
-        rule = (
-            differences.rule(place, "payment_amount") if published_payments[index] == ABSENT else ""
-        )
+        rule = differences.rule(place, "payment_amount") if paid[index] == ABSENT else ""
         differences.add("claim", place, "payment", rule)
     totals = expected[0]
     is_sum = (totals != ABSENT) & (headers == ABSENT)
@@ -434,7 +418,7 @@ def _compare_amounts(
         )
 
 
-def _remove_left_out_amounts(
+def _drop_left_out(
     table: SourceTable, name: str, cents: Any, items: tuple[Any, Any], differences: Differences
 ) -> None:
     """Remove expected amounts that have a finding and are not published as expected."""
@@ -493,19 +477,16 @@ def _published_adjustments(
         ("claim_line", source.adjustment_lines, published.lines, matched_rows[1], 2),
     )
     is_left_out = np.zeros(len(adjustments), dtype=np.bool_)
-    for level, adjustment_owners, amounts, items, amount_index in levels:
-        is_short = np.zeros(
-            len(row_amounts[amount_index]) + 1, dtype=np.bool_
-        )  # the last is of no owner
+    for level, owners, amounts, items, index in levels:
+        is_short = np.zeros(len(row_amounts[index]) + 1, dtype=np.bool_)  # the last is of no owner
         has_row = items >= 0
         cents_with, cents_without = (
-            expected[amount_index][items[has_row], ADJUSTED]
-            for expected in (row_amounts, amounts_without)
+            expected[index][items[has_row], ADJUSTED] for expected in (row_amounts, amounts_without)
         )
         is_short[items[has_row]] = (cents_with != cents_without) & (
             amounts[has_row, ADJUSTED] == cents_without
         )
-        for row in rows[is_short[adjustment_owners[rows]]].tolist():
+        for row in rows[is_short[owners[rows]]].tolist():
             place, cents = source.adjustments.places[row], int(adjustments[row, 0])
             rule = rules[int(place[0]), int(place[1])]
             differences.add("claim_adjustment", place, f"{level}.{ADJUSTMENT}", rule, -cents)

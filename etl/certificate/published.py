@@ -38,7 +38,7 @@ _CODES: Final = {name: code for code, name in enumerate(CATEGORIES)}
 _OTHER_CODE: Final = _CODES[OTHER]
 _CLAIM_NUMBER: Final = "uc"
 _MEMBER_NUMBER: Final = "MB"
-_PLAN_CLASS: Final = "plan"
+_PLAN: Final = "plan"
 _INSTITUTIONAL: Final = "institutional"
 _MAX_CENTS: Final = 10**15
 _CLAIM_START: Final = b'{"resourceType":"ExplanationOfBenefit"'
@@ -164,23 +164,21 @@ class _Amounts:
         self._values += [entry.amount.value for entry in entries]
         self._codes += [code_of(entry.category.coding[0].code, _OTHER_CODE) for entry in entries]
 
-    def cents(self, owner_count: int) -> Any:
+    def cents(self, count: int) -> Any:
         """Return numpy `int64`, shape (owners, categories): sums in cents, `ABSENT` for none."""
         values = _to_numpy(self._values, np.float64)
         has_amount = ~np.isnan(values)
-        amount_owners = np.repeat(
-            _to_numpy(self._owners, np.int64), _to_numpy(self._counts, np.int64)
-        )
-        cells = (amount_owners * len(CATEGORIES) + _to_numpy(self._codes, np.int8))[has_amount]
+        owners = np.repeat(_to_numpy(self._owners, np.int64), _to_numpy(self._counts, np.int64))
+        cells = (owners * len(CATEGORIES) + _to_numpy(self._codes, np.int8))[has_amount]
         cents = cents_of(values[has_amount])
         is_invalid = cents == NO_CENTS
-        cell_count = owner_count * len(CATEGORIES)
-        sums, is_filled = np.zeros(cell_count, dtype=np.int64), np.zeros(cell_count, dtype=np.bool_)
+        size = count * len(CATEGORIES)
+        sums, is_filled = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.bool_)
         np.add.at(sums, cells, np.where(is_invalid, 0, cents))
         is_filled[cells] = True
         sums[~is_filled] = ABSENT
         sums[cells[is_invalid]] = NO_CENTS
-        return sums.reshape(owner_count, len(CATEGORIES))
+        return sums.reshape(count, len(CATEGORIES))
 
 
 def _to_numpy(values: Sequence[float], dtype: Any) -> Any:
@@ -249,7 +247,7 @@ _TEXT_FACTS: Final = (
 )
 """Facts of a claim that are text, in the order in which they are read."""
 _PATIENT_INDEX: Final = _TEXT_FACTS.index("patient")
-_COVERAGE_INDEX: Final = _TEXT_FACTS.index("coverage")
+_COVERAGE_ID: Final = _TEXT_FACTS.index("coverage")
 
 
 class BlockReader:
@@ -300,7 +298,7 @@ class BlockReader:
         self._owners += [
             member if texts[_PATIENT_INDEX] == patient else "" for texts in block_texts
         ]
-        self._plans += [plans.get(texts[_COVERAGE_INDEX], "") for texts in block_texts]
+        self._plans += [plans.get(texts[_COVERAGE_ID], "") for texts in block_texts]
         self._prior_auths += [
             (member if prior_auth.patient == patient else "", prior_auth)
             for prior_auth in prior_auths
@@ -386,11 +384,4 @@ def _identifier_value(identifiers: Iterable[_Identifier], type_code: str) -> str
 
 def _plan_of_coverage(coverage: _Coverage) -> str:
     """Return a Coverage's plan; empty if it states none."""
-    return next(
-        (
-            coverage_class.value
-            for coverage_class in coverage.classes
-            if coverage_class.type.code == _PLAN_CLASS
-        ),
-        "",
-    )
+    return next((entry.value for entry in coverage.classes if entry.type.code == _PLAN), "")

@@ -52,7 +52,7 @@ COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
 """Table -> columns that are compared with what is published."""
 
 _MONEY: Final = pa.decimal128(17, 2)
-_PRIOR_PAYER: Final = CATEGORIES.index("priorpayerpaid")
+_PRIOR: Final = CATEGORIES.index("priorpayerpaid")
 ADJUSTED: Final = CATEGORIES.index(ADJUSTMENT)
 """Index of adjustments in `CATEGORIES`."""
 _CACHED_DAYS: Final = 100_000
@@ -64,7 +64,7 @@ def amount_tables(level: str, category: str) -> tuple[str, ...]:
     """Return the tables whose rows contribute amounts of a level and category."""
     if level == "claim_line" and category == ADJUSTMENT:
         return ("claim_adjustment",)
-    if level == "claim_line" and category == CATEGORIES[_PRIOR_PAYER]:
+    if level == "claim_line" and category == CATEGORIES[_PRIOR]:
         return (level, "claim_other_payer")
     return (level,)
 
@@ -121,23 +121,19 @@ class SourceTable:
             decimals = cells.cast(_MONEY)
         except pa.ArrowInvalid:  # a cell has another format: parse them one by one
             return self.each(column, _parse_cents, pa.int64()).to_numpy()
-        low_words = np.frombuffer(decimals.buffers()[1], dtype="<i8")[2 * decimals.offset :: 2][
+        low = np.frombuffer(decimals.buffers()[1], dtype="<i8")[2 * decimals.offset :: 2][
             : len(decimals)
         ]
-        return np.where(np.asarray(decimals.is_valid()), low_words, ABSENT)
+        return np.where(np.asarray(decimals.is_valid()), low, ABSENT)
 
     def integers(self, column: str) -> Any:
         """Return integers, numpy `int64`; -1 if absent or invalid."""
         return self.each(column, _parse_integer, pa.int64()).to_numpy()
 
-    def each(
-        self, column: str, parse_text: Callable[[str], object], arrow_type: pa.DataType
-    ) -> pa.Array:
+    def each(self, column: str, parse: Callable[[str], object], kind: pa.DataType) -> pa.Array:
         """Parse each distinct cell once; return the results in Arrow."""
-        distinct_cells = self.cells(column).dictionary_encode()
-        return pa.array(map(parse_text, distinct_cells.dictionary.to_pylist()), arrow_type).take(
-            distinct_cells.indices
-        )
+        distinct = self.cells(column).dictionary_encode()
+        return pa.array(map(parse, distinct.dictionary.to_pylist()), kind).take(distinct.indices)
 
     @cached_property
     def places(self) -> Any:
@@ -304,21 +300,13 @@ class SourceClaims:
         statuses = self.claims.lower_cells("status")
         has_no_successor = _equals(self.claims.cells("adjusted_to_claim_id"), "")
         is_linked, successors = self._links()
-        is_last, chain_ends = ~is_linked, _chain_ends(successors)
-        end_claims = np.array([end for end in chain_ends if end < len(statuses)], dtype=np.int64)
-        is_only_end = np.array(
-            [chain_ends[end] == 1 for end in end_claims.tolist()], dtype=np.bool_
-        )
-        is_last[end_claims] = (
-            is_only_end & has_no_successor[end_claims] & ~self._are_reversals(end_claims)
-        )
+        is_last, ends = ~is_linked, _chain_ends(successors)
+        claims = np.array([end for end in ends if end < len(statuses)], dtype=np.int64)
+        is_only_end = np.array([ends[end] == 1 for end in claims.tolist()], dtype=np.bool_)
+        is_last[claims] = is_only_end & has_no_successor[claims] & ~self._are_reversals(claims)
         frequencies = self.claims.cells("bill_frequency")
-        bill_frequencies = self.claims.each(
-            "type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string()
-        )
-        is_void = np.where(
-            _equals(bill_frequencies, ""), _equals(frequencies, "8"), _equals(bill_frequencies, "8")
-        )
+        bills = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string())
+        is_void = np.where(_equals(bills, ""), _equals(frequencies, "8"), _equals(bills, "8"))
         is_replaced = np.zeros(len(statuses), dtype=np.bool_)
         is_replaced[
             [
@@ -342,36 +330,28 @@ class SourceClaims:
         is_linked = np.zeros(len(owners), dtype=np.bool_)
         successors: dict[int, set[int]] = {}
         for column, is_prior in (("adjusted_from_claim_id", True), ("adjusted_to_claim_id", False)):
-            linked_numbers = rows.cells(column)
-            linking_rows = np.flatnonzero(~_equals(linked_numbers, ""))
-            linked_rows = find_texts(
-                linked_numbers.take(pa.array(linking_rows)), rows.cells("claim_id")
-            )
-            for row, linked_row in zip(linking_rows.tolist(), linked_rows.tolist(), strict=True):
-                if linked_row == row:
+            links = rows.cells(column)
+            rows_with_link = np.flatnonzero(~_equals(links, ""))
+            targets = find_texts(links.take(pa.array(rows_with_link)), rows.cells("claim_id"))
+            for row, target in zip(rows_with_link.tolist(), targets.tolist(), strict=True):
+                if target == row:
                     continue
                 is_linked[row] = True
-                if linked_row >= 0 and owners[linked_row] == owners[row]:
-                    is_linked[linked_row] = True
-                    earlier_claim, later_claim = (
-                        (linked_row, row) if is_prior else (row, linked_row)
-                    )
+                if target >= 0 and owners[target] == owners[row]:
+                    is_linked[target] = True
+                    earlier_claim, later_claim = (target, row) if is_prior else (row, target)
                     successors.setdefault(earlier_claim, set()).add(later_claim)
         return is_linked[: len(self.claims)], successors
 
-    def _are_reversals(self, claim_indices: Any) -> Any:
+    def _are_reversals(self, claims: Any) -> Any:
         """Return which claims are reversals: stated amounts total zero or less."""
-        claim_count = len(self.claims)
-        is_selected = np.zeros(claim_count + 1, dtype=np.bool_)  # the last is that of no claim
-        is_selected[claim_indices] = True
-        line_indices = np.flatnonzero(is_selected[self.line_claims])
-        line_totals = sums_by(
-            self.line_claims[line_indices], self.stated_lines[line_indices], claim_count
-        )
-        payments = self.claims.cents("payment_amount")[claim_indices, np.newaxis]
-        amounts = np.concatenate(
-            [self.stated[claim_indices], line_totals[claim_indices], payments], axis=1
-        )
+        count = len(self.claims)
+        selected = np.zeros(count + 1, dtype=np.bool_)  # the last is that of no claim
+        selected[claims] = True
+        lines = np.flatnonzero(selected[self.line_claims])
+        totals = sums_by(self.line_claims[lines], self.stated_lines[lines], count)
+        payments = self.claims.cents("payment_amount")[claims, np.newaxis]
+        amounts = np.concatenate([self.stated[claims], totals[claims], payments], axis=1)
         is_stated = amounts > NO_CENTS
         return is_stated.any(axis=1) & (np.where(is_stated, amounts, 0).sum(axis=1) <= 0)
 
@@ -409,12 +389,7 @@ class SourceClaims:
         """
         files = np.repeat(self.lines.places[:, :1], len(CATEGORIES), axis=1)
         added_amounts = (
-            (
-                _PRIOR_PAYER,
-                self.payers,
-                self.payer_lines,
-                self.stated_lines[:, _PRIOR_PAYER] == ABSENT,
-            ),
+            (_PRIOR, self.payers, self.payer_lines, self.stated_lines[:, _PRIOR] == ABSENT),
             (
                 *(ADJUSTED, self.adjustments, self.adjustment_lines),
                 np.ones(len(self.lines), dtype=np.bool_),
@@ -437,37 +412,31 @@ class SourceClaims:
             lines: as `stated_lines`.
             adjustments: as `stated_adjustments`.
         """
-        claim_count, line_claims = len(self.claims), self.line_claims
-        has_lines = np.zeros(claim_count + 1, dtype=np.bool_)  # the last is that of no claim
+        count, line_claims = len(self.claims), self.line_claims
+        has_lines = np.zeros(count + 1, dtype=np.bool_)  # the last is that of no claim
         has_lines[line_claims[(lines != ABSENT).any(axis=1)]] = True
         claim_payments, line_payments, all_payments = self._prior_payer_amounts
         # Totals.
         totals = headers.copy()
-        totals[:, _PRIOR_PAYER] = _fill_absent(headers[:, _PRIOR_PAYER], claim_payments)
+        totals[:, _PRIOR] = _fill_absent(headers[:, _PRIOR], claim_payments)
         states_totals = (totals != ABSENT).any(axis=1)
-        lines_without_totals = np.flatnonzero(~np.append(states_totals, True)[line_claims])
-        line_sums = sums_by(
-            line_claims[lines_without_totals], lines[lines_without_totals], claim_count
-        )
-        payment_sums = sums_by(line_claims, line_payments[:, np.newaxis], claim_count)[:, 0]
-        line_sums[:, _PRIOR_PAYER] = _fill_absent(line_sums[:, _PRIOR_PAYER], payment_sums)
-        totals[~states_totals] = _fill_absent(totals, line_sums)[~states_totals]
+        unstated = np.flatnonzero(~np.append(states_totals, True)[line_claims])
+        sums = sums_by(line_claims[unstated], lines[unstated], count)
+        payments = sums_by(line_claims, line_payments[:, np.newaxis], count)[:, 0]
+        sums[:, _PRIOR] = _fill_absent(sums[:, _PRIOR], payments)
+        totals[~states_totals] = _fill_absent(totals, sums)[~states_totals]
         # Adjudication: of lines, and of the header.
-        line_amounts = lines.copy()
-        line_amounts[:, _PRIOR_PAYER] = _fill_absent(lines[:, _PRIOR_PAYER], line_payments)
-        line_amounts[:, ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(line_amounts))[
-            :, 0
-        ]
+        line_cents = lines.copy()
+        line_cents[:, _PRIOR] = _fill_absent(lines[:, _PRIOR], line_payments)
+        line_cents[:, ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(line_cents))[:, 0]
         in_header = self._is_institutional & ~has_lines[:-1]
-        line_amounts[np.append(in_header, False)[line_claims]] = ABSENT
-        header_amounts = np.full_like(headers, ABSENT)
-        header_amounts[in_header] = headers[in_header]
-        header_amounts[in_header, _PRIOR_PAYER] = _fill_absent(
-            headers[:, _PRIOR_PAYER], all_payments
-        )[in_header]
-        adjustment_sums = sums_by(self.adjustment_claims, adjustments, claim_count)[:, 0]
-        header_amounts[in_header, ADJUSTED] = adjustment_sums[in_header]
-        return totals, header_amounts, line_amounts
+        line_cents[np.append(in_header, False)[line_claims]] = ABSENT
+        header_cents = np.full_like(headers, ABSENT)
+        header_cents[in_header] = headers[in_header]
+        header_cents[in_header, _PRIOR] = _fill_absent(headers[:, _PRIOR], all_payments)[in_header]
+        adjustment_sums = sums_by(self.adjustment_claims, adjustments, count)[:, 0]
+        header_cents[in_header, ADJUSTED] = adjustment_sums[in_header]
+        return totals, header_cents, line_cents
 
     @cached_property
     def _is_institutional(self) -> Any:

@@ -93,11 +93,9 @@ class Sums:
         )
 
 
-def _add_counts(
-    counts: Mapping[Any, int], other_counts: Mapping[Any, int], sign: int
-) -> dict[Any, int]:
+def _add_counts(counts: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dict[Any, int]:
     result = dict(counts)
-    for key, count in other_counts.items():
+    for key, count in others.items():
         result[key] = result.get(key, 0) + sign * count
     return {key: count for key, count in result.items() if count}
 
@@ -143,57 +141,44 @@ def claim_sums(
         counts: table -> how many rows.
     """
     # Claims with equal labels are summed first: those sums are fewer than claims.
-    dimension_values, dimension_codes, claim_groups = {}, {}, np.zeros(len(headers), dtype=np.int64)
-    for dimension, values in labels.items():
+    names, codes, groups = {}, {}, np.zeros(len(headers), dtype=np.int64)
+    for by, values in labels.items():
         encoded = values.dictionary_encode()
-        dimension_values[dimension], dimension_codes[dimension] = (
-            encoded.dictionary.to_pylist(),
-            encoded.indices.to_numpy(),
-        )
-        claim_groups = np.unique(
-            claim_groups * (len(dimension_values[dimension]) + 1) + dimension_codes[dimension],
-            return_inverse=True,
-        )[1]
-    group_sizes = np.bincount(claim_groups)
-    first_claim = np.empty(len(group_sizes), dtype=np.int64)
-    first_claim[claim_groups] = np.arange(len(claim_groups))
+        names[by], codes[by] = (encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+        groups = np.unique(groups * (len(names[by]) + 1) + codes[by], return_inverse=True)[1]
+    sizes = np.bincount(groups)
+    first = np.empty(len(sizes), dtype=np.int64)
+    first[groups] = np.arange(len(groups))
     level_sums = [
-        (level, *_sum_by_group(claim_groups, len(group_sizes), cents))
+        (level, *_sum_by_group(groups, len(sizes), cents))
         for level, cents in zip(
             LEVELS, (headers, sums_by(claims, lines, len(headers))), strict=True
         )
     ]
     money: dict[Cell, tuple[int, int]] = {}
     claims_by_value: dict[tuple[str, str], int] = {}
-    for dimension, words in dimension_values.items():
-        value_codes = dimension_codes[dimension][first_claim]
+    for by, words in names.items():
+        value_of = codes[by][first]
         for value, count in zip(
-            words, _sum_by_index(value_codes, group_sizes, len(words)).tolist(), strict=True
+            words, _sum_by_index(value_of, sizes, len(words)).tolist(), strict=True
         ):
-            claims_by_value[dimension, value] = count
+            claims_by_value[by, value] = count
         for level, cents, claim_counts in level_sums:
             sums, value_counts = (
-                _sum_by_index(value_codes, group_values, len(words))
+                _sum_by_index(value_of, group_values, len(words))
                 for group_values in (cents, claim_counts)
             )
-            for value_index, category in zip(*entries_where(value_counts > 0), strict=True):
-                cell = (dimension, words[value_index], level, CATEGORIES[category])
-                money[cell] = (
-                    int(sums[value_index, category]),
-                    int(value_counts[value_index, category]),
-                )
-    joint_values, joint_numbers = np.unique(
-        np.stack([dimension_codes[dimension][first_claim] for dimension in JOINT], axis=1),
-        axis=0,
-        return_inverse=True,
+            for index, category in zip(*entries_where(value_counts > 0), strict=True):
+                cell = (by, words[index], level, CATEGORIES[category])
+                money[cell] = (int(sums[index, category]), int(value_counts[index, category]))
+    combinations, numbers = np.unique(
+        np.stack([codes[by][first] for by in JOINT], axis=1), axis=0, return_inverse=True
     )
     joint = {
-        tuple(
-            dimension_values[dimension][code] for dimension, code in zip(JOINT, values, strict=True)
-        ): count
+        tuple(names[by][code] for by, code in zip(JOINT, values, strict=True)): count
         for values, count in zip(
-            joint_values.tolist(),
-            _sum_by_index(joint_numbers.ravel(), group_sizes, len(joint_values)).tolist(),
+            combinations.tolist(),
+            _sum_by_index(numbers.ravel(), sizes, len(combinations)).tolist(),
             strict=True,
         )
     }

@@ -55,24 +55,22 @@ def _related_rows(partition: RelatedRows, table: str, relation: str) -> Children
     return partition.children(table, to_many)
 
 
-def _yes_or_no(mask: Bools) -> pa.StringArray:
+def _flag(mask: Bools) -> pa.StringArray:
     return pc.if_else(pa.array(mask), "Y", "N")
 
 
-def _has_any_amount(partition: RelatedRows, table: str) -> Bools:
-    column_names = (*AMOUNT_COLUMNS, "amount_utilized")
-    amount_columns = (
-        partition.column(table, name)
-        for name in column_names
-        if TABLES[table].column(name) is not None
+def _has_amount(partition: RelatedRows, table: str) -> Bools:
+    names = (*AMOUNT_COLUMNS, "amount_utilized")
+    columns = (
+        partition.column(table, name) for name in names if TABLES[table].column(name) is not None
     )
-    return any_valid(amount_columns, partition.size(table))
+    return any_valid(columns, partition.size(table))
 
 
 def _has_line_amounts(partition: RelatedRows) -> pa.StringArray:
     lines = _related_rows(partition, "claim", "lines")
-    has_amount = _has_any_amount(partition, "claim_line")[lines.rows]
-    return _yes_or_no(np.bincount(lines.parents[has_amount], minlength=partition.size("claim")) > 0)
+    has_amount = _has_amount(partition, "claim_line")[lines.rows]
+    return _flag(np.bincount(lines.parents[has_amount], minlength=partition.size("claim")) > 0)
 
 
 def _row_number(partition: RelatedRows, table: str) -> pa.StringArray:
@@ -113,8 +111,8 @@ def _claim_total(category: str) -> Callable[[RelatedRows], pa.StringArray]:
 
 def _has_stated_total(partition: RelatedRows) -> Bools:
     """Find the claims with a stated total: in their row, or in another payer's row."""
-    in_claim_row: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
-    has_total: Bools = in_claim_row | np.asarray(
+    in_row: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
+    has_total: Bools = in_row | np.asarray(
         _prior_payer_amounts(partition, claim_level=True).is_valid()
     )
     return has_total
@@ -133,7 +131,7 @@ def _prior_payer_amounts(partition: RelatedRows, *, claim_level: bool) -> pa.Str
 
 
 def _sum_by_claim(
-    partition: RelatedRows, relation: str, table: str, amount_values: str | pa.StringArray
+    partition: RelatedRows, relation: str, table: str, values: str | pa.StringArray
 ) -> pa.StringArray:
     """Sum an amount over each claim's related rows; null if no row states it.
 
@@ -141,13 +139,11 @@ def _sum_by_claim(
         partition: the rows.
         relation: the claim's relation to the rows that are summed.
         table: the table of those rows.
-        amount_values: the name of an amount column, or its values.
+        values: the name of an amount column, or its values.
     """
     children = _related_rows(partition, "claim", relation)
-    all_amounts = (
-        partition.column(table, amount_values) if isinstance(amount_values, str) else amount_values
-    )
-    amounts = all_amounts.take(pa.array(children.rows))
+    cells = partition.column(table, values) if isinstance(values, str) else values
+    amounts = cells.take(pa.array(children.rows))
     size = partition.size("claim")
     sums = total_of_groups(cents(amounts), children.parents, size)
     has_amount = np.bincount(children.parents[np.asarray(amounts.is_valid())], minlength=size) > 0
@@ -169,7 +165,7 @@ def _line_payment_status(partition: RelatedRows) -> pa.StringArray:
     return pc.if_else(pa.array((highest >= 0) & (lowest != highest)), "other", shared_status)
 
 
-def _service_code_system(table: str, code_column: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _code_system(table: str, code_column: str) -> Callable[[RelatedRows], pa.StringArray]:
     def service_system(partition: RelatedRows) -> pa.StringArray:
         """Return the stated code system, or guess it from the code's format."""
         stated_systems = pc.ascii_upper(partition.column(table, f"{code_column}_system"))
@@ -250,7 +246,7 @@ def _has_tooth(partition: RelatedRows) -> pa.StringArray:
     is_additional = np.asarray(pc.equal(partition.column("claim_tooth", "role"), "additional"))
     has_number = np.asarray(partition.column("claim_tooth", "tooth_number").is_valid())
     has_tooth[teeth.parents[(is_additional & has_number)[teeth.rows]]] = True
-    return _yes_or_no(has_tooth)
+    return _flag(has_tooth)
 
 
 # -- claims ----------------------------------------------------------------------------------
@@ -265,44 +261,36 @@ def _keep_decimals(texts: list[str]) -> list[str | None]:
 
 
 def _is_decimal(text: str) -> bool:
-    integer_part, _, fraction = text.partition(".")
-    is_plain = (
-        integer_part.isascii()
-        and integer_part.isdigit()
-        and (len(integer_part) == 1 or integer_part[0] != "0")
-    )
+    whole, _, fraction = text.partition(".")
+    is_plain = whole.isascii() and whole.isdigit() and (len(whole) == 1 or whole[0] != "0")
     return is_plain and (fraction.isascii() and fraction.isdigit() if "." in text else True)
 
 
 def _provider_taxonomy(partition: RelatedRows) -> pa.StringArray:
     """Return the row's taxonomy code, or its practitioner's in the directory."""
-    stated_codes = partition.column("claim_care_team", "taxonomy_code")
-    if stated_codes.null_count == 0 or partition.size("practitioner") == 0:
-        return stated_codes
-    provider_ids = partition.column("claim_care_team", "provider_id")
-    directory_codes = partition.column("practitioner", "taxonomy_code")
-    codes_by_key = [
-        directory_codes.take(
-            pc.index_in(provider_ids, value_set=partition.column("practitioner", key))
-        )
+    stated = partition.column("claim_care_team", "taxonomy_code")
+    if stated.null_count == 0 or partition.size("practitioner") == 0:
+        return stated
+    ids = partition.column("claim_care_team", "provider_id")
+    codes = partition.column("practitioner", "taxonomy_code")
+    found = [
+        codes.take(pc.index_in(ids, value_set=partition.column("practitioner", key)))
         for key in ("practitioner_id", "npi")
     ]
-    return pc.coalesce(stated_codes, *codes_by_key)
+    return pc.coalesce(stated, *found)
 
 
 def _same_member_coverage(partition: RelatedRows) -> pa.StringArray:
     """Return the coverage that another payer's row names; null if another member's."""
-    coverage_ids = partition.column("claim_other_payer", "coverage_id")
-    coverage_rows = pc.index_in(coverage_ids, value_set=partition.column("coverage", "coverage_id"))
-    coverage_members = partition.column("coverage", "member_id").take(coverage_rows)
+    ids = partition.column("claim_other_payer", "coverage_id")
+    coverage_rows = pc.index_in(ids, value_set=partition.column("coverage", "coverage_id"))
+    holders = partition.column("coverage", "member_id").take(coverage_rows)
     claim_rows = pc.index_in(
         partition.column("claim_other_payer", "claim_id"),
         value_set=partition.column("claim", "claim_id"),
     )
-    claim_members = partition.column("claim", "member_id").take(claim_rows)
-    return pc.if_else(
-        pc.fill_null(pc.equal(coverage_members, claim_members), False), coverage_ids, None
-    )
+    members = partition.column("claim", "member_id").take(claim_rows)
+    return pc.if_else(pc.fill_null(pc.equal(holders, members), False), ids, None)
 
 
 def _is_first_of_payer(partition: RelatedRows) -> pa.StringArray:
@@ -311,22 +299,20 @@ def _is_first_of_payer(partition: RelatedRows) -> pa.StringArray:
         pc.fill_null(partition.column("claim_other_payer", name), "")
         for name in ("claim_id", "payer_id", "payer_name", "coverage_id")
     ]
-    return _yes_or_no(first_of_each(compound_keys(*key_columns)))
+    return _flag(first_of_each(compound_keys(*key_columns)))
 
 
 def _has_several_payers(partition: RelatedRows) -> pa.StringArray:
     """Return Y for the rows of claims with more than one other payer."""
     claim_codes = partition.column("claim_other_payer", "claim_id").dictionary_encode().indices
-    claim_numbers = np.asarray(claim_codes, dtype=np.int64)
+    claims = np.asarray(claim_codes, dtype=np.int64)
     is_first = np.asarray(pc.equal(partition.column("claim_other_payer", "first"), "Y"))
-    return _yes_or_no(
-        np.bincount(claim_numbers[is_first], minlength=len(claim_numbers))[claim_numbers] > 1
-    )
+    return _flag(np.bincount(claims[is_first], minlength=len(claims))[claims] > 1)
 
 
 def _is_masked_code(partition: RelatedRows) -> pa.StringArray:
     """Return Y if the code, a required cell, was masked."""
-    return _yes_or_no(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
+    return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
 
 
 _PRINCIPAL_TYPES: Final = pa.array(["principal", "primary"])
@@ -374,20 +360,18 @@ _PENDED: Final = "A4"
 
 def _line_review_actions(partition: RelatedRows) -> pa.StringArray:
     """Return each line's review action, falling back to the request's."""
-    request_actions = pc.ascii_upper(partition.column("prior_auth", "review_action"))
-    inherited_actions = pc.if_else(
-        pc.is_in(request_actions, value_set=_PARTIAL_ACTIONS), None, request_actions
-    )
+    actions = pc.ascii_upper(partition.column("prior_auth", "review_action"))
+    inherited = pc.if_else(pc.is_in(actions, value_set=_PARTIAL_ACTIONS), None, actions)
     lines = _related_rows(partition, "prior_auth", "lines")
     requests = np.full(partition.size("prior_auth_line"), -1, dtype=np.int64)
     requests[lines.rows] = lines.parents
     line_actions = pc.ascii_upper(partition.column("prior_auth_line", "review_action"))
-    return pc.coalesce(line_actions, inherited_actions.take(pa.array(requests, mask=requests < 0)))
+    return pc.coalesce(line_actions, inherited.take(pa.array(requests, mask=requests < 0)))
 
 
 def _request_outcome(partition: RelatedRows) -> pa.StringArray:
     """Return `queued` if nothing is decided, `partial` if lines differ, else `complete`."""
-    request_actions = pc.ascii_upper(partition.column("prior_auth", "review_action"))
+    actions = pc.ascii_upper(partition.column("prior_auth", "review_action"))
     lines = _related_rows(partition, "prior_auth", "lines")
     encoded = pc.fill_null(_line_review_actions(partition), _PENDED).dictionary_encode()
     line_codes = np.asarray(encoded.indices)[lines.rows]
@@ -398,11 +382,11 @@ def _request_outcome(partition: RelatedRows) -> pa.StringArray:
     np.maximum.at(highest, lines.parents, line_codes)
     is_decided = np.append(true_where(pc.not_equal(encoded.dictionary, _PENDED)), False)
     has_decided_line = is_decided[lowest % (action_count + 1)] | is_decided[highest]
-    request_decided = has_decided_line | true_where(pc.not_equal(request_actions, _PENDED))
-    is_partial = request_decided & (
-        ((highest >= 0) & (lowest != highest)) | true_where(pc.equal(request_actions, "A2"))
+    decided = has_decided_line | true_where(pc.not_equal(actions, _PENDED))
+    is_partial = decided & (
+        ((highest >= 0) & (lowest != highest)) | true_where(pc.equal(actions, "A2"))
     )
-    outcome = pc.if_else(pa.array(request_decided), "complete", "queued")
+    outcome = pc.if_else(pa.array(decided), "complete", "queued")
     return as_array(pc.if_else(pa.array(is_partial), "partial", outcome))
 
 
@@ -439,15 +423,13 @@ def _units_differ(partition: RelatedRows) -> pa.StringArray:
     is_different = pc.or_(
         pc.is_null(requested), pc.fill_null(pc.not_equal(requested, approved), False)
     )
-    return _yes_or_no(true_where(pc.and_(pc.greater(approved, pa.scalar(0)), is_different)))
+    return _flag(true_where(pc.and_(pc.greater(approved, pa.scalar(0)), is_different)))
 
 
 _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = (
     MappingProxyType(
         {
-            ("claim", "has_amounts"): lambda partition: _yes_or_no(
-                _has_any_amount(partition, "claim")
-            ),
+            ("claim", "has_amounts"): lambda partition: _flag(_has_amount(partition, "claim")),
             ("claim", "has_line_amounts"): _has_line_amounts,
             ("claim", "line_benefit_payment_status"): _line_payment_status,
             **{
@@ -462,10 +444,8 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("claim_diagnosis", "role"): _diagnosis_role("claim_diagnosis", "diagnoses"),
             ("claim_procedure", "role"): _diagnosis_role("claim_procedure", "procedures"),
             ("claim_line", "line_key"): _line_key("claim_line"),
-            ("claim_line", "has_amounts"): lambda part: _yes_or_no(
-                _has_any_amount(part, "claim_line")
-            ),
-            ("claim_line", "service_system"): _service_code_system("claim_line", "service_code"),
+            ("claim_line", "has_amounts"): lambda part: _flag(_has_amount(part, "claim_line")),
+            ("claim_line", "service_system"): _code_system("claim_line", "service_code"),
             ("claim_line", "site_tooth"): _body_site("tooth_number"),
             ("claim_line", "site_area"): _body_site("oral_cavity_area"),
             ("claim_line", "has_tooth"): _has_tooth,
@@ -476,9 +456,7 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("claim_other_payer", "own_coverage_id"): _same_member_coverage,
             ("claim_other_payer", "first"): _is_first_of_payer,
             ("claim_other_payer", "among_others"): _has_several_payers,
-            ("prior_auth", "has_amounts"): lambda part: _yes_or_no(
-                _has_any_amount(part, "prior_auth")
-            ),
+            ("prior_auth", "has_amounts"): lambda part: _flag(_has_amount(part, "prior_auth")),
             ("prior_auth", "decided_outcome"): _request_outcome,
             ("prior_auth", "received_day"): lambda part: pc.utf8_slice_codeunits(
                 part.column("prior_auth", "received_at"), 0, len("2026-01-01")
@@ -489,14 +467,12 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("prior_auth", "service_end"): _first_or_last_day(
                 "service_to_date", "service_to_date", "service_from_date", end="max"
             ),
-            ("prior_auth_line", "has_amounts"): lambda part: _yes_or_no(
-                _has_any_amount(part, "prior_auth_line")
+            ("prior_auth_line", "has_amounts"): lambda part: _flag(
+                _has_amount(part, "prior_auth_line")
             ),
             ("prior_auth_line", "action"): _line_review_actions,
-            ("prior_auth_line", "service_system"): _service_code_system(
-                "prior_auth_line", "service_code"
-            ),
-            ("prior_auth_line", "approved_system"): _service_code_system(
+            ("prior_auth_line", "service_system"): _code_system("prior_auth_line", "service_code"),
+            ("prior_auth_line", "approved_system"): _code_system(
                 "prior_auth_line", "approved_service_code"
             ),
             ("prior_auth_line", "units_differ"): _units_differ,

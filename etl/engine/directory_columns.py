@@ -31,7 +31,7 @@ def directory_column(partition: RelatedRows, table: str, name: str) -> pa.String
     return _DERIVED[table, name](partition)
 
 
-def _keys_of_owner(owner_kind: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _owner_keys(owner_kind: str) -> Callable[[RelatedRows], pa.StringArray]:
     """Return a function for an owner's keys, each prefixed with the kind of owner."""
     table = OWNERS.get(owner_kind, owner_kind)
     id_column = "role_id" if owner_kind == "provider_role" else TABLES[table].key[0]
@@ -63,7 +63,7 @@ def _owner_availability(partition: RelatedRows, *, absences: bool) -> pa.StringA
 
 def _full_name(partition: RelatedRows) -> pa.StringArray:
     parts = [partition.column("directory_practitioner", part) for part in _NAME_PARTS]
-    return _join_present(parts, " ")
+    return _join(parts, " ")
 
 
 def _address_text(table: str) -> Callable[[RelatedRows], pa.StringArray]:
@@ -71,9 +71,9 @@ def _address_text(table: str) -> Callable[[RelatedRows], pa.StringArray]:
         def cell(name: str) -> pa.StringArray:
             return partition.column(table, name)
 
-        state_and_code = _join_present([cell("state"), cell("postal_code")], " ")
+        state_and_code = _join([cell("state"), cell("postal_code")], " ")
         address_parts = [cell(name) for name in ("address_line", "address_line_2", "city")]
-        return _join_present([*address_parts, state_and_code], ", ")
+        return _join([*address_parts, state_and_code], ", ")
 
     return text
 
@@ -99,18 +99,14 @@ def _availability_exceptions(partition: RelatedRows) -> pa.StringArray:
         partition.column("availability", f"not_available_{name}").take(absence_rows)
         for name in ("text", "from", "to")
     )
-    date_ranges = pc.binary_join_element_wise(
-        " (", _join_present([first_day, last_day], " to "), ")", ""
-    )
-    absence_texts = _join_present([reason, date_ranges], "")
+    date_ranges = pc.binary_join_element_wise(" (", _join([first_day, last_day], " to "), ")", "")
+    absence_texts = _join([reason, date_ranges], "")
     counts = np.diff(children.starts)
     absences = joined_lists(absence_texts, counts, "; ")
-    return _join_present(
-        [stated_exceptions, pc.if_else(pc.equal(absences, ""), None, absences)], "; "
-    )
+    return _join([stated_exceptions, pc.if_else(pc.equal(absences, ""), None, absences)], "; ")
 
 
-def _join_present(parts: Sequence[pa.StringArray], separator: str) -> pa.StringArray:
+def _join(parts: Sequence[pa.StringArray], separator: str) -> pa.StringArray:
     """Join the non-null parts of each row; null if all are null.
 
     Arrow leaves out rows in which every part is null, so each row begins with an empty part.
@@ -150,7 +146,7 @@ def _role_key(partition: RelatedRows) -> pa.StringArray:
 
 _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = {
     **{
-        ("role_in_network" if owner == "provider_role" else table, f"{owner}_key"): _keys_of_owner(
+        ("role_in_network" if owner == "provider_role" else table, f"{owner}_key"): _owner_keys(
             owner
         )
         for owner, table in OWNERS.items()

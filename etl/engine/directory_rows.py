@@ -77,7 +77,7 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     listed_networks, list_owners = list_values(column_of(roles, "network_ids"))
     exception_owners = positions(column_of(exceptions, "role_id"), column_of(roles, "role_id"))
     has_role = exception_owners >= 0
-    network_ids = pa.concat_arrays(
+    networks = pa.concat_arrays(
         [
             listed_networks,
             column_of(exceptions, "network_id").filter(pa.array(has_role)),
@@ -85,25 +85,25 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
         ]
     )
     role_rows = np.concatenate([list_owners, exception_owners[has_role]])
-    roles_without_network = np.setdiff1d(np.arange(roles.num_rows), role_rows)
-    network_ids = pa.concat_arrays([network_ids, pa.nulls(len(roles_without_network), pa.string())])
-    role_rows = np.concatenate([role_rows, roles_without_network])
+    unlisted = np.setdiff1d(np.arange(roles.num_rows), role_rows)
+    networks = pa.concat_arrays([networks, pa.nulls(len(unlisted), pa.string())])
+    role_rows = np.concatenate([role_rows, unlisted])
     role_ids = column_of(roles, "role_id").take(pa.array(role_rows))
-    keys = compound_keys(role_ids, pc.fill_null(network_ids, ""))
-    unique_rows = np.flatnonzero(first_of_each(keys))
-    role_rows, network_ids, role_ids = (
-        role_rows[unique_rows],
-        network_ids.take(pa.array(unique_rows)),
-        role_ids.take(pa.array(unique_rows)),
+    keys = compound_keys(role_ids, pc.fill_null(networks, ""))
+    unique = np.flatnonzero(first_of_each(keys))
+    role_rows, networks, role_ids = (
+        role_rows[unique],
+        networks.take(pa.array(unique)),
+        role_ids.take(pa.array(unique)),
     )
     order = pc.sort_indices(
-        pa.table({"role": role_ids, "network": network_ids}),
+        pa.table({"role": role_ids, "network": networks}),
         sort_keys=[("role", "ascending"), ("network", "ascending")],
     )
-    role_rows, network_ids = role_rows[order.to_numpy()], network_ids.take(order)
+    role_rows, networks = role_rows[order.to_numpy()], networks.take(order)
     rows = roles.take(pa.array(role_rows))
     matching_exceptions = positions(
-        compound_keys(column_of(rows, "role_id"), network_ids),
+        compound_keys(column_of(rows, "role_id"), networks),
         compound_keys(column_of(exceptions, "role_id"), column_of(exceptions, "network_id")),
     )
     exception_rows = pa.array(matching_exceptions, mask=matching_exceptions < 0)
@@ -112,28 +112,21 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
         return column_of(exceptions, column_name).take(exception_rows)
 
     columns = {name: column_of(rows, name) for name in rows.column_names}
-    accepts_new, accepting_network = (
-        columns["accepts_new_patients"],
-        columns["accepts_from_network_id"],
-    )
-    applies = pc.or_(
-        pc.is_null(accepting_network), pc.fill_null(pc.equal(accepting_network, network_ids), False)
-    )
-    exception_flag = of_exception("accepts_new_patients")
-    columns["accepts_new_patients"] = pc.coalesce(
-        exception_flag, pc.if_else(applies, accepts_new, None)
-    )
+    accepts_new, accepting = (columns["accepts_new_patients"], columns["accepts_from_network_id"])
+    applies = pc.or_(pc.is_null(accepting), pc.fill_null(pc.equal(accepting, networks), False))
+    flag = of_exception("accepts_new_patients")
+    columns["accepts_new_patients"] = pc.coalesce(flag, pc.if_else(applies, accepts_new, None))
     columns["from_network_id"] = pc.if_else(
-        pc.is_valid(exception_flag), network_ids, pc.if_else(applies, accepting_network, None)
+        pc.is_valid(flag), networks, pc.if_else(applies, accepting, None)
     )
     columns["accepts_characteristics"] = pc.if_else(
-        pc.is_valid(exception_flag),
+        pc.is_valid(flag),
         of_exception("accepts_characteristics"),
         pc.if_else(applies, columns["accepts_characteristics"], None),
     )
     for column in ("start_date", "end_date"):
         columns[column] = pc.coalesce(of_exception(column), columns[column])
-    return table_of("role_in_network", len(role_rows), {**columns, "network_id": network_ids})
+    return table_of("role_in_network", len(role_rows), {**columns, "network_id": networks})
 
 
 # Lists that become rows --------------------------------------------------------------------------
@@ -217,10 +210,10 @@ def _add_telecom_columns(tables: Mapping[str, pa.Table]) -> pa.Table:
             }
             telecom_tables.append(table_of("telecom", len(filled_rows), columns))
     all_telecoms = pa.concat_tables(telecom_tables).combine_chunks()
-    key_columns = [
+    keyed = [
         pc.fill_null(column_of(all_telecoms, name), "") for name in ("owner", "owner_id", "system")
     ]
-    keys = compound_keys(*key_columns, column_of(all_telecoms, "value"))
+    keys = compound_keys(*keyed, column_of(all_telecoms, "value"))
     keep = first_of_each(keys)  # a telecom without a value is never a duplicate
     keep[: stated_telecoms.num_rows] = True
     return all_telecoms.filter(pa.array(keep))
@@ -231,12 +224,10 @@ def _inherited_telecoms(roles: pa.Table, telecoms: pa.Table) -> Iterable[pa.Tabl
     owners, ids = column_of(telecoms, "owner"), column_of(telecoms, "owner_id")
     role_ids = column_of(roles, "role_id")
     locations = column_of(roles, "location_ids")
-    single_locations = pc.if_else(pc.match_substring(locations, ";"), None, locations)
+    single = pc.if_else(pc.match_substring(locations, ";"), None, locations)
     needs_telecom = pc.is_null(column_of(roles, "endpoint_ids"))
     for owner, source_ids in zip(
-        _TELECOM_SOURCES,
-        (role_ids, single_locations, column_of(roles, "organization_id")),
-        strict=True,
+        _TELECOM_SOURCES, (role_ids, single, column_of(roles, "organization_id")), strict=True
     ):
         source_telecoms = np.flatnonzero(true_where(pc.equal(owners, owner)))
         has_telecom = true_where(

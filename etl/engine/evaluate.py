@@ -76,11 +76,9 @@ def hash_keys(keys: Sequence[str], resource: str, environment: Environment) -> p
     five_bytes = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 5)
     numbers = np.zeros((len(five_bytes), 8), dtype=np.uint8)
     numbers[:, 3:] = five_bytes
-    ten_bits = numbers.view(">u8").astype(np.uint64) >> _TEN_BIT_SHIFTS & np.uint64(0x3FF)
+    tens = numbers.view(">u8").astype(np.uint64) >> _TEN_BIT_SHIFTS & np.uint64(0x3FF)
     offsets = np.arange(len(keys) + 1, dtype=np.int32) * np.int32(_ID_CHARACTERS)
-    return pa.StringArray.from_buffers(
-        len(keys), pa.py_buffer(offsets), pa.py_buffer(_PAIRS[ten_bits])
-    )
+    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(offsets), pa.py_buffer(_PAIRS[tens]))
 
 
 @dataclass(eq=False)
@@ -320,10 +318,8 @@ class Values:
             for mention in providers
         ]
 
-    def _column_values(
-        self, level_number: int, via: tuple[str, ...], column: str
-    ) -> pa.StringArray:
-        level = self.levels[level_number]
+    def _column_values(self, index: int, via: tuple[str, ...], column: str) -> pa.StringArray:
+        level = self.levels[index]
         if level.items is not None:
             return level.items
         table, rows = level.table, level.rows
@@ -345,12 +341,10 @@ class Values:
             return texts.take(pa.array(rows, mask=missing))
         return texts.take(pa.array(rows))
 
-    def _loop_index(self, level_number: int) -> pa.StringArray:
-        level, has_entry = self.levels[level_number], self.kept_rows.get(level_number, True)
-        entry_counts = (
-            np.ones(level.size, dtype=np.int64) if has_entry is True else np.asarray(has_entry) * 1
-        )
-        entries_so_far = np.concatenate(([0], np.cumsum(entry_counts)))
+    def _loop_index(self, index: int) -> pa.StringArray:
+        level, kept = self.levels[index], self.kept_rows.get(index, True)
+        counts = np.ones(level.size, dtype=np.int64) if kept is True else np.asarray(kept) * 1
+        entries_so_far = np.concatenate(([0], np.cumsum(counts)))
         parents = level.parents if level.parents is not None else np.empty(0, dtype=np.int64)
         entries_before = entries_so_far[level.starts[parents]]
         return pa.array(entries_so_far[1:] - entries_before).cast(pa.string())
@@ -439,25 +433,21 @@ def either(*masks: Bools | bool) -> Bools | bool:
 
 
 def combine(
-    combination: logic.AllOf | logic.AnyOf | logic.Not, evaluate_part: Callable[[Any], Bools | bool]
+    combination: logic.AllOf | logic.AnyOf | logic.Not, evaluate: Callable[[Any], Bools | bool]
 ) -> Bools | bool:
     """Return the rows in which a combination of parts is true.
 
     Args:
         combination: a combination of conditions, or of formulas.
-        evaluate_part: returns the rows in which a part is true; not called for parts that
+        evaluate: returns the rows in which a part is true; not called for parts that
             can't change the result.
     """
     if isinstance(combination, logic.Not):
-        return negate(evaluate_part(combination.of))
+        return negate(evaluate(combination.of))
     is_conjunction = isinstance(combination, logic.AllOf)
     result: Bools | bool = is_conjunction
     for part in combination.parts:
-        result = (
-            both(result, evaluate_part(part))
-            if is_conjunction
-            else either(result, evaluate_part(part))
-        )
+        result = both(result, evaluate(part)) if is_conjunction else either(result, evaluate(part))
         if result is not is_conjunction and isinstance(result, bool):
             break
     return result

@@ -108,36 +108,30 @@ class _Checks:
     def numbers(self, numbers: EntryNumbers, level: int) -> tuple[Indices, Indices]:
         """Return the numbers of entries, each with its owner: a row of `level`."""
         owners: list[Indices] = [np.empty(0, dtype=np.int64)]
-        number_arrays: list[Indices] = [np.empty(0, dtype=np.int64)]
+        arrays: list[Indices] = [np.empty(0, dtype=np.int64)]
         for loops, is_present, number in numbers.sources:
-            entry_level = self.masks.enter(loops)
-            rows = self.masks.where(self.masks.mask(is_present, entry_level), entry_level)
+            inner = self.masks.enter(loops)
+            rows = self.masks.where(self.masks.mask(is_present, inner), inner)
             if not len(rows):
                 continue
-            owners.append(
-                rows if entry_level == level else self.values.up(entry_level, level)[rows]
-            )
+            owners.append(rows if inner == level else self.values.up(inner, level)[rows])
             if isinstance(number, int):
-                number_arrays.append(np.full(len(rows), number, dtype=np.int64))
+                arrays.append(np.full(len(rows), number, dtype=np.int64))
                 continue
-            texts = self.values.text(number, entry_level).take(pa.array(rows))
+            texts = self.values.text(number, inner).take(pa.array(rows))
             if numbers.are_texts:
                 texts = texts.dictionary_encode().indices
-            number_arrays.append(
-                np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64)
-            )
-        return np.concatenate(owners), np.concatenate(number_arrays)
+            arrays.append(np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64))
+        return np.concatenate(owners), np.concatenate(arrays)
 
     def shared_numbers(
         self, left: EntryNumbers, right: EntryNumbers, *, is_shared: bool
     ) -> Indices:
         """Return resources with a left number that is (not) one of their right numbers."""
-        owners, left_numbers = self.numbers(left, 0)
+        owners, numbers = self.numbers(left, 0)
         if not len(owners):
             return owners
-        in_right = np.isin(
-            _combine_keys(owners, left_numbers), _combine_keys(*self.numbers(right, 0))
-        )
+        in_right = np.isin(_join_keys(owners, numbers), _join_keys(*self.numbers(right, 0)))
         return owners[in_right if is_shared else ~in_right]
 
     def unnamed_entries(self, test: UnnamedEntry) -> tuple[Indices, int]:
@@ -148,7 +142,7 @@ class _Checks:
         owners, entry_numbers = self.numbers(test.named, level)
         roots = owners if level == 0 else self.values.up(level, 0)[owners]
         is_listed = np.isin(
-            _combine_keys(roots, entry_numbers), _combine_keys(*self.numbers(test.known, 0))
+            _join_keys(roots, entry_numbers), _join_keys(*self.numbers(test.known, 0))
         )
         return rows[~np.isin(rows, owners[is_listed])], level
 
@@ -166,12 +160,12 @@ class _Checks:
         return rows[is_checked & ~exists], level
 
 
-def _combine_keys(owners: Indices, numbers: Indices) -> Indices:
+def _join_keys(owners: Indices, numbers: Indices) -> Indices:
     return (owners << 32) | (numbers & 0xFFFFFFFF)
 
 
 def _owners_with_repeats(owners: Indices, numbers: Indices) -> Indices:
-    keys = _combine_keys(owners, numbers)
+    keys = _join_keys(owners, numbers)
     if (np.diff(keys) > 0).all():
         return keys[:0]
     ordered = np.sort(keys)

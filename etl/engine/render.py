@@ -278,13 +278,11 @@ class _Resolver:
 
     def structure(self, node: pl.ObjectNode, level: int) -> _ResolvedNode:
         fields = self.members(node, level)
-        alive = _any_alive(field_node for _, field_node in fields)
-        present = (
-            either(*(field_node.present for _, field_node in fields)) if alive is None else alive
-        )
+        alive = _any_alive(part for _, part in fields)
+        present = either(*(part.present for _, part in fields)) if alive is None else alive
         if present is False:
             return _ResolvedNode([], present=False, alive=alive)
-        visible_fields = [(label, _inside(field_node, present)) for label, field_node in fields]
+        visible_fields = [(label, _inside(part, present)) for label, part in fields]
         return _ResolvedNode(["{", *self.sequence(visible_fields, level), "}"], present, alive)
 
     def listing(

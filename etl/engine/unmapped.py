@@ -94,33 +94,30 @@ def findings(values: Values) -> dict[str, pa.Table]:
         is_known: Callable[[str], bool]
         match expr:
             case ex.Translated(of=of, crosswalk=name) if not is_of_displays(name):
-                is_known, rule_id = values.environment.crosswalks[name].knows, UNMAPPED
+                is_known, rule = values.environment.crosswalks[name].knows, UNMAPPED
             case ex.Shaped(of=of, shape=name):
-                is_known, rule_id = SHAPES[name], MISSHAPEN
+                is_known, rule = SHAPES[name], MISSHAPEN
             case _:
                 continue
         for column in _source_columns(of):
             texts = values.text(column, level)
             encoded = texts.dictionary_encode()
             words = encoded.dictionary.to_pylist()
-            unknown_words = [index for index, text in enumerate(words) if not is_known(text)]
-            if not unknown_words:
+            unknown = [index for index, text in enumerate(words) if not is_known(text)]
+            if not unknown:
                 continue
-            word_indices = np.asarray(pc.fill_null(encoded.indices, -1))
-            if rule_id != UNMAPPED or len(unknown_words) > MOST_WORDS:
-                groups = [(name, np.flatnonzero(np.isin(word_indices, unknown_words)))]
+            codes = np.asarray(pc.fill_null(encoded.indices, -1))
+            if rule != UNMAPPED or len(unknown) > MOST_WORDS:
+                groups = [(name, np.flatnonzero(np.isin(codes, unknown)))]
             else:
                 key = values.environment.id_key
                 groups = [
-                    (
-                        f"{name}#{_hash_word(words[index], key)}",
-                        np.flatnonzero(word_indices == index),
-                    )
-                    for index in unknown_words
+                    (f"{name}#{_hash_word(words[index], key)}", np.flatnonzero(codes == index))
+                    for index in unknown
                 ]
             for group, rows in groups:
                 by_rule.setdefault(group, []).append(
-                    _cell_findings(values, column, level, rows, rule_id)
+                    _cell_findings(values, column, level, rows, rule)
                 )
     for feed in values.plan.feeds:
         by_rule.setdefault(WITHOUT_CODE, []).extend(_cells_without_code(values, feed))
@@ -215,8 +212,8 @@ def _cell_findings(
     """Return findings about the cells of a column in some rows of a level."""
     level = values.levels[level_number]
     if level.table == LIST_ITEM:
-        owner, column_name = level.list_column
-        list_column = ex.ColumnOf(owner, (), column_name, ex.Kind.LIST, nullable=True)
+        owner, name = level.list_column
+        list_column = ex.ColumnOf(owner, (), name, ex.Kind.LIST, nullable=True)
         return _cell_findings(
             values, list_column, owner, np.unique(values.up(level_number, owner)[rows]), rule
         )
@@ -229,27 +226,23 @@ def _cell_findings(
         positions, table = positions[positions >= 0], relation.table
     if TABLES[table].column(column.column) is not None:
         return values.partition.findings(table, positions, rule, column.column)
-    finding_tables = [no_findings()]  # a derived column has no cell, unless it passes one on
-    for column_name in PASSED_ON.get((table, column.column), ()):
-        cells = values.partition.column(table, column_name).take(pa.array(positions))
+    tables = [no_findings()]  # a derived column has no cell, unless it passes one on
+    for name in PASSED_ON.get((table, column.column), ()):
+        cells = values.partition.column(table, name).take(pa.array(positions))
         filled = np.asarray(cells.is_valid())
-        finding_tables.append(
-            values.partition.findings(table, positions[filled], rule, column_name)
-        )
+        tables.append(values.partition.findings(table, positions[filled], rule, name))
         positions = positions[~filled]
-    return pa.concat_tables(finding_tables)
+    return pa.concat_tables(tables)
 
 
-def mentioning_rows(
-    values: Values, wanted_mentions: frozenset[Mention]
-) -> set[tuple[int, Mention]]:
+def mentioning_rows(values: Values, mentions: frozenset[Mention]) -> set[tuple[int, Mention]]:
     """Return the plan's rows that name the wanted directory resources, used or not.
 
     Args:
         values: the values of a plan that was run.
-        wanted_mentions: a subset of `mentions`.
+        mentions: the resources to find; some of those that the function `mentions` returns.
     """
-    keys = pa.array(sorted({mention.key for mention in wanted_mentions}), pa.string())
+    keys = pa.array(sorted({mention.key for mention in mentions}), pa.string())
     pairs: set[tuple[int, Mention]] = set()
     for key_expr, level, mention_of in _find_mentions(values):
         texts = values.text(key_expr, level)
@@ -262,7 +255,7 @@ def mentioning_rows(
         pairs |= {
             (root, mentions_by_key[key])
             for key, root in zip(keys_of_rows, root_rows.tolist(), strict=True)
-            if mentions_by_key[key] in wanted_mentions
+            if mentions_by_key[key] in mentions
         }
     return pairs
 
@@ -281,7 +274,7 @@ def omitted_rows(values: Values) -> pa.Table:
     Returns:
         `etl.rows.FINDINGS_SCHEMA`, each row once.
     """
-    finding_tables: list[pa.Table] = []
+    tables: list[pa.Table] = []
     for _, node in nodes_of(values.plan.body):
         if isinstance(node, Loop) and node.level in values.levels:
             level = values.levels[node.level]
@@ -293,10 +286,8 @@ def omitted_rows(values: Values) -> pa.Table:
                 rows = np.flatnonzero(np.broadcast_to(np.asarray(is_incomplete), level.size))
                 if len(rows) and level.table in TABLES:
                     positions = rows if level.rows is None else level.rows[rows]
-                    finding_tables.append(
-                        values.partition.findings(level.table, positions, OMITTED)
-                    )
-    return once_each(finding_tables)
+                    tables.append(values.partition.findings(level.table, positions, OMITTED))
+    return once_each(tables)
 
 
 def _required_alternatives(

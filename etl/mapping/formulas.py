@@ -109,14 +109,12 @@ def in_some_row(loop: Loop, inner: Formula) -> Formula:
 
 def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) -> Formula:
     """Build the condition that enough entries are present; a bool if rows don't matter."""
-    possible_entries = tuple(entry for entry in entries if entry[1] is not False)
-    certain_count = sum(not loops and there_is is True for loops, there_is in possible_entries)
+    possible = tuple(entry for entry in entries if entry[1] is not False)
+    certain_count = sum(not loops and there_is is True for loops, there_is in possible)
     if certain_count >= least:
         return True
-    is_impossible = len(possible_entries) < least and not any(
-        loops for loops, _ in possible_entries
-    )
-    return False if is_impossible else MinCount(possible_entries, least)
+    is_impossible = len(possible) < least and not any(loops for loops, _ in possible)
+    return False if is_impossible else MinCount(possible, least)
 
 
 def presence_condition(node: Entry) -> Formula:
@@ -133,11 +131,11 @@ def presence_condition(node: Entry) -> Formula:
         case Guarded(condition=condition, node=inner_node):
             return all_of(condition, presence_condition(inner_node))
         case ObjectNode(members=members):
-            alive_condition = _alive_condition(node)
+            alive = _alive_condition(node)
             return (
                 any_of(*(presence_condition(member) for _, member in members))
-                if alive_condition is None
-                else alive_condition
+                if alive is None
+                else alive
             )
         case ListNode(entries=entries) | Spliced(entries=entries):
             return any_of(*(presence_condition(entry) for entry in entries))
@@ -189,8 +187,7 @@ def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
     if isinstance(node, Guarded):
         guard = node.condition
         yield from (
-            (all_of(guard, inner_condition), inner_node)
-            for inner_condition, inner_node in members_of(node.node, *names)
+            (all_of(guard, condition), inner) for condition, inner in members_of(node.node, *names)
         )
     elif isinstance(node, ObjectNode):
         for key, member in node.members:
@@ -322,68 +319,56 @@ class Codes:
             case _:
                 return True
 
-    def in_slice(
-        self, entry: Entry, slice_discriminators: Iterable[Discriminator], guide: Guide
-    ) -> Formula:
+    def in_slice(self, entry: Entry, traits: Iterable[Discriminator], guide: Guide) -> Formula:
         """Build the condition that a present list entry belongs to a slice.
 
         Args:
             entry: what the mapping writes.
-            slice_discriminators: the discriminators of the slice.
+            traits: the discriminators of the slice.
             guide: the guide that defines their value sets.
         """
-        return all_of(*(self._match_discriminator(entry, by, guide) for by in slice_discriminators))
+        return all_of(*(self._match_trait(entry, by, guide) for by in traits))
 
-    def _match_discriminator(
-        self, entry: Entry, discriminator: Discriminator, guide: Guide
-    ) -> Formula:
-        if discriminator.value_set is None:
-            return exists_at(
-                entry,
-                discriminator.path,
-                lambda inner: match_condition(inner, discriminator.pattern),
-            )
-        allowed = value_set(discriminator.value_set, guide)
+    def _match_trait(self, entry: Entry, trait: Discriminator, guide: Guide) -> Formula:
+        if trait.value_set is None:
+            return exists_at(entry, trait.path, lambda inner: match_condition(inner, trait.pattern))
+        allowed = value_set(trait.value_set, guide)
         return exists_at(
-            entry,
-            discriminator.path,
-            lambda inner: self.concept_in(inner, allowed, certain_only=True),
+            entry, trait.path, lambda inner: self.concept_in(inner, allowed, certain=True)
         )
 
-    def concept_in(self, node: Entry, allowed: ValueSet, *, certain_only: bool) -> Formula:
+    def concept_in(self, node: Entry, allowed: ValueSet, *, certain: bool) -> Formula:
         """Build the condition that a CodeableConcept or Coding is in a value set.
 
         Args:
             node: the concept.
             allowed: the value set.
-            certain_only: whether to reject codes of systems whose codes are unknown.
+            certain: whether to reject codes of systems whose codes are unknown.
         """
         path = ("coding",) if any(True for _ in members_of(node, "coding")) else ()
         return exists_at(
-            node, path, lambda coding: self.coding_in(coding, allowed, certain_only=certain_only)
+            node, path, lambda coding: self.coding_in(coding, allowed, certain=certain)
         )
 
-    def coding_in(self, node: Entry, allowed: ValueSet, *, certain_only: bool) -> Formula:
+    def coding_in(self, node: Entry, allowed: ValueSet, *, certain: bool) -> Formula:
         """Build the condition that a Coding is in a value set."""
         return any_of(
             *(
                 all_of(
-                    system_condition,
-                    code_condition,
-                    self._code_allowed(system, code, allowed, certain_only=certain_only),
+                    has_system, has_code, self._code_allowed(system, code, allowed, certain=certain)
                 )
-                for system_condition, system in members_of(node, "system")
-                for code_condition, code in members_of(node, "code")
+                for has_system, system in members_of(node, "system")
+                for has_code, code in members_of(node, "code")
             )
         )
 
     def _code_allowed(
-        self, system: Entry, code: Entry, allowed: ValueSet, *, certain_only: bool
+        self, system: Entry, code: Entry, allowed: ValueSet, *, certain: bool
     ) -> Formula:
         system_expr, code_expr = expr_of(system), expr_of(code)
         if system_expr is None or code_expr is None:
             return False
-        open_systems = frozenset() if certain_only else allowed.open_systems
+        open_systems = frozenset() if certain else allowed.open_systems
         pairs = frozenset((code.system, code.code) for code in allowed.codes)
         systems, codes = answers(system_expr, self.crosswalks), answers(code_expr, self.crosswalks)
         if systems is not None:

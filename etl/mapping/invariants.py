@@ -65,10 +65,8 @@ def proved_reason(key: str, constraint: Constraint | None, node: Entry) -> str:
         return "meta.profile is a constant"
     if isinstance(constraint, constraints.Tautology):
         return constraint.reason
-    contains_resources = isinstance(node, ObjectNode) and any(
-        name == "contained" for name, _ in node.members
-    )
-    return "" if contains_resources else _PROVED.get(key, "")
+    contains = isinstance(node, ObjectNode) and any(name == "contained" for name, _ in node.members)
+    return "" if contains else _PROVED.get(key, "")
 
 
 def find_tests(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
@@ -96,15 +94,13 @@ def _numbers(path: NumberPath, subject: Subject) -> rt.EntryNumbers:
     if path.where is None:
         return rt.find_numbers(subject.root, path.path)
     where = path.where
-    return rt.find_numbers(
-        subject.root, path.path, lambda entry: fulfillment_of(where, entry, subject)
-    )
+    return rt.find_numbers(subject.root, path.path, lambda entry: fulfills(where, entry, subject))
 
 
 def _unnamed_entry_tests(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.UnnamedEntry]:
     listed = _numbers(constraint.known, subject)
     for loops, given, entry in rt.find_entries(subject.root, constraint.name):
-        must_refer = logic.all_of(given, fulfillment_of(constraint.where, entry, subject))
+        must_refer = logic.all_of(given, fulfills(constraint.where, entry, subject))
         if must_refer is not False:
             entry_numbers = rt.find_numbers(entry, (constraint.member,), loops=loops)
             yield rt.UnnamedEntry(loops, must_refer, entry_numbers, listed)
@@ -118,7 +114,7 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
         case logic.AnyOf(parts=parts):
             return logic.all_of(*(broken(part, node, subject) for part in parts))
         case logic.Not(of=of):
-            return fulfillment_of(of, node, subject)
+            return fulfills(of, node, subject)
         case constraints.FewerThan(count=count, name=name, pattern=pattern):
             return fm.at_least(count, _matching_entries(node, name, pattern))
         case constraints.PeriodOrder():
@@ -134,10 +130,10 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
         case constraints.ContainedTarget():  # a mapping contains no resources
             return _refers_to(node, "#")
         case _:
-            return logic.negate(fulfillment_of(constraint, node, subject))
+            return logic.negate(fulfills(constraint, node, subject))
 
 
-def fulfillment_of(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
+def fulfills(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
     """Build the condition that a present node fulfills a constraint.
 
     Raises:
@@ -151,15 +147,13 @@ def fulfillment_of(constraint: Constraint, node: Entry, subject: Subject) -> fm.
         case constraints.Contains(pattern=pattern):
             return fm.match_condition(node, pattern)
         case constraints.InValueSet(url=url):
-            return subject.codes.concept_in(node, value_set(url, subject.guide), certain_only=False)
+            return subject.codes.concept_in(node, value_set(url, subject.guide), certain=False)
         case constraints.Exists(path=path, constraint=inner):
-            return fm.exists_at(
-                node, path, lambda inner_node: fulfillment_of(inner, inner_node, subject)
-            )
+            return fm.exists_at(node, path, lambda inner_node: fulfills(inner, inner_node, subject))
         case logic.AllOf(parts=parts):
-            return logic.all_of(*(fulfillment_of(part, node, subject) for part in parts))
+            return logic.all_of(*(fulfills(part, node, subject) for part in parts))
         case logic.AnyOf(parts=parts):
-            return logic.any_of(*(fulfillment_of(part, node, subject) for part in parts))
+            return logic.any_of(*(fulfills(part, node, subject) for part in parts))
         case constraints.ReferenceTarget(name=name, type=resource_type):
             return fm.exists_at(
                 node, (name,), lambda reference: _refers_to(reference, f"{resource_type}/")
@@ -241,15 +235,13 @@ def guide_rule_tests(
                     if inner_numbers.sources:
                         yield f"{outer}.{name}.{number}", rt.RepeatedNumber(inner_numbers, loops)
         case constraints.ListedNumbers():
-            yield from _listed_number_tests(rule, subject)
+            yield from _listed_tests(rule, subject)
         case constraints.ForbiddenEntry(given=given, name=name, forbidden=forbidden):
-            forbidden_condition = fm.exists_at(
-                root, (name,), lambda inner: fulfillment_of(forbidden, inner, subject)
+            forbidden_part = fm.exists_at(
+                root, (name,), lambda inner: fulfills(forbidden, inner, subject)
             )
-            both_conditions = logic.all_of(
-                fulfillment_of(given, root, subject), forbidden_condition
-            )
-            yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), both_conditions)
+            both = logic.all_of(fulfills(given, root, subject), forbidden_part)
+            yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), both)
 
 
 def _marked_entries(
@@ -264,7 +256,7 @@ def _marked_entries(
         )
 
 
-def _listed_number_tests(
+def _listed_tests(
     rule: constraints.ListedNumbers, subject: Subject
 ) -> Iterator[tuple[str, rt.Test]]:
     """Yield the tests that numbers that a plan refers to exist."""

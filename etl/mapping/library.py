@@ -77,7 +77,7 @@ def compile_set(
     plans: list[Plan] = []
     for name in set_file.mappings:
         with mistakes.collected():
-            extended = _read_extended(sources, name, str(document.marks["mappings"]))
+            extended = _extend(sources, name, str(document.marks["mappings"]))
             mapping_library = _add_profile_constants(
                 library, extended, selected_view, set_file.canonical, version
             )
@@ -114,9 +114,7 @@ def _read_views(document: Map, sources: _Sources, mistakes: Mistakes) -> list[Vi
     views = [View()]
     for name in _file_names(document, "views"):
         with mistakes.collected():
-            views.append(
-                read_view(_read_extended(sources, name, str(document.marks["views"])), name)
-            )
+            views.append(read_view(_extend(sources, name, str(document.marks["views"])), name))
     return views
 
 
@@ -146,21 +144,17 @@ class _Sources:
         return read_yaml(texts[-1 - depth], self.places.get(name, (name,) * len(texts))[-1 - depth])
 
 
-def _read_extended(
-    sources: _Sources, name: str, where: str, extended_names: tuple[str, ...] = ()
-) -> Any:
+def _extend(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = ()) -> Any:
     """Read a mapping file and merge it into the file that it extends.
 
     A file that extends its own name is an overlay of the one that was there before it.
     """
-    depth = extended_names.count(name)
+    depth = seen.count(name)
     document = sources.below(name, depth, where) if depth else sources.document(name, where)
     if not isinstance(document, Map) or "extends" not in document:
         return document
     base_name, mark = str(document["extends"]), document.marks["extends"]
-    return merge_overlay(
-        _read_extended(sources, base_name, str(mark), (*extended_names, name)), document
-    )
+    return merge_overlay(_extend(sources, base_name, str(mark), (*seen, name)), document)
 
 
 def _static_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[StaticRow, ...]:

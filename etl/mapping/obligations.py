@@ -172,10 +172,8 @@ class _Obligations(ProfileWalk):
                 return is_never_true(broken, None if loops else self.plan.condition, self.names)
             case RepeatedNumber(numbers=numbers):
                 resource_numbers = [number for loops, _, number in numbers.sources if not loops]
-                constant_numbers = [
-                    number for number in resource_numbers if isinstance(number, int)
-                ]
-                return len(constant_numbers) == len(numbers.sources) == len(set(constant_numbers))
+                constants = [number for number in resource_numbers if isinstance(number, int)]
+                return len(constants) == len(numbers.sources) == len(set(constants))
             case UnlistedNumber(named=named):
                 return not named.sources
             case SharedNumber(left=left, right=right):
@@ -217,37 +215,29 @@ class _Obligations(ProfileWalk):
         element = shape.element
         names = tuple(st.choice_names(element)) or (element.name,)
         is_choice = element.name.endswith("[x]")
-        element_path = f"{path}.{element.name}" if path else element.name
+        child_path = f"{path}.{element.name}" if path else element.name
         required_slices = [part for part in shape.profile.slices(element.id) if part.min > 0]
         members = [member for key, member in node.members if key.lstrip("_") in names]
-        source_line = members[0].place if members else node.place
+        line = members[0].place if members else node.place
         if is_choice and required_slices:
             for part in required_slices:
                 (spelt,) = st.choice_names(replace(element, types=part.types))
                 self.refute(
-                    "required",
-                    element_path,
-                    source_line,
-                    at,
-                    logic.negate(fm.has_member(node, spelt)),
+                    "required", child_path, line, at, logic.negate(fm.has_member(node, spelt))
                 )
         elif element.min > 0:
-            self.refute(
-                "required", element_path, source_line, at, logic.negate(fm.has_member(node, *names))
-            )
+            self.refute("required", child_path, line, at, logic.negate(fm.has_member(node, *names)))
         elif required_slices and not members:
-            self.refute("required", element_path, source_line, at)
+            self.refute("required", child_path, line, at)
         if is_choice:
             has_several_types = fm.at_least(2, (((), fm.has_member(node, name)) for name in names))
-            self.refute("limit", element_path, source_line, at, has_several_types)
+            self.refute("limit", child_path, line, at, has_several_types)
 
     def invariants(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         around = {key: shape.profile.invariants[key] for key in shape.element.invariants}
         if shape.choice is not None and st.is_type(shape.choice.code):
-            type_definition = st.load_type(shape.choice.code)
-            around |= {
-                key: type_definition.invariants[key] for key in type_definition.root.invariants
-            }
+            definition = st.load_type(shape.choice.code)
+            around |= {key: definition.invariants[key] for key in definition.root.invariants}
         for key, invariant in around.items():
             wording = f"{key} {signature(invariant.expression)}"
             if reason := NOT_CHECKED.get(key, NOT_CHECKED.get(wording)):
@@ -294,15 +284,10 @@ class _Obligations(ProfileWalk):
         self.limits(path, node.place, at, all_entries, shape.element)
         if slices and shape.element.slicing is not None and shape.element.slicing.rules == "closed":
             for index, (loops, given, inner) in enumerate(entries):
-                in_no_slice = logic.all_of(*(logic.negate(part.belongs[index]) for part in slices))
-                entry_context = at.inside(inner, given, loops)
+                unsliced = logic.all_of(*(logic.negate(part.belongs[index]) for part in slices))
+                context = at.inside(inner, given, loops)
                 self.refute(
-                    "limit",
-                    path,
-                    inner.place,
-                    entry_context,
-                    fm.presence_condition(inner),
-                    in_no_slice,
+                    "limit", path, inner.place, context, fm.presence_condition(inner), unsliced
                 )
         for part in slices:
             slice_entries = [
@@ -386,7 +371,7 @@ class _Obligations(ProfileWalk):
         if allowed.status == "unavailable":
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
-        inside = self.codes.concept_in(node, allowed, certain_only=False)
+        inside = self.codes.concept_in(node, allowed, certain=False)
         self.refute("binding", path, node.place, at, logic.negate(inside))
 
     def listed(self, what: ObligationKind, path: str, place: CitedMark, reason: str) -> None:
@@ -396,7 +381,7 @@ class _Obligations(ProfileWalk):
     def own_code(self, node: ObjectNode, path: str, at: NodeContext) -> None:
         """Require that codes of the guide's own code systems exist."""
         guide_systems = code_systems(self.guide)
-        for (system_condition, system), (code_condition, code) in (
+        for (has_system, system), (has_code, code) in (
             (system, other)
             for system in fm.members_of(node, "system")
             for other in fm.members_of(node, "code")
@@ -423,11 +408,11 @@ class _Obligations(ProfileWalk):
             ):
                 self.add("code", path, node.place, "every answer is a code of its system")
                 continue
-            is_guide_system = fm.is_one_of(system_expr, *sorted(guide_systems))
+            is_own = fm.is_one_of(system_expr, *sorted(guide_systems))
             broken = (
-                system_condition,
-                code_condition,
-                is_guide_system,
+                has_system,
+                has_code,
+                is_own,
                 fm.is_present(code_expr),
                 logic.negate(is_known),
             )

@@ -317,22 +317,14 @@ def _required_conditions(formula: fm.Formula) -> list[Condition]:
 
 def _under_own_guards(entry: ListEntry) -> pl.Entry:
     """Return an entry's node under its own guards, assuming that its loops have rows."""
-    loop_conditions = {
-        part for loop in entry.loops for part in _required_conditions(loop.condition)
-    }
-    own_conditions = tuple(
-        condition
-        for condition in _required_conditions(entry.given)
-        if condition not in loop_conditions
+    loop_guards = {part for loop in entry.loops for part in _required_conditions(loop.condition)}
+    guards = tuple(
+        condition for condition in _required_conditions(entry.given) if condition not in loop_guards
     )
     node = entry.node
-    if not own_conditions or isinstance(node, pl.Loop):
+    if not guards or isinstance(node, pl.Loop):
         return node
-    return pl.Guarded(
-        own_conditions[0] if len(own_conditions) == 1 else logic.AllOf(own_conditions),
-        node,
-        node.place,
-    )
+    return pl.Guarded(guards[0] if len(guards) == 1 else logic.AllOf(guards), node, node.place)
 
 
 def _find_codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:

@@ -25,7 +25,7 @@ _OTHER_TEXT: Final = "\x00other"
 
 _Answer: TypeAlias = str | bool | EllipsisType | None
 """Answer of a question; `...` while it is open."""
-_Assumptions: TypeAlias = dict[int, _Answer]
+_Facts: TypeAlias = dict[int, _Answer]
 _SAME_TEXT: Final = frozenset(
     {ex.Kind.TEXT, ex.Kind.CODE, ex.Kind.DATE, ex.Kind.DATETIME, ex.Kind.DECIMAL}
 )
@@ -93,7 +93,7 @@ class _ProofSearch:
     open: list[tuple[int, tuple[_Answer, ...]]] = field(default_factory=list)
     named: dict[int, set[str]] = field(default_factory=dict)
 
-    def can_be(self, formula: fm.Formula, facts: _Assumptions) -> bool:
+    def can_be(self, formula: fm.Formula, facts: _Facts) -> bool:
         """Return whether a row that agrees with the assumptions makes the formula true."""
         self.steps += 1
         if self.steps > MOST_STEPS:
@@ -105,13 +105,13 @@ class _ProofSearch:
         key, ways = self.open[0]
         return any(self.can_be(formula, {**facts, key: way}) for way in ways)
 
-    def ask(self, key: int, ways: tuple[_Answer, ...], facts: _Assumptions) -> _Answer:
+    def ask(self, key: int, ways: tuple[_Answer, ...], facts: _Facts) -> _Answer:
         """Return the assumed answer; the first question without one is added to `open`."""
         if key not in facts and not self.open:
             self.open.append((key, ways))
         return facts.get(key, ...)
 
-    def opaque_truth(self, key: object, facts: _Assumptions, *needs: ex.Expr) -> bool | None:
+    def opaque_truth(self, key: object, facts: _Facts, *needs: ex.Expr) -> bool | None:
         """Assume a truth value for an opaque formula; False if a needed value is absent."""
         present = _all_true([self.is_present(need, facts) for need in needs])
         if not present:
@@ -121,7 +121,7 @@ class _ProofSearch:
 
     # -- formulas ----------------------------------------------------------------------------
 
-    def formula(self, formula: fm.Formula, facts: _Assumptions) -> bool | None:
+    def formula(self, formula: fm.Formula, facts: _Facts) -> bool | None:
         match formula:
             case bool():
                 return formula
@@ -147,7 +147,7 @@ class _ProofSearch:
 
     # -- expressions -------------------------------------------------------------------------
 
-    def is_present(self, expr: ex.Expr, facts: _Assumptions) -> bool | None:
+    def is_present(self, expr: ex.Expr, facts: _Facts) -> bool | None:
         match expr:
             case ex.Constant() | ex.LoopIndex():
                 return True
@@ -175,18 +175,14 @@ class _ProofSearch:
                 return self.is_present(expr.of, facts)
 
     def _choose(
-        self,
-        condition: ex.Condition,
-        then: bool | None,
-        otherwise: bool | None,
-        facts: _Assumptions,
+        self, condition: ex.Condition, then: bool | None, otherwise: bool | None, facts: _Facts
     ) -> bool | None:
         holds = self.formula(condition, facts)
         if holds is None:
             return then if then == otherwise else None
         return then if holds else otherwise
 
-    def value(self, expr: ex.Expr, facts: _Assumptions) -> _Answer:
+    def value(self, expr: ex.Expr, facts: _Facts) -> _Answer:
         """Return the assumed text of an expression; None if absent, `...` if still open."""
         number = self.names.number(expr)
         ways: tuple[str | None, ...] = (*sorted(self.named.get(number, ())), _OTHER_TEXT)
@@ -196,7 +192,7 @@ class _ProofSearch:
             ways = (None, *ways)
         return self.ask(number, ways, facts)
 
-    def one_of(self, expr: ex.Expr, values: tuple[str, ...], facts: _Assumptions) -> bool | None:
+    def one_of(self, expr: ex.Expr, values: tuple[str, ...], facts: _Facts) -> bool | None:
         """Return whether an expression is one of some texts."""
         match expr:
             case ex.Constant(value=value):
@@ -223,9 +219,7 @@ class _ProofSearch:
             case _:
                 return self._compare_value(expr, values, facts)
 
-    def _compare_value(
-        self, expr: ex.Expr, values: tuple[str, ...], facts: _Assumptions
-    ) -> bool | None:
+    def _compare_value(self, expr: ex.Expr, values: tuple[str, ...], facts: _Facts) -> bool | None:
         if self.is_present(expr, facts) is False:
             return False
         number = self.names.number(expr)

@@ -34,11 +34,9 @@ class NodeContext:
         only where its surroundings are.
         """
         guards = logic.all_of(self.guards, guard)
-        outer_condition = guards if keeps_alive(node) else logic.all_of(self.given, guards)
+        outer = guards if keeps_alive(node) else logic.all_of(self.given, guards)
         return NodeContext(
-            (*self.loops, *loops),
-            guards,
-            logic.all_of(outer_condition, fm.presence_condition(node)),
+            (*self.loops, *loops), guards, logic.all_of(outer, fm.presence_condition(node))
         )
 
     def when(self, condition: fm.Formula) -> NodeContext:
