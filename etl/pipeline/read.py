@@ -38,18 +38,16 @@ _ZONE_SPREAD: Final = timedelta(days=2)
 """More than any two instants of the same written day can differ."""
 
 
-def default_stamp(
-    executor: Executor, partitioned: PartitionedExtract, when: datetime
-) -> DefaultStamp:
+def default_stamp(executor: Executor, rows: PartitionedExtract, when: datetime) -> DefaultStamp:
     """Return the timestamp for resources whose rows state none.
 
     It is the day of the extract, else the newest `last_updated` in it, so that two runs of one
     extract write the same bytes; the clock only if the extract has neither.
     """
-    if partitioned.extract.as_of is not None:
-        return DefaultStamp(day_instant(partitioned.extract.as_of.isoformat()), "as_of")
+    if rows.extract.as_of is not None:
+        return DefaultStamp(day_instant(rows.extract.as_of.isoformat()), "as_of")
     last_day = f"{when.astimezone(UTC):%Y-%m-%d}"
-    stamps = executor.each_partition(partitioned, partial(_newest_in_partition, last_day))
+    stamps = executor.each_partition(rows, partial(_newest_in_partition, last_day))
     newest_stamp = _newest_stamp(text.decode() for text in stamps if text)
     if newest_stamp is not None:
         return DefaultStamp(newest_stamp, "newest_stamp")
@@ -78,10 +76,9 @@ def _newest_days(column: Any, last_day: str) -> set[str]:
     if newest_day is None:
         return set()
     day = date.fromisoformat(newest_day)
-    first_candidate = pa.scalar((day - min(_ZONE_SPREAD, day - date.min)).isoformat())
+    first = pa.scalar((day - min(_ZONE_SPREAD, day - date.min)).isoformat())
     return {
-        day_instant(text)
-        for text in stamps.filter(pc.greater_equal(stamps, first_candidate)).to_pylist()
+        day_instant(text) for text in stamps.filter(pc.greater_equal(stamps, first)).to_pylist()
     }
 
 
@@ -123,11 +120,9 @@ def open_with(
     runner: JobRunner = ALONE,
 ) -> Extract:
     """Open files as an extract; reads only headers and hashes."""
-    delivered_files = files_of(files)
-    emit(StageBegan("hash", sum(entry.bytes for entry in delivered_files.entries()) or None))
-    return open_extract(
-        delivered_files, definitions.layouts, layout=layout, runner=runner, emit=emit
-    )
+    delivered = files_of(files)
+    emit(StageBegan("hash", sum(entry.bytes for entry in delivered.entries()) or None))
+    return open_extract(delivered, definitions.layouts, layout=layout, runner=runner, emit=emit)
 
 
 def read(
@@ -175,18 +170,15 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
 
     extract, store, definitions = context.extract, publication.store, context.definitions
     is_delta = extract.kind == "delta"
-    base_layers = layers_of(store, publication.base) if is_delta else ()
+    base = layers_of(store, publication.base) if is_delta else ()
     rows = read(context, digests=not is_delta, keeps_rows=True)
     when = _start_time(context, publication, rows.work)
     # The rows become a layer of their own: later deltas need them as they were delivered.
     day = extract.as_of.isoformat() if extract.as_of is not None else None
     layer_time = day_instant(day) if day is not None else as_instant(when)
     layer = write_layer(store, rows.partitions, definitions, rows.work, extract.kind, layer_time)
-    is_stored = any(
-        layer.tables == base_layer.tables and layer.kind == base_layer.kind
-        for base_layer in base_layers
-    )
-    layers = base_layers if is_stored else (*base_layers, layer)
+    is_stored = any(layer.tables == other.tables and layer.kind == other.kind for other in base)
+    layers = base if is_stored else (*base, layer)
     if not is_delta:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
@@ -265,7 +257,6 @@ def expected_partitions(files: ExtractFiles, partition_rows: int) -> int:
 def partition_count(files: Iterable[tuple[int, bool]], partition_rows: int) -> int:
     """Return how many partitions files make, given their sizes and compression."""
     text_bytes = sum(
-        stored_bytes * (_COMPRESSION_RATIO if is_compressed else 1)
-        for stored_bytes, is_compressed in files
+        size * (_COMPRESSION_RATIO if is_compressed else 1) for size, is_compressed in files
     )
     return 1 + text_bytes // (_ROW_BYTES * partition_rows)

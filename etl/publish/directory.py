@@ -74,7 +74,7 @@ def write_directory(
     by_shard: dict[int, list[int]] = {}
     for position in range(len(resources)):
         resource = resources[position]
-        by_shard.setdefault(_resource_shard(resource.type, resource.id, bits), []).append(position)
+        by_shard.setdefault(_shard_of(resource.type, resource.id, bits), []).append(position)
     # Previous content, regrouped by the new shards if their number has changed.
     resharded_units: Mapping[int, PreviousUnit] | None = None
     previous_units: Sequence[CatalogEntry | None] = [None] * (1 << bits)
@@ -119,32 +119,23 @@ def write_directory(
     return DirectoryResult(bits, shards, resource_changes, segments)
 
 
-def _resource_shard(resource_type: str, resource_id: str, bits: int) -> int:
+def _shard_of(resource_type: str, resource_id: str, bits: int) -> int:
     return shard_number(f"{resource_type}/{resource_id}", bits)
 
 
 def _reshard_previous(
-    store: Store, shards: Iterable[CatalogEntry | None], bits: int, lost_shards: AbstractSet[int]
+    store: Store, shards: Iterable[CatalogEntry | None], bits: int, lost: AbstractSet[int]
 ) -> Mapping[int, PreviousUnit]:
     """Return the directory's previous content by the shards of another bit count."""
-    resources_by_shard: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
-    retracted_by_shard: dict[int, list[DeletedResource]] = {}
-    for shard_index, unit in enumerate(shards):
-        previous_content = (
-            recover_previous_unit(store, unit)
-            if shard_index in lost_shards
-            else read_previous_unit(store, unit)
+    known: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
+    gone: dict[int, list[DeletedResource]] = {}
+    for index, unit in enumerate(shards):
+        content = (
+            recover_previous_unit(store, unit) if index in lost else read_previous_unit(store, unit)
         )
-        for (name, resource_id), state in previous_content.known.items():
-            resources_by_shard.setdefault(_resource_shard(name, resource_id, bits), {})[
-                name, resource_id
-            ] = state
-        for retracted in previous_content.gone:
-            retracted_by_shard.setdefault(
-                _resource_shard(retracted.type, retracted.id, bits), []
-            ).append(retracted)
-    numbers = resources_by_shard.keys() | retracted_by_shard.keys()
-    return {
-        number: PreviousUnit(resources_by_shard.get(number, {}), retracted_by_shard.get(number, ()))
-        for number in numbers
-    }
+        for (name, resource_id), state in content.known.items():
+            known.setdefault(_shard_of(name, resource_id, bits), {})[name, resource_id] = state
+        for retracted in content.gone:
+            gone.setdefault(_shard_of(retracted.type, retracted.id, bits), []).append(retracted)
+    numbers = known.keys() | gone.keys()
+    return {number: PreviousUnit(known.get(number, {}), gone.get(number, ())) for number in numbers}

@@ -156,14 +156,10 @@ class Attribution:
                 type_counts += np.bincount(codes[run.rows], minlength=len(type_counts))
         for name, type_counts in sorted(counts.items()):
             positions = np.flatnonzero(type_counts)
-            type_column = pa.array([name] * len(positions), pa.string()).dictionary_encode()
+            types = pa.array([name] * len(positions), pa.string()).dictionary_encode()
             tables.append(
                 pa.Table.from_arrays(
-                    [
-                        pa.array(self.owners.ids[positions]),
-                        type_column,
-                        pa.array(type_counts[positions]),
-                    ],
+                    [pa.array(self.owners.ids[positions]), types, pa.array(type_counts[positions])],
                     schema=SCHEMAS["resources"],
                 )
             )
@@ -177,15 +173,15 @@ class Attribution:
                 continue
             is_filled = np.concatenate([run.filled for run in plan_resources.runs])
             owners = codes[np.concatenate([run.rows for run in plan_resources.runs])]
-            names, pattern_numbers, owner_numbers, counts = fill_patterns(
+            names, numbers, owner_numbers, counts = fill_patterns(
                 plan_resources.plan.profile, is_filled, owners
             )
-            pattern_column = pa.DictionaryArray.from_arrays(
-                pa.array(pattern_numbers, pa.int32()), pa.array(names, pa.string())
+            patterns = pa.DictionaryArray.from_arrays(
+                pa.array(numbers, pa.int32()), pa.array(names, pa.string())
             )
             columns = [
                 pa.array(self.owners.ids[owner_numbers]),
-                pattern_column,
+                patterns,
                 pa.array(counts, pa.int64()),
             ]
             tables.append(pa.Table.from_arrays(columns, schema=SCHEMAS["elements"]))
@@ -253,22 +249,18 @@ def _drop_dependent_members(ledger: Ledger, keys: GlobalKeys) -> Ledger:
     patients = ledger["patients"]
     shared = pc.value_counts(patients.column("patient").combine_chunks())
     shared_patients = shared.field("values").filter(pc.greater(shared.field("counts"), 1))
-    sharing_rows = patients.filter(pc.is_in(patients.column("patient"), value_set=shared_patients))
+    sharing = patients.filter(pc.is_in(patients.column("patient"), value_set=shared_patients))
     asked_ids = ledger["asked"]
-    foreign_ids = asked_ids.filter(
+    foreign = asked_ids.filter(
         pc.and_(
             asked_ids.column("there"),
             pc.not_equal(asked_ids.column("kind").cast(pa.string()), "member"),
         )
     )
-    dependent_members = np.concatenate(
-        [
-            keys.sharers,
-            sharing_rows.column("owner").to_numpy(),
-            foreign_ids.column("owner").to_numpy(),
-        ]
+    dependent = np.concatenate(
+        [keys.sharers, sharing.column("owner").to_numpy(), foreign.column("owner").to_numpy()]
     )
-    return {name: _drop_owners(table, dependent_members) for name, table in ledger.items()}
+    return {name: _drop_owners(table, dependent) for name, table in ledger.items()}
 
 
 def _drop_owners(table: pa.Table, owners: Any) -> pa.Table:

@@ -55,21 +55,17 @@ def check_directory(
     """
     findings, rejecting = loaded.findings, rejecting_rules(definitions.book)
     while True:
-        decided_rows = decide_directory(
-            replace(loaded, findings=findings), definitions, as_of=as_of
-        )
-        mapped_rows = run_plans(
+        decided = decide_directory(replace(loaded, findings=findings), definitions, as_of=as_of)
+        mapped = run_plans(
             definitions.directory_plans,
-            partition_of(decided_rows.accepted, definitions, _STUBS),
-            providers_of(decided_rows.accepted, definitions).environment,
+            partition_of(decided.accepted, definitions, _STUBS),
+            providers_of(decided.accepted, definitions).environment,
             definitions,
             rejecting,
         )
-        if not mapped_rows.broken.num_rows:
-            return decided_rows, replace(
-                mapped_rows, unmapped=_drop_stub_findings(mapped_rows.unmapped)
-            )
-        findings = with_broken(findings, _require_conforming_stubs(mapped_rows.broken))
+        if not mapped.broken.num_rows:
+            return decided, replace(mapped, unmapped=_drop_stub_findings(mapped.unmapped))
+        findings = with_broken(findings, _require_conforming_stubs(mapped.broken))
 
 
 def _drop_stub_findings(unmapped: Mapping[str, pa.Table]) -> Mapping[str, pa.Table]:
@@ -114,23 +110,21 @@ def map_directory(
     mentions = frozenset(missing)
     while True:  # rows mention resources too, but stubs mention nothing: two rounds at most
         partition = partition_of(providers.tables, definitions, mentions)
-        mapped_rows = run_plans(
+        mapped = run_plans(
             definitions.directory_plans,
             partition,
             providers.environment,
             definitions,
         )
-        if _require_conforming_stubs(mapped_rows.broken).num_rows:
+        if _require_conforming_stubs(mapped.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")
-        known_keys = {resource: _resource_keys(partition.tables, resource) for resource in TABLE_OF}
-        new_mentions = frozenset(
-            mention
-            for mention in mapped_rows.mentioned
-            if mention.key not in known_keys[mention.resource]
+        known = {resource: _resource_keys(partition.tables, resource) for resource in TABLE_OF}
+        added = frozenset(
+            mention for mention in mapped.mentioned if mention.key not in known[mention.resource]
         )
-        if not new_mentions:
-            return mapped_rows
-        mentions |= new_mentions
+        if not added:
+            return mapped
+        mentions |= added
 
 
 def _resource_keys(tables: Mapping[str, pa.Table], resource: str) -> frozenset[str]:

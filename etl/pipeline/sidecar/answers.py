@@ -105,15 +105,13 @@ class SidecarExplainer:
         rows: tuple[lineages.RowFate, ...],
         resources: tuple[lineages.Explanation, ...],
     ) -> lineages.Lineage:
-        mentioned_files = {(row.extract, row.file) for row in rows}
-        mentioned_files |= {
-            (row.extract, row.file) for resource in resources for row in resource.rows
-        }
+        mentioned = {(row.extract, row.file) for row in rows}
+        mentioned |= {(row.extract, row.file) for resource in resources for row in resource.rows}
         files = [
             lineages.NamedFile(title, file.name, file.bytes, file.sha256)
             for extract_id, title in self._titles.items()
             for file in self._sidecar.extracts[extract_id].files
-            if (title, file.name) in mentioned_files
+            if (title, file.name) in mentioned
         ]
         return lineages.Lineage(str(subject), rows, resources, "sidecar", tuple(files))
 
@@ -179,19 +177,17 @@ class SidecarExplainer:
 
     def _related(self, entry: _Entry) -> list[_Entry]:
         """Return the entries of the same claim, prior authorization, member, or row."""
-        owner_entries = self._entries_by_owner.get(entry.owner, [entry])
+        entries = self._entries_by_owner.get(entry.owner, [entry])
         if entry.claim is not None:
             header = HEADER_OF[entry.table]
             return [
                 other
-                for other in owner_entries
+                for other in entries
                 if (HEADER_OF.get(other.table), other.claim) == (header, entry.claim)
             ]
         if TABLES[entry.table].key[0] == _MEMBER_ID:
-            return [other for other in owner_entries if TABLES[other.table].key[0] == _MEMBER_ID]
-        return [
-            other for other in owner_entries if other[1:5] == entry[1:5]
-        ]  # claim, table, file, row
+            return [other for other in entries if TABLES[other.table].key[0] == _MEMBER_ID]
+        return [other for other in entries if other[1:5] == entry[1:5]]  # claim, table, file, row
 
     # Lineages of entries
 
@@ -239,7 +235,7 @@ class SidecarExplainer:
         return tuple({resource.resource: resource for resource in resources}.values())
 
     def _explain(
-        self, entries: Sequence[_Entry], resource_name: str | None = None
+        self, entries: Sequence[_Entry], name: str | None = None
     ) -> tuple[lineages.Explanation, ...]:
         """Return the resources that begin at some entries, with their rows.
 
@@ -250,48 +246,38 @@ class SidecarExplainer:
             plan = self._plans.get(entry.mapping or "")
             if entry.resource is None or plan is None:
                 continue
-            resource_title = resource_name or self._resource_name(plan, entry)
-            if resource_title is None:
+            title = name or self._resource_name(plan, entry)
+            if title is None:
                 continue
             rows = [row for row in self._related(entry) if row.fate == PUBLISHED]
-            rows += self._referenced_rows(entry, resource_title)
+            rows += self._referenced_rows(entry, title)
             explanations.append(
-                lineages.Explanation(
-                    resource_title, plan.profile, plan.name, (), None, self._fates(rows)
-                )
+                lineages.Explanation(title, plan.profile, plan.name, (), None, self._fates(rows))
             )
         return tuple(explanations)
 
-    def _referenced_rows(self, entry: _Entry, resource_name: str) -> list[_Entry]:
+    def _referenced_rows(self, entry: _Entry, name: str) -> list[_Entry]:
         """Return the rows of coverages and organizations that a resource refers to."""
         try:
             if entry.patient is None:
-                resource_json = self._release.directory_resource(*resource_name.split("/", 1))
+                line = self._release.directory_resource(*name.split("/", 1))
             else:
-                resource_json = self._release.patient_resource(
-                    entry.patient, *resource_name.split("/", 1)
-                )
+                line = self._release.patient_resource(entry.patient, *name.split("/", 1))
         except NotFound:
             return []
-        reference_hashes = {
-            _hash_text(reference.decode()) for reference in _USED.findall(resource_json)
-        }
+        hashes = {_hash_text(reference.decode()) for reference in _USED.findall(line)}
         if entry.owner == _DIRECTORY_OWNER:
             return [
-                row
-                for reference in reference_hashes
-                for row in self._find_by_hash("resource", reference)
+                row for reference in hashes for row in self._find_by_hash("resource", reference)
             ]
-        return [
-            row for row in self._entries_by_owner[entry.owner] if row.resource in reference_hashes
-        ]
+        return [row for row in self._entries_by_owner[entry.owner] if row.resource in hashes]
 
     def _resource_name(self, plan: Plan, entry: _Entry) -> str | None:
         """Return the `Type/id` of an entry's resource; None if it is unpublished."""
-        catalog_entries: Iterable[CatalogEntry | None] = self._release.manifest.directory
+        entries: Iterable[CatalogEntry | None] = self._release.manifest.directory
         if entry.patient is not None:
-            catalog_entries = [self._release.unit(entry.patient)]
-        for catalog_entry in catalog_entries:
+            entries = [self._release.unit(entry.patient)]
+        for catalog_entry in entries:
             if catalog_entry is None:
                 continue
             index = self._release.index(catalog_entry)
