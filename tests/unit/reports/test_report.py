@@ -94,7 +94,7 @@ def test_report_json_is_what_its_page_of_documentation_lists():
         for key in re.findall(r"`(\w+)`", line.split("|")[1])
     ]
     assert sorted(keys) == sorted(told)
-    assert f'Format `"{FORMAT_VERSION}"`' in page
+    assert f'format `"{FORMAT_VERSION}"`' in page
     for key in ("limits", "rules", "money", "completeness", "unmapped", "suites", "quarantine"):
         line = next(line for line in listed[1].splitlines() if line.startswith(f"| `{key}`"))
         for inner in told[key][0] if told[key] else ():
