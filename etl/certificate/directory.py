@@ -1,6 +1,6 @@
-"""A provider directory as the published bytes have it: resources counted against accepted rows.
+"""A provider directory in the published bytes: resources counted against accepted rows.
 
-Neither indexes nor mappings are used: a block is read as any client reads it, NDJSON in gzip
+Neither indexes nor mappings are used: a block is read like any client reads it, as gzipped NDJSON
 (RFC 1952). FHIR paths are those of Plan-Net's profiles.
 """
 
@@ -27,13 +27,13 @@ _TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "PractitionerRole": "provider_role",
     }
 )
-"""Type of a resource -> table of which each accepted row makes one; of a role one a network."""
+"""Resource type -> table of its rows. One row makes one resource; a role, one per network."""
 _ROLES: Final = "provider_role"
 _NETWORKS: Final = "network"
 _NETWORK: Final = "ntwk"
-"""Code of `Organization.type` that every network has (`plannet-Network`), and nothing else may."""
-_KEY: Final = "RI"
-"""Code of the type of an identifier that is the payer's own key."""
+"""Code of `Organization.type` that all networks have, and only networks (`plannet-Network`)."""
+_KEY_TYPE: Final = "RI"
+"""Identifier type of the payer's own key."""
 
 
 class _Coding(msgspec.Struct, gc=False, frozen=True):
@@ -44,7 +44,7 @@ class _Type(msgspec.Struct, gc=False, frozen=True):
     coding: tuple[_Coding, ...] = ()
 
     def has(self, code: str) -> bool:
-        return any(each.code == code for each in self.coding)
+        return any(coding.code == code for coding in self.coding)
 
 
 class _Key(msgspec.Struct, gc=False, frozen=True):
@@ -75,9 +75,9 @@ class DirectoryCounts:
     """Resources of a published directory.
 
     Attributes:
-        resources: how many there are.
-        tables: table -> accepted rows that they are of, by distinct ids; roles by their keys.
-        doubled: resources with type and id of another.
+        resources: how many resources.
+        tables: table -> rows that they come from, by distinct IDs; for roles, by their keys.
+        doubled: resources with the type and ID of another.
     """
 
     resources: int
@@ -85,7 +85,7 @@ class DirectoryCounts:
     doubled: int
 
     def differing(self, published: Mapping[str, int]) -> list[str]:
-        """Return the tables of which another number of rows was counted as published, in words."""
+        """Describe the tables whose counts differ from the published rows."""
         return [
             f"{table}: {rows_read:,} where {rows:,} were accepted"
             for table in sorted({*_TABLES.values(), _NETWORKS})
@@ -94,21 +94,21 @@ class DirectoryCounts:
 
 
 def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
-    """Count what the blocks of a directory hold.
+    """Count the resources in the blocks of a directory.
 
     Args:
-        blocks: as their objects hold them.
+        blocks: the compressed blocks.
 
     Raises:
-        msgspec.DecodeError: a line of them is no resource.
+        msgspec.DecodeError: a line is no resource.
     """
     ids: set[tuple[str, str]] = set()
     keys: set[str] = set()
     tables: Counter[str] = Counter()
     resources = 0
     for data in blocks:
-        plain: bytes = igzip.decompress(data)  # type: ignore[no-untyped-call]
-        for line in plain.splitlines():
+        ndjson: bytes = igzip.decompress(data)  # type: ignore[no-untyped-call]
+        for line in ndjson.splitlines():
             resource = _RESOURCE.decode(line)
             resources += 1
             if (resource.resource_type, resource.id) in ids:
@@ -116,12 +116,12 @@ def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
             ids.add((resource.resource_type, resource.id))
             table = _TABLES.get(resource.resource_type, resource.resource_type)
             if table == _ROLES:
-                own = (
+                payer_keys = (
                     identifier.value
                     for identifier in _ROLE.decode(line).identifier
-                    if identifier.type.has(_KEY)
+                    if identifier.type.has(_KEY_TYPE)
                 )
-                keys.add(next(own, resource.id))
+                keys.add(next(payer_keys, resource.id))
             elif table == "directory_organization" and _is_network(line):
                 tables[_NETWORKS] += 1
             else:
@@ -130,4 +130,4 @@ def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
 
 
 def _is_network(line: bytes) -> bool:
-    return any(each.has(_NETWORK) for each in _ORGANIZATION.decode(line).type)
+    return any(concept.has(_NETWORK) for concept in _ORGANIZATION.decode(line).type)

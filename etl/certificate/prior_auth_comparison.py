@@ -1,6 +1,6 @@
 """The comparison of published prior authorizations with their rows, fact by fact.
 
-They are few beside claims, and read one at a time. Sums are not made of them: each amount is
+There are few compared to claims, so they are read one at a time. No sums are made: each amount is
 compared.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from etl.certificate.differences import Differences
-from etl.certificate.published_prior_auths import NO_ACTION, Fact, PublishedPriorAuth, only_stated
+from etl.certificate.published_prior_auths import NO_ACTION, Fact, PublishedPriorAuth, drop_absent
 from etl.certificate.source import Fates, SourceTable, day_of, is_among
 
 HEADER: Final = "prior_auth"
@@ -42,9 +42,9 @@ FACTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Table -> name of a fact, and the column that states it."""
 AMOUNTS: Final = frozenset({"submitted", "eligible", "utilized"})
-_OF_LINES: Final = frozenset({"A2", "A6"})
-"""X12 306: decisions about a request that each line states for itself."""
-_END: Final = "end-before-start"
+_PARTIAL_ACTIONS: Final = frozenset({"A2", "A6"})
+"""X12 306: decisions about a request that differ by line."""
+_END_REASON: Final = "end-before-start"
 
 
 def compare_prior_auths(
@@ -55,48 +55,48 @@ def compare_prior_auths(
     *,
     states_money: bool,
 ) -> None:
-    """Note the differences between prior authorizations and their rows.
+    """Add the differences between prior authorizations and their rows.
 
     Args:
-        tables: all rows of `prior_auth` and `prior_auth_line`.
-        fates: of these rows.
-        published: member number, and prior authorization of the member's block.
-        differences: gets those that are found.
-        states_money: whether the release has amounts; of one that has none, none may be there.
+        tables: all rows of `auth` and `prior_auth_line`.
+        fates: fates of these rows.
+        published: member number, and a prior authorization in the member's block.
+        differences: gets the differences found.
+        states_money: whether the release has amounts. If not, no amount may be published.
     """
-    _lost_rows(tables, fates, differences)
+    _check_lost_rows(tables, fates, differences)
     places = {name: table.places for name, table in tables.items()}
     is_kept = {name: is_among(places[name], fates[name].published) for name in FACTS}
-    headers = _rows(tables[HEADER], is_kept[HEADER], lambda row: row["prior_auth_id"])
-    lines = _rows(tables[LINE], is_kept[LINE], _line_key)
+    headers = _rows_by_key(tables[HEADER], is_kept[HEADER], lambda row: row["prior_auth_id"])
+    lines = _rows_by_key(tables[LINE], is_kept[LINE], _line_key)
     stated = {
-        HEADER: {key: (at, _header_facts(row)) for key, (at, row) in headers.items()},
+        HEADER: {key: (place, _header_facts(row)) for key, (place, row) in headers.items()},
         LINE: {
-            key: (at, _line_facts(row, headers[key[0]][1]))
-            for key, (at, row) in lines.items()
+            key: (place, _line_facts(row, headers[key[0]][1]))
+            for key, (place, row) in lines.items()
             if key[0] in headers
         },
     }
     found: dict[str, list[tuple[Any, Mapping[str, Fact]]]] = {
-        HEADER: [(one.number, {**one.facts, "member": member}) for member, one in published],
+        HEADER: [(auth.number, {**auth.facts, "member": member}) for member, auth in published],
         LINE: [
-            ((one.number, number), facts) for _, one in published for number, facts in one.lines
+            ((auth.number, number), facts) for _, auth in published for number, facts in auth.lines
         ],
     }
     for table, columns in FACTS.items():
-        _compare(table, columns, stated[table], found[table], differences, states_money)
+        _compare_table(table, columns, stated[table], found[table], differences, states_money)
     for name, column in (("insurer", "payer_id"), ("coverage", "coverage_id")):
-        words = {
-            (headers[one.number][1][column], getattr(one, name))
-            for _, one in published
-            if one.number in headers
+        pairs = {
+            (headers[auth.number][1][column], getattr(auth, name))
+            for _, auth in published
+            if auth.number in headers
         }
-        differences.facts += len(words)
-        if any(len({pair[side] for pair in words}) != len(words) for side in (0, 1)):
+        differences.facts += len(pairs)
+        if any(len({pair[side] for pair in pairs}) != len(pairs) for side in (0, 1)):
             differences.add(HEADER, (-1, 0), f"{name} by its word")
 
 
-def _compare(
+def _compare_table(
     table: str,
     columns: Mapping[str, str],
     stated: Mapping[Any, tuple[Any, Mapping[str, Fact]]],
@@ -104,7 +104,7 @@ def _compare(
     differences: Differences,
     states_money: bool,
 ) -> None:
-    """Note rows that are not published once, and the facts in which others differ."""
+    """Add rows that are not published exactly once, and facts that differ."""
     differences.facts += len(stated) * (1 + len(columns))
     once: dict[Any, Mapping[str, Fact]] = {}
     for key, facts in found:
@@ -120,80 +120,80 @@ def _compare(
         facts = once[key]
         for name, column in columns.items():
             is_shown = states_money or name not in AMOUNTS
-            wanted, made = expected.get(name) if is_shown else None, facts.get(name)
-            if name == "end" and str(wanted or "9") < str(expected.get("start", "")):
-                differences.add(table, place, name, _END)
-                wanted = None
+            row_fact, byte_fact = (expected.get(name) if is_shown else None, facts.get(name))
+            if name == "end" and str(row_fact or "9") < str(expected.get("start", "")):
+                differences.add(table, place, name, _END_REASON)
+                row_fact = None
             if name == "action":
-                # It stands on an entry; where there is none, a rule has found that.
-                wanted = None if made is None else wanted or NO_ACTION
-            if made != wanted:
-                rule = differences.rule(place, column) if made in (None, NO_ACTION) else ""
+                # Without an entry to carry it, a rule has already reported the missing action.
+                row_fact = None if byte_fact is None else row_fact or NO_ACTION
+            if byte_fact != row_fact:
+                rule = differences.rule(place, column) if byte_fact in (None, NO_ACTION) else ""
                 differences.add(table, place, name, rule)
 
 
-def _lost_rows(
+def _check_lost_rows(
     tables: Mapping[str, SourceTable], fates: Mapping[str, Fates], differences: Differences
 ) -> None:
-    """Note rows that are neither published nor in quarantine, for no reason.
+    """Add rows that are neither published nor in quarantine without a reason.
 
-    A row is superseded by one with its key, deletes, is of a drug, or is of a header that has gone.
+    Reasons: another row has its key, it is a deletion, it is about a drug, or its header is gone.
     """
-    gone_headers: set[str] = set()
+    missing_headers: set[str] = set()
     for name, table in tables.items():
-        kept = np.concatenate([fates[name].published, fates[name].quarantined])
-        is_gone = ~is_among(table.places, kept)
+        accounted = np.concatenate([fates[name].published, fates[name].quarantined])
+        is_missing = ~is_among(table.places, accounted)
         differences.facts += len(table)
-        rows = list(_dicts(table, ~is_gone))
+        rows = list(_iterate_rows(table, ~is_missing))
         present = {_line_key(row) for _, row in rows}
-        for place, row in _dicts(table, is_gone):
+        for place, row in _iterate_rows(table, is_missing):
             is_explained = (
                 _line_key(row) in present
                 or row["record_action"].lower() == "d"
                 or row["is_drug"].lower() not in ("", "n")
-                or row["prior_auth_id"] in gone_headers
+                or row["prior_auth_id"] in missing_headers
             )
             if name == HEADER:
-                gone_headers.add(row["prior_auth_id"])
+                missing_headers.add(row["prior_auth_id"])
             if not is_explained:
                 differences.add(name, place, "superseded by nothing")
 
 
-def _rows(
-    table: SourceTable, where: Any, key: Callable[[Mapping[str, str]], Any]
+def _rows_by_key(
+    table: SourceTable, mask: Any, key: Callable[[Mapping[str, str]], Any]
 ) -> dict[Any, tuple[Any, dict[str, str]]]:
-    """Return place and cells of some rows by their key."""
-    return {key(row): (place, row) for place, row in _dicts(table, where)}
+    """Return key -> place and cells of the selected rows."""
+    return {key(row): (place, row) for place, row in _iterate_rows(table, mask)}
 
 
-def _dicts(table: SourceTable, where: Any) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Yield place and cells of some rows; empty where absent."""
-    if not where.any():
+def _iterate_rows(table: SourceTable, mask: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Yield place and cells of the selected rows; an absent cell is empty."""
+    if not mask.any():
         return
     names = [name for name in table.table.column_names if not name.startswith("_")]
     columns = [table.cells(name).to_pylist() for name in names]
     rows = zip(*columns, strict=True)
-    for place, is_wanted, cells in zip(table.places, where, rows, strict=True):
-        if is_wanted:
+    for place, is_selected, cells in zip(table.places, mask, rows, strict=True):
+        if is_selected:
             yield place, dict(zip(names, cells, strict=True))
 
 
 def _line_key(row: Mapping[str, str]) -> tuple[str, int]:
-    number = _number(row.get("line_number", ""))
+    number = _parse_number(row.get("line_number", ""))
     return row["prior_auth_id"], -1 if number is None else int(number)
 
 
 def _header_facts(row: Mapping[str, str]) -> Mapping[str, Fact]:
-    return only_stated(
+    return drop_absent(
         {
             "member": row["member_id"],
             "type": row["type"].lower(),
             "received": day_of(row["received_at"].partition("T")[0]),
             "start": day_of(row["valid_from"]),
             "end": day_of(row["valid_to"]),
-            "submitted": _number(row["amount_submitted"]),
-            "eligible": _number(row["amount_eligible"]),
-            "utilized": _number(row["amount_utilized"]),
+            "submitted": _parse_number(row["amount_submitted"]),
+            "eligible": _parse_number(row["amount_eligible"]),
+            "utilized": _parse_number(row["amount_utilized"]),
             "action": row["review_action"].upper(),
         }
     )
@@ -201,21 +201,22 @@ def _header_facts(row: Mapping[str, str]) -> Mapping[str, Fact]:
 
 def _line_facts(row: Mapping[str, str], header: Mapping[str, str]) -> Mapping[str, Fact]:
     start, end = day_of(row["service_from_date"]), day_of(row["service_to_date"])
-    whole = header["review_action"].upper()
-    return only_stated(
+    decision = header["review_action"].upper()
+    return drop_absent(
         {
             "served": f"{start}/{end}" if start and end > start else start,
-            "requested": _number(row["units_requested"]),
-            "submitted": _number(row["amount_submitted"]),
-            "eligible": _number(row["amount_eligible"]),
-            "approved": _number(row["units_approved"]),
-            "used": _number(row["units_used"]),
-            "action": row["review_action"].upper() or ("" if whole in _OF_LINES else whole),
+            "requested": _parse_number(row["units_requested"]),
+            "submitted": _parse_number(row["amount_submitted"]),
+            "eligible": _parse_number(row["amount_eligible"]),
+            "approved": _parse_number(row["units_approved"]),
+            "used": _parse_number(row["units_used"]),
+            "action": row["review_action"].upper()
+            or ("" if decision in _PARTIAL_ACTIONS else decision),
         }
     )
 
 
-def _number(text: str) -> Decimal | None:
+def _parse_number(text: str) -> Decimal | None:
     try:
         return Decimal(text) if text else None
     except InvalidOperation:

@@ -1,4 +1,4 @@
-"""Prior authorizations as the published bytes have them: PDex's ExplanationOfBenefit."""
+"""Prior authorizations in the published bytes: PDex's ExplanationOfBenefit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final, TypeAlias
 import msgspec
 
 Fact: TypeAlias = str | Decimal
-"""A text, or an amount or a number of units; what is not stated has none."""
+"""A text, an amount, or a number of units."""
 
 NO_ACTION: Final = "none"
-"""The decision of entries that state none."""
+"""The action of entries that state none."""
 _REVIEW_ACTION: Final = "extension-reviewAction"
 _ACTION_CODE: Final = "extension-reviewActionCode"
 _RECEIVED: Final = "clmrecvddate"
@@ -102,9 +102,9 @@ class PublishedPriorAuth:
     """A prior authorization of a block.
 
     Attributes:
-        number: the payer's.
-        patient: its reference.
-        insurer, coverage: its references.
+        number: the payer's number.
+        patient: reference to the Patient.
+        insurer, coverage: references to the Organization and the Coverage.
         facts: name -> fact; names are those of `prior_auth_comparison.FACTS`.
         lines: `item.sequence` and facts of each item.
     """
@@ -118,18 +118,18 @@ class PublishedPriorAuth:
 
 
 def read_prior_auth(line: bytes | memoryview) -> PublishedPriorAuth:
-    """Return what a prior authorization states."""
+    """Read the facts of a prior authorization from a line of NDJSON."""
     resource = _DECODER.decode(line)
-    valid = resource.pre_auth_ref_period[0]
+    period = resource.pre_auth_ref_period[0]
     received = (
-        each.timing_date for each in resource.supporting_info if each.category.code == _RECEIVED
+        info.timing_date for info in resource.supporting_info if info.category.code == _RECEIVED
     )
     facts: dict[str, Fact | None] = {
         "type": resource.type.code.lower(),
         "received": next(received, None),
-        "start": valid.start,
-        "end": valid.end,
-        "action": _action(resource.adjudication),
+        "start": period.start,
+        "end": period.end,
+        "action": _find_action(resource.adjudication),
         **{entry.category.code: entry.amount.value for entry in resource.total},
     }
     return PublishedPriorAuth(
@@ -137,7 +137,7 @@ def read_prior_auth(line: bytes | memoryview) -> PublishedPriorAuth:
         resource.patient.reference,
         resource.insurer.reference,
         resource.insurance[0].coverage.reference,
-        only_stated(facts),
+        drop_absent(facts),
         tuple((item.sequence, _line_facts(item)) for item in resource.item),
     )
 
@@ -147,16 +147,16 @@ def _line_facts(item: _Item) -> Mapping[str, Fact]:
     facts: dict[str, Fact | None] = {
         "served": f"{period.start}/{period.end}" if period else item.serviced_date,
         "requested": item.quantity.value,
-        "action": _action(item.adjudication),
+        "action": _find_action(item.adjudication),
     }
     for entry in item.adjudication:
         code = entry.category.code
         facts[_UNITS.get(code, code)] = entry.value if code in _UNITS else entry.amount.value
-    return only_stated(facts)
+    return drop_absent(facts)
 
 
-def _action(entries: Iterable[_Entry]) -> str | None:
-    """Return X12's code of the decision that stands on some entries; None for no entry."""
+def _find_action(entries: Iterable[_Entry]) -> str | None:
+    """Return the review action (X12 306) of some entries; None if there is no entry."""
     entries = tuple(entries)
     for entry in entries:
         for review in entry.extension:
@@ -167,6 +167,6 @@ def _action(entries: Iterable[_Entry]) -> str | None:
     return NO_ACTION if entries else None
 
 
-def only_stated(facts: Mapping[str, Fact | None]) -> Mapping[str, Fact]:
-    """Return the facts that are stated."""
+def drop_absent(facts: Mapping[str, Fact | None]) -> Mapping[str, Fact]:
+    """Drop absent and empty facts."""
     return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}

@@ -1,4 +1,4 @@
-"""One-off uses: plain NDJSON of an extract, or a report of it; nothing is published."""
+"""One-off commands: convert an extract to NDJSON, or validate it; nothing is published."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from etl.pipeline.reporting.suites import sample_of
 from etl.quality.totals.limits import refusal
 from etl.storage.port import Store
 
-_KINDS: Final = (report_files.QUARANTINE, report_files.REPORT)
+_FOLDERS: Final = (report_files.QUARANTINE, report_files.REPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Validation:
     reported: report_files.WrittenReport
 
     def enforce(self) -> None:
-        """Stop where a limit does not hold; the report is there.
+        """Stop if a limit is broken; the report is written.
 
         Raises:
-            LimitBroken: one does not.
+            LimitBroken: a limit is broken.
         """
         if self.reported.report.stopped:
             raise report_files.LimitBroken(
@@ -53,11 +53,11 @@ class Validation:
 
 
 def validate(context: RunContext, folder: Path) -> Validation:
-    """Check every row of an extract, map what is accepted to see that it can be, and report.
+    """Check every row of an extract, map the accepted ones as a test, and write a report.
 
     Args:
-        context: of the run.
-        folder: where the report goes, below `report/` and `quarantine/`, when it is whole.
+        context: the run's context.
+        folder: gets the complete report as `report/` and `quarantine/`.
     """
     rows = read(context)
     sample = sample_of(rows, context.options)
@@ -73,52 +73,49 @@ def validate(context: RunContext, folder: Path) -> Validation:
         quarantine=f"../{report_files.QUARANTINE}",
     )
     reported = report_files.write_reports(context, processed, about)
-    _put_in_place(rows.work, folder)
+    _replace_report(rows.work, folder)
     return Validation(processed, replace(reported, folder=folder))
 
 
 def check_report_folder(folder: Path) -> None:
-    """Check that what a report would replace in a folder is an older report.
+    """Check that a report in this folder would only replace an older report.
 
     Raises:
-        UsageError: there are folders of the same names that are something else.
+        UsageError: folders of the same names exist and are not a report.
     """
     if (folder / report_files.REPORT / "report.json").is_file():
         return
-    for kind in _KINDS:
+    for kind in _FOLDERS:
         if (folder / kind).exists():
             raise UsageError(f"{folder / kind} exists and is not a report: use another folder")
 
 
-def _put_in_place(staged: Path, folder: Path) -> None:
-    """Replace an older report and its quarantine, once the new one is whole on the same disk."""
-    parts = [(kind, folder / f".{kind}.part") for kind in _KINDS if (staged / kind).is_dir()]
+def _replace_report(staged: Path, folder: Path) -> None:
+    """Replace an older report and quarantine, once the new ones are complete on the same disk."""
+    drafts = [(kind, folder / f".{kind}.part") for kind in _FOLDERS if (staged / kind).is_dir()]
     try:
-        for kind, part in parts:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(stat.S_IMODE((staged / kind).stat().st_mode))
-            _copied(staged / kind, part)
+        for kind, draft in drafts:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(stat.S_IMODE((staged / kind).stat().st_mode))
+            _copy_tree(staged / kind, draft)
     except BaseException:
-        for _, part in parts:
-            shutil.rmtree(part, ignore_errors=True)
+        for _, draft in drafts:
+            shutil.rmtree(draft, ignore_errors=True)
         raise
-    for kind in _KINDS:
+    for kind in _FOLDERS:
         shutil.rmtree(folder / kind, ignore_errors=True)
-    for kind, part in parts:
-        part.replace(folder / kind)
+    for kind, draft in drafts:
+        draft.replace(folder / kind)
 
 
-def _copied(source: Path, target: Path) -> None:
-    """Copy what is in a folder, with modes.
-
-    The first file that cannot be written ends it with an OSError that states why.
-    """
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy the contents of a folder, with modes; the first OSError ends it."""
     for path in sorted(source.rglob("*")):
-        into = target / path.relative_to(source)
+        copy = target / path.relative_to(source)
         if path.is_dir():
-            into.mkdir(stat.S_IMODE(path.stat().st_mode))
+            copy.mkdir(stat.S_IMODE(path.stat().st_mode))
         else:
-            shutil.copy(path, into)
+            shutil.copy(path, copy)
 
 
 _ENDING: Final = ".ndjson"
@@ -131,8 +128,8 @@ class Conversion:
     Attributes:
         processed: the extract, checked and mapped.
         directory: the result of mapping the shared directory.
-        files: FHIR type -> the file that holds its resources.
-        resources: FHIR type -> how many.
+        files: FHIR type -> the file with its resources.
+        resources: FHIR type -> how many resources.
     """
 
     processed: ProcessedExtract
@@ -144,15 +141,15 @@ class Conversion:
 def convert(context: RunContext, out: Path) -> Conversion:
     """Write an extract as `<ResourceType>.ndjson`.
 
-    The files come in the order of a hash of the member, whatever the order of the input's rows and
-    the number of partitions. They appear in `out` when all of them are whole.
+    Resources are ordered by a hash of the member, whatever the order of rows and the number of
+    partitions. The files appear in `out` when all of them are complete.
 
     Args:
-        context: of the run.
-        out: folder for the files; made where it is missing.
+        context: the run's context.
+        out: folder for the files, created if missing.
 
     Raises:
-        LimitBroken: a limit does not hold; nothing was written to `out`.
+        LimitBroken: a limit is broken. Nothing was written to `out`.
     """
     rows = read(context)
     output = NdjsonOutput(default_stamp(context.executor, rows, context.when).instant)
@@ -161,9 +158,9 @@ def convert(context: RunContext, out: Path) -> Conversion:
     if refusal(processed.verdicts):
         raise report_files.LimitBroken(processed)
     directory = processed.mapped_directory()
-    files = _gathered([*processed.files, output.files(directory.made)], out)
+    files = _join_files([*processed.files, output.files(directory.made)], out)
     for plan in context.definitions.mappings.plans:
-        if plan.resource not in files:  # what an earlier extract had and this one has not
+        if plan.resource not in files:  # a type that only an earlier extract had
             (out / f"{plan.resource}{_ENDING}").unlink(missing_ok=True)
     resources = {**processed.totals.resources, **directory.resources}
     return Conversion(processed, directory, files, {name: resources[name] for name in files})
@@ -171,10 +168,10 @@ def convert(context: RunContext, out: Path) -> Conversion:
 
 @dataclass(frozen=True, slots=True)
 class NdjsonOutput:
-    """Writes the resources of a unit as lines, a file a type; can be sent to another process.
+    """Writes a task's resources as NDJSON, one file per type; can be sent to another process.
 
     Attributes:
-        now: FHIR instant for resources of which the source states no time.
+        now: FHIR instant for resources whose source states no time.
     """
 
     now: str
@@ -182,33 +179,33 @@ class NdjsonOutput:
     def __call__(
         self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
     ) -> Mapping[str, Chunks]:
-        """Return the files of a unit; a conversion has no release before it."""
+        """Return the files of a task; a conversion has no previous release."""
         if kept or store is not None:
             raise AssertionError("a conversion writes everything, and to no target")
         return self.files(made)
 
     def files(self, made: Iterable[PlanResources]) -> Mapping[str, Chunks]:
         """Return name -> lines, resources in the order of their members' hashes."""
-        types: dict[str, list[tuple[pa.LargeStringArray, Hashes]]] = {}
+        by_type: dict[str, list[tuple[pa.LargeStringArray, Hashes]]] = {}
         for plan, runs, partition in made:
             for run in runs:
-                lines = _lines(run, self.now).cast(pa.large_string())
+                lines = _render_lines(run, self.now).cast(pa.large_string())
                 order = np.zeros(len(lines), dtype=np.uint64)
                 if plan.compartment is not None:
                     members = partition.column(plan.table, "member_id").take(pa.array(run.rows))
                     order = hash_ids(members)
-                types.setdefault(plan.resource, []).append((lines, order))
-        return {f"{name}{_ENDING}": [_in_order(parts)] for name, parts in types.items()}
+                by_type.setdefault(plan.resource, []).append((lines, order))
+        return {f"{name}{_ENDING}": [_sort_lines(parts)] for name, parts in by_type.items()}
 
 
-def _in_order(parts: Sequence[tuple[pa.LargeStringArray, Hashes]]) -> memoryview:
-    order = np.argsort(np.concatenate([order for _, order in parts]), kind="stable")
-    lines = pa.concat_arrays([lines for lines, _ in parts]).take(pa.array(order))
+def _sort_lines(batches: Sequence[tuple[pa.LargeStringArray, Hashes]]) -> memoryview:
+    order = np.argsort(np.concatenate([order for _, order in batches]), kind="stable")
+    lines = pa.concat_arrays([lines for lines, _ in batches]).take(pa.array(order))
     return text_bytes(lines).data
 
 
-def _lines(run: ResourceBatch, now: str) -> pa.StringArray:
-    """Return whole resources, each with a line end."""
+def _render_lines(run: ResourceBatch, now: str) -> pa.StringArray:
+    """Render complete resources, each with a line break."""
     return join(
         f'{{"resourceType":"{run.plan.resource}","id":"',
         run.ids,
@@ -221,33 +218,33 @@ def _lines(run: ResourceBatch, now: str) -> pa.StringArray:
     )
 
 
-def _gathered(units: Iterable[Mapping[str, Path | Chunks]], out: Path) -> dict[str, Path]:
-    """Put the files of all units together, and in place when all are whole."""
-    parts: dict[str, list[Path | Chunks]] = {}
+def _join_files(units: Iterable[Mapping[str, Path | Chunks]], out: Path) -> dict[str, Path]:
+    """Concatenate the files of all tasks; they appear when all are complete."""
+    parts_by_name: dict[str, list[Path | Chunks]] = {}
     for files in units:
         for name, part in files.items():
-            parts.setdefault(name, []).append(part)
+            parts_by_name.setdefault(name, []).append(part)
     out.mkdir(parents=True, exist_ok=True)
-    staged: list[tuple[Path, Path]] = []
+    drafts: list[tuple[Path, Path]] = []
     try:
-        for name, each in sorted(parts.items()):
+        for name, parts in sorted(parts_by_name.items()):
             part = out / f".{name}.part"
-            staged.append((part, out / name))
-            _concatenate(each, part)
+            drafts.append((part, out / name))
+            _concatenate(parts, part)
     except BaseException:
-        for part, _ in staged:
+        for part, _ in drafts:
             part.unlink(missing_ok=True)
         raise
-    for part, whole in staged:
-        part.replace(whole)
-    return {whole.stem: whole for _, whole in staged}
+    for part, path in drafts:
+        part.replace(path)
+    return {path.stem: path for _, path in drafts}
 
 
-def _concatenate(parts: Iterable[Path | Chunks], into: Path) -> None:
-    with into.open("wb") as target:
+def _concatenate(parts: Iterable[Path | Chunks], path: Path) -> None:
+    with path.open("wb") as file:
         for part in parts:
             if isinstance(part, Path):
                 with part.open("rb") as source:
-                    shutil.copyfileobj(source, target, 1 << 20)
+                    shutil.copyfileobj(source, file, 1 << 20)
             else:
-                target.writelines(part)
+                file.writelines(part)

@@ -43,18 +43,18 @@ STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
 )
 """Stage -> name of its steps, in the order in which a run reaches them.
 
-Rows of `partitions` are the extract's, without the directory's. Rows of `publish` are those of the
-catalog, and the resources of the shared directory.
+Rows of `partitions` are the extract's rows, without the directory's. Rows of `publish` are catalog
+entries and resources of the shared directory.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class StageBegan:
-    """A part of the run began; the one before it is over.
+    """A stage of the run began; the previous one is over.
 
     Attributes:
-        stage: which. Reading begins twice where a delta is put on top of what it changes.
-        total: how many steps it has; None where that is not known.
+        stage: the stage. Reading begins twice if a delta is merged with its base layers.
+        total: how many steps it has; None if unknown.
     """
 
     stage: Stage
@@ -63,7 +63,7 @@ class StageBegan:
 
 @dataclass(frozen=True, slots=True)
 class StageAdvanced:
-    """Some steps of the present stage are done.
+    """Some steps of the current stage are done.
 
     Attributes:
         count: how many more.
@@ -74,7 +74,7 @@ class StageAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class StageExtended:
-    """The present stage has more steps than were known.
+    """The current stage has more steps than it first reported.
 
     Attributes:
         count: how many more.
@@ -90,14 +90,14 @@ class ObjectWritten:
 
 @dataclass(frozen=True, slots=True)
 class PartitionDone:
-    """One partition of members was checked and mapped, or several with little to do.
+    """A task's partitions were checked and mapped.
 
     Attributes:
-        index: number of the first.
-        count: how many.
-        members: how many members it published.
-        resources: how many resources it has.
-        reused: members whose results are those of the previous release, rejected ones included.
+        index: number of the first partition.
+        count: how many partitions.
+        members: how many members they publish.
+        resources: how many resources they have.
+        reused: members whose previous results were reused, including rejected ones.
     """
 
     index: int
@@ -114,12 +114,12 @@ Emit: TypeAlias = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Emit nothing."""
+    """Ignore an event."""
     del event
 
 
 def to_all(*receivers: Emit) -> Emit:
-    """Return what hands each event on to all receivers, in their order."""
+    """Return a receiver that passes each event on to all receivers, in order."""
 
     def emit(event: Event) -> None:
         for receiver in receivers:
@@ -129,28 +129,28 @@ def to_all(*receivers: Emit) -> Emit:
 
 
 class UnitProgress:
-    """Reports how much of a unit is done, as rows of its extract.
+    """Reports the progress of a task in rows of the extract.
 
     Args:
-        emit: takes a `StageAdvanced` for the rows that were not reported before.
+        emit: gets a `StageAdvanced` for rows that were not reported before.
     """
 
     def __init__(self, emit: Emit) -> None:
         self._emit, self._reported = emit, 0
 
     def reach(self, share: float, rows: int) -> None:
-        """Report a share of the unit's rows, from 0 to 1; nothing happens below an earlier one."""
-        more = int(share * rows) - self._reported
-        if more > 0:
-            self._reported += more
-            self._emit(StageAdvanced(more))
+        """Report the share of the task's rows that is done, from 0 to 1."""
+        count = int(share * rows) - self._reported
+        if count > 0:
+            self._reported += count
+            self._emit(StageAdvanced(count))
 
 
 class Phase(msgspec.Struct, frozen=True, rename={"stage": "phase"}):
-    """A phase of a run, done or under way.
+    """A phase of a run.
 
     Attributes:
-        stage: which.
+        stage: its stage.
         seconds: how long it took.
         count: how many steps it had.
         unit: name of its steps, in the plural.
@@ -163,7 +163,7 @@ class Phase(msgspec.Struct, frozen=True, rename={"stage": "phase"}):
 
     @property
     def steps(self) -> str:
-        """Its steps in words, such as `3 partitions`."""
+        """The number of steps in words, such as `3 partitions`."""
         return counted(self.count, self.unit.removesuffix("s"))
 
 
@@ -175,7 +175,7 @@ class StepCounter:
         self._counts_objects = False
 
     def steps(self, event: Event) -> int:
-        """Return how many steps of the present stage an event adds."""
+        """Return how many steps of the current stage an event adds."""
         match event:
             case StageBegan(stage=stage):
                 self._read.clear()
@@ -185,9 +185,9 @@ class StepCounter:
             case Hashed(bytes=size):
                 return size
             case FileProgress(file=file, done=done):
-                more = done - self._read.get(file, 0)
+                count = done - self._read.get(file, 0)
                 self._read[file] = done
-                return more
+                return count
             case StageAdvanced(count=count):
                 return count
             case _:
@@ -196,51 +196,51 @@ class StepCounter:
 
 
 class Phases:
-    """Takes a run's events, and the time of each phase.
+    """Measures the phases of a run from its events.
 
     Args:
-        clock: seconds, from any beginning; never goes back.
-        ended: called with each phase that is over.
+        clock: monotonic time in seconds.
+        on_end: called with each finished phase.
     """
 
     def __init__(
-        self, clock: Callable[[], float], ended: Callable[[Phase], None] = lambda _: None
+        self, clock: Callable[[], float], on_end: Callable[[Phase], None] = lambda _: None
     ) -> None:
-        self._clock, self._ended = clock, ended
+        self._clock, self._on_end = clock, on_end
         self._counter: Final = StepCounter()
         self._lock: Final = threading.Lock()  # objects are written by several threads
         self._done: list[Phase] = []
-        self._present: tuple[Stage, float] | None = None
+        self._current: tuple[Stage, float] | None = None
         self._count = 0
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
         if isinstance(event, StageBegan):
             self.end()
-            self._present = event.stage, self._clock()
+            self._current = event.stage, self._clock()
         with self._lock:
             self._count += self._counter.steps(event)
 
     def end(self) -> None:
-        """End the present phase; nothing happens where there is none."""
-        if self._present is None:
+        """End the current phase, if there is one."""
+        if self._current is None:
             return
-        stage, began = self._present
+        stage, began = self._current
         phase = Phase(stage, self._clock() - began, self._count, STAGES[stage])
-        self._present, self._count = None, 0
+        self._current, self._count = None, 0
         self._done.append(phase)
-        self._ended(phase)
+        self._on_end(phase)
 
     @property
     def done(self) -> tuple[Phase, ...]:
-        """The phases that are over, in the order of `STAGES`; one that came twice is one."""
+        """The finished phases in the order of `STAGES`; a repeated stage is one phase."""
         phases = []
         for stage, unit in STAGES.items():
-            mine = [each for each in self._done if each.stage == stage]
-            if mine:
+            same_stage = [phase for phase in self._done if phase.stage == stage]
+            if same_stage:
                 seconds, count = (
-                    sum(each.seconds for each in mine),
-                    sum(each.count for each in mine),
+                    sum(phase.seconds for phase in same_stage),
+                    sum(phase.count for phase in same_stage),
                 )
                 phases.append(Phase(stage, seconds, count, unit))
         return tuple(phases)

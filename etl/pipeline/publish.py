@@ -29,21 +29,21 @@ from etl.publish.reader import Release, open_release
 from etl.publish.release import assemble
 from etl.storage.port import Store
 
-_STEPS: Final = 256
-"""Steps of a stage that are emitted together."""
-_CLOCKS_APART: Final = timedelta(days=1)
-"""Clocks of machines that differ by less do no harm: ages of releases are stated in days."""
+_BATCH_STEPS: Final = 256
+"""Steps that are reported together."""
+_CLOCK_TOLERANCE: Final = timedelta(days=1)
+"""A smaller difference of clocks does no harm: ages of releases count in days."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockOutput:
-    """Writes the blocks of a unit's patients; can be sent to another process.
+    """Writes the blocks of a task's patients; can be sent to another process.
 
     Attributes:
-        release: id of the release that the run started from; None before the first.
+        release: ID of the release that the run builds on; None before the first.
         now: FHIR instant of the run.
         stamp: FHIR instant for resources that state none.
-        lost: ids of patients whose block or index is not in the store any more.
+        lost: IDs of patients whose block or index is missing from the store.
     """
 
     release: str | None
@@ -54,18 +54,18 @@ class BlockOutput:
     def __call__(
         self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
     ) -> Mapping[str, Chunks]:
-        """Write the blocks, and return the rows of the catalog."""
+        """Write the blocks, and return the catalog entries."""
         if store is None:
             raise AssertionError("blocks are written to a target")
-        runs = [run for one in made for run in one.runs]
-        patients = _by_patient(runs)
+        runs = [run for plan_resources in made for run in plan_resources.runs]
+        patients = _group_by_patient(runs)
         previous: Mapping[str, Any] = {}
         if self.release is not None:
             previous = open_release(store, self.release).units(patients)
         columns = [_RunColumns.of(run) for run in runs]
         resources = (
-            PatientResources(patient, [columns[number].resource(at) for number, at in places])
-            for patient, places in patients.items()
+            PatientResources(patient, [columns[run].resource(index) for run, index in positions])
+            for patient, positions in patients.items()
         )
         result = write_partition(
             store,
@@ -78,25 +78,25 @@ class BlockOutput:
         return {CATALOG_ROWS: result.keeping(kept).lines()}
 
 
-def _by_patient(made: Sequence[ResourceBatch]) -> dict[str, list[tuple[int, int]]]:
-    """Return the resources of each patient: (run, position)."""
+def _group_by_patient(made: Sequence[ResourceBatch]) -> dict[str, list[tuple[int, int]]]:
+    """Return patient -> (run, position) of each resource."""
     patients: dict[str, list[tuple[int, int]]] = {}
-    for number, run in enumerate(made):
-        for at, patient in enumerate(run.compartments.to_pylist()):
-            patients.setdefault(patient, []).append((number, at))
+    for run_number, run in enumerate(made):
+        for index, patient in enumerate(run.compartments.to_pylist()):
+            patients.setdefault(patient, []).append((run_number, index))
     return patients
 
 
 @dataclass(frozen=True, slots=True)
 class _RunColumns:
-    """The columns of a run as Python's own values, each taken out once for all its resources.
+    """The columns of a batch as Python values, converted once for all its resources.
 
     Attributes:
         type: FHIR type of the resources.
-        ids: their logical ids.
-        last_updated: what the source states; None where it states nothing.
-        bodies: the buffer that all bodies are in, and where each begins; the last one ends there.
-        searches: the same of the search values.
+        ids: their logical IDs.
+        last_updated: time that the source states; None if it states none.
+        bodies: buffer of all bodies, and their offsets, with the end of the last one.
+        searches: buffer and offsets of the search values.
     """
 
     type: str
@@ -111,21 +111,21 @@ class _RunColumns:
             run.plan.resource,
             run.ids.to_pylist(),
             run.last_updated.to_pylist(),
-            _texts(run.bodies),
-            _texts(run.searches),
+            _text_buffer(run.bodies),
+            _text_buffer(run.searches),
         )
 
-    def resource(self, at: int) -> Resource:
+    def resource(self, index: int) -> Resource:
         return Resource(
             self.type,
-            self.ids[at],
-            _text(self.bodies, at),
-            self.last_updated[at],
-            bytes(_text(self.searches, at)),
+            self.ids[index],
+            _slice_text(self.bodies, index),
+            self.last_updated[index],
+            bytes(_slice_text(self.searches, index)),
         )
 
 
-def _texts(column: pa.StringArray) -> tuple[memoryview, list[int]]:
+def _text_buffer(column: pa.StringArray) -> tuple[memoryview, list[int]]:
     """Return the buffer of a column without nulls, and the offsets of its texts in it."""
     _, offsets, data = column.buffers()
     if not len(column):
@@ -134,19 +134,19 @@ def _texts(column: pa.StringArray) -> tuple[memoryview, list[int]]:
     return memoryview(data), bounds.tolist()
 
 
-def _text(texts: tuple[memoryview, list[int]], at: int) -> memoryview:
+def _slice_text(texts: tuple[memoryview, list[int]], index: int) -> memoryview:
     data, bounds = texts
-    return data[bounds[at] : bounds[at + 1]]
+    return data[bounds[index] : bounds[index + 1]]
 
 
 @dataclass(frozen=True, slots=True)
 class StagedRelease:
-    """A release that is written, and that readers do not see yet.
+    """A release that is written but not committed.
 
     Attributes:
         processed: the extract, checked and mapped, with all limits.
         manifest: the release.
-        resources: FHIR type of the shared directory -> how many.
+        resources: FHIR type in the shared directory -> how many resources.
         elements: how many of them have each must-support element.
         directory: the resources of the shared directory.
     """
@@ -159,7 +159,7 @@ class StagedRelease:
 
     @property
     def changes(self) -> Changes:
-        """Members and resources that it adds, changes and retracts."""
+        """Members and resources that the release adds, changes and retracts."""
         return Changes.from_json(self.manifest.counts["changes"])
 
 
@@ -175,11 +175,11 @@ def stage(
 
     Args:
         processed: the extract, with the blocks of its patients written.
-        publication: where to write.
-        facts: what the manifest states of the run.
+        publication: the destination.
+        facts: facts about the run for the manifest.
         when: FHIR instant of the run.
         stamp: FHIR instant for resources that state none.
-        emit: takes events: rows of the catalog and resources of the directory.
+        emit: gets progress events: catalog entries and directory resources.
     """
     store, base = publication.store, publication.base
 
@@ -187,9 +187,9 @@ def stage(
         emit(StageAdvanced(count))
 
     directory = processed.mapped_directory()
-    claimed = frozenset((one.resource, one.key) for one in processed.missing)
-    has_members = processed.definitions.model.has_members  # without them everybody may see it all
-    listed = _Resources(
+    claimed = frozenset((mention.resource, mention.key) for mention in processed.missing)
+    has_members = processed.definitions.model.has_members  # without members, everything is public
+    resources = _Resources(
         [
             with_listing(plan, run, partition, claimed) if has_members else run
             for plan, runs, partition in directory.made
@@ -198,19 +198,13 @@ def stage(
         advance,
     )
     partitions = [SavedPartition(files[CATALOG_ROWS]) for files in processed.files]
-    parts = [one.written for one in partitions]
-    emit(StageExtended(len(listed) + sum(part.count + part.kept for part in parts)))
-    written = write_directory(
-        store,
-        base.release,
-        listed,
-        when,
-        stamp=stamp,
-        lost=base.lost,
-        columns=not has_members,
+    counts = [partition.written for partition in partitions]
+    emit(StageExtended(len(resources) + sum(count.count + count.kept for count in counts)))
+    directory_result = write_directory(
+        store, base.release, resources, when, stamp=stamp, lost=base.lost, columns=not has_members
     )
-    advance(len(listed) % _STEPS)
-    manifest = assemble(store, base, partitions, written, facts, when, advance)
+    advance(len(resources) % _BATCH_STEPS)
+    manifest = assemble(store, base, partitions, directory_result, facts, when, advance)
     return StagedRelease(
         processed=processed,
         manifest=manifest,
@@ -221,13 +215,13 @@ def stage(
 
 
 def clock_note(before: Release | None, when: datetime) -> str:
-    """Return what to do about a release before that is dated after now; empty where it is not.
+    """Return advice if the previous release is dated in the future; otherwise empty.
 
     Args:
-        before: the release that a run follows.
+        before: the previous release.
         when: time of the run.
     """
-    if before is None or instant(before.manifest.created) - when < _CLOCKS_APART:
+    if before is None or instant(before.manifest.created) - when < _CLOCK_TOLERANCE:
         return ""
     return (
         f"the previous release, {before.id}, is dated {before.manifest.created}, which is "
@@ -238,16 +232,16 @@ def clock_note(before: Release | None, when: datetime) -> str:
 
 
 def certified(staged: StagedRelease, publication: Publication) -> StagedRelease:
-    """Return a staged release with its certificate, and the verdict on it.
+    """Add the certificate and its verdict to a staged release.
 
-    A certificate is about claims: of a provider directory there is the verdict alone.
+    A certificate is about claims: a provider directory only gets the verdict.
     """
     processed, store = staged.processed, publication.store
     counts = processed.totals.tally.counts
-    published = {name: each.published for name, each in counts.items()}
+    published = {name: table_counts.published for name, table_counts in counts.items()}
     if not processed.definitions.model.has_members:
-        counted = directory_verdict(store, staged.manifest, published)
-        return replace(staged, processed=processed.with_verdicts([counted]))
+        verdict_of_directory = directory_verdict(store, staged.manifest, published)
+        return replace(staged, processed=processed.with_verdicts([verdict_of_directory]))
     kept = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
     pieces = PieceFiles(processed.files)
     certificate = certify(pieces, store, publication.base, staged.manifest, kept)
@@ -257,11 +251,11 @@ def certified(staged: StagedRelease, publication: Publication) -> StagedRelease:
 
 
 class _Resources:
-    """The resources of some runs, each made on demand (`publish.resources.Resources`).
+    """The resources of some batches, each made on demand (`publish.block.Resources`).
 
     Args:
-        runs: all of them.
-        advance: called with how many were made, whenever some hundreds were.
+        runs: the batches.
+        advance: called with the number of resources made, every few hundred.
     """
 
     def __init__(self, runs: Sequence[ResourceBatch], advance: Callable[[int], None]) -> None:
@@ -272,11 +266,11 @@ class _Resources:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def __getitem__(self, at: int) -> Resource:
-        if at >= self._next:  # made in order first, and then again by shard
-            self._next = at + 1
-            if not self._next % _STEPS:
-                self._advance(_STEPS)
-        number = bisect_right(self._ends, at)
-        columns = self._columns[number]
-        return columns.resource(at - self._ends[number] + len(columns.ids))
+    def __getitem__(self, index: int) -> Resource:
+        if index >= self._next:  # resources are made in order once, and later again by shard
+            self._next = index + 1
+            if not self._next % _BATCH_STEPS:
+                self._advance(_BATCH_STEPS)
+        run_number = bisect_right(self._ends, index)
+        columns = self._columns[run_number]
+        return columns.resource(index - self._ends[run_number] + len(columns.ids))
