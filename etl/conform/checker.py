@@ -1,4 +1,4 @@
-"""One resource against the profiles that it says it conforms to."""
+"""Check one resource against the profiles in its meta.profile."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from etl.errors import UsageError
 from etl.profiles import structures as st
 from etl.profiles.guides import GUIDES, Guide, known_versions, unknown_version, versions_of
 
-NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
-"""Types that bulk files hold besides resources of members: the header of a resource block."""
+UNCHECKED_TYPES = frozenset({"Parameters"})
+"""Types in bulk files that aren't members' resources: the header of a resource block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class CheckedResource:
 
     Attributes:
         kind: its FHIR type; empty if it has none.
-        profiles: canonicals with versions of what it was checked against.
-        issues: (canonical or empty, issue), each issue's path beginning with the type.
-        references: literal references that it holds.
-        skipped: why it was not checked, or empty.
+        profiles: canonicals, with versions, that it was checked against.
+        issues: (canonical or empty, issue); each path begins with the type.
+        references: its literal references.
+        skipped: why it wasn't checked, or empty.
     """
 
     kind: str
@@ -46,15 +46,15 @@ class CheckedResource:
 
 
 class Checker:
-    """Checks resources; profiles are compiled when first met.
+    """Checks resources; compiles profiles at first use.
 
     Args:
         profiles: names or canonicals of profiles to check all resources of their types against,
             whatever meta.profile says.
-        strict: what the guide says in words only counts as an error everywhere.
+        strict: rules that the guide states only in words are always errors.
 
     Raises:
-        UsageError: a profile of that name is not known.
+        UsageError: a profile is unknown.
     """
 
     def __init__(self, profiles: Iterable[str] = (), *, strict: bool = False) -> None:
@@ -64,21 +64,21 @@ class Checker:
         self._checks: dict[str, Check] = {}
         self._chosen: dict[str, list[st.Profile]] = {}
         for name in profiles:
-            profile = profile_named(name)
+            profile = find_profile(name)
             self._chosen.setdefault(profile.type, []).append(profile)
 
     def check(self, resource: Any) -> CheckedResource:
         """Return the findings about one resource, as parsed from JSON."""
         kind = resource.get("resourceType") if type(resource) is dict else None
         if type(kind) is not str:
-            return CheckedResource("", issues=(("", Issue(_no_resource(resource))),))
-        if kind in NOT_FOR_THE_GUIDE:
+            return CheckedResource("", issues=(("", Issue(_explain_non_resource(resource))),))
+        if kind in UNCHECKED_TYPES:
             return CheckedResource(kind, skipped="header")
         if not st.is_type(kind) or not is_resource(st.load_type(kind)):
             return CheckedResource(
                 "", issues=(("", Issue(fixed_rule("type-unknown"))),), skipped="type-unknown"
             )
-        profiles, issues = self._profiles_of(resource, kind)
+        profiles, issues = self._find_profiles(resource, kind)
         references: list[str] = []
         for profile in profiles or [st.load_type(kind)]:
             visit = self._visit(profile, resource)
@@ -101,73 +101,73 @@ class Checker:
             visit.issues.append(Issue(_TOO_DEEP))
         return visit
 
-    def _profiles_of(
+    def _find_profiles(
         self, resource: dict[str, Any], kind: str
     ) -> tuple[list[st.Profile], list[tuple[str, Issue]]]:
-        """Return the profiles to check against, and the issues of meta.profile itself."""
+        """Find the profiles to check against; also return issues of meta.profile."""
         if kind in self._chosen:
             return self._chosen[kind], []
         meta = resource.get("meta")
-        named = meta.get("profile") if type(meta) is dict else None
+        canonicals = meta.get("profile") if type(meta) is dict else None
         profiles: list[st.Profile] = []
         issues: list[tuple[str, Issue]] = []
-        versions: list[tuple[Guide, str, str]] = []
-        for index, canonical in enumerate(named if type(named) is list else ()):
+        unknown_versions: list[tuple[Guide, str, str]] = []
+        for index, canonical in enumerate(canonicals if type(canonicals) is list else ()):
             if type(canonical) is not str:
                 continue
-            place = f"meta.profile[{index}]"
+            path = f"meta.profile[{index}]"
             profile = st.find_canonical(canonical)
             if profile is None:
-                if (other := unknown_version(canonical)) is not None:
-                    versions.append((*other, place))
+                if (other_guide := unknown_version(canonical)) is not None:
+                    unknown_versions.append((*other_guide, path))
                 else:
-                    issues.append(("", Issue(fixed_rule("profile-unknown"), place)))
+                    issues.append(("", Issue(fixed_rule("profile-unknown"), path)))
             elif profile.type != kind:
-                issues.append(("", Issue(fixed_rule("profile-type"), place)))
+                issues.append(("", Issue(fixed_rule("profile-type"), path)))
             else:
                 profiles.append(profile)
-                if "|" not in canonical and not _asks_for_version(profile):
-                    issues.append(("", Issue(fixed_rule("profile-version"), place)))
-        for guide, version, place in versions:
-            rule = _guide_version(guide, version, checked=bool(profiles))
-            issues.append(("", Issue(rule, place)))
-        if not profiles and not versions:
+                if "|" not in canonical and not _states_version(profile):
+                    issues.append(("", Issue(fixed_rule("profile-version"), path)))
+        for guide, version, path in unknown_versions:
+            rule = _other_version_rule(guide, version, is_checked=bool(profiles))
+            issues.append(("", Issue(rule, path)))
+        if not profiles and not unknown_versions:
             issues.append(("", Issue(fixed_rule("profile-missing"), "meta.profile")))
         return profiles, issues
 
 
 _TOO_DEEP: Final = error("depth", "The resource is nested too deeply to be checked.")
 _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
-"""Versions that a message repeats; a value that was put where a version belongs is none."""
+"""Versions that a message may repeat: other text might be a misplaced value."""
 
 
 @cache
-def _version_rule(guide: Guide, name: str, severity: IssueSeverity, then: str) -> ConformanceRule:
+def _version_rule(guide: Guide, name: str, severity: IssueSeverity, suffix: str) -> ConformanceRule:
     versions = known_versions(guide)
     return ConformanceRule(
-        "guide-version", severity, f"{name} is not known here; known are {versions}.{then}"
+        "guide-version", severity, f"{name} is not known here; known are {versions}.{suffix}"
     )
 
 
-def _guide_version(guide: Guide, version: str, *, checked: bool) -> ConformanceRule:
-    """Return the rule of a profile of another version of a guide.
+def _other_version_rule(guide: Guide, version: str, *, is_checked: bool) -> ConformanceRule:
+    """Return the rule that a profile of an unknown guide version breaks.
 
     Args:
         guide: in its default version.
-        version: as the canonical has it.
-        checked: the resource names a profile that is known as well.
+        version: the version in the canonical.
+        is_checked: the resource also names a known profile.
     """
     title = guide.title
     name = f"{title} {version}" if _VERSION.fullmatch(version) else f"That version of {title}"
-    if checked:
+    if is_checked:
         return _version_rule(guide, name, IssueSeverity.WARNING, "")
     return _version_rule(
         guide, name, IssueSeverity.ERROR, " The resource was checked as plain FHIR R4."
     )
 
 
-def _no_resource(value: Any) -> ConformanceRule:
-    """Return the rule that says what JSON is that is no resource."""
+def _explain_non_resource(value: Any) -> ConformanceRule:
+    """Return the rule that explains why a JSON value is no resource."""
     match value:
         case list():
             return _ARRAY
@@ -189,19 +189,19 @@ _MANIFEST: Final = error(
 _VALUE: Final = error("resource", "The JSON is a single value and no FHIR resource.")
 
 
-def _asks_for_version(profile: st.Profile) -> bool:
-    """Whether the profile says itself how meta.profile names it: with its version, or without."""
+def _states_version(profile: st.Profile) -> bool:
+    """Return whether the profile itself specifies how meta.profile states its version."""
     patterns = (element.pattern for element in profile.elements if element.name == "profile")
     return profile.url in patterns or any(
         key.endswith("-meta-profile-version") for key in profile.invariants
     )
 
 
-def profile_named(name: str) -> st.Profile:
-    """Return the profile of a name or canonical, `|` and a version after it or not.
+def find_profile(name: str) -> st.Profile:
+    """Find a profile by name or canonical, with or without `|` and version.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the profile is unknown.
     """
     bare = name.partition("|")[0]
     canonical = name
@@ -209,8 +209,8 @@ def profile_named(name: str) -> st.Profile:
         guides = (guide for guide in GUIDES if guide.binding and bare in st.profile_names(guide))
         if (guide := next(guides, None)) is not None:
             canonical = f"{guide.canonical}{name}"
-    if (other := unknown_version(canonical)) is not None:
-        guide, version = other
+    if (unknown := unknown_version(canonical)) is not None:
+        guide, version = unknown
         versions = known_versions(guide)
         raise UsageError(f"{guide.title} {version} is not known here; known are {versions}")
     profile = st.find_canonical(canonical)
@@ -225,7 +225,7 @@ def profile_named(name: str) -> st.Profile:
 
 
 def _resource_profiles(guide: Guide) -> Iterator[str]:
-    """Yield the names of a guide's profiles of resources; its extensions are left out."""
+    """Yield the names of a guide's resource profiles, without its extensions."""
     for name in st.profile_names(guide):
         if is_resource(st.load_profile(name, guide)):
             yield name

@@ -1,7 +1,7 @@
-"""Codes: value-set bindings, the guide's own code systems, and the shapes of codes of others.
+"""Check codes: value-set bindings, the guide's own code systems, and the shapes of other codes.
 
-A value set is enforced as far as its codes are known (`ValueSet.status`): where a licensed or
-external code system is in it as a whole, only the system is checked, and the shape of the code.
+A value set is enforced as far as its codes are known (`ValueSet.status`). If it includes a licensed
+or external code system, only the system and the shape of the code are checked.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ SHAPES: Final = {
     "https://x12.org/codes/claim-adjustment-reason-codes": (r"[A-Z]?\d{1,3}", "up to 3 digits"),
     "https://x12.org/codes/remittance-advice-remark-codes": (r"(M|MA|N)\d{1,3}", "as in N130"),
 }
-"""Code system -> regular expression of its codes, and that in words.
+"""Code system -> regular expression of its codes, and its description.
 
-Sources: the code systems' own documentation; for NDC, the guide (11 digits). Other systems have no
-shape that can be checked without their content.
+Sources: the code systems' documentation; for NDC, the guide (11 digits). Codes of other systems
+have no shape to check.
 """
 
 
 def codings_of(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the codings of a CodeableConcept or Coding; of anything malformed, none."""
+    """Yield the codings of a CodeableConcept or Coding; none if it is malformed."""
     if type(value) is not dict:
         return
     codings = value.get("coding")
@@ -76,14 +76,14 @@ def codings_of(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def member_of(values: ValueSet, value: Any) -> bool | None:
-    """Whether a concept is in a value set: FHIRPath's `memberOf`; None where that is unknown."""
-    answers = {_held(values, coding) for coding in codings_of(value)}
+    """Return whether a concept is in a value set, as `memberOf`; None if unknown."""
+    answers = {_is_coding_in(values, coding) for coding in codings_of(value)}
     if True in answers:
         return True
     return None if None in answers else False
 
 
-def _held(values: ValueSet, coding: dict[str, Any]) -> bool | None:
+def _is_coding_in(values: ValueSet, coding: dict[str, Any]) -> bool | None:
     system, code = coding.get("system"), coding.get("code")
     if type(code) is not str or type(system) is not str:
         return None if values.status == "unavailable" else False
@@ -91,7 +91,7 @@ def _held(values: ValueSet, coding: dict[str, Any]) -> bool | None:
 
 
 def binding_verdict(where: str, binding: Binding, kind: str, guide: Guide) -> Verdict | None:
-    """Return the check of a binding; None where it says nothing that can be checked.
+    """Build the check of a binding; None if nothing can be checked.
 
     Args:
         where: id of the element, for the message.
@@ -108,7 +108,7 @@ def binding_verdict(where: str, binding: Binding, kind: str, guide: Guide) -> Ve
     rule = ConformanceRule(
         f"binding-{binding.strength}",
         IssueSeverity.ERROR if required else IssueSeverity.WARNING,
-        _text(where, values, required=required),
+        _binding_text(where, values, required=required),
     )
     if kind in CONCEPT_TYPES:
         return _concept_verdict(values, rule)
@@ -118,7 +118,7 @@ def binding_verdict(where: str, binding: Binding, kind: str, guide: Guide) -> Ve
     return None
 
 
-def _text(where: str, values: ValueSet, *, required: bool) -> str:
+def _binding_text(where: str, values: ValueSet, *, required: bool) -> str:
     name = values.url.rpartition("/")[2]
     must = "must" if required else "should"
     if values.status == "complete":
@@ -143,13 +143,13 @@ def _concept_verdict(values: ValueSet, rule: ConformanceRule) -> Verdict:
 
 
 def coding_verdict(guide: Guide) -> Verdict:
-    """Return the check of every Coding: its code exists, its display fits, its shape is right."""
-    own = code_systems(guide)
-    unknown, displays = {}, {}
-    for url in own:
+    """Build the check of Codings: known code, right display, right shape."""
+    guide_codes = code_systems(guide)
+    unknown_rules, display_rules = {}, {}
+    for url in guide_codes:
         name = url.rpartition("/")[2]
-        unknown[url] = error("code-unknown", f"The code is not one of {name}.")
-        displays[url] = error(
+        unknown_rules[url] = error("code-unknown", f"The code is not one of {name}.")
+        display_rules[url] = error(
             "display",
             f"The display is not the one that {name} gives the code; use text for other words.",
         )
@@ -169,17 +169,17 @@ def coding_verdict(guide: Guide) -> Verdict:
         system, code = coding.get("system"), coding.get("code")
         if type(system) is not str or type(code) is not str:
             return None
-        codes = own.get(system)
+        codes = guide_codes.get(system)
         if codes is not None:
             if code not in codes:
-                return unknown[system]
+                return unknown_rules[system]
             display = coding.get("display")
             if type(display) is str and display.casefold() != codes[code].casefold():
-                return displays[system]
+                return display_rules[system]
             return None
-        shaped = shapes.get(system)
-        if shaped is not None and not shaped[0](code):
-            return shaped[1]
+        shape_rule = shapes.get(system)
+        if shape_rule is not None and not shape_rule[0](code):
+            return shape_rule[1]
         return None
 
     return verdict

@@ -17,9 +17,9 @@ from etl.conform.codes import Verdict, binding_verdict, coding_verdict
 from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, Visit, error
 from etl.conform.guide_rules import guide_check
 from etl.conform.invariants import compile_constraint, rule_of
-from etl.conform.json_elements import described, is_local, matcher, resolved_type, stated_type
+from etl.conform.json_elements import build_matcher, describe, is_local, resolved_type, stated_type
 from etl.conform.primitives import TESTS, json_kind
-from etl.conform.slices import classifier
+from etl.conform.slices import build_classifier
 from etl.profiles import structures as st
 from etl.profiles.guides import DEFAULT, US_CORE, Guide
 from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
@@ -242,7 +242,7 @@ class Compiler:
             )
             for element_slice in slices
         ]
-        classify = classifier(profile, element.slicing, slices, self._guide)
+        classify = build_classifier(profile, element.slicing, slices, self._guide)
         is_closed = element.slicing.rules == "closed"
         return mb.sliced(name, cardinality, check, classify, compiled_slices, is_closed=is_closed)
 
@@ -378,14 +378,14 @@ def _required_elements(profile: st.Profile, element: st.Element) -> Iterator[Req
 
 
 def _fixed_verdict(element: st.Element) -> Verdict:
-    rule = error("fixed", f"{element.id} must be {described(element.fixed)}.")
+    rule = error("fixed", f"{element.id} must be {describe(element.fixed)}.")
     fixed = element.fixed
     return lambda value: None if value == fixed else rule
 
 
 def _pattern_verdict(element: st.Element) -> Verdict:
-    rule = error("pattern", f"{element.id} must have {described(element.pattern)}.")
-    matches = matcher(element.pattern)
+    rule = error("pattern", f"{element.id} must have {describe(element.pattern)}.")
+    matches = build_matcher(element.pattern)
     return lambda value: None if matches(value) else rule
 
 

@@ -1,7 +1,7 @@
-"""Findings of the checker: broken rules by file, line and FHIRPath path, and never a value.
+"""Findings of the checker: broken rules by file, line and FHIRPath path, never with a value.
 
-Two shapes of the same thing: an `Issue` is what the compiled checks of one resource collect, a
-`ConformFinding` is an issue with its place in a file.
+The compiled checks of a resource collect `Issue`s; a `ConformFinding` is an issue with its place in
+a file.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class IssueSeverity(Enum):
     ERROR = "error"
     """The resource does not conform."""
     WARNING = "warning"
-    """It may conform, yet an extensible binding or the shape of a code speaks against it."""
+    """It may conform, but an extensible binding or the shape of a code suggests otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConformanceRule:
-    """One rule that can be broken, with the sentence that reports it. Made once, when compiling.
+    """One rule that can be broken, and its message. Built once, when compiling.
 
     Attributes:
         id: id of the kind of rule, or the key of an invariant.
         severity: what breaking it means.
-        text: one sentence, made of facts of the profile, never of the data.
+        text: one sentence about the profile, never about the data.
     """
 
     id: str
@@ -38,7 +38,7 @@ class ConformanceRule:
 
 
 def error(rule_id: str, text: str) -> ConformanceRule:
-    """Return a rule that is an error when broken."""
+    """Build a rule of severity error."""
     return ConformanceRule(rule_id, IssueSeverity.ERROR, text)
 
 
@@ -46,8 +46,8 @@ class Issue:
     """A rule broken at a path of the current resource.
 
     Attributes:
-        path: FHIRPath below the resource, put together from the inside out.
-        rule: what was broken.
+        path: FHIRPath below the resource, built from the inside out.
+        rule: the broken rule.
     """
 
     __slots__ = ("path", "rule")
@@ -58,20 +58,20 @@ class Issue:
 
 
 def prefix(issues: list[Issue], start: int, name: str) -> None:
-    """Put `name` before the paths of all issues from `start` on."""
+    """Prepend `name` to the paths of all issues from `start` on."""
     for issue in issues[start:]:
         issue.path = f"{name}.{issue.path}" if issue.path else name
 
 
 @dataclass(frozen=True, slots=True)
 class ConformFinding:
-    """One rule that one resource breaks. Holds places and facts of profiles, never values.
+    """One rule that one resource breaks; contains no values of the data.
 
     Attributes:
         file: as the caller named it.
         line: of the file, from 1; None for a document that is one resource or Bundle.
         path: FHIRPath from the resource's type on, such as `Patient.name[0].family`.
-        profile: canonical with version of what was checked against; empty where there is none.
+        profile: canonical, with version, of the profile; empty if there is none.
         rule: id, such as `min`, or the key of an invariant, such as `us-core-16`.
         severity: error or warning.
         message: one sentence.
@@ -93,10 +93,10 @@ class ConformanceReport:
     Attributes:
         resources: resources checked, by FHIR type.
         profiles: resources checked, by canonical of the profile.
-        skipped: lines that hold no resource of a checked kind, by reason.
+        skipped: lines without a resource of a checked type, by reason.
         counts: findings by (severity, rule, profile, element path without indexes).
         findings: the first `keep` findings of each count, in the order found.
-        keep: how many findings of a kind are kept; all are counted.
+        keep: number of findings of a kind to keep; all are counted.
     """
 
     keep: int = 20
@@ -107,7 +107,7 @@ class ConformanceReport:
     findings: list[ConformFinding] = field(default_factory=list)
 
     def add(self, finding: ConformFinding) -> None:
-        """Count a finding, and keep it unless enough of its kind are kept."""
+        """Count a finding, and keep it if it is among the first of its kind."""
         kind = (finding.severity, finding.rule, finding.profile, element_path(finding.path))
         self.counts[kind] += 1
         if self.counts[kind] <= self.keep:
@@ -128,7 +128,7 @@ class ConformanceReport:
 
 
 def element_path(path: str) -> str:
-    """Return a path without its indexes: which element of the profile it is."""
+    """Return a path without its indexes: the path of the profile's element."""
     if "[" not in path:
         return path
     parts = path.split("[")
@@ -182,12 +182,12 @@ def fixed_rule(rule_id: str) -> ConformanceRule:
 
 
 class Visit:
-    """The state of checking one resource: what checks write to and may look at.
+    """The state of checking one resource.
 
     Attributes:
-        root: the whole resource.
-        issues: rules broken so far, their paths being put together from the inside out.
-        references: literal references met, as they are written.
+        root: the resource.
+        issues: rules broken so far; their paths are built from the inside out.
+        references: literal references found so far.
     """
 
     __slots__ = ("issues", "references", "root")
@@ -205,4 +205,4 @@ Member = Callable[[Any, dict[str, Any], Visit], None]
 """Checks one member of a JSON object: its value, the object, the visit."""
 
 Holds = Callable[[Any, dict[str, Any]], bool]
-"""Whether an invariant holds: the element it is about, and the whole resource."""
+"""Tests an invariant on an element and its resource."""

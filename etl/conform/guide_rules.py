@@ -1,4 +1,4 @@
-"""Rules that a guide states in words, as checks of a whole resource."""
+"""Check rules that a guide states only in words, on whole resources."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ _Breaches: TypeAlias = Callable[[Json], Iterator[str]]
 
 
 def guide_check(rule: c.GuideRule, guide: Guide, *, strict: bool) -> Check:
-    """Return the check of a rule.
+    """Build the check of a rule.
 
     Args:
-        rule: about whole resources.
+        rule: a rule about whole resources.
         guide: source of the value sets.
-        strict: a rule that official examples break is an error; else a warning.
+        strict: rules that official examples break are errors, not warnings.
     """
-    lenient = isinstance(rule, c.ListedNumbers) and rule.lenient and not strict
-    severity = IssueSeverity.WARNING if lenient else IssueSeverity.ERROR
-    broken = ConformanceRule(rule.rule, severity, rule.says)
-    breaches = _breaches_of(rule, guide)
+    is_lenient = isinstance(rule, c.ListedNumbers) and rule.lenient and not strict
+    severity = IssueSeverity.WARNING if is_lenient else IssueSeverity.ERROR
+    broken_rule = ConformanceRule(rule.rule, severity, rule.says)
+    find_breaches = _find_breaches(rule, guide)
 
     def check(value: Any, visit: Visit) -> None:
-        visit.issues.extend(Issue(broken, path) for path in breaches(value))
+        visit.issues.extend(Issue(broken_rule, path) for path in find_breaches(value))
 
     return check
 
 
-def _breaches_of(rule: c.GuideRule, guide: Guide) -> _Breaches:
+def _find_breaches(rule: c.GuideRule, guide: Guide) -> _Breaches:
     match rule:
         case c.MarkedEntry():
-            return partial(_marked_again, rule)
+            return partial(_find_extra_marks, rule)
         case c.UniqueNumbers():
-            return partial(_repeated, rule)
+            return partial(_find_repeated, rule)
         case c.ListedNumbers():
-            return partial(_unlisted, rule)
+            return partial(_find_unlisted, rule)
         case c.ForbiddenEntry():
-            return _forbidden(rule, guide)
+            return _find_forbidden(rule, guide)
 
 
 def _entries(value: Any, name: str) -> Iterator[tuple[int, Json]]:
     """Yield the entries of a list with their indexes."""
-    inner = value.get(name) if type(value) is dict else None
-    if type(inner) is list:
-        yield from ((index, entry) for index, entry in enumerate(inner) if type(entry) is dict)
+    entries = value.get(name) if type(value) is dict else None
+    if type(entries) is list:
+        yield from ((index, entry) for index, entry in enumerate(entries) if type(entry) is dict)
 
 
-def _marked_again(rule: c.MarkedEntry, value: Json) -> Iterator[str]:
-    marked = [i for i, entry in _entries(value, rule.name) if entry.get(rule.mark) is True]
+def _find_extra_marks(rule: c.MarkedEntry, value: Json) -> Iterator[str]:
+    marked = [index for index, entry in _entries(value, rule.name) if entry.get(rule.mark) is True]
     yield from (f"{rule.name}[{index}].{rule.mark}" for index in marked[1:])
 
 
-def _repeated(rule: c.UniqueNumbers, value: Json) -> Iterator[str]:
+def _find_repeated(rule: c.UniqueNumbers, value: Json) -> Iterator[str]:
     for name in rule.lists:
-        yield from _repeated_in(value, name, rule.number)
+        yield from _find_repeated_in(value, name, rule.number)
     for outer, name in rule.inner:
         for index, entry in _entries(value, outer):
             yield from (
-                f"{outer}[{index}].{below}" for below in _repeated_in(entry, name, rule.number)
+                f"{outer}[{index}].{path}" for path in _find_repeated_in(entry, name, rule.number)
             )
 
 
-def _repeated_in(value: Json, name: str, number: str) -> Iterator[str]:
+def _find_repeated_in(value: Json, name: str, number: str) -> Iterator[str]:
     seen = set()
     for index, entry in _entries(value, name):
         number_of_entry = entry.get(number)
@@ -79,7 +79,7 @@ def _repeated_in(value: Json, name: str, number: str) -> Iterator[str]:
             seen.add(number_of_entry)
 
 
-def _unlisted(rule: c.ListedNumbers, value: Json) -> Iterator[str]:
+def _find_unlisted(rule: c.ListedNumbers, value: Json) -> Iterator[str]:
     listed = {
         member: {n for _, entry in _entries(value, name) if type(n := entry.get(number)) is int}
         for member, (name, number) in rule.members
@@ -90,17 +90,17 @@ def _unlisted(rule: c.ListedNumbers, value: Json) -> Iterator[str]:
 
 def _unlisted_in(value: Json, lists: Sequence[str], listed: dict[str, set[int]]) -> Iterator[str]:
     name, *inner = lists
-    for at, entry in _entries(value, name):
+    for i, entry in _entries(value, name):
         for member, numbers in listed.items():
-            named = entry.get(member)
-            for index, number in enumerate(named if type(named) is list else ()):
+            references = entry.get(member)
+            for index, number in enumerate(references if type(references) is list else ()):
                 if type(number) is int and number not in numbers:
-                    yield f"{name}[{at}].{member}[{index}]"
+                    yield f"{name}[{i}].{member}[{index}]"
         if inner:
-            yield from (f"{name}[{at}].{path}" for path in _unlisted_in(entry, inner, listed))
+            yield from (f"{name}[{i}].{path}" for path in _unlisted_in(entry, inner, listed))
 
 
-def _forbidden(rule: c.ForbiddenEntry, guide: Guide) -> _Breaches:
+def _find_forbidden(rule: c.ForbiddenEntry, guide: Guide) -> _Breaches:
     applies, forbidden = (
         compile_constraint(rule.given, guide),
         compile_constraint(rule.forbidden, guide),

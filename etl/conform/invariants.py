@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from etl.conform.codes import member_of
 from etl.conform.findings import ConformanceRule, Holds, IssueSeverity
-from etl.conform.json_elements import entries, is_local, resolved_type, there
+from etl.conform.json_elements import entries, has_element, is_local, resolved_type
 from etl.conform.narrative import is_narrative
 from etl.model import logic
 from etl.profiles import constraints
@@ -124,8 +124,8 @@ def _compile_simple(constraint: Constraint, guide: Guide) -> Holds:
 def _has_member(names: Sequence[str]) -> Holds:
     if len(names) == 1:
         (name,) = names
-        return lambda value, _root: there(value, name)
-    return lambda value, _root: any(there(value, name) for name in names)
+        return lambda value, _root: has_element(value, name)
+    return lambda value, _root: any(has_element(value, name) for name in names)
 
 
 def _has_value(value: Any, _root: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Access to elements, entries, codings and references of FHIR values in JSON that may be anything.
+"""Access elements, entries and references in FHIR JSON that may be invalid.
 
-Checks also run on resources with a structure that is known to be invalid, so nothing is assumed
-here. The target of a reference is found by its text, or among the contained resources.
+Checks also run on resources with a broken structure, so nothing is assumed here. The target of a
+reference is found by its text, or among the contained resources.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 
-def there(value: Any, name: str) -> bool:
-    """Whether an object has an element of that name, even if only an extension of a primitive."""
+def has_element(value: Any, name: str) -> bool:
+    """Return whether an object has an element, if only as a primitive's extension."""
     if type(value) is not dict:
         return False
     return value.get(name, []) not in (None, []) or bool(value.get(f"_{name}"))
 
 
 def entries(value: Any, name: str) -> Iterator[Any]:
-    """Yield the values of an element, be it an array or not."""
+    """Yield the values of an element, whether it is an array or not."""
     if type(value) is dict:
-        inner = value.get(name)
-        if type(inner) is list:
-            yield from (entry for entry in inner if entry is not None)
-        elif inner is not None:
-            yield inner
+        element = value.get(name)
+        if type(element) is list:
+            yield from (entry for entry in element if entry is not None)
+        elif element is not None:
+            yield element
 
 
 Test = Callable[[Any], bool]
 
 
-def matcher(pattern: Any) -> Test:
-    """Return a fast test of whether a value matches `pattern`."""
+def build_matcher(pattern: Any) -> Test:
+    """Build a fast test of whether a value matches a FHIR pattern."""
     if isinstance(pattern, dict):
-        parts = tuple((name, matcher(inner)) for name, inner in pattern.items())
-        if len(parts) == 1:
-            ((only, inside),) = parts
-            return lambda value: type(value) is dict and only in value and inside(value[only])
+        items = tuple((name, build_matcher(inner)) for name, inner in pattern.items())
+        if len(items) == 1:
+            ((name, test),) = items
+            return lambda value: type(value) is dict and name in value and test(value[name])
         return lambda value: (
-            type(value) is dict and all(name in value and test(value[name]) for name, test in parts)
+            type(value) is dict and all(name in value and test(value[name]) for name, test in items)
         )
     if isinstance(pattern, list):
-        tests = tuple(map(matcher, pattern))
+        tests = tuple(map(build_matcher, pattern))
         if len(tests) == 1:
             (single,) = tests
             return lambda value: type(value) is list and any(map(single, value))
@@ -54,17 +54,17 @@ def matcher(pattern: Any) -> Test:
     return lambda value: type(value) is kind and value == pattern
 
 
-def described(pattern: Any) -> str:
-    """Return a pattern as a message names it: codings as `system|version|code`."""
+def describe(pattern: Any) -> str:
+    """Describe a pattern for messages; codings as `system|version|code`."""
     if isinstance(pattern, dict):
         if "coding" in pattern:
-            return " and ".join(map(described, pattern["coding"]))
+            return " and ".join(map(describe, pattern["coding"]))
         if "code" in pattern and "system" in pattern:
             parts = (pattern["system"], pattern.get("version"), pattern["code"])
             return "|".join(part for part in parts if part)
-        return ", ".join(f"{name} {described(inner)}" for name, inner in pattern.items())
+        return ", ".join(f"{name} {describe(inner)}" for name, inner in pattern.items())
     if isinstance(pattern, list):
-        return ", ".join(map(described, pattern))
+        return ", ".join(map(describe, pattern))
     return str(pattern)
 
 
@@ -80,21 +80,21 @@ _CONDITIONAL: Final = re.compile(r"(?:https?://\S+/)?(?P<type>[A-Z][A-Za-z]+)\?\
 
 @lru_cache(maxsize=262_144)
 def target_of(reference: str) -> tuple[str, str] | None:
-    """Return type and id that a literal reference names; None for `#…`, `urn:…` and the like."""
+    """Parse type and id of a literal reference; None for others, such as `#…` or `urn:…`."""
     match = _LITERAL.fullmatch(reference)
     return (match["type"], match["id"]) if match else None
 
 
 def is_local(reference: str) -> bool:
-    """Whether it points into the same resource (contained), or to the resource itself."""
+    """Return whether a reference points to a contained resource or the resource itself."""
     return reference.startswith("#")
 
 
 def resolved_type(reference: Any, root: dict[str, Any]) -> str | None:
-    """Return the type of resource that a Reference points to, or None if that is unknown.
+    """Return the resource type that a Reference points to, or None if unknown.
 
-    It is taken from the reference's text, the contained resource it names, or `Reference.type`,
-    which a logical reference has beside its identifier.
+    The type comes from the reference's text, the contained resource, or `Reference.type`, which a
+    logical reference has besides its identifier.
     """
     if type(reference) is not dict:
         return None
@@ -112,7 +112,7 @@ def resolved_type(reference: Any, root: dict[str, Any]) -> str | None:
 
 
 def stated_type(reference: dict[str, Any]) -> str | None:
-    """Return the type of resource that `Reference.type` states, as a name or a canonical."""
+    """Return the resource type in `Reference.type`, which may be a name or a canonical."""
     stated = reference.get("type")
     return stated.rpartition("/")[2] if type(stated) is str else None
 

@@ -1,7 +1,7 @@
-"""Checks of members of JSON objects: single values, arrays, slices, primitives.
+"""Build the checks of JSON members: single values, arrays, slices, primitives.
 
-What these functions return is called for every member of every object of a population, so they hold
-what they need in their closures and build a path only where something is wrong.
+The checks run on every member of every object of a population, so they keep what they need in
+closures and build a path only for an issue.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from etl.conform.slices import Classify
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least and the most entries of an element.
+    """The cardinality of an element.
 
     Attributes:
         where: id of the element.
-        min: least number, where it is there at all; absence is found by the object.
-        max: greatest number, or None.
+        min: minimum if the element is present; the check of the object finds absent ones.
+        max: maximum, or None.
     """
 
     where: str
@@ -29,25 +29,25 @@ class Bounds:
     max: int | None
 
     def too_few(self, slice_name: str | None = None) -> ConformanceRule:
-        """Return the rule for a missing entry."""
-        what = f"entries of the slice {slice_name}" if slice_name else "entries"
+        """Return the rule against too few entries."""
+        noun = f"entries of the slice {slice_name}" if slice_name else "entries"
         return error(
             "slice-min" if slice_name else "min",
-            f"{self.where} has fewer {what} than the {self.min} that the profile requires.",
+            f"{self.where} has fewer {noun} than the {self.min} that the profile requires.",
         )
 
     def too_many(self, slice_name: str | None = None) -> ConformanceRule:
-        """Return the rule for one entry too many."""
-        what = f"entries of the slice {slice_name}" if slice_name else "entries"
+        """Return the rule against too many entries."""
+        noun = f"entries of the slice {slice_name}" if slice_name else "entries"
         return error(
             "slice-max" if slice_name else "max",
-            f"{self.where} has more {what} than the {self.max} that the profile allows.",
+            f"{self.where} has more {noun} than the {self.max} that the profile allows.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One slice of an array: how many entries it has, and what is checked in each."""
+    """One slice of an array: its cardinality and the check of its entries."""
 
     name: str
     bounds: Bounds
@@ -55,7 +55,7 @@ class Slice:
 
 
 def forbidden(bounds: Bounds, name: str) -> Member:
-    """Return the check of a member that the profile does not allow (max 0)."""
+    """Build the check of a member that the profile forbids (max 0)."""
     rule = error("max", f"The profile does not allow {bounds.where}.")
 
     def member(value: Any, obj: dict[str, Any], visit: Visit) -> None:
@@ -66,7 +66,7 @@ def forbidden(bounds: Bounds, name: str) -> Member:
 
 
 def single(name: str, where: str, check: Check) -> Member:
-    """Return the check of a member that is one value."""
+    """Build the check of a member with one value."""
     array = error("shape", f"{where} must be one value, not an array.")
     null = error("null", f"{where} is null; leave the element out instead.")
 
@@ -87,12 +87,12 @@ def single(name: str, where: str, check: Check) -> Member:
 
 
 def array(name: str, bounds: Bounds, check: Check, *, primitive: bool) -> Member:
-    """Return the check of a member that is an array without slices.
+    """Build the check of a member with an unsliced array.
 
-    A null may stand in an array of primitives where `_name` has an extension in the same place.
+    Arrays of primitives may have a null if `_name` has an extension at the same index.
     """
     rules = _ArrayRules(bounds)
-    beside = f"_{name}"
+    extension_name = f"_{name}"
 
     def member(values: Any, obj: dict[str, Any], visit: Visit) -> None:
         issues = visit.issues
@@ -101,7 +101,7 @@ def array(name: str, bounds: Bounds, check: Check, *, primitive: bool) -> Member
         for index, value in enumerate(values):
             start = len(issues)
             if value is None:
-                if not (primitive and _at(obj.get(beside), index)):
+                if not (primitive and _entry_at(obj.get(extension_name), index)):
                     issues.append(Issue(rules.null))
             else:
                 check(value, visit)
@@ -114,21 +114,21 @@ def array(name: str, bounds: Bounds, check: Check, *, primitive: bool) -> Member
 def sliced(
     name: str,
     bounds: Bounds,
-    otherwise: Check,
+    default_check: Check,
     classify: Classify,
     slices: Sequence[Slice],
     *,
     is_closed: bool,
 ) -> Member:
-    """Return the check of a member that is an array with slices.
+    """Build the check of a member with a sliced array.
 
     Args:
-        otherwise: the check of an entry of no slice.
-        is_closed: whether there must be no such entry.
+        default_check: the check of entries in no slice.
+        is_closed: whether such entries are forbidden.
     """
-    outside = error("slicing", f"{bounds.where} may have entries of its slices alone.")
+    no_slice_rule = error("slicing", f"{bounds.where} may have entries of its slices alone.")
     rules = _ArrayRules(bounds)
-    checks = [part.check for part in slices] + [otherwise]  # index -1: no slice
+    checks = [part.check for part in slices] + [default_check]  # index -1: no slice
     limits = [
         (index, part.bounds, part.bounds.too_few(part.name), part.bounds.too_many(part.name))
         for index, part in enumerate(slices)
@@ -147,17 +147,17 @@ def sliced(
             if value is None:
                 issues.append(Issue(rules.null))
             else:
-                at = classify(value)
-                if is_closed and at < 0:
-                    issues.append(Issue(outside))
-                counts[at] += 1
-                checks[at](value, visit)
+                slice_index = classify(value)
+                if is_closed and slice_index < 0:
+                    issues.append(Issue(no_slice_rule))
+                counts[slice_index] += 1
+                checks[slice_index](value, visit)
             if len(issues) > start:
                 prefix(issues, start, f"{name}[{index}]")
-        for at, limit, too_few, too_many in limits:
-            if counts[at] < limit.min:
+        for slice_index, limit, too_few, too_many in limits:
+            if counts[slice_index] < limit.min:
                 issues.append(Issue(too_few, name))
-            elif limit.max is not None and counts[at] > limit.max:
+            elif limit.max is not None and counts[slice_index] > limit.max:
                 issues.append(Issue(too_many, name))
 
     return member
@@ -176,7 +176,7 @@ class _ArrayRules:
         self.null = error("null", f"{bounds.where} has a null with no extension in its place.")
 
     def fits(self, values: Any, name: str, issues: list[Issue]) -> bool:
-        """Whether the value is an array with entries; add an issue if not, or for their number."""
+        """Return whether a value is a nonempty array; add issues about shape and length."""
         if type(values) is not list:
             issues.append(Issue(self._shape, name))
             return False
@@ -190,22 +190,22 @@ class _ArrayRules:
         return True
 
 
-def _at(entries: Any, index: int) -> Any:
+def _entry_at(entries: Any, index: int) -> Any:
     return entries[index] if type(entries) is list and index < len(entries) else None
 
 
 def beside_array(name: str, where: str, check: Check) -> Member:
-    """Return the check of `_name` beside an array of primitives: as long, null where nothing is."""
+    """Build the check of `_name`, the extensions of an array of primitives."""
     shape = error("shape", f"The array _{name} must be as long as the one of {where}.")
 
     def member(values: Any, obj: dict[str, Any], visit: Visit) -> None:
         issues = visit.issues
-        main = obj.get(name)
-        beside_none = main is not None and type(main) is not list
-        if type(values) is not list or not values or beside_none:
+        primitives = obj.get(name)
+        is_misplaced = primitives is not None and type(primitives) is not list
+        if type(values) is not list or not values or is_misplaced:
             issues.append(Issue(shape, f"_{name}"))
             return
-        if type(main) is list and len(main) != len(values):
+        if type(primitives) is list and len(primitives) != len(values):
             issues.append(Issue(shape, f"_{name}"))
         for index, value in enumerate(values):
             start = len(issues)

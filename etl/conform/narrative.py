@@ -1,4 +1,4 @@
-"""Narrative: what FHIR allows in `text.div` (R4, txt-1 and txt-2; FHIRPath's `htmlChecks`)."""
+"""Check narratives: the XHTML in `text.div` (R4, txt-1 and txt-2; FHIRPath's `htmlChecks`)."""
 
 from __future__ import annotations
 
@@ -26,54 +26,54 @@ _ENTITY: Final = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
 _XML_ENTITIES: Final = frozenset({"amp", "lt", "gt", "quot", "apos"})
 
 
-class _RefusedError(Exception):
-    """The XHTML holds something that a narrative may not hold."""
+class _ForbiddenError(Exception):
+    """The XHTML contains something that a narrative must not contain."""
 
 
 def is_narrative(div: Any) -> bool:
-    """Whether a text is one `div` of the XHTML that FHIR allows, with visible content."""
+    """Return whether a text is a valid FHIR `div` with visible content."""
     if type(div) is not str:
         return False
-    text = _ENTITY.sub(_entity, div)
-    seen = _Seen()
+    text = _ENTITY.sub(_resolve_entity, div)
+    narrative = _NarrativeParser()
     parser = expat.ParserCreate()
-    parser.StartElementHandler = seen.start
-    parser.CharacterDataHandler = seen.characters
-    parser.EntityDeclHandler = seen.refuse
-    parser.StartDoctypeDeclHandler = seen.refuse
-    parser.ProcessingInstructionHandler = seen.refuse
+    parser.StartElementHandler = narrative.start
+    parser.CharacterDataHandler = narrative.characters
+    parser.EntityDeclHandler = narrative.refuse
+    parser.StartDoctypeDeclHandler = narrative.refuse
+    parser.ProcessingInstructionHandler = narrative.refuse
     try:
         parser.Parse(text, True)
-    except (expat.ExpatError, _RefusedError):
+    except (expat.ExpatError, _ForbiddenError):
         return False
-    return seen.content
+    return narrative.has_content
 
 
-def _entity(match: re.Match[str]) -> str:
+def _resolve_entity(match: re.Match[str]) -> str:
     name = match[1]
     if name in _XML_ENTITIES:
         return match[0]
     return html5.get(f"{name};", match[0])
 
 
-class _Seen:
-    """Elements and attributes that the parser met."""
+class _NarrativeParser:
+    """Handles the parser's events; raises on forbidden elements and attributes."""
 
     def __init__(self) -> None:
-        self.content = False
+        self.has_content = False
         self._root = True
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         if self._root and (name != "div" or attributes.get("xmlns") != XHTML):
-            raise _RefusedError
+            raise _ForbiddenError
         self._root = False
         if name not in _ELEMENTS or not _ATTRIBUTES.issuperset(attributes):
-            raise _RefusedError
+            raise _ForbiddenError
         if name == "img":
-            self.content = True
+            self.has_content = True
 
     def characters(self, text: str) -> None:
-        self.content = self.content or not text.isspace()
+        self.has_content = self.has_content or not text.isspace()
 
     def refuse(self, *_: object) -> None:
-        raise _RefusedError
+        raise _ForbiddenError

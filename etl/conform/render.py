@@ -10,22 +10,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHOWN: Final = 3
-"""Places that are shown of each kind of finding."""
+"""Number of places shown for each kind of finding."""
 
 
 def text_lines(report: ConformanceReport) -> Iterator[str]:
     """Yield the report for a terminal: findings by kind, errors first, then what was checked."""
-    examples = _examples(report)
+    examples = _group_findings(report)
     order = sorted(report.counts, key=lambda kind: (kind[0] is not IssueSeverity.ERROR, *kind[1:]))
     for kind in order:
         severity, rule, profile, element = kind
-        of_profile = f"  ({profile.rpartition('/')[2]})" if profile else ""
-        yield f"{report.counts[kind]:>10,}  {severity.value} {rule}  {element}{of_profile}"
+        profile_name = f"  ({profile.rpartition('/')[2]})" if profile else ""
+        yield f"{report.counts[kind]:>10,}  {severity.value} {rule}  {element}{profile_name}"
         lines = examples.get(kind, [])
         if lines:
             yield f"            {lines[0].message}"
         for finding in lines[:_SHOWN]:
-            yield f"            {_place(finding)}"
+            yield f"            {_format_place(finding)}"
     if order:
         yield ""
     for name, count in sorted(report.resources.items()):
@@ -36,12 +36,12 @@ def text_lines(report: ConformanceReport) -> Iterator[str]:
     yield f"{checked:,} resources, {report.errors:,} errors, {report.warnings:,} warnings"
 
 
-def _place(finding: ConformFinding) -> str:
+def _format_place(finding: ConformFinding) -> str:
     line = "" if finding.line is None else f":{finding.line}"
     return f"{finding.file}{line}  {finding.path}"
 
 
-def _examples(
+def _group_findings(
     report: ConformanceReport,
 ) -> dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]]:
     examples: dict[tuple[IssueSeverity, str, str, str], list[ConformFinding]] = {}

@@ -1,4 +1,4 @@
-"""Files of FHIR into resources: NDJSON, single resources and Bundles, plain or gzipped."""
+"""Read resources from FHIR files: NDJSON, single resources and Bundles, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCUMENT: Final = (".json", ".json.gz")
 
 
 UNREAD: Final = object()
-"""Stands for the resource of a text that cannot be read."""
+"""Placeholder for the resource of invalid JSON."""
 
 
 BYTE_ORDER_MARK: Final = error(
@@ -35,19 +35,19 @@ _EMPTY: Final = error("json", "The file is empty; it holds one resource or Bundl
 _LINES: Final = error(
     "json", "The file holds several lines of JSON; give it a name that ends in .ndjson."
 )
-_MARK: Final = b"\xef\xbb\xbf"
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One resource as it was found.
+    """One resource of a file.
 
     Attributes:
         line: line of the file, from 1; None in a document.
-        above: FHIRPath of the Bundle entry that holds it, or empty.
-        resource: as parsed; `UNREAD` where the text is no JSON.
+        above: FHIRPath of its Bundle entry, or empty.
+        resource: as parsed; `UNREAD` if the text isn't JSON.
         url: the entry's fullUrl, or empty.
-        fault: the problem with the text itself; None for none.
+        fault: the rule that the text itself breaks, or None.
     """
 
     line: int | None
@@ -68,13 +68,13 @@ class Source(Protocol):
         """Yield its resources, in order.
 
         Raises:
-            UsageError: it cannot be read.
+            UsageError: the source can't be read.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """NDJSON that is in memory or comes from elsewhere, such as a block of a published tree."""
+    """NDJSON lines from elsewhere, such as a block of a published tree."""
 
     name: str
     lines: Iterable[bytes]
@@ -95,7 +95,7 @@ class File:
         """Yield its resources.
 
         Raises:
-            UsageError: it cannot be opened, or its gzip is broken.
+            UsageError: the file can't be opened, or its gzip is broken.
         """
         try:
             with self._open() as file:
@@ -111,15 +111,15 @@ class File:
             raise UsageError(f"{self.name}: cannot be read: {error.strerror}") from None
 
     def count(self) -> int:
-        """Return how many lines of NDJSON it has, or 1; 0 where it cannot be read."""
+        """Count the lines of NDJSON; 1 for a document, 0 for an unreadable file."""
         if self.path.name.endswith(DOCUMENT):
             return 1
         try:
             with self._open() as file:
                 return sum(
-                    piece.count(b"\n") for piece in iter(lambda: file.read(_READ_BYTES), b"")
+                    chunk.count(b"\n") for chunk in iter(lambda: file.read(_READ_BYTES), b"")
                 )
-        except (OSError, EOFError, zlib.error):  # reported when it is its turn
+        except (OSError, EOFError, zlib.error):  # reported when the file is read
             return 0
 
     def _open(self) -> IO[bytes]:
@@ -131,43 +131,43 @@ class File:
 def line_records(lines: Iterable[bytes]) -> Iterator[Record]:
     """Yield the resource of every line that is not blank, Bundles unpacked."""
     for number, line in enumerate(lines, 1):
-        text, faults = _begin(line) if number == 1 else (line, ())
+        text, faults = _strip_byte_order_mark(line) if number == 1 else (line, ())
         yield from faults
         if text is None:
             return
         if text.strip():
-            yield from _records(text, number, _LINE)
+            yield from _parse_records(text, number, _LINE)
 
 
 def document_records(text: bytes) -> Iterator[Record]:
-    """Yield the resource that a text is, or those of a Bundle."""
-    json, faults = _begin(text)
+    """Yield the resource of a document, or the resources of a Bundle."""
+    json, faults = _strip_byte_order_mark(text)
     yield from faults
     if json is not None and json.strip():
-        yield from _records(json, None, _LINES if _holds_lines(json) else _FILE)
+        yield from _parse_records(json, None, _LINES if _has_several_lines(json) else _FILE)
     elif json is not None:
         yield Record(None, "", UNREAD, fault=_EMPTY)
 
 
-def _begin(text: bytes) -> tuple[bytes | None, tuple[Record, ...]]:
-    """Return a text without its byte order mark, None where it is not UTF-8; and its faults."""
+def _strip_byte_order_mark(text: bytes) -> tuple[bytes | None, tuple[Record, ...]]:
+    """Strip a byte order mark; return the text (None if UTF-16 or UTF-32) and its faults."""
     if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:4]:  # UTF-16 or UTF-32
         return None, (Record(None, "", UNREAD, fault=_WIDE),)
-    if text.startswith(_MARK):
-        return text.removeprefix(_MARK), (Record(None, "", UNREAD, fault=BYTE_ORDER_MARK),)
+    if text.startswith(_BOM):
+        return text.removeprefix(_BOM), (Record(None, "", UNREAD, fault=BYTE_ORDER_MARK),)
     return text, ()
 
 
-def _holds_lines(text: bytes) -> bool:
-    """Return whether each of the first two lines of a text is JSON by itself."""
+def _has_several_lines(text: bytes) -> bool:
+    """Return whether the first two lines of a text are valid JSON each."""
     lines = [line for line in text.split(b"\n", 3)[:2] if line.strip()]
-    return len(lines) == 2 and all(_parsed(line) is not UNREAD for line in lines)
+    return len(lines) == 2 and all(_parse_json(line) is not UNREAD for line in lines)
 
 
-def _records(text: bytes, line: int | None, fault: ConformanceRule) -> Iterator[Record]:
-    resource = _parsed(text)
+def _parse_records(text: bytes, line: int | None, fault: ConformanceRule) -> Iterator[Record]:
+    resource = _parse_json(text)
     if resource is not UNREAD:
-        yield from _unpacked(resource, line)
+        yield from _unpack_bundle(resource, line)
         return
     try:
         text.decode()
@@ -176,20 +176,20 @@ def _records(text: bytes, line: int | None, fault: ConformanceRule) -> Iterator[
     yield Record(line, "", UNREAD, fault=fault)
 
 
-def _parsed(text: bytes) -> Any:
+def _parse_json(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return UNREAD
 
 
-def _unpacked(resource: Any, line: int | None) -> Iterator[Record]:
-    bundle = type(resource) is dict and resource.get("resourceType") == "Bundle"
-    inside = resource.get("entry", []) if bundle else None
-    if type(inside) is not list:
+def _unpack_bundle(resource: Any, line: int | None) -> Iterator[Record]:
+    is_bundle = type(resource) is dict and resource.get("resourceType") == "Bundle"
+    bundle_entries = resource.get("entry", []) if is_bundle else None
+    if type(bundle_entries) is not list:
         yield Record(line, "", resource)
         return
-    for index, entry in enumerate(inside):
+    for index, entry in enumerate(bundle_entries):
         if type(entry) is dict and "resource" in entry:
             url = entry.get("fullUrl")
             above = f"Bundle.entry[{index}].resource"
@@ -197,30 +197,30 @@ def _unpacked(resource: Any, line: int | None) -> Iterator[Record]:
 
 
 def file_sources(paths: Iterable[Path]) -> list[File]:
-    """Return the files that paths name: files as they are, of folders the FHIR in them.
+    """List the given files, and the FHIR files in the given folders.
 
-    Of a folder these are all NDJSON files below it, or, if there are none, its JSON files.
+    In a folder these are all NDJSON files below it or, if there are none, its JSON files.
 
     Raises:
-        UsageError: a path names nothing, something that is no file (a pipe, a device), or a folder
-            that has no such file.
+        UsageError: a path doesn't exist, isn't a regular file (a pipe, a device), or is a folder
+            without such files.
     """
     files: list[File] = []
     for path in paths:
         if path.is_dir():
-            inside = _below(path, NDJSON) or _below(path, DOCUMENT)
-            if not inside:
+            paths_inside = _list_files(path, NDJSON) or _list_files(path, DOCUMENT)
+            if not paths_inside:
                 raise UsageError(f"{path}: no .ndjson, .ndjson.gz or .json file in this folder")
-            files += [File(file, str(file.relative_to(path))) for file in inside]
+            files += [File(file, str(file.relative_to(path))) for file in paths_inside]
         elif not path.exists():
             raise UsageError(f"{path}: no such file or folder")
         else:
             files.append(File(path, str(path)))
     for file in files:
-        if not file.path.is_file():  # reading it could block, or never end
+        if not file.path.is_file():  # reading a pipe could block or never end
             raise UsageError(f"{file.path}: is no regular file; write it to one first")
     return files
 
 
-def _below(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+def _list_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     return sorted(f for f in folder.rglob("*") if f.name.endswith(endings) and not f.is_dir())

@@ -1,8 +1,8 @@
-"""Classification of the entries of an array into slices.
+"""Classify the entries of an array into slices.
 
-Slices are distinguished by what a discriminator finds in the entry: a pattern or fixed value there,
-a required binding (the guide's amounts are those of a category in C4BBAdjudication), or the url of
-an extension. Slices of a choice (`value[x]:valueString`) go by the type and are not found here.
+A discriminator identifies the slice of an entry: by a pattern or fixed value, by a required binding
+(amounts are adjudications with a category in C4BBAdjudication), or by the URL of an extension.
+Slices of a choice (`value[x]:valueString`) go by type and are not handled here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from etl.conform.codes import codings_of, member_of
-from etl.conform.json_elements import Test, matcher
+from etl.conform.json_elements import Test, build_matcher
 from etl.profiles.guides import Guide
 from etl.profiles.shapes import Discriminator, discriminators
 from etl.profiles.structures import Element, Profile, Slicing
@@ -23,21 +23,21 @@ Classify = Callable[[Any], int]
 """Returns the index of the slice that an entry belongs to, or `NO_SLICE`."""
 
 
-def classifier(
+def build_classifier(
     profile: Profile, slicing: Slicing, slices: Sequence[Element], guide: Guide
 ) -> Classify:
-    """Return the function that classifies entries; the first slice that fits gets the entry.
+    """Build the function that classifies entries; the first matching slice gets the entry.
 
     Raises:
-        ValueError: the profile says nothing at a discriminator's path; it cannot be compiled.
+        ValueError: the profile has nothing at a discriminator's path, so it can't be compiled.
     """
-    return _by_coding(profile, slicing, slices, guide) or _by_tests(
-        [slice_test(profile, slicing, part, guide) for part in slices]
+    return _classify_by_coding(profile, slicing, slices, guide) or _classify_by_tests(
+        [slice_test(profile, slicing, one_slice, guide) for one_slice in slices]
     )
 
 
 def slice_test(profile: Profile, slicing: Slicing, slice_element: Element, guide: Guide) -> Test:
-    """Return the test of whether an entry belongs to one slice."""
+    """Build the test of whether an entry belongs to a slice."""
     tests = [
         _discriminator_test(discriminator, guide)
         for discriminator in discriminators(profile, slicing, slice_element)
@@ -47,7 +47,7 @@ def slice_test(profile: Profile, slicing: Slicing, slice_element: Element, guide
     return lambda entry: all(test(entry) for test in tests)
 
 
-def _by_tests(tests: Sequence[Test]) -> Classify:
+def _classify_by_tests(tests: Sequence[Test]) -> Classify:
     numbered = tuple(enumerate(tests))
 
     def classify(entry: Any) -> int:
@@ -61,7 +61,7 @@ def _by_tests(tests: Sequence[Test]) -> Classify:
 
 def _discriminator_test(discriminator: Discriminator, guide: Guide) -> Test:
     if discriminator.value_set is None:
-        test = matcher(discriminator.pattern)
+        test = build_matcher(discriminator.pattern)
     else:
         values = value_set(discriminator.value_set, guide)
 
@@ -82,39 +82,39 @@ def _discriminator_test(discriminator: Discriminator, guide: Guide) -> Test:
     return find
 
 
-def _by_coding(
+def _classify_by_coding(
     profile: Profile, slicing: Slicing, slices: Sequence[Element], guide: Guide
 ) -> Classify | None:
-    """Return a look-up by system and code, where codings of one concept identify every slice."""
+    """Build a lookup by system and code; None if codings don't identify every slice."""
     table: dict[tuple[str, str], tuple[int, str | None]] = {}
     path = ""
-    for index, part in enumerate(slices):
-        telling = discriminators(profile, slicing, part)
-        codes = _codes_of(telling[0], guide) if len(telling) == 1 else None
+    for index, one_slice in enumerate(slices):
+        found = discriminators(profile, slicing, one_slice)
+        codes = _list_codings(found[0], guide) if len(found) == 1 else None
         if codes is None:
             return None
-        (path,) = telling[0].path
-        for system, code, wanted in codes:
-            table.setdefault((system, code), (index, wanted))
+        (path,) = found[0].path
+        for system, code, version in codes:
+            table.setdefault((system, code), (index, version))
 
     def classify(entry: Any) -> int:
         best = NO_SLICE
         for coding in codings_of(entry.get(path) if type(entry) is dict else None):
             system, code = coding.get("system"), coding.get("code")
             if type(system) is str and type(code) is str:
-                index, wanted = table.get((system, code), (NO_SLICE, None))
-                fits = wanted is None or coding.get("version") == wanted
-                if index >= 0 and fits and (best < 0 or index < best):
+                index, version = table.get((system, code), (NO_SLICE, None))
+                is_match = version is None or coding.get("version") == version
+                if index >= 0 and is_match and (best < 0 or index < best):
                     best = index
         return best
 
     return classify
 
 
-def _codes_of(
+def _list_codings(
     discriminator: Discriminator, guide: Guide
 ) -> list[tuple[str, str, str | None]] | None:
-    """Return (system, code, version) of all codings that fit; None where that is no such list."""
+    """List (system, code, version) of all matching codings; None if they can't be listed."""
     if len(discriminator.path) != 1:
         return None
     if discriminator.value_set is not None:

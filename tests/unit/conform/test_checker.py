@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.conform.checker import Checker, profile_named
+from etl.conform.checker import Checker, find_profile
 from etl.conform.findings import IssueSeverity
 from etl.errors import UsageError
 from etl.profiles.guides import R4
@@ -132,7 +132,7 @@ def test_another_version_of_the_guide_is_named_as_such(version, named):
 def test_a_chosen_profile_of_another_version_is_refused_with_those_that_are_known():
     for name in ("C4BB-Patient|2.0.0", f"{samples.CANONICAL}C4BB-Patient|2.0.0"):
         with pytest.raises(UsageError, match=r"C4BB 2\.0\.0 .* known are 2\.2\.0 and 2\.1\.0"):
-            profile_named(name)
+            find_profile(name)
 
 
 @pytest.mark.parametrize("stated", ["Patient", f"{R4.canonical}Patient", "Nonsense"])
@@ -146,12 +146,12 @@ def test_a_logical_reference_is_held_to_the_type_that_it_states(stated):
 
 
 def test_a_profile_is_named_by_its_name_or_canonical():
-    assert profile_named("C4BB-Patient").version == "2.2.0"
-    assert profile_named("C4BB-Patient|2.1.0").version == "2.1.0"
-    assert profile_named(f"{samples.CANONICAL}C4BB-Patient|2.2.0").name == "C4BB-Patient"
+    assert find_profile("C4BB-Patient").version == "2.2.0"
+    assert find_profile("C4BB-Patient|2.1.0").version == "2.1.0"
+    assert find_profile(f"{samples.CANONICAL}C4BB-Patient|2.2.0").name == "C4BB-Patient"
     for name in ("C4BB-Nobody", "http://example.org/x", "us-core-race"):
         with pytest.raises(UsageError, match="C4BB-Coverage"):
-            profile_named(name)
+            find_profile(name)
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, {}, {"resourceType": 1}])

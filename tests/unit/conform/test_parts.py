@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.conform.json_elements import described, matcher, resolved_type, target_of
+from etl.conform.json_elements import build_matcher, describe, resolved_type, target_of
 from etl.conform.narrative import is_narrative
 from etl.conform.primitives import TESTS
-from etl.conform.slices import NO_SLICE, classifier, slice_test
+from etl.conform.slices import NO_SLICE, build_classifier, slice_test
 from etl.profiles import guides
 from etl.profiles.shapes import target_types
 from etl.profiles.structures import TypeChoice, load_profile, primitives, profile_names
@@ -58,7 +58,7 @@ JSON = st.recursive(
 
 @given(JSON, JSON)
 def test_a_compiled_pattern_matches_what_the_plain_meaning_matches(pattern, value):
-    assert matcher(pattern)(value) is contains(pattern, value)
+    assert build_matcher(pattern)(value) is contains(pattern, value)
 
 
 def test_a_pattern_is_a_subset_and_its_arrays_match_some_entry():
@@ -68,7 +68,7 @@ def test_a_pattern_is_a_subset_and_its_arrays_match_some_entry():
     assert contains(pattern, {"coding": [other, right], "text": "y"})
     assert not contains(pattern, {"coding": [{"system": "s", "code": "c"}]})
     assert not contains(pattern, {"text": "y"})
-    assert described(pattern) == "s|1|c"
+    assert describe(pattern) == "s|1|c"
 
 
 def sliced_elements():
@@ -106,7 +106,7 @@ def test_the_fast_way_to_an_entry_s_slice_is_the_first_that_fits(data):
     entry = data.draw(st.fixed_dictionaries({} if path == "$this" else {path: concept}))
     tests = [slice_test(profile, slicing, one, guides.C4BB) for one in slices]
     expected = next((i for i, test in enumerate(tests) if test(entry)), NO_SLICE)
-    assert classifier(profile, slicing, slices, guides.C4BB)(entry) == expected
+    assert build_classifier(profile, slicing, slices, guides.C4BB)(entry) == expected
 
 
 def test_extensions_are_told_apart_by_their_url():
@@ -115,7 +115,7 @@ def test_extensions_are_told_apart_by_their_url():
     assert slicing is not None
     slices = race.slices("Extension.extension")
     names = [one.slice_name for one in slices]
-    classify = classifier(race, slicing, slices, guides.C4BB)
+    classify = build_classifier(race, slicing, slices, guides.C4BB)
     assert names[classify({"url": "text", "valueString": "White"})] == "text"
     assert classify({"url": "other"}) == NO_SLICE
 
@@ -125,7 +125,7 @@ def test_a_slice_that_nothing_tells_apart_cannot_be_compiled():
     slicing = profile.by_id["Patient.identifier"].slicing
     assert slicing is not None
     with pytest.raises(ValueError, match="nothing tells"):
-        classifier(profile, slicing, profile.elements[:1], guides.C4BB)
+        build_classifier(profile, slicing, profile.elements[:1], guides.C4BB)
 
 
 @pytest.mark.parametrize(*table(__file__, "narratives"))
