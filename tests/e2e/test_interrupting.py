@@ -67,7 +67,7 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
     stage, number, code, tmp_path
 ):
     extract, tree = tmp_path / "in", tmp_path / "tree"
-    write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))
+    write_extract(extract, Spec(40, seed=1, since=date(2022, 1, 1)))
     run = begin(extract, tree)
     assert run.stderr is not None
     assert any(line.strip() == stage for line in run.stderr)
@@ -93,7 +93,7 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
 @pytest.mark.slow
 def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_path):
     extract, tree = tmp_path / "in", tmp_path / "tree"
-    write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))
+    write_extract(extract, Spec(40, seed=1, since=date(2022, 1, 1)))
     places = (f"EXTRACT={extract}", f"TARGET={tree}", f"LOG={tmp_path / 'log'}")
     command = ("make", "-s", "-o", ".venv/installed", "run", f"BIN={Path(sys.executable).parent}")
     make = subprocess.Popen(

@@ -21,7 +21,7 @@ from etl.publish.reader import open_current, open_index, read_all
 from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
-from tests.integration.test_lineage import LAYOUTS, META, silent, whole
+from tests.integration.test_lineage import LAYOUTS, META, SINCE, silent, whole
 
 CLAIMS = "CPCDS_Claims.csv"
 LOOKED_UP = "CPCDS_Coverages.csv"
@@ -79,8 +79,8 @@ def history_of(folder):
 def canonical(tmp_path_factory):
     """The canonical layout: whatever changes for one member in two days."""
     folder = tmp_path_factory.mktemp("canonical")
-    write_extract(folder / "full", Spec(members=1, seed=11))
-    write_extract(folder / "delta", Spec(members=1, seed=11, change_rate=1, kind="delta", day=2))
+    write_extract(folder / "full", Spec(members=1, seed=11, since=SINCE))
+    write_extract(folder / "delta", Spec(members=1, seed=11, since=SINCE, change_rate=1, kind="delta", day=2))
     yield from history_of(folder)
 
 

@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 LAYOUTS = ROOT / "tests/golden/layouts"
 NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
+SINCE = date(2023, 1, 1)
 META = ("resourceType", "id", "meta")
 FAST = ("onyx-b", "language")
 """Cases of the fast tests: a layout that ships, one with every construct."""
@@ -70,7 +71,7 @@ def case(request, tmp_path_factory):
     extract = golden / "input"
     if request.param == "canonical":
         extract = folder / "canonical"
-        write_extract(extract, Spec(members=1, seed=5))
+        write_extract(extract, Spec(members=1, seed=5, since=SINCE))
     elif (golden / "layout.yaml").exists():  # one that does not ship
         (folder / "layouts").mkdir()
         shutil.copy(golden / "layout.yaml", folder / "layouts" / f"{golden.name}.yaml")

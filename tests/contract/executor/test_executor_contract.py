@@ -201,7 +201,7 @@ def expected(definitions, extracts, tmp_path_factory):
     return payers[0], payers[1]
 
 
-@with_kinds(long=["frames"])
+@with_kinds(long=["frames", "Spark"])
 @pytest.mark.slow
 def test_the_trees_of_two_nights_are_equal_ledgers_included(
     kind, definitions, extracts, expected, tmp_path

@@ -13,7 +13,7 @@ from tests.contract.executor.spark import MARKS, spark_or_skip
 from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
 from tests.unit.publish.samples import objects
 
-pytestmark = list(MARKS)
+pytestmark = [*MARKS, pytest.mark.long]
 
 
 def _submitted(folder, *arguments):
@@ -48,7 +48,6 @@ def test_a_job_publishes_what_the_command_does(tmp_path):
     assert blocks[0] == blocks[1]
 
 
-@pytest.mark.long
 def test_a_job_passes_on_the_exit_code_of_the_command(tmp_path):
     spark_or_skip()
     code, said = _submitted(tmp_path, "run", "nowhere", "--to", "out", "--executor", "spark")
