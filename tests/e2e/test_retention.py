@@ -1,7 +1,8 @@
 """Retention: reports and quarantines go before their releases, and nothing misses them."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.e2e.commands import ANY_CHANGE, contents, cpcds, done
 pytestmark = pytest.mark.slow
 
 BEGAN = datetime(2026, 1, 1, 2, tzinfo=UTC)
+SPEC = Spec(8, seed=3, since=date(2024, 1, 1), change_rate=0.5, fault_rate=0.3)
 MONTH = {"CPCDS_RETENTION__QUARANTINE_DAYS": "30"}
 
 
@@ -21,7 +23,7 @@ def tree(tmp_path, monkeypatch):
     for day in (0, 1, 2):
         moment = BEGAN + timedelta(days=40 * day)
         monkeypatch.setattr(use_cases, "now", lambda moment=moment: moment)
-        spec = Spec(members=8, seed=3, day=day, change_rate=0.5, fault_rate=0.3)
+        spec = replace(SPEC, day=day)
         write_extract(tmp_path / f"day{day}", spec)
         done(cpcds("run", tmp_path / f"day{day}", "--to", tmp_path / "tree", **ANY_CHANGE))
     # Files have the time of this machine, which is later than what the runs were given.
@@ -57,7 +59,7 @@ def test_after_a_clock_that_was_ahead_quarantines_go_by_the_time_of_their_runs(
     tree, warned = tmp_path / "tree", []
     for day, moment in enumerate((BEGAN.replace(year=2099), BEGAN, BEGAN + timedelta(days=1))):
         monkeypatch.setattr(use_cases, "now", lambda moment=moment: moment)
-        spec = Spec(members=8, seed=3, day=day, change_rate=0.5, fault_rate=0.3)
+        spec = replace(SPEC, day=day)
         write_extract(tmp_path / f"day{day}", spec)
         ran = done(cpcds("run", tmp_path / f"day{day}", "--to", tree, **ANY_CHANGE))
         warned.append("is dated 2099-01-01T02:00:00Z, which is later than" in ran.err)

@@ -80,7 +80,9 @@ def canonical(tmp_path_factory):
     """The canonical layout: whatever changes for one member in two days."""
     folder = tmp_path_factory.mktemp("canonical")
     write_extract(folder / "full", Spec(members=1, seed=11, since=SINCE))
-    write_extract(folder / "delta", Spec(members=1, seed=11, since=SINCE, change_rate=1, kind="delta", day=2))
+    write_extract(
+        folder / "delta", Spec(members=1, seed=11, since=SINCE, change_rate=1, kind="delta", day=2)
+    )
     yield from history_of(folder)
 
 
@@ -165,7 +167,7 @@ def test_a_row_of_an_extract_is_asked_for_by_its_folder(dialect):
 
 @pytest.mark.slow
 def test_a_row_that_deletes_is_said_to(tmp_path):
-    write_extract(tmp_path / "full", Spec(members=1, seed=5))
+    write_extract(tmp_path / "full", Spec(members=1, seed=5, since=SINCE))
     shutil.copytree(tmp_path / "full", tmp_path / "delta")
     claims = (tmp_path / "full" / "claim.csv").read_text().splitlines()
     header, first = claims[0].split(","), claims[1].split(",")
@@ -190,7 +192,7 @@ def test_what_no_extract_has_is_refused(dialect, tmp_path):
         dialect.without.explain(RowSubject("x.csv", 2))
     with pytest.raises(UsageError, match="starts at row 99 of"):
         dialect.without.explain(RowSubject(CLAIMS, 99))
-    write_extract(tmp_path, Spec(members=1, seed=1))
+    write_extract(tmp_path, Spec(members=1, seed=1, since=SINCE))
     with (
         pytest.raises(
             UsageError, match="is not one of the extracts that the release was made from"
