@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from etl.columns import numbers
 from etl.columns.arrays import Bools, Indices, column_of, true_where
 from etl.columns.navigation import positions
-from etl.model.adjustment_chains import Linked, Role, places
+from etl.model.adjustment_chains import Linked, Role, chain_positions
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 
 _TEXTS: Final = (
@@ -93,7 +93,7 @@ def chains_of(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> 
     if rejected is None:
         rejected = np.zeros(size, dtype=np.bool_)
     linked_claims = _build_linked_claims(claims, is_void, signs, rejected, linked_rows)
-    chain_places = places(linked_claims)
+    chain_places = chain_positions(linked_claims)
     unlinked = ~_expand_flags([True] * len(linked_claims), linked_rows, size)
     has_prior = _expand_flags(
         [

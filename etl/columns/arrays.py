@@ -1,7 +1,7 @@
-"""Columns as Arrow and numpy arrays: masks, bytes, runs, and what a column kernel gives back.
+"""Columns as Arrow and numpy arrays: masks, bytes, runs, and the result of a column kernel.
 
-A kernel reads a whole column at once. Property tests compare it with a slow, obvious oracle.
-Callers usually run it over the distinct values of a column only (`etl.quality.checks.frames`).
+A kernel reads a column at once. Property tests compare it with a slow, obvious oracle. Callers
+usually run it only over the distinct values of a column (`etl.quality.checks.frames`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Parsed:
     """A column read as one type.
 
     Attributes:
-        values: `string`, shape (n,): the canonical text; null where absent or bad.
-        bad: `bool`, shape (n,), never null: text was there but cannot be read as the type.
+        values: `string`, shape (n,): the canonical text; null if absent or bad.
+        bad: `bool`, shape (n,), never null: the cell has text that isn't valid for the type.
     """
 
     values: Any
@@ -36,50 +36,50 @@ def as_array(column: Any) -> Any:
     """Return a column as one contiguous `string` array, chunked or not."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # older Arrow kept one chunk a chunked array
+    if isinstance(column, pa.ChunkedArray):  # older Arrow returns a chunked array
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
     return column
 
 
 def true_where(mask: Any) -> Bools:
-    """Return a boolean Arrow array as numpy, null read as false."""
-    where: Bools = pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
-    return where
+    """Convert a boolean Arrow array to numpy; null becomes false."""
+    values: Bools = pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
+    return values
 
 
 def trimmed(column: Any) -> Any:
-    """Return text without the blanks around it; null where nothing is left."""
-    return without_empty(pc.utf8_trim_whitespace(column))
+    """Strip surrounding blanks; null if nothing is left."""
+    return empty_to_null(pc.utf8_trim_whitespace(column))
 
 
-def without_empty(column: Any) -> Any:
-    """Return text, null where it is empty."""
+def empty_to_null(column: Any) -> Any:
+    """Replace empty text by null."""
     return pc.if_else(pc.equal(pc.binary_length(column), 0), pa.scalar(None, pa.string()), column)
 
 
 def matches(column: Any, pattern: str) -> Any:
-    """Return where the text matches an RE2 pattern, as numpy; an absent cell does not."""
+    """Return numpy `bool`: which texts match an RE2 pattern; null doesn't."""
     return true_where(pc.match_substring_regex(column, pattern=pattern))
 
 
-def replaced(column: Any, where: Any, values: Any) -> Any:
-    """Return a column in which the cells at `where` are `values`, in order.
+def replaced(column: Any, is_replaced: Any, values: Any) -> Any:
+    """Replace some cells of a column.
 
     Args:
         column: `string`, shape (n,).
-        where: numpy `bool`, shape (n,).
-        values: `string`, as many as `where` is true.
+        is_replaced: numpy `bool`, shape (n,).
+        values: `string`: one new value per replaced cell, in order.
     """
-    if not where.any():
+    if not is_replaced.any():
         return column
-    return as_array(pc.replace_with_mask(column, pa.array(where), values))
+    return as_array(pc.replace_with_mask(column, pa.array(is_replaced), values))
 
 
-def blanked(column: Any, where: Any) -> Any:
-    """Return a column in which the cells at `where` are absent."""
-    if not where.any():
+def blanked(column: Any, is_blank: Any) -> Any:
+    """Set some cells of a column to null."""
+    if not is_blank.any():
         return column
-    return as_array(pc.if_else(pa.array(where), pa.scalar(None, pa.string()), column))
+    return as_array(pc.if_else(pa.array(is_blank), pa.scalar(None, pa.string()), column))
 
 
 def column_of(table: pa.Table, name: str) -> pa.StringArray:
@@ -89,7 +89,7 @@ def column_of(table: pa.Table, name: str) -> pa.StringArray:
 
 
 def text_bytes(column: pa.StringArray | pa.LargeStringArray) -> npt.NDArray[np.uint8]:
-    """Return the bytes of all texts of a column, one after the other, without copying them."""
+    """Return the concatenated bytes of all texts of a column, without copying."""
     _, offsets, data = column.buffers()
     if data is None or len(column) == 0:
         return np.empty(0, dtype=np.uint8)
@@ -99,22 +99,20 @@ def text_bytes(column: pa.StringArray | pa.LargeStringArray) -> npt.NDArray[np.u
     return np.frombuffer(data, dtype=np.uint8)[bounds[0] : bounds[-1]]
 
 
-def join(*pieces: str | pa.StringArray, absent_as_empty: bool) -> pa.StringArray:
-    """Return the pieces of each row, joined; a `str` is the same in every row.
+def join(*parts: str | pa.StringArray, absent_as_empty: bool) -> pa.StringArray:
+    """Concatenate the parts of each row; a `str` is the same in every row.
 
     Args:
-        pieces: at least one of them a column.
-        absent_as_empty: an absent piece is nothing; else it makes its whole row absent.
+        parts: at least one of them is a column.
+        absent_as_empty: a null part counts as empty; otherwise it makes its row null.
     """
     if absent_as_empty:
-        return pc.binary_join_element_wise(
-            *pieces, "", null_handling="replace", null_replacement=""
-        )
-    return pc.binary_join_element_wise(*pieces, "")
+        return pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
+    return pc.binary_join_element_wise(*parts, "")
 
 
 def valid(column: pa.Array) -> Bools | bool:
-    """Return where a column is there; True or False where that is the same in every row."""
+    """Return which cells aren't null; a single bool if all rows agree."""
     if column.null_count == 0:
         return True
     if column.null_count == len(column):
@@ -122,50 +120,50 @@ def valid(column: pa.Array) -> Bools | bool:
     return np.asarray(column.is_valid())
 
 
-def over_distinct(column: pa.StringArray, answers: object) -> pa.StringArray:
-    """Return a column mapped by a function, which is called once with all distinct texts.
+def over_distinct(column: pa.StringArray, map_texts: object) -> pa.StringArray:
+    """Map a column by a function that is called once, with all distinct texts.
 
     Args:
         column: shape (n,).
-        answers: takes the distinct texts, returns one text or None for each.
+        map_texts: maps the distinct texts to one text or None each.
     """
     encoded = column.dictionary_encode()
     texts = encoded.dictionary.to_pylist()
-    given = pa.array(answers(texts), pa.string())  # type: ignore[operator]
-    return given.take(encoded.indices)
+    mapped = pa.array(map_texts(texts), pa.string())  # type: ignore[operator]
+    return mapped.take(encoded.indices)
 
 
-def total_of_groups(values: Indices, groups: Indices, size: int) -> Indices:
-    """Return the sum of the values of each group, exactly.
+def sum_groups(values: Indices, groups: Indices, size: int) -> Indices:
+    """Add up the values of each group, exactly.
 
     Args:
         values: shape (m,).
         groups: shape (m,), ascending: the group of each value.
-        size: how many groups there are.
+        size: number of groups.
     """
     sums = np.zeros(size + 1, dtype=np.int64)
     running = np.concatenate(([0], np.cumsum(values)))
-    bounds = np.searchsorted(groups, np.arange(size + 1))
-    sums[:] = running[bounds]
+    ends = np.searchsorted(groups, np.arange(size + 1))
+    sums[:] = running[ends]
     return np.diff(sums)
 
 
 def compound_keys(*parts: str | pa.StringArray) -> pa.StringArray:
-    """Return one text for the parts of each row; null where one of them is."""
+    """Join the parts of each row to one key; null if a part is."""
     return pc.binary_join_element_wise(*parts, "\x1f")
 
 
 def first_of_each(keys: pa.StringArray) -> Bools:
-    """Return where a key occurs for the first time; true where there is none."""
+    """Return which rows have the first occurrence of their key; true for null."""
     first: Bools = ~np.asarray(keys.is_valid())
     encoded = np.asarray(pc.fill_null(keys.dictionary_encode().indices, -1))
-    numbers, positions = np.unique(encoded, return_index=True)
-    first[positions[numbers >= 0]] = True
+    codes, positions = np.unique(encoded, return_index=True)
+    first[positions[codes >= 0]] = True
     return first
 
 
 def any_valid(columns: Iterable[pa.StringArray], size: int) -> Bools:
-    """Return which rows are filled in any of some columns; shape (size,)."""
+    """Return which rows are filled in any of the columns; shape (size,)."""
     is_valid = np.zeros(size, dtype=np.bool_)
     for column in columns:
         if column.null_count != len(column):
@@ -174,31 +172,31 @@ def any_valid(columns: Iterable[pa.StringArray], size: int) -> Bools:
 
 
 def list_values(column: pa.StringArray) -> tuple[pa.StringArray, Indices]:
-    """Return the values of lists joined by `;`, and the row of each; a null list has none."""
+    """Split lists at `;`; return all values and the row of each. A null list has none."""
     lists = pc.split_pattern(column, ";")
     return pc.list_flatten(lists), np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
 
 
 def lists_of(values: pa.StringArray, owners: Indices, size: int) -> pa.StringArray:
-    """Return the values of each of `size` rows joined by `;`; null for none.
+    """Join the values of each row by `;`; null for rows without values.
 
     Args:
         values: shape (m,), never null.
         owners: shape (m,), ascending: the row of each value.
-        size: how many rows there are.
+        size: number of rows.
     """
     counts = np.bincount(owners, minlength=size)
-    lists = joined_lists(values, counts, ";")
+    lists = join_lists(values, counts, ";")
     return pc.if_else(pa.array(counts > 0), lists, pa.scalar(None, pa.string()))
 
 
-def joined_lists(column: pa.StringArray, counts: Indices, separator: str) -> pa.StringArray:
-    """Return runs of a column joined, `counts[i]` texts in row i.
+def join_lists(column: pa.StringArray, counts: Indices, separator: str) -> pa.StringArray:
+    """Join runs of a column, `counts[i]` texts in row i.
 
     Args:
         column: shape (sum of counts,), never null.
         counts: shape (n,).
-        separator: between two texts.
+        separator: goes between two texts.
 
     Returns:
         Shape (n,), never null; "" for an empty run.
@@ -208,12 +206,12 @@ def joined_lists(column: pa.StringArray, counts: Indices, separator: str) -> pa.
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), column), separator)
 
 
-def joined_runs(column: pa.StringArray, starts: Indices) -> pa.StringArray:
-    """Return runs of a column joined, without copying them: they share the column's bytes.
+def join_runs(column: pa.StringArray, starts: Indices) -> pa.StringArray:
+    """Join runs of a column without copying them: they share the column's bytes.
 
     Args:
-        column: shape (m,); an absent text is nothing.
-        starts: shape (n + 1,), ascending: position of the first text of each run, and the end.
+        column: shape (m,); null counts as empty.
+        starts: shape (n + 1,), ascending: index of the first text of each run, and the end.
 
     Returns:
         Shape (n,), never null; "" for an empty run.

@@ -1,7 +1,7 @@
-"""Flags, lists, plain codes, and code systems that can be checked by shape alone.
+"""Read flags, lists, plain codes, and codes whose shape can be checked.
 
-Licensed code systems are not here: only shapes are checked. Sources: ICD-10-CM/PCS and
-ICD-9-CM coding conventions (CDC, CMS); NDC 21 CFR 207.33 and the 11-digit HIPAA billing form.
+Only shapes are checked, because code systems may be licensed. Sources: ICD-10-CM/PCS and ICD-9-CM
+coding conventions (CDC, CMS); NDC 21 CFR 207.33 and the 11-digit HIPAA billing form.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from etl.columns.arrays import (
     Parsed,
     as_array,
     blanked,
+    empty_to_null,
     matches,
     replaced,
     text_bytes,
     trimmed,
     true_where,
-    without_empty,
 )
 from etl.model.code_shapes import NPI_DIGITS, NPI_DOUBLED, NPI_PREFIX_SUM
 
@@ -32,10 +32,10 @@ FLAG_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"y": "Y", "yes": "Y", "true": "Y", "t": "Y", "1": "Y"}
     | {"n": "N", "no": "N", "false": "N", "f": "N", "0": "N"}
 )
-"""Words that are read as yes and no, in lower case."""
+"""Words that mean yes and no, in lower case."""
 
 _CONTROL: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
-"""FHIR R4 `string`: no control character but tab, line feed and carriage return."""
+"""Control characters that FHIR R4 forbids in `string`: all but tab, line feed, carriage return."""
 _CODE_CONTROL: Final = r"[\x00-\x1f\x7f]"
 _UNTIDY_LIST: Final = r"^[\s;]|[\s;]$|;[\s;]|\s;"
 
@@ -43,45 +43,45 @@ IcdKind = Literal["icd-10-cm", "icd-10-pcs", "icd-9-cm", "icd-9-pcs"]
 
 
 def read_flags(column: Any) -> Parsed:
-    """Read yes and no, in any case, as `Y` and `N`; anything else is bad."""
+    """Convert yes and no, in any case, to `Y` and `N`; anything else is bad."""
     index = pc.index_in(pc.utf8_lower(column), value_set=pa.array(list(FLAG_WORDS), pa.string()))
     values = as_array(pc.take(pa.array(list(FLAG_WORDS.values()), pa.string()), index))
     return Parsed(values, pc.and_(pc.is_valid(column), pc.is_null(index)))
 
 
 def read_lists(column: Any) -> Parsed:
-    """Read values joined by `;`: no blanks around them, no empty ones; absent when none is left.
+    """Tidy lists joined by `;`: no surrounding blanks, no empty values; null if none is left.
 
-    A value with a control character inside is bad, and the list with it.
+    A list with a control character is bad.
     """
     values = column
-    odd = matches(column, _UNTIDY_LIST)
-    if odd.any():
-        rest = as_array(column.filter(pa.array(odd)))
-        rest = pc.replace_substring_regex(rest, pattern=r"[\s;]*;[\s;]*", replacement=";")
-        rest = without_empty(pc.utf8_trim(rest, characters="; \t\r\n\f\v"))
-        values = replaced(column, odd, as_array(rest))
-    bad = matches(values, _CODE_CONTROL)
-    return Parsed(blanked(values, bad), pa.array(bad))
+    is_untidy = matches(column, _UNTIDY_LIST)
+    if is_untidy.any():
+        untidy = as_array(column.filter(pa.array(is_untidy)))
+        untidy = pc.replace_substring_regex(untidy, pattern=r"[\s;]*;[\s;]*", replacement=";")
+        untidy = empty_to_null(pc.utf8_trim(untidy, characters="; \t\r\n\f\v"))
+        values = replaced(column, is_untidy, as_array(untidy))
+    is_bad = matches(values, _CODE_CONTROL)
+    return Parsed(blanked(values, is_bad), pa.array(is_bad))
 
 
 def read_codes(column: Any) -> Parsed:
-    """Read codes, ids and words unchanged; a control character inside is bad."""
-    bad = matches(column, _CODE_CONTROL)
-    return Parsed(blanked(column, bad), pa.array(bad))
+    """Keep codes, ids and words unchanged; those with control characters are bad."""
+    is_bad = matches(column, _CODE_CONTROL)
+    return Parsed(blanked(column, is_bad), pa.array(is_bad))
 
 
 def read_text(column: Any) -> Parsed:
-    """Read free text: characters that FHIR forbids are taken out, and `bad` says where.
+    """Remove characters that FHIR forbids from free text; `bad` tells which cells had any.
 
-    Unlike the other kernels the value stays: what is left of a name is still that name.
+    Unlike in other kernels, bad cells keep a value: the rest of a name is still that name.
     """
-    bad = matches(column, _CONTROL)
-    if not bad.any():
-        return Parsed(column, pa.array(bad))
-    rest = as_array(column.filter(pa.array(bad)))
-    rest = trimmed(pc.replace_substring_regex(rest, pattern=_CONTROL, replacement=""))
-    return Parsed(replaced(column, bad, as_array(rest)), pa.array(bad))
+    is_bad = matches(column, _CONTROL)
+    if not is_bad.any():
+        return Parsed(column, pa.array(is_bad))
+    cleaned = as_array(column.filter(pa.array(is_bad)))
+    cleaned = trimmed(pc.replace_substring_regex(cleaned, pattern=_CONTROL, replacement=""))
+    return Parsed(replaced(column, is_bad, as_array(cleaned)), pa.array(is_bad))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ class Icd:
 
     Attributes:
         values: `string`, shape (n,): upper case, with the point where the classification has it;
-            as it was sent where `impossible`.
-        misplaced: numpy `bool`: the point stood in another place, and was corrected.
-        unusual: numpy `bool`: could be such a code, but not by its shape.
-        impossible: numpy `bool`: cannot be a code of this classification; nor can one of ICD-10
-            that is an external cause of ICD-9 by its point, such as `E885.9`.
+            unchanged if `impossible`.
+        misplaced: numpy `bool`: the point was in another place and has been moved.
+        unusual: numpy `bool`: could be such a code, but has an unusual shape.
+        impossible: numpy `bool`: can't be a code of this classification; ICD-10 excludes codes
+            whose point makes them external causes of ICD-9, such as `E885.9`.
     """
 
     values: Any
@@ -135,25 +135,25 @@ def read_icd(column: Any, kind: IcdKind) -> Icd:
     """Read ICD codes with or without their point.
 
     Args:
-        column: `string`, shape (n,); null where absent.
-        kind: which classification: it decides where the point belongs (ICD-10-PCS has none).
+        column: `string`, shape (n,); null if absent.
+        kind: the classification, which decides where the point is (ICD-10-PCS has none).
     """
     shape = _ICD[kind]
     upper = pc.utf8_upper(column)
-    bare = pc.replace_substring(upper, pattern=".", replacement="")
-    placed = bare
+    pointless = pc.replace_substring(upper, pattern=".", replacement="")
+    pointed = pointless
     if shape.point is not None:
         pattern, replacement = shape.point
-        placed = pc.replace_substring_regex(bare, pattern=pattern, replacement=replacement)
-    there = pc.is_valid(column).to_numpy(zero_copy_only=False)
-    impossible = there & ~matches(bare, shape.possible)
+        pointed = pc.replace_substring_regex(pointless, pattern=pattern, replacement=replacement)
+    is_present = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    is_impossible = is_present & ~matches(pointless, shape.possible)
     if shape.other_version:
-        impossible |= matches(upper, shape.other_version)
-    unusual = there & ~impossible & ~matches(bare, shape.usual)
-    pointed = matches(column, r"\.")
-    moved = true_where(pc.not_equal(upper, placed))
-    values = as_array(pc.if_else(pa.array(impossible), column, placed))
-    return Icd(values, pointed & moved & ~impossible, unusual, impossible)
+        is_impossible |= matches(upper, shape.other_version)
+    is_unusual = is_present & ~is_impossible & ~matches(pointless, shape.usual)
+    has_point = matches(column, r"\.")
+    is_moved = true_where(pc.not_equal(upper, pointed))
+    values = as_array(pc.if_else(pa.array(is_impossible), column, pointed))
+    return Icd(values, has_point & is_moved & ~is_impossible, is_unusual, is_impossible)
 
 
 _NDC_FORMS: Final = (
@@ -165,32 +165,32 @@ _NDC_FORMS: Final = (
 
 
 def read_ndc(column: Any) -> Parsed:
-    """Read NDCs of 11 digits, or hyphenated 4-4-2, 5-3-2, 5-4-1 and 5-4-2, as 11 digits."""
+    """Convert NDCs of 11 digits or hyphenated 4-4-2, 5-3-2, 5-4-1, 5-4-2 to 11 digits."""
     values = column
-    plain = matches(column, r"^[0-9]{11}$")
+    is_plain = matches(column, r"^[0-9]{11}$")
     if matches(column, r"-").any():
-        for pattern, becomes in _NDC_FORMS:
+        for pattern, replacement in _NDC_FORMS:
             # RE2 has groups of one digit only, so `\10` is group 1 and a zero.
-            values = pc.replace_substring_regex(values, pattern=pattern, replacement=becomes)
+            values = pc.replace_substring_regex(values, pattern=pattern, replacement=replacement)
         values = as_array(values)
-        plain = matches(values, r"^[0-9]{11}$")
-    bad = pc.is_valid(column).to_numpy(zero_copy_only=False) & ~plain
-    return Parsed(blanked(values, bad), pa.array(bad))
+        is_plain = matches(values, r"^[0-9]{11}$")
+    is_bad = pc.is_valid(column).to_numpy(zero_copy_only=False) & ~is_plain
+    return Parsed(blanked(values, is_bad), pa.array(is_bad))
 
 
-def npi_holds(column: Any) -> Any:
-    """Return where text is a National Provider Identifier: `is_npi` of the model, by column.
+def are_npis(column: Any) -> Any:
+    """Return which texts are NPIs: `code_shapes.is_npi` for a column.
 
     Args:
-        column: `string`, shape (n,), best without repetitions; null where absent.
+        column: `string`, shape (n,), best without duplicates; null if absent.
 
     Returns:
         numpy `bool`, shape (n,); false where absent.
     """
-    holds = matches(column, f"^{NPI_DIGITS}$")
-    if holds.any():
-        digits = text_bytes(column.filter(pa.array(holds))).reshape(-1, 10) - ord("0")
+    is_npi = matches(column, f"^{NPI_DIGITS}$")
+    if is_npi.any():
+        digits = text_bytes(column.filter(pa.array(is_npi))).reshape(-1, 10) - ord("0")
         doubled = np.array(NPI_DOUBLED, dtype=np.uint8)[digits[:, 0:9:2]]
         sums = NPI_PREFIX_SUM + doubled.sum(axis=1) + digits[:, 1::2].sum(axis=1)
-        holds[holds] = sums % 10 == 0
-    return holds
+        is_npi[is_npi] = sums % 10 == 0
+    return is_npi

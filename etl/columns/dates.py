@@ -1,4 +1,4 @@
-"""Dates and instants: text as a payer sends it into the text FHIR wants, a column at a time."""
+"""Read dates and instants: convert a payer's text to FHIR's, a column at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Parsed, as_array, matches, replaced
 
 NO_DAY: Final = np.iinfo(np.int32).min
-"""Value in `days` of a cell without a date."""
+"""Day number of a cell without a date."""
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}")
@@ -24,9 +24,9 @@ _INSTANT: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(?:\.[0-9]{1,9})?(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))$"
 )
-"""FHIR R4 `instant`: seconds and zone are compulsory.
+"""FHIR R4 `instant`: seconds and zone are required.
 
-FHIR allows a leap second (`:60`). We refuse it: neither Python nor most clients can read one.
+FHIR allows a leap second (`:60`), but neither Python nor most clients can read one.
 """
 
 
@@ -48,24 +48,24 @@ def read_dates(column: Any) -> Dates:
         column: `string`, shape (n,); null where absent.
 
     Returns:
-        Dates with `values` as `YYYY-MM-DD`. A day that is not in the calendar is bad, and so is
-        the year 0000, which FHIR does not have.
+        Dates with `values` as `YYYY-MM-DD`. Days that don't exist are bad, and so is the year 0000,
+        which FHIR doesn't allow.
     """
     encoded = column.dictionary_encode()
-    found = [*map(_day, encoded.dictionary.to_pylist())]
-    dates = pa.array([text for text, _ in found], pa.string())
-    numbers = np.array([*(number for _, number in found), NO_DAY], dtype=np.int32)
-    at = pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False)
+    days_by_word = [*map(_parse_day, encoded.dictionary.to_pylist())]
+    dates = pa.array([text for text, _ in days_by_word], pa.string())
+    numbers = np.array([*(number for _, number in days_by_word), NO_DAY], dtype=np.int32)
+    index = pc.fill_null(encoded.indices, len(days_by_word)).to_numpy(zero_copy_only=False)
     values = dates.take(encoded.indices)
-    bad = pc.and_(pc.is_valid(column), pc.is_null(values))
-    return Dates(values, bad, numbers[at])
+    is_bad = pc.and_(pc.is_valid(column), pc.is_null(values))
+    return Dates(values, is_bad, numbers[index])
 
 
-@lru_cache(maxsize=1 << 16)  # the same days come again in every column and partition
-def _day(text: str) -> tuple[str | None, int]:
-    """Return a day as `YYYY-MM-DD` and as number; `NO_DAY` if it is not in the calendar."""
+@lru_cache(maxsize=1 << 16)  # days recur in every column and partition
+def _parse_day(text: str) -> tuple[str | None, int]:
+    """Parse a day into `YYYY-MM-DD` and its number; None and `NO_DAY` if it doesn't exist."""
     try:
-        # fromisoformat reads weeks and digits of other scripts as well.
+        # fromisoformat also accepts week dates and digits of other scripts.
         day = date.fromisoformat(text) if _DATE.fullmatch(text) else None
     except ValueError:
         day = None
@@ -73,7 +73,7 @@ def _day(text: str) -> tuple[str | None, int]:
 
 
 def stated_days(words: pa.StringArray) -> Any:
-    """Return the days of dates, and of instants as written; numpy `int32`, `NO_DAY` for others."""
+    """Return the days of dates and of instants as written; `int32`, `NO_DAY` for others."""
     return read_dates(pc.utf8_slice_codeunits(words, 0, len("2026-01-01"))).days
 
 
@@ -84,8 +84,8 @@ def read_timestamps(column: Any) -> Parsed:
         column: `string`, shape (n,); null where absent.
 
     Returns:
-        Parsed with `values` in the shape that was sent: fraction and zone stay as they are; only
-        `YYYYMMDD` gets its hyphens. An instant without zone is bad: its day is unknown.
+        Parsed with `values` almost unchanged: only `YYYYMMDD` gets hyphens. An instant without a
+        zone is bad, because its day is unknown.
     """
     instants = matches(column, _INSTANT)
     if not instants.any():
@@ -93,17 +93,17 @@ def read_timestamps(column: Any) -> Parsed:
         return Parsed(dates.values, dates.bad)
     day_part = pc.utf8_slice_codeunits(column, 0, 10)
     dates = read_dates(as_array(pc.if_else(pa.array(instants), day_part, column)))
-    bad = dates.bad.to_numpy(zero_copy_only=False)
-    kept = instants & ~bad
-    values = replaced(dates.values, kept, as_array(column.filter(pa.array(kept))))
-    return Parsed(values, pa.array(bad))
+    is_bad = dates.bad.to_numpy(zero_copy_only=False)
+    is_instant = instants & ~is_bad
+    values = replaced(dates.values, is_instant, as_array(column.filter(pa.array(is_instant))))
+    return Parsed(values, pa.array(is_bad))
 
 
 def day_number(text: str) -> int:
     """Return the number of one `YYYY-MM-DD` day since 1970-01-01.
 
     Raises:
-        ValueError: the text names no day.
+        ValueError: the day doesn't exist.
     """
     days = read_dates(pa.array([text], pa.string())).days
     if days[0] == NO_DAY:

@@ -1,7 +1,7 @@
-"""Amounts, decimals and integers: exact text to exact text, a column at a time. Never a float.
+"""Read amounts, decimals and integers: exact text to exact text, never through a float.
 
-Unambiguous forms of spreadsheets and COBOL exports are read (leading zeros, `.50`, `12.`, `30.0`).
-Forms that would have to be guessed are not (`1,234.50`, `(12.50)`, `$5`, `1e3`, `12,50`).
+Accepts unambiguous forms of spreadsheets and COBOL exports (leading zeros, `.50`, `12.`, `30.0`),
+but not forms that require guessing (`1,234.50`, `(12.50)`, `$5`, `1e3`, `12,50`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from etl.columns.arrays import (
 )
 
 MONEY_DIGITS: Final = 13
-"""Most digits before the point of an amount: sums still fit in 64 bits of cents."""
+"""Maximum digits before the point of an amount, so that sums in cents fit in 64 bits."""
 DECIMAL_DIGITS: Final = 18
-"""Most digits of a decimal: what FHIR R4 promises to carry."""
+"""Maximum digits of a decimal that FHIR R4 guarantees."""
 LARGEST_INTEGER: Final = 2**31 - 1
 """FHIR R4 `integer` and `positiveInt` are 32 bits wide."""
 
@@ -37,7 +37,7 @@ _EXACT_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]{1,2})?$"
 _ANY_AMOUNT: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
 _LARGEST_EXPONENT: Final = 15
 _NUMBER: Final = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
-_PIECES: Final = r"^(?P<sign>-?)0*(?P<whole>[0-9]*)\.?(?P<part>[0-9]*)$"
+_PARTS: Final = r"^(?P<sign>-?)0*(?P<whole>[0-9]*)\.?(?P<part>[0-9]*)$"
 _MONEY: Final = r"^(?:-?[1-9][0-9]{0,12}\.[0-9]{2}|0\.[0-9]{2}|-0\.(?:0[1-9]|[1-9][0-9]))$"
 _DECIMAL: Final = r"^(?:-?[1-9][0-9]{0,8}(?:\.[0-9]{1,9})?|0(?:\.[0-9]{1,9})?)$"
 _INTEGER: Final = r"^(?:0|-?[1-9][0-9]{0,8})$"
@@ -49,46 +49,46 @@ class Money(Parsed):
     """A column read as amounts.
 
     Attributes:
-        fine_grained: numpy `bool`, shape (n,): bad because it has more than two fraction digits
-            that matter; a part of `bad`.
+        fine_grained: numpy `bool`, shape (n,): bad because of more than two significant fraction
+            digits; a subset of `bad`.
     """
 
     fine_grained: Any
 
 
 def read_money(column: Any) -> Money:
-    """Read decimals of at most two fraction digits as text with exactly two.
+    """Convert amounts to text with exactly two fraction digits.
 
     Args:
         column: `string`, shape (n,); null where absent.
 
     Returns:
         Money with `values` as JSON numbers: no `+`, no exponent, no leading zeros, no `-0.00`.
-        Further fraction digits are read when they are zeros.
+        Further fraction digits must be zeros.
     """
     none = np.zeros(len(column), dtype=bool)
-    odd = _others(column, _MONEY)
-    if not odd.any():
+    is_odd = _is_noncanonical(column, _MONEY)
+    if not is_odd.any():
         return Money(column, pa.array(none), none)
-    rest = as_array(column.filter(pa.array(odd)))
-    shaped, sign, whole, part = _pieces(rest)
-    cents = pc.ascii_rpad(pc.utf8_slice_codeunits(part, 0, 2), width=2, padding="0")
-    beyond = pc.ascii_rtrim(pc.utf8_slice_codeunits(part, 2), characters="0")
-    fine = shaped & true_where(pc.greater(pc.binary_length(beyond), 0))
-    large = true_where(pc.greater(pc.binary_length(whole), MONEY_DIGITS))
-    zero = pc.and_(pc.equal(whole, "0"), pc.equal(cents, "00"))
-    sign = pc.if_else(zero, "", sign)
+    odd_texts = as_array(column.filter(pa.array(is_odd)))
+    is_number, sign, whole, fraction = _split_number(odd_texts)
+    cents = pc.ascii_rpad(pc.utf8_slice_codeunits(fraction, 0, 2), width=2, padding="0")
+    excess = pc.ascii_rtrim(pc.utf8_slice_codeunits(fraction, 2), characters="0")
+    is_fine = is_number & true_where(pc.greater(pc.binary_length(excess), 0))
+    is_large = true_where(pc.greater(pc.binary_length(whole), MONEY_DIGITS))
+    is_zero = pc.and_(pc.equal(whole, "0"), pc.equal(cents, "00"))
+    sign = pc.if_else(is_zero, "", sign)
     text = as_array(pc.binary_join_element_wise(sign, whole, ".", cents, ""))
-    wrong = ~shaped | fine | large
+    is_wrong = ~is_number | is_fine | is_large
     bad, fine_grained = none.copy(), none.copy()
-    bad[odd] = wrong
-    fine_grained[odd] = fine & ~large
-    values = blanked(replaced(column, odd, text), bad)
+    bad[is_odd] = is_wrong
+    fine_grained[is_odd] = is_fine & ~is_large
+    values = blanked(replaced(column, is_odd, text), bad)
     return Money(values, pa.array(bad), fine_grained)
 
 
 def read_decimals(column: Any) -> Parsed:
-    """Read decimals; the fraction keeps its digits, because FHIR says they state precision.
+    """Read decimals; the fraction keeps its digits, which state the precision in FHIR.
 
     Args:
         column: `string`, shape (n,); null where absent.
@@ -96,20 +96,20 @@ def read_decimals(column: Any) -> Parsed:
     Returns:
         Parsed with `values` as JSON numbers of at most 18 digits, without leading zeros.
     """
-    odd = _others(column, _DECIMAL)
-    bad = np.zeros(len(column), dtype=bool)
-    if not odd.any():
-        return Parsed(column, pa.array(bad))
-    rest = as_array(column.filter(pa.array(odd)))
-    shaped, sign, whole, part = _pieces(rest)
-    digits = pc.add(pc.binary_length(whole), pc.binary_length(part))
-    long = true_where(pc.greater(digits, DECIMAL_DIGITS))
-    nothing = pc.equal(pc.binary_length(pc.ascii_rtrim(part, characters="0")), 0)
-    sign = pc.if_else(pc.and_(pc.equal(whole, "0"), nothing), "", sign)
-    point = pc.if_else(pc.equal(pc.binary_length(part), 0), "", ".")
-    text = as_array(pc.binary_join_element_wise(sign, whole, point, part, ""))
-    bad[odd] = ~shaped | long
-    return Parsed(blanked(replaced(column, odd, text), bad), pa.array(bad))
+    is_odd = _is_noncanonical(column, _DECIMAL)
+    is_bad = np.zeros(len(column), dtype=bool)
+    if not is_odd.any():
+        return Parsed(column, pa.array(is_bad))
+    odd_texts = as_array(column.filter(pa.array(is_odd)))
+    is_number, sign, whole, fraction = _split_number(odd_texts)
+    digits = pc.add(pc.binary_length(whole), pc.binary_length(fraction))
+    is_long = true_where(pc.greater(digits, DECIMAL_DIGITS))
+    no_fraction = pc.equal(pc.binary_length(pc.ascii_rtrim(fraction, characters="0")), 0)
+    sign = pc.if_else(pc.and_(pc.equal(whole, "0"), no_fraction), "", sign)
+    point = pc.if_else(pc.equal(pc.binary_length(fraction), 0), "", ".")
+    text = as_array(pc.binary_join_element_wise(sign, whole, point, fraction, ""))
+    is_bad[is_odd] = ~is_number | is_long
+    return Parsed(blanked(replaced(column, is_odd, text), is_bad), pa.array(is_bad))
 
 
 def read_integers(column: Any) -> Parsed:
@@ -121,40 +121,40 @@ def read_integers(column: Any) -> Parsed:
     Returns:
         Parsed with `values` as JSON numbers without point or leading zeros.
     """
-    odd = _others(column, _INTEGER)
-    bad = np.zeros(len(column), dtype=bool)
-    if not odd.any():
-        return Parsed(column, pa.array(bad))
-    rest = as_array(column.filter(pa.array(odd)))
-    _, sign, whole, _part = _pieces(rest)
+    is_odd = _is_noncanonical(column, _INTEGER)
+    is_bad = np.zeros(len(column), dtype=bool)
+    if not is_odd.any():
+        return Parsed(column, pa.array(is_bad))
+    odd_texts = as_array(column.filter(pa.array(is_odd)))
+    _, sign, whole, _fraction = _split_number(odd_texts)
     short = pc.less_equal(pc.binary_length(whole), 10)
     size = pc.cast(pc.if_else(short, pc.if_else(pc.is_valid(whole), whole, "0"), "0"), pa.int64())
     fits = pc.and_(short, pc.less_equal(size, LARGEST_INTEGER))
     sign = pc.if_else(pc.equal(whole, "0"), "", sign)
     text = as_array(pc.binary_join_element_wise(sign, whole, ""))
-    bad[odd] = ~(matches(rest, _WHOLE) & true_where(fits))
-    return Parsed(blanked(replaced(column, odd, text), bad), pa.array(bad))
+    is_bad[is_odd] = ~(matches(odd_texts, _WHOLE) & true_where(fits))
+    return Parsed(blanked(replaced(column, is_odd, text), is_bad), pa.array(is_bad))
 
 
-def _others(column: Any, canonical: str) -> Any:
-    """Return where there is text that is not yet in canonical form."""
+def _is_noncanonical(column: Any, canonical: str) -> Any:
+    """Return which texts aren't in canonical form yet."""
     return pc.is_valid(column).to_numpy(zero_copy_only=False) & ~matches(column, canonical)
 
 
-def _pieces(column: Any) -> tuple[Any, Any, Any, Any]:
-    """Return where text is a number, and its sign, whole part (`0` at least) and fraction."""
-    shaped = matches(column, _NUMBER)
-    pieces = pc.extract_regex(column, pattern=_PIECES)
-    sign, whole, part = (pc.struct_field(pieces, name) for name in ("sign", "whole", "part"))
+def _split_number(column: Any) -> tuple[Any, Any, Any, Any]:
+    """Return which texts are numbers, and their sign, whole part (at least `0`) and fraction."""
+    is_number = matches(column, _NUMBER)
+    parts = pc.extract_regex(column, pattern=_PARTS)
+    sign, whole, fraction = (pc.struct_field(parts, name) for name in ("sign", "whole", "part"))
     whole = pc.if_else(pc.equal(pc.binary_length(whole), 0), "0", whole)
-    return shaped, sign, whole, part
+    return is_number, sign, whole, fraction
 
 
 def cents(column: Any) -> Any:
-    """Return canonical amounts as whole cents.
+    """Convert canonical amounts to cents.
 
     Args:
-        column: `string`, shape (n,), as `read_money` gives it.
+        column: `string`, shape (n,), from `read_money`.
 
     Returns:
         numpy `int64`, shape (n,); 0 where absent.
@@ -163,12 +163,12 @@ def cents(column: Any) -> Any:
     return pc.fill_null(pc.cast(digits, pa.int64()), 0).to_numpy(zero_copy_only=False)
 
 
-def money_of_cents(cents: Indices, where: Bools) -> pa.StringArray:
-    """Return cents as canonical money: two fraction digits.
+def format_cents(cents: Indices, where: Bools) -> pa.StringArray:
+    """Format cents as canonical amounts, with two fraction digits.
 
     Args:
         cents: shape (n,).
-        where: shape (n,): rows that are there.
+        where: shape (n,): rows that aren't null.
     """
     whole = pa.array(cents).cast(pa.decimal128(19, 0))
     scaled = pa.Array.from_buffers(pa.decimal128(19, 2), len(whole), whole.buffers())
@@ -176,54 +176,53 @@ def money_of_cents(cents: Indices, where: Bools) -> pa.StringArray:
 
 
 def integers(column: Any) -> Any:
-    """Return canonical integers as numpy `int64`, shape (n,); 0 where absent."""
+    """Convert canonical integers to numpy `int64`, shape (n,); 0 if absent."""
     return pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy(zero_copy_only=False)
 
 
 def cents_text(amount: int) -> str:
-    """Return whole cents as a decimal of two digits, exactly."""
+    """Format cents as a decimal with two fraction digits."""
     sign = "-" if amount < 0 else ""
     return f"{sign}{abs(amount) // 100}.{abs(amount) % 100:02d}"
 
 
 def to_cents(values: Any) -> tuple[Any, Bools]:
-    """Write amounts with at most two fraction digits.
+    """Round amounts to two fraction digits, half to even, without floats.
 
-    The exact decimal as written is rounded, half to even, without a float in between. Text that is
-    no amount stays as it is, for the rules to find.
+    Text that isn't an amount stays unchanged, for the rules to find.
 
     Args:
         values: `string` array, shape (n,).
 
     Returns:
-        The amounts, and which of them lost something, shape (n,).
+        The amounts, and which of them changed in value, shape (n,).
     """
-    fine = pc.fill_null(pc.match_substring_regex(values, _EXACT_AMOUNT), True)
-    odd = ~fine.to_numpy(zero_copy_only=False)
-    if not odd.any():
-        return values, odd
+    is_exact = pc.fill_null(pc.match_substring_regex(values, _EXACT_AMOUNT), True)
+    is_odd = ~is_exact.to_numpy(zero_copy_only=False)
+    if not is_odd.any():
+        return values, is_odd
     encoded = values.dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     readable = pc.match_substring_regex(encoded.dictionary, _ANY_AMOUNT).to_pylist()
     pairs = [
-        _written(text) if may else (text, False) for text, may in zip(texts, readable, strict=True)
+        _round_text(text) if ok else (text, False) for text, ok in zip(texts, readable, strict=True)
     ]
-    written = pa.array([text for text, _ in pairs], pa.string()).take(encoded.indices)
-    lost = pa.array([lost for _, lost in pairs], pa.bool_()).take(encoded.indices)
-    rounded = odd & pc.fill_null(lost, False).to_numpy(zero_copy_only=False)
-    return pc.if_else(pa.array(odd), written, values), rounded
+    rounded_texts = pa.array([text for text, _ in pairs], pa.string()).take(encoded.indices)
+    is_changed = pa.array([is_changed for _, is_changed in pairs], pa.bool_()).take(encoded.indices)
+    is_rounded = is_odd & pc.fill_null(is_changed, False).to_numpy(zero_copy_only=False)
+    return pc.if_else(pa.array(is_odd), rounded_texts, values), is_rounded
 
 
-def _written(text: str) -> tuple[str, bool]:
+def _round_text(text: str) -> tuple[str, bool]:
     exact = Decimal(text)
     if exact and exact.adjusted() > _LARGEST_EXPONENT:
         return text, False
-    rounded = rounded_to_cents(exact)
+    rounded = round_to_cents(exact)
     if not rounded:
-        rounded = abs(rounded)  # there is no negative nothing
+        rounded = abs(rounded)  # no negative zero
     return f"{rounded:f}", rounded != exact
 
 
-def rounded_to_cents(amount: Decimal) -> Decimal:
-    """Return an amount with two fraction digits, rounded half to even."""
+def round_to_cents(amount: Decimal) -> Decimal:
+    """Round an amount to two fraction digits, half to even."""
     return amount.quantize(_CENT, rounding=ROUND_HALF_EVEN)

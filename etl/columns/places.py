@@ -1,4 +1,4 @@
-"""Places of rows, file and row, as numbers that order like the places do."""
+"""Encode places of rows (file and row) as single numbers in the same order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_PLACES: Final = np.empty(0, np.int64)
 
 
 def place_keys(files: Any, rows: Any) -> Any:
-    """Return one number for file and row, so that numbers order like places do."""
+    """Encode file and row as one number, in the same order."""
     return (np.asarray(files).astype(np.int64) << _SHIFT) | np.asarray(rows).astype(np.int64)
 
 
@@ -36,12 +36,12 @@ _PAIRS: Final = pa.schema([("result", pa.int64()), ("source", pa.int64())])
 
 @dataclass(frozen=True, slots=True)
 class RowSources:
-    """Rows of the payer's files behind rows that queries computed.
+    """The payer's rows behind rows that queries computed.
 
-    A row of a result is identified by its own place everywhere; people are told the payer's.
+    The program identifies a computed row by its own place; reports name the payer's row.
 
     Attributes:
-        places: `place_keys` of rows of results, ascending, and of the payer's row behind each.
+        places: `place_keys` of computed rows, ascending, and of the payer's row behind each.
     """
 
     # `empty_table` would make pyarrow import pandas.
@@ -49,47 +49,47 @@ class RowSources:
 
     @classmethod
     def of(cls, results: Any, sources: Any) -> RowSources:
-        """Return the sources of some rows, given `place_keys` of both."""
+        """Build from `place_keys` of computed rows and of the payer's rows."""
         order = np.argsort(results, kind="stable")
         columns = [pa.array(results[order]), pa.array(sources[order])]
         return cls(pa.Table.from_arrays(columns, schema=_PAIRS))
 
     def named(self, files: Any, rows: Any) -> tuple[Any, Any]:
-        """Return the payer's file and row behind each place; the place itself if none is known."""
+        """Return the payer's file and row behind each place, or the place itself."""
         keys = place_keys(files, rows)
         if self.places.num_rows:
             results, sources = (column.to_numpy() for column in self.places.columns)
-            at = np.minimum(np.searchsorted(results, keys), len(results) - 1)
-            keys = np.where(results[at] == keys, sources[at], keys)
+            index = np.minimum(np.searchsorted(results, keys), len(results) - 1)
+            keys = np.where(results[index] == keys, sources[index], keys)
         return keys >> _SHIFT, keys & ((1 << _SHIFT) - 1)
 
     def results_of(self, file: int, row: int) -> list[tuple[int, int]]:
-        """Return file and row of each row of a result that the payer's row is behind."""
+        """Return file and row of each computed row behind which the payer's row is."""
         source = int(place_keys([file], [row])[0])
         keys = self.places.filter(pc.equal(self.places.column("source"), source))["result"]
         return [(key >> _SHIFT, key & ((1 << _SHIFT) - 1)) for key in keys.to_pylist()]
 
     def of_findings(self, findings: pa.Table) -> pa.Table:
-        """Return findings at the payer's rows; one about a whole file stays."""
+        """Move findings to the payer's rows; findings about a file stay."""
         has_row = findings.column("row").is_valid()
         if not self.places.num_rows or not pc.any(has_row).as_py():
             return findings
         is_whole_file = ~np.asarray(has_row)
         columns = [findings.column(name).fill_null(0).to_numpy() for name in ("file", "row")]
         for name, numbers in zip(("file", "row"), self.named(*columns), strict=True):
-            at = findings.schema.get_field_index(name)
+            index = findings.schema.get_field_index(name)
             column = pa.chunked_array([pa.array(numbers, mask=is_whole_file)])
-            own = findings.column(name)
-            chosen = pc.if_else(has_row, column.cast(own.type), own)
-            findings = findings.set_column(at, findings.schema.field(name), chosen)
+            previous = findings.column(name)
+            new_column = pc.if_else(has_row, column.cast(previous.type), previous)
+            findings = findings.set_column(index, findings.schema.field(name), new_column)
         return findings
 
     def only(self, *findings: pa.Table) -> RowSources:
-        """Return what some findings need of this."""
+        """Return only the sources that some findings need."""
         if not self.places.num_rows:
             return self
-        whole = pa.concat_tables([table.select(["file", "row"]) for table in findings]).drop_null()
-        keys = place_keys(whole.column("file"), whole.column("row"))
+        places = pa.concat_tables([table.select(["file", "row"]) for table in findings]).drop_null()
+        keys = place_keys(places.column("file"), places.column("row"))
         is_needed = np.isin(self.places.column("result").to_numpy(), keys)
         return RowSources(self.places.filter(pa.array(is_needed)))
 

@@ -21,11 +21,11 @@ from etl.columns.arrays import (
     compound_keys,
     first_of_each,
     over_distinct,
-    total_of_groups,
+    sum_groups,
     true_where,
 )
 from etl.columns.navigation import Children
-from etl.columns.numbers import cents, money_of_cents
+from etl.columns.numbers import cents, format_cents
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS, HEADER_OF, TABLES
 from etl.model.code_shapes import SERVICE_SYSTEMS
@@ -145,9 +145,9 @@ def _sum_by_claim(
     cells = partition.column(table, values) if isinstance(values, str) else values
     amounts = cells.take(pa.array(children.rows))
     size = partition.size("claim")
-    sums = total_of_groups(cents(amounts), children.parents, size)
+    sums = sum_groups(cents(amounts), children.parents, size)
     has_amount = np.bincount(children.parents[np.asarray(amounts.is_valid())], minlength=size) > 0
-    return money_of_cents(sums, has_amount)
+    return format_cents(sums, has_amount)
 
 
 def _line_payment_status(partition: RelatedRows) -> pa.StringArray:

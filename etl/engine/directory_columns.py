@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import compound_keys, joined_lists
+from etl.columns.arrays import compound_keys, join_lists
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import OWNERS, TABLES
 from etl.model.relations import RELATIONS, Many
@@ -102,7 +102,7 @@ def _availability_exceptions(partition: RelatedRows) -> pa.StringArray:
     date_ranges = pc.binary_join_element_wise(" (", _join([first_day, last_day], " to "), ")", "")
     absence_texts = _join([reason, date_ranges], "")
     counts = np.diff(children.starts)
-    absences = joined_lists(absence_texts, counts, "; ")
+    absences = join_lists(absence_texts, counts, "; ")
     return _join([stated_exceptions, pc.if_else(pc.equal(absences, ""), None, absences)], "; ")
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, over_distinct, text_bytes, true_where, valid
-from etl.columns.codes import npi_holds
+from etl.columns.codes import are_npis
 from etl.columns.navigation import Children, starts_of
 from etl.engine.partition_columns import Partition
 from etl.mapping import expressions as ex
@@ -297,7 +297,7 @@ class Values:
             case ex.Shaped(shape=shape):
                 if shape == "npi":
                     return pc.if_else(
-                        pa.array(npi_holds(values)), values, pa.scalar(None, pa.string())
+                        pa.array(are_npis(values)), values, pa.scalar(None, pa.string())
                     )
                 fits = SHAPES[shape]
                 return over_distinct(values, lambda texts: [t if fits(t) else None for t in texts])

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, join, joined_runs, valid
+from etl.columns.arrays import Bools, Indices, join, join_runs, valid
 from etl.engine.evaluate import Level, Values, both, either
 from etl.engine.must_support import filled_bits
 from etl.engine.partition_columns import Partition
@@ -489,4 +489,4 @@ class _Joiner:
             entries = self.optional(part.entry, first, last)
         else:
             entries = self.whole(part.entry, first, last)
-        return joined_runs(entries, starts - first)
+        return join_runs(entries, starts - first)

@@ -1,9 +1,9 @@
-"""The canonical tables: what a column is called, means and holds.
+"""The canonical tables: names, meanings and types of their columns.
 
-CPCDS names elements and numbers them (MapID) but gives no file format. This is the product's own
+CPCDS names elements and numbers them (MapID) but defines no file format. This is the product's own
 physical layout; every other layout is a dialect that turns its files into these tables. They are
 declared in `claims_tables.toml` and `directory_tables.toml`, which explain their grammar;
-`column_meanings.toml` says what columns mean.
+`column_meanings.toml` describes the columns.
 """
 
 from __future__ import annotations
@@ -63,41 +63,41 @@ CLAIM_TYPES: Final = ("inpatient", "outpatient", "professional", "vision", "oral
 
 @cache
 def column_meanings() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
-    """Return what columns mean: layout → table → column; `shared` is for every table."""
+    """Load the meanings of columns: layout → table → column; `shared` is for every table."""
     text = resources.files("etl.model").joinpath("column_meanings.toml").read_text("utf-8")
     return tomllib.loads(text)
 
 
 def column_meaning(layout: str, table: Table, column: Column) -> str:
-    """Return what a column holds; empty if its name says it."""
+    """Return the meaning of a column; empty if its name says it."""
     meanings = column_meanings()[layout]
-    of_table = meanings.get(table.file_name, {})
-    return column.meaning or of_table.get(column.name, meanings["shared"].get(column.name, ""))
+    columns = meanings.get(table.file_name, {})
+    return column.meaning or columns.get(column.name, meanings["shared"].get(column.name, ""))
 
 
 def _read_tables(file: str) -> Iterator[Table]:
     text = resources.files("etl.model").joinpath(file).read_text(encoding="utf-8")
-    for name, declared in tomllib.loads(text).items():
+    for name, spec in tomllib.loads(text).items():
         yield Table(
             name,
-            declared["grain"],
-            tuple(declared["key"].split()),
-            declared.get("compulsory", False),
-            (*_columns(declared["columns"]), *EVERY_TABLE),
-            declared.get("file", ""),
-            declared.get("made_of", ""),
-            declared.get("owner", ""),
-            declared.get("optional", False),
+            spec["grain"],
+            tuple(spec["key"].split()),
+            spec.get("compulsory", False),
+            (*_columns(spec["columns"]), *EVERY_TABLE),
+            spec.get("file", ""),
+            spec.get("made_of", ""),
+            spec.get("owner", ""),
+            spec.get("optional", False),
         )
 
 
 def _columns(lines: list[str]) -> Iterator[Column]:
     for line in lines:
-        word, kind, *numbers = line.split()
-        name, required = word.removesuffix("!"), word.endswith("!")
+        marked_name, type_name, *numbers = line.split()
+        name, required = marked_name.removesuffix("!"), marked_name.endswith("!")
         map_ids = tuple(map(int, numbers))
-        for each in AMOUNT_COLUMNS if name == "amount_*" else (name,):
-            yield Column(each, FieldType(kind), map_ids, required)
+        for column_name in AMOUNT_COLUMNS if name == "amount_*" else (name,):
+            yield Column(column_name, FieldType(type_name), map_ids, required)
 
 
 def _by_name(tables: Iterable[Table]) -> dict[str, Table]:
@@ -114,19 +114,19 @@ CLAIMS_TABLES: Final = MappingProxyType(_CLAIMS)
 """Tables of an extract of claims by name, in the order in which they are documented and loaded."""
 
 LISTED_TABLES: Final = MappingProxyType(_LISTED)
-"""Tables of an extract of a directory, in the order in which they are documented and loaded."""
+"""Tables of a provider directory extract, in the order of documentation and loading."""
 
 TABLES: Final = MappingProxyType(_ALL)
 """Every canonical table of all data models by name; those that the engine makes come last."""
 
 
 def declare_own_columns(own_columns: Mapping[str, tuple[Column, ...]]) -> None:
-    """Give tables a payer's own columns, in place of those that were declared before.
+    """Add a payer's own columns to the tables, replacing those declared before.
 
-    A process works for one payer: the tables above are those of its settings (decision 0050).
+    A process works for one payer, so the tables are global (decision 0050).
 
     Args:
-        own_columns: table -> columns with a meaning; the names are those of no other column.
+        own_columns: table -> columns with a meaning, whose names are new.
     """
     for tables in (_CLAIMS, _LISTED, _ALL):
         for name in tables:
@@ -137,16 +137,16 @@ def declare_own_columns(own_columns: Mapping[str, tuple[Column, ...]]) -> None:
 def own_columns() -> dict[str, tuple[Column, ...]]:
     """Return the own columns of each table that has any."""
     columns = {name: table.own_columns for name, table in _ALL.items()}
-    return {name: own for name, own in columns.items() if own}
+    return {name: table_columns for name, table_columns in columns.items() if table_columns}
 
 
 DIRECTORY_TABLES: Final = ("organization", "practitioner")
-"""Tables of an extract of claims that list providers and payers."""
+"""Tables of a claims extract that list providers and payers."""
 
 MEMBERLESS: Final = frozenset(
     name for name, table in TABLES.items() if not table.owner and name != "member"
 )
-"""Tables of all data models that belong to no member."""
+"""Tables of all data models whose rows belong to no member."""
 
 KEYS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -155,29 +155,29 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         if len(table.key) == 1 and name not in MEMBERLESS
     }
 )
-"""Tables of an extract's members that other rows name by one column: table -> that column."""
+"""Tables with members' rows that others refer to by one column: table -> that column."""
 
 HEADERS: Final = tuple(
     name
     for name in KEYS
     if CLAIMS_TABLES[name].owner and any(table.owner == name for table in CLAIMS_TABLES.values())
 )
-"""`claim` and `prior_auth`: tables of members whose rows have rows of other tables below them."""
+"""`claim` and `prior_auth`: members' tables whose rows have child rows."""
 
 
-def _header_of(name: str) -> str:
+def _find_header(name: str) -> str:
     owner = CLAIMS_TABLES[name].owner
-    return name if owner == "member" else _header_of(owner)
+    return name if owner == "member" else _find_header(owner)
 
 
 HEADER_OF: Final[Mapping[str, str]] = MappingProxyType(
     {
         name: header
         for name, table in CLAIMS_TABLES.items()
-        if table.owner and (header := _header_of(name)) in HEADERS
+        if table.owner and (header := _find_header(name)) in HEADERS
     }
 )
-"""Header or table below it -> the header."""
+"""Header or child table -> the header."""
 
 CHILDREN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -185,7 +185,7 @@ CHILDREN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         for header in HEADERS
     }
 )
-"""Header -> the tables in which each row names a row of it; that row names the member."""
+"""Header -> its child tables."""
 
 LINES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -196,7 +196,7 @@ LINES: Final[Mapping[str, str]] = MappingProxyType(
 """Header -> the table of its lines."""
 
 CLAIM_TABLES: Final = CHILDREN["claim"]
-"""Tables in which each row names a claim."""
+"""Child tables of `claim`."""
 
 OWNER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -205,7 +205,7 @@ OWNER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
         if table.owner and name not in KEYS
     }
 )
-"""Table of child rows -> the column that names the header or member that a row is part of."""
+"""Child table -> the column with the key of the header or member."""
 
 OWNERS: Final = MappingProxyType(
     {
@@ -221,7 +221,7 @@ OWNERS: Final = MappingProxyType(
         "endpoint_contact": "endpoint",
     }
 )
-"""Word of the column `owner` -> the table that `owner_id` is a key of."""
+"""Value of the column `owner` -> the table of the key in `owner_id`."""
 
 
 SHORT_FORM_COUNT: Final = 25
@@ -229,7 +229,7 @@ SHORT_FORM_COUNT: Final = 25
 
 
 def short_form(stem: str, field: str) -> Iterator[str]:
-    """Yield the numbered columns of `claim` that stand for one field of a child table.
+    """Yield the numbered columns of `claim` for one field of a child table.
 
     Args:
         stem: `diagnosis` or `procedure`.

@@ -1,4 +1,4 @@
-"""Shapes of codes: what can be checked of a code without its code system's content."""
+"""Shapes of codes: checks that don't need the content of the code system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SERVICE_SYSTEMS: Final = (
     ("CPT", re.compile(r"[0-9]{4}[0-9FTUM]")),
     ("HIPPS", re.compile(r"[A-Z0-9]{5}")),
 )
-"""Service code systems and the shape of their codes, the first that fits wins.
+"""Service code systems and the shapes of their codes; the first match wins.
 
 CDT: D and four digits. HCPCS level II: a letter and four digits. CPT: five digits, or four and F
 (category II), T (III), U (PLA) or M (MAAA). HIPPS: any other five letters and digits.
@@ -22,21 +22,21 @@ CDT: D and four digits. HCPCS level II: a letter and four digits. CPT: five digi
 NPI_DIGITS: Final = r"[0-9]{10}"
 """The shape of a National Provider Identifier (us-core-16); its check digit is tested apart."""
 NPI_FIRST_DIGITS: Final = ("1", "2")
-"""First digits that the numbering plan has: so far every NPI given out begins with 1."""
+"""First digits in the numbering plan; so far all NPIs begin with 1."""
 
 NPI_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-"""Twice each digit, the two digits of the product added."""
+"""The Luhn algorithm's double of each digit: the digit sum of twice the digit."""
 
 NPI_PREFIX_SUM: Final = 24
-"""Share of the prefix 80840 in the sum of an NPI's digits."""
+"""The prefix 80840's contribution to the Luhn sum of an NPI."""
 
 _NPI_SHAPE: Final = re.compile(NPI_DIGITS)
 
 
 def npi_check_digit(digits: str) -> str:
-    """Return the check digit that nine digits of an NPI have.
+    """Compute the check digit for the first nine digits of an NPI.
 
-    It is the Luhn digit of the prefix 80840 and the nine.
+    It is the Luhn digit of the prefix 80840 and the nine digits.
     Source: 45 CFR 162.406, ISO/IEC 7812 and us-core-17.
     """
     doubled = sum(NPI_DOUBLED[int(digit)] for digit in digits[0::2])
@@ -44,15 +44,15 @@ def npi_check_digit(digits: str) -> str:
 
 
 def is_npi(text: str) -> bool:
-    """Return whether a text is an NPI: ten digits, the last the check digit of the others.
+    """Return whether a text is an NPI: ten digits, of which the last is the check digit.
 
-    The first digit may be any: the guide's invariants check these two conditions only.
+    Like the guide's invariants, doesn't check the first digit.
     """
     return _NPI_SHAPE.fullmatch(text) is not None and npi_check_digit(text[:9]) == text[9]
 
 
 def full_match(pattern: str) -> Callable[[str], bool]:
-    """Return a test of whether a whole text matches a pattern."""
+    """Build a test of whether an entire text matches a pattern."""
     compiled = re.compile(pattern)
     return lambda text: compiled.fullmatch(text) is not None
 
@@ -64,8 +64,8 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
     "ein": full_match(r"[0-9]{2}-?[0-9]{7}"),
     "year": full_match(r"[1-9][0-9]{3}"),
 }
-"""Shapes that a mapping can ask for by name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN; a year
-of four digits."""
+"""Shapes that mappings can name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN; a year of four
+digits."""
 
 
 _SHOWN: Final = frozenset(" .,-/():;$%+*#@_|'\"&")
@@ -73,12 +73,12 @@ _LENGTH: Final = 24
 
 
 def outline(value: str) -> str:
-    """Return the outline of a value: `9` for a digit, `A` or `a` for a letter, no more of it."""
-    text = "".join(_outlined(char) for char in value[:_LENGTH])
+    """Mask a value: `9` for each digit, `A` or `a` for each letter."""
+    text = "".join(_outline_char(char) for char in value[:_LENGTH])
     return text + ("…" if len(value) > _LENGTH else "")
 
 
-def _outlined(char: str) -> str:
+def _outline_char(char: str) -> str:
     if char.isdigit() or char.isnumeric():
         return "9"
     if char.isalpha():

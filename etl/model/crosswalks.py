@@ -1,11 +1,11 @@
-"""Crosswalks: words of a source into codes of a standard, as CSV that a payer can overlay.
+"""Crosswalks translate a source's words into standard codes; a payer can overlay the CSV files.
 
-A crosswalk file has a header `source,<column>,…`; the first answer column is the one that is meant
-when none is named. Sources match without regard to case and surrounding blanks. An empty cell says
-that the source word has no such code, on purpose: it is known, and absent.
+A crosswalk file has a header `source,<column>,…`; the first answer column is the default. Sources
+match without regard to case and surrounding blanks. An empty cell means that the source word is
+known to have no such code.
 
-Displays say what the codes of a code system are called, so that apps need not look them up. They
-are crosswalks that no mapping names: the compiler of mappings gives each coding a `display`.
+Displays are the names of codes, so that apps needn't look them up. They are crosswalks that no
+mapping names: the compiler of mappings gives each coding a `display`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from etl.documents.models import Mistake
 from etl.errors import MappingError, Mistakes
 
 DISPLAYS: Final = "displays"
-"""Crosswalk of what all code systems call their codes, by `system|code`; `displays/SYSTEM` is of
-one system."""
+"""Crosswalk of the displays of all code systems, by `system|code`; `displays/SYSTEM` is for one."""
 DISPLAY: Final = "display"
 
 
@@ -32,11 +31,11 @@ class Crosswalk:
     Attributes:
         name: file name without its ending.
         columns: names of the answer columns, the default first.
-        rows: source word in lower case -> answers in the order of `columns`; "" for absent.
-        places: source word in lower case -> file and line of its row; a word of a crosswalk that
-            was made without a file has none.
-        systems: code systems of which a source may name a code itself, as `system|code`; `*` for
-            any. The crosswalk answers with the two then.
+        rows: source word in lower case -> answers in the order of `columns`; "" for no code.
+        places: source word in lower case -> file and line of its row; empty for a crosswalk without
+            a file.
+        systems: code systems whose codes a source may state as `system|code`, which is then also
+            the answer; `*` for any.
     """
 
     name: str
@@ -48,21 +47,21 @@ class Crosswalk:
     systems: frozenset[str] = frozenset()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle with plain mappings: other processes run suites whose rules look up crosswalks."""
+        """Pickle with plain mappings, because MappingProxyType can't be pickled."""
         values = (self.name, self.columns, dict(self.rows), dict(self.places), self.systems)
         return Crosswalk, values
 
     def answer(self, source: str, column: str | None = None) -> str | None:
-        """Return the answer for one source word, or None where it is unknown or has no code."""
+        """Return the answer for a source word; None if it is unknown or has no code."""
         row = self.rows.get(source.strip().lower())
         if row is None and self.systems:
-            row = self._named(source)
+            row = self._answer_coded(source)
         if row is None:
             return None
         return row[self.columns.index(column) if column else 0] or None
 
-    def _named(self, source: str) -> tuple[str, ...] | None:
-        """Return the answers for a code that a source names with its system."""
+    def _answer_coded(self, source: str) -> tuple[str, ...] | None:
+        """Return the answers for a word that is `system|code` itself."""
         system, _, code = source.strip().partition("|")
         if not code or not {system, "*"} & self.systems:
             return None
@@ -71,49 +70,49 @@ class Crosswalk:
 
     def knows(self, source: str) -> bool:
         """Return whether a source word is in the crosswalk, with or without a code."""
-        known = source.strip().lower() in self.rows
-        return known or (bool(self.systems) and self._named(source) is not None)
+        is_listed = source.strip().lower() in self.rows
+        return is_listed or (bool(self.systems) and self._answer_coded(source) is not None)
 
     def lacks_codes(self, column: str | None = None) -> bool:
-        """Return whether one of its words has no answer in a column."""
+        """Return whether any word has no answer in a column."""
         index = self.columns.index(column) if column else 0
         return not all(row[index] for row in self.rows.values())
 
     def answers(self, column: str | None = None) -> frozenset[str]:
-        """Return every answer that the crosswalk can give in one column."""
+        """Return all answers of one column."""
         index = self.columns.index(column) if column else 0
         return frozenset(row[index] for row in self.rows.values() if row[index])
 
-    def overlaid(self, other: Crosswalk) -> Crosswalk:
-        """Return this crosswalk with the rows of a payer's own file on top."""
+    def overlaid(self, overlay: Crosswalk) -> Crosswalk:
+        """Return this crosswalk with the rows of a payer's file added or replaced."""
         return Crosswalk(
             self.name,
             self.columns,
-            MappingProxyType({**self.rows, **other.rows}),
-            MappingProxyType({**self.places, **other.places}),
+            MappingProxyType({**self.rows, **overlay.rows}),
+            MappingProxyType({**self.places, **overlay.places}),
             self.systems,
         )
 
 
 def is_of_displays(name: str) -> bool:
-    """Return whether a crosswalk holds displays: it need not know every code."""
+    """Return whether a crosswalk contains displays, and so may be incomplete."""
     return name.partition("/")[0] == DISPLAYS
 
 
 def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:
-    """Return the crosswalk that a CSV text holds.
+    """Parse a crosswalk from CSV.
 
     Args:
-        text: the lines, as `etl.documents.csv_text` reads them.
+        text: the CSV, as `etl.documents.csv_text` reads it.
         name: the crosswalk's name.
-        file: what messages call the file.
+        file: the file's name in messages.
 
     Raises:
-        MappingError: `crosswalk-header`, `crosswalk-row`, `crosswalk-duplicate`; every mistake, in
-            the order of lines.
+        MappingError: the file has mistakes (`crosswalk-header`, `crosswalk-row`,
+            `crosswalk-duplicate`); the error lists all of them.
     """
     mistakes = Mistakes()
-    table = read_csv(text, file, "crosswalk-row", mistakes, _header)
+    table = read_csv(text, file, "crosswalk-row", mistakes, _check_header)
     rows: dict[str, tuple[str, ...]] = {}
     places: dict[str, str] = {}
     for row in table.rows:
@@ -127,7 +126,7 @@ def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:
     return Crosswalk(name, table.columns[1:], MappingProxyType(rows), MappingProxyType(places))
 
 
-def _header(cells: tuple[str, ...]) -> tuple[str, ...]:
+def _check_header(cells: tuple[str, ...]) -> tuple[str, ...]:
     what = ""
     if not cells:
         what = "the file is empty; it must begin with the header source,<code>,…"
@@ -141,18 +140,19 @@ def _header(cells: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Displays: TypeAlias = Mapping[tuple[str, str], tuple[str, str]]
-"""System and code -> display, and where that is said."""
+"""System and code -> display, and its file and line."""
 
 
 def read_displays(text: str, file: str) -> Displays:
-    """Return the displays that a CSV text with the columns `system,code,display` holds.
+    """Parse displays from CSV with the columns `system,code,display`.
 
     Raises:
-        MappingError: `display-header`, `display-row`; every mistake, in the order of lines.
+        MappingError: the file has mistakes (`display-header`, `display-row`); the error lists all
+            of them.
     """
     mistakes = Mistakes()
     displays: dict[tuple[str, str], tuple[str, str]] = {}
-    for row in read_csv(text, file, "display-row", mistakes, _display_header).rows:
+    for row in read_csv(text, file, "display-row", mistakes, _check_display_header).rows:
         system, code, display = row["system"], row["code"], row["display"]
         what = f"code {code!r} of {system} appears twice" if (system, code) in displays else ""
         if not (system and code and display):
@@ -164,24 +164,24 @@ def read_displays(text: str, file: str) -> Displays:
     return displays
 
 
-def _display_header(cells: tuple[str, ...]) -> tuple[str, ...]:
+def _check_display_header(cells: tuple[str, ...]) -> tuple[str, ...]:
     if cells != ("system", "code", DISPLAY):
         raise Mistake("display-header", f"the header must be system,code,{DISPLAY}")
     return cells
 
 
 def display_crosswalks(displays: Displays) -> dict[str, Crosswalk]:
-    """Return the crosswalks of some displays by name, one a code system and one of all."""
+    """Build the crosswalks of displays by name: one per code system, and one of all."""
     rows: dict[str, dict[str, tuple[str, str]]] = {}
-    for (system, code), said in displays.items():
-        rows.setdefault(f"{DISPLAYS}/{system}", {})[code.lower()] = said
-        rows.setdefault(DISPLAYS, {})[f"{system}|{code}".lower()] = said
+    for (system, code), entry in displays.items():
+        rows.setdefault(f"{DISPLAYS}/{system}", {})[code.lower()] = entry
+        rows.setdefault(DISPLAYS, {})[f"{system}|{code}".lower()] = entry
     return {
         name: Crosswalk(
             name,
             (DISPLAY,),
-            MappingProxyType({word: (display,) for word, (display, _) in said.items()}),
-            MappingProxyType({word: place for word, (_, place) in said.items()}),
+            MappingProxyType({word: (display,) for word, (display, _) in entry.items()}),
+            MappingProxyType({word: place for word, (_, place) in entry.items()}),
         )
-        for name, said in rows.items()
+        for name, entry in rows.items()
     }

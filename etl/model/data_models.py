@@ -1,7 +1,7 @@
-"""Data models: what kinds of extract there are, and what each is processed with.
+"""Data models: the kinds of extract, and what each is processed with.
 
-An extract is of one model, which its layout says. Everything that holds for one of them alone is a
-field here; code that handles rows takes tables by name and needs no more.
+The layout of an extract determines its model. All differences between the models are fields here,
+so that code for rows works with any tables.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class DataModel:
     """One kind of extract.
 
     Attributes:
-        name: as rules and reports call it.
+        name: its name in rules and reports.
         layout: name of its canonical layout.
         title: a few words for a list of layouts.
-        what: what a target with such extracts holds, in a sentence.
+        what: the contents of a target with such extracts, for sentences.
         page: the page that describes its canonical layout.
-        tables: its tables by name, in the order in which they are documented and loaded.
-        one_of: tables of which an extract must have one at least, beside the compulsory ones.
+        tables: its tables by name, in the order of documentation and loading.
+        one_of: an extract needs at least one of these tables, besides the compulsory ones.
         filled: the table that must have rows.
-        main: the table that a message names where none is there.
-        rules: folder of rules for it alone below `mappings/rules/`; empty: those right there.
-        mappings: folder of its mapping set below `mappings/`.
+        main: the table to name in a message if none is found.
+        rules: folder of its rules in `mappings/rules/`; empty: `mappings/rules/` itself.
+        mappings: folder of its mapping set in `mappings/`.
     """
 
     name: str
@@ -48,16 +48,16 @@ class DataModel:
 
     @property
     def has_members(self) -> bool:
-        """Whether rows belong to members, by whom they are cut into partitions."""
+        """Whether rows belong to members, which are then split into partitions."""
         return not self.tables.keys() <= MEMBERLESS
 
     @property
     def stated(self) -> Mapping[str, str]:
-        """Facts of a release about the model that it was made of: none where that is claims."""
+        """Facts that a release states about its model; none for claims."""
         return {} if self.has_members else {_MODEL: self.name}
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        """Pickle by name: another process uses the tables of its own program."""
+        """Pickle by name; the other process has the same models."""
         return data_model, (self.name,)
 
 
@@ -88,19 +88,19 @@ DIRECTORY: Final = DataModel(
     mappings="plan-net",
 )
 DATA_MODELS: Final = (CLAIMS, DIRECTORY)
-"""All of them, the default first."""
+"""All data models, the default first."""
 
 
 def data_model(name: str) -> DataModel:
-    """Return the data model of a name."""
+    """Find a data model by name."""
     return next(model for model in DATA_MODELS if model.name == name)
 
 
 def stated_model(facts: Mapping[str, object]) -> DataModel:
-    """Return the data model of a release, from what it states (`DataModel.stated`)."""
+    """Find the data model of a release by its facts (`DataModel.stated`)."""
     return data_model(str(facts.get(_MODEL, CLAIMS.name)))
 
 
 def model_of(tables: Mapping[str, object]) -> DataModel:
-    """Return the data model that some canonical tables belong to."""
+    """Find the data model with the given canonical tables."""
     return next(model for model in DATA_MODELS if tables.keys() <= model.tables.keys())

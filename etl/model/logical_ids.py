@@ -1,4 +1,4 @@
-"""Logical ids: keyed hashes of business keys, the same wherever they are made."""
+"""Logical IDs: keyed hashes of business keys, the same in every process."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _SEPARATOR: Final = b"\x1f"
 
 
 def salt(payer: str, resource: str) -> bytes:
-    """Return what goes before the business key of a resource type when it is hashed."""
+    """Return the prefix of a resource type's business keys in the hash."""
     return resource.encode() + _SEPARATOR + payer.encode() + _SEPARATOR
 
 
 def logical_id(payer: str, id_key: bytes, resource: str, key: str) -> str:
-    """Return the logical id of the resource of that type and business key.
+    """Compute the logical ID of a resource from its type and business key.
 
-    A keyed BLAKE2b hash (RFC 7693) in lower-case base 32 (RFC 4648 §6): stable over runs, and
-    not to be guessed from the business key without the payer's own hash key.
+    A keyed BLAKE2b hash (RFC 7693) in lower-case base 32 (RFC 4648 §6): stable across runs, and
+    impossible to compute from the business key without the payer's hash key.
 
     Args:
         payer: the payer's id; part of every logical id.
         id_key: key of the hash, at most 64 bytes.
         resource: FHIR type.
-        key: the business key: for a Patient the member id.
+        key: the business key, such as a Patient's member ID.
     """
     digest = blake2b(
         salt(payer, resource) + key.encode(), digest_size=ID_BYTES, key=id_key

@@ -1,7 +1,7 @@
-"""Relations between canonical tables: rows that belong to a row, and rows that a row names.
+"""Relations between canonical tables: child rows of a row, and rows that it refers to.
 
 They are data, so that the compiler of mappings can check them, the interpreter can follow them one
-row at a time, and `etl.columns.navigation` a whole column at a time.
+row at a time, and `etl.columns.navigation` a column at a time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Many:
     """Rows of another table that belong to a row.
 
     Attributes:
-        table: the table that they are rows of.
-        on: pairs (column of this row, column of theirs) that are equal.
-        listed: where set, the last pair's column of theirs is a list that holds this row's value.
+        table: the other table.
+        on: pairs (column of this row, column of the other row) with equal values.
+        listed: the other column of the last pair is a list that contains this row's value.
     """
 
     table: str
@@ -31,13 +31,13 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """The single row of another table that a row names.
+    """The single row of another table that a row refers to.
 
     Attributes:
-        table: the table that it is a row of.
-        column: column of this row that names it.
-        key: column of theirs that is named; unique in its table.
-        certain: an accepted row always has it, because it is rejected otherwise.
+        table: the other table.
+        column: column of this row with the key.
+        key: key column of the other table, which is unique.
+        certain: every accepted row has one, because rows without it are rejected.
     """
 
     table: str
@@ -46,14 +46,14 @@ class One:
     certain: bool = False
 
 
-def _of_header(table: str) -> Many:
+def _header_children(table: str) -> Many:
     key = OWNER_COLUMNS[table]
     return Many(table, ((key, key),))
 
 
-def _of_line(table: str, *, listed: bool = False) -> Many:
-    key, theirs = OWNER_COLUMNS[table], "line_numbers" if listed else "line_number"
-    return Many(table, ((key, key), ("line_number", theirs)), listed)
+def _line_children(table: str, *, listed: bool = False) -> Many:
+    key, line_column = OWNER_COLUMNS[table], "line_numbers" if listed else "line_number"
+    return Many(table, ((key, key), ("line_number", line_column)), listed)
 
 
 _MEMBER: Final = One("member", "member_id", "member_id", certain=True)
@@ -61,18 +61,18 @@ _COVERAGE: Final = One("coverage", "coverage_id", "coverage_id", certain=True)
 _PAYER: Final = One("organization", "payer_id", "organization_id")
 
 
-def _owned(owner: str) -> dict[str, Many | One]:
-    """Return the relations of a row that `owner` and `owner_id` of other rows name."""
-    mine = f"{owner}_key"
+def _owner_relations(owner: str) -> dict[str, Many | One]:
+    """Return the relations to rows that refer to this one by `owner` and `owner_id`."""
+    key = f"{owner}_key"
     return {
-        "telecoms": Many("telecom", ((mine, "owner_key"),)),
-        "hours": Many("availability", ((mine, "hours_key"),)),
-        "absences": Many("availability", ((mine, "absence_key"),)),
-        "qualifications": Many("qualification", ((mine, "owner_key"),)),
+        "telecoms": Many("telecom", ((key, "owner_key"),)),
+        "hours": Many("availability", ((key, "hours_key"),)),
+        "absences": Many("availability", ((key, "absence_key"),)),
+        "qualifications": Many("qualification", ((key, "owner_key"),)),
     }
 
 
-def _contact(owner: str) -> dict[str, Many | One]:
+def _contact_relations(owner: str) -> dict[str, Many | One]:
     return {"contact_telecoms": Many("telecom", ((f"{owner}_contact_key", "owner_key"),))}
 
 
@@ -80,26 +80,26 @@ def _organization(column: str, *, certain: bool = False) -> One:
     return One("directory_organization", column, "organization_id", certain=certain)
 
 
-_OF_DIRECTORY: Final[Mapping[str, Mapping[str, Many | One]]] = {
+_DIRECTORY_RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     "directory_organization": {
-        **_owned("organization"),
-        **_contact("organization"),
+        **_owner_relations("organization"),
+        **_contact_relations("organization"),
         "part_of": _organization("part_of_id"),
     },
     "directory_practitioner": {
-        **_owned("practitioner"),
+        **_owner_relations("practitioner"),
         "spoken": Many("practitioner_language", (("practitioner_id", "practitioner_id"),)),
     },
-    "network": {**_contact("network"), "payer": _organization("payer_id", certain=True)},
+    "network": {**_contact_relations("network"), "payer": _organization("payer_id", certain=True)},
     "insurance_plan": {
-        **_contact("insurance_plan"),
+        **_contact_relations("insurance_plan"),
         "further_identifiers": Many("plan_identifier", (("plan_id", "plan_id"),)),
     },
-    "location": _owned("location"),
-    "healthcare_service": _owned("healthcare_service"),
-    "role_in_network": _owned("provider_role"),
-    "affiliation": _owned("affiliation"),
-    "endpoint": _contact("endpoint"),
+    "location": _owner_relations("location"),
+    "healthcare_service": _owner_relations("healthcare_service"),
+    "role_in_network": _owner_relations("provider_role"),
+    "affiliation": _owner_relations("affiliation"),
+    "endpoint": _contact_relations("endpoint"),
     "telecom": {"hours": Many("availability", (("telecom_key", "telecom_key"),))},
 }
 
@@ -111,16 +111,16 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     },
     "coverage": {"member": _MEMBER, "payer": _PAYER},
     "claim": {
-        "lines": _of_header("claim_line"),
-        "diagnoses": _of_header("claim_diagnosis"),
-        "procedures": _of_header("claim_procedure"),
-        "care_team": _of_header("claim_care_team"),
-        "other_payers": _of_header("claim_other_payer"),
-        "adjustments": _of_header("claim_adjustment"),
-        "teeth": _of_header("claim_tooth"),
-        "ingredients": _of_header("claim_ingredient"),
-        "transports": _of_header("claim_transport"),
-        "notes": _of_header("claim_note"),
+        "lines": _header_children("claim_line"),
+        "diagnoses": _header_children("claim_diagnosis"),
+        "procedures": _header_children("claim_procedure"),
+        "care_team": _header_children("claim_care_team"),
+        "other_payers": _header_children("claim_other_payer"),
+        "adjustments": _header_children("claim_adjustment"),
+        "teeth": _header_children("claim_tooth"),
+        "ingredients": _header_children("claim_ingredient"),
+        "transports": _header_children("claim_transport"),
+        "notes": _header_children("claim_note"),
         "member": _MEMBER,
         "coverage": _COVERAGE,
         "payer": _PAYER,
@@ -128,14 +128,14 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
         "next": One("claim", "adjusted_to_claim_id", "claim_id"),
     },
     "claim_line": {
-        "adjustments": _of_line("claim_adjustment"),
-        "teeth": _of_line("claim_tooth"),
-        "ingredients": _of_line("claim_ingredient"),
-        "other_payers": _of_line("claim_other_payer"),
-        "notes": _of_line("claim_note"),
-        "diagnoses": _of_line("claim_diagnosis", listed=True),
-        "care_team": _of_line("claim_care_team", listed=True),
-        "transports": _of_line("claim_transport", listed=True),
+        "adjustments": _line_children("claim_adjustment"),
+        "teeth": _line_children("claim_tooth"),
+        "ingredients": _line_children("claim_ingredient"),
+        "other_payers": _line_children("claim_other_payer"),
+        "notes": _line_children("claim_note"),
+        "diagnoses": _line_children("claim_diagnosis", listed=True),
+        "care_team": _line_children("claim_care_team", listed=True),
+        "transports": _line_children("claim_transport", listed=True),
     },
     "claim_other_payer": {
         "coverage": One("coverage", "own_coverage_id", "coverage_id"),
@@ -143,24 +143,24 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     },
     "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
     "prior_auth": {
-        "lines": _of_header("prior_auth_line"),
-        "diagnoses": _of_header("prior_auth_diagnosis"),
-        "care_team": _of_header("prior_auth_care_team"),
+        "lines": _header_children("prior_auth_line"),
+        "diagnoses": _header_children("prior_auth_diagnosis"),
+        "care_team": _header_children("prior_auth_care_team"),
         "facility": One("organization", "facility_id", "organization_id"),
         "member": _MEMBER,
         "coverage": _COVERAGE,
         "payer": _PAYER,
     },
     "prior_auth_line": {
-        "diagnoses": _of_line("prior_auth_diagnosis", listed=True),
-        "care_team": _of_line("prior_auth_care_team", listed=True),
+        "diagnoses": _line_children("prior_auth_diagnosis", listed=True),
+        "care_team": _line_children("prior_auth_care_team", listed=True),
     },
     "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
-    **_OF_DIRECTORY,
+    **_DIRECTORY_RELATIONS,
 }
-"""Table -> name of the relation -> how to find the rows."""
+"""Table -> name of the relation -> the relation."""
 
 
 def relations_of(table: str) -> Mapping[str, Many | One]:
-    """Return the relations of a row of the table; list columns are relations to their values."""
+    """Return the relations of a table by name; empty if it has none."""
     return RELATIONS.get(table, MappingProxyType({}))

@@ -1,7 +1,7 @@
-"""A payer's value set of sensitive codes: which codes are not to be published (decision 0007).
+"""A payer's value set of sensitive codes, which must not be published (decision 0007).
 
-A file of lines `system,code[,group]`. A code that ends with `*` stands for all that begin so. Case,
-and the points, hyphens and blanks inside a code, are ignored.
+A CSV file of `system,code[,group]`. A code that ends with `*` is a prefix. Case, points, hyphens
+and blanks in codes are ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from etl.errors import Mistakes, nearest
 
 
 class CodeSystem(Enum):
-    """The code systems of claims, as the file names them."""
+    """The code systems of claims, by their names in the file."""
 
     ICD_10_CM = "ICD-10-CM"
     ICD_9_CM = "ICD-9-CM"
@@ -58,43 +58,43 @@ _OTHER_NAMES: Final = {
     "DRG": CodeSystem.MS_DRG,
     "ICD-9-CM procedures": CodeSystem.ICD_9_PCS,
 }
-"""Further names: the URLs that the guide has for the systems, and words of value sets of others."""
+"""Other names: the guide's URLs of the systems, and names in other value sets."""
 
 
-def _folded(word: str) -> str:
+def _fold(word: str) -> str:
     return re.sub(r"[^a-z0-9]", "", word.lower())
 
 
 _NAMES: Final[Mapping[str, CodeSystem]] = {
-    **{_folded(system.value): system for system in CodeSystem},
-    **{_folded(name): system for name, system in _OTHER_NAMES.items()},
+    **{_fold(system.value): system for system in CodeSystem},
+    **{_fold(name): system for name, system in _OTHER_NAMES.items()},
 }
 
 
-def plain_code(system: CodeSystem, code: str) -> str:
-    """Return a code as codes are compared.
+def normalize_code(system: CodeSystem, code: str) -> str:
+    """Normalize a code for comparison.
 
-    A hyphenated NDC is filled up to 11 digits (5-4-2), a revenue code to 4, and a DRG to 3.
+    Pads a hyphenated NDC to 11 digits (5-4-2), a revenue code to 4, and a DRG to 3.
     """
     if system is CodeSystem.NDC and code.count("-") == 2:
         code = "".join(
             part.zfill(size) for part, size in zip(code.split("-"), (5, 4, 2), strict=True)
         )
-    plain = re.sub(r"[\s.\-]", "", code).upper()
+    normalized = re.sub(r"[\s.\-]", "", code).upper()
     if system is CodeSystem.REVENUE:
-        return plain.zfill(4)
+        return normalized.zfill(4)
     if system in DRGS:
-        return plain.lstrip("0").zfill(3)
-    return plain
+        return normalized.lstrip("0").zfill(3)
+    return normalized
 
 
 @dataclass(frozen=True, slots=True)
 class SensitiveCodes:
-    """The codes that are not to be published.
+    """The codes that must not be published.
 
     Attributes:
-        exact: system -> codes, as `plain_code` writes them -> group.
-        prefixes: system -> beginnings of codes -> group.
+        exact: system -> codes from `normalize_code` -> group.
+        prefixes: system -> prefixes of codes -> group.
     """
 
     exact: Mapping[CodeSystem, Mapping[str, str]] = field(default_factory=dict)
@@ -105,22 +105,22 @@ class SensitiveCodes:
         return bool(self.exact or self.prefixes)
 
     def group(self, systems: Iterable[CodeSystem], code: str, *, whole: bool = False) -> str | None:
-        """Return the group of a code in any of some systems; None where it may be published.
+        """Return the group of a sensitive code; None if it may be published.
 
         Args:
-            systems: those that the code may be of.
-            code: as the source has it.
-            whole: whether lines that end with `*` are ignored.
+            systems: the systems that the code may belong to.
+            code: the code in the source.
+            whole: ignore prefixes.
         """
         for system in sorted(systems, key=lambda system: system.value):
-            plain = plain_code(system, code)
-            found = self.exact.get(system, {}).get(plain)
-            if found is not None:
-                return found
+            normalized = normalize_code(system, code)
+            exact_group = self.exact.get(system, {}).get(normalized)
+            if exact_group is not None:
+                return exact_group
             if whole:
                 continue
             for prefix, group in self.prefixes.get(system, {}).items():
-                if plain.startswith(prefix):
+                if normalized.startswith(prefix):
                     return group
         return None
 
@@ -129,61 +129,61 @@ _ID: Final = "config-sensitive-codes"
 _HEADERS: Final = (("system", "code"), ("system", "code", "group"))
 
 
-def _system_of(word: Any, _context: Any) -> CodeSystem:
-    system = _NAMES.get(_folded(word))
+def _find_system(word: Any, _context: Any) -> CodeSystem:
+    system = _NAMES.get(_fold(word))
     if system is None:
-        names = [each_system.value for each_system in CodeSystem]
+        names = [known_system.value for known_system in CodeSystem]
         hint = nearest(word.upper(), names) or f"systems are {', '.join(names)}"
         raise Mistake(_ID, "claims have no codes of that system", hint)
     return system
 
 
-def _bare(code: str) -> str:
+def _strip_code(code: str) -> str:
     return re.sub(r"[\s.\-]", "", code.removesuffix("*")).upper()
 
 
-def _not_bare(code: str, _context: Any) -> str:
-    if not _bare(code):
+def _check_code(code: str, _context: Any) -> str:
+    if not _strip_code(code):
         raise Mistake(_ID, "a code, or the beginning of codes before a *, is missing")
     return code
 
 
 @dataclass(frozen=True, slots=True)
 class _Line(Model):
-    """A line of the file; a code that ends with `*` is the beginning of codes."""
+    """A line of the file; a code that ends with `*` is a prefix."""
 
-    system: Annotated[CodeSystem, Check(_system_of, before=True)]
-    code: Annotated[RawText, Check(_not_bare)]
+    system: Annotated[CodeSystem, Check(_find_system, before=True)]
+    code: Annotated[RawText, Check(_check_code)]
     group: RawText = ""
 
 
 def read_sensitive(text: str, file: str) -> SensitiveCodes:
-    """Return the codes of a file.
+    """Parse a file of sensitive codes.
 
     Args:
-        text: its lines; a header `system,code` or `system,code,group`, `#` begins a comment.
-        file: what messages call it.
+        text: CSV with a header `system,code` or `system,code,group`; `#` begins a comment.
+        file: the file's name in messages.
 
     Raises:
-        MappingError: `config-sensitive-codes`: no such header, a line without system or code, a
-            system that claims do not have, a `*` alone; every mistake, in the order of lines.
+        MappingError: `config-sensitive-codes`: the header is wrong, or a line has no system or
+            code, an unknown system, or only a `*`; the error lists all mistakes.
     """
     exact: dict[CodeSystem, dict[str, str]] = {}
     prefixes: dict[CodeSystem, dict[str, str]] = {}
     mistakes, ids = Mistakes(), ErrorIds(_ID, _ID, _ID)
-    for row in read_csv(text, file, _ID, mistakes, _header).rows:
+    for row in read_csv(text, file, _ID, mistakes, _check_header).rows:
         with mistakes.collected():
             line = read_as(_Line, row, file, ids)
             if line.code.endswith("*"):
-                prefixes.setdefault(line.system, {})[_bare(line.code)] = line.group
+                prefixes.setdefault(line.system, {})[_strip_code(line.code)] = line.group
             else:
-                plain = plain_code(line.system, line.code)
-                exact.setdefault(line.system, {})[plain] = line.group
+                normalized = normalize_code(line.system, line.code)
+                exact.setdefault(line.system, {})[normalized] = line.group
     mistakes.report()
     return SensitiveCodes(MappingProxyType(exact), MappingProxyType(prefixes))
 
 
-def _header(cells: tuple[str, ...]) -> tuple[str, ...]:
+def _check_header(cells: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(cell.lower() for cell in cells)
     if names not in _HEADERS:
         raise Mistake(_ID, "the header has to be system,code or system,code,group")

@@ -11,11 +11,11 @@ class Severity(Enum):
     WARN = "warn"
     """The row is published; the report counts the finding."""
     REJECT_ROW = "reject-row"
-    """The row goes to the quarantine, together with the rows that depend on it."""
+    """The row and the rows that depend on it are quarantined."""
     REJECT_CLAIM = "reject-claim"
-    """The whole claim of the row goes to the quarantine."""
+    """The row's claim is quarantined."""
 
     @property
     def rejects(self) -> bool:
-        """Whether the row is kept from being published."""
+        """Whether the row isn't published."""
         return self is not Severity.WARN

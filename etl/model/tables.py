@@ -1,4 +1,4 @@
-"""Canonical tables as values: columns, what their text is, keys."""
+"""Classes for canonical tables: columns, their types, keys."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Final
 
 
 class FieldType(Enum):
-    """Kind of text in a cell. Every cell stays text; the kind says which text is valid."""
+    """Type of a cell. Every cell stays text; the type decides which text is valid."""
 
     TEXT = "text"
     CODE = "code"
     DATE = "date"
     """`YYYY-MM-DD` or `YYYYMMDD` (the guide's TS8); canonical form `YYYY-MM-DD`."""
     TIMESTAMP = "timestamp"
-    """A date or an RFC 3339 instant; canonical form is whichever was sent, in that shape."""
+    """A date or an RFC 3339 instant; the canonical form keeps which of them it is."""
     MONEY = "money"
     """A decimal of at most two fraction digits; canonical form has exactly two. Never a float."""
     DECIMAL = "decimal"
-    """A decimal; canonical form without sign `+`, exponent or leading zeros."""
+    """A decimal; canonical form has no `+`, exponent or leading zeros."""
     INTEGER = "integer"
     FLAG = "flag"
     """`Y` or `N`."""
     LIST = "list"
-    """Values joined by `;`; canonical form has no blanks around them and no empty ones."""
+    """Values joined by `;`; canonical form has no surrounding blanks or empty values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,10 @@ class Column:
 
     Attributes:
         name: header, in snake case; files may spell it in any case with blanks or hyphens.
-        type: how its text is read.
-        map_ids: the MapIDs of the CPCDS Data Dictionary that it carries; empty where CPCDS has no
-            element for it.
-        required: a row without it cannot be published.
-        meaning: what a payer's own column holds; empty for those of the product.
+        type: the type of its cells.
+        map_ids: its MapIDs in the CPCDS Data Dictionary; empty if CPCDS has no such element.
+        required: a row without it can't be published.
+        meaning: the meaning of a payer's own column; empty for those of the product.
     """
 
     name: str
@@ -52,16 +51,16 @@ class Table:
     """One canonical table.
 
     Attributes:
-        name: unique over all data models; also that of its file, without the ending.
+        name: unique across all data models; also its file's name without extension.
         grain: what one row is.
-        key: the columns that name a row; together they are unique.
+        key: the columns that identify a row.
         compulsory: an extract without this table is refused.
-        columns: in the order of the documentation, the two of `EVERY_TABLE` last; behind them a
-            payer's own.
-        file: name of its file without the ending, where that is another.
-        made_of: for a table that the engine makes, the one that it is made of.
-        optional: most extracts do without it, and reports name it only where it has rows.
-        owner: the table whose row a row belongs to, named by the columns of that table's key.
+        columns: in the order of the documentation, then the two of `EVERY_TABLE`, then a payer's
+            own.
+        file: its file's name without extension, if it isn't `name`.
+        made_of: for a table that the engine derives, the source table.
+        optional: most extracts don't have it, and reports omit it if it has no rows.
+        owner: the parent table; rows refer to it by its key columns.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Table:
 
     @property
     def file_name(self) -> str:
-        """The name of its file in the canonical layout, without the ending."""
+        """Its file's name in the canonical layout, without extension."""
         return self.file or self.name
 
     def column(self, name: str) -> Column | None:
@@ -100,12 +99,12 @@ class Table:
 
 
 FILE_COLUMN: Final = "_file"
-"""int32: which file of the extract a row came from (index into the extract's list of files)."""
+"""int32: the file that a row came from, as index into the extract's list of files."""
 ROW_COLUMN: Final = "_row"
-"""int64: the row's number in that file as a spreadsheet shows it: the header is row 1."""
+"""int64: the row's number in that file; the header is row 1, as in a spreadsheet."""
 
 EVERY_TABLE: Final = (
     Column("record_action", FieldType.CODE),
     Column("last_updated", FieldType.TIMESTAMP, (163,)),
 )
-"""Columns that every table may carry: A add, U update, D delete (A when absent); MapID 163."""
+"""Columns that every table may have: A add, U update, D delete (default A); MapID 163."""

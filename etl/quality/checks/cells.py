@@ -180,10 +180,10 @@ def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
         case kinds.Forbidden(pattern=pattern):
             return matches(words, pattern)
         case kinds.Npi(only_ten_digits=only_ten, unassigned=False):
-            is_invalid = ~codes.npi_holds(words)
+            is_invalid = ~codes.are_npis(words)
             return is_invalid & matches(words, f"^{NPI_DIGITS}$") if only_ten else is_invalid
         case kinds.Npi():
-            return codes.npi_holds(words) & ~matches(words, f"^[{''.join(NPI_FIRST_DIGITS)}]")
+            return codes.are_npis(words) & ~matches(words, f"^[{''.join(NPI_FIRST_DIGITS)}]")
         case kinds.Sentinel(days=days):
             return true_where(pc.is_in(words, value_set=pa.array(days, pa.string())))
         case kinds.NotBefore(day=day):

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, true_where, without_empty
+from etl.columns.arrays import Bools, empty_to_null, true_where
 from etl.columns.numbers import to_cents
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout.conversions import (
@@ -218,7 +218,7 @@ def stepped(column: Any, steps: tuple[Step, ...]) -> Any:
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
         for step in steps:
-            texts = without_empty(pc.utf8_trim_whitespace(_apply_step(texts, step)))
+            texts = empty_to_null(pc.utf8_trim_whitespace(_apply_step(texts, step)))
         return texts, np.zeros(len(texts), dtype=bool)
 
     return over_distinct_texts(column, kernel)[0]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, trimmed
-from etl.columns.numbers import rounded_to_cents
+from etl.columns.numbers import round_to_cents
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources.convert.columns import MadeColumn, make
 from etl.sources.layout.model import (
@@ -382,4 +382,4 @@ def _parse_amount(cell: str | None) -> Decimal | None:
     """Return an amount in cents as it is published, rounded half to even; None if it is none."""
     if cell is None or not _AMOUNT.fullmatch(cell):
         return None
-    return rounded_to_cents(Decimal(cell))
+    return round_to_cents(Decimal(cell))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from etl.claims.adjustment_chains import chains_of
 from etl.claims.prepare import prepare_for_mapping
 from etl.mapping.plan import Environment
-from etl.model.adjustment_chains import Linked, Role, moment, places
+from etl.model.adjustment_chains import Linked, Role, chain_positions, moment
 from tests.property.engine.rows import to_table
 
 ENVIRONMENT = Environment("p", b"k", {}, {})
@@ -118,7 +118,7 @@ def leads_back(claim, claims):
 @given(linked(), st.randoms(use_true_random=False))
 @example([], Random(1))
 def test_a_chain_has_the_last_claim_that_the_oracle_finds_in_any_order(claims, chance):
-    found = {claim.claim_id: place for claim, place in zip(claims, places(claims), strict=True)}
+    found = {claim.claim_id: p for claim, p in zip(claims, chain_positions(claims), strict=True)}
     for claim in claims:
         place, mine = found[claim.claim_id], chain(claim, claims)
         if claim.rejected:
@@ -131,7 +131,7 @@ def test_a_chain_has_the_last_claim_that_the_oracle_finds_in_any_order(claims, c
         assert place.circular or not leads_back(claim, claims)
     turned = list(claims)
     chance.shuffle(turned)
-    again = {claim.claim_id: place for claim, place in zip(turned, places(turned), strict=True)}
+    again = {claim.claim_id: p for claim, p in zip(turned, chain_positions(turned), strict=True)}
     assert {key: _named(place, claims) for key, place in found.items()} == {
         key: _named(place, turned) for key, place in again.items()
     }
@@ -145,7 +145,7 @@ def _named(place, claims):
 
 @given(linked())
 def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(claims):
-    found = dict(zip([claim.claim_id for claim in claims], places(claims), strict=True))
+    found = dict(zip([claim.claim_id for claim in claims], chain_positions(claims), strict=True))
     for claim in claims:
         mine = [found[one.claim_id] for one in chain(claim, claims) if not one.rejected]
         assert sum(place.last for place in mine) == bool(mine)
@@ -179,7 +179,7 @@ def test_columns_say_what_the_chains_of_the_rows_are(claims):
         {"claim": to_table("claim", rows), "claim_line": to_table("claim_line", [])},
         np.array([claim.rejected for claim in claims], dtype=np.bool_),
     )
-    expected = places(claims)
+    expected = chain_positions(claims)
     assert found.role.to_pylist() == [place.role.value for place in expected]
     assert found.last.tolist() == [place.last for place in expected]
     for rule, flags in (

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.columns import numbers
-from etl.columns.arrays import join, joined_lists, joined_runs, text_bytes, total_of_groups
+from etl.columns.arrays import join, join_lists, join_runs, sum_groups, text_bytes
 from etl.engine.evaluate import escape_json, logical_ids
 from etl.mapping.plan import Environment
 
@@ -63,7 +63,7 @@ def test_logical_ids_differ_by_type_payer_key_and_secret():
 @given(cents=st.lists(CENTS, max_size=12), data=st.data())
 def test_money_of_cents_is_the_decimal_with_two_digits(cents, data):
     there = data.draw(st.lists(st.booleans(), min_size=len(cents), max_size=len(cents)))
-    got = numbers.money_of_cents(np.array(cents, dtype=np.int64), np.array(there, dtype=np.bool_))
+    got = numbers.format_cents(np.array(cents, dtype=np.int64), np.array(there, dtype=np.bool_))
     wanted = [
         f"{Decimal(c).scaleb(-2):.2f}" if t else None for c, t in zip(cents, there, strict=True)
     ]
@@ -81,14 +81,14 @@ def test_cents_and_money_are_each_others_way_back(amounts):
 def test_totals_are_exact(groups):
     values = np.array([value for group in groups for value in group], dtype=np.int64)
     numbers = np.array([at for at, group in enumerate(groups) for _ in group], dtype=np.int64)
-    assert total_of_groups(values, numbers, len(groups)).tolist() == [sum(g) for g in groups]
+    assert sum_groups(values, numbers, len(groups)).tolist() == [sum(g) for g in groups]
 
 
 @given(runs=st.lists(st.lists(st.sampled_from(["a", "", "é,", "{}"]), max_size=3), max_size=6))
 def test_joined_lists_are_joined_with_commas(runs):
     column = pa.array([text for run in runs for text in run], pa.string())
     counts = np.array([len(run) for run in runs], dtype=np.int64)
-    assert joined_lists(column, counts, ",").to_pylist() == [",".join(run) for run in runs]
+    assert join_lists(column, counts, ",").to_pylist() == [",".join(run) for run in runs]
 
 
 @given(
@@ -99,7 +99,7 @@ def test_joined_runs_are_the_texts_of_each_run(runs, before):
     texts = [*before, *(text for run in runs for text in run)]
     column = pa.array(texts, pa.string()).slice(len(before))
     starts = np.cumsum([0, *map(len, runs)])
-    joined = joined_runs(column, starts)
+    joined = join_runs(column, starts)
     joined.validate(full=True)
     assert joined.to_pylist() == ["".join(text or "" for text in run) for run in runs]
 

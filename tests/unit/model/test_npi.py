@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from etl.columns.codes import npi_holds
+from etl.columns.codes import are_npis
 from etl.conform.invariants import compile_constraint
 from etl.model.code_shapes import SHAPES, is_npi, npi_check_digit
 from etl.profiles.guides import C4BB
@@ -40,5 +40,5 @@ def test_every_user_of_the_definition_has_the_same_answer(text, holds):
 
     assert is_npi(text) is holds
     assert SHAPES["npi"](text) is holds
-    assert npi_holds(pa.array([text])).tolist() == [holds]
+    assert are_npis(pa.array([text])).tolist() == [holds]
     assert all(test(value, {}) for test in tests) is holds

@@ -3,7 +3,7 @@
 import pytest
 
 from etl.errors import MappingError
-from etl.model.sensitive_codes import DRGS, SERVICES, CodeSystem, plain_code, read_sensitive
+from etl.model.sensitive_codes import DRGS, SERVICES, CodeSystem, normalize_code, read_sensitive
 from tests.given.tables import table
 
 FILE = """\
@@ -53,7 +53,7 @@ def test_a_header_alone_names_no_code():
 
 def test_each_form_of_an_ndc_is_the_same_code():
     forms = ["00054-0176-25", "0054-0176-25", "00054-176-25", "00054-0176-25", "00054017625"]
-    assert {plain_code(CodeSystem.NDC, form) for form in forms} == {"00054017625"}
+    assert {normalize_code(CodeSystem.NDC, form) for form in forms} == {"00054017625"}
 
 
 @pytest.mark.parametrize(*table(__file__, "mistakes"))
