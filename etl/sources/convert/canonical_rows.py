@@ -512,10 +512,9 @@ class TableFeed:
         made = MadeColumn(values, [])
         for rule, mask in rows.noted(header).notes:
             made.note(rule, self._groups.noted(mask))
-        if conflict is not None and conflict.any():
+        if conflict is not None:
             made.note(spec.conflict, conflict)
-            made.values = pc.if_else(pa.array(conflict), None, values)
-        return made
+        return made.known_only()
 
     def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
         """Return a column that is made of other rows than those that were merged."""

@@ -39,8 +39,10 @@ from etl.sources.layout.model import (
     holds,
 )
 from etl.sources.layout.names import (
+    CONFLICT,
     ROUNDED_AMOUNT,
     SENTINEL_DATE,
+    UNKNOWN_VALUES,
     UNREADABLE_VALUE,
     WORD_WITHOUT_CODE,
 )
@@ -63,6 +65,18 @@ class MadeColumn:
         mask = where if isinstance(where, np.ndarray) else where.to_numpy(zero_copy_only=False)
         if mask.any():
             self.notes.append((rule, mask))
+
+    def unknown(self) -> Bools:
+        """Return where the files have a value, but it isn't known which, shape (n,)."""
+        unknown = np.zeros(len(self.values), dtype=bool)
+        for rule, mask in self.notes:
+            if rule in UNKNOWN_VALUES:
+                unknown |= mask
+        return unknown
+
+    def known_only(self) -> MadeColumn:
+        """Return it without the values that aren't known."""
+        return MadeColumn(pc.if_else(pa.array(self.unknown()), None, self.values), self.notes)
 
     def read(self, read: tuple[Any, Bools]) -> None:
         """Take what a kernel read; values that it could not read are absent, with a finding."""
@@ -124,27 +138,29 @@ def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
             return cells.agreed(header, spec)
         case ConstantText(text):
             return MadeColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
-        case FirstColumn(options):
-            return _first_of(options, cells)
+        case FirstColumn():
+            return _first_of(spec.source.options, spec, cells)
         case JoinedColumns(headers, between, complete):
             parts = [cells.agreed(header, spec) for header in headers]
             notes = [note for part in parts for note in part.notes]
             texts = [part.values for part in parts]
-            return MadeColumn(_join_texts(texts, between, complete=complete), notes)
+            return MadeColumn(_join_texts(texts, between, complete=complete), notes).known_only()
         case _:
             return cells.of_other_rows(spec)
 
 
-def _first_of(options: tuple[ColumnSpec, ...], cells: RowCells) -> MadeColumn:
+def _first_of(options: tuple[ColumnSpec, ...], spec: ColumnSpec, cells: RowCells) -> MadeColumn:
     made = MadeColumn(pa.nulls(cells.count, pa.string()), [])
+    wanted = np.ones(cells.count, dtype=bool)
     for option in options:
-        wanted = made.values.is_null().to_numpy(zero_copy_only=False)
         if not wanted.any():
             break
         other = make(option, cells)
         for rule, mask in other.notes:
-            made.note(rule, mask & wanted)
-        made.values = pc.coalesce(made.values, other.values)
+            made.note(spec.conflict if rule == CONFLICT else rule, mask & wanted)
+        made.values = pc.if_else(pa.array(wanted), other.values, made.values)
+        # If it isn't known which value an entry has, no later entry may take its place.
+        wanted &= other.values.is_null().to_numpy(zero_copy_only=False) & ~other.unknown()
     return made
 
 

@@ -27,6 +27,7 @@ from etl.documents.models import (
     Check,
     Flag,
     Given,
+    Location,
     MaybeFlag,
     Mistake,
     Model,
@@ -128,6 +129,12 @@ class Accept(Model):
     pattern: MaybePattern = None
     where: Conditions = ()
 
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield that every value would be accepted."""
+        del context
+        if self == Accept():
+            yield Mistake("layout-key", "accept needs a pattern or where", is_absence=True)
+
 
 @dataclass(frozen=True, slots=True)
 class FromColumn(Model):
@@ -145,7 +152,11 @@ class ConstantText(Model):
 
 @dataclass(frozen=True, slots=True)
 class FirstColumn(Model):
-    """The first of several that is not absent, each with its own conversions."""
+    """The first of several that is not absent, each with its own conversions.
+
+    If the value of one is unknown, because rows contradict each other or it cannot be read, the
+    column is absent.
+    """
 
     options: tuple[ColumnSpec, ...] = field(metadata={"alias": "first_of"})
 
@@ -304,6 +315,15 @@ def _source_models() -> Mapping[str, type[Model]]:
     }
 
 
+_NO_EFFECT: Final = MappingProxyType(
+    {
+        "constant": ("among", "conflict"),
+        "each_row": ("among", "conflict"),
+        "first_of": ("among",),
+    }
+)
+"""Source -> keys that have no effect with it; with `number_within` none has."""
+
 Source: TypeAlias = Annotated[
     FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number,
     ByKey(_source_models, "layout-key"),
@@ -328,7 +348,7 @@ class ColumnSpec(Model):
         rule: finding for a value that is neither accepted nor known to the crosswalk.
         amount: binary-float text is rounded to cents, each cell with a finding.
         conflict: finding where rows that become one contradict each other; the value is absent
-            then.
+            then. Beside `first_of` it is that of all its entries.
         finding: a finding for every value that is there; None for none.
     """
 
@@ -345,6 +365,26 @@ class ColumnSpec(Model):
     amount: Flag = False
     conflict: ConflictRule = "dialect-conflict"
     finding: MaybeFindingRule = None
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield keys that have no effect."""
+        del context
+        word, *_ = [key for key, one in _source_models().items() if isinstance(self.source, one)]
+        plain = ColumnSpec(self.source)
+        given = [key for key in self.__slots__ if getattr(self, key) != getattr(plain, key)]
+        for key in given:
+            if key in _NO_EFFECT.get(word, ()) or word == "number_within":
+                yield Mistake("layout-key", f"{key} has no effect with {word}", at=(key,))
+        if "rule" in given and self.crosswalk is None and self.accept is None:
+            what = "rule has no effect without crosswalk or accept"
+            yield Mistake("layout-key", what, at=("rule",))
+
+    def parts(self) -> Iterator[ColumnSpec]:
+        """Yield it, and the entries that it chooses from."""
+        yield self
+        if isinstance(self.source, FirstColumn):
+            for option in self.source.options:
+                yield from option.parts()
 
     @property
     def of_cells(self) -> bool:
@@ -506,6 +546,31 @@ class TableSpec(Model):
     needs_any: CanonicalColumns = ()
     rows: tuple[Columns, ...] = ()
     table: str = field(default="", metadata={"init": False})
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield keys that have no effect in this table, and needed columns that nothing fills."""
+        places = [
+            (("columns",), self.columns),
+            *((("rows", n), r) for n, r in enumerate(self.rows)),
+        ]
+        for at, columns in places:
+            for name, spec in columns.items():
+                yield from self._without_effect(spec, (*at, name))
+        rows = [{*self.columns, *entry} for entry in self.rows or ({},)]
+        for key, names, enough in (("needs", self.needs, all), ("needs_any", self.needs_any, any)):
+            for name in names:
+                if not enough(name in row for row in rows):
+                    what = f"{context.table} is not given its column {name}"
+                    yield Mistake("layout-key", what, at=(key,))
+
+    def _without_effect(self, spec: ColumnSpec, at: Location) -> Iterator[Mistake]:
+        for part in spec.parts():
+            if isinstance(part.source, Number) and (part is not spec or at[0] == "rows"):
+                what = "number_within must be under columns, and not in first_of"
+                yield Mistake("layout-key", what, at=at)
+            for key in ("among", "conflict") if not self.grain else ():
+                if getattr(part, key) != getattr(ColumnSpec(part.source), key):
+                    yield Mistake("layout-key", f"{key} has no effect without grain", at=(*at, key))
 
     def completed(self, context: LayoutNames) -> TableSpec:
         """Return it with its canonical table."""

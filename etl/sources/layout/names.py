@@ -34,6 +34,9 @@ FOREIGN_CODE_SYSTEM: Final = "dialect-foreign-code-system"
 STAND_IN_VALUE: Final = "dialect-stand-in-value"
 FACT_WITHOUT_ROW: Final = "dialect-fact-without-row"
 
+UNKNOWN_VALUES: Final = (CONFLICT, LEFT_OUT_CONFLICT, AMBIGUOUS_LOOKUP, UNREADABLE_VALUE)
+"""Those of values that the files have, but that aren't known."""
+
 NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, UNKNOWN_STATUS, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
 """Those that a layout file may name for a column."""
 

@@ -423,9 +423,11 @@ def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
         ):
             mistakes.add(error)
     for raw in layout.raw.values():
-        for error in _wrong_records(layout, raw, raw_at(raw.name)):
-            mistakes.add(error)
-        for error in _wrongly_unused(layout, raw, raw_at(raw.name)):
+        for error in (
+            *_wrong_fills(layout, raw, raw_at(raw.name)),
+            *_wrong_records(layout, raw, raw_at(raw.name)),
+            *_wrongly_unused(layout, raw, raw_at(raw.name)),
+        ):
             mistakes.add(error)
     mistakes.report()
 
@@ -461,6 +463,15 @@ def _wrong_lookups(spec: TableSpec, layout: Layout, where: str) -> Iterator[Mapp
         if spec.table in MEMBERLESS and layout.raw[name].ids:
             what = f"{spec.table} belongs to no member, so it cannot look up {name}, whose rows do"
             yield MappingError(where, "layout-keys", what)
+
+
+def _wrong_fills(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
+    """Yield fills by which no claim can be split."""
+    claims = [spec for spec in layout.tables if (spec.table, spec.source) == ("claim", raw.name)]
+    among = [column.among for spec in claims for column in spec.columns.values()]
+    if raw.fills is not None and raw.fills.where not in among:
+        what = f"fills of {raw.name} has no effect: no column of claim has its conditions as among"
+        yield MappingError(where, "layout-key", what)
 
 
 def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:

@@ -13,7 +13,7 @@ from etl.sources.extract.sql_extract import check, count_files, read_sql_layout,
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.dialects import known_layouts
-from tests.unit.sources.extracts import read
+from tests.unit.sources.extracts import findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
 
 ROOT = Path(__file__).parents[3]
@@ -127,6 +127,20 @@ def test_a_file_without_a_value_in_its_ids_is_of_no_layout_and_the_message_says_
     for named in ("tuva-input", None):
         with pytest.raises(ExtractError, match=r"\.csv has no value in (member|person)_id"):
             open_extract(tmp_path, layouts, layout=named)
+
+
+def test_two_payment_dates_of_a_claim_leave_its_adjudication_date_out(tmp_path, layouts):
+    folder = shutil.copytree(GOLDEN / "tuva-input/input", tmp_path / "in")
+    claims = folder / "medical_claim.csv"
+    lines = claims.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines[2] = lines[2].replace("2024-03-20", "2024-03-27")
+    claims.write_text("".join(lines), encoding="utf-8")
+    parts = read(folder, tmp_path / "work", 1, layouts=layouts)
+    (claim,) = [row for row in rows_of(parts, "claim") if row["claim_id"] == "k1"]
+    assert "adjudication_date" not in claim
+    assert ("dialect-conflict-left-out", "claim", "medical_claim.csv", 3, "adjudication_date") in (
+        findings_of(parts)
+    )
 
 
 def test_the_layout_that_is_extended_counts_where_both_fit(tmp_path, layouts):
