@@ -73,9 +73,9 @@ def _hostile_search(chosen: random.Random) -> str:
         values = chosen.choices(_VALUES[value_type], k=chosen.choice((1, 1, 1, 3, 20)))
         pairs.append((name, "true" if name.endswith(":missing") else ",".join(values)))
     for name, choices in (
-        ("_include", [include.code for include in kind.includes]),
+        ("_include", [f"{kind.name}:{include.name}" for include in kind.includes]),
         ("_include:iterate", ["*", "PractitionerRole:practitioner"]),
-        ("_revinclude", [inc.code for inc in revincludes(kind, PLAN_NET_TYPES.values())]),
+        ("_revinclude", revincludes(kind, PLAN_NET_TYPES.values())),
         ("_sort", ["_lastUpdated", "-_lastUpdated"]),
         ("_count", ["0", "10", "100"]),
         ("_elements", ["id", "name,meta"]),
@@ -95,7 +95,7 @@ def _parameter(chosen: random.Random, kind: ResourceType) -> tuple[str, str]:
         onward = [one for one in kind.parameters.values() if one.targets]
         back = revincludes(kind, PLAN_NET_TYPES.values())
         if back and (chosen.random() < 0.5 or not onward):
-            code = chosen.choice(back).code
+            code = chosen.choice(back)
             kind = PLAN_NET_TYPES[code.partition(":")[0]]
             steps += f"_has:{code}:"
         elif onward:

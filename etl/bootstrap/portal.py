@@ -20,7 +20,8 @@ from etl.auth.services import Services
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
 from etl.gateway.release.served_releases import Releases
-from etl.gateway.startup import PAGE_LIMIT, GatewayServices
+from etl.gateway.service import PAGE_LIMIT
+from etl.gateway.startup import GatewayServices
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal
 from etl.portal.provider_search import ProviderSearch

@@ -69,8 +69,8 @@ from etl.gateway.http.monitoring import (
 from etl.gateway.http.request import has_it
 from etl.gateway.provider_directory import DirectoryFiles
 from etl.gateway.release.served_releases import Releases
-from etl.gateway.service import Service
-from etl.gateway.startup import PAGE_LIMIT, GatewayServices, ServiceOptions, open_service
+from etl.gateway.service import PAGE_LIMIT, Service, ServiceOptions
+from etl.gateway.startup import GatewayServices, open_objects
 from etl.smart.brands import BRANDS
 from etl.smart.grants import Recorder, Verifier
 from etl.web.cors import OPEN_TO_ALL, CorsPolicy, Header
@@ -244,13 +244,13 @@ def _is_loopback(host: str) -> bool:
 def opened(settings: Settings) -> GatewayServices:
     """Return the services of the targets. Nothing is read yet."""
     serve = settings.serve
-    options = ServiceOptions(
-        cache_bytes=serve.cache_bytes,
-        page_size=serve.page_size,
+    claims, directory = (
+        open_objects(target, store_options(settings)) if target else None
+        for target in (settings.target, serve.directory)
     )
+    options = ServiceOptions(cache_bytes=serve.cache_bytes, page_size=serve.page_size)
     key = serve.cursor_key.get_secret_value().encode()
-    directory = serve.directory
-    return open_service(settings.target, (key,), options, store_options(settings), directory)
+    return GatewayServices(claims, directory, (key,), options)
 
 
 def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:

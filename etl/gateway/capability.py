@@ -246,18 +246,17 @@ def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
 def _resource(
     kind: ResourceType,
     operations: Iterable[Operation] = (),
-    referring: Iterable[supported_fhir.SearchInclude] = (),
+    referring: Iterable[str] = (),
 ) -> dict[str, Any]:
+    includes = [include.name for include in kind.includes]
     return {
         "type": kind.name,
         "supportedProfile": list(kind.profiles),
         "documentation": kind.documentation,
         "interaction": [{"code": interaction} for interaction in kind.interactions],
         **API["resource"],
-        "searchInclude": [*(include.code for include in kind.includes), f"{kind.name}:*"]
-        if kind.includes
-        else [],
-        "searchRevInclude": [include.code for include in referring],
+        "searchInclude": [f"{kind.name}:{name}" for name in (*includes, "*")] if includes else [],
+        "searchRevInclude": list(referring),
         "searchParam": [
             {
                 "name": parameter.name,

@@ -24,7 +24,7 @@ from etl.gateway.release.served_releases import Releases
 from etl.gateway.search import evaluation
 from etl.gateway.search.evaluation import Masks, RowNumbers
 from etl.gateway.search.query import Query
-from etl.gateway.service import PageSizes, Service
+from etl.gateway.service import Service, ServiceOptions
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.publish.public_files import PLAIN, PublicFile, PublicPage, public_files, public_pages
 from etl.publish.segments import reference_key
@@ -127,8 +127,8 @@ class DirectoryService(Service):
 
     is_public = True
 
-    def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
-        super().__init__(releases, sealer, pages, PLAN_NET_TYPES)
+    def __init__(self, releases: Releases, sealer: Sealer, options: ServiceOptions) -> None:
+        super().__init__(releases, sealer, options, PLAN_NET_TYPES)
         self._kept = Cache(KEPT_BYTES)
 
     async def _shared(

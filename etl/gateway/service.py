@@ -95,17 +95,31 @@ class _PageRequest(NamedTuple):
     url: str
 
 
+PAGE_LIMIT: Final = 100
+"""Most matches of a page."""
+
+
 @dataclass(frozen=True, slots=True)
-class PageSizes:
-    """Sizes of pages.
+class ServiceOptions:
+    """Options of a service. All have defaults.
 
     Attributes:
-        size: matches a page where `_count` is not given.
-        limit: most matches a page, and the size of those of `$everything`.
+        cache_bytes: size of the cache of reads, in bytes.
+        poll_seconds: time between two reads of `current.json`.
+        page_size: matches a page where `_count` is not given; ten are one part of a block.
+        page_limit: most matches a page, and the size of those of `$everything`.
+        cursor_seconds: how long a page link works.
+        read_attempts: tries of one read before storage counts as failed.
+        deadline_seconds: the longest that all tries of one read may take together.
     """
 
-    size: int = 10
-    limit: int = 100
+    cache_bytes: int = 64 * 1024 * 1024
+    poll_seconds: float = 5.0
+    page_size: int = 10
+    page_limit: int = PAGE_LIMIT
+    cursor_seconds: int = 24 * 3600
+    read_attempts: int = 3
+    deadline_seconds: float = 10.0
 
 
 class Service:
@@ -123,7 +137,7 @@ class Service:
     Args:
         releases: the served releases.
         sealer: makes and opens page links.
-        pages: sizes of pages.
+        options: sizes of pages.
         kinds: the API's resource types.
     """
 
@@ -135,13 +149,13 @@ class Service:
         self,
         releases: Releases,
         sealer: Sealer,
-        pages: PageSizes | None = None,
+        options: ServiceOptions,
         kinds: Mapping[str, ResourceType] = TYPES,
     ) -> None:
         self._kinds = kinds
         self._releases = releases
         self._sealer = sealer
-        self._pages = pages or PageSizes()
+        self._options = options
         self._long_work = LongWork()
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
         self._every_kind = tuple(self._kinds.values())
@@ -313,7 +327,9 @@ class Service:
             raise _missing(kind)
         request = everything.parse(parameters, strict=strict)
         position = Position("everything", kind.name, request.used, 0, tree.id, tree.digest)
-        url = url_of(base, f"Patient/{patient_id}/$everything", request.used, self._pages.limit)
+        url = url_of(
+            base, f"Patient/{patient_id}/$everything", request.used, self._options.page_limit
+        )
         return await self._everything(_PageRequest(tree, grant, position, base, url), request)
 
     def _columns(self, tree: ReleaseTree) -> _Columns:
@@ -347,7 +363,7 @@ class Service:
             now=now,
             chains=self.is_public,
         )
-        url = url_of(base, path, query.used, self._pages.limit)
+        url = url_of(base, path, query.used, self._options.page_limit)
         return _Question(query, sections(query), url)
 
     async def _continued(self, page: _PageRequest, ignored: tuple[str, ...]) -> Answer:
@@ -368,7 +384,7 @@ class Service:
         tree, grant = page.tree, page.grant
         query, kind = question.query, question.query.kind
         own = await tree.patient(grant.patient)
-        size = self._size(query.count, self._pages.size)
+        size = self._size(query.count, self._options.page_size)
         if query.summary == "count":
             size = 0
         here = slice(page.position.offset, page.position.offset + size)
@@ -481,7 +497,7 @@ class Service:
         # The page's entries: the whole compartment, or what changed since an instant.
         following = ReferenceResolver(tree, grant, own, self._kinds)
         notes = [Note("not-supported", text) for text in request.ignored]
-        size = self._size(request.count, self._pages.limit)
+        size = self._size(request.count, self._options.page_limit)
         here = slice(offset, offset + size)
         if request.since is None:
             entries, total = await everything.whole(tree, grant, own, request, following, here)
@@ -530,7 +546,7 @@ class Service:
         return Answer(body, tree.created, tree.id, etag, types_of(entries))
 
     def _size(self, count: int | None, otherwise: int) -> int:
-        return min(otherwise if count is None else count, self._pages.limit)
+        return min(otherwise if count is None else count, self._options.page_limit)
 
 
 def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:

@@ -67,21 +67,6 @@ class SearchParameter:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchInclude:
-    """One value that `_include` and `_include:iterate` take.
-
-    Attributes:
-        code: `Type:parameter`.
-        parameter: name of the search parameter that holds the references.
-        targets: types that may be included.
-    """
-
-    code: str
-    parameter: str
-    targets: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ResourceType:
     """One resource type.
 
@@ -90,7 +75,7 @@ class ResourceType:
         profiles: canonicals of its profiles, without version.
         interactions: as the capability statement calls them.
         parameters: by name, in the order in which they are listed.
-        includes: values of `_include`, beside `Type:*` (all of them) and `*`.
+        includes: parameters that `_include` takes as `Type:parameter`, beside `Type:*` and `*`.
         sorts: parameters that `_sort` accepts.
         shared: whether it belongs to the payer's directory, and not to one member.
         through: type, and column of its index, through which a member reaches resources of this
@@ -102,7 +87,7 @@ class ResourceType:
     profiles: tuple[str, ...]
     interactions: tuple[Interaction, ...]
     parameters: Mapping[str, SearchParameter]
-    includes: tuple[SearchInclude, ...]
+    includes: tuple[SearchParameter, ...]
     sorts: tuple[str, ...]
     shared: bool
     through: tuple[str, str] | None
@@ -185,10 +170,7 @@ def _resource_type(
         ),
         ("read", "vread", "search-type"),
         MappingProxyType(parameters),
-        tuple(
-            SearchInclude(f"{name}:{include}", include, parameters[include].targets)
-            for include in entry["includes"]
-        ),
+        tuple(parameters[include] for include in entry["includes"]),
         (*(("_id",) if sorts_by_id else ()), *dates),
         entry.get("shared", shared),
         tuple(entry["through"]) if "through" in entry else None,
@@ -245,7 +227,7 @@ def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceTy
     return replace(
         kind,
         parameters=MappingProxyType(parameters),
-        includes=tuple(include for include in kind.includes if has(include.parameter)),
+        includes=tuple(include for include in kind.includes if has(include.name)),
         sorts=tuple(sort for sort in kind.sorts if has(sort)),
     )
 
@@ -262,9 +244,14 @@ def _answerable_parameter(parameter: SearchParameter, columns: frozenset[str]) -
     )
 
 
-def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> tuple[SearchInclude, ...]:
+def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> list[str]:
     """Return the references of some types that lead to one: the values of its `_revinclude`."""
-    return tuple(inc for source in kinds for inc in source.includes if kind.name in inc.targets)
+    return [
+        f"{source.name}:{include.name}"
+        for source in kinds
+        for include in source.includes
+        if kind.name in include.targets
+    ]
 
 
 _OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")

@@ -29,7 +29,7 @@ async def referenced(
     if own is None:
         return set()
     columns = [
-        (kind.name, include.parameter)
+        (kind.name, include.name)
         for kind in TYPES.values()
         if not kind.shared
         for include in kind.includes

@@ -332,7 +332,7 @@ def _followed(context: _Context, name: str, value: str) -> list[query.RequestedI
     if value == "*":
         types = context.kinds.values() if iterate else (context.kind,)
         return [
-            query.RequestedInclude(kind.name, inc.parameter, None, iterate)
+            query.RequestedInclude(kind.name, inc.name, None, iterate)
             for kind in types
             for inc in kind.includes
         ]
@@ -341,16 +341,10 @@ def _followed(context: _Context, name: str, value: str) -> list[query.RequestedI
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
     resource = context.kinds.get(source)
-    includes = (
-        []
-        if resource is None
-        else [inc for inc in resource.includes if code in (inc.parameter, "*")]
-    )
+    includes = [inc for inc in (resource.includes if resource else ()) if code in (inc.name, "*")]
     if target and not any(target in inc.targets for inc in includes):
         return []
-    return [
-        query.RequestedInclude(source, inc.parameter, target or None, iterate) for inc in includes
-    ]
+    return [query.RequestedInclude(source, inc.name, target or None, iterate) for inc in includes]
 
 
 def _leading(context: _Context, value: str) -> list[query.RequestedInclude]:
@@ -363,21 +357,21 @@ def _leading(context: _Context, value: str) -> list[query.RequestedInclude]:
     if kind is None or target not in ("", context.kind.name):
         return []
     return [
-        query.RequestedInclude(source, inc.parameter, None, False)
+        query.RequestedInclude(source, inc.name, None, False)
         for inc in kind.includes
-        if code == inc.parameter and context.kind.name in inc.targets
+        if code == inc.name and context.kind.name in inc.targets
     ]
 
 
 def _revincludes(context: _Context) -> str:
     """Return the values of `_revinclude`, to continue a sentence after its name."""
-    codes = [inc.code for inc in revincludes(context.kind, context.kinds.values())]
+    codes = revincludes(context.kind, context.kinds.values())
     return f"takes {', '.join(codes)}" if codes else "is not there: nothing refers to this type"
 
 
 def _includes(kinds: Mapping[str, ResourceType]) -> str:
     """Return the values of `_include`, to continue a sentence after its name."""
-    names = ", ".join(inc.code for kind in kinds.values() for inc in kind.includes)
+    names = ", ".join(f"{kind.name}:{inc.name}" for kind in kinds.values() for inc in kind.includes)
     return f"takes {names}, Type:* or *"
 
 

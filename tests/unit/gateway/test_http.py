@@ -9,8 +9,8 @@ import pytest
 
 from etl.errors import StoreError
 from etl.gateway.http.responses import KINDS, SYSTEM, FhirError
-from etl.gateway.service import Service
-from etl.gateway.startup import ServiceOptions, serve_objects
+from etl.gateway.service import Service, ServiceOptions
+from etl.gateway.startup import GatewayServices
 from tests.given.tables import read_tables, table
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import (
@@ -513,7 +513,7 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch):
 
 
 def test_before_the_first_release_the_answer_is_503_and_says_so():
-    server = served(serve_objects(MemoryObjects(MemoryStore()), [KEY], ServiceOptions()))
+    server = served(GatewayServices(MemoryObjects(MemoryStore()), None, [KEY], ServiceOptions()))
     got = server.call(EOB)
     assert (got.status, got.code) == (503, "not-published")
     assert server.call("/readyz").status == 503

@@ -318,8 +318,9 @@ def test_every_parameter_that_is_told_works(service):
             for query in queries:
                 assert bundle(asked(service, query, kind=kind.name))["total"] >= 0
         for include in kind.includes:
-            for code in (include.code, *(f"{include.code}:{one}" for one in include.targets)):
-                asked(service, f"_include={code}&_include:iterate={code}", kind=kind.name)
+            code = f"{kind.name}:{include.name}"
+            for value in (code, *(f"{code}:{one}" for one in include.targets)):
+                asked(service, f"_include={value}&_include:iterate={value}", kind=kind.name)
         for sort in kind.sorts:
             asked(service, f"_sort={sort},-{sort}", kind=kind.name)
 

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Coroutine
 from contextlib import redirect_stdout
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from io import StringIO
@@ -14,8 +13,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
 
-from etl.gateway.service import Answer
-from etl.gateway.startup import GatewayServices, ServiceOptions, serve_objects
+from etl.gateway.service import Answer, ServiceOptions
+from etl.gateway.startup import GatewayServices
 from etl.publish.reader import open_current, read_all
 from etl.smart.grants import Grant
 from etl.storage.async_objects import FolderObjects
@@ -119,9 +118,7 @@ def opened(
     else:
         objects = target
     directory = FolderObjects(listed) if isinstance(listed, Path) else listed
-    made = serve_objects(
-        objects, [KEY], replace(ServiceOptions(), **options), clock, directory=directory
-    )
+    made = GatewayServices(objects, directory, [KEY], ServiceOptions(**options), clock)
     run(made.releases.refresh())
     if target is not None and listed is not None:
         run(made.directory_releases.refresh())
