@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -16,13 +16,13 @@ from starlette.routing import Route
 from etl.auth import scopes as scope_rules
 from etl.auth.configuration import ACCESS_SECONDS, CODE_SECONDS, ONLINE_HOURS
 from etl.auth.context import hash_of
+from etl.auth.database_tables import SessionRow
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
 from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
 from etl.auth.oauth import ConsentRequest, Incoming, origin_of
 from etl.auth.records import Approval, SignInRefused
 from etl.auth.services import Services
-from etl.auth.sessions import Session
 from etl.errors import StoreError
 
 _KEPT: Final = (
@@ -230,15 +230,15 @@ class AuthorizePages:
         self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         return response
 
-    async def _session(self, visit: BrowserCookies, sealed: str) -> Session | None:
+    async def _session(self, visit: BrowserCookies, sealed: str) -> SessionRow | None:
         """Return the member signed in for this request; None for a sign-in for another request."""
         session = await run_in_threadpool(
             self._services.sessions.find, "authorize", visit.tokens["authorize"]
         )
         if session is None:
             return None
-        patient, _, request = session.subject.rpartition(" ")
-        return replace(session, subject=patient) if request == hash_of(sealed) else None
+        session.subject, _, request = session.subject.rpartition(" ")
+        return session if request == hash_of(sealed) else None
 
     def _sign_in_page(
         self,
@@ -256,7 +256,7 @@ class AuthorizePages:
     def _consent_page(
         self,
         visit: BrowserCookies,
-        session: Session,
+        session: SessionRow,
         sealed: str,
         considered: ConsentRequest,
         choice: _Choice,
@@ -296,7 +296,7 @@ class AuthorizePages:
         )
 
     def _approval(
-        self, considered: ConsentRequest, session: Session, choice: _Choice, address: str
+        self, considered: ConsentRequest, session: SessionRow, choice: _Choice, address: str
     ) -> Approval:
         scopes = scope_rules.narrowed(
             considered.scopes, choice.types, identity=choice.identity, long_lived=choice.long_lived

@@ -16,6 +16,9 @@ Clock = Callable[[], datetime]
 Randomness = Callable[[int], bytes]
 """Gives that many unpredictable bytes; `secrets.token_bytes` outside tests."""
 
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+"""Hosts of this machine, to which http and mail may go in the clear."""
+
 ACCESS_SECONDS: Final = 600
 """Lifetime of an access token in seconds; revocations are kept for as long."""
 

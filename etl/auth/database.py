@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,26 +35,18 @@ _MIGRATION_LOCK: Final = 0x6370636473  # "cpcds"
 
 
 class Database:
-    """A pool of connections, and the two kinds of transactions."""
+    """A pool of connections, and the two kinds of transactions.
+
+    Attributes:
+        read: gives a session that only reads.
+        write: gives a session; its changes are committed together at the end, or not at all.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._read = sessionmaker(engine, expire_on_commit=False)
-        self._write = sessionmaker(
-            engine.execution_options(**{_WRITES: True}), expire_on_commit=False
-        )
-
-    @contextmanager
-    def read(self) -> Iterator[Session]:
-        """Give a session that only reads."""
-        with self._read() as session:
-            yield session
-
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Give a session; its changes are committed together at the end, or not at all."""
-        with self._write.begin() as session:
-            yield session
+        writing = engine.execution_options(**{_WRITES: True})
+        self.read = sessionmaker(engine, expire_on_commit=False)
+        self.write = sessionmaker(writing, expire_on_commit=False).begin
 
     def add_if_missing(self, session: Session, table: type[Base], **values: Any) -> bool:
         """Add a row unless one has its key or a unique value; two processes may try at once.

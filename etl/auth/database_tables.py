@@ -277,16 +277,22 @@ class AssertionRow(Base):
 
 
 class SessionRow(Base):
-    """A signed-in developer or member."""
+    """A signed-in developer or member.
+
+    Attributes:
+        subject: id of the developer's account, or logical id of the member's Patient.
+        signed_in: when they authenticated.
+        seen: when the last request came, to the minute.
+    """
 
     __tablename__ = "session"
 
     hash: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
     subject: Mapped[str] = mapped_column(index=True)
-    signed_in: Mapped[int]
-    seen: Mapped[int]
-    expires: Mapped[int] = mapped_column(index=True)
+    signed_in: Mapped[datetime]
+    seen: Mapped[datetime]
+    expires: Mapped[datetime] = mapped_column(index=True)
 
 
 class FailureRow(Base):

@@ -8,6 +8,7 @@ SMART's own discovery document is answered under the FHIR base, by the gateway.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -63,7 +64,7 @@ def openid_configuration(configuration: AuthConfiguration) -> dict[str, Any]:
 
 
 class ProgramEndpoints:
-    """Endpoints for programs."""
+    """Endpoints for programs: tokens, their end (RFC 7009), introspection (RFC 7662), keys."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -71,11 +72,12 @@ class ProgramEndpoints:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
+        introspect = http.for_programs(partial(self._answer, "introspect"))
         document = self._document(openid_configuration(self._services.configuration))
         return [
-            *self._called_across("/oauth/token", self.token),
-            *self._called_across("/oauth/revoke", self.revoke),
-            Route("/oauth/introspect", http.for_programs(self.introspect), methods=["POST"]),
+            *self._called_across("/oauth/token", partial(self._answer, "token")),
+            *self._called_across("/oauth/revoke", partial(self._answer, "revoke")),
+            Route("/oauth/introspect", introspect, methods=["POST"]),
             Route("/oauth/jwks", http.for_programs(self.keys), methods=["GET"]),
             *(
                 Route(f"/.well-known/{name}", document, methods=["GET"])
@@ -83,24 +85,13 @@ class ProgramEndpoints:
             ),
         ]
 
-    async def token(self, request: Request) -> Response:
-        """Give tokens for a code or a refresh token; the body is a form or JSON."""
-        return await self._answer(request, "token")
-
-    async def revoke(self, request: Request) -> Response:
-        """End a token (RFC 7009)."""
-        return await self._answer(request, "revoke")
-
-    async def introspect(self, request: Request) -> Response:
-        """Introspect a token (RFC 7662)."""
-        return await self._answer(request, "introspect")
-
     async def keys(self, request: Request) -> Response:
         """Give the public keys (RFC 7517)."""
         document = await run_in_threadpool(self._services.keys.published)
         return http.open_to_all(document, self._services.configuration)
 
-    async def _answer(self, request: Request, endpoint: Endpoint) -> Response:
+    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+        """Answer a request; its body is a form or JSON."""
         services = self._services
         incoming = await http.incoming_of(request, await http.read_parameters(request))
         claimed = incoming.claimed_client

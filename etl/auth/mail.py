@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from etl.auth.configuration import Clock
+from etl.auth.configuration import LOOPBACK, Clock
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 10
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 Encryption = Literal["starttls", "tls", "none"]
 """`starttls`: RFC 3207, on port 587; `tls`: from the first byte, RFC 8314, on port 465."""

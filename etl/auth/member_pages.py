@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
+from etl.auth.database_tables import SessionRow
 from etl.auth.form_protection import BrowserCookies
 from etl.auth.http import address_of, for_people, read_form, redirect
 from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
-from etl.auth.records import AccessDay, SignInRefused
+from etl.auth.records import DATA_KINDS, AccessDay, SignInRefused
 from etl.auth.services import Services
-from etl.auth.sessions import Session
 
 
 class MemberPages:
@@ -95,18 +95,20 @@ class MemberPages:
 
     async def _posted(
         self, request: Request
-    ) -> tuple[BrowserCookies, Session | None, dict[str, str]]:
+    ) -> tuple[BrowserCookies, SessionRow | None, dict[str, str]]:
         form = dict(await read_form(request))
         visit = self._browsers.visit(request)
         is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""), "member")
         return visit, await self._session(visit) if is_own else None, form
 
-    async def _session(self, visit: BrowserCookies) -> Session | None:
+    async def _session(self, visit: BrowserCookies) -> SessionRow | None:
         return await run_in_threadpool(
             self._services.sessions.find, "member", visit.tokens["member"]
         )
 
-    async def _grants(self, request: Request, visit: BrowserCookies, session: Session) -> Response:
+    async def _grants(
+        self, request: Request, visit: BrowserCookies, session: SessionRow
+    ) -> Response:
         services, demo = self._services, self._services.demo
         await run_in_threadpool(services.trail.settle)
         consents = await run_in_threadpool(services.consents.of_patient, session.subject)
@@ -125,7 +127,7 @@ class MemberPages:
                 consent.id: scope_rules.data_kinds(scope_rules.types_of(consent.scopes))
                 for consent in consents
             },
-            known_kinds=scope_rules.DATA_KINDS,
+            known_kinds=DATA_KINDS,
             history=history,
             seen={(read.consent, read.what) for read in history},
             form_token=self._browsers.form_token(visit, "member"),

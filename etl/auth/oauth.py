@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,15 +25,14 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from etl.auth import grants
 from etl.auth.apps import Apps
-from etl.auth.configuration import AuthConfiguration
 from etl.auth.consents import Consents
 from etl.auth.context import AuthContext
 from etl.auth.grants import Client, GrantStore
 from etl.auth.records import Approval, NoSuchApp
 from etl.auth.scopes import names_patient
 from etl.auth.signing_keys import Keys
-from etl.auth.verifier import AccessToken, LocalVerifier
-from etl.smart.grants import TokenRefused
+from etl.auth.verifier import ActiveToken, LocalVerifier
+from etl.smart.grants import Grant, TokenRefused
 
 # At its debug level Authlib writes tokens into the log.
 logging.getLogger("authlib").setLevel(logging.WARNING)
@@ -286,27 +286,22 @@ class _AboutTokens:
         self._store = store
         self._verifier = verifier
 
-    def query_token(self, token_string: str, token_type_hint: str | None) -> Any:
+    def query_token(self, token_string: str, token_type_hint: str | None) -> ActiveToken | None:
         """Return an active token of any kind; the hint is not needed."""
         if token_string.count(".") == 2:
-            return self._active_access_token(token_string)
+            try:
+                return self._verifier.active(token_string)
+            except TokenRefused:
+                return None
         row = self._store.find_refresh_token(token_string)
         if row is None or row.used is not None or row.expires <= self._store.context.seconds():
             return None
         consent = self._store.open_consent(row.consent_id)
         if consent is None:
             return None
-        subject = (row.client_id, row.consent_id, row.scope, consent.patient)
-        return _Active(*subject, row.expires, row.issued, None)
-
-    def _active_access_token(self, token: str) -> _Active | None:
-        try:
-            active = self._verifier.active(token)
-        except TokenRefused:
-            return None
-        grant = active.grant
-        subject = (grant.client, grant.grant, " ".join(grant.scopes), grant.patient)
-        return _Active(*subject, int(grant.expires.timestamp()), active.issued, active)
+        scopes, expires = tuple(row.scope.split()), datetime.fromtimestamp(row.expires, UTC)
+        grant = Grant(consent.patient, row.client_id, scopes, row.consent_id, expires)
+        return ActiveToken(grant, "", row.issued)
 
 
 class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
@@ -315,16 +310,32 @@ class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
     ENDPOINT_NAME = "introspect"
     CLIENT_AUTH_METHODS = grants.CONFIDENTIAL_METHODS
 
-    def check_permission(self, token: _Active, client: Client, request: Any) -> bool:
+    def check_permission(self, token: ActiveToken, client: Client, request: Any) -> bool:
         """Return whether an app may ask about a token."""
-        asking = client.get_client_id()
-        return (
-            asking == token.client_id or asking in self._store.context.configuration.introspectors
-        )
+        introspectors = self._store.context.configuration.introspectors
+        return client.get_client_id() in (token.grant.client, *introspectors)
 
-    def introspect_token(self, token: _Active) -> dict[str, Any]:
+    def create_introspection_payload(self, token: ActiveToken | None) -> dict[str, Any]:
         """Return the introspection response (SMART App Launch 2.2.0, "Token Introspection")."""
-        return token.facts(self._store.context.configuration)
+        if token is None:
+            return {"active": False}
+        configuration, grant = self._store.context.configuration, token.grant
+        facts: dict[str, Any] = {
+            "active": True,
+            "iss": configuration.base_url,
+            "aud": configuration.fhir_base,
+            "client_id": grant.client,
+            "scope": " ".join(grant.scopes),
+            "sub": grant.patient,
+            "exp": int(grant.expires.timestamp()),
+            "iat": token.issued,
+            "patient": grant.patient,
+        }
+        if token.id:
+            facts |= {"token_type": "Bearer", "jti": token.id}
+        if "fhirUser" in grant.scopes:
+            facts["fhirUser"] = f"{configuration.fhir_base}/Patient/{grant.patient}"
+        return facts
 
 
 class Revocation(_AboutTokens, RevocationEndpoint):  # type: ignore[misc]
@@ -333,57 +344,13 @@ class Revocation(_AboutTokens, RevocationEndpoint):  # type: ignore[misc]
     ENDPOINT_NAME = "revoke"
     CLIENT_AUTH_METHODS = grants.METHODS
 
-    def revoke_token(self, token: _Active, request: _Request) -> None:
+    def revoke_token(self, token: ActiveToken, request: _Request) -> None:
         """End a token."""
-        if token.access is None:
-            self._store.consents.revoke(
-                token.consent, by="app", address=request.address, detail="token-revoked"
-            )
-            return
-        self._store.consents.revoke_token(
-            token.access.id, token.client_id, token.consent, address=request.address
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Active:
-    """A token that may be used, of either kind."""
-
-    client_id: str
-    consent: str
-    scope: str
-    patient: str
-    expires: int
-    issued: int
-    access: AccessToken | None
-
-    def check_client(self, client: Client) -> bool:
-        return client.get_client_id() == self.client_id
-
-    def is_expired(self) -> bool:
-        return False
-
-    def is_revoked(self) -> bool:
-        return False
-
-    def facts(self, configuration: AuthConfiguration) -> dict[str, Any]:
-        facts: dict[str, Any] = {
-            "active": True,
-            "iss": configuration.base_url,
-            "aud": configuration.fhir_base,
-            "client_id": self.client_id,
-            "scope": self.scope,
-            "sub": self.patient,
-            "exp": self.expires,
-            "iat": self.issued,
-            "patient": self.patient,
-        }
-        if self.access is not None:
-            facts["token_type"] = "Bearer"  # noqa: S105 - RFC 6750
-            facts["jti"] = self.access.id
-        if "fhirUser" in self.scope.split():
-            facts["fhirUser"] = f"{configuration.fhir_base}/Patient/{self.patient}"
-        return facts
+        consents, grant, address = self._store.consents, token.grant, request.address
+        if token.id:
+            consents.revoke_token(token.id, grant.client, grant.grant, address=address)
+        else:
+            consents.revoke(grant.grant, by="app", address=address, detail="token-revoked")
 
 
 def check_shape(incoming: Incoming, *, longest: int = LONGEST_PARAMETER) -> None:

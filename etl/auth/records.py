@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,16 +13,16 @@ from etl.errors import UsageError
 Origin = Literal["portal", "operator"]
 """Origin of a registration: the portal, or the command line."""
 
-RESOURCE_TYPES: Final = (
-    "Patient",
-    "Coverage",
-    "ExplanationOfBenefit",
-    "Organization",
-    "Practitioner",
-    "PractitionerRole",
-    "Location",
-    "RelatedPerson",
-)
+DATA_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "you": ("Patient",),
+    "coverage": ("Coverage",),
+    "claims": ("ExplanationOfBenefit",),
+    "providers": ("Organization", "Practitioner", "PractitionerRole", "Location"),
+    "family": ("RelatedPerson",),
+}
+"""Kinds of data that a member chooses from → types of resources."""
+
+RESOURCE_TYPES: Final = tuple(name for types in DATA_KINDS.values() for name in types)
 """FHIR types that a member's data is made of, in the order in which they are shown."""
 
 

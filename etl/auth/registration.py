@@ -10,19 +10,14 @@ from urllib.parse import urlsplit
 
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from etl.auth import scopes as scope_rules
 from etl.auth.app_names import has_invisible
+from etl.auth.configuration import LOOPBACK
 from etl.auth.records import InvalidForm
+from etl.documents.packaged_toml import read_beside
 from etl.smart import scopes as smart_scopes
 
 ClientType = Literal["confidential", "public"]
@@ -31,30 +26,10 @@ ClientType = Literal["confidential", "public"]
 Authentication = Literal["secret", "private_key_jwt", "none"]
 """Authentication of an app: a secret (Basic or in the body), a signed assertion, or none."""
 
-ATTESTATIONS: Final[dict[str, str]] = {
-    "hipaa": (
-        "We tell members, before they share anything, that HIPAA does not protect their data in "
-        "our app, and who oversees us instead."
-    ),
-    "use": (
-        "Our privacy policy says how we use, exchange and sell data, and we do nothing with it "
-        "that the policy does not say."
-    ),
-    "consent": "We ask for the member's express consent before data is used, exchanged or sold.",
-    "discontinue": (
-        "A member can stop sharing at any time; our privacy policy says how, and what then "
-        "happens to the data we have."
-    ),
-}
+ATTESTATIONS: Final[dict[str, str]] = read_beside(__file__, "attestations.toml")
 """Statements that a developer confirms at registration: id → the sentence. All are required."""
 
-DEFAULT_SCOPES: Final = (
-    "launch/patient",
-    "openid",
-    "fhirUser",
-    "offline_access",
-    "patient/*.rs",
-)
+DEFAULT_SCOPES: Final = ("launch/patient", "openid", "fhirUser", "offline_access", "patient/*.rs")
 """Default scopes of a registration. An app may ask for less."""
 
 LONGEST_NAME: Final = 80
@@ -64,7 +39,6 @@ MOST_REDIRECT_URIS: Final = 10
 _SHORTEST_RSA: Final = 2048
 _LONGEST_RSA: Final = 8192
 
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _EMAIL: Final = re.compile(r"[^@\s<>\"']{1,64}@[^@\s<>\"']{1,190}\.[^@\s<>\"'.]{2,}")
 _PHONE: Final = re.compile(r"[0-9+()./ x-]{5,30}")
 _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
@@ -73,11 +47,6 @@ _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 _OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 _LINES: Final = str.maketrans("", "", "\n\r\t")
 """Control characters that a text of several lines may hold."""
-
-
-def is_email(text: str) -> bool:
-    """Return whether a text looks like an e-mail address."""
-    return _EMAIL.fullmatch(text) is not None
 
 
 def line_problem(text: str, longest: int, *, required: bool = True) -> str:
@@ -117,7 +86,7 @@ def redirect_uri_problem(uri: str) -> str:
     elif parts.scheme == "https":
         problem = "" if host else "It needs a host."
     elif parts.scheme == "http":
-        problem = "" if host in _LOOPBACK else "http is allowed only for localhost. Use https."
+        problem = "" if host in LOOPBACK else "http is allowed only for localhost. Use https."
     elif not _OWN_SCHEME.fullmatch(parts.scheme):
         problem = "Use https, or your app's own scheme with a dot in it (com.example.app:/done)."
     return problem
@@ -244,7 +213,9 @@ def _plain_launch_problem(is_wanted: bool, others: Mapping[str, Any]) -> str:
 
 def email_problem(text: str) -> str:
     """Return the error of an e-mail address for people; empty if it is valid."""
-    return line_problem(text, 254) or ("" if is_email(text) else "It is not an email address.")
+    return line_problem(text, 254) or (
+        "" if _EMAIL.fullmatch(text) else "It is not an email address."
+    )
 
 
 def _phone_problem(text: str, _: Mapping[str, Any]) -> str:

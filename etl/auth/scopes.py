@@ -8,10 +8,10 @@ the error names each scope and why it was left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
-from etl.auth.records import RESOURCE_TYPES
+from etl.auth.records import DATA_KINDS, RESOURCE_TYPES
 from etl.smart import scopes as smart_scopes
 from etl.smart.scopes import EVERY, ResourceScope
 
@@ -23,16 +23,6 @@ _MOST_NAMED: Final = 5
 _SHOWN: Final = re.compile(r"[A-Za-z0-9_.:/*?=&|-]{1,80}")
 _V1: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(write|\*)")
 _V2: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(?=.)c?r?u?d?s?")
-
-
-DATA_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "you": ("Patient",),
-    "coverage": ("Coverage",),
-    "claims": ("ExplanationOfBenefit",),
-    "providers": ("Organization", "Practitioner", "PractitionerRole", "Location"),
-    "family": ("RelatedPerson",),
-}
-"""Kinds of data that a member chooses from → types of resources."""
 
 
 class ScopeRefused(Exception):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final, Literal
 
 from sqlalchemy import delete, update
@@ -21,20 +20,7 @@ _LIFETIMES: Final[dict[Kind, tuple[timedelta, timedelta]]] = {
 }
 """Kind → how long a session lasts, and how long without a request."""
 
-_SEEN_EVERY_SECONDS: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A signed-in developer or member.
-
-    Attributes:
-        subject: id of the developer's account, or logical id of the member's Patient.
-        signed_in: when they authenticated.
-    """
-
-    subject: str
-    signed_in: datetime
+_SEEN_EVERY: Final = timedelta(minutes=1)
 
 
 class Sessions:
@@ -46,36 +32,35 @@ class Sessions:
     def start(self, kind: Kind, subject: str) -> str:
         """Sign someone in and return the token for the cookie; always a new one."""
         token = self._context.new_token()
-        now = self._context.clock()
+        now = self._context.now()
         with self._context.database.write() as session:
             session.add(
                 SessionRow(
                     hash=hash_of(token),
                     kind=kind,
                     subject=subject,
-                    signed_in=int(now.timestamp()),
-                    seen=int(now.timestamp()),
-                    expires=int((now + _LIFETIMES[kind][0]).timestamp()),
+                    signed_in=now,
+                    seen=now,
+                    expires=now + _LIFETIMES[kind][0],
                 )
             )
         return token
 
-    def find(self, kind: Kind, token: str) -> Session | None:
+    def find(self, kind: Kind, token: str) -> SessionRow | None:
         """Return the session of a token; None where there is none, or it ended."""
         if not token:
             return None
-        now = self._context.seconds()
+        now, idle = self._context.now(), _LIFETIMES[kind][1]
         with self._context.database.read() as session:
             row = session.get(SessionRow, hash_of(token))
-        idle = _LIFETIMES[kind][1].total_seconds()
         if row is None or row.kind != kind or row.expires <= now or row.seen + idle <= now:
             return None
-        if now - row.seen >= _SEEN_EVERY_SECONDS:
+        if now - row.seen >= _SEEN_EVERY:
             with self._context.database.write() as session:
                 session.execute(
                     update(SessionRow).where(SessionRow.hash == row.hash).values(seen=now)
                 )
-        return Session(row.subject, datetime.fromtimestamp(row.signed_in, UTC))
+        return row
 
     def end(self, token: str) -> None:
         """Sign out."""
@@ -84,6 +69,5 @@ class Sessions:
 
     def forget(self) -> None:
         """Delete expired sessions."""
-        now = self._context.seconds()
         with self._context.database.write() as session:
-            session.execute(delete(SessionRow).where(SessionRow.expires <= now))
+            session.execute(delete(SessionRow).where(SessionRow.expires <= self._context.now()))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from authlib.oauth2.rfc6749 import ClientMixin
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,18 +37,22 @@ _REFUSED: Final = "the access token is not valid"
 
 
 @dataclass(frozen=True, slots=True)
-class AccessToken:
-    """A verified access token.
+class ActiveToken:
+    """A token that may be used.
 
     Attributes:
         grant: what it opens.
-        id: its `jti`.
-        issued: its `iat`.
+        id: `jti` of an access token; empty for a refresh token.
+        issued: when it was issued, in seconds since 1970.
     """
 
     grant: Grant
     id: str
     issued: int
+
+    def check_client(self, client: ClientMixin) -> bool:
+        """Return whether it was issued to a client, as Authlib asks."""
+        return bool(self.grant.client == client.get_client_id())
 
 
 class LocalVerifier:
@@ -57,7 +62,7 @@ class LocalVerifier:
         self._context = context
         self._keys = keys
         self._revocations = revocations
-        self._checked: OrderedDict[str, AccessToken] = OrderedDict()
+        self._checked: OrderedDict[str, ActiveToken] = OrderedDict()
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._read_at: float | None = None
         self._change = object()
@@ -93,7 +98,7 @@ class LocalVerifier:
         self._refuse_what_is_over(checked, now)
         return checked.grant
 
-    def active(self, token: str) -> AccessToken:
+    def active(self, token: str) -> ActiveToken:
         """Return a token that may be used at this moment, by the database's present state.
 
         Raises:
@@ -104,7 +109,7 @@ class LocalVerifier:
         self._refuse_what_is_over(claims, self._context.clock())
         return claims
 
-    def decode(self, token: str) -> AccessToken:
+    def decode(self, token: str) -> ActiveToken:
         """Return the claims of a token issued here, whether revoked or not.
 
         Raises:
@@ -124,7 +129,7 @@ class LocalVerifier:
             raise TokenRefused(_REFUSED)
         return _token(decoded.claims)
 
-    def _refuse_what_is_over(self, token: AccessToken, now: datetime) -> None:
+    def _refuse_what_is_over(self, token: ActiveToken, now: datetime) -> None:
         grant = token.grant
         if grant.expires <= now:
             raise TokenRefused("the access token has expired")
@@ -166,7 +171,7 @@ def _claims(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry
     )
 
 
-def _token(claims: dict[str, Any]) -> AccessToken:
+def _token(claims: dict[str, Any]) -> ActiveToken:
     grant = Grant(
         patient=str(claims["patient"]),
         client=str(claims["client_id"]),
@@ -174,4 +179,4 @@ def _token(claims: dict[str, Any]) -> AccessToken:
         grant=str(claims["grant_id"]),
         expires=datetime.fromtimestamp(int(claims["exp"]), UTC),
     )
-    return AccessToken(grant, str(claims["jti"]), int(claims["iat"]))
+    return ActiveToken(grant, str(claims["jti"]), int(claims["iat"]))

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.configuration import AuthConfiguration, DemoDirectory, IdentityProvider
+from etl.auth.configuration import LOOPBACK, AuthConfiguration, DemoDirectory, IdentityProvider
 from etl.auth.database import (
     Database,
     latest_version,
@@ -30,11 +30,11 @@ from etl.auth.database import (
     present_version,
 )
 from etl.auth.endpoints import quiet_logs
-from etl.auth.mail import LOOPBACK, Mailer, MailServer, smtp_mailer
+from etl.auth.mail import Mailer, MailServer, smtp_mailer
 from etl.auth.members import IsPublished
 from etl.auth.rate_limits import rates_of
 from etl.auth.records import DemoMember
-from etl.auth.registration import is_email
+from etl.auth.registration import email_problem
 from etl.auth.services import Services
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
@@ -88,7 +88,7 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
         rates_of(auth.limits)
     except ValueError as error:
         yield _config_error(settings, "limits", str(error))
-    if auth.mail_server and not is_email(auth.mail_from):
+    if auth.mail_server and email_problem(auth.mail_from):
         yield _config_error(settings, "mail_from", "mail needs a sender address")
     try:
         mailer_of(settings)

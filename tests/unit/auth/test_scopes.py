@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from etl.auth import scopes
 from etl.auth.configuration import AuthConfiguration
 from etl.auth.endpoints import smart_configuration
-from etl.auth.records import RESOURCE_TYPES
+from etl.auth.records import DATA_KINDS, RESOURCE_TYPES
 from etl.smart import scopes as smart
 from etl.web.texts import PageTexts
 from tests.given.tables import read_tables
@@ -144,7 +144,7 @@ def test_an_error_holds_what_an_error_description_may_hold_and_no_more(text):
 def test_every_type_belongs_to_one_kind_of_data():
     kinds = [scopes.data_kinds([name]) for name in RESOURCE_TYPES]
     assert all(len(kind) == 1 for kind in kinds)
-    assert {kind for (kind,) in kinds} == set(scopes.DATA_KINDS)
+    assert {kind for (kind,) in kinds} == set(DATA_KINDS)
 
 
 def test_the_capabilities_are_those_that_carin_blue_button_testers_look_for():
