@@ -31,7 +31,7 @@ class Certificate:
         carried: how many claims of them are.
         reasons: explanations of differences: (reason, fact) -> how many, and cents together.
         unexplained: how many differences nothing explains.
-        first: the first of them; None where there is none.
+        first: the first of them; None if there is none.
         days: business days -> claims that became visible; empty for a first release.
         late: how many of them took too long.
         all_delays: business days -> claims, of all releases since the first.

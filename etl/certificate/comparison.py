@@ -116,7 +116,7 @@ def compare(
         differences,
         states_money=states_money,
     )
-    # Amounts: each, and none where the view has none.
+    # Amounts: each, and none if the view has none.
     expected = source.expected(source.stated, source.stated_lines, source.stated_adjustments)
     if states_money:
         _compare_amounts(source, published, (claim_rows, line_rows), expected, differences)

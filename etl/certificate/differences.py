@@ -23,10 +23,10 @@ class FactDifference:
 
     Attributes:
         table: table of the row.
-        file: index of its file; -1 where no row is known.
+        file: index of its file; -1 if no row is known.
         row: number of the row.
         fact: which fact; an amount by level and category, such as `claim.benefit`.
-        reason: the rule that left it out or derived it; empty where nothing explains it.
+        reason: the rule that left it out or derived it; empty if nothing explains it.
         cents: what is published less what the row states, of amounts; else 0.
     """
 

@@ -201,7 +201,7 @@ class PublishedClaims:
     """Claims of some blocks.
 
     Attributes:
-        texts: name of a fact -> its text for each claim, Arrow `string`; empty where absent:
+        texts: name of a fact -> its text for each claim, Arrow `string`; empty if absent:
             those that the claim states, the number of the member that the block is of, and the
             plan of its Coverage.
         payments: numpy `int64`, shape (claims,): `payment.amount` in cents.

@@ -33,7 +33,7 @@ from etl.model.relations import RELATIONS, Many
 
 
 def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
-    """Return a derived column of a table; shape (rows of the table,), null where absent.
+    """Return a derived column of a table; shape (rows of the table,), null if absent.
 
     Raises:
         KeyError: no derived column has that name.

@@ -23,7 +23,7 @@ _NAME_PARTS: Final = ("name_prefix", "given_name", "middle_name", "family_name",
 
 
 def directory_column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
-    """Return a derived column of a table; shape (rows of the table,), null where absent.
+    """Return a derived column of a table; shape (rows of the table,), null if absent.
 
     Raises:
         KeyError: no derived column has that name.

@@ -199,7 +199,7 @@ class Values:
         )
 
     def text(self, expr: ex.Expr, level: int) -> pa.StringArray:
-        """Return the values of an expression; shape (rows of the level,), null where absent."""
+        """Return the values of an expression; shape (rows of the level,), null if absent."""
         key = (expr, level)
         texts = self._texts.get(key)
         if texts is None:

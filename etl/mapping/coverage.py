@@ -47,8 +47,8 @@ class ElementCoverage:
         element: its id, slices included.
         status: whether it is produced, could be or cannot be.
         columns: `table.column` of all that is written into it, in order; empty for constants.
-        reason: why it is not produced; empty where it is.
-        resources: how many resources have it; None where no rows were read.
+        reason: why it is not produced; empty if it is.
+        resources: how many resources have it; None if no rows were read.
     """
 
     element: str
@@ -65,7 +65,7 @@ class ProfileCoverage:
     Attributes:
         profile: its name.
         elements: in the order of the profile.
-        resources: how many there are of it; None where no rows were read.
+        resources: how many there are of it; None if no rows were read.
     """
 
     profile: str

@@ -27,7 +27,7 @@ ALWAYS: Final = ("id", "meta", "meta.lastUpdated", "meta.profile", "meta.version
 
 
 def must_support(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> MustSupport:
-    """Return the must-support elements of a plan's profile; none where the profile is not known.
+    """Return the must-support elements of a plan's profile; none if the profile is not known.
 
     Args:
         plan: a compiled mapping.

@@ -1,7 +1,7 @@
 """Row-by-row interpreter of a plan: slow and obvious.
 
 `explain` uses it, and tests compare the columnar engine with it, byte for byte. Everything is text:
-a row is a mapping from column to text, None where absent.
+a row is a mapping from column to text, None if absent.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class CrosswalkAnswer:
         crosswalk: its name.
         column: the answer column.
         word: the word that was looked up.
-        answer: what the crosswalk says; None where it has no code.
-        place: file and line of its row; None where it lacks the word.
+        answer: what the crosswalk says; None if it has no code.
+        place: file and line of its row; None if it lacks the word.
     """
 
     crosswalk: str

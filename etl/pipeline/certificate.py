@@ -55,7 +55,7 @@ class Certifying:
     Attributes:
         states_money: whether the release has amounts.
         leaves_out: whether claims that others of their chain replace are not published.
-        before: id of the release whose members may be taken over; None where none are.
+        before: id of the release whose members may be taken over; None if none are.
         parent: id of the release that readers see; None before the first.
         day: `YYYY-MM-DD`, day of the run, UTC.
     """

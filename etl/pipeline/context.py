@@ -143,7 +143,7 @@ class Output(Protocol):
         Args:
             made: the resources, plan by plan.
             kept: ids of patients whose blocks stay as they are.
-            store: the target; None where nothing is published.
+            store: the target; None if nothing is published.
 
         Returns:
             Name -> what the run needs of it at its end.
@@ -181,12 +181,12 @@ class Task:
     Attributes:
         output: writes the resources; None to make none.
         directory: the directory's accepted rows.
-        as_of: day of the extract, in days since 1970; None where it is not stated.
+        as_of: day of the extract, in days since 1970; None if it is not stated.
         row_output: writes checked rows; None to write none.
-        target: where the run publishes; None where nothing is published.
+        target: where the run publishes; None if nothing is published.
         previous: what may be reused.
         keeps_rejected: whether rejected rows are kept for the quarantine.
-        certifying: how blocks are compared with their rows; None where none are published.
+        certifying: how blocks are compared with their rows; None if none are published.
         sidecar: mark of the extract, where the release is to keep which rows it was made of; else
             None.
     """
@@ -269,10 +269,10 @@ class PartitionedExtract:
     """An extract, cut by member.
 
     Attributes:
-        extract: what it is.
+        extract: the extract.
         partitions: its rows.
         work: folder of this run.
-        as_of: its day, in days since 1970; None where it is not stated.
+        as_of: day of the extract, in days since 1970; None if it is not stated.
     """
 
     extract: Extract
@@ -282,10 +282,10 @@ class PartitionedExtract:
 
 
 class Executor(JobRunner, Protocol):
-    """Reads an extract, processes its partitions, and runs jobs beside: hashing, bulk files."""
+    """Reads an extract, processes its partitions, and runs other jobs: hashing, bulk files."""
 
     def read(self, extract: Extract, cutting: Cutting, emit: EmitReading) -> Partitions:
-        """Return an extract cut by member, read unless an earlier attempt did.
+        """Partition an extract by member, unless an earlier attempt already did.
 
         Raises:
             ExtractError: a file cannot be read to its end.
@@ -295,12 +295,13 @@ class Executor(JobRunner, Protocol):
     def each_partition(
         self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
     ) -> Iterator[bytes]:
-        """Yield what a function returns of each partition, and of the directory, in any order.
+        """Yield a function's result for each partition and for the directory, in any order.
 
         Args:
             read: the extract.
-            call: a function that can be sent to another process. It is given partitions of which
-                one is there, and its number; that of the directory is how many there are.
+            call: a function that can be sent to another process. Its arguments are the partitions,
+                of which only one may be loadable, and its number; the directory's number is the
+                count of partitions.
         """
 
     def process(
@@ -312,9 +313,9 @@ class Executor(JobRunner, Protocol):
 
         Args:
             read: the extract.
-            task: what is done with it.
+            task: the task.
             definitions: rules and mappings.
-            emit: takes `StageAdvanced` of rows that are done, whatever their unit: all in the end.
+            emit: gets `StageAdvanced` for finished rows of any unit; all rows by the end.
 
         Raises:
             StoreError: the target failed, or a worker was lost.
@@ -366,20 +367,20 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The target of a run, the release before it, and the limits against that.
+    """The target of a run, its previous release, and the limits against it.
 
     Attributes:
-        target: the store, as every process opens it.
-        store: the store, open.
-        base: what readers see now, and what of it is to be made again.
-        limits: what may be missing or moved against the previous release.
-        lease: the run's lease on the target; None where nothing prunes it.
-        bulk: how bulk files are made; None to make none.
-        keep_rows: whether deltas are to follow a full extract; after a delta they always may.
+        target: opens the store in any process.
+        store: the open store.
+        base: the current release, and its lost objects.
+        limits: how much may be missing or change compared to the previous release.
+        lease: the run's lease on the target; None if nothing prunes it.
+        bulk: options of bulk files; None to make none.
+        keep_rows: whether to store rows, so that deltas can follow a full extract. After a delta,
+            rows are always stored.
         key: signs the release; None to sign nothing.
-        reuses: whether members of whom nothing changed stay as the release before has them.
-        keep_places: whether the release is to keep which rows it was made of, where it does not
-            keep the rows themselves.
+        reuses: whether unchanged members are carried over from the previous release.
+        keep_places: whether to store row positions if the rows themselves are not stored.
     """
 
     target: Target
@@ -394,5 +395,5 @@ class Publication:
     keep_places: bool = False
 
     def keeps_layers(self, extract: Extract) -> bool:
-        """Return whether the release is to keep the rows of an extract for deltas after it."""
+        """Return whether to store the rows of an extract for later deltas."""
         return self.keep_rows or extract.kind == "delta"

@@ -67,12 +67,12 @@ class ProcessedExtract:
         unowned: file -> rows that cannot be read and have no known owner.
         directory_files: name -> file of the work folder, of the directory's checked rows.
         files: of each unit, name -> file of the work folder (`context.TaskOutput`).
-        made: resources of an extract that is a directory; None where claims name more of them.
+        made: resources of an extract that is a directory; None if claims name more of them.
         results: what a next release may reuse.
         previous: what of the previous release was reused.
         certificate: the bytes compared with their rows; None before there are any.
         directory_rows: the directory's rows as they were read.
-        sidecar: the pieces that name the members' rows; None where none are kept.
+        sidecar: the pieces that name the members' rows; None if none are kept.
     """
 
     read: PartitionedExtract
@@ -150,7 +150,7 @@ def process(
         context: of the run.
         partitioned: the extract, cut by member; nothing of it is processed afterwards.
         output: writes the resources; None to make none.
-        publication: where the run publishes; None where nothing is published.
+        publication: where the run publishes; None if nothing is published.
         row_output: writes checked rows; None to write none.
         is_reported: whether a report is written, which needs every place of a finding and every
             rejected row.

@@ -58,7 +58,7 @@ def newest(columns: Iterable[Any], last_day: str) -> str | None:
     """Return the newest of many stamps as a FHIR instant; None if none is valid.
 
     Args:
-        columns: `string` arrays of any length, as the source wrote them; null where absent.
+        columns: `string` arrays of any length, as the source wrote them; null if absent.
         last_day: the last day that counts, as `YYYY-MM-DD`: 9999-12-31 is no stamp.
     """
     return _newest_stamp(stamp for column in columns for stamp in _newest_days(column, last_day))
@@ -101,7 +101,7 @@ class ReleaseRows:
 
     Attributes:
         read: everything that the release is to hold, cut by member.
-        layers: what the release is to keep of it; empty where no delta is to follow.
+        layers: what the release is to keep of it; empty if no delta is to follow.
         when: when the run began, or the attempt that it goes on from.
         notes: sentences about rows of a delta that change nothing.
     """

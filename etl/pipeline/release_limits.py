@@ -84,7 +84,7 @@ def input_verdicts(
 
     Args:
         limits: the payer's.
-        previous: manifest of the release that readers see; None where there is none.
+        previous: manifest of the release that readers see; None if there is none.
         current: rows and money of this run.
     """
     if previous is None:
@@ -106,7 +106,7 @@ def retraction_verdicts(
 
     Args:
         limits: the payer's.
-        previous: manifest of the release that readers see; None where there is none.
+        previous: manifest of the release that readers see; None if there is none.
         counts: those of the staged manifest.
     """
     if previous is None:

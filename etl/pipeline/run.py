@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from etl.reports.changes_page import ChangedSample, MovedElement
 
 _OTHER_COMMIT_OBJECTS: Final = 7
-"""About how many objects a commit writes beside reports and ledgers: lists, manifest, pages."""
+"""About how many other objects a commit writes: lists, manifest, pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,20 @@ class PlanResult:
     """The result of a plan: the release that a run would publish.
 
     Attributes:
-        parent: id of the release that it would follow; None before the first.
-        processed: the extract, checked and mapped, with all limits; None where the same was
-            published already, and the run would do nothing.
-        manifest: what would be published; its bulk files and reports are not in it.
+        parent: ID of the release that it would follow; None before the first.
+        processed: the extract, checked and mapped, with all limits; None if the same files are
+            already published, so that the run would do nothing.
+        manifest: the planned manifest, without bulk files and reports.
         changes: patients and resources that would be added, changed and retracted.
-        money: as of `RunResult`.
+        money: see `RunResult`.
         rejected: what would be rejected, by first cause.
-        refusal: why the run would stop all the same; None where it would not.
-        news: rules that newly find something, and newly unmapped words by crosswalk; None where
-            the report of the release before is not there.
-        must_support: must-support elements of which another share of resources has them; None
-            likewise.
+        refusal: why the run would stop; None if it would not.
+        news: rules that newly find something, and newly unmapped words by crosswalk; None if the
+            previous release's report is missing.
+        must_support: must-support elements whose share of resources would change; None if the
+            previous release's report is missing.
         samples: some changed resources, values masked.
-        networks: networks and plans of a directory that would change; None of claims, and before
+        networks: networks and plans of a directory that would change; None for claims and before
             the first release.
     """
 

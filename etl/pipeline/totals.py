@@ -49,9 +49,9 @@ class Outcome:
         elements: how many of them have each must-support element.
         missing: directory resources that resources refer to and the directory does not hold.
         reused: members whose results are those of the previous release.
-        ledger: the object in the target that keeps it by member; None where nothing is kept.
+        ledger: the object in the target that keeps it by member; None if nothing is kept.
         rows: raw table -> how many of the extract's rows it is of.
-        sidecar: the pieces in the target that name its rows; none where none are kept.
+        sidecar: the pieces in the target that name its rows; none if none are kept.
         sources: the payer's rows behind those with findings, where queries computed them.
     """
 
@@ -403,7 +403,7 @@ class Totals:
     """Totals after some partitions.
 
     Attributes:
-        places: takes places of findings; None where no report is written.
+        places: takes places of findings; None if no report is written.
         tally: counts, money and findings.
         resources: FHIR type -> how many were made.
         elements: how many of them have each must-support element.

@@ -64,11 +64,11 @@ class UnitContext:
 
 @dataclass(frozen=True, slots=True)
 class UnitResult:
-    """The result of one unit.
+    """The result of one task.
 
     Attributes:
-        outcome: what it adds to the totals.
-        files: name -> what the run keeps of it until its end.
+        outcome: its contribution to the totals.
+        files: name -> a file that the run keeps until its end.
     """
 
     outcome: Outcome
@@ -80,13 +80,13 @@ class _MemberResults:
     """The results of a task's members, checked and mapped.
 
     Attributes:
-        outcome: of all members.
-        made: resources of the members that were processed.
-        kept: patients whose blocks stay as they are.
+        outcome: the outcome of all members.
+        made: resources of the processed members.
+        kept: patients whose blocks are carried over.
         ledger: the outcome by member.
         rows: name -> checked rows.
-        certified: what the certificate compares with the blocks; None where it has no use.
-        sidecar: what is kept of the places of rows; None where nothing is.
+        certified: rows for the certificate to compare with the blocks; None without a certificate.
+        sidecar: the changes to the sidecar; None if no sidecar is kept.
     """
 
     outcome: Outcome
@@ -113,12 +113,12 @@ def process_unit(
         unit: the partitions.
         rows: their rows.
         keys: the ids of all partitions that rules may look up.
-        store: the target; None where nothing is published.
-        emit: takes `StageAdvanced`: the rows that are done so far, by estimate, and all in the end.
+        store: the target; None if nothing is published.
+        emit: gets `StageAdvanced`: estimated rows that are done, and all rows at the end.
 
     Returns:
-        None where there are several partitions, and more rows to process than one of them has:
-        then nothing was done, and each is to be a unit of its own.
+        None if the task has several partitions and too many rows to process together. Then nothing
+        was done, and the caller runs each partition as its own task.
     """
     if store is None:
         processed = _process_all_members(context, unit, rows, keys)
@@ -181,7 +181,7 @@ def _process_incrementally(
     """Process the members of a task that have no reusable results.
 
     Returns:
-        None where several partitions have more rows to process than one of them.
+        None if the task has several partitions and more rows to process than one of them has.
     """
     task = context.task
     positions = Places.of(rows, unit)
@@ -299,7 +299,7 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
         context: rules, mappings, and the task.
         unit: the partitions.
         rows: their rows; the keys are not looked at.
-        store: the target; None where nothing is published.
+        store: the target; None if nothing is published.
     """
     if store is None:
         (index,) = unit

@@ -1,13 +1,12 @@
 """Bulk files by resource type, as HL7's Bulk Publish serves them.
 
-Every release has an increment: what was added or changed since its parent, and what was deleted.
-Some have a snapshot as well: all that there is. A snapshot is written with the first release, then
-when there are many increments since the last one, or when they have grown large beside it; so the
-nightly cost follows the change. Parts of blocks are copied as they are, compressed, where all of
-their resources are wanted.
+Every release has an increment: what was added, changed or deleted since its parent. Some releases
+also have a snapshot of all resources: the first one, and later ones when increments since the last
+snapshot are many or large. So the nightly cost is proportional to the changes. A part of a block is
+copied without decompressing it if all its resources are needed.
 
-A provider directory has a snapshot with every release, cut so that a night leaves most of its files
-as they are, and Plan Finder files beside it (`directory_files`).
+A provider directory has a snapshot with every release, split so that most files do not change from
+night to night, and Plan Finder files (`directory_files`).
 
 The files are named by the release's manifest; `bulk_pages` makes the pages that consumers read.
 """

@@ -1,16 +1,16 @@
 """The manifest pages of HL7's Bulk Publish (Bulk Data 4.0 ballot), as objects of the tree.
 
-`$bulk-publish` is the root: the latest snapshot, with a link to the page of the updates that follow
-on it. Each release's increment has a page; the last page of the chain links to `#pending`, and a
-consumer polls it. When a release is committed, first its own page is written, then the link of the
-page before, then the root: a consumer that reads in between sees an earlier state, whole.
+`$bulk-publish` is the root: the latest snapshot, with a link to the first page of later updates.
+Each release's increment has a page; the last page of the chain links to `#pending`, which consumers
+poll. When a release is committed, its page is written first, then the link in the previous page,
+then the root: a consumer that reads in between sees a complete earlier state.
 
-A provider directory has the root alone: all of the present release, and no link, so that a consumer
-that knows nothing of `#pending` has the whole of it. Its files stay where they are as long as their
-content does.
+A provider directory only has the root, with all files of the current release and no link, so that a
+consumer that does not know `#pending` gets everything. A file keeps its path as long as its content
+is the same.
 
-Pages follow from the releases' manifests. So a run that died after its commit has lost nothing:
-`write_pages` can be called again at any time.
+Pages are computed from the releases' manifests. So a run that died after its commit has lost
+nothing: `write_pages` can be called again at any time.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _find_lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
         release.store, lambda ref: _is_intact(release.store, ref, read=is_read(ref.sha256)), refs
     )
     return frozenset(
-        segment.key for segment, is_there in zip(refs, intact_flags, strict=True) if not is_there
+        segment.key for segment, is_intact in zip(refs, intact_flags, strict=True) if not is_intact
     )
 
 

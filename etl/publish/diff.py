@@ -24,9 +24,9 @@ class UnitChange:
     """Changes to one patient, or to one shard of the directory.
 
     Attributes:
-        before: its row before; None where there was none.
+        before: its row before; None if there was none.
         after: its row after.
-        new: its index after; None where it has no block.
+        new: its index after; None if it has no block.
         added: resources that are new.
         changed: resources with another content or time.
         retracted: resources that are gone.

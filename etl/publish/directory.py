@@ -31,9 +31,9 @@ class DirectoryResult:
 
     Attributes:
         bits: how many bits of the place of `Type/id` number a shard.
-        shards: the shards by number; None where no resource is in it.
+        shards: the shards by number; None if no resource is in it.
         changes: counts of resources against the release that the run started from.
-        segments: the segments of its columns by number; empty where none were asked for.
+        segments: the segments of its columns by number; empty if none were asked for.
     """
 
     bits: int

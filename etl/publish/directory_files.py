@@ -1,17 +1,15 @@
 """Files of a provider directory that anyone may fetch: bulk files by type, and Plan Finder files.
 
-Both are made of the shards of a release, whole with each release. A file holds the resources of one
-type whose places (SHA-256 of `Type/id`) begin with the same bits: with as few bits as its limits
-allow, which is found for each file alone. So the files follow from the resources, not from the
-files of the release before: a changed resource changes the one file of each series that it is in,
-and one too many splits the file that it goes into.
+Both are made from all shards of each release. A file has the resources of one type whose name
+hashes (SHA-256 of `Type/id`) begin with the same bits, with as few bits as its limits allow. So the
+files follow from the resources alone, not from earlier files: a changed resource changes one file
+of each series, and one resource too many splits its file.
 
-A release keeps of each file what it was made of, as a hash: the next one takes over a file of which
-that is the same, without reading its resources again
+A release stores a hash of the inputs of each file. If the next release has a file with the same
+inputs, it reuses the file without reading its resources (docs/decisions/0044-directory-files.md).
+
+The form of Plan Finder files is known from implementers, not from a published guide
 (docs/decisions/0044-directory-files.md).
-
-The form of Plan Finder files is known from implementers, not from a published guide:
-docs/decisions/0044-directory-files.md.
 """
 
 from __future__ import annotations
@@ -45,22 +43,22 @@ from etl.storage.port import Store
 BULK: Final = "bulk/"
 PLAN_FINDER: Final = "plan-finder/"
 FILE_INPUTS: Final = "files"
-"""Ending of the object in `memory/` that says what the files of a release were made of."""
+"""Ending of the object in `memory/` that lists the inputs of a release's files."""
 
 _FULL_URL: Final = re.compile(rb'"fullUrl":"([^"]*)/[^/"]+/[^/"]+"')
 _INPUTS_FORMAT: Final = 1
 _GZIP_LEVEL: Final = 1
 _CONTRACTS_AT_ONCE: Final = 16
-"""Contracts whose files are filled in one reading of the shards: each has up to six files open."""
+"""Contracts whose files are filled in one pass over the shards; each has up to six open files."""
 _BATCH_ENTRIES: Final = 256
 """Resources that are written to a file together."""
 
 
 class FileInputs(msgspec.Struct, frozen=True):
-    """The files of a release, by a hash of what they were made of.
+    """The files of a release by the hash of their inputs.
 
     Attributes:
-        format: of this object.
+        format: version of this object.
         inputs: hash of the inputs → key of the file.
     """
 
@@ -74,7 +72,7 @@ class MadeFiles:
 
     Attributes:
         bulk: `bulk` of its manifest.
-        inputs: what the next release may take over.
+        inputs: the files that the next release may reuse.
     """
 
     bulk: JSON
@@ -83,11 +81,11 @@ class MadeFiles:
 
 @dataclass(frozen=True, slots=True)
 class KnownFiles:
-    """Files of the release before, by what they were made of.
+    """Files of the previous release by the hash of their inputs.
 
     Attributes:
-        store: where they are.
-        files: hash of the inputs → the file, as its manifest names it.
+        store: the target.
+        files: hash of the inputs → the file's entry in its manifest.
     """
 
     store: Store
@@ -129,17 +127,17 @@ class KnownFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """The form of a file: how resources stand in it, and its limits.
+    """The format of a file, and its limits.
 
     Attributes:
-        folder: where its object lies.
-        ending: of the object's key, before `.gz`.
+        folder: folder of the object.
+        ending: ending of the object's key, before `.gz`.
         head: text before the first resource.
-        between: text between two of them.
-        tail: text behind the last.
-        base: URL before `/Type/id` in `fullUrl`; None where a resource stands alone on its line.
-        entries: most resources of a file.
-        size: most bytes of it, uncompressed; a resource that is larger is alone in its file.
+        between: text between two resources.
+        tail: text after the last resource.
+        base: URL before `/Type/id` in `fullUrl`; None for a format without `fullUrl`.
+        entries: most resources in a file.
+        size: most uncompressed bytes in a file; a larger resource is alone in its file.
     """
 
     folder: str
@@ -182,7 +180,7 @@ class _PlannedFile:
 
     Attributes:
         type: FHIR type.
-        form: how resources stand in it.
+        form: its format.
         numbers: numbers of its resources, ordered by place.
         inputs: hash of all that its bytes follow from.
     """
@@ -248,10 +246,10 @@ def write_directory_files(
     """Write the files of an assembled release that is not committed yet.
 
     Args:
-        writer: puts them.
+        writer: writes the files.
         release: a provider directory.
-        previous_bulk: `bulk` of the release before: a file that was there keeps its `modified`.
-        reusable_files: files that are taken over where they would be made of the same.
+        previous_bulk: `bulk` of the previous release; unchanged files keep its `modified`.
+        reusable_files: files to reuse if their inputs are the same.
         options: limits and sizes.
 
     Raises:
@@ -315,7 +313,7 @@ def full_url_base(release: Release) -> str | None:
     """Return the FHIR base of `fullUrl` in a release's Plan Finder files.
 
     Returns:
-        None where there are no such files, or the first is lost or damaged: `verify` reports it.
+        None if there are no such files, or the first is lost or damaged: `verify` reports it.
     """
     files = _plan_finder_files(release.manifest.bulk)
     if not files:
@@ -350,11 +348,11 @@ def _file_list_key(plans: JSON) -> tuple[str, ...]:
 
 
 class _Shards:
-    """The shards of a directory: read whole once, and then as far as files are made of them.
+    """The shards of a directory: read completely once, then again as far as files need them.
 
     Args:
         release: a provider directory.
-        graph: takes all resources.
+        graph: gets all resources.
     """
 
     def __init__(self, release: Release, graph: DirectoryGraph) -> None:
@@ -416,13 +414,13 @@ class _Shards:
 
 
 class _Files:
-    """Files that are made, as far as they are not there yet.
+    """Makes files, unless they can be reused.
 
     Args:
-        writer: puts those that are full.
-        shards: where resources are read from.
-        known: files of the release before.
-        options: where files are filled.
+        writer: writes full files.
+        shards: source of the resources.
+        known: files of the previous release.
+        options: options with the work folder.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ class LeaseObject(msgspec.Struct, frozen=True, rename="camel"):
     Attributes:
         kind: `run` or `prune`.
         process: id of the holder's process.
-        process_started: when that began, in clock ticks; None where the system does not say.
+        process_started: when that began, in clock ticks; None if the system does not say.
         processes: what names the processes that the holder sees.
         host: its machine.
         deletes: whether it deletes objects.

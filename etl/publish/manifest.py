@@ -140,22 +140,22 @@ class Manifest:
     """A release.
 
     Attributes:
-        release: its id: time of creation, then a hash of everything else; ids sort by time.
-        parent: id of the release that it was made from; None for the first.
+        release: its ID: time of creation, then a hash of everything else; IDs sort by time.
+        parent: ID of the previous release; None for the first.
         created: FHIR instant of the run.
-        facts: what the caller stated.
+        facts: facts about the run.
         counts: `patients`, `retractedPatients`, `resources` by type, `changes` against the parent.
         catalog_bits: how many bits of a patient's place number its shard.
-        catalog: the shards by number; None where no patient is in it.
+        catalog: the shards by number; None if no patient is in it.
         directory_bits: the same for `Type/id` of directory resources.
-        directory: the directory's shards by number; None where no resource is in it.
-        segments: the segments of its columns by number; None where no resource is in it. Empty
-            beside claims, whose directory is searched by member.
-        bulk: what the bulk files of this release are; see docs/published-tree.md.
-        parent_sha256: of the bytes of the parent's manifest; "" for the first release, and where
-            an older version of the program wrote this one.
+        directory: the directory's shards by number; None if no resource is in it.
+        segments: the segments of its columns by number; None if no resource is in it. Empty for
+            releases of claims, whose directory is searched by member.
+        bulk: the bulk files of this release; see docs/published-tree.md.
+        parent_sha256: hash of the parent's manifest; "" for the first release and for manifests of
+            an older version of the program.
         share_read: number of the share of its parent's objects that the run read, from 1 on; 0 for
-            the first release, and where an older version of the program wrote this one.
+            the first release and for manifests of an older version of the program.
     """
 
     release: str

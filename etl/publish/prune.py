@@ -75,11 +75,11 @@ def read_expiry(store: Store, keys: Sequence[Path] = ()) -> Expiry:
 
     Args:
         store: the target.
-        keys: files with public keys, one of which must have signed the record: else nothing in it
-            is believed. Without keys it is believed as it is.
+        keys: files with public keys, one of which must have signed the record, or it is ignored.
+            Without keys, the record is trusted.
 
     Raises:
-        UsageError: a file holds no public key.
+        UsageError: a file contains no public key.
         StoreError: the record is damaged.
     """
     tagged = read_or_none(store, object_keys.EXPIRY)
@@ -93,12 +93,12 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
 
     Args:
         store: the target.
-        expiry: what is to be deleted.
-        key: signs the record; earlier records that it did not sign are left out then. None to sign
-            nothing.
+        expiry: what will be deleted.
+        key: signs the record; earlier records with another signature are then dropped. None to
+            sign nothing.
 
     Raises:
-        StoreError: it cannot be written; nothing may be deleted then.
+        StoreError: the record cannot be written, so nothing may be deleted.
     """
     tagged = read_or_none(store, object_keys.EXPIRY)
     merged_expiry = expiry

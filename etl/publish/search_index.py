@@ -1,12 +1,12 @@
 """The search index of a block: where each resource is, and what a search can ask of it.
 
-One JSON document, laid out by column: each member stands on a line of its own, and the first line
-says where the others are. So a reader of a patient with 5,000 claims fetches the two columns that
-it needs, while `json.load` still reads the whole.
+One JSON document, stored by column: each field is on a line of its own, and the first line has the
+positions of the others. So a reader of a patient with 5,000 claims only fetches the two columns
+that it needs, while `json.load` can still read the whole document.
 
 Rows are the block's resources in the block's order. A column of texts that repeat is
 `{"rows": […], "values": […]}`: the distinct values in order of appearance, and for each row the
-number of its value, or a list of numbers where it has none or several.
+number of its value, or a list of numbers if it has none or several.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, loads
 
 WHOLE: Final = 128 * 1024
-"""Indexes up to this size are read whole; of larger ones the head and what is needed."""
+"""Indexes up to this size are read completely; of larger ones, the head and needed sections."""
 
 HEAD: Final = 16 * 1024
 """Bytes in which the head of any index fits."""
@@ -54,8 +54,8 @@ class BlockPart:
 
     Attributes:
         first: number of its first row.
-        rows: how many rows it holds; none for the part with the header line.
-        offset: where it starts in the block.
+        rows: how many rows it has; none for the part with the header line.
+        offset: its offset in the block.
         length: its compressed size.
         size: its size as plain NDJSON.
     """
@@ -238,7 +238,7 @@ class Index:
 
     @property
     def block(self) -> str | None:
-        """Key of the block; None where everything was retracted."""
+        """Key of the block; None if everything was retracted."""
         key: str | None = self.head["block"]
         return key
 

@@ -225,13 +225,13 @@ def write_segments(
     Args:
         shards: the directory's shards by number.
         previous: those of the release that the run started from.
-        previous_segments: its segments; empty where it has none.
+        previous_segments: its segments; empty if it has none.
         lost: keys of segments that the store has lost.
         open_shard: opens the index of a shard.
         put: writes an object.
 
     Returns:
-        The segments by number; None where all shards are empty.
+        The segments by number; None if all shards are empty.
     """
     reusable = previous_segments if len(previous) == len(shards) else ()
     segments: list[SegmentEntry | None] = []

@@ -132,13 +132,13 @@ def verify(
     the manifests say.
 
     Args:
-        release: what to check.
-        progress: called with the number of patients checked so far, shard by shard.
-        pages: whether to look at Bulk Publish pages, which are no part of a release.
-        base_url: URL that links of pages must begin with; empty where any may.
-        keys: files with public keys: a prune that deleted reports must have signed that.
-        runner: processes that check patients, shard by shard.
-        open_store: gives the target in any of them; None where there is this one alone.
+        release: the release to check.
+        progress: called after each shard with the number of patients checked so far.
+        pages: whether to check Bulk Publish pages, which are not part of a release.
+        base_url: required base URL of links in pages; empty to accept any.
+        keys: files with public keys, one of which must have signed each prune that deleted reports.
+        runner: runs the checks of patients, shard by shard.
+        open_store: opens the target in another process; None to check in this one.
     """
     result = VerifyResult(release.id)
     manifest = release.manifest

@@ -81,7 +81,7 @@ class Plot:
         """Return the drawing. `series` must not have more than six entries."""
         if len(self.series) > _MAX_SERIES:
             raise ValueError(f"{self.name}: more than {_MAX_SERIES} series")
-        return _render_svg(self, _HEIGHT, (0.1, 0.15), lambda axes: _draw_plot(axes, self))
+        return _render(self, _HEIGHT, (0.1, 0.15), lambda axes: _draw_plot(axes, self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,10 @@ class HeatMap:
     def svg(self) -> Markup:
         """Return the drawing."""
         height = 0.35 + 0.2 * len(self.rows)
-        margins = (0.31, 0.26 / height)
-        return _render_svg(self, height, margins, lambda axes: _draw_cells(axes, self))
+        return _render(self, height, (0.31, 0.26 / height), lambda axes: _draw_cells(axes, self))
 
 
-def _render_svg(
+def _render(
     plot: Plot | HeatMap, height: float, margins: tuple[float, float], draw: Callable[[Axes], None]
 ) -> Markup:
     """Draw a plot and return its SVG for a page.

@@ -39,7 +39,7 @@ _TOLERANCE: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ShownMoney:
-    """The sums of one cell, in cents; None where one is withheld.
+    """The sums of one cell, in cents; None if one is withheld.
 
     Attributes:
         source, published, quarantined, superseded, net: as in `MoneyTotals`.

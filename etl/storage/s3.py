@@ -75,7 +75,7 @@ class _Clients(NamedTuple):
 
     Attributes:
         s3: all of them.
-        first: the first tries of some; None where there are no credentials.
+        first: the first tries of some; None if there are no credentials.
     """
 
     s3: S3Client

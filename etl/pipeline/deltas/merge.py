@@ -88,7 +88,7 @@ class TableOrigins:
 
     Attributes:
         rows: rows of all layers in canonical columns, with `LAYER_COLUMN`, `_file` and `_row`:
-            places in the extract of their layer; null where a layer does not know them.
+            places in the extract of their layer; null if a layer does not know them.
         merged: for each row of the merged table, in its order, which of `rows` it is.
         deleting: which of `rows` delete what they name.
     """
@@ -115,8 +115,8 @@ def write_merged_extract(
         store: where the layers are.
         layers: the full extract first, then deltas as they were published.
         folder: where to write; made where it is missing.
-        as_of: day of the last delta; None where it is not stated.
-        payer: the payer of the extract; None where it is not stated.
+        as_of: day of the last delta; None if it is not stated.
+        payer: the payer of the extract; None if it is not stated.
         model: what the rows are about.
 
     Returns:
@@ -460,7 +460,7 @@ class _LayerSources:
         self._counts = np.zeros(len(self._files), np.int64)
 
     def named(self, merged: pa.Table) -> pa.Table:
-        """Add the positions of merged rows as columns, null where not stored."""
+        """Add the positions of merged rows as columns, null if not stored."""
         first_files = self._first.take(merged.column(LAYER_COLUMN).combine_chunks())
         files = pc.add(first_files, merged.column(FILE_COLUMN).combine_chunks())
         self._counts += np.bincount(np.asarray(files.drop_null()), minlength=len(self._counts))
@@ -493,7 +493,7 @@ class LayerRow:
         table: canonical table.
         file: number of the file of the layer's extract that the row came with.
         row: its row there; the header is row 1. Of several rows, the first that it was made of.
-        merged: its row in the merged table; None where a later row replaced or deleted it.
+        merged: its row in the merged table; None if a later row replaced or deleted it.
         is_deletion: whether it deletes what it names.
     """
 
@@ -560,7 +560,7 @@ class LayerRows:
 
     @cached_property
     def _places(self) -> Mapping[str, tuple[npt.NDArray[np.int64], ...]]:
-        """Table -> layer, file and row of each of its rows; -1 where they were not kept."""
+        """Table -> layer, file and row of each of its rows; -1 if they were not kept."""
         return {
             table: tuple(
                 pc.fill_null(origins.rows.column(name).cast(pa.int64()), -1).to_numpy()

@@ -91,22 +91,21 @@ class Attribution:
         dependencies: Dependencies,
         keys: GlobalKeys,
     ) -> Ledger | None:
-        """Return the results of a partition, member by member.
+        """Return the results of a partition by member.
 
-        Members with results that depend on rows of others are left out: those that share a claim,
-        coverage or patient, or name a claim or coverage of another member.
+        Members whose results depend on other members' rows are left out: members that share a
+        claim, coverage or patient, or refer to another member's claim or coverage.
 
         Args:
             loaded: the rows.
             checked: the result of the rules, with shares.
-            mapped: what was mapped.
-            dependencies: which columns refer to something outside.
-            keys: ids of all partitions.
+            mapped: the result of the mappings.
+            dependencies: which columns refer to something outside a member's rows.
+            keys: IDs of all partitions.
 
         Returns:
-            The ledger; None where it would not be complete, so that nothing may be reused: where
-            something belongs to no member, or columns of the directory were read in which changes
-            are not detected.
+            The ledger; None if it would be incomplete, so that nothing may be reused: a result
+            belongs to no member, or mappings read directory columns whose changes are not detected.
 
         Raises:
             CountsDoNotAddUp: the members' shares are not the whole (a bug).

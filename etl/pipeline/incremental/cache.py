@@ -62,11 +62,11 @@ class CachedResults:
     """Results that the previous release keeps, as far as this run may use them.
 
     Attributes:
-        ledgers: what there is of the partitions, in order: each is a range of members' hashes.
+        ledgers: the ledgers in order, each for a range of members' hashes.
         count: how many partitions there were.
-        as_of: day of the extract, in days since 1970; None where it is not stated.
-        names: names under which the directory held something, ascending, and what it held.
-        suites: the object that holds the results of the suites; None where none were run.
+        as_of: day of the extract, in days since 1970; None if it is not stated.
+        names: hashes of the directory's names, ascending, and of their rows.
+        suites: the object with the results of the suites; None if none were run.
     """
 
     ledgers: Sequence[RangeRef]
@@ -78,8 +78,7 @@ class CachedResults:
     def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
         """Return the cached entries of members in some of the `count` partitions now.
 
-        Entries of members in partitions beside them may be among them. What is lost or damaged is
-        left out.
+        Members of neighboring partitions may be included. Lost or damaged ledgers are left out.
         """
         ledgers = (
             _read_ledger(store, cached) for cached in self.for_partitions(indexes, count).ledgers

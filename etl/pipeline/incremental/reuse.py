@@ -40,10 +40,10 @@ class PreviousRelease:
     """Results that a run may reuse.
 
     Attributes:
-        results: what the release keeps; None where it cannot be used.
-        changed: names under which the directory held something else then.
-        lost: patients whose block or index is not in the store any more.
-        sidecar: the pieces that name the rows of its members; None where nothing is to go on.
+        results: the stored results; None if they cannot be used.
+        changed: hashes of names whose directory rows changed since then.
+        lost: patients whose block or index is missing from the store.
+        sidecar: the pieces that name the members' rows; None to start a new sidecar.
     """
 
     results: CachedResults | None = None
@@ -69,14 +69,14 @@ class PreviousRelease:
 
 @dataclass(frozen=True, slots=True)
 class PreviousMembers:
-    """Results of the members of one unit in the previous release.
+    """Results of a task's members in the previous release.
 
     Attributes:
-        ledger: their entries, and perhaps those of others.
-        as_of: the day of the extract then.
-        changed: names under which the directory held something else then.
-        lost: patients whose block or index is not in the store any more.
-        sidecar: the pieces that name their rows; None where one is lost or damaged.
+        ledger: their entries, and perhaps entries of other members.
+        as_of: day of the previous extract.
+        changed: hashes of names whose directory rows changed since then.
+        lost: patients whose block or index is missing from the store.
+        sidecar: the pieces that name their rows; None if one is lost or damaged.
     """
 
     ledger: Ledger
@@ -94,7 +94,7 @@ class ComparedFacts:
         places: the rows of the unit, with digests.
         keys: ids of all partitions.
         dependencies: which columns refer to something outside.
-        as_of: day of the extract, in days since 1970; None where it is not stated.
+        as_of: day of the extract, in days since 1970; None if it is not stated.
         canonical: whether every row of the layout is a canonical one.
     """
 
@@ -138,25 +138,25 @@ def find_unchanged(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
         is_unchanged &= owners.column("latest").to_numpy() <= min(days)
     if previous.lost:
         patients, lost = ledger["patients"], pa.array(sorted(previous.lost), pa.string())
-        theirs = patients.filter(pc.is_in(patients.column("patient"), value_set=lost))
-        is_unchanged &= ~np.isin(ids, theirs.column("owner").to_numpy())
-    kept: Hashes = ids[is_unchanged & ~np.isin(ids, _answered_otherwise(current, previous))]
-    return kept
+        affected = patients.filter(pc.is_in(patients.column("patient"), value_set=lost))
+        is_unchanged &= ~np.isin(ids, affected.column("owner").to_numpy())
+    unchanged: Hashes = ids[is_unchanged & ~np.isin(ids, _changed_lookups(current, previous))]
+    return unchanged
 
 
-def _answered_otherwise(now: ComparedFacts, before: PreviousMembers) -> Hashes:
-    """Return the members with an external lookup that has another answer than before."""
-    differs = [np.asarray(now.keys.sharers)]
-    ids_asked = before.ledger["asked"]
+def _changed_lookups(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
+    """Return the members with an external lookup whose answer changed."""
+    parts = [np.asarray(current.keys.sharers)]
+    ids_asked = previous.ledger["asked"]
     kinds = ids_asked.column("kind").cast(pa.string())
-    for kind in now.dependencies.ids:
-        mine = ids_asked.filter(pc.equal(kinds, kind))
-        there = lookup_answers(kind, mine.column("id").to_numpy(), now.keys)
-        differs.append(mine.column("owner").to_numpy()[there != np.asarray(mine.column("there"))])
-    names = before.ledger["names"]
-    is_changed = np.isin(names.column("name").to_numpy(), before.changed)
-    differs.append(names.column("owner").to_numpy()[is_changed])
-    owners: Hashes = np.unique(np.concatenate(differs))
+    for kind in current.dependencies.ids:
+        asked = ids_asked.filter(pc.equal(kinds, kind))
+        exists = lookup_answers(kind, asked.column("id").to_numpy(), current.keys)
+        parts.append(asked.column("owner").to_numpy()[exists != np.asarray(asked.column("there"))])
+    names = previous.ledger["names"]
+    is_changed = np.isin(names.column("name").to_numpy(), previous.changed)
+    parts.append(names.column("owner").to_numpy()[is_changed])
+    owners: Hashes = np.unique(np.concatenate(parts))
     return owners
 
 

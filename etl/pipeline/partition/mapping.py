@@ -100,7 +100,7 @@ class ClaimRules:
 
     Attributes:
         masker: finds sensitive codes.
-        statuses: the crosswalk of claim statuses; None where there is none.
+        statuses: the crosswalk of claim statuses; None if there is none.
         leave_out: whether superseded claims are not published.
     """
 
@@ -280,7 +280,7 @@ class Mapped:
     """The result of running some plans.
 
     Attributes:
-        made: the resources; none where anything is broken.
+        made: the resources; none if anything is broken.
         resources: FHIR type -> how many.
         elements: how many of them have each must-support element.
         unmapped: crosswalk -> cells for which it has no code.
@@ -393,7 +393,7 @@ class PartitionContext:
     Attributes:
         definitions: rules and mappings.
         providers: the directory.
-        as_of: day of the extract, in days since 1970; None where it is not stated.
+        as_of: day of the extract, in days since 1970; None if it is not stated.
     """
 
     definitions: Definitions

@@ -1,13 +1,13 @@
 """The objects of a sidecar: pieces by range of owners, and their list.
 
 `memory/<sha256>.sidecar` lists the pieces and the extracts whose files they name; a piece is
-`memory/<sha256>.places`. The pieces of one range stand oldest first, and the last one with an owner
-counts. So a night writes what changed, and names the rest as the release before does; pieces that
-have become small beside what is written are written again together with it.
+`memory/<sha256>.places`. The pieces of one range are listed oldest first, and the last one with an
+owner counts. So a night only writes the changed members, and names the older pieces for the others.
+Small older pieces are merged with the new one.
 
 A piece is a table with one entry for each canonical row, and one for each resource that begins at
-it. Of ids there are hashes alone, but for that of the Patient, whose block leads to the others.
-Entries are ordered by owner, table and place, so that they are small as Parquet.
+the row. IDs are hashed, except the Patient's, whose block leads to the other resources. Entries are
+ordered by owner, table and place, which keeps the Parquet small.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ SCHEMA: Final = pa.schema(
 """Columns of a piece.
 
 * `owner`: the member (`etl.sources.partition.partition_rows.OWNER_COLUMN`); 0 for the directory.
-* `claim`: hash of the number of the row's claim or prior authorization; null where it is of none.
-* `table`, `file`, `row`, `fate`: a canonical row; null where an owner has none, or none any more.
-* `resource`: hash of `Type/id`, `patient` its compartment, `mapping` what made it; null where none
-  begins at the row.
+* `claim`: hash of the number of the row's claim or prior authorization; null for other rows.
+* `table`, `file`, `row`, `fate`: a canonical row; null if the owner has no rows, or no longer any.
+* `resource`: hash of `Type/id`, `patient` its compartment, `mapping` its mapping; null if no
+  resource begins at the row.
 * `extract`: mark of the extract that has the file (`pieces.extract_mark`).
 """
 PUBLISHED, QUARANTINED, SUPERSEDED, WITHDRAWN = ROW_FATES
 _NAMES: Final = tuple(TABLES)
 _UNLIMITED: Final = 1 << 30
-"""More than a piece has rows, and more than its dictionaries have bytes."""
+"""More rows than any piece has, and more bytes than its dictionaries have."""
 _DELTA_COLUMNS: Final = ("file", "row")
 _PLAIN_COLUMNS: Final = ("resource",)
 
@@ -331,7 +331,7 @@ class SidecarExtract(msgspec.Struct, frozen=True, rename="camel"):
     """An extract whose rows a sidecar names.
 
     Attributes:
-        as_of: day of the state that it holds, `YYYY-MM-DD`; None where it is not stated.
+        as_of: day of the extract, `YYYY-MM-DD`; None if it is not stated.
         read: FHIR instant of the run that first published it.
         layout: name of its layout.
         files: its files, by number.
@@ -344,7 +344,7 @@ class SidecarExtract(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, extract: Extract, when: datetime) -> SidecarExtract:
-        """Return what a sidecar keeps of an extract."""
+        """Return the facts about an extract that a sidecar stores."""
         return cls(
             None if extract.as_of is None else extract.as_of.isoformat(),
             as_instant(when),
@@ -355,7 +355,7 @@ class SidecarExtract(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class SidecarPiece(kept_objects.RangeRef):
-    """A piece, and the partitions whose owners it is of.
+    """A piece, and the partitions of its owners.
 
     Attributes:
         extracts: marks of the extracts that it names.
@@ -368,11 +368,11 @@ class Sidecar(msgspec.Struct, frozen=True):
     """The sidecar of a release.
 
     Attributes:
-        partitions: how many there were.
-        pieces: in the order of ranges, those of one range oldest first.
-        directory: the piece of the directory; None where there is none.
+        partitions: number of partitions of the run.
+        pieces: ordered by range, then oldest first.
+        directory: the piece of the directory; None if there is none.
         extracts: mark -> extract.
-        format: of the object.
+        format: version of the object.
     """
 
     partitions: int
@@ -396,7 +396,7 @@ def extract_mark(extract: Extract) -> str:
 
 
 def sidecar_of(release: Release) -> Sidecar | None:
-    """Return the sidecar of a release; None where it has none.
+    """Return the sidecar of a release; None if it has none.
 
     Raises:
         StoreError: its list is missing or damaged.
@@ -415,12 +415,12 @@ def sidecar_before(base: Current) -> Sidecar | None:
 
 @dataclass(frozen=True, slots=True)
 class UnitSidecar:
-    """The pieces with members of one unit in the release before.
+    """The previous release's pieces with members of one task.
 
     Attributes:
-        pieces: they, oldest first.
-        entries: of each.
-        is_own: whether they name members of this unit alone.
+        pieces: the pieces, oldest first.
+        entries: the entries of each piece.
+        is_own: whether they only name members of this task.
     """
 
     pieces: tuple[SidecarPiece, ...] = ()
@@ -435,9 +435,9 @@ def unit_sidecar(
 
     Args:
         store: the target.
-        previous_sidecar: the sidecar of the release before; None where there is none.
-        unit: the partitions.
-        count: how many there are.
+        previous_sidecar: the sidecar of the previous release; None if there is none.
+        unit: the partitions of the task.
+        count: how many partitions there are.
     """
     if previous_sidecar is None:
         return UnitSidecar()
@@ -489,7 +489,7 @@ class SidecarUpdate:
             pieces, entries = [], []
         missing_owners = np.setdiff1d(_distinct_owners(entries), self.present)
         new_entries = all_joined([new_entries, owners_alone(missing_owners)])
-        # Pieces that are small beside what follows them are written again, with it.
+        # Pieces that are small compared to the newer ones are merged with them.
         count, rows = len(entries), new_entries.num_rows
         while count and rows and entries[count - 1].num_rows < _MERGE_RATIO * rows:
             count -= 1
@@ -530,7 +530,7 @@ def write_sidecar(
         sidecar: the pieces of all units.
         directory: entries of the directory's rows.
         current: mark of this run's extract, and what is kept of it.
-        previous: the sidecar of the release before; None where there is none.
+        previous: the sidecar of the previous release; None if there is none.
     """
     extract_id, extract = current
     piece = _write_piece(store, directory, range(0)) if directory.num_rows else None
