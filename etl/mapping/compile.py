@@ -93,10 +93,8 @@ def _extend_list(base: Any, added: Any, mark: Mark) -> Seq:
     if not all(isinstance(sequence, Seq) for sequence in lists):
         _fail(mark, "map-shape", "`+` adds a list to a list, and one of them is none")
     extended = Seq(entry for sequence in lists for entry in sequence)
-    extended.mark, extended.marks = (
-        added.mark,
-        [place for sequence in lists for place in sequence.marks],
-    )
+    extended.mark = added.mark
+    extended.marks = [place for sequence in lists for place in sequence.marks]
     return extended
 
 
@@ -246,12 +244,10 @@ class _Compiler:
         system, code = expr_of(members["system"]), expr_of(members["code"])
         if system is None or code is None:
             return []
-        known_systems = answers(system, crosswalks)
-        if known_systems is not None:
-            known_systems = frozenset(
-                one for one in known_systems if f"{DISPLAYS}/{one}" in crosswalks
-            )
-        if known_systems == frozenset():
+        systems = answers(system, crosswalks)
+        if systems is not None:
+            systems = frozenset(one for one in systems if f"{DISPLAYS}/{one}" in crosswalks)
+        if systems == frozenset():
             return []
         if not isinstance(system, Constant):
             expr = Translated(

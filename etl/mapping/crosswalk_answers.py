@@ -28,15 +28,15 @@ _Elements: TypeAlias = tuple[Element, ...]
 def feeds_of(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[pl.Feed, ...]:
     """Find the answers that a crosswalk may lack for its words, with their elements."""
     profile = find_canonical(plan.profile)
-    incomplete_lookups = {
+    incomplete = {
         part
         for part in _expressions(plan.body)
         if isinstance(part, ex.Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
     }
-    if profile is None or not incomplete_lookups:
+    if profile is None or not incomplete:
         return ()
     walker = _Walker(
-        profile, Codes(crosswalks), frozenset(incomplete_lookups), _answers_with_fallback(plan.body)
+        profile, Codes(crosswalks), frozenset(incomplete), _answers_with_fallback(plan.body)
     )
     walker.object(plan.body, (profile.root,), lost=False, needs=())
     with_codes = _crosswalks_with_codes(plan.body)
@@ -101,26 +101,24 @@ def _required_answers(condition: ex.Condition) -> Iterator[ex.Translated]:
                 yield from _required_answers(part)
 
 
-def _answers_in(
-    expr: ex.Expr, *, has_alternative: bool = False
-) -> Iterator[tuple[ex.Translated, bool]]:
+def _answers_in(expr: ex.Expr, *, optional: bool = False) -> Iterator[tuple[ex.Translated, bool]]:
     """Yield the answers of an expression, each with whether an alternative exists."""
     match expr:
         case ex.Translated():
-            yield expr, has_alternative
+            yield expr, optional
         case ex.FirstOf(parts=parts):
             for part in parts:
-                yield from _answers_in(part, has_alternative=True)
+                yield from _answers_in(part, optional=True)
         case ex.Joined(parts=parts):
             for part in parts:
-                yield from _answers_in(part, has_alternative=has_alternative)
+                yield from _answers_in(part, optional=optional)
         case ex.Chosen(then=then, otherwise=otherwise):
-            yield from _answers_in(then, has_alternative=has_alternative)
-            yield from _answers_in(otherwise, has_alternative=has_alternative)
+            yield from _answers_in(then, optional=optional)
+            yield from _answers_in(otherwise, optional=optional)
         case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return
         case _:
-            yield from _answers_in(expr.of, has_alternative=has_alternative)
+            yield from _answers_in(expr.of, optional=optional)
 
 
 @dataclass(frozen=True, slots=True)

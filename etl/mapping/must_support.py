@@ -84,21 +84,17 @@ class _Walker:
                 if isinstance(inner, ListNode)
                 else [((), True, inner)]
             )
-            outer_context = at.inside(inner, given, loops)
-            for entry_loops, guard, entry in entries:
-                entry_context = (
-                    outer_context
-                    if entry is inner
-                    else outer_context.inside(entry, guard, entry_loops)
-                )
-                self.value(name, entry, element, entry_context)
+            outer = at.inside(inner, given, loops)
+            for inner_loops, guard, entry in entries:
+                context = outer if entry is inner else outer.inside(entry, guard, inner_loops)
+                self.value(name, entry, element, context)
 
     def value(self, name: str, entry: Entry, element: Element, at: NodeContext) -> None:
         slices = self.codes.slices_of(name, entry, element, self.profile)
         for slice_element, belongs in ((element, True), *slices):
-            slice_context = at if belongs is True else at.when(belongs)
+            context = at if belongs is True else at.when(belongs)
             self.found[slice_element.id].append(
-                (in_nested_rows(slice_context.loops, slice_context.given), entry)
+                (in_nested_rows(context.loops, context.given), entry)
             )
             if isinstance(entry, ObjectNode):
-                self.object(entry, slice_element, slice_context)
+                self.object(entry, slice_element, context)

@@ -67,7 +67,7 @@ def _read_columns(document: Any, file: str, mistakes: Mistakes) -> Iterator[tupl
             message, hint = f"there is no table {table!r}", nearest(table, _TABLES)
             mistakes.add(MappingError(_mark(document, table), "column-table", message, hint=hint))
             continue
-        for name, declaration in columns.items():
+        for name, spec in columns.items():
             message = ""
             if not _NAME.fullmatch(name):
                 message = f"{name!r} is no name: small letters, digits and _, a letter first"
@@ -76,10 +76,7 @@ def _read_columns(document: Any, file: str, mistakes: Mistakes) -> Iterator[tupl
             if message:
                 line = _mark(document[table], name)
                 mistakes.add(MappingError(line, "column-name", message))
-            yield (
-                table,
-                Column(name, declaration.type, declaration.map_id, meaning=declaration.meaning),
-            )
+            yield table, Column(name, spec.type, spec.map_id, meaning=spec.meaning)
 
 
 def _mark(document: Map, key: str) -> str:

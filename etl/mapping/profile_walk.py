@@ -105,17 +105,12 @@ class ProfileWalk:
         slicing = shape.element.slicing
         if slicing is None:
             return []
-        list_slices = []
-        for slice_shape in shape.slices():
-            slice_discriminators = discriminators(shape.profile, slicing, slice_shape.element)
-            belongs = [
-                self.codes.in_slice(entry.node, slice_discriminators, self.guide)
-                for entry in entries
-            ]
-            list_slices.append(
-                ListSlice(slice_shape, f"{path}:{slice_shape.element.slice_name}", belongs)
-            )
-        return list_slices
+        result = []
+        for child in shape.slices():
+            traits = discriminators(shape.profile, slicing, child.element)
+            belongs = [self.codes.in_slice(entry.node, traits, self.guide) for entry in entries]
+            result.append(ListSlice(child, f"{path}:{child.element.slice_name}", belongs))
+        return result
 
     def visit_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> None:
         """Visit one value, and what is inside it."""

@@ -141,13 +141,10 @@ def is_sure(node: Entry, facts: Facts) -> bool:
 
 def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
     """Return whether one node is present under a condition, and another under its opposite."""
-    sufficient_conditions = {
-        condition for node in nodes for condition in _sufficient_conditions(node, facts)
-    }
+    conditions = {condition for node in nodes for condition in _sufficient_conditions(node, facts)}
     return any(
-        (condition.of if isinstance(condition, logic.Not) else logic.Not(condition))
-        in sufficient_conditions
-        for condition in sufficient_conditions
+        (condition.of if isinstance(condition, logic.Not) else logic.Not(condition)) in conditions
+        for condition in conditions
     )
 
 
