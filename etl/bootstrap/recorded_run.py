@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings, target_store
 from etl.bootstrap.use_cases import Approvals, now, run_extract
-from etl.errors import EtlError
-from etl.pipeline.progress import Emit, Phase, Phases, to_all
+from etl.errors import CommitUnknown, EtlError
+from etl.pipeline.progress import Committed, Emit, Event, Phase, Phases, StageBegan, to_all
 from etl.pipeline.reporting import run_record
 from etl.pipeline.reporting.report_files import RunResult
 from etl.pipeline.reporting.run_record import GOOD, RunRecord, RunStart
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 HOOK_SECONDS: Final = 10.0
 """Time limit of each hook."""
+
+_NOT_PUBLISHED: Final = "nothing was published; run the same command again to continue from here"
 
 
 def run_began(settings: Settings, start: RunStart) -> None:
@@ -142,6 +145,48 @@ class RunObserver:
     run_ended: Callable[[run_record.RunRecord], None] = lambda _: None
 
 
+@dataclass(slots=True)
+class Outcome:
+    """What a command has changed for readers so far.
+
+    Attributes:
+        target: as it was named.
+        sentence: the state, and what to do if the command ends here.
+        release: id of the release that readers see because of it; None before its commit.
+    """
+
+    target: str
+    sentence: str
+    release: str | None = None
+
+    def watch(self, event: Event) -> None:
+        """Update the state by an event."""
+        match event:
+            case StageBegan(stage="commit"):
+                self.sentence = (
+                    f"a release was being published: `cpcds releases {self.target}` shows whether "
+                    "readers see it; run the same command again to finish"
+                )
+            case Committed(release=release):
+                self.release = release
+                self.sentence = (
+                    f"release {release} is published, and readers see it; run the same command "
+                    "again to finish what follows, such as Bulk Publish pages and lists of reports"
+                )
+            case _:
+                pass
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Add the sentence as a note to whatever ends the command, unless its message suffices."""
+        try:
+            yield
+        except BaseException as error:
+            if self.release or isinstance(error, KeyboardInterrupt | CommitUnknown):
+                error.add_note(self.sentence)
+            raise
+
+
 def start_of(settings: Settings, extract: Path | str) -> run_record.RunStart:
     """Return a run that begins now."""
     began = now()
@@ -168,18 +213,21 @@ def run_and_record(
 
     Raises: as `run_extract`; the record is kept all the same.
     """
-    run_began(settings, start)
+    outcome = Outcome(settings.target, _NOT_PUBLISHED)
     phases = Phases(time.monotonic, observer.phase_ended)
-    emit = to_all(phases, observer.emit)
-    try:
-        ran = run_extract(settings, Path(start.extract), emit, approvals, repair=repair)
-        phases.end()
-        record = run_record.record_of(start, now(), phases.done, ran)
-    except BaseException as error:
-        phases.end()
-        _finish(settings, observer, run_record.record_of_error(start, now(), phases.done, error))
-        raise
-    _finish(settings, observer, record)
+    emit = to_all(outcome.watch, phases, observer.emit)
+    with outcome.noted():
+        run_began(settings, start)
+        try:
+            ran = run_extract(settings, Path(start.extract), emit, approvals, repair=repair)
+            phases.end()
+            record = run_record.record_of(start, now(), phases.done, ran)
+        except BaseException as error:
+            phases.end()
+            facts = (start, now(), phases.done, error, outcome.release)
+            _finish(settings, observer, run_record.record_of_error(*facts))
+            raise
+        _finish(settings, observer, record)
     return ran
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import structs
 
 from etl.bootstrap import opened_extract, use_cases
-from etl.bootstrap.recorded_run import keep_record, start_of
+from etl.bootstrap.recorded_run import Outcome, keep_record, start_of
 from etl.bootstrap.settings import Settings, store_options, target_store
 from etl.bootstrap.use_cases import (
     bulk_options,
@@ -26,7 +26,7 @@ from etl.errors import NotFound, UsageError
 from etl.local.workers import forked_workers
 from etl.pipeline.context import RunStore, Target
 from etl.pipeline.lineage.explain import require_same
-from etl.pipeline.progress import Emit
+from etl.pipeline.progress import Committed, Emit, StageBegan, ignore
 from etl.pipeline.reporting import run_record
 from etl.pipeline.run import remake
 from etl.publish.bulk_files import BulkOptions
@@ -151,18 +151,22 @@ def _parent(release: Release) -> Release | None:
         ) from None
 
 
-def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:
+def roll_back(
+    settings: Settings, release: str, reason: str = "", emit: Emit = ignore
+) -> tuple[Manifest, str]:
     """Make an earlier release of the target the present one again; return it, and its model's id.
 
     Args:
         settings: name the target.
         release: id of the release to go back to, or a unique beginning of it.
         reason: why; kept in the new release.
+        emit: takes events: the commit begins, and readers see the release.
 
     Raises:
         UsageError: there is no such release, or it is the present one.
+        CommitUnknown: the answer was lost; readers may see the release.
         StoreError: a prune is under way, another run published first, storage failed, or the
-            release is incomplete. The published release is unchanged then.
+            release is incomplete. Readers see what they saw, unless `Committed` was emitted.
     """
     store = target_store(settings)
     bulk, key = bulk_options(settings), signing_key(settings)
@@ -170,7 +174,9 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
     with run_lease(store, use_cases.now) as lease:
         to = find_release(store, release)
         require_intact(to)
+        emit(StageBegan("commit"))
         manifest = rollback(store, to, as_instant(use_cases.now()), bulk, reason, lease, key)
+        emit(Committed(manifest.release))
         if manifest.bulk:
             write_pages(store, bulk)
     write_nights_page(store)
@@ -188,13 +194,16 @@ def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple
     Raises: as `roll_back`; the record is kept all the same.
     """
     start = start_of(settings, "")
-    try:
-        manifest, to = roll_back(settings, release, reason)
-    except BaseException as error:
-        record = run_record.record_of_error(start, use_cases.now(), (), error)
-        keep_record(settings, structs.replace(record, rollback_to=release, reason=reason))
-        raise
-    keep_record(settings, run_record.record_of_rollback(start, use_cases.now(), to, manifest))
+    outcome = Outcome(settings.target, "nothing was rolled back; run the same command again")
+    with outcome.noted():
+        try:
+            manifest, to = roll_back(settings, release, reason, outcome.watch)
+        except BaseException as error:
+            facts = (start, use_cases.now(), (), error, outcome.release)
+            record = run_record.record_of_error(*facts)
+            keep_record(settings, structs.replace(record, rollback_to=release, reason=reason))
+            raise
+        keep_record(settings, run_record.record_of_rollback(start, use_cases.now(), to, manifest))
     return manifest, to
 
 

@@ -15,6 +15,8 @@ from typing import Final
 
 import click
 
+from etl.errors import EtlError
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived: the command unwinds as it does at Ctrl-C."""
@@ -49,6 +51,15 @@ def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
 def exit_code(error: KeyboardInterrupt) -> int:
     """Return 130 for Ctrl-C, 143 for SIGTERM: 128 and the signal's number, as shells count."""
     return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def message_of(error: EtlError | OSError) -> str | None:
+    """Return an error's message, with the state that it leaves if that is noted.
+
+    None if it looks like a bug.
+    """
+    message = sentence_of(error) if isinstance(error, OSError) else str(error)
+    return message and "; ".join([message, *getattr(error, "__notes__", ())])
 
 
 def what_now(error: KeyboardInterrupt) -> str:

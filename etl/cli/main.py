@@ -113,7 +113,7 @@ class Main(click.Group):
             click.echo(f"interrupted: {console.what_now(interruption)}", err=True)
             ctx.exit(console.exit_code(interruption))
         except EtlError as error:
-            for line in str(error).split("\n"):
+            for line in str(console.message_of(error)).split("\n"):
                 click.echo(f"error: {line}", err=True)
             ctx.exit(error.exit_code)
         except ModuleNotFoundError as error:
@@ -125,10 +125,10 @@ class Main(click.Group):
         except EOFError as error:  # click would treat it as Ctrl-C and print "Aborted!"
             raise RuntimeError("the data ended too early") from error
         except OSError as error:
-            sentence = console.sentence_of(error)
-            if sentence is None:
+            message = console.message_of(error)
+            if message is None:
                 raise
-            click.echo(f"error: {sentence}", err=True)
+            click.echo(f"error: {message}", err=True)
             ctx.exit(StoreError.exit_code)
 
 

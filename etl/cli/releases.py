@@ -173,11 +173,7 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
     """
     settings = options.read_settings(context)
     target = settings.target
-    uncertain = (
-        f"`cpcds releases {target}` shows what readers see; run the same command again to finish"
-    )
-    with if_interrupted(uncertain):
-        manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
+    manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
     note = plan_finder_note(settings, manifest)
     if note:
         click.echo(f"warning: {note}", err=True)
@@ -372,10 +368,9 @@ def prune_command(
     old. The reports and the quarantine of a deleted release are deleted with it.
     """
     settings = options.read_settings(context)
+    deleted = "nothing was deleted" if dry_run else "some objects may already be deleted"
     with (
-        if_interrupted(
-            "some objects may already be deleted; run the same command again to delete the rest"
-        ),
+        if_interrupted(f"{deleted}; run the same command again to finish"),
         counting("looking through", "folders", FOLDERS, quiet=as_json) as advance,
     ):
         older = timedelta(days=days)

@@ -24,7 +24,6 @@ DEMO_KEY_WARNING: Final = (
     "member IDs; set CPCDS_ID_KEY before you publish real data"
 )
 
-NOTHING_PUBLISHED: Final = "nothing was published; run the same command again to continue from here"
 NOTHING_WRITTEN: Final = "nothing was written; run the command again"
 
 
@@ -83,7 +82,8 @@ def run_command(
     Readers see the previous release until the new one is complete. Run the command again to
     finish an interrupted run. Exit code 3 means that the ID key differs from the published one,
     4 that a limit was exceeded, and 5 that storage failed, another run published first, or a
-    rollback is in force. In these cases, nothing that readers see has changed.
+    rollback is in force. Nothing that readers see has changed then, unless storage failed so
+    late that the message says that the new release is published, or may be.
     """
     if page is not None and not dry_run:
         raise UsageError("--html writes the page of a plan: use it with --dry-run")
@@ -107,7 +107,7 @@ def run_command(
         lines.info(f"run of {extract} to {settings.target}")
         ended: list[RunRecord] = []
         try:
-            with if_interrupted(NOTHING_PUBLISHED), progress(quiet=as_json) as emit:
+            with progress(quiet=as_json) as emit:
 
                 def run_ended(record: RunRecord) -> None:
                     lines.run_ended(record)

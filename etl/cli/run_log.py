@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from etl.cli.console import LOG_TIME, exit_code, sentence_of, what_now
+from etl.cli.console import LOG_TIME, exit_code, message_of, what_now
 from etl.cli.result_tables import totals_text
 from etl.errors import EtlError, StoreError, UsageError, counted
 from etl.pipeline.progress import Event, Phase, StageBegan
@@ -133,10 +133,10 @@ def _ending() -> Iterator[None]:
     try:
         yield
     except EtlError as error:
-        _run_log.error("stopped, exit %d: %s", error.exit_code, error)
+        _run_log.error("stopped, exit %d: %s", error.exit_code, message_of(error))
         raise
     except OSError as error:
-        _run_log.error("stopped, exit %d: %s", StoreError.exit_code, sentence_of(error) or "a bug")
+        _run_log.error("stopped, exit %d: %s", StoreError.exit_code, message_of(error) or "a bug")
         raise
     except KeyboardInterrupt as error:
         _run_log.error("stopped, exit %d: interrupted: %s", exit_code(error), what_now(error))

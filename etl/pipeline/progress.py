@@ -107,8 +107,25 @@ class PartitionDone:
     reused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Readers see a release: whatever follows can fail, but not take it back.
+
+    Attributes:
+        release: its id.
+    """
+
+    release: str
+
+
 Event: TypeAlias = (
-    SourceEvent | StageBegan | StageAdvanced | StageExtended | ObjectWritten | PartitionDone
+    SourceEvent
+    | StageBegan
+    | StageAdvanced
+    | StageExtended
+    | ObjectWritten
+    | PartitionDone
+    | Committed
 )
 Emit: TypeAlias = Callable[[Event], None]
 

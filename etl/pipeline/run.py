@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from etl.errors import EtlError, if_interrupted
+from etl.errors import EtlError
 from etl.mapping.plan import MappingSet
 from etl.pipeline import progress
 from etl.pipeline import publish as publishing
@@ -90,16 +90,18 @@ class PlanResult:
 
 
 def run(context: RunContext, publication: Publication) -> RunResult:
-    """Publish an extract.
+    """Publish an extract; emits `Committed` when readers see the release.
 
     Raises:
         UsageError: a delta, and the release that it changes did not keep its rows.
         LimitBroken: a limit does not hold; the report gives the reasons, readers see what they saw.
-        StoreError: storage failed; readers see what they saw.
+        CommitUnknown: the answer was lost; readers may see the release.
+        StoreError: storage failed; readers see what they saw, unless `Committed` was emitted.
     """
     store, base, bulk = publication.store, publication.base, publication.bulk
     # The same files again: only complete the last steps of an earlier attempt.
     if base.release is not None and not base.lost and _is_published(context, base):
+        context.emit(progress.Committed(base.release.id))
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk
@@ -137,14 +139,10 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     # Everything that the manifest names is stored before the commit makes it visible.
     refs, commit_base = _store_objects(attempt, publication, staged, reported, rows.layers)
     manifest = staged.manifest.with_reports(refs)
-    interrupt_message = (
-        f"release {manifest.release} was being published: `cpcds releases {store.name}` shows "
-        "whether readers see it; run the same command again to finish"
-    )
-    with if_interrupted(interrupt_message):
-        commit(store, manifest, commit_base, publication.lease, publication.key)
-        if bulk is not None:
-            write_pages(store, bulk)
+    commit(store, manifest, commit_base, publication.lease, publication.key)
+    context.emit(progress.Committed(manifest.release))
+    if bulk is not None:
+        write_pages(store, bulk)
     write_nights_page(store)
     money = _money_changes(attempt, staged, {} if previous is None else previous.document)
     return RunResult(manifest.release, manifest, reported, staged.changes, money)

@@ -56,8 +56,7 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
     leads to a page that is not there.
 
     Raises:
-        StoreError: storage failed. The pages are at an earlier state, whole; call again. Readers
-            see the release nevertheless; the message says so.
+        StoreError: storage failed. The pages are at an earlier state, whole; call again.
     """
     for _ in range(_MAX_ATTEMPTS):
         current = open_current(store)
@@ -68,11 +67,7 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
         except CommitConflict:  # another run has published, and its pages are newer
             continue
         except StoreError as error:
-            raise StoreError(
-                f"release {current.release.id} is published, and readers see it, but its Bulk "
-                f"Publish pages could not be written: {error}; "
-                "run the same command again to write them"
-            ) from error
+            raise StoreError(f"the Bulk Publish pages could not be written: {error}") from error
     raise CommitConflict(f"{store.name}: {ROOT} is constantly changed by another process")
 
 

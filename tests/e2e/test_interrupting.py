@@ -13,11 +13,12 @@ from click.testing import CliRunner
 
 from etl.cli import main
 from etl.cli.main import Main
+from etl.errors import CommitUnknown, StoreError
 from etl.pipeline.reporting.run_record import read_records
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
-from tests.e2e.commands import COMMAND, ROOT, cpcds
+from tests.e2e.commands import COMMAND, ROOT, cpcds, done
 from tests.waiting import until
 
 ID_KEY = "5" * 64
@@ -116,17 +117,105 @@ def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_pa
     assert open_current(LocalStore(tree)).release is None
 
 
-def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
-    tmp_path, small, monkeypatch
-):
-    def interrupted(*_):
-        raise KeyboardInterrupt
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr("etl.pipeline.run.commit", interrupted)
+
+def full_disk(*_, **__):
+    raise StoreError("no space is left on the device")
+
+
+def lost_answer(*_, **__):
+    raise CommitUnknown("no answer to the writing of current.json")
+
+
+@pytest.mark.parametrize(("fault", "code"), [(interrupted, 130), (lost_answer, 5)])
+def test_whoever_ends_during_the_commit_claims_nothing(tmp_path, small, monkeypatch, fault, code):
+    monkeypatch.setattr("etl.pipeline.run.commit", fault)
     called = cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1")
-    assert called.code == 130
+    assert called.code == code
     assert "nothing was published" not in called.err
     assert f"`cpcds releases {tmp_path / 'tree'}` shows whether readers see it" in called.err
+
+
+def ended(monkeypatch, name, fault, *arguments):
+    """Call a command that ends in a function that it calls."""
+    with monkeypatch.context() as patch:
+        patch.setattr(name, fault)
+        return cpcds(*arguments)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "etl.pipeline.run.write_nights_page",
+        "etl.publish.lease.Lease.release",
+        "etl.bootstrap.recorded_run._notify",
+    ],
+)
+def test_an_interruption_after_the_commit_names_what_is_published(
+    tmp_path, small, monkeypatch, name
+):
+    tree = tmp_path / "tree"
+    command = ("run", small, "--to", tree, "--workers", "1")
+    called = ended(monkeypatch, name, interrupted, *command)
+    release = open_current(LocalStore(tree)).release
+    assert called.code == 130
+    assert f"interrupted: release {release.id} is published, and readers see it; " in called.err
+    assert [record.release for record in read_records(LocalStore(tree))] == [release.id]
+    # The same command completes what follows.
+    assert "nothing to do" in done(cpcds(*command)).out
+    assert (tree / "reports/index.html").exists()
+
+
+def test_a_failure_after_the_commit_names_what_is_published(tmp_path, small, monkeypatch):
+    tree, pages = tmp_path / "tree", "etl.pipeline.run.write_pages"
+    command = ("run", small, "--to", tree, "--workers", "1")
+    called = ended(monkeypatch, pages, full_disk, *command, "--log", tmp_path / "log")
+    release = open_current(LocalStore(tree)).release
+    assert called.code == 5
+    says = f"is left on the device; release {release.id} is published, and readers see it; "
+    assert says in called.sentence
+    assert says in (tmp_path / "log").read_text().splitlines()[-1]
+    (record,) = read_records(LocalStore(tree))
+    assert (record.verdict, record.release) == ("failed", release.id)
+    # The next attempt has only that to do, and may end as well.
+    again = ended(monkeypatch, pages, interrupted, *command)
+    assert f"interrupted: release {release.id} is published" in again.err
+
+
+def test_a_failed_run_that_is_interrupted_later_has_published_nothing(tmp_path, small, monkeypatch):
+    monkeypatch.setattr("etl.bootstrap.recorded_run.run_extract", full_disk)
+    name = "etl.bootstrap.recorded_run._notify"
+    called = ended(monkeypatch, name, interrupted, "run", small, "--to", tmp_path / "tree")
+    assert called.code == 130
+    assert "interrupted: nothing was published; " in called.err
+
+
+def test_a_rollback_that_ends_names_what_is_published(tmp_path, small, monkeypatch):
+    tree = tmp_path / "tree"
+    for payer in ("One", "Two"):
+        done(cpcds("run", small, "--to", tree, "--workers", "1", CPCDS_PAYER__NAME=payer))
+    first = open_current(LocalStore(tree)).release.manifest.parent
+    room, command = "etl.bootstrap.releases", ("rollback", tree, first)
+    called = ended(monkeypatch, f"{room}.require_intact", interrupted, *command)
+    assert "interrupted: nothing was rolled back; run the same command again\n" in called.err
+    called = ended(monkeypatch, f"{room}.rollback", interrupted, *command)
+    assert f"`cpcds releases {tree}` shows whether readers see it; " in called.err
+    # The first of these ends after the commit, and the others when the command completes it.
+    for name, fault, code in (
+        ("write_pages", interrupted, 130),
+        ("write_pages", full_disk, 5),
+        ("write_nights_page", interrupted, 130),
+        ("keep_record", interrupted, 130),
+    ):
+        called = ended(monkeypatch, f"{room}.{name}", fault, *command)
+        release = open_current(LocalStore(tree)).release
+        assert release.manifest.rolled_back_to == first
+        assert called.code == code
+        assert f"release {release.id} is published, and readers see it; " in called.err
+        assert read_records(LocalStore(tree))[0].release == release.id
+    assert release.id in done(cpcds(*command)).out
 
 
 def test_ctrl_c_at_a_question_is_an_interruption_and_no_is_an_answer(monkeypatch):

@@ -178,14 +178,19 @@ def record_of_rollback(start: RunStart, ended: datetime, to: str, manifest: Mani
 
 
 def record_of_error(
-    start: RunStart, ended: datetime, phases: Sequence[Phase], error: BaseException
+    start: RunStart,
+    ended: datetime,
+    phases: Sequence[Phase],
+    error: BaseException,
+    release: str | None,
 ) -> RunRecord:
-    """Return the record of a run that ended with an error.
+    """Return the record of a run that ended with an error; `release` if it was published.
 
     The message of a system error may contain a path. So for system errors and bugs, only the class
     is recorded.
     """
-    record = new_record(start, ended, "failed", phases, exit_code=1, error=type(error).__name__)
+    facts = {"exit_code": 1, "error": type(error).__name__, "release": release}
+    record = new_record(start, ended, "failed", phases, **facts)
     match error:
         case LimitBroken(report=report) if report is not None:
             record = replace(
