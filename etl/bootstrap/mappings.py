@@ -16,7 +16,7 @@ from etl.mapping.plan import FINANCIAL
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.profiles.guides import PLAN_NET
-from etl.profiles.value_sets import open_set, value_set_crosswalks
+from etl.profiles.value_sets import open_crosswalk, value_set_crosswalks
 
 COLUMNS = "columns"
 """Folder of the files in which a payer declares columns of canonical tables."""
@@ -125,7 +125,7 @@ def crosswalks_in(files: Files, *, of_plan_net: bool = False) -> Mapping[str, Cr
         if name.startswith(f"{_OF_PLAN_NET}/"):
             if not of_plan_net:
                 continue
-            crosswalks.setdefault(name, open_set(name))
+            crosswalks.setdefault(name, open_crosswalk(name))
         for text, where in files.named_layers(file, "crosswalks"):
             with mistakes.collected():
                 layer = read_crosswalk(text, name, file=where)

@@ -87,7 +87,7 @@ def _is_coding_in(values: ValueSet, coding: dict[str, Any]) -> bool | None:
     system, code = coding.get("system"), coding.get("code")
     if type(code) is not str or type(system) is not str:
         return None if values.status == "unavailable" else False
-    return values.holds(system, code)
+    return values.includes(system, code)
 
 
 def binding_verdict(where: str, binding: Binding, kind: str, guide: Guide) -> Verdict | None:

@@ -1,5 +1,5 @@
-"""Documents that people write (rules, layouts, mappings, settings), read in one way.
+"""Read documents that people write: rules, layouts, mappings, settings.
 
-`yaml_text` turns text into values that keep their lines. `models` turns those into frozen
+`yaml_text` parses text into values that keep their lines. `models` converts those to frozen
 dataclasses, and reports every mistake with file, line and the nearest valid word.
 """

@@ -1,4 +1,4 @@
-"""CSV text into rows that keep their lines: crosswalks, and lists of codes.
+"""Parse CSV into rows that keep their lines: crosswalks, and lists of codes.
 
 Blank lines and lines that begin with `#` are comments. Blanks around a cell are ignored.
 """
@@ -25,12 +25,12 @@ _NOT_CSV: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A CSV text with its header read, and its rows to be read.
+    """A CSV text with a parsed header.
 
     Attributes:
         columns: names of the columns.
-        rows: each row as column -> cell, in the order of lines; can be read once. An invalid line
-            is a mistake, and left out.
+        rows: rows as column -> cell, in the order of lines; can be iterated once. Invalid lines
+            are reported as mistakes and skipped.
     """
 
     columns: Names
@@ -40,31 +40,30 @@ class CsvTable:
 def read_csv(
     text: str, file: str, row_id: str, mistakes: Mistakes, header: Callable[[Names], Names]
 ) -> CsvTable:
-    """Return the table of a CSV text.
+    """Parse a CSV text.
 
     Args:
-        text: the lines; a byte order mark before them is ignored.
-        file: what messages call the file.
-        row_id: id of the error of a line that is no CSV, or has another number of cells than the
-            header.
-        mistakes: takes those of lines, while `rows` is read.
-        header: takes the header's cells, none of an empty file; returns the names of the columns,
+        text: the CSV; a byte order mark is ignored.
+        file: the file's name in messages.
+        row_id: id of the error of an invalid line, or one whose number of cells isn't the header's.
+        mistakes: collects the mistakes of lines while `rows` is iterated.
+        header: takes the header's cells (none for an empty file), returns the names of the columns,
             raises `Mistake`.
 
     Raises:
         MappingError: the header is missing or invalid.
     """
-    records = _records(text.removeprefix("\ufeff"), file, row_id, mistakes)
+    records = _parse(text.removeprefix("\ufeff"), file, row_id, mistakes)
     mark, cells = next(records, (Mark(file, 1), ()))
     mistakes.report()
     try:
         columns = header(cells)
     except Mistake as mistake:
         raise MappingError(str(mark), mistake.error_id, mistake.what, hint=mistake.hint) from None
-    return CsvTable(columns, _rows(records, columns, row_id, mistakes))
+    return CsvTable(columns, _read_rows(records, columns, row_id, mistakes))
 
 
-def _rows(
+def _read_rows(
     records: Iterator[tuple[Mark, Names]], columns: Names, row_id: str, mistakes: Mistakes
 ) -> Iterator[Map]:
     for mark, cells in records:
@@ -77,8 +76,8 @@ def _rows(
         yield row
 
 
-def _records(text: str, file: str, row_id: str, mistakes: Mistakes) -> Iterator[tuple[Mark, Names]]:
-    """Yield place and cells of each record: a line, or several that a quoted cell runs over."""
+def _parse(text: str, file: str, row_id: str, mistakes: Mistakes) -> Iterator[tuple[Mark, Names]]:
+    """Yield mark and cells of each record, which may span several lines."""
     lines, number = io.StringIO(text, newline=""), 1
     for line in lines:
         if not line.strip() or line.lstrip().startswith("#"):

@@ -1,4 +1,4 @@
-"""Hand-written JSON text into values that keep their lines and columns."""
+"""Parse JSON into values that keep their lines and columns."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _BLANKS: Final = re.compile(r"[ \t\n\r]*")
 
 
 def read_json(text: str, file: str) -> Any:
-    """Return the value of a JSON text; objects are `Map`, arrays `Seq`.
+    """Parse a JSON text; objects become `Map`, arrays `Seq`.
 
     Args:
         text: the document.
-        file: what messages call the file.
+        file: the file's name in messages.
 
     Raises:
-        UsageError: it is no JSON, an object has a key twice, or it is nested too deep.
+        UsageError: the text isn't JSON, has duplicate keys, or is nested too deeply.
     """
-    return _Reading(text, file).document()
+    return _JsonReader(text, file).read_document()
 
 
-class _Reading:
-    """One document, turned into values.
+class _JsonReader:
+    """A parser that tracks positions, which `json` doesn't.
 
     Args:
         text: the document.
-        file: what messages call the file.
+        file: the file's name in messages.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -39,75 +39,76 @@ class _Reading:
         self._breaks = [match.start() for match in re.finditer("\n", text)]
         self._decoder = json.JSONDecoder()
 
-    def document(self) -> Any:
-        value, end = self._value(self._skipped(0), 1)
-        if self._skipped(end) < len(self._text):
-            raise self._not_json(self._skipped(end), "something follows the end of the document")
+    def read_document(self) -> Any:
+        value, end = self._parse_value(self._skip_blanks(0), 1)
+        if self._skip_blanks(end) < len(self._text):
+            raise self._error(self._skip_blanks(end), "something follows the end of the document")
         return value
 
-    def _value(self, start: int, depth: int) -> tuple[Any, int]:
-        """Return the value that begins at a character, and where it ends."""
+    def _parse_value(self, start: int, depth: int) -> tuple[Any, int]:
+        """Parse the value that begins at an offset; return it and its end."""
         opening = self._text[start : start + 1]
         if opening not in ("{", "["):
-            return self._scalar(start)
+            return self._parse_scalar(start)
         if depth > MOST_DEPTH:
             what = f"nested too deep: more than {MOST_DEPTH} objects and lists within each other"
             raise UsageError(f"{self._mark(start)}: {what}")
-        return self._map(start, depth + 1) if opening == "{" else self._seq(start, depth + 1)
+        parse = self._parse_map if opening == "{" else self._parse_seq
+        return parse(start, depth + 1)
 
-    def _scalar(self, start: int) -> tuple[Any, int]:
+    def _parse_scalar(self, start: int) -> tuple[Any, int]:
         try:
             return self._decoder.raw_decode(self._text, start)
         except json.JSONDecodeError as error:
-            raise self._not_json(error.pos, error.msg[:1].lower() + error.msg[1:]) from None
-        except ValueError:  # int(): more digits than Python turns into a number
-            raise self._not_json(start, "a number is too long") from None
+            raise self._error(error.pos, error.msg[:1].lower() + error.msg[1:]) from None
+        except ValueError:  # int() refuses very long numbers
+            raise self._error(start, "a number is too long") from None
 
-    def _map(self, start: int, depth: int) -> tuple[Map, int]:
+    def _parse_map(self, start: int, depth: int) -> tuple[Map, int]:
         result = Map()
         result.mark, result.marks = self._mark(start), {}
-        end, more = self._opened(start, "}")
-        while more:
+        end, has_entry = self._open_container(start, "}")
+        while has_entry:
             mark = self._mark(end)
             if self._text[end : end + 1] != '"':
-                raise self._not_json(end, "a key in double quotes is missing")
-            key, end = self._scalar(end)
+                raise self._error(end, "a key in double quotes is missing")
+            key, end = self._parse_scalar(end)
             if key in result:
                 raise UsageError(f"{mark}: key {key!r} appears twice; remove one of them")
-            end = self._skipped(end)
+            end = self._skip_blanks(end)
             if self._text[end : end + 1] != ":":
-                raise self._not_json(end, "a colon is missing")
-            result[key], end = self._value(self._skipped(end + 1), depth)
+                raise self._error(end, "a colon is missing")
+            result[key], end = self._parse_value(self._skip_blanks(end + 1), depth)
             result.marks[key] = mark
-            end, more = self._continued(end, "}")
+            end, has_entry = self._next_entry(end, "}")
         return result, end
 
-    def _seq(self, start: int, depth: int) -> tuple[Seq, int]:
+    def _parse_seq(self, start: int, depth: int) -> tuple[Seq, int]:
         result = Seq()
         result.mark, result.marks = self._mark(start), []
-        end, more = self._opened(start, "]")
-        while more:
+        end, has_entry = self._open_container(start, "]")
+        while has_entry:
             result.marks.append(self._mark(end))
-            value, end = self._value(end, depth)
+            value, end = self._parse_value(end, depth)
             result.append(value)
-            end, more = self._continued(end, "]")
+            end, has_entry = self._next_entry(end, "]")
         return result, end
 
-    def _opened(self, start: int, closing: str) -> tuple[int, bool]:
-        """Return where the first entry begins, and whether there is any."""
-        end = self._skipped(start + 1)
+    def _open_container(self, start: int, closing: str) -> tuple[int, bool]:
+        """Return the offset of the first entry, and whether there is one."""
+        end = self._skip_blanks(start + 1)
         is_closed = self._text[end : end + 1] == closing
         return end + is_closed, not is_closed
 
-    def _continued(self, end: int, closing: str) -> tuple[int, bool]:
-        """Return where the next entry begins, and whether there is another."""
-        end = self._skipped(end)
+    def _next_entry(self, end: int, closing: str) -> tuple[int, bool]:
+        """Return the offset of the next entry, and whether there is one."""
+        end = self._skip_blanks(end)
         char = self._text[end : end + 1]
         if char not in (",", closing):
-            raise self._not_json(end, f"a comma or {closing} is missing")
-        return (self._skipped(end + 1), True) if char == "," else (end + 1, False)
+            raise self._error(end, f"a comma or {closing} is missing")
+        return (self._skip_blanks(end + 1), True) if char == "," else (end + 1, False)
 
-    def _skipped(self, start: int) -> int:
+    def _skip_blanks(self, start: int) -> int:
         blanks = _BLANKS.match(self._text, start)
         return start if blanks is None else blanks.end()
 
@@ -116,5 +117,5 @@ class _Reading:
         column = offset - (self._breaks[line - 1] if line else -1)
         return Mark(self._file, line + 1, column=column)
 
-    def _not_json(self, offset: int, what: str) -> UsageError:
+    def _error(self, offset: int, what: str) -> UsageError:
         return UsageError(f"{self._mark(offset)}: not JSON: {what}")

@@ -1,10 +1,10 @@
-"""Parts of documents into frozen dataclasses: the one reader of rules, layouts and mappings.
+"""Convert parts of documents to frozen dataclasses: the reader of rules, layouts and mappings.
 
-A dataclass that derives from `Model` declares what a map of a document may hold: its fields are
-the keys, their types the allowed values. `read_as` makes it from a `Map` and reports every mistake
-at once, each with file and line, the id of its kind and the nearest valid word.
+A dataclass that derives from `Model` declares the schema of a map: its fields are the keys, their
+types the allowed values. `read_as` builds it from a `Map` and reports all mistakes at once, each
+with file and line, an error id and the nearest valid word.
 
-pydantic does the work, and only here: models declare their fields with the types of this module.
+Only this module uses pydantic: models declare their fields with the types of this module.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Location: TypeAlias = tuple[int | str, ...]
 
 
 class Mistake(ValueError):
-    """Mistake in a value, as a check of a model states it.
+    """A mistake in a value, raised or yielded by a check.
 
     Attributes:
         error_id: id of the error.
-        what: what is wrong; `{key}` in it stands for the key of the value.
+        what: the message; `{key}` in it is replaced by the key of the value.
         hint: what to try, or "".
-        at: where below the value; empty for the value itself.
-        is_absence: something is missing, which is not reported beside a misspelt key.
+        at: location below the value; empty for the value itself.
+        is_absence: something is missing; not reported if the same map has a misspelt key.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Mistake(ValueError):
         self.at, self.is_absence = at, is_absence
 
 
-class _Several(ValueError):
+class _MistakeList(ValueError):
     """Mistakes of one value."""
 
     def __init__(self, every: tuple[Mistake, ...]) -> None:
@@ -69,12 +69,12 @@ class _Several(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorIds:
-    """Ids of the errors that every document of a kind may have.
+    """Ids of the errors that any document may have.
 
     Attributes:
-        key: a key that is unknown.
-        missing: a key that is missing.
-        value: a value of another type.
+        key: an unknown key.
+        missing: a missing key.
+        value: a value of the wrong type.
     """
 
     key: str
@@ -83,22 +83,22 @@ class ErrorIds:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pass:
-    """One pass of the reader: the context of the checks, and the maps with unknown keys."""
+class _ReadPass:
+    """State of one call of `read_as`: the checks' context, and maps with unknown keys."""
 
     context: Any
     unknown: dict[int, tuple[Map, type[Model]]] = field(default_factory=dict)
 
     def known(self, value: Any, model: type[Model]) -> Any:
-        """Return a map without the keys that its model does not have; those are reported last."""
-        unknown = set(value) - set(model.known_keys()) if isinstance(value, Map) else ()
-        if not unknown:
+        """Remove unknown keys from a map; they are reported at the end."""
+        unknown_keys = set(value) - set(model.known_keys()) if isinstance(value, Map) else ()
+        if not unknown_keys:
             return value
         self.unknown[id(value)] = (value, model)
-        return value.without(*unknown)
+        return value.without(*unknown_keys)
 
     def misspelt(self, ids: ErrorIds) -> Iterator[tuple[Mark, MappingError]]:
-        """Yield place and mistake of each key that is unknown."""
+        """Yield mark and error of each unknown key."""
         for value, model in self.unknown.values():
             for key in value:
                 if key not in model.known_keys():
@@ -111,8 +111,8 @@ class _Pass:
 class Model:
     """A map of a document.
 
-    Subclasses are dataclasses. Their constructors check nothing: documents are checked while they
-    are read. The metadata of a field may state its key (`alias`), or that it has none (`init`).
+    Subclasses are dataclasses. Their constructors check nothing: `read_as` checks documents. The
+    metadata of a field may state its key (`alias`), or that it has none (`init`).
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -127,47 +127,47 @@ class Model:
         )
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
-        """Return what stands in the document in the shape of the fields."""
+    def normalize(cls, value: Any) -> Any:
+        """Convert shorthand forms of the document to a map of the fields."""
         return value
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield the mistakes of fields that are valid alone, but not together."""
+        """Yield mistakes between fields that are valid individually."""
         del context
         return iter(())
 
-    def completed(self, context: Any) -> Model:
-        """Return itself with the fields that follow from the context."""
+    def resolve(self, context: Any) -> Model:
+        """Return the model with the fields that depend on the context."""
         del context
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _before(cls, value: Any, info: ValidationInfo) -> Any:
-        reading = _pass(info)
-        return reading.known(cls.shaped(reading.known(value, cls)), cls)
+        read_pass = _get_pass(info)
+        return read_pass.known(cls.normalize(read_pass.known(value, cls)), cls)
 
     @model_validator(mode="after")
     def _after(self, info: ValidationInfo) -> Model:
-        context = _pass(info).context
-        every = tuple(self.mistakes(context))
-        if every:
-            raise _Several(every)
-        return self.completed(context)
+        context = _get_pass(info).context
+        found = tuple(self.mistakes(context))
+        if found:
+            raise _MistakeList(found)
+        return self.resolve(context)
 
 
-def _pass(info: ValidationInfo) -> _Pass:
-    reading: _Pass = info.context  # type: ignore[assignment] # `read_as` is the one caller
-    return reading
+def _get_pass(info: ValidationInfo) -> _ReadPass:
+    read_pass: _ReadPass = info.context  # type: ignore[assignment] # `read_as` is the one caller
+    return read_pass
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Check of a value beside its type; stands in `Annotated`.
+    """Check of a value besides its type, for `Annotated`.
 
     Attributes:
         holds: takes the value and the context of `read_as`, returns the value, raises `Mistake`.
-        before: the check comes before that of the type.
+        before: run it before the check of the type.
     """
 
     holds: Callable[[Any, Any], Any]
@@ -188,10 +188,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Reads a value as another type than its field's; stands in `Annotated`.
+    """Reads a value as another type than its field's, for `Annotated`.
 
-    None is only the default of a field with a missing key: a key with nothing behind it is a
-    mistake.
+    Lets a field default to None although a key without a value is a mistake.
     """
 
     of: Any
@@ -205,11 +204,11 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class ByKey:
-    """One of several models, chosen by the one key that each has; stands in `Annotated`.
+    """One of several models, chosen by its only key, for `Annotated`.
 
     Attributes:
         members: key -> model.
-        error_id: where none, or more than one, of the keys is there.
+        error_id: id of the error if none or several of the keys are present.
     """
 
     members: Callable[[], Mapping[str, type[Model]]]
@@ -254,7 +253,7 @@ def _not_empty(value: Any, _context: Any) -> Any:
 
 
 def up_to(most: int, error_id: str) -> Check:
-    """Return the check of a whole number from 1 to `most`."""
+    """Build the check of an integer from 1 to `most`."""
 
     def holds(value: int, _context: Any) -> int:
         if not 0 < value <= most:
@@ -265,9 +264,9 @@ def up_to(most: int, error_id: str) -> Check:
 
 
 RawText: TypeAlias = Annotated[str, Strict()]
-"""Text as it is written; may be empty."""
+"""Unchanged text; may be empty."""
 Text: TypeAlias = Annotated[str, Strict(), Check(_as_text, before=True)]
-"""Words for people or names: not blank, each run of blanks one."""
+"""Text that isn't blank, with runs of blanks collapsed."""
 MaybeText: TypeAlias = Annotated[str | None, Given(Text)]
 Flag: TypeAlias = Annotated[bool, Strict()]
 MaybeFlag: TypeAlias = Annotated[bool | None, Given(Flag)]
@@ -290,50 +289,50 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
 
 
 def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any = None) -> T:
-    """Return a part of a document as its declared model.
+    """Convert a part of a document to its model.
 
     Args:
         kind: a `Model`.
-        document: the part, as `read_yaml` returns it.
-        file: what messages call the file where the part has no line of its own.
+        document: the part, from `read_yaml`.
+        file: the file's name in messages about a part without a line.
         ids: ids of the errors.
-        context: for the checks.
+        context: passed to the checks.
 
     Raises:
-        MappingError: every mistake, in the order of lines.
+        MappingError: the part has mistakes; the error lists all of them in the order of lines.
     """
-    reading, made, errors = _Pass(context), None, []
+    read_pass, model, errors = _ReadPass(context), None, []
     try:
-        made = _adapter(kind).validate_python(document, context=reading)
+        model = _adapter(kind).validate_python(document, context=read_pass)
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
-    placed = list(reading.misspelt(ids))
+    errors_by_mark = list(read_pass.misspelt(ids))
     for details in errors:
-        *_, (_, _, around) = _steps(document, details["loc"])
-        for mistake in _mistakes(details, ids):
-            if mistake.is_absence and id(around) in reading.unknown:
+        *_, (_, _, container) = _walk(document, details["loc"])
+        for mistake in _convert_error(details, ids):
+            if mistake.is_absence and id(container) in read_pass.unknown:
                 continue
             location = (*details["loc"], *mistake.at)
-            mark = _mark(document, location, is_absence=details["type"] == "missing")
-            what = mistake.what.replace("{key}", _key(document, location))
+            mark = _find_mark(document, location, is_absence=details["type"] == "missing")
+            what = mistake.what.replace("{key}", _last_key(document, location))
             where = str(mark) if mark else file
             error = MappingError(where, mistake.error_id, what, hint=mistake.hint)
-            placed.append((mark or Mark(file, 0), error))
+            errors_by_mark.append((mark or Mark(file, 0), error))
     mistakes = Mistakes()
-    for _, error in sorted(placed, key=lambda pair: (pair[0].line, pair[0].column)):
+    for _, error in sorted(errors_by_mark, key=lambda pair: (pair[0].line, pair[0].column)):
         mistakes.add(error)
-    return mistakes.made(made)
+    return mistakes.made(model)
 
 
-def _key(document: Any, location: Location) -> str:
-    written = [part for part, _, _ in _steps(document, location) if isinstance(part, str)]
-    return written[-1]
+def _last_key(document: Any, location: Location) -> str:
+    keys = [part for part, _, _ in _walk(document, location) if isinstance(part, str)]
+    return keys[-1]
 
 
-def _steps(document: Any, location: Location) -> Iterator[tuple[int | str, Mark | None, Any]]:
-    """Yield the key, mark and value of each step on the way to a place, the document's own first.
+def _walk(document: Any, location: Location) -> Iterator[tuple[int | str, Mark | None, Any]]:
+    """Yield key, mark and value of each step to a location, beginning with the document.
 
-    Parts that are not written in the document (fields that keys were gathered in, tags) are passed.
+    Skips parts that the document doesn't contain (fields made of several keys, tags).
     """
     value = document
     yield "the document", getattr(value, "mark", None), value
@@ -346,25 +345,25 @@ def _steps(document: Any, location: Location) -> Iterator[tuple[int | str, Mark 
             yield part, mark, value
 
 
-def _mark(document: Any, location: Location, *, is_absence: bool) -> Mark | None:
-    """Return where a mistake is written: at its key, or where the map starts that lacks it."""
-    *_, (_, mark, value) = _steps(document, location)
+def _find_mark(document: Any, location: Location, *, is_absence: bool) -> Mark | None:
+    """Return the mark of a mistake's key, or of the map where a key is missing."""
+    *_, (_, mark, value) = _walk(document, location)
     return value.mark if is_absence and isinstance(value, Map) else mark
 
 
-def _mistakes(error: ErrorDetails, ids: ErrorIds) -> tuple[Mistake, ...]:
-    raised = error.get("ctx", {}).get("error")
-    if isinstance(raised, Mistake):
-        return (raised,)
-    if isinstance(raised, _Several):
-        return raised.every
+def _convert_error(error: ErrorDetails, ids: ErrorIds) -> tuple[Mistake, ...]:
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, Mistake):
+        return (cause,)
+    if isinstance(cause, _MistakeList):
+        return cause.every
     if error["type"] == "missing":
         return (Mistake(ids.missing, f"{error['loc'][-1]} is missing", is_absence=True),)
-    return (_of_type(error, ids.value),)
+    return (_type_mistake(error, ids.value),)
 
 
 _PAIRS: Final = "{key} must be key: value pairs"
-_SENTENCES: Final[Mapping[str, str]] = {
+_TYPE_MESSAGES: Final[Mapping[str, str]] = {
     "bool_type": "{key} must be true or false",
     "int_type": "{key} must be a whole number",
     "tuple_type": "{key} must be a list",
@@ -377,13 +376,13 @@ _SENTENCES: Final[Mapping[str, str]] = {
 }
 
 
-def _of_type(error: ErrorDetails, error_id: str) -> Mistake:
-    """Return the mistake of a value that is of another type, or none of some words."""
-    kind, given = error["type"], error["input"]
+def _type_mistake(error: ErrorDetails, error_id: str) -> Mistake:
+    """Build the mistake about a value of the wrong type or outside a set of words."""
+    kind, value = error["type"], error["input"]
     if kind in ("literal_error", "enum"):
         words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
         what = f"{{key}} must be one of {', '.join(words)}"
-        return Mistake(error_id, what, nearest(str(given), words))
-    is_number = kind == "string_type" and isinstance(given, int | float)
-    hint = 'put it in quotes: "01"' if is_number and not isinstance(given, bool) else ""
-    return Mistake(error_id, _SENTENCES.get(kind, f"{{key}}: {error['msg']}"), hint)
+        return Mistake(error_id, what, nearest(str(value), words))
+    is_number = kind == "string_type" and isinstance(value, int | float)
+    hint = 'put it in quotes: "01"' if is_number and not isinstance(value, bool) else ""
+    return Mistake(error_id, _TYPE_MESSAGES.get(kind, f"{{key}}: {error['msg']}"), hint)

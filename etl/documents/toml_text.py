@@ -1,4 +1,4 @@
-"""TOML text into values that keep their lines."""
+"""Parse TOML into values that keep their lines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SYNTAX: Final = re.compile(
 
 
 def read_toml(text: str, file: str, error_id: str) -> Map:
-    """Return the value of a TOML text; tables are `Map`, arrays `Seq`, days their text.
+    """Parse a TOML text; tables become `Map`, arrays `Seq`, dates text.
 
     Args:
         text: the document.
-        file: what messages call the file.
+        file: the file's name in messages.
         error_id: id of the error.
 
     Raises:
-        MappingError: it is no TOML.
+        MappingError: the text isn't TOML.
     """
     try:
         document = tomllib.loads(text)
@@ -34,58 +34,58 @@ def read_toml(text: str, file: str, error_id: str) -> Map:
         what = match["what"] if match else "it is no TOML"
         where = f"{file}:{line}" if line else file
         raise MappingError(where, error_id, what[:1].lower() + what[1:]) from None
-    marked: Map = _marked(document, (), lines_by_place(text), file)
+    marked: Map = _add_marks(document, (), lines_by_place(text), file)
     return marked
 
 
 def lines_by_place(text: str) -> dict[tuple[Any, ...], int]:
-    """Return the line of each key and entry, from 1, by its place in the document.
+    """Find the line of each key and entry, from 1, by its place in the document.
 
-    The parser reports no lines. But a prefix of a document that ends with a whole statement is
-    valid too: what is new in it stands in its last statement.
+    `tomllib` reports no lines. But a prefix that ends after a complete statement is valid too, and
+    its new keys are in that statement.
     """
-    found: dict[tuple[Any, ...], int] = {}
-    lines, begin = text.splitlines(keepends=True), 0
-    for end in range(1, len(lines) + 1):
+    lines_found: dict[tuple[Any, ...], int] = {}
+    lines, first_line = text.splitlines(keepends=True), 0
+    for line_count in range(1, len(lines) + 1):
         try:
-            document = tomllib.loads("".join(lines[:end]))
+            document = tomllib.loads("".join(lines[:line_count]))
         except tomllib.TOMLDecodeError:
             continue
-        code = [number for number in range(begin, end) if _is_code(lines[number])]
-        for place in _places(document, ()):
-            if code:
-                found.setdefault(place, code[0] + 1)
-        begin = end
-    return found
+        code_lines = [number for number in range(first_line, line_count) if _is_code(lines[number])]
+        for place in _list_places(document, ()):
+            if code_lines:
+                lines_found.setdefault(place, code_lines[0] + 1)
+        first_line = line_count
+    return lines_found
 
 
 def _is_code(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
 
 
-def _places(value: Any, place: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    inside = value.items() if isinstance(value, dict) else enumerate(value)
+def _list_places(value: Any, place: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
     places = []
-    for key, inner in inside:
+    for key, value_inside in entries:
         places.append((*place, key))
-        if isinstance(inner, dict | list):
-            places += _places(inner, (*place, key))
+        if isinstance(value_inside, dict | list):
+            places += _list_places(value_inside, (*place, key))
     return places
 
 
-def _marked(
+def _add_marks(
     value: Any, place: tuple[Any, ...], lines: dict[tuple[Any, ...], int], file: str
 ) -> Any:
     if isinstance(value, dict):
         result = Map()
         result.mark = Mark(file, lines.get(place, 1))
         result.marks = {key: Mark(file, lines.get((*place, key), 1)) for key in value}
-        for key, inner in value.items():
-            result[key] = _marked(inner, (*place, key), lines, file)
+        for key, entry in value.items():
+            result[key] = _add_marks(entry, (*place, key), lines, file)
         return result
     if isinstance(value, list):
-        entries = Seq(_marked(inner, (*place, at), lines, file) for at, inner in enumerate(value))
+        entries = Seq(_add_marks(entry, (*place, i), lines, file) for i, entry in enumerate(value))
         entries.mark = Mark(file, lines.get(place, 1))
-        entries.marks = [Mark(file, lines.get((*place, at), 1)) for at in range(len(value))]
+        entries.marks = [Mark(file, lines.get((*place, index), 1)) for index in range(len(value))]
         return entries
     return value.isoformat() if isinstance(value, date) else value

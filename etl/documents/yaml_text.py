@@ -1,8 +1,8 @@
-"""YAML text into plain values that keep their lines.
+"""Parse YAML into plain values that keep their lines.
 
-Mappings, layouts and rules are written by people, so a mistake in them has to be reported with file
-and line. This is the only module that uses the YAML library. It limits what a document may cost:
-its size, its depth, and its size once its aliases are expanded.
+People write mappings, layouts and rules, so mistakes are reported with file and line. Only this
+module uses the YAML library. It limits a document's size, its depth, and its size with expanded
+aliases.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _NOTE: Final = re.compile(r"\s#")
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MOST_CHARACTERS: Final = 4 * 1024 * 1024
-"""Longest document. The longest of the shipped ones has 26,000."""
+"""Maximum size of a document. The largest shipped one has 26,000 characters."""
 MOST_DEPTH: Final = 50
-"""Maps and lists within each other. The shipped documents have nine at most."""
+"""Maximum nesting of maps and lists. The shipped documents have at most nine."""
 _LONGEST_NUMBER: Final = 100
 _NUMBERS: Final = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 MOST_VALUES: Final = 200_000
-"""Values of a document, those of an alias counted at each use."""
+"""Maximum number of values, counting an alias at each use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Mark:
     """Place in a document.
 
     Attributes:
-        file: what messages call the file.
+        file: the file's name in messages.
         line: line in it, from 1.
-        note: the comment at the end of that line, without its `#`; empty where there is none.
-        column: column in the line, from 1; 0 where the line is enough.
+        note: the comment at the end of that line, without `#`; empty if there is none.
+        column: column in the line, from 1; 0 if only the line matters.
     """
 
     file: str
@@ -65,13 +65,13 @@ class Map(dict[str, Any]):
         return {key: mark.line for key, mark in self.marks.items()}
 
     def without(self, *keys: str) -> Map:
-        """Return the map without some keys."""
+        """Return the map without the given keys."""
         result = Map({key: value for key, value in self.items() if key not in keys})
         result.mark, result.marks = self.mark, self.marks
         return result
 
     def only(self, *keys: str) -> Map:
-        """Return the map with no other keys than these."""
+        """Return the map with only the given keys."""
         return self.without(*(key for key in self if key not in keys))
 
 
@@ -93,11 +93,11 @@ class Seq(list[Any]):
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Return the values of one YAML document; maps are `Map`, sequences `Seq`.
+    """Parse a YAML document; maps become `Map`, sequences `Seq`.
 
     Args:
         text: the document.
-        name: what messages call the file.
+        name: the file's name in messages.
 
     Raises:
         MappingError: `yaml-syntax`, `yaml-duplicate-key`, `yaml-key`, `yaml-value`, `yaml-size`.
@@ -108,7 +108,7 @@ def read_yaml(text: str, name: str) -> Any:
         node = yaml.compose(text, Loader=_Loader)
         loader = _Loader("")
         try:
-            return None if node is None else _Reading(name, text, loader).value(node)
+            return None if node is None else _YamlReader(name, text, loader).value(node)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -119,7 +119,7 @@ def read_yaml(text: str, name: str) -> Any:
         raise MappingError(
             name, "yaml-syntax", "not YAML: a character that none may have"
         ) from None
-    except RecursionError:  # of the library's own, where it is not the one in C
+    except RecursionError:  # raised by the pure Python library
         raise _too_deep(name) from None
 
 
@@ -128,13 +128,13 @@ def _too_deep(where: str) -> MappingError:
     return MappingError(where, "yaml-size", what)
 
 
-class _Reading:
-    """One document, turned into values.
+class _YamlReader:
+    """Converts the nodes of one document to values.
 
     Args:
-        name: what messages call the file.
+        name: the file's name in messages.
         text: the document.
-        loader: makes scalars.
+        loader: constructs scalars.
     """
 
     def __init__(self, name: str, text: str, loader: Any) -> None:
@@ -145,7 +145,7 @@ class _Reading:
         self._values = 0
 
     def value(self, node: Any, depth: int = 1) -> Any:
-        """Return what a node stands for."""
+        """Convert a node to its value."""
         self._values += 1
         if depth > MOST_DEPTH and not isinstance(node, yaml.ScalarNode):
             raise _too_deep(str(self._mark(node)))
@@ -153,7 +153,7 @@ class _Reading:
             what = f"more than {MOST_VALUES:,} values, those of aliases counted each time"
             raise MappingError(str(self._mark(node)), "yaml-size", what)
         if isinstance(node, yaml.MappingNode):
-            return self._map(node, depth + 1)
+            return self._read_map(node, depth + 1)
         if isinstance(node, yaml.SequenceNode):
             sequence = Seq([self.value(entry, depth + 1) for entry in node.value])
             sequence.mark = self._mark(node)
@@ -167,7 +167,7 @@ class _Reading:
             what = "a number or date that there is not; put it into quotes if it is text"
             raise MappingError(str(self._mark(node)), "yaml-value", what) from None
 
-    def _map(self, node: Any, depth: int) -> Map:
+    def _read_map(self, node: Any, depth: int) -> Map:
         result = Map()
         result.mark, result.marks = self._mark(node), {}
         for key_node, value_node in node.value:

@@ -320,7 +320,7 @@ class _Obligations(ProfileWalk):
     # -- values ------------------------------------------------------------------------------
 
     def check_value(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
-        pattern = shape.wanted
+        pattern = shape.required_value
         if pattern is not None:
             self.refute(
                 "pattern", path, node.place, at, logic.negate(fm.match_condition(node, pattern))

@@ -239,7 +239,7 @@ class _Checker(ProfileWalk):
     def check_pattern(
         self, node: pl.Fixed | pl.Leaf | pl.ObjectNode, shape: Shape, path: str, where: str = ""
     ) -> None:
-        wanted = shape.wanted
+        wanted = shape.required_value
         if wanted is not None and matches_pattern(static_value(node), wanted) is not True:
             message = f"the profile wants {wanted!r}{where}"
             self.problem(node.place, "map-pattern", path, message)
@@ -286,7 +286,7 @@ class _Checker(ProfileWalk):
             if systems is not None and len(systems) == 1 and codes is not None:
                 (system,) = systems
                 for code in sorted(codes):
-                    if system in allowed.systems and allowed.holds(system, code) is False:
+                    if system in allowed.systems and allowed.includes(system, code) is False:
                         message = f"{code!r} is not in the required value set"
                         self.problem(coding.place, "map-binding", f"{path}.coding", message)
 

@@ -1,9 +1,8 @@
-"""Vocabulary of invariants: constraints on elements, as values.
+"""Constraints: the invariants of profiles as values.
 
-A profile words an invariant as FHIRPath. A constraint says the same once, for two readers:
-`etl.conform.invariants` makes a test of JSON of it, `etl.mapping.invariants` a test of rows. A
-constraint is about one element, its subject; paths are names of members, and lists on the way stand
-for each of their entries.
+Profiles state invariants in FHIRPath. `etl.conform.invariants` compiles a constraint to a test of
+JSON, `etl.mapping.invariants` to a test of rows. A constraint is about one element, its subject.
+Paths are names of members; lists on the way stand for each of their entries.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from etl.model.logic import AllOf, AnyOf, Not
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """One of some members is there, even if only the extension of a primitive."""
+    """At least one of the members is present, if only as a primitive's extension."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ValuePresent:
-    """A member of the choice `value[x]` is there."""
+    """A member of the choice `value[x]` is present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,14 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class InValueSet:
-    """The subject, a concept, may be of a value set; an unknown answer counts as yes."""
+    """The subject, a concept, is in a value set, or that is unknown."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """Something at a path below the subject fulfils a constraint."""
+    """A value at a path below the subject meets a constraint."""
 
     path: tuple[str, ...]
     constraint: Constraint
@@ -51,7 +50,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class FewerThan:
-    """Of the entries of a list, fewer than so many contain a pattern."""
+    """Fewer than `count` entries of a list contain a pattern."""
 
     count: int
     name: str
@@ -67,7 +66,7 @@ class Tautology:
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """No two texts at a path below the subject are the same."""
+    """The texts at a path below the subject are distinct."""
 
     path: tuple[str, ...]
 
@@ -92,7 +91,7 @@ class ContainedUsed:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTarget:
-    """Every reference at a member leads to a type of resource; one of no known type does not."""
+    """Every reference at a member points to a type; an unknown type fails."""
 
     name: str
     type: str
@@ -105,11 +104,11 @@ class NarrativeText:
 
 @dataclass(frozen=True, slots=True)
 class ValueShape:
-    """The text of an identifier, where there is one, has a shape.
+    """The text of an identifier, if present, has a shape.
 
     Attributes:
-        shape: name of the shape, of `etl.model.code_shapes.SHAPES`, by which a column is checked.
-        fits: tests one text for what the invariant asks, which may be less than the shape.
+        shape: name in `etl.model.code_shapes.SHAPES`, for the check of columns.
+        fits: tests one text for the invariant, which may require less than the shape.
     """
 
     shape: str
@@ -121,7 +120,7 @@ class ValueShape:
 
 @dataclass(frozen=True, slots=True)
 class Uncontained:
-    """The subject is the whole resource, not one that it contains."""
+    """The subject is the resource itself, not a contained one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +135,8 @@ class NumberPath:
     """Numbers at a path below the subject.
 
     Attributes:
-        path: the last name is the number's, the first a list's.
-        where: which entries of that list are meant; None for all.
+        path: from the name of a list to the name of the number.
+        where: selects entries of that list; None for all.
     """
 
     path: tuple[str, ...]
@@ -146,7 +145,7 @@ class NumberPath:
 
 @dataclass(frozen=True, slots=True)
 class NumbersListed:
-    """Every number is one of others of the resource."""
+    """Every number is among other numbers of the resource."""
 
     numbers: NumberPath
     among: NumberPath
@@ -154,7 +153,7 @@ class NumbersListed:
 
 @dataclass(frozen=True, slots=True)
 class NumbersApart:
-    """No number is one of others of the resource."""
+    """No number is among other numbers of the resource."""
 
     numbers: NumberPath
     others: NumberPath
@@ -162,12 +161,12 @@ class NumbersApart:
 
 @dataclass(frozen=True, slots=True)
 class EntriesNamed:
-    """Each of some entries of a list names one of some numbers of the resource.
+    """Some entries of a list must refer to at least one of the known numbers.
 
     Attributes:
-        name: of the list.
-        where: which of its entries have to.
-        member: in which they name numbers.
+        name: the list.
+        where: selects the entries that must.
+        member: the entries' member with numbers.
         known: the numbers.
     """
 
@@ -203,29 +202,29 @@ Constraint: TypeAlias = (
 )
 
 
-def implies(given: Constraint, then: Constraint) -> Constraint:
-    """Return that one constraint holds wherever another does."""
-    return AnyOf((Not(given), then))
+def implies(condition: Constraint, consequence: Constraint) -> Constraint:
+    """Build the implication of one constraint by another."""
+    return AnyOf((Not(condition), consequence))
 
 
-def one_of_two(left: Constraint, right: Constraint) -> Constraint:
-    """Return that one of two constraints holds, and the other does not."""
+def exactly_one(left: Constraint, right: Constraint) -> Constraint:
+    """Build the exclusive or of two constraints."""
     return AllOf((AnyOf((left, right)), Not(AllOf((left, right)))))
 
 
 def present(*names: str) -> Constraint:
-    """Return that one of some members is there."""
+    """Build the constraint that at least one of the members is present."""
     return Present(names)
 
 
 def coded(name: str, code: str, system: str | None = None) -> Constraint:
-    """Return that a member, a concept, has a coding of a code, and of a system if one is given."""
+    """Build the constraint that a concept has a coding with a code and, if given, a system."""
     coding = {"code": code} if system is None else {"code": code, "system": system}
     return Exists((name,), Contains({"coding": [coding]}))
 
 
 def of_system(name: str, system: str) -> Constraint:
-    """Return that a member, a concept, has a coding of a code system."""
+    """Build the constraint that a concept has a coding of a code system."""
     return Exists((name,), Contains({"coding": [{"system": system}]}))
 
 
@@ -234,8 +233,8 @@ class _Rule:
     """A rule that a guide states in words.
 
     Attributes:
-        rule: id under which it is reported.
-        says: the sentence of a breach.
+        rule: id in findings.
+        says: message in findings.
     """
 
     rule: str
@@ -244,10 +243,10 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class MarkedEntry(_Rule):
-    """One entry of a list is marked, and no more; of JSON from elsewhere none need be.
+    """At most one entry of a list is marked; our mappings mark exactly one.
 
     Attributes:
-        name: of the list.
+        name: the list.
         mark: member that is true in the marked entry.
     """
 
@@ -257,12 +256,12 @@ class MarkedEntry(_Rule):
 
 @dataclass(frozen=True, slots=True)
 class UniqueNumbers(_Rule):
-    """No two entries of a list have the same number.
+    """The entries of a list have distinct numbers.
 
     Attributes:
         lists: names of lists of the resource.
         inner: (list of the resource, list in each of its entries).
-        number: member that is the number.
+        number: the member with the number.
     """
 
     lists: tuple[str, ...]
@@ -272,13 +271,13 @@ class UniqueNumbers(_Rule):
 
 @dataclass(frozen=True, slots=True)
 class ListedNumbers(_Rule):
-    """A number that an entry names is the number of an entry of another list.
+    """Numbers in an entry refer to the numbers of another list's entries.
 
     Attributes:
-        lists: lists of the resource with entries that name numbers.
-        members: member that names numbers -> (list, number) that it means.
-        inner: lists below those entries, each within the one before, that name numbers as well.
-        lenient: an official example breaks it, so that it is an error of others only where asked.
+        lists: lists of the resource whose entries refer to numbers.
+        members: member with such numbers -> (list, number) that it refers to.
+        inner: lists nested in those entries, whose entries also refer to numbers.
+        lenient: an official example breaks it, so for JSON it is an error only in strict mode.
     """
 
     lists: tuple[str, ...]
@@ -289,14 +288,14 @@ class ListedNumbers(_Rule):
 
 @dataclass(frozen=True, slots=True)
 class ForbiddenEntry(_Rule):
-    """An exclusion: where a constraint holds of the resource, no entry of a list fulfils another.
+    """If the resource meets a constraint, no entry of a list may meet another.
 
     Attributes:
-        given: about the resource.
-        name: of the list.
-        forbidden: about an entry.
-        at: member of the entry that the breach is about.
-        slice_name: of the entries that can break it.
+        given: the constraint on the resource.
+        name: the list.
+        forbidden: the constraint on entries.
+        at: member of the entry, for the path in findings.
+        slice_name: slice of the entries that can break it.
     """
 
     given: Constraint

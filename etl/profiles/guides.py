@@ -1,8 +1,7 @@
-"""Implementation guides with facts here: canonicals, versions, folders.
+"""The implementation guides with facts: canonicals, versions, folders.
 
-A guide is one version of it, as an ImplementationGuide resource is; FHIR itself counts as one. A
-further guide is one more value here and one more folder under `facts/`
-(CONTRIBUTING, "add a guide").
+A `Guide` is one version of a guide, like an ImplementationGuide resource; FHIR itself counts as
+one. To add a guide, add a value here and a folder under `facts/` (CONTRIBUTING, "add a guide").
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ class Guide:
     """One version of an implementation guide.
 
     Attributes:
-        id: last part of its package's name; `facts/<id>/<version>` holds its facts.
-        version: as canonicals and `meta.profile` carry it.
-        title: as messages name it.
-        base: what its canonicals begin with, up to the kind of the resource.
-        binding: whether its facts have value sets. The profiles of a guide without are bound to
-            those that the default guide lists.
-        any_version: whether a canonical of any version means these facts, for want of others.
+        id: last part of its package's name; its facts are in `facts/<id>/<version>`.
+        version: its version in canonicals and `meta.profile`.
+        title: its name in messages.
+        base: prefix of its canonicals, before the type of the conformance resource.
+        binding: whether its facts have value sets; if not, the default guide's are used.
+        any_version: whether canonicals of any version mean these facts.
     """
 
     id: str
@@ -42,19 +40,19 @@ class Guide:
 
     @property
     def canonical(self) -> str:
-        """The beginning of a profile's canonical; the profile's name follows."""
+        """Prefix of a profile's canonical; the profile's name follows."""
         return f"{self.base}StructureDefinition/"
 
     def value_set(self, name: str) -> str:
-        """Return the canonical of one of its own value sets."""
+        """Return the canonical of one of its value sets."""
         return f"{self.base}ValueSet/{name}"
 
     def covers(self, canonical: str) -> bool:
-        """Return whether a canonical names a profile of this guide, in whatever version."""
+        """Return whether a canonical is a profile of this guide, in any version."""
         return canonical.startswith(self.canonical)
 
     def answers_to(self, version: str) -> bool:
-        """Return whether a canonical's version means this one: none, all of it or its beginning."""
+        """Return whether a version is empty, this version, or a prefix of it."""
         return (
             self.any_version
             or version in ("", self.version)
@@ -85,45 +83,45 @@ US_CORE: Final = Guide(
 R4: Final = Guide("r4", "4.0.1", "FHIR", "http://hl7.org/fhir/", binding=False, any_version=True)
 
 GUIDES: Final = (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0, PDEX, PAS, US_CORE, R4)
-"""All of them; of the versions of one guide the default comes first."""
+"""All guides; of several versions, the default comes first."""
 
 DEFAULT: Final = C4BB
-"""The guide that is meant where none is named."""
+"""The default guide."""
 
 
 @cache
 def versions_of(guide: Guide) -> tuple[Guide, ...]:
-    """Return the versions of a guide that have facts here, the default first."""
+    """Return the versions of a guide with facts, the default first."""
     return tuple(version for version in GUIDES if version.id == guide.id)
 
 
 def unknown_version(canonical: str) -> tuple[Guide, str] | None:
-    """Return a guide and the version of it that a canonical names, if that is not among the facts.
+    """Return the guide and version of a canonical if that version is unknown.
 
     Returns:
-        The guide in its default version, and the version that is not known; None where the version
-        is known, where none is named, and for canonicals of no guide here.
+        The guide in its default version, and the unknown version; None if the version is known or
+        not stated, and for canonicals of other guides.
     """
     url, _, version = canonical.partition("|")
-    guides = [guide for guide in GUIDES if guide.covers(url)]
-    if not guides or any(guide.answers_to(version) for guide in guides):
+    covering = [guide for guide in GUIDES if guide.covers(url)]
+    if not covering or any(guide.answers_to(version) for guide in covering):
         return None
-    return guides[0], version
+    return covering[0], version
 
 
 def known_versions(guide: Guide) -> str:
-    """Return the versions of a guide as messages list them: `2.2.0 and 2.1.0`."""
+    """List the versions of a guide for messages: `2.2.0 and 2.1.0`."""
     return " and ".join(version.version for version in versions_of(guide))
 
 
 @cache
 def fact_names(guide: Guide) -> frozenset[str]:
     """Return the names of a guide's facts: those of its profiles, `value-sets` and others."""
-    place = resources.files("etl.profiles") / "facts" / guide.id / guide.version
-    return frozenset(entry.name.removesuffix(".json") for entry in place.iterdir())
+    folder = resources.files("etl.profiles") / "facts" / guide.id / guide.version
+    return frozenset(entry.name.removesuffix(".json") for entry in folder.iterdir())
 
 
 def read_facts(guide: Guide, name: str) -> Any:
-    """Return the JSON of one file of a guide, named without `.json`."""
-    place = resources.files("etl.profiles") / "facts" / guide.id / guide.version
-    return json.loads(place.joinpath(f"{name}.json").read_bytes())
+    """Read one JSON file of a guide's facts; the name has no `.json`."""
+    folder = resources.files("etl.profiles") / "facts" / guide.id / guide.version
+    return json.loads(folder.joinpath(f"{name}.json").read_bytes())

@@ -1,9 +1,9 @@
-"""Constraints of invariants, found by key and wording of the expression.
+"""Constraints of invariants, by key and wording of the expression.
 
-An expression with another wording than those listed here has no constraint, and a mapping that
-makes its subject cannot be checked (`map-unchecked`). Tests hold that every invariant of the
-shipped guides has a constraint or a reason in `NOT_CHECKED`, and compare every constraint with the
-answer of a FHIRPath library.
+An expression that isn't listed here has no constraint, and a mapping that produces its subject
+can't be checked (`map-unchecked`). Tests ensure that every invariant of the shipped guides has a
+constraint or a reason in `NOT_CHECKED`, and compare every constraint with the results of a FHIRPath
+library.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyTyp
                 Not(AllOf((_admission(_NEWBORN_CODE), _origin(_NO_SYSTEM)))),
             )
         ),
-        ("EOB-institutional-item-or-header-adjudication", "c528485c"): c.one_of_two(
+        ("EOB-institutional-item-or-header-adjudication", "c528485c"): c.exactly_one(
             _AMOUNT, c.Exists(("item",), _AMOUNT)
         ),
         ("adjudication-has-amount-type-slice", "ccc1d724"): c.implies(
@@ -245,7 +245,7 @@ def _has_digits(text: str) -> bool:
 
 
 def _has_check_digit(text: str) -> bool:
-    """Return whether the tenth digit checks those before it; other texts are us-core-16's."""
+    """Return whether the check digit is right; other shapes are up to us-core-16."""
     return _DIGITS.match(text) is None or is_npi(text[:10])
 
 
@@ -263,17 +263,17 @@ _ON_DATA: Final = AnyOf(
 )
 
 
-def _needs(name: str, other: str) -> c.Constraint:
+def _implies_present(name: str, other: str) -> c.Constraint:
     return c.implies(c.present(name), c.present(other))
 
 
 R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
-        ("ext-1", "168c91f9"): c.one_of_two(c.present("extension"), c.ValuePresent()),
+        ("ext-1", "168c91f9"): c.exactly_one(c.present("extension"), c.ValuePresent()),
         ("per-1", "891669ee"): c.PeriodOrder(),
-        ("qty-3", "84af2edc"): _needs("code", "system"),
-        ("att-1", "a437bf9c"): _needs("data", "contentType"),
-        ("cpt-2", "915d6a8b"): _needs("value", "system"),
+        ("qty-3", "84af2edc"): _implies_present("code", "system"),
+        ("att-1", "a437bf9c"): _implies_present("data", "contentType"),
+        ("cpt-2", "915d6a8b"): _implies_present("value", "system"),
         ("ref-1", "191d0564"): c.ContainedTarget(),
         ("txt-1", "bcaf87d2"): c.NarrativeText(),
         ("txt-2", "bcaf87d2"): c.NarrativeText(),
@@ -288,7 +288,7 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
         ("org-2", "10cb654d"): Not(_HOME),
         ("org-3", "10cb654d"): Not(_HOME),
         ("pd-1", "ed0b3b04"): c.present("telecom", "endpoint"),
-        ("us-core-6", "42142982"): c.one_of_two(
+        ("us-core-6", "42142982"): c.exactly_one(
             c.present("family", "given"),
             c.Exists(("extension",), c.Contains({"url": DATA_ABSENT_REASON})),
         ),
@@ -305,25 +305,25 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
         ("us-core-19", "abd61292"): _shape("naic"),
         ("us-core-23", "c4858e6e"): c.implies(_UNKNOWN, c.FewerThan(2, "extension", _CATEGORY)),
         # Of data types that these resources have in values of extensions only.
-        ("dis-1", "5b90695b"): AllOf((_needs("value", "code"), _UCUM)),
-        ("drq-1", "b7946473"): c.one_of_two(c.present("path"), c.present("searchParam")),
-        ("drq-2", "b7946473"): c.one_of_two(c.present("path"), c.present("searchParam")),
+        ("dis-1", "5b90695b"): AllOf((_implies_present("value", "code"), _UCUM)),
+        ("drq-1", "b7946473"): c.exactly_one(c.present("path"), c.present("searchParam")),
+        ("drq-2", "b7946473"): c.exactly_one(c.present("path"), c.present("searchParam")),
         ("drt-1", "81e2fcde"): c.implies(c.present("code"), AllOf((_UCUM, c.present("value")))),
         ("exp-1", "32b1b8f0"): c.present("expression", "reference"),
         ("rat-1", "b5d0aa56"): AllOf(
             (
-                Not(c.one_of_two(c.present("numerator"), c.present("denominator"))),
+                Not(c.exactly_one(c.present("numerator"), c.present("denominator"))),
                 c.present("numerator", "extension"),
             )
         ),
-        ("tim-1", "d619082e"): _needs("duration", "durationUnit"),
-        ("tim-2", "ab27980e"): _needs("period", "periodUnit"),
-        ("tim-6", "4f06ea7e"): _needs("periodMax", "period"),
-        ("tim-7", "5eeeb84c"): _needs("durationMax", "duration"),
-        ("tim-8", "fac4fff9"): _needs("countMax", "count"),
+        ("tim-1", "d619082e"): _implies_present("duration", "durationUnit"),
+        ("tim-2", "ab27980e"): _implies_present("period", "periodUnit"),
+        ("tim-6", "4f06ea7e"): _implies_present("periodMax", "period"),
+        ("tim-7", "5eeeb84c"): _implies_present("durationMax", "duration"),
+        ("tim-8", "fac4fff9"): _implies_present("countMax", "count"),
         ("tim-10", "8690db26"): Not(AllOf((c.present("timeOfDay"), c.present("when")))),
         ("trd-1", "8631aab6"): Not(AllOf((c.present("data"), c.present(*_TIMINGS)))),
-        ("trd-2", "32df8292"): _needs("condition", "data"),
+        ("trd-2", "32df8292"): _implies_present("condition", "data"),
         ("trd-3", "6de4fc46"): AllOf(
             (
                 c.implies(c.Contains({"type": "named-event"}), c.present("name")),
@@ -338,7 +338,7 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
 INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {**R4_INVARIANTS, **C4BB_INVARIANTS, **PLAN_NET_INVARIANTS}
 )
-"""Of all guides: (key, signature of the expression) -> constraint."""
+"""(key, signature of the expression) -> constraint, for all guides."""
 
 NOT_CHECKED: Final[Mapping[str, str]] = {
     "dom-6": "a warning, which recommends a narrative; none is written",
@@ -351,40 +351,40 @@ NOT_CHECKED: Final[Mapping[str, str]] = {
         "compares numbers or words of a data type that only an extension's value can have",
     ),
 }
-"""Keys of invariants that are left out, and why; with a signature, that wording alone."""
+"""Keys of unchecked invariants -> the reason; with a signature, only that wording."""
 
 _META_PROFILE: Final = re.compile(r"meta\.profile\.exists\(\$this\.startsWith\('([^']*)'\)\)")
 _CARE_TEAM: Final = re.compile(
     r"\(role\.where\(coding\.where\(codein\(([^)]*)\)\)\.exists\(\)\)\.exists\(\)"
     r"impliesprovider\.all\(resolve\(\)is(\w+)\)\)"
 )
-"""Roles in a care team and their type of provider: these expressions differ in nothing else."""
+"""Matches expressions about the type of provider for some care team roles."""
 
 
 def signature(expression: str) -> str:
-    """Return what distinguishes one wording of an expression from another; blanks do not count."""
-    return hashlib.sha256(_squeezed(expression).encode()).hexdigest()[:8]
+    """Return a short hash of an expression without blanks."""
+    return hashlib.sha256(_strip_blanks(expression).encode()).hexdigest()[:8]
 
 
 def constraint_of(key: str, expression: str) -> c.Constraint | None:
-    """Return what an invariant asks; None if its wording is unknown."""
+    """Return the constraint of an invariant; None if its wording is unknown."""
     constraint = INVARIANTS.get((key, signature(expression)))
     if constraint is not None:
         return constraint
     if (match := _META_PROFILE.fullmatch(expression)) is not None:
         return c.ProfileClaim(match[1])
-    if (match := _CARE_TEAM.fullmatch(_squeezed(expression))) is not None:
+    if (match := _CARE_TEAM.fullmatch(_strip_blanks(expression))) is not None:
         roles = re.findall(r"'([^']*)'", match[1])
         acting = AnyOf(tuple(c.coded("role", role) for role in roles))
         return c.implies(acting, c.ReferenceTarget("provider", match[2]))
     return None
 
 
-def _squeezed(expression: str) -> str:
+def _strip_blanks(expression: str) -> str:
     return re.sub(r"\s+", "", expression)
 
 
 def guide_rules(profile: Profile) -> tuple[GuideRule, ...]:
-    """Return what the guide of a profile states in words about resources of its type."""
+    """Return the rules that a profile's guide states only in words, for its type."""
     is_c4bb = profile.terminology.id == C4BB.id
     return C4BB_GUIDE_RULES.get(profile.type, ()) if is_c4bb else ()

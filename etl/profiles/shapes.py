@@ -1,8 +1,7 @@
-"""Shapes: an element of a profile with the type of a value, and rules to walk plans and JSON by.
+"""Shapes: an element of a profile with the type of a value, and how to navigate between them.
 
-A plan of a mapping and a resource in JSON are walked beside a profile by the same rules: which
-members there are below a value, which slices an entry may belong to, which types a reference may
-lead to. They stand here once.
+Mapping plans and JSON resources are compared with a profile by the same rules: the members of a
+value, the slices of an entry, the target types of a reference. This module defines them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ CONCEPT_TYPES: Final = frozenset({"CodeableConcept", "Coding"})
 TEXT_TYPES: Final = frozenset({"code", "string", "uri"})
 """Primitive types with a text that a binding applies to."""
 ENGINE_MADE: Final = frozenset({"id", "meta", "resourceType"})
-"""Members of a resource that no mapping writes: the engine adds them."""
+"""Members of a resource that the engine adds, not a mapping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,9 @@ class Shape:
     """An element of a profile, with the type that a value has there.
 
     Attributes:
-        profile: that defines the element.
-        element: the element; for a choice the slice of its type where the profile has one.
-        choice: the type; None for the root of a resource and where another element's content is.
+        profile: the profile that defines the element.
+        element: the element; for a choice, the slice of its type if there is one.
+        choice: the type; None for the root of a resource and for a contentReference.
     """
 
     profile: st.Profile
@@ -38,11 +37,11 @@ class Shape:
     @classmethod
     def of_type(cls, name: str) -> Shape:
         """Return the shape of a data type of FHIR."""
-        kind = st.load_type(name)
-        return cls(kind, kind.root)
+        type_definition = st.load_type(name)
+        return cls(type_definition, type_definition.root)
 
     @property
-    def wanted(self) -> Any:
+    def required_value(self) -> Any:
         """The value that the element must contain, or None."""
         return self.element.pattern if self.element.fixed is None else self.element.fixed
 
@@ -53,13 +52,13 @@ class Shape:
         return binding.value_set if binding and binding.strength == "required" else None
 
     def member(self, name: str) -> Shape | None:
-        """Return the shape under a JSON name, or None where there is no such member."""
-        declared = st.child(self.profile, self._narrowed(), name)
-        return None if declared is None else _shape_of(*declared, name)
+        """Return the shape under a JSON name, or None if there is no such member."""
+        declared = st.child(self.profile, self._narrow_choice(), name)
+        return None if declared is None else _find_shape(*declared, name)
 
     def children(self) -> list[Shape]:
-        """Return the shapes of all elements below, each as `member` finds it."""
-        element = self._narrowed()
+        """Return the shapes of all children, as `member` would."""
+        element = self._narrow_choice()
         base = element if element.content is None else self.profile.by_id[element.content]
         names: dict[str, None] = {}
         for element_id in {base.id, *st.unsliced_ids(base.id)}:
@@ -69,7 +68,7 @@ class Shape:
                 kind = st.load_type(choice.code)
                 names |= dict.fromkeys(element.name for element in kind.children(kind.root.id))
         declared = (st.child(self.profile, element, name) for name in names)
-        return [_shape_of(*pair) for pair in declared if pair is not None]
+        return [_find_shape(*pair) for pair in declared if pair is not None]
 
     def slices(self) -> list[Shape]:
         """Return the shapes of the slices of a list."""
@@ -80,33 +79,33 @@ class Shape:
             for slice_element in self.profile.slices(self.element.id)
         ]
 
-    def _narrowed(self) -> st.Element:
-        """Return the element as one of its type alone."""
+    def _narrow_choice(self) -> st.Element:
+        """Return the element with only this type of its choice."""
         if self.choice is None or len(self.element.types) < 2:
             return self.element
         return replace(self.element, types=(self.choice,))
 
 
-def _shape_of(profile: st.Profile, element: st.Element, name: str = "") -> Shape:
+def _find_shape(profile: st.Profile, element: st.Element, name: str = "") -> Shape:
     choice = st.choice_names(element).get(name) or (element.types[0] if element.types else None)
     if name and name != element.name and choice is not None:
-        typed = (
+        type_slices = (
             slice_element
             for slice_element in profile.slices(element.id)
             if slice_element.types[0].code == choice.code
         )
-        element = next(typed, element)
+        element = next(type_slices, element)
     return Shape(profile, element, choice)
 
 
 @dataclass(frozen=True, slots=True)
 class Discriminator:
-    """The value at one path that entries of a slice have, and entries of other slices have not.
+    """The value at a path that distinguishes the entries of a slice.
 
     Attributes:
-        path: names of members from the entry on; empty for the entry itself.
-        pattern: what stands there; None where a value set decides.
-        value_set: canonical of the value set that the concept there is of, or None.
+        path: names of members, starting at the entry; empty for the entry itself.
+        pattern: the value; None if a value set decides.
+        value_set: canonical of the value set of the concept, or None.
     """
 
     path: tuple[str, ...]
@@ -120,19 +119,19 @@ def discriminators(
     """Return the discriminators of a slice; its entries have all of them.
 
     Raises:
-        ValueError: the profile says nothing at a discriminator's path.
+        ValueError: the profile has nothing at a discriminator's path.
     """
-    return tuple(_discriminator(profile, slice_element, path) for _, path in slicing.by)
+    return tuple(_find_discriminator(profile, slice_element, path) for _, path in slicing.by)
 
 
-def _discriminator(profile: st.Profile, slice_element: st.Element, path: str) -> Discriminator:
+def _find_discriminator(profile: st.Profile, slice_element: st.Element, path: str) -> Discriminator:
     target = slice_element if path == "$this" else profile.element(f"{slice_element.id}.{path}")
     names = () if path == "$this" else tuple(path.split("."))
     if target is not None:
         shape = Shape(profile, target)
-        if shape.wanted is not None or shape.required_values is not None:
-            only = shape.required_values if shape.wanted is None else None
-            return Discriminator(names, shape.wanted, only)
+        if shape.required_value is not None or shape.required_values is not None:
+            value_set = shape.required_values if shape.required_value is None else None
+            return Discriminator(names, shape.required_value, value_set)
     if path == "url" and slice_element.types and slice_element.types[0].profiles:
         return Discriminator(names, slice_element.types[0].profiles[0].partition("|")[0])
     raise ValueError(f"{profile.name}: nothing tells {slice_element.id} by {path}")
@@ -142,16 +141,16 @@ _TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")
 
 
 def target_types(choice: st.TypeChoice) -> frozenset[str]:
-    """Return the types of resources that a Reference may lead to; none for no restriction."""
+    """Return the resource types that a Reference may point to; empty for any."""
     types = set()
     for canonical in choice.targets:
         url = canonical.partition("|")[0]
         name = url.rpartition("/")[2]
         profile = st.find_canonical(url)
-        named = profile.type if profile is not None else _OTHER_TARGETS.get(name, name)
-        if name == "Resource" or not _TYPE.fullmatch(named):
+        type_name = profile.type if profile is not None else _OTHER_TARGETS.get(name, name)
+        if name == "Resource" or not _TYPE.fullmatch(type_name):
             return frozenset()
-        types.add(named)
+        types.add(type_name)
     return frozenset(types)
 
 
@@ -167,4 +166,4 @@ _OTHER_TARGETS: Final = {
     "us-core-condition": "Condition",
     "us-core-encounter": "Encounter",
 }
-"""Profiles that are targets and have no facts here -> the type that each constrains."""
+"""Target profiles without facts -> the type that each constrains."""

@@ -1,13 +1,13 @@
 """Structure definitions of profiles and types, as data.
 
-The facts lie in `facts/`, written by `scripts/build_profile_facts.py` from the snapshots of the
+`scripts/build_profile_facts.py` writes the facts in `facts/` from the snapshots of
 StructureDefinitions: element ids, cardinalities, types, must-support flags, patterns, bindings,
 slicing, invariants, codes; no prose. Sources: C4BB 2.2.0 and 2.1.0, FHIR R4 4.0.1 (types and
 resources), US Core 7.0.0 (Patient's extensions, PractitionerRole, Location).
 
-Elements are named by their *id* (`ExplanationOfBenefit.total:adjudicationamounttype.amount`), which
-says the slices on the way; the *path* is the id without them. The invariant ele-1 holds for every
-element and is not listed; ext-1, of every extension, is listed for the type Extension alone.
+Elements are identified by their *id* (`ExplanationOfBenefit.total:adjudicationamounttype.amount`),
+which includes slices; the *path* is the id without them. The invariant ele-1 applies to every
+element and is not listed; ext-1, of every extension, is listed only for the type Extension.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class TypeChoice:
 
     Attributes:
         code: FHIR type; the `id` attribute of elements is a `string`, that of resources an `id`.
-        profiles: canonicals that the value must conform to one of; empty for any.
-        targets: for a Reference or canonical, what it may point to; empty for anything.
+        profiles: canonicals, one of which the value must conform to; empty for any.
+        targets: for a Reference or canonical, its allowed targets; empty for any.
     """
 
     code: str
@@ -47,8 +47,8 @@ class Binding:
     """The value set that an element's codes are bound to.
 
     Attributes:
-        strength: only `required` and `extensible` say anything about conformance.
-        value_set: canonical without version, as `value_set` takes it.
+        strength: only `required` and `extensible` matter for conformance.
+        value_set: canonical without version.
         version: the version that the profile names, or None.
     """
 
@@ -62,9 +62,9 @@ class Slicing:
     """The slicing of an element: what distinguishes its repetitions, or the types of a choice.
 
     Attributes:
-        by: discriminators as (type, path); the path is relative to the element, `$this` for itself.
-        rules: `closed` slicings allow no entry of no slice.
-        ordered: whether slices must come in the order of the profile.
+        by: discriminators as (type, path); the path is relative to the element, or `$this`.
+        rules: `closed` slicings forbid entries outside the slices.
+        ordered: whether slices must have the order of the profile.
     """
 
     by: tuple[tuple[str, str], ...]
@@ -74,7 +74,7 @@ class Slicing:
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """A rule of a profile as FHIRPath; only `false` breaks it, an empty answer does not."""
+    """A FHIRPath rule of a profile; only `false` breaks it, an empty result doesn't."""
 
     key: str
     severity: Literal["error", "warning"]
@@ -87,13 +87,13 @@ class Element:
 
     Attributes:
         id: full id, with slices.
-        min: least number of entries.
-        max: greatest number of entries; None for no limit.
-        array: whether JSON has an array here: FHIR R4 lets it repeat, even if the profile does not.
-        types: allowed types; empty for a root and where `content` names another element.
+        min: minimum number of entries.
+        max: maximum number of entries; None for no limit.
+        array: whether JSON has an array, because FHIR R4 lets the element repeat.
+        types: allowed types; empty for a root and if `content` refers to another element.
         must_support: the profile's flag.
         fixed: value that it must equal, or None.
-        pattern: value that it must contain (`coding.version` included where the guide names it).
+        pattern: value that it must contain (with `coding.version` if the guide states it).
         binding: of its codes, or None.
         slicing: of its entries, or None.
         content: id of the element that defines its children (contentReference), or None.
@@ -134,12 +134,12 @@ class Profile:
     """One profile or type: its snapshot.
 
     Attributes:
-        guide: that has it.
+        guide: the guide that defines it.
         name: `C4BB-Patient`, `us-core-race`, `Identifier`.
         url: canonical without version.
-        version: of the guide (or of FHIR) that defines it.
+        version: version of the guide (or of FHIR).
         type: the FHIR type that it constrains.
-        base: canonical of what it is derived from, or None.
+        base: canonical of its base definition, or None.
         invariants: key -> invariant, of all elements.
         elements: in the order of the snapshot, the root first.
         by_id: element id -> element.
@@ -154,7 +154,7 @@ class Profile:
     invariants: Mapping[str, Invariant] = field(repr=False)
     elements: tuple[Element, ...] = field(repr=False)
     by_id: Mapping[str, Element] = field(repr=False, compare=False)
-    _below: Mapping[str, tuple[Element, ...]] = field(repr=False, compare=False)
+    _children: Mapping[str, tuple[Element, ...]] = field(repr=False, compare=False)
     _slices: Mapping[str, tuple[Element, ...]] = field(repr=False, compare=False)
 
     @property
@@ -164,24 +164,24 @@ class Profile:
 
     @property
     def terminology(self) -> Guide:
-        """The guide with the value sets and code systems that it is bound to."""
+        """The guide with its value sets and code systems."""
         return self.guide if self.guide.binding else DEFAULT
 
     @property
     def root(self) -> Element:
-        """The element that the whole resource or value is."""
+        """The root element: the resource or value itself."""
         return self.elements[0]
 
     def element(self, element_id: str) -> Element | None:
-        """Return the element of that id, or None where the snapshot has none."""
+        """Return the element with an id, or None if the snapshot has none."""
         return self.by_id.get(element_id)
 
     def children(self, element_id: str) -> tuple[Element, ...]:
-        """Return the elements right below one, slices left out.
+        """Return an element's direct children, without slices.
 
-        A slice has only those that the snapshot lists under it; see `child` for the rest.
+        A slice has only the children that the snapshot lists under it; see `child` for the others.
         """
-        return self._below.get(element_id, ())
+        return self._children.get(element_id, ())
 
     def slices(self, element_id: str) -> tuple[Element, ...]:
         """Return the slices of one element, in order."""
@@ -190,8 +190,8 @@ class Profile:
     def required(self) -> Iterator[Element]:
         """Yield the elements with `min` of 1 or more.
 
-        Each is needed only where what it is in is there: `item.detail.sequence` is required, and
-        `item.detail` is not.
+        They are required only if their parent is present: `item.detail.sequence` is required, but
+        `item.detail` isn't.
         """
         return (element for element in self.elements if element.min > 0)
 
@@ -201,48 +201,48 @@ class Profile:
 
 
 def child(profile: Profile, element: Element, name: str) -> tuple[Profile, Element] | None:
-    """Return the element called `name` below another, wherever it is defined.
+    """Find a child of an element by name, wherever it is defined.
 
-    Looked for in turn: under the element's own id; under the unsliced element, for a slice that the
-    snapshot does not unfold; where `content` points; in the type. A choice (`value[x]`) is found by
-    its name with `[x]` and by the JSON name of each of its types (`valueString`).
+    Searches the element's own id; the unsliced element, for a slice that the snapshot doesn't
+    unfold; the target of `content`; the type. A choice (`value[x]`) matches by its name with `[x]`
+    and by the JSON name of each of its types (`valueString`).
 
     Returns:
         The profile or type that defines it, and the element there; None if there is no such child.
     """
     for element_id in (element.id, *unsliced_ids(element.id)):
-        declared = _named(profile.children(element_id), name)
+        declared = _find_by_name(profile.children(element_id), name)
         if declared is not None:
             return profile, declared
     if element.content is not None:
         return child(profile, profile.by_id[element.content], name)
     for choice in element.types:
         kind = load_type(choice.code) if is_type(choice.code) else None
-        if kind is not None and (declared := _named(kind.children(kind.root.id), name)):
+        if kind is not None and (declared := _find_by_name(kind.children(kind.root.id), name)):
             return kind, declared
     return None
 
 
 def unsliced_ids(element_id: str) -> Iterator[str]:
     """Yield an element's id without its last slice, without its last two, and so on."""
-    plain = element_id
-    while ":" in plain:
-        head, _, tail = plain.rpartition(":")
-        plain = head + ("." + tail.partition(".")[2] if "." in tail else "")
-        yield plain
+    unsliced = element_id
+    while ":" in unsliced:
+        head, _, tail = unsliced.rpartition(":")
+        unsliced = head + ("." + tail.partition(".")[2] if "." in tail else "")
+        yield unsliced
 
 
-def _named(children: tuple[Element, ...], name: str) -> Element | None:
+def _find_by_name(children: tuple[Element, ...], name: str) -> Element | None:
     for element in children:
-        own = element.name
-        is_choice = own.endswith("[x]") and name.startswith(own[:-3])
-        if own == name or (is_choice and name in choice_names(element)):
+        element_name = element.name
+        is_choice = element_name.endswith("[x]") and name.startswith(element_name[:-3])
+        if element_name == name or (is_choice and name in choice_names(element)):
             return element
     return None
 
 
 def choice_names(element: Element) -> Mapping[str, TypeChoice]:
-    """Return the JSON names of an element and the type of each: one, or one a type of a choice."""
+    """Return the JSON names of an element and the type of each; a choice has several."""
     name = element.name
     if not name.endswith("[x]"):
         return {name: element.types[0]} if element.types else {}
@@ -260,10 +260,10 @@ _NO_PROFILES: Final = frozenset({"primitives", "code-systems", "value-sets", "ma
 
 
 def load_profile(name: str, guide: Guide = DEFAULT) -> Profile:
-    """Return a profile of a guide, or a type of FHIR.
+    """Load a profile of a guide, or a type of FHIR.
 
     Raises:
-        UsageError: the guide has no such profile here.
+        UsageError: the guide's facts have no such profile.
     """
     if name not in fact_names(guide) - _NO_PROFILES:
         raise UsageError(f"no profile {name!r} in {guide.title} {guide.version}")
@@ -271,10 +271,10 @@ def load_profile(name: str, guide: Guide = DEFAULT) -> Profile:
 
 
 def load_type(name: str) -> Profile:
-    """Return a resource or data type of FHIR R4 4.0.1, or SimpleQuantity.
+    """Load a resource or data type of FHIR R4 4.0.1, or SimpleQuantity.
 
     Raises:
-        UsageError: no such type here.
+        UsageError: the facts have no such type.
     """
     if not is_type(name):
         raise UsageError(f"no FHIR type {name!r} among the facts")
@@ -283,9 +283,9 @@ def load_type(name: str) -> Profile:
 
 @lru_cache(maxsize=4096)
 def find_canonical(canonical: str) -> Profile | None:
-    """Return what a canonical names, or None where it is not among the facts.
+    """Find a profile or type by canonical; None if the facts don't have it.
 
-    A canonical without a version means the guide's default one; `|2.2` means 2.2.0.
+    A canonical without a version means the guide's default version; `|2.2` means 2.2.0.
     """
     url, _, version = canonical.partition("|")
     for guide in GUIDES:
@@ -296,7 +296,7 @@ def find_canonical(canonical: str) -> Profile | None:
 
 
 def is_type(name: str) -> bool:
-    """Whether the facts have a complex type or resource of that name."""
+    """Return whether the facts have a complex type or resource of that name."""
     return name != "primitives" and name in fact_names(R4)
 
 
@@ -309,16 +309,16 @@ def primitives() -> Mapping[str, str | None]:
 @cache
 def _load(guide: Guide, name: str) -> Profile:
     facts = read_facts(guide, name)
-    elements = tuple(_element(entry) for entry in facts["elements"])
-    below: dict[str, list[Element]] = {}
+    elements = tuple(_parse_element(entry) for entry in facts["elements"])
+    children: dict[str, list[Element]] = {}
     slices: dict[str, list[Element]] = {}
     for element in elements:
-        head, dot, last = element.id.rpartition(".")
-        stem, colon, _ = last.partition(":")
+        parent_id, dot, last_part = element.id.rpartition(".")
+        stem, colon, _ = last_part.partition(":")
         if colon:
-            slices.setdefault(f"{head}{dot}{stem}", []).append(element)
+            slices.setdefault(f"{parent_id}{dot}{stem}", []).append(element)
         elif dot:
-            below.setdefault(head, []).append(element)
+            children.setdefault(parent_id, []).append(element)
     return Profile(
         guide=guide,
         name=facts["name"],
@@ -331,28 +331,28 @@ def _load(guide: Guide, name: str) -> Profile:
         ),
         elements=elements,
         by_id=MappingProxyType({element.id: element for element in elements}),
-        _below=MappingProxyType({parent: tuple(children) for parent, children in below.items()}),
+        _children=MappingProxyType({parent: tuple(below) for parent, below in children.items()}),
         _slices=MappingProxyType({parent: tuple(elements) for parent, elements in slices.items()}),
     )
 
 
-def _element(entry: Mapping[str, Any]) -> Element:
+def _parse_element(entry: Mapping[str, Any]) -> Element:
     binding, slicing = entry.get("binding"), entry.get("slicing")
-    read: dict[str, Any] = {
+    parsed: dict[str, Any] = {
         "max": None if entry["max"] == "*" else int(entry["max"]),
-        "types": tuple(map(_type_choice, entry.get("types", ()))),
+        "types": tuple(map(_parse_type_choice, entry.get("types", ()))),
         "invariants": tuple(entry.get("invariants", ())),
     }
     if binding:
         url, _, version = binding["value_set"].partition("|")
-        read["binding"] = Binding(binding["strength"], url, version or None)
+        parsed["binding"] = Binding(binding["strength"], url, version or None)
     if slicing:
-        by = tuple((kind, path) for kind, path in slicing["by"])
-        read["slicing"] = Slicing(by, slicing["rules"], slicing.get("ordered", False))
-    return Element(**{**entry, **read})
+        discriminators = tuple((kind, path) for kind, path in slicing["by"])
+        parsed["slicing"] = Slicing(discriminators, slicing["rules"], slicing.get("ordered", False))
+    return Element(**{**entry, **parsed})
 
 
-def _type_choice(choice: str | Mapping[str, Any]) -> TypeChoice:
+def _parse_type_choice(choice: str | Mapping[str, Any]) -> TypeChoice:
     if isinstance(choice, str):
         return TypeChoice(choice)
     profiles, targets = (tuple(choice.get(key, ())) for key in ("profiles", "targets"))

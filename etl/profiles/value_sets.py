@@ -1,6 +1,6 @@
-"""Value sets and code systems of the guide and of what it binds to, as far as they are known.
+"""Value sets and code systems of guides and their bindings, as far as they are known.
 
-Displays are there for the code systems that the guide itself defines, and for no other.
+Only the code systems that a guide itself defines have displays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Code:
     Attributes:
         system: its code system.
         code: the code itself.
-        version: of the system, where the value set names one; to be sent as `coding.version`.
+        version: the system's version if the value set names one, for `coding.version`.
         display: only for code systems that the guide itself defines; else None.
     """
 
@@ -41,10 +41,10 @@ class ValueSet:
 
     Attributes:
         url: canonical without version.
-        status: `complete`: `codes` is all of it. `partial`: some codes, and whole systems of
+        status: `complete`: `codes` has all codes. `partial`: some codes, and entire systems with
             unknown codes. `open`: only such systems. `unavailable`: nothing is known.
         codes: in the order of the value set.
-        open_systems: systems of which any code may be in it.
+        open_systems: systems whose codes may all be in it.
     """
 
     url: str
@@ -53,8 +53,8 @@ class ValueSet:
     open_systems: frozenset[str]
     _pairs: frozenset[tuple[str, str]] = field(repr=False, compare=False)
 
-    def holds(self, system: str, code: str) -> bool | None:
-        """Whether a code is in the set; None where that cannot be known here."""
+    def includes(self, system: str, code: str) -> bool | None:
+        """Return whether a code is in the set; None if unknown."""
         if (system, code) in self._pairs:
             return True
         if self.status == "unavailable" or system in self.open_systems:
@@ -68,22 +68,22 @@ class ValueSet:
 
 
 def value_set(url: str, guide: Guide = DEFAULT) -> ValueSet:
-    """Return a value set as a guide has it.
+    """Load a value set of a guide.
 
     Args:
         url: canonical; a version after `|` is ignored.
-        guide: one with value sets among its facts.
+        guide: a guide with value sets among its facts.
 
     Returns:
-        One of status `unavailable`, without codes, for a value set that is not known.
+        The value set; one of status `unavailable`, without codes, if it is unknown.
     """
-    return _value_set(url.partition("|")[0], guide)
+    return _load_value_set(url.partition("|")[0], guide)
 
 
 @cache
-def _value_set(url: str, guide: Guide) -> ValueSet:
-    # The facts of an older version have what differs from the default one.
-    facts = _value_sets(guide).get(url) or _value_sets(versions_of(guide)[0]).get(url)
+def _load_value_set(url: str, guide: Guide) -> ValueSet:
+    # The facts of an older version contain only differences from the default one.
+    facts = _load_value_sets(guide).get(url) or _load_value_sets(versions_of(guide)[0]).get(url)
     if facts is None:
         return ValueSet(url, "unavailable", (), frozenset(), frozenset())
     codes = tuple(Code(**entry) for entry in facts["codes"])
@@ -92,13 +92,13 @@ def _value_set(url: str, guide: Guide) -> ValueSet:
 
 
 @cache
-def _value_sets(guide: Guide) -> Mapping[str, Any]:
+def _load_value_sets(guide: Guide) -> Mapping[str, Any]:
     return MappingProxyType(read_facts(guide, "value-sets"))
 
 
 def value_set_urls(guide: Guide = DEFAULT) -> tuple[str, ...]:
     """Return the canonicals of all value sets of a guide."""
-    return tuple(sorted({*_value_sets(versions_of(guide)[0]), *_value_sets(guide)}))
+    return tuple(sorted({*_load_value_sets(versions_of(guide)[0]), *_load_value_sets(guide)}))
 
 
 @cache
@@ -138,33 +138,33 @@ _ANY: Final = frozenset({"*"})
 
 
 def value_set_crosswalks(guide: Guide, folder: str) -> Mapping[str, Crosswalk]:
-    """Return a crosswalk for each value set of a guide's facts, by name.
+    """Build a crosswalk for each value set of a guide, by name.
 
-    Codes of other systems answer themselves as `system|code`: of any system, but where a profile
-    requires a code of the value set; of its own open systems alone there.
+    A source may also state codes of other systems as `system|code`: of any system or, if a profile
+    requires the value set, of its open systems.
 
     Args:
-        guide: one with value sets among its facts.
-        folder: beginning of the crosswalks' names; the last part of the value set's url follows.
+        guide: a guide with value sets among its facts.
+        folder: prefix of the crosswalks' names; the last part of the value set's URL follows.
     """
-    closed = _closed_sets(guide)
+    required_urls = _required_value_sets(guide)
     crosswalks: dict[str, Crosswalk] = {}
     for url in value_set_urls(guide):
-        values = value_set(url, guide)
+        codes_of_set = value_set(url, guide)
         name = f"{folder}/{url.rpartition('/')[2]}"
-        rows = {code.code.lower(): (code.code, code.system) for code in values.codes}
-        systems = values.open_systems if url in closed else _ANY
+        rows = {code.code.lower(): (code.code, code.system) for code in codes_of_set.codes}
+        systems = codes_of_set.open_systems if url in required_urls else _ANY
         crosswalks[name] = Crosswalk(name, _COLUMNS, MappingProxyType(rows), systems=systems)
     return MappingProxyType(crosswalks)
 
 
-def open_set(name: str) -> Crosswalk:
-    """Return the crosswalk of a value set without known codes."""
+def open_crosswalk(name: str) -> Crosswalk:
+    """Build the crosswalk of a value set without known codes."""
     return Crosswalk(name, _COLUMNS, MappingProxyType({}), systems=_ANY)
 
 
-def _closed_sets(guide: Guide) -> frozenset[str]:
-    """Return the value sets that profiles require codes of."""
+def _required_value_sets(guide: Guide) -> frozenset[str]:
+    """Return the value sets with a required binding."""
     return frozenset(
         element.binding.value_set
         for name in profile_names(guide)

@@ -235,7 +235,7 @@ class ColumnCondition(Model):
         return Answers.known_keys()
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Distinguish words from other conditions."""
         if value in ("filled", "empty"):
             return {"filled": value == "filled"}

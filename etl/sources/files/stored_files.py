@@ -637,7 +637,7 @@ class FileClaim(Model):
     sha256: Annotated[str | None, Given(Annotated[RawText, Check(_hash)])] = None
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Return the entry without its null keys."""
         return _without_nulls(value)
 
@@ -663,7 +663,7 @@ class ExtractManifest(Model):
     )
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Return the manifest without its null keys."""
         return _without_nulls(value, "kind")
 

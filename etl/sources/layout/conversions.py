@@ -51,7 +51,7 @@ class Replace(Model):
     by: RawText = field(metadata={"alias": "with"})
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take what stands below its key."""
         return value["replace"]
 
@@ -76,7 +76,7 @@ class Trim(Model):
     side: Side = "both"
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take what stands below its key."""
         return value["trim"]
 
@@ -96,7 +96,7 @@ class Pad(Model):
     side: Literal["left", "right"] = "left"
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take what stands below its key."""
         return value["pad"]
 
@@ -226,7 +226,7 @@ class DateFormat(Model):
     )
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take formats alone, too."""
         return value if isinstance(value, dict) else {"format": value}
 
@@ -262,7 +262,7 @@ class NumberFormat(Model):
     implied: MaybeSize = None
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take the word for what is usual in the United States or in Europe, too."""
         if isinstance(value, str) and value in _LOCALES:
             decimal, thousands = _LOCALES[value]

@@ -176,7 +176,7 @@ class JoinedColumns(Model):
     complete: Flag = False
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take what stands below its key: headers alone, too."""
         joined = value["join"]
         return joined if isinstance(joined, dict) else {"columns": joined}
@@ -202,7 +202,7 @@ class RowOrder(Model):
     descending: Flag = False
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take a header alone, too."""
         return value if isinstance(value, dict) else {"column": value}
 
@@ -254,7 +254,7 @@ class Lookup(Model):
     in_force: Annotated[InForce | None, Given(InForce)] = None
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Take what stands below its key; what is in force on a day is one row."""
         below = value["lookup"]
         if isinstance(below, dict) and "in_force" in below and "rows" not in below:
@@ -280,7 +280,7 @@ class Lookup(Model):
             what = f"{raw.name} and {other.name} must both name their member, or both their claim"
             yield Mistake("layout-keys", what)
 
-    def completed(self, context: LayoutNames) -> Lookup:
+    def resolve(self, context: LayoutNames) -> Lookup:
         """Return it with both files' headers of what their rows belong to."""
         raw, other = context.raw, context.raws.get(self.table)
         own, others = (raw and other and _shared_headers(raw, other)) or ("", "")
@@ -403,7 +403,7 @@ class ColumnSpec(Model):
         return (*_source_models(), *super(ColumnSpec, cls).known_keys()[1:])
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def normalize(cls, value: Any) -> Any:
         """Gather the key that says what the column is made of; a text alone is a header."""
         if not isinstance(value, dict):
             return {"source": {"column": value}} if isinstance(value, str) else value
@@ -572,7 +572,7 @@ class TableSpec(Model):
                 if getattr(part, key) != getattr(ColumnSpec(part.source), key):
                     yield Mistake("layout-key", f"{key} has no effect without grain", at=(*at, key))
 
-    def completed(self, context: LayoutNames) -> TableSpec:
+    def resolve(self, context: LayoutNames) -> TableSpec:
         """Return it with its canonical table."""
         return replace(self, table=context.table)
 

@@ -62,7 +62,7 @@ class Shape(Model):
         return (*_figures(), "colour")
 
     @classmethod
-    def shaped(cls, value):
+    def normalize(cls, value):
         if not isinstance(value, dict):
             return value
         figure = {key: value[key] for key in value if key in _figures()}
@@ -89,7 +89,7 @@ class Drawing(Model):
         if self.kind == "plan" and not self.is_final:
             yield Mistake("a-plan", "a plan is final", at=("kind",))
 
-    def completed(self, context):
+    def resolve(self, context):
         return Drawing(self.title, sizes=self.sizes, shapes=self.shapes, origin=context[0])
 
 

@@ -146,12 +146,12 @@ def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know():
     amounts = value_set(ADJUDICATION)
     own = "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication"
     assert amounts.status == "complete"
-    assert amounts.holds(own, "coinsurance") is True
-    assert amounts.holds(own, "no-such-code") is False
+    assert amounts.includes(own, "coinsurance") is True
+    assert amounts.includes(own, "no-such-code") is False
     revenue = value_set("http://hl7.org/fhir/us/carin-bb/ValueSet/AHANUBCRevenueCodes")
-    assert revenue.holds("https://www.nubc.org/CodeSystem/RevenueCodes", "0123") is None
-    assert revenue.holds("http://example.org/", "0123") is False
-    assert value_set("http://example.org/vs").holds("http://example.org/", "x") is None
+    assert revenue.includes("https://www.nubc.org/CodeSystem/RevenueCodes", "0123") is None
+    assert revenue.includes("http://example.org/", "0123") is False
+    assert value_set("http://example.org/vs").includes("http://example.org/", "x") is None
 
 
 def test_2_1_0_has_its_own_icd_9_system_and_shares_the_rest():
