@@ -161,10 +161,8 @@ def broken_sums(certificate: Certificate) -> list[str]:
         explained[fact] += cents
     broken = []
     for level in LEVELS:
-        source_sums, published_sums = (
-            certificate.source.by_category(level),
-            certificate.read.by_category(level),
-        )
+        source_sums = certificate.source.by_category(level)
+        published_sums = certificate.read.by_category(level)
         for category in sorted(source_sums.keys() | published_sums.keys()):
             fact = f"{level}.{category}"
             if source_sums.get(category, 0) + explained[fact] != published_sums.get(category, 0):
@@ -180,12 +178,11 @@ def broken_files(certificate: Certificate) -> list[FileCell]:
 def carried_money(certificate: Certificate) -> dict[tuple[str, str], tuple[int, int]]:
     """Return (level, category) -> cents and claims of members not compared."""
     money: dict[tuple[str, str], tuple[int, int]] = {}
-    for (dimension, _, level, category), (cents, claims) in (
-        certificate.release - certificate.read
-    ).money.items():
+    carried_sums = certificate.release - certificate.read
+    for (dimension, _, level, category), (cents, claims) in carried_sums.money.items():
         if dimension == "type":
-            carried_sum = money.get((level, category), (0, 0))
-            money[level, category] = (carried_sum[0] + cents, carried_sum[1] + claims)
+            carried = money.get((level, category), (0, 0))
+            money[level, category] = (carried[0] + cents, carried[1] + claims)
     return money
 
 

@@ -190,11 +190,8 @@ def _check_superseded(
         if not (numbers[row] in present or is_replaced or is_deletion[row]):
             differences.add("claim", claims.places[row], "superseded by nothing")
     missing = set(numbers[is_missing].tolist())
-    keys = list(
-        zip(
-            lines.cells("claim_id").to_pylist(), lines.integers("line_number").tolist(), strict=True
-        )
-    )
+    line_numbers = lines.integers("line_number").tolist()
+    keys = list(zip(lines.cells("claim_id").to_pylist(), line_numbers, strict=True))
     present_lines = {
         key
         for key, is_key_missing in zip(keys, is_line_missing.tolist(), strict=True)
@@ -412,10 +409,8 @@ def _compare_amounts(
     totals = expected[0]
     is_sum = (totals != ABSENT) & (headers == ABSENT)
     for index, code in zip(*entries_where(is_sum), strict=True):
-        place = source.claims.places[index]
-        differences.add(
-            "claim", place, f"claim.{CATEGORIES[code]}", _SUM_REASON, int(totals[index, code])
-        )
+        place, total = source.claims.places[index], int(totals[index, code])
+        differences.add("claim", place, f"claim.{CATEGORIES[code]}", _SUM_REASON, total)
 
 
 def _drop_left_out(
@@ -439,13 +434,8 @@ def _drop_left_out(
             # Rows of other tables may add to a line's amount; totals account for their own.
             published_cents = int(amount) if name == "claim_line" and amount > NO_CENTS else 0
             stated_cents = int(stated_amount) if stated_amount > NO_CENTS else 0
-            differences.add(
-                name,
-                (file, row),
-                f"{name}.{CATEGORIES[code]}",
-                rule,
-                published_cents - stated_cents,
-            )
+            change = published_cents - stated_cents
+            differences.add(name, (file, row), f"{name}.{CATEGORIES[code]}", rule, change)
             cents[at, code] = ABSENT
 
 

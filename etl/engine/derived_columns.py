@@ -112,9 +112,8 @@ def _claim_total(category: str) -> Callable[[RelatedRows], pa.StringArray]:
 def _has_stated_total(partition: RelatedRows) -> Bools:
     """Find the claims with a stated total: in their row, or in another payer's row."""
     in_row: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
-    has_total: Bools = in_row | np.asarray(
-        _prior_payer_amounts(partition, claim_level=True).is_valid()
-    )
+    prior_payer = _prior_payer_amounts(partition, claim_level=True)
+    has_total: Bools = in_row | np.asarray(prior_payer.is_valid())
     return has_total
 
 
@@ -220,10 +219,8 @@ def _has_own_site(partition: RelatedRows) -> Bools:
 
 def _body_site(column_name: str) -> Callable[[RelatedRows], pa.StringArray]:
     def site(partition: RelatedRows) -> pa.StringArray:
-        line_values, site_rows = (
-            partition.column("claim_line", column_name),
-            _body_site_teeth(partition),
-        )
+        line_values = partition.column("claim_line", column_name)
+        site_rows = _body_site_teeth(partition)
         if (site_rows < 0).all():
             return line_values
         tooth_values = partition.column("claim_tooth", column_name)
@@ -316,7 +313,7 @@ def _is_masked_code(partition: RelatedRows) -> pa.StringArray:
 
 
 _PRINCIPAL_TYPES: Final = pa.array(["principal", "primary"])
-_FIRST_SEQUENCES: Final = pa.array(["0", "1"])
+_FIRST: Final = pa.array(["0", "1"])
 """Numbers of a claim's first diagnosis or procedure; some sources count from 0."""
 
 
@@ -333,9 +330,8 @@ def _diagnosis_role(table: str, relation: str) -> Callable[[RelatedRows], pa.Str
         if stated_types.null_count == 0:
             return stated_types
         children = _related_rows(partition, "claim", relation)
-        is_principal = np.asarray(
-            pc.is_in(pc.ascii_lower(stated_types), value_set=_PRINCIPAL_TYPES)
-        )[children.rows]
+        is_named = pc.is_in(pc.ascii_lower(stated_types), value_set=_PRINCIPAL_TYPES)
+        is_principal = np.asarray(is_named)[children.rows]
         size = partition.size("claim")
         has_principal = np.bincount(children.parents[is_principal], minlength=size) > 0
         first_rows = children.rows[
@@ -343,9 +339,7 @@ def _diagnosis_role(table: str, relation: str) -> Callable[[RelatedRows], pa.Str
         ]
         is_first = np.zeros(len(stated_types), dtype=np.bool_)
         is_first[first_rows] = True
-        is_first &= true_where(
-            pc.is_in(partition.column(table, "sequence"), value_set=_FIRST_SEQUENCES)
-        )
+        is_first &= true_where(pc.is_in(partition.column(table, "sequence"), value_set=_FIRST))
         return pc.coalesce(stated_types, pc.if_else(pa.array(is_first), "principal", "secondary"))
 
     return role
@@ -391,20 +385,16 @@ def _request_outcome(partition: RelatedRows) -> pa.StringArray:
 
 
 def _first_or_last_day(
-    request_column: str, *line_columns: str, end: Literal["min", "max"]
+    request_column: str, *columns: str, end: Literal["min", "max"]
 ) -> Callable[[RelatedRows], pa.StringArray]:
     """Return a function for the stated first or last service day, or the lines'."""
 
     def day(partition: RelatedRows) -> pa.StringArray:
         stated_days = partition.column("prior_auth", request_column)
         lines = _related_rows(partition, "prior_auth", "lines")
-        line_days = pc.coalesce(
-            *(partition.column("prior_auth_line", name) for name in line_columns)
-        )
-        days_by_request = pa.table(
-            {"parent": lines.parents, "day": line_days.take(pa.array(lines.rows))}
-        )
-        end_days = days_by_request.group_by("parent").aggregate([("day", end)])
+        days = pc.coalesce(*(partition.column("prior_auth_line", name) for name in columns))
+        by_request = pa.table({"parent": lines.parents, "day": days.take(pa.array(lines.rows))})
+        end_days = by_request.group_by("parent").aggregate([("day", end)])
         end_rows = pc.index_in(
             pa.array(np.arange(partition.size("prior_auth"))),
             value_set=end_days.column("parent").combine_chunks(),

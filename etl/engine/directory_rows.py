@@ -229,16 +229,14 @@ def _inherited_telecoms(roles: pa.Table, telecoms: pa.Table) -> Iterable[pa.Tabl
     for owner, source_ids in zip(
         _TELECOM_SOURCES, (role_ids, single, column_of(roles, "organization_id")), strict=True
     ):
-        source_telecoms = np.flatnonzero(true_where(pc.equal(owners, owner)))
+        sources = np.flatnonzero(true_where(pc.equal(owners, owner)))
         has_telecom = true_where(
-            pc.is_in(source_ids, value_set=ids.take(pa.array(source_telecoms)), skip_nulls=True)
+            pc.is_in(source_ids, value_set=ids.take(pa.array(sources)), skip_nulls=True)
         )
         if owner != _TELECOM_SOURCES[0]:
-            inheriting_roles = np.flatnonzero(has_telecom & true_where(needs_telecom))
-            if len(inheriting_roles):
-                yield _copy_telecoms(
-                    telecoms.take(pa.array(source_telecoms)), source_ids, role_ids, inheriting_roles
-                )
+            heirs = np.flatnonzero(has_telecom & true_where(needs_telecom))
+            if len(heirs):
+                yield _copy_telecoms(telecoms.take(pa.array(sources)), source_ids, role_ids, heirs)
         needs_telecom = pc.and_(needs_telecom, pa.array(~has_telecom))
 
 
@@ -266,12 +264,10 @@ def _copy_telecoms(
         role_ids: the ids of the roles.
         inheriting_roles: numpy `int64`: positions of the roles that inherit.
     """
-    source_telecoms = pa.table(
-        {"id": column_of(telecoms, "owner_id"), "row": np.arange(telecoms.num_rows)}
-    )
+    sources = pa.table({"id": column_of(telecoms, "owner_id"), "row": np.arange(telecoms.num_rows)})
     role_rows = pa.array(inheriting_roles)
     inheriting = pa.table({"id": source_ids.take(role_rows), "role": role_ids.take(role_rows)})
-    pairs = inheriting.join(source_telecoms, "id", join_type="inner").sort_by(
+    pairs = inheriting.join(sources, "id", join_type="inner").sort_by(
         [("role", "ascending"), ("row", "ascending")]
     )
     rows = telecoms.take(pairs.column("row").combine_chunks())

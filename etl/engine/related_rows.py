@@ -134,15 +134,11 @@ class RelatedRows:
             numbers: shape (n,), text of the wanted number.
         """
         row_headers = self._owners(table, TABLES[table].key[0])
-        table_numbers = self.column(table, column).dictionary_encode()
-        number_codes = positions(numbers, table_numbers.dictionary)
-        width = max(1, len(table_numbers.dictionary))
-        keys = row_headers * width + np.asarray(
-            pc.fill_null(table_numbers.indices, 0), dtype=np.int64
-        )
-        wanted_keys = np.where(
-            (claims >= 0) & (number_codes >= 0), claims * width + number_codes, -1
-        )
+        encoded = self.column(table, column).dictionary_encode()
+        codes = positions(numbers, encoded.dictionary)
+        width = max(1, len(encoded.dictionary))
+        keys = row_headers * width + np.asarray(pc.fill_null(encoded.indices, 0), dtype=np.int64)
+        wanted_keys = np.where((claims >= 0) & (codes >= 0), claims * width + codes, -1)
         return positions_of_keys(wanted_keys, keys)
 
     def named(self, table: str, relation: One) -> Indices:

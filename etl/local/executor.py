@@ -69,12 +69,9 @@ class Checkpoints:
     def keep(self, unit: range, result: UnitResult) -> TaskOutput:
         """Store the result of a unit."""
         (self.work / self._folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        chunks_by_name: dict[str, Chunks] = {
-            **result.files,
-            _OUTCOME_FILE: [outcome_to(result.outcome)],
-        }
+        files: dict[str, Chunks] = {**result.files, _OUTCOME_FILE: [outcome_to(result.outcome)]}
         paths = {}
-        for name, chunks in chunks_by_name.items():
+        for name, chunks in files.items():
             paths[name] = self.work / f"{self._step_name(unit)}.{name}"
             with paths[name].open("wb") as file:
                 file.writelines(chunks)
@@ -172,19 +169,17 @@ class LocalExecutor:
         """Yield the units of an extract as they are finished, in order."""
         save_provider_directory(partitioned.work, task.directory)
         Checkpoints(partitioned.work, task.fingerprint, Inventory(partitioned.work)).delete_stale()
-        partition_count = partitioned.partitions.facts.count
+        count = partitioned.partitions.facts.count
         open_store = None if task.target is None else RunStore(task.target)
         # Each process maps the directory; a job carries only what its unit may reuse.
         jobs = [
             _UnitJob(
                 partitioned.work,
                 unit,
-                replace(
-                    task, directory={}, previous=task.previous.for_partitions(unit, partition_count)
-                ),
+                replace(task, directory={}, previous=task.previous.for_partitions(unit, count)),
                 open_store,
             )
-            for unit in task.units(partition_count)
+            for unit in task.units(count)
         ]
         yield from self._run_jobs(_UnitRunner(partitioned.work, definitions), jobs, emit)
 

@@ -334,11 +334,9 @@ def _set_modified_times(bulk: JSON, previous: Mapping[str, JSON]) -> JSON:
     }
     for file in all_files(bulk):
         file["modified"] = times.get(file["content"], created)
-    list_times = {
-        _file_list_key(plans): plans["modified"] for plans in previous.get("planFinder", ())
-    }
+    listed = {_file_list_key(plans): plans["modified"] for plans in previous.get("planFinder", ())}
     for plans in bulk["planFinder"]:
-        plans["modified"] = list_times.get(_file_list_key(plans), created)
+        plans["modified"] = listed.get(_file_list_key(plans), created)
     return bulk
 
 
@@ -391,7 +389,7 @@ class _Shards:
             for unit, numbers in shards
         )
         for lines in map_concurrently(
-            self._store, self._read_selected, (request for request in requests if request[1])
+            self._store, self._read_selected, (shard for shard in requests if shard[1])
         ):
             yield from lines
 

@@ -55,11 +55,11 @@ class RangeRef(ObjectRef):
         """Return the reference with the range of its partitions."""
         return cls(ref.key, ref.sha256, ref.bytes, partitions.start, partitions.stop)
 
-    def touches(self, indexes: range, current_count: int, previous_count: int) -> bool:
+    def touches(self, indexes: range, count: int, old_count: int) -> bool:
         """Return whether members of current partitions may be in this previous range."""
         return (
-            self.first * current_count < indexes.stop * previous_count
-            and indexes.start * previous_count < self.end * current_count
+            self.first * count < indexes.stop * old_count
+            and indexes.start * old_count < self.end * count
         )
 
 
@@ -95,13 +95,13 @@ def to_bytes(value: Any) -> bytes:
     return dumps(msgspec.to_builtins(value)) + b"\n"
 
 
-def from_bytes(data: bytes, kind: type[Value], object_name: str, formats: tuple[int, ...]) -> Value:
+def from_bytes(data: bytes, kind: type[Value], what: str, formats: tuple[int, ...]) -> Value:
     """Parse an object's bytes into a value.
 
     Args:
         data: the bytes.
         kind: class of the value.
-        object_name: what messages call the object.
+        what: what messages call the object.
         formats: values of `format` that this program reads.
 
     Raises:
@@ -111,14 +111,12 @@ def from_bytes(data: bytes, kind: type[Value], object_name: str, formats: tuple[
         stated_format = msgspec.json.decode(data, type=_Versioned).format
         if stated_format not in formats:
             raise StoreError(
-                f"{object_name} is of format {stated_format}, which this version cannot read; "
+                f"{what} is of format {stated_format}, which this version cannot read; "
                 "use the version that wrote it, or a later one"
             )
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError:
-        raise StoreError(
-            f"{object_name} is damaged: it is not what its name says; run verify"
-        ) from None
+        raise StoreError(f"{what} is damaged: it is not what its name says; run verify") from None
 
 
 def read_object(

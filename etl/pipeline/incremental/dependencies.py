@@ -277,9 +277,7 @@ def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple
     names, digests = [], []
     for kind in _TABLES:
         table = providers.tables.get(kind, empty_table(kind))
-        read_columns = sorted(
-            column for table_name, column in dependencies.directory if table_name == kind
-        )
+        read_columns = sorted(column for name, column in dependencies.directory if name == kind)
         if not table.num_rows:
             continue
         columns = [column.combine_chunks() for column in table.select(read_columns).columns]

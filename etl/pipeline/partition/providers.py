@@ -88,14 +88,10 @@ def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Pr
         payer=definitions.payer,
         id_key=definitions.id_key,
         crosswalks=definitions.crosswalks,
-        providers=MappingProxyType(
-            {identifier: tuple(matches) for identifier, matches in providers.items()}
-        ),
+        providers=MappingProxyType({name: tuple(matches) for name, matches in providers.items()}),
     )
     shared_tables = (*DIRECTORY_TABLES, *LISTED_TABLES)
-    provider_tables = {
-        identifier: table for identifier, table in tables.items() if identifier in shared_tables
-    }
+    provider_tables = {name: table for name, table in tables.items() if name in shared_tables}
     return Providers(provider_tables, _read_known_ids(tables), environment)
 
 
@@ -146,10 +142,8 @@ def with_stubs(
         all_rows = pa.concat_tables(
             [tables[table].select(schema.names).cast(schema), pa.table(columns, schema=schema)]
         )
-        key_order = np.argsort(
-            np.asarray(all_rows.column(KEYS[table][0]).to_pylist(), dtype=object)
-        )
-        result[table] = all_rows.take(pa.array(key_order))
+        order = np.argsort(np.asarray(all_rows.column(KEYS[table][0]).to_pylist(), dtype=object))
+        result[table] = all_rows.take(pa.array(order))
     return result
 
 
@@ -178,11 +172,11 @@ def with_listing(
     for search, npi, is_own_row, business_key in zip(
         run.searches.to_pylist(), has_npi, has_row, keys, strict=True
     ):
-        visibility = (
+        listing = (
             ROW if is_own_row else NAMED if (plan.resource, business_key) not in claimed else None
         )
-        if not npi and visibility is not None:
+        if not npi and listing is not None:
             separator = "" if search == "{}" else ","
-            search = f'{{"{LISTED}":["{visibility}"]{separator}{search[1:]}'
+            search = f'{{"{LISTED}":["{listing}"]{separator}{search[1:]}'
         searches.append(search)
     return replace(run, searches=pa.array(searches, pa.string()))
