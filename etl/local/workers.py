@@ -260,10 +260,7 @@ class ForkedWorkers:
         self.begin()
         context = multiprocessing.get_context("forkserver")
         processes = min(self.processes, len(all_jobs))
-        with (
-            killed_as_store_error(),
-            ProcessPoolExecutor(processes, context, _watch_run) as pool,
-        ):
+        with killed_as_store_error(), ProcessPoolExecutor(processes, context, _watch_run) as pool:
             yield from pool.map(do_job, repeat(call), all_jobs)
 
 

@@ -421,10 +421,10 @@ def _report_entries(folder: Path, run_id: str) -> Iterator[tuple[str, Path]]:
         (report_files.REPORT, "reports"),
         (report_files.QUARANTINE, report_files.QUARANTINE),
     ):
-        kind_folder = folder / subfolder
-        for path in sorted(kind_folder.rglob("*")):
+        source = folder / subfolder
+        for path in sorted(source.rglob("*")):
             if path.is_file():
-                yield f"{prefix}/{run_id}/{path.relative_to(kind_folder).as_posix()}", path
+                yield f"{prefix}/{run_id}/{path.relative_to(source).as_posix()}", path
 
 
 def _write_sidecar(

@@ -68,14 +68,14 @@ def with_bulk(
 
     Args:
         store: the target.
-        current: what `open_current` returned when the run began; if objects of it are lost, a
-            new snapshot starts without a link from the previous one.
-        manifest: what `assemble` (or `plan_rollback`) returned.
+        current: result of `open_current` when the run began. If it has lost objects, a new snapshot
+            starts without a link from the previous one.
+        manifest: result of `assemble` or `plan_rollback`.
         options: limits and sizes.
-        reading: processes that read the blocks of a snapshot; None for this one alone.
+        reading: processes that read the blocks of a snapshot; None to read in this process.
 
     Returns:
-        The manifest with its bulk files named; its id is another one then.
+        The manifest with its bulk files, and with a new ID.
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.

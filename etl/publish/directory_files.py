@@ -109,10 +109,10 @@ class KnownFiles:
         files = {digest: by_key[key] for digest, key in stored.inputs.items() if key in by_key}
         return cls(release.store, files)
 
-    def whole(self, planned: Iterable[_PlannedFile]) -> Iterator[JSON | None]:
+    def find_intact(self, planned: Iterable[_PlannedFile]) -> Iterator[JSON | None]:
         """Yield the matching intact file of each planned file, else None."""
 
-        def verify_file(file: JSON | None) -> JSON | None:
+        def verify(file: JSON | None) -> JSON | None:
             try:
                 if file and read_verified(self.store, file["key"], file["sha256"]):
                     return file
@@ -121,7 +121,7 @@ class KnownFiles:
             return None
 
         return map_concurrently(
-            self.store, verify_file, (self.files.get(file.inputs) for file in planned)
+            self.store, verify, (self.files.get(plan.inputs) for plan in planned)
         )
 
 
@@ -422,11 +422,11 @@ class _Files:
     """
 
     def __init__(
-        self, writer: Writer, shards: _Shards, known: KnownFiles, options: BulkOptions
+        self, writer: Writer, shards: _Shards, reusable: KnownFiles, options: BulkOptions
     ) -> None:
         self._writer = writer
         self._shards = shards
-        self._known = known
+        self._reusable = reusable
         self._work = options.work
         self._made: dict[str, JSON] = {}
 
@@ -440,7 +440,7 @@ class _Files:
         missing = [file for inputs, file in by_inputs.items() if inputs not in self._made]
         open_files: dict[int, list[_OpenFile]] = {}  # by the number of their next resource
         needed = bytearray(len(names))
-        for planned, reusable in zip(missing, self._known.whole(missing), strict=True):
+        for planned, reusable in zip(missing, self._reusable.find_intact(missing), strict=True):
             if reusable is not None:
                 self._made[planned.inputs] = reusable
                 continue

@@ -52,22 +52,22 @@ def assemble(
 ) -> Manifest:
     """Write the catalog of a release; return its manifest. Readers see nothing yet.
 
-    Patients that are in none of the partitions are retracted, after a delta as well: its rows were
-    merged with the previous ones, so that the partitions hold all patients. Those that stay as they
-    are keep their rows of the previous catalog.
+    Patients in none of the partitions are retracted. This also holds for a delta: its rows were
+    merged with the previous ones, so the partitions have all patients. Unchanged patients keep
+    their entries of the previous catalog.
 
     Args:
         store: the target.
-        base: what `open_current` returned when the run began.
-        partitions: all that the run published.
+        base: result of `open_current` when the run began.
+        partitions: all partitions of the run.
         directory: the release's directory.
-        facts: what else the manifest is to say.
+        facts: facts about the run for the manifest.
         now: FHIR instant of the run.
-        advance: called with the number of rows that each shard takes from the partitions.
+        advance: called for each shard with its number of patients from the partitions.
 
     Raises:
-        StoreError: storage failed. Nothing that a reader sees was changed.
-            Or a patient that is to stay unchanged has no block.
+        StoreError: storage failed, or an unchanged patient has no block. Nothing that a reader sees
+            was changed.
         ValueError: a patient is in two partitions (a bug of the caller).
     """
     parent = base.release.manifest if base.release is not None else None

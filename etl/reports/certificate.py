@@ -129,11 +129,7 @@ def timeliness_document(facts: TimelinessFacts) -> dict[str, Any]:
 def _count_on_time(days: Mapping[int, int], max_days: int) -> dict[str, Any]:
     claims = sum(days.values())
     on_time = sum(count for delay, count in days.items() if delay <= max_days)
-    return {
-        "claims": claims,
-        "on_time": on_time,
-        "rule_met": on_time == claims if claims else None,
-    }
+    return {"claims": claims, "on_time": on_time, "rule_met": on_time == claims if claims else None}
 
 
 def _histogram(days: Mapping[int, int]) -> Iterator[tuple[str, int]]:

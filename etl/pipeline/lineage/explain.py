@@ -168,10 +168,7 @@ def _member_rows(
 
 
 def _find_members(
-    tables: Mapping[str, pa.Table],
-    plans: Sequence[Plan],
-    environment: Environment,
-    logical_id: str,
+    tables: Mapping[str, pa.Table], plans: Sequence[Plan], environment: Environment, logical_id: str
 ) -> pa.Array:
     """Return the members with rows that map to a logical ID, before any rule is applied."""
     partition = Partition(tables)
@@ -306,9 +303,7 @@ def _explain_layers(sources: LineageSources, places: LayerPlaces, subject: RowSu
 
 
 def _explain_partitions(
-    sources: LineageSources,
-    subject: RowSubject,
-    targets: Mapping[int, Set[tuple[str, Place]]],
+    sources: LineageSources, subject: RowSubject, targets: Mapping[int, Set[tuple[str, Place]]]
 ) -> Lineage:
     """Return the lineage of canonical rows, given by partition, table and place."""
     parts = [_explain_rows(sources, subject, index, rows) for index, rows in targets.items()]
@@ -320,10 +315,7 @@ def _explain_partitions(
 
 
 def _explain_rows(
-    sources: LineageSources,
-    subject: RowSubject,
-    index: int,
-    targets: Set[tuple[str, Place]],
+    sources: LineageSources, subject: RowSubject, index: int, targets: Set[tuple[str, Place]]
 ) -> Lineage:
     """Return the lineage of a partition's canonical rows, given by table and place."""
     rows = sources.read.partitions

@@ -46,8 +46,8 @@ def fates_of(
     fates: dict[lineages.RowFate, None] = {}
     book = sources.definitions.book
     rejected = part.checked.rejected
-    ours = rejected.filter(pc.equal(rejected.column("table"), name))
-    rejections = {(row["file"], row["row"]): row for row in ours.to_pylist()}
+    rejected_rows = rejected.filter(pc.equal(rejected.column("table"), name))
+    rejections = {(row["file"], row["row"]): row for row in rejected_rows.to_pylist()}
     accepted = set(table_places(part.checked.tables[name]).tolist())
     withdrawn = set(map(int, part.checked.withdrawn.get(name, ())))
     places = zip(
@@ -56,10 +56,10 @@ def fates_of(
     for place in dict.fromkeys(places):
         fate: lineages.Fate = "superseded"
         reasons: tuple[lineages.Reason, ...] = ()
-        found = rejections.get(place)
-        if found is not None:
-            fate, cause = "quarantined", found["cause"]
-            rules = dict.fromkeys(rule for rule in (*found["rules"].split(";"), cause) if rule)
+        rejection = rejections.get(place)
+        if rejection is not None:
+            fate, cause = "quarantined", rejection["cause"]
+            rules = dict.fromkeys(rule for rule in (*rejection["rules"].split(";"), cause) if rule)
             reasons = tuple(lineages.Reason(rule, book[rule].says, rule == cause) for rule in rules)
         elif (key := int(place_keys([place[0]], [place[1]])[0])) in accepted:
             fate = "published"

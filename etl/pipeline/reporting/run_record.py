@@ -122,11 +122,7 @@ class RunRecord(msgspec.Struct, frozen=True):
 
 
 def new_record(
-    start: RunStart,
-    ended: datetime,
-    verdict: Verdict,
-    phases: Sequence[Phase] = (),
-    **fields: Any,
+    start: RunStart, ended: datetime, verdict: Verdict, phases: Sequence[Phase] = (), **fields: Any
 ) -> RunRecord:
     """Return the record of a run; `fields` sets further fields."""
     times = [

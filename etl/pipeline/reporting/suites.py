@@ -105,12 +105,7 @@ def run_stage(
             yield result
 
     results = run_suites(
-        rows,
-        docs,
-        run_name=run_name,
-        run_time=context.when,
-        prior=known,
-        runner=run_each,
+        rows, docs, run_name=run_name, run_time=context.when, prior=known, runner=run_each
     )
     return RanSuites(results, rows.of)
 
