@@ -443,10 +443,8 @@ class _Obligations(ProfileWalk):
             if not allowed or (types and types <= allowed):
                 self.add("reference", path, node.place, "the types that the mapping can name")
                 continue
-            is_allowed_type = logic.any_of(
-                *(begins_with(expr, f"{name}/") for name in sorted(allowed))
-            )
-            broken = (given, fm.is_present(expr), logic.negate(is_allowed_type))
+            is_allowed = logic.any_of(*(begins_with(expr, f"{name}/") for name in sorted(allowed)))
+            broken = (given, fm.is_present(expr), logic.negate(is_allowed))
             self.refute("reference", path, node.place, at, *broken)
 
     def leaf(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> None:

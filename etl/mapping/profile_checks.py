@@ -370,10 +370,8 @@ def find_search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[Mappi
         name, _, modifier = parameter.partition(":")
         if types and name not in types:
             place = next(str(node.place) for _, node in nodes_of(values))
-            message = (
-                f"search.{parameter}: the API has no search parameter {name} of {plan.resource}"
-            )
-            yield MappingError(place, "map-search", message, hint=nearest(name, types))
+            text = f"search.{parameter}: the API has no search parameter {name} of {plan.resource}"
+            yield MappingError(place, "map-search", text, hint=nearest(name, types))
             continue
         if types.get(name) not in _SEPARATORS or modifier == "text":
             continue

@@ -73,10 +73,8 @@ class Records:
 
     def one(self, row: Record, relation: One) -> Record:
         """Return the row that a row refers to; an empty one if there is none."""
-        referenced_key = row.get(relation.column)
-        rows = (
-            self.where(relation.table, (relation.key,), (referenced_key,)) if referenced_key else []
-        )
+        key = row.get(relation.column)
+        rows = self.where(relation.table, (relation.key,), (key,)) if key else []
         return rows[0] if rows else {}
 
 
@@ -253,12 +251,9 @@ class _RowInterpreter:
             case pl.ObjectNode():
                 return self.write_object(node)
             case pl.ListNode():
-                output_of_list = self.write_entries(node)
-                return (
-                    output_of_list
-                    if output_of_list.text is None
-                    else replace(output_of_list, text=f"[{output_of_list.text}]")
-                )
+                entries = self.write_entries(node)
+                text = None if entries.text is None else f"[{entries.text}]"
+                return replace(entries, text=text)
             case pl.Spliced():
                 return self.write_entries(node)
             case pl.Loop():
