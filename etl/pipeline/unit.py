@@ -30,9 +30,9 @@ from etl.pipeline.progress import Emit, UnitProgress, ignore
 from etl.pipeline.sidecar.pieces import (
     SidecarUpdate,
     UnitSidecar,
+    add_owners,
+    empty_entries,
     entries_of,
-    owners_alone,
-    with_owners,
 )
 from etl.pipeline.totals import Outcome
 from etl.publish.partition_writer import CATALOG_ROWS
@@ -227,7 +227,7 @@ def _process_members(
     kept = patients.filter(patients.column("own")).column("patient").to_pylist()
     changed = np.setdiff1d(positions.marks.column("owner").to_numpy(), unchanged)
     if not len(changed):
-        sidecar = _sidecar_update(context, previous, positions, owners_alone(changed))
+        sidecar = _sidecar_update(context, previous, positions, empty_entries(changed))
         total = replace(reused_outcome, rows=row_counts)
         return _MemberResults(total, (), kept, merge_ledgers([reused_ledger]), sidecar=sidecar)
     loaded = rows.load_members(unit, changed)
@@ -255,7 +255,7 @@ def _process_members(
     if context.task.sidecar is not None:
         owners, extract = attribution.owners, context.task.sidecar
         entries = entries_of(loaded, checked, mapped.made, owners, extract, rows.row_sources(*unit))
-        sidecar = _sidecar_update(context, previous, positions, with_owners(entries, changed))
+        sidecar = _sidecar_update(context, previous, positions, add_owners(entries, changed))
     return _MemberResults(
         total, mapped.made, kept, merge_ledgers(ledgers), files, certified, sidecar
     )

@@ -19,9 +19,9 @@ from etl.model.canonical_tables import HEADER_OF, TABLES
 from etl.pipeline.sidecar.pieces import (
     PUBLISHED,
     Sidecar,
-    all_joined,
+    drop_empty,
+    merge_pieces,
     read_piece,
-    with_rows,
 )
 from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
@@ -122,7 +122,7 @@ class SidecarExplainer:
         store = self._release.store
         by_range = groupby(self._sidecar.pieces, key=lambda piece: (piece.first, piece.end))
         for _, pieces in by_range:
-            yield with_rows(all_joined([read_piece(store, piece) for piece in pieces]))
+            yield drop_empty(merge_pieces([read_piece(store, piece) for piece in pieces]))
         if self._sidecar.directory is not None:
             yield read_piece(store, self._sidecar.directory)
 

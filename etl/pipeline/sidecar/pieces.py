@@ -231,18 +231,18 @@ def _dictionary_column(numbers: Any, words: Sequence[str]) -> pa.DictionaryArray
     )
 
 
-def with_owners(entries: pa.Table, owners: Hashes) -> pa.Table:
+def add_owners(entries: pa.Table, owners: Hashes) -> pa.Table:
     """Return entries, plus an empty one for each owner without any."""
-    return all_joined([owners_alone(owners), entries])
+    return merge_pieces([empty_entries(owners), entries])
 
 
-def owners_alone(owners: Hashes) -> pa.Table:
+def empty_entries(owners: Hashes) -> pa.Table:
     """Return empty entries for owners who have no rows."""
     null_columns = [pa.nulls(len(owners), field.type) for field in SCHEMA][1:]
     return pa.Table.from_arrays([pa.array(owners, pa.uint64()), *null_columns], schema=SCHEMA)
 
 
-def all_joined(pieces: Sequence[pa.Table]) -> pa.Table:
+def merge_pieces(pieces: Sequence[pa.Table]) -> pa.Table:
     """Merge pieces, oldest first; of an owner, the newest entries win."""
     newer_owners, kept_entries = NO_HASHES, [SCHEMA.empty_table()]
     for piece in reversed(pieces):
@@ -255,12 +255,12 @@ def all_joined(pieces: Sequence[pa.Table]) -> pa.Table:
     )
 
 
-def with_rows(piece: pa.Table) -> pa.Table:
+def drop_empty(piece: pa.Table) -> pa.Table:
     """Return the entries that have a row."""
     return piece.filter(pc.is_valid(piece.column("row")))
 
 
-def marks_of(piece: pa.Table) -> tuple[str, ...]:
+def extract_marks(piece: pa.Table) -> tuple[str, ...]:
     """Return the marks of the extracts that a piece names, ascending."""
     return tuple(
         sorted(pc.unique(piece.column("extract").cast(pa.string()).drop_null()).to_pylist())
@@ -483,21 +483,21 @@ class SidecarUpdate:
         pieces, entries = list(self.before.pieces), list(self.before.entries)
         new_entries = self.fresh
         if not self.before.is_own:
-            previous_entries = all_joined(entries)
+            previous_entries = merge_pieces(entries)
             is_present = np.isin(previous_entries.column("owner").to_numpy(), self.present)
-            new_entries = all_joined([previous_entries.filter(pa.array(is_present)), new_entries])
+            new_entries = merge_pieces([previous_entries.filter(pa.array(is_present)), new_entries])
             pieces, entries = [], []
         missing_owners = np.setdiff1d(_distinct_owners(entries), self.present)
-        new_entries = all_joined([new_entries, owners_alone(missing_owners)])
+        new_entries = merge_pieces([new_entries, empty_entries(missing_owners)])
         # Pieces that are small compared to the newer ones are merged with them.
         count, rows = len(entries), new_entries.num_rows
         while count and rows and entries[count - 1].num_rows < _MERGE_RATIO * rows:
             count -= 1
             rows += entries[count].num_rows
-        new_entries = all_joined([*entries[count:], new_entries])
+        new_entries = merge_pieces([*entries[count:], new_entries])
         pieces, entries = pieces[:count], entries[:count]
         if not entries:
-            new_entries = with_rows(new_entries)
+            new_entries = drop_empty(new_entries)
         written = [replace(piece, first=unit.start, end=unit.stop) for piece in pieces]
         if new_entries.num_rows:
             written.append(_write_piece(store, new_entries, unit))
@@ -513,7 +513,7 @@ def _distinct_owners(tables: Sequence[pa.Table]) -> Hashes:
 def _write_piece(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:
     """Write a piece that covers the partitions of a task."""
     ref = kept_objects.put_by_content(store, kept_objects.MEMORY, to_bytes(piece), _PIECE_ENDING)
-    return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, marks_of(piece))
+    return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, extract_marks(piece))
 
 
 def write_sidecar(

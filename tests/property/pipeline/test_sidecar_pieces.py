@@ -12,11 +12,11 @@ from etl.pipeline.sidecar.pieces import (
     Sidecar,
     SidecarUpdate,
     UnitSidecar,
-    all_joined,
+    add_owners,
+    drop_empty,
+    merge_pieces,
     read_piece,
     unit_sidecar,
-    with_owners,
-    with_rows,
 )
 from tests.memory_store import MemoryStore
 
@@ -45,7 +45,7 @@ def entries(rows, extract):
         for owner, numbers in sorted(rows.items())
         for row in numbers
     ]
-    return with_owners(
+    return add_owners(
         pa.Table.from_pylist(values, SCHEMA) if values else SCHEMA.empty_table(),
         np.array(sorted(rows), np.uint64),
     )
@@ -59,7 +59,7 @@ def found(store, sidecar):
     return {
         (each["owner"], each["row"], each["extract"])
         for pieces in ranges.values()
-        for each in with_rows(all_joined([read_piece(store, one) for one in pieces])).to_pylist()
+        for each in drop_empty(merge_pieces([read_piece(store, one) for one in pieces])).to_pylist()
     }
 
 
