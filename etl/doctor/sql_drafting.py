@@ -113,7 +113,7 @@ def _lines(
     for one in raw.columns if table == raw.tables[0] else ():
         if not one.element:
             yield f"    -- {quoted_name(one.header)}: {reason(one)}"
-    yield "    min(_file) as _file," if repeated else "    _file,"
+    yield "    min_by(_file, _row) as _file," if repeated else "    _file,"
     yield "    min(_row) as _row" if repeated else "    _row"
     yield f"from {raw.name}"
     code = {"claim_care_team": "provider_id"}.get(table, "code")

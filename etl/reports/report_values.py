@@ -43,7 +43,7 @@ class ExtractFacts:
         layout: name of the layout in `cpcds layouts`.
         kind: `full` or `delta`.
         as_of: day of the extract; None if it is not stated.
-        payer: name of the payer, or empty.
+        payer: name of the payer, as the manifest states it, or empty.
         files: in the order of the file numbers in findings.
     """
 

@@ -54,7 +54,7 @@ def test_findings_and_explain_name_the_files_and_rows_of_the_payer(tmp_path):
     with gzip.open(report.with_name("findings.csv.gz"), "rt") as text:
         assert {place["file"] for place in csv.DictReader(text)} <= files
     shown = done(cpcds("explain", tree, "claim:-11", "--extract", RIF)).out
-    assert "from inpatient.csv row 3, claim.claim_id = -11\n    computed by claim.sql" in shown
+    assert "from inpatient.csv row 2, claim.claim_id = -11\n    computed by claim.sql" in shown
     assert (
         "comes from row 2 of beneficiary_history.csv"
         in cpcds("explain", tree, "--row", "beneficiary_history.csv:2", "--extract", RIF).err
@@ -109,7 +109,10 @@ def test_the_doctor_drafts_queries_that_can_be_bound(name, tmp_path):
     assert "extract.toml" in done(cpcds("doctor", folder, "--write", "sql")).out
     said = done(cpcds("layouts", "check", folder / "extract.toml")).out
     assert "no mistakes" in said
-    assert "-- MISSING" in "".join(path.read_text() for path in folder.glob("sql/*.sql"))
+    drafted = "".join(path.read_text() for path in folder.glob("sql/*.sql"))
+    assert "-- MISSING" in drafted
+    # Both positions are those of one row, even if a claim is in several files.
+    assert "min_by(_file, _row) as _file,\n    min(_row) as _row" in drafted
     again = cpcds("doctor", folder, "--write", "sql")
     assert again.code == 2
     assert "already exists" in again.err

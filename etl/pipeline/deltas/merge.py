@@ -116,7 +116,7 @@ def write_merged_extract(
         layers: the full extract first, then deltas as they were published.
         folder: where to write; made where it is missing.
         as_of: day of the last delta; None if it is not stated.
-        payer: the payer of the extract; None if it is not stated.
+        payer: name of the payer, as reports show it; None if not stated.
         model: what the rows are about.
 
     Returns:

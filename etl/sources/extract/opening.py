@@ -61,7 +61,7 @@ class Extract:
         layout: what its files mean.
         kind: whether it is everything, or what changed.
         as_of: day of the state that it holds; None if unknown.
-        payer: id of the payer, or None.
+        payer: name of the payer, as reports show it; None if not stated.
         files: its files in the order of their names, those of no use included.
         findings: unknown files and columns; schema `etl.rows.FINDINGS_SCHEMA`.
         queried: the payer's files behind its own, where queries or a merge of extracts made them.

@@ -192,7 +192,7 @@ class ExtractTables(Model):
         layout: name of the layout; None for that which the columns show.
         kind: `full` or `delta`.
         as_of: day of the state that the extract holds.
-        payer: id of the payer.
+        payer: name of the payer, as reports show it.
     """
 
     files: Annotated[Mapping[str, ExtractTable], Given(dict[str, ExtractTable])]

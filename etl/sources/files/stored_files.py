@@ -650,7 +650,7 @@ class ExtractManifest(Model):
         layout: name of the layout.
         kind: whether the extract is everything, or what changed.
         as_of: day of the state that the extract holds.
-        payer: id of the payer.
+        payer: name of the payer, as reports show it.
         files: file name -> what the manifest says of it; empty where no file is listed.
     """
 

@@ -16,7 +16,7 @@ select
     min(PA_REQ_REC_DT) as received_at, max(PA_DT_UPDATED) as status_changed_at,
     UTN_VALID_ST_DT as valid_from, UTN_VALID_EN_DT as valid_to,
     NPI as requesting_provider_id, TOB as type_of_bill,
-    min(_file) as _file, min_by(_row, try_cast(CURRENT_SEGMENT as bigint)) as _row
+    min_by(_file, _row) as _file, min(_row) as _row
 from requests
 left join persons on mbi = MBI_NUM
 group by all

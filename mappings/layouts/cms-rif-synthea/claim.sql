@@ -15,7 +15,7 @@ with claims as (
         NCH_PRMRY_PYR_CLM_PD_AMT as amount_priorpayerpaid, NCH_IP_NCVRD_CHRG_AMT as amount_noncovered,
         coalesce(NCH_BENE_IP_DDCTBL_AMT, NCH_BENE_PTB_DDCTBL_AMT) as amount_deductible,
         coalesce(NCH_BENE_PTA_COINSRNC_LBLTY_AM, NCH_BENE_PTB_COINSRNC_AMT) as amount_coinsurance,
-        min(_file) as _file, min_by(_row, try_cast(CLM_LINE_NUM as bigint)) as _row
+        min_by(_file, _row) as _file, min(_row) as _row
     from institutional
     group by all
     union all by name
@@ -28,7 +28,7 @@ with claims as (
         CLM_PMT_AMT as amount_benefit, NCH_CLM_PRVDR_PMT_AMT as amount_paidtoprovider,
         NCH_CLM_BENE_PMT_AMT as amount_paidtopatient, CARR_CLM_CASH_DDCTBL_APLD_AMT as amount_deductible,
         CARR_CLM_PRMRY_PYR_PD_AMT as amount_priorpayerpaid,
-        min(_file) as _file, min_by(_row, try_cast(LINE_NUM as bigint)) as _row
+        min_by(_file, _row) as _file, min(_row) as _row
     from supplier
     group by all
     union all by name

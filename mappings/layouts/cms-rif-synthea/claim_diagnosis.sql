@@ -6,14 +6,14 @@ with claims as (
         list_value(*columns('^ICD_DGNS_E_CD\d+$')) as causes, list_value(*columns('^ICD_DGNS_E_VRSN_CD\d+$')) as cause_versions,
         list_value(*columns('^CLM_E_POA_IND_SW\d+$')) as cause_poas,
         list_value(*columns('^RSN_VISIT_CD\d+$')) as reasons, list_value(*columns('^RSN_VISIT_VRSN_CD\d+$')) as reason_versions,
-        min(_file) as _file, min_by(_row, try_cast(CLM_LINE_NUM as bigint)) as _row
+        min_by(_file, _row) as _file, min(_row) as _row
     from institutional
     group by all
     union all by name
     select
         CLM_ID as claim_id, 'secondary' as following, list_value(*columns('^ICD_DGNS_CD\d+$')) as codes,
         list_value(*columns('^ICD_DGNS_VRSN_CD\d+$')) as versions,
-        min(_file) as _file, min_by(_row, try_cast(LINE_NUM as bigint)) as _row
+        min_by(_file, _row) as _file, min(_row) as _row
     from supplier
     group by all
 ),

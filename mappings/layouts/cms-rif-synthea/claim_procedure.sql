@@ -2,7 +2,7 @@ with claims as (
     select
         CLM_ID as claim_id, list_value(*columns('^ICD_PRCDR_CD\d+$')) as codes,
         list_value(*columns('^ICD_PRCDR_VRSN_CD\d+$')) as versions, list_value(*columns('^PRCDR_DT\d+$')) as dates,
-        min(_file) as _file, min_by(_row, try_cast(CLM_LINE_NUM as bigint)) as _row
+        min_by(_file, _row) as _file, min(_row) as _row
     from institutional
     group by all
 ),

@@ -1,5 +1,6 @@
 """Layouts that ship, and examples of a payer's own: golden rows, and samples if at hand."""
 
+import csv
 import os
 import re
 import shutil
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError
+from etl.model.canonical_tables import TABLES
 from etl.sources.extract.opening import open_extract
 from etl.sources.extract.sql_extract import check, count_files, read_sql_layout, stage_queries
+from etl.sources.files.listed_files import SOURCE_PLACES
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.dialects import known_layouts
@@ -79,6 +82,36 @@ def test_a_layout_in_sql_gives_the_rows_that_were_written_down(name, of_no_use, 
     if os.environ.get("WRITE_GOLDEN") == "1":
         expected.write_text(got, encoding="utf-8")
     assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "repeated"), [("cms-prauc", 0), ("cms-rif-synthea", -1)])
+def test_a_layout_in_sql_names_a_row_of_its_claim_even_if_the_claim_is_in_two_files(
+    name, repeated, tmp_path
+):
+    """The repeated row isn't the first segment, or line, of what it belongs to."""
+    files: dict[str, list[list[str]]] = {}
+    for path in (GOLDEN / name / "input").iterdir():
+        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        for part, its_rows in ((1, [rows[repeated]]), (2, rows[::-1])):
+            lines = [header, *its_rows]
+            file = tmp_path / f"{path.stem}-{part}.csv"
+            file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            files[file.name] = [re.split("[|,]", line) for line in lines]
+    layout = read_sql_layout(ROOT / "mappings/layouts" / name)
+    work = tmp_path / "work"
+    work.mkdir()
+    stage_queries(layout, FolderFiles(tmp_path), work)
+    named = set()
+    for path in (work / "results").glob("*.csv"):
+        key = TABLES[path.stem].key[0]
+        with path.open(encoding="utf-8", newline="") as results:
+            for row in csv.DictReader(results):
+                file, number = (row[column] for column in SOURCE_PLACES)
+                assert row[key] in files[file][int(number) - 1], (path.stem, file, number)
+                named.add((path.stem, file[-5]))
+    several = {"cms-prauc": "prior_auth", "cms-rif-synthea": "claim"}[name]
+    assert {(several, "1"), (several, "2")} <= named
 
 
 def test_a_kind_of_claims_may_be_missing_from_the_layout_in_sql(tmp_path):

@@ -53,7 +53,7 @@ QUERIES = {
     strftime(strptime(Day, '%m/%d/%Y'), '%Y-%m-%d') as statement_from_date,
     strptime(Day, '%m/%d/%Y')::date as adjudication_date,
     sum(Charge::decimal(18, 2))::decimal(18, 2) as amount_submitted,
-    min(_file) as _file, min(_row) as _row
+    min_by(_file, _row) as _file, min(_row) as _row
 from bills
 group by all
 """,
