@@ -61,10 +61,10 @@ class UnitChange:
         )
 
 
-def compare(before: Release, after: Release) -> Changes:
+def compare(before: Release | None, after: Release) -> Changes:
     """Count the changes between two releases: patients touched, resources by type.
 
-    Reads only objects that the two releases do not share.
+    Reads only objects that the two releases do not share. If `before` is None, everything is added.
 
     Raises:
         StoreError: an object of either release is missing or damaged.

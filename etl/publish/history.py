@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from etl.errors import NotFound, StoreError, UsageError
+from etl.errors import DamagedObject, NotFound, StoreError, UsageError
 from etl.publish import object_keys
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical_json import dumps
 from etl.publish.diff import compare
 from etl.publish.lease import Lease
-from etl.publish.manifest import Manifest, is_named
-from etl.publish.reader import Release, open_current
+from etl.publish.manifest import Changes, Manifest, is_named
+from etl.publish.reader import LostObjects, Release, open_current
 from etl.publish.release import commit, fenced
 from etl.storage.port import Store
 
@@ -140,6 +140,9 @@ def rollback(
     everything that was taken back. If the current release is already this rollback, it stays: this
     continues an attempt that died after its commit. No run may publish until `resume` is called.
 
+    If the current release is damaged, the changes are unknown: everything counts as added, and bulk
+    consumers start again with a snapshot.
+
     Args:
         store: the target.
         to: the release to go back to.
@@ -156,23 +159,36 @@ def rollback(
         CommitUnknown: the response was lost. Delete nothing.
     """
     base = open_current(store)
-    if base.release is None or base.release.id == to.id:
+    present = base.release
+    if present is None or present.id == to.id:
         raise UsageError(f"{store.name}: {to.id} is already the current release")
-    current = base.release.manifest
+    current = present.manifest
     if current.facts.kind == "rollback" and current.facts.run["rollbackTo"] == to.id:
-        store.delete([object_keys.resumed(base.release.id)])
+        store.delete([object_keys.resumed(present.id)])
         fenced(store, base)  # a run that started after an earlier resume may still be working
         return current
-    manifest = plan_rollback(base.release, to, now, reason)
-    if base.release.manifest.bulk:
+    try:
+        changes = compare(present, to)
+    except (DamagedObject, NotFound) as error:
+        log.warning(
+            "%s; it is unknown what the rollback changes, so everything in release %s counts as "
+            "added, and Bulk Publish starts again with a snapshot",
+            str(error).removesuffix("; run verify"),
+            to.id,
+        )
+        changes = compare(None, to)
+        base = replace(base, lost=LostObjects(bulk=True))  # its increments end here
+    manifest = plan_rollback(present, to, changes, now, reason)
+    if current.bulk:
         manifest = with_bulk(store, base, manifest, bulk)
     commit(store, manifest, base, lease, key)
     return manifest
 
 
-def plan_rollback(present: Release, to: Release, now: str, reason: str = "") -> Manifest:
-    """Return the manifest that `rollback` would commit."""
-    changes = compare(present, to)
+def plan_rollback(
+    present: Release, to: Release, changes: Changes, now: str, reason: str
+) -> Manifest:
+    """Return the manifest that `rollback` commits."""
     counts = {name: count for name, count in to.manifest.facts.run.items() if name != "reason"}
     run = {**counts, "rollbackTo": to.id, **({"reason": reason} if reason else {})}
     manifest = replace(

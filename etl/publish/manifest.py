@@ -116,13 +116,13 @@ class ReleaseFacts:
 
     Attributes:
         kind: a full extract, a delta, or a rollback.
-        inputs: the extract's files: `name`, `sha256`, `bytes`, `rows`, and whatever else is known.
-        mapping: version of the mapping set, of the profiles, of the program.
+        inputs: the extract's files: `name`, `sha256`, `bytes`; `table` if rows came from a table.
+        mapping: the mapping set, its version, view, and layout, search columns, and a fingerprint.
         run: counts of rows in, quarantined, superseded, and the like.
         totals: money: claim type -> name -> decimal text.
         claims: claim type -> name -> how many claims have an amount in that sum.
         reports: reports and quarantine files, already in the store.
-        ids: what logical ids are made with (`id_fingerprint.id_facts`); empty in older releases.
+        ids: what logical ids are made with (`id_facts`); empty in older releases.
     """
 
     kind: Kind

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap import releases, use_cases
+from etl.bootstrap.use_cases import Approvals
 from etl.errors import StoreError
 from etl.pipeline.progress import ignore
 from etl.publish.catalog import id_hash
@@ -160,6 +161,22 @@ def test_damage_that_the_work_comes_upon_is_made_again(payer, extracts, caplog):
     remade(payer, night)
     assert "the run begins again" in caplog.text
     assert rules_found(payer)["damaged-object"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [flipped, Path.unlink])
+def test_the_advice_about_a_damaged_catalog_works(payer, extracts, damage):
+    payer.begin(full(extracts / "full0", 0))
+    first = payer.release
+    payer.run(full(extracts / "full1", 1))
+    (shard,) = set(payer.release.manifest.catalog) - set(first.manifest.catalog)
+    damage(payer.target / shard.key)
+    with pytest.raises(StoreError, match="or roll back to an intact release"):
+        payer.run(full(extracts / "full2", 2))
+    releases.roll_back(payer.settings, first.id)
+    assert verify(payer.release).problems == []
+    payer.run(full(extracts / "full2", 2), approvals=Approvals(after_rollback=True))
+    assert verify(payer.release).problems == []
 
 
 @pytest.mark.slow

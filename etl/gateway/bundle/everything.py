@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from etl.errors import NotFound
+from etl.errors import DamagedObject, NotFound
 from etl.gateway.bundle.bundle import Entries, Note
 from etl.gateway.bundle.includes import Hit, ReferenceResolver, referenced
 from etl.gateway.http.responses import KINDS, SYSTEM, refused
@@ -237,8 +237,8 @@ class MemberChanges:
             lines.append(
                 Note(
                     "incomplete",
-                    "_since lies before the oldest release that is kept, or compared: this is "
-                    "everything there is; drop what is not in it",
+                    "_since lies before the oldest release that is kept, or can be compared: "
+                    "this is everything there is; drop what is not in it",
                 )
             )
         return lines
@@ -258,7 +258,7 @@ async def difference(
             await _reached(release, grant, request)
             for release in await releases.since(tree, request.since)
         ]
-    except NotFound:  # pruned meanwhile
+    except (NotFound, DamagedObject):  # pruned meanwhile, or left by a rollback
         previous = []
     present = await _reached(tree, grant, request)
     if not previous:

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from etl.errors import NotFound, StoreError
+from etl.errors import DamagedObject, NotFound, StoreError
 from etl.gateway.release.cache import Cache
 from etl.gateway.search.dates import stored_span
 from etl.publish import object_keys
@@ -391,11 +391,11 @@ async def checked(objects: Objects, key: str, digest: str | None = None) -> byte
 
     Raises:
         NotFound: it is missing.
-        StoreError: it is damaged.
+        DamagedObject: it is damaged.
     """
     data = await objects.get(key)
     if sha256(data) != (digest or object_keys.digest_of(key)):
-        raise StoreError(f"{objects.name}: {key} is damaged: its bytes do not have its hash")
+        raise DamagedObject(f"{objects.name}: {key} is damaged: its bytes do not have its hash")
     return data
 
 

@@ -387,6 +387,31 @@ def test_a_poll_that_finds_nothing_reads_no_line_and_little_else():
     assert made.counts()["reads"] == before
 
 
+@pytest.mark.parametrize("damage", [b"", None])
+@pytest.mark.parametrize("what", ["catalog", "patient"])
+def test_after_a_rollback_from_a_damaged_release_an_app_gets_everything(what, damage):
+    store = MemoryStore()
+    first = night(store, 0, "one", "two", bob=[claim("hers")])
+    second = night(store, 2, "two", "three", bob=[claim("hers")])
+    ann, bob = App(opened(store)), App(opened(store), BOB)
+    ann.visit(), bob.visit()
+    assert f"{EOB}/{logical_id('three')}" in ann.copy
+    kept = {ref.key for _, ref in first.objects()}
+    for key in [ref.key for role, ref in second.objects() if role == what]:
+        if key not in kept:
+            store.delete([key]) if damage is None else store.put(key, damage)
+    rollback(store, first, day(4))
+    ann.made = bob.made = opened(store)
+    ann.visit(), bob.visit()
+    whole = App(opened(store))
+    whole.visit()
+    assert ann.is_whole
+    assert ann.own() == whole.own()
+    assert bob.is_whole == (what == "catalog")  # the index of her own is intact
+    ann.visit()
+    assert (ann.taken, ann.dropped, ann.is_whole) == ([], [], False)
+
+
 def test_a_manifest_that_was_changed_is_not_believed():
     store = MemoryStore()
     first = night(store, 0, "one")

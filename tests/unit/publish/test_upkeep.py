@@ -12,6 +12,7 @@ import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError, UsageError
 from etl.publish.block import PatientResources
+from etl.publish.bulk_pages import page_key, write_pages
 from etl.publish.canonical_json import dumps, sha256
 from etl.publish.diff import compare
 from etl.publish.history import find_release, holds, lineage, resume, rollback
@@ -33,6 +34,7 @@ from etl.publish.verify import verify
 from etl.storage.local import LocalStore
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
+    BULK,
     LATER,
     NOW,
     claim,
@@ -42,6 +44,7 @@ from tests.unit.publish.samples import (
     patient,
     payer,
     publish,
+    publish_with_bulk,
     resource,
     stage,
     without_pointer,
@@ -149,6 +152,41 @@ def test_a_rollback_is_a_new_release_of_the_old_content():
     assert verify(now).ok
     again = publish(store, [patient("anna", 3)], now=DAYS[1])
     assert again.manifest.catalog == first.manifest.catalog
+
+
+@pytest.mark.parametrize("damage", [b"", None])
+@pytest.mark.parametrize("what", ["catalog", "patient", "directory"])
+def test_a_rollback_leaves_a_damaged_release_and_consumers_begin_again(what, damage):
+    store = old_store()
+    first = publish_with_bulk(store, [patient("anna", 3)], NOW)
+    more = {"directory": [payer(), resource("Organization", "other", name="Other")]}
+    second = publish_with_bulk(store, [patient("anna", 1)], LATER, **more)
+    kept = {ref.key for _, ref in first.objects()}
+    (key, *_) = [
+        ref.key
+        for role, ref in second.objects()
+        if role == what and ref.key not in kept and not ref.key.endswith(".gz")
+    ]
+    store.delete([key]) if damage is None else store.put(key, damage)
+    with pytest.raises(StoreError):
+        compare(second, first)
+    manifest = rollback(store, first, DAYS[0], BULK)
+    write_pages(store, BULK)
+    now = open_current(store).release
+    assert (now.id, manifest.parent) == (manifest.release, second.id)
+    assert manifest.catalog == first.manifest.catalog
+    # Nobody knows what consumers have, so they get all of it: a snapshot, and no updates to it.
+    assert manifest.counts["changes"] == first.manifest.counts["changes"]
+    assert manifest.counts["changes"]["resources"][EOB]["added"] == 3
+    assert manifest.bulk["increment"] is None
+    assert manifest.bulk["snapshot"]["time"] == DAYS[0]
+    assert b"#closed" in store.get(page_key(second.id))
+    assert verify(now).problems == []
+    # The next releases are compared with that.
+    third = publish_with_bulk(store, [patient("anna", 4)], DAYS[1])
+    assert third.manifest.counts["changes"]["resources"][EOB]["added"] == 1
+    prune(store, clock_at(DAYS[20]), keep=2)
+    assert verify(third).problems == []
 
 
 def test_a_rollback_that_is_done_again_is_one():
