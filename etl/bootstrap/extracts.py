@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.mappings import declare_columns, mapping_roots
 from etl.bootstrap.settings import Settings
-from etl.errors import ExtractError, StoreError
+from etl.errors import ExtractError, StoreError, UsageError
 from etl.sources.extract.opening import count_files as files_of_yaml
 from etl.sources.extract.staging import (
     DEFINITION,
@@ -61,6 +61,7 @@ def extract_files(
 
     Raises:
         ExtractError: there is no such extract, or it cannot be unpacked.
+        UsageError: a layout is named, but the extract has queries of its own.
         StoreError: storage refused or did not answer, or the disk is full.
     """
     address = "" if extract.exists() else remote_address(str(extract))
@@ -80,6 +81,11 @@ def extract_files(
         files_of(extract)  # raises, and says what it is
     declare_columns(settings)  # queries are checked against the tables
     queries = _own_queries(files, name)
+    if queries and not as_sent and settings.layout not in (None, queries.tables.model.layout):
+        raise UsageError(
+            f"--layout {settings.layout} doesn't apply: {queries.file} has its own queries; "
+            "leave --layout out"
+        )
     with ExitStack() as until_the_end:
         if name and queries is None:
             folder = until_the_end.enter_context(_private_folder(settings, beside))
@@ -124,6 +130,9 @@ def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | Non
     """Return the layout in SQL that is named, or that files are of by their names and headers.
 
     Of layouts that fit, in SQL or YAML, the one that reads most files counts.
+
+    Raises:
+        ExtractError: several in SQL read most files.
     """
     folders = sql_layouts(settings)
     named = settings.layout
@@ -135,12 +144,16 @@ def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | Non
 
     if named is not None:
         return read_sql_layout(folders[named])
-    layouts = [read_sql_layout(folder) for folder in folders.values()]
-    counts = [count_files(layout, files) for layout in layouts]
-    most = max(counts, default=0)
+    layouts = {name: read_sql_layout(folder) for name, folder in folders.items()}
+    counts = {name: count_files(layout, files) for name, layout in layouts.items()}
+    most = max(counts.values(), default=0)
     if not most or most < files_of_yaml(files, load_definitions(settings).layouts):
         return None
-    return layouts[counts.index(most)]
+    fitting = [name for name, count in counts.items() if count == most]
+    if len(fitting) > 1:
+        names = " and ".join(fitting)
+        raise ExtractError(f"{files.name} fits the layouts {names}; choose one with --layout")
+    return layouts[fitting[0]]
 
 
 def _source_options(settings: Settings) -> StoreOptions:

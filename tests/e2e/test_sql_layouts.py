@@ -84,6 +84,31 @@ def test_prior_authorizations_follow_the_claims_of_the_same_warehouse_as_a_delta
     assert of_member["claim"] == claims["claim"]["published"]
 
 
+@pytest.mark.slow
+def test_of_two_layouts_in_sql_that_fit_one_must_be_named(tmp_path):
+    own, report = tmp_path / "own/layouts", ("--report", tmp_path / "report")
+    for name in ("cms-rif-synthea", "own-rif"):  # the first takes the place of the shipped one
+        shutil.copytree(ROOT / "mappings/layouts/cms-rif-synthea", own / name)
+    called = cpcds("--mappings", own.parent, "validate", RIF, *report, **ANY_SHARE)
+    assert called.code == 2
+    assert "fits the layouts cms-rif-synthea and own-rif; choose one with --layout" in called.err
+    named = ("--layout", "own-rif", *report)
+    assert cpcds("--mappings", own.parent, "validate", RIF, *named, **ANY_SHARE).code == 0
+    shutil.rmtree(own / "own-rif")
+    assert cpcds("--mappings", own.parent, "validate", RIF, *report, **ANY_SHARE).code == 0
+
+
+@pytest.mark.parametrize("name", ["cms-prauc", "tuva-input", "unknown"])
+def test_a_layout_cannot_be_named_for_an_extract_with_its_own_queries(name, tmp_path):
+    shutil.copytree(RIF, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "mappings/layouts/cms-rif-synthea", tmp_path, dirs_exist_ok=True)
+    for extract in (tmp_path, tmp_path / "extract.toml"):
+        called = cpcds("validate", extract, "--layout", name, "--report", tmp_path / "report")
+        assert called.code == 2
+        what = f"--layout {name} doesn't apply: extract.toml has its own queries"
+        assert what in called.err
+
+
 def test_layouts_in_sql_are_listed_and_shown():
     assert "cms-rif-synthea: Medicare RIF" in done(cpcds("layouts")).out
     shown = done(cpcds("layouts", "show", "cms-rif-synthea")).out
