@@ -16,7 +16,7 @@ from etl.publish.diff import compare
 from etl.publish.lease import Lease
 from etl.publish.manifest import Changes, Manifest, is_named
 from etl.publish.reader import LostObjects, Release, open_current
-from etl.publish.release import commit, fenced
+from etl.publish.release import commit, put_fence
 from etl.storage.port import Store
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def rollback(
     current = present.manifest
     if current.facts.kind == "rollback" and current.facts.run["rollbackTo"] == to.id:
         store.delete([object_keys.resumed(present.id)])
-        fenced(store, base)  # a run that started after an earlier resume may still be working
+        put_fence(store, base)  # a run that started after an earlier resume may still be working
         return current
     try:
         changes = compare(present, to)

@@ -7,7 +7,7 @@ begin at once, at least one sees the other. Two runs may work at once; the swap 
 A lease that was not renewed for a while may be broken: a prune breaks any, a run only a prune's.
 The holder detects that when it renews the lease, as a run does right before its commit and a prune
 before it deletes, and then does neither. A run that pauses between renewal and commit is stopped by
-the fence that each prune puts up (`release.fenced`).
+the fence that each prune puts up (`release.put_fence`).
 
 A lease has run out only where the clock of the process that checks it and the store's clock both
 say so: one clock that is wrong breaks no lease in use. Where the system says that the holder was

@@ -20,7 +20,7 @@ from etl.publish.kept_objects import read_or_none, read_verified
 from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, open_current
-from etl.publish.release import fenced
+from etl.publish.release import put_fence
 from etl.publish.signatures import SigningKey, open_envelope, read_public_key
 from etl.storage.parallel import map_concurrently
 from etl.storage.port import Entry, Store, Tagged
@@ -220,7 +220,7 @@ def prune(
         if base.release is None:  # the first run to publish relies on what is there
             return PruneResult([], [], [], 0, 0)
         if not dry_run:
-            fenced(store, base)
+            put_fence(store, base)
         kept, young, dropped = _select_releases(store, keep, now - older_than, now - grace)
         with tempfile.TemporaryDirectory() as folder, _KeysInUse(Path(folder)) as keys_in_use:
             _add_kept_objects(store, kept, keys_in_use)

@@ -182,7 +182,7 @@ def is_published(base: Current, facts: ReleaseFacts) -> bool:
     )
 
 
-def fenced(store: Store, base: Current) -> Current:
+def put_fence(store: Store, base: Current) -> Current:
     """Put up a fence: rewrite the pointer; return the release with the new tag.
 
     A run that read the pointer before can then not commit any more, however long it paused, unless
@@ -224,7 +224,7 @@ def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
     except CommitConflict:
         tagged = store.read(key)
         if tagged.data != data:
-            base = fenced(store, base)
+            base = put_fence(store, base)
             store.swap(key, data, tagged.tag)
     return base
 
