@@ -29,9 +29,10 @@ def test_what_hangs_on_a_rejected_row_is_rejected_because_of_it(outcome):
     assert_outcome(outcome)
 
 
-def test_all_rejecting_rules_of_a_row_are_named_the_first_one_first():
+def test_all_rejecting_rules_of_a_row_are_named_once_the_first_one_first():
     of = world()
-    of["claim"][2] |= {"claim_type": "veterinary", "amount_copay": "x", "member_id": "M9"}
+    of["claim"][2] |= {"claim_type": "veterinary", "member_id": "M9"}
+    of["claim"][2] |= {"amount_copay": "x", "amount_deductible": "x"}
     told = causes(run(of))
     rule, cause, rules = told["claim", 4]
     assert rule == cause == "amount-unreadable"
