@@ -27,11 +27,11 @@ from etl.sources.files.listed_files import (
     SourceFile,
     Traits,
     files_of,
-    holds_rows,
+    has_rows,
     ignore,
     list_files,
     read_header,
-    refuse_other_forms,
+    refuse_non_tables,
     spill_names,
     traits,
 )
@@ -244,7 +244,7 @@ class _Headers:
             return headless.columns
         key = (listed.name, form.delimiter, form.quoting)
         if key not in self._read:
-            refuse_other_forms(listed)
+            refuse_non_tables(listed)
             self._read[key] = (
                 parquet_headers(listed) if listed.is_parquet else read_header(listed, form)
             )
@@ -331,7 +331,7 @@ def _has_rows(file: Listed, fit: Fit) -> bool:
     if file.is_parquet:
         return bool(parquet_rows(file))
     raw = [fit.layout.raw[table] for table in fit.tables[file.name]]
-    return not any(table.has_header for table in raw) or holds_rows(file)
+    return not any(table.has_header for table in raw) or has_rows(file)
 
 
 def _source_files(

@@ -39,7 +39,7 @@ from etl.sources.files.listed_files import (
     RowForm,
     listed_as,
     read_header,
-    refuse_other_forms,
+    refuse_non_tables,
     traits,
 )
 from etl.sources.files.stored_files import (
@@ -355,7 +355,7 @@ def _view_file(listed: Listed, table: ExtractTable) -> ViewFile:
     if listed.is_parquet:
         found = parquet.parquet_headers(listed)
     elif delimiter:
-        refuse_other_forms(listed)
+        refuse_non_tables(listed)
         found = read_header(listed, RowForm(delimiter, table.quoting))
     else:
         what = "its extension does not show what separates its cells; set delimiter"

@@ -41,8 +41,8 @@ from etl.sources.files.stored_files import (
     MaybeFilledText,
     TableVersion,
     disk_error,
-    filled_text,
     mistakes_of,
+    strip_text,
 )
 from etl.sources.layout.expansion import without_loops
 from etl.sources.parsing.parquet import text_writer
@@ -57,7 +57,7 @@ _QUERY: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9 _./-]*\.sql")
 def _location(text: str, _context: Any) -> str:
     if _SECRET.search(text):
         raise Mistake("", "{key} must not hold a secret: it is shown in messages")
-    return filled_text(text, _context)
+    return strip_text(text, _context)
 
 
 def _variable(text: str, _context: Any) -> str:

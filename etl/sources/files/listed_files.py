@@ -1,10 +1,10 @@
-"""The files of an extract: which there are, how each is written, its headers, hash and splits.
+"""List the files of an extract, with their formats, headers, hashes and cuts.
 
-A large delimited file is split at record boundaries, which are found while it is hashed. A line
-end with an even number of quotes before it ends a row, unless a quote stands inside a cell that is
-not quoted (an inch mark). So the splits are good guesses, and the reader of a span checks whether
-it ended as expected (`spans.SpanAstray`). The number of rows is as good a guess. It is counted
-without a parser, so that it shows where a parser lost rows.
+A large delimited file is split at row boundaries, which are found while it is hashed. A line end
+with an even number of quotes before it ends a row, unless there is a quote inside an unquoted cell
+(an inch mark). So the cuts are good guesses, and the reader of a span checks whether it ended as
+expected (`spans.SpanAstray`). The number of rows is an equally good guess. It is counted without a
+parser, so that it shows if a parser lost rows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from etl.sources.files.stored_files import (
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """A file was read once for its hash.
+    """Event: a file has been read for its hash.
 
     Attributes:
         file: its name inside the extract.
@@ -58,11 +58,11 @@ class Hashed:
 
 @dataclass(frozen=True, slots=True)
 class FileProgress:
-    """Part of a file has been read.
+    """Event: a part of a file has been read.
 
     Attributes:
         file: its name inside the extract.
-        done: bytes of the file that have been read; counted as stored, so compressed where it is.
+        done: bytes read so far, as stored (so before decompression).
         bytes: its size.
         rows: rows read from it so far.
     """
@@ -75,7 +75,7 @@ class FileProgress:
 
 @dataclass(frozen=True, slots=True)
 class Partitioned:
-    """Every file has been read.
+    """Event: all files have been read.
 
     Attributes:
         rows: rows read.
@@ -91,7 +91,7 @@ Emit = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Emit nothing."""
+    """Ignore an event."""
     del event
 
 
@@ -102,7 +102,7 @@ _QUOTE: Final = b'"'
 
 Places = npt.NDArray[np.int64]
 Cut = tuple[int, int]
-"""Start of a row in bytes, and its number, the header being 1."""
+"""Byte offset of the start of a row, and its row number; the header is row 1."""
 
 
 class CutFinder:
@@ -125,20 +125,20 @@ class CutFinder:
 
     @property
     def rows(self) -> int:
-        """Number of rows so far, the header and blank ones included."""
+        """Number of rows so far, including the header and blank rows."""
         return self._rows + (self._last != _LINE_END)
 
     def see(self, chunk: bytes) -> None:
-        """Take the next bytes of the file."""
-        wanted = self._at + len(chunk) > self._next
-        quoted = self._quoting and _QUOTE in chunk
+        """Process the next bytes of the file."""
+        is_cut_due = self._at + len(chunk) > self._next
+        has_quotes = self._quoting and _QUOTE in chunk
         self._last = chunk[-1:] or self._last
-        if wanted or quoted:
+        if is_cut_due or has_quotes:
             ends = _byte_positions(chunk, _LINE_END)
-            quotes = _byte_positions(chunk, _QUOTE) if quoted else ends[:0]
-            before = self._quotes + np.searchsorted(quotes, ends)
-            ends = ends[before % 2 == 0]
-            if wanted:
+            quotes = _byte_positions(chunk, _QUOTE) if has_quotes else ends[:0]
+            quotes_before = self._quotes + np.searchsorted(quotes, ends)
+            ends = ends[quotes_before % 2 == 0]
+            if is_cut_due:
                 self._add_cuts(ends)
             self._rows += len(ends)
             self._quotes += len(quotes)
@@ -148,26 +148,25 @@ class CutFinder:
 
     def _add_cuts(self, ends: Places) -> None:
         while True:
-            later = int(np.searchsorted(ends, self._next - self._at))
-            if later == len(ends):
+            index = int(np.searchsorted(ends, self._next - self._at))
+            if index == len(ends):
                 return
-            start = self._at + int(ends[later]) + 1
-            self.found.append((start, self._rows + later + 2))
+            start = self._at + int(ends[index]) + 1
+            self.found.append((start, self._rows + index + 2))
             self._next = start + self._every
 
 
 class QuoteWatch:
-    """Watches whether each quote of a text begins or ends a cell, or is one of two in a row.
+    """Checks that each quote of a text begins or ends a cell, or is doubled.
 
-    As long as that holds, quotes open and close cells in turn. The first that does neither stands
-    in a cell that is not quoted (an inch mark), or follows a cell that was left open. From there
-    on, only a parser can decide.
+    If so, quotes open and close cells in turn. Any other quote is in an unquoted cell (an inch
+    mark), or follows an unclosed cell. From there on, only a parser can decide.
 
     Args:
-        delimiter: what stands between cells.
+        delimiter: the character between cells.
 
     Attributes:
-        is_astray: whether some quote does neither.
+        is_astray: whether there was such another quote.
     """
 
     def __init__(self, delimiter: str) -> None:
@@ -183,17 +182,17 @@ class QuoteWatch:
         return self._quotes > 0
 
     def see(self, chunk: bytes) -> None:
-        """Take the next bytes of the text; at its end, a line end."""
+        """Process the next bytes of the text; at its end, pass a line end."""
         if self.is_astray:
             return
         text = self._tail + chunk
         if _QUOTE in text:
-            # The first byte was examined before, and what follows the last is not known yet.
-            at = _byte_positions(text[1:-1], _QUOTE) + 1
-            closing = (self._quotes + np.arange(len(at))) % 2
-            beside = np.frombuffer(text, dtype=np.uint8)[at + np.where(closing, 1, -1)]
-            self.is_astray = not self._ends[beside].all()
-            self._quotes += len(at)
+            # The first byte has been examined, and the last one's successor is still unknown.
+            quotes = _byte_positions(text[1:-1], _QUOTE) + 1
+            is_closing = (self._quotes + np.arange(len(quotes))) % 2
+            neighbours = np.frombuffer(text, dtype=np.uint8)[quotes + np.where(is_closing, 1, -1)]
+            self.is_astray = not self._ends[neighbours].all()
+            self._quotes += len(quotes)
         self._tail = text[-2:]
 
 
@@ -202,28 +201,28 @@ def _byte_positions(chunk: bytes, byte: bytes) -> Places:
 
 
 def _is_byte(chunk: bytes, byte: bytes) -> npt.NDArray[np.bool_]:
-    # Compared as numbers, all at once: `bytes.count` takes a nanosecond a byte.
-    same: npt.NDArray[np.bool_] = np.frombuffer(chunk, dtype=np.uint8) == ord(byte)
-    return same
+    # Vectorized, because `bytes.count` takes a nanosecond per byte.
+    is_equal: npt.NDArray[np.bool_] = np.frombuffer(chunk, dtype=np.uint8) == ord(byte)
+    return is_equal
 
 
 ENDINGS: Final = {ending: delimiter for delimiter, ending in ENDING_OF.items()}
-"""Ending of a delimited file -> what stands between its cells."""
+"""Extension of a delimited file -> delimiter."""
 TEXT_ENDINGS: Final = (".txt", ".dat")
-"""Endings of text of which only a layout can say what stands between cells."""
+"""Extensions of text whose delimiter only a layout knows."""
 COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
-"""Ending behind that of a delimited file -> how it is compressed."""
+"""Second extension of a delimited file -> compression."""
 PARQUET_ENDING: Final = ".parquet"
 _LONGEST_ENDING: Final = 6
-"""Characters of the longest ending that is taken for one, as `sha256`."""
+"""Maximum length of an extension, such as `sha256`."""
 BOM: Final = b"\xef\xbb\xbf"
 HEADER_BYTES: Final = 1 << 20
 """A header line longer than this is refused."""
 CHUNK_BYTES: Final = 1 << 20
 FREE_BYTES: Final = 1 << 30
-"""Anything may unpack to this much, however small it is."""
+"""Any file may unpack to this size."""
 MOST_RATIO: Final = 100
-"""Times its size that compressed text may unpack to, beside `FREE_BYTES`; honest text: 5 to 30."""
+"""Maximum compression ratio, in addition to `FREE_BYTES`; real text has 5 to 30."""
 
 
 class BrokenPacking(Exception):
@@ -231,21 +230,21 @@ class BrokenPacking(Exception):
 
 
 PACKING_ERRORS: Final = (BrokenPacking, EOFError, zlib.error, gzip.BadGzipFile)
-"""Errors of reading unpacked bytes where their compression is broken."""
+"""Errors of reading a file with broken compression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A file that may hold rows.
+    """A file that may contain rows.
 
     Attributes:
         name: its name inside the extract.
-        files: where it lies.
-        stem: its name without ending, which must be unique; of a data file the table's name.
-        delimiter: what stands between its cells by its ending; "" for Parquet and for unknown.
-        compression: `gzip` or `zstd`; "" where it is not compressed.
-        origin: the table that its rows were taken from; None where it is a file itself.
-        data: what the table's log says of it; None where it is no data file of a table.
+        files: the files of the extract.
+        stem: its name without extension, which must be unique; for a data file, the table's name.
+        delimiter: the delimiter that its extension implies; "" for Parquet and if unknown.
+        compression: `gzip` or `zstd`; "" if it isn't compressed.
+        origin: the table that its rows come from; None if it is a file of its own.
+        data: its entry in the table's log; None if it isn't a data file of a table.
     """
 
     name: str
@@ -257,7 +256,7 @@ class Listed:
     data: DataFile | None = None
 
     def open(self) -> BinaryIO:
-        """Return its bytes as they are stored; `ExtractFiles.open`."""
+        """Open the stored bytes; see `ExtractFiles.open`."""
         return self.files.open(self.name)
 
     @property
@@ -267,14 +266,14 @@ class Listed:
 
     @property
     def is_data(self) -> bool:
-        """Whether its ending says that it holds rows."""
+        """Whether it has the extension of a data file."""
         return bool(self.delimiter) or self.is_parquet
 
     @property
     def is_other_text(self) -> bool:
-        """Whether its ending says at most that it is text, so that a layout may take it.
+        """Whether it may be text in a form that only a layout knows.
 
-        The last part of a mainframe's name (`P.A0001.ACO.ZC5Y24.D240801.T0102030`) is no ending.
+        The last part of a mainframe's name (`P.A0001.ACO.ZC5Y24.D240801.T0102030`) is no extension.
         """
         plain = self.name.lower()[: self.name.rfind(".") if self.compression else None]
         has_ending = "." in plain and len(plain) - plain.rfind(".") <= _LONGEST_ENDING + 1
@@ -286,10 +285,10 @@ class RowForm:
     """Form of the rows of a file.
 
     Attributes:
-        delimiter: what stands between cells; "" for Parquet.
+        delimiter: the character between cells; "" for Parquet.
         quoting: whether cells may be quoted.
         has_header: whether the first row has the headers.
-        extra_cells: how many cells a row may have behind those of the headers; they are left out.
+        extra_cells: how many cells without a header a row may have at its end; they are dropped.
     """
 
     delimiter: str = ""
@@ -299,7 +298,7 @@ class RowForm:
 
     @property
     def csv_quoting(self) -> Literal[0, 3]:
-        """How the module `csv` reads quotes."""
+        """The `quoting` parameter of `csv.reader`."""
         return csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
 
 
@@ -313,9 +312,9 @@ class Traits:
     Attributes:
         bytes: its size.
         sha256: its hash, in hex.
-        cuts: where it may be cut into spans of rows; none where it is no plain text.
-        lines: how many rows it seems to have, the header and blank ones counted; None where it is
-            no plain text.
+        cuts: where it can be split into spans of rows; none unless it is plain text.
+        lines: how many rows it seems to have, including the header and blank rows; None unless it
+            is plain text.
     """
 
     bytes: int
@@ -325,48 +324,47 @@ class Traits:
 
 
 def list_files(extract: Path | ExtractFiles) -> tuple[Listed, ...]:
-    """Return the files of an extract in the order of their names.
+    """List the files of an extract in the order of their names.
 
-    Sub-folders, hidden files, `README*` and the manifest are no part of it.
+    Ignores sub-folders, hidden files, `README*` and the manifest.
 
     Args:
-        extract: a folder, or files that lie elsewhere.
+        extract: a folder, or files elsewhere.
 
     Raises:
-        ExtractError: there is no such folder, it cannot be listed, holds nothing, or something
-            else than a file (a folder, a pipe, a broken link) stands where one should
-            be.
-        StoreError: storage refused, or did not answer.
+        ExtractError: the folder doesn't exist, can't be listed or is empty; or an entry with the
+            name of a data file is no file (but a folder, a pipe, a broken link).
+        StoreError: storage refused, or didn't answer.
     """
     files = files_of(extract)
-    found = []
+    listed_files = []
     for entry in files.entries():
         if entry.name.startswith(".") or entry.name.upper().startswith("README"):
             continue
-        listed, is_manifest = listed_as(entry, files), entry.name.lower() == MANIFEST_NAME
-        if entry.problem and (listed.is_data or is_manifest):
+        file, is_manifest = listed_as(entry, files), entry.name.lower() == MANIFEST_NAME
+        if entry.problem and (file.is_data or is_manifest):
             raise ExtractError(f"{entry.name} {entry.problem}")
         if not entry.problem and not is_manifest:
-            found.append(listed)
-    if not found:
+            listed_files.append(file)
+    if not listed_files:
         raise ExtractError(f"{files.name} contains no files; give the folder of the extract")
-    _refuse_twice(found)
-    return tuple(found)
+    _refuse_duplicate_tables(listed_files)
+    return tuple(listed_files)
 
 
 def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
-    """Return the files of an extract: those of a folder, where it is named by its path.
+    """Return the files of an extract, given as a folder or as files.
 
     Raises:
-        ExtractError: there is no such folder.
+        ExtractError: the folder doesn't exist.
     """
     if not isinstance(extract, Path):
         return extract
     if extract.is_dir():
         return FolderFiles(extract)
     if extract.exists():
-        beside = FolderFiles(extract.parent)
-        listed = listed_as(StoredFile(extract.name, 0), beside)
+        siblings = FolderFiles(extract.parent)
+        listed = listed_as(StoredFile(extract.name, 0), siblings)
         problem = said_of(recognize(head_of(listed)), listed.name, listed.delimiter)
         if problem and extract.is_file():
             raise ExtractError(f"{problem}; then {advice('FOLDER')}")
@@ -383,19 +381,19 @@ def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
 
 
 def head_of(listed: Listed) -> bytes:
-    """Return the first bytes of a file, unpacked where its ending says that it is compressed.
+    """Read the first bytes of a file, unpacked if its extension says that it is compressed.
 
     Raises:
-        ExtractError: it cannot be read, or its compression is broken.
+        ExtractError: the file can't be read, or its compression is broken.
     """
     return next(text_chunks(listed), b"")[:HEAD_BYTES]
 
 
-def refuse_other_forms(listed: Listed) -> None:
-    """Refuse a file that is no delimited text or Parquet at all, whatever it is called.
+def refuse_non_tables(listed: Listed) -> None:
+    """Refuse a file whose content is neither delimited text nor Parquet.
 
     Raises:
-        ExtractError: it is a workbook, an archive, a PDF, or text in UTF-16.
+        ExtractError: the file is a workbook, an archive, a PDF, or text in UTF-16.
     """
     if not listed.is_data or listed.data is not None:
         return
@@ -405,81 +403,81 @@ def refuse_other_forms(listed: Listed) -> None:
 
 
 def compression_of(name: str) -> str:
-    """Return how a file is compressed by its name; "" where it is not."""
+    """Return the compression that a file's name implies; "" for none."""
     return COMPRESSIONS.get(name.lower()[name.rfind(".") :], "")
 
 
 def listed_as(entry: StoredFile, files: ExtractFiles) -> Listed:
-    """Return an entry of an extract with what its name says of it."""
+    """Derive format, delimiter and compression of an entry from its name."""
     compression = compression_of(entry.name)
-    plain = entry.name[: entry.name.rfind(".")] if compression else entry.name
+    plain_name = entry.name[: entry.name.rfind(".")] if compression else entry.name
     endings = {**ENDINGS, **dict.fromkeys(TEXT_ENDINGS, "")}
-    ending = next((ending for ending in endings if plain.lower().endswith(ending)), "")
+    ending = next((ending for ending in endings if plain_name.lower().endswith(ending)), "")
     if not ending:
-        compression, plain = "", entry.name
-        ending = PARQUET_ENDING if plain.lower().endswith(PARQUET_ENDING) else ""
-    stem = plain[: len(plain) - len(ending)]
+        compression, plain_name = "", entry.name
+        ending = PARQUET_ENDING if plain_name.lower().endswith(PARQUET_ENDING) else ""
+    stem = plain_name[: len(plain_name) - len(ending)]
     if entry.data is not None:
         stem = stem.partition("/")[0]
     delimiter = endings.get(ending, "")
     return Listed(entry.name, files, stem, delimiter, compression, entry.origin, entry.data)
 
 
-def _refuse_twice(found: list[Listed]) -> None:
-    seen: dict[str, str] = {}
-    for listed in found:
+def _refuse_duplicate_tables(listed_files: list[Listed]) -> None:
+    names_by_stem: dict[str, str] = {}
+    for listed in listed_files:
         if not listed.is_data or listed.data is not None:
             continue
-        other = seen.setdefault(listed.stem.lower(), listed.name)
+        other = names_by_stem.setdefault(listed.stem.lower(), listed.name)
         if other != listed.name:
             raise ExtractError(f"{other} and {listed.name} are the same table; remove one of them")
 
 
 def traits(listed: Listed, *, quoting: bool = True) -> Traits:
-    """Read a file once and return its size, its hash, and what rows it seems to have.
+    """Read a file once for its size, hash, cuts and estimated number of rows.
 
     Args:
         listed: the file.
         quoting: whether cells of a delimited file may be quoted.
 
     Raises:
-        ExtractError: it cannot be read, or holds NUL bytes.
+        ExtractError: the file can't be read, or has NUL bytes.
     """
-    digest, size, finder = hashlib.sha256(), 0, CutFinder(CUT_BYTES, quoting=quoting)
-    text = listed.is_data and not listed.is_parquet and not listed.compression
+    digest, size, cut_finder = hashlib.sha256(), 0, CutFinder(CUT_BYTES, quoting=quoting)
+    is_text = listed.is_data and not listed.is_parquet and not listed.compression
     try:
         with listed.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
-                if text:
+                if is_text:
                     refuse_nul(chunk, size - len(chunk), listed.name)
-                    finder.see(chunk)
+                    cut_finder.see(chunk)
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
-    lines = finder.rows if text else None
-    return Traits(size, digest.hexdigest(), tuple(finder.found), lines)
+    lines = cut_finder.rows if is_text else None
+    return Traits(size, digest.hexdigest(), tuple(cut_finder.found), lines)
 
 
-def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:
-    """Refuse NUL bytes: UTF-16 files are full of them, and so are broken copies.
+def refuse_nul(chunk: bytes | bytearray, start: int, name: str) -> None:
+    """Refuse NUL bytes, which are frequent in UTF-16 files and broken copies.
 
     Raises:
-        ExtractError: there is a NUL byte.
+        ExtractError: the chunk has a NUL byte.
     """
     offset = chunk.find(0)
     if offset >= 0:
         raise ExtractError(
-            f"{name}: NUL byte at byte {before + offset + 1}; the file is broken or UTF-16, "
+            f"{name}: NUL byte at byte {start + offset + 1}; the file is broken or UTF-16, "
             "write it as UTF-8"
         )
 
 
 def read_header(listed: Listed, form: RowForm) -> tuple[str, ...]:
-    """Return the headers of a delimited file as they are written, trimmed.
+    """Read the headers of a delimited file, trimmed but otherwise unchanged.
 
     Raises:
-        ExtractError: the file is empty, its first line is blank, too long, or not UTF-8.
+        ExtractError: the file is empty, or its first line is blank, too long, or not UTF-8.
     """
     line = _first_line(listed)
     try:
@@ -514,17 +512,17 @@ def _first_line(listed: Listed) -> bytes:
     return bytes(head.removeprefix(BOM))
 
 
-def holds_rows(listed: Listed) -> bool:
-    """Return whether anything but blanks follows the first line of a delimited file."""
-    before_end = True
+def has_rows(listed: Listed) -> bool:
+    """Return whether a delimited file has more than blanks after its first line."""
+    in_first_line = True
     for chunk in text_chunks(listed):
-        rest = chunk
-        if before_end:
+        text = chunk
+        if in_first_line:
             ends = [end for end in (chunk.find(b"\n"), chunk.find(b"\r")) if end >= 0]
             if not ends:
                 continue
-            before_end, rest = False, chunk[min(ends) :]
-        if rest.strip():
+            in_first_line, text = False, chunk[min(ends) :]
+        if text.strip():
             return True
     return False
 
@@ -546,21 +544,21 @@ def text_chunks(listed: Listed) -> Iterator[bytes]:
 
 
 class UnpackedBudget:
-    """Bytes that a compressed file or an archive may unpack to.
+    """The number of bytes that a compressed file or an archive may unpack to.
 
     Args:
-        size: its size as it is stored.
-        name: what messages call it.
+        size: its stored size.
+        name: its name in messages.
     """
 
     def __init__(self, size: int, name: str) -> None:
         self._left, self._name = FREE_BYTES + MOST_RATIO * size, name
 
     def take(self, size: int) -> None:
-        """Count bytes that are unpacked.
+        """Count unpacked bytes.
 
         Raises:
-            ExtractError: they are more than an honest file has.
+            ExtractError: the budget is exceeded.
         """
         self._left -= size
         if size < 0 or self._left < 0:
@@ -571,21 +569,21 @@ class UnpackedBudget:
 
 
 def unpacked(raw: BinaryIO, compression: str, name: str) -> Any:
-    """Return the bytes of a file unpacked, given those that are stored.
+    """Return a stream of a file's unpacked bytes.
 
-    Reading them raises one of `PACKING_ERRORS` where the compression is broken or incomplete, and
-    `ExtractError` where they are too many.
+    Reading it raises one of `PACKING_ERRORS` if the compression is broken or incomplete, and
+    `ExtractError` if there are too many bytes.
     """
     if not compression:
         return raw
     budget = UnpackedBudget(raw.seek(0, os.SEEK_END), name)
     raw.seek(0)
-    stream = gzip.GzipFile(fileobj=raw) if compression == "gzip" else _Zstandard(raw)
-    return _Budgeted(stream, budget)
+    stream = gzip.GzipFile(fileobj=raw) if compression == "gzip" else _ZstandardStream(raw)
+    return _BudgetedStream(stream, budget)
 
 
-class _Budgeted(AbstractContextManager["_Budgeted"]):
-    """Unpacked bytes that are counted."""
+class _BudgetedStream(AbstractContextManager["_BudgetedStream"]):
+    """A stream that counts its bytes against a budget."""
 
     def __init__(self, stream: Any, budget: UnpackedBudget) -> None:
         self._stream, self._budget = stream, budget
@@ -602,8 +600,8 @@ class _Budgeted(AbstractContextManager["_Budgeted"]):
         self._stream.close()
 
 
-class _Zstandard:
-    """Unpacked Zstandard data, of one frame or several."""
+class _ZstandardStream:
+    """A stream of unpacked Zstandard data, of one frame or several."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
@@ -612,7 +610,7 @@ class _Zstandard:
         try:
             data: bytes = self._stream.read(size)
         except OSError as error:
-            if error.errno is None:  # Arrow's own: the data is at fault, not the file
+            if error.errno is None:  # raised by Arrow: the data is broken, not the file
                 raise BrokenPacking from None
             raise
         return data
@@ -622,20 +620,20 @@ class _Zstandard:
 
 
 def broken_packing(listed: Listed) -> ExtractError:
-    """Return the error for a compressed file that cannot be unpacked to its end."""
+    """Return the error for a compressed file that can't be unpacked completely."""
     return ExtractError(
         f"{listed.name}: the {listed.compression} data is broken or incomplete; copy the file again"
     )
 
 
 SOURCE_PLACES: Final = ("source_file", "source_row")
-"""Columns of a computed file that name the payer's file and row behind each of its rows."""
+"""Columns of a computed file with the payer's file and row behind each row."""
 SPILLED_SOURCES: Final = tuple(f"?{header}" for header in SOURCE_PLACES)
 """The names that `spill_names` gives them."""
 LAYERS: Final = "layers"
-"""Kind of `TableVersion` of rows that were merged from several extracts (deltas)."""
+"""Kind of a `TableVersion` with rows merged from several extracts (deltas)."""
 RESULT_OF: Final = "result of "
-"""Beginning of what people call the rows of a query; the query's file follows."""
+"""Prefix of the title of a query's rows; the query's file follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -643,25 +641,25 @@ class SourceFile:
     """One file of an extract, or the records of one type in it.
 
     Attributes:
-        index: what `_file` says in its rows.
-        name: its name inside the extract; of records of one type among several `<file>#<table>`.
-        table: its raw table in the layout; "" where the layout does not use it.
+        index: the value of `_file` in its rows.
+        name: its name inside the extract; `<file>#<table>` for records of one of several types.
+        table: its raw table in the layout; "" if the layout doesn't use it.
         bytes: its size.
         sha256: its hash, in lower-case hex.
-        columns: its headers as they are written, trimmed.
-        known: the layout's name for each of them; None where it has none.
+        columns: its headers, trimmed but otherwise unchanged.
+        known: the layout's name for each of them; None if it has none.
         form: how its rows are written.
-        compression: `gzip` or `zstd`; "" where it is not compressed.
-        rows: number of rows that the manifest states; None where it states none, and for Parquet,
-            where the file's own count was compared. Of a file that queries read, its rows.
-        cuts: where it may be cut into spans of rows.
-        lines: how many rows were counted in its bytes, the header and blank ones too; None where
-            they were not, because it is compressed or Parquet.
+        compression: `gzip` or `zstd`; "" if it isn't compressed.
+        rows: number of rows in the manifest; None if it states none, and for Parquet, whose own
+            count was compared. For a file that queries read, its number of rows.
+        cuts: where it can be split into spans of rows.
+        lines: number of rows counted in its bytes, including the header and blank rows; None if it
+            is compressed or Parquet.
         stored: its name inside the extract.
-        widths: number of characters of each column; empty where cells are delimited.
-        types: raw table and columns of every type of record in it; empty where rows are not lines.
-        origin: the table that its rows were taken from; None where it is a file itself.
-        data: what the table's log says of it; None where it is no data file of a table.
+        widths: number of characters of each column; empty if cells are delimited.
+        types: raw table and columns of every type of record in it; empty if rows aren't records.
+        origin: the table that its rows come from; None if it is a file of its own.
+        data: its entry in the table's log; None if it isn't a data file of a table.
     """
 
     index: int
@@ -684,21 +682,21 @@ class SourceFile:
 
     @property
     def query(self) -> str:
-        """The file of the query that computed its rows; "" where none did."""
+        """The file of the query that computed its rows; "" if there is none."""
         return self.origin.table if self.origin and self.origin.kind == "query" else ""
 
     @property
     def is_computed(self) -> bool:
-        """Whether queries or a merge of extracts made its rows, and may name those behind them."""
+        """Whether queries or a merge of extracts computed its rows."""
         return self.origin is not None and self.origin.kind in ("query", LAYERS)
 
     @property
     def title(self) -> str:
-        """Its name for people, who have not seen the result of a query as a file."""
+        """Its name for people, to whom the result of a query is no file."""
         return f"{RESULT_OF}{self.query}" if self.query else self.name
 
     def listed(self, files: ExtractFiles) -> Listed:
-        """Return the file as one of those of its extract."""
+        """Return the file as one listed in its extract."""
         stored = self.stored or self.name
         delimiter = self.form.delimiter
         return Listed(stored, files, stored, delimiter, self.compression, data=self.data)

@@ -1,9 +1,9 @@
-"""Where extracts lie, how their files are written, and what their manifest says of them.
+"""The storage of extracts, the physical formats of their files, and their manifest.
 
-Extracts lie in folders, or in buckets whose objects are read in the state that was listed. Files
-that payers send are often not written as their endings say: each physical form, detected from the
-first bytes, has a name here, so that it is reported as what it is, not as a layout that does not
-fit. `manifest.json` is what the sender says that is in an extract.
+Extracts are in folders, or in buckets whose objects are read in the state that was listed. Payers
+often send files whose extension is wrong: this module recognizes formats by the first bytes, so
+that messages name the format instead of a layout that doesn't fit. `manifest.json` is the sender's
+description of an extract.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 
 FIRST_BYTES: Final = 256 << 10
-"""Size of the first request at a place: most looks are at a file's beginning or end."""
+"""Size of the first request at a position: most reads are at a file's start or end."""
 MOST_BYTES: Final = 8 << 20
-"""Largest size of a request. It doubles as long as reading goes on where it ended."""
+"""Maximum size of a request. The size doubles during sequential reads."""
 _IS_FOLDER: Final = "is a folder, but its name is that of a file"
 
 
@@ -53,14 +53,14 @@ class ObjectFiles:
     """The objects directly under a prefix of a bucket.
 
     Args:
-        address: `s3://bucket/prefix`, or `s3://bucket/prefix/object` for that object alone.
+        address: `s3://bucket/prefix`, or `s3://bucket/prefix/object` for a single object.
         options: endpoint, region, profile, limits.
         alone: whether the address is an object's.
 
     Raises:
         UsageError: the address has no bucket.
-        ExtractError: nothing lies there.
-        StoreError: the server refused, or did not answer.
+        ExtractError: there are no objects.
+        StoreError: the server refused, or didn't answer.
     """
 
     def __init__(self, address: str, options: StoreOptions, *, alone: bool = False) -> None:
@@ -68,20 +68,20 @@ class ObjectFiles:
         if not self._bucket:
             raise UsageError(f"{address}: it has no bucket; write s3://bucket/prefix")
         self._name, self._options = address, options
-        self._prefix, _, only = key.rpartition("/") if alone else (key, "", "")
-        listed = [self._objects.find(only)] if alone else list(self._objects.objects())
-        self._found = {item.name: item for item in listed if item is not None}
+        self._prefix, _, object_name = key.rpartition("/") if alone else (key, "", "")
+        items = [self._objects.find(object_name)] if alone else list(self._objects.objects())
+        self._found = {item.name: item for item in items if item is not None}
         if not self._found:
             raise ExtractError(f"{address} contains no objects; use the prefix of the extract")
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out the client: each process makes one."""
+        """Omit the client: each process creates its own."""
         return {name: value for name, value in self.__dict__.items() if name != "_objects"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        """Share the client of those that came to this process before: jobs bring a copy each."""
+        """Share one client among the copies that this process receives with its jobs."""
         self.__dict__.update(state)
-        self._objects = _shared(self._bucket, self._prefix, self._options)
+        self._objects = _shared_prefix(self._bucket, self._prefix, self._options)
 
     @cached_property
     def _objects(self) -> S3Prefix:
@@ -93,14 +93,14 @@ class ObjectFiles:
         return self._name
 
     def entries(self) -> tuple[StoredFile, ...]:
-        """Return what lies directly under the prefix, folders of objects included."""
+        """Return the entries directly under the prefix, including folders."""
         return tuple(
             StoredFile(item.name, item.bytes, _IS_FOLDER if item.is_folder else "")
             for item in sorted(self._found.values(), key=lambda item: item.name)
         )
 
     def open(self, name: str) -> BinaryIO:
-        """Return the bytes of an object."""
+        """Open an object."""
         entry = self._found.get(name)
         if entry is None:
             raise FileNotFoundError(2, "there is no such object", name)
@@ -113,38 +113,38 @@ def _open_prefix(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
     return S3Prefix(bucket, prefix, options)
 
 
-_shared = lru_cache(maxsize=1)(_open_prefix)
+_shared_prefix = lru_cache(maxsize=1)(_open_prefix)
 
 
 class RangeSource(Protocol):
-    """Has files of which it gives ranges."""
+    """Something that reads byte ranges of files."""
 
     @property
     def name(self) -> str:
         """The name in messages."""
 
     def part(self, item: Any, start: int, length: int) -> bytes:
-        """Return some bytes of a file.
+        """Read a byte range of a file.
 
         Raises:
-            CommitConflict: it was replaced.
-            NotFound: it was deleted.
+            CommitConflict: the file was replaced.
+            NotFound: the file was deleted.
         """
 
 
 class RangeStream(io.RawIOBase):
-    """The bytes of a file, asked for in ranges as they are read.
+    """A file stream that requests byte ranges as they are read.
 
     Args:
-        objects: where the file is.
-        item: what that knows it by; it has a name and a size.
+        objects: the source of the file.
+        item: the file's handle in the source, with name and size.
     """
 
     def __init__(self, objects: RangeSource, item: S3Object | StoredFile) -> None:
         super().__init__()
         self._objects, self._item = objects, item
         self._at, self._ask = 0, FIRST_BYTES
-        self._start, self._data = 0, b""  # a part that is held, and where it begins
+        self._start, self._data = 0, b""  # the buffer, and its offset in the file
 
     def readable(self) -> bool:
         return True
@@ -162,17 +162,17 @@ class RangeStream(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         left = max(self._item.bytes - self._at, 0)
-        wanted = left if size is None or size < 0 else min(size, left)
-        parts = []
-        while wanted:
+        missing = left if size is None or size < 0 else min(size, left)
+        chunks = []
+        while missing:
             if not self._start <= self._at < self._start + len(self._data):
-                self._read_ahead(wanted)
-            begin = self._at - self._start
-            part = self._data[begin : begin + wanted]
-            parts.append(part)
-            self._at += len(part)
-            wanted -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+                self._read_ahead(missing)
+            offset = self._at - self._start
+            chunk = self._data[offset : offset + missing]
+            chunks.append(chunk)
+            self._at += len(chunk)
+            missing -= len(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
@@ -181,9 +181,9 @@ class RangeStream(io.RawIOBase):
         return len(data)
 
     def _read_ahead(self, wanted: int) -> None:
-        """Read from the current position, and some bytes more."""
-        goes_on = self._data and self._at == self._start + len(self._data)
-        self._ask = min(2 * self._ask, MOST_BYTES) if goes_on else FIRST_BYTES
+        """Fill the buffer from the current position."""
+        is_sequential = self._data and self._at == self._start + len(self._data)
+        self._ask = min(2 * self._ask, MOST_BYTES) if is_sequential else FIRST_BYTES
         length = min(max(self._ask, min(wanted, MOST_BYTES)), self._item.bytes - self._at)
         try:
             data = self._objects.part(self._item, self._at, length)
@@ -202,13 +202,13 @@ class RangeStream(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """The table that the rows of a raw file were taken from, and which state of it.
+    """The table that the rows of a raw file come from, and its version.
 
     Attributes:
         kind: `delta`, `iceberg`, `sql`, `query` over files of the extract, or `layers`.
-        table: the table's location or name; in SQL the name of its raw file; the query's file.
-        version: of a Delta table, or the snapshot of an Iceberg table: naming it reads the same
-            rows again. Empty for SQL, where the hash of the rows is all there is.
+        table: the table's location or name; for SQL, the name of its raw file; the query's file.
+        version: the version of a Delta table or snapshot of an Iceberg table, with which the same
+            rows can be read again. Empty for SQL, which only has the hash of the rows.
     """
 
     kind: str
@@ -221,8 +221,8 @@ class DataFile:
     """A Parquet file of a lake's table, as the table's log describes it.
 
     Attributes:
-        columns: all columns of the table, in order; one that the file lacks is empty.
-        partition: partition columns, each with its text in all rows of the file.
+        columns: all columns of the table, in order; those that the file lacks are empty.
+        partition: partition columns, each with its value in all rows of the file.
     """
 
     columns: tuple[str, ...]
@@ -236,9 +236,9 @@ class StoredFile:
     Attributes:
         name: its name inside the extract.
         bytes: its size.
-        problem: what it is where it is no file that can be read, as `is a folder, …`; else "".
-        origin: the table that its rows were taken from; None where it is a file itself.
-        data: what the table's log says of it; None where it is no data file of a table.
+        problem: why it isn't a readable file, such as `is a folder, …`; else "".
+        origin: the table that its rows come from; None if it is a file of its own.
+        data: its entry in the table's log; None if it isn't a data file of a table.
     """
 
     name: str
@@ -249,29 +249,29 @@ class StoredFile:
 
 
 class ExtractFiles(Protocol):
-    """The files of an extract, wherever they lie. It can be pickled: every process opens files."""
+    """The files of an extract. Can be pickled, because every process opens files."""
 
     @property
     def name(self) -> str:
-        """The name in messages: that which the caller gave."""
+        """The name in messages, as the caller gave it."""
 
     def entries(self) -> tuple[StoredFile, ...]:
-        """Return what lies there, in the order of the names.
+        """Return the entries in the order of their names.
 
         Raises:
-            ExtractError: there is no such extract, or it cannot be listed.
-            StoreError: storage refused, or did not answer.
+            ExtractError: the extract doesn't exist, or can't be listed.
+            StoreError: storage refused, or didn't answer.
         """
 
     def open(self, name: str) -> BinaryIO:
-        """Return the bytes of a file, which can be sought in.
+        """Open a file as a seekable stream.
 
-        They are those of one state of the file: where it is replaced meanwhile, reading fails.
+        The stream reads one version of the file: if the file is replaced, reading fails.
 
         Raises:
-            OSError: it cannot be opened; so where it is read.
-            StoreError: storage refused, or did not answer; so where it is read.
-            ExtractError: it was replaced while it was read.
+            OSError: the file can't be opened; also raised by reads.
+            StoreError: storage refused, or didn't answer; also raised by reads.
+            ExtractError: the file was replaced while it was read.
         """
 
 
@@ -281,8 +281,8 @@ class FolderFiles:
 
     Attributes:
         folder: the folder.
-        staged_from: what its files were made from, for messages; "" where it is the extract itself.
-        origins: file name -> the table that its rows were taken from.
+        staged_from: the source of its staged files, for messages; "" if it is the extract itself.
+        origins: file name -> the table that its rows come from.
     """
 
     folder: Path
@@ -291,11 +291,11 @@ class FolderFiles:
 
     @property
     def name(self) -> str:
-        """The path, or what was staged."""
+        """The path, or the source of the staged files."""
         return self.staged_from or str(self.folder)
 
     def entries(self) -> tuple[StoredFile, ...]:
-        """Return what lies in the folder."""
+        """Return the entries of the folder."""
         try:
             paths = sorted(self.folder.iterdir(), key=lambda path: path.name)
             return tuple(self._entry(path) for path in paths)
@@ -322,7 +322,7 @@ class QueriedFile:
         sha256: its hash, in lower-case hex.
         rows: how many rows were read from it.
         unread_columns: number and header of each column that no query reads.
-        unused_rows: the rows that are behind no row of a result, ascending, if some are behind one.
+        unused_rows: rows behind no computed row, ascending; empty if no row is behind one.
     """
 
     name: str
@@ -335,13 +335,13 @@ class QueriedFile:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedFiles:
-    """The files of an extract, some of them replaced by those that they were staged as.
+    """The files of an extract, some of them replaced by staged files.
 
     Attributes:
-        files: those of the extract.
-        staged: those that stand for the replaced ones.
-        replaced: names of the replaced ones.
-        queried: those behind the staged ones, where queries or a merge of extracts made these.
+        files: the files of the extract.
+        staged: the replacements.
+        replaced: names of the replaced files.
+        queried: the files behind the staged ones, if queries or a merge of extracts computed them.
     """
 
     files: ExtractFiles
@@ -355,7 +355,7 @@ class ReplacedFiles:
         return self.files.name
 
     def entries(self) -> tuple[StoredFile, ...]:
-        """Return the entries, staged ones included."""
+        """Return the entries, including staged ones."""
         kept = [entry for entry in self.files.entries() if entry.name not in self.replaced]
         return tuple(sorted([*kept, *self.staged.entries()], key=lambda entry: entry.name))
 
@@ -382,7 +382,7 @@ def _irregular_file_problem(path: Path) -> str:
 
 
 def disk_error(error: OSError) -> StoreError:
-    """Return the error of a work folder that cannot be written."""
+    """Return the error for a work folder that can't be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
             "the disk of the work folder is full; free some space, and run the command again"
@@ -396,26 +396,26 @@ HEAD_BYTES: Final = 1 << 16
 DELIMITER_NAMES: Final = {",": "commas", "|": "|", ";": ";", "\t": "tabs", "~": "~", "^": "^"}
 DELIMITERS: Final = tuple(DELIMITER_NAMES)
 ENDING_OF: Final = {",": ".csv", "|": ".psv", "\t": ".tsv"}
-"""What stands between the cells of a file -> the ending that says so."""
+"""Delimiter -> extension."""
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 OTHER_FORMS: Final = frozenset({"xlsx", "xls", "zip", "tar", "gzip", "zstd", "UTF-16", "PDF"})
-"""Kinds of files that hold no delimited text, whatever they are called."""
+"""Formats that aren't delimited text, whatever the extension."""
 _REMOTE: Final = re.compile(r"(?P<scheme>s3|gs|gcs|az|abfss?|wasbs?|sftp|https?):/+(?P<rest>.*)")
 _VALUE: Final = re.compile(r"[-+$(]*\d[\d.,/:-]*\)?|\d{1,2}-[A-Za-z]{3}-\d{2,4}")
-_LINES: Final = 50
-_MOST_ALIKE: Final = 0.9
-_FEWEST_EVEN: Final = 3
-_SHORTEST_EVEN: Final = 20
+_SAMPLE_LINES: Final = 50
+_MIN_AGREEMENT: Final = 0.9
+_MIN_EVEN_LINES: Final = 3
+_MIN_EVEN_LENGTH: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Physical:
-    """The physical form of a file.
+    """The physical format of a file.
 
     Attributes:
         kind: `delimited`, `fixed width`, `one column`, `UTF-16`, `xlsx`, `zip`, `tar`, `gzip`,
             `zstd`, `parquet`, `JSON`, `XML`, `PDF`, `binary` or `empty`.
-        delimiter: what stands between the cells of a delimited file; "" otherwise.
+        delimiter: the delimiter of a delimited file; "" otherwise.
     """
 
     kind: str
@@ -423,14 +423,14 @@ class Physical:
 
 
 def recognize(head: bytes) -> Physical:
-    """Return the physical form of a file, given its first bytes, unpacked where it is gzip."""
+    """Recognize the format of a file by its first bytes (unpacked if it is gzip)."""
     kind = _file_kind(head)
     if kind:
         return Physical(kind)
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-    lines = [line for line in text.splitlines()[:_LINES] if line.strip()]
+    lines = [line for line in text.splitlines()[:_SAMPLE_LINES] if line.strip()]
     if len(head) >= HEAD_BYTES and len(lines) > 1:
-        lines.pop()  # it may be cut off
+        lines.pop()  # it may be incomplete
     start = text.lstrip()[:1]
     if start in ("{", "[") and '"' in text[:200]:
         return Physical("JSON")
@@ -465,53 +465,53 @@ def _file_kind(head: bytes) -> str:
         return "tar"
     zeros = head[:4096].count(0)
     if zeros:
-        # Text of one byte a character in UTF-16 is half NUL bytes.
+        # Half of the bytes of ASCII text in UTF-16 are NUL.
         return "UTF-16" if 0.3 < zeros / len(head[:4096]) < 0.6 else "binary"
     return ""
 
 
 def delimiter_of(lines: list[str]) -> str:
-    """Return what stands between the cells of lines; "" where nothing does so on all of them."""
+    """Guess the delimiter of some lines; "" if there is none."""
     candidates: list[tuple[float, int, str]] = []
     for delimiter in DELIMITERS:
         counts = cell_counts(lines, delimiter)
         if not counts:
             continue
-        cells, often = counts.most_common(1)[0]
+        cells, count = counts.most_common(1)[0]
         if cells > 1:
-            candidates.append((often / counts.total(), cells, delimiter))
-    steady = [candidate for candidate in candidates if candidate[0] >= _MOST_ALIKE] or candidates
+            candidates.append((count / counts.total(), cells, delimiter))
+    steady = [candidate for candidate in candidates if candidate[0] >= _MIN_AGREEMENT] or candidates
     return max(steady, key=lambda candidate: (candidate[1], candidate[0]))[2] if steady else ""
 
 
 def is_even(lines: Sequence[str]) -> bool:
-    """Return whether most lines are of one length, which is no short one."""
-    if len(lines) < _FEWEST_EVEN:
+    """Return whether most lines have the same length, which isn't short."""
+    if len(lines) < _MIN_EVEN_LINES:
         return False
-    length, often = Counter(map(len, lines)).most_common(1)[0]
-    return length >= _SHORTEST_EVEN and often >= _MOST_ALIKE * len(lines)
+    length, count = Counter(map(len, lines)).most_common(1)[0]
+    return length >= _MIN_EVEN_LENGTH and count >= _MIN_AGREEMENT * len(lines)
 
 
 def is_fixed_width(lines: Sequence[str]) -> bool:
-    """Return whether lines are padded to one length and no delimiter stands at fixed places.
+    """Return whether lines are padded to one length and have no delimiter at fixed positions.
 
-    Commas in names do so at other places on each line; those between padded cells do not.
+    Commas in names are at different positions on each line; commas between padded cells aren't.
     """
     if not is_even(lines):
         return False
     length = Counter(map(len, lines)).most_common(1)[0][0]
-    even = [line for line in lines if len(line) == length]
+    even_lines = [line for line in lines if len(line) == length]
     for delimiter in DELIMITERS:
-        places = [{at for at, char in enumerate(line) if char == delimiter} for line in even]
-        if set.intersection(*places):
+        positions = [{i for i, char in enumerate(line) if char == delimiter} for line in even_lines]
+        if set.intersection(*positions):
             return False
-        if any(places) and sum("  " in line for line in even) < 0.5 * len(even):
+        if any(positions) and sum("  " in line for line in even_lines) < 0.5 * len(even_lines):
             return False
     return True
 
 
 def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:
-    """Return how many lines have how many cells."""
+    """Count the lines by their number of cells."""
     try:
         return Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
     except csv.Error:
@@ -519,12 +519,12 @@ def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:
 
 
 def said_of(physical: Physical, name: str, ending_says: str) -> str:
-    """Return what a file is, and what to do, where it is not written as its ending says; else "".
+    """Explain a file whose format isn't that of its extension, and what to do; else "".
 
     Args:
-        physical: how it is written.
+        physical: its format.
         name: its name.
-        ending_says: what stands between its cells by its ending; "" where that says nothing.
+        ending_says: the delimiter that its extension implies; "" for none.
     """
     is_parquet = name.lower().endswith(".parquet")
     rest = {
@@ -560,31 +560,31 @@ def said_of(physical: Physical, name: str, ending_says: str) -> str:
 
 
 def lacks_header(head: bytes, physical: Physical) -> bool:
-    """Return whether the first row of a delimited file holds values: numbers or dates."""
+    """Return whether the first row of a delimited file has values: numbers or dates."""
     line = head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8", errors="replace")
     row = next(csv.reader([line.strip()], delimiter=physical.delimiter), [])
     return any(_VALUE.fullmatch(cell.strip()) for cell in row)
 
 
 def remote_address(text: str) -> str:
-    """Return the remote address that a path stands for; "" for a local path."""
+    """Normalize a remote address; "" for a local path."""
     match = _REMOTE.match(text)
     return f"{match['scheme']}://{match['rest']}" if match else ""
 
 
 def advice(extract: str) -> str:
-    """Return the next step for files that are not understood."""
+    """Return the next step if files aren't recognized."""
     return f"`cpcds doctor {shlex.quote(extract)}` examines every file and drafts a layout ({PAGE})"
 
 
 MANIFEST_NAME: Final = "manifest.json"
 NO_IDS: Final = ErrorIds(key="", missing="", value="")
-"""No ids: errors of an extract are shown as messages alone."""
+"""No ids: errors of an extract are only messages."""
 
 Kind = Literal["full", "delta"]
 
 
-def _day(text: str, _context: Any) -> date:
+def _parse_day(text: str, _context: Any) -> date:
     try:
         if len(text) != len("YYYY-MM-DD"):
             raise ValueError
@@ -593,87 +593,87 @@ def _day(text: str, _context: Any) -> date:
         raise Mistake("", "{key} must be a day, as YYYY-MM-DD") from None
 
 
-def filled_text(text: str, _context: Any) -> str:
-    """Return a text without the blanks around it; it must not be blank."""
+def strip_text(text: str, _context: Any) -> str:
+    """Strip a text that must not be blank."""
     if not text.strip():
         raise Mistake("", "{key} must not be blank")
     return text.strip()
 
 
-def _count(rows: int, _context: Any) -> int:
+def _check_count(rows: int, _context: Any) -> int:
     if rows < 0:
         raise Mistake("", "{key} must be a whole number, 0 or more")
     return rows
 
 
-def _hash(text: str, _context: Any) -> str | None:
+def _parse_hash(text: str, _context: Any) -> str | None:
     return text.lower() or None
 
 
-def _files(files: dict[str, FileClaim], _context: Any) -> Mapping[str, FileClaim]:
+def _freeze(files: dict[str, FileClaim], _context: Any) -> Mapping[str, FileClaim]:
     return MappingProxyType(files)
 
 
-FilledText: TypeAlias = Annotated[RawText, Check(filled_text)]
+FilledText: TypeAlias = Annotated[RawText, Check(strip_text)]
 MaybeFilledText: TypeAlias = Annotated[str | None, Given(FilledText)]
 
 
-def _without_nulls(value: Any, *but: str) -> Any:
+def _drop_nulls(value: Any, *keep: str) -> Any:
     if not isinstance(value, Map):
         return value
-    return value.without(*(key for key in value if value[key] is None and key not in but))
+    return value.without(*(key for key in value if value[key] is None and key not in keep))
 
 
 @dataclass(frozen=True, slots=True)
 class FileClaim(Model):
-    """A manifest's entry of one file; None where it says nothing.
+    """A manifest's entry of a file; None for missing keys.
 
     Attributes:
-        rows: how many rows it has, the header not counted.
+        rows: number of rows, without the header.
         sha256: its hash, in lower-case hex.
     """
 
-    rows: Annotated[int | None, Given(Annotated[Whole, Check(_count)])] = None
-    sha256: Annotated[str | None, Given(Annotated[RawText, Check(_hash)])] = None
+    rows: Annotated[int | None, Given(Annotated[Whole, Check(_check_count)])] = None
+    sha256: Annotated[str | None, Given(Annotated[RawText, Check(_parse_hash)])] = None
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
         """Return the entry without its null keys."""
-        return _without_nulls(value)
+        return _drop_nulls(value)
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractManifest(Model):
-    """A manifest; None where it says nothing.
+    """A manifest; None for missing keys.
 
     Attributes:
         layout: name of the layout.
-        kind: whether the extract is everything, or what changed.
-        as_of: day of the state that the extract holds.
+        kind: a full extract, or a delta with changes.
+        as_of: the day of the extract's data.
         payer: name of the payer, as reports show it.
-        files: file name -> what the manifest says of it; empty where no file is listed.
+        files: file name -> its entry; empty if no file is listed.
     """
 
     layout: MaybeFilledText = None
     kind: Kind = "full"
-    as_of: Annotated[date | None, Given(Annotated[FilledText, Check(_day)])] = None
+    as_of: Annotated[date | None, Given(Annotated[FilledText, Check(_parse_day)])] = None
     payer: MaybeFilledText = None
-    files: Annotated[Mapping[str, FileClaim], Given(dict[str, FileClaim]), Check(_files)] = field(
+    files: Annotated[Mapping[str, FileClaim], Given(dict[str, FileClaim]), Check(_freeze)] = field(
         default_factory=lambda: MappingProxyType({})
     )
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
         """Return the manifest without its null keys."""
-        return _without_nulls(value, "kind")
+        return _drop_nulls(value, "kind")
 
 
 def read_manifest(files: ExtractFiles) -> ExtractManifest:
-    """Return the manifest of an extract that has one.
+    """Read the manifest of an extract.
 
     Raises:
-        ExtractError: it is no JSON, or no valid manifest: every mistake, with line and column.
-        StoreError: storage refused, or did not answer.
+        ExtractError: the manifest isn't valid JSON or has mistakes; the error lists all of them.
+        StoreError: storage refused, or didn't answer.
     """
     try:
         with files.open(MANIFEST_NAME) as stream:
@@ -690,5 +690,5 @@ def read_manifest(files: ExtractFiles) -> ExtractManifest:
 
 
 def mistakes_of(error: MappingError) -> ExtractError:
-    """Return the error of a part of an extract that people wrote: a sentence for each mistake."""
+    """Convert to an error of the extract: one sentence per mistake."""
     return ExtractError("\n".join(mistake.sentence for mistake in error.every))

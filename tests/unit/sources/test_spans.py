@@ -205,13 +205,13 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, mon
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(40))
     extract = open_extract(folder, ())
-    batches = delimited._batches
+    batches = delimited._parse
 
     def losing(*given):
         last, swallowing = yield from batches(*given)
         return (last or 0) - 1, swallowing
 
-    monkeypatch.setattr(delimited, "_batches", losing)
+    monkeypatch.setattr(delimited, "_parse", losing)
     with pytest.raises(ExtractError, match=r"rows were read .* found a different number"):
         partition_extract(extract, tmp_path / "work", partitions=2)
 
