@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable, Mapping
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from etl.documents.packaged_toml import read_beside
 from etl.errors import MappingError, Mistakes
 from etl.smart.brands import Brand
 from etl.web.texts import TEXTS, PageTexts, unknown_values
@@ -115,6 +118,12 @@ class SiteFile(_Table):
         return PageTexts(payer, self.title, self.texts)
 
 
+_TABLES: Final[Mapping[str, type[BaseModel]]] = {
+    "contact": Contact, "links": Links, "brand": Brand, "look": Look, "changes": Change,
+}  # fmt: skip
+_SENTENCES: Final[Mapping[str, str]] = read_beside(__file__, "site_mistakes.toml")
+
+
 def read_site_file(path: Path | None) -> SiteFile:
     """Return a `portal.toml`, checked; that of a payer without one for None.
 
@@ -132,7 +141,8 @@ def read_site_file(path: Path | None) -> SiteFile:
         site = SiteFile.model_validate(document)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            mistakes.add(_mistake(path, problem["loc"], problem["msg"], problem["type"]))
+            where = ".".join(map(str, problem["loc"]))
+            mistakes.add(MappingError(f"{path}: {where}", "config-value", _sentence(problem)))
         mistakes.report()
         raise
     for where, what in (*_text_problems(site), *_look_problems(site, path.parent)):
@@ -146,20 +156,17 @@ def read_site_file(path: Path | None) -> SiteFile:
     return site.model_copy(update={"look": site.look.model_copy(update=files)})
 
 
-def _mistake(path: Path, loc: tuple[int | str, ...], text: str, kind: str) -> MappingError:
+def _sentence(problem: ErrorDetails) -> str:
+    """Return what is wrong with a value of the file."""
+    table, key, kind = str(problem["loc"][0]), str(problem["loc"][-1]), problem["type"]
     if kind == "extra_forbidden":
-        table: Any = {
-            "contact": Contact.model_fields,
-            "links": Links.model_fields,
-            "brand": Brand.model_fields,
-            "look": Look.model_fields,
-            "changes": Change.model_fields,
-        }.get(str(loc[0]), SiteFile.model_fields)
-        text = _unknown_key(str(loc[-1]), table)
-    return MappingError(f"{path}: {'.'.join(map(str, loc))}", "config-value", text)
+        return _unknown_key(key, _TABLES.get(table, SiteFile).model_fields)
+    if kind == "string_pattern_mismatch" and key in _PAGE_COLOURS:
+        return _SENTENCES["color"]
+    return _SENTENCES.get(kind, problem["msg"])
 
 
-def _unknown_key(key: str, known: Any) -> str:
+def _unknown_key(key: str, known: Iterable[str]) -> str:
     near = get_close_matches(key, list(known), 1, 0.4)
     return f"there is no such key; {f'did you mean {near[0]}?' if near else ', '.join(known)}"
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 BRANDS: Final = "/.well-known/user-access-brands.json"
 """Path of the Bundle. The guide leaves it open; `.well-known/smart-configuration` names its URL."""
@@ -58,7 +59,8 @@ class Brand(BaseModel):
     @model_validator(mode="after")
     def _has_a_day(self) -> Brand:
         if self.website and self.updated is None:
-            raise ValueError("a website needs `updated`: apps see by it that something changed")
+            text = "a website needs `updated`: apps see by it that something changed"
+            raise PydanticCustomError("brand", text)
         return self
 
     @property

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Final
 
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 from etl.synth.adjustments import later_day, pay_after_all, replace_claim, void_claim
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim, Encounter, Life
-from etl.synth.claim_scenes import Happening, acute_ailment, write_claim
+from etl.synth.claim_scenes import CareEvent, acute_ailment, write_claim
 from etl.synth.codes import CARE, CHANCE_STAYS, CHRONIC, COMPLETE, DRUGS, WEIGHTS, Ailment
 from etl.synth.households import Household, Person
 from etl.synth.scripted_members import Twist
 from etl.synth.seeded_random import Dice, first_of_year, year_of
 from etl.synth.templates import fill
-
-
-class CareEvent(NamedTuple):
-    """Something that happens to a member on a day, and the course of its claim."""
-
-    day: int
-    happening: Happening
-    twist: Twist = Twist.NONE
-
 
 _VISITS_A_YEAR: Final = CARE["visits_a_year"]
 _REFUSED: Final[dict[str, str]] = CARE["twists"]["refused"]
@@ -39,24 +30,24 @@ def write_claims(life: Life, event: CareEvent, adjudicated: int | None = None) -
         event: what happens.
         adjudicated: the day on which it was decided; None for one by chance.
     """
-    day, happening, twist = event
+    day, twist = event.day, event.twist
     if life.count >= MOST_CLAIMS:
         return []
-    cover = life.cover_on(day, *happening.definition.covers.split(" "))
+    cover = life.cover_on(day, *event.definition.covers.split(" "))
     if cover is None:
         return []
     second = None
     if twist is Twist.OTHER_PAYER or life.dice.chance(500):
         second = life.cover_on(day, "other")
     visit = Encounter(life, day, cover, _REFUSED.get(twist, ""), second, adjudicated)
-    claim = write_claim(visit, happening)
+    claim = write_claim(visit, event)
     if claim is None:
         return []
     if life.whole:
         _complete(claim)
     chain = [claim]
     if twist is Twist.REFUSED_REPLACED:
-        when, paid = later_day(life.dice, claim), write_claim(visit._replace(refused=""), happening)
+        when, paid = later_day(life.dice, claim), write_claim(visit._replace(refused=""), event)
         if when > life.today or paid is None:
             return chain
         if life.whole:
@@ -107,7 +98,7 @@ def _events(life: Life, household: Household) -> Iterator[CareEvent]:
     part = person.part
     if part:
         for scene in part.scenes:
-            yield CareEvent(scene.day.toordinal(), Happening(scene.name), scene.twist)
+            yield CareEvent(scene.day.toordinal(), scene.name, scene.twist)
         if part.sessions:
             yield from _sessions(life, part.sessions.toordinal())
     else:
@@ -146,38 +137,37 @@ def _year(life: Life, visits: float, share: float, start: int, end: int) -> Iter
 
     def some(name: str, rate: float) -> Iterator[CareEvent]:
         for _ in range(int(rate + dice.random())):
-            yield CareEvent(start + dice.below(days), Happening(name), _twist(dice))
+            yield CareEvent(start + dice.below(days), name, _twist(dice))
 
     for _ in range(int(visits + dice.random())):
         day = start + dice.below(days)
         name = dice.pick(WEIGHTS["accidents_of_the_old" if age >= 60 else "accidents"])
         if name == "stay":
-            stay = Happening(f"{dice.pick(CHANCE_STAYS)}-stay")
-            yield CareEvent(day, stay, _twist(dice))
+            yield CareEvent(day, f"{dice.pick(CHANCE_STAYS)}-stay", _twist(dice))
         elif name == "office":
             yield from _visit_and_drug(dice, day)
         else:
-            yield CareEvent(day, Happening(name), _twist(dice))
+            yield CareEvent(day, name, _twist(dice))
     yield from some("check", 0.75 * share if age < 18 or age > 60 else 0.45 * share)
     yield from some("checkup", 1.1 * share if age > 2 else 0)
     if age > 5 and dice.chance(int(300 * share)):
         work = dice.pick(WEIGHTS["dental_work"])
         if work in {"denture", "crown", "scaling"} and age < 40:
             work = "filling"
-        yield CareEvent(start + dice.below(days), Happening(work), _twist(dice))
+        yield CareEvent(start + dice.below(days), work, _twist(dice))
     if 11 <= age <= 15 and dice.chance(int(120 * share)):
-        yield CareEvent(start + dice.below(days), Happening("braces"), _twist(dice))
+        yield CareEvent(start + dice.below(days), "braces", _twist(dice))
     yield from some("eye-exam", 0.25 * share if age > 4 else 0)
     yield from some("glasses", 0.18 * share if age > 4 else 0)
 
 
 def _visit_and_drug(dice: Dice, day: int) -> Iterator[CareEvent]:
     ailment = acute_ailment(dice, day)
-    yield CareEvent(day, Happening("office", ailment), _twist(dice))
+    yield CareEvent(day, "office", _twist(dice), ailment)
     if ailment.drugs and dice.chance(600):
         day += dice.below(3)
         drug = DRUGS[dice.pick(ailment.drugs)]
-        yield CareEvent(day, Happening("fill", drug=drug), _twist(dice))
+        yield CareEvent(day, "fill", _twist(dice), drug=drug)
 
 
 def _chronic(dice: Dice, age: int) -> list[Ailment]:
@@ -194,12 +184,12 @@ def _treatment(life: Life, ailment: Ailment, start: int, end: int) -> Iterator[C
     dice = life.dice
     day = start + dice.below(120)
     while day <= end:
-        yield CareEvent(day, Happening("office", ailment), _twist(dice))
+        yield CareEvent(day, "office", _twist(dice), ailment)
         day += dice.between(100, 200)
     drug = DRUGS[dice.pick(ailment.drugs)]
     day, refill = start + dice.below(drug.days), 0
     while day <= end:
-        yield CareEvent(day, Happening("fill", drug=drug, refill=refill), _twist(dice))
+        yield CareEvent(day, "fill", _twist(dice), drug=drug, refill=refill)
         day += drug.days + dice.below(25)
         refill += 1
 
@@ -209,7 +199,7 @@ def _sessions(life: Life, start: int) -> Iterator[CareEvent]:
     for day in range(start, life.today + 1):
         if date.fromordinal(day).weekday() in {0, 2, 4}:
             twist = Twist.NONE if day % 31 else Twist.REPLACED
-            yield CareEvent(day, Happening("dialysis"), twist)
+            yield CareEvent(day, "dialysis", twist)
 
 
 def _grave(life: Life) -> Iterator[CareEvent]:
@@ -222,16 +212,16 @@ def _grave(life: Life) -> Iterator[CareEvent]:
     if age > 30 and dice.chance(8):
         day = first + dice.below(span)
         for month in range(dice.between(4, 9)):
-            yield CareEvent(day + 28 * month, Happening("chemo"), _twist(dice))
+            yield CareEvent(day + 28 * month, "chemo", _twist(dice))
 
 
 def _births(person: Person, household: Household) -> Iterator[CareEvent]:
     """Yield the member's own birth, and those of the member's children, where covered."""
     if person.relationship == "child":
-        yield CareEvent(person.birth, Happening("newborn"))
+        yield CareEvent(person.birth, "newborn")
     parents = [other for other in household.people[:2] if other.relationship in {"self", "spouse"}]
     mother = next((other for other in parents if other.sex == "F"), None)
     if mother is person:
         for child in household.people:
             if child.relationship == "child":
-                yield CareEvent(child.birth, Happening("delivery"))
+                yield CareEvent(child.birth, "delivery")

@@ -11,6 +11,7 @@ from etl.synth import codes
 from etl.synth.claim_drafts import Claim, Draft, Encounter
 from etl.synth.directory import MEDICAL_PAYERS, Doctor, Row
 from etl.synth.names import read_data
+from etl.synth.scripted_members import Twist
 from etl.synth.seeded_random import Dice, first_of_year, iso, year_of
 from etl.synth.templates import fill
 
@@ -64,16 +65,20 @@ def _scene(entry: dict[str, Any]) -> Scene:
 SCENES: Final = {name: _scene(entry) for name, entry in _DATA.items()}
 
 
-class Happening(NamedTuple):
-    """What a claim is written of.
+class CareEvent(NamedTuple):
+    """Something that happens to a member on a day, and the course of its claim.
 
     Attributes:
+        day: ordinal of the first service.
         scene: name of a scene, or of a stay with `-stay` behind it.
+        twist: course of the claim.
         reason: of a visit; one that goes round at the time if it is None.
         drug: what is dispensed.
     """
 
+    day: int
     scene: str
+    twist: Twist = Twist.NONE
     reason: codes.Ailment | None = None
     drug: codes.Drug = codes.DRUGS["painkiller"]
     refill: int = 0
@@ -94,9 +99,9 @@ def acute_ailment(dice: Dice, day: int) -> codes.Ailment:
     return ailment
 
 
-def write_claim(visit: Encounter, happening: Happening) -> Claim | None:
+def write_claim(visit: Encounter, event: CareEvent) -> Claim | None:
     """Return the claim of a scene; None if its coverage or the days seen end before it does."""
-    return _Writer(visit, happening).write()
+    return _Writer(visit, event).write()
 
 
 class _Writer(dict[str, object]):
@@ -105,21 +110,32 @@ class _Writer(dict[str, object]):
     A fact that was not chosen is what the method of its name returns.
     """
 
-    def __init__(self, visit: Encounter, happening: Happening) -> None:
+    def __init__(self, visit: Encounter, event: CareEvent) -> None:
         super().__init__()
         self._visit, self._life, self._dice = visit, visit.life, visit.life.dice
-        self._happening, self._scene = happening, happening.definition
-        scene = self._scene
-        self._ailment = happening.reason
-        if happening.reason is None and happening.scene in ("office", "telehealth"):
+        self._event, self._scene = event, event.definition
+        self._ailment = event.reason
+        if event.reason is None and event.scene in ("office", "telehealth"):
             self._ailment = acute_ailment(self._dice, visit.day)
-        self._case: codes.Stay | None = codes.STAYS.get(happening.scene.removesuffix("-stay"))
-        self.update(happening.drug._asdict())
+        self._case: codes.Stay | None = codes.STAYS.get(event.scene.removesuffix("-stay"))
+        self.update(event.drug._asdict())
         if self._case:
             self.update(self._case._asdict())
-        self._type, *self._bill = scene.claim.split(" ")
+        self._type, *self._bill = self._scene.claim.split(" ")
         self._age = visit.life.person.age(visit.day)
         self._draft = self._begin()
+        self |= {
+            "network": self._draft.network,
+            "record": f"{self._life.number:09d}",
+            "billing": self._draft.header["billing_provider_id"],
+            "video_place": "10" if visit.day % 2 else "02",
+            "check_code": "Z00.129" if self._age < 18 else "Z00.00",
+            "doctor": self._scene.doctor,
+            "refill": event.refill,
+            "refills_authorized": 1 if event.scene == "compound" else max(event.refill, 3),
+            "operating": "obstetrician" if self._case is codes.STAYS["delivery"] else "surgeon",
+            "child": self._age < 13,
+        }
 
     def write(self) -> Claim | None:
         steps, place = self._scene.steps, 0
@@ -179,32 +195,17 @@ class _Writer(dict[str, object]):
 
     # Facts.
 
-    def fact_network(self) -> str:
-        return self._draft.network
-
-    def fact_record(self) -> str:
-        return f"{self._life.number:09d}"
-
-    def fact_billing(self) -> str:
-        return self._draft.header["billing_provider_id"]
-
     def fact_hospital(self) -> str:
         return self._life.place("hospital")
 
     def fact_line(self) -> int:
         return len(self._draft.rows["claim_line"])
 
-    def fact_video_place(self) -> str:
-        return "10" if self._visit.day % 2 else "02"
-
     def fact_yearly_check(self) -> str:
         for below, name in ((1, "infant"), (5, "toddler"), (18, "child"), (40, "adult")):
             if self._age < below:
                 return f"{name}-check"
         return "later-check" if self._age < 65 else "senior-check"
-
-    def fact_check_code(self) -> str:
-        return "Z00.129" if self._age < 18 else "Z00.00"
 
     def fact_exact(self) -> str:
         units = self._dice.chance(300) or self._life.person.part is not None
@@ -216,23 +217,8 @@ class _Writer(dict[str, object]):
     def fact_mile(self) -> str:
         return "[mi_i]" if self["exact"] else ""
 
-    def fact_doctor(self) -> str:
-        return self._scene.doctor
-
-    def fact_refill(self) -> int:
-        return self._happening.refill
-
-    def fact_refills_authorized(self) -> int:
-        return 1 if self._happening.scene == "compound" else max(self._happening.refill, 3)
-
-    def fact_operating(self) -> str:
-        return "obstetrician" if self._case is codes.STAYS["delivery"] else "surgeon"
-
     def fact_assisted(self) -> bool:
         return self._dice.chance(400) or self._case is codes.STAYS["knee"]
-
-    def fact_child(self) -> bool:
-        return self._age < 13
 
     def fact_back_tooth(self) -> str:
         return _BACK_TEETH[(self._visit.day + int(str(self["turn"]))) % len(_BACK_TEETH)]
@@ -328,7 +314,7 @@ class _Writer(dict[str, object]):
             usual["revenue_code"] = service.revenue
             coded = dice.chance(300)
         else:
-            usual |= {"place_of_service": "11", "benefit_payment_status": self.fact_network()}
+            usual |= {"place_of_service": "11", "benefit_payment_status": self._draft.network}
             coded = dice.chance(200 if self._type == "oral" else 250)
         if self._type == "oral":
             letters = "CDT"
@@ -360,7 +346,7 @@ class _Writer(dict[str, object]):
                 units=str(count),
                 allowed_units=str(min(count, 2)),
                 place_of_service="11",
-                benefit_payment_status=self.fact_network(),
+                benefit_payment_status=self._draft.network,
                 rendering_provider_id=self._doctor.identifier,
             )
 

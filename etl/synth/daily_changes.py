@@ -11,9 +11,9 @@ from typing import Final
 
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.synth import adjustments
-from etl.synth.care_events import CareEvent, write_claims
+from etl.synth.care_events import write_claims
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim
-from etl.synth.claim_scenes import Happening
+from etl.synth.claim_scenes import CareEvent
 from etl.synth.codes import MEDICAL_PLANS, WEIGHTS
 from etl.synth.directory import Row, address
 from etl.synth.households import OPEN, Term
@@ -116,7 +116,7 @@ def _add_claims(member: Member) -> None:
         name = dice.pick(WEIGHTS["new_claims"])
         twist = Twist.REFUSED if dice.chance(60) else Twist.NONE
         day = life.today - dice.between(12, 40)
-        event = CareEvent(day, Happening(name), twist)
+        event = CareEvent(day, name, twist)
         member.claims += write_claims(life, event, adjudicated=life.today)
 
 

@@ -88,15 +88,6 @@ class Doctor:
 
 
 @dataclass(frozen=True, slots=True)
-class PractitionerName:
-    """A practitioner's name in parts, and gender."""
-
-    family: str
-    given: str
-    gender: str
-
-
-@dataclass(frozen=True, slots=True)
 class Region:
     """One region's directory.
 
@@ -106,7 +97,7 @@ class Region:
         doctors: trade -> its practitioners.
         places: role -> organization ids.
         organizations, practitioners: the rows, in order.
-        people: the person of each row of `practitioners`.
+        people: name and gender of each row of `practitioners`, as cells.
     """
 
     number: int
@@ -115,7 +106,7 @@ class Region:
     places: Places
     organizations: tuple[Row, ...]
     practitioners: tuple[Row, ...]
-    people: tuple[PractitionerName, ...]
+    people: tuple[Row, ...]
 
 
 def address(dice: Dice, state: State) -> Row:
@@ -177,7 +168,7 @@ def region_of(spec: Spec, number: int) -> Region:
             organizations.append(row)
         places[place.role] = tuple(row["organization_id"] for row in rows)
     practitioners: list[Row] = []
-    people: list[PractitionerName] = []
+    people: list[Row] = []
     doctors: dict[str, tuple[Doctor, ...]] = {}
     for trade in TRADES:
         rows = []
@@ -207,7 +198,7 @@ def _organization(spec: Spec, dice: Dice, number: int, state: State, place: Plac
 
 def _practitioner(
     spec: Spec, dice: Dice, serial: int, state: State, trade: Trade, places: Places
-) -> tuple[Row, PractitionerName]:
+) -> tuple[Row, Row]:
     heritage = dice.pick(names.HERITAGES)
     family = dice.pick(heritage.families)
     is_woman = dice.chance(500)
@@ -221,10 +212,11 @@ def _practitioner(
         "specialty": trade.words,
         "phone": names.phone(state.area, dice.below(100)),
     }
+    name = {"name_prefix": "Dr.", "family_name": family, "given_name": given}
     if serial % 9 == 4:
         row["full_name"] = f"{given} {family}, M.D."
     else:
-        row |= {"name_prefix": "Dr.", "family_name": family, "given_name": given}
+        row |= name
         if dice.chance(300):
             row["middle_name"] = "Q."
         if dice.chance(200):
@@ -236,7 +228,7 @@ def _practitioner(
     row |= address(dice, state)
     del row["county"]
     row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(1500))
-    return row, PractitionerName(family, given, "F" if is_woman else "M")
+    return row, name | {"gender": "F" if is_woman else "M"}
 
 
 def practitioners_on(spec: Spec, number: int, day: int) -> Iterator[tuple[Row, int]]:

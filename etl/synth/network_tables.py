@@ -235,7 +235,7 @@ class _Practitioner:
         self._facts: dict[str, object] = {"key": key, "small_key": key.lower()}
         self._facts |= {"serial": serial, "serial7": f"{serial:07d}", "taxonomy": trade.taxonomy}
 
-    def add(self, row: Row, day: int, person: directory.PractitionerName, claimed: Row) -> None:
+    def add(self, row: Row, day: int, person: Row, claimed: Row) -> None:
         """Add the practitioner, the license, and the roles.
 
         Args:
@@ -247,7 +247,6 @@ class _Practitioner:
         maker, dice = self._maker, self._dice
         spoken = dice.pick(tuple(DIRECTORY_DATA["languages"]))
         hidden = _NOT_PUBLISHED if day else (*_NOT_PUBLISHED, "last_updated")
-        name = {"name_prefix": "Dr.", "family_name": person.family, "given_name": person.given}
 
         def photo() -> str:
             address = f"https://photos.example/{self._facts['small_key']}.jpg"
@@ -255,7 +254,7 @@ class _Practitioner:
 
         groups: dict[str, Group] = {
             "claimed": {column: cell for column, cell in row.items() if column not in hidden},
-            "name": name | {"gender": person.gender},
+            "name": person,
             "position": maker.position,
             "telecoms": DIRECTORY_DATA["practitioner_telecoms"] if self._is_known else {},
         }

@@ -75,39 +75,26 @@ class Spec:
     prior_auth_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        rates = (("fault rate", self.fault_rate), ("change rate", self.change_rate))
-        checks = [
-            (1 <= self.members <= MOST_MEMBERS, f"members must be 1 to {MOST_MEMBERS}"),
-            (self.kind in get_args(Kind), f"kind must be one of {', '.join(get_args(Kind))}"),
-            (
-                self.format in get_args(Format),
-                f"format must be one of {', '.join(get_args(Format))}",
-            ),
-            (0 <= self.day <= MOST_DAYS, f"day must be 0 to {MOST_DAYS}"),
-            (self.kind == "full" or self.day > 0, "a delta needs a day of 1 or more"),
-            (1 <= self.parts <= MOST_PARTS, f"parts must be 1 to {MOST_PARTS}"),
-            (0 <= self.prior_auth_rate <= 10, "the rate of prior authorizations must be 0 to 10"),
-            *((0 <= rate <= 1, f"the {name} must be 0 to 1") for name, rate in rates),
-            (
-                self.kind == "full" or not self.fault_rate,
-                "faults are planted in full extracts only",
-            ),
-            (
-                not (self.gzip and self.format == "parquet"),
-                "Parquet files compress themselves: leave gzip away",
-            ),
-            (
-                self.since >= FIRST_DAY and self.as_of <= LAST_DAY,
-                f"days must be {FIRST_DAY} to {LAST_DAY}",
-            ),
-            (
-                self.as_of - self.since >= timedelta(days=365),
-                "the first day of coverage must lie at least a year before the as-of date",
-            ),
-        ]
-        for holds, problem in checks:
-            if not holds:
-                raise UsageError(problem)
+        kinds, formats = get_args(Kind), get_args(Format)
+        _require(1 <= self.members <= MOST_MEMBERS, f"members must be 1 to {MOST_MEMBERS}")
+        _require(self.kind in kinds, f"kind must be one of {', '.join(kinds)}")
+        _require(self.format in formats, f"format must be one of {', '.join(formats)}")
+        _require(0 <= self.day <= MOST_DAYS, f"day must be 0 to {MOST_DAYS}")
+        _require(self.kind == "full" or self.day > 0, "a delta needs a day of 1 or more")
+        _require(1 <= self.parts <= MOST_PARTS, f"parts must be 1 to {MOST_PARTS}")
+        authorizations = "the rate of prior authorizations must be 0 to 10"
+        _require(0 <= self.prior_auth_rate <= 10, authorizations)
+        _require(0 <= self.fault_rate <= 1, "the fault rate must be 0 to 1")
+        _require(0 <= self.change_rate <= 1, "the change rate must be 0 to 1")
+        is_clean = self.kind == "full" or not self.fault_rate
+        _require(is_clean, "faults are planted in full extracts only")
+        is_packed_once = not (self.gzip and self.format == "parquet")
+        _require(is_packed_once, "Parquet files compress themselves: leave gzip away")
+        is_possible = self.since >= FIRST_DAY and self.as_of <= LAST_DAY
+        _require(is_possible, f"days must be {FIRST_DAY} to {LAST_DAY}")
+        is_long = self.as_of - self.since >= timedelta(days=365)
+        text = "the first day of coverage must lie at least a year before the as-of date"
+        _require(is_long, text)
 
     @property
     def date(self) -> date:
@@ -123,3 +110,8 @@ class Spec:
     def population(self) -> int:
         """Number of members of the world on its day, former ones included."""
         return self.members + self.day * self.joiners
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise UsageError(problem)
