@@ -34,11 +34,7 @@ class Issued:
 class Apps:
     """The registry of apps. Its functions wait for the database: call them in a thread."""
 
-    def __init__(
-        self,
-        context: AuthContext,
-        revocations: Revocations,
-    ) -> None:
+    def __init__(self, context: AuthContext, revocations: Revocations) -> None:
         self._context = context
         self._revocations = revocations
 

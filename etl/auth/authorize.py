@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -88,11 +87,11 @@ class AuthorizePages:
             return services.pages.problem("The app's request is too long.")
         visit = self._browsers.visit(request)
         sealed = self._browsers.seal(visit, list(incoming.parameters))
-        if services.provider is not None:
-            response = await redirect_to_provider(services, services.provider, request, "authorize")
-            self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
-        else:
-            response = self._sign_in_page(visit, sealed, considered, {})
+        if services.provider is None:
+            app = considered.client.app.draft
+            return sign_in_page(services, visit, "/oauth/sign-in", {}, app=app, sealed=sealed)
+        response = await redirect_to_provider(services, services.provider, request, "authorize")
+        self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         self._browsers.greet(response, visit)
         return response
 
@@ -112,7 +111,10 @@ class AuthorizePages:
         try:
             patient = await patient_signed_in(services, demo, request, form)
         except SignInRefused as error:
-            return self._sign_in_page(visit, sealed, considered, form, error)
+            app = considered.client.app.draft
+            return sign_in_page(
+                services, visit, "/oauth/sign-in", form, error, app=app, sealed=sealed
+            )
         return await self._on_to_consent(patient, sealed)
 
     async def callback(self, request: Request) -> Response:
@@ -239,19 +241,6 @@ class AuthorizePages:
             return None
         session.subject, _, request = session.subject.rpartition(" ")
         return session if request == hash_of(sealed) else None
-
-    def _sign_in_page(
-        self,
-        visit: BrowserCookies,
-        sealed: str,
-        considered: ConsentRequest,
-        form: Mapping[str, str],
-        error: SignInRefused | None = None,
-    ) -> Response:
-        app = considered.client.app.draft
-        return sign_in_page(
-            self._services, visit, "/oauth/sign-in", form, error, app=app, sealed=sealed
-        )
 
     def _consent_page(
         self,

@@ -31,11 +31,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from etl.auth.apps import Apps
-from etl.auth.configuration import (
-    ACCESS_SECONDS,
-    REFRESH_IDLE_DAYS,
-    AuthConfiguration,
-)
+from etl.auth.configuration import ACCESS_SECONDS, REFRESH_IDLE_DAYS, AuthConfiguration
 from etl.auth.consents import Consents
 from etl.auth.context import AuthContext, hash_of
 from etl.auth.database import changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
@@ -48,7 +48,7 @@ class MemberPages:
             response = await redirect_to_provider(services, services.provider, request, "member")
             self._browsers.greet(response, visit)
             return response
-        return self._sign_in_page(visit, {})
+        return sign_in_page(services, visit, "/member/sign-in", {})
 
     async def sign_in(self, request: Request) -> Response:
         """Take user name and password of a sample member."""
@@ -61,7 +61,7 @@ class MemberPages:
         try:
             patient = await patient_signed_in(services, demo, request, form)
         except SignInRefused as error:
-            return self._sign_in_page(visit, form, error)
+            return sign_in_page(services, visit, "/member/sign-in", form, error)
         token = await run_in_threadpool(services.sessions.start, "member", patient)
         response = redirect(services, "/member")
         self._browsers.set(response, "member", token)
@@ -132,13 +132,6 @@ class MemberPages:
             seen={(read.consent, read.what) for read in history},
             form_token=self._browsers.form_token(visit, "member"),
         )
-
-    def _sign_in_page(
-        self, visit: BrowserCookies, form: Mapping[str, str], error: SignInRefused | None = None
-    ) -> Response:
-        response = sign_in_page(self._services, visit, "/member/sign-in", form, error)
-        self._browsers.greet(response, visit)
-        return response
 
 
 def _reads_by_kind(history: Iterable[AccessDay]) -> list[AccessDay]:

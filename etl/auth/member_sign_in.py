@@ -56,7 +56,7 @@ def sign_in_page(
     app: Any = None,
     sealed: str = "",
 ) -> Response:
-    """Return the page with the form.
+    """Return the page with the form; a new browser gets its name.
 
     Args:
         services: the authorization server.
@@ -68,7 +68,9 @@ def sign_in_page(
         sealed: the app's request.
     """
     if services.demo is None:
-        return services.pages.problem("Nobody can sign in here yet.", status=503)
+        problem = services.pages.problem("Nobody can sign in here yet.", status=503)
+        services.browsers.greet(problem, visit)
+        return problem
     status = 200 if error is None else 429 if error.retry_after else 401
     response = services.pages.page(
         "sign_in.html.j2",
@@ -81,6 +83,7 @@ def sign_in_page(
         username=form.get("username", "")[:100],
         demo=services.demo,
     )
+    services.browsers.greet(response, visit)
     if error is not None and error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

@@ -11,10 +11,12 @@ from typing import Any, Final, Literal
 import click
 from click.core import ParameterSource
 
-from etl import synth
 from etl.cli.options import json_option, print_json
 from etl.cli.progress import counting
 from etl.errors import UsageError
+from etl.synth.extract import NetworkSpec, Progress, write_extract, write_network
+from etl.synth.extract_writer import WrittenExtract
+from etl.synth.spec import AS_OF, SINCE, Spec
 
 _OF_CLAIMS: Final = (
     "members",
@@ -62,7 +64,7 @@ _OF_CLAIMS: Final = (
 @click.option(
     "--as-of",
     type=click.DateTime(["%Y-%m-%d"]),
-    default=synth.AS_OF.isoformat(),
+    default=AS_OF.isoformat(),
     show_default=True,
     help="Date of the extract.",
 )
@@ -77,7 +79,7 @@ _OF_CLAIMS: Final = (
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%d"]),
-    default=synth.SINCE.isoformat(),
+    default=SINCE.isoformat(),
     show_default=True,
     help="Earliest start of a coverage.",
 )
@@ -127,7 +129,7 @@ def synth_command(
 ) -> None:
     """Write a synthetic extract in the canonical layout. The same seed gives the same extract."""
     _check_options(context, directory=directory)
-    write: Callable[[Callable[[synth.Progress], None]], synth.WrittenExtract]
+    write: Callable[[Callable[[Progress], None]], WrittenExtract]
     of_both: dict[str, Any] = {
         "seed": seed,
         "fault_rate": fault_rate,
@@ -138,11 +140,11 @@ def synth_command(
         "day": day,
     }
     if directory:
-        network = synth.NetworkSpec(practitioners=practitioners, **of_both)
+        network = NetworkSpec(practitioners=practitioners, **of_both)
         unit, total = "practitioners", practitioners
-        write = partial(synth.write_network, out, network)
+        write = partial(write_network, out, network)
     else:
-        spec = synth.Spec(
+        spec = Spec(
             members=members,
             **of_both,
             since=since.date(),
@@ -152,7 +154,7 @@ def synth_command(
             whole_claims=whole_claims,
             prior_auth_rate=prior_auth_rate,
         )
-        unit, total, write = "members", spec.population, partial(synth.write_extract, out, spec)
+        unit, total, write = "members", spec.population, partial(write_extract, out, spec)
     with counting("writing", unit, total, quiet=as_json) as advance:
         written = write(lambda progress: advance(progress.done))
     if as_json:

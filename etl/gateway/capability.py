@@ -19,12 +19,7 @@ _FORMATS: Final = ("json", "application/json", "application/fhir+json")
 
 
 def openapi(
-    base: str,
-    title: str,
-    version: str,
-    kinds: Iterable[ResourceType],
-    *,
-    public: bool,
+    base: str, title: str, version: str, kinds: Iterable[ResourceType], *, public: bool
 ) -> dict[str, Any]:
     """Return the description.
 
@@ -65,9 +60,7 @@ def openapi(
         "components": {"schemas": API["schemas"]},
     }
     if not public:
-        document["components"]["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer"},
-        }
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
         paths["/metadata"]["get"]["security"] = []
     return document
@@ -119,11 +112,7 @@ def _get(
 
 
 def _endpoint(
-    name: str,
-    summary: str,
-    parameters: list[dict[str, Any]],
-    schema: str,
-    errors: Collection[int],
+    name: str, summary: str, parameters: list[dict[str, Any]], schema: str, errors: Collection[int]
 ) -> dict[str, Any]:
     content = {media: {"schema": {"$ref": f"#/components/schemas/{schema}"}} for media in _MEDIA}
     outcome = {_MEDIA[0]: {"schema": {"$ref": "#/components/schemas/OperationOutcome"}}}
@@ -214,11 +203,7 @@ def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) ->
 
 
 def _statement(
-    about: StatementFacts,
-    api: str,
-    instantiates: str,
-    guides: Iterable[str],
-    rest: dict[str, Any],
+    about: StatementFacts, api: str, instantiates: str, guides: Iterable[str], rest: dict[str, Any]
 ) -> dict[str, Any]:
     texts = API["apis"][api]
     statement = _filled(API["statement"], asdict(about) | texts) | {
@@ -244,9 +229,7 @@ def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def _resource(
-    kind: ResourceType,
-    operations: Iterable[Operation] = (),
-    referring: Iterable[str] = (),
+    kind: ResourceType, operations: Iterable[Operation] = (), referring: Iterable[str] = ()
 ) -> dict[str, Any]:
     includes = [include.name for include in kind.includes]
     return {

@@ -132,12 +132,7 @@ class DirectoryService(Service):
         self._kept = Cache(KEPT_BYTES)
 
     async def _shared(
-        self,
-        tree: ReleaseTree,
-        grant: Grant,
-        own: IndexedBlock | None,
-        query: Query,
-        here: slice,
+        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query, here: slice
     ) -> tuple[int, Sequence[Hit]]:
         """Return the matches in the order of the shards, or as they are to be sorted."""
         kind = query.kind.name

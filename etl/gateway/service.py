@@ -446,12 +446,7 @@ class Service:
         raise NotImplementedError
 
     async def _shared(
-        self,
-        tree: ReleaseTree,
-        grant: Grant,
-        own: IndexedBlock | None,
-        query: Query,
-        here: slice,
+        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query, here: slice
     ) -> tuple[int, Sequence[Hit]]:
         """Return the number of matches among directory resources, and those of a page.
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from etl.auth.records import NoSuchApp
 from etl.portal.accounts import account_routes
 from etl.portal.documentation import documentation_routes
 from etl.portal.portal import Portal, SignInFirst, to
@@ -39,6 +40,7 @@ def portal_app(portal: Portal) -> Starlette:
         ],
         exception_handlers={
             HTTPException: mishaps.refused,
+            NoSuchApp: mishaps.no_such_app,
             SignInFirst: mishaps.sign_in_first,
             Exception: mishaps.bug,
         },
@@ -86,6 +88,9 @@ class _Mishaps:
         )
         response.headers.update(headers)
         return response
+
+    async def no_such_app(self, request: Request, error: Exception) -> Response:
+        return await self.refused(request, HTTPException(404))
 
     async def sign_in_first(self, request: Request, error: Exception) -> Response:
         return to("/sign-in", next=request.url.path)

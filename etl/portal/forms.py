@@ -10,13 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from etl.auth import http
-from etl.auth.registration import (
-    ATTESTATIONS,
-    DEFAULT_SCOPES,
-    AppDraft,
-    Authentication,
-    ClientType,
-)
+from etl.auth.registration import ATTESTATIONS, DEFAULT_SCOPES, AppDraft, Authentication, ClientType
 
 KINDS: Final[Mapping[str, tuple[ClientType, Authentication]]] = {
     "secret": ("confidential", "secret"),

@@ -20,7 +20,7 @@ from etl.auth.database_tables import App, Developer
 from etl.auth.form_protection import BrowserCookies
 from etl.auth.http import address_of
 from etl.auth.rate_limits import Endpoint
-from etl.auth.records import DemoMember, NoSuchAccount, NoSuchApp
+from etl.auth.records import DemoMember, NoSuchAccount
 from etl.auth.services import Services
 from etl.documents.packaged_toml import read_beside
 from etl.gateway.release.served_releases import Releases
@@ -264,14 +264,9 @@ class Portal:
         """Return one of a developer's own apps.
 
         Raises:
-            HTTPException: 404 there is none, or it belongs to another developer.
+            NoSuchApp: there is none, or it belongs to another developer; answered 404.
         """
-        try:
-            return await run_in_threadpool(
-                self.services.apps.get, client_id, developer=developer.id
-            )
-        except NoSuchApp:
-            raise HTTPException(404) from None
+        return await run_in_threadpool(self.services.apps.get, client_id, developer=developer.id)
 
     async def act(self, request: Request, action: Callable[..., Result], *arguments: Any) -> Result:
         """Return the result of what a signed-in developer does, with the address in the trail.
@@ -283,15 +278,12 @@ class Portal:
 
         Raises:
             SignInFirst: no developer is signed in.
-            HTTPException: 404 there is no such app, or it belongs to another developer.
+            NoSuchApp: as for `own_app`.
         """
         visit, developer = await self.signed_in(request)
-        try:
-            return await run_in_threadpool(
-                action, *arguments, developer=developer.id, address=visit.address
-            )
-        except NoSuchApp:
-            raise HTTPException(404) from None
+        return await run_in_threadpool(
+            action, *arguments, developer=developer.id, address=visit.address
+        )
 
     async def examples(self, request: Request) -> dict[str, Any]:
         """Return the pieces of code, with the visitor's newest app in them where there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -19,15 +20,15 @@ from etl.portal.portal import Portal, Result, to
 
 def registration_routes(portal: Portal) -> list[Route]:
     """Return the pages of App Registration."""
-    pages = _Pages(portal)
+    pages, apps = _Pages(portal), portal.services.apps
     return [
         Route("/apps", pages.apps),
         Route("/apps/new", pages.new, methods=["GET", "POST"]),
         Route("/apps/{client_id}", pages.app),
         Route("/apps/{client_id}/edit", pages.edit, methods=["GET", "POST"]),
         Route("/apps/{client_id}/secret", pages.secret, methods=["POST"]),
-        Route("/apps/{client_id}/disable", pages.disable, methods=["POST"]),
-        Route("/apps/{client_id}/enable", pages.enable, methods=["POST"]),
+        Route("/apps/{client_id}/disable", partial(pages.switch, apps.disable), methods=["POST"]),
+        Route("/apps/{client_id}/enable", partial(pages.switch, apps.enable), methods=["POST"]),
         Route("/apps/{client_id}/delete", pages.delete, methods=["GET", "POST"]),
     ]
 
@@ -98,12 +99,6 @@ class _Pages:
         issued = await self._posted(request, self._portal.services.apps.rotate_secret)
         return await self._issued(request, issued, what="rotated")
 
-    async def disable(self, request: Request) -> Response:
-        return await self._switch(request, self._portal.services.apps.disable)
-
-    async def enable(self, request: Request) -> Response:
-        return await self._switch(request, self._portal.services.apps.enable)
-
     async def delete(self, request: Request) -> Response:
         portal = self._portal
         _, developer = await portal.signed_in(request)
@@ -113,7 +108,7 @@ class _Pages:
         await self._posted(request, portal.services.apps.delete)
         return to("/apps")
 
-    async def _switch(self, request: Request, switch: Callable[..., App]) -> Response:
+    async def switch(self, switch: Callable[..., App], request: Request) -> Response:
         app = await self._posted(request, switch)
         return to(f"/apps/{app.client_id}", saved="yes")
 

@@ -97,8 +97,9 @@ def _events(life: Life, household: Household) -> Iterator[CareEvent]:
     person, dice = life.person, life.dice
     part = person.part
     if part:
-        for scene in part.scenes:
-            yield CareEvent(scene.day.toordinal(), scene.name, scene.twist)
+        for line in part.scenes.splitlines():
+            day, scene, *twist = line.split()
+            yield CareEvent(date.fromisoformat(day).toordinal(), scene, Twist("".join(twist)))
         if part.sessions:
             yield from _sessions(life, part.sessions.toordinal())
     else:

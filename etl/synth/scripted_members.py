@@ -32,15 +32,6 @@ class Twist(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """Something that happens to a member: a name of `care_events.SCENES`, its day, and a twist."""
-
-    name: str
-    day: date
-    twist: Twist = Twist.NONE
-
-
-@dataclass(frozen=True, slots=True)
 class CastMember:
     """One member of the cast.
 
@@ -48,7 +39,7 @@ class CastMember:
         house: kind of household, and its number of members; stated for its first member.
         sex, birth, relationship: as in the layout.
         name: family, given, middle, suffix, full; empty for one by chance.
-        scenes: what happens to the member beside what chance brings.
+        scenes: what happens to the member beside what chance brings; lines `day scene twist`.
         busy: whether chance adds events; off where the scenes are enough.
         whole: each claim has all that its profile can show, whatever chance leaves out.
         since: first day of coverage, for the household; None for one by chance.
@@ -65,7 +56,7 @@ class CastMember:
     birth: date
     relationship: str = "self"
     name: tuple[str, str, str, str, str] | None = None
-    scenes: tuple[Scene, ...] = ()
+    scenes: str = ""
     busy: bool = True
     whole: bool = False
     since: date | None = None
@@ -79,18 +70,9 @@ class CastMember:
     sessions: date | None = None
 
 
-def _scenes(text: str) -> tuple[Scene, ...]:
-    """Return the scenes of lines `day name twist`."""
-    scenes = []
-    for line in text.splitlines():
-        day, name, *twist = line.split()
-        scenes.append(Scene(name, date.fromisoformat(day), Twist(*twist) if twist else Twist.NONE))
-    return tuple(scenes)
-
-
 CAST: Final = MappingProxyType(
     {
-        index: CastMember(**{**entry, "scenes": _scenes(entry["scenes"])})
+        index: CastMember(**entry)
         for index, entry in enumerate(read_data("scripted_members")["member"])
     }
 )

@@ -8,8 +8,6 @@ associated data: a link cannot be used with another's token.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import zlib
@@ -20,6 +18,8 @@ from urllib.parse import quote
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from itsdangerous import BadData
+from itsdangerous.encoding import base64_decode, base64_encode
 
 from etl.errors import UsageError
 from etl.gateway.http.responses import FhirError
@@ -93,7 +93,7 @@ class Sealer:
         text = orjson.dumps([self.expires(), *position])
         if len(text) > _SHORT:
             text = zlib.compress(text)
-        sealed = _text(self._ciphers[0].encrypt(text, _bound(grant)))
+        sealed = base64_encode(self._ciphers[0].encrypt(text, _bound(grant))).decode()
         if len(sealed) > LONGEST_LINK:
             raise FhirError(
                 "too-costly", "this search is too long for page links: ask for fewer values"
@@ -143,12 +143,10 @@ class Sealer:
     def _opened(self, cursor: str, grant: Grant) -> bytes:
         if len(cursor) <= LONGEST_LINK and cursor.isascii():
             try:
-                sealed = base64.b64decode(
-                    cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
-                )
-            except (binascii.Error, ValueError):
+                sealed = base64_decode(cursor)
+            except BadData:
                 sealed = b""
-            if _text(sealed) != cursor:  # unused bits behind the last byte were changed
+            if base64_encode(sealed).decode() != cursor:  # or its unused last bits were changed
                 sealed = b""
             for cipher in self._ciphers if sealed else ():
                 try:
@@ -205,10 +203,6 @@ def url_of(base: str, path: str, parameters: Iterable[tuple[str, str]], most: in
 
 def _quoted(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else quote(text, safe=":/,*")
-
-
-def _text(sealed: bytes) -> str:
-    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
 
 def _bound(grant: Grant) -> list[bytes]:

@@ -174,15 +174,11 @@ class Gateway:
         record: RequestRecord,
     ) -> Reply:
         method = scope["method"]
+        allowed = ", ".join(route.methods)
+        allow = (b"allow", allowed.encode())
         if method not in route.methods:
-            allowed = ", ".join(route.methods)
-            raise FhirError(
-                "method-not-allowed",
-                f"This address takes {allowed}.",
-                ((b"allow", allowed.encode()),),
-            )
+            raise FhirError("method-not-allowed", f"This address takes {allowed}.", (allow,))
         if method == "OPTIONS":
-            allow = (b"allow", ", ".join(route.methods).encode())
             return Reply(204, b"", b"", [allow, *self._origins.preflight(route.methods)])
         if route.kind == "document":
             return self._document(route, scope, headers)
@@ -321,11 +317,7 @@ class Gateway:
         record.release, record.delivered = answer.release, answer.types
         # The payer's time of change of a resource is not that of its bytes.
         changed = answer.last_updated if answer.release else self._releases.served.created
-        fields: list[Header] = [
-            (b"etag", etag.encode()),
-            *self._caching(route),
-            *extra,
-        ]
+        fields: list[Header] = [(b"etag", etag.encode()), *self._caching(route), *extra]
         modified = request.http_date(answer.last_updated) if answer.last_updated else None
         if modified is not None:
             fields.append((b"last-modified", modified))

@@ -10,11 +10,10 @@ sections 12.5 (Accept, Accept-Encoding) and 13 (conditional requests); RFC 7240 
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import formatdate, parsedate
+from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 from typing import Final, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -478,13 +477,11 @@ def _names(tags: bytes, etag: str) -> bool:
 
 
 def _http_date(text: bytes) -> datetime | None:
-    parsed = parsedate(text.decode("latin-1"))
-    if parsed is None:
-        return None
     try:
-        return datetime.fromtimestamp(calendar.timegm(parsed), UTC)
-    except (ValueError, OverflowError, OSError):
+        moment = parsedate_to_datetime(text.decode("latin-1"))
+    except (ValueError, OverflowError):
         return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=4096)
