@@ -9,7 +9,7 @@ from typing import Any, Final
 from etl.gateway import supported_fhir
 from etl.gateway.http.request import COMPARTMENT
 from etl.gateway.http.responses import KINDS
-from etl.gateway.supported_fhir import API, Operation, ResourceType
+from etl.gateway.supported_fhir import API, Operation, ResourceType, SearchParameter
 from etl.profiles.guides import C4BB, PDEX, PLAN_NET
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
@@ -241,12 +241,7 @@ def _resource(
         "searchInclude": [f"{kind.name}:{name}" for name in (*includes, "*")] if includes else [],
         "searchRevInclude": list(referring),
         "searchParam": [
-            {
-                "name": parameter.name,
-                "definition": parameter.definition,
-                "type": parameter.type,
-                "documentation": parameter.documentation,
-            }
+            _fields(parameter, "name", "definition", "type", "documentation")
             for parameter in kind.parameters.values()
         ],
         "operation": [
@@ -256,11 +251,11 @@ def _resource(
 
 
 def _operation(operation: Operation) -> dict[str, str]:
-    return {
-        "name": operation.name,
-        "definition": operation.definition,
-        "documentation": operation.documentation,
-    }
+    return _fields(operation, "name", "definition", "documentation")
+
+
+def _fields(described: SearchParameter | Operation, *names: str) -> dict[str, str]:
+    return {name: getattr(described, name) for name in names}
 
 
 def _without_empty(value: Any) -> Any:

@@ -14,6 +14,9 @@ Json = Mapping[str, Any]
 HOLDS: Final[Mapping[str, str]] = read_beside(__file__, "resource_types.toml")
 """One line for each type, claims first, in the order in which developers meet them."""
 
+_GUIDES: Final[Mapping[str, str]] = read_beside(__file__, "guide_names.toml")
+"""Part of a guide's canonical → its name for people; the first that fits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -45,18 +48,12 @@ def read_statement(document: Json) -> Statement:
         for part in extension.get("extension", ())
         if "valueUri" in part
     }
-    return Statement(
-        document,
-        rest,
-        tuple(
-            sorted(
-                rest.get("resource", ()),
-                key=lambda resource: (order.get(resource["type"], len(order)), resource["type"]),
-            )
-        ),
-        tuple(map(_guide, document.get("implementationGuide", ()))),
-        oauth,
+    resources = sorted(
+        rest.get("resource", ()),
+        key=lambda resource: (order.get(resource["type"], len(order)), resource["type"]),
     )
+    guides = map(_guide, document.get("implementationGuide", ()))
+    return Statement(document, rest, tuple(resources), tuple(guides), oauth)
 
 
 def _guide(canonical: str) -> str:
@@ -66,12 +63,5 @@ def _guide(canonical: str) -> str:
     `CARIN Blue Button 2.2.0`.
     """
     url, _, version = canonical.partition("|")
-    names = {
-        "carin-bb": "CARIN Blue Button",
-        "davinci-pdex-plan-net": "Plan-Net",
-        "davinci-pdex": "PDex",
-        "us/core": "US Core",
-        "smart-app-launch": "SMART",
-    }
-    name = next((name for part, name in names.items() if part in url), url)
+    name = next((name for part, name in _GUIDES.items() if part in url), url)
     return f"{name} {version}".strip()

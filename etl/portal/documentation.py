@@ -18,19 +18,13 @@ from etl.errors import StoreError
 from etl.portal.capability_tables import HOLDS, read_statement
 from etl.portal.data_dictionary import DataDictionary, Elements
 from etl.portal.examples import FILES, LOOPBACK, SCOPE, directory_examples, example_file
-from etl.portal.portal import CHANGES, Portal, SandboxMember
+from etl.portal.portal import CHANGES, MENU, Portal, SandboxMember
 from etl.portal.provider_search import DISTANCES, DoctorQuery
 from etl.portal.site_facts import Json
 from etl.publish.canonical_json import instant
 
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
 """Codes of `ExplanationOfBenefit.type`, in the order in which the sandbox shows them."""
-
-_APIS: Final = {
-    "patient-access": "Patient Access API",
-    "provider-directory": "Provider Directory API",
-}
-"""Beginning of a path → the API's name."""
 
 _REPORT: Final = re.compile(
     r"(?P<kind>prior-auth|api-use)-(?P<year>[0-9]{4})(?P<ending>\.json|\.csv)?"
@@ -152,7 +146,7 @@ class _Pages:
             "capability",
             capability=read_statement(document),
             document=json.dumps(document, indent=2, ensure_ascii=False),
-            api=_APIS[api],
+            api=dict(MENU)[f"/{api}"],
             path=f"/{api}",
         )
 

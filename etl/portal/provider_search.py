@@ -38,12 +38,7 @@ _TAXONOMY: Final = "http://nucc.org/provider-taxonomy"
 _ZIP: Final = re.compile(r"(\d{5})(?:-?\d{4})?")
 _LONGEST: Final = 100
 _INCLUDED: Final = ("practitioner", "organization", "location", "network")
-_ACCEPTS: Final[Mapping[str, str]] = {
-    "newpt": "Takes new patients",
-    "nopt": "Takes no new patients",
-    "existptonly": "Takes current patients only",
-    "existptfam": "Takes current patients and their families only",
-}
+_ACCEPTS: Final[Mapping[str, str]] = read_beside(__file__, "accepting_patients.toml")
 """Codes of AcceptingPatientsCS → words."""
 
 

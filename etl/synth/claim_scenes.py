@@ -337,24 +337,16 @@ class _Writer(dict[str, object]):
         day = self._visit.day + 7 * int(str(self["turn"]))
         self._draft.until(day)
         for name in ("therapy", "manual-therapy"):
-            count = self._dice.between(1, 3)
-            self._draft.line(
-                codes.SERVICES[name][0],
-                codes.SERVICES[name][0].cents * count,
-                day,
-                service_to_date=iso(day),
-                units=str(count),
-                allowed_units=str(min(count, 2)),
-                place_of_service="11",
-                benefit_payment_status=self._draft.network,
-                rendering_provider_id=self._doctor.identifier,
-            )
+            service, count = codes.SERVICES[name][0], self._dice.between(1, 3)
+            cells = {"service_to_date": iso(day), "units": str(count)}
+            cells |= {"allowed_units": str(min(count, 2)), "place_of_service": "11"}
+            cells["benefit_payment_status"] = self._draft.network
+            cells["rendering_provider_id"] = self._doctor.identifier
+            self._draft.line(service, service.cents * count, day, **cells)
 
     def _nurse_visit(self) -> None:
-        service, day = (
-            codes.SERVICES["nurse-at-home"][0],
-            self._visit.day + 7 * int(str(self["turn"])),
-        )
+        service = codes.SERVICES["nurse-at-home"][0]
+        day = self._visit.day + 7 * int(str(self["turn"]))
         cells = {"revenue_code": service.revenue, "units": "4", "modifier_1": "CG"}
         self._draft.line(service, service.cents, day, **cells)
 

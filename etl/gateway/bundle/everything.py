@@ -35,6 +35,8 @@ _CLAIM: Final = "ExplanationOfBenefit"
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+ -]\d\d:\d\d)")
 """A FHIR instant, also with the `+` of its zone decoded to a blank."""
 
+_DATE: Final = "takes a date such as 2024-05-31 or an instant"
+
 SECTIONS: Final = ("ids", "parts", column_name(_CLAIM, "service-date"))
 
 
@@ -90,13 +92,14 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingR
         elif name in values:
             raise refused(name, "invalid", "may be given once")
         values[name] = value
-    start, end = _date(values, "start"), _date(values, "end")
+    start, end = (_span(values, name, _DATE) for name in ("start", "end"))
     care = (start[0] if start else BEGINNING, end[1] if end else END)
     if care[0] >= care[1]:
         raise refused("start", "invalid", "is after the end")
+    since = _span(values, "_since", "takes an instant: meta.lastUpdated of an earlier answer")
     return EverythingRequest(
         care,
-        _since(values),
+        None if since is None else since[0],
         _types(values),
         count(values["_count"], 1) if "_count" in values else None,
         tuple(values.items()),
@@ -163,28 +166,16 @@ def _overlap(span: Span, other: Span) -> bool:
     return span[0] < other[1] and span[1] > other[0]
 
 
-def _date(values: dict[str, str], name: str) -> Span | None:
+def _span(values: dict[str, str], name: str, says: str) -> Span | None:
     text = values.get(name)
     if text is None:
         return None
     try:
+        if name == "_since" and not _INSTANT.fullmatch(text):
+            raise ValueError(text)
         return asked_span(text)
     except ValueError:
-        raise refused(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
-
-
-def _since(values: dict[str, str]) -> int | None:
-    text = values.get("_since")
-    if text is None:
-        return None
-    try:
-        if not _INSTANT.fullmatch(text):
-            raise ValueError(text)
-        return asked_span(text)[0]
-    except ValueError:
-        raise refused(
-            "_since", "invalid", "takes an instant: meta.lastUpdated of an earlier answer"
-        ) from None
+        raise refused(name, "invalid", says) from None
 
 
 def _types(values: dict[str, str]) -> frozenset[str] | None:

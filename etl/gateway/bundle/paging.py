@@ -191,13 +191,11 @@ def url_of(base: str, path: str, parameters: Iterable[tuple[str, str]], most: in
         parameters: as they were asked.
         most: largest page: what `_count` says where more was asked for.
     """
-    query = "&".join(
-        f"{_quoted(name)}={_quoted(value)}"
-        for name, value in (
-            (name, str(min(int(value), most)) if name == "_count" else value)
-            for name, value in parameters
-        )
-    )
+    capped = [
+        (name, str(min(int(value), most)) if name == "_count" else value)
+        for name, value in parameters
+    ]
+    query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in capped)
     return f"{base}/{path}?{query}" if query else f"{base}/{path}"
 
 

@@ -10,8 +10,9 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import orjson
@@ -65,23 +66,22 @@ _GZIP: Final = (b"content-encoding", b"gzip")
 _PARAMETERS: Final = ("application/fhir+json", "application/json")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A public document.
 
     Attributes:
         body: its JSON.
-        media: its content type; None for the one that the client request.
-        etag: its entity tag.
+        media: its content type; None for the one that the client requests.
     """
 
     body: bytes
     media: bytes | None = None
-    etag: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        digest = hashlib.blake2b(self.body, digest_size=12).hexdigest()
-        object.__setattr__(self, "etag", f'W/"{digest}"')
+    @cached_property
+    def etag(self) -> str:
+        """Its entity tag."""
+        return f'W/"{hashlib.blake2b(self.body, digest_size=12).hexdigest()}"'
 
 
 class Gateway:

@@ -45,7 +45,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -470,11 +470,12 @@ def health_routes(
 
     async def healthz(request: Request) -> Response:
         record_of(request.scope).route = "/healthz"
-        return _json(200, {"status": "ok"})
+        return JSONResponse({"status": "ok"}, headers=_NO_STORE)
 
     async def readyz(request: Request) -> Response:
         record_of(request.scope).route = "/readyz"
-        return _json(*readiness(opened))
+        status, body = readiness(opened)
+        return JSONResponse(body, status, _NO_STORE)
 
     async def exposition(request: Request) -> Response:
         record_of(request.scope).route = "/metrics"
@@ -507,7 +508,3 @@ def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
         "failures": served.failures,
         **of_directory,
     }
-
-
-def _json(status: int, body: dict[str, object]) -> Response:
-    return Response(orjson.dumps(body), status, _NO_STORE, "application/json")
