@@ -1,8 +1,15 @@
 """Synthetic extracts in the canonical layout: deterministic, streamed, of any size.
 
-    extract.write_extract(Path("world"), Spec(members=1000, seed=7))
-    extract.write_network(Path("directory"), NetworkSpec(practitioners=1000, seed=7))
+    write_extract(Path("world"), Spec(members=1000, seed=7))
+    write_network(Path("directory"), NetworkSpec(practitioners=1000, seed=7))
 
 Nothing in them is taken from elsewhere; `docs/samples.md` describes their content and how they are
 made.
 """
+
+from __future__ import annotations
+
+from etl.synth.extract import NetworkSpec, write_extract, write_network
+from etl.synth.spec import Spec
+
+__all__ = ["NetworkSpec", "Spec", "write_extract", "write_network"]

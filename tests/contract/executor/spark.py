@@ -19,8 +19,7 @@ from etl.pipeline.context import Target
 from etl.spark.executor import SparkExecutor
 from etl.spark.session import _OWN, spark_session
 from etl.storage.port import StoreOptions
-from etl.synth.extract import write_extract
-from etl.synth.spec import Spec
+from etl.synth import Spec, write_extract
 
 CLUSTER = "local-cluster[2,1,1024]"
 """Two executors of one core, as processes of their own."""

@@ -45,8 +45,7 @@ from etl.sources.files.listed_files import FileProgress
 from etl.sources.partition.spill import LIST
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
-from etl.synth.extract import write_extract
-from etl.synth.spec import Spec
+from etl.synth import Spec, write_extract
 from tests.contract.executor.direct import DirectExecutor
 from tests.contract.executor.frames import Session
 from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark
