@@ -69,10 +69,8 @@ class DirectoryFiles:
             else:
                 if (file := self._files(before).get(path)) is not None:
                     return FoundFile(before, file)
-        raise FhirError(
-            "address-unknown",
-            "No file of the directory is at this address; $bulk-publish lists those there are.",
-        )
+        text = "No file of the directory is at this address; $bulk-publish lists those there are."
+        raise FhirError("address-unknown", text)
 
 
 class FoundFile:

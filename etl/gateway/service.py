@@ -302,9 +302,8 @@ class Service:
         except NotFound:
             if position.release == current.id:
                 raise
-            raise FhirError(
-                "link-expired", "the release of this page link was taken down; search again"
-            ) from None
+            text = "the release of this page link was taken down; search again"
+            raise FhirError("link-expired", text) from None
 
     async def everything(
         self,
@@ -486,7 +485,9 @@ class Service:
         tree, grant, offset = page.tree, page.grant, page.position.offset
         own = await tree.patient(grant.patient)
         if own is None or not own.rows("Patient"):
-            raise await _without(tree, own, grant.patient)
+            if own is not None and await _is_gone(tree, own, "Patient", grant.patient):
+                raise FhirError("resource-deleted", "this Patient was retracted")
+            raise _missing(TYPES["Patient"])
         for name in request.types or ():
             require(grant, TYPES[name], "r")
         # The page's entries: the whole compartment, or what changed since an instant.
@@ -551,13 +552,6 @@ def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:
         return rows
     in_order = ordered([(own, row) for row in rows], query.kind.name, query.sorts)
     return [row for _, row in in_order]
-
-
-async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str) -> FhirError:
-    """Return the refusal of a Patient without resources: retracted, or unknown."""
-    if own is not None and await _is_gone(tree, own, "Patient", patient_id):
-        return FhirError("resource-deleted", "this Patient was retracted")
-    return _missing(TYPES["Patient"])
 
 
 async def _is_gone(

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,7 +231,9 @@ class ExtractFiles:
             written[table] = written.get(table, 0) + count
         if self._ledger:
             head = [("file", "row", "column", "fault"), (LEDGER, "", "", "unknown-file")]
-            self._new(LEDGER).write(_csv([*head, *self._ledger]))
+            text = io.StringIO(newline="")
+            csv.writer(text, lineterminator="\n").writerows([*head, *self._ledger])
+            self._new(LEDGER).write(text.getvalue().encode())
             self.rows[LEDGER] = len(self._ledger) + 1
         for file in self._files.values():
             file.close()
@@ -245,9 +247,8 @@ class ExtractFiles:
                 for name, file in self._files.items()
             },
         }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         with self._new(MANIFEST) as file:
-            file.write(text.encode())
+            file.write(f"{json.dumps(manifest, indent=2, ensure_ascii=False)}\n".encode())
         size = sum(file.path.stat().st_size for file in self._files.values())
         # An older manifest stays until the last: should this be cut short, it does not match.
         for name, file in self._files.items():
@@ -265,12 +266,6 @@ class ExtractFiles:
             file.path.unlink(missing_ok=True)
         for opened in self._open.values():
             opened.close()
-
-
-def _csv(rows: Iterable[Sequence[str]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue().encode()
 
 
 def _hash_of(path: Path) -> str:

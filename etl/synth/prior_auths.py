@@ -250,10 +250,7 @@ class _Writer:
         header |= {"decided_at": moment, "review_action": action}
         for column in ("denial_reason", "denial_text", "human_reviewed"):
             header.pop(column, None)
-        if action == "A3":
-            header |= self._row("denied")
-        else:
-            header |= self._row("approved")
+        header |= self._row("denied" if action == "A3" else "approved")
         if _COURSES[self._request.course].get("extended"):
             header["extended"] = "Y"
         for number, line in enumerate(lines):

@@ -88,11 +88,8 @@ class TokenAuthenticator:
         try:
             await self._recorder.record(access)
         except Exception as error:  # of any kind: no access is answered unrecorded
-            raise FhirError(
-                "audit-unavailable",
-                "The access could not be recorded, so nothing is answered; try again.",
-                ((b"retry-after", b"5"),),
-            ) from error
+            text = "The access could not be recorded, so nothing is answered; try again."
+            raise FhirError("audit-unavailable", text, ((b"retry-after", b"5"),)) from error
 
 
 class PublicAuthenticator:
@@ -160,21 +157,15 @@ def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
         FhirError: `token-in-url`.
     """
     if any(name.lower() in _TOKEN_NAMES for name, _ in names):
-        raise FhirError(
-            "token-in-url",
-            "Send the token in the Authorization header only, and hold this one for disclosed.",
-            (challenge("invalid_request"),),
-        )
+        text = "Send the token in the Authorization header only, and hold this one for disclosed."
+        raise FhirError("token-in-url", text, (challenge("invalid_request"),))
 
 
 def _token(headers: Mapping[bytes, bytes]) -> str:
     header = headers.get(b"authorization")
     if header is None:
-        raise FhirError(
-            "token-missing",
-            "Send an access token: Authorization: Bearer, then the token.",
-            (challenge(""),),
-        )
+        text = "Send an access token: Authorization: Bearer, then the token."
+        raise FhirError("token-missing", text, (challenge(""),))
     scheme, _, rest = header.strip(b" ").partition(b" ")
     token = rest.lstrip(b" ")
     bare = token.rstrip(b"=")
@@ -184,9 +175,6 @@ def _token(headers: Mapping[bytes, bytes]) -> str:
         or not bare
         or bare.translate(None, _OF_TOKENS)
     ):
-        raise FhirError(
-            "token-invalid",
-            "The Authorization header holds no bearer token.",
-            (challenge("invalid_token"),),
-        )
+        text = "The Authorization header holds no bearer token."
+        raise FhirError("token-invalid", text, (challenge("invalid_token"),))
     return token.decode()

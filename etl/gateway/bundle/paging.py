@@ -95,9 +95,8 @@ class Sealer:
             text = zlib.compress(text)
         sealed = base64_encode(self._ciphers[0].encrypt(text, _bound(grant))).decode()
         if len(sealed) > LONGEST_LINK:
-            raise FhirError(
-                "too-costly", "this search is too long for page links: ask for fewer values"
-            )
+            says = "this search is too long for page links: ask for fewer values"
+            raise FhirError("too-costly", says)
         return sealed
 
     def open(self, cursor: str, grant: Grant) -> Position:
@@ -156,10 +155,8 @@ class Sealer:
                 if packed.startswith(b"["):
                     return packed
                 return zlib.decompressobj().decompress(packed, _LARGEST)
-        raise FhirError(
-            "link-invalid",
-            "this is no page link that this server made for this app and member; search again",
-        )
+        text = "this is no page link that this server made for this app and member; search again"
+        raise FhirError("link-invalid", text)
 
 
 def etag_of(

@@ -354,23 +354,19 @@ class Gateway:
                 if error.__cause__ is not None:
                     self._log.fault(record, error.__cause__)
             case TooMany():
-                refusal = FhirError(
-                    "rate-limited",
-                    f"Wait {error.retry_after} seconds; the limit is {error.limit}.",
-                    ((b"retry-after", b"%d" % error.retry_after),),
-                )
+                text = f"Wait {error.retry_after} seconds; the limit is {error.limit}."
+                retry_after = (b"retry-after", b"%d" % error.retry_after)
+                refusal = FhirError("rate-limited", text, (retry_after,))
             case StoreError() if self._releases.served.release is None:
                 refusal = FhirError("not-published", "Nothing is published yet.", (_RETRY,))
             case StoreError() | TimeoutError():
                 self._log.fault(record, error)
-                refusal = FhirError(
-                    "storage-unavailable", "The data cannot be read now; try again.", (_RETRY,)
-                )
+                text = "The data cannot be read now; try again."
+                refusal = FhirError("storage-unavailable", text, (_RETRY,))
             case _:
                 self._log.fault(record, error)
-                refusal = FhirError(
-                    "internal-error", "This is a fault of the server; the request id finds it."
-                )
+                text = "This is a fault of the server; the request id finds it."
+                refusal = FhirError("internal-error", text)
         record.code = refusal.code
         self._metrics.refused(refusal.code)
         reply = reply_of(refusal)

@@ -95,10 +95,8 @@ def path_of(scope: Scope, prefix: str) -> bytes:
         if raw.startswith(f"{prefix}/_page/".encode()):
             longest += LONGEST_LINK  # a page link holds a search, which may have come by POST
         if length > longest:
-            raise FhirError(
-                "url-too-long",
-                f"The URL is longer than {longest} bytes; search by POST to _search.",
-            )
+            text = f"The URL is longer than {longest} bytes; search by POST to _search."
+            raise FhirError("url-too-long", text)
     return raw
 
 
@@ -159,9 +157,8 @@ def decoded(raw: bytes, where: str) -> str:
     while start >= 0:
         pair = raw[start + 1 : start + 3]
         if len(pair) != 2 or not _HEX.issuperset(pair):
-            raise FhirError(
-                "url-malformed", f"A % in the {where} is not followed by two hex digits."
-            )
+            text = f"A % in the {where} is not followed by two hex digits."
+            raise FhirError("url-malformed", text)
         start = raw.find(b"%", start + 3)
     return text_of(unquote_to_bytes(raw), where)
 
@@ -314,9 +311,8 @@ def route_of(
         return Route("document", f"/{path}", READING, path)
     if segments and segments[0][:1].isupper() and segments[0] not in types:
         raise FhirError("type-unknown", f"Resource types served here: {', '.join(sorted(types))}.")
-    raise FhirError(
-        "address-unknown", "There is nothing at this address; /metadata lists what there is."
-    )
+    text = "There is nothing at this address; /metadata lists what there is."
+    raise FhirError("address-unknown", text)
 
 
 def _file_template(segments: tuple[str, ...]) -> str | None:

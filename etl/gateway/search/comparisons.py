@@ -170,9 +170,8 @@ def references(
             raise refused(parameter.name, "invalid", "takes an id, Type/id or a URL of this server")
         kind = kind or target or ""
         if kind and kind not in parameter.targets:
-            raise refused(
-                parameter.name, "invalid", f"refers to {' or '.join(parameter.targets)} alone"
-            )
+            says = f"refers to {' or '.join(parameter.targets)} alone"
+            raise refused(parameter.name, "invalid", says)
         if not ID.fullmatch(resource_id):
             raise refused(parameter.name, "invalid", "takes an id of letters, digits, - and .")
         exact.update(f"{one}/{resource_id}" for one in ((kind,) if kind else parameter.targets))
@@ -222,15 +221,11 @@ def _dated(parameter: SearchParameter, raw: str) -> tuple[str, Span]:
     try:
         span = asked_span(text)
     except ValueError:
-        raise refused(
-            parameter.name,
-            "invalid",
-            "takes a date such as 2024, 2024-05, 2024-05-31 or 2024-05-31T10:00:00Z",
-        ) from None
+        says = "takes a date such as 2024, 2024-05, 2024-05-31 or 2024-05-31T10:00:00Z"
+        raise refused(parameter.name, "invalid", says) from None
     if prefix not in parameter.prefixes:
-        raise refused(
-            parameter.name, "invalid", f"takes the prefixes {', '.join(parameter.prefixes)}"
-        )
+        says = f"takes the prefixes {', '.join(parameter.prefixes)}"
+        raise refused(parameter.name, "invalid", says)
     return prefix, span
 
 
@@ -286,11 +281,8 @@ def _center(parameter: SearchParameter, raw: str) -> _Center:
         latitude = inf
         longitude = distance = unit = 0.0
     if len(pieces) > 4 or not (abs(latitude) <= 90 and abs(longitude) <= 180 and distance >= 0):
-        raise refused(
-            parameter.name,
-            "invalid",
-            f"takes latitude|longitude|distance|units, with units {', '.join(_KILOMETRES)}",
-        )
+        says = f"takes latitude|longitude|distance|units, with units {', '.join(_KILOMETRES)}"
+        raise refused(parameter.name, "invalid", says)
     angle = distance * unit / _EARTH
     chord = sin(angle / 2) ** 2 if angle < pi else inf
     return _Center(radians(latitude), radians(longitude), angle, chord)
