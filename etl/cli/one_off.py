@@ -24,7 +24,7 @@ FORMATS: Final = {
     "json": finding_formats.json_lines,
     "sarif": finding_formats.sarif_lines,
 }
-NO_REPORT: Final = "no report was written; run the same command again to continue from here"
+NO_REPORT: Final = "the new report may be missing; run the same command again to finish"
 
 
 @click.command("validate")
@@ -70,7 +70,7 @@ def validate_command(
     validated.enforce()
 
 
-NOT_WHOLE: Final = "the files were not written; run the same command again to continue from here"
+NOT_WHOLE: Final = "some or all new files may be missing; run the same command again to finish"
 
 
 @click.command("convert")

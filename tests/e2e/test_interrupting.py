@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from etl.bootstrap import inspections
 from etl.cli import main
 from etl.cli.main import Main
 from etl.errors import CommitUnknown, StoreError
@@ -216,6 +217,29 @@ def test_a_rollback_that_ends_names_what_is_published(tmp_path, small, monkeypat
         assert f"release {release.id} is published, and readers see it; " in called.err
         assert read_records(LocalStore(tree))[0].release == release.id
     assert release.id in done(cpcds(*command)).out
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "file"),
+    [
+        ("convert", "--out", "Patient.ndjson"),
+        ("validate", "--report", "report/index.html"),
+    ],
+)
+def test_a_late_interruption_does_not_deny_what_was_written(
+    tmp_path, small, monkeypatch, command, option, file
+):
+    use_case = getattr(inspections, command)
+
+    def end_late(*arguments):
+        use_case(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspections, command, end_late)
+    called = cpcds(command, small, option, tmp_path / "out", "--workers", "1")
+    assert called.code == 130
+    assert (tmp_path / "out" / file).exists()
+    assert "may be missing; run the same command again to finish" in called.err
 
 
 def test_ctrl_c_at_a_question_is_an_interruption_and_no_is_an_answer(monkeypatch):
