@@ -32,7 +32,7 @@ from etl.mapping.formulas import expr_of
 from etl.mapping.headers import HEADER_IDS, MappingHeader, skip_reasons
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
-from etl.mapping.static_values import answers
+from etl.mapping.static_values import possible_values
 from etl.mapping.syntax import parse_condition, parse_leaf
 from etl.model import logic
 from etl.model.canonical_tables import TABLES, FieldType
@@ -244,7 +244,7 @@ class _Compiler:
         system, code = expr_of(members["system"]), expr_of(members["code"])
         if system is None or code is None:
             return []
-        systems = answers(system, crosswalks)
+        systems = possible_values(system, crosswalks)
         if systems is not None:
             systems = frozenset(one for one in systems if f"{DISPLAYS}/{one}" in crosswalks)
         if systems == frozenset():

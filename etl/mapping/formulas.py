@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
-from etl.mapping.static_values import answers, is_strong, matches_pattern, static_value
+from etl.mapping.static_values import is_strong, matches_pattern, possible_values, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.model.logic import AllOf, AnyOf, all_of, any_of
 from etl.profiles.guides import Guide
@@ -314,7 +314,7 @@ class Codes:
             case Some(inner=inner):
                 return self.is_possible(inner)
             case OneOf(of=of, values=texts, negated=False):
-                possible_answers = answers(of, self.crosswalks)
+                possible_answers = possible_values(of, self.crosswalks)
                 return possible_answers is None or not possible_answers.isdisjoint(texts)
             case _:
                 return True
@@ -370,7 +370,8 @@ class Codes:
             return False
         open_systems = frozenset() if certain else allowed.open_systems
         pairs = frozenset((code.system, code.code) for code in allowed.codes)
-        systems, codes = answers(system_expr, self.crosswalks), answers(code_expr, self.crosswalks)
+        systems = possible_values(system_expr, self.crosswalks)
+        codes = possible_values(code_expr, self.crosswalks)
         if systems is not None:
             if systems <= open_systems:
                 return all_of(is_present(system_expr), is_present(code_expr))

@@ -44,7 +44,7 @@ from etl.mapping.row_tests import (
     UnlistedNumber,
     begins_with,
 )
-from etl.mapping.static_values import answers, static_value
+from etl.mapping.static_values import possible_values, static_value
 from etl.model import logic
 from etl.model.crosswalks import DISPLAY, Crosswalk, is_of_displays
 from etl.profiles import structures as st
@@ -389,7 +389,7 @@ class _Obligations(ProfileWalk):
             system_expr, code_expr = fm.expr_of(system), fm.expr_of(code)
             if system_expr is None or code_expr is None:
                 continue
-            systems = answers(system_expr, self.codes.crosswalks)
+            systems = possible_values(system_expr, self.codes.crosswalks)
             if systems is not None and not systems & guide_systems.keys():
                 continue
             pairs = frozenset((url, code) for url, codes in guide_systems.items() for code in codes)
@@ -398,7 +398,7 @@ class _Obligations(ProfileWalk):
                 if systems is not None and len(systems) == 1
                 else fm.Coded(system_expr, code_expr, pairs, frozenset())
             )
-            possible_codes = answers(code_expr, self.codes.crosswalks)
+            possible_codes = possible_values(code_expr, self.codes.crosswalks)
             if (
                 systems is not None
                 and possible_codes is not None
@@ -452,7 +452,7 @@ class _Obligations(ProfileWalk):
         expr = fm.expr_of(node)
         if shape.choice is None:
             return
-        possible_texts = None if expr is None else answers(expr, self.codes.crosswalks)
+        possible_texts = None if expr is None else possible_values(expr, self.codes.crosswalks)
         format_problem = check_format(node, shape.choice.code, possible_texts)
         if isinstance(format_problem, str):
             self.add("form", path, node.place, format_problem)

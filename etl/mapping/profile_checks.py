@@ -29,10 +29,10 @@ from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
 from etl.mapping.row_tests import NodeContext
 from etl.mapping.static_values import (
     Facts,
-    answers,
-    covers,
+    is_one_present,
     is_strong,
     matches_pattern,
+    possible_values,
     static_value,
 )
 from etl.model import logic
@@ -57,7 +57,7 @@ _NON_TEXT_KINDS: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER, Kind
 
 
 def find_problems(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingError]:
-    """Find the mistakes of a plan, in the order of the mapping.
+    """Return the problems of a plan, in the order of the mapping.
 
     Args:
         plan: a compiled mapping.
@@ -72,22 +72,22 @@ def find_problems(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> list[Ma
         return [MappingError(str(plan.body.place), "map-unknown-profile", message)]
     checker = _Checker(plan, profile, fm.Codes(crosswalks))
     checker.run()
-    return checker.found
+    return checker.problems
 
 
 @dataclass(slots=True)
 class _Checker(ProfileWalk):
-    found: list[MappingError] = field(default_factory=list)
+    problems: list[MappingError] = field(default_factory=list)
     visits_uncertain_slices: ClassVar[bool] = False
 
-    def problem(
+    def report(
         self, mark: pl.CitedMark, error_id: str, path: str, message: str, hint: str = ""
     ) -> None:
         name = f"{self.plan.resource}.{_without_slices(path)}" if path else self.plan.resource
-        self.found.append(MappingError(str(mark), error_id, f"{name}: {message}", hint=hint))
+        self.problems.append(MappingError(str(mark), error_id, f"{name}: {message}", hint=hint))
 
     def facts(self, at: NodeContext) -> Facts:
-        """Collect what the conditions around a node imply about its row."""
+        """Return what the conditions around a node imply about its row."""
         facts = Facts()
         for condition in (self.plan.condition, *_required_conditions(at.guards)):
             facts = facts.assume(condition)
@@ -96,6 +96,7 @@ class _Checker(ProfileWalk):
     # -- shape -------------------------------------------------------------------------------
 
     def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+        """Check that an object has the elements that its profile requires."""
         for required in shape.children():
             name = required.element.name
             if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
@@ -105,11 +106,12 @@ class _Checker(ProfileWalk):
         self.find_member(key.removeprefix("_"), node, parent, path)
 
     def find_member(self, key: str, node: pl.Entry, parent: Shape, path: str) -> Shape | None:
+        """Return the shape of an element; reports one that FHIR does not have."""
         shape = parent.member(key)
         if shape is None:
             names = [name for child in parent.children() for name in choice_names(child.element)]
             hint = nearest(key, names)
-            self.problem(node.place, "map-unknown-path", path, "no such element", hint)
+            self.report(node.place, "map-unknown-path", path, "no such element", hint)
         return shape
 
     def check_member(
@@ -120,14 +122,14 @@ class _Checker(ProfileWalk):
             return False
         element = shape.element
         if element.max == 0:
-            what = "the profile forbids it"
+            message = "the profile forbids it"
         elif element.array and not isinstance(node, pl.ListNode):
-            what = "FHIR has a list here"
+            message = "FHIR has a list here"
         elif isinstance(node, pl.ListNode) and not element.array:
-            what = "FHIR has no list here"
+            message = "FHIR has no list here"
         else:
             return True
-        self.problem(node.place, "map-cardinality", path, what)
+        self.report(node.place, "map-cardinality", path, message)
         return False
 
     def check_list(
@@ -142,29 +144,28 @@ class _Checker(ProfileWalk):
         has_loop = any(entry.loops for entry in entries)
         certain_count = sum(entry.given is True for entry in entries)
         if shape.element.max == 1 and (certain_count > 1 or has_loop):
-            self.problem(node.place, "map-cardinality", path, "the profile allows one entry")
+            self.report(node.place, "map-cardinality", path, "the profile allows one entry")
         for list_slice in slices:
             slice_entries = (
                 _under_own_guards(entry)
                 for entry, belongs in zip(entries, list_slice.belongs, strict=True)
                 if belongs is True
             )
-            is_needed = list_slice.shape.element.min > 0 and not self.is_assured(
-                path, list_slice.shape
-            )
-            if is_needed and not covers(tuple(slice_entries), self.facts(at)):
-                slice_name = list_slice.shape.element.slice_name
+            element = list_slice.shape.element
+            is_required = element.min > 0 and not self.is_assured(path, list_slice.shape)
+            if is_required and not is_one_present(tuple(slice_entries), self.facts(at)):
+                slice_name = element.slice_name
                 message = f"the profile requires slice {slice_name}, and it can be absent"
-                self.problem(node.place, "map-required", path, message)
+                self.report(node.place, "map-required", path, message)
 
     def check_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
         choice = shape.choice
         if isinstance(node, pl.Fixed | pl.Leaf):
             self.check_leaf(node, shape, path)
         elif not isinstance(node, pl.ObjectNode):
-            self.problem(node.place, "map-type", path, "FHIR has no list in a list")
+            self.report(node.place, "map-type", path, "FHIR has no list in a list")
         elif choice is not None and not is_type(choice.code):
-            self.problem(node.place, "map-type", path, f"a {choice.code} is no object")
+            self.report(node.place, "map-type", path, f"a {choice.code} is no object")
         else:
             self.check_pattern(node, shape, path, " in it")
             self.check_bindings(node, shape, path)
@@ -180,14 +181,14 @@ class _Checker(ProfileWalk):
         if self.is_assured(path, shape):
             return
         if not present_members:
-            self.problem(node.place, "map-required", path, "the profile requires it")
+            self.report(node.place, "map-required", path, "the profile requires it")
             return
-        if covers(tuple(present_members), self.facts(at)):
+        if is_one_present(tuple(present_members), self.facts(at)):
             return
         deciding_members = [key for key, member in node.members if is_strong(member)]
         if "." in path and deciding_members and set(deciding_members) <= accepted_names:
             return  # the object is present only if the element is
-        self.problem(
+        self.report(
             present_members[0].place,
             "map-required",
             path,
@@ -196,6 +197,7 @@ class _Checker(ProfileWalk):
         )
 
     def is_assured(self, path: str, shape: Shape) -> bool:
+        """Return whether the mapping's `assured` lists an element, or its slice."""
         path, assured = _without_slices(path), self.plan.assured
         slice_name = shape.element.slice_name
         return path in assured or (slice_name is not None and f"{path}:{slice_name}" in assured)
@@ -203,10 +205,11 @@ class _Checker(ProfileWalk):
     # -- values ------------------------------------------------------------------------------
 
     def check_leaf(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
+        """Check type, pattern and code of a single value."""
         choice = shape.choice
         if choice is None or is_type(choice.code):
             name = choice.code if choice else "an object"
-            self.problem(node.place, "map-type", path, f"FHIR has {name} here, not a single value")
+            self.report(node.place, "map-type", path, f"FHIR has {name} here, not a single value")
             return
         accepted_kinds = _KINDS.get(choice.code)
         if isinstance(node, pl.Leaf):
@@ -214,10 +217,10 @@ class _Checker(ProfileWalk):
             if accepted_kinds is not None and kind not in accepted_kinds:
                 names = ", ".join(sorted(kind.value for kind in accepted_kinds))
                 message = f"a {choice.code} is made of {names}, not of {kind.value}"
-                self.problem(node.place, "map-type", path, message, "use a filter")
+                self.report(node.place, "map-type", path, message, "use a filter")
             elif accepted_kinds is None and kind in _NON_TEXT_KINDS:
                 message = f"a {choice.code} is text"
-                self.problem(node.place, "map-type", path, message, "add the filter text")
+                self.report(node.place, "map-type", path, message, "add the filter text")
         else:
             self.check_constant(node, choice, accepted_kinds, path)
         self.check_pattern(node, shape, path)
@@ -234,15 +237,15 @@ class _Checker(ProfileWalk):
         else:
             is_valid = not is_text and node.json not in {"true", "false"}
         if not is_valid:
-            self.problem(node.place, "map-type", path, f"{node.json} is no {choice.code}")
+            self.report(node.place, "map-type", path, f"{node.json} is no {choice.code}")
 
     def check_pattern(
         self, node: pl.Fixed | pl.Leaf | pl.ObjectNode, shape: Shape, path: str, where: str = ""
     ) -> None:
-        wanted = shape.required_value
-        if wanted is not None and matches_pattern(static_value(node), wanted) is not True:
-            message = f"the profile wants {wanted!r}{where}"
-            self.problem(node.place, "map-pattern", path, message)
+        pattern = shape.required_value
+        if pattern is not None and matches_pattern(static_value(node), pattern) is not True:
+            message = f"the profile wants {pattern!r}{where}"
+            self.report(node.place, "map-pattern", path, message)
 
     def check_code(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "code" or shape.required_values is None:
@@ -250,18 +253,19 @@ class _Checker(ProfileWalk):
         allowed = value_set(shape.required_values)
         if allowed.status != "complete":
             return
-        codes = {code.code for code in allowed.codes}
-        for answer in sorted((self.answers(node) or frozenset()) - codes):
-            message = f"{answer!r} is not in the required value set"
-            self.problem(node.place, "map-binding", path, message, nearest(answer, codes))
+        allowed_codes = {code.code for code in allowed.codes}
+        for code in sorted((self.node_values(node) or frozenset()) - allowed_codes):
+            message = f"{code!r} is not in the required value set"
+            self.report(node.place, "map-binding", path, message, nearest(code, allowed_codes))
 
-    def answers(self, node: pl.Entry | None) -> frozenset[str] | None:
+    def node_values(self, node: pl.Entry | None) -> frozenset[str] | None:
+        """Return all texts that a node can yield; None if they are not known."""
         match node:
             case pl.Fixed():
                 value = static_value(node)
                 return frozenset({value}) if isinstance(value, str) else None
             case pl.Leaf(expr=expr):
-                return answers(expr, self.codes.crosswalks)
+                return possible_values(expr, self.codes.crosswalks)
             case _:
                 return None
 
@@ -276,19 +280,19 @@ class _Checker(ProfileWalk):
         codings = [node] if choice is not None and choice.code == "Coding" else _find_codings(node)
         for coding in codings:
             members = dict(coding.members)
-            systems = self.answers(members.get("system"))
-            codes = self.answers(members.get("code"))
+            systems = self.node_values(members.get("system"))
+            codes = self.node_values(members.get("code"))
             for system in sorted(systems or ()):
                 if system not in allowed.systems:
                     message = f"system {system} is not in the required value set"
                     hint = nearest(system, allowed.systems)
-                    self.problem(coding.place, "map-binding", f"{path}.coding", message, hint)
+                    self.report(coding.place, "map-binding", f"{path}.coding", message, hint)
             if systems is not None and len(systems) == 1 and codes is not None:
                 (system,) = systems
                 for code in sorted(codes):
                     if system in allowed.systems and allowed.includes(system, code) is False:
                         message = f"{code!r} is not in the required value set"
-                        self.problem(coding.place, "map-binding", f"{path}.coding", message)
+                        self.report(coding.place, "map-binding", f"{path}.coding", message)
 
     def check_references(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "Reference":
@@ -301,7 +305,7 @@ class _Checker(ProfileWalk):
             if type_name not in allowed:
                 names = " or ".join(sorted(allowed))
                 message = f"refers to {type_name}, the profile wants {names}"
-                self.problem(member.place, "map-reference", path, message)
+                self.report(member.place, "map-reference", path, message)
 
 
 def _without_slices(path: str) -> str:
@@ -310,7 +314,7 @@ def _without_slices(path: str) -> str:
 
 
 def _required_conditions(formula: fm.Formula) -> list[Condition]:
-    """Return the mapping's conditions that a formula requires."""
+    """Return the conditions of the mapping that must be true for a formula to be."""
     parts = formula.parts if isinstance(formula, logic.AllOf) else (formula,)
     return [part for part in parts if isinstance(part, Condition)]
 

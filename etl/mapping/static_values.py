@@ -26,40 +26,41 @@ UNKNOWN: Final = _Unknown()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts known at a node: expressions with a value, and conditions that are true."""
+    """What is known of a row: expressions that have a value, and conditions that are true."""
 
     present: frozenset[ex.Expr] = frozenset()
-    holding: frozenset[ex.Condition] = frozenset()
+    true_conditions: frozenset[ex.Condition] = frozenset()
 
     def assume(self, condition: ex.Condition) -> Facts:
         """Add what follows from one more condition."""
         return Facts(
             self.present | frozenset(_present_expressions(condition)),
-            self.holding | frozenset(_conjuncts(condition)),
+            self.true_conditions | frozenset(_conjuncts(condition)),
         )
 
-    def is_certain(self, expr: ex.Expr) -> bool:
-        """Return whether an expression always has a value here."""
+    def always_has_value(self, expr: ex.Expr) -> bool:
+        """Return whether these facts imply that an expression has a value."""
         if not expr.nullable or expr in self.present:
             return True
         match expr:
             case ex.FirstOf(parts=parts):
-                return any(self.is_certain(part) for part in parts)
+                return any(self.always_has_value(part) for part in parts)
             case ex.Joined(parts=parts):
-                return all(self.is_certain(part) for part in parts)
+                return all(self.always_has_value(part) for part in parts)
             case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
-                if condition in self.holding:
-                    return self.assume(condition).is_certain(then)
-                return self.assume(condition).is_certain(then) and self.assume(
+                if condition in self.true_conditions:
+                    return self.assume(condition).always_has_value(then)
+                return self.assume(condition).always_has_value(then) and self.assume(
                     logic.Not(condition)
-                ).is_certain(otherwise)
+                ).always_has_value(otherwise)
             case ex.Translated() | ex.Shaped() | ex.Left():
                 return False  # these can drop a value
             case _:
-                return hasattr(expr, "of") and self.is_certain(expr.of)
+                return hasattr(expr, "of") and self.always_has_value(expr.of)
 
 
 def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
+    """Yield the conditions that a condition joins with "and", or itself."""
     if isinstance(condition, logic.AllOf):
         for part in condition.parts:
             yield from _conjuncts(part)
@@ -68,6 +69,7 @@ def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
 
 
 def _present_expressions(condition: ex.Condition) -> Iterator[ex.Expr]:
+    """Yield the expressions that have a value if a condition is true."""
     for part in _conjuncts(condition):
         match part:
             case ex.IsPresent(of=of) | ex.OneOf(of=of):
@@ -79,7 +81,7 @@ def _present_expressions(condition: ex.Condition) -> Iterator[ex.Expr]:
 
 
 def _implied_present(expr: ex.Expr) -> Iterator[ex.Expr]:
-    """Yield a present expression and the inner ones that must then be present, too."""
+    """Yield an expression and the inner ones that have a value whenever it has one."""
     yield expr
     match expr:
         case ex.FirstOf() | ex.Chosen() | ex.Constant() | ex.Absent() | ex.ColumnOf():
@@ -94,7 +96,10 @@ def _implied_present(expr: ex.Expr) -> Iterator[ex.Expr]:
 
 
 def is_strong(node: Entry) -> bool:
-    """Return whether a node decides if the element around it is present."""
+    """Return whether the element around a node is present because of it.
+
+    An object of constants and weak values only is dropped.
+    """
     match node:
         case Fixed():
             return False
@@ -120,27 +125,29 @@ def keeps_alive(node: Entry) -> bool:
             return is_strong(node)
 
 
-def is_sure(node: Entry, facts: Facts) -> bool:
+def is_always_present(node: Entry, facts: Facts) -> bool:
     """Return whether a node is present in every row."""
     match node:
         case Fixed():
             return True
         case Leaf():
-            return facts.is_certain(node.expr)
+            return facts.always_has_value(node.expr)
         case Guarded(condition=condition, node=inner):
-            return condition in facts.holding and is_sure(inner, facts)
+            return condition in facts.true_conditions and is_always_present(inner, facts)
         case ObjectNode():
-            strong = tuple(member for _, member in node.members if is_strong(member))
-            return covers(strong or tuple(member for _, member in node.members), facts)
+            members = tuple(member for _, member in node.members)
+            # Without a present strong member the object is dropped.
+            return is_one_present(tuple(filter(is_strong, members)) or members, facts)
         case ListNode() | Spliced():
-            return covers(node.entries, facts)
+            return is_one_present(node.entries, facts)
         case Loop(relation=relation, condition=condition, node=inner):
+            # Every claim has a line; other relations can be empty.
             is_claim_line = isinstance(relation, Many) and relation.table == "claim_line"
-            return is_claim_line and condition is True and is_sure(inner, facts)
+            return is_claim_line and condition is True and is_always_present(inner, facts)
 
 
-def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
-    """Return whether one node is present under a condition, and another under its opposite."""
+def _has_opposites(nodes: tuple[Entry, ...], facts: Facts) -> bool:
+    """Return whether the nodes are present under a condition and under its opposite."""
     conditions = {condition for node in nodes for condition in _sufficient_conditions(node, facts)}
     return any(
         (condition.of if isinstance(condition, logic.Not) else logic.Not(condition)) in conditions
@@ -149,13 +156,13 @@ def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
 
 
 def _sufficient_conditions(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
-    """Yield conditions that are sufficient for a node's presence."""
+    """Yield conditions that each make a node present."""
     match node:
         case Guarded(condition=condition, node=inner):
-            if is_sure(inner, facts.assume(condition)):
+            if is_always_present(inner, facts.assume(condition)):
                 yield condition
         case Leaf(expr=ex.Chosen(condition=condition, then=then, otherwise=ex.Absent())):
-            if facts.assume(condition).is_certain(then):
+            if facts.assume(condition).always_has_value(then):
                 yield condition
             yield ex.IsPresent(node.expr)
         case Leaf():
@@ -164,9 +171,9 @@ def _sufficient_conditions(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
             return
 
 
-def covers(nodes: tuple[Entry, ...], facts: Facts) -> bool:
-    """Return whether every row has at least one of the nodes."""
-    return any(is_sure(node, facts) for node in nodes) or _complementary(nodes, facts)
+def is_one_present(nodes: tuple[Entry, ...], facts: Facts) -> bool:
+    """Return whether at least one of the nodes is present in every row."""
+    return any(is_always_present(node, facts) for node in nodes) or _has_opposites(nodes, facts)
 
 
 def static_value(node: Entry) -> Any:
@@ -202,6 +209,7 @@ def matches_pattern(value: Any, pattern: Any) -> bool | None:
 
 
 def _all_of(results: Iterator[bool | None]) -> bool | None:
+    """Return whether all results are true; None if that is unknown."""
     all_results = list(results)
     if False in all_results:
         return False
@@ -209,14 +217,15 @@ def _all_of(results: Iterator[bool | None]) -> bool | None:
 
 
 def _any_of(results: Iterator[bool | None]) -> bool | None:
+    """Return whether a result is true; None if that is unknown."""
     all_results = list(results)
     if True in all_results:
         return True
     return None if None in all_results else False
 
 
-def answers(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
-    """Return all texts that an expression can yield; None if that depends on the rows."""
+def possible_values(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
+    """Return all texts that an expression can yield; None if they depend on the rows."""
     match expr:
         case ex.Constant(value=value):
             return frozenset({value})
@@ -225,18 +234,18 @@ def answers(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str
         case ex.Translated(crosswalk=name, column=column):
             return crosswalks[name].answers(column)
         case ex.FirstOf(parts=parts):
-            return _union_of_answers(parts, crosswalks)
+            return _union_of_values(parts, crosswalks)
         case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
             if isinstance(condition, ex.OneOf) and condition.of == then and not condition.negated:
-                other_texts = answers(otherwise, crosswalks)
+                other_texts = possible_values(otherwise, crosswalks)
                 return None if other_texts is None else other_texts | frozenset(condition.values)
-            return _union_of_answers((then, otherwise), crosswalks)
+            return _union_of_values((then, otherwise), crosswalks)
         case _:
             return None
 
 
-def _union_of_answers(
+def _union_of_values(
     parts: tuple[ex.Expr, ...], crosswalks: Mapping[str, Crosswalk]
 ) -> frozenset[str] | None:
-    known_answers = [words for part in parts if (words := answers(part, crosswalks)) is not None]
-    return frozenset().union(*known_answers) if len(known_answers) == len(parts) else None
+    sets = [texts for part in parts if (texts := possible_values(part, crosswalks)) is not None]
+    return frozenset().union(*sets) if len(sets) == len(parts) else None

@@ -94,7 +94,7 @@ def test_nothing_that_names_money_is_in_a_resource(shape, seed):
     for resource in made:
         assert not {name for name, _ in walked(resource)} & NAMES_OF_MONEY
         for coding in (inner for _, inner in walked(resource) if isinstance(inner, dict)):
-            held = AMOUNTS.holds(str(coding.get("system")), str(coding.get("code")))
+            held = AMOUNTS.includes(str(coding.get("system")), str(coding.get("code")))
             assert held is not True, "a category of an amount"
 
 
@@ -125,7 +125,7 @@ def without_money(resource):
 
 def is_an_amount(entry):
     (coding,) = entry["category"]["coding"]
-    return AMOUNTS.holds(coding["system"], coding["code"]) is True
+    return AMOUNTS.includes(coding["system"], coding["code"]) is True
 
 
 def claims(rows, view):
