@@ -1,8 +1,8 @@
-"""The socket, the workers, the signals and the limits of connections around the served application.
+"""HTTP server around the application: socket, worker processes, signals, connection limits.
 
-uvicorn limits neither the size of a request's head nor the time for it to arrive with httptools:
-the parser buffers the start of a header until its end has arrived, and a connection that sends a
-byte now and then has no time-out.
+With httptools, uvicorn limits neither the size of a request's head nor the time it takes to arrive:
+the parser buffers a header until its end has arrived, and a connection that sends a byte now and
+then never times out.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from etl.gateway.http.monitoring import FOLDER
 from etl.gateway.release.served_releases import OtherModel, ServedRelease
 from etl.publish.manifest import changed_ids, id_facts
 
-_TOO_LONG: Final = (414, "The URL is too long.")
-_TOO_LARGE: Final = (431, "The headers are too large or too many.")
+_URL_TOO_LONG: Final = (414, "The URL is too long.")
+_HEAD_TOO_LARGE: Final = (431, "The headers are too large or too many.")
 _TOO_SLOW: Final = (408, "The request did not come in time.")
 
 
@@ -41,12 +41,12 @@ class ConnectionBounds:
     """Limits of one connection.
 
     Attributes:
-        head_bytes: largest URL and headers of a request together.
-        headers: most headers of a request.
-        head_seconds: how long the head of a request may take, and the first byte of a connection.
-        body_seconds: how long the body may take after it.
-        idle_seconds: how long a connection is kept open between two requests, and how long a
-            response may wait for a client that does not read it.
+        head_bytes: maximum size of URL and headers together.
+        headers: maximum number of headers.
+        head_seconds: time limit for the first byte of a connection, and for URL and headers.
+        body_seconds: time limit for the body after them.
+        idle_seconds: how long a connection stays open between two requests, and how long a
+            response waits for a client that does not read it.
     """
 
     head_bytes: int
@@ -61,104 +61,105 @@ class ConnectionBounds:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection of uvicorn's that is closed when it passes a bound.
+    """A uvicorn connection that is closed when it exceeds a limit.
 
-    A request that has not reached the application is answered with 408, 414 or 431; where a
-    response is under way, the connection just ends.
+    A request that has not reached the application is answered with 408, 414 or 431. If a response
+    is under way, the connection just ends.
 
     Args:
         bounds: the limits.
-        arguments: those of uvicorn.
+        arguments: uvicorn's.
     """
 
     def __init__(self, *, bounds: ConnectionBounds, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._bounds = bounds
-        self._refused: tuple[int, str] | None = None
-        self._held = 0
-        """Bytes received since the last parser event: an upper bound of what the parser buffers."""
+        self._refusal: tuple[int, str] | None = None
+        self._unparsed_bytes = 0
+        """Bytes since a head or body part was complete: the parser buffers at most as many."""
         self._url_bytes = 0
         self._head_bytes = 0
-        self._within = False
+        self._in_request = False
         """Whether a request has begun and is not complete."""
         self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request, with a time limit."""
+        """Start the time limit of the first request."""
         super().connection_made(transport)
-        self._wait(self._bounds.head_seconds)
+        self._start_timer(self._bounds.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timer of a closed connection."""
-        self._stop_waiting()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, and start the timer where the rest of a request is awaited."""
-        self._held += len(data)
+        """Parse received bytes; start a timer if the request is not complete."""
+        self._unparsed_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
-            self._stop_waiting()
-        elif self._held > self._bounds.head_bytes:
-            self._refuse(_TOO_LONG if self._url_bytes > self._bounds.head_bytes else _TOO_LARGE)
-        elif self._timer is None and (self._within or self._held):
+            self._stop_timer()
+        elif self._unparsed_bytes > self._bounds.head_bytes:
+            is_long_url = self._url_bytes > self._bounds.head_bytes
+            self._refuse(_URL_TOO_LONG if is_long_url else _HEAD_TOO_LARGE)
+        elif self._timer is None and (self._in_request or self._unparsed_bytes):
             bounds = self._bounds
-            self._wait(bounds.body_seconds if self._in_body else bounds.head_seconds)
+            self._start_timer(bounds.body_seconds if self._in_body else bounds.head_seconds)
 
     def on_message_begin(self) -> None:
         """Reset the counters."""
         super().on_message_begin()
-        self._within, self._in_body = True, False
+        self._in_request, self._in_body = True, False
         self._url_bytes = self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the URL."""
         self._url_bytes += len(url)
-        self._add_to_head(len(url), _TOO_LONG)
+        self._add_to_head(len(url), _URL_TOO_LONG)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header or trailer."""
-        self._add_to_head(len(name) + len(value), _TOO_LARGE)
+        self._add_to_head(len(name) + len(value), _HEAD_TOO_LARGE)
         if len(self.headers) >= self._bounds.headers:
-            self._pass(_TOO_LARGE)
+            self._abort_parsing(_HEAD_TOO_LARGE)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the application; now the body is awaited."""
-        self._held = 0
+        """Start the application; the body comes next."""
+        self._unparsed_bytes = 0
         self._in_body = True
-        self._stop_waiting()
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Reset the count of buffered bytes."""
-        self._held = 0
+        """Reset the count of unparsed bytes."""
+        self._unparsed_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the timer."""
-        self._held = 0
-        self._within = self._in_body = False
-        self._stop_waiting()
+        self._unparsed_bytes = 0
+        self._in_request = self._in_body = False
+        self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Keep the connection, or check that the client reads the rest of its last response."""
+        """Keep the connection, or close it once the client has read its last response."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._see_taken(None)
+            self._abort_if_unread(None)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, also one with an unread response."""
         super().timeout_keep_alive_handler()
-        self._see_taken(None)
+        self._abort_if_unread(None)
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is refused before the application sees it."""
-        status, text = self._refused or (400, msg)
-        self._stop_waiting()
+        status, text = self._refusal or (400, msg)
+        self._stop_timer()
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(
                 b"%scontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
@@ -166,71 +167,72 @@ class BoundedProtocol(HttpToolsProtocol):
                 % (STATUS_LINE[status], len(text), text.encode("ascii"))
             )
         self.transport.close()
-        self._see_taken(None)
+        self._abort_if_unread(None)
 
     def _add_to_head(self, size: int, refusal: tuple[int, str]) -> None:
         self._head_bytes += size
         if self._head_bytes > self._bounds.head_bytes:
-            self._pass(refusal)
+            self._abort_parsing(refusal)
 
-    def _pass(self, refusal: tuple[int, str]) -> None:
+    def _abort_parsing(self, refusal: tuple[int, str]) -> None:
         """End parsing: httptools handles the error like that of an invalid request."""
-        self._refused = refusal
+        self._refusal = refusal
         raise ValueError(refusal[1])
 
     def _refuse(self, refusal: tuple[int, str]) -> None:
-        self._refused = refusal
+        self._refusal = refusal
         self.send_400_response(refusal[1])
 
-    def _wait(self, seconds: float) -> None:
-        self._timer = self.loop.call_later(seconds, self._too_slow)
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._time_out)
 
-    def _stop_waiting(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
+    def _time_out(self) -> None:
         self._timer = None
         if self.transport.is_closing():
             return
-        answering = self.cycle is not None and not self.cycle.response_complete
-        if answering and not self._in_body:
-            self._wait(self._bounds.head_seconds)  # the server is answering, and reads nothing
-        elif self._held or self._within:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering and not self._in_body:
+            # The head was read; uvicorn reads nothing more until the answer is complete.
+            self._start_timer(self._bounds.head_seconds)
+        elif self._unparsed_bytes or self._in_request:
             self._refuse(_TOO_SLOW)
         else:
             self.transport.close()
 
-    def _see_taken(self, before: int | None) -> None:
-        """End a closing connection once its client stops reading."""
-        waiting = self.transport.get_write_buffer_size()
-        if not waiting:
+    def _abort_if_unread(self, previous_size: int | None) -> None:
+        """Abort a closing connection whose client has read nothing since the last check."""
+        unread_size = self.transport.get_write_buffer_size()
+        if not unread_size:
             return
-        if before is not None and waiting >= before:
+        if previous_size is not None and unread_size >= previous_size:
             self.transport.abort()
         else:
-            self.loop.call_later(self._bounds.idle_seconds, self._see_taken, waiting)
+            self.loop.call_later(self._bounds.idle_seconds, self._abort_if_unread, unread_size)
 
 
 HEADER_SECONDS: Final = 10.0
-"""How long URL and headers of a request may take to come."""
+"""Time limit for URL and headers of a request."""
 
 IDLE_SECONDS: Final = 75
-"""How long a connection is kept between two requests: longer than load balancers keep one, so that
-none is closed during a request."""
+"""How long an idle connection is kept: longer than by load balancers, which would otherwise send a
+request just when it is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A server that has its address, and does not serve yet.
+    """A server that listens on its address but does not serve yet.
 
     Attributes:
         settings: the settings of all workers.
         socket: listens on the address.
-        served: the release served at the start; None where none could be read.
-        trouble: the error of reading it; empty without one.
-        other_ids: settings that give signed-in members other ids than those of the tree.
+        served: the release served at the start; None if none could be read.
+        trouble: why it could not be read; empty if it could.
+        other_ids: settings that differ from those that the published member ids were made with.
     """
 
     settings: Settings
@@ -255,10 +257,9 @@ def bind(settings: Settings) -> Bound:
     with gc_disabled():
         settings = prepared(settings)  # before binding: errors in settings are reported first
     settings = _directory_settings(settings)
-    named = bool(settings.serve.port)
-    listening = _listen(settings.serve.host, settings.serve.port)
-    if not named:
-        port = listening.getsockname()[1]
+    listener = _listen(settings.serve.host, settings.serve.port)
+    if not settings.serve.port:  # the system chose a free one
+        port = listener.getsockname()[1]
         base = settings.serve.base_url
         if base.endswith(":0"):
             base = f"{base[:-1]}{port}"
@@ -267,11 +268,11 @@ def bind(settings: Settings) -> Bound:
     try:
         served = asyncio.run(_find_release(settings))
     except StoreError as error:
-        return Bound(settings, listening, None, str(error))
+        return Bound(settings, listener, None, str(error))
     except BaseException:
-        listening.close()
+        listener.close()
         raise
-    return Bound(settings, listening, served, "", _other_ids(settings, served))
+    return Bound(settings, listener, served, "", _changed_id_settings(settings, served))
 
 
 def run(bound: Bound, announce: Callable[[], None]) -> None:
@@ -279,7 +280,7 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
 
     Args:
         bound: the server.
-        announce: called once when every setting has proved valid, before the first request.
+        announce: called once, after all settings were checked and before the first request.
 
     Raises:
         MappingError: a setting of the authorization server, portal or brand is invalid.
@@ -289,7 +290,7 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
         head_bytes=32 * 1024,
         headers=100,
         head_seconds=HEADER_SECONDS,
-        body_seconds=serve.request_seconds + HEADER_SECONDS,  # the application's is first
+        body_seconds=serve.request_seconds + HEADER_SECONDS,  # the application times out first
         idle_seconds=IDLE_SECONDS,
     )
     config = Config(
@@ -309,8 +310,8 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=20,
     )
-    with closing(bound.socket), _quietly_stopped():
-        application(bound.settings)  # finds mistakes; each worker makes its own
+    with closing(bound.socket), _exit_cleanly():
+        application(bound.settings)  # reports invalid settings; each worker opens its own
         announce()
         if serve.workers == 1:
             Server(config).run(sockets=[bound.socket])
@@ -321,10 +322,10 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
 
 
 def _directory_settings(settings: Settings) -> Settings:
-    """Return settings that serve only a directory, if the given target contains one.
+    """Return settings that serve only a provider directory, if the target contains one.
 
     Raises:
-        UsageError: it does, and members could sign in.
+        OtherModel: the target contains one, and members could sign in.
     """
     if settings.serve.directory:
         return settings
@@ -336,7 +337,7 @@ def _directory_settings(settings: Settings) -> Settings:
         serve = settings.serve.model_copy(update={"directory": settings.target})
         return settings.model_copy(update={"target": "", "serve": serve})
     except StoreError:
-        return settings  # read and reported again when the server looks
+        return settings  # `bind` reads it again and reports the error
     return settings
 
 
@@ -347,8 +348,8 @@ async def _find_release(settings: Settings) -> ServedRelease:
     return service.releases.served
 
 
-def _other_ids(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
-    """Return the settings that differ from those of the published ids, where members sign in."""
+def _changed_id_settings(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
+    """Return the settings that differ from those of the published ids, if members sign in."""
     if settings.auth.mode == "off" or not served.ids:
         return ()
     names = {"payer": "payer.id", "key": "CPCDS_ID_KEY"}
@@ -358,31 +359,31 @@ def _other_ids(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
-        listening.close()
+        listener.close()
         reason = os.strerror(error.errno).lower() if error.errno else "it is not an address"
         raise UsageError(f"cannot listen on {host}, port {port}: {reason}") from None
-    listening.setblocking(False)
-    listening.set_inheritable(True)
-    return listening
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
 
 
 @contextmanager
-def _quietly_stopped() -> Iterator[None]:
+def _exit_cleanly() -> Iterator[None]:
     """Exit with 0 after a signal that stopped the server, not as killed by it."""
-    before = {
+    handlers = {
         number: signal.signal(number, _ignore_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _ignore_signal(number: int, frame: object) -> None:
-    """Do nothing: uvicorn raises the signal that stopped it again."""
+    """Do nothing: after its shutdown uvicorn raises the signal again."""
