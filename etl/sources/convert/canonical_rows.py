@@ -87,11 +87,13 @@ class LookedUp:
         values: `string`, shape (n,); null where nothing is found or known.
         torn: which rows found rows that disagree, or that could not be read, shape (n,).
         missing: which rows found none, though the layout says that one is there, shape (n,).
+        notes: findings about the cells that were found: rule and the rows that have it.
     """
 
     values: Any
     torn: Bools
     missing: Bools
+    notes: list[tuple[str, Bools]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     place = pc.fill_null(index, -1).to_numpy().astype(np.int64)
     if source.in_force is not None:
         fitting, place = _in_force(rows, source.in_force, fitting, place, wanted.on)
-    values, torn, counts = _agreed_cells(rows.column(source.value), ranks, fitting)
+    cells = rows.noted(source.value)
+    picked, torn, counts = _agreed_cells(cells.values, ranks, fitting)
     if source.rows != "any":
         torn |= counts > 1
     ours = np.append(torn, False)[place]
@@ -150,8 +153,10 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     missing = np.asarray(asked) & ~is_there & ~ours
     if source.rows != "one":
         missing &= False
-    answers = values.take(pa.array(np.where(place < 0, 0, place), mask=place < 0))
-    return LookedUp(pc.if_else(pa.array(ours), None, answers), ours, missing)
+    at = np.append(picked, -1)[place]
+    answers = cells.values.take(pa.array(at, mask=(at < 0) | ours))
+    notes = [(rule, np.append(mask, False)[at]) for rule, mask in cells.notes]
+    return LookedUp(answers, ours, missing, notes)
 
 
 def _in_force(
@@ -193,8 +198,10 @@ def _parse_days(column: Any) -> tuple[Indices, Bools]:
     return days, np.append(np.asarray(read.bad), False)[at]
 
 
-def _agreed_cells(column: Any, ranks: list[Any], fitting: _Fitting) -> tuple[Any, Bools, Indices]:
-    """Return the cells of merged rows; where rows disagree, mark it and count the texts."""
+def _agreed_cells(
+    column: Any, ranks: list[Any], fitting: _Fitting
+) -> tuple[Indices, Bools, Indices]:
+    """Return the first row that fits, or -1; where rows disagree; and how many rows fit."""
     fits, at = fitting.fits, fitting.at
     counts = np.bincount(fits, minlength=fitting.size)
     starts = np.flatnonzero(np.diff(fits, prepend=-1))
@@ -206,10 +213,9 @@ def _agreed_cells(column: Any, ranks: list[Any], fitting: _Fitting) -> tuple[Any
     codes = pc.fill_null(said, -1).to_numpy().astype(np.int64)[at]
     torn = fitting.doubt.copy()
     torn[fits[ties & (codes != codes[first])]] = True
-    place = np.zeros(fitting.size, dtype=np.int64)
-    place[fits[starts]] = at[starts]
-    values = column.take(pa.array(place, mask=counts == 0))
-    return values, torn, counts
+    picked = np.full(fitting.size, -1, dtype=np.int64)
+    picked[fits[starts]] = at[starts]
+    return picked, torn, counts
 
 
 def _malformed_keys(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
@@ -509,18 +515,22 @@ class TableFeed:
         rows = self._groups.rows
         among = holds(spec.among, rows.column, rows.count) if spec.among else None
         values, conflict = self._groups.pick(header, among)
-        made = MadeColumn(values, [])
-        for rule, mask in rows.noted(header).notes:
-            made.note(rule, self._groups.noted(mask))
+        made = MadeColumn(values, self._notes(header))
         if conflict is not None:
             made.note(spec.conflict, conflict)
         return made.known_only()
+
+    def _notes(self, header: str) -> list[tuple[str, Bools]]:
+        """Return the findings about the merged cells under a header."""
+        notes = self._groups.rows.noted(header).notes
+        return [(rule, self._groups.noted(mask)) for rule, mask in notes]
 
     def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
         """Return a column that is made of other rows than those that were merged."""
         match spec.source:
             case EachRow(header):
-                return MadeColumn(self._groups.each(header), [])
+                made = MadeColumn(self._groups.each(header), self._notes(header))
+                return made.known_only()
             case Lookup():
                 return self._look_up(spec.source, spec)
             case _:
@@ -547,4 +557,6 @@ class TableFeed:
         made.values = found.values
         made.note(AMBIGUOUS_LOOKUP, found.torn)
         made.note(LOOKUP_WITHOUT_ROW, found.missing)
+        for rule, mask in found.notes:
+            made.note(rule, mask)
         return made
