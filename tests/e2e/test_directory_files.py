@@ -230,7 +230,7 @@ def test_a_wrong_brand_is_said_before_anything_is_written(nights, tmp_path):
     environment = {"CPCDS_PORTAL__FILE": str(file)}
     called = cpcds("export", nights.target, "--out", tmp_path / "x", **environment)
     assert called.code == 3
-    assert f"{file}: brand: Value error, a website needs `updated`" in called.err
+    assert f"{file}: brand: a website needs `updated`" in called.err
     assert not (tmp_path / "x").exists()
 
 
