@@ -147,7 +147,7 @@ class DirectoryService(Service):
             met = [evaluation.matching_rows(columns, kind, condition) for condition in unknown]
             found = [evaluation.row_numbers(masks) for masks in met]
             met += [columns.masks_of(kind, rows) for rows in kept if rows is not None]
-            masks = evaluation.rows_of_all(met) if met else columns.all_rows(kind)
+            masks = evaluation.intersect(met) if met else columns.all_rows(kind)
             total = sum(mask.count(1) for mask in masks)
             if query.sorts and here.stop > here.start:
                 return total, evaluation.ordered_places(columns, query, masks, here), found

@@ -19,7 +19,7 @@ from etl.gateway.http.responses import FhirError
 from etl.gateway.http.time_limits import LongWork
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.release.served_releases import Releases
-from etl.gateway.search.evaluation import matching, ordered, sections
+from etl.gateway.search.evaluation import find_matches, needed_sections, sort_hits
 from etl.gateway.search.parsing import UnsupportedParameters, parse, parse_shape
 from etl.gateway.search.query import Query
 from etl.gateway.supported_fhir import TYPES, ResourceType, answerable
@@ -363,7 +363,7 @@ class Service:
             chains=self.is_public,
         )
         url = url_of(base, path, query.used, self._options.page_limit)
-        return _Question(query, sections(query), url)
+        return _Question(query, needed_sections(query), url)
 
     async def _continued(self, page: _PageRequest, ignored: tuple[str, ...]) -> Answer:
         tree, parameters = page.tree, page.position.parameters
@@ -464,7 +464,7 @@ class Service:
         else:
             references = await relevant_to(tree, grant, own, kind)
         following = ReferenceResolver(tree, grant, own, self._kinds)
-        found = await following.hits(sorted(references), sections(query))
+        found = await following.hits(sorted(references), needed_sections(query))
         if named:
             found = {
                 name: hit for name, hit in found.items() if await may_read(tree, grant, hit, kind)
@@ -475,11 +475,11 @@ class Service:
         hits = [
             (block, row)
             for block, rows in candidates.items()
-            for row in matching(block, kind.name, query.conditions)
+            for row in find_matches(block, kind.name, query.conditions)
             if row in rows
         ]
         hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
-        return len(hits), ordered(hits, kind.name, query.sorts)[here]
+        return len(hits), sort_hits(hits, kind.name, query.sorts)[here]
 
     async def _everything(self, page: _PageRequest, request: EverythingRequest) -> Answer:
         tree, grant, offset = page.tree, page.grant, page.position.offset
@@ -547,10 +547,10 @@ class Service:
 
 def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:
     """Return the rows of a member's block that match, sorted as the search asks."""
-    rows = matching(own, query.kind.name, query.conditions)
+    rows = find_matches(own, query.kind.name, query.conditions)
     if not query.sorts:
         return rows
-    in_order = ordered([(own, row) for row in rows], query.kind.name, query.sorts)
+    in_order = sort_hits([(own, row) for row in rows], query.kind.name, query.sorts)
     return [row for _, row in in_order]
 
 

@@ -33,7 +33,7 @@ _RESOURCE: Final = b'","resource":'
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The start of a stored line; docs/published-tree.md promises its form.
+    """The start of a stored line, in the format that docs/published-tree.md documents.
 
     Attributes:
         type: FHIR resource type.
@@ -49,13 +49,13 @@ class Head:
 
 
 class Note(NamedTuple):
-    """One issue of the OperationOutcome beside the matches.
+    """One issue of the Bundle's OperationOutcome.
 
     Attributes:
         code: FHIR IssueType.
         text: one sentence.
         severity: FHIR IssueSeverity.
-        details: `issue.details`; None for none.
+        details: `issue.details`; None if it has none.
     """
 
     code: str
@@ -65,7 +65,7 @@ class Note(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Entries of one kind, in order.
+    """Entries of one type and search mode, in order.
 
     Attributes:
         type: FHIR resource type.
@@ -79,15 +79,15 @@ class Entries(NamedTuple):
 
 
 def types_of(entries: Iterable[Entries]) -> tuple[str, ...]:
-    """Return the resource types that some entries have, sorted."""
-    return tuple(sorted({each.type for each in entries if each.lines}))
+    """Return the resource types of entries, sorted."""
+    return tuple(sorted({group.type for group in entries if group.lines}))
 
 
 def head_of(line: Line) -> Head:
     """Return the parsed start of a line.
 
     Raises:
-        StoreError: it is not a line of a block.
+        StoreError: the line is not a resource.
     """
     match = _HEAD.match(line)
     if match is None:
@@ -104,40 +104,41 @@ def searchset(
     entries: Iterable[Entries],
     notes: Sequence[Note] = (),
 ) -> bytes:
-    """Return a Bundle.
+    """Return the JSON of a Bundle of type searchset.
 
     Args:
         base: the FHIR base URL.
         created: FHIR instant, for `meta.lastUpdated`.
         total: number of matches; None leaves it out.
         links: relation and URL.
-        entries: matches, then what was included.
-        notes: issues of an OperationOutcome after them; without issues there is none.
+        entries: matches, then included resources.
+        notes: issues of an OperationOutcome after the entries; without issues it is left out.
     """
     head = f'{{"resourceType":"Bundle","meta":{{"lastUpdated":"{created}"}},"type":"searchset"'
     if total is not None:
         head += f',"total":{total}'
-    text = ",".join(
+    link_texts = ",".join(
         f'{{"relation":"{relation}","url":{orjson.dumps(url).decode()}}}' for relation, url in links
     )
-    pieces: list[Line] = [f'{head},"link":[{text}]'.encode()]
+    # The Bundle is joined from pieces; `before` is the text between one resource and the next.
+    pieces: list[Line] = [f'{head},"link":[{link_texts}]'.encode()]
     before = b',"entry":['
     for resource_type, lines, mode in entries:
         if not lines:
             continue
-        opening, url = _openings(base, resource_type)
-        before, between = before + url, _BETWEEN[mode] + url
+        match_start, entry_start = _entry_parts(base, resource_type)
+        before, between = before + entry_start, _BETWEEN[mode] + entry_start
         for line in lines:
-            found = opening(line)
-            if found is None:
+            match = match_start(line)
+            if match is None:
                 raise StoreError(f"a block holds a line that is no {resource_type}; run verify")
-            pieces += (before, found[1], _RESOURCE, line)
+            pieces += (before, match[1], _RESOURCE, line)
             before = between
         pieces.append(_MODES[mode])
         before = b","
     if notes:
-        first = len(pieces) == 1
-        pieces += (b',"entry":[' if first else b",", _outcome(notes))
+        is_first = len(pieces) == 1
+        pieces += (b',"entry":[' if is_first else b",", _format_outcome(notes))
     if len(pieces) > 1:
         pieces.append(b"]")
     pieces.append(b"}")
@@ -145,27 +146,30 @@ def searchset(
 
 
 @lru_cache(maxsize=64)
-def _openings(
+def _entry_parts(
     base: str, resource_type: str
 ) -> tuple[Callable[[Line], re.Match[bytes] | None], bytes]:
-    """Return what finds the logical id of a line of a type, and its entry up to that id."""
-    line = re.compile(rb'\{"resourceType":"%b","id":"([A-Za-z0-9.-]+)"' % resource_type.encode())
-    return line.match, f'{{"fullUrl":"{base}/{resource_type}/'.encode()
+    """Return a function that matches a line's start, and the start of a Bundle entry.
+
+    Group 1 of the match is the logical ID; the start of the entry ends where that follows.
+    """
+    start = re.compile(rb'\{"resourceType":"%b","id":"([A-Za-z0-9.-]+)"' % resource_type.encode())
+    return start.match, f'{{"fullUrl":"{base}/{resource_type}/'.encode()
 
 
-def _outcome(notes: Sequence[Note]) -> bytes:
+def _format_outcome(notes: Sequence[Note]) -> bytes:
     issues = [
         {"severity": note.severity, "code": note.code, "diagnostics": note.text}
         | ({"details": note.details} if note.details else {})
         for note in notes
     ]
     outcome = {"resourceType": "OperationOutcome", "issue": issues}
-    # Every entry needs a URL, and this one has none: it is derived from the text.
+    # Every entry needs a URL. An OperationOutcome has none: derive one from the text.
     url = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(note.text for note in notes)).urn
     return orjson.dumps({"fullUrl": url, "resource": outcome, "search": {"mode": "outcome"}})
 
 
-_ALWAYS: Final = ("resourceType", "id", "meta", "implicitRules")
+_ALWAYS_KEPT: Final = ("resourceType", "id", "meta", "implicitRules")
 _TAG: Final = (
     '{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}'
 )
@@ -181,34 +185,35 @@ def subset(line: Line, resource_type: str, summary: Summary, elements: tuple[str
     """Return a resource with some of its top-level elements, tagged as a subset.
 
     Args:
-        line: its JSON.
-        resource_type: its type.
-        summary: `true`, `text`, `data`; `false` leaves it to `elements`.
-        elements: names of top-level elements; the mandatory ones are kept beside them.
+        line: JSON of the resource.
+        resource_type: FHIR resource type.
+        summary: `true`, `text`, `data`; with `false`, `elements` decides.
+        elements: names of top-level elements to keep besides the mandatory ones.
     """
     mandatory = MANDATORY.get(resource_type, ())
-    wanted: tuple[str, ...] | None
+    kept_names: tuple[str, ...] | None
     match summary:
         case "true":
-            wanted = SUMMARY[resource_type]
+            kept_names = SUMMARY[resource_type]
         case "text":
-            wanted = ("text", *mandatory)
+            kept_names = ("text", *mandatory)
         case "data" | "count":
-            wanted = None
+            kept_names = None  # all but `text`
         case "false":
-            wanted = (*elements, *mandatory)
-    kept = []
+            kept_names = (*elements, *mandatory)
+    members = []
     for name, text in _members(bytes(line).decode()):
-        plain = name.removeprefix("_")
-        keep = plain != "text" if wanted is None else plain in wanted
+        plain_name = name.removeprefix("_")
+        keep = plain_name != "text" if kept_names is None else plain_name in kept_names
         if name == "meta":
-            kept.append(f'"meta":{_tagged(text)}')
-        elif keep or plain in _ALWAYS:
-            kept.append(f'"{name}":{text}')
-    return f"{{{','.join(kept)}}}".encode()
+            members.append(f'"meta":{_add_tag(text)}')
+        elif keep or plain_name in _ALWAYS_KEPT:
+            members.append(f'"{name}":{text}')
+    return f"{{{','.join(members)}}}".encode()
 
 
-def _tagged(meta: str) -> str:
+def _add_tag(meta: str) -> str:
+    """Add the tag SUBSETTED to the JSON of a `meta`."""
     tags = dict(_members(meta)).get("tag")
     if tags is None:
         return f'{meta[:-1]},"tag":[{_TAG}]}}'
@@ -216,7 +221,7 @@ def _tagged(meta: str) -> str:
 
 
 def _members(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the members of a JSON object without blanks, their values as text."""
+    """Yield names and JSON values of a compact JSON object."""
     decoder = json.JSONDecoder()
     position = 1
     while text[position - 1] != "}" and text[position] != "}":

@@ -1,7 +1,7 @@
 """The FHIR base as an ASGI application: Patient Access with a token, the directory without.
 
-The path of a request that is answered with data is short on purpose: parse, authenticate, call the
-service, audit, send. Bodies are sent as the service joined them.
+A request for data takes a short path: parse, authenticate, call the service, audit, send. Bodies
+are sent as the service joined them.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from etl.web.rate_limits import TooMany
 log = logging.getLogger(__name__)
 
 COMPRESSED_FROM: Final = 1024
-"""Bytes from which a body is compressed where the client takes gzip."""
+"""Minimum size of a compressed body, in bytes."""
 
 _THREADED_FROM: Final = 1024 * 1024
-"""Bytes from which it is compressed off the event loop, as it takes a millisecond or more."""
+"""Bytes from which a thread compresses the body: it takes a millisecond or more."""
 
 _LEVEL: Final = 2
 
-_MOST_REQUESTS: Final = 1000
-"""Requests that may be under way at once."""
+_MAX_REQUESTS: Final = 1000
+"""Maximum number of concurrent requests."""
 
-_MOST_FILES: Final = 32
-"""Files of a directory that are sent at once: each takes some MB while it is."""
+_MAX_FILES: Final = 32
+"""Maximum number of directory files sent at once: each takes some MB of memory."""
 
 _CHUNK: Final = 256 * 1024
 """Bytes of a file that are decompressed at a time."""
@@ -56,19 +56,19 @@ _CHUNK: Final = 256 * 1024
 _RETRY: Final = (b"retry-after", b"2")
 _PRIVATE: Final = (b"cache-control", b"private, no-store")
 _PUBLIC: Final = (b"cache-control", b"public, max-age=60")
-_PUBLIC_FOR_GOOD: Final = (b"cache-control", b"public, max-age=3600, immutable")
-"""For what is the same as long as it is there: one version of a resource, a page of a release."""
+_IMMUTABLE: Final = (b"cache-control", b"public, max-age=3600, immutable")
+"""For immutable answers: one version of a resource, a page of a release."""
 
 _ERROR: Final = (b"cache-control", b"no-store")
 _VARY: Final = (b"vary", b"authorization, accept, accept-encoding, prefer")
 _PUBLIC_VARY: Final = (b"vary", b"accept, accept-encoding, prefer")
 _GZIP: Final = (b"content-encoding", b"gzip")
-_PARAMETERS: Final = ("application/fhir+json", "application/json")
+_FHIR_MEDIA_TYPES: Final = ("application/fhir+json", "application/json")
 
 
 @dataclass(frozen=True)
 class Document:
-    """A public document.
+    """A public document, such as the CapabilityStatement.
 
     Attributes:
         body: its JSON.
@@ -89,17 +89,17 @@ class Gateway:
 
     Args:
         service: answers the requests.
-        releases: give the publication time of the served release.
+        releases: the served release, for its publication time.
         authenticator: authenticates requests.
-        documents: path → the public document there, as it is now.
+        documents: path → function that returns the current public document.
         origins: CORS policy.
-        base: FHIR base URL, without a slash at its end. Links are made from it, never from `Host`.
+        base: FHIR base URL without a slash at its end; links start with it, never with `Host`.
         path: the path of that URL.
-        seconds: how long a request may take.
-        standing: headers that every answer has.
-        log: where faults are written.
-        metrics: where refusals are counted.
-        files: the files of a directory of the payer; None where none is served here.
+        seconds: time limit of a request.
+        standing: headers of every answer.
+        log: records faults.
+        metrics: counts refusals.
+        files: files of the provider directory; None if this base serves none.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Gateway:
     ) -> None:
         self._service = service
         self._files = files
-        self._files_under_way = 0
+        self._file_count = 0
         self._releases = releases
         self._authenticator = authenticator
         self._documents = documents
@@ -137,8 +137,8 @@ class Gateway:
         self._now = now
         self._log = log
         self._metrics = metrics
-        self._under_way = 0
-        self._deadline = RequestTimeout(seconds)
+        self._request_count = 0
+        self._timeout = RequestTimeout(seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -147,25 +147,25 @@ class Gateway:
         record = record_of(scope)
         headers: Mapping[bytes, bytes] = {}
         route: Route | None = None
-        self._under_way += 1
+        self._request_count += 1
         try:
             headers = request.headers_of(scope)
             route = self._route(request.path_of(scope, self._path))
             record.route = self._path + route.template
-            reply = await self._deadline.keep(self._routed(route, scope, receive, headers, record))
-        except Exception as error:  # one place makes every failure an OperationOutcome
-            reply = self._failed(error, record)
+            reply = await self._timeout.keep(self._dispatch(route, scope, receive, headers, record))
+        except Exception as error:  # every failure becomes an OperationOutcome here
+            reply = self._describe_failure(error, record)
         finally:
-            self._under_way -= 1
+            self._request_count -= 1
         record.route = record.route or f"{self._path}/other"
         is_open = self._authenticator.public or (route is not None and route.kind == "document")
         cors_headers = self._origins.headers(headers.get(b"origin"), open_to_all=is_open)
         try:
             await self._send(send, scope["method"] == "HEAD", headers, reply, cors_headers)
         finally:
-            self._files_under_way -= reply.unpacked > 0
+            self._file_count -= reply.unpacked > 0
 
-    async def _routed(
+    async def _dispatch(
         self,
         route: Route,
         scope: Scope,
@@ -181,14 +181,14 @@ class Gateway:
         if method == "OPTIONS":
             return Reply(204, b"", b"", [allow, *self._origins.preflight(route.methods)])
         if route.kind == "document":
-            return self._document(route, scope, headers)
-        if self._under_way > _MOST_REQUESTS:
+            return self._read_document(route, scope, headers)
+        if self._request_count > _MAX_REQUESTS:
             raise FhirError("overloaded", "Too many requests at once; try again.", (_RETRY,))
         if route.kind == "file" and self._files is not None:
-            return await self._file(self._files, route, headers)
-        return await self._audited(route, scope, receive, headers, record)
+            return await self._answer_file(self._files, route, headers)
+        return await self._answer_with_audit(route, scope, receive, headers, record)
 
-    def _document(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
+    def _read_document(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
         document = self._documents[route.type]()
         media = document.media
         if media is None:
@@ -203,7 +203,7 @@ class Gateway:
             return Reply(304, b"", b"", fields)
         return Reply(200, document.body, media, fields)
 
-    async def _file(
+    async def _answer_file(
         self, files: DirectoryFiles, route: Route, headers: Mapping[bytes, bytes]
     ) -> Reply:
         file = await files.at(route.type)
@@ -211,16 +211,16 @@ class Gateway:
             return Reply(304, b"", b"", file.headers)
         if not file.is_file:
             return await file.reply()
-        if self._files_under_way >= _MOST_FILES:
+        if self._file_count >= _MAX_FILES:
             raise FhirError("overloaded", "Too many files at once; try again.", (_RETRY,))
-        self._files_under_way += 1  # until it is sent
+        self._file_count += 1  # until it is sent
         try:
             return await file.reply()
         except BaseException:
-            self._files_under_way -= 1
+            self._file_count -= 1
             raise
 
-    async def _audited(
+    async def _answer_with_audit(
         self,
         route: Route,
         scope: Scope,
@@ -228,7 +228,7 @@ class Gateway:
         headers: Mapping[bytes, bytes],
         record: RequestRecord,
     ) -> Reply:
-        """Return the answer with data, or its refusal, after recording it in the audit trail."""
+        """Answer a request for data, or refuse it; record either in the audit trail."""
         address = _address(scope)
         raw_query: bytes = scope["query_string"]
         grant: Grant | None = None
@@ -237,19 +237,19 @@ class Gateway:
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
                 body = await request.body_of(receive, headers)
-                posted = _posted(route, body, headers)
-                refuse_tokens(posted)
+                body_parameters = _parse_body(route, body, headers)
+                refuse_tokens(body_parameters)
                 raw_query = b"&".join(part for part in (raw_query, body) if part)
-                query = (*query, *posted)
+                query = (*query, *body_parameters)
             media = request.media_of(headers, request.values_of(query, "_format"))
-            data = self._data(route, grant, query, headers, record, scope["method"])
-            reply = await (self._timed(data, address) if self._authenticator.public else data)
+            data = self._answer_data(route, grant, query, headers, record, scope["method"])
+            reply = await (self._charge_time(data, address) if self._authenticator.public else data)
             reply.media = media
-        except Exception as error:  # see __call__; recorded like an answer
+        except Exception as error:  # refusals are recorded, too
             if grant is None:
-                raw_query = b""  # nothing was searched, and it may hold a token
-                error = self._counted(error, address)
-            reply = self._failed(error, record)
+                raw_query = b""  # not recorded: it may contain a token
+                error = self._count_refusal(error, address)
+            reply = self._describe_failure(error, record)
             if reply.status == 429:
                 return reply
         await self._authenticator.record(
@@ -269,15 +269,15 @@ class Gateway:
         )
         return reply
 
-    async def _timed(self, data: Coroutine[Any, Any, Reply], address: str) -> Reply:
-        """Return an answer; its processor time counts in the limit of the address."""
+    async def _charge_time(self, data: Coroutine[Any, Any, Reply], address: str) -> Reply:
+        """Return the answer, and charge its processor time to the client's address."""
         spent = ProcessorTime()
         try:
             return await spent.measure(data)
         finally:
             self._authenticator.count_time(address, spent.seconds)
 
-    async def _data(
+    async def _answer_data(
         self,
         route: Route,
         grant: Grant,
@@ -306,48 +306,48 @@ class Gateway:
             case "everything":
                 answer = await service.everything(grant, route.id, query, base=base, strict=strict)
             case _:
-                wanted = [pair for pair in query if pair[0] not in HTTP]
+                others = [pair for pair in query if pair[0] not in HTTP]
                 try:
-                    answer = await service.page(grant, route.id, wanted, base=base, strict=strict)
+                    answer = await service.page(grant, route.id, others, base=base, strict=strict)
                 except FhirError as error:
                     if error.status != 400 or error.code == "parameter-unsupported":
                         raise
                     raise FhirError("link-invalid", error.diagnostics) from None
         etag = answer.etag
         record.release, record.delivered = answer.release, answer.types
-        # The payer's time of change of a resource is not that of its bytes.
+        # A resource's bytes can change without its lastUpdated, which is the payer's.
         changed = answer.last_updated if answer.release else self._releases.served.created
-        fields: list[Header] = [(b"etag", etag.encode()), *self._caching(route), *extra]
+        fields: list[Header] = [(b"etag", etag.encode()), *self._caching_headers(route), *extra]
         modified = request.http_date(answer.last_updated) if answer.last_updated else None
         if modified is not None:
             fields.append((b"last-modified", modified))
-        if method != "POST" and not _CONDITIONS.isdisjoint(headers):
+        if method != "POST" and not _CONDITIONAL_HEADERS.isdisjoint(headers):
             since = request.moment_of(changed) if changed else None
             request.check_preconditions(headers, etag, since)
             if request.has_it(headers, etag, since):
                 return Reply(304, b"", b"", fields)
         return Reply(200, answer.body, headers=fields)
 
-    def _caching(self, route: Route) -> tuple[Header, Header]:
+    def _caching_headers(self, route: Route) -> tuple[Header, Header]:
         if not self._authenticator.public:
             return _PRIVATE, _VARY
-        stays = route.kind in ("vread", "page")
-        return (_PUBLIC_FOR_GOOD if stays else _PUBLIC), _PUBLIC_VARY
+        is_immutable = route.kind in ("vread", "page")
+        return (_IMMUTABLE if is_immutable else _PUBLIC), _PUBLIC_VARY
 
-    def _counted(self, error: Exception, address: str) -> Exception:
-        """Return why a request without a grant is refused: the rate limit, or its own error.
+    def _count_refusal(self, error: Exception, address: str) -> Exception:
+        """Count a refused request without a grant; return its error, or that of the rate limit.
 
-        The authenticator counted refused tokens. Every refusal counts, since each is recorded.
+        Every refusal counts, because each is recorded. The authenticator counts refused tokens.
         """
         if isinstance(error, FhirError) and error.status == 400:
             try:
                 self._authenticator.count_refused(address)
-            except TooMany as many:
-                return many
+            except TooMany as limit_error:
+                return limit_error
         return error
 
-    def _failed(self, error: Exception, record: RequestRecord) -> Reply:
-        """Return the OperationOutcome of a failure; unexpected errors are logged by their place."""
+    def _describe_failure(self, error: Exception, record: RequestRecord) -> Reply:
+        """Return the OperationOutcome of an error; log it if it is a fault of the server."""
         match error:
             case FhirError():
                 refusal = error
@@ -381,44 +381,44 @@ class Gateway:
         reply: Reply,
         cors_headers: tuple[Header, ...],
     ) -> None:
-        """Send an answer whole; of one to HEAD only the headers."""
+        """Send an answer; for HEAD only its headers."""
         body = reply.body
-        sent: list[Header] = [*self._standing, *cors_headers, *reply.headers]
+        all_headers: list[Header] = [*self._standing, *cors_headers, *reply.headers]
         if reply.media and reply.status != 304:
-            sent.append((b"content-type", reply.media))
+            all_headers.append((b"content-type", reply.media))
         encodings = headers.get(b"accept-encoding")
         takes_gzip = encodings is not None and request.takes_gzip(encodings)
         if reply.unpacked:
-            await _send_packed(send, head, reply, sent, takes_gzip=takes_gzip)
+            await _send_gzip(send, head, reply, all_headers, takes_gzip=takes_gzip)
             return
         if len(body) >= COMPRESSED_FROM and takes_gzip:
-            big = len(body) >= _THREADED_FROM
-            body = await asyncio.to_thread(_gzipped, body) if big else _gzipped(body)
-            sent.append(_GZIP)
+            is_large = len(body) >= _THREADED_FROM
+            body = await asyncio.to_thread(_compress, body) if is_large else _compress(body)
+            all_headers.append(_GZIP)
         if reply.status not in (204, 304):
-            sent.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": reply.status, "headers": sent})
+            all_headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": reply.status, "headers": all_headers})
         await send({"type": "http.response.body", "body": b"" if head else body})
 
 
-async def _send_packed(
-    send: Send, head: bool, reply: Reply, sent: list[Header], *, takes_gzip: bool
+async def _send_gzip(
+    send: Send, head: bool, reply: Reply, all_headers: list[Header], *, takes_gzip: bool
 ) -> None:
-    """Send a body that is gzip as it is, or decompressed piece by piece."""
+    """Send a gzip body as it is, or decompress it chunk by chunk."""
     length = len(reply.body) if takes_gzip else reply.unpacked
-    sent += [*([_GZIP] if takes_gzip else []), (b"content-length", b"%d" % length)]
-    await send({"type": "http.response.start", "status": reply.status, "headers": sent})
+    all_headers += [*([_GZIP] if takes_gzip else []), (b"content-length", b"%d" % length)]
+    await send({"type": "http.response.start", "status": reply.status, "headers": all_headers})
     if takes_gzip or head:
         await send({"type": "http.response.body", "body": b"" if head else reply.body})
         return
     unpacker = isal_zlib.decompressobj(wbits=31)
-    rest = reply.body
+    packed = reply.body
     while not unpacker.eof:
-        piece = unpacker.decompress(rest, _CHUNK)
-        rest = unpacker.unconsumed_tail
-        if not piece and not rest:
+        chunk = unpacker.decompress(packed, _CHUNK)
+        packed = unpacker.unconsumed_tail
+        if not chunk and not packed:
             break
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -430,36 +430,37 @@ _INTERACTIONS: Final[Mapping[str, _Interaction]] = {
     "page": "search",
     "everything": "everything",
 }
-_CONDITIONS: Final = frozenset(
+_CONDITIONAL_HEADERS: Final = frozenset(
     {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"}
 )
-_OF_ONE: Final = frozenset({"read", "vread", "everything"})
+_ONE_RESOURCE: Final = frozenset({"read", "vread", "everything"})
 
 
 @request.cached_parse
 def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
-    """Return the parameters of a query string; refuse a token among them."""
+    """Return the parameters of a query string; refuse a token in it."""
     parameters = request.parameters_of(raw)
     refuse_tokens(parameters)
     return tuple(parameters)
 
 
-def _posted(route: Route, body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+def _parse_body(route: Route, body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+    """Return the parameters of a POST; $everything also takes a FHIR Parameters resource."""
     if route.kind != "everything":
         return request.form_parameters(body, headers)
-    kind, _ = request.media_type(headers.get(b"content-type", b""))
+    media_type, _ = request.media_type(headers.get(b"content-type", b""))
     if not body:
         return []
-    if kind in _PARAMETERS:
-        return _parameters(body)
+    if media_type in _FHIR_MEDIA_TYPES:
+        return _parse_parameters(body)
     return request.form_parameters(body, headers)
 
 
-def _parameters(body: bytes) -> list[tuple[str, str]]:
-    """Return name and value of a FHIR Parameters resource.
+def _parse_parameters(body: bytes) -> list[tuple[str, str]]:
+    """Return names and values of a FHIR Parameters resource.
 
     Raises:
-        FhirError: `body-malformed`.
+        FhirError: 400 `body-malformed`.
     """
     wrong = FhirError("body-malformed", "The body is no Parameters resource with simple values.")
     try:
@@ -469,8 +470,8 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
     if not isinstance(document, dict) or document.get("resourceType") != "Parameters":
         raise wrong
     parameters: list[tuple[str, str]] = []
-    listed = document.get("parameter", [])
-    for parameter in listed if isinstance(listed, list) else [None]:
+    entries = document.get("parameter", [])
+    for parameter in entries if isinstance(entries, list) else [None]:
         if not isinstance(parameter, dict) or not isinstance(parameter.get("name"), str):
             raise wrong
         values = [value for name, value in parameter.items() if name.startswith("value")]
@@ -482,7 +483,7 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
 
 def _target(route: Route) -> str:
     """Return the requested resource or type, as the audit trail records it."""
-    if route.kind in _OF_ONE:
+    if route.kind in _ONE_RESOURCE:
         return f"{route.type}/{route.id}"
     if route.kind == "search" and route.id:
         return f"Patient/{route.id}/{route.type}"
@@ -494,6 +495,6 @@ def _address(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-def _gzipped(body: bytes) -> bytes:
+def _compress(body: bytes) -> bytes:
     packer = isal_zlib.compressobj(_LEVEL, wbits=31)
     return packer.compress(body) + packer.flush()

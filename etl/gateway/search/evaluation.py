@@ -1,7 +1,7 @@
-"""Conditions → rows, and their order: of a member's block, or of a whole directory.
+"""Find the rows that meet search conditions, and sort them: in a member's block or a directory.
 
-A block's columns are read row by row. Those of a directory are read once and kept while they are
-used; references are followed in both directions.
+A block's columns are read row by row. A directory's columns are read whole and stay in the cache
+while they are used; references are followed in both directions.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from etl.publish.search_index import IndexColumn
 from etl.publish.segments import KEYS, Segment, SegmentColumn, reference_key
 
 Masks = Sequence[bytes]
-"""For each segment, a byte for each row of a type: 1 where it is meant, else 0."""
+"""Per segment, one byte for each row of a type: 1 if the row is selected, else 0."""
 
 RowNumbers = Sequence["array[int]"]
-"""For each segment, the rows of a type that are meant: what masks of few rows are kept as."""
+"""Per segment, the numbers of the selected rows: smaller than masks if these are few."""
 
 _TEXT: Final = 120
-"""Bytes in memory of a short text and its folded form."""
+"""Estimated bytes in memory of a text and its folded form."""
 
-_FLIPPED: Final = bytes((1, 0)) + bytes(254)
-"""Translation of a mask to that of the other rows."""
+_INVERTED: Final = bytes((1, 0)) + bytes(254)
+"""`bytes.translate` table that inverts a mask."""
 
 
 @dataclass(slots=True)
@@ -54,11 +54,11 @@ class WholeColumn:
         return isinstance(self.column.values, array)
 
     def codes_meeting(self, test: Test, *, is_folded: bool) -> list[int]:
-        """Return the numbers of the texts that pass a test. The column has no references.
+        """Return the codes of the texts that pass a test; not for columns of references.
 
         Args:
-            test: takes a text.
-            is_folded: whether it takes texts without case and accents.
+            test: test of a text.
+            is_folded: whether the test takes texts without case and accents.
         """
         texts: Sequence[str] = self.column.values  # type: ignore[assignment]
         if is_folded:
@@ -69,91 +69,91 @@ class WholeColumn:
 
     @property
     def cost(self) -> int:
-        """About how many bytes it takes."""
-        each = 8 if self.is_reference else _TEXT
-        return 8 * len(self.column.rows) + each * len(self.column.values)
+        """Estimated bytes in memory."""
+        value_bytes = 8 if self.is_reference else _TEXT
+        return 8 * len(self.column.rows) + value_bytes * len(self.column.values)
 
 
 NO_COLUMN: Final = WholeColumn(SegmentColumn((), array("I"), array("I")))
-"""A column of a segment in which no row has a value."""
+"""Column of a segment without values."""
 
 
 class DirectoryColumns:
-    """The columns of one release that were asked for.
+    """The requested columns of one release.
 
     Args:
-        segments: those of the release that are not empty.
-        held: for each of them its sections by name.
+        segments: the release's segments that are not empty.
+        columns: per segment, its columns and keys by name.
     """
 
     def __init__(
-        self, segments: Sequence[Segment], held: Sequence[Mapping[str, array[int] | WholeColumn]]
+        self, segments: Sequence[Segment], columns: Sequence[Mapping[str, array[int] | WholeColumn]]
     ) -> None:
         self._segments = segments
-        self._held = held
+        self._columns = columns
 
     def all_rows(self, kind: str) -> Masks:
-        """Return all rows of a type."""
+        """Return masks that select all rows of a type."""
         return [b"\1" * segment.count(kind) for segment in self._segments]
 
     def no_rows(self, kind: str) -> list[bytearray]:
-        """Return none of the rows of a type, to add some."""
+        """Return masks that select no row of a type, for adding rows."""
         return [bytearray(segment.count(kind)) for segment in self._segments]
 
     def masks_of(self, kind: str, rows: RowNumbers) -> Masks:
-        """Return rows of a type as masks."""
+        """Convert row numbers to masks."""
         masks = self.no_rows(kind)
-        for mask, of_segment in zip(masks, rows, strict=True):
-            for row in of_segment:
+        for mask, segment_rows in zip(masks, rows, strict=True):
+            for row in segment_rows:
                 mask[row] = 1
         return [bytes(mask) for mask in masks]
 
     def column(self, kind: str, parameter: str) -> Iterator[WholeColumn]:
         """Yield a column, segment by segment."""
         name = f"{kind}/{parameter}"
-        for held in self._held:
-            column = held.get(name, NO_COLUMN)
-            assert isinstance(column, WholeColumn)  # noqa: S101 - of a name that is no `_keys`
+        for by_name in self._columns:
+            column = by_name.get(name, NO_COLUMN)
+            assert isinstance(column, WholeColumn)  # noqa: S101 - only `_keys` is an array
             yield column
 
     def keys(self, kind: str) -> Iterator[array[int]]:
         """Yield the keys of a type's rows, segment by segment."""
-        for held in self._held:
-            keys = held.get(f"{kind}/{KEYS}", _NO_KEYS)
-            assert isinstance(keys, array)  # noqa: S101 - of such a name
+        for by_name in self._columns:
+            keys = by_name.get(f"{kind}/{KEYS}", _NO_KEYS)
+            assert isinstance(keys, array)  # noqa: S101 - `_keys` is an array
             yield keys
 
     def keys_of(self, kind: str, masks: Masks) -> set[int]:
-        """Return the keys of some rows."""
-        found: set[int] = set()
+        """Return the keys of the selected rows."""
+        selected: set[int] = set()
         for keys, mask in zip(self.keys(kind), masks, strict=True):
-            found.update(compress(keys, mask))
-        return found
+            selected.update(compress(keys, mask))
+        return selected
 
     def rows_of(self, kind: str, keys: set[int]) -> Masks:
-        """Return the rows that have one of some keys."""
-        return [bytes(map(keys.__contains__, of_segment)) for of_segment in self.keys(kind)]
+        """Select the rows whose key is one of `keys`."""
+        return [bytes(map(keys.__contains__, row_keys)) for row_keys in self.keys(kind)]
 
     def place(self, kind: str, segment: int, row: int) -> tuple[int, int]:
-        """Return the shard of a row of a segment, and its row of the type there."""
+        """Return the shard of a segment's row, and the row's number in the shard."""
         return self._segments[segment].shard_of(kind, row)
 
     def page(self, kind: str, masks: Masks, start: int, stop: int) -> list[tuple[int, int]]:
-        """Return shard, and row of the type there, of some of the rows that are meant, in order."""
+        """Return the selected rows number `start` to `stop`, each as its shard and row in it."""
         page: list[tuple[int, int]] = []
-        before = 0
+        passed = 0
         for segment, mask in zip(self._segments, masks, strict=True):
-            here = mask.count(1)
-            if before + here > start:
-                at = mask.find(1)
-                while at >= 0 and before < stop:
-                    if before >= start:
-                        page.append(segment.shard_of(kind, at))
-                    before += 1
-                    at = mask.find(1, at + 1)
+            count = mask.count(1)
+            if passed + count > start:
+                row = mask.find(1)
+                while row >= 0 and passed < stop:
+                    if passed >= start:
+                        page.append(segment.shard_of(kind, row))
+                    passed += 1
+                    row = mask.find(1, row + 1)
             else:
-                before += here
-            if before >= stop:
+                passed += count
+            if passed >= stop:
                 break
         return page
 
@@ -162,62 +162,62 @@ _NO_KEYS: Final[array[int]] = array("Q")
 
 
 def row_numbers(masks: Masks) -> RowNumbers:
-    """Return the rows that are meant by masks."""
+    """Convert masks to row numbers."""
     return [array("I", compress(range(len(mask)), mask)) for mask in masks]
 
 
-async def columns_of(tree: ReleaseTree, wanted: Iterable[tuple[str, str]]) -> DirectoryColumns:
-    """Return columns of a release.
+async def columns_of(tree: ReleaseTree, requested: Iterable[tuple[str, str]]) -> DirectoryColumns:
+    """Read columns of a release, from the cache or its segments.
 
     Args:
         tree: the release.
-        wanted: type and parameter of each column; `_keys` for the keys of the type's rows.
+        requested: type and parameter of each column; `_keys` for the keys of the type's rows.
 
     Raises:
-        StoreError: storage failed, or what it holds is damaged, or the release has none.
+        StoreError: storage failed, a segment is damaged, or the release has no columns.
     """
-    columns = list(dict.fromkeys(wanted))
+    columns = list(dict.fromkeys(requested))
     entries = [entry for entry in tree.manifest.segments if entry is not None]
     if not entries and any(tree.manifest.directory):
         raise StoreError(f"release {tree.id} has no columns to search; publish it with a run")
     segments = await tree.in_turns(map(tree.segment, entries))
 
-    async def section(number: int, kind: str, parameter: str) -> array[int] | WholeColumn:
+    async def read_section(number: int, kind: str, parameter: str) -> array[int] | WholeColumn:
         segment, name = segments[number], f"{kind}/{parameter}"
 
-        def parsed(data: bytes) -> tuple[array[int] | WholeColumn, int]:
+        def parse(data: bytes) -> tuple[array[int] | WholeColumn, int]:
             if parameter == KEYS:
                 return segment.keys(kind, data), len(data)
             column = WholeColumn(segment.column(name, data))
             return column, column.cost
 
-        return await tree.section(entries[number], segment, name, parsed)
+        return await tree.section(entries[number], segment, name, parse)
 
-    held: list[dict[str, array[int] | WholeColumn]] = [{} for _ in segments]
+    sections: list[dict[str, array[int] | WholeColumn]] = [{} for _ in segments]
     missing = []
     for number, entry in enumerate(entries):
         for kind, parameter in columns:
             name = f"{kind}/{parameter}"
-            kept = tree.held_section(entry, name)
-            if kept is not None:
-                held[number][name] = kept
+            cached = tree.held_section(entry, name)
+            if cached is not None:
+                sections[number][name] = cached
             elif segments[number].place(name) is not None:
                 missing.append((number, kind, parameter))
-    read = await tree.in_turns(section(*one) for one in missing)
-    for (number, kind, parameter), found in zip(missing, read, strict=True):
-        held[number][f"{kind}/{parameter}"] = found
-    return DirectoryColumns(segments, held)
+    read = await tree.in_turns(read_section(*column) for column in missing)
+    for (number, kind, parameter), section in zip(missing, read, strict=True):
+        sections[number][f"{kind}/{parameter}"] = section
+    return DirectoryColumns(segments, sections)
 
 
-_OF_ALL = {"_id": "ids", "_lastUpdated": "lastUpdated"}
+_COMMON = {"_id": "ids", "_lastUpdated": "lastUpdated"}
 
 
-def sections(query: Query) -> list[str]:
+def needed_sections(query: Query) -> list[str]:
     """Return the sections of an index that a query reads, for `ReleaseTree.need`."""
     names = {condition.parameter.name for condition in query.conditions}
     names |= {sort.parameter for sort in query.sorts}
     columns = [
-        _OF_ALL.get(column) or column_name(query.kind.name, column) for column in sorted(names)
+        _COMMON.get(column) or column_name(query.kind.name, column) for column in sorted(names)
     ]
     if query.includes:
         columns += [
@@ -227,34 +227,34 @@ def sections(query: Query) -> list[str]:
     return ["parts", *columns]
 
 
-def matching(
+def find_matches(
     block: IndexedBlock, resource_type: str, conditions: Iterable[SearchCondition]
 ) -> Sequence[int]:
     """Return the rows of a type that meet all conditions, in the order of the block."""
     rows: Sequence[int] = block.rows(resource_type)
     for condition in conditions:
         if rows:
-            rows = _meeting(block, resource_type, rows, condition)
+            rows = _filter_rows(block, resource_type, rows, condition)
     return rows
 
 
-def ordered(
+def sort_hits(
     hits: Sequence[tuple[IndexedBlock, int]], resource_type: str, sorts: Sequence[SortKey]
 ) -> list[tuple[IndexedBlock, int]]:
-    """Return hits in the requested order; those without a value come last, ties keep their order.
+    """Return hits in the requested order; hits without a value last, ties in their old order.
 
-    Of several dates the earliest counts when ascending, the latest when descending.
+    Of several dates, the earliest counts when ascending, the latest when descending.
     """
     result = list(hits)
     for sort in reversed(sorts):
-        keyed = [(_key(block, resource_type, row, sort), (block, row)) for block, row in result]
-        having = [(key, hit) for key, hit in keyed if key is not None]
-        having.sort(key=lambda pair: pair[0], reverse=sort.descending)
-        result = [hit for _, hit in having] + [hit for key, hit in keyed if key is None]
+        keyed = [(_sort_key(resource_type, sort, *hit), hit) for hit in result]
+        valued = [(key, hit) for key, hit in keyed if key is not None]
+        valued.sort(key=lambda pair: pair[0], reverse=sort.descending)
+        result = [hit for _, hit in valued] + [hit for key, hit in keyed if key is None]
     return result
 
 
-def _meeting(
+def _filter_rows(
     block: IndexedBlock, resource_type: str, rows: Sequence[int], condition: SearchCondition
 ) -> Sequence[int]:
     name = condition.parameter.name
@@ -263,25 +263,27 @@ def _meeting(
         ids = index.ids
         return [row for row in rows if ids[row] in condition.ids]
     column, first = _column(block, resource_type, name)
-    numbers_of_row = column.rows
+    row_codes = column.rows
     if condition.missing is not None:
-        return [row for row in rows if (not numbers_of_row[row - first]) is condition.missing]
+        return [row for row in rows if (not row_codes[row - first]) is condition.missing]
     values = map(folded, column.values) if condition.is_folded else column.values
-    good = {number for number, value in enumerate(values) if condition.test(value)}
+    codes = {code for code, value in enumerate(values) if condition.test(value)}
     if condition.negated:
-        return [row for row in rows if good.isdisjoint(numbers_of_row[row - first])]
-    if len(good) == len(column.values) and all(numbers_of_row):
+        return [row for row in rows if codes.isdisjoint(row_codes[row - first])]
+    if len(codes) == len(column.values) and all(row_codes):
         return rows
-    return [row for row in rows if not good.isdisjoint(numbers_of_row[row - first])]
+    return [row for row in rows if not codes.isdisjoint(row_codes[row - first])]
 
 
 def _column(block: IndexedBlock, resource_type: str, name: str) -> tuple[IndexColumn, int]:
+    """Return a column, and the row of the block with which it starts."""
     if name == "_lastUpdated":
         return block.index.last_updated, 0
     return block.values(resource_type, name), block.rows(resource_type).start
 
 
-def _key(block: IndexedBlock, resource_type: str, row: int, sort: SortKey) -> int | str | None:
+def _sort_key(resource_type: str, sort: SortKey, block: IndexedBlock, row: int) -> int | str | None:
+    """Return the value by which a resource is sorted; None if it has none."""
     if sort.parameter == "_id":
         return block.index.ids[row]
     column, first = _column(block, resource_type, sort.parameter)
@@ -292,7 +294,7 @@ def _key(block: IndexedBlock, resource_type: str, row: int, sort: SortKey) -> in
 
 
 _FEW: Final = 16
-"""Values of a column up to which their rows are looked up one by one."""
+"""Up to this many values, or this part of a column, binary search is faster than a scan."""
 
 
 _NO_DATE: Final = END + 1
@@ -300,148 +302,151 @@ _NO_DATE: Final = END + 1
 
 
 def columns_read(kind: str, conditions: Iterable[SearchCondition]) -> Iterator[tuple[str, str]]:
-    """Yield type and parameter of the columns that conditions on a type read."""
+    """Yield type and parameter of each column that conditions on a type read."""
     for condition in conditions:
         if condition.ids:
             yield kind, KEYS
         elif not condition.link:
             yield kind, condition.column or condition.parameter.name
         if link := condition.link:
-            # A chain compares keys of the other type with references of this one; `_has` the
-            # references of the other with keys of this one.
+            # A chain compares the linked type's keys with this type's references; `_has` compares
+            # the linked type's references with this type's keys.
             yield (kind if link.reverse else link.type), KEYS
             yield (link.type if link.reverse else kind), link.parameter
             yield from columns_read(link.type, (link.condition,))
 
 
-def rows_of_all(several: Sequence[Masks]) -> Masks:
-    """Return the rows that all of some conditions are met by."""
-    if len(several) == 1:
-        return several[0]
+def intersect(by_condition: Sequence[Masks]) -> Masks:
+    """Select the rows that all conditions select."""
+    if len(by_condition) == 1:
+        return by_condition[0]
     return [
         reduce(and_, map(int.from_bytes, masks)).to_bytes(len(masks[0]))
-        for masks in zip(*several, strict=True)
+        for masks in zip(*by_condition, strict=True)
     ]
 
 
 def referring_rows(
     columns: DirectoryColumns, kind: str, parameter: str, keys: Collection[int]
 ) -> list[bytearray]:
-    """Return the rows of a type that refer to one of some resources."""
-    found = columns.no_rows(kind)
-    for column, rows in zip(columns.column(kind, parameter), found, strict=True):
-        _add_referring(rows, column, keys)
-    return found
+    """Select the rows of a type that refer to a resource with one of the keys."""
+    masks = columns.no_rows(kind)
+    for column, mask in zip(columns.column(kind, parameter), masks, strict=True):
+        _add_referring(mask, column, keys)
+    return masks
 
 
 def ordered_places(
-    columns: DirectoryColumns, query: Query, masks: Masks, here: slice
+    columns: DirectoryColumns, query: Query, masks: Masks, page: slice
 ) -> list[tuple[int, int]]:
-    """Return shard, and row of the type there, of a page of the rows that are meant, sorted.
+    """Return shard, and row in it, of one page of the selected rows after sorting.
 
-    Those without a value come last, ties in the order of the rows. Of several dates the earliest
-    counts when ascending, the latest when descending.
+    Rows without a value come last, ties in row order. Of several dates, the earliest counts when
+    ascending, the latest when descending.
     """
     kind = query.kind.name
     dates = [_dates(columns, kind, sort) for sort in query.sorts]
-    by_segment = []  # sorted apart: one sort of all rows would not let other threads run
+    by_segment = []  # one sort of all rows would block the other threads
     for number, mask in enumerate(masks):
         rows = list(compress(range(len(mask)), mask))
-        keys = [map(of_sort[number].get, rows, repeat(_NO_DATE)) for of_sort in dates]
+        keys = [map(sort_dates[number].get, rows, repeat(_NO_DATE)) for sort_dates in dates]
         by_segment.append(sorted(zip(*keys, repeat(number), rows)))
-    page = islice(merge(*by_segment), here.start, here.stop)
-    return [columns.place(kind, number, row) for *_, number, row in page]
+    page_rows = islice(merge(*by_segment), page.start, page.stop)
+    return [columns.place(kind, number, row) for *_, number, row in page_rows]
 
 
 def _dates(columns: DirectoryColumns, kind: str, sort: SortKey) -> list[dict[int, int]]:
-    """Return for each segment the date of its rows that have one; negative when descending."""
+    """Return per segment: row -> start of its earliest date, or of its latest negated.
+
+    Dates are negated when descending, so that the smallest always comes first.
+    """
     sign = -1 if sort.descending else 1
-    spans = []
-    for column in columns.column(kind, sort.parameter):
-        starts = [sign * stored_span(str(value))[0] for value in column.column.values]
+    by_segment = []
+    for segment in columns.column(kind, sort.parameter):
+        starts = [sign * stored_span(str(value))[0] for value in segment.column.values]
         dates: dict[int, int] = {}
-        for code, row in zip(column.column.codes, column.column.rows, strict=True):
+        for code, row in zip(segment.column.codes, segment.column.rows, strict=True):
             start = starts[code]
-            if dates.setdefault(row, start) > start:
+            if start < dates.setdefault(row, start):
                 dates[row] = start
-        spans.append(dates)
-    return spans
+        by_segment.append(dates)
+    return by_segment
 
 
 def matching_rows(columns: DirectoryColumns, kind: str, condition: SearchCondition) -> Masks:
-    """Return the rows of a type that meet a condition."""
+    """Select the rows of a type that meet a condition."""
     if condition.ids:
         return columns.rows_of(
             kind, {reference_key(f"{kind}/{logical_id}") for logical_id in condition.ids}
         )
     if condition.link:
-        return _linked(columns, kind, condition.link)
+        return _linked_rows(columns, kind, condition.link)
     name = condition.column or condition.parameter.name
-    found = columns.no_rows(kind)
+    masks = columns.no_rows(kind)
     references = [reference_key(reference) for reference in condition.references]
-    for column, rows in zip(columns.column(kind, name), found, strict=True):
+    for column, mask in zip(columns.column(kind, name), masks, strict=True):
         if condition.missing is not None:
             for row in column.column.rows:
-                rows[row] = 1
+                mask[row] = 1
         elif condition.parameter.type == "reference":
-            _add_referring(rows, column, references)
+            _add_referring(mask, column, references)
         elif not column.is_reference and column.column.values:
-            _add(rows, column, column.codes_meeting(condition.test, is_folded=condition.is_folded))
+            _add(mask, column, column.codes_meeting(condition.test, is_folded=condition.is_folded))
     if condition.negated or condition.missing:
-        return [bytes(rows).translate(_FLIPPED) for rows in found]
-    return [bytes(rows) for rows in found]
+        return [bytes(mask).translate(_INVERTED) for mask in masks]
+    return list(map(bytes, masks))
 
 
-def _linked(columns: DirectoryColumns, kind: str, link: ReferenceLink) -> Masks:
-    """Return the rows of a type that meet a condition by way of a reference."""
-    there = matching_rows(columns, link.type, link.condition)
+def _linked_rows(columns: DirectoryColumns, kind: str, link: ReferenceLink) -> Masks:
+    """Select the rows of a type that meet a chained condition, or `_has`."""
+    linked = matching_rows(columns, link.type, link.condition)
     if link.reverse:
-        return columns.rows_of(kind, _referred(columns, link.type, link.parameter, there))
-    keys = columns.keys_of(link.type, there)
-    return [bytes(rows) for rows in referring_rows(columns, kind, link.parameter, keys)]
+        return columns.rows_of(kind, _target_keys(columns, link.type, link.parameter, linked))
+    keys = columns.keys_of(link.type, linked)
+    return list(map(bytes, referring_rows(columns, kind, link.parameter, keys)))
 
 
-def _add(rows: bytearray, column: WholeColumn, good: Collection[int]) -> None:
-    """Add the rows of some values, by their numbers in order."""
-    codes, of_pairs = column.column.codes, column.column.rows
-    if len(good) <= _FEW or len(good) < len(codes) // _FEW:
-        for code in good:
-            first = bisect_left(codes, code)
-            for row in of_pairs[first : bisect_right(codes, code, first)]:
-                rows[row] = 1
+def _add(mask: bytearray, column: WholeColumn, codes: Collection[int]) -> None:
+    """Select the rows that have one of the values with these codes, in ascending order."""
+    pair_codes, pair_rows = column.column.codes, column.column.rows
+    if len(codes) <= _FEW or len(codes) < len(pair_codes) // _FEW:
+        for code in codes:
+            first = bisect_left(pair_codes, code)
+            for row in pair_rows[first : bisect_right(pair_codes, code, first)]:
+                mask[row] = 1
         return
-    wanted = bytearray(len(column.column.values))
-    for code in good:
-        wanted[code] = 1
-    _add_wanted(rows, column, wanted)
+    value_mask = bytearray(len(column.column.values))
+    for code in codes:
+        value_mask[code] = 1
+    _add_by_value(mask, column, value_mask)
 
 
-def _add_wanted(rows: bytearray, column: WholeColumn, wanted: bytes | bytearray) -> None:
-    """Add the rows of some values, each marked by its byte."""
-    chosen: Iterable[int] = column.column.rows
-    if 0 in wanted:
-        chosen = compress(chosen, map(wanted.__getitem__, column.column.codes))
-    for row in chosen:
-        rows[row] = 1
+def _add_by_value(mask: bytearray, column: WholeColumn, value_mask: bytes | bytearray) -> None:
+    """Select the rows that have a value whose byte in `value_mask` is 1."""
+    rows: Iterable[int] = column.column.rows
+    if 0 in value_mask:
+        rows = compress(rows, map(value_mask.__getitem__, column.column.codes))
+    for row in rows:
+        mask[row] = 1
 
 
-def _add_referring(rows: bytearray, column: WholeColumn, keys: Collection[int]) -> None:
-    """Add the rows that refer to one of some resources."""
+def _add_referring(mask: bytearray, column: WholeColumn, keys: Collection[int]) -> None:
+    """Select the rows that refer to a resource with one of the keys."""
     values = column.column.values
-    if not column.is_reference:  # some value is no `Type/id`, so that all of them are texts
-        good = [code for code, text in enumerate(values) if reference_key(str(text)) in keys]
-        _add(rows, column, good)
+    if not column.is_reference:  # a value that is not `Type/id` makes a column one of texts
+        codes = [code for code, text in enumerate(values) if reference_key(str(text)) in keys]
+        _add(mask, column, codes)
     elif len(keys) > len(values) // _FEW:
-        wanted = keys if isinstance(keys, set) else set(keys)
-        _add_wanted(rows, column, bytes(map(wanted.__contains__, values)))
+        key_set = keys if isinstance(keys, set) else set(keys)
+        _add_by_value(mask, column, bytes(map(key_set.__contains__, values)))
     else:
-        places = ((bisect_left(values, key), key) for key in keys)
-        good = [at for at, key in places if at < len(values) and values[at] == key]
-        _add(rows, column, sorted(good))
+        candidates = ((bisect_left(values, key), key) for key in keys)
+        codes = [code for code, key in candidates if code < len(values) and values[code] == key]
+        _add(mask, column, sorted(codes))
 
 
-def _referred(columns: DirectoryColumns, kind: str, parameter: str, masks: Masks) -> set[int]:
-    """Return the keys that some rows of a type refer to."""
+def _target_keys(columns: DirectoryColumns, kind: str, parameter: str, masks: Masks) -> set[int]:
+    """Return the keys that the selected rows of a type refer to."""
     keys: set[int] = set()
     for column, mask in zip(columns.column(kind, parameter), masks, strict=True):
         codes = set(compress(column.column.codes, map(mask.__getitem__, column.column.rows)))

@@ -103,7 +103,7 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeyp
 
     async def counted(*arguments):
         columns = await columns_of(*arguments)
-        looks.append(CountedColumns(columns._segments, columns._held))
+        looks.append(CountedColumns(columns._segments, columns._columns))
         return looks[-1]
 
     monkeypatch.setattr(evaluation, "columns_of", counted)
