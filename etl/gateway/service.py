@@ -12,7 +12,7 @@ from etl.gateway.access.member_access import answers_deleted, may_read, require
 from etl.gateway.bundle import everything
 from etl.gateway.bundle.bundle import Entries, Note, head_of, searchset, subset, types_of
 from etl.gateway.bundle.everything import EverythingRequest, difference
-from etl.gateway.bundle.includes import Hit, ReferenceResolver, relevant_to
+from etl.gateway.bundle.includes import Hit, ReferenceResolver, find_relevant
 from etl.gateway.bundle.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.http.request import LONGEST
 from etl.gateway.http.responses import FhirError
@@ -157,7 +157,7 @@ class Service:
         self._sealer = sealer
         self._options = options
         self._long_work = LongWork()
-        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._parse_search)
         self._every_kind = tuple(self._kinds.values())
         self._answerable = lru_cache(maxsize=_FEW)(
             lambda columns: tuple(map(answerable, kinds.values(), columns))
@@ -265,12 +265,12 @@ class Service:
             raise _missing(TYPES["Patient"])
         given = tuple(parameters)
         short = sum(len(value) for pair in given for value in pair) <= LONGEST
-        understood = self._remembered if short else self._understood
+        understood = self._remembered if short else self._parse_search
         path = kind.name if within is None else f"Patient/{within}/{kind.name}"
         columns = self._columns(tree)
         question = understood(kind.name, given, base, strict, tree.now, path, columns)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
-        return await self._searched(
+        return await self._answer_search(
             _PageRequest(tree, grant, position, base, question.url), question
         )
 
@@ -298,7 +298,7 @@ class Service:
         try:
             tree = await self._releases.open(position.release, position.digest)
             page = _PageRequest(tree, grant, position, base, f"{base}/_page/{cursor}")
-            return await self._continued(page, tuple(unsupported.ignored))
+            return await self._answer_page(page, tuple(unsupported.ignored))
         except NotFound:
             if position.release == current.id:
                 raise
@@ -341,7 +341,7 @@ class Service:
             raise FhirError("type-unknown", f"this server has {names} alone")
         return kind
 
-    def _understood(
+    def _parse_search(
         self,
         resource_type: str,
         parameters: tuple[tuple[str, str], ...],
@@ -365,7 +365,7 @@ class Service:
         url = url_of(base, path, query.used, self._options.page_limit)
         return _Question(query, needed_sections(query), url)
 
-    async def _continued(self, page: _PageRequest, ignored: tuple[str, ...]) -> Answer:
+    async def _answer_page(self, page: _PageRequest, ignored: tuple[str, ...]) -> Answer:
         tree, parameters = page.tree, page.position.parameters
         kind = self._kind(page.position.type)
         if page.position.what != "search":
@@ -373,17 +373,17 @@ class Service:
             request = replace(everything.parse(parameters, strict=True), ignored=ignored)
             return await self._everything(page, request)
         require(page.grant, kind, "s")
-        question = self._understood(
+        question = self._parse_search(
             kind.name, parameters, page.base, True, tree.now, kind.name, self._columns(tree)
         )
         question = question._replace(query=replace(question.query, ignored=ignored))
-        return await self._searched(page, question)
+        return await self._answer_search(page, question)
 
-    async def _searched(self, page: _PageRequest, question: _Question) -> Answer:
+    async def _answer_search(self, page: _PageRequest, question: _Question) -> Answer:
         tree, grant = page.tree, page.grant
         query, kind = question.query, question.query.kind
         own = await tree.patient(grant.patient)
-        size = self._size(query.count, self._options.page_size)
+        size = self._page_size(query.count, self._options.page_size)
         if query.summary == "count":
             size = 0
         here = slice(page.position.offset, page.position.offset + size)
@@ -401,13 +401,13 @@ class Service:
             )
             total = len(rows)
         # Lines of this page alone are read, and cut down to the elements that are wanted.
-        following = ReferenceResolver(tree, grant, own, self._kinds)
+        resolver = ReferenceResolver(tree, grant, own, self._kinds)
         if rows is not None and own is not None:
             lines = await tree.lines(own, rows[here])
             matches: Sequence[Hit] = [(own, row) for row in rows[here]] if query.includes else ()
         else:
             matches = hits
-            lines = [line for _, line in await following.read(_named(matches, kind.name))]
+            lines = [line for _, line in await resolver.read_lines(_by_name(matches, kind.name))]
         if query.summary not in ("false", "count") or query.elements:
             whole_lines = lines
             lines = await self._long_work.run(
@@ -419,24 +419,24 @@ class Service:
         entries = [Entries(kind.name, lines, "match")]
         # Then what matches refer to, and what refers to them; what was left out is noted.
         if query.includes and matches:
-            included = await following.included(query, matches)
+            included = await resolver.read_included(query, matches)
             entries += [Entries(name, (line,), "include") for name, line in included]
         notes = [Note("not-supported", text) for text in query.ignored]
         if query.revincludes and matches:
             referring, left_out = await self._referring(tree, query, matches)
-            answered = following.seen.union(_named(matches, kind.name))
+            answered = resolver.seen.union(_by_name(matches, kind.name))
             further = {name: hit for name, hit in referring.items() if name not in answered}
-            read = await following.read(further)
+            read = await resolver.read_lines(further)
             entries += [Entries(name, (line,), "include") for name, line in read]
             if left_out:
                 text = f"{left_out} more resources refer to these matches: ask for fewer a page"
                 notes.append(Note("incomplete", text))
         notes += [
-            Note("forbidden", f"{name} was left out of what is included: {_needs(name)}")
-            for name in sorted(following.withheld)
+            Note("forbidden", f"{name} was left out of what is included: {_required_scope(name)}")
+            for name in sorted(resolver.withheld)
         ]
         stated_total = total if query.total else None
-        return self._answer(page, size, total, stated_total, entries, notes, query.ignored)
+        return self._build_answer(page, size, total, stated_total, entries, notes, query.ignored)
 
     async def _referring(
         self, tree: ReleaseTree, query: Query, matches: Sequence[Hit]
@@ -462,9 +462,9 @@ class Service:
                 if ID.fullmatch(resource_id)
             }
         else:
-            references = await relevant_to(tree, grant, own, kind)
-        following = ReferenceResolver(tree, grant, own, self._kinds)
-        found = await following.hits(sorted(references), needed_sections(query))
+            references = await find_relevant(tree, grant, own, kind)
+        resolver = ReferenceResolver(tree, grant, own, self._kinds)
+        found = await resolver.locate(sorted(references), needed_sections(query))
         if named:
             found = {
                 name: hit for name, hit in found.items() if await may_read(tree, grant, hit, kind)
@@ -491,34 +491,34 @@ class Service:
         for name in request.types or ():
             require(grant, TYPES[name], "r")
         # The page's entries: the whole compartment, or what changed since an instant.
-        following = ReferenceResolver(tree, grant, own, self._kinds)
+        resolver = ReferenceResolver(tree, grant, own, self._kinds)
         notes = [Note("not-supported", text) for text in request.ignored]
-        size = self._size(request.count, self._options.page_limit)
+        size = self._page_size(request.count, self._options.page_limit)
         here = slice(offset, offset + size)
         if request.since is None:
-            entries, total = await everything.whole(tree, grant, own, request, following, here)
+            entries, total = await everything.read_page(tree, grant, own, request, resolver, here)
         else:
             change = await difference(self._releases, tree, grant, request)
-            if offset and change.is_whole != (page.position.what == "whole"):
+            if offset and change.is_complete != (page.position.what == "whole"):
                 raise FhirError("link-expired", "releases since _since were taken down: begin anew")
-            what: Literal["whole", "everything"] = "whole" if change.is_whole else "everything"
+            what: Literal["whole", "everything"] = "whole" if change.is_complete else "everything"
             page = page._replace(position=page.position._replace(what=what))
             hits = dict(list(change.hits.items())[here])
             total = len(change.hits)
             entries = [
                 Entries(name, (line,), "include" if TYPES[name].shared else "match")
-                for name, line in await following.read(hits)
+                for name, line in await resolver.read_lines(hits)
             ]
             notes += change.notes() if offset == 0 else []
         # Types outside the scopes are named, so that none is left out silently.
-        barred = [name for name in everything.OWN if not grant.may(name, "r")]
+        forbidden = [name for name in everything.MEMBER_TYPES if not grant.may(name, "r")]
         notes += [
-            Note("forbidden", f"{name} was left out: {_needs(name)}")
-            for name in sorted(following.withheld.union(barred))
+            Note("forbidden", f"{name} was left out: {_required_scope(name)}")
+            for name in sorted(resolver.withheld.union(forbidden))
         ]
-        return self._answer(page, size, total, None, entries, notes, request.ignored)
+        return self._build_answer(page, size, total, None, entries, notes, request.ignored)
 
-    def _answer(
+    def _build_answer(
         self,
         page: _PageRequest,
         size: int,
@@ -541,7 +541,7 @@ class Service:
         etag = etag_of(page.grant, tree.id, links, ignored)
         return Answer(body, tree.created, tree.id, etag, types_of(entries))
 
-    def _size(self, count: int | None, otherwise: int) -> int:
+    def _page_size(self, count: int | None, otherwise: int) -> int:
         return min(otherwise if count is None else count, self._options.page_limit)
 
 
@@ -562,11 +562,11 @@ async def _is_gone(
     return any((gone.type, gone.id) == (resource_type, resource_id) for gone in block.index.gone)
 
 
-def _named(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:
+def _by_name(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:
     return {f"{resource_type}/{block.index.ids[row]}": (block, row) for block, row in hits}
 
 
-def _needs(name: str) -> str:
+def _required_scope(name: str) -> str:
     return f"the token needs patient/{name}.r"
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from etl.gateway.bundle.includes import Hit, referenced
+from etl.gateway.bundle.includes import Hit, find_referenced
 from etl.gateway.http.responses import FhirError, challenge
 from etl.gateway.release.release_reader import ReleaseTree, column_name
 from etl.gateway.supported_fhir import ResourceType
@@ -53,7 +53,7 @@ async def may_read(tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType
     ):
         return True
     own = await tree.patient(grant.patient)
-    return f"{kind.name}/{block.index.ids[row]}" in await referenced(tree, own, kind.name)
+    return f"{kind.name}/{block.index.ids[row]}" in await find_referenced(tree, own, kind.name)
 
 
 def answers_deleted(kind: ResourceType) -> bool:

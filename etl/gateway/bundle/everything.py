@@ -1,4 +1,4 @@
-"""A member's compartment for `$everything`: parameters, and rows of the block.
+"""`$everything`: its parameters, and the resources of a member's compartment.
 
 FHIR R4, Patient operation `everything`. `start` and `end` are dates of care and choose among
 claims. With `_since` the answer is what changed after an instant (`etl.gateway.changes_since`).
@@ -15,7 +15,7 @@ from typing import Final
 
 from etl.errors import DamagedObject, NotFound
 from etl.gateway.bundle.bundle import Entries, Note
-from etl.gateway.bundle.includes import Hit, ReferenceResolver, referenced
+from etl.gateway.bundle.includes import Hit, ReferenceResolver, find_referenced
 from etl.gateway.http.responses import KINDS, SYSTEM, refused
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.release.served_releases import Releases
@@ -26,7 +26,7 @@ from etl.gateway.supported_fhir import EVERYTHING, TYPES
 from etl.smart.grants import Grant
 from etl.storage.port import Line
 
-OWN: Final = tuple(name for name, kind in TYPES.items() if not kind.shared)
+MEMBER_TYPES: Final = tuple(name for name, kind in TYPES.items() if not kind.shared)
 _SHARED: Final = tuple(name for name, kind in TYPES.items() if kind.shared)
 _REFERENCE: Final = re.compile(
     rb'"reference":"((?:%b)/[A-Za-z0-9.-]{1,64})[/"]' % "|".join(_SHARED).encode()
@@ -47,10 +47,10 @@ class EverythingRequest:
     Attributes:
         care: the dates of care.
         since: an instant in nanoseconds; None for all there is.
-        types: types that are wanted; None for all.
-        count: resources of the member a page; None leaves it to the server.
-        used: the parameters, as requested.
-        ignored: what was left out and why, one sentence each.
+        types: requested resource types; None for all.
+        count: page size, in resources of the member; None for the server's.
+        used: the supported parameters, as requested.
+        ignored: which parameters were ignored and why, one sentence each.
     """
 
     care: Span
@@ -61,19 +61,19 @@ class EverythingRequest:
     ignored: tuple[str, ...]
 
     def wants(self, resource_type: str) -> bool:
-        """Return whether a type is wanted."""
+        """Return whether a resource type is requested."""
         return self.types is None or resource_type in self.types
 
 
 def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingRequest:
-    """Return the parsed parameters of a request.
+    """Parse the parameters of a request.
 
     Args:
         parameters: names and values, decoded.
-        strict: whether a parameter that is not supported or empty is refused.
+        strict: whether an unsupported or empty parameter is refused.
 
     Raises:
-        FhirError: 400.
+        FhirError: 400, a parameter is invalid.
     """
     values: dict[str, str] = {}
     unsupported = UnsupportedParameters(strict)
@@ -107,62 +107,62 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingR
     )
 
 
-def rows_of(block: IndexedBlock, request: EverythingRequest, types: Sequence[str]) -> list[int]:
-    """Return the rows of some types that are within the dates asked for, in the block's order."""
+def filter_rows(block: IndexedBlock, request: EverythingRequest, types: Sequence[str]) -> list[int]:
+    """Return the rows of `types` in the requested dates of care, in the block's order."""
     rows: list[int] = []
     for resource_type in sorted(types, key=lambda kind: block.rows(kind).start):
         of_type = block.rows(resource_type)
         if resource_type == _CLAIM and request.care != (BEGINNING, END):
             column = block.values(_CLAIM, "service-date")
-            good = [_overlap(stored_span(value), request.care) for value in column.values]
+            is_in_care = [_overlaps(stored_span(value), request.care) for value in column.values]
             rows += [
                 row
                 for row in of_type
-                if any(good[value] for value in column.rows[row - of_type.start])
+                if any(is_in_care[code] for code in column.rows[row - of_type.start])
             ]
         else:
             rows += of_type
     return rows
 
 
-async def whole(
+async def read_page(
     tree: ReleaseTree,
     grant: Grant,
-    own: IndexedBlock,
+    member: IndexedBlock,
     request: EverythingRequest,
-    following: ReferenceResolver,
-    here: slice,
+    resolver: ReferenceResolver,
+    page: slice,
 ) -> tuple[list[Entries], int]:
-    """Return a page of the requested resources, and their number on all pages."""
-    await tree.need(own, SECTIONS)
-    own_types = [name for name in OWN if grant.may(name, "r")]
-    emitted = [name for name in own_types if request.wants(name)]
-    shared = request.types is None or any(TYPES[kind].shared for kind in request.types)
-    # Where directory types are requested, all rows that refer to them are read.
-    wanted = rows_of(own, request, own_types if shared else emitted)
-    page = wanted[here]
-    lines = await tree.lines(own, page)
-    types = [name for row in page for name, rows in own.index.types.items() if row in rows]
+    """Return one page of the requested resources, and their number on all pages."""
+    await tree.need(member, SECTIONS)
+    allowed_types = [name for name in MEMBER_TYPES if grant.may(name, "r")]
+    emitted_types = [name for name in allowed_types if request.wants(name)]
+    has_shared = request.types is None or any(TYPES[kind].shared for kind in request.types)
+    # If directory types are requested, all rows that may refer to them are read.
+    rows = filter_rows(member, request, allowed_types if has_shared else emitted_types)
+    page_rows = rows[page]
+    lines = await tree.lines(member, page_rows)
+    types = [name for row in page_rows for name, span in member.index.types.items() if row in span]
     typed = list(zip(types, lines, strict=True))
-    entries = [Entries(name, (line,), "match") for name, line in typed if name in emitted]
-    if shared:
-        named = following.allowed(
+    entries = [Entries(name, (line,), "match") for name, line in typed if name in emitted_types]
+    if has_shared:
+        allowed = resolver.filter_allowed(
             reference
             for reference in references(lines)
             if request.wants(reference.partition("/")[0])
         )
-        read = await following.read(await following.hits(named))
+        read = await resolver.read_lines(await resolver.locate(allowed))
         entries += [Entries(name, (line,), "include") for name, line in read]
-    return entries, len(wanted)
+    return entries, len(rows)
 
 
 def references(lines: Iterable[Line]) -> list[str]:
-    """Return the directory resources that some lines refer to, each once."""
+    """Return the directory resources that the lines refer to, each once."""
     matches = dict.fromkeys(match for line in lines for match in _REFERENCE.findall(line))
     return [match.decode() for match in matches]
 
 
-def _overlap(span: Span, other: Span) -> bool:
+def _overlaps(span: Span, other: Span) -> bool:
     return span[0] < other[1] and span[1] > other[0]
 
 
@@ -203,16 +203,16 @@ class MemberChanges:
     Attributes:
         hits: resources to add or replace, by `Type/id`: the member's own first.
         gone: `Type/id` of the resources to delete.
-        is_whole: whether these are all resources, because there is no release to compare with.
+        is_complete: whether these are all resources, as there is no release to compare with.
     """
 
     hits: dict[str, Hit]
     gone: Sequence[str]
-    is_whole: bool
+    is_complete: bool
 
     def notes(self) -> list[Note]:
-        """Return its outcome issues: one for each resource that is gone."""
-        lines = [
+        """Return the notes of the answer: one for each deleted resource."""
+        notes = [
             Note(
                 "deleted",
                 f"{name} is gone: drop it",
@@ -224,81 +224,81 @@ class MemberChanges:
             )
             for name in self.gone
         ]
-        if self.is_whole:
-            lines.append(
+        if self.is_complete:
+            notes.append(
                 Note(
                     "incomplete",
                     "_since lies before the oldest release that is kept, or can be compared: "
                     "this is everything there is; drop what is not in it",
                 )
             )
-        return lines
+        return notes
 
 
 async def difference(
     releases: Releases, tree: ReleaseTree, grant: Grant, request: EverythingRequest
 ) -> MemberChanges:
-    """Return what changed since the instant of `_since`, compared with the release given.
+    """Return what changed in release `tree` since the instant of `_since`.
 
-    An instant may stand for several releases. A resource that was added and removed, or changed
-    and changed back, in between is in neither the first nor the last of them, so all are compared.
+    Several releases may fit the instant. A resource that was added and removed, or changed and
+    changed back, among them shows in neither the first nor the last of them: all are compared.
     """
-    assert request.since is not None  # noqa: S101 - the caller looked
+    assert request.since is not None  # noqa: S101 - checked by the caller
     try:
         previous = [
-            await _reached(release, grant, request)
+            await _all_hits(release, grant, request)
             for release in await releases.since(tree, request.since)
         ]
     except (NotFound, DamagedObject):  # pruned meanwhile, or left by a rollback
         previous = []
-    present = await _reached(tree, grant, request)
+    current = await _all_hits(tree, grant, request)
     if not previous:
-        own = await tree.patient(grant.patient)
-        if own is not None:
-            await tree.need(own, ("gone",))
+        member = await tree.patient(grant.patient)
+        if member is not None:
+            await tree.need(member, ("gone",))
         gone = [
             f"{gone.type}/{gone.id}"
-            for gone in (own.index.gone if own is not None else ())
+            for gone in (member.index.gone if member is not None else ())
             if grant.may(gone.type, "r") and request.wants(gone.type)
         ]
-        return MemberChanges({name: hit for name, (hit, _) in present.items()}, gone, True)
+        return MemberChanges({name: hit for name, (hit, _) in current.items()}, gone, True)
     hits = {
         name: hit
-        for name, (hit, mark) in present.items()
+        for name, (hit, mark) in current.items()
         if any(name not in marks or marks[name][1] != mark for marks in previous)
     }
-    missing = [name for name in dict.fromkeys(chain.from_iterable(previous)) if name not in present]
+    missing = [name for name in dict.fromkeys(chain.from_iterable(previous)) if name not in current]
     # A directory resource that still exists but is no longer referred to is not reported.
-    left = await ReferenceResolver(tree, grant, None).hits(
+    remaining = await ReferenceResolver(tree, grant, None).locate(
         name for name in missing if TYPES[name.partition("/")[0]].shared
     )
-    return MemberChanges(hits, [name for name in missing if name not in left], False)
+    return MemberChanges(hits, [name for name in missing if name not in remaining], False)
 
 
-async def _reached(
+async def _all_hits(
     tree: ReleaseTree, grant: Grant, request: EverythingRequest
 ) -> dict[str, tuple[Hit, Mark]]:
-    """Return all that `$everything` gives in a release without `_since`, each with its mark."""
-    own = await tree.patient(grant.patient)
+    """Return all resources of `$everything` in a release, each with its mark."""
+    member = await tree.patient(grant.patient)
     hits: dict[str, Hit] = {}
-    if own is None:
+    if member is None:
         return {}
-    await tree.need(own, (*SECTIONS, *_SECTIONS))
-    own_types = [name for name in OWN if grant.may(name, "r")]
-    rows = rows_of(own, request, own_types)
-    for name in own_types:
+    await tree.need(member, (*SECTIONS, *_SECTIONS))
+    allowed_types = [name for name in MEMBER_TYPES if grant.may(name, "r")]
+    rows = filter_rows(member, request, allowed_types)
+    for name in allowed_types:
         if request.wants(name):
-            of_type = own.rows(name)
-            hits |= {f"{name}/{own.index.ids[row]}": (own, row) for row in rows if row in of_type}
-    chosen = frozenset(rows)
+            type_rows = filter(member.rows(name).__contains__, rows)
+            hits |= {f"{name}/{member.index.ids[row]}": (member, row) for row in type_rows}
+    row_set = frozenset(rows)
     for name, kind in TYPES.items():
         if kind.shared and request.wants(name) and grant.may(name, "r"):
-            references = sorted(await referenced(tree, own, name, chosen))
-            hits |= await ReferenceResolver(tree, grant, None).hits(references, _SECTIONS)
-    return {name: (hit, _mark_of(hit)) for name, hit in hits.items()}
+            references = sorted(await find_referenced(tree, member, name, row_set))
+            hits |= await ReferenceResolver(tree, grant, None).locate(references, _SECTIONS)
+    return {name: (hit, _mark(hit)) for name, hit in hits.items()}
 
 
-def _mark_of(hit: Hit) -> Mark:
+def _mark(hit: Hit) -> Mark:
     block, row = hit
     (stamp,) = block.index.last_updated.values_of(row)
     return block.index.versions[row], stamp

@@ -1,4 +1,4 @@
-"""References of an answer, resolved: `_include`, and the directory for `$everything`."""
+"""Find and read referenced resources: for `_include` and `$everything`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Hit = tuple[IndexedBlock, int]
 """A block and a row in it."""
 
 
-async def referenced(
-    tree: ReleaseTree, own: IndexedBlock | None, target: str, rows: Collection[int] | None = None
+async def find_referenced(
+    tree: ReleaseTree, member: IndexedBlock | None, target: str, rows: Collection[int] | None = None
 ) -> set[str]:
     """Return the resources of a directory type that a member's block refers to.
 
     Args:
         tree: the release.
-        own: the member's block.
+        member: the member's block.
         target: the directory type.
         rows: the rows to read; None for all.
     """
-    if own is None:
+    if member is None:
         return set()
     columns = [
         (kind.name, include.name)
@@ -36,13 +36,13 @@ async def referenced(
         if target in include.targets
     ]
     columns.append(FACILITY)
-    await tree.need(own, [column_name(*pair) for pair in columns])
+    await tree.need(member, [column_name(*pair) for pair in columns])
     names: set[str] = set()
     for name, parameter in columns:
-        column = own.values(name, parameter)
+        column = member.values(name, parameter)
         values: Iterable[str] = column.values
         if rows is not None:
-            of_type = own.rows(name)
+            of_type = member.rows(name)
             values = (
                 value
                 for row in rows
@@ -56,37 +56,37 @@ async def referenced(
 
 
 class ReferenceResolver:
-    """Resolves references of resources, each once.
+    """Finds and reads referenced resources, each once.
 
     Args:
         tree: the release.
         grant: its scopes limit what may be included.
-        own: the block of the grant's patient; None where there is none.
+        member: the block of the grant's patient; None if there is none.
         kinds: the API's resource types.
 
     Attributes:
-        withheld: types outside the scopes, of which something was left out.
-        seen: what `included` was asked about or gave.
+        withheld: referenced types that the scopes do not allow.
+        seen: `Type/id` of the matches and included resources.
     """
 
     def __init__(
         self,
         tree: ReleaseTree,
         grant: Grant,
-        own: IndexedBlock | None,
+        member: IndexedBlock | None,
         kinds: Mapping[str, ResourceType] = TYPES,
     ) -> None:
         self._kinds = kinds
         self._tree = tree
         self._grant = grant
-        self._own = own
+        self._member = member
         self.withheld: set[str] = set()
         self.seen: set[str] = set()
 
-    async def included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, Line]]:
-        """Return type and line of the resources that a search includes, without the matches.
+    async def read_included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, Line]]:
+        """Return type and line of the included resources that are not matches.
 
-        Types outside the scopes are left out too; `withheld` then names them.
+        Types outside the scopes are left out and added to `withheld`.
         """
         kind = query.kind.name
         self.seen = seen = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
@@ -96,10 +96,10 @@ class ReferenceResolver:
         iterated = [include for include in query.includes if include.iterate]
         names = sorted({column_name(include.type, include.parameter) for include in query.includes})
         while frontier and following:
-            wanted = self._references(frontier, following, seen)
-            seen.update(wanted)
-            hits = await self.hits(wanted, names)
-            lines += await self.read(hits)
+            requested = self._references(frontier, following, seen)
+            seen.update(requested)
+            hits = await self.locate(requested, names)
+            lines += await self.read_lines(hits)
             frontier = [(reference.partition("/")[0], hit) for reference, hit in hits.items()]
             following = iterated
         return lines
@@ -110,85 +110,82 @@ class ReferenceResolver:
         following: Sequence[RequestedInclude],
         seen: set[str],
     ) -> list[str]:
-        names: dict[str, None] = {}
+        references: dict[str, None] = {}  # ordered, each once
         for resource_type, (block, row) in frontier:
             first = block.rows(resource_type).start
             for include in following:
                 if include.type == resource_type:
-                    for value in block.values(resource_type, include.parameter).values_of(
-                        row - first
-                    ):
+                    column = block.values(resource_type, include.parameter)
+                    for value in column.values_of(row - first):
                         reference = value.partition("/_history/")[0]
                         target = reference.partition("/")[0]
                         if include.target in (None, target) and reference not in seen:
-                            names[reference] = None
-        return self.allowed(names)
+                            references[reference] = None
+        return self.filter_allowed(references)
 
-    def allowed(self, references: Iterable[str]) -> list[str]:
-        """Return the references to types that the scopes open; note the other types."""
-        names = []
+    def filter_allowed(self, references: Iterable[str]) -> list[str]:
+        """Return the references to types that the scopes allow; record the others."""
+        allowed = []
         for reference in references:
             target = reference.partition("/")[0]
             if target in self._kinds and not self._grant.may(target, "r"):
                 self.withheld.add(target)
             elif target in self._kinds:
-                names.append(reference)
-        return names
+                allowed.append(reference)
+        return allowed
 
-    async def hits(self, references: Iterable[str], names: Sequence[str] = ()) -> dict[str, Hit]:
-        """Return the location of each resource by reference, in order, without missing ones.
+    async def locate(self, references: Iterable[str], needed: Sequence[str] = ()) -> dict[str, Hit]:
+        """Return the block and row of each resource that exists, by reference, in order.
 
         Args:
             references: `Type/id`.
-            names: sections of an index that will be needed beside ids and parts.
+            needed: index sections that the caller needs besides ids and parts.
         """
-        wanted = [(text, *text.split("/", 1)) for text in references]
-        blocks = await self._blocks([(kind, resource_id) for _, kind, resource_id in wanted])
+        requested = [(text, *text.split("/", 1)) for text in references]
+        blocks = await self._blocks([(kind, resource_id) for _, kind, resource_id in requested])
         opened = dict.fromkeys(block for block in blocks if block is not None)
-        needed = ("ids", "parts", *names)
-        await self._tree.in_turns(self._tree.need(block, needed) for block in opened)
+        sections = ("ids", "parts", *needed)
+        await self._tree.in_turns(self._tree.need(block, sections) for block in opened)
         hits: dict[str, Hit] = {}
-        for (reference, kind, resource_id), block in zip(wanted, blocks, strict=True):
+        for (reference, kind, resource_id), block in zip(requested, blocks, strict=True):
             row = block.index.row_of(kind, resource_id) if block is not None else None
             if block is not None and row is not None:
                 hits[reference] = (block, row)
         return hits
 
-    async def read(self, hits: dict[str, Hit]) -> list[tuple[str, Line]]:
+    async def read_lines(self, hits: dict[str, Hit]) -> list[tuple[str, Line]]:
         """Return type and line of each hit, in order."""
         rows: dict[IndexedBlock, list[int]] = {}
         for block, row in hits.values():
             rows.setdefault(block, []).append(row)
         lines: dict[Hit, Line] = {}
         texts = await self._tree.in_turns(starmap(self._tree.lines, rows.items()))
-        for (block, numbers), of_block in zip(rows.items(), texts, strict=True):
-            for row, line in zip(numbers, of_block, strict=True):
+        for (block, numbers), block_lines in zip(rows.items(), texts, strict=True):
+            for row, line in zip(numbers, block_lines, strict=True):
                 lines[block, row] = line
         return [(reference.partition("/")[0], lines[hit]) for reference, hit in hits.items()]
 
-    async def _blocks(self, wanted: Sequence[tuple[str, str]]) -> list[IndexedBlock | None]:
-        shared = [reference for reference in wanted if self._kinds[reference[0]].shared]
+    async def _blocks(self, requested: Sequence[tuple[str, str]]) -> list[IndexedBlock | None]:
+        shared = [reference for reference in requested if self._kinds[reference[0]].shared]
         opened = await self._tree.in_turns(starmap(self._tree.shard_of, shared))
         shards = dict(zip(shared, opened, strict=True))
-        return [
-            shards.get(reference, self._own) if self._kinds[reference[0]].shared else self._own
-            for reference in wanted
-        ]
+        return [shards.get(reference, self._member) for reference in requested]
 
 
-async def relevant_to(
-    tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, kind: ResourceType
+async def find_relevant(
+    tree: ReleaseTree, grant: Grant, member: IndexedBlock | None, kind: ResourceType
 ) -> set[str]:
-    """Return the resources of a directory type that a member is concerned with.
+    """Return the resources of a directory type that a member may search.
 
     Those are the resources that the member's block refers to. It does not refer to roles and
-    places: of these, those of the practitioners and organizations among them.
+    locations: of these, the ones of the practitioners and organizations that it refers to.
     """
     if kind.through is None:
-        return await referenced(tree, own, kind.name)
+        return await find_referenced(tree, member, kind.name)
     source, name = kind.through
-    references = await referenced(tree, own, source)
-    hits = await ReferenceResolver(tree, grant, own).hits(references, [column_name(source, name)])
+    references = await find_referenced(tree, member, source)
+    resolver = ReferenceResolver(tree, grant, member)
+    hits = await resolver.locate(references, [column_name(source, name)])
     return {
         value
         for block, row in hits.values()
