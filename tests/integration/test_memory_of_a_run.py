@@ -31,7 +31,7 @@ from etl.sources.partition import ids, spill
 
 # Buffers and files so small that even the few fill them: then all that differs is members.
 delimited.BLOCK_BYTES = 1 << 15
-ids._GATHERED = 1 << 10
+ids._MAX_PENDING = 1 << 10
 spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 18, 1 << 10
 workers._JOBS_AHEAD = 1  # else more results wait in memory where this process is slowed down
 options = use_cases.bulk_options

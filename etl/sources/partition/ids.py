@@ -21,13 +21,13 @@ from etl.columns.digests import NO_HASHES, Hashes, among, changes, filled, hash_
 from etl.model.canonical_tables import KEYS
 
 Pairs = npt.NDArray[np.uint64]
-"""Ids, and an owner that each was seen with; shape (n, 2)."""
+"""An ID and an owner in each row; shape (n, 2)."""
 
 _PAIRS_ENDING: Final = ".sorting"
 _OWNERS_ENDING: Final = ".owners"
 _PAIR_BYTES: Final = 16
-_GATHERED: Final = 1 << 18
-"""Pairs that are held before they are sorted and written."""
+_MAX_PENDING: Final = 1 << 18
+"""Pairs to hold in memory before they are sorted and written."""
 _RANGES: Final = 256
 _BOUNDS: Final = np.arange(1, _RANGES, dtype=np.uint64) << np.uint64(56)
 _SHARERS: Final = "sharers"
@@ -39,7 +39,7 @@ class Run:
 
     Attributes:
         path: the file.
-        bounds: where each range of first numbers begins in it, and where the last ends; in pairs.
+        bounds: start of each range of hashes in it, and end of the last; in pairs.
     """
 
     path: Path
@@ -47,40 +47,38 @@ class Run:
 
 
 class Owners:
-    """A growing set of ids, each with the member that it was seen with.
-
-    A member is its own owner.
+    """A growing set of ids, each with the member that owns it; a member is its own owner.
 
     Args:
-        folder: where that is kept.
-        name: its name there.
+        folder: the folder of its files.
+        name: how their names begin.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
         self._path = folder / f"{name}{_PAIRS_ENDING}"
-        self._parts: list[Pairs] = []
-        self._gathered = 0
+        self._pending: list[Pairs] = []
+        self._pending_count = 0
         self._runs: list[Run] = []
         self._end = 0
-        self._known: tuple[OwnedIds, Hashes, Hashes] | None = None
+        self._sorted: tuple[OwnedIds, Hashes, Hashes] | None = None
 
     def add(self, ids: Hashes, owners: Hashes) -> None:
-        """Put pairs in, in any order and as often as they come; both have shape (n,).
+        """Add pairs, in any order, repeated ones too; both have shape (n,).
 
         Raises:
             OSError: the file cannot be written.
         """
-        # Rows that name the same id mostly stand together; the rest is left to the sorting.
-        once = changes(ids) | changes(owners)
-        self._parts.append(np.stack([ids[once], owners[once]], axis=1))
-        self._gathered += len(self._parts[-1])
-        self._known = None
-        if self._gathered > _GATHERED:
+        # Rows with the same ID are mostly adjacent; sorting drops the other repeats.
+        is_new = changes(ids) | changes(owners)
+        self._pending.append(np.stack([ids[is_new], owners[is_new]], axis=1))
+        self._pending_count += len(self._pending[-1])
+        self._sorted = None
+        if self._pending_count > _MAX_PENDING:
             self._write_run()
 
     def runs(self) -> tuple[Run, ...]:
-        """Write what was put in, and return where it is: another process may `join` it.
+        """Write the pairs, and return their sorted runs: another process may `join` them.
 
         Raises:
             OSError: the file cannot be written.
@@ -89,47 +87,47 @@ class Owners:
         return tuple(self._runs)
 
     def join(self, runs: Sequence[Run]) -> None:
-        """Add the runs of other owners; these own their files from now on."""
+        """Add runs that another object wrote, and take over their files."""
         if runs:
             self._runs += runs
-            self._known = None
+            self._sorted = None
 
     def directory(self) -> OwnedIds:
-        """Return one owner an id, the least where there are several.
+        """Return one owner for each ID, the smallest of several.
 
-        It is in files that `OwnedIds.open` opens; the ids are in the one that `GlobalKeys` opens.
+        Stored in files that `OwnedIds.open` opens; `GlobalKeys` opens that of the IDs alone.
         """
         return self._sort_ids()[0]
 
-    def shared(self) -> tuple[Hashes, Hashes]:
-        """Return the ids that were seen with several members, and those members; ascending."""
+    def shared_ids(self) -> tuple[Hashes, Hashes]:
+        """Return the IDs that several members own, and those members; ascending."""
         return self._sort_ids()[1:]
 
     def _sort_ids(self) -> tuple[OwnedIds, Hashes, Hashes]:
-        if self._known is None:
-            shared, sharers = [NO_HASHES], [NO_HASHES]
+        if self._sorted is None:
+            all_shared, all_sharers = [NO_HASHES], [NO_HASHES]
 
-            def owners() -> Iterator[Hashes]:
+            def yield_owners() -> Iterator[Hashes]:
                 for pairs in self.ranges():
-                    owned, shared_ids, shared_by = owned_and_shared(pairs)
-                    shared.append(shared_ids)
-                    sharers.append(shared_by)
+                    owned, shared_ids, sharers = owned_and_shared(pairs)
+                    all_shared.append(shared_ids)
+                    all_sharers.append(sharers)
                     yield owned.owners
 
-            save_numbers(_owners_path(self._folder, self._name), owners())
+            save_numbers(_owners_path(self._folder, self._name), yield_owners())
             save_numbers(
                 _ids_path(self._folder, self._name),
                 (pairs[changes(pairs[:, 0]), 0] for pairs in self.ranges()),
             )
-            self._known = (
+            self._sorted = (
                 OwnedIds.open(self._folder, self._name),
-                np.concatenate(shared),
-                np.unique(np.concatenate(sharers)),
+                np.concatenate(all_shared),
+                np.unique(np.concatenate(all_sharers)),
             )
-        return self._known
+        return self._sorted
 
     def ranges(self) -> Iterator[Pairs]:
-        """Yield the pairs, distinct and ascending; all of one id come together.
+        """Yield the pairs, distinct and ascending; all pairs of an ID are in one array.
 
         Raises:
             OSError: the file cannot be written or read.
@@ -138,12 +136,13 @@ class Owners:
         if not self._runs:
             return
         count = sum(int(run.bounds[-1] - run.bounds[0]) for run in self._runs)
-        together = _RANGES if count <= _GATHERED else 1
-        for first in range(0, _RANGES, together):
-            yield distinct_pairs(np.concatenate(list(self._read_pairs(first, first + together))))
+        # Few pairs are sorted at once, many range by range.
+        step = _RANGES if count <= _MAX_PENDING else 1
+        for first in range(0, _RANGES, step):
+            yield distinct_pairs(np.concatenate(list(self._read_pairs(first, first + step))))
 
     def _read_pairs(self, first: int, stop: int) -> Iterator[Pairs]:
-        """Yield the pairs of some ranges of hashes, one sorted run after the other."""
+        """Yield each run's pairs in the hash ranges from `first` to before `stop`."""
         for path, runs in groupby(self._runs, key=lambda run: run.path):
             with path.open("rb") as file:
                 for run in runs:
@@ -153,18 +152,18 @@ class Owners:
                     yield np.frombuffer(data, np.uint64).reshape(-1, 2)
 
     def remove(self) -> None:
-        """Delete the intermediate files; a directory that was returned stays."""
+        """Delete the intermediate files; the file of the IDs stays."""
         for path in {self._path, *(run.path for run in self._runs)}:
             path.unlink(missing_ok=True)
         _owners_path(self._folder, self._name).unlink(missing_ok=True)
 
     def _write_run(self) -> None:
-        if not self._gathered:
+        if not self._pending_count:
             return
-        pairs = distinct_pairs(np.concatenate(self._parts))
-        self._parts, self._gathered = [], 0
-        inner = np.searchsorted(np.ascontiguousarray(pairs[:, 0]), _BOUNDS)
-        bounds = self._end + np.concatenate([[0], inner, [len(pairs)]])
+        pairs = distinct_pairs(np.concatenate(self._pending))
+        self._pending, self._pending_count = [], 0
+        inner_bounds = np.searchsorted(np.ascontiguousarray(pairs[:, 0]), _BOUNDS)
+        bounds = self._end + np.concatenate([[0], inner_bounds, [len(pairs)]])
         self._runs.append(Run(self._path, bounds))
         with self._path.open("ab" if self._end else "wb") as file:
             file.write(pairs.data)
@@ -185,10 +184,10 @@ class OwnedIds:
 
     @classmethod
     def open(cls, folder: Path, name: str) -> OwnedIds:
-        """Return what `Owners.directory` left in a folder: mapped, not copied.
+        """Map the files that `Owners.directory` wrote.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: a file cannot be read.
         """
         return cls(open_numbers(_ids_path(folder, name)), open_numbers(_owners_path(folder, name)))
 
@@ -196,40 +195,42 @@ class OwnedIds:
         """Return the owner of each id; an id without an owner is its own."""
         if not len(self.ids):
             return ids
-        changed = changes(ids)
-        once = ids[changed]
-        position = np.minimum(np.searchsorted(self.ids, once), len(self.ids) - 1)
-        owners: Hashes = np.where(self.ids[position] == once, self.owners[position], once)
-        spread: Hashes = owners[np.cumsum(changed) - 1]
-        return spread
+        # Each run of equal ids is looked up once.
+        is_new = changes(ids)
+        distinct = ids[is_new]
+        positions = np.minimum(np.searchsorted(self.ids, distinct), len(self.ids) - 1)
+        owners: Hashes = np.where(self.ids[positions] == distinct, self.owners[positions], distinct)
+        id_owners: Hashes = owners[np.cumsum(is_new) - 1]
+        return id_owners
 
 
 def owned_and_shared(pairs: Pairs) -> tuple[OwnedIds, Hashes, Hashes]:
-    """Return one owner an id, the least where there are several; the ids that have several; those.
+    """Return one owner for each ID (the smallest), the IDs with several owners, and their owners.
 
     Args:
         pairs: distinct and ascending.
     """
-    first = changes(pairs[:, 0])
-    several = np.unique(pairs[~first, 0])
-    sharers = np.unique(pairs[np.isin(pairs[:, 0], several), 1])
-    return OwnedIds(pairs[first, 0], pairs[first, 1]), several, sharers
+    is_first = changes(pairs[:, 0])
+    shared_ids = np.unique(pairs[~is_first, 0])
+    sharers = np.unique(pairs[np.isin(pairs[:, 0], shared_ids), 1])
+    return OwnedIds(pairs[is_first, 0], pairs[is_first, 1]), shared_ids, sharers
 
 
 @dataclass(frozen=True, slots=True)
 class UnitIds:
-    """Ids in the rows of one unit, by the table of `KEYS` that has them.
+    """Ids in the rows of one unit, by table of `KEYS`.
 
     Attributes:
-        own: hashes of the ids of its own readable rows, ascending.
-        foreign: of other ids that its rows name, ascending: other units may have them.
+        own: hashes of the IDs of its readable rows, ascending.
+        foreign: hashes of the other IDs that its rows refer to, ascending; other units may have
+            them.
     """
 
     own: Mapping[str, Hashes]
     foreign: Mapping[str, Hashes]
 
     def __len__(self) -> int:
-        """Return how many foreign ids there are."""
+        """Return the number of foreign IDs."""
         return sum(map(len, self.foreign.values()))
 
 
@@ -242,10 +243,9 @@ class GlobalKeys:
 
     Attributes:
         ids: table of `KEYS` -> hashes of all its ids, ascending.
-        shared_ids: table -> hashes of its ids that rows of more than one member name as their own.
-        sharers: of the members that name those.
-        asked: the only ids that may be looked up, where the keys are the answers for one unit;
-            None where all ids are here.
+        shared_ids: table -> hashes of its IDs that several members own.
+        sharers: hashes of those members.
+        asked: the only IDs that may be looked up, if the keys are those of one unit; None for any.
     """
 
     ids: Mapping[str, Hashes]
@@ -254,14 +254,14 @@ class GlobalKeys:
     asked: UnitIds | None = field(default=None, kw_only=True)
 
     def has(self, table: str, ids: Hashes) -> npt.NDArray[np.bool_]:
-        """Return which ids are in a table, by their hashes; shape (n,), as `ids`.
+        """Return which ID hashes are in a table; shape (n,), as `ids`.
 
         Raises:
             AssertionError: an id was not asked about before.
         """
         if self.asked is not None:
-            asked, foreign = self.asked.own[table], self.asked.foreign[table]
-            if not (among(ids, asked) | among(ids, foreign)).all():
+            own, foreign = self.asked.own[table], self.asked.foreign[table]
+            if not (among(ids, own) | among(ids, foreign)).all():
                 raise AssertionError(f"a {table} is looked up that was not asked about (a bug)")
         return among(ids, self.ids.get(table, NO_HASHES))
 
@@ -276,39 +276,42 @@ class GlobalKeys:
         return is_among(ids, self.ids.get(table, NO_HASHES))
 
     def shared(self, table: str, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids of a table are of more than one member."""
+        """Return which IDs of a table several members own."""
         return is_among(ids, self.shared_ids.get(table, NO_HASHES))
 
     def of_unit(self, ids: UnitIds) -> GlobalKeys:
-        """Return what the rules of one unit may look up, as a value that needs no work folder.
+        """Return the keys that rules of one unit may look up; they need no work folder.
 
         Args:
-            ids: those of its rows.
+            ids: the IDs in the unit's rows.
         """
-        answered = {
-            table: np.union1d(ids.own[table], asked[self.has(table, asked)])
-            for table, asked in ids.foreign.items()
+        existing = {
+            table: np.union1d(ids.own[table], foreign[self.has(table, foreign)])
+            for table, foreign in ids.foreign.items()
         }
         shared = {table: np.array(hashes) for table, hashes in self.shared_ids.items()}
-        return GlobalKeys(answered, shared, np.array(self.sharers), asked=ids)
+        return GlobalKeys(existing, shared, np.array(self.sharers), asked=ids)
 
     @classmethod
     def save(cls, work: Path, owners: Mapping[str, Owners]) -> tuple[Path, ...]:
-        """Write the sets into the work folder in which they were gathered; return their files."""
-        sharers = [NO_HASHES]
-        for table, gathered in owners.items():
-            shared, shared_by = gathered.shared()
-            save_numbers(_ids_path(work, _shared_name(table)), [shared])
-            sharers.append(shared_by)
-        save_numbers(_ids_path(work, _SHARERS), [np.unique(np.concatenate(sharers))])
-        for gathered in owners.values():
-            gathered.remove()
+        """Write the IDs, the shared IDs and their sharers; return the files.
+
+        Deletes the intermediate files of `owners`.
+        """
+        all_sharers = [NO_HASHES]
+        for table, table_owners in owners.items():
+            shared_ids, sharers = table_owners.shared_ids()
+            save_numbers(_ids_path(work, _shared_name(table)), [shared_ids])
+            all_sharers.append(sharers)
+        save_numbers(_ids_path(work, _SHARERS), [np.unique(np.concatenate(all_sharers))])
+        for table_owners in owners.values():
+            table_owners.remove()
         names = (*owners, *map(_shared_name, owners), _SHARERS)
         return tuple(_ids_path(work, name) for name in names)
 
     @classmethod
     def open(cls, work: Path) -> GlobalKeys:
-        """Return the sets of a work folder, mapped and not copied."""
+        """Map the keys of a work folder."""
         ids = {table: open_numbers(_ids_path(work, table)) for table in KEYS}
         shared = {table: open_numbers(_ids_path(work, _shared_name(table))) for table in KEYS}
         return cls(ids, shared, open_numbers(_ids_path(work, _SHARERS)))
@@ -318,7 +321,7 @@ NO_KEYS: Final = GlobalKeys({}, {}, NO_HASHES)
 
 
 def clear_gathered(work: Path) -> None:
-    """Delete the files of a reading that did not finish."""
+    """Delete the intermediate files of an unfinished read."""
     for ending in (_PAIRS_ENDING, _OWNERS_ENDING):
         for path in work.glob(f"*{ending}"):
             path.unlink()
@@ -337,31 +340,31 @@ def _owners_path(work: Path, name: str) -> Path:
 
 
 def distinct_pairs(pairs: Pairs) -> Pairs:
-    """Return pairs in ascending order, each once."""
+    """Return the distinct pairs, ascending."""
     pairs = pairs[np.lexsort(pairs.T[::-1])]
-    keep = np.ones(len(pairs), dtype=bool)
-    keep[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-    return pairs[keep]
+    is_new = np.ones(len(pairs), dtype=bool)
+    is_new[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[is_new]
 
 
-def save_numbers(path: Path, pieces: Iterable[npt.NDArray[np.uint64]]) -> None:
-    """Write numbers one after another into a file; existing maps of an older one stay valid.
+def save_numbers(path: Path, arrays: Iterable[npt.NDArray[np.uint64]]) -> None:
+    """Write arrays into one file; memory maps of an older file stay valid.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     staged = path.with_name(path.name + ".part")
     with staged.open("wb") as file:
-        for piece in pieces:
-            file.write(np.ascontiguousarray(piece).data)
+        for array in arrays:
+            file.write(np.ascontiguousarray(array).data)
     staged.replace(path)
 
 
 def open_numbers(path: Path) -> npt.NDArray[np.uint64]:
-    """Return the numbers of a file, mapped and not copied.
+    """Map the numbers of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     if not path.stat().st_size:  # an empty file cannot be mapped
         return np.empty(0, dtype=np.uint64)

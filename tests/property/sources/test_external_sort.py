@@ -22,7 +22,7 @@ numbers = st.integers(0, 2**64 - 1) | st.sampled_from(
 )
 def test_pairs_come_back_ascending_and_once(batches, gathered):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(ids, "_GATHERED", gathered)
+        patch.setattr(ids, "_MAX_PENDING", gathered)
         owners = Owners(Path(folder), "some")
         for batch in batches:
             owners.add(*np.array(batch, dtype=np.uint64).reshape(-1, 2).T)

@@ -49,14 +49,14 @@ def test_where_a_slice_begins_does_not_show():
 
 @pytest.mark.parametrize("gathered", [1, 1 << 20])
 def test_an_owner_is_the_least_of_those_that_were_seen(gathered, tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.partition.ids._GATHERED", gathered)
+    monkeypatch.setattr("etl.sources.partition.ids._MAX_PENDING", gathered)
     owners = Owners(tmp_path, "some")
     for ids, whose in (([1, 2, 2], [7, 9, 9]), ([3, 2], [4, 5]), ([1], [7])):
         owners.add(np.array(ids, dtype=np.uint64), np.array(whose, dtype=np.uint64))
     directory = owners.directory()
     asked = np.array([1, 1, 2, 3, 8], dtype=np.uint64)
     assert directory.owner_of(asked).tolist() == [7, 7, 5, 4, 8]
-    shared, sharers = owners.shared()
+    shared, sharers = owners.shared_ids()
     assert (shared.tolist(), sharers.tolist()) == ([2], [5, 9])
 
 

@@ -39,7 +39,7 @@ def write(folder, members):
 def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, monkeypatch):
     # Buffers so small that even the few fill them: Arrow's parser reads 32 blocks ahead.
     monkeypatch.setattr("etl.sources.parsing.delimited.BLOCK_BYTES", 1 << 15)
-    monkeypatch.setattr("etl.sources.partition.ids._GATHERED", 1 << 14)
+    monkeypatch.setattr("etl.sources.partition.ids._MAX_PENDING", 1 << 14)
     monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 1 << 18)
 
     def peak(members):
