@@ -176,13 +176,13 @@ def _bundle_form(options: PlanFinderOptions) -> _Form:
 
 @dataclass(frozen=True, slots=True)
 class _PlannedFile:
-    """A file of one type, by what goes into it.
+    """A file of resources of one type that is to be written or reused.
 
     Attributes:
         type: FHIR type.
         form: its format.
         numbers: numbers of its resources, ordered by place.
-        inputs: hash of all that its bytes follow from.
+        inputs: hash of everything that determines its bytes.
     """
 
     type: str
@@ -346,7 +346,7 @@ def _file_list_key(plans: JSON) -> tuple[str, ...]:
 
 
 class _Shards:
-    """The shards of a directory: read completely once, then again as far as files need them.
+    """The shards of a provider directory: all are read once, then those that files need again.
 
     Args:
         release: a provider directory.
@@ -356,19 +356,19 @@ class _Shards:
     def __init__(self, release: Release, graph: DirectoryGraph) -> None:
         self.graph = graph
         self._store = release.store
-        self._units = [unit for unit in release.manifest.directory if unit is not None]
+        self._entries = [entry for entry in release.manifest.directory if entry is not None]
         # For each shard: numbers of its resources in order of name hash, and their rows.
-        self._numbers: list[tuple[array[int], array[int]]] = []
-        for resources in map_concurrently(self._store, self._read_shard, self._units):
+        self._rows: list[tuple[array[int], array[int]]] = []
+        for resources in map_concurrently(self._store, self._read_shard, self._entries):
             numbers = [
                 graph.add(reference, digest, line) for digest, reference, line, _ in resources
             ]
             rows = [row for *_, row in resources]
-            self._numbers.append((array("L", numbers), array("L", rows)))
+            self._rows.append((array("L", numbers), array("L", rows)))
 
-    def _read_shard(self, unit: CatalogEntry) -> list[tuple[bytes, bytes, bytes, int]]:
+    def _read_shard(self, entry: CatalogEntry) -> list[tuple[bytes, bytes, bytes, int]]:
         """Return hash, name, JSON and row of a shard's resources, by hash."""
-        index = open_index(self._store, unit)
+        index = open_index(self._store, entry)
         lines, ids = read_all(self._store, index), index.ids
         resources = []
         for resource_type, rows in index.types.items():
@@ -377,33 +377,31 @@ class _Shards:
                 resources.append((hashlib.sha256(reference).digest(), reference, lines[row], row))
         return sorted(resources)
 
-    def lines(self, needed: bytearray) -> Iterator[tuple[int, bytes]]:
-        """Yield number and JSON of selected resources, ordered by name hash.
+    def lines(self, is_wanted: bytearray) -> Iterator[tuple[int, bytes]]:
+        """Yield the number and JSON line of the wanted resources, ordered by name hash.
 
         Args:
-            needed: flags by number; block parts without a wanted resource are not read.
+            is_wanted: flags by number; block parts without a wanted resource are not read.
         """
-        shards = zip(self._units, self._numbers, strict=True)
         requests = (
-            (unit, [(number, row) for number, row in zip(*numbers, strict=True) if needed[number]])
-            for unit, numbers in shards
+            (entry, [pair for pair in zip(*rows, strict=True) if is_wanted[pair[0]]])
+            for entry, rows in zip(self._entries, self._rows, strict=True)
         )
-        for lines in map_concurrently(
-            self._store, self._read_selected, (shard for shard in requests if shard[1])
-        ):
+        filled = (request for request in requests if request[1])
+        for lines in map_concurrently(self._store, self._read_rows, filled):
             yield from lines
 
-    def _read_selected(
+    def _read_rows(
         self, request: tuple[CatalogEntry, Sequence[tuple[int, int]]]
     ) -> list[tuple[int, bytes]]:
-        """Return number and JSON of the requested rows of a shard."""
-        unit, rows = request
-        index = open_index(self._store, unit)
-        needed = bytearray(index.count)
+        """Return the number and JSON line of the requested (number, row) pairs of a shard."""
+        entry, rows = request
+        index = open_index(self._store, entry)
+        wanted = bytearray(index.count)
         for _, row in rows:
-            needed[row] = 1
+            wanted[row] = 1
         parts = [
-            part for part in index.parts if needed.find(1, part.first, part.first + part.rows) >= 0
+            part for part in index.parts if wanted.find(1, part.first, part.first + part.rows) >= 0
         ]
         lines: dict[int, bytes] = {}
         for part, data in read_parts(self._store, index, parts):
@@ -417,7 +415,7 @@ class _Files:
     Args:
         writer: writes full files.
         shards: source of the resources.
-        known: files of the previous release.
+        reusable: files of the previous release.
         options: options with the work folder.
     """
 
@@ -439,7 +437,7 @@ class _Files:
         by_inputs = {file.inputs: file for group in groups for file in group}
         missing = [file for inputs, file in by_inputs.items() if inputs not in self._made]
         open_files: dict[int, list[_OpenFile]] = {}  # by the number of their next resource
-        needed = bytearray(len(names))
+        is_wanted = bytearray(len(names))
         for planned, reusable in zip(missing, self._reusable.find_intact(missing), strict=True):
             if reusable is not None:
                 self._made[planned.inputs] = reusable
@@ -447,8 +445,8 @@ class _Files:
             file = _OpenFile(planned, self._work)
             open_files.setdefault(file.next, []).append(file)
             for number in planned.numbers:
-                needed[number] = 1
-        for number, resource_json in self._shards.lines(needed):
+                is_wanted[number] = 1
+        for number, resource_json in self._shards.lines(is_wanted):
             for file in open_files.pop(number):
                 if file.add(names[number], resource_json):
                     open_files.setdefault(file.next, []).append(file)
@@ -467,11 +465,11 @@ class _OpenFile:
     """A file that is being filled.
 
     Args:
-        planned: what goes into it.
-        work: folder in which it is filled.
+        planned: its resources and format.
+        work: folder of its temporary file.
 
     Attributes:
-        next: number of the resource that it goes on with.
+        next: number of the next resource to add.
     """
 
     def __init__(self, planned: _PlannedFile, work: Path | None) -> None:

@@ -123,7 +123,7 @@ def network_changes(before: Release, after: Release) -> NetworkChanges:
         new_keys |= {name for name in (*change.changed, *change.added) if name[0] in _TYPES}
     if not old_keys and not new_keys:
         return NetworkChanges()
-    old, new = _Memberships.of(before, old_keys), _Memberships.of(after, new_keys)
+    old, new = _Memberships.read(before, old_keys), _Memberships.read(after, new_keys)
     # Unchanged roles may put a provider in the same network: then its membership did not change.
     providers = None if old.plans != new.plans else old.changed_providers(new)
     unchanged = _read_unchanged(after, new_keys, providers)
@@ -154,12 +154,12 @@ class _Memberships:
     plans: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, release: Release, names: AbstractSet[Name]) -> _Memberships:
+    def read(cls, release: Release, names: AbstractSet[Name]) -> _Memberships:
         """Read the memberships that the named resources state."""
-        side = cls()
+        memberships = cls()
         for resource in _read_resources(release, names):
-            side.add_resource(resource)
-        return side
+            memberships.add_resource(resource)
+        return memberships
 
     def add_resource(self, resource: Json) -> None:
         """Add the membership or plan that a resource states."""
@@ -168,8 +168,8 @@ class _Memberships:
             return
         provider, networks, places = _membership(resource)
         for network in networks if provider else ():
-            memberships = self.members.setdefault(provider, {})
-            memberships.setdefault(network, set()).update(places)
+            provider_networks = self.members.setdefault(provider, {})
+            provider_networks.setdefault(network, set()).update(places)
 
     def changed_providers(self, other: _Memberships) -> set[str]:
         """Return the providers whose memberships differ."""
@@ -186,16 +186,16 @@ class _Memberships:
                 if provider in providers
             }
         for provider, networks in unchanged.members.items():
-            memberships = self.members.setdefault(provider, {})
+            provider_networks = self.members.setdefault(provider, {})
             for network, places in networks.items():
-                memberships.setdefault(network, set()).update(places)
+                provider_networks.setdefault(network, set()).update(places)
         self.plans |= unchanged.plans
 
     def plan_providers(self, plan: str) -> dict[str, frozenset[str]]:
         """Return the providers of a plan -> their networks of the plan."""
         networks = self.plans.get(plan, frozenset())
-        shared = {provider: networks & places.keys() for provider, places in self.members.items()}
-        return {provider: common for provider, common in shared.items() if common}
+        common = {provider: networks & places.keys() for provider, places in self.members.items()}
+        return {provider: networks for provider, networks in common.items() if networks}
 
 
 def _membership(resource: Json) -> tuple[str, list[str], list[str]]:
@@ -203,9 +203,9 @@ def _membership(resource: Json) -> tuple[str, list[str], list[str]]:
     networks = [*stated_networks(resource)]
     places = _references(resource.get("location", ()))
     if resource["resourceType"] == _AFFILIATION:
-        grants = _references([resource.get("organization", {})])
+        organization = _references([resource.get("organization", {})])
         provider = _references([resource.get("participatingOrganization", {})])
-        return "".join(provider), networks, places + grants
+        return "".join(provider), networks, places + organization
     person, group = (
         "".join(_references([resource.get(name, {})])) for name in ("practitioner", "organization")
     )
@@ -224,14 +224,15 @@ def _read_resources(release: Release, names: AbstractSet[Name]) -> Iterator[Json
         if entry is not None and entry.block is not None:
             by_shard.setdefault(entry.id, (entry, []))[1].append(name)
 
-    def resources_of(shard: tuple[CatalogEntry, list[Name]]) -> list[Json]:
-        index = open_index(release.store, shard[0])
+    def read_shard(shard: tuple[CatalogEntry, list[Name]]) -> list[Json]:
+        entry, shard_names = shard
+        index = open_index(release.store, entry)
         index.load("ids")
-        rows = [row for name in shard[1] if (row := index.row_of(*name)) is not None]
+        rows = [row for name in shard_names if (row := index.row_of(*name)) is not None]
         lines = read_rows(release.store, index, rows).values()
         return [loads(line, release.store.name) for line in lines]
 
-    for resources in map_concurrently(release.store, resources_of, by_shard.values()):
+    for resources in map_concurrently(release.store, read_shard, by_shard.values()):
         yield from resources
 
 
@@ -241,7 +242,7 @@ def _read_unchanged(
     """Read the memberships of `providers`, or all, and the plans in unchanged resources."""
     encoded = None if providers is None else {provider.encode() for provider in providers}
 
-    def resources_of(entry: CatalogEntry) -> list[Json]:
+    def read_shard(entry: CatalogEntry) -> list[Json]:
         index = open_index(release.store, entry)
         index.load("ids")
         rows = [
@@ -258,20 +259,21 @@ def _read_unchanged(
             if encoded is None or row in plans or not encoded.isdisjoint(_PROVIDER.findall(line))
         ]
 
-    side = _Memberships()
+    memberships = _Memberships()
     entries = [entry for entry in release.manifest.directory if entry is not None and entry.block]
-    for resources in map_concurrently(release.store, resources_of, entries):
+    for resources in map_concurrently(release.store, read_shard, entries):
         for resource in resources:
             if (
                 providers is None
                 or resource["resourceType"] == _PLAN
                 or _membership(resource)[0] in providers
             ):
-                side.add_resource(resource)
-    return side
+                memberships.add_resource(resource)
+    return memberships
 
 
 def _draft_networks(old: _Memberships, new: _Memberships) -> list[_Draft]:
+    """Compare the providers of each network."""
     drafts: dict[str, _Draft] = {}
     for provider in sorted(old.members.keys() | new.members.keys()):
         before, after = old.members.get(provider, {}), new.members.get(provider, {})
@@ -289,11 +291,13 @@ def _draft_networks(old: _Memberships, new: _Memberships) -> list[_Draft]:
 
 
 def _draft_plan(plan: str, old: _Memberships, new: _Memberships) -> _Draft:
-    before, after = (side.plans.get(plan, frozenset[str]()) for side in (old, new))
+    """Compare the networks of a plan, and its providers in them."""
+    before, after = (release.plans.get(plan, frozenset[str]()) for release in (old, new))
     draft = _Draft(plan, networks=(sorted(before - after), sorted(after - before)))
-    past, present = old.plan_providers(plan), new.plan_providers(plan)
-    for provider in sorted(past.keys() | present.keys()):
-        before, after = past.get(provider, frozenset()), present.get(provider, frozenset())
+    old_providers, new_providers = old.plan_providers(plan), new.plan_providers(plan)
+    for provider in sorted(old_providers.keys() | new_providers.keys()):
+        before = old_providers.get(provider, frozenset())
+        after = new_providers.get(provider, frozenset())
         moves = draft.moved if before and after else draft.left if before else draft.joined
         if before != after:
             moves.append((provider, sorted(before - after), sorted(after - before)))
@@ -301,13 +305,18 @@ def _draft_plan(plan: str, old: _Memberships, new: _Memberships) -> _Draft:
 
 
 _Move = tuple[str, list[str], list[str]]
+"""A provider, and `before` and `after` of its `MovedProvider`."""
 
 
 @dataclass(slots=True)
 class _Draft:
-    """`ProviderChanges` with references instead of names."""
+    """`ProviderChanges` with references instead of names.
 
-    of: str
+    Attributes:
+        subject: the network or plan.
+    """
+
+    subject: str
     joined: list[_Move] = field(default_factory=list)
     left: list[_Move] = field(default_factory=list)
     moved: list[_Move] = field(default_factory=list)
@@ -319,14 +328,14 @@ class _Draft:
 
     @property
     def references(self) -> Iterator[str]:
-        yield self.of
+        yield self.subject
         for references in self.networks:
             yield from references
         for provider, before, after in (*self.joined, *self.left, *self.moved):
             yield from (provider, *before, *after)
 
     def resolve(self, names: Mapping[str, NamedResource]) -> ProviderChanges:
-        def all_of(references: Iterable[str]) -> list[NamedResource]:
+        def resolve_all(references: Iterable[str]) -> list[NamedResource]:
             resources = (names[reference] for reference in references)
             return sorted(resources, key=lambda resource: resource.sort_key)
 
@@ -334,8 +343,8 @@ class _Draft:
             providers = [
                 MovedProvider(
                     **msgspec.structs.asdict(names[provider]),
-                    before=all_of(before),
-                    after=all_of(after),
+                    before=resolve_all(before),
+                    after=resolve_all(after),
                 )
                 for provider, before, after in moves
             ]
@@ -343,8 +352,8 @@ class _Draft:
 
         removed, added = self.networks
         return ProviderChanges(
-            **msgspec.structs.asdict(names[self.of]),
-            networks=PlanNetworks(all_of(removed), all_of(added))
+            **msgspec.structs.asdict(names[self.subject]),
+            networks=PlanNetworks(resolve_all(removed), resolve_all(added))
             if removed or added
             else msgspec.UNSET,
             added=resolve_moves(self.joined),
@@ -368,8 +377,8 @@ def _read_names(releases: Sequence[Release], references: set[str]) -> dict[str, 
 
 
 def _split(reference: str) -> Name:
-    kind, _, logical_id = reference.partition("/")
-    return kind, logical_id
+    resource_type, _, logical_id = reference.partition("/")
+    return resource_type, logical_id
 
 
 def _name_resource(resource: Json) -> NamedResource:

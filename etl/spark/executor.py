@@ -56,14 +56,14 @@ from etl.spark.unit_tasks import (
 )
 
 _HERE: Final = "driver"
-"""Folder, in that of the run, for rows of no member."""
+"""Subfolder of the run's folder for rows of no member."""
 _PAUSE: Final = 0.2
-"""Seconds between looks for a unit."""
+"""Seconds between checks for a unit's results."""
 
 
 @dataclass(frozen=True, slots=True)
 class SparkJobs:
-    """Tasks of Spark for jobs that need their target alone (`etl.jobs.JobRunner`).
+    """Runs jobs as tasks of Spark (`etl.jobs.JobRunner`); they need only their target.
 
     Attributes:
         session: a `pyspark.sql.SparkSession`.
@@ -80,9 +80,9 @@ class SparkJobs:
         rows = [TaskRow(number, "job", body=pickled(job)) for number, job in enumerate(jobs)]
         if not rows:
             return
-        frame, alone = self.session.createDataFrame(rows, ROWS), each_place(len(rows))
-        done = collected(by_task(self.session, frame, alone, do_jobs, (call, _umask())))
-        for row in sorted(done, key=attrgetter("place")):
+        frame, tasks = self.session.createDataFrame(rows, ROWS), each_place(len(rows))
+        results = collected(by_task(self.session, frame, tasks, do_jobs, (call, _umask())))
+        for row in sorted(results, key=attrgetter("place")):
             yield json.loads(bytes(row.body))
 
 
@@ -91,24 +91,24 @@ class SparkExecutor(SparkJobs):
     """Has an extract read and processed by the executors of Spark.
 
     Attributes:
-        local: the processes of the driver, for what is not for executors.
-        target: where staging is.
+        local: the driver's executor, for what Spark cannot do.
+        target: the target, which has the staging.
     """
 
     local: Executor
     target: Target
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
-        """Return an extract cut by member.
+        """Return an extract partitioned by member.
 
-        Where the process of the run needs the rows, it reads them itself.
+        The driver reads it if it needs the rows, or if executors can't read it.
         """
         if cutting.keeps_rows or not is_for_executors(extract):
             return self.local.read(extract, cutting, emit)
-        return self._shuffled(extract, cutting, emit)
+        return self._read_on_executors(extract, cutting, emit)
 
-    def _shuffled(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
-        """Return an extract that executors read."""
+    def _read_on_executors(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
+        """Have executors read an extract; stage its files if they don't see them."""
         try:
             return self._read(extract, cutting, emit)
         except NotFound:  # executors do not see the files
@@ -119,33 +119,33 @@ class SparkExecutor(SparkJobs):
 
     def _read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests
-        here = FolderReceiver(cutting.folder / _HERE, count)
+        driver_rows = FolderReceiver(cutting.folder / _HERE, count)
         buckets = buckets_for(sum(file.bytes for file in extract.files))
         ids = IdFiles(self._staging(cutting.folder).within("ids"), buckets)
-        receiver = ShuffleReceiver(self.session, here, count, ids)
-        with ExitStack() as unless_read:
-            unless_read.callback(receiver.release)
-            there = read_rows(extract, receiver, partitions=count, digests=digests, emit=emit)
-            unless_read.pop_all()
-        return there
+        receiver = ShuffleReceiver(self.session, driver_rows, count, ids)
+        with ExitStack() as on_failure:
+            on_failure.callback(receiver.release)
+            read = read_rows(extract, receiver, partitions=count, digests=digests, emit=emit)
+            on_failure.pop_all()
+        return read
 
     def _staging(self, work: Path) -> Staging:
-        """Return the staging of a run: the name of its folder has its extract and definitions."""
+        """Return the staging of a run, named by its extract, definitions and program."""
         program = sha256(program_text().encode()).hexdigest()[:8]
         return Staging(self.target.in_any_folder()).within(f"{work.name}-{program}")
 
     def each_partition(
         self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
     ) -> Iterator[bytes]:
-        """Yield what a function returns of each partition that has rows, and of the directory."""
+        """Call a function with each partition that has rows, and with the directory."""
         partitions, tables = read.partitions, read.partitions.raw
         if not isinstance(tables, ShuffledTables):
             yield from self.local.each_partition(read, call)
             return
         count = partitions.facts.count
-        facts = call, _on_executors(partitions, tables)
-        answers = by_task(self.session, tables.rows, each_place(count), call_partition, facts)
-        yield from (bytes(row.body) for row in collected(answers))
+        facts = call, _extract_facts(partitions, tables)
+        results = by_task(self.session, tables.rows, each_place(count), call_partition, facts)
+        yield from (bytes(row.body) for row in collected(results))
         yield call(partitions, count)
 
     def process(
@@ -161,38 +161,38 @@ class SparkExecutor(SparkJobs):
             return
         partitions = read.partitions
         if not isinstance(partitions.raw, ShuffledTables):  # the driver read the rows too
-            facts = partitions.facts
-            cutting = Cutting(read.work, facts.count, facts.has_digests)
-            partitions = self._shuffled(read.extract, cutting, ignore)
+            cutting = Cutting(read.work, partitions.facts.count, partitions.facts.has_digests)
+            partitions = self._read_on_executors(read.extract, cutting, ignore)
         tables = cast("ShuffledTables", partitions.raw)
         staging = self._staging(read.work)
         finished = staging.within(f"units/{task.fingerprint}")
         previous = StagedValue.put(staging.within("values"), pickled(task.previous))
-        run = _run_facts(task, definitions, _on_executors(partitions, tables), previous, finished)
+        facts = _extract_facts(partitions, tables)
+        run = _run_facts(task, definitions, facts, previous, finished)
         checkpoints = Checkpoints(read.work, task.fingerprint, Inventory(read.work))
         checkpoints.delete_stale()
         units = task.units(partitions.facts.count)
-        there = {int(name) for name in finished.names()}
-        there |= {unit.start for unit in units if checkpoints.find(unit) is not None}
-        heads = [TaskRow(unit.start, HEAD) for unit in units if unit.start not in there]
+        done = {int(name) for name in finished.names()}
+        done |= {unit.start for unit in units if checkpoints.find(unit) is not None}
+        heads = [TaskRow(unit.start, HEAD) for unit in units if unit.start not in done]
         rows = tables.rows.union(self.session.createDataFrame(heads, ROWS))
-        with ExitStack() as meanwhile:
-            meanwhile.callback(tables.release)
+        with ExitStack() as cleanup:
+            cleanup.callback(tables.release)
             tasks = by_task(self.session, rows, units, finish_unit, run)
             job = Future[Sequence[Any]]()
             if heads:
-                job = meanwhile.enter_context(_running(self.session, tasks))
+                job = cleanup.enter_context(_start_job(self.session, tasks))
             else:
                 job.set_result(())
             for unit in units:
-                done = checkpoints.find(unit)
-                if done is not None:
-                    emit(StageAdvanced(done.outcome.row_count))
-                    yield done
+                checkpoint = checkpoints.find(unit)
+                if checkpoint is not None:
+                    emit(StageAdvanced(checkpoint.outcome.row_count))
+                    yield checkpoint
                     continue
-                for part, result in _awaited(finished, unit.start, job):
+                for partitions_done, result in _await_unit(finished, unit.start, job):
                     emit(StageAdvanced(result.outcome.row_count))
-                    yield checkpoints.keep(part, result)
+                    yield checkpoints.keep(partitions_done, result)
             job.result()
         staging.delete()
 
@@ -201,7 +201,7 @@ class SparkExecutor(SparkJobs):
         self.local.dismiss()
 
 
-def _on_executors(partitions: Partitions, tables: ShuffledTables) -> ExtractOnExecutors:
+def _extract_facts(partitions: Partitions, tables: ShuffledTables) -> ExtractOnExecutors:
     keys = replace(partitions.keys, ids={})
     facts, shared = unit_facts(partitions.facts), shared_tables(partitions)
     return ExtractOnExecutors(facts, shared, keys, tables.ids)
@@ -229,13 +229,13 @@ def _umask() -> int:
 
 
 @contextmanager
-def _running(session: Any, frame: Any) -> Iterator[Future[Sequence[Any]]]:
-    """Give the job that makes a frame, while it goes on; it is ended with the block."""
+def _start_job(session: Any, frame: Any) -> Iterator[Future[Sequence[Any]]]:
+    """Compute a frame in the background; the job is canceled when the block ends."""
     tag = f"cpcds-{uuid.uuid4()}"
-    can_be_ended = session.version >= "4"  # before, only jobs of Connect have tags
+    can_cancel = session.version >= "4"  # before, only jobs of Connect have tags
 
     def collect() -> Sequence[Any]:
-        if can_be_ended:
+        if can_cancel:
             session.addTag(tag)
         return collected(frame)
 
@@ -244,23 +244,28 @@ def _running(session: Any, frame: Any) -> Iterator[Future[Sequence[Any]]]:
     try:
         yield job
     finally:
-        if can_be_ended and not job.done():
+        if can_cancel and not job.done():
             session.interruptTag(tag)
         pool.shutdown()
 
 
-def _awaited(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Parts:
-    """Return what became of a unit, as soon as it is there.
+def _await_unit(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Parts:
+    """Wait for the results of a unit.
+
+    Args:
+        finished: staging of the units' results.
+        first: the unit's first partition.
+        job: the job that processes the units.
 
     Raises:
-        EtlError: the job failed before.
+        EtlError: the job failed.
     """
     while True:
-        is_last_look = job.done()
+        was_done = job.done()
         try:
             return read_unit(finished, first)
         except NotFound:
-            if is_last_look:
+            if was_done:  # nothing more will be staged
                 job.result()
                 raise
         wait([job], _PAUSE)

@@ -1,6 +1,6 @@
 """Units on an executor: rows in, blocks into the target, results into staging.
 
-Nothing is written on an executor but there.
+An executor writes nowhere else.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of, rows_of
 from etl.storage.port import Store
 
 HEAD: Final = "unit"
-"""Kind of the row that says that a unit is to be processed: the place is its first partition."""
+"""Kind of the row that has a unit processed; its place is the unit's first partition."""
 DONE: Final = "done"
-"""A unit that is processed."""
+"""Kind of the row of a processed unit."""
 FOUND: Final = "found"
-"""Result of a function that was called with a partition, or with a job."""
+"""Kind of the row with the result of a function, for a partition or a job."""
 
 PartitionCall = Callable[[Partitions, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractOnExecutors:
-    """Facts of an extract that all executors are given.
+    """What all executors get of an extract.
 
     Attributes:
-        facts: of the extract.
+        facts: facts of the extract.
         shared: rows that every partition is loaded with.
-        keys: ids that several members share; of other ids none.
-        ids: all of them.
+        keys: the IDs that several members share, and no others.
+        ids: files of all IDs.
     """
 
     facts: PartitionFacts
@@ -64,14 +64,14 @@ class ExtractOnExecutors:
     ids: IdFiles
 
     def partitions(self, rows: pa.Table) -> Partitions:
-        """Return partitions of which only some have rows."""
+        """Return the partitions of the extract, with these rows alone."""
         tables = tables_of(rows, self.facts.files, digests=self.facts.has_digests)
         return Partitions(self.facts, UnitRows({**self.shared, **tables}), self.keys)
 
-    def answers(self, asked: UnitIds) -> GlobalKeys:
-        """Return what a unit may look up: its own ids, and those of others that there are."""
-        known = {table: self.ids.known(table, ids).ids for table, ids in asked.foreign.items()}
-        return replace(self.keys, ids=known).of_unit(asked)
+    def unit_keys(self, unit: UnitIds) -> GlobalKeys:
+        """Return the keys that a unit may look up: its IDs, and the foreign ones that exist."""
+        existing = {table: self.ids.known(table, ids).ids for table, ids in unit.foreign.items()}
+        return replace(self.keys, ids=existing).of_unit(unit)
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class RunFacts:
 
     Attributes:
         definitions: rules and mappings.
-        task: the task of the run, without what may be reused.
-        previous: that, pickled: it may be long.
-        extract: of the extract.
-        finished: where what becomes of units is staged.
-        leases: objects of the target that the driver sees.
-        umask: of the driver.
+        task: the task of the run, without the previous release.
+        previous: the pickled previous release, which may be large.
+        extract: facts and IDs of the extract.
+        finished: staging of the units' results.
+        leases: keys of leases in the target that the driver sees.
+        umask: umask of the driver.
     """
 
     definitions: Definitions
@@ -98,7 +98,7 @@ class RunFacts:
 
     @cached_property
     def prepared(self) -> tuple[UnitContext, Store | None]:
-        """What a Python worker keeps from unit to unit, and the target.
+        """The context that a Python worker keeps from unit to unit, and the target.
 
         Raises:
             StoreError: this executor sees another target than the driver.
@@ -116,7 +116,7 @@ class RunFacts:
 
 
 def do_jobs(facts: tuple[Callable[[Any, EmitAny], Any], int], batches: Batches) -> Batches:
-    """Yield what a function returns of each job, as JSON.
+    """Call a function with each job, and yield its results as JSON.
 
     Args:
         facts: the function, and the umask of the driver.
@@ -125,69 +125,69 @@ def do_jobs(facts: tuple[Callable[[Any, EmitAny], Any], int], batches: Batches) 
     call, umask = facts
     os.umask(umask)
     for row in rows_of(batches):
-        found = call(unpickled(row.body), no_event)
-        yield batch_of(TaskRow(row.place, FOUND, body=json.dumps(found).encode()))
+        result = call(unpickled(row.body), no_event)
+        yield batch_of(TaskRow(row.place, FOUND, body=json.dumps(result).encode()))
 
 
 def call_partition(facts: tuple[PartitionCall, ExtractOnExecutors], batches: Batches) -> Batches:
-    """Yield what a function returns of the partition of a task."""
+    """Call a function with the partition of a task, and yield its result."""
     call, extract = facts
-    rows = _together(batches)
+    rows = _concat_batches(batches)
     if rows.num_rows:
         index = only_task(rows.column("place").unique().to_pylist())
         yield batch_of(TaskRow(index, FOUND, body=call(extract.partitions(rows), index)))
 
 
 def finish_unit(run: RunFacts, batches: Batches) -> Batches:
-    """Process the unit of a task, and stage what becomes of it."""
-    rows = _together(batches)
+    """Process the unit of a task, or each partition if it is too large; stage the results."""
+    rows = _concat_batches(batches)
     if not pc.any(pc.equal(rows.column("kind"), HEAD)).as_py():
-        return  # finished before
+        return  # an earlier attempt finished the unit
     context, store = run.prepared
     task, extract = context.task, run.extract
     count = extract.facts.count
     units = task.units(count)
-    size = len(units[0])
-    first = only_task(rows.column("place").unique().to_pylist(), size)
-    unit = units[first // size]
+    unit_size = len(units[0])  # all but the last have as many partitions
+    first_partition = only_task(rows.column("place").unique().to_pylist(), unit_size)
+    unit = units[first_partition // unit_size]
     _check_memory(rows)
     previous = task.previous.for_partitions(unit, count)
     context = replace(context, task=replace(task, previous=previous))
     partitions = extract.partitions(rows)
-    keys = extract.answers(unit_ids(context, unit, partitions, store))
-    whole = process_unit(context, unit, partitions, keys, store)
-    results = {unit: whole}
-    if whole is None:  # together its partitions are too much
-        alone = [range(index, index + 1) for index in unit]
-        results = {part: process_unit(context, part, partitions, keys, store) for part in alone}
-    # After the blocks: the driver may go on with what is there.
-    put_unit(run.finished, first, [(part, one) for part, one in results.items() if one])
-    yield batch_of(TaskRow(first, DONE))
+    keys = extract.unit_keys(unit_ids(context, unit, partitions, store))
+    results = {unit: process_unit(context, unit, partitions, keys, store)}
+    if results[unit] is None:  # too many rows to process together
+        parts = [range(index, index + 1) for index in unit]
+        results = {part: process_unit(context, part, partitions, keys, store) for part in parts}
+    # Last: with the staged results the driver may go on, so all blocks must be written.
+    done = [(part, result) for part, result in results.items() if result]
+    put_unit(run.finished, first_partition, done)
+    yield batch_of(TaskRow(first_partition, DONE))
 
 
 def _check_memory(rows: pa.Table) -> None:
     """Check that the member with most rows fits into this executor's memory.
 
     Raises:
-        StoreError: it does not.
+        StoreError: the member does not fit.
     """
-    own = rows.filter(pc.equal(rows.column("kind"), OF_MEMBER)).column("body").combine_chunks()
-    _, counts = np.unique(heads_of(own)[OWNER_COLUMN], return_counts=True)
-    most = int(counts.max(initial=0))
-    budget = free_memory() if most > MANY_ROWS else None
-    if budget is not None:
-        budget.check_member(most, 1)
+    member_rows = rows.filter(pc.equal(rows.column("kind"), OF_MEMBER))
+    heads = heads_of(member_rows.column("body").combine_chunks())
+    _, row_counts = np.unique(heads[OWNER_COLUMN], return_counts=True)
+    max_rows = int(row_counts.max(initial=0))
+    if max_rows > MANY_ROWS and (budget := free_memory()) is not None:
+        budget.check_member(max_rows, 1)
 
 
-def _together(batches: Batches) -> pa.Table:
+def _concat_batches(batches: Batches) -> pa.Table:
     return pa.Table.from_batches([batch for batch in batches if batch.num_rows], SCHEMA)
 
 
 def check_same_target(store: Store, leases: Sequence[str]) -> None:
-    """Check that this is the target that the driver sees.
+    """Check that this executor sees the target of the driver.
 
     Raises:
-        StoreError: it is another folder: of another machine, most likely.
+        StoreError: it sees another folder, most likely of another machine.
     """
     for key in leases:
         try:

@@ -410,7 +410,7 @@ def refuse_open_quote(listed: Listed, delimiter: str) -> None:
 
 
 _FEW: Final = 10
-"""Up to this many lines, all of the wrong length, are findings rather than an error."""
+"""Fewer lines than this, all of the wrong length, are findings rather than an error."""
 LINE_DELIMITER: Final = "\x1f"
 """Delimiter for reading lines as cells; lines that contain it are restored."""
 _LINE: Final = "line"
