@@ -1,4 +1,4 @@
-"""Bodies of requests, read to their end and bounded."""
+"""Read request bodies, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from starlette.types import Receive
 
 
 class BodyTooLarge(Exception):
-    """A body has more bytes than it may have."""
+    """A body is larger than allowed."""
 
 
 class ClientGone(Exception):
     """The client disconnected before the end of the body."""
 
 
-async def read_body(receive: Receive, most: int) -> bytes:
-    """Return the body of a request.
+async def read_body(receive: Receive, max_bytes: int) -> bytes:
+    """Read the body of a request.
 
     Args:
-        receive: of the ASGI request.
-        most: bytes that it may have.
+        receive: ASGI callable.
+        max_bytes: maximum size.
 
     Raises:
-        BodyTooLarge: it has more.
+        BodyTooLarge: the body is larger.
         ClientGone: the client disconnected.
     """
     chunks: list[bytes] = []
@@ -33,7 +33,7 @@ async def read_body(receive: Receive, most: int) -> bytes:
             raise ClientGone
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
-        if size > most:
+        if size > max_bytes:
             raise BodyTooLarge
         chunks.append(chunk)
         more_body = message.get("more_body", False)

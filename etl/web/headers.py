@@ -1,7 +1,7 @@
 """Security headers: one set for the APIs, one for the pages.
 
-Browsers keep the HSTS policy that a host sent last (RFC 6797 section 8.1), so all rooms send the
-same one.
+Browsers keep the HSTS policy that a host sent last (RFC 6797 section 8.1), so all packages send
+the same one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ HSTS: Final = "max-age=31536000; includeSubDomains"
 
 
 def api_headers(base_url: str) -> dict[str, str]:
-    """Return the security headers of an answer to a program.
+    """Return the security headers of an API response.
 
     Args:
-        base_url: where the server is reached; HSTS is for `https:` only.
+        base_url: public URL of the server; HSTS is for `https:` only.
     """
     headers = {"x-content-type-options": "nosniff"}
     if base_url.startswith("https://"):
@@ -33,9 +33,9 @@ def page_headers(
     """Return the security headers of a page: no inline script or style, no framing, no referrer.
 
     Args:
-        base_url: where the server is reached.
-        form_action: where the forms may lead, redirects included (CSP `form-action`).
-        scripts_from: origin that the scripts may call besides the page's own; empty for a page
+        base_url: public URL of the server.
+        form_action: allowed targets of forms and their redirects (CSP `form-action`).
+        scripts_from: origin that scripts may call besides the page's own; empty for a page
             without scripts.
         cache: `Cache-Control`.
     """

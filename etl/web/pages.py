@@ -1,4 +1,4 @@
-"""Templates of pages: Jinja2, always escaped; a name that is missing is an error."""
+"""Jinja2 templates of pages: always escaped; an undefined name is an error."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from jinja2 import (
 )
 
 
-def open_templates(package: str, own: Path | None = None) -> Environment:
-    """Return the templates of a room; all of them extend `page.html.j2`, the base page.
+def open_templates(package: str, overrides: Path | None = None) -> Environment:
+    """Return the templates of a package; all extend the base page `page.html.j2`.
 
     Args:
-        package: the room.
-        own: folder of templates that override the room's by their names; None for none.
+        package: name of the package.
+        overrides: folder of templates that replace the package's by name; None for none.
     """
     loaders: list[BaseLoader] = [PackageLoader(package), PackageLoader("etl.web")]
-    if own is not None:
-        loaders.insert(0, FileSystemLoader(own))
+    if overrides is not None:
+        loaders.insert(0, FileSystemLoader(overrides))
     environment = Environment(
         loader=ChoiceLoader(loaders),
-        autoescape=True,  # whatever the template's name ends in
+        autoescape=True,  # the names end in .j2, so Jinja2 cannot choose by extension
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -37,7 +37,7 @@ def open_templates(package: str, own: Path | None = None) -> Environment:
 
 
 def _day(when: date | str) -> str:
-    """Return a day in words; a text is one of ISO 8601."""
+    """Format a date, or an ISO 8601 text, in words."""
     when = date.fromisoformat(when) if isinstance(when, str) else when
     return f"{when:%B} {when.day}, {when.year}"
 
@@ -51,5 +51,5 @@ def _moment(when: datetime) -> str:
 
 
 def number_text(value: float | None) -> str:
-    """Return a number of a public page; null is one that is withheld."""
+    """Format a number of a public page; None was withheld."""
     return "withheld" if value is None else f"{value:,}"

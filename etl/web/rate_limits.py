@@ -1,7 +1,7 @@
-"""Rate limits. Each worker counts for itself, in memory, in windows that begin with a first call.
+"""Rate limits: each worker counts calls in memory, in windows that begin with a first call.
 
-Rates are parsed by the library `limits`. Its own storage in memory scans all counters up to a
-hundred times a second, in a thread, which costs more than the rest of a request.
+The library `limits` parses rates. Its in-memory storage is not used: a thread scans all counters
+up to a hundred times a second, which costs more than the rest of a request.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Final
 
 from limits import RateLimitItem, parse
 
-_MOST_WINDOWS: Final = 100_000
-"""Windows of one rate that are kept; past them the oldest are dropped: memory is bounded."""
+_MAX_WINDOWS: Final = 100_000
+"""Maximum number of windows of one rate; the oldest are dropped, so memory is bounded."""
 
 _CUSTOMER_PREFIX: Final = 64
-"""Bits of an IPv6 address that a customer is given at least; the others are theirs to choose, for
-each call anew if they like (RFC 6177)."""
+"""A customer gets an IPv6 network of at most this prefix length, and can choose any address in it
+for each call (RFC 6177)."""
 
 
 class TooMany(Exception):
-    """A limit was exceeded.
+    """A rate limit was exceeded.
 
     Attributes:
         retry_after: seconds to wait.
-        limit: the limit, for people.
+        limit: the limit in words.
     """
 
     def __init__(self, retry_after: int, limit: str) -> None:
@@ -38,74 +38,75 @@ class TooMany(Exception):
 
 
 class Windows:
-    """Counts of one rate, by caller.
+    """Call counts of one rate, by caller.
 
     Args:
         rate: the limit.
         now: the clock, in seconds.
-        most: windows that are kept.
+        size: maximum number of windows.
     """
 
     def __init__(
-        self, rate: RateLimitItem, now: Callable[[], float] = time.time, most: int = _MOST_WINDOWS
+        self, rate: RateLimitItem, now: Callable[[], float] = time.time, size: int = _MAX_WINDOWS
     ) -> None:
-        self._amount = rate.amount
-        self._seconds = rate.get_expiry()
+        self._requests_per_window = rate.amount
+        self._window_seconds = rate.get_expiry()
         self._now = now
-        self._most = most
-        self._open: dict[tuple[str, ...], tuple[int, float]] = {}
+        self._max_windows = size
+        self._open_windows: dict[tuple[str, ...], tuple[int, float]] = {}
+        """Caller -> calls, and end of the window."""
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open_windows)
 
     def hit(self, caller: tuple[str, ...]) -> None:
-        """Count one call; a window begins with its first.
+        """Count a call; the first one begins a window.
 
         Raises:
-            TooMany: it was one too many.
+            TooMany: the call exceeds the limit.
         """
         now = self._now()
-        count, end = self._open.get(caller, (0, 0.0))
+        count, end = self._open_windows.get(caller, (0, 0.0))
         if end <= now:
-            self._open.pop(caller, None)  # keeps windows in order of their start
-            count, end = 0, now + self._seconds
-            if len(self._open) >= self._most:
-                del self._open[next(iter(self._open))]
-        self._open[caller] = (count + 1, end)
+            self._open_windows.pop(caller, None)  # keeps windows in order of their start
+            count, end = 0, now + self._window_seconds
+            if len(self._open_windows) >= self._max_windows:
+                del self._open_windows[next(iter(self._open_windows))]
+        self._open_windows[caller] = (count + 1, end)
         self._refuse(count, end - now)
 
     def check(self, caller: tuple[str, ...]) -> None:
-        """Refuse a caller with too many calls, without counting this one.
+        """Refuse a caller whose limit is used up; counts nothing.
 
         Raises:
-            TooMany: there were too many.
+            TooMany: the caller made too many calls.
         """
-        count, end = self._open.get(caller, (0, 0.0))
+        count, end = self._open_windows.get(caller, (0, 0.0))
         now = self._now()
         if end > now:
             self._refuse(count, end - now)
 
     def add(self, more: int, caller: tuple[str, ...]) -> None:
-        """Count so many more calls of a caller whose window is open."""
-        count, end = self._open.get(caller, (0, 0.0))
+        """Count `more` calls of a caller whose window is open."""
+        count, end = self._open_windows.get(caller, (0, 0.0))
         if end > self._now():
-            self._open[caller] = (count + more, end)
+            self._open_windows[caller] = (count + more, end)
 
     def _refuse(self, earlier_calls: int, seconds_left: float) -> None:
-        if earlier_calls >= self._amount:
-            limit = f"{self._amount} requests in {self._seconds} seconds"
+        if earlier_calls >= self._requests_per_window:
+            limit = f"{self._requests_per_window} requests in {self._window_seconds} seconds"
             raise TooMany(max(1, math.ceil(seconds_left)), limit)
 
 
 class RateLimiter:
-    """Limits by name.
+    """Rate limits by name.
 
     Args:
         rates: name → a rate such as `600/minute`; empty for no limit.
         now: the clock, in seconds.
 
     Attributes:
-        rates: as given.
+        rates: the argument.
 
     Raises:
         ValueError: a text is not a rate.
@@ -124,34 +125,34 @@ class RateLimiter:
 
         Args:
             name: the limit.
-            caller: addresses and ids whose calls are counted together.
+            caller: addresses and ids; calls with the same ones are counted together.
 
         Raises:
-            TooMany: it was one too many.
+            TooMany: the call exceeds the limit.
         """
         if name in self._windows:
             self._windows[name].hit(tuple(map(caller_of, caller)))
 
     def check(self, name: str, *caller: str) -> None:
-        """Refuse a call after too many, without counting it.
+        """Refuse a caller whose limit is used up; counts nothing.
 
         Raises:
-            TooMany: there were too many.
+            TooMany: the caller made too many calls.
         """
         if name in self._windows:
             self._windows[name].check(tuple(map(caller_of, caller)))
 
     def add(self, name: str, more: int, *caller: str) -> None:
-        """Count so many more calls of a caller that `hit` has counted."""
+        """Count `more` calls of a caller that `hit` has counted."""
         if name in self._windows:
             self._windows[name].add(more, tuple(map(caller_of, caller)))
 
 
 def parse_rate(text: str) -> RateLimitItem | None:
-    """Return a rate such as `600/minute`; None for an empty text, which sets no limit.
+    """Parse a rate such as `600/minute`; None for an empty text, which sets no limit.
 
     Raises:
-        ValueError: it is not a rate.
+        ValueError: the text is not a rate.
     """
     if not text:
         return None

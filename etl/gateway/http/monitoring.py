@@ -1,16 +1,14 @@
 """Access log, metrics and health of the served process.
 
-Each request has one record, then one log line and the metrics. Logged: request id, app, the
-patient as a keyed hash, the route's template. Not logged: the URL, the query, headers, a token,
-anything of an answer. So no member's data is in a log. No label of a metric holds an app, a patient
-or a URL.
+Each request has one record, which becomes a log line and metrics. Logged: request id, app, a keyed
+hash of the patient, the route's template. Not logged: URL, query, headers, tokens, anything of an
+answer; so no member's data is in a log. Metric labels never contain an app, a patient or a URL.
 
-Lines are written without blocking, to files, pipes and terminals, slow or unread ones included: a
-thread writes the lines of some milliseconds together. If nobody reads them, they are dropped and
-counted, and requests go on.
+Logging never blocks a request, even if a pipe or terminal is slow or unread: a thread writes the
+lines of some milliseconds together. If nobody reads them, lines are dropped and counted.
 
-With several workers each counts for itself into files of a shared folder (prometheus-client's
-multiprocess mode), and any worker answers for all.
+Each of several workers counts into its files of a shared folder (prometheus-client's multiprocess
+mode), and any worker reports the metrics of all.
 """
 
 from __future__ import annotations
@@ -53,14 +51,14 @@ from etl.gateway.http.request import moment_of
 from etl.gateway.startup import GatewayServices
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable of the folder that several workers count into."""
+"""Environment variable with the folder of the workers' counts."""
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LABELS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 
 
-_AllWorkers = Literal["livesum", "livemin", "livemax"]
-"""How the values of several workers become one."""
+_MultiprocessMode = Literal["livesum", "livemin", "livemax"]
+"""How the values of several workers are combined."""
 
 
 class Metrics:
@@ -80,9 +78,9 @@ class Metrics:
             buckets=_BUCKETS,
         )
         self.under_way = 0
-        """Requests being answered by this process now; exported by `renew`."""
+        """Requests that this process is answering; exported by `renew`."""
 
-        def gauge(name: str, text: str, mode: _AllWorkers) -> Gauge:
+        def gauge(name: str, text: str, mode: _MultiprocessMode) -> Gauge:
             return Gauge(f"cpcds_{name}", text, registry=registry, multiprocess_mode=mode)
 
         self._in_flight = gauge("requests_in_flight", "Requests being answered now.", "livesum")
@@ -91,7 +89,7 @@ class Metrics:
         )
         self._counts = {
             name: Counter(f"cpcds_{metric}", text, registry=registry)
-            for name, (metric, text) in _READS.items()
+            for name, (metric, text) in _STORAGE_METRICS.items()
         }
         self._cached = gauge("cache_bytes", "Bytes that the cache holds.", "livesum")
         self._created = gauge(
@@ -136,7 +134,7 @@ class Metrics:
         self._seen.set(served.seen if served.seen is not None else 0)
 
     def text(self) -> bytes:
-        """Return the metrics in Prometheus's text format, of all workers together."""
+        """Return the metrics of all workers in Prometheus's text format."""
         if FOLDER not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
@@ -145,12 +143,12 @@ class Metrics:
 
     @staticmethod
     def leave() -> None:
-        """Remove this worker's gauges from the sums over all workers."""
+        """Remove this worker's gauges from those of all workers."""
         if FOLDER in os.environ:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
-_READS: Final = {
+_STORAGE_METRICS: Final = {
     "reads": ("object_reads", "Requests to storage that gave bytes."),
     "bytes": ("object_read_bytes", "Bytes that storage gave."),
     "retries": ("object_retries", "Tries of a read after one that failed."),
@@ -161,68 +159,70 @@ _READS: Final = {
 
 
 SECONDS: Final = 0.05
-"""Interval of writes; a process that is killed may lose the lines of one interval."""
+"""Interval of writes; a killed process may lose the lines of one interval."""
 
-MOST: Final = 20_000
-"""Lines that wait at most: some 8 MB."""
+MAX_QUEUED_LINES: Final = 20_000
+"""Maximum number of lines in memory: some 8 MB."""
 
 _FLUSH_SECONDS: Final = 2.0
 
 
 class LogWriter:
-    """Writes whole lines to a descriptor.
+    """Writes log lines to a file descriptor, in a thread.
 
     Args:
-        descriptor: open for writing.
-        most: lines that wait at most; further ones are dropped.
-        now: the clock, for the line that reports how many were dropped.
+        descriptor: file descriptor of the log.
+        max_lines: maximum number of lines in memory; further ones are dropped.
+        now: the clock, for the line that reports dropped lines.
     """
 
     def __init__(
         self,
         descriptor: int,
-        most: int = MOST,
+        max_lines: int = MAX_QUEUED_LINES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._descriptor = descriptor
-        self._most = most
+        self._max_lines = max_lines
         self._now = now
-        self._waiting: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        """Lines; an event is set when all lines before it are written."""
         self._dropped = 0
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._start_lock = threading.Lock()
 
     def __call__(self, line: bytes) -> None:
-        """Take one line with its line break."""
-        if self._waiting.qsize() >= self._most:
+        """Queue a line with its line break."""
+        if self._queue.qsize() >= self._max_lines:
             self._dropped += 1
             return
         if self._thread is None:
             self._start()
-        self._waiting.put(line)
+        self._queue.put(line)
 
     def flush(self) -> None:
-        """Wait until all accepted lines are written, for two seconds at most."""
+        """Wait until all queued lines are written, for two seconds at most."""
         if self._thread is not None:
             written = threading.Event()
-            self._waiting.put(written)
+            self._queue.put(written)
             written.wait(_FLUSH_SECONDS)
 
     def _start(self) -> None:
         # Started on demand: a process may be forked after its writer was created.
-        with self._starting:
+        with self._start_lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
+        """Write queued lines forever."""
         while True:
-            records = [self._waiting.get()]
+            records = [self._queue.get()]
             if isinstance(records[0], bytes):
                 time.sleep(SECONDS)
             try:
                 while True:
-                    records.append(self._waiting.get_nowait())
+                    records.append(self._queue.get_nowait())
             except Empty:
                 pass
             self._write(b"".join(record for record in records if isinstance(record, bytes)))
@@ -253,10 +253,10 @@ class LogWriter:
 
 
 RECORD: Final = "cpcds.record"
-"""Key in the ASGI scope under which every room finds the request's record."""
+"""Key of the request's record in the ASGI scope."""
 
-_WELL_FORMED: Final = re.compile(rb"[0-9A-Fa-f-]{16,64}")
-"""Accepted request ids: UUIDs and hex digits, which cannot hold a name or an address."""
+_REQUEST_ID: Final = re.compile(rb"[0-9A-Fa-f-]{16,64}")
+"""Request ids accepted from clients: hex digits and dashes cannot spell a name or an address."""
 
 
 @dataclass(slots=True)
@@ -264,16 +264,16 @@ class RequestRecord:
     """Facts of one request.
 
     Attributes:
-        request: its id.
-        started: reading of the process's clock.
+        request: request id.
+        started: time of its start, by `perf_counter`.
         route: template of the route, such as `/fhir/[type]/[id]`; for logs and metrics.
-        client: id of the app; empty where no token was accepted.
-        patient: logical id of the Patient; empty likewise. Never logged as it is.
-        release: id of the release that was answered from; empty where none was.
+        client: id of the app; empty if no token was accepted.
+        patient: logical id of the Patient; empty like `client`. Logged only as a hash.
+        release: id of the release in the answer; empty for none.
         delivered: resource types in the answer; for the audit trail.
-        code: stable code of the error; empty where there was none.
-        status: HTTP status; 0 where nothing was sent.
-        sent: bytes of the body as they went out.
+        code: stable error code; empty for none.
+        status: HTTP status; 0 if nothing was sent.
+        sent: bytes of the body that were sent.
     """
 
     request: str
@@ -289,11 +289,11 @@ class RequestRecord:
 
 
 class AccessLog:
-    """Writes one JSON object a line.
+    """Logs requests and faults, each as one line of JSON.
 
     Args:
-        write: takes one line with its line break.
-        key: key of the hash that stands for a patient; the same key gives the same hash.
+        write: writes one line with its line break; None logs nothing.
+        key: key of the patients' hashes.
         now: the clock.
     """
 
@@ -308,10 +308,10 @@ class AccessLog:
         key = blake2b(key, digest_size=32).digest()
 
         @lru_cache(maxsize=8192)
-        def hashed(patient: str) -> str:
+        def hash_patient(patient: str) -> str:
             return blake2b(patient.encode(), key=key, digest_size=8).hexdigest()
 
-        self._hashed = hashed
+        self._hash_patient = hash_patient
 
     def request(self, record: RequestRecord, method: str, seconds: float) -> None:
         """Log the result of a request."""
@@ -328,18 +328,15 @@ class AccessLog:
             "ms": round(seconds * 1000, 2),
             "bytes": record.sent,
             "client": record.client,
-            "patient": self._hashed(record.patient) if record.patient else "",
+            "patient": self._hash_patient(record.patient) if record.patient else "",
             "release": record.release,
             "error": record.code,
         }
-        stated = {name: value for name, value in line.items() if value != ""}
-        self._write(orjson.dumps(stated, option=orjson.OPT_APPEND_NEWLINE))
+        line = {name: value for name, value in line.items() if value != ""}
+        self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def fault(self, record: RequestRecord, error: BaseException) -> None:
-        """Log the origin of an error: its class and the places in the code, not its message.
-
-        A message may hold the values being processed, which are a member's data.
-        """
+        """Log an error's class and stack, not its message, which may contain a member's data."""
         if self._write is None:
             return
         chain: list[str] = []
@@ -354,18 +351,19 @@ class AccessLog:
             "request": record.request,
             "route": record.route,
             "errors": chain,
-            "where": _places(error.__traceback__),
+            "where": _stack_lines(error.__traceback__),
         }
         self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def _places(trace: TracebackType | None) -> list[str]:
+def _stack_lines(trace: TracebackType | None) -> list[str]:
+    """Return file, line and function of the innermost stack frames."""
     frames = traceback.extract_tb(trace)[-12:]
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats the modules' log records as the same kind of lines, without tracebacks."""
+    """Formats the log records of Python modules as JSON lines, without messages of errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one JSON object."""
@@ -378,17 +376,17 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["errors"] = [record.exc_info[0].__name__]
-            line["where"] = _places(record.exc_info[2])
+            line["where"] = _stack_lines(record.exc_info[2])
         return orjson.dumps(line).decode()
 
 
 class AccessLogMiddleware:
-    """ASGI middleware around everything: opens a request's record, and closes it.
+    """Outermost ASGI middleware: creates a request's record, logs and counts it at the end.
 
     Args:
-        app: what is inside.
-        log: where lines go.
-        metrics: what is counted.
+        app: the application.
+        log: logs requests.
+        metrics: counts requests.
     """
 
     def __init__(self, app: ASGIApp, log: AccessLog, metrics: Metrics) -> None:
@@ -406,7 +404,7 @@ class AccessLogMiddleware:
         scope[RECORD] = record
         name = record.request.encode()
 
-        async def sending(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", name)]
@@ -416,14 +414,14 @@ class AccessLogMiddleware:
 
         self._metrics.under_way += 1
         try:
-            await self.app(scope, receive, sending)
-        except Exception as error:  # the outermost place: what comes here is a bug of ours
+            await self.app(scope, receive, send_and_record)
+        except Exception as error:  # no other handler took it: a bug of ours
             record.code = record.code or "internal-error"
             self._log.fault(record, error)
             if record.status:
                 raise
             answer = PlainTextResponse("Internal Server Error\n", 500)
-            await answer(scope, receive, sending)
+            await answer(scope, receive, send_and_record)
         finally:
             seconds = perf_counter() - record.started
             self._metrics.under_way -= 1
@@ -433,9 +431,9 @@ class AccessLogMiddleware:
             self._log.request(record, method, seconds)
 
     def _request_id(self, scope: Scope) -> str:
-        """Return the id of a request: the client's own if that is well formed."""
+        """Return the id that the client sent if it is acceptable, else a new one."""
         ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        if len(ids) == 1 and _WELL_FORMED.fullmatch(ids[0]):
+        if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]):
             return str(ids[0], "ascii")
         return f"{self._id_prefix}{next(self._id_numbers):012x}"
 
@@ -446,11 +444,10 @@ _METHODS: Final = frozenset(
 
 
 def record_of(scope: Scope) -> RequestRecord:
-    """Return a request's record; a new one where there is none yet."""
-    found = scope.get(RECORD)
-    if found is None:
-        found = scope[RECORD] = RequestRecord(token_hex(14), perf_counter())
-    record: RequestRecord = found
+    """Return the request's record; create it if there is none yet."""
+    record: RequestRecord | None = scope.get(RECORD)
+    if record is None:
+        record = scope[RECORD] = RequestRecord(token_hex(14), perf_counter())
     return record
 
 
@@ -460,12 +457,12 @@ _NO_STORE = {"cache-control": "no-store"}
 def health_routes(
     opened: GatewayServices, metrics: Metrics, *, with_metrics: bool
 ) -> list[BaseRoute]:
-    """Return `/healthz`, `/readyz` and, where wanted, `/metrics`.
+    """Return the routes `/healthz`, `/readyz` and perhaps `/metrics`.
 
     Args:
-        opened: the service.
-        metrics: what is counted.
-        with_metrics: whether `/metrics` is there.
+        opened: the services to report on.
+        metrics: the metrics to show.
+        with_metrics: whether to add `/metrics`.
     """
 
     async def healthz(request: Request) -> Response:
@@ -477,34 +474,34 @@ def health_routes(
         status, body = readiness(opened)
         return JSONResponse(body, status, _NO_STORE)
 
-    async def exposition(request: Request) -> Response:
+    async def metrics_text(request: Request) -> Response:
         record_of(request.scope).route = "/metrics"
         metrics.renew(opened)
         return Response(metrics.text(), headers=_NO_STORE, media_type=CONTENT_TYPE_LATEST)
 
     routes: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz)]
     if with_metrics:
-        routes.append(Route("/metrics", exposition))
+        routes.append(Route("/metrics", metrics_text))
     return routes
 
 
 def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
     """Return status and body of `/readyz`.
 
-    A process is ready when it has a release to answer from. Where storage fails later it stays
-    ready, and reports the failure: its cache is still valid, and another process would not help.
+    A process is ready when it has a release to serve. If storage fails later it stays ready and
+    reports the failure: its cache is still valid, and another process would not help.
     """
     served = opened.releases.served
     if served.release is None:
         return 503, {"status": "nothing published yet", "failures": served.failures}
-    of_directory: dict[str, object] = {}
+    directory_status: dict[str, object] = {}
     if opened.has_claims and opened.has_directory:
-        of_directory["directory"] = opened.directory_releases.served.release
+        directory_status["directory"] = opened.directory_releases.served.release
     return 200, {
         "status": "ready" if served.failures == 0 else "ready, but storage does not answer",
         "release": served.release,
         "created": served.created,
         "seen_seconds_ago": None if served.seen is None else round(served.seen, 1),
         "failures": served.failures,
-        **of_directory,
+        **directory_status,
     }

@@ -1,6 +1,6 @@
-"""Time limit of requests, with one timer for all of them; their processor time; long work.
+"""Time limit and processor time of requests, and a thread for long work.
 
-A timer for each request (`asyncio.timeout`) costs about a tenth of a fast request.
+One timer serves all requests: one for each (`asyncio.timeout`) costs a tenth of a fast request.
 """
 
 from __future__ import annotations
@@ -25,51 +25,52 @@ class RequestTimeout:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._running: dict[asyncio.Task[object], float] = {}
-        self._over: set[asyncio.Task[object]] = set()
+        self._deadlines: dict[asyncio.Task[object], float] = {}
+        self._timed_out: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     async def keep(self, work: Awaitable[Result]) -> Result:
-        """Return the result of some work.
+        """Await `work` within the time limit, and return its result.
 
         Raises:
-            TimeoutError: it took too long, and was cancelled.
+            TimeoutError: the work took too long and was cancelled.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         loop = task.get_loop()
-        self._running[task] = loop.time() + self._seconds
+        self._deadlines[task] = loop.time() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._sweep, loop)
+            self._timer = loop.call_later(self._seconds, self._cancel_late, loop)
         try:
             return await work
         except asyncio.CancelledError:
-            if task in self._over and task.uncancel() == 0:
+            if task in self._timed_out and task.uncancel() == 0:
                 raise TimeoutError from None
             raise
         finally:
-            del self._running[task]
-            self._over.discard(task)
+            del self._deadlines[task]
+            self._timed_out.discard(task)
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _cancel_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel the tasks that are over their deadline; set the timer to the next deadline."""
         now = loop.time()
-        for task, end in self._running.items():
-            if end <= now and task not in self._over:
-                self._over.add(task)
+        for task, deadline in self._deadlines.items():
+            if deadline <= now and task not in self._timed_out:
+                self._timed_out.add(task)
                 task.cancel()
-        waiting = [end for task, end in self._running.items() if task not in self._over]
+        deadlines = [end for task, end in self._deadlines.items() if task not in self._timed_out]
         self._timer = None
-        if waiting:
-            # Tasks are in the order of their start.
-            self._timer = loop.call_at(max(waiting[0], now), self._sweep, loop)
+        if deadlines:
+            # Tasks are in the order of their start, so the first deadline is the earliest.
+            self._timer = loop.call_at(max(deadlines[0], now), self._cancel_late, loop)
 
 
 LARGEST_ON_LOOP: Final = 400_000
-"""Largest work in the event loop, in points of `search.cost` times resources: about 5 ms."""
+"""Work up to this size runs in the event loop, for about 5 ms: search cost times resources."""
 
 _SWITCH_SECONDS: Final = 0.001
-"""Longest wait of the event loop for the thread of long work, each time that it has to: a request
-that is answered beside such work waits some three times. The interpreter's default is 5 ms."""
+"""How long the event loop waits for the interpreter lock while the thread works; a request waits
+about three times. The interpreter's default is 5 ms."""
 
 
 class ProcessorTime:
@@ -87,28 +88,28 @@ class ProcessorTime:
         self.seconds = 0.0
 
     async def measure(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return the result of some work; count its steps, and what it runs in the thread."""
+        """Await `work`; count its steps, and the long work that it starts."""
         _CURRENT.set(self)
-        result: Result = await _Steps(self, work)
+        result: Result = await _TimedSteps(self, work)
         return result
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Return what a function gives, and count its time."""
-        began = self._clock()
+        """Call a function, and count its time."""
+        start = self._clock()
         try:
             return work()
         finally:
-            self.seconds += self._clock() - began
+            self.seconds += self._clock() - start
 
 
 _CURRENT: ContextVar[ProcessorTime] = ContextVar("processor_time")
 
 
-class _Steps:
-    """A coroutine, each step of which is counted; waiting is not."""
+class _TimedSteps:
+    """Runs a coroutine step by step; counts the time of the steps, not the waiting between them."""
 
-    def __init__(self, spent: ProcessorTime, work: Coroutine[Any, Any, Any]) -> None:
-        self._spent = spent
+    def __init__(self, total: ProcessorTime, work: Coroutine[Any, Any, Any]) -> None:
+        self._total = total
         self._work = work
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -116,13 +117,13 @@ class _Steps:
         value: Any = None
         while True:
             try:
-                awaited = self._spent.run(lambda: resume(value))  # noqa: B023 - called at once
+                awaited = self._total.run(lambda: resume(value))  # noqa: B023 - called at once
             except StopIteration as end:
                 return end.value
             try:
                 value = yield awaited
                 resume = self._work.send
-            except BaseException as error:  # such as a cancellation: the coroutine's to handle
+            except BaseException as error:  # such as a cancellation: the coroutine handles it
                 value, resume = error, self._work.throw
 
 
@@ -133,11 +134,11 @@ class LongWork:
         self._thread = ThreadPoolExecutor(1, "long-work")
 
     async def run(self, size: int, work: Callable[[], Result]) -> Result:
-        """Return what a function gives.
+        """Call a function, and return its result.
 
         Args:
-            size: points of `search.cost` times resources that it looks at.
-            work: must not touch what the event loop changes.
+            size: search cost times the number of resources that the function visits.
+            work: the function; must not use data that the event loop changes.
         """
         if size <= LARGEST_ON_LOOP:
             return work()
@@ -148,5 +149,5 @@ class LongWork:
                 self._thread, in_thread.run, work
             )
         finally:
-            if (spent := _CURRENT.get(None)) is not None:
-                spent.seconds += in_thread.seconds
+            if (total := _CURRENT.get(None)) is not None:
+                total.seconds += in_thread.seconds

@@ -95,17 +95,17 @@ class Query:
 
     Attributes:
         kind: the type.
-        conditions: a match meets all of them.
-        includes: references that are followed.
-        revincludes: references that lead to a match; what has them is answered too.
-        count: matches a page; None leaves it to the server.
-        sorts: the first decides first; empty for the block's own order.
-        summary: which elements of the matches.
-        elements: top-level elements that are wanted; empty for all.
+        conditions: conditions that every match meets.
+        includes: references of the matches to follow.
+        revincludes: references to a match; the resources that have them are included.
+        count: matches per page; None for the server's page size.
+        sorts: sort keys, the most significant first; empty for the block's order.
+        summary: which elements of the matches to return.
+        elements: top-level elements to return; empty for all.
         total: whether the number of matches is returned.
         cost: points (`search.cost`).
         used: supported parameters, as requested.
-        ignored: what was left out and why, one sentence each.
+        ignored: which parameters were ignored and why, one sentence each.
     """
 
     kind: ResourceType
@@ -123,13 +123,13 @@ class Query:
 
 
 BUDGET: Final = 64
-"""Most points of one search."""
+"""Maximum cost of one search, in points."""
 
 CONDITION: Final = 3
 """One pass over the values and rows of a column."""
 
 COMPARED_VALUE: Final = 1
-"""A date, text or place that is asked for: it is compared with each value of the column."""
+"""A requested date, text or location: it is compared with each value of the column."""
 
 CROSSED_REFERENCE: Final = 5
 """A step of a chain or of `_has`: keys of one type are looked up among the rows of another."""
@@ -140,10 +140,10 @@ REVINCLUDE: Final = 10
 
 
 def require_affordable(points: int) -> int:
-    """Return the points of a search, or of its parameters so far.
+    """Return `points` unchanged if they are within the budget.
 
     Raises:
-        FhirError: 400 `too-costly`: they exceed the budget.
+        FhirError: 400 `too-costly`: the points exceed the budget.
     """
     if points > BUDGET:
         raise FhirError(
@@ -155,7 +155,7 @@ def require_affordable(points: int) -> int:
 
 
 def condition_cost(condition: SearchCondition) -> int:
-    """Return the points of one condition, with those of the references that it crosses."""
+    """Return the cost of a condition and the references that it follows, in points."""
     if condition.link:
         return CROSSED_REFERENCE + condition_cost(condition.link.condition)
     return CONDITION + COMPARED_VALUE * condition.compared

@@ -32,7 +32,7 @@ def test_lines_of_many_threads_stand_whole_and_each_ones_in_order(tmp_path):
 
 def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_was_dropped_is_told():
     reading, writing = os.pipe()
-    write = LogWriter(writing, most=100, now=lambda: NOON)
+    write = LogWriter(writing, max_lines=100, now=lambda: NOON)
     line = b"x" * 1023 + b"\n"
     for _ in range(2000):  # a pipe holds some 64 of them: who waited for it would never end
         write(line)
