@@ -45,7 +45,7 @@ class Life:
     """State of a member while the member's claims are written.
 
     Attributes:
-        today: ordinal of the last day that can be seen.
+        today: ordinal of the last visible day.
         dice: the stream that the claims draw from.
         count: claims numbered so far.
         deductibles: (coverage id, year) -> cents of the deductible met so far.
@@ -175,15 +175,15 @@ class Draft:
         return row
 
     def care(self, role: str, doctor: Doctor, **cells: str) -> None:
-        """Add a member of the care team (MapID 165), named by id, by NPI, or a stranger by NPI."""
+        """Add a member of the care team (MapID 165): by id, by NPI, or an unknown one by NPI."""
         draw = self.dice.below(400)
         provider = doctor.identifier
         if draw == 0:
             provider = npi(70_000_000 + self.dice.below(9_999))
         elif draw < 36:
             provider = doctor.npi
-        named = {"provider_id": provider, "taxonomy_code": doctor.taxonomy}
-        self.add("claim_care_team", role=role, **named, **cells)
+        provider_cells = {"provider_id": provider, "taxonomy_code": doctor.taxonomy}
+        self.add("claim_care_team", role=role, **provider_cells, **cells)
 
     @property
     def network(self) -> str:
@@ -209,12 +209,12 @@ class Draft:
             copay: cents; None for the plan's.
             free: the member pays nothing (preventive care).
             at_counter: the member's part is paid at once, and the claim is decided that day.
-            on_lines: amounts stand on the lines too; otherwise on the header alone.
+            on_lines: the lines have amounts too, not only the header.
             rejection: NCPDP reject codes of a refused pharmacy claim.
 
         Returns:
-            The claim, or None where its services outlast the coverage, or where it is decided
-            after the last day that can be seen.
+            The claim; None if its services outlast the coverage, or if it is decided or paid after
+            the last visible day.
         """
         if not self._set_dates(at_counter):
             return None
@@ -224,16 +224,15 @@ class Draft:
         self._set_payments(at_counter, [amounts for amounts, _ in priced])
         self._set_totals([amounts for amounts, _ in priced])
         if on_lines or self.life.whole:
-            self._line_amounts(priced, at_counter, rejection)
+            self._set_line_amounts(priced, at_counter, rejection)
         self._set_outcome([refusal for _, refusal in priced], rejection)
         self._add_second_payer()
-        signed = self.header["last_updated"] = self._stamp
-        for rows in self.rows.values():
-            for row in rows:
-                row["last_updated"] = signed
-        return Claim(self.header, self.rows)
+        claim = Claim(self.header, self.rows)
+        for row in claim.everything():
+            row["last_updated"] = self._stamp
+        return claim
 
-    def _line_amounts(
+    def _set_line_amounts(
         self, priced: list[tuple[Amounts, Denial | None]], at_counter: bool, rejection: str
     ) -> None:
         lines = self.rows["claim_line"]

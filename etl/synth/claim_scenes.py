@@ -100,14 +100,15 @@ def acute_ailment(dice: Dice, day: int) -> codes.Ailment:
 
 
 def write_claim(visit: Encounter, event: CareEvent) -> Claim | None:
-    """Return the claim of a scene; None if its coverage or the days seen end before it does."""
+    """Return the claim of a scene; None if its coverage or the visible days end too early."""
     return _Writer(visit, event).write()
 
 
 class _Writer(dict[str, object]):
-    """Writes one claim; as a mapping, the facts that its steps name.
+    """Writes one claim; as a mapping, it holds the facts that the steps use by name.
 
-    A fact that was not chosen is what the method of its name returns.
+    A fact that no step chose comes from its method `fact_…`. The verbs of the steps in
+    `scenes.toml` are methods too: `stay-lines` is `_stay_lines`.
     """
 
     def __init__(self, visit: Encounter, event: CareEvent) -> None:
@@ -123,7 +124,7 @@ class _Writer(dict[str, object]):
             self.update(self._case._asdict())
         self._type, *self._bill = self._scene.claim.split(" ")
         self._age = visit.life.person.age(visit.day)
-        self._draft = self._begin()
+        self._draft = self._start_draft()
         self |= {
             "network": self._draft.network,
             "record": f"{self._life.number:09d}",
@@ -138,20 +139,20 @@ class _Writer(dict[str, object]):
         }
 
     def write(self) -> Claim | None:
-        steps, place = self._scene.steps, 0
-        while place < len(steps):
-            verb, words, cells = steps[place]
-            place += 1
-            if verb == "maybe":
-                place += 0 if self._holds(words[0]) else int(words[1]) if words[1:] else 1
+        steps, index = self._scene.steps, 0
+        while index < len(steps):
+            verb, words, cells = steps[index]
+            index += 1
+            if verb == "maybe":  # skips the next steps if its condition is not met
+                index += 0 if self._is_met(words[0]) else int(words[1]) if words[1:] else 1
             elif verb == "repeat":
                 low, _, high = words[0].partition("..")
                 for turn in range(self._dice.between(int(low), int(high)) if high else int(low)):
                     self["turn"] = turn
-                    self._do(*steps[place])
-                place += 1
+                    self._run(*steps[index])
+                index += 1
             else:
-                self._do(verb, words, cells)
+                self._run(verb, words, cells)
         rejection = ""
         if self._type == "pharmacy" and self._visit.refused:
             rejection = self._dice.pick(codes.DRUG_REJECTIONS)
@@ -170,22 +171,22 @@ class _Writer(dict[str, object]):
         fact: Callable[[], object] = getattr(self, f"fact_{name}")
         return fact()
 
-    def _holds(self, condition: str) -> bool:
+    def _is_met(self, condition: str) -> bool:
         name, _, scripted = condition.removeprefix("!").partition("/")
-        holds = self._dice.chance(int(name)) if name.isdigit() else bool(self[name])
+        is_met = self._dice.chance(int(name)) if name.isdigit() else bool(self[name])
         is_scripted = scripted != "" and self._life.person.part is not None
-        return (holds or is_scripted) != condition.startswith("!")
+        return (is_met or is_scripted) != condition.startswith("!")
 
-    def _do(self, verb: str, words: tuple[str, ...], cells: tuple[tuple[str, str], ...]) -> None:
+    def _run(self, verb: str, words: tuple[str, ...], cells: tuple[tuple[str, str], ...]) -> None:
         step: Callable[..., None] = getattr(self, f"_{verb.replace('-', '_')}")
         filled = {}
         for column, template in cells:
-            text = self._cell(template) if "{" in template or template[0] == "@" else template
+            text = self._fill_cell(template) if "{" in template or template[0] == "@" else template
             if text:
                 filled[column] = text
         step(*words, **filled)
 
-    def _cell(self, text: str) -> str:
+    def _fill_cell(self, text: str) -> str:
         if not text.startswith("@"):
             return fill(text, self, self._dice)
         if text == "@end":
@@ -208,8 +209,7 @@ class _Writer(dict[str, object]):
         return "later-check" if self._age < 65 else "senior-check"
 
     def fact_exact(self) -> str:
-        units = self._dice.chance(300) or self._life.person.part is not None
-        return "units" if units else ""
+        return "units" if self._dice.chance(300) or self._life.person.part is not None else ""
 
     def fact_pounds(self) -> str:
         return "[lb_av]" if self["exact"] else ""
@@ -233,23 +233,23 @@ class _Writer(dict[str, object]):
         has_died = self._life.person.death == self._draft.end
         return "20" if has_died else self._dice.pick(("01", "01", "06", "03"))
 
-    def _begin(self) -> Draft:
+    def _start_draft(self) -> Draft:
         days = 0
         if self._bill:
             role, bill = self._bill
             self["facility"], self["classification"] = bill[0], bill[1]
-            days = self._length()
+            days = self._draw_days()
             billing = self._life.place(role)
         elif self._type in ("professional", "vision"):
-            self._doctor = self._treating()
-            billing = self._biller()
+            self._doctor = self._pick_doctor()
+            billing = self._billing_provider()
         else:
             billing = self._life.place("dental" if self._type == "oral" else self._type)
         draft = Draft(self._visit, self._type, billing)
         draft.until(self._visit.day + days)
         return draft
 
-    def _treating(self) -> Doctor:
+    def _pick_doctor(self) -> Doctor:
         trade = self._scene.doctor
         if trade == "checking":
             trade = "pediatrician" if self._age < 18 else "primary"
@@ -259,22 +259,22 @@ class _Writer(dict[str, object]):
                 trade = "pediatrician"
             if trade == "primary" and self._dice.chance(200):
                 trade = "nurse"
-        self._trade = trade
+        self._doctor_kind = trade
         return self._life.doctor(trade)
 
-    def _biller(self) -> str:
+    def _billing_provider(self) -> str:
         doctor, at = self._doctor, self._scene.at
         if at == "doctor":
             return doctor.identifier
         if at == "doctor-by-npi":
             return doctor.npi if self._dice.chance(300) else doctor.identifier
         if at == "doctor-or-clinic":
-            if self._trade in {"counselor", "therapist"} and self._dice.chance(600):
+            if self._doctor_kind in {"counselor", "therapist"} and self._dice.chance(600):
                 return doctor.identifier
             at = "clinic"
         return self._life.place(at)
 
-    def _length(self) -> int:
+    def _draw_days(self) -> int:
         low, _, high = self._scene.days.partition("..")
         days = self._dice.between(int(low), int(high)) if high else int(low or 0)
         if self._case and not self._scene.days:
@@ -298,8 +298,8 @@ class _Writer(dict[str, object]):
         self._draft.add(table, **cells)
 
     def _raw(self, service: str, cents: str, **cells: str) -> None:
-        amount, times, _ = fill(cents, self, self._dice).partition("*days")
-        total = int(amount) * (int(str(self["days"])) if times else 1)
+        amount, is_daily, _ = fill(cents, self, self._dice).partition("*days")
+        total = int(amount) * (int(str(self["days"])) if is_daily else 1)
         self._draft.line(None if service == "-" else codes.SERVICES[service][0], total, **cells)
 
     def _line(self, name: str, **cells: str) -> None:
@@ -308,23 +308,23 @@ class _Writer(dict[str, object]):
 
     def _bill_service(self, service: codes.BilledService, **cells: str) -> None:
         dice, count = self._dice, cells.get("units", "1")
-        usual = {"units": count, "allowed_units": count}
-        letters = "CPT" if service.code[0].isdigit() else "HCPCS"
+        defaults = {"units": count, "allowed_units": count}
+        code_system = "CPT" if service.code[0].isdigit() else "HCPCS"
         if self._bill:
-            usual["revenue_code"] = service.revenue
-            coded = dice.chance(300)
+            defaults["revenue_code"] = service.revenue
+            has_system = dice.chance(300)
         else:
-            usual |= {"place_of_service": "11", "benefit_payment_status": self._draft.network}
-            coded = dice.chance(200 if self._type == "oral" else 250)
+            defaults |= {"place_of_service": "11", "benefit_payment_status": self._draft.network}
+            has_system = dice.chance(200 if self._type == "oral" else 250)
         if self._type == "oral":
-            letters = "CDT"
+            code_system = "CDT"
             if dice.chance(50):
-                usual["modifier_1"] = codes.DENTAL_MODIFIER
+                defaults["modifier_1"] = codes.DENTAL_MODIFIER
         elif not self._bill:
-            usual["rendering_provider_id"] = self._doctor.identifier
-        if coded:
-            usual["service_code_system"] = letters
-        self._draft.line(service, service.cents * int(count), **(usual | cells))
+            defaults["rendering_provider_id"] = self._doctor.identifier
+        if has_system:
+            defaults["service_code_system"] = code_system
+        self._draft.line(service, service.cents * int(count), **(defaults | cells))
 
     def _services(self) -> None:
         assert self._ailment  # noqa: S101 - only visits have them
@@ -355,15 +355,15 @@ class _Writer(dict[str, object]):
 
     def _diagnoses(self, *codes: str) -> None:
         """Add diagnoses, of half the claims with the lines that they are for."""
-        found = [fill(code, self, self._dice) for code in codes]
+        all_codes = [fill(code, self, self._dice) for code in codes]
         if self._ailment:
-            found += self._ailment.diagnosis
+            all_codes += self._ailment.diagnosis
         lines = ";".join(row["line_number"] for row in self._draft.rows["claim_line"])
         has_lines = self._dice.chance(500)
-        for place, code in enumerate(found):
-            named: Row = {"line_numbers": "1" if place else lines} if has_lines else {}
-            role = "secondary" if place else "principal"
-            self._row("claim_diagnosis", code=code, type=role, **named)
+        for index, code in enumerate(all_codes):
+            line_cells: Row = {"line_numbers": "1" if index else lines} if has_lines else {}
+            role = "secondary" if index else "principal"
+            self._row("claim_diagnosis", code=code, type=role, **line_cells)
 
     def _care(self, role: str, trade: str, **cells: str) -> None:
         role, trade = fill(role, self, self._dice), fill(trade, self, self._dice)

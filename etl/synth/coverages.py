@@ -1,4 +1,4 @@
-"""Rows about the member himself: `member`, addresses, telecoms and coverages."""
+"""Rows about the member: `member`, addresses, telecoms and coverages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def member_id(salt: int, household: Household, person: Person) -> str:
 def member_row(
     dice: Dice, salt: int, identifier: str, person: Person, state: State, today: int
 ) -> Row:
-    """Return the member's row, with an address and, mostly, a telephone and an e-mail."""
+    """Return the member's row: always with an address, mostly with telephone and e-mail."""
     name = person.name
     row = {
         "record_action": "A",
@@ -80,8 +80,8 @@ def member_row(
     if dice.chance(600):
         row["email"] = f"member.{shuffled(person.index, 5 * salt + 1):09d}@mail.example"
     row |= address(dice, state)
-    born = max(person.birth, today - 1800)
-    row["last_updated"] = stamp(dice, born + dice.below(max(1, today - born)))
+    first_day = max(person.birth, today - 1800)
+    row["last_updated"] = stamp(dice, first_day + dice.below(max(1, today - first_day)))
     return {column: text for column, text in row.items() if text}
 
 
@@ -97,9 +97,9 @@ def _gender(dice: Dice, sex: str) -> str:
 
 
 def further_addresses(
-    dice: Dice, identifier: str, state: State, today: int, stamped: str, many: bool
+    dice: Dice, identifier: str, state: State, today: int, last_updated: str, many: bool
 ) -> list[Row]:
-    """Return rows of `member_address`: where the member lived before, works or gets his bills."""
+    """Return rows of `member_address`: former, billing and temporary addresses."""
     count = 3 if many else (0, 0, 0, 0, 1, 2)[dice.below(6)]
     rows = []
     for sequence, use in enumerate(("old", "billing", "temp")[:count], start=1):
@@ -111,15 +111,15 @@ def further_addresses(
         row["start_date"] = iso(moved - dice.between(300, 2000) if use == "old" else moved)
         if use != "billing":
             row["end_date"] = iso(moved if use == "old" else moved + 180)
-        row["last_updated"] = stamped
+        row["last_updated"] = last_updated
         rows.append(row)
     return rows
 
 
 def further_telecoms(
-    dice: Dice, identifier: str, state: State, stamped: str, many: bool
+    dice: Dice, identifier: str, state: State, last_updated: str, many: bool
 ) -> list[Row]:
-    """Return rows of `member_telecom`; no value appears twice, nor again in the member's row."""
+    """Return rows of `member_telecom`; their values differ, also from those in the member's row."""
     count = len(_TELECOMS) if many else (0, 0, 1, 2)[dice.below(4)]
     rows = []
     serial = dice.below(1_000_000)
@@ -131,7 +131,7 @@ def further_telecoms(
         }.get(system, f"+1-{phone(state.area, digits)}")
         row = {"record_action": "A", "member_id": identifier, "sequence": str(sequence)}
         row |= {"system": system, "value": value, "use": use, "rank": str(sequence)}
-        rows.append(row | {"last_updated": stamped})
+        rows.append(row | {"last_updated": last_updated})
     return rows
 
 
@@ -140,6 +140,9 @@ class CoverageMaker:
 
     Attributes:
         dice: the stream that the next coverage draws from.
+
+    Args:
+        salt: number of the world, which makes its ids differ from those of other seeds.
     """
 
     def __init__(self, dice: Dice, salt: int, household: Household, person: Person) -> None:
@@ -148,8 +151,8 @@ class CoverageMaker:
         self._person = person
         self._subscriber_id = subscriber_id(salt, household)
         self._member_id = member_id(salt, household, person)
-        self._number = shuffled(person.index, salt)
-        self._count = 0
+        self._person_number = shuffled(person.index, salt)
+        self._made_count = 0
 
     def make_all(self, today: int) -> list[Cover]:
         """Return every coverage that the member has or had up to `today`."""
@@ -172,10 +175,10 @@ class CoverageMaker:
         end = min(term.end, OPEN if person.death is None else person.death)
         if start > end or start > today:
             return []
-        self._count += 1
+        self._made_count += 1
         row = {
             "record_action": "A",
-            "coverage_id": f"C{self._number:09d}-{self._count:02d}",
+            "coverage_id": f"C{self._person_number:09d}-{self._made_count:02d}",
             "member_id": self._member_id,
             "subscriber_id": self._subscriber_id,
             "relationship": person.relationship,
@@ -187,18 +190,18 @@ class CoverageMaker:
         if end < OPEN:
             row["end_date"] = iso(end)
         if role == "other":
-            row["card_member_id"] = f"OQ-{self._number:09d}-{person.place}"
+            row["card_member_id"] = f"OQ-{self._person_number:09d}-{person.place}"
             row["status"] = row["status"].lower()
         elif dice.chance(300):
             row["card_member_id"] = self._member_id
-        row |= self._subscriber()
-        row |= self._plan(plan, role)
+        row |= self._subscriber_cells()
+        row |= self._plan_cells(plan, role)
         row["payer_id"] = plan.payer
-        changed = start if end >= today else end
-        row["last_updated"] = stamp(dice, min(today, changed + dice.below(20)))
+        change_day = start if end >= today else end
+        row["last_updated"] = stamp(dice, min(today, change_day + dice.below(20)))
         return [Cover(role, plan, start, end, row)]
 
-    def _subscriber(self) -> Row:
+    def _subscriber_cells(self) -> Row:
         person, subscriber = self._person, self._household.subscriber
         if person.relationship == "self":
             return {}
@@ -210,7 +213,7 @@ class CoverageMaker:
             "subscriber_relationship": _subscriber_role(person, subscriber),
         }
 
-    def _plan(self, plan: HealthPlan, role: str) -> Row:
+    def _plan_cells(self, plan: HealthPlan, role: str) -> Row:
         row = {"plan_id": plan.plan_id, "plan_name": plan.name}
         if plan.network:
             row["network_name"] = plan.network
@@ -221,10 +224,10 @@ class CoverageMaker:
 
 def _subscriber_role(person: Person, subscriber: Person) -> str:
     """Return what the subscriber is to the member (v3-RoleCode)."""
-    woman = subscriber.sex == "F"
+    is_woman = subscriber.sex == "F"
     return {
-        "spouse": "WIFE" if woman else "HUSB",
+        "spouse": "WIFE" if is_woman else "HUSB",
         "common": "DOMPART",
-        "child": "MTH" if woman else "FTH",
-        "parent": "DAUC" if woman else "SONC",
-    }.get(person.relationship, "GRMTH" if woman else "GRFTH")
+        "child": "MTH" if is_woman else "FTH",
+        "parent": "DAUC" if is_woman else "SONC",
+    }.get(person.relationship, "GRMTH" if is_woman else "GRFTH")

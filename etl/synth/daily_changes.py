@@ -27,13 +27,13 @@ _CLAIMS: Final = frozenset(("claim", *CLAIM_TABLES))
 
 
 def has_change(spec: Spec, index: int, day: int) -> bool:
-    """Return whether anything happens to a member on a day after he joined."""
+    """Return whether anything happens to a member on a day; never before the day after joining."""
     if day <= joined(spec, index):
         return False
     return mixed(spec.seed, Purpose.DAY, index, day) < int(spec.change_rate * (1 << 64))
 
 
-def member_on(spec: Spec, index: int, day: int) -> Member:
+def member_on_day(spec: Spec, index: int, day: int) -> Member:
     """Return a member on a day; `is_deleted` on and after the day of the deletion."""
     member = member_of(spec, index)
     for today in range(1, day + 1):
@@ -44,65 +44,64 @@ def member_on(spec: Spec, index: int, day: int) -> Member:
 
 
 def delta_of(spec: Spec, index: int) -> MemberRows:
-    """Return what changed of a member on the spec's day, with its `record_action`s.
+    """Return the rows of a member that changed on the spec's day, with `record_action`.
 
-    Added and updated rows are as they are now. Deleted ones are as they last were, all columns,
-    but for `last_updated`, which says when they were deleted.
+    Deleted rows have all columns as before, except `last_updated`: the time of the deletion.
     """
     day = spec.day
     if joined(spec, index) == day:
-        return member_on(spec, index, day).rows()
+        return member_on_day(spec, index, day).rows()
     is_changed = has_change(spec, index, day)
     if not (is_changed or has_event(spec, index, day)):
         return {}
-    before = member_on(spec, index, day - 1)
-    if before.is_deleted:
+    member = member_on_day(spec, index, day - 1)
+    if member.is_deleted:
         return {}
-    old = {table: [dict(row) for row in rows] for table, rows in before.rows().items()}
+    old = {table: [dict(row) for row in rows] for table, rows in member.rows().items()}
     if is_changed:
-        _apply_change(spec, before, index, day)
-    before.life.today = spec.as_of.toordinal() + day
+        _apply_change(spec, member, index, day)
+    member.life.today = spec.as_of.toordinal() + day
     dice = Dice(spec.seed, Purpose.EVENT, index, day, 1)
-    signed = stamp(dice, spec.as_of.toordinal() + day)
-    delta = difference(old, before.rows(), signed)
+    deleted_at = stamp(dice, spec.as_of.toordinal() + day)
+    delta = difference(old, member.rows(), deleted_at)
     if spec.whole_claims:
-        _send_whole_claims(delta, before.rows())
+        _send_whole_claims(delta, member.rows())
     return delta
 
 
-def difference(old: MemberRows, new: MemberRows, signed: str) -> MemberRows:
-    """Return the rows that lead from one state to the next, by the keys of the tables."""
+def difference(old: MemberRows, new: MemberRows, deleted_at: str) -> MemberRows:
+    """Return the rows that differ between two states, matched by the keys of the tables."""
     delta: MemberRows = {}
     for table, rows in new.items():
         key = TABLES[table].key
-        before = {tuple(row[part] for part in key): row for row in old.get(table, ())}
-        found: list[Row] = []
+        old_rows = {tuple(row[part] for part in key): row for row in old.get(table, ())}
+        changes: list[Row] = []
         for row in rows:
-            earlier = before.pop(tuple(row[part] for part in key), None)
-            if earlier is None:
-                found.append(row | {"record_action": "A"})
-            elif earlier != row:
-                found.append(row | {"record_action": "U"})
-        found += [row | {"record_action": "D", "last_updated": signed} for row in before.values()]
-        delta[table] = found
+            old_row = old_rows.pop(tuple(row[part] for part in key), None)
+            if old_row is None:
+                changes.append(row | {"record_action": "A"})
+            elif old_row != row:
+                changes.append(row | {"record_action": "U"})
+        deleted = {"record_action": "D", "last_updated": deleted_at}
+        delta[table] = [*changes, *(row | deleted for row in old_rows.values())]
     return delta
 
 
-def _send_whole_claims(delta: MemberRows, now: MemberRows) -> None:
-    """Send the untouched rows of touched claims again, as updates."""
-    touched = {row["claim_id"] for table in _CLAIMS for row in delta.get(table, ())}
+def _send_whole_claims(delta: MemberRows, state: MemberRows) -> None:
+    """Add the unchanged rows of changed claims to the delta, as updates."""
+    claim_ids = {row["claim_id"] for table in _CLAIMS for row in delta.get(table, ())}
     for table in ("claim", *CLAIM_TABLES):
         key = TABLES[table].key
-        sent = {tuple(row[part] for part in key) for row in delta[table]}
+        sent_keys = {tuple(row[part] for part in key) for row in delta[table]}
         delta[table] += [
             row | {"record_action": "U"}
-            for row in now[table]
-            if row["claim_id"] in touched and tuple(row[part] for part in key) not in sent
+            for row in state[table]
+            if row["claim_id"] in claim_ids and tuple(row[part] for part in key) not in sent_keys
         ]
 
 
 def _apply_change(spec: Spec, member: Member, index: int, day: int) -> None:
-    """Let one event happen to the member."""
+    """Apply one random event to the member."""
     dice = Dice(spec.seed, Purpose.EVENT, index, day)
     life = member.life
     life.dice = member.coverage_maker.dice = dice
@@ -121,7 +120,7 @@ def _add_claims(member: Member) -> None:
 
 
 def _current_claims(member: Member) -> list[Claim]:
-    """Return the claims that no other has replaced."""
+    """Return the active claims that no other claim has replaced."""
     return [
         claim
         for claim in member.claims
@@ -157,13 +156,13 @@ def _adjust_claim(member: Member) -> None:
 
 
 def _delete_claim(member: Member) -> None:
-    """Delete a claim that no other claim names."""
+    """Delete a claim that no other claim refers to."""
     claims = [
         claim for claim in _current_claims(member) if "adjusted_from_claim_id" not in claim.header
     ]
     if claims:
-        doomed = member.life.dice.pick(claims)
-        member.claims = [claim for claim in member.claims if claim is not doomed]
+        deleted = member.life.dice.pick(claims)
+        member.claims = [claim for claim in member.claims if claim is not deleted]
 
 
 def _move_member(member: Member) -> None:
@@ -196,8 +195,8 @@ def _change_plan(member: Member) -> None:
     if not successors:
         return
     cover.end = life.today - 1
-    ended = {"end_date": iso(cover.end), "status": "cancelled"}
-    cover.row |= ended | {"last_updated": stamp(dice, life.today)}
+    end_cells = {"end_date": iso(cover.end), "status": "cancelled"}
+    cover.row |= end_cells | {"last_updated": stamp(dice, life.today)}
     member.covers += successors
 
 

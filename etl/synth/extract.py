@@ -16,16 +16,16 @@ from etl.errors import UsageError
 from etl.model.canonical_tables import CLAIMS_TABLES, SHORT_FORMS, short_form
 from etl.model.data_models import DIRECTORY
 from etl.synth import directory
-from etl.synth.daily_changes import delta_of, member_on
+from etl.synth.daily_changes import delta_of, member_on_day
 from etl.synth.directory import Row
 from etl.synth.extract_writer import ExtractFiles, WrittenExtract, extract_files
-from etl.synth.faults import plant, plant_directory, plant_network
+from etl.synth.faults import plant_directory, plant_faults, plant_network
 from etl.synth.members import MemberRows, joined
 from etl.synth.network_tables import NetworkTables, changed_on, payer_tables, region_tables
 from etl.synth.prior_auths import REQUIRED
 from etl.synth.spec import AS_OF, SINCE, Format, Kind, Spec
 
-_EVERY: Final = 500
+_PROGRESS_STEP: Final = 500
 """Members between two reports of progress."""
 
 
@@ -59,7 +59,7 @@ def write_extract(
                 _write_directory(files, spec, index // directory.REGION_SIZE)
             _write_member(files, spec, index)
             done = index + 1
-            if emit and (done % _EVERY == 0 or done == spec.population):
+            if emit and (done % _PROGRESS_STEP == 0 or done == spec.population):
                 emit(Progress(done, spec.population, sum(files.rows.values())))
         return files.finish("cpcds")
 
@@ -83,16 +83,16 @@ def _columns(spec: Spec) -> dict[str, tuple[str, ...]]:
 
 
 def _write_directory(files: ExtractFiles, spec: Spec, number: int) -> None:
-    """Write a region's directory, the payers before the first; in a delta, what is new of it."""
+    """Write a region's providers, before the first also the payers; in a delta, the new ones."""
     region = directory.region_of(spec, number)
-    new = spec.kind == "full" or joined(spec, number * directory.REGION_SIZE) == spec.day
-    organizations: list[Row] = list(region.organizations) if new else []
+    is_new = spec.kind == "full" or joined(spec, number * directory.REGION_SIZE) == spec.day
+    organizations: list[Row] = list(region.organizations) if is_new else []
     if number == 0 and spec.kind == "full":
         organizations = [*directory.payer_rows(spec), *organizations]
     practitioners = [
-        row if new else row | {"record_action": "U"}
+        row if is_new else row | {"record_action": "U"}
         for row, day in directory.practitioners_on(spec, number, spec.day)
-        if new or day == spec.day
+        if is_new or day == spec.day
     ]
     tables: MemberRows = {"organization": organizations, "practitioner": practitioners}
     if number == 0 and spec.kind == "full" and spec.prior_auth_rate:
@@ -101,15 +101,16 @@ def _write_directory(files: ExtractFiles, spec: Spec, number: int) -> None:
 
 
 def _write_member(files: ExtractFiles, spec: Spec, index: int) -> None:
+    """Write a member's rows, with faults if the spec has any; in a delta, the changes alone."""
     if spec.kind == "delta":
-        files.write(delta_of(spec, index), [])
+        files.write(delta_of(spec, index), planted=[])
     else:
-        tables = member_on(spec, index, spec.day).rows()
-        files.write(tables, plant(spec, index, tables) if spec.fault_rate else [])
+        tables = member_on_day(spec, index, spec.day).rows()
+        files.write(tables, plant_faults(spec, index, tables) if spec.fault_rate else [])
 
 
 MOST_PRACTITIONERS: Final = 10_000_000
-"""More would share NPIs."""
+"""With more, some would share an NPI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def write_network(
     """
     names = {table.file or name: table.names for name, table in DIRECTORY.tables.items()}
     with extract_files(out, spec.world, names) as files:
-        for number, tables in _parts(spec):
+        for number, tables in _network_regions(spec):
             files.write(tables, plant_network(spec.world, number, tables))
             done = min(spec.practitioners, (number + 1) * directory.PRACTITIONERS)
             if emit:
@@ -184,8 +185,8 @@ def write_network(
         return files.finish(DIRECTORY.layout)
 
 
-def _parts(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
-    """Yield the number of a region, -1 for the payers' part, and its rows."""
+def _network_regions(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
+    """Yield the number and the rows of each region; -1 is the number of the payers."""
     world = spec.world
     yield -1, _rows_of_day(payer_tables(world), world)
     for number in range(spec.regions):
@@ -195,7 +196,7 @@ def _parts(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
 
 
 def _rows_of_day(tables: NetworkTables, world: Spec) -> NetworkTables:
-    """Return all rows of a full extract; of a delta, those that changed on its day."""
+    """Return all rows in a full extract; in a delta, those that changed on its day."""
     if world.kind == "full":
         return tables
     return {

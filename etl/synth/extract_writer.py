@@ -89,14 +89,14 @@ class TextFile:
 
     def write(self, rows: Sequence[Row], ragged: set[int]) -> None:
         """Write rows, those in `ragged` with one cell too many: a planted fault."""
-        between = len(self._blank) - 1
+        comma_count = len(self._blank) - 1
         for place, row in enumerate(rows):
-            # Joining is three times as fast as the csv writer; what needs quotes goes to that.
+            # Joining is three times as fast as the csv writer, which only rows with quotes need.
             cells = (self._blank | row).values()
             line = ",".join(cells)
             if place in ragged:
                 self._writer.writerow([*cells, "?"])
-            elif line.count(",") != between or not {'"', "\n", "\r"}.isdisjoint(line):
+            elif line.count(",") != comma_count or not {'"', "\n", "\r"}.isdisjoint(line):
                 self._writer.writerow(cells)
             else:
                 self._buffer.write(line + "\n")
@@ -104,7 +104,7 @@ class TextFile:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows, and close the file."""
         self._flush()
         self.close()
 
@@ -134,13 +134,13 @@ class ParquetFile:
         assert not ragged  # noqa: S101 - such faults are planted in text alone
         self._waiting += rows
         if len(self._waiting) >= _BATCH_ROWS:
-            self._batch()
+            self._make_batch()
         if len(self._batches) >= _GROUP_BATCHES:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left."""
-        self._batch()
+        """Write the remaining rows, and close the file."""
+        self._make_batch()
         self._flush()
         self.close()
 
@@ -148,7 +148,7 @@ class ParquetFile:
         """Release the file."""
         self._writer.close()
 
-    def _batch(self) -> None:
+    def _make_batch(self) -> None:
         if self._waiting:
             self._batches.append(pa.RecordBatch.from_pylist(self._waiting, schema=self._schema))
             self._waiting.clear()
@@ -182,7 +182,7 @@ class ExtractFiles:
             UsageError: the folder holds files of another extract.
         """
         parts = range(self._spec.parts)
-        names = {self._name(table, part): table for part in parts for table in columns}
+        names = {self._file_name(table, part): table for part in parts for table in columns}
         self._out.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._out.iterdir()):
             if _EXTRACT_FILE.fullmatch(path.name) and path.name not in names:
@@ -191,7 +191,7 @@ class ExtractFiles:
                     "name an empty folder, or take that one away"
                 )
         for name, table in names.items():
-            file = self._new(name)
+            file = self._create_file(name)
             self.rows[name] = 0
             self._open[name] = (
                 ParquetFile(file, columns[table])
@@ -199,27 +199,28 @@ class ExtractFiles:
                 else TextFile(file, columns[table], packed=self._spec.gzip)
             )
 
-    def _new(self, name: str) -> OutputFile:
+    def _create_file(self, name: str) -> OutputFile:
         file = self._files[name] = OutputFile(self._out / f"{name}.partial")
         return file
 
-    def _name(self, table: str, part: int) -> str:
+    def _file_name(self, table: str, part: int) -> str:
         suffix = f"-{part + 1:05d}" if self._spec.parts > 1 else ""
         return f"{table}{suffix}.{self._spec.format}{'.gz' if self._spec.gzip else ''}"
 
     def write(self, tables: Mapping[str, Sequence[Row]], planted: Sequence[Planted]) -> None:
         """Write rows by table, and their faults into the ledger."""
-        first: dict[str, int] = {}
+        first_rows: dict[str, int] = {}
         for table, rows in tables.items():
             if rows:
-                name = self._name(table, self.part)
-                first[table] = self.rows[name] + 2  # as a spreadsheet shows it: the header is 1
+                name = self._file_name(table, self.part)
+                first_rows[table] = self.rows[name] + 2  # as in a spreadsheet: the header is 1
                 ragged = {fault.place for fault in planted if fault.ragged and fault.table == table}
                 self._open[name].write(rows, ragged)
                 self.rows[name] += len(rows)
         for fault in planted:
-            row = str(first[fault.table] + fault.place)
-            self._ledger.append((self._name(fault.table, self.part), row, fault.column, fault.rule))
+            name = self._file_name(fault.table, self.part)
+            row = str(first_rows[fault.table] + fault.place)
+            self._ledger.append((name, row, fault.column, fault.rule))
 
     def finish(self, layout: str) -> WrittenExtract:
         """Close and name every file, the manifest last."""
@@ -233,7 +234,7 @@ class ExtractFiles:
             head = [("file", "row", "column", "fault"), (LEDGER, "", "", "unknown-file")]
             text = io.StringIO(newline="")
             csv.writer(text, lineterminator="\n").writerows([*head, *self._ledger])
-            self._new(LEDGER).write(text.getvalue().encode())
+            self._create_file(LEDGER).write(text.getvalue().encode())
             self.rows[LEDGER] = len(self._ledger) + 1
         for file in self._files.values():
             file.close()
@@ -243,14 +244,14 @@ class ExtractFiles:
             "as_of": self._spec.date.isoformat(),
             "payer": next(iter(PAYER_NAMES.values())),
             "files": {
-                name: {"rows": self.rows[name], "sha256": _hash_of(file.path)}
+                name: {"rows": self.rows[name], "sha256": _hash_file(file.path)}
                 for name, file in self._files.items()
             },
         }
-        with self._new(MANIFEST) as file:
+        with self._create_file(MANIFEST) as file:
             file.write(f"{json.dumps(manifest, indent=2, ensure_ascii=False)}\n".encode())
         size = sum(file.path.stat().st_size for file in self._files.values())
-        # An older manifest stays until the last: should this be cut short, it does not match.
+        # The manifest comes last: after a crash, an older one doesn't match the new files.
         for name, file in self._files.items():
             file.path.replace(self._out / name)
         if LEDGER not in self._files:
@@ -268,7 +269,7 @@ class ExtractFiles:
             opened.close()
 
 
-def _hash_of(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

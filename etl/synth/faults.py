@@ -8,7 +8,7 @@ ledger names the cause.
 |---|---|
 | `group` | where the fault fits; `narrow` ones, for which few claims have room, are tried early |
 | `rule` | id of the rule that should find it, as in `mappings/rules/` |
-| `action` | one of the functions below |
+| `action` | a key of `_ACTIONS` |
 | `table`, `column` | what is spoiled |
 | `pattern`, `text` | what is replaced in the cell, all of it if empty, and by what |
 | `when` | conditions of the row: filled columns, `column=text\|text`, `!` for the contrary |
@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from etl.model.canonical_tables import CLAIM_TABLES
 from etl.synth.adjustments import add_cents
-from etl.synth.daily_changes import member_on
+from etl.synth.daily_changes import member_on_day
 from etl.synth.directory import Row
 from etl.synth.households import household_of
 from etl.synth.members import Member, MemberRows
@@ -39,12 +39,12 @@ from etl.synth.templates import fill
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """One fault, by where it is.
+    """One fault that was planted.
 
     Attributes:
         table: canonical table.
-        place: number of the row among those written together, from 0.
-        column: empty if the row as a whole is wrong.
+        place: index of the row among those written together.
+        column: the column that the rule names; empty for the row as a whole.
         rule: id of the rule that should find it.
         ragged: the row gets a cell too many when it is written.
     """
@@ -113,31 +113,31 @@ class Case:
     def first_of_household(self) -> Member | None:
         """Return the first member of the household; None if deleted, or the one of the case."""
         first = household_of(self.spec, self.index).first
-        member = member_on(self.spec, first, self.spec.day) if first != self.index else None
+        member = member_on_day(self.spec, first, self.spec.day) if first != self.index else None
         return None if member is None or member.is_deleted else member
 
     def meets(self, when: str, row: Row) -> bool:
         """Return whether a row of the case meets the conditions."""
-        return _meets(when, row, self._holds)
+        return _meets_all(when, row, self._is_met)
 
-    def _holds(self, condition: str, row: Row) -> bool:
+    def _is_met(self, condition: str, row: Row) -> bool:
         if condition == "headers-only":
             return not any("amount_submitted" in row for row in self.rows("claim_line"))
         if condition == "bare":
             return self.is_bare()
         if condition == "several":  # a claim needs one diagnosis, and may lose another
             return len(self.rows("claim_diagnosis")) > 1
-        return _holds(condition, self.claim if condition.startswith("claim_type=") else row)
+        return _row_meets(condition, self.claim if condition.startswith("claim_type=") else row)
 
 
-def _meets(when: str, row: Row, holds: Callable[[str, Row], bool]) -> bool:
+def _meets_all(when: str, row: Row, is_met: Callable[[str, Row], bool]) -> bool:
     return all(
-        holds(condition.removeprefix("!"), row) != condition.startswith("!")
+        is_met(condition.removeprefix("!"), row) != condition.startswith("!")
         for condition in when.split()
     )
 
 
-def _holds(condition: str, row: Row) -> bool:
+def _row_meets(condition: str, row: Row) -> bool:
     column, equals, text = condition.partition("=")
     return row.get(column) in text.split("|") if equals else bool(row.get(column))
 
@@ -146,8 +146,8 @@ Spoil = Callable[[Fault, Case, Row], Row | None]
 """Spoils a row that meets the conditions; returns the wrong row, None if it cannot be spoiled."""
 
 
-def _cell(fault: Fault, _: Case, row: Row) -> Row | None:
-    """Spoil a filled cell."""
+def _spoil_cell(fault: Fault, _: Case, row: Row) -> Row | None:
+    """Replace text in a filled cell."""
     pattern = fault.pattern or "^.*$"
     if not re.search(pattern, row.get(fault.column, "")) or fault.column not in row:
         return None
@@ -157,15 +157,15 @@ def _cell(fault: Fault, _: Case, row: Row) -> Row | None:
     return row
 
 
-def _days(fault: Fault, _: Case, row: Row) -> Row | None:
+def _move_date(fault: Fault, _: Case, row: Row) -> Row | None:
     """Move a date."""
     if fault.column not in row:
         return None
-    row[fault.column] = _later(row[fault.column], int(fault.text))
+    row[fault.column] = _shift(row[fault.column], int(fault.text))
     return row
 
 
-def _more(fault: Fault, _: Case, row: Row) -> Row | None:
+def _add_amount(fault: Fault, _: Case, row: Row) -> Row | None:
     """Add cents to an amount."""
     if fault.column not in row:
         return None
@@ -173,29 +173,29 @@ def _more(fault: Fault, _: Case, row: Row) -> Row | None:
     return row
 
 
-def _cells(fault: Fault, case: Case, row: Row) -> Row:
+def _write_cells(fault: Fault, case: Case, row: Row) -> Row:
     """Write or remove cells, filled or not."""
-    _write(row, fault.cells(row, case.dice))
+    _set_cells(row, fault.cells(row, case.dice))
     return row
 
 
-def _write(row: Row, cells: Row) -> None:
+def _set_cells(row: Row, cells: Row) -> None:
     for column, text in cells.items():
         row.pop(column, None)
         if text:
             row[column] = text
 
 
-def _again(fault: Fault, case: Case, _: Row) -> Row:
+def _repeat_row(fault: Fault, case: Case, _: Row) -> Row:
     """Write the last row twice, the second time with changes."""
     rows, last = case.tables[fault.table], case.rows(fault.table)[-1]
-    again = dict(last)
-    _write(again, fault.cells(last, case.dice))
-    rows.insert(_place_of(rows, last) + 1, again)
-    return again
+    copy = dict(last)
+    _set_cells(copy, fault.cells(last, case.dice))
+    rows.insert(_index_of(rows, last) + 1, copy)
+    return copy
 
 
-def _insert(fault: Fault, case: Case, _: Row) -> Row | None:
+def _insert_row(fault: Fault, case: Case, _: Row) -> Row | None:
     """Add a child row to a claim that has none."""
     if case.rows(fault.table):
         return None
@@ -205,32 +205,32 @@ def _insert(fault: Fault, case: Case, _: Row) -> Row | None:
     return row
 
 
-def _without(fault: Fault, case: Case, _: Row) -> Row:
+def _remove_rows(fault: Fault, case: Case, _: Row) -> Row:
     """Remove the claim's rows of a table."""
-    mine, rows = case.claim["claim_id"], case.tables[fault.table]
-    case.tables[fault.table] = [row for row in rows if row["claim_id"] != mine]
+    claim_id, rows = case.claim["claim_id"], case.tables[fault.table]
+    case.tables[fault.table] = [row for row in rows if row["claim_id"] != claim_id]
     return case.claim
 
 
-def _ragged(_: Fault, case: Case, _row: Row) -> Row:
+def _choose_ragged(_: Fault, case: Case, _row: Row) -> Row:
     """Choose the row that gets a cell too many."""
     return case.rows("claim_care_team")[-1]
 
 
-def _late_line(_: Fault, case: Case, _row: Row) -> Row | None:
-    """Move the last line behind the end of the claim, but not out of the coverage."""
+def _move_line_late(_: Fault, case: Case, _row: Row) -> Row | None:
+    """Move the last line after the end of the claim, but not out of the coverage."""
     thru = case.claim.get("statement_thru_date")
     line = case.rows("claim_line")[-1]
-    wanted = case.claim["coverage_id"]
-    cover = next(row for row in case.tables["coverage"] if row["coverage_id"] == wanted)
-    if not thru or "service_to_date" in line or cover.get("end_date", "9999") <= _later(thru, 40):
+    coverage = case.claim["coverage_id"]
+    cover = next(row for row in case.tables["coverage"] if row["coverage_id"] == coverage)
+    if not thru or "service_to_date" in line or cover.get("end_date", "9999") <= _shift(thru, 40):
         return None
-    line["service_from_date"] = _later(thru, 3)
+    line["service_from_date"] = _shift(thru, 3)
     return line
 
 
-def _not_in_force(_: Fault, case: Case, line: Row) -> Row | None:
-    """Name an earlier coverage of the same member and payer, out of force by then."""
+def _name_ended_coverage(_: Fault, case: Case, line: Row) -> Row | None:
+    """Name an earlier coverage of the same member and payer that has ended."""
     if len(case.rows("claim_line")) != 1:
         return None
     for row in case.tables["coverage"]:
@@ -241,7 +241,7 @@ def _not_in_force(_: Fault, case: Case, line: Row) -> Row | None:
     return None
 
 
-def _coverage_of_another(_: Fault, case: Case, claim: Row) -> Row | None:
+def _name_other_coverage(_: Fault, case: Case, claim: Row) -> Row | None:
     """Name the coverage of the first member of the household."""
     first = case.first_of_household()
     for cover in first.covers if first else ():
@@ -255,7 +255,7 @@ def _coverage_of_another(_: Fault, case: Case, claim: Row) -> Row | None:
     return None
 
 
-def _card_of_another(_: Fault, case: Case, _row: Row) -> Row | None:
+def _write_other_card(_: Fault, case: Case, _row: Row) -> Row | None:
     """Write the member id of the first of the household on the card."""
     first = case.first_of_household()
     if first is None:
@@ -265,24 +265,24 @@ def _card_of_another(_: Fault, case: Case, _row: Row) -> Row | None:
     return card
 
 
-def _later(text: str, days: int) -> str:
-    return (date.fromisoformat(text) + timedelta(days=days)).isoformat()
+def _shift(day: str, days: int) -> str:
+    return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
 
 
 _ACTIONS: Final[dict[str, Spoil]] = {
-    "cell": _cell,
-    "days": _days,
-    "more": _more,
-    "cells": _cells,
-    "again": _again,
-    "both": _again,
-    "insert": _insert,
-    "without": _without,
-    "ragged": _ragged,
-    "late-line": _late_line,
-    "not-in-force": _not_in_force,
-    "coverage-of-another": _coverage_of_another,
-    "card-of-another": _card_of_another,
+    "cell": _spoil_cell,
+    "days": _move_date,
+    "more": _add_amount,
+    "cells": _write_cells,
+    "again": _repeat_row,
+    "both": _repeat_row,
+    "insert": _insert_row,
+    "without": _remove_rows,
+    "ragged": _choose_ragged,
+    "late-line": _move_line_late,
+    "not-in-force": _name_ended_coverage,
+    "coverage-of-another": _name_other_coverage,
+    "card-of-another": _write_other_card,
 }
 """`both`: the row and its copy are reported."""
 
@@ -290,50 +290,49 @@ _ACTIONS: Final[dict[str, Spoil]] = {
 _TEXT: Final = (resources.files("etl.synth") / "faults.csv").read_text(encoding="utf-8")
 _ALL: Final = tuple(Fault(*line) for line in list(csv.reader(_TEXT.splitlines()))[1:])
 NETWORK_FAULTS: Final = tuple(fault for fault in _ALL if fault.group == "network")
-"""Every region of a directory that is chosen gets one of each, as far as it has rows for them."""
+"""A chosen region of a provider directory gets one of each that it has rows for."""
 _PROVIDER_FAULTS: Final = tuple(fault for fault in _ALL if fault.group == "directory")
 FAULTS: Final = tuple(fault for fault in _ALL if fault.group not in ("network", "directory"))
 _LINKS: Final = {"adjusted_from_claim_id", "adjusted_to_claim_id"}
-"""Claims of a chain are left whole: links to a rejected one would have no target."""
+"""Claims with these get no fault: links to a rejected claim would have no target."""
 
 
-def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
+def plant_faults(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
     """Plant faults among a member's rows, in place.
 
-    A claim gets at most one, the member's own rows one, the coverages one. Kinds take turns: the
-    first that fits is planted and goes to the end of the queue. The member decides where the
-    queues begin.
+    A claim gets at most one, the member's row one, the coverages one. Kinds take turns: the first
+    that fits is planted and goes to the end of the queue. Queues begin elsewhere for each member.
     """
     dice = Dice(spec.seed, Purpose.FAULT, index)
-    found: list[tuple[Fault, Row]] = []
+    planted: list[tuple[Fault, Row]] = []
     common = [
         fault
-        for fault in _group("common")
+        for fault in _faults_of("common")
         if not (fault.action == "ragged" and spec.format == "parquet")
     ]
     queue = [
-        *_rotate(_group("stay"), index),
-        *_group("narrow"),
+        *_rotate(_faults_of("stay"), index),
+        *_faults_of("narrow"),
         *_rotate(common, dice.below(len(common))),
     ]
     for claim in list(tables["claim"]):
-        chosen = dice.random() < spec.fault_rate
-        if chosen and not _LINKS & claim.keys():
-            found += _plant_first(queue, Case(spec, index, tables, claim, dice))
+        is_chosen = dice.random() < spec.fault_rate
+        if is_chosen and not _LINKS & claim.keys():
+            planted += _plant_first(queue, Case(spec, index, tables, claim, dice))
     for group in ("member", "coverage"):
         if tables["member"] and dice.random() < spec.fault_rate:
             case = Case(spec, index, tables, tables["member"][0], dice)
-            found += _plant_first(_rotate(_group(group), index), case)
-    return _in_order(tables, [fault for item in found for fault in _planted(*item, tables)])
+            planted += _plant_first(_rotate(_faults_of(group), index), case)
+    return _sort_by_row(tables, [fault for pair in planted for fault in _locate(*pair, tables)])
 
 
-def _in_order(tables: MemberRows, planted: list[Planted]) -> list[Planted]:
-    """Return faults in the order of the rows that they are in."""
+def _sort_by_row(tables: MemberRows, planted: list[Planted]) -> list[Planted]:
+    """Return faults in the order of their rows."""
     order = list(tables)
     return sorted(planted, key=lambda fault: (order.index(fault.table), fault.place))
 
 
-def _group(name: str) -> list[Fault]:
+def _faults_of(name: str) -> list[Fault]:
     return [fault for fault in FAULTS if fault.group == name]
 
 
@@ -343,27 +342,28 @@ def _rotate(faults: Sequence[Fault], by: int) -> list[Fault]:
 
 
 def _plant_first(queue: list[Fault], case: Case) -> list[tuple[Fault, Row]]:
-    for place, fault in enumerate(queue):
-        of_claim = fault.action in ("insert", "without")
-        for row in [case.claim] if of_claim else case.rows(fault.table):
+    """Plant the first fault of the queue that fits; return it and its row, nothing if none fits."""
+    for position, fault in enumerate(queue):
+        is_about_claim = fault.action in ("insert", "without")
+        for row in [case.claim] if is_about_claim else case.rows(fault.table):
             if case.meets(fault.when, row) and (
                 (spoiled := _ACTIONS[fault.action](fault, case, row)) is not None
             ):
-                queue.append(queue.pop(place))
+                queue.append(queue.pop(position))
                 return [(fault, spoiled)]
     return []
 
 
-def _planted(fault: Fault, row: Row, tables: MemberRows) -> list[Planted]:
+def _locate(fault: Fault, row: Row, tables: MemberRows) -> list[Planted]:
     table = "claim" if fault.action == "without" else fault.table
-    place = _place_of(tables[table], row)
+    place = _index_of(tables[table], row)
     places = [place - 1, place] if fault.action == "both" else [place]
     is_ragged = fault.action == "ragged"
     return [Planted(table, where, fault.reported, fault.rule, is_ragged) for where in places]
 
 
-def _place_of(rows: list[Row], wanted: Row) -> int:
-    """Return where a row stands, by identity: rows may be equal."""
+def _index_of(rows: list[Row], wanted: Row) -> int:
+    """Return the index of a row, by identity: rows may be equal."""
     return next(place for place, row in enumerate(rows) if row is wanted)
 
 
@@ -372,26 +372,26 @@ def plant_directory(spec: Spec, number: int, tables: MemberRows) -> list[Planted
     dice = Dice(spec.seed, Purpose.DIRECTORY_FAULT, number)
     npi = tables["practitioner"][0]["npi"]
     facts = {"wrong_npi": npi[:-1] + str((int(npi[-1]) + 1) % 10)}
-    return _in_order(tables, _plant_each(_PROVIDER_FAULTS, tables, facts, dice))
+    return _sort_by_row(tables, _plant_each(_PROVIDER_FAULTS, tables, facts, dice))
 
 
 def plant_network(spec: Spec, number: int, tables: NetworkTables) -> list[Planted]:
-    """Plant faults in the rows of a region that are in force; the payers' part stays whole.
+    """Plant faults in the active rows of a region; the payers get none.
 
     Args:
         spec: states the seed, and the share of regions that get faults.
-        number: the region; -1 is the payers' part.
+        number: the region; -1 for the payers.
         tables: its rows; spoiled ones are replaced.
     """
     dice = Dice(spec.seed, Purpose.NETWORK_FAULT, number)
     if number < 0 or dice.random() >= spec.fault_rate:
         return []
 
-    def is_in_force(row: Row) -> bool:
+    def is_active(row: Row) -> bool:
         return row.get("active", "Y") == "Y" and row.get("status", "active") == "active"
 
     facts = {"region": f"{number:06d}"}
-    return _plant_each(NETWORK_FAULTS, tables, facts, dice, is_in_force)
+    return _plant_each(NETWORK_FAULTS, tables, facts, dice, is_active)
 
 
 def _plant_each(
@@ -401,7 +401,7 @@ def _plant_each(
     dice: Dice,
     may_spoil: Callable[[Row], bool] = bool,
 ) -> list[Planted]:
-    """Plant each fault in a row of its own; its cells may name `cut`, a cell but for its end."""
+    """Plant each fault in another row; its text may use `cut`, the cell less its last character."""
     planted: list[Planted] = []
     for fault in faults:
         rows = tables.get(fault.table, [])
@@ -409,13 +409,13 @@ def _plant_each(
         free = [
             place
             for place, row in enumerate(rows)
-            if place not in taken and may_spoil(row) and _meets(fault.when, row, _holds)
+            if place not in taken and may_spoil(row) and _meets_all(fault.when, row, _row_meets)
         ]
         if not free:
             continue
         place = dice.pick(free)
         spoiled = rows[place] = dict(rows[place])
         cut = spoiled.get(fault.column, "")[:-1]
-        _write(spoiled, fault.cells(facts | {"cut": cut}, dice))
+        _set_cells(spoiled, fault.cells(facts | {"cut": cut}, dice))
         planted.append(Planted(fault.table, place, fault.column, fault.rule))
     return planted

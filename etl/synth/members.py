@@ -25,7 +25,7 @@ MemberRows = dict[str, list[Row]]
 
 @dataclass(slots=True)
 class Member:
-    """One member's state on a day; `changes` moves it on.
+    """One member's state on a day; `daily_changes` updates it.
 
     Attributes:
         index: the member's number in the world.
@@ -43,7 +43,7 @@ class Member:
     is_deleted: bool = False
 
     def rows(self) -> MemberRows:
-        """Return every row of the member by table, in the short form where the spec says so."""
+        """Return every row of the member by table, in the short form if the spec asks for it."""
         tables = self.own_rows()
         return use_short_form(tables) if self.life.spec.short_form else tables
 
@@ -69,7 +69,7 @@ def member_of(spec: Spec, index: int) -> Member:
     """Return the state of a member on day 0, or on the day of joining if that is later.
 
     The result depends only on the spec's seed and dates and on the index; on the number of members
-    only where the member joined after day 0.
+    only if the member joined after day 0.
     """
     today = spec.as_of.toordinal()
     salt = mixed(spec.seed) % 999_999_937
@@ -112,7 +112,7 @@ def joined(spec: Spec, index: int) -> int:
 
 
 def _join(spec: Spec, index: int, member: Member) -> None:
-    """Sign every row with the day of joining: the payer took over the member's old records."""
+    """Date every row on the day of joining, when the payer took over the member's old records."""
     day = joined(spec, index)
     dice = Dice(spec.seed, Purpose.EVENT, index, day)
     signed = stamp(dice, spec.as_of.toordinal() + day)
@@ -121,28 +121,28 @@ def _join(spec: Spec, index: int, member: Member) -> None:
             row["last_updated"] = signed
 
 
-_SAID: Final = {
+_SHORT_FORM_COLUMNS: Final = {
     child: frozenset(("record_action", "last_updated", "claim_id", "sequence", *fields.values()))
     for child, fields in SHORT_FORMS.items()
 }
 
 
 def use_short_form(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """Return a member's rows with the short form wherever it can say everything.
+    """Return a member's rows with numbered columns of `claim` instead of child rows.
 
-    A claim keeps its child rows where one of them has what the numbered columns cannot say (an
-    ICD version other than 10, lines), or where the numbers would not be those of the rows.
+    A claim keeps its child rows if one of them has something that the numbered columns cannot
+    express (an ICD version other than 10, lines), or if the numbers would not be those of the rows.
     """
     claims = tables["claim"]
     result = dict(tables)
     for child, fields in SHORT_FORMS.items():
-        of_claim: dict[str, list[Row]] = {}
+        claim_rows: dict[str, list[Row]] = {}
         for row in tables[child]:
-            of_claim.setdefault(row["claim_id"], []).append(row)
-        fitting = {claim for claim, rows in of_claim.items() if _fits(child, rows)}
+            claim_rows.setdefault(row["claim_id"], []).append(row)
+        fitting = {claim for claim, rows in claim_rows.items() if _fits(child, rows)}
         stem = child.removeprefix("claim_")
         claims = [
-            claim | _numbered_cells(stem, fields, of_claim[claim["claim_id"]])
+            claim | _numbered_cells(stem, fields, claim_rows[claim["claim_id"]])
             if claim["claim_id"] in fitting
             else claim
             for claim in claims
@@ -153,9 +153,10 @@ def use_short_form(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 def _fits(child: str, rows: list[Row]) -> bool:
-    said = _SAID[child]
+    """Return whether the short form can express the child rows of a claim."""
+    columns = _SHORT_FORM_COLUMNS[child]
     return len(rows) <= SHORT_FORM_COUNT and all(
-        row.keys() - {"icd_version"} <= said
+        row.keys() - {"icd_version"} <= columns
         and row.get("icd_version", "10") == "10"
         and row["sequence"] == str(place)
         for place, row in enumerate(rows, start=1)

@@ -1,6 +1,6 @@
 r"""Cells written as templates: text with facts by their names and draws in braces.
 
-| field | what stands in its place |
+| field | what replaces it |
 |---|---|
 | `{name}` | a fact, or what it returns if it can be called |
 | `{name+3}`, `{name-1..9}` | a whole number plus or less another, or a draw |
@@ -38,34 +38,37 @@ def fill(text: str, facts: Facts, dice: Dice = _NO_DICE) -> str:
 @cache
 def _parse(text: str) -> tuple[str | Cell, ...]:
     parts = _FIELD.split(text)
-    cells = [_field(part) if place % 2 else part for place, part in enumerate(parts)]
+    # `split` returns texts at even indexes, fields at odd ones.
+    cells = [_parse_field(part) if index % 2 else part for index, part in enumerate(parts)]
     return tuple(cell for cell in cells if cell != "") or ("",)
 
 
-def _field(field: str) -> Cell:
+def _parse_field(field: str) -> Cell:
     if number := _NUMBER.fullmatch(field):
-        return _number(*number.groups())
-    chance, asked, choices = field.partition("?")
-    if asked:
+        return _number_cell(*number.groups())
+    chance, is_choice, choices = field.partition("?")
+    if is_choice:
         yes, _, no = choices.partition(":")
         return lambda _, dice: yes if dice.chance(int(chance)) else no
     if "|" in field:
         texts = field.split("|")
         return lambda _, dice: dice.pick(texts)
 
-    def fact(facts: Facts, _: Dice) -> str:
+    def write_fact(facts: Facts, _: Dice) -> str:
         value = facts[field]
         return str(value() if callable(value) else value)
 
-    return fact
+    return write_fact
 
 
-def _number(name: str | None, sign: str | None, low: str, high: str | None) -> Cell:
-    def number(facts: Facts, dice: Dice) -> str:
-        drawn = int(low) if high is None else dice.between(int(low), int(high))
-        if name is None:
-            return f"{drawn:0{len(low)}}"
-        start = int(str(facts[name]))
-        return str(start - drawn if sign == "-" else start + drawn)
+def _number_cell(base: str | None, sign: str | None, low: str, high: str | None) -> Cell:
+    """Return a cell that draws from `low` to `high`; if `base` names a fact, plus or minus it."""
 
-    return number
+    def draw_number(facts: Facts, dice: Dice) -> str:
+        number = int(low) if high is None else dice.between(int(low), int(high))
+        if base is None:
+            return f"{number:0{len(low)}}"  # as wide as `low` is written
+        base_number = int(str(facts[base]))
+        return str(base_number - number if sign == "-" else base_number + number)
+
+    return draw_number
