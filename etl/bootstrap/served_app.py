@@ -66,7 +66,7 @@ from etl.gateway.http.monitoring import (
     Metrics,
     health_routes,
 )
-from etl.gateway.http.request import has_it
+from etl.gateway.http.request import is_not_modified
 from etl.gateway.provider_directory import DirectoryFiles
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import PAGE_LIMIT, Service, ServiceOptions
@@ -500,7 +500,7 @@ def _well_known(path: str, body: bytes) -> Route:
     }
 
     async def document(request: Request) -> Response:
-        if has_it(dict(request.headers.raw), etag, None):
+        if is_not_modified(dict(request.headers.raw), etag, None):
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=_PLAIN.decode())
 

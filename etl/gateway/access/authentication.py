@@ -1,7 +1,7 @@
 """Authentication: bearer tokens for members' data, none for public data.
 
-A token is taken from the Authorization header and from nowhere else: URLs end up in logs and
-histories. Source: RFC 6750.
+Tokens are read from the Authorization header only: URLs end up in logs and histories. Source:
+RFC 6750.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from etl.web.rate_limits import RateLimiter
 LONGEST_TOKEN: Final = 8192
 
 SECONDS_A_REQUEST: Final = 0.01
-"""Processor time of a search of public data that counts as one more request."""
+"""Processor time of a public search that counts as one more request."""
 
-_OF_TOKENS: Final = (string.ascii_letters + string.digits + "._~+/-").encode()
-"""Characters of bearer tokens; `=` may stand at their end."""
+_TOKEN_CHARACTERS: Final = (string.ascii_letters + string.digits + "._~+/-").encode()
+"""Characters of bearer tokens; they may end in `=`."""
 
 _TOKEN_NAMES: Final = frozenset({"access_token", "token", "id_token", "refresh_token"})
 
 
 class TokenAuthenticator:
-    """Tokens of apps that members chose: authenticates a request, and records it.
+    """Authenticates requests by the tokens of members' apps, and records each access.
 
     Args:
         verifier: checks the tokens.
         recorder: records every access.
-        limits: `member`: requests of an app for one member; `refused`: refusals of an address.
+        limits: rate limits `member` (by app and member) and `refused` (by address).
     """
 
     public = False
@@ -50,11 +50,11 @@ class TokenAuthenticator:
         """Return the grant of the token.
 
         Raises:
-            FhirError: 401, or 400 for a header that cannot be read.
-            TooMany: there were too many requests.
+            FhirError: 401; 400, the header cannot be parsed.
+            TooMany: the rate limit is exceeded.
         """
         try:
-            grant = await self._verifier.grant_of(_token(headers))
+            grant = await self._verifier.grant_of(_bearer_token(headers))
         except TokenRefused as error:
             self.count_refused(address)
             text = f"{str(error).rstrip('.').capitalize()}."
@@ -72,7 +72,7 @@ class TokenAuthenticator:
         """Count a request that was refused before authentication.
 
         Raises:
-            TooMany: there were too many.
+            TooMany: the rate limit is exceeded.
         """
         self._limits.hit("refused", address)
 
@@ -83,7 +83,7 @@ class TokenAuthenticator:
         """Record an access before it is answered.
 
         Raises:
-            FhirError: `audit-unavailable`: it could not be recorded.
+            FhirError: `audit-unavailable`: the access could not be recorded.
         """
         try:
             await self._recorder.record(access)
@@ -93,11 +93,11 @@ class TokenAuthenticator:
 
 
 class PublicAuthenticator:
-    """No token: the Provider Directory is public.
+    """Gives every request the public grant: the provider directory needs no token.
 
     Args:
-        grant: the public grant.
-        limits: `member`: here requests of an address.
+        types: the public resource types.
+        limits: rate limit `member`, here by address.
     """
 
     public = True
@@ -132,10 +132,10 @@ Authenticator: TypeAlias = TokenAuthenticator | PublicAuthenticator
 
 
 class ClosedVerifier:
-    """A verifier that refuses every token, used where no authorization is configured."""
+    """A verifier that refuses every token, for servers without authorization."""
 
     async def grant_of(self, token: str) -> Grant:
-        """Refuse.
+        """Refuse the token.
 
         Raises:
             TokenRefused: always.
@@ -144,10 +144,10 @@ class ClosedVerifier:
 
 
 class NoTrail:
-    """A recorder for servers that answer no member's data: it keeps nothing."""
+    """A recorder for servers without members' data: records nothing."""
 
     async def record(self, access: Access) -> None:
-        """Keep nothing."""
+        """Record nothing."""
 
 
 def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
@@ -161,19 +161,19 @@ def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
         raise FhirError("token-in-url", text, (challenge("invalid_request"),))
 
 
-def _token(headers: Mapping[bytes, bytes]) -> str:
+def _bearer_token(headers: Mapping[bytes, bytes]) -> str:
     header = headers.get(b"authorization")
     if header is None:
         text = "Send an access token: Authorization: Bearer, then the token."
         raise FhirError("token-missing", text, (challenge(""),))
     scheme, _, rest = header.strip(b" ").partition(b" ")
     token = rest.lstrip(b" ")
-    bare = token.rstrip(b"=")
+    unpadded = token.rstrip(b"=")
     if (
         len(header) > LONGEST_TOKEN + 16
         or scheme.lower() != b"bearer"
-        or not bare
-        or bare.translate(None, _OF_TOKENS)
+        or not unpadded
+        or unpadded.translate(None, _TOKEN_CHARACTERS)
     ):
         text = "The Authorization header holds no bearer token."
         raise FhirError("token-invalid", text, (challenge("invalid_token"),))

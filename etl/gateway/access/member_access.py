@@ -52,8 +52,8 @@ async def may_read(tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType
         identifier.startswith(_NPI) for identifier in identifiers
     ):
         return True
-    own = await tree.patient(grant.patient)
-    return f"{kind.name}/{block.index.ids[row]}" in await find_referenced(tree, own, kind.name)
+    member = await tree.patient(grant.patient)
+    return f"{kind.name}/{block.index.ids[row]}" in await find_referenced(tree, member, kind.name)
 
 
 def answers_deleted(kind: ResourceType) -> bool:

@@ -127,8 +127,8 @@ class Gateway:
         self._documents = documents
         paths, types = frozenset(documents), frozenset(kind.name for kind in service.kinds())
         self._route = request.cached_parse(
-            lambda raw: request.route_of(
-                request.segments_of(raw, path), types, paths, with_files=files is not None
+            lambda raw: request.find_route(
+                request.split_path(raw, path), types, paths, with_files=files is not None
             )
         )
         self._origins = origins
@@ -149,8 +149,8 @@ class Gateway:
         route: Route | None = None
         self._request_count += 1
         try:
-            headers = request.headers_of(scope)
-            route = self._route(request.path_of(scope, self._path))
+            headers = request.join_headers(scope)
+            route = self._route(request.read_path(scope, self._path))
             record.route = self._path + route.template
             reply = await self._timeout.keep(self._dispatch(route, scope, receive, headers, record))
         except Exception as error:  # every failure becomes an OperationOutcome here
@@ -192,14 +192,14 @@ class Gateway:
         document = self._documents[route.type]()
         media = document.media
         if media is None:
-            query = request.parameters_of(scope["query_string"])
-            media = request.media_of(headers, request.values_of(query, "_format"))
+            query = request.parse_parameters(scope["query_string"])
+            media = request.negotiate_media(headers, request.values_of(query, "_format"))
         fields: list[Header] = [
             (b"etag", document.etag.encode()),
             (b"cache-control", b"public, max-age=300"),
             (b"vary", b"accept, accept-encoding"),
         ]
-        if request.has_it(headers, document.etag, None):
+        if request.is_not_modified(headers, document.etag, None):
             return Reply(304, b"", b"", fields)
         return Reply(200, document.body, media, fields)
 
@@ -207,7 +207,7 @@ class Gateway:
         self, files: DirectoryFiles, route: Route, headers: Mapping[bytes, bytes]
     ) -> Reply:
         file = await files.at(route.type)
-        if request.has_it(headers, file.etag, request.moment_of(file.modified)):
+        if request.is_not_modified(headers, file.etag, request.parse_instant(file.modified)):
             return Reply(304, b"", b"", file.headers)
         if not file.is_file:
             return await file.reply()
@@ -236,12 +236,12 @@ class Gateway:
             query = _query(raw_query)
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
-                body = await request.body_of(receive, headers)
+                body = await request.receive_body(receive, headers)
                 body_parameters = _parse_body(route, body, headers)
                 refuse_tokens(body_parameters)
                 raw_query = b"&".join(part for part in (raw_query, body) if part)
                 query = (*query, *body_parameters)
-            media = request.media_of(headers, request.values_of(query, "_format"))
+            media = request.negotiate_media(headers, request.values_of(query, "_format"))
             data = self._answer_data(route, grant, query, headers, record, scope["method"])
             reply = await (self._charge_time(data, address) if self._authenticator.public else data)
             reply.media = media
@@ -290,7 +290,7 @@ class Gateway:
         answer: Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
-        handling = request.handling(prefer) if prefer is not None else None
+        handling = request.preferred_handling(prefer) if prefer is not None else None
         if handling is not None:
             extra.append((b"preference-applied", f"handling={handling}".encode()))
         strict = handling == "strict"
@@ -322,9 +322,9 @@ class Gateway:
         if modified is not None:
             fields.append((b"last-modified", modified))
         if method != "POST" and not _CONDITIONAL_HEADERS.isdisjoint(headers):
-            since = request.moment_of(changed) if changed else None
+            since = request.parse_instant(changed) if changed else None
             request.check_preconditions(headers, etag, since)
-            if request.has_it(headers, etag, since):
+            if request.is_not_modified(headers, etag, since):
                 return Reply(304, b"", b"", fields)
         return Reply(200, answer.body, headers=fields)
 
@@ -439,7 +439,7 @@ _ONE_RESOURCE: Final = frozenset({"read", "vread", "everything"})
 @request.cached_parse
 def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a query string; refuse a token in it."""
-    parameters = request.parameters_of(raw)
+    parameters = request.parse_parameters(raw)
     refuse_tokens(parameters)
     return tuple(parameters)
 

@@ -47,7 +47,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from etl.gateway.http.request import moment_of
+from etl.gateway.http.request import parse_instant
 from etl.gateway.startup import GatewayServices
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -123,7 +123,7 @@ class Metrics:
     def renew(self, opened: GatewayServices) -> None:
         """Update the metrics of storage, cache and release."""
         counts, served = opened.counts(), opened.releases.served
-        created = None if served.created is None else moment_of(served.created)
+        created = None if served.created is None else parse_instant(served.created)
         grown = counts - self._last
         for name, counter in self._counts.items():
             counter.inc(grown[name])

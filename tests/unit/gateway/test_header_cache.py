@@ -25,8 +25,8 @@ def test_headers_of_a_stranger_do_not_fill_memory():
     for number in range(200):
         header = b"%d," % number + b"x" * 100_000
         negotiation.takes_gzip(header)
-        negotiation.handling(header)
-        negotiation.media_of({b"accept": b"*/*;x=" + header}, [])
+        negotiation.preferred_handling(header)
+        negotiation.negotiate_media({b"accept": b"*/*;x=" + header}, [])
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 2_000_000
