@@ -59,20 +59,20 @@ class Apps:
         Raises:
             InvalidForm: the name is another's, or the account has as many apps as it may have.
         """
-        at_once = self._context.configuration.sandbox or origin == "operator"
+        is_approved = self._context.configuration.sandbox or origin == "operator"
         secret = self._new_secret(draft)
         now = self._context.now()
         app = App(
             client_id=client_id or self._context.new_token(_CLIENT_ID_BYTES),
             developer=developer,
             draft=draft,
-            status=AppStatus.ACTIVE if at_once else AppStatus.PENDING,
+            status=AppStatus.ACTIVE if is_approved else AppStatus.PENDING,
             origin=origin,
             created=now,
             secret_hash=hash_of(secret) if secret else "",
             secret_made=now if secret else None,
-            is_plain=at_once and draft.plain_launch,
-            is_approved=at_once,
+            is_plain=is_approved and draft.plain_launch,
+            is_approved=is_approved,
         )
         with self._context.database.write() as session:
             self._check_account(session, app)
@@ -101,10 +101,8 @@ class Apps:
 
     def all(self, statuses: Iterable[AppStatus] = ()) -> tuple[App, ...]:
         """Return all apps, the newest first; without deleted ones unless they are asked for."""
-        wanted = tuple(statuses) or (AppStatus.PENDING, AppStatus.ACTIVE, AppStatus.DISABLED)
-        query = (
-            select(App).where(App.status.in_(wanted)).order_by(App.created.desc(), App.client_id)
-        )
+        shown = tuple(statuses) or (AppStatus.PENDING, AppStatus.ACTIVE, AppStatus.DISABLED)
+        query = select(App).where(App.status.in_(shown)).order_by(App.created.desc(), App.client_id)
         with self._context.database.read() as session:
             apps = session.scalars(query).all()
         return tuple(map(self._with_rights, apps))
@@ -112,7 +110,7 @@ class Apps:
     def edit(
         self, client_id: str, draft: AppDraft, *, developer: str | None = None, address: str = ""
     ) -> Issued:
-        """Change what is said of an app. Its id stays.
+        """Change an app's registration; its id stays.
 
         In production a change to anything that a member sees or that the app may do (all but the
         contact) needs a new approval: the old one was for another draft. A secret is created where
@@ -238,7 +236,7 @@ class Apps:
         self._announce("app-deleted", app, _actor(developer), address)
 
     def has_secret(self, client_id: str, secret: str) -> bool:
-        """Return whether that is the app's secret, in constant time."""
+        """Return whether a secret is the app's, in constant time."""
         with self._context.database.read() as session:
             app = session.get(App, client_id)
         return app is not None and is_same(secret, app.secret_hash)
@@ -247,9 +245,9 @@ class Apps:
         own_apps = select(func.count()).where(
             App.developer == app.developer, App.status != AppStatus.DELETED
         )
-        most = self._context.configuration.most_apps
-        if app.developer and (session.scalar(own_apps) or 0) >= most:
-            raise InvalidForm({"name": f"An account can have {most} apps; delete one first."})
+        max_apps = self._context.configuration.most_apps
+        if app.developer and (session.scalar(own_apps) or 0) >= max_apps:
+            raise InvalidForm({"name": f"An account can have {max_apps} apps; delete one first."})
 
     def _check_name(self, session: Session, app: App) -> None:
         """Refuse a name that looks like the payer's; in production, like another's app, too.
@@ -297,7 +295,7 @@ class Apps:
         return self._with_rights(app)
 
     def _with_rights(self, app: App) -> App:
-        """Return an app whose session is closed, with the rights that the settings give it."""
+        """Set the rights that the settings give a detached app; return it."""
         is_named = app.client_id in self._context.configuration.plain_apps
         app.is_plain = (app.is_plain or is_named) and app.draft.client_type == "confidential"
         return app
@@ -305,16 +303,16 @@ class Apps:
 
 def _find_app(session: Session, client_id: str, developer: str | None) -> App:
     app = session.get(App, client_id)
-    is_theirs = app is not None and developer in (None, app.developer) and developer != ""
-    if app is None or app.status is AppStatus.DELETED or not is_theirs:
+    is_owner = app is not None and developer in (None, app.developer) and developer != ""
+    if app is None or app.status is AppStatus.DELETED or not is_owner:
         raise NoSuchApp("there is no such app")
     return app
 
 
 def _needs_approval(previous: AppDraft, draft: AppDraft) -> bool:
     """Return whether a change concerns more than the contact and the attestations."""
-    unimportant = {"contact_name", "contact_email", "contact_phone", "attestations"}
-    return previous.model_dump(exclude=unimportant) != draft.model_dump(exclude=unimportant)
+    exempt = {"contact_name", "contact_email", "contact_phone", "attestations"}
+    return previous.model_dump(exclude=exempt) != draft.model_dump(exclude=exempt)
 
 
 def _actor(developer: str | None) -> str:

@@ -27,7 +27,7 @@ _TYPES: Final = "http://terminology.hl7.org/CodeSystem/audit-event-type"
 _INTERACTIONS: Final = "http://hl7.org/fhir/restful-interaction"
 _DICOM: Final = "http://dicom.nema.org/resources/ontology/DCM"
 _ROLES: Final = "http://terminology.hl7.org/CodeSystem/object-role"
-_KINDS: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+_ENTITY_TYPES: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 _PARTICIPANTS: Final = "http://terminology.hl7.org/CodeSystem/extra-security-role-type"
 ACTIONS: Final = "urn:cpcds:audit-action"
 """Code system of what is not an access to data: `etl.auth.records.Action`."""
@@ -45,8 +45,8 @@ _ALERTS: Final = ("code-replayed", "refresh-replayed", "client-refused")
 Json = dict[str, Any]
 
 
-def of_access(access: Access) -> bytes:
-    """Return an access to a member's data as AuditEvent, without id: canonical JSON.
+def access_event(access: Access) -> bytes:
+    """Return the AuditEvent of an access to a member's data, without id, as canonical JSON.
 
     Raises:
         TypeError: a value is not text that UTF-8 can encode.
@@ -54,18 +54,18 @@ def of_access(access: Access) -> bytes:
     is_search = access.interaction == "search"
     entities: list[Json] = []
     if access.patient:
-        entities.append(_patient(access.patient))
+        entities.append(_patient_entity(access.patient))
     if "/" in access.what and not is_search:
-        entities.append(_object("4") | {"what": {"reference": access.what}})
+        entities.append(_object_entity("4") | {"what": {"reference": access.what}})
     else:
         # The type stands in the query: an entity has a name or a query, not both (sev-1).
         query = f"{access.what}?{access.query}" if access.query else access.what
-        entities.append(_object("24") | {"query": base64.b64encode(query.encode()).decode()})
-    entities.append(_named("request", access.request))
+        entities.append(_object_entity("24") | {"query": base64.b64encode(query.encode()).decode()})
+    entities.append(_identifier_entity("request", access.request))
     if access.grant:
-        entities.append(_named("consent", access.grant))
+        entities.append(_identifier_entity("consent", access.grant))
     if access.delivered and access.delivered != (access.what.split("/")[-1 if is_search else 0],):
-        entities.append(_named("delivered", ", ".join(access.delivered)))
+        entities.append(_identifier_entity("delivered", ", ".join(access.delivered)))
     event = {
         "resourceType": "AuditEvent",
         "type": _coding(_TYPES, "rest"),
@@ -78,14 +78,14 @@ def of_access(access: Access) -> bytes:
         "source": _SOURCE,
         "entity": entities,
     }
-    return canonical(event)
+    return canonical_json(event)
 
 
-def of_event(event: AuditEvent) -> Json:
-    """Return a sign-in, a consent or a change of an app as AuditEvent, without id."""
-    entities = [_patient(event.patient)] if event.patient else []
+def trail_event(event: AuditEvent) -> Json:
+    """Return the AuditEvent of a sign-in, a consent or a change of an app, without id."""
+    entities = [_patient_entity(event.patient)] if event.patient else []
     entities += [
-        _named(name, value)
+        _identifier_entity(name, value)
         for name, value in (
             ("app", event.client),
             ("developer", event.developer),
@@ -97,7 +97,7 @@ def of_event(event: AuditEvent) -> Json:
     agent_id = {"app": event.client, "developer": event.developer}.get(event.by, "")
     document: Json = {
         "resourceType": "AuditEvent",
-        "type": _coding(_DICOM, _kind(event.action)),
+        "type": _coding(_DICOM, _event_type(event.action)),
         "subtype": [_coding(ACTIONS, event.action)],
         "action": "E",
         "recorded": _instant(event.when),
@@ -108,7 +108,7 @@ def of_event(event: AuditEvent) -> Json:
     return document | {"entity": entities} if entities else document
 
 
-def chained(previous: str, body: bytes) -> tuple[str, bytes]:
+def chain_event(previous: str, body: bytes) -> tuple[str, bytes]:
     """Return an event's id and its line of NDJSON.
 
     Args:
@@ -119,17 +119,17 @@ def chained(previous: str, body: bytes) -> tuple[str, bytes]:
     return digest, b'{"id":"%b",%b\n' % (digest.encode(), body[1:])
 
 
-def start_of(file: str) -> str:
+def chain_start(file: str) -> str:
     """Return the start of a file's chain; it differs by file, so that files cannot be swapped."""
     return sha256(f"cpcds audit trail {file}".encode()).hexdigest()
 
 
-def canonical(event: Json) -> bytes:
+def canonical_json(event: Json) -> bytes:
     """Return canonical JSON: equal content gives equal bytes."""
     return orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
 
 
-def _kind(action: Action) -> str:
+def _event_type(action: Action) -> str:
     """Return the DICOM event: user authentication, security alert, else application activity."""
     if action in _SIGN_INS:
         return "110114"
@@ -156,19 +156,19 @@ def _agent(kind: str, agent_id: str, address: str) -> Json:
     return agent
 
 
-def _patient(patient: str) -> Json:
+def _patient_entity(patient: str) -> Json:
     return {
         "what": {"reference": f"Patient/{patient}"},
-        "type": _coding(_KINDS, "1"),
+        "type": _coding(_ENTITY_TYPES, "1"),
         "role": _coding(_ROLES, "1"),
     }
 
 
-def _object(role: str) -> Json:
-    return {"type": _coding(_KINDS, "2"), "role": _coding(_ROLES, role)}
+def _object_entity(role: str) -> Json:
+    return {"type": _coding(_ENTITY_TYPES, "2"), "role": _coding(_ROLES, role)}
 
 
-def _named(name: str, value: str) -> Json:
+def _identifier_entity(name: str, value: str) -> Json:
     return {"what": {"identifier": {"value": value}}, "name": name}
 
 
@@ -179,7 +179,7 @@ class TrailCheck:
     Attributes:
         files: how many were read.
         events: how many they hold.
-        problems: one sentence each; empty where all is as it was written.
+        problems: one sentence each; empty if the trail is intact.
     """
 
     files: int
@@ -188,7 +188,7 @@ class TrailCheck:
 
 
 def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailCheck:
-    """Check that nothing in the audit trail was changed, taken out or put in.
+    """Verify that no event of the audit trail was changed, removed or inserted.
 
     Args:
         folders: where the files are, those in an archive included.
@@ -197,46 +197,47 @@ def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailChe
     files = {
         path.name: path for folder in folders for path in sorted(folder.glob("audit-*.ndjson"))
     }
-    heads: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     problems: list[str] = []
     for name, path in sorted(files.items()):
-        heads[name], problem = _chain(name, path)
+        ids[name], problem = _verify_file(name, path)
         if problem:
             problems.append(problem)
     if database is not None:
         with database.read() as session:
             rows = session.query(TrailRow).order_by(TrailRow.file).all()
         for row in rows:
-            head = heads.get(row.file)
-            if head is None:
+            file_ids = ids.get(row.file)
+            if file_ids is None:
                 problems.append(
                     f"{row.file}: the file is missing; it contained {row.events} events"
                 )
-            elif len(head) < row.events:
+            elif len(file_ids) < row.events:
                 problems.append(
-                    f"{row.file}: {row.events - len(head)} events are missing at its end"
+                    f"{row.file}: {row.events - len(file_ids)} events are missing at its end"
                 )
-            elif row.events and head[row.events - 1] != row.head:
+            elif row.events and file_ids[row.events - 1] != row.head:
                 problems.append(f"{row.file}: event {row.events} is not the one that was written")
-        known = {row.file for row in rows}
+        reported = {row.file for row in rows}
         problems.extend(
-            f"{name}: the server never reported this file" for name in heads if name not in known
+            f"{name}: the server never reported this file" for name in ids if name not in reported
         )
-    return TrailCheck(len(files), sum(map(len, heads.values())), tuple(problems))
+    return TrailCheck(len(files), sum(map(len, ids.values())), tuple(problems))
 
 
-def _chain(name: str, path: Path) -> tuple[list[str], str]:
-    heads: list[str] = []
-    previous = start_of(name)
+def _verify_file(name: str, path: Path) -> tuple[list[str], str]:
+    """Return the event ids of a file up to its first broken event, and that problem."""
+    ids: list[str] = []
+    previous = chain_start(name)
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 event = orjson.loads(line)
-                given = event.pop("id")
+                stored_id = event.pop("id")
             except (ValueError, KeyError, AttributeError, TypeError):
-                return heads, f"{name}: line {number} is not an event"
-            previous, _ = chained(previous, canonical(event))
-            if previous != given:
-                return heads, f"{name}: line {number} was changed, or one before it is missing"
-            heads.append(previous)
-    return heads, ""
+                return ids, f"{name}: line {number} is not an event"
+            previous, _ = chain_event(previous, canonical_json(event))
+            if previous != stored_id:
+                return ids, f"{name}: line {number} was changed, or one before it is missing"
+            ids.append(previous)
+    return ids, ""

@@ -17,14 +17,14 @@ from etl.auth.configuration import ACCESS_SECONDS, CODE_SECONDS, ONLINE_HOURS
 from etl.auth.context import hash_of
 from etl.auth.database_tables import SessionRow
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
-from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
-from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
+from etl.auth.http import address_of, incoming_of, read_form, redirect, with_error_pages
+from etl.auth.member_sign_in import STALE, redirect_to_provider, sign_in_page, sign_in_patient
 from etl.auth.oauth import ConsentRequest, Incoming, origin_of
 from etl.auth.records import Approval, SignInRefused
 from etl.auth.services import Services
 from etl.errors import StoreError
 
-_KEPT: Final = (
+_SUPPORTED: Final = (
     "response_type", "client_id", "redirect_uri", "scope", "state", "aud", "code_challenge",
     "code_challenge_method", "nonce", "response_mode", "prompt",
 )  # fmt: skip
@@ -34,7 +34,7 @@ LONGEST_REQUEST: Final = 2500
 """Most characters of an authorization request: it has to fit into a cookie."""
 
 _UNREADABLE: Final = "Your data cannot be reached at the moment. Please try again in a minute."
-_NOTHING: Final = (
+_NO_DATA: Final = (
     "You are signed in, but we found no claims or coverage of yours to share. Please ask {payer}."
 )
 
@@ -59,7 +59,7 @@ class AuthorizePages:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        wrap = for_people(self._services.pages)
+        wrap = with_error_pages(self._services.pages)
         return [
             Route("/oauth/authorize", wrap(self.authorize), methods=["GET", "POST"]),
             Route("/oauth/sign-in", wrap(self.sign_in), methods=["POST"]),
@@ -72,27 +72,27 @@ class AuthorizePages:
         """Take an app's request, by GET or POST (SMART `authorize-post`), and begin sign-in."""
         services = self._services
         services.limits.hit("authorize", address_of(request))
-        given = (
+        fields = (
             await read_form(request)
             if request.method == "POST"
             else tuple(request.query_params.multi_items())
         )
         incoming = await incoming_of(
-            request, tuple(pair for pair in given if pair[0] in (*_KEPT, "request", "request_uri"))
+            request, tuple(p for p in fields if p[0] in (*_SUPPORTED, "request", "request_uri"))
         )
-        considered = await self._consider(incoming)
-        if isinstance(considered, Response):
-            return considered
+        app_request = await self._check_request(incoming)
+        if isinstance(app_request, Response):
+            return app_request
         if sum(len(value) for _, value in incoming.parameters) > LONGEST_REQUEST:
             return services.pages.problem("The app's request is too long.")
         visit = self._browsers.visit(request)
         sealed = self._browsers.seal(visit, list(incoming.parameters))
         if services.provider is None:
-            app = considered.client.app.draft
+            app = app_request.client.app.draft
             return sign_in_page(services, visit, "/oauth/sign-in", {}, app=app, sealed=sealed)
         response = await redirect_to_provider(services, services.provider, request, "authorize")
         self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
-        self._browsers.greet(response, visit)
+        self._browsers.set_browser(response, visit)
         return response
 
     async def sign_in(self, request: Request) -> Response:
@@ -101,33 +101,31 @@ class AuthorizePages:
         form = dict(await read_form(request))
         visit = self._browsers.visit(request)
         sealed = form.get("request", "")
-        considered = await self._unsealed(request, visit, sealed)
+        app_request = await self._unseal(request, visit, sealed)
         if demo is None or not self._browsers.is_own_form(
             request, visit, form.get("form_token", "")
         ):
             return services.pages.problem(STALE, status=403)
-        if isinstance(considered, Response):
-            return considered
+        if isinstance(app_request, Response):
+            return app_request
         try:
-            patient = await patient_signed_in(services, demo, request, form)
+            patient = await sign_in_patient(services, demo, request, form)
         except SignInRefused as error:
-            app = considered.client.app.draft
+            app = app_request.client.app.draft
             return sign_in_page(
                 services, visit, "/oauth/sign-in", form, error, app=app, sealed=sealed
             )
-        return await self._on_to_consent(patient, sealed)
+        return await self._start_consent(patient, sealed)
 
     async def callback(self, request: Request) -> Response:
         """Take the answer of the payer's identity provider."""
         services = self._services
         services.limits.hit("sign-in", address_of(request))
-        brought = self._browsers.unseal_login(request.cookies.get(self._browsers.name("login"), ""))
+        state = self._browsers.unseal_login(request.cookies.get(self._browsers.name("login"), ""))
         if services.provider is None:
             return services.pages.problem(STALE, status=404)
         try:
-            patient, purpose = await services.provider.complete(
-                request, brought, address_of(request)
-            )
+            patient, purpose = await services.provider.complete(request, state, address_of(request))
         except SignInRefused as error:
             response: Response = services.pages.problem(str(error))
             self._browsers.clear(response, "login")
@@ -138,7 +136,7 @@ class AuthorizePages:
             self._browsers.set(response, "member", token)
         else:
             sealed = request.cookies.get(self._browsers.name("request"), "")
-            response = await self._on_to_consent(patient, sealed)
+            response = await self._start_consent(patient, sealed)
         self._browsers.clear(response, "login")
         return response
 
@@ -147,14 +145,14 @@ class AuthorizePages:
         visit = self._browsers.visit(request)
         sealed = request.cookies.get(self._browsers.name("request"), "")
         session = await self._session(visit, sealed)
-        considered = await self._unsealed(request, visit, sealed)
+        app_request = await self._unseal(request, visit, sealed)
         if session is None:
             return self._services.pages.problem(STALE, status=403)
-        if isinstance(considered, Response):
-            return considered
-        types = scope_rules.types_of(considered.scopes)
-        everything = _Choice(types, True, True, self._configuration.consent_days[0])
-        return self._consent_page(visit, session, sealed, considered, everything)
+        if isinstance(app_request, Response):
+            return app_request
+        types = scope_rules.types_of(app_request.scopes)
+        preselected = _Choice(types, True, True, self._configuration.consent_days[0])
+        return self._consent_page(visit, session, sealed, app_request, preselected)
 
     async def decide(self, request: Request) -> Response:
         """Take the member's decision and redirect to the app."""
@@ -169,22 +167,22 @@ class AuthorizePages:
             request, visit, form.get("form_token", ""), "authorize"
         ):
             return services.pages.problem(STALE, status=403)
-        considered = await self._unsealed(request, visit, sealed)
-        if isinstance(considered, Response):
-            return considered
+        app_request = await self._unseal(request, visit, sealed)
+        if isinstance(app_request, Response):
+            return app_request
         approval: Approval | None = None
         if form.get("decision") == "allow":
-            choice = _chosen(fields, considered.scopes, self._configuration.consent_days)
+            choice = _read_choice(fields, app_request.scopes, self._configuration.consent_days)
             if not choice.types:
                 error = "Check at least one kind of data to share."
-                return self._consent_page(visit, session, sealed, considered, choice, error=error)
-            approval = self._approval(considered, session, choice, address_of(request))
-        answer = await run_in_threadpool(services.protocol.approve, considered.incoming, approval)
+                return self._consent_page(visit, session, sealed, app_request, choice, error=error)
+            approval = self._approval(app_request, session, choice, address_of(request))
+        answer = await run_in_threadpool(services.protocol.approve, app_request.incoming, approval)
         if approval is None:
             await run_in_threadpool(
                 services.context.note,
                 "consent-refused",
-                client=considered.client.app.client_id,
+                client=app_request.client.app.client_id,
                 patient=session.subject,
                 by="member",
                 address=address_of(request),
@@ -197,26 +195,28 @@ class AuthorizePages:
         self._browsers.clear(response, "request")
         return response
 
-    async def _consider(self, incoming: Incoming) -> ConsentRequest | Response:
+    async def _check_request(self, incoming: Incoming) -> ConsentRequest | Response:
+        """Return a valid authorization request; else the error page or redirect."""
         try:
-            return await run_in_threadpool(self._services.protocol.consider, incoming)
+            return await run_in_threadpool(self._services.protocol.check_request, incoming)
         except OAuth2Error as error:
             if error.redirect_uri:
-                answer = self._services.protocol.refused(incoming, error)
+                answer = self._services.protocol.error_answer(incoming, error)
                 return redirect(self._services, answer.location)
             detail = f"{error.error}: {error.description or ''}"
             return self._services.pages.problem("The app's request is not valid.", detail=detail)
 
-    async def _unsealed(
+    async def _unseal(
         self, request: Request, visit: BrowserCookies, sealed: str
     ) -> ConsentRequest | Response:
+        """Check a sealed authorization request again; an error page if it is stale or invalid."""
         parameters = self._browsers.unseal(visit, sealed)
         if parameters is None:
             return self._services.pages.problem(STALE)
-        return await self._consider(await incoming_of(request, tuple(parameters)))
+        return await self._check_request(await incoming_of(request, tuple(parameters)))
 
-    async def _on_to_consent(self, patient: str, sealed: str) -> Response:
-        """Sign a member in for one request and no other; refuse one without any data here."""
+    async def _start_consent(self, patient: str, sealed: str) -> Response:
+        """Sign a member in for this one request; refuse a member without published data."""
         services = self._services
         try:
             is_published = await services.is_published(patient)
@@ -224,7 +224,7 @@ class AuthorizePages:
             return services.pages.problem(_UNREADABLE, status=503)
         if not is_published:
             payer = services.configuration.payer
-            return services.pages.problem(_NOTHING.format(payer=payer), status=404)
+            return services.pages.problem(_NO_DATA.format(payer=payer), status=404)
         subject = f"{patient} {hash_of(sealed)}"
         token = await run_in_threadpool(self._services.sessions.start, "authorize", subject)
         response = redirect(self._services, "/oauth/consent")
@@ -247,31 +247,31 @@ class AuthorizePages:
         visit: BrowserCookies,
         session: SessionRow,
         sealed: str,
-        considered: ConsentRequest,
+        app_request: ConsentRequest,
         choice: _Choice,
         *,
         error: str = "",
     ) -> Response:
         configuration, demo = self._configuration, self._services.demo
         member = demo.member(session.subject) if demo is not None else None
-        destination = origin_of(considered.redirect_uri)
+        destination = origin_of(app_request.redirect_uri)
         now = self._services.clock()
         return self._services.pages.page(
             "consent.html.j2",
             status=400 if error else 200,
             # Chromium applies form-action to the redirect after a form as well.
             form_action=f"'self' {destination}",
-            app=considered.client.app.draft,
+            app=app_request.client.app.draft,
             destination=destination.removeprefix("https://"),
             person=member.name if member is not None else "",
             form_token=self._browsers.form_token(visit, "authorize"),
             sealed=sealed,
-            offered=scope_rules.data_kinds(scope_rules.types_of(considered.scopes)),
+            offered=scope_rules.data_kinds(scope_rules.types_of(app_request.scopes)),
             ticked=scope_rules.data_kinds(choice.types),
-            asks_identity="openid" in considered.scopes,
+            asks_identity="openid" in app_request.scopes,
             identity=choice.identity,
-            asks_long=scope_rules.is_long_lived(considered.scopes),
-            is_online="offline_access" not in considered.scopes,
+            asks_long=scope_rules.is_long_lived(app_request.scopes),
+            is_online="offline_access" not in app_request.scopes,
             online_hours=ONLINE_HOURS,
             long_lived=choice.long_lived,
             terms=[
@@ -285,10 +285,10 @@ class AuthorizePages:
         )
 
     def _approval(
-        self, considered: ConsentRequest, session: SessionRow, choice: _Choice, address: str
+        self, app_request: ConsentRequest, session: SessionRow, choice: _Choice, address: str
     ) -> Approval:
-        scopes = scope_rules.narrowed(
-            considered.scopes, choice.types, identity=choice.identity, long_lived=choice.long_lived
+        scopes = scope_rules.narrow_scopes(
+            app_request.scopes, choice.types, identity=choice.identity, long_lived=choice.long_lived
         )
         if "offline_access" in scopes:
             term = timedelta(days=choice.days)
@@ -302,7 +302,7 @@ class AuthorizePages:
         )
 
 
-def _chosen(
+def _read_choice(
     fields: tuple[tuple[str, str], ...], scopes: tuple[str, ...], terms: tuple[int, ...]
 ) -> _Choice:
     """Return the choices of a form, within those offered."""

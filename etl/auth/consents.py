@@ -13,7 +13,7 @@ from etl.auth.database_tables import AccessRow, App, CodeRow, Consent, RefreshRo
 from etl.auth.records import AccessDay, Approval
 from etl.auth.revocations import Revocations
 
-_KEPT_SECONDS: Final = 86_400
+_REPLAY_SECONDS: Final = 86_400
 
 
 class Consents:
@@ -91,14 +91,14 @@ class Consents:
         """End a consent with all its tokens, at once.
 
         Args:
-            consent_id: which one.
+            consent_id: id of the consent.
             by: `member`, `app`, `operator` or `server`.
             patient: the member it must belong to; any member where not given.
             address: where the request came from.
             detail: why, for the audit trail.
 
         Returns:
-            Whether there was one to end.
+            Whether an open consent was ended.
         """
         with self._context.database.write() as session:
             consent = session.get(Consent, consent_id, with_for_update=True)
@@ -123,10 +123,10 @@ class Consents:
 
     def forget(self) -> None:
         """Delete codes and refresh tokens a day after they expire, so that replays are detected."""
-        before = self._context.seconds() - _KEPT_SECONDS
+        expired_before = self._context.seconds() - _REPLAY_SECONDS
         with self._context.database.write() as session:
-            session.execute(delete(CodeRow).where(CodeRow.expires < before))
-            session.execute(delete(RefreshRow).where(RefreshRow.expires < before))
+            session.execute(delete(CodeRow).where(CodeRow.expires < expired_before))
+            session.execute(delete(RefreshRow).where(RefreshRow.expires < expired_before))
 
     def revoke_token(
         self, token_id: str, client_id: str, consent_id: str, *, address: str = ""

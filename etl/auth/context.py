@@ -54,13 +54,13 @@ class AuthContext:
 
 
 def hash_of(token: str) -> str:
-    """Return what is stored in place of a random token."""
+    """Return the hash that is stored in place of a token."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def is_same(given: str, stored_hash: str) -> bool:
+def is_same(token: str, stored_hash: str) -> bool:
     """Compare a token with a stored hash, in constant time."""
-    return bool(stored_hash) and hmac.compare_digest(hash_of(given), stored_hash)
+    return bool(stored_hash) and hmac.compare_digest(hash_of(token), stored_hash)
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:

@@ -44,9 +44,9 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        writing = engine.execution_options(**{_WRITES: True})
+        write_engine = engine.execution_options(**{_WRITES: True})
         self.read = sessionmaker(engine, expire_on_commit=False)
-        self.write = sessionmaker(writing, expire_on_commit=False).begin
+        self.write = sessionmaker(write_engine, expire_on_commit=False).begin
 
     def add_if_missing(self, session: Session, table: type[Base], **values: Any) -> bool:
         """Add a row unless one has its key or a unique value; two processes may try at once.
@@ -79,7 +79,7 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
 
-def changed(result: sa.Result[Any]) -> int:
+def changed_rows(result: sa.Result[Any]) -> int:
     """Return how many rows a statement changed."""
     if not isinstance(result, sa.CursorResult):
         raise TypeError("a statement that changes nothing")
@@ -96,13 +96,13 @@ def open_database(url: str) -> Database:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
     except (ArgumentError, ValueError):
-        raise _wrong("it is not a database URL") from None
+        raise _database_error("it is not a database URL") from None
     if backend == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     elif backend != "sqlite":
-        raise _wrong("only sqlite and postgresql are known")
+        raise _database_error("only sqlite and postgresql are known")
     elif not parsed.database or parsed.database == ":memory:":
-        raise _wrong("an sqlite database needs a file")
+        raise _database_error("an sqlite database needs a file")
     else:
         _make_private(Path(parsed.database))
     # Its errors would show the values to be stored: addresses, hashes, members' ids.
@@ -120,11 +120,11 @@ def _make_private(file: Path) -> None:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _wrong(what: str) -> MappingError:
+def _database_error(problem: str) -> MappingError:
     return MappingError(
         "auth.database",
         "config-value",
-        f"setting auth.database: {what}",
+        f"setting auth.database: {problem}",
         hint="sqlite:///path/to/file or postgresql://user@host/name",
     )
 
@@ -145,7 +145,7 @@ def _begin_sqlite(connection: Any) -> None:
 
 
 def migrate(database: Database) -> None:
-    """Bring the tables to this program's version; nothing where they are.
+    """Migrate the tables to this program's version, if needed.
 
     A new database gets the tables of `database_tables`; migrations are for older ones. Two
     processes that start at once wait for each other: on SQLite by the write lock that the
@@ -154,10 +154,10 @@ def migrate(database: Database) -> None:
     Raises:
         StoreError: the database does not answer or refuses.
     """
-    present = present_version(database)
-    if present == latest_version():
+    version = present_version(database)
+    if version == latest_version():
         return
-    if present is not None and present < _FIRST_VERSION:
+    if version is not None and version < _FIRST_VERSION:
         raise StoreError(
             "the database of the authorization server was made by a version before the first "
             "release; begin with a new one"
@@ -174,7 +174,7 @@ def migrate(database: Database) -> None:
             if not database.is_sqlite:
                 lock = sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
                 connection.execute(lock)
-            if present is None:
+            if version is None:
                 Base.metadata.create_all(connection)
                 command.stamp(configuration, "head")
             else:

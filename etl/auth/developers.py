@@ -21,7 +21,7 @@ class Developers:
         """Return the account of an address whose owner redeemed a link; open it if missing.
 
         Args:
-            email: the address, as `checked_email` returns it.
+            email: the address, as `parse_email` returns it.
             address: where the request came from, for the audit trail.
         """
         with self._context.database.write() as session:
@@ -36,15 +36,15 @@ class Developers:
             )
             developer = session.scalars(select(Developer).where(Developer.email == email)).one()
         if is_new:
-            self._say("account-opened", developer.id, address)
-        self._say("developer-sign-in", developer.id, address)
+            self._note("account-opened", developer.id, address)
+        self._note("developer-sign-in", developer.id, address)
         return developer
 
     def get(self, developer: str) -> Developer:
         """Return an account.
 
         Raises:
-            NoSuchAccount: there is none of that id.
+            NoSuchAccount: no account has that id.
         """
         with self._context.database.read() as session:
             return _find_developer(session, developer)
@@ -56,7 +56,7 @@ class Developers:
 
         Raises:
             InvalidForm: a field is not accepted.
-            NoSuchAccount: there is none of that id.
+            NoSuchAccount: no account has that id.
         """
         name, organization = name.strip(), organization.strip()
         problems = {
@@ -68,7 +68,7 @@ class Developers:
         with self._context.database.write() as session:
             account = _find_developer(session, developer)
             account.name, account.organization = name, organization
-        self._say("account-edited", developer, address)
+        self._note("account-edited", developer, address)
         return account
 
     def all(self) -> tuple[Developer, ...]:
@@ -81,7 +81,7 @@ class Developers:
         """Delete an account and end its sessions. Delete its apps before (`Apps.delete`).
 
         Raises:
-            NoSuchAccount: there is none of that id.
+            NoSuchAccount: no account has that id.
         """
         with self._context.database.write() as session:
             session.execute(
@@ -90,17 +90,17 @@ class Developers:
                 )
             )
             session.delete(_find_developer(session, developer))
-        self._say("account-deleted", developer, address)
+        self._note("account-deleted", developer, address)
 
-    def _say(self, action: Action, developer: str, address: str) -> None:
+    def _note(self, action: Action, developer: str, address: str) -> None:
         self._context.note(action, developer=developer, by="developer", address=address)
 
 
-def checked_email(text: str) -> str:
+def parse_email(text: str) -> str:
     """Return an e-mail address in lower case.
 
     Raises:
-        InvalidForm: it is none.
+        InvalidForm: the text is not an address.
     """
     email = text.strip().lower()
     problem = email_problem(email)

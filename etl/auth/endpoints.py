@@ -64,7 +64,7 @@ def openid_configuration(configuration: AuthConfiguration) -> dict[str, Any]:
 
 
 class ProgramEndpoints:
-    """Endpoints for programs: tokens, their end (RFC 7009), introspection (RFC 7662), keys."""
+    """Endpoints for programs: token, revocation (RFC 7009), introspection (RFC 7662), keys."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -72,13 +72,13 @@ class ProgramEndpoints:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        introspect = http.for_programs(partial(self._answer, "introspect"))
-        document = self._document(openid_configuration(self._services.configuration))
+        introspect = http.with_json_errors(partial(self._answer, "introspect"))
+        document = self._serve_document(openid_configuration(self._services.configuration))
         return [
-            *self._called_across("/oauth/token", partial(self._answer, "token")),
-            *self._called_across("/oauth/revoke", partial(self._answer, "revoke")),
+            *self._cross_origin_routes("/oauth/token", partial(self._answer, "token")),
+            *self._cross_origin_routes("/oauth/revoke", partial(self._answer, "revoke")),
             Route("/oauth/introspect", introspect, methods=["POST"]),
-            Route("/oauth/jwks", http.for_programs(self.keys), methods=["GET"]),
+            Route("/oauth/jwks", http.with_json_errors(self.keys), methods=["GET"]),
             *(
                 Route(f"/.well-known/{name}", document, methods=["GET"])
                 for name in ("openid-configuration", "oauth-authorization-server")
@@ -86,20 +86,20 @@ class ProgramEndpoints:
         ]
 
     async def keys(self, request: Request) -> Response:
-        """Give the public keys (RFC 7517)."""
+        """Return the public keys (RFC 7517)."""
         document = await run_in_threadpool(self._services.keys.published)
-        return http.open_to_all(document, self._services.configuration)
+        return http.public_json(document, self._services.configuration)
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
-        """Answer a request; its body is a form or JSON."""
+        """Answer a request whose body is a form or JSON; count failed client authentication."""
         services = self._services
         incoming = await http.incoming_of(request, await http.read_parameters(request))
-        claimed = incoming.claimed_client
+        client_id = incoming.claimed_client
         # Unknown ids share one counter: else each new id would get a limit of its own.
-        is_known = bool(claimed) and await run_in_threadpool(
-            lambda: services.protocol.query_client(claimed) is not None
+        is_known = bool(client_id) and await run_in_threadpool(
+            lambda: services.protocol.query_client(client_id) is not None
         )
-        caller = (claimed if is_known or not claimed else UNKNOWN_CLIENT, incoming.address)
+        caller = (client_id if is_known or not client_id else UNKNOWN_CLIENT, incoming.address)
         services.limits.hit(endpoint, *caller)
         services.limits.check("client-failure", *caller)
         answer = await run_in_threadpool(services.protocol.answer, endpoint, incoming)
@@ -109,27 +109,29 @@ class ProgramEndpoints:
                 services.context.note,
                 "client-refused",
                 succeeded=False,
-                client=claimed[:100],
+                client=client_id[:100],
                 by="app",
                 address=caller[1],
                 detail=endpoint,
             )
         return http.json_answer(answer)
 
-    def _called_across(self, path: str, handler: Handler) -> list[Route]:
-        async def allowed(request: Request) -> Response:
+    def _cross_origin_routes(self, path: str, handler: Handler) -> list[Route]:
+        """Return the POST route of a handler, and its CORS preflight."""
+
+        async def handle(request: Request) -> Response:
             return await self._cross_origin.allow(
-                request, await http.for_programs(handler)(request)
+                request, await http.with_json_errors(handler)(request)
             )
 
         return [
-            Route(path, allowed, methods=["POST"]),
+            Route(path, handle, methods=["POST"]),
             Route(path, self._cross_origin.preflight, methods=["OPTIONS"]),
         ]
 
-    def _document(self, document: dict[str, Any]) -> Handler:
+    def _serve_document(self, document: dict[str, Any]) -> Handler:
         async def answer(request: Request) -> Response:
-            return http.open_to_all(document, self._services.configuration)
+            return http.public_json(document, self._services.configuration)
 
         return answer
 

@@ -67,8 +67,8 @@ class Browsers:
             return BrowserCookies(browser, is_new=False, tokens=tokens)
         return BrowserCookies(self._context.new_token(), is_new=True, tokens=tokens)
 
-    def greet(self, response: Response, visit: BrowserCookies) -> None:
-        """Give a new browser its name; on every page with a form."""
+    def set_browser(self, response: Response, visit: BrowserCookies) -> None:
+        """Set the cookie that names a new browser; on every page with a form."""
         if visit.is_new:
             self.set(response, "browser", visit.browser)
 
@@ -87,7 +87,7 @@ class Browsers:
         )
 
     def clear(self, response: Response, cookie: Cookie) -> None:
-        """Take a cookie away."""
+        """Delete a cookie."""
         response.delete_cookie(
             self.name(cookie), path="/", secure=self._is_secure, httponly=True, samesite="lax"
         )
@@ -104,12 +104,12 @@ class Browsers:
         return blake2b(text.encode(), key=self._form_key, digest_size=32).hexdigest()
 
     def is_own_form(
-        self, request: Request, visit: BrowserCookies, given: str, kind: Kind | None = None
+        self, request: Request, visit: BrowserCookies, token: str, kind: Kind | None = None
     ) -> bool:
         """Return whether a form was sent from a page of ours, by this browser and session."""
         if visit.is_new or request.headers.get("sec-fetch-site") == "cross-site":
             return False
-        return hmac.compare_digest(given.encode(), self.form_token(visit, kind).encode())
+        return hmac.compare_digest(token.encode(), self.form_token(visit, kind).encode())
 
     def seal(self, visit: BrowserCookies, parameters: list[tuple[str, str]]) -> str:
         """Return an authorization request as one signed text, valid in this browser only."""

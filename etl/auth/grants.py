@@ -34,11 +34,11 @@ from etl.auth.apps import Apps
 from etl.auth.configuration import ACCESS_SECONDS, REFRESH_IDLE_DAYS, AuthConfiguration
 from etl.auth.consents import Consents
 from etl.auth.context import AuthContext, hash_of
-from etl.auth.database import changed
+from etl.auth.database import changed_rows
 from etl.auth.database_tables import App, AssertionRow, CodeRow, Consent, RefreshRow
 from etl.auth.records import Action, Approval
 from etl.auth.registration import is_registered
-from etl.auth.scopes import ScopeRefused, beyond, granted, is_long_lived
+from etl.auth.scopes import ScopeRefused, excess_scopes, grant_scopes, is_long_lived
 from etl.auth.signing_keys import ALGORITHM, Keys
 
 LONGEST_ASSERTION: Final = 8192
@@ -83,7 +83,7 @@ class Client(ClientMixin):  # type: ignore[misc]
         if not scopes and self.app.is_plain:
             scopes = list(self.app.draft.scopes)
         try:
-            return " ".join(granted(scopes, self.app.draft.scopes))
+            return " ".join(grant_scopes(scopes, self.app.draft.scopes))
         except ScopeRefused as refused:
             raise InvalidScopeError(str(refused)) from None
 
@@ -97,12 +97,12 @@ class Client(ClientMixin):  # type: ignore[misc]
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         """Return whether it authenticates by that method; the same at every endpoint."""
-        by = {
+        methods = {
             "secret": ("client_secret_basic", "client_secret_post"),
             "private_key_jwt": ("private_key_jwt",),
             "none": ("none",),
         }
-        return method in by[self.app.draft.authentication]
+        return method in methods[self.app.draft.authentication]
 
     def check_response_type(self, response_type: str) -> bool:
         """Return whether the response type is `code`; there is no implicit grant (RFC 9700)."""
@@ -162,9 +162,9 @@ class SignedAssertion(JWTBearerClientAssertion):  # type: ignore[misc]
         """Return whether an assertion is used for the first time, and record it."""
         if not isinstance(jti, str) or not jti:
             return False
-        forgotten_before = self._context.seconds() - 2 * self.leeway
+        expired_before = self._context.seconds() - 2 * self.leeway
         with self._context.database.write() as session:
-            session.execute(delete(AssertionRow).where(AssertionRow.expires < forgotten_before))
+            session.execute(delete(AssertionRow).where(AssertionRow.expires < expired_before))
             return self._context.database.add_if_missing(
                 session,
                 AssertionRow,
@@ -178,7 +178,7 @@ ID_TOKEN_SECONDS: Final = 3600
 
 
 class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
-    """Access tokens as signed JWTs (RFC 9068), and refresh tokens where the scope has them."""
+    """Access tokens as signed JWTs (RFC 9068), and refresh tokens if the scope asks for them."""
 
     def __init__(self, context: AuthContext, keys: Keys) -> None:
         super().__init__(
@@ -203,9 +203,9 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         """Return the token response, without what OpenID Connect and SMART add to it."""
         if user is None:
             raise InvalidGrantError()
-        is_longer = include_refresh_token and is_long_lived(user.scopes)
+        has_refresh = include_refresh_token and is_long_lived(user.scopes)
         token: dict[str, Any] = super().generate(
-            grant_type, client, user, scope, self._seconds(user), is_longer
+            grant_type, client, user, scope, self._lifetime(user), has_refresh
         )
         return token
 
@@ -232,15 +232,15 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         now = self._context.seconds()
         return {
             "iat": now,
-            "exp": now + self._seconds(user),
+            "exp": now + self._lifetime(user),
             "patient": user.patient,
             "grant_id": user.id,
         }
 
-    def _seconds(self, user: Consent) -> int:
-        """Return how long: as configured, and no longer than the consent."""
-        left = int(user.expires.timestamp()) - self._context.seconds()
-        return max(1, min(ACCESS_SECONDS, left))
+    def _lifetime(self, user: Consent) -> int:
+        """Return the token's lifetime; it never outlives the consent."""
+        seconds_left = int(user.expires.timestamp()) - self._context.seconds()
+        return max(1, min(ACCESS_SECONDS, seconds_left))
 
 
 class IdTokens(OpenIDCode):  # type: ignore[misc]
@@ -297,13 +297,13 @@ class AlreadyUsed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GrantStore:
-    """What was granted: consents, codes and refresh tokens, each of which is used once."""
+    """Stores consents, codes and refresh tokens; a code or token is used once."""
 
     context: AuthContext
     consents: Consents
 
     def open_consent(self, consent_id: str) -> Consent | None:
-        """Return a consent that holds; None if it has ended."""
+        """Return a consent; None if it has ended."""
         with self.context.database.read() as session:
             consent = session.get(Consent, consent_id)
         return consent if consent is not None and consent.holds(self.context.clock()) else None
@@ -321,7 +321,7 @@ class GrantStore:
         scope: str,
         replacing: RefreshRow | None = None,
     ) -> None:
-        """Keep a new refresh token, and that the consent was used.
+        """Store a new refresh token, and when its consent was last used.
 
         The old token is invalidated in the same transaction: of several requests with it only one
         gets new tokens, and where that fails, the old one stays valid.
@@ -339,16 +339,16 @@ class GrantStore:
         now = self.context.now()
         idle = timedelta(days=REFRESH_IDLE_DAYS)
         with self.context.database.write() as session:
-            if replacing is not None and not _claim(
+            if replacing is not None and not _mark_used(
                 session, RefreshRow, replacing.hash, replacing.client_id, int(now.timestamp())
             ):
                 raise AlreadyUsed
-            used = session.execute(
+            updated = session.execute(
                 update(Consent)
                 .where(Consent.id == consent.id, Consent.revoked.is_(None), Consent.expires > now)
                 .values(last_used=now)
             )
-            if changed(used) != 1:
+            if changed_rows(updated) != 1:
                 raise InvalidGrantError("The consent has ended.")
             if token is not None:
                 session.add(
@@ -391,11 +391,11 @@ class GrantStore:
         self.consents.revoke(row.consent_id, by="server", address=address, detail=action)
 
 
-def _claim(
+def _mark_used(
     session: Session, table: type[CodeRow | RefreshRow], token_hash: str, client_id: str, now: int
 ) -> bool:
     """Mark an app's code or refresh token as used; return whether this request was the first."""
-    claimed = session.execute(
+    updated = session.execute(
         update(table)
         .where(
             table.hash == token_hash,
@@ -405,18 +405,18 @@ def _claim(
         )
         .values(used=now)
     )
-    return changed(claimed) == 1
+    return changed_rows(updated) == 1
 
 
 class S256(CodeChallenge):  # type: ignore[misc]
-    """PKCE with S256; `plain` does not exist, and a method that is not named is none."""
+    """PKCE with S256 only; a request without a method is refused, not read as `plain`."""
 
     DEFAULT_CODE_CHALLENGE_METHOD = "S256"
     SUPPORTED_CODE_CHALLENGE_METHOD = ["S256"]  # noqa: RUF012 - Authlib's
     CODE_CHALLENGE_METHODS = {"S256": CodeChallenge.CODE_CHALLENGE_METHODS["S256"]}  # noqa: RUF012
 
     def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
-        """Demand a challenge of every app that is not exempt, and the method S256 of all."""
+        """Require PKCE with S256; an app with the plain authorize URL may leave it out."""
         data = grant.request.payload.data
         client: Client = grant.request.client
         challenge, method = data.get("code_challenge"), data.get("code_challenge_method")
@@ -459,7 +459,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         return redirect_uri
 
     def save_authorization_code(self, code: str, request: Any) -> None:
-        """Keep what the member agreed to, and the hash of the code that stands for it."""
+        """Store the consent, and the hash of the code issued for it."""
         approval: Approval = request.user
         context, data = self.store.context, request.payload.data
         client_id = request.client.get_client_id()
@@ -479,10 +479,10 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         self.store.note("code-issued", row, approval.address)
 
     def query_authorization_code(self, code: str, client: Client) -> CodeRow | None:
-        """Redeem a code: one request with it succeeds, any other ends the consent behind it."""
+        """Redeem a code once; a second use ends the consent behind it."""
         context = self.store.context
         with context.database.write() as session:
-            is_first = _claim(
+            is_first = _mark_used(
                 session, CodeRow, hash_of(code), client.get_client_id(), context.seconds()
             )
             row = session.get(CodeRow, hash_of(code))
@@ -500,7 +500,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         return self.store.open_consent(authorization_code.consent_id)
 
     def save_token(self, token: dict[str, Any]) -> None:
-        """Keep the refresh token and say so."""
+        """Store the refresh token, and record the event."""
         code: CodeRow = self.request.authorization_code
         super().save_token(token)
         self.store.keep_refresh_token(
@@ -510,7 +510,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
 
 
 class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
-    """Refresh: a new refresh token each time; a second use of an old one ends the family."""
+    """Refresh with rotation: a second use of a refresh token ends the consent."""
 
     INCLUDE_NEW_REFRESH_TOKEN = True
     TOKEN_ENDPOINT_AUTH_METHODS = METHODS
@@ -522,15 +522,15 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
         if row is None or row.client_id != self.request.client.get_client_id():
             return None
         if row.used is not None:
-            self._replayed(row)
+            self._punish_replay(row)
             return None
         return None if row.expires <= self.store.context.seconds() else row
 
     def _validate_token_scope(self, token: RefreshRow) -> None:
         scopes = (self.request.payload.scope or "").split()
-        wider = beyond(token.scope.split(), scopes)
-        if wider:
-            raise InvalidScopeError(f"The scope is wider than what was granted: {wider}.")
+        excess = excess_scopes(token.scope.split(), scopes)
+        if excess:
+            raise InvalidScopeError(f"The scope is wider than what was granted: {excess}.")
 
     def authenticate_user(self, refresh_token: RefreshRow) -> Consent:
         """Return the member behind a refresh token."""
@@ -540,26 +540,27 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
         return consent
 
     def save_token(self, token: dict[str, Any]) -> None:
-        """Put the new refresh token in the place of the old one, for its scope (RFC 6749 6)."""
-        old: RefreshRow = self.request.refresh_token
+        """Replace the refresh token by a new one of the same scope (RFC 6749 section 6)."""
+        row: RefreshRow = self.request.refresh_token
         new, store = token.get("refresh_token"), self.store
         super().save_token(token)
         try:
-            store.keep_refresh_token(new, self.request.user, scope=old.scope, replacing=old)
+            store.keep_refresh_token(new, self.request.user, scope=row.scope, replacing=row)
         except AlreadyUsed:
-            self._replayed(store.find_refresh_token(self.request.form["refresh_token"]))
+            self._punish_replay(store.find_refresh_token(self.request.form["refresh_token"]))
             raise InvalidGrantError() from None
         try:
-            store.note("token-refreshed", old, self.request.address)
+            store.note("token-refreshed", row, self.request.address)
         except Exception:
             # The app gets no new token and will retry with the old one, which is no replay.
-            store.undo_rotation(new, old)
+            store.undo_rotation(new, row)
             raise
 
     def revoke_old_credential(self, refresh_token: RefreshRow) -> None:
         """Do nothing: it was invalidated when the new one was stored."""
 
-    def _replayed(self, row: RefreshRow | None) -> None:
+    def _punish_replay(self, row: RefreshRow | None) -> None:
+        """End the consent of a replayed token, unless two workers of an app just raced."""
         if row is None or row.used is None:
             return
         is_public = self.request.client.app.draft.client_type == "public"
@@ -569,18 +570,18 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
 
 
 def _smart_problem(data: dict[str, str], client: Client, configuration: AuthConfiguration) -> str:
-    """Return what an authorization request lacks by SMART App Launch; empty for nothing.
+    """Return why an authorization request violates SMART App Launch; empty if it is valid.
 
     An app with the plain authorize URL may leave `state` and `aud` out.
     """
     state, aud = data.get("state", ""), data.get("aud", "")
-    is_needed = not client.app.is_plain
+    is_strict = not client.app.is_plain
     problems = (
         ("request" in data or "request_uri" in data, "Request objects are not supported."),
         (data.get("response_mode", "query") != "query", "'response_mode' must be query."),
         (len(state) > LONGEST_STATE, "'state' is too long."),
-        (is_needed and not state, "'state' is missing."),
-        (is_needed and not aud, "'aud' is missing: it must be the FHIR base URL."),
+        (is_strict and not state, "'state' is missing."),
+        (is_strict and not aud, "'aud' is missing: it must be the FHIR base URL."),
         (
             aud and aud.rstrip("/") != configuration.fhir_base,
             "'aud' is not the FHIR base URL of this server.",

@@ -59,7 +59,7 @@ async def read_form(request: Request) -> tuple[tuple[str, str], ...]:
     """Return the fields of a form (`application/x-www-form-urlencoded`), in their order.
 
     Raises:
-        BadBody: it is too long or no form.
+        BadBody: the body is too long or not a form.
     """
     body = await _read_bounded(request)
     try:
@@ -88,7 +88,7 @@ async def read_parameters(request: Request) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a body: a form (RFC 6749), or a JSON object of texts.
 
     Raises:
-        BadBody: it is neither.
+        BadBody: the body is neither.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -121,8 +121,8 @@ def redirect(services: Services, location: str) -> Response:
     return RedirectResponse(location, 303, headers)
 
 
-def for_programs(handler: Handler) -> Handler:
-    """Return a handler with errors as JSON (RFC 6749 section 5.2)."""
+def with_json_errors(handler: Handler) -> Handler:
+    """Return the handler, with errors answered as JSON (RFC 6749 section 5.2)."""
 
     def error_response(status: int, detail: str) -> Response:
         error = "invalid_request" if status == 400 else "temporarily_unavailable"
@@ -132,8 +132,8 @@ def for_programs(handler: Handler) -> Handler:
     return _with_errors(handler, error_response)
 
 
-def for_people(pages: PageRenderer) -> Callable[[Handler], Handler]:
-    """Return what gives a handler errors that are pages."""
+def with_error_pages(pages: PageRenderer) -> Callable[[Handler], Handler]:
+    """Return a decorator that answers a handler's errors with pages."""
     texts = {
         400: "The form could not be read.",
         429: "Too many requests. Please wait a moment, and then try again.",
@@ -177,22 +177,22 @@ class CrossOrigin:
 
     async def allow(self, request: Request, response: Response) -> Response:
         """Let the calling site read an answer, if it may."""
-        origin = _origin(request)
-        policy = await self._present_policy(origin)
+        origin = _origin_header(request)
+        policy = await self._current_policy(origin)
         response.raw_headers.extend(policy.headers(origin))
         return response
 
     async def preflight(self, request: Request) -> Response:
         """Return the answer to a CORS preflight request."""
         response = await self.allow(request, Response(status_code=204))
-        if self._policy.allows(_origin(request)):
+        if self._policy.allows(_origin_header(request)):
             response.raw_headers.extend(CorsPolicy.preflight(("POST",)))
         return response
 
-    async def _present_policy(self, origin: bytes | None) -> CorsPolicy:
+    async def _current_policy(self, origin: bytes | None) -> CorsPolicy:
         now = self._services.clock().timestamp()
-        longest = _ORIGINS_SECONDS if self._policy.allows(origin) else _UNKNOWN_SECONDS
-        if origin is not None and not 0 <= now - self._read_at < longest:
+        max_age = _ORIGINS_SECONDS if self._policy.allows(origin) else _UNKNOWN_SECONDS
+        if origin is not None and not 0 <= now - self._read_at < max_age:
             apps = await run_in_threadpool(self._services.apps.all)
             self._policy = CorsPolicy(
                 origin_of(uri) for app in apps if app.is_active for uri in app.draft.redirect_uris
@@ -201,11 +201,11 @@ class CrossOrigin:
         return self._policy
 
 
-def _origin(request: Request) -> bytes | None:
+def _origin_header(request: Request) -> bytes | None:
     return request.headers["origin"].encode() if "origin" in request.headers else None
 
 
-def open_to_all(body: object, configuration: AuthConfiguration) -> Response:
+def public_json(body: object, configuration: AuthConfiguration) -> Response:
     """Return a JSON document that every site may read."""
     headers = api_headers(configuration.base_url) | OPEN_TO_ALL
     headers["cache-control"] = "public, max-age=300"

@@ -42,28 +42,28 @@ class Lockout:
         now = self._context.seconds()
         with self._context.database.read() as session:
             rows = [session.get(FailureRow, key) for key, _ in _keys(account, address)]
-        left = max((row.locked_until - now for row in rows if row is not None), default=0)
-        if left > 0:
-            raise SignInRefused(LOCKED, retry_after=left)
+        seconds_left = max((row.locked_until - now for row in rows if row is not None), default=0)
+        if seconds_left > 0:
+            raise SignInRefused(LOCKED, retry_after=seconds_left)
 
-    def failed(self, account: str, address: str) -> None:
+    def count_failure(self, account: str, address: str) -> None:
         """Count an invalid password."""
         now = self._context.seconds()
         with self._context.database.write() as session:
-            for key, free in _keys(account, address):
+            for key, limit in _keys(account, address):
                 self._context.database.add_if_missing(
                     session, FailureRow, key=key, count=0, last=now, locked_until=0
                 )
                 row = session.get_one(FailureRow, key, with_for_update=True)
                 row.count = (
-                    max(0, row.count - free * (now - row.last) // FORGOTTEN_AFTER_SECONDS) + 1
+                    max(0, row.count - limit * (now - row.last) // FORGOTTEN_AFTER_SECONDS) + 1
                 )
                 row.last = now
-                if row.count >= free:
-                    longer = FIRST_LOCK_SECONDS << min(row.count - free, 10)
-                    row.locked_until = now + min(longer, LONGEST_LOCK_SECONDS)
+                if row.count >= limit:
+                    lock_seconds = FIRST_LOCK_SECONDS << min(row.count - limit, 10)
+                    row.locked_until = now + min(lock_seconds, LONGEST_LOCK_SECONDS)
 
-    def succeeded(self, account: str) -> None:
+    def clear_failures(self, account: str) -> None:
         """Clear an account's invalid passwords."""
         with self._context.database.write() as session:
             session.execute(delete(FailureRow).where(FailureRow.key == _keys(account, "")[0][0]))
@@ -79,7 +79,7 @@ class Lockout:
 
 
 def _keys(account: str, address: str) -> tuple[tuple[str, int], ...]:
-    """Return keys with the failures that are free; hashed, as an account name may be a person."""
+    """Return each key with its free failures; hashed, since an account name may be a person's."""
     return (
         (hash_of(f"account {account}"), FREE_FAILURES),
         (hash_of(f"address {caller_of(address)}"), FREE_FAILURES_OF_ADDRESS),

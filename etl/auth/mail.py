@@ -60,7 +60,7 @@ class MailServer:
         Mail holds links: with `smtp:` it goes in the clear to a loopback address only.
 
         Raises:
-            ValueError: it is none; the text does not repeat it.
+            ValueError: the URL is invalid; the message does not repeat it.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
@@ -85,7 +85,7 @@ Mailer = Callable[[Mail], None]
 
 
 def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
-    """Return what sends mail through a server."""
+    """Return a function that sends mail through a server."""
     # Imported here: most servers have no mail server, and start faster without it.
     import smtplib
     import ssl

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from etl.auth import scopes as scope_rules
 from etl.auth.database_tables import SessionRow
 from etl.auth.form_protection import BrowserCookies
-from etl.auth.http import address_of, for_people, read_form, redirect
-from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
+from etl.auth.http import address_of, read_form, redirect, with_error_pages
+from etl.auth.member_sign_in import STALE, redirect_to_provider, sign_in_page, sign_in_patient
 from etl.auth.records import DATA_KINDS, AccessDay, SignInRefused
 from etl.auth.services import Services
 
@@ -28,7 +28,7 @@ class MemberPages:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        wrap = for_people(self._services.pages)
+        wrap = with_error_pages(self._services.pages)
         return [
             Route("/member", wrap(self.show), methods=["GET"]),
             Route("/member/sign-in", wrap(self.sign_in), methods=["POST"]),
@@ -37,16 +37,16 @@ class MemberPages:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show grants and access history, after sign-in."""
+        """Show grants and access history; without a session, the sign-in page."""
         services = self._services
         services.limits.hit("member", address_of(request))
         visit = self._browsers.visit(request)
         session = await self._session(visit)
         if session is not None:
-            return await self._grants(request, visit, session)
+            return await self._grants_page(request, visit, session)
         if services.provider is not None:
             response = await redirect_to_provider(services, services.provider, request, "member")
-            self._browsers.greet(response, visit)
+            self._browsers.set_browser(response, visit)
             return response
         return sign_in_page(services, visit, "/member/sign-in", {})
 
@@ -59,7 +59,7 @@ class MemberPages:
         if demo is None or not is_own:
             return services.pages.problem(STALE, status=403)
         try:
-            patient = await patient_signed_in(services, demo, request, form)
+            patient = await sign_in_patient(services, demo, request, form)
         except SignInRefused as error:
             return sign_in_page(services, visit, "/member/sign-in", form, error)
         token = await run_in_threadpool(services.sessions.start, "member", patient)
@@ -70,7 +70,7 @@ class MemberPages:
     async def revoke(self, request: Request) -> Response:
         """Stop an app, at once."""
         services = self._services
-        _, session, form = await self._posted(request)
+        _, session, form = await self._read_own_form(request)
         if session is None:
             return services.pages.problem(STALE, status=403)
         await run_in_threadpool(
@@ -85,7 +85,7 @@ class MemberPages:
 
     async def sign_out(self, request: Request) -> Response:
         """Sign the member out."""
-        visit, session, _ = await self._posted(request)
+        visit, session, _ = await self._read_own_form(request)
         if session is None:
             return self._services.pages.problem(STALE, status=403)
         await run_in_threadpool(self._services.sessions.end, visit.tokens["member"])
@@ -93,7 +93,7 @@ class MemberPages:
         self._browsers.clear(response, "member")
         return response
 
-    async def _posted(
+    async def _read_own_form(
         self, request: Request
     ) -> tuple[BrowserCookies, SessionRow | None, dict[str, str]]:
         form = dict(await read_form(request))
@@ -106,7 +106,7 @@ class MemberPages:
             self._services.sessions.find, "member", visit.tokens["member"]
         )
 
-    async def _grants(
+    async def _grants_page(
         self, request: Request, visit: BrowserCookies, session: SessionRow
     ) -> Response:
         services, demo = self._services, self._services.demo

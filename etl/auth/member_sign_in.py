@@ -21,17 +21,17 @@ STALE: Final = "This page is too old, or belongs to another browser."
 async def redirect_to_provider(
     services: Services, provider: ProviderSignIn, request: Request, purpose: str
 ) -> Response:
-    """Return the redirect to the identity provider, or a page that says that it is silent."""
+    """Return the redirect to the identity provider, or an error page if it does not answer."""
     try:
-        response, brought = await provider.begin(request, purpose)
+        response, state = await provider.begin(request, purpose)
     except SignInRefused as error:
         return services.pages.problem(str(error), status=503)
-    sealed = services.browsers.seal_login(brought)
+    sealed = services.browsers.seal_login(state)
     services.browsers.set(response, "login", sealed, seconds=REQUEST_SECONDS)
     return response
 
 
-async def patient_signed_in(
+async def sign_in_patient(
     services: Services, demo: DemoSignIn, request: Request, form: Mapping[str, str]
 ) -> str:
     """Return the patient id of the sample member that a form names.
@@ -63,13 +63,13 @@ def sign_in_page(
         visit: cookies of the request.
         action: path that the form is sent to.
         form: what was sent before; empty at first.
-        error: why that was refused.
+        error: why the previous try was refused.
         app: the app that asks for data; None at the member's own page.
         sealed: the app's request.
     """
     if services.demo is None:
         problem = services.pages.problem("Nobody can sign in here yet.", status=503)
-        services.browsers.greet(problem, visit)
+        services.browsers.set_browser(problem, visit)
         return problem
     status = 200 if error is None else 429 if error.retry_after else 401
     response = services.pages.page(
@@ -83,7 +83,7 @@ def sign_in_page(
         username=form.get("username", "")[:100],
         demo=services.demo,
     )
-    services.browsers.greet(response, visit)
+    services.browsers.set_browser(response, visit)
     if error is not None and error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

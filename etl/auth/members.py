@@ -27,7 +27,7 @@ IsPublished = Callable[[str], Awaitable[bool]]
 
 LONGEST_MEMBER_ID: Final = 200
 
-_SILENT: Final = "The sign-in service does not answer at the moment."
+_UNAVAILABLE: Final = "The sign-in service does not answer at the moment."
 
 
 class DemoSignIn:
@@ -52,10 +52,10 @@ class DemoSignIn:
         member = self._by_name.get(username)
         fits = hmac.compare_digest(password.encode(), self.password.encode())
         if member is None or not fits:
-            self._lockout.failed(account, address)
+            self._lockout.count_failure(account, address)
             _note_sign_in(self._context, "", address, succeeded=False)
             raise SignInRefused(REFUSED)
-        self._lockout.succeeded(account)
+        self._lockout.clear_failures(account)
         _note_sign_in(self._context, member.patient, address)
         return member.patient
 
@@ -74,7 +74,7 @@ class ProviderSignIn:
         self._provider = provider
         self._patient_of = patient_of
         self._callback = context.configuration.url("/oauth/callback")
-        self._client = _client_of(provider)
+        self._client = _new_client(provider)
 
     async def begin(
         self, request: Request, purpose: str
@@ -90,48 +90,48 @@ class ProviderSignIn:
         """
         request.scope["session"] = {}
         try:
-            described = await self._client.load_server_metadata()
-            if described.get("issuer") != self._provider.issuer:
+            metadata = await self._client.load_server_metadata()
+            if metadata.get("issuer") != self._provider.issuer:
                 # A client caches the metadata it read first; a new one reads them again.
-                self._client = _client_of(self._provider)
-                raise SignInRefused(_SILENT)  # OpenID Connect Discovery 1.0 section 4.3
+                self._client = _new_client(self._provider)
+                raise SignInRefused(_UNAVAILABLE)  # OpenID Connect Discovery 1.0 section 4.3
             answer = await self._client.authorize_redirect(request, self._callback, prompt="login")
-        except _of_provider(ValueError, KeyError):
-            raise SignInRefused(_SILENT) from None
+        except _provider_errors(ValueError, KeyError):
+            raise SignInRefused(_UNAVAILABLE) from None
         return answer, {"purpose": purpose, "session": dict(request.scope["session"])}
 
     async def complete(
-        self, request: Request, brought: dict[str, object], address: str
+        self, request: Request, login: dict[str, object], address: str
     ) -> tuple[str, str]:
         """Return the patient id of the signed-in member, and the purpose.
 
         Args:
             request: the provider's redirect back.
-            brought: what `begin` gave the browser.
+            login: state that `begin` gave the browser.
             address: where the request came from.
 
         Raises:
             SignInRefused: state, nonce, signature or issuer is invalid, or no member is named.
         """
-        session = brought.get("session")
+        session = login.get("session")
         state = request.query_params.get("state", "")
         issuer = request.query_params.get("iss")
         if not isinstance(session, dict) or not state:
-            raise await self._refused(address)
+            raise await self._refusal(address)
         if issuer is not None and issuer != self._provider.issuer:
-            raise await self._refused(address)  # RFC 9207: a response of another provider
+            raise await self._refusal(address)  # RFC 9207: a response of another provider
         request.scope["session"] = session
         try:
             token = await self._client.authorize_access_token(request)
-        except _of_provider(JoseError, ValueError, KeyError, TypeError, AttributeError):
+        except _provider_errors(JoseError, ValueError, KeyError, TypeError, AttributeError):
             # AttributeError, TypeError: Authlib's, for a state of another browser.
-            raise await self._refused(address) from None
+            raise await self._refusal(address) from None
         patient = self._patient(token)
         if patient is None:
-            raise await self._refused(address)
+            raise await self._refusal(address)
         # In a thread: a disk that hangs would block the event loop.
         await run_in_threadpool(_note_sign_in, self._context, patient, address)
-        return patient, str(brought.get("purpose"))
+        return patient, str(login.get("purpose"))
 
     def _patient(self, token: dict[str, Any]) -> str | None:
         claims = token.get("userinfo") or {}
@@ -142,12 +142,12 @@ class ProviderSignIn:
             return None
         return self._patient_of(member_id)
 
-    async def _refused(self, address: str) -> SignInRefused:
+    async def _refusal(self, address: str) -> SignInRefused:
         await run_in_threadpool(_note_sign_in, self._context, "", address, succeeded=False)
         return SignInRefused("The sign-in did not work. Please start again from the app.")
 
 
-def _client_of(provider: IdentityProvider) -> StarletteOAuth2App:
+def _new_client(provider: IdentityProvider) -> StarletteOAuth2App:
     """Return a client of the provider that has not read its metadata yet."""
     # Imported here: it takes a quarter of a second, and a sandbox does not need it.
     from authlib.integrations.starlette_client import OAuth
@@ -172,8 +172,8 @@ def _note_sign_in(
     )
 
 
-def _of_provider(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return what its client raises where a provider does not answer as it should, and more."""
+def _provider_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return the errors that a provider's client raises, and `more`."""
     # Imported here: a sandbox has no provider, and starts faster without its client.
     from authlib.integrations.base_client.errors import OAuthError
     from httpx2 import HTTPError

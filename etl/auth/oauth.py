@@ -70,7 +70,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class ConsentRequest:
-    """An authorization request that may be put to the member; `scopes` are those grantable."""
+    """A valid authorization request, for the consent page; `scopes` are the grantable ones."""
 
     incoming: Incoming
     client: Client
@@ -137,12 +137,12 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         self.register_endpoint(Introspection(self, self._store, verifier))
         self.register_endpoint(Revocation(self, self._store, verifier))
 
-    def consider(self, incoming: Incoming) -> ConsentRequest:
-        """Return an authorization request that was checked.
+    def check_request(self, incoming: Incoming) -> ConsentRequest:
+        """Check an authorization request; return it with the grantable scopes.
 
         Raises:
-            OAuth2Error: it cannot be put to a member; `redirect_uri` is set where the error may
-                be returned to the app.
+            OAuth2Error: the request is invalid; `redirect_uri` is set if the error may be
+                returned to the app.
         """
         check_shape(incoming)
         grant = self.get_consent_grant(incoming)
@@ -156,21 +156,21 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
 
         Args:
             incoming: the request, checked once more.
-            approval: what was agreed to; None where it was refused.
+            approval: what the member agreed to; None if they refused.
         """
         request = self.create_oauth2_request(incoming)
         try:
             check_shape(incoming)
             grant = self.get_authorization_grant(request)
         except OAuth2Error as error:
-            return self.refused(incoming, error)
+            return self.error_answer(incoming, error)
         answer: Outgoing = self.create_authorization_response(request, approval, grant)
-        return self._identified(answer)
+        return self._add_issuer(answer)
 
-    def refused(self, incoming: Incoming, error: Any) -> Outgoing:
-        """Return the answer to an authorization request that cannot be put to a member."""
+    def error_answer(self, incoming: Incoming, error: Any) -> Outgoing:
+        """Return the answer to an invalid authorization request."""
         error.state = dict(incoming.parameters).get("state")
-        return self._identified(self.handle_response(*error(None)))
+        return self._add_issuer(self.handle_response(*error(None)))
 
     def answer(self, endpoint: str, incoming: Incoming) -> Outgoing:
         """Return the answer of the endpoint `token`, `introspect` or `revoke`."""
@@ -206,15 +206,15 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         Raises:
             InvalidClientError: authentication failed, or `client_id` names another app.
         """
-        named = request.payload.client_id
-        is_named = named or "client_assertion" in request.form or "authorization" in request.headers
-        if not is_named:
+        client_id, form, headers = request.payload.client_id, request.form, request.headers
+        has_id = client_id or "client_assertion" in form or "authorization" in headers
+        if not has_id:
             public_app = self._public_app_of(request) if endpoint == "token" else None
             if public_app is not None:
                 return public_app
             raise InvalidClientError(status_code=401, description="'client_id' is missing.")
         client: Client = super().authenticate_client(request, methods, endpoint)
-        if named and named != client.get_client_id():
+        if client_id and client_id != client.get_client_id():
             raise InvalidClientError(description="The client_id is not the authenticated one.")
         return client
 
@@ -244,11 +244,11 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
             return super().get_authorization_grant(request)
         client = self.query_client(request.payload.client_id or "")
         uri = request.payload.redirect_uri
-        is_known = client is not None and bool(uri) and client.check_redirect_uri(uri)
+        is_registered = client is not None and bool(uri) and client.check_redirect_uri(uri)
         raise OAuth2Error(
             error="unsupported_response_type",
             description="'response_type' must be code.",
-            redirect_uri=uri if is_known else None,
+            redirect_uri=uri if is_registered else None,
         )
 
     def save_token(self, token: dict[str, Any], request: _Request) -> None:
@@ -269,16 +269,16 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Do nothing: events are recorded in the audit trail."""
 
-    def _identified(self, answer: Outgoing) -> Outgoing:
+    def _add_issuer(self, answer: Outgoing) -> Outgoing:
         """Add the issuer to a redirect (RFC 9207), errors included."""
         if not answer.location:
             return answer
         location = add_params_to_uri(answer.location, [("iss", self._configuration.base_url)])
-        others = [pair for pair in answer.headers if pair[0] != "Location"]
-        return Outgoing(answer.status, None, (*others, ("Location", location)))
+        headers = [pair for pair in answer.headers if pair[0] != "Location"]
+        return Outgoing(answer.status, None, (*headers, ("Location", location)))
 
 
-class _AboutTokens:
+class _TokenLookup:
     """Token lookup, shared by introspection and revocation."""
 
     def __init__(self, server: Protocol, store: GrantStore, verifier: LocalVerifier) -> None:
@@ -304,7 +304,7 @@ class _AboutTokens:
         return ActiveToken(grant, "", row.issued)
 
 
-class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
+class Introspection(_TokenLookup, IntrospectionEndpoint):  # type: ignore[misc]
     """RFC 7662: an app asks about its own tokens, a configured one about all."""
 
     ENDPOINT_NAME = "introspect"
@@ -320,7 +320,7 @@ class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
         if token is None:
             return {"active": False}
         configuration, grant = self._store.context.configuration, token.grant
-        facts: dict[str, Any] = {
+        payload: dict[str, Any] = {
             "active": True,
             "iss": configuration.base_url,
             "aud": configuration.fhir_base,
@@ -332,14 +332,14 @@ class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
             "patient": grant.patient,
         }
         if token.id:
-            facts |= {"token_type": "Bearer", "jti": token.id}
+            payload |= {"token_type": "Bearer", "jti": token.id}
         if "fhirUser" in grant.scopes:
-            facts["fhirUser"] = f"{configuration.fhir_base}/Patient/{grant.patient}"
-        return facts
+            payload["fhirUser"] = f"{configuration.fhir_base}/Patient/{grant.patient}"
+        return payload
 
 
-class Revocation(_AboutTokens, RevocationEndpoint):  # type: ignore[misc]
-    """RFC 7009: a refresh token takes the whole consent with it, an access token itself."""
+class Revocation(_TokenLookup, RevocationEndpoint):  # type: ignore[misc]
+    """RFC 7009: a refresh token ends its consent, an access token only itself."""
 
     ENDPOINT_NAME = "revoke"
     CLIENT_AUTH_METHODS = grants.METHODS
@@ -397,19 +397,20 @@ def _check_methods(incoming: Incoming) -> None:
     """Refuse two ways of authenticating in one request (RFC 6749 section 2.3).
 
     Raises:
-        InvalidRequestError: there are two.
+        InvalidRequestError: the request has two.
         InvalidClientError: the header cannot be read.
     """
     names = {name for name, value in incoming.parameters if value}
     header = incoming.headers.get("authorization", "")
-    used = bool(header) + ("client_secret" in names) + ("client_assertion" in names)
-    if used > 1:
+    method_count = bool(header) + ("client_secret" in names) + ("client_assertion" in names)
+    if method_count > 1:
         raise InvalidRequestError("The client authenticates in more than one way.")
     if header and _basic(header) is None:
         raise InvalidClientError(status_code=401, description="The header is not HTTP Basic.")
 
 
 def _basic(header: str) -> str | None:
+    """Return `id:secret` of an HTTP Basic header; None if it is not one."""
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "basic":
         return None

@@ -44,13 +44,13 @@ _PHONE: Final = re.compile(r"[0-9+()./ x-]{5,30}")
 _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 """It goes into a header of the consent page, where `;` and blanks are separators."""
 
-_OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
-_LINES: Final = str.maketrans("", "", "\n\r\t")
+_APP_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
+_LINE_BREAKS: Final = str.maketrans("", "", "\n\r\t")
 """Control characters that a text of several lines may hold."""
 
 
 def line_problem(text: str, longest: int, *, required: bool = True) -> str:
-    """Return the error of a line of text for people; empty where it is valid."""
+    """Return the error of a line of text, for people; empty if it is valid."""
     if not text:
         return "Please fill this in." if required else ""
     if len(text) > longest:
@@ -61,7 +61,7 @@ def line_problem(text: str, longest: int, *, required: bool = True) -> str:
 
 
 def redirect_uri_problem(uri: str) -> str:
-    """Return why a redirect URI cannot be registered; empty where it can (RFC 9700 2.1, RFC 8252).
+    """Return why a redirect URI cannot be registered; empty if it can (RFC 9700 2.1, RFC 8252).
 
     https; http for loopback addresses only; or a scheme of the app's own, with a dot in it.
     """
@@ -87,7 +87,7 @@ def redirect_uri_problem(uri: str) -> str:
         problem = "" if host else "It needs a host."
     elif parts.scheme == "http":
         problem = "" if host in LOOPBACK else "http is allowed only for localhost. Use https."
-    elif not _OWN_SCHEME.fullmatch(parts.scheme):
+    elif not _APP_SCHEME.fullmatch(parts.scheme):
         problem = "Use https, or your app's own scheme with a dot in it (com.example.app:/done)."
     return problem
 
@@ -98,10 +98,11 @@ def is_registered(uri: str, registered: tuple[str, ...]) -> bool:
     The port of a loopback address may be another one, since a native app takes what is free
     (RFC 8252 section 7.3).
     """
-    return uri in registered or any(_same_but_port(uri, allowed) for allowed in registered)
+    return uri in registered or any(_differs_in_port(uri, allowed) for allowed in registered)
 
 
-def _same_but_port(uri: str, registered: str) -> bool:
+def _differs_in_port(uri: str, registered: str) -> bool:
+    """Return whether two URIs of a loopback address are equal but for the port."""
     try:
         given, allowed = urlsplit(uri), urlsplit(registered)
         is_free_port = given.port == 0
@@ -111,8 +112,8 @@ def _same_but_port(uri: str, registered: str) -> bool:
         return False
     host = f"[{allowed.hostname}]" if ":" in allowed.hostname else allowed.hostname
     with_port = re.fullmatch(re.escape(f"http://{host}") + r":[0-9]{1,5}(?![0-9])(.*)", uri)
-    rest = registered.removeprefix(f"http://{allowed.netloc}")
-    return with_port is not None and with_port.group(1) == rest
+    path = registered.removeprefix(f"http://{allowed.netloc}")
+    return with_port is not None and with_port.group(1) == path
 
 
 def _rule(problem_of: Callable[[Any, Mapping[str, Any]], str]) -> AfterValidator:
@@ -134,7 +135,7 @@ def _rule(problem_of: Callable[[Any, Mapping[str, Any]], str]) -> AfterValidator
 def _description_problem(text: str, _: Mapping[str, Any]) -> str:
     if len(text) > LONGEST_DESCRIPTION:
         return f"At most {LONGEST_DESCRIPTION} characters, please."
-    return line_problem(text.translate(_LINES), LONGEST_DESCRIPTION, required=False)
+    return line_problem(text.translate(_LINE_BREAKS), LONGEST_DESCRIPTION, required=False)
 
 
 def _link_problem(uri: str, _: Mapping[str, Any]) -> str:
@@ -183,7 +184,7 @@ def _jwks_problem(text: str, others: Mapping[str, Any]) -> str:
         return "" if not text else "Keys are used only with private_key_jwt."
     try:
         key_set = json.loads(text)
-        if not all(map(_is_strong, key_set["keys"])):
+        if not all(map(_is_accepted_key, key_set["keys"])):
             return "RSA keys need 2048 to 8192 bits. EC keys need the curve P-256 or P-384."
         keys = KeySet.import_key_set(key_set)
         kinds = {str(key.key_type) for key in keys.keys}
@@ -196,8 +197,8 @@ def _jwks_problem(text: str, others: Mapping[str, Any]) -> str:
     return ""
 
 
-def _is_strong(key: Any) -> bool:
-    """Return whether a key is neither too short to hold nor so long that checking it is work."""
+def _is_accepted_key(key: Any) -> bool:
+    """Return whether a key is long enough to be safe, and not so long that checking it is slow."""
     if not isinstance(key, dict):
         return False
     if key.get("kty") == "RSA":
@@ -287,10 +288,10 @@ class AppDraft(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise _invalid(error) from None
+            raise _form_error(error) from None
 
 
-def _invalid(error: ValidationError) -> InvalidForm:
+def _form_error(error: ValidationError) -> InvalidForm:
     # Without their input: a text that is refused may hold what a terminal obeys.
     problems = error.errors(include_url=False, include_input=False)
     return InvalidForm(
@@ -337,7 +338,7 @@ def draft_of_metadata(metadata: Mapping[str, Any], *, plain_launch: bool = False
     try:
         given = _ClientMetadata.model_validate(metadata)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise _form_error(error) from None
     method = given.token_endpoint_auth_method
     return AppDraft(
         name=given.client_name,
@@ -359,10 +360,10 @@ def draft_of_metadata(metadata: Mapping[str, Any], *, plain_launch: bool = False
     )
 
 
-def _grantable_or_default(wanted: list[str]) -> tuple[str, ...]:
+def _grantable_or_default(requested: list[str]) -> tuple[str, ...]:
     """Return the scopes to register, without those granted to no app (RFC 7591, section 2)."""
     return (
-        tuple(scope for scope in wanted if not scope_rules.problem(scope))
-        or tuple(wanted)
+        tuple(scope for scope in requested if not scope_rules.problem(scope))
+        or tuple(requested)
         or DEFAULT_SCOPES
     )

@@ -15,12 +15,12 @@ from etl.auth.records import DATA_KINDS, RESOURCE_TYPES
 from etl.smart import scopes as smart_scopes
 from etl.smart.scopes import EVERY, ResourceScope
 
-_LEFT_OUT: Final = ("profile", "email", "phone", "address")
+_UNSUPPORTED: Final = ("profile", "email", "phone", "address")
 """OpenID Connect Core 5.4; claims that the ID token does not hold here."""
 
 _LONG_LIVED: Final = ("offline_access", "online_access")
 _MOST_NAMED: Final = 5
-_SHOWN: Final = re.compile(r"[A-Za-z0-9_.:/*?=&|-]{1,80}")
+_PRINTABLE: Final = re.compile(r"[A-Za-z0-9_.:/*?=&|-]{1,80}")
 _V1: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(write|\*)")
 _V2: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(?=.)c?r?u?d?s?")
 
@@ -34,54 +34,54 @@ def problem(text: str) -> str:
     scope = smart_scopes.parse(text)
     if text in smart_scopes.PLAIN or (scope and scope.type in (EVERY, *RESOURCE_TYPES)):
         return ""
-    named = text if _SHOWN.fullmatch(text) else "a scope"
+    name = text if _PRINTABLE.fullmatch(text) else "a scope"
     reasons = (
         (scope, f"is for a type that is not served ({', '.join(RESOURCE_TYPES)})"),
         (text == "launch", "is for a launch from within a health record (ask for launch/patient)"),
-        (text in _LEFT_OUT, "stands for data that this server does not have"),
+        (text in _UNSUPPORTED, "stands for data that this server does not have"),
         ("?" in text, "contains a filter, and filters are not supported"),
         (text.startswith("system/"), "reaches beyond one member"),
         (_V1.fullmatch(text) or _V2.fullmatch(text), "would write (.read and .rs do not)"),
         (True, "is unknown"),
     )
-    return f"{named} {next(reason for applies, reason in reasons if applies)}"
+    return f"{name} {next(reason for applies, reason in reasons if applies)}"
 
 
-def granted(wanted: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:
+def grant_scopes(requested: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:
     """Return the scopes that a member is asked to grant, in the order asked for.
 
     Raises:
         ScopeRefused: none of them opens a resource.
     """
-    wanted, registered = tuple(dict.fromkeys(wanted)), tuple(registered)
+    requested, registered = tuple(dict.fromkeys(requested)), tuple(registered)
     scopes: list[str] = []
-    for text in wanted:
+    for text in requested:
         scope = smart_scopes.parse(text)
         if scope is not None:
-            scopes.extend(_within(scope, registered))
+            scopes.extend(_grantable(scope, registered))
         elif text in smart_scopes.PLAIN and text in registered:
             scopes.append(text)
     if not any(smart_scopes.parse(text) for text in scopes):
-        raise ScopeRefused(_nothing(wanted))
+        raise ScopeRefused(_refusal(requested))
     return tuple(dict.fromkeys(scopes))
 
 
-def beyond(granted_scopes: Iterable[str], wanted: Iterable[str]) -> str:
-    """Return which scopes asked for at a refresh reach beyond those granted; empty for none.
+def excess_scopes(granted: Iterable[str], requested: Iterable[str]) -> str:
+    """Return which scopes of a refresh exceed the granted ones; empty if none.
 
     A refresh keeps the level: `patient/` never becomes `user/` (RFC 6749 section 6).
     """
-    granted_scopes = tuple(granted_scopes)
+    granted = tuple(granted)
 
     def is_within(text: str) -> bool:
         scope = smart_scopes.parse(text)
         if scope is None:
-            return text in granted_scopes
+            return text in granted
         level = f"{scope.level}/"
-        return _is_covered(scope, tuple(text for text in granted_scopes if text.startswith(level)))
+        return _is_covered(scope, tuple(text for text in granted if text.startswith(level)))
 
     problems = [
-        problem(text) or f"{text} was not granted" for text in wanted if not is_within(text)
+        problem(text) or f"{text} was not granted" for text in requested if not is_within(text)
     ]
     return "; ".join(problems[:_MOST_NAMED])
 
@@ -100,10 +100,10 @@ def data_kinds(types: Iterable[str]) -> tuple[str, ...]:
     return tuple(kind for kind, members in DATA_KINDS.items() if not types.isdisjoint(members))
 
 
-def narrowed(
+def narrow_scopes(
     scopes: Iterable[str], types: Iterable[str], *, identity: bool, long_lived: bool
 ) -> tuple[str, ...]:
-    """Return the scopes within a member's choices.
+    """Narrow the requested scopes to a member's choices.
 
     Args:
         scopes: the requested scopes.
@@ -112,20 +112,20 @@ def narrowed(
         long_lived: whether access continues when the member is away (`offline_access`).
     """
     scopes, types = tuple(scopes), tuple(types)
-    is_whole = set(types) >= set(types_of(scopes))
-    kept: list[str] = []
+    has_all_types = set(types) >= set(types_of(scopes))
+    narrowed: list[str] = []
     for text in scopes:
         scope = smart_scopes.parse(text)
         if scope is None:
             is_refused = (text in _LONG_LIVED and not long_lived) or (
                 text in ("openid", "fhirUser") and not identity
             )
-            kept += [] if is_refused else [text]
-        elif scope.type == EVERY and not is_whole:
-            kept.extend(_of_type(scope, name) for name in RESOURCE_TYPES if name in types)
+            narrowed += [] if is_refused else [text]
+        elif scope.type == EVERY and not has_all_types:
+            narrowed.extend(_for_type(scope, name) for name in RESOURCE_TYPES if name in types)
         elif scope.type == EVERY or scope.type in types:
-            kept.append(text)
-    return tuple(dict.fromkeys(kept))
+            narrowed.append(text)
+    return tuple(dict.fromkeys(narrowed))
 
 
 def is_long_lived(scopes: Iterable[str]) -> bool:
@@ -138,24 +138,25 @@ def names_patient(scopes: Iterable[str]) -> bool:
     return any(text == "launch/patient" or text.startswith("patient/") for text in scopes)
 
 
-def _nothing(wanted: tuple[str, ...]) -> str:
-    """Return why none of some scopes opens data, one by one."""
-    opening = [scope for scope in wanted if scope not in smart_scopes.PLAIN]
-    if not opening:
+def _refusal(requested: tuple[str, ...]) -> str:
+    """Return why none of the requested scopes opens data, scope by scope."""
+    data_scopes = [scope for scope in requested if scope not in smart_scopes.PLAIN]
+    if not data_scopes:
         return "No scope gives access to data: ask for patient/*.rs, or for some of its types."
-    why = [
-        problem(scope) or f"{scope} is not among those that the app registered" for scope in opening
+    reasons = [
+        problem(scope) or f"{scope} is not among those that the app registered"
+        for scope in data_scopes
     ]
-    return f"No remaining scope gives access to data: {'; '.join(why[:_MOST_NAMED])}."
+    return f"No remaining scope gives access to data: {'; '.join(reasons[:_MOST_NAMED])}."
 
 
-def _within(scope: ResourceScope, registered: tuple[str, ...]) -> list[str]:
+def _grantable(scope: ResourceScope, registered: tuple[str, ...]) -> list[str]:
     if scope.type != EVERY:
-        is_held = scope.type in RESOURCE_TYPES and _is_covered(scope, registered)
-        return [scope.text] if is_held else []
+        is_grantable = scope.type in RESOURCE_TYPES and _is_covered(scope, registered)
+        return [scope.text] if is_grantable else []
     if _is_covered(scope, registered):
         return [scope.text]
-    scopes_by_type = [(name, _of_type(scope, name)) for name in RESOURCE_TYPES]
+    scopes_by_type = [(name, _for_type(scope, name)) for name in RESOURCE_TYPES]
     return [
         text
         for name, text in scopes_by_type
@@ -163,16 +164,16 @@ def _within(scope: ResourceScope, registered: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _is_covered(scope: ResourceScope, by: tuple[str, ...]) -> bool:
+def _is_covered(scope: ResourceScope, registered: tuple[str, ...]) -> bool:
     return all(
         any(
             other.type in (EVERY, scope.type) and letter in other.interactions
-            for other in map(smart_scopes.parse, by)
+            for other in map(smart_scopes.parse, registered)
             if other is not None
         )
         for letter in scope.interactions
     )
 
 
-def _of_type(scope: ResourceScope, name: str) -> str:
+def _for_type(scope: ResourceScope, name: str) -> str:
     return f"{scope.level}/{name}.{scope.text.rpartition('.')[2]}"

@@ -78,7 +78,7 @@ class Services:
         self.lockout = Lockout(context)
         self.limits = RateLimiter(rates_of(rates or {}))
         self.pages = PageRenderer(configuration)
-        self.is_published = is_published or _anyone
+        self.is_published = is_published or _allow_all
         # Members sign in at the identity provider, else in the demo directory.
         self.provider: ProviderSignIn | None = None
         self.demo: DemoSignIn | None = None
@@ -88,7 +88,7 @@ class Services:
             self.demo = DemoSignIn(context, configuration.demo, self.lockout)
 
     def tidy(self) -> None:
-        """Delete what is over: sessions, codes, tokens, failures, members' counts of old years.
+        """Delete expired sessions, codes, tokens and failures, and old years' counts by member.
 
         Call it periodically.
         """
@@ -99,5 +99,5 @@ class Services:
         forget_years(self.database, self.clock().date(), ACCESS_DAYS)
 
 
-async def _anyone(patient: str) -> bool:
+async def _allow_all(patient: str) -> bool:
     return True

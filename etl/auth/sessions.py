@@ -20,7 +20,7 @@ _LIFETIMES: Final[dict[Kind, tuple[timedelta, timedelta]]] = {
 }
 """Kind → how long a session lasts, and how long without a request."""
 
-_SEEN_EVERY: Final = timedelta(minutes=1)
+_SEEN_INTERVAL: Final = timedelta(minutes=1)
 
 
 class Sessions:
@@ -47,7 +47,7 @@ class Sessions:
         return token
 
     def find(self, kind: Kind, token: str) -> SessionRow | None:
-        """Return the session of a token; None where there is none, or it ended."""
+        """Return the session of a token; None if it is missing or ended."""
         if not token:
             return None
         now, idle = self._context.now(), _LIFETIMES[kind][1]
@@ -55,7 +55,7 @@ class Sessions:
             row = session.get(SessionRow, hash_of(token))
         if row is None or row.kind != kind or row.expires <= now or row.seen + idle <= now:
             return None
-        if now - row.seen >= _SEEN_EVERY:
+        if now - row.seen >= _SEEN_INTERVAL:
             with self._context.database.write() as session:
                 session.execute(
                     update(SessionRow).where(SessionRow.hash == row.hash).values(seen=now)

@@ -1,4 +1,4 @@
-"""Signing keys: made, published ahead, used, kept published until the last token is over.
+"""Signing keys: published before they sign, and until the last token they signed expires.
 
 ID tokens are signed RS256, which SMART clients expect (SMART App Launch 2.2.0, "OpenID Connect");
 access tokens ES256, since only this server's gateway has to verify them. All processes share the
@@ -38,10 +38,10 @@ _RSA_BITS: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    at: int
+class _KeyCache:
+    loaded_at: int
     private: dict[Use, Key]
-    until: int
+    valid_until: int
     access: KeySet
     document: dict[str, Any]
 
@@ -51,11 +51,11 @@ class Keys:
 
     def __init__(self, context: AuthContext) -> None:
         self._context = context
-        self._wrapping = OctKey.import_key(
+        self._wrapping_key = OctKey.import_key(
             derived_key(context.configuration.secret, "signing keys")
         )
         self._lock = threading.Lock()
-        self._loaded: _Loaded | None = None
+        self._cache: _KeyCache | None = None
 
     def signing(self, use: Use) -> Key:
         """Return the private key to sign with now; its `kid` goes into the header.
@@ -71,10 +71,10 @@ class Keys:
         Args:
             kid: id of the wanted key; where it is not cached, the keys are read again.
         """
-        loaded = self._current()
-        if all(key.kid != kid for key in loaded.access.keys):
-            loaded = self._current(older_than=5)
-        return loaded.access
+        cache = self._current()
+        if all(key.kid != kid for key in cache.access.keys):
+            cache = self._current(older_than=5)
+        return cache.access
 
     def published(self) -> dict[str, Any]:
         """Return the JSON Web Key Set for everyone (RFC 7517)."""
@@ -91,23 +91,23 @@ class Keys:
                     elif row.signs_until > now:
                         row.signs_until = now
                         row.published_until = now + int(PUBLISHED_AFTER.total_seconds())
-        self._loaded = None
+        self._cache = None
         self._current()
         self._context.note("keys-rotated", by="operator")
 
-    def _current(self, older_than: int = _RELOAD_SECONDS) -> _Loaded:
-        loaded, now = self._loaded, self._context.seconds()
-        if loaded is not None and now - loaded.at < older_than and loaded.until > now:
-            return loaded
+    def _current(self, older_than: int = _RELOAD_SECONDS) -> _KeyCache:
+        cache, now = self._cache, self._context.seconds()
+        if cache is not None and now - cache.loaded_at < older_than and cache.valid_until > now:
+            return cache
         with self._lock:
-            if self._loaded is loaded:
-                self._loaded = self._load()
-            return self._loaded if self._loaded is not None else self._load()
+            if self._cache is cache:
+                self._cache = self._load()
+            return self._cache if self._cache is not None else self._load()
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> _KeyCache:
         now = self._context.seconds()
         for use in ALGORITHM:
-            self._make_what_is_missing(use, now)
+            self._make_due_key(use, now)
         with self._context.database.read() as session:
             rows = list(
                 session.scalars(
@@ -120,7 +120,7 @@ class Keys:
         signing = {
             row.use: row for row in reversed(rows) if row.signs_from <= now < row.signs_until
         }
-        return _Loaded(
+        return _KeyCache(
             now,
             {use: self._unwrap(signing[use].private) for use in ALGORITHM},
             min(row.signs_until for row in signing.values()),
@@ -128,14 +128,14 @@ class Keys:
             {"keys": [row.public for row in rows]},
         )
 
-    def _make_what_is_missing(self, use: Use, now: int) -> None:
-        """Make the first key, and the next one a day before the present one ends."""
+    def _make_due_key(self, use: Use, now: int) -> None:
+        """Make the first key, or the next one a day before the current one ends."""
         with self._context.database.read() as session:
             latest = session.scalar(
                 select(KeyRow).where(KeyRow.use == use).order_by(KeyRow.generation.desc()).limit(1)
             )
-        ahead = int(PUBLISHED_AHEAD.total_seconds())
-        if latest is not None and latest.signs_until - now > ahead:
+        lead_seconds = int(PUBLISHED_AHEAD.total_seconds())
+        if latest is not None and latest.signs_until - now > lead_seconds:
             return
         key = _new_key(use)
         starts = now if latest is None else max(now, latest.signs_until)
@@ -152,7 +152,7 @@ class Keys:
                 private=jwe.encrypt_compact(
                     {"alg": "dir", "enc": "A256GCM"},
                     json.dumps(key.as_dict(private=True)),
-                    self._wrapping,
+                    self._wrapping_key,
                 ),
                 signs_from=starts,
                 signs_until=ends,
@@ -162,7 +162,7 @@ class Keys:
 
     def _unwrap(self, text: str) -> Key:
         try:
-            plain = jwe.decrypt_compact(text, self._wrapping).plaintext
+            plain = jwe.decrypt_compact(text, self._wrapping_key).plaintext
         except JoseError:
             raise MappingError(
                 "auth.secret",

@@ -30,7 +30,7 @@ TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 LONGEST_TOKEN: Final = 8192
 CACHED_TOKENS: Final = 2000
 
-_ESSENTIAL: Final = ("exp", "iat", "jti", "sub", "client_id", "scope", "patient", "grant_id")
+_REQUIRED: Final = ("exp", "iat", "jti", "sub", "client_id", "scope", "patient", "grant_id")
 """Claims that an access token has, beside issuer and audience."""
 
 _REFUSED: Final = "the access token is not valid"
@@ -62,58 +62,58 @@ class LocalVerifier:
         self._context = context
         self._keys = keys
         self._revocations = revocations
-        self._checked: OrderedDict[str, ActiveToken] = OrderedDict()
+        self._cache: OrderedDict[str, ActiveToken] = OrderedDict()
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._read_at: float | None = None
         self._change = object()
         """Marker of the last change that this process made; each change is a new object."""
 
-        self._known: object = None
+        self._read_change: object = None
         """Marker of the last change that the list includes."""
 
-        self._reading = asyncio.Lock()
-        self._list = threading.Lock()
-        revocations.listen(self._changed)
+        self._reload_lock = asyncio.Lock()
+        self._read_lock = threading.Lock()
+        revocations.listen(self._mark_changed)
 
     async def grant_of(self, token: str) -> Grant:
-        """Return what an access token opens.
+        """Return the grant of an access token.
 
         Raises:
-            TokenRefused: it is malformed, forged, expired, revoked, or for another audience.
+            TokenRefused: the token is malformed, forged, expired, revoked, or for another audience.
         """
         now = self._context.clock()
-        if self._is_old(now):
-            async with self._reading:
-                if self._is_old(self._context.clock()):
-                    await run_in_threadpool(self._read)
+        if self._is_stale(now):
+            async with self._reload_lock:
+                if self._is_stale(self._context.clock()):
+                    await run_in_threadpool(self._read_revocations)
             now = self._context.clock()
         key = hash_of(token)
-        checked = self._checked.get(key)
-        if checked is None:
-            checked = await run_in_threadpool(self.decode, token)
-            self._checked[key] = checked
-            while len(self._checked) > CACHED_TOKENS:
-                self._checked.popitem(last=False)
+        active_token = self._cache.get(key)
+        if active_token is None:
+            active_token = await run_in_threadpool(self.decode, token)
+            self._cache[key] = active_token
+            while len(self._cache) > CACHED_TOKENS:
+                self._cache.popitem(last=False)
             now = self._context.clock()
-        self._refuse_what_is_over(checked, now)
-        return checked.grant
+        self._refuse_ended(active_token, now)
+        return active_token.grant
 
     def active(self, token: str) -> ActiveToken:
-        """Return a token that may be used at this moment, by the database's present state.
+        """Return a token that is active by the database's current state.
 
         Raises:
             TokenRefused: see `grant_of`.
         """
-        self._read()
-        claims = self.decode(token)
-        self._refuse_what_is_over(claims, self._context.clock())
-        return claims
+        self._read_revocations()
+        active_token = self.decode(token)
+        self._refuse_ended(active_token, self._context.clock())
+        return active_token
 
     def decode(self, token: str) -> ActiveToken:
         """Return the claims of a token issued here, whether revoked or not.
 
         Raises:
-            TokenRefused: it was not issued here, or it has expired.
+            TokenRefused: the token was not issued here, or has expired.
         """
         if len(token) > LONGEST_TOKEN:
             raise TokenRefused(_REFUSED)
@@ -122,33 +122,33 @@ class LocalVerifier:
             if not isinstance(kid, str):
                 raise TokenRefused(_REFUSED)
             decoded = jwt.decode(token, self._keys.verifying(kid), [ALGORITHM["access"]])
-            _claims(self._context.configuration, self._context.seconds()).validate(decoded.claims)
+            _rules(self._context.configuration, self._context.seconds()).validate(decoded.claims)
         except (JoseError, ValueError, TypeError):
             raise TokenRefused(_REFUSED) from None
         if decoded.header.get("typ") != TOKEN_TYPE:
             raise TokenRefused(_REFUSED)
-        return _token(decoded.claims)
+        return _parse_claims(decoded.claims)
 
-    def _refuse_what_is_over(self, token: ActiveToken, now: datetime) -> None:
+    def _refuse_ended(self, token: ActiveToken, now: datetime) -> None:
         grant = token.grant
         if grant.expires <= now:
             raise TokenRefused("the access token has expired")
         revoked = self._revoked
-        names = (("consent", grant.grant), ("app", grant.client), ("token", token.id))
-        if revoked and not revoked.isdisjoint(names):
+        subjects = (("consent", grant.grant), ("app", grant.client), ("token", token.id))
+        if revoked and not revoked.isdisjoint(subjects):
             raise TokenRefused("the access token was revoked")
 
-    def _changed(self) -> None:
+    def _mark_changed(self) -> None:
         self._change = object()
 
-    def _is_old(self, now: datetime) -> bool:
-        if self._known is not self._change or self._read_at is None:
+    def _is_stale(self, now: datetime) -> bool:
+        if self._read_change is not self._change or self._read_at is None:
             return True
         age = now.timestamp() - self._read_at
         return not 0 <= age < self._context.configuration.revocation_seconds
 
-    def _read(self) -> None:
-        with self._list:  # so that an older list never replaces a newer one
+    def _read_revocations(self) -> None:
+        with self._read_lock:  # so that an older list never replaces a newer one
             timestamp, change = self._context.clock().timestamp(), self._change
             try:
                 self._revoked = self._revocations.present()
@@ -157,11 +157,11 @@ class LocalVerifier:
                 if age is None or age >= LONGEST_REVOCATION_SECONDS:
                     raise TokenRefused("tokens cannot be checked at the moment") from None
                 return
-            self._read_at, self._known = timestamp, change
+            self._read_at, self._read_change = timestamp, change
 
 
-def _claims(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry:
-    essential: Any = {name: {"essential": True} for name in _ESSENTIAL}
+def _rules(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry:
+    essential: Any = {name: {"essential": True} for name in _REQUIRED}
     return jwt.JWTClaimsRegistry(
         now=now,
         leeway=0,
@@ -171,7 +171,7 @@ def _claims(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry
     )
 
 
-def _token(claims: dict[str, Any]) -> ActiveToken:
+def _parse_claims(claims: dict[str, Any]) -> ActiveToken:
     grant = Grant(
         patient=str(claims["patient"]),
         client=str(claims["client_id"]),

@@ -64,7 +64,7 @@ def yearly_numbers(database: Database, year: int, payer: str, today: date) -> Ye
         today: the day of the report, UTC.
     """
     with database.read() as session:
-        row = session.get(YearRow, year) or _counted(session, year)
+        row = session.get(YearRow, year) or _count_year(session, year)
         drafts = session.execute(select(App.client_id, App.draft)).all()
     names = {client: draft.name for client, draft in drafts}
     return YearlyNumbers(
@@ -94,7 +94,7 @@ def forget_years(database: Database, today: date, days: int) -> None:
     with database.write() as session:
         for year in range(int(first[:4]), last + 1):
             if session.get(YearRow, year) is None:
-                session.add(_counted(session, year))
+                session.add(_count_year(session, year))
             session.execute(delete(AccessRow).where(_of_year(year)))
 
 
@@ -102,7 +102,7 @@ def _of_year(year: int) -> ColumnElement[bool]:
     return AccessRow.day.between(f"{year}-01-01", f"{year}-12-31")
 
 
-def _counted(session: Session, year: int) -> YearRow:
+def _count_year(session: Session, year: int) -> YearRow:
     """Return the counts of a year, made of its daily counts."""
     transfers = (
         select(AccessRow.patient, AccessRow.client_id, AccessRow.day)

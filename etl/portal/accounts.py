@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from etl.auth.developers import checked_email
+from etl.auth.developers import parse_email
 from etl.auth.mail import MailNotSent
 from etl.auth.records import InvalidForm
 from etl.portal.forms import Form
@@ -46,7 +46,7 @@ class _Pages:
         form = await portal.form(request, "link")
         next_path = local_path(form.value("next"))
         try:
-            email = checked_email(form.value("email"))
+            email = parse_email(form.value("email"))
         except InvalidForm as error:
             wrong = form.with_errors(error.problems)
             return await self._form(

@@ -167,7 +167,7 @@ class Portal:
         response = HTMLResponse(html, status)
         self.protect(response, fresh=fresh or visit.developer is not None or bool(forms))
         if forms:  # a page without forms sets no cookie
-            self.services.browsers.greet(response, visit.cookies)
+            self.services.browsers.set_browser(response, visit.cookies)
         return response
 
     def protect(self, response: Response, *, fresh: bool) -> None:

@@ -169,15 +169,15 @@ def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
 
 def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_path, monkeypatch):
     recorded(trail)
-    tell = audit._tell
+    tell = audit._save_state
 
     def broken(*_):
         raise RuntimeError("a bug of a driver")
 
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "_tell", broken)
+        patch.setattr(audit, "_save_state", broken)
         trail.settle()
-    monkeypatch.setattr(audit, "_tell", tell)
+    monkeypatch.setattr(audit, "_save_state", tell)
     recorded(trail)
     trail.settle()
     assert events(tmp_path, database) == 2
@@ -302,10 +302,10 @@ def test_a_disk_that_hangs_refuses_accesses_in_bounded_time_and_health_checks_go
         async with asyncio.timeout(20):
             while not is_stalled(trail):
                 await asyncio.sleep(0)
-        queued = trail._waiting.qsize()
+        queued = trail._queue.qsize()
         late = await asked(search)
         assert (late.status, late.code) == (503, "audit-unavailable")
-        assert trail._waiting.qsize() == queued, "it is known to hang: nothing waits any more"
+        assert trail._queue.qsize() == queued, "it is known to hang: nothing waits any more"
         with pytest.raises(AuditStalled):
             trail.note(SIGNED_IN)
 

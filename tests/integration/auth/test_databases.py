@@ -70,7 +70,7 @@ def test_failures_are_counted_one_by_one_even_at_once(lasting):
     services = lasting.services
 
     def fail(number):
-        services.lockout.failed("jo@app.example", f"10.0.0.{number % 2}")
+        services.lockout.count_failure("jo@app.example", f"10.0.0.{number % 2}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(fail, range(5)))

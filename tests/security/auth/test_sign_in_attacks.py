@@ -34,7 +34,7 @@ def test_each_further_failure_locks_longer_up_to_a_quarter_of_an_hour(standing):
     lockout = standing.services.lockout
     waits = []
     for number in range(14):
-        lockout.failed("jo@app.example", f"10.0.0.{number}")
+        lockout.count_failure("jo@app.example", f"10.0.0.{number}")
         try:
             lockout.check("jo@app.example", "10.9.9.9")
         except SignInRefused as refused:
@@ -44,7 +44,7 @@ def test_each_further_failure_locks_longer_up_to_a_quarter_of_an_hour(standing):
     standing.clock.move(seconds=900)
     lockout.check("jo@app.example", "10.9.9.9")
     standing.clock.move(hours=2)
-    lockout.failed("jo@app.example", "10.9.9.9")
+    lockout.count_failure("jo@app.example", "10.9.9.9")
     lockout.check("jo@app.example", "10.9.9.9")
 
 
@@ -62,7 +62,7 @@ def test_an_address_that_tries_many_accounts_is_locked(standing):
     """Password spraying."""
     lockout = standing.services.lockout
     for number in range(30):
-        lockout.failed(f"x{number}", "10.0.0.1")
+        lockout.count_failure(f"x{number}", "10.0.0.1")
     with pytest.raises(SignInRefused) as refused:
         lockout.check("ana", "10.0.0.1")
     assert refused.value.retry_after > 0
@@ -71,7 +71,7 @@ def test_an_address_that_tries_many_accounts_is_locked(standing):
 
 def test_all_addresses_of_one_ipv6_network_are_one_address(standing):
     for number in range(30):
-        standing.services.lockout.failed(f"x{number}@app.example", f"2001:db8::{number:x}")
+        standing.services.lockout.count_failure(f"x{number}@app.example", f"2001:db8::{number:x}")
     with pytest.raises(SignInRefused):
         standing.services.lockout.check("jo@app.example", "2001:db8::aaaa:1")
     standing.services.lockout.check("jo@app.example", "2001:db8:0:1::1")
@@ -81,7 +81,7 @@ def test_an_office_whose_people_mistype_now_and_then_is_not_locked(standing):
     lockout = standing.services.lockout
     for number in range(200):
         standing.clock.move(minutes=5)
-        lockout.failed(f"x{number}@app.example", "10.0.0.1")
+        lockout.count_failure(f"x{number}@app.example", "10.0.0.1")
     lockout.check("jo@app.example", "10.0.0.1")
 
 

@@ -34,7 +34,7 @@ def test_an_event_names_types_that_were_delivered_beside_the_requested_one():
         (("ExplanationOfBenefit",), []),
         (("Coverage", "ExplanationOfBenefit"), ["Coverage, ExplanationOfBenefit"]),
     ):
-        event = json.loads(audit_events.of_access(search._replace(delivered=delivered)))
+        event = json.loads(audit_events.access_event(search._replace(delivered=delivered)))
         entities = [each for each in event["entity"] if each.get("name") == "delivered"]
         assert [each["what"]["identifier"]["value"] for each in entities] == named_types
 
@@ -45,7 +45,7 @@ def named(name, value):
 
 def test_a_read_is_an_event_of_app_patient_resource_request_and_consent():
     expected = Path(__file__).with_name("read_event.json").read_text()
-    assert json.loads(audit_events.of_access(READ)) == json.loads(expected)
+    assert json.loads(audit_events.access_event(READ)) == json.loads(expected)
 
 
 def test_a_search_in_a_compartment_is_an_event_with_its_whole_address():
@@ -53,7 +53,7 @@ def test_a_search_in_a_compartment_is_an_event_with_its_whole_address():
     access = READ._replace(interaction="search", what=what, query="type=oral")
     (query,) = [
         one["query"]
-        for one in json.loads(audit_events.of_access(access))["entity"]
+        for one in json.loads(audit_events.access_event(access))["entity"]
         if "query" in one
     ]
     assert base64.b64decode(query).decode() == f"{what}?type=oral"
@@ -78,9 +78,9 @@ def test_an_access_is_canonical_json_that_holds_each_text_as_it_was(texts, inter
         outcome=outcome,
         address=address,
     )
-    body = audit_events.of_access(access)
+    body = audit_events.access_event(access)
     event = json.loads(body)
-    assert audit_events.canonical(event) == body
+    assert audit_events.canonical_json(event) == body
     (agent,) = event["agent"]
     assert agent.get("who", {"identifier": {"value": ""}}) == {"identifier": {"value": client}}
     assert agent.get("network", {"address": ""})["address"] == address

@@ -35,7 +35,7 @@ def opened(granted):
 @given(SCOPES, SCOPES)
 def test_nothing_is_granted_that_was_not_both_asked_for_and_registered(asked, registered):
     try:
-        granted = scopes.granted(asked, registered)
+        granted = scopes.grant_scopes(asked, registered)
     except scopes.ScopeRefused:
         return
     assert opened(granted) <= opened(tuple(asked)) & opened(tuple(registered))
@@ -46,22 +46,22 @@ def test_nothing_is_granted_that_was_not_both_asked_for_and_registered(asked, re
 @given(SCOPES)
 def test_an_app_gets_all_that_it_is_registered_for(registered):
     if opened(tuple(registered)):
-        granted = scopes.granted(registered, registered)
+        granted = scopes.grant_scopes(registered, registered)
         assert granted == tuple(dict.fromkeys(registered))
 
 
 @given(SCOPES, SCOPES)
 def test_granting_twice_is_granting_once(asked, registered):
     try:
-        granted = scopes.granted(asked, registered)
+        granted = scopes.grant_scopes(asked, registered)
     except scopes.ScopeRefused:
         return
-    assert scopes.granted(granted, registered) == granted
+    assert scopes.grant_scopes(granted, registered) == granted
 
 
 @given(SCOPES, st.sets(st.sampled_from(RESOURCE_TYPES)), st.booleans(), st.booleans())
 def test_a_member_can_only_narrow(asked, types, identity, long_lived):
-    kept = scopes.narrowed(asked, types, identity=identity, long_lived=long_lived)
+    kept = scopes.narrow_scopes(asked, types, identity=identity, long_lived=long_lived)
     assert opened(kept) == {pair for pair in opened(tuple(asked)) if pair[0] in types}
     assert ("openid" in kept) == (identity and "openid" in asked)
     assert scopes.is_long_lived(kept) == (long_lived and scopes.is_long_lived(asked))
@@ -69,7 +69,7 @@ def test_a_member_can_only_narrow(asked, types, identity, long_lived):
 
 @given(SCOPES, SCOPES)
 def test_a_refresh_is_covered_only_by_what_was_granted(granted, asked):
-    if not scopes.beyond(granted, asked):
+    if not scopes.excess_scopes(granted, asked):
         assert opened(tuple(asked)) <= opened(tuple(granted))
         assert set(asked) & set(smart.PLAIN) <= set(granted)
         assert levels(asked) <= levels(granted)
@@ -81,33 +81,33 @@ def levels(texts):
 
 @pytest.mark.parametrize(("granted", "asked"), [("patient", "user"), ("user", "patient")])
 def test_a_refresh_keeps_the_level_that_was_granted(granted, asked):
-    assert scopes.beyond((f"{granted}/*.rs",), (f"{asked}/Coverage.r",))
-    assert not scopes.beyond((f"{granted}/*.rs",), (f"{granted}/Coverage.r",))
+    assert scopes.excess_scopes((f"{granted}/*.rs",), (f"{asked}/Coverage.r",))
+    assert not scopes.excess_scopes((f"{granted}/*.rs",), (f"{granted}/Coverage.r",))
 
 
 def test_with_every_type_ticked_the_scope_stays_as_it_was_asked_for():
-    assert scopes.narrowed(
+    assert scopes.narrow_scopes(
         ("launch/patient", "patient/*.read"), RESOURCE_TYPES, identity=True, long_lived=True
     ) == ("launch/patient", "patient/*.read")
 
 
 def test_a_wildcard_is_narrowed_in_the_version_that_was_asked_for():
     def cut(text):
-        return scopes.narrowed((text,), ("Coverage",), identity=False, long_lived=False)
+        return scopes.narrow_scopes((text,), ("Coverage",), identity=False, long_lived=False)
 
     assert cut("patient/*.read") == ("patient/Coverage.read",)
     assert cut("user/*.s") == ("user/Coverage.s",)
 
 
 def test_a_wildcard_beyond_the_registration_becomes_the_types_registered():
-    assert scopes.granted(("patient/*.rs",), ("patient/Coverage.read", "patient/Patient.r")) == (
-        "patient/Coverage.rs",
-    )
+    assert scopes.grant_scopes(
+        ("patient/*.rs",), ("patient/Coverage.read", "patient/Patient.r")
+    ) == ("patient/Coverage.rs",)
 
 
 @pytest.mark.parametrize("text", ["profile", "email", "phone", "address"])
 def test_identity_scopes_without_data_here_are_left_out_not_refused(text):
-    assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
+    assert scopes.grant_scopes((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
 
 
 NEVER = read_tables(__file__)["never"]
@@ -115,26 +115,26 @@ NEVER = read_tables(__file__)["never"]
 
 @pytest.mark.parametrize(("text", "why"), NEVER)
 def test_what_can_never_be_granted_is_left_out_and_the_rest_granted(text, why):
-    assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
+    assert scopes.grant_scopes((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
     with pytest.raises(scopes.ScopeRefused) as caught:
-        scopes.granted((text, "openid"), ("patient/*.rs", "openid"))
+        scopes.grant_scopes((text, "openid"), ("patient/*.rs", "openid"))
     assert f"{text} {why}" in str(caught.value)
 
 
 def test_an_error_says_of_each_scope_why_it_was_left_out():
     with pytest.raises(scopes.ScopeRefused) as caught:
-        scopes.granted(("patient/Patient.rs", "nonsense"), ("patient/Coverage.rs",))
+        scopes.grant_scopes(("patient/Patient.rs", "nonsense"), ("patient/Coverage.rs",))
     assert str(caught.value) == (
         "No remaining scope gives access to data: patient/Patient.rs is not among those that the "
         "app registered; nonsense is unknown."
     )
     with pytest.raises(scopes.ScopeRefused, match="No scope gives access to data: ask for"):
-        scopes.granted(("openid",), ("patient/Coverage.rs",))
+        scopes.grant_scopes(("openid",), ("patient/Coverage.rs",))
 
 
 @given(st.text(max_size=100))
 def test_an_error_holds_what_an_error_description_may_hold_and_no_more(text):
-    for said in (scopes.problem(text), scopes.beyond(("patient/*.rs",), (text,))):
+    for said in (scopes.problem(text), scopes.excess_scopes(("patient/*.rs",), (text,))):
         assert said.isascii()
         assert '"' not in said
         assert "\\" not in said
