@@ -40,7 +40,7 @@ class Statement:
 def read_statement(document: Json) -> Statement:
     """Return a CapabilityStatement for its pages. Missing elements are empty."""
     rest: Json = next(iter(document.get("rest", ())), {})
-    order = {name: place for place, name in enumerate(HOLDS)}
+    ranks = {name: rank for rank, name in enumerate(HOLDS)}
     oauth = {
         part["url"]: part["valueUri"]
         for extension in rest.get("security", {}).get("extension", ())
@@ -50,7 +50,7 @@ def read_statement(document: Json) -> Statement:
     }
     resources = sorted(
         rest.get("resource", ()),
-        key=lambda resource: (order.get(resource["type"], len(order)), resource["type"]),
+        key=lambda resource: (ranks.get(resource["type"], len(ranks)), resource["type"]),
     )
     guides = map(_guide, document.get("implementationGuide", ()))
     return Statement(document, rest, tuple(resources), tuple(guides), oauth)

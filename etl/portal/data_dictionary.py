@@ -27,7 +27,7 @@ class DataDictionary:
 
     def __init__(self, targets: Iterable[Releases]) -> None:
         self._targets = tuple(targets)
-        self._read: tuple[list[ObjectRef], Elements] = ([], {})
+        self._cache: tuple[list[ObjectRef], Elements] = ([], {})
 
     async def elements(self) -> Elements:
         """Return the rows; none if no release that is served has a dictionary.
@@ -36,17 +36,17 @@ class DataDictionary:
             StoreError: nothing was published, or a dictionary cannot be read.
         """
         trees = [releases.current() for releases in self._targets]
-        found = [
+        sources = [
             (tree, ref)
             for tree in trees
             for ref in tree.manifest.facts.reports
             if ref.key.startswith(object_keys.DICTIONARY)
         ]
-        refs = [ref for _, ref in found]
-        if refs != self._read[0]:
+        refs = [ref for _, ref in sources]
+        if refs != self._cache[0]:
             elements: dict[str, list[Mapping[str, Any]]] = {}
-            for tree, ref in found:
+            for tree, ref in sources:
                 for row in json.loads(await tree.whole(ref.key, ref.sha256))["rows"]:
                     elements.setdefault(row["type"], []).append(row)
-            self._read = refs, elements
-        return self._read[1]
+            self._cache = refs, elements
+        return self._cache[1]

@@ -26,7 +26,7 @@ from etl.publish.canonical_json import instant
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
 """Codes of `ExplanationOfBenefit.type`, in the order in which the sandbox shows them."""
 
-_REPORT: Final = re.compile(
+_REPORT_NAME: Final = re.compile(
     r"(?P<kind>prior-auth|api-use)-(?P<year>[0-9]{4})(?P<ending>\.json|\.csv)?"
 )
 """Names of yearly numbers that are public, as `cpcds report … --post` writes them."""
@@ -51,13 +51,13 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/examples/{name}", pages.example),
         Route("/sandbox", pages.sandbox),
         Route("/code", pages.code),
-        Route("/try", pages.trying),
+        Route("/try", pages.show_try_page),
         Route("/samples", pages.sample),
         Route("/samples/{kind}", pages.sample),
         Route("/status", pages.status),
-        Route("/changes", pages.plain),
-        Route("/contact", pages.plain),
-        Route("/your-data", pages.plain),
+        Route("/changes", pages.static_page),
+        Route("/contact", pages.static_page),
+        Route("/your-data", pages.static_page),
         Route("/public-reporting", pages.public_reporting),
         Route("/public-reporting/{name}", pages.public_report),
     ]
@@ -71,7 +71,7 @@ class _Pages:
         self._dictionary = DataDictionary(portal.targets.values())
 
     async def guide(self, request: Request) -> Response:
-        """Show a page with code examples, which is in the template of its path."""
+        """Show a page with code examples; the path names its template."""
         template = request.url.path.strip("/").replace("-", "_") or "home"
         return await self._portal.show(
             request,
@@ -83,13 +83,13 @@ class _Pages:
             redirect_uris=self._portal.redirect_uris,
         )
 
-    async def plain(self, request: Request) -> Response:
-        """Show a page that is all in the template of its path."""
+    async def static_page(self, request: Request) -> Response:
+        """Show a page whose template, named by the path, needs no values."""
         template = request.url.path.strip("/").replace("-", "_")
         return await self._portal.show(request, template, versions=CHANGES)
 
     async def data_dictionary(self, request: Request) -> Response:
-        await self._portal.count(request, "find")  # a long table takes time to render
+        await self._portal.limit(request, "find")  # a long table takes time to render
         elements: Elements = {}
         is_readable = True
         try:
@@ -128,7 +128,7 @@ class _Pages:
         providers = self._portal.providers
         if providers is None:
             raise HTTPException(404)
-        await self._portal.count(request, "find")
+        await self._portal.limit(request, "find")
         query = DoctorQuery.of(request.query_params)
         return await self._portal.show(
             request,
@@ -154,11 +154,11 @@ class _Pages:
         api, document = self._statement(request)
         headers = {"content-disposition": f'attachment; filename="{api}-capability.json"'}
         response = JSONResponse(dict(document), headers=headers, media_type="application/fhir+json")
-        self._portal.protect(response, fresh=False)
+        self._portal.protect(response, no_store=False)
         return response
 
     def _statement(self, request: Request) -> tuple[str, Json]:
-        """Return the API that a path begins with, and its CapabilityStatement."""
+        """Return the API of a path, and its CapabilityStatement."""
         api = request.url.path.split("/")[1]
         if api == "provider-directory":
             return api, self._directory()
@@ -171,27 +171,27 @@ class _Pages:
         text = example_file(name, self._portal.served, self._portal.redirect_uris[0])
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         response = PlainTextResponse(text, headers=headers, media_type=FILES[name])
-        self._portal.protect(response, fresh=False)
+        self._portal.protect(response, no_store=False)
         return response
 
     async def sandbox(self, request: Request) -> Response:
-        listed, kinds = await self._sandbox_members()
+        members, kinds = await self._sandbox_members()
         return await self._portal.show(
             request,
             "sandbox",
-            members=listed,
+            members=members,
             kinds=kinds,
             password=self._portal.password,
-            test_kit_members=[member.member.username for member in listed if member.on_one_page],
+            test_kit_members=[member.member.username for member in members if member.on_one_page],
         )
 
     async def _sandbox_members(self) -> tuple[Sequence[SandboxMember], list[str]]:
-        """Return the members of the sandbox, and the kinds of claims that they have."""
-        members = self._portal.members
-        if not self._portal.site.sandbox or members is None:
+        """Return the sandbox members, and the kinds of claims they have."""
+        read_members = self._portal.members
+        if not self._portal.site.sandbox or read_members is None:
             raise HTTPException(404)
-        listed = await members()
-        return listed, [kind for kind in CLAIM_KINDS if any(one.claims.get(kind) for one in listed)]
+        members = await read_members()
+        return members, [kind for kind in CLAIM_KINDS if any(m.claims.get(kind) for m in members)]
 
     async def code(self, request: Request) -> Response:
         if not self._portal.site.sandbox:
@@ -199,13 +199,14 @@ class _Pages:
         query = request.query_params
         names = ("code", "state", "error", "error_description")
         values = {name: query.get(name, "")[:2000] for name in names}
-        return await self._portal.show(request, "code", fresh=True, answer=values)
+        return await self._portal.show(request, "code", no_store=True, answer=values)
 
-    async def trying(self, request: Request) -> Response:
+    async def show_try_page(self, request: Request) -> Response:
+        """Show the page on which a developer signs in and tries the APIs."""
         return await self._portal.show(
             request,
             "try",
-            fresh=True,
+            no_store=True,
             client_id=self._portal.try_client,
             scope=SCOPE,
             capability=self._portal.statement(),
@@ -233,32 +234,32 @@ class _Pages:
         return await portal.show(
             request,
             "status",
-            fresh=True,
+            no_store=True,
             now=portal.services.clock(),
             started=portal.started,
             targets=served,
-            created={name: instant(one.created) for name, one in served.items() if one.created},
+            created={name: instant(r.created) for name, r in served.items() if r.created},
             software=portal.statement().document["software"],
         )
 
     async def public_reporting(self, request: Request) -> Response:
         posted: dict[str, list[str]] = {}
         for file in sorted(self._reports().glob("*.json"), reverse=True):
-            if report := _REPORT.fullmatch(file.name):
+            if report := _REPORT_NAME.fullmatch(file.name):
                 posted.setdefault(report["kind"], []).append(report["year"])
         return await self._portal.show(request, "public_reporting", posted=posted)
 
     async def public_report(self, request: Request) -> Response:
         name = request.path_params["name"]
-        report = _REPORT.fullmatch(name)
+        report = _REPORT_NAME.fullmatch(name)
         file = self._reports() / (name if report and report["ending"] else f"{name}.json")
         if report is None or not file.is_file():
             raise HTTPException(404)
         if report["ending"]:
             response = FileResponse(file, media_type=_REPORT_TYPES[report["ending"]])
-            self._portal.protect(response, fresh=False)
+            self._portal.protect(response, no_store=False)
             return response
-        await self._portal.count(request, "find")  # a long list takes time to render
+        await self._portal.limit(request, "find")  # a long list takes time to render
         numbers = json.loads(file.read_bytes())
         return await self._portal.show(
             request, report["kind"].replace("-", "_"), numbers=numbers, name=name

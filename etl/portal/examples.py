@@ -31,7 +31,7 @@ FILES: Final[Mapping[str, str]] = {
 """Files to download → media type."""
 
 
-_PIECES: Final = read_beside(__file__, "examples.toml")
+_EXAMPLES: Final = read_beside(__file__, "examples.toml")
 """Page → name of a piece of code → its file, or its tabs."""
 
 Examples = dict[str, str | list[dict[str, str]]]
@@ -39,7 +39,7 @@ Examples = dict[str, str | list[dict[str, str]]]
 
 
 @cache
-def _files() -> Environment:
+def _open_examples() -> Environment:
     # Code, not HTML: nothing is escaped. The inserted values are the server's configuration.
     return Environment(  # noqa: S701
         loader=PackageLoader("etl.portal", "examples"),
@@ -48,21 +48,21 @@ def _files() -> Environment:
     )
 
 
-def _text(name: str, **values: object) -> str:
-    return _files().get_template(f"{name}.j2").render(**values)
+def _render_file(name: str, **values: object) -> str:
+    return _open_examples().get_template(f"{name}.j2").render(**values)
 
 
 def example_file(name: str, served: ServerFacts, redirect_uri: str) -> str:
     """Return one of `FILES`, ready to run against this server."""
-    return _text(name, served=served, redirect_uri=redirect_uri)
+    return _render_file(name, served=served, redirect_uri=redirect_uri)
 
 
-def _filled(page: str, **values: object) -> Examples:
+def _render_page(page: str, **values: object) -> Examples:
     return {
-        name: _text(piece, **values)
-        if isinstance(piece, str)
-        else [tab | {"text": _text(tab["file"], **values)} for tab in piece]
-        for name, piece in _PIECES[page].items()
+        name: _render_file(entry, **values)
+        if isinstance(entry, str)
+        else [tab | {"text": _render_file(tab["file"], **values)} for tab in entry]
+        for name, entry in _EXAMPLES[page].items()
     }
 
 
@@ -74,7 +74,7 @@ def page_examples(served: ServerFacts, client_id: str, redirect_uri: str) -> Exa
         client_id: shown in them; the developer's own, where there is one.
         redirect_uri: a registered one of this app.
     """
-    return _filled(
+    return _render_page(
         "patient_access",
         served=served,
         client_id=client_id,
@@ -85,18 +85,18 @@ def page_examples(served: ServerFacts, client_id: str, redirect_uri: str) -> Exa
     )
 
 
-def directory_examples(directory: str, wanted: SearchExample | None) -> Examples:
+def directory_examples(directory: str, search: SearchExample | None) -> Examples:
     """Return the code examples of the Provider Directory's page; they need no token.
 
     Args:
         directory: FHIR base URL of the Provider Directory.
-        wanted: a search that finds somebody in the served release; with None there is no such
+        search: a search that finds somebody in the served release; with None there is no such
             example, as of a directory without networks.
     """
-    examples = _filled("directory", directory=directory)
-    if wanted is not None:
-        values = {"directory": directory, **asdict(wanted)}
-        examples |= _filled("directory_search", **values)
-        if wanted.position:
-            examples |= _filled("directory_distance", **values)
+    examples = _render_page("directory", directory=directory)
+    if search is not None:
+        values = {"directory": directory, **asdict(search)}
+        examples |= _render_page("directory_search", **values)
+        if search.position:
+            examples |= _render_page("directory_distance", **values)
     return examples

@@ -47,7 +47,7 @@ class Form:
         return bool(self.values.get(name))
 
     def with_errors(self, errors: Mapping[str, str]) -> Form:
-        """Return the same form with its errors."""
+        """Return the form with these errors."""
         return Form(self.values, errors)
 
 
@@ -120,8 +120,8 @@ def draft_of(form: Form) -> AppDraft:
     )
 
 
-def explained(form: Form, problems: Mapping[str, str]) -> Form:
-    """Return a registration form with the registry's errors at the form's own fields."""
+def explain_errors(form: Form, problems: Mapping[str, str]) -> Form:
+    """Return a registration form with the errors of a draft at the form's fields."""
     errors = {
         {"client_type": "kind", "authentication": "kind"}.get(name, name): text
         for name, text in problems.items()

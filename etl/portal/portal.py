@@ -131,7 +131,7 @@ class Portal:
         template: str,
         *,
         status: int = 200,
-        fresh: bool = False,
+        no_store: bool = False,
         **values: Any,
     ) -> Response:
         """Return a page.
@@ -140,7 +140,7 @@ class Portal:
             request: what is answered.
             template: its name, without ending.
             status: HTTP status.
-            fresh: whether it must not be cached: pages with secrets or personal data.
+            no_store: whether it must not be cached, since it has secrets or personal data.
             values: what the template shows.
         """
         visit = await self.visit(request)
@@ -165,23 +165,23 @@ class Portal:
             **values,
         )
         response = HTMLResponse(html, status)
-        self.protect(response, fresh=fresh or visit.developer is not None or bool(forms))
+        self.protect(response, no_store=no_store or visit.developer is not None or bool(forms))
         if forms:  # a page without forms sets no cookie
             self.services.browsers.set_browser(response, visit.cookies)
         return response
 
-    def protect(self, response: Response, *, fresh: bool) -> None:
+    def protect(self, response: Response, *, no_store: bool) -> None:
         """Set the security headers of a page (no inline script or style)."""
         base_url = self.served.base_url
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(base_url))
-        cache = "no-store" if fresh else "private, no-cache"
+        cache = "no-store" if no_store else "private, no-cache"
         response.headers.update(page_headers(base_url, scripts_from=origin, cache=cache))
 
     async def visit(self, request: Request) -> PortalVisit:
         """Return the visitor of a request, looked up once a request."""
-        known: PortalVisit | None = getattr(request.state, "visit", None)
-        if known is not None:
-            return known
+        cached_visit: PortalVisit | None = getattr(request.state, "visit", None)
+        if cached_visit is not None:
+            return cached_visit
         browsers = self.services.browsers
         cookies = browsers.visit(request)
         developer = await run_in_threadpool(self._developer, cookies.tokens["developer"])
@@ -214,8 +214,8 @@ class Portal:
         if token := visit.cookies.tokens["developer"]:
             await run_in_threadpool(self.services.sessions.end, token)
 
-    async def form(self, request: Request, endpoint: Endpoint = "consent") -> Form:
-        """Return the form of a POST that one of our own pages made.
+    async def read_form(self, request: Request, endpoint: Endpoint = "consent") -> Form:
+        """Return the form of a POST, after checking that one of our pages sent it.
 
         Args:
             request: the POST.
@@ -224,14 +224,14 @@ class Portal:
         Raises:
             HTTPException: 403 it is not from our page; 429 there were too many; and as `read_form`.
         """
-        visit = await self.count(request, endpoint)
+        visit = await self.limit(request, endpoint)
         form = await read_form(request)
         browsers, csrf = self.services.browsers, form.value("csrf")
         if not browsers.is_own_form(request, visit.cookies, csrf, "developer"):
             raise HTTPException(403, "csrf")
         return form
 
-    async def count(self, request: Request, endpoint: Endpoint, caller: str = "") -> PortalVisit:
+    async def limit(self, request: Request, endpoint: Endpoint, caller: str = "") -> PortalVisit:
         """Count a request against a rate limit; return its visit.
 
         Args:
@@ -268,7 +268,7 @@ class Portal:
         """
         return await run_in_threadpool(self.services.apps.get, client_id, developer=developer.id)
 
-    async def act(self, request: Request, action: Callable[..., Result], *arguments: Any) -> Result:
+    async def run(self, request: Request, action: Callable[..., Result], *arguments: Any) -> Result:
         """Return the result of what a signed-in developer does, with the address in the trail.
 
         Args:
@@ -311,12 +311,12 @@ class SignInFirst(Exception):
     """The page needs a signed-in developer."""
 
 
-def to(path: str, **query: str) -> RedirectResponse:
-    """Return a redirect that makes the browser GET a page of ours."""
+def redirect_to(path: str, **query: str) -> RedirectResponse:
+    """Return a redirect to a page of the portal (303, so that the browser GETs it)."""
     url = f"{path}?{urlencode(query)}" if query else path
     return RedirectResponse(url, 303, {"cache-control": "no-store"})
 
 
 def local_path(text: str) -> str:
-    """Return a path of ours; `/apps` for anything else, other hosts' addresses above all."""
+    """Return a path of the portal; `/apps` for anything else, such as another host's URL."""
     return text if _LOCAL.fullmatch(text) else "/apps"

@@ -1,4 +1,4 @@
-"""Search of the directory for people: the Provider Directory API's own search, in plain words."""
+"""Provider search for people, by the Provider Directory API's own search."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class ProviderSearch:
         try:
             tree = self.releases.current()
             if self._example[0] != tree.id:
-                self._example = (tree.id, await self._found_example())
+                self._example = (tree.id, await self._find_example())
         except (StoreError, FhirError):
             return None
         return self._example[1]
@@ -260,36 +260,36 @@ class ProviderSearch:
         """Return the search of a query, or what is wrong with it."""
         parameters: Parameters = []
         if query.name:
-            parameters += [("practitioner.name", _escaped(word)) for word in query.name.split()]
+            parameters += [("practitioner.name", _escape(word)) for word in query.name.split()]
         if query.specialty:
-            parameters.append(("specialty", _escaped(query.specialty)))
+            parameters.append(("specialty", _escape(query.specialty)))
         if query.network:
-            parameters.append(("network", _escaped(query.network)))
+            parameters.append(("network", _escape(query.network)))
         if query.new_patients:
             parameters.append(("new-patients", NEW_PATIENTS))
         if query.near:
-            place = _place(query.near)
+            conditions = _near_conditions(query.near)
             if query.within:
-                position = await self._position(place)
+                position = await self._position(conditions)
                 if position is None:
                     return f"The directory has no location in {query.near}."
-                known = query.within in map(str, DISTANCES)
-                miles = query.within if known else DISTANCES[-1]
+                is_offered = query.within in map(str, DISTANCES)
+                miles = query.within if is_offered else DISTANCES[-1]
                 parameters.append(("location.near", f"{position}|{miles}|[mi_us]"))
             else:
-                parameters += [(f"location.{name}", value) for name, value in place]
+                parameters += [(f"location.{name}", value) for name, value in conditions]
         parameters += [("_include", f"{_ROLE}:{name}") for name in _INCLUDED]
         return [*parameters, ("_count", str(PAGE_SIZE))]
 
-    async def _position(self, place: Parameters) -> str | None:
+    async def _position(self, conditions: Parameters) -> str | None:
         """Return the middle of the directory's places in a ZIP or city, as `latitude|longitude`."""
-        bundle = await self._search("Location", [*place, ("_count", "50")])
+        bundle = await self._search("Location", [*conditions, ("_count", "50")])
         locations = _resources(bundle, "match")
-        at = [location["position"] for location in locations if "position" in location]
-        if not at:
+        positions = [location["position"] for location in locations if "position" in location]
+        if not positions:
             return None
-        latitude = fmean(float(position["latitude"]) for position in at)
-        longitude = fmean(float(position["longitude"]) for position in at)
+        latitude = fmean(float(position["latitude"]) for position in positions)
+        longitude = fmean(float(position["longitude"]) for position in positions)
         return f"{latitude:.4f}|{longitude:.4f}"
 
     async def _search(self, resource_type: str, parameters: Parameters) -> Json:
@@ -302,13 +302,13 @@ class ProviderSearch:
     # Answers
 
     def _results(self, bundle: Json) -> SearchResults:
-        included = {_name(resource): resource for resource in _resources(bundle, "include")}
+        included = {_ref(resource): resource for resource in _resources(bundle, "include")}
         links = {link["relation"]: link["url"] for link in bundle["link"]}
         providers: dict[str, ProviderListing] = {}
         for role in _resources(bundle, "match"):
             provider = (role.get("practitioner") or role.get("organization") or {}).get("reference")
             listing = providers.setdefault(
-                provider or _name(role), ProviderListing(_provider_name(role, included), [], [])
+                provider or _ref(role), ProviderListing(_provider_name(role, included), [], [])
             )
             listing.roles.append(self._role(role, included, listing.name))
             specialties = dict.fromkeys((*listing.specialties, *_specialties(role)))
@@ -317,17 +317,17 @@ class ProviderSearch:
         return SearchResults(tuple(providers.values()), bundle.get("total"), following)
 
     def _role(self, role: Json, included: Mapping[str, Json], name: str) -> RoleListing:
-        networks = _referred(included, *_extensions(role, "network-reference", "valueReference"))
-        organizations = _referred(included, role.get("organization", {}))
-        accepts = _accepts(role)
+        networks = _resolve(included, *_extensions(role, "network-reference", "valueReference"))
+        organizations = _resolve(included, role.get("organization", {}))
+        accepts = _accepted_patients(role)
         return RoleListing(
             network=next((network["name"] for network in networks), ""),
             organization=next((o["name"] for o in organizations if o["name"] != name), ""),
-            places=[_place_of(place) for place in _referred(included, *role.get("location", ()))],
+            places=[_place_of(place) for place in _resolve(included, *role.get("location", ()))],
             phone=_phone(role),
             accepts=_ACCEPTS.get(accepts, "Please ask whether this provider takes new patients"),
             takes_new=accepts == NEW_PATIENTS,
-            url=f"{self.base}/{_name(role)}",
+            url=f"{self.base}/{_ref(role)}",
         )
 
     # What a release has
@@ -340,7 +340,7 @@ class ProviderSearch:
             cursor = following[0]["url"].rpartition("/_page/")[2]
             bundle = json.loads((await self.service.page(self._grant, cursor, base=self.base)).body)
             networks += _resources(bundle, "match")
-        return _by_words({_name(network): network["name"] for network in networks})
+        return _sort_by_words({_ref(network): network["name"] for network in networks})
 
     async def _specialties(self, tree: ReleaseTree) -> dict[str, str]:
         columns = await columns_of(tree, [(_ROLE, "specialty")])
@@ -349,16 +349,16 @@ class ProviderSearch:
             for column in columns.column(_ROLE, "specialty")
             for value in column.column.values
         }
-        return _by_words({code: SPECIALTIES.get(code, code) for code in codes if code})
+        return _sort_by_words({code: SPECIALTIES.get(code, code) for code in codes if code})
 
-    async def _found_example(self) -> SearchExample | None:
+    async def _find_example(self) -> SearchExample | None:
         specialties = (await self.choices()).specialties
-        known = sorted(specialties, key=lambda code: code != "207N00000X")
-        for specialty in known:
+        codes = sorted(specialties, key=lambda code: code != "207N00000X")
+        for specialty in codes:
             parameters = [("specialty", specialty), ("new-patients", NEW_PATIENTS)]
             parameters += [("_include", f"{_ROLE}:location"), ("_count", "50")]
             bundle = await self._search(_ROLE, parameters)
-            places = {_name(resource): resource for resource in _resources(bundle, "include")}
+            places = {_ref(resource): resource for resource in _resources(bundle, "include")}
             for role in _resources(bundle, "match"):
                 networks = _extensions(role, "network-reference", "valueReference")
                 for reference in role.get("location", ()):
@@ -366,8 +366,8 @@ class ProviderSearch:
                     postal_code: str = place.get("address", {}).get("postalCode", "")
                     if networks and postal_code:
                         network: str = networks[0]["reference"]
-                        at: Json = place.get("position", {})
-                        position = f"{at['latitude']}|{at['longitude']}" if at else ""
+                        point: Json = place.get("position", {})
+                        position = f"{point['latitude']}|{point['longitude']}" if point else ""
                         return SearchExample(specialty, network, postal_code[:5], position)
         return None
 
@@ -380,20 +380,20 @@ def _title(path: str) -> str:
     return f"Plan Finder files: contract {parts[1]}, plan year {parts[2]}"
 
 
-def _by_words(choices: dict[str, str]) -> dict[str, str]:
+def _sort_by_words(choices: dict[str, str]) -> dict[str, str]:
     return dict(sorted(choices.items(), key=lambda choice: choice[1]))
 
 
-def _place(near: str) -> Parameters:
+def _near_conditions(near: str) -> Parameters:
     """Return the conditions of a ZIP code, a city, or a city and its state."""
     if zip_code := _ZIP.fullmatch(near):
         return [("address-postalcode", zip_code[1])]
     city, _, state = (part.strip() for part in near.partition(","))
-    conditions = [("address-city", _escaped(city))] if city else []
-    return [*conditions, ("address-state", _escaped(state))] if state else conditions
+    conditions = [("address-city", _escape(city))] if city else []
+    return [*conditions, ("address-state", _escape(state))] if state else conditions
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Return a search value whose separators stand for themselves (FHIR R4 3.1.1.4.2)."""
     return re.sub(r"([\\,|$])", r"\\\1", text)
 
@@ -406,18 +406,18 @@ def _resources(bundle: Json, mode: str) -> list[Json]:
     ]
 
 
-def _name(resource: Json) -> str:
+def _ref(resource: Json) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
-def _referred(included: Mapping[str, Json], *references: Json) -> list[Json]:
+def _resolve(included: Mapping[str, Json], *references: Json) -> list[Json]:
     names = [reference.get("reference", "") for reference in references]
     return [included[name] for name in names if name in included]
 
 
 def _provider_name(role: Json, included: Mapping[str, Json]) -> str:
-    people = map(_person, _referred(included, role.get("practitioner", {})))
-    organizations = (o["name"] for o in _referred(included, role.get("organization", {})))
+    people = map(_person, _resolve(included, role.get("practitioner", {})))
+    organizations = (o["name"] for o in _resolve(included, role.get("organization", {})))
     return next(people, "") or next(organizations, "") or "Name not published"
 
 
@@ -436,7 +436,7 @@ def _extensions(resource: Json, name: str, value: str) -> list[Json]:
     ]
 
 
-def _accepts(role: Json) -> str:
+def _accepted_patients(role: Json) -> str:
     for extension in role.get("extension", ()):
         if extension["url"].endswith("/newpatients"):
             for part in extension.get("extension", ()):
@@ -449,13 +449,13 @@ def _accepts(role: Json) -> str:
 def _specialties(role: Json) -> Iterator[str]:
     for concept in role.get("specialty", ()):
         codings: Iterable[Json] = concept.get("coding", ())
-        own = [
+        nucc_names = [
             SPECIALTIES[coding["code"]]
             for coding in codings
             if coding.get("system") == _TAXONOMY and coding.get("code") in SPECIALTIES
         ]
-        shown = [coding.get("display") or coding.get("code", "") for coding in codings]
-        text = next(iter(own), "") or concept.get("text", "") or next(iter(shown), "")
+        displays = [coding.get("display") or coding.get("code", "") for coding in codings]
+        text = next(iter(nucc_names), "") or concept.get("text", "") or next(iter(displays), "")
         if text:
             yield text
 

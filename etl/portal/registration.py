@@ -14,8 +14,8 @@ from etl.auth.apps import Issued
 from etl.auth.database_tables import App
 from etl.auth.records import AppStatus, InvalidForm
 from etl.auth.registration import ATTESTATIONS
-from etl.portal.forms import Form, blank_draft, draft_of, explained, form_of
-from etl.portal.portal import Portal, Result, to
+from etl.portal.forms import Form, blank_draft, draft_of, explain_errors, form_of
+from etl.portal.portal import Portal, Result, redirect_to
 
 
 def registration_routes(portal: Portal) -> list[Route]:
@@ -58,13 +58,13 @@ class _Pages:
                 organization=developer.organization,
                 redirect_uris=portal.redirect_uris if portal.site.sandbox else (),
             )
-            return await self._form(request, form)
-        form = await portal.form(request)
+            return await self._show_form(request, form)
+        form = await portal.read_form(request)
         try:
-            issued = await portal.act(request, portal.services.apps.register, draft_of(form))
+            issued = await portal.run(request, portal.services.apps.register, draft_of(form))
         except InvalidForm as error:
-            return await self._form(request, explained(form, error.problems))
-        return await self._issued(request, issued, what="registered")
+            return await self._show_form(request, explain_errors(form, error.problems))
+        return await self._show_issued(request, issued, what="registered")
 
     async def app(self, request: Request) -> Response:
         _, developer = await self._portal.signed_in(request)
@@ -72,7 +72,7 @@ class _Pages:
         return await self._portal.show(
             request,
             "app",
-            fresh=True,
+            no_store=True,
             app=app,
             attestations=ATTESTATIONS,
             states=_STATES,
@@ -84,55 +84,55 @@ class _Pages:
         _, developer = await portal.signed_in(request)
         app = await portal.own_app(request.path_params["client_id"], developer)
         if request.method != "POST":
-            return await self._form(request, form_of(app.draft), app)
-        form = await portal.form(request)
+            return await self._show_form(request, form_of(app.draft), app)
+        form = await portal.read_form(request)
         try:
             edit = portal.services.apps.edit
-            issued = await portal.act(request, edit, app.client_id, draft_of(form))
+            issued = await portal.run(request, edit, app.client_id, draft_of(form))
         except InvalidForm as error:
-            return await self._form(request, explained(form, error.problems), app)
+            return await self._show_form(request, explain_errors(form, error.problems), app)
         if issued.secret is not None:
-            return await self._issued(request, issued, what="changed")
-        return to(f"/apps/{app.client_id}", saved="yes")
+            return await self._show_issued(request, issued, what="changed")
+        return redirect_to(f"/apps/{app.client_id}", saved="yes")
 
     async def secret(self, request: Request) -> Response:
-        issued = await self._posted(request, self._portal.services.apps.rotate_secret)
-        return await self._issued(request, issued, what="rotated")
+        issued = await self._act_on_app(request, self._portal.services.apps.rotate_secret)
+        return await self._show_issued(request, issued, what="rotated")
 
     async def delete(self, request: Request) -> Response:
         portal = self._portal
         _, developer = await portal.signed_in(request)
         app = await portal.own_app(request.path_params["client_id"], developer)
         if request.method != "POST":
-            return await portal.show(request, "app_delete", fresh=True, app=app)
-        await self._posted(request, portal.services.apps.delete)
-        return to("/apps")
+            return await portal.show(request, "app_delete", no_store=True, app=app)
+        await self._act_on_app(request, portal.services.apps.delete)
+        return redirect_to("/apps")
 
     async def switch(self, switch: Callable[..., App], request: Request) -> Response:
-        app = await self._posted(request, switch)
-        return to(f"/apps/{app.client_id}", saved="yes")
+        app = await self._act_on_app(request, switch)
+        return redirect_to(f"/apps/{app.client_id}", saved="yes")
 
-    async def _posted(self, request: Request, action: Callable[..., Result]) -> Result:
-        """Return what an action makes of the app that the form is about."""
+    async def _act_on_app(self, request: Request, action: Callable[..., Result]) -> Result:
+        """Check the form, run an action on the app of the path, and return its result."""
         await self._portal.signed_in(request)
-        await self._portal.form(request)
-        return await self._portal.act(request, action, request.path_params["client_id"])
+        await self._portal.read_form(request)
+        return await self._portal.run(request, action, request.path_params["client_id"])
 
-    async def _form(self, request: Request, form: Form, app: App | None = None) -> Response:
+    async def _show_form(self, request: Request, form: Form, app: App | None = None) -> Response:
         return await self._portal.show(
             request,
             "app_form",
             status=422 if form.errors else 200,
-            fresh=True,
+            no_store=True,
             form=form,
             app=app,
             attestations=ATTESTATIONS,
         )
 
-    async def _issued(self, request: Request, issued: Issued, *, what: str) -> Response:
+    async def _show_issued(self, request: Request, issued: Issued, *, what: str) -> Response:
         # Shown in the response to the POST: a redirect would require storing the secret.
         return await self._portal.show(
-            request, "app_issued", fresh=True, app=issued.app, secret=issued.secret, what=what
+            request, "app_issued", no_store=True, app=issued.app, secret=issued.secret, what=what
         )
 
 

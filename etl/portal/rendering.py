@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jinja2 import Environment
 from markupsafe import Markup, escape
-from pygments import highlight as coloured
+from pygments import highlight as pygments_highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
@@ -18,14 +18,14 @@ from etl.web import pages as web_pages
 _LANGUAGES: Final = ("bash", "python", "javascript", "json")
 
 
-def open_templates(own: Path | None) -> Environment:
-    """Return the templates, a payer's own before the portal's.
+def open_templates(payer_folder: Path | None) -> Environment:
+    """Open the templates; a payer's own replace the portal's.
 
     Args:
-        own: folder of templates with the portal's names; None for none.
+        payer_folder: folder of templates with the portal's names; None for none.
     """
-    environment = web_pages.open_templates("etl.portal", own)
-    environment.filters["highlight"] = highlighted
+    environment = web_pages.open_templates("etl.portal", payer_folder)
+    environment.filters["highlight"] = highlight_code
     environment.filters["duration"] = duration_text
     environment.filters["age"] = age_text
     environment.filters["code_marks"] = code_marks
@@ -33,19 +33,19 @@ def open_templates(own: Path | None) -> Environment:
 
 
 @lru_cache(maxsize=256)
-def highlighted(text: str, language: str) -> Markup:
+def highlight_code(text: str, language: str) -> Markup:
     """Return code as HTML with Pygments' classes, for the stylesheet to colour."""
     if language not in _LANGUAGES:
         return escape(text)
     formatter: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
-    html: Any = coloured(text, get_lexer_by_name(language), formatter)
-    return Markup(str(html).rstrip("\n"))  # noqa: S704 - Pygments escapes what it is given
+    html: Any = pygments_highlight(text, get_lexer_by_name(language), formatter)
+    return Markup(str(html).rstrip("\n"))  # noqa: S704 - Pygments escapes the code
 
 
 def code_marks(text: str) -> Markup:
     """Return a text of a capability statement (markdown) as HTML: `name` as code."""
     parts = text.split("`")
-    if len(parts) % 2 == 0:  # a mark without its other one
+    if len(parts) % 2 == 0:  # an unpaired backtick
         return escape(text)
     code = Markup("<code>{}</code>")
     return Markup("").join(

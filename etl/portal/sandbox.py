@@ -33,7 +33,7 @@ class SandboxMembers:
         self._members = members
         self._page_size = page_size
         self._release = ""
-        self._counted: tuple[SandboxMember, ...] = ()
+        self._counts: tuple[SandboxMember, ...] = ()
 
     async def __call__(self) -> tuple[SandboxMember, ...]:
         """Return the members that the release has, in the directory's order.
@@ -43,14 +43,12 @@ class SandboxMembers:
         try:
             tree = self._releases.current()
             if tree.id != self._release:
-                counted = [
-                    await _counted(tree, member, self._page_size) for member in self._members
-                ]
-                self._counted = tuple(metric for metric in counted if metric is not None)
+                counts = [await _count(tree, member, self._page_size) for member in self._members]
+                self._counts = tuple(member for member in counts if member is not None)
                 self._release = tree.id
         except StoreError:
             return ()
-        return self._counted
+        return self._counts
 
     async def sample(self, kind: str) -> bytes | None:
         """Return the JSON of the first claim of a kind; None where no member has one."""
@@ -60,27 +58,27 @@ class SandboxMembers:
                 block = await tree.patient(member.patient)
                 if block is None or block.index.block is None:
                     continue
-                kinds = await _kinds(tree, block)
-                for row, of_claim in zip(block.rows(_CLAIM), kinds, strict=True):
-                    if kind in of_claim:
+                kinds = await _claim_types(tree, block)
+                for row, claim_types in zip(block.rows(_CLAIM), kinds, strict=True):
+                    if kind in claim_types:
                         return bytes((await tree.lines(block, [row]))[0])
         except StoreError:
             return None
         return None
 
 
-async def _counted(tree: ReleaseTree, member: DemoMember, page_size: int) -> SandboxMember | None:
+async def _count(tree: ReleaseTree, member: DemoMember, page_size: int) -> SandboxMember | None:
     block = await tree.patient(member.patient)
     if block is None or block.index.block is None:
         return None
     kinds: Counter[str] = Counter()
-    for of_claim in await _kinds(tree, block):
-        kinds.update(of_claim)
+    for claim_types in await _claim_types(tree, block):
+        kinds.update(claim_types)
     on_one_page = kinds.keys() >= _TYPES and len(block.rows(_CLAIM)) <= page_size
     return SandboxMember(member, dict(kinds), len(block.rows("Coverage")), on_one_page)
 
 
-async def _kinds(tree: ReleaseTree, block: IndexedBlock) -> list[set[str]]:
+async def _claim_types(tree: ReleaseTree, block: IndexedBlock) -> list[set[str]]:
     """Return the codes of `type` of each of a member's claims; none of a prior authorization."""
     await tree.need(block, [column_name(_CLAIM, "type"), column_name(_CLAIM, "use")])
     types, uses = block.values(_CLAIM, "type"), block.values(_CLAIM, "use")

@@ -145,8 +145,8 @@ def read_site_file(path: Path | None) -> SiteFile:
             mistakes.add(MappingError(f"{path}: {where}", "config-value", _sentence(problem)))
         mistakes.report()
         raise
-    for where, what in (*_text_problems(site), *_look_problems(site, path.parent)):
-        mistakes.add(MappingError(f"{path}: {where}", "config-value", what))
+    for where, message in (*_text_problems(site), *_look_problems(site, path.parent)):
+        mistakes.add(MappingError(f"{path}: {where}", "config-value", message))
     mistakes.report()
     files = {
         name: path.parent / file
@@ -166,9 +166,9 @@ def _sentence(problem: ErrorDetails) -> str:
     return _SENTENCES.get(kind, problem["msg"])
 
 
-def _unknown_key(key: str, known: Iterable[str]) -> str:
-    near = get_close_matches(key, list(known), 1, 0.4)
-    return f"there is no such key; {f'did you mean {near[0]}?' if near else ', '.join(known)}"
+def _unknown_key(key: str, keys: Iterable[str]) -> str:
+    matches = get_close_matches(key, list(keys), 1, 0.4)
+    return f"there is no such key; {f'did you mean {matches[0]}?' if matches else ', '.join(keys)}"
 
 
 def _text_problems(site: SiteFile) -> list[tuple[str, str]]:
@@ -178,12 +178,12 @@ def _text_problems(site: SiteFile) -> list[tuple[str, str]]:
             problems.append((f"texts.{page}", _unknown_key(page, TEXTS)))
             continue
         for key, text in texts.items():
-            place = f"texts.{page}.{key}"
+            location = f"texts.{page}.{key}"
             if key not in TEXTS[page]:
-                problems.append((place, _unknown_key(key, TEXTS[page])))
+                problems.append((location, _unknown_key(key, TEXTS[page])))
                 continue
             problems += [
-                (place, f"{{{name}}} is not filled in there")
+                (location, f"{{{name}}} is not filled in there")
                 for name in unknown_values(page, key, text)
             ]
     return problems

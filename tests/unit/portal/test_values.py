@@ -11,7 +11,7 @@ from etl.auth.records import InvalidForm
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, LOOPBACK, example_file, page_examples
-from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
+from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explain_errors, form_of
 from etl.portal.portal import local_path
 from etl.portal.rendering import code_marks
 from etl.portal.site_facts import ServerFacts, duration_text
@@ -78,7 +78,7 @@ def test_a_name_is_all_that_the_blank_form_of_a_sandbox_needs():
 
 def test_complaints_stand_at_the_forms_own_fields():
     form = Form({"attest_hipaa": "yes"})
-    errors = explained(form, {"authentication": "A", "attestations": "B", "name": "C"}).errors
+    errors = explain_errors(form, {"authentication": "A", "attestations": "B", "name": "C"}).errors
     assert errors["kind"] == "A"
     assert errors["name"] == "C"
     assert set(errors) == {"kind", "name"} | {f"attest_{x}" for x in ATTESTATIONS if x != "hipaa"}
