@@ -53,11 +53,11 @@ class Apps:
             draft: fields of the registration form.
             developer: id of the developer's account; empty for none.
             origin: where it is registered. The operator's own are active at once.
-            client_id: a chosen id; random where not given.
+            client_id: a chosen id; None for a random one.
             address: where the request came from, for the audit trail.
 
         Raises:
-            InvalidForm: the name is another's, or the account has as many apps as it may have.
+            InvalidForm: another app has the name, or the account has the maximum number of apps.
         """
         is_approved = self._context.configuration.sandbox or origin == "operator"
         secret = self._new_secret(draft)
@@ -86,7 +86,7 @@ class Apps:
 
         Args:
             client_id: its id.
-            developer: the required owner; any owner where not given.
+            developer: the required owner; None for any owner.
 
         Raises:
             NoSuchApp: no app has that id, it has another owner, or it was deleted.
@@ -117,7 +117,7 @@ class Apps:
         the app now needs one and has none, and removed where it no longer needs one.
 
         Raises:
-            InvalidForm: the name looks like another's.
+            InvalidForm: the name looks like another app's.
             NoSuchApp: see `get`.
         """
         secret: str | None = None
@@ -146,7 +146,7 @@ class Apps:
         """Give an app a new secret; the old one is invalid from now on.
 
         Raises:
-            NoSuchApp: see `get`, and where the app has no secret.
+            NoSuchApp: see `get`; or the app has no secret.
         """
         with self._context.database.write() as session:
             app = _find_app(session, client_id, developer)
@@ -166,7 +166,7 @@ class Apps:
 
         Raises:
             NoSuchApp: see `get`.
-            InvalidForm: it was changed since the review, or its name is another app's by now.
+            InvalidForm: the app changed since the review, or another app has its name by now.
         """
         with self._context.database.write() as session:
             app = _find_app(session, client_id, None)

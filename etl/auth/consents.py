@@ -131,7 +131,7 @@ class Consents:
     def revoke_token(
         self, token_id: str, client_id: str, consent_id: str, *, address: str = ""
     ) -> None:
-        """Refuse one access token from now on; the consent holds."""
+        """Revoke one access token; the consent stays open."""
         with self._context.database.write() as session:
             self._revocations.add(session, "token", token_id)
         self._revocations.announce()

@@ -48,7 +48,7 @@ class AuthContext:
             fields: the other fields of `AuditEvent`.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the event could not be written.
         """
         self.trail.note(AuditEvent(self.clock(), action, **fields))
 

@@ -72,7 +72,7 @@ class DraftJson(sa.TypeDecorator[AppDraft]):
 
 
 class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """All tables. A row is the value that the rooms pass around, once its session is closed."""
+    """Base of all tables. Rows are passed around as values after their session is closed."""
 
     type_annotation_map = {  # noqa: RUF012
         int: sa.BigInteger,
@@ -135,7 +135,7 @@ class App(Base):
 
     @property
     def is_active(self) -> bool:
-        """Whether it may do anything."""
+        """Whether the app may request consents and tokens."""
         return self.status is AppStatus.ACTIVE
 
     @property
@@ -175,7 +175,7 @@ class Consent(Base):
         return self.patient
 
     def holds(self, now: datetime) -> bool:
-        """Return whether it was neither revoked nor has expired."""
+        """Return whether the consent is open: neither revoked nor expired."""
         return self.revoked is None and self.expires > now
 
 
@@ -212,10 +212,10 @@ class CodeRow(Base):
         return self.consent.auth_time
 
     def get_acr(self) -> None:
-        """Return nothing: the identity provider's business."""
+        """Return None: only the identity provider knows it."""
 
     def get_amr(self) -> None:
-        """Return nothing: the identity provider's business."""
+        """Return None: only the identity provider knows it."""
 
 
 class RefreshRow(Base):
@@ -232,11 +232,11 @@ class RefreshRow(Base):
     used: Mapped[int | None]
 
     def check_client(self, client: ClientMixin) -> bool:
-        """Return whether it was issued to a client, as Authlib asks."""
+        """Return whether the token was issued to a client (Authlib's interface)."""
         return bool(self.client_id == client.get_client_id())
 
     def get_scope(self) -> str:
-        """Return its scope, as Authlib asks."""
+        """Return the token's scope (Authlib's interface)."""
         return self.scope
 
 
@@ -267,7 +267,7 @@ class KeyRow(Base):
 
 
 class AssertionRow(Base):
-    """A client assertion or a sign-in link that was used, until it expires."""
+    """A used client assertion or sign-in link, kept until it expires."""
 
     __tablename__ = "assertion"
 
@@ -333,7 +333,7 @@ class YearRow(Base):
 
 
 class TrailRow(Base):
-    """Verified extent of an audit file: what it must still hold."""
+    """Extent of an audit file: the events that it must still contain."""
 
     __tablename__ = "audit_trail"
 

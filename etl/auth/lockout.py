@@ -34,7 +34,7 @@ class Lockout:
         self._context = context
 
     def check(self, account: str, address: str) -> None:
-        """Check that a sign-in may be tried.
+        """Refuse a sign-in while its account or address is locked.
 
         Raises:
             SignInRefused: the account or the address is locked; with the seconds left.

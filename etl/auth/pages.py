@@ -12,7 +12,7 @@ from etl.web.pages import open_templates
 
 
 class PageRenderer:
-    """Renders pages."""
+    """Renders the templates of the members' pages."""
 
     def __init__(self, configuration: AuthConfiguration) -> None:
         self._configuration = configuration
@@ -26,10 +26,10 @@ class PageRenderer:
         """Return a page.
 
         Args:
-            name: the template.
+            name: name of the template.
             status: HTTP status.
             form_action: where its forms may lead, redirects included (CSP `form-action`).
-            values: what the template shows.
+            values: variables of the template.
         """
         text = self._environment.get_template(name).render(
             payer=self._configuration.payer,

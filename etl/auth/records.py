@@ -103,18 +103,18 @@ class InvalidForm(UsageError):
 
 
 class NoSuchApp(UsageError):
-    """There is no app of that id, or it is not this developer's."""
+    """No app has that id, or it belongs to another developer."""
 
 
 class NoSuchAccount(UsageError):
-    """There is no account of that id."""
+    """No account has that id."""
 
 
 class SignInRefused(UsageError):
     """Sign-in failed or is locked; the message does not say which.
 
     Attributes:
-        retry_after: seconds to wait; 0 where it may be tried again at once.
+        retry_after: seconds to wait; 0 if another try is allowed at once.
     """
 
     def __init__(self, message: str, *, retry_after: int = 0) -> None:
@@ -138,8 +138,8 @@ class AuditEvent:
     Attributes:
         when: the instant; with its zone.
         action: what happened.
-        succeeded: whether it was done, or refused.
-        client: id of the app concerned; empty where none is, as in the others.
+        succeeded: False if the action was refused.
+        client: id of the app; this and the next three are empty if they do not apply.
         developer: id of the developer's account.
         patient: logical id of the Patient.
         consent: id of the consent.

@@ -93,7 +93,7 @@ def redirect_uri_problem(uri: str) -> str:
 
 
 def is_registered(uri: str, registered: tuple[str, ...]) -> bool:
-    """Return whether a redirect URI is one of those registered: exactly, character by character.
+    """Return whether a redirect URI is registered, compared character by character.
 
     The port of a loopback address may be another one, since a native app takes what is free
     (RFC 8252 section 7.3).

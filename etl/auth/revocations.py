@@ -33,7 +33,7 @@ class Revocations:
         self._listeners.append(listener)
 
     def add(self, session: Session, kind: Kind, subject: str) -> None:
-        """Refuse the access tokens of something from now on; part of the caller's transaction."""
+        """Revoke a token, or all of a consent or app, in the caller's transaction."""
         until = self._context.seconds() + ACCESS_SECONDS + _SLACK_SECONDS
         self._context.database.add_if_missing(
             session, RevocationRow, kind=kind, subject=subject, until=until
@@ -41,7 +41,7 @@ class Revocations:
         session.get_one(RevocationRow, (kind, subject), with_for_update=True).until = until
 
     def lift(self, session: Session, kind: Kind, subject: str) -> None:
-        """Accept access tokens of something again: an app that was enabled again."""
+        """Lift a revocation, as of an app that is enabled again."""
         session.execute(
             delete(RevocationRow).where(
                 RevocationRow.kind == kind, RevocationRow.subject == subject
@@ -54,7 +54,7 @@ class Revocations:
             listener()
 
     def present(self) -> frozenset[tuple[str, str]]:
-        """Return all that access tokens are refused for now, as pairs of kind and id."""
+        """Return the unexpired revocations, as pairs of kind and id."""
         now = self._context.seconds()
         with self._context.database.read() as session:
             rows = session.execute(

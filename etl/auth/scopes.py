@@ -30,7 +30,7 @@ class ScopeRefused(Exception):
 
 
 def problem(text: str) -> str:
-    """Return why a scope is granted to no app, with its name; empty where it can be granted."""
+    """Return why a scope is never granted, beginning with its name; empty if it can be."""
     scope = smart_scopes.parse(text)
     if text in smart_scopes.PLAIN or (scope and scope.type in (EVERY, *RESOURCE_TYPES)):
         return ""
@@ -48,10 +48,10 @@ def problem(text: str) -> str:
 
 
 def grant_scopes(requested: Iterable[str], registered: Iterable[str]) -> tuple[str, ...]:
-    """Return the scopes that a member is asked to grant, in the order asked for.
+    """Return the requested scopes that can be granted, in their order.
 
     Raises:
-        ScopeRefused: none of them opens a resource.
+        ScopeRefused: none of the scopes opens a resource type.
     """
     requested, registered = tuple(dict.fromkeys(requested)), tuple(registered)
     scopes: list[str] = []

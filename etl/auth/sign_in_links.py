@@ -38,7 +38,7 @@ another browser.
 
 @dataclass(frozen=True, slots=True)
 class RedeemedLink:
-    """A sign-in link that was valid, and is used up.
+    """A valid sign-in link that was just used up.
 
     Attributes:
         email: the address that it was sent to.

@@ -41,7 +41,7 @@ class ActiveToken:
     """A token that may be used.
 
     Attributes:
-        grant: what it opens.
+        grant: the consent's patient, app and scopes.
         id: `jti` of an access token; empty for a refresh token.
         issued: when it was issued, in seconds since 1970.
     """
@@ -51,7 +51,7 @@ class ActiveToken:
     issued: int
 
     def check_client(self, client: ClientMixin) -> bool:
-        """Return whether it was issued to a client, as Authlib asks."""
+        """Return whether the token was issued to a client (Authlib's interface)."""
         return bool(self.grant.client == client.get_client_id())
 
 

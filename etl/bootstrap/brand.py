@@ -16,7 +16,7 @@ def brand_of(settings: Settings) -> Brand | None:
     """Return the payer's brand; None if `portal.toml` names no website.
 
     Raises:
-        MappingError: `config-value`: something in `portal.toml` is wrong.
+        MappingError: `config-value`: `portal.toml` is invalid.
     """
     brand = read_site_file(settings.portal.file).brand
     return brand if brand.website else None
@@ -28,17 +28,18 @@ def brand_document(
     """Return the Bundle of the brand and the payer's endpoints as JSON.
 
     Args:
-        settings: name the payer, and where it is reached.
-        brand: the payer's.
-        bases: paths of the FHIR bases that are there.
+        settings: give the payer's name and public URL.
+        brand: the payer's brand.
+        bases: paths of the FHIR bases that are served.
     """
     payer, base = settings.payer.name, settings.serve.reached_at
-    developers = brand.developers_url or f"{base}/"
-    access, directory = f"{payer}: Patient Access API", f"{payer}: Provider Directory API"
+    guide = brand.developers_url or f"{base}/"
+    access_name = f"{payer}: Patient Access API"
+    directory_name = f"{payer}: Provider Directory API"
     endpoints = {
-        FHIR: BrandEndpoint("patient-access", access, f"{base}{FHIR}", developers, of_portal=True),
-        DIRECTORY: BrandEndpoint("provider-directory", directory, f"{base}{DIRECTORY}", developers),
+        FHIR: BrandEndpoint("patient-access", access_name, f"{base}{FHIR}", guide, of_portal=True),
+        DIRECTORY: BrandEndpoint("provider-directory", directory_name, f"{base}{DIRECTORY}", guide),
     }
-    there = [endpoint for path, endpoint in endpoints.items() if path in bases]
-    folder = base + BRANDS.rpartition("/")[0]
-    return orjson.dumps(brands_bundle(payer, brand, there, folder)) + b"\n"
+    served = [endpoint for path, endpoint in endpoints.items() if path in bases]
+    brands_folder = base + BRANDS.rpartition("/")[0]
+    return orjson.dumps(brands_bundle(payer, brand, served, brands_folder)) + b"\n"

@@ -269,7 +269,7 @@ class Portal:
         return await run_in_threadpool(self.services.apps.get, client_id, developer=developer.id)
 
     async def run(self, request: Request, action: Callable[..., Result], *arguments: Any) -> Result:
-        """Return the result of what a signed-in developer does, with the address in the trail.
+        """Run an action for the signed-in developer; the audit trail gets the address.
 
         Args:
             request: the developer's.
@@ -286,7 +286,7 @@ class Portal:
         )
 
     async def examples(self, request: Request) -> dict[str, Any]:
-        """Return the pieces of code, with the visitor's newest app in them where there is one."""
+        """Return the code examples, filled in with the visitor's newest app if there is one."""
         visit = await self.visit(request)
         client_id, redirect_uri = "your-client-id", self.redirect_uris[0]
         if visit.developer is not None:

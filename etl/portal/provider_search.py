@@ -60,7 +60,7 @@ class DoctorQuery:
         network: reference of an Organization.
         near: a ZIP code, or a city, or a city and its state behind a comma.
         within: miles around it; empty for the place itself.
-        new_patients: whether those alone are wanted who take new patients.
+        new_patients: whether to find only providers who take new patients.
         page: page link of an earlier answer; empty for the first page.
     """
 
@@ -104,14 +104,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class RoleListing:
-    """What a provider does at some places in one network, in words.
+    """A provider's role: one network and the places where they practice, in words.
 
     Attributes:
         network: name; empty for none.
         organization: name; empty if it is the provider's own.
         places: where.
         phone: of the role.
-        accepts: whether new patients are taken.
+        accepts: whether the provider takes new patients, as a sentence.
         takes_new: whether they certainly are.
         url: of the resource.
     """
@@ -142,7 +142,7 @@ class ProviderListing:
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
-    """One page of what was found.
+    """One page of matching providers.
 
     Attributes:
         providers: each once, in the order of their first role.
@@ -212,7 +212,7 @@ class ProviderSearch:
         return [(_title(path), f"{self.base}/{path}") for path in paths]
 
     async def choices(self) -> Choices:
-        """Return what can be chosen from; made once for each release, empty before the first."""
+        """Return the networks and specialties of the served release; empty before the first."""
         try:
             tree = self.releases.current()
             if self._choices[0] != tree.id:
@@ -223,7 +223,7 @@ class ProviderSearch:
         return self._choices[1]
 
     async def example(self) -> SearchExample | None:
-        """Return a search that finds somebody who takes new patients; None where nobody does.
+        """Return a search that finds a provider who takes new patients; None if nobody does.
 
         It is for skin, where the directory has that specialty.
         """
@@ -236,7 +236,7 @@ class ProviderSearch:
         return self._example[1]
 
     async def find(self, query: DoctorQuery) -> SearchResults:
-        """Return a page of what a query finds, or a sentence that says why it cannot."""
+        """Return a page of the providers that match a query, or the problem in a sentence."""
         try:
             if query.page:
                 answer = await self.service.page(self._grant, query.page, base=self.base)
@@ -257,7 +257,7 @@ class ProviderSearch:
     # Parameters
 
     async def _parameters(self, query: DoctorQuery) -> Parameters | str:
-        """Return the search of a query, or what is wrong with it."""
+        """Return the FHIR search parameters of a query, or its problem in a sentence."""
         parameters: Parameters = []
         if query.name:
             parameters += [("practitioner.name", _escape(word)) for word in query.name.split()]
@@ -282,7 +282,7 @@ class ProviderSearch:
         return [*parameters, ("_count", str(PAGE_SIZE))]
 
     async def _position(self, conditions: Parameters) -> str | None:
-        """Return the middle of the directory's places in a ZIP or city, as `latitude|longitude`."""
+        """Return the center of the directory's locations in a ZIP or city: `latitude|longitude`."""
         bundle = await self._search("Location", [*conditions, ("_count", "50")])
         locations = _resources(bundle, "match")
         positions = [location["position"] for location in locations if "position" in location]

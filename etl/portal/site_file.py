@@ -125,7 +125,7 @@ _SENTENCES: Final[Mapping[str, str]] = read_beside(__file__, "site_mistakes.toml
 
 
 def read_site_file(path: Path | None) -> SiteFile:
-    """Return a `portal.toml`, checked; that of a payer without one for None.
+    """Read and check a `portal.toml`; None gives the defaults.
 
     Raises:
         MappingError: `config-value`: the file cannot be read, or something in it is wrong.

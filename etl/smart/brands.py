@@ -57,7 +57,7 @@ class Brand(BaseModel):
     states: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _has_a_day(self) -> Brand:
+    def _require_day(self) -> Brand:
         if self.website and self.updated is None:
             text = "a website needs `updated`: apps see by it that something changed"
             raise PydanticCustomError("brand", text)
@@ -126,7 +126,7 @@ def _meta(brand: Brand, profile: str) -> dict[str, Any]:
 
 
 def _organization(payer: str, brand: Brand, endpoints: Sequence[BrandEndpoint]) -> dict[str, Any]:
-    named = {endpoint.id: {"reference": f"Endpoint/{endpoint.id}"} for endpoint in endpoints}
+    references = {endpoint.id: {"reference": f"Endpoint/{endpoint.id}"} for endpoint in endpoints}
     logo = [("brandLogo", brand.logo), ("brandLogoLicense", brand.logo_license)]
     extensions = [
         _extension("organization-brand", [_part(name, "Url", url) for name, url in logo if url])
@@ -139,7 +139,7 @@ def _organization(payer: str, brand: Brand, endpoints: Sequence[BrandEndpoint]) 
     parts = [_part(*part) for part in portal if part[2]]
     if parts:
         parts += [
-            _part("portalEndpoint", "Reference", named[endpoint.id])
+            _part("portalEndpoint", "Reference", references[endpoint.id])
             for endpoint in endpoints
             if endpoint.of_portal
         ]
@@ -156,7 +156,7 @@ def _organization(payer: str, brand: Brand, endpoints: Sequence[BrandEndpoint]) 
         "alias": list(brand.aliases),
         "telecom": [{"system": "url", "value": brand.website}],
         "address": [{"state": state, "country": "US"} for state in brand.states],
-        "endpoint": list(named.values()),
+        "endpoint": list(references.values()),
     }
     return {name: value for name, value in body.items() if value != []}
 
