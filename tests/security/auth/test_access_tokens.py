@@ -282,7 +282,7 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
     verifier = standing.services.verifier
     grant = grant_of(verifier, token)
     slow = SlowList(standing.services.revocations, reads_first=True)
-    first, second = (threading.Thread(target=verifier._read) for _ in range(2))
+    first, second = (threading.Thread(target=verifier._read_revocations) for _ in range(2))
     first.start()
     assert slow.began.wait(5)
     standing.services.consents.revoke(grant.grant, by="member")
@@ -300,7 +300,7 @@ def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_
     grant = grant_of(verifier, token)
     standing.services.consents.revoke(grant.grant, by="member")
     slow = SlowList(standing.services.revocations, reads_first=False)
-    reading = threading.Thread(target=verifier._read)
+    reading = threading.Thread(target=verifier._read_revocations)
     reading.start()
     assert slow.began.wait(5)
     threading.Timer(0.2, slow.go_on.set).start()
