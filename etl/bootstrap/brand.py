@@ -34,8 +34,7 @@ def brand_document(
     """
     payer, base = settings.payer.name, settings.serve.reached_at
     guide = brand.developers_url or f"{base}/"
-    access_name = f"{payer}: Patient Access API"
-    directory_name = f"{payer}: Provider Directory API"
+    access_name, directory_name = f"{payer}: Patient Access API", f"{payer}: Provider Directory API"
     endpoints = {
         FHIR: BrandEndpoint("patient-access", access_name, f"{base}{FHIR}", guide, of_portal=True),
         DIRECTORY: BrandEndpoint("provider-directory", directory_name, f"{base}{DIRECTORY}", guide),
