@@ -1,8 +1,8 @@
-"""One release, read without blocking: the asynchronous counterpart of `publish.reader.Release`.
+"""Read one release asynchronously: the counterpart of `publish.reader.Release`.
 
-The format is parsed by `publish` itself (`Manifest`, `find_row`, `Index`, `views`); this module has
-asynchronous reads, caching and verification. All data is verified before it is cached: whole
-objects against the hash in their key, sections of a large index and parts of a block against their
+`publish` parses the format (`Manifest`, `find_row`, `Index`, `views`); this module adds
+asynchronous reads, a cache and verification. All data is verified before it is cached: objects
+against the hash in their key, sections of a large index and parts of a block against their
 checksums. Data that fails verification is read once more before it is reported as damaged.
 """
 
@@ -28,19 +28,19 @@ from etl.storage.port import Line, Objects, Transient
 
 Result = TypeVar("Result")
 
-_TOGETHER: Final = 1024 * 1024
-"""Parts of a block that span no more than this are fetched with one request."""
+_MAX_SPAN: Final = 1024 * 1024
+"""Parts of a block within this many bytes are fetched with one request."""
 
 _NEAR_TURN: Final = 4
 _FAR_TURN: Final = 16
-"""Reads after which other requests have their turn in the event loop: some milliseconds."""
+"""After so many reads, which take some milliseconds, other requests get the event loop."""
 
-_UNIT_COST: Final = 1_000
+_ENTRY_COST: Final = 1_000
 _BLOCK_COST: Final = 8_000
 """Size in memory of the parsed head of an index, in bytes."""
 
 _PARSED: Final = 5
-"""Growth of a section of an index when it is parsed, as a factor."""
+"""A parsed section of an index takes this many times its bytes."""
 
 
 class IndexedBlock:
@@ -49,23 +49,22 @@ class IndexedBlock:
     Args:
         index: its search index.
         key: key of the index.
-        held: bytes of the index that were fetched, parsed or not; `ReleaseTree.need` fetches
-            the others.
+        fetched_bytes: bytes of the index that were fetched; `ReleaseTree.need` fetches the others.
     """
 
-    __slots__ = ("_columns", "_held", "_parsed", "index", "key")
+    __slots__ = ("_columns", "_fetched_bytes", "_parsed", "index", "key")
 
-    def __init__(self, index: Index, key: str, held: int) -> None:
+    def __init__(self, index: Index, key: str, fetched_bytes: int) -> None:
         self.index = index
         self.key = key
-        self._held = held + _BLOCK_COST
+        self._fetched_bytes = fetched_bytes + _BLOCK_COST
         self._parsed: set[str] = set()
         self._columns: dict[str, IndexColumn] = {}
 
     @property
     def cost(self) -> int:
-        """About how many bytes it takes: more with each section that was parsed."""
-        return self._held + _PARSED * sum(map(self.index.size, self._parsed))
+        """Estimated bytes in memory; grows with each parsed section."""
+        return self._fetched_bytes + _PARSED * sum(map(self.index.size, self._parsed))
 
     def parsed(self, names: Iterable[str]) -> None:
         """Record the sections that were parsed."""
@@ -76,17 +75,17 @@ class IndexedBlock:
         return self.index.types.get(resource_type, range(0))
 
     def values(self, resource_type: str, parameter: str) -> IndexColumn:
-        """Return the search values of a type's rows, the type's first row being 0."""
+        """Return the search values of a type's rows; row 0 is the type's first."""
         name = column_name(resource_type, parameter)
         column = self._columns.get(name)
         if column is None:
-            column = _without_echoes(self.index.search(resource_type, parameter))
+            column = _drop_bare_codes(self.index.search(resource_type, parameter))
             self._columns[name] = column
         return column
 
 
 def column_name(resource_type: str, parameter: str) -> str:
-    """Return the section of an index that holds the values of a parameter."""
+    """Return the name of the index section with a parameter's values."""
     return f"search/{resource_type}/{parameter}"
 
 
@@ -94,7 +93,7 @@ class ReleaseTree:
     """One release of a tree.
 
     Args:
-        objects: the target.
+        objects: the published tree.
         cache: the cache of its reads.
         manifest: the manifest of the release.
         digest: SHA-256 of the manifest's bytes.
@@ -114,29 +113,29 @@ class ReleaseTree:
         self.digest = digest
 
     async def in_turns(self, reads: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
-        """Return the results of some reads, in order; other requests are answered in between.
+        """Run reads, letting other requests run in between; return the results in order.
 
-        Objects that are near are read one after the other: a task costs more than such a read.
+        Local objects are read one after the other: a task costs more than such a read.
         """
         results: list[Result] = []
         if self._is_near:
-            for reading in reads:
-                results.append(await reading)
+            for read_one in reads:
+                results.append(await read_one)
                 if len(results) % _NEAR_TURN == 0:
                     await asyncio.sleep(0)
             return results
-        waiting = iter(reads)
-        while turn := list(islice(waiting, _FAR_TURN)):
-            results += await asyncio.gather(*turn) if len(turn) > 1 else [await turn[0]]
+        remaining = iter(reads)
+        while batch := list(islice(remaining, _FAR_TURN)):
+            results += await asyncio.gather(*batch) if len(batch) > 1 else [await batch[0]]
         return results
 
     async def whole(self, key: str, digest: str) -> bytes:
-        """Return a whole object that the manifest names; it is not cached.
+        """Read a whole object that the manifest names, without caching it.
 
         Raises:
-            StoreError: it is missing or damaged, or storage failed.
+            StoreError: the object is missing or damaged, or storage failed.
         """
-        return await checked(self._objects, key, digest)
+        return await read_verified(self._objects, key, digest)
 
     @cached_property
     def resources(self) -> int:
@@ -145,70 +144,71 @@ class ReleaseTree:
 
     @cached_property
     def now(self) -> int:
-        """`created` in nanoseconds: the present time of searches, so that pages agree."""
+        """`created` in nanoseconds: the current time of searches, the same on all pages."""
         return stored_span(self.manifest.created)[0]
 
     def columns(self, resource_type: str) -> frozenset[str] | None:
-        """Return the index columns of a type; None where the release does not record them."""
+        """Return the index columns of a type; None if the release does not record them."""
         return None if self._columns is None else self._columns.get(resource_type, frozenset())
 
     @cached_property
     def _columns(self) -> dict[str, frozenset[str]] | None:
-        stated = self.manifest.facts.mapping.get("search")
-        if stated is None:
+        by_type = self.manifest.facts.mapping.get("search")
+        if by_type is None:
             return None
-        return {name: frozenset(columns) for name, columns in stated.items()}
+        return {name: frozenset(columns) for name, columns in by_type.items()}
 
     async def patient(self, patient_id: str) -> IndexedBlock | None:
-        """Return a patient's block; None where there never was such a patient.
+        """Return a patient's block; None if there never was such a patient.
 
         Raises:
-            StoreError: storage failed, or what it holds is damaged or another patient's.
+            StoreError: storage failed, or the block is damaged or another patient's.
         """
         manifest = self.manifest
         shard = manifest.catalog[shard_number(patient_id, manifest.catalog_bits)]
         if shard is None:
             return None
         key = (shard.key, patient_id)
-        unit: CatalogEntry | None = self._cache.peek(key)
-        if unit is None:
-            data = await self._cache.get(shard.key, lambda: self._checked(shard.key), len)
-            unit = find_row(data, patient_id, shard.key)
-            if unit is None:
+        entry: CatalogEntry | None = self._cache.peek(key)
+        if entry is None:
+            data = await self._cache.get(shard.key, lambda: self._read_whole(shard.key), len)
+            entry = find_row(data, patient_id, shard.key)
+            if entry is None:
                 return None
-            self._cache.put(key, unit, _UNIT_COST)
-        block = await self._block(unit)
+            self._cache.put(key, entry, _ENTRY_COST)
+        block = await self._block(entry)
         if block.index.head.get("patient") != patient_id:
-            raise StoreError(f"{self._objects.name}: {unit.index} is another patient's; run verify")
+            text = f"{self._objects.name}: {entry.index} is another patient's; run verify"
+            raise StoreError(text)
         return block
 
     async def shard_of(self, resource_type: str, resource_id: str) -> IndexedBlock | None:
-        """Return the directory shard that would hold a resource; None where it is empty."""
+        """Return the directory shard for a resource; None if the shard is empty."""
         bits = self.manifest.directory_bits
-        unit = self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
-        return None if unit is None else await self._block(unit)
+        entry = self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
+        return None if entry is None else await self._block(entry)
 
     async def shard(self, number: int) -> IndexedBlock:
-        """Return a shard of the directory that is not empty, by its number."""
-        unit = self.manifest.directory[number]
-        if unit is None:
+        """Return a directory shard by its number; it must not be empty."""
+        entry = self.manifest.directory[number]
+        if entry is None:
             raise StoreError(f"{self._objects.name}: shard {number} is empty; run verify")
-        return await self._block(unit)
+        return await self._block(entry)
 
     async def segment(self, entry: SegmentEntry) -> Segment:
-        """Return the head of a segment of the directory's columns."""
-        what = f"{self._objects.name}: {entry.key}"
+        """Read the head of a segment of directory columns."""
+        label = f"{self._objects.name}: {entry.key}"
 
-        async def headed() -> Segment:
+        async def read_head() -> Segment:
             head = await self._objects.get_range(entry.key, 0, entry.head)
-            return Segment(what, head, entry.bytes)
+            return Segment(label, head, entry.bytes)
 
         return await self._cache.get(
-            entry.key, lambda: self._twice(headed), lambda _: _PARSED * entry.head
+            entry.key, lambda: self._retry_damaged(read_head), lambda _: _PARSED * entry.head
         )
 
-    def held_section(self, entry: SegmentEntry, name: str) -> Any | None:
-        """Return a section of a segment as it was read before; None where it is not cached."""
+    def cached_section(self, entry: SegmentEntry, name: str) -> Any | None:
+        """Return a section of a segment from the cache; None if it is not cached."""
         return self._cache.peek((entry.key, name))
 
     async def section(
@@ -216,37 +216,37 @@ class ReleaseTree:
         entry: SegmentEntry,
         segment: Segment,
         name: str,
-        parsed: Callable[[bytes], tuple[Result, int]],
+        parse: Callable[[bytes], tuple[Result, int]],
     ) -> Result:
-        """Return a section of a segment, read and kept.
+        """Read and cache a section of a segment.
 
         Args:
             entry: the segment.
             segment: its head.
-            name: of the section, which it has.
-            parsed: returns what the section's bytes hold, and about how many bytes that takes.
+            name: name of an existing section.
+            parse: parses the section's bytes; also returns the result's estimated bytes in memory.
         """
         start, length = segment.place(name) or (0, 0)
 
         async def read() -> tuple[Result, int]:
-            return parsed(await self._objects.get_range(entry.key, start, length))
+            return parse(await self._objects.get_range(entry.key, start, length))
 
-        async def kept() -> Result:
-            value, cost = await self._twice(read)
+        async def read_and_cache() -> Result:
+            value, cost = await self._retry_damaged(read)
             self._cache.put((entry.key, name), value, cost)
             return value
 
-        return await self._cache.once((entry.key, name), kept)
+        return await self._cache.once((entry.key, name), read_and_cache)
 
     async def need(self, block: IndexedBlock, names: Sequence[str]) -> None:
-        """Parse the sections of an index that are needed; fetch missing ones with one request."""
+        """Parse sections of a block's index; fetch missing ones with one request."""
         index = block.index
         missing = index.missing(*names)
         if not missing:
             return
         start, length = index.span(missing)
 
-        async def supplied() -> None:
+        async def load_missing() -> None:
             if index.holds(start, length):
                 index.load(*missing)
             else:
@@ -254,41 +254,41 @@ class ReleaseTree:
                     missing, start, await self._objects.get_range(block.key, start, length)
                 )
 
-        await self._twice(supplied)
+        await self._retry_damaged(load_missing)
         block.parsed(missing)
         self._cache.put(block.key, block, block.cost)
 
     async def lines(self, block: IndexedBlock, rows: Iterable[int]) -> list[Line]:
-        """Return the JSON lines of some rows, in the order of the rows, without line breaks.
+        """Return the JSON of rows, in the order of the argument, without line breaks.
 
         Raises:
             StoreError: storage failed, or a part of the block is damaged.
         """
-        wanted = list(rows)
-        if not wanted:
+        row_list = list(rows)
+        if not row_list:
             return []
-        first, last = min(wanted), max(wanted)
-        if last - first + 1 == len(wanted):
+        first, last = min(row_list), max(row_list)
+        if last - first + 1 == len(row_list):
             parts = block.index.parts_of(range(first, last + 1))
             if len(parts) == 1 and self._is_near:  # a default page
                 part = parts[0]
-                page = await self._near(block.index.block or "", part)
-                return [page[row - part.first] for row in wanted]
+                page = await self._read_near_part(block.index.block or "", part)
+                return [page[row - part.first] for row in row_list]
         else:
             by_offset = {
                 part.offset: part
-                for row in wanted
+                for row in row_list
                 for part in block.index.parts_of(range(row, row + 1))
             }
             parts = [by_offset[offset] for offset in sorted(by_offset)]
-        runs = await self._parts(block, parts)
+        runs = await self._read_parts(block, parts)
         if len(runs) == 1:
             begin, lines = runs[0]
-            return [lines[row - begin] for row in wanted]
+            return [lines[row - begin] for row in row_list]
         by_row = {
             begin + offset: line for begin, lines in runs for offset, line in enumerate(lines)
         }
-        return [by_row[row] for row in wanted]
+        return [by_row[row] for row in row_list]
 
     def damaged(self, block: IndexedBlock) -> StoreError:
         """Return the error of a block that does not match its index."""
@@ -296,88 +296,89 @@ class ReleaseTree:
             f"{self._objects.name}: {block.index.block} and its index disagree; run verify"
         )
 
-    async def _parts(
+    async def _read_parts(
         self, block: IndexedBlock, parts: Sequence[BlockPart]
     ) -> list[tuple[int, list[Line]]]:
         """Return the first row and the lines of each part."""
         key = block.index.block or ""
-        held: dict[int, bytes | None] = {}
+        cached: dict[int, bytes | None] = {}
         missing = parts
         if not self._is_near:
-            held = {part.offset: self._cache.peek((key, part.offset)) for part in parts}
-            missing = [part for part in parts if held[part.offset] is None]
-        fresh: dict[int, list[Line]] = {}
+            cached = {part.offset: self._cache.peek((key, part.offset)) for part in parts}
+            missing = [part for part in parts if cached[part.offset] is None]
+        fetched: dict[int, list[Line]] = {}
         if missing:
-            groups = _groups(missing)
+            groups = _group_parts(missing)
             if len(groups) == 1:
-                fresh = await self._run(key, groups[0])
+                fetched = await self._read_run(key, groups[0])
             else:
-                for run in await asyncio.gather(*(self._run(key, group) for group in groups)):
-                    fresh |= run
-        what = f"{self._objects.name}: {key}"
+                for run in await asyncio.gather(*(self._read_run(key, group) for group in groups)):
+                    fetched |= run
+        label = f"{self._objects.name}: {key}"
         return [
             (
                 part.first,
-                fresh[part.offset]
-                if part.offset in fresh
-                else views(held[part.offset] or b"", part, what),
+                fetched[part.offset]
+                if part.offset in fetched
+                else views(cached[part.offset] or b"", part, label),
             )
             for part in parts
         ]
 
-    async def _run(self, key: str, run: Sequence[BlockPart]) -> dict[int, list[Line]]:
-        """Return the lines of parts that are fetched with one request, by offset."""
+    async def _read_run(self, key: str, run: Sequence[BlockPart]) -> dict[int, list[Line]]:
+        """Fetch parts with one request; return their lines by offset."""
         start = run[0].offset
         length = run[-1].offset + run[-1].length - start
-        what = f"{self._objects.name}: {key}"
+        label = f"{self._objects.name}: {key}"
 
-        async def fetched() -> dict[int, list[Line]]:
+        async def fetch() -> dict[int, list[Line]]:
             data = memoryview(await self._objects.get_range(key, start, length))
             columns = {}
             for part in run:
                 piece = data[part.offset - start : part.offset - start + part.length]
-                columns[part.offset] = views(piece, part, what)
+                columns[part.offset] = views(piece, part, label)
                 if not self._is_near:
                     self._cache.put((key, part.offset), bytes(piece), part.length)
             return columns
 
         if self._is_near:
-            return await self._twice(fetched)
-        return await self._cache.once((key, start, length), lambda: self._twice(fetched))
+            return await self._retry_damaged(fetch)
+        return await self._cache.once((key, start, length), lambda: self._retry_damaged(fetch))
 
-    async def _near(self, key: str, part: BlockPart) -> list[Line]:
-        """Return the lines of one part that is cheaper to read than to cache."""
-        what = f"{self._objects.name}: {key}"
+    async def _read_near_part(self, key: str, part: BlockPart) -> list[Line]:
+        """Return the lines of a part in local storage, without caching it."""
+        label = f"{self._objects.name}: {key}"
         try:
-            return views(await self._objects.get_range(key, part.offset, part.length), part, what)
+            return views(await self._objects.get_range(key, part.offset, part.length), part, label)
         except (NotFound, Transient):
             raise
-        except StoreError:  # the retry of `_twice`, at half the cost
-            return views(await self._objects.get_range(key, part.offset, part.length), part, what)
+        except StoreError:  # like `_retry_damaged`, at half the cost
+            return views(await self._objects.get_range(key, part.offset, part.length), part, label)
 
-    async def _block(self, unit: CatalogEntry) -> IndexedBlock:
+    async def _block(self, entry: CatalogEntry) -> IndexedBlock:
         return await self._cache.get(
-            unit.index, lambda: self._opened(unit), lambda block: block.cost
+            entry.index, lambda: self._open_block(entry), lambda block: block.cost
         )
 
-    async def _opened(self, unit: CatalogEntry) -> IndexedBlock:
-        what = f"{self._objects.name}: {unit.index}"
-        if unit.index_bytes <= WHOLE:
-            data = await self._checked(unit.index)
-            return IndexedBlock(Index.of(data, what), unit.index, len(data))
+    async def _open_block(self, entry: CatalogEntry) -> IndexedBlock:
+        label = f"{self._objects.name}: {entry.index}"
+        if entry.index_bytes <= WHOLE:
+            data = await self._read_whole(entry.index)
+            return IndexedBlock(Index.of(data, label), entry.index, len(data))
 
-        async def headed() -> IndexedBlock:
-            head = await self._objects.get_range(unit.index, 0, HEAD)
-            index = Index(what, head, _never)
-            check_head(index, unit, what)
-            return IndexedBlock(index, unit.index, len(head))
+        async def read_head() -> IndexedBlock:
+            head = await self._objects.get_range(entry.index, 0, HEAD)
+            index = Index(label, head, _refuse_read)
+            check_head(index, entry, label)
+            return IndexedBlock(index, entry.index, len(head))
 
-        return await self._twice(headed)
+        return await self._retry_damaged(read_head)
 
-    async def _checked(self, key: str, digest: str | None = None) -> bytes:
-        return await self._twice(lambda: checked(self._objects, key, digest))
+    async def _read_whole(self, key: str, digest: str | None = None) -> bytes:
+        return await self._retry_damaged(lambda: read_verified(self._objects, key, digest))
 
-    async def _twice(self, read: Callable[[], Awaitable[Result]]) -> Result:
+    async def _retry_damaged(self, read: Callable[[], Awaitable[Result]]) -> Result:
+        """Call `read`, and again if its data is damaged."""
         try:
             return await read()
         except (NotFound, Transient):  # missing, or already retried
@@ -386,12 +387,12 @@ class ReleaseTree:
             return await read()
 
 
-async def checked(objects: Objects, key: str, digest: str | None = None) -> bytes:
-    """Return a whole object, verified against the given SHA-256 or the one in its key.
+async def read_verified(objects: Objects, key: str, digest: str | None = None) -> bytes:
+    """Read an object; verify it against `digest`, or else the SHA-256 in its key.
 
     Raises:
-        NotFound: it is missing.
-        DamagedObject: it is damaged.
+        NotFound: the object is missing.
+        DamagedObject: its bytes don't match the hash.
     """
     data = await objects.get(key)
     if sha256(data) != (digest or object_keys.digest_of(key)):
@@ -399,34 +400,32 @@ async def checked(objects: Objects, key: str, digest: str | None = None) -> byte
     return data
 
 
-def _groups(parts: Sequence[BlockPart]) -> list[Sequence[BlockPart]]:
-    if parts[-1].offset + parts[-1].length - parts[0].offset <= _TOGETHER:
+def _group_parts(parts: Sequence[BlockPart]) -> list[Sequence[BlockPart]]:
+    if parts[-1].offset + parts[-1].length - parts[0].offset <= _MAX_SPAN:
         return [parts]
     return list(runs(parts))
 
 
-def _without_echoes(column: IndexColumn) -> IndexColumn:
-    """Return a column without `|code` where the same row has `system|code` as well.
+def _drop_bare_codes(column: IndexColumn) -> IndexColumn:
+    """Remove `|code` from the rows of a column that also have `system|code`.
 
-    Indexes hold both forms of an identifier with a system; a search for `|code` must match only
-    those without one (FHIR R4, search 3.1.1.4.10).
+    Indexes have both forms of an identifier with a system; a search for `|code` must match only
+    identifiers without one (FHIR R4, search 3.1.1.4.10).
     """
-    bare = {
+    bare_codes = {
         number: value[1:] for number, value in enumerate(column.values) if value.startswith("|")
     }
-    if not bare:
+    if not bare_codes:
         return column
     codes = [
         system and code for system, _, code in (value.partition("|") for value in column.values)
     ]
     rows = []
     for numbers in column.rows:
-        named = {codes[number] for number in numbers}
-        rows.append(
-            [number for number in numbers if number not in bare or bare[number] not in named]
-        )
+        full_codes = {codes[number] for number in numbers}
+        rows.append([number for number in numbers if bare_codes.get(number) not in full_codes])
     return IndexColumn(column.values, rows)
 
 
-def _never(start: int, length: int) -> bytes:
+def _refuse_read(start: int, length: int) -> bytes:
     raise AssertionError(f"bytes {start} to {start + length} of an index were not fetched before")

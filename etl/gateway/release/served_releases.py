@@ -1,4 +1,4 @@
-"""The release that is served, and those that page links are pinned to."""
+"""The served release, and older releases for page links and comparisons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from etl.errors import NotFound, StoreError, UsageError
 from etl.gateway.release.cache import Cache
-from etl.gateway.release.release_reader import ReleaseTree, checked
+from etl.gateway.release.release_reader import ReleaseTree, read_verified
 from etl.gateway.search.dates import DAY
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, stated_model
 from etl.publish import object_keys
@@ -21,12 +21,12 @@ from etl.storage.port import Objects
 
 log = logging.getLogger(__name__)
 
-_MOST_COMPARED: Final = 100
-"""Releases that `since` goes back, at most."""
+_MAX_COMPARED: Final = 100
+"""Maximum number of releases that `since` goes back."""
 
 
 def _cost(tree: ReleaseTree) -> int:
-    """Return about how many bytes a release takes beside its objects."""
+    """Return the estimated bytes in memory of a release without its objects."""
     return 20_000 + 1_000 * (len(tree.manifest.catalog) + len(tree.manifest.directory))
 
 
@@ -34,18 +34,18 @@ _PLACE: Final = {
     CLAIMS.name: "and serve.directory (--directory) takes a target with a provider directory",
     DIRECTORY.name: "and is served beside claims as serve.directory (--directory)",
 }
-"""End of the sentence that refuses a target in the place of another, by its data model."""
+"""End of the message that refuses a target of the wrong data model, by its model."""
 
 
 class OtherModel(UsageError):
-    """A target holds releases of another data model than is served from it.
+    """A target contains releases of another data model than expected.
 
     Attributes:
-        model: what it holds.
+        model: data model of its releases.
     """
 
-    def __init__(self, what: str, model: DataModel) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, model: DataModel) -> None:
+        super().__init__(message)
         self.model = model
 
 
@@ -54,11 +54,11 @@ class ServedRelease:
     """The release served now, for readiness and metrics.
 
     Attributes:
-        release: id of the release; None before the first was seen.
-        created: FHIR instant of the run that made it; None likewise.
+        release: id of the release; None before the first was read.
+        created: FHIR instant of the run that made it; None before that.
         seen: seconds since the last successful read of the pointer; None before the first.
         failures: number of failed reads in a row since then.
-        ids: parameters of its logical ids, from the manifest; empty where it does not record them.
+        ids: parameters of its logical ids, from the manifest; empty if it does not record them.
     """
 
     release: str | None
@@ -69,17 +69,17 @@ class ServedRelease:
 
 
 class Releases:
-    """The current release, renewed while `watch` runs.
+    """The current release, updated while `watch` runs.
 
-    A request takes `current` once, at its start. That release stays complete, whatever is published
-    meanwhile: all objects of a release are immutable.
+    A request takes `current` once, at its start. That release stays complete whatever is published
+    meanwhile, because all objects of a release are immutable.
 
     Args:
-        objects: the target.
-        cache: shared by all releases, because objects are named by their content.
+        objects: the published tree.
+        cache: cache shared by all releases, as objects are named by their content.
         poll_seconds: time between two reads of the pointer.
         clock: monotonic time in seconds.
-        model: what the target has to hold.
+        model: the expected data model.
     """
 
     def __init__(
@@ -116,21 +116,21 @@ class Releases:
         """Return the release that readers see.
 
         Raises:
-            StoreError: none was seen yet.
+            StoreError: no release was read yet.
         """
         if self._current is None:
             raise StoreError(f"{self._objects.name}: no release was read yet")
         return self._current
 
     async def refresh(self) -> bool:
-        """Read the pointer once; return whether another release is served now.
+        """Read the pointer once; return whether the served release changed.
 
         Raises:
             StoreError: storage failed, or nothing has been published yet; the served release stays.
             UsageError: the target holds releases of another data model.
         """
         try:
-            changed = await self._looked()
+            changed = await self._read_pointer()
         except StoreError:
             self._failures += 1
             raise
@@ -139,7 +139,7 @@ class Releases:
         return changed
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Look again every few seconds until `stop` is set; storage errors are only counted."""
+        """Refresh every few seconds until `stop` is set; storage errors are only counted."""
         while not stop.is_set():
             try:
                 if await self.refresh():
@@ -156,29 +156,28 @@ class Releases:
         """Return a release by its id, current or not.
 
         Args:
-            release: its id.
-            digest: SHA-256 of its manifest; if an app names the release by its id alone, the
-                manifest has to be the one that the id is made of.
+            release: release id.
+            digest: SHA-256 of the manifest; if empty, the manifest must match the release id.
 
         Raises:
-            NotFound: it was pruned, or there never was one.
+            NotFound: the release was pruned, or never existed.
             StoreError: its manifest is damaged or cannot be read.
         """
         if self._current is not None and self._current.id == release:
             return self._current
         key = object_keys.manifest(release)
-        what = f"{self._objects.name}: {key}"
+        label = f"{self._objects.name}: {key}"
 
         async def read() -> ReleaseTree:
             if digest:
-                data = await checked(self._objects, key, digest)
+                data = await read_verified(self._objects, key, digest)
             else:
                 data = await self._objects.get(key)
-                if not is_named(data, release, what):
+                if not is_named(data, release, label):
                     raise StoreError(
-                        f"{what} is damaged: its bytes are not those it is named after"
+                        f"{label} is damaged: its bytes are not those it is named after"
                     )
-            manifest = Manifest.from_bytes(data, what)
+            manifest = Manifest.from_bytes(data, label)
             return ReleaseTree(self._objects, self._cache, manifest, sha256(data))
 
         return await self._cache.get(("release", release), read, _cost)
@@ -191,20 +190,20 @@ class Releases:
         and published when the run ends, so the app may have seen any release back to the parent of
         the newest one stamped a day or more before; that parent was surely published by then.
 
-        Empty if those releases are not kept, or are more than `_MOST_COMPARED` releases back.
+        Empty if those releases are not kept, or are more than `_MAX_COMPARED` releases back.
 
         Args:
             tree: where to begin.
             instant: nanoseconds.
         """
-        stamped: list[ReleaseTree] = []
-        possible: list[ReleaseTree] = []
+        stamped_releases: list[ReleaseTree] = []
+        candidates: list[ReleaseTree] = []
         current = tree
-        while len(possible) < _MOST_COMPARED:
+        while len(candidates) < _MAX_COMPARED:
             if current.now == instant:
-                stamped.append(current)
-            elif stamped:
-                return stamped
+                stamped_releases.append(current)
+            elif stamped_releases:
+                return stamped_releases
             is_before = current.now <= instant - DAY
             parent = current.manifest.parent
             if parent is None:
@@ -213,19 +212,19 @@ class Releases:
                 current = await self.open(parent)
             except NotFound:
                 break
-            possible.append(current)
+            candidates.append(current)
             if is_before:
-                return possible
-        return stamped
+                return candidates
+        return stamped_releases
 
-    async def _looked(self) -> bool:
+    async def _read_pointer(self) -> bool:
         try:
             data = await self._objects.get(object_keys.CURRENT)
         except NotFound:
             raise NotFound(f"{self._objects.name}: nothing has been published yet") from None
         pointer = Pointer.from_bytes(data, f"{self._objects.name}: {object_keys.CURRENT}")
-        before = self._current
-        if before is not None and before.id == pointer.release:
+        previous = self._current
+        if previous is not None and previous.id == pointer.release:
             return False
         tree = await self.open(pointer.release, pointer.sha256)
         model = stated_model(tree.manifest.facts.mapping)

@@ -198,7 +198,7 @@ async def columns_of(tree: ReleaseTree, requested: Iterable[tuple[str, str]]) ->
     for number, entry in enumerate(entries):
         for kind, parameter in columns:
             name = f"{kind}/{parameter}"
-            cached = tree.held_section(entry, name)
+            cached = tree.cached_section(entry, name)
             if cached is not None:
                 sections[number][name] = cached
             elif segments[number].place(name) is not None:

@@ -107,7 +107,7 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeyp
         return looks[-1]
 
     monkeypatch.setattr(evaluation, "columns_of", counted)
-    monkeypatch.setattr(service._kept, "peek", lambda _: None)
+    monkeypatch.setattr(service._cache, "peek", lambda _: None)
     tree = service._releases.current()
     accepted = 0
     for search in hostile_searches(many, many):
