@@ -20,7 +20,7 @@ from etl.gateway.http.responses import KINDS, SYSTEM, refused
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.comparisons import count
-from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
+from etl.gateway.search.dates import BEGINNING, END, Span, request_span, stored_span
 from etl.gateway.search.parsing import EMPTY, HTTP, UnsupportedParameters
 from etl.gateway.supported_fhir import EVERYTHING, TYPES
 from etl.smart.grants import Grant
@@ -173,7 +173,7 @@ def _span(values: dict[str, str], name: str, says: str) -> Span | None:
     try:
         if name == "_since" and not _INSTANT.fullmatch(text):
             raise ValueError(text)
-        return asked_span(text)
+        return request_span(text)
     except ValueError:
         raise refused(name, "invalid", says) from None
 

@@ -1,4 +1,4 @@
-r"""Values of search parameters as they are written: lists, tokens, escapes.
+r"""Parse the values of search parameters into tests of stored values.
 
 FHIR R4, search 3.1.1.4.0.1: `\` escapes `,`, `|`, `$` and itself.
 """
@@ -13,7 +13,7 @@ from math import cos, inf, pi, radians, sin
 from typing import Final, NamedTuple
 
 from etl.gateway.http.responses import refused
-from etl.gateway.search.dates import Span, asked_span, compares, stored_span
+from etl.gateway.search.dates import Span, request_span, spans_match, stored_span
 from etl.gateway.supported_fhir import SearchParameter
 from etl.publish.catalog import ID
 
@@ -23,7 +23,7 @@ _DIGITS: Final = 19
 
 
 def split(text: str, separator: str) -> list[str]:
-    """Return what stands between separators that are not escaped; escapes are left in."""
+    """Split a text at separators that are not escaped; keeps the escapes."""
     if "\\" not in text:
         return text.split(separator)
     pieces = []
@@ -38,15 +38,15 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return a text without its escapes."""
+    """Remove the escapes of a text."""
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
 
 
 def count(text: str, least: int) -> int:
-    """Return the value of `_count`.
+    """Parse the value of `_count`.
 
     Args:
-        text: the value as requested.
+        text: the requested value.
         least: the smallest accepted value.
 
     Raises:
@@ -61,7 +61,7 @@ def count(text: str, least: int) -> int:
 Test = Callable[[str], bool]
 
 NEAR_KILOMETRES: Final = "40"
-"""Distance that `near` means where none is given."""
+"""Default distance of `near`."""
 
 _KILOMETRES: Final = {
     "km": 1.0,
@@ -70,12 +70,12 @@ _KILOMETRES: Final = {
     "[mi_i]": 1.609344,
     "mi": 1.609344,
 }
-_EARTH: Final = 6371.0088
+_EARTH_RADIUS: Final = 6371.0088
 """Mean radius of the earth in kilometres (IUGG)."""
 
 
 class _Center(NamedTuple):
-    """A place in radians, and how far from it, as an angle."""
+    """A location in radians, and the requested distance from it as an angle."""
 
     latitude: float
     longitude: float
@@ -84,7 +84,7 @@ class _Center(NamedTuple):
     """Square of half the chord of that angle, on a sphere of radius 1; the haversine function."""
 
 
-_PREFIX: Final = 2
+_PREFIX_LENGTH: Final = 2
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{0,63}")
 
 
@@ -140,11 +140,11 @@ def typed_identifier(parameter: SearchParameter, values: list[str]) -> Test:
 
 def date(parameter: SearchParameter, values: list[str], now: int) -> Test:
     """Return the test of a date with its prefix; several values are alternatives."""
-    dates = [_dated(parameter, value) for value in values]
+    dates = [_parse_date(parameter, value) for value in values]
 
     def test(value: str) -> bool:
         stored = stored_span(value)
-        return any(compares(prefix, span, stored, now) for prefix, span in dates)
+        return any(spans_match(prefix, span, stored, now) for prefix, span in dates)
 
     return test
 
@@ -152,12 +152,12 @@ def date(parameter: SearchParameter, values: list[str], now: int) -> Test:
 def references(
     parameter: SearchParameter, values: list[str], target: str | None, base: str
 ) -> frozenset[str]:
-    """Return the references that meet a parameter, given as id, `Type/id` or URL under the base.
+    """Return the requested references, `Type/id`, of values that are ids, `Type/id` or URLs.
 
     Args:
         parameter: the parameter.
-        values: alternatives.
-        target: the type that a modifier names; None without.
+        values: the alternatives.
+        target: type in the modifier; None without one.
         base: the FHIR base URL.
     """
     exact: set[str] = set()
@@ -179,14 +179,14 @@ def references(
 
 
 def relative(value: str, base: str) -> str:
-    """Return a reference without the base URL, where it starts with that."""
+    """Remove the base URL from a reference."""
     return value.removeprefix(f"{base}/")
 
 
 def string(values: list[str], modifier: str) -> Test:
-    """Return the test of a string: its start, or as a modifier says.
+    """Return the test of a string: its start, or what the modifier requires.
 
-    But for `exact` it takes texts that are `folded`.
+    Except for `exact`, the test takes `folded` texts.
     """
     texts = [plain(value) for value in values]
     if modifier == "exact":
@@ -214,12 +214,12 @@ def folded(text: str) -> str:
     return "".join(character for character in parts if not unicodedata.combining(character))
 
 
-def _dated(parameter: SearchParameter, raw: str) -> tuple[str, Span]:
+def _parse_date(parameter: SearchParameter, raw: str) -> tuple[str, Span]:
     value = plain(raw)
-    prefix = value[:_PREFIX] if value[:1].isalpha() else "eq"
-    text = value[_PREFIX:] if value[:1].isalpha() else value
+    prefix = value[:_PREFIX_LENGTH] if value[:1].isalpha() else "eq"
+    text = value[_PREFIX_LENGTH:] if value[:1].isalpha() else value
     try:
-        span = asked_span(text)
+        span = request_span(text)
     except ValueError:
         says = "takes a date such as 2024, 2024-05, 2024-05-31 or 2024-05-31T10:00:00Z"
         raise refused(parameter.name, "invalid", says) from None
@@ -230,13 +230,13 @@ def _dated(parameter: SearchParameter, raw: str) -> tuple[str, Span]:
 
 
 def near(parameter: SearchParameter, values: list[str]) -> Test:
-    """Return the test of a place: within a distance of one that is given.
+    """Return the test of a location: within a distance of a requested one.
 
-    A value is `latitude|longitude`, and may have `|distance|units` behind it: `km`, which is the
-    default, `m`, `[mi_us]`, `[mi_i]` or `mi`. Stored values are `latitude|longitude`. Distances are
-    those on a sphere of the earth's mean radius.
+    A value is `latitude|longitude` or `latitude|longitude|distance|units`, with the units `km` (the
+    default), `m`, `[mi_us]`, `[mi_i]` or `mi`. Stored values are `latitude|longitude`. Distances
+    are those on a sphere of the earth's mean radius.
     """
-    centers = [_center(parameter, value) for value in values]
+    centers = [_parse_center(parameter, value) for value in values]
 
     def test(value: str) -> bool:
         position = _position(value)
@@ -268,7 +268,7 @@ def _is_within(position: tuple[float, float, float], centers: Sequence[_Center])
     return False
 
 
-def _center(parameter: SearchParameter, raw: str) -> _Center:
+def _parse_center(parameter: SearchParameter, raw: str) -> _Center:
     pieces = [plain(piece).strip() for piece in split(raw, "|")]
     pieces += [""] * (4 - len(pieces))
     try:
@@ -283,6 +283,6 @@ def _center(parameter: SearchParameter, raw: str) -> _Center:
     if len(pieces) > 4 or not (abs(latitude) <= 90 and abs(longitude) <= 180 and distance >= 0):
         says = f"takes latitude|longitude|distance|units, with units {', '.join(_KILOMETRES)}"
         raise refused(parameter.name, "invalid", says)
-    angle = distance * unit / _EARTH
+    angle = distance * unit / _EARTH_RADIUS
     chord = sin(angle / 2) ** 2 if angle < pi else inf
     return _Center(radians(latitude), radians(longitude), angle, chord)

@@ -33,7 +33,7 @@ def span_of(text: str) -> Span:
     """Return the span of a FHIR date, dateTime or instant of any precision.
 
     Raises:
-        ValueError: it is not a date.
+        ValueError: the text is not a date.
     """
     match = _DATE.fullmatch(text)
     if match is None:
@@ -42,14 +42,14 @@ def span_of(text: str) -> Span:
         match.groups()
     )
     if month is None:
-        return _day(int(year), 1, 1), _day(int(year), _DECEMBER, 31) + DAY
+        return _day_start(int(year), 1, 1), _day_start(int(year), _DECEMBER, 31) + DAY
     if day is None:
         number = int(month)
-        low = _day(int(year), number, 1)
+        low = _day_start(int(year), number, 1)
         if number == _DECEMBER:
-            return low, _day(int(year), number, 31) + DAY
-        return low, _day(int(year), number + 1, 1)
-    low = _day(int(year), int(month), int(day))
+            return low, _day_start(int(year), number, 31) + DAY
+        return low, _day_start(int(year), number + 1, 1)
+    low = _day_start(int(year), int(month), int(day))
     if hour is None:
         return low, low + DAY
     if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 59:
@@ -67,14 +67,14 @@ def span_of(text: str) -> Span:
     return low, low + length
 
 
-def asked_span(text: str) -> Span:
-    """Return the span of a date of a request; the + of its zone may be decoded as a blank.
+def request_span(text: str) -> Span:
+    """Return the span of a requested date; the + of its zone may be decoded as a blank.
 
     Raises:
-        ValueError: it is not a date.
+        ValueError: the text is not a date.
     """
     if len(text) >= len("2024-01-01T00:00 00:00") and text[-6] == " ":
-        text = f"{text[:-6]}+{text[-5:]}"  # sent without escaping it
+        text = f"{text[:-6]}+{text[-5:]}"  # the client did not escape the +
     return span_of(text)
 
 
@@ -83,7 +83,7 @@ def stored_span(text: str) -> Span:
     """Return the span of a search value of an index: a date, or `start/end` with open ends.
 
     Raises:
-        StoreError: it is not such a value.
+        StoreError: the text is not such a value.
     """
     start, period, end = text.partition("/")
     try:
@@ -94,16 +94,16 @@ def stored_span(text: str) -> Span:
         raise StoreError("an index holds a date that is none; run verify") from None
 
 
-def compares(prefix: str, wanted: Span, stored: Span, now: int) -> bool:
-    """Return whether a stored span compares to the wanted one as a prefix requires.
+def spans_match(prefix: str, requested: Span, stored: Span, now: int) -> bool:
+    """Return whether a stored span matches the requested one, as the prefix requires.
 
     Args:
         prefix: `eq`, `ne`, `gt`, `lt`, `ge`, `le`, `sa`, `eb` or `ap`.
-        wanted: the span of the parameter's value.
+        requested: the span of the parameter's value.
         stored: the span of the resource's value.
         now: nanoseconds; `ap` allows a tenth of the distance from it.
     """
-    low, high = wanted
+    low, high = requested
     start, end = stored
     match prefix:
         case "eq":
@@ -130,5 +130,5 @@ def compares(prefix: str, wanted: Span, stored: Span, now: int) -> bool:
             raise ValueError(prefix)
 
 
-def _day(year: int, month: int, day: int) -> int:
+def _day_start(year: int, month: int, day: int) -> int:
     return date(year, month, day).toordinal() * DAY

@@ -1,4 +1,4 @@
-"""Parameters of a URL → a query, or a refusal that says what to do.
+"""Parse the parameters of a search into a query, or refuse them with a helpful message.
 
 FHIR R4, search 3.1.1.2 and 3.1.1.3: a parameter that is not supported or has no value is ignored,
 and named in the answer; with `Prefer: handling=strict` it is refused. An invalid value of a
@@ -46,14 +46,14 @@ def parse(
     now: int,
     chains: bool = False,
 ) -> query.Query:
-    """Return the query of some parameters.
+    """Parse the parameters of a search.
 
     Args:
-        kind: type that is searched.
+        kind: the searched type.
         parameters: names and values, decoded, in order.
-        kinds: the API's types, which `_include` may name.
+        kinds: the API's types, for `_include`.
         base: the FHIR base URL.
-        strict: whether a parameter that is not supported or empty is refused.
+        strict: whether an unsupported or empty parameter is refused.
         now: nanoseconds, for the prefix `ap`.
         chains: whether the API follows chains, `_has` and `_revinclude`.
 
@@ -70,7 +70,7 @@ def parse(
     conditions, result = parsed.conditions, parsed.result
     includes = tuple(dict.fromkeys(parsed.includes))
     revincludes = tuple(dict.fromkeys(parsed.revincludes))
-    sorts = _sorts(result)
+    sorts = _parse_sorts(result)
     cost = query.require_affordable(parsed.cost + query.SORT_KEY * len(sorts))
     summary = _summary(result, includes)
     matches = count(result["_count"], 0) if "_count" in result else None
@@ -83,7 +83,7 @@ def parse(
         matches,
         sorts,
         summary,
-        _elements(result),
+        _parse_elements(result),
         total != "none" or summary == "count" or matches == 0,
         cost,
         tuple(parsed.used),
@@ -116,16 +116,16 @@ def parse_shape(
     summary = _summary(parsed.result, [])
     if summary == "count":
         raise refused("_summary", "invalid", f"takes no count where one {kind.name} is read")
-    return summary, _elements(parsed.result)
+    return summary, _parse_elements(parsed.result)
 
 
 @dataclass(slots=True)
 class UnsupportedParameters:
-    """Parameters that cannot be answered.
+    """Parameters that are not supported.
 
     Attributes:
         strict: whether they are refused.
-        ignored: what was left out and why, one sentence each.
+        ignored: which were ignored and why, one sentence each.
     """
 
     strict: bool
@@ -164,11 +164,11 @@ class _Context(NamedTuple):
     """The context that parameters are parsed in.
 
     Attributes:
-        kind: type that is searched.
+        kind: the searched type.
         kinds: the API's types.
         base: the FHIR base URL.
         now: nanoseconds.
-        chains: whether references are followed in conditions.
+        chains: whether conditions may follow references.
     """
 
     kind: ResourceType
@@ -179,30 +179,30 @@ class _Context(NamedTuple):
 
 
 def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) -> None:
-    """Add one parameter to those parsed."""
+    """Parse one parameter into `parsed`."""
     kind = context.kind
     if not value:
         parsed.ignore(name, "invalid", EMPTY)
         return
     if name in _INCLUDES:
-        followed = _followed(context, name, value)
-        if not followed:
-            parsed.ignore(name, "not-supported", _includes(context.kinds))
+        includes = _parse_include(context, name, value)
+        if not includes:
+            parsed.ignore(name, "not-supported", _describe_includes(context.kinds))
             return
-        parsed.spend(query.INCLUDE * len(followed))
-        parsed.includes += followed
+        parsed.spend(query.INCLUDE * len(includes))
+        parsed.includes += includes
     elif name == _REVINCLUDE and context.chains:
-        leading = _leading(context, value)
-        if not leading:
-            parsed.ignore(name, "not-supported", _revincludes(context))
+        revinclude_list = _parse_revinclude(context, value)
+        if not revinclude_list:
+            parsed.ignore(name, "not-supported", _describe_revincludes(context))
             return
-        parsed.spend(query.REVINCLUDE * len(leading))
-        parsed.revincludes += leading
+        parsed.spend(query.REVINCLUDE * len(revinclude_list))
+        parsed.revincludes += revinclude_list
     elif name in _ONCE:
         if name in parsed.result:
             raise refused(name, "invalid", "may be given once")
         if name == "_sort":
-            value = _sortable(parsed, kind, value)
+            value = _supported_sorts(parsed, kind, value)
             if not value:
                 return
         parsed.result[name] = value
@@ -211,35 +211,33 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
     elif name.startswith("_include:"):
         raise refused(name, "not-supported", "is not supported; use _include or _include:iterate")
     else:
-        condition = (
-            _linked(context, name, value) if context.chains else _condition(context, name, value)
-        )
+        condition = _parse_linked(context, name, value)
         if condition is None:
-            parsed.ignore(name, "not-supported", _unknown(context, name))
+            parsed.ignore(name, "not-supported", _describe_unknown(context, name))
             return
         parsed.spend(query.condition_cost(condition))
         parsed.conditions.append(replace(condition, asked=(name, value)))
-        compared = condition
-        while compared.link:
-            compared = compared.link.condition
-        if compared.parameter.type == "reference":
+        innermost = condition
+        while innermost.link:
+            innermost = innermost.link.condition
+        if innermost.parameter.type == "reference":
             # The base may be another one when a page link is followed.
             value = ",".join(comparisons.relative(date, context.base) for date in split(value, ","))
     parsed.used.append((name, value))
 
 
-def _linked(
+def _parse_linked(
     context: _Context, written: str, value: str, follows: int = MOST_LINKS
 ) -> query.SearchCondition | None:
-    """Return the condition of a parameter, a chain or `_has`; None where there is no such one.
+    """Return the condition of a parameter, a chain or `_has`; None if it is not supported.
 
     A chain is `parameter.rest` or `parameter:Type.rest`, `_has` is `_has:Type:parameter:rest`; the
     rest is again a parameter, a chain or `_has`, of the other type.
     """
     first, dot, rest = written.partition(".")
     is_reverse = written.startswith(_HAS)
-    if not dot and not is_reverse:
-        return _condition(context, written, value)
+    if not (context.chains and (dot or is_reverse)):
+        return _parse_condition(context, written, value)
     if not follows:
         raise refused(written, "too-costly", f"follows more than {MOST_LINKS} references")
     if is_reverse:
@@ -254,16 +252,16 @@ def _linked(
         types = [one for one in parameter.targets if target in ("", one)] if parameter else []
     if parameter is None or len(types) != 1:  # the type has to be named if there are several
         return None
-    there = context._replace(kind=context.kinds[types[0]])
-    condition = _linked(there, rest, value, follows - 1)
+    linked_context = context._replace(kind=context.kinds[types[0]])
+    condition = _parse_linked(linked_context, rest, value, follows - 1)
     if condition is None:
         return None
     link = query.ReferenceLink(types[0], name, is_reverse, condition)
     return query.SearchCondition(parameter, bool, link=link)
 
 
-def _condition(context: _Context, written: str, value: str) -> query.SearchCondition | None:
-    """Return the condition of a parameter; None where the type has no such parameter."""
+def _parse_condition(context: _Context, written: str, value: str) -> query.SearchCondition | None:
+    """Return the condition of a parameter; None if the type has no such parameter."""
     kind = context.kind
     name, _, modifier = written.partition(":")
     parameter = kind.parameters.get(name)
@@ -271,8 +269,8 @@ def _condition(context: _Context, written: str, value: str) -> query.SearchCondi
         return None
     target = modifier if modifier in parameter.targets else None
     if (modifier or ":" in written) and target is None and modifier not in parameter.modifiers:
-        works = ", ".join(f":{modifier}" for modifier in (*parameter.modifiers, *parameter.targets))
-        raise refused(name, "not-supported", f"takes {works or 'no modifier'}")
+        names = ", ".join(f":{modifier}" for modifier in (*parameter.modifiers, *parameter.targets))
+        raise refused(name, "not-supported", f"takes {names or 'no modifier'}")
     if modifier == "missing":
         if value not in ("true", "false"):
             raise refused(name, "invalid", "with :missing takes true or false")
@@ -314,8 +312,8 @@ def _condition(context: _Context, written: str, value: str) -> query.SearchCondi
     return query.SearchCondition(parameter, test, compared=compared)
 
 
-def _unknown(context: _Context, name: str) -> str:
-    """Return why a parameter cannot be answered, to continue a sentence after its name."""
+def _describe_unknown(context: _Context, name: str) -> str:
+    """Return why a parameter is not supported, to continue a sentence after its name."""
     kind = context.kind
     if context.chains and ("." in name or name.startswith("_has")):
         return "follows no reference to a parameter of the type there"
@@ -326,8 +324,8 @@ def _unknown(context: _Context, name: str) -> str:
     return f"is no search parameter of {kind.name}: {', '.join(kind.parameters)}"
 
 
-def _followed(context: _Context, name: str, value: str) -> list[query.RequestedInclude]:
-    """Return the references that an include follows; empty where it is not supported."""
+def _parse_include(context: _Context, name: str, value: str) -> list[query.RequestedInclude]:
+    """Return the references that an include follows; empty if it is not supported."""
     iterate = name != "_include"
     if value == "*":
         types = context.kinds.values() if iterate else (context.kind,)
@@ -337,7 +335,7 @@ def _followed(context: _Context, name: str, value: str) -> list[query.RequestedI
             for inc in kind.includes
         ]
     if not _INCLUDED.fullmatch(value):
-        raise refused(name, "invalid", _includes(context.kinds))
+        raise refused(name, "invalid", _describe_includes(context.kinds))
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
     resource = context.kinds.get(source)
@@ -347,10 +345,10 @@ def _followed(context: _Context, name: str, value: str) -> list[query.RequestedI
     return [query.RequestedInclude(source, inc.name, target or None, iterate) for inc in includes]
 
 
-def _leading(context: _Context, value: str) -> list[query.RequestedInclude]:
+def _parse_revinclude(context: _Context, value: str) -> list[query.RequestedInclude]:
     """Return the references to the searched type that a `_revinclude` names; empty for none."""
     if not _INCLUDED.fullmatch(value):
-        raise refused(_REVINCLUDE, "invalid", _revincludes(context))
+        raise refused(_REVINCLUDE, "invalid", _describe_revincludes(context))
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
     kind = context.kinds.get(source)
@@ -363,33 +361,33 @@ def _leading(context: _Context, value: str) -> list[query.RequestedInclude]:
     ]
 
 
-def _revincludes(context: _Context) -> str:
+def _describe_revincludes(context: _Context) -> str:
     """Return the values of `_revinclude`, to continue a sentence after its name."""
     codes = revincludes(context.kind, context.kinds.values())
     return f"takes {', '.join(codes)}" if codes else "is not there: nothing refers to this type"
 
 
-def _includes(kinds: Mapping[str, ResourceType]) -> str:
+def _describe_includes(kinds: Mapping[str, ResourceType]) -> str:
     """Return the values of `_include`, to continue a sentence after its name."""
     names = ", ".join(f"{kind.name}:{inc.name}" for kind in kinds.values() for inc in kind.includes)
     return f"takes {names}, Type:* or *"
 
 
-def _sortable(parsed: _Parsed, kind: ResourceType, text: str) -> str:
+def _supported_sorts(parsed: _Parsed, kind: ResourceType, text: str) -> str:
     """Return the keys of `_sort` that a type supports."""
     if text.count(",") >= MOST_SORTS:
         raise refused("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
     keys = text.split(",")
-    says = f"takes {', '.join(kind.sorts)}"
+    message = f"takes {', '.join(kind.sorts)}"
     if not all(map(_SORTED.fullmatch, keys)):
-        raise refused("_sort", "invalid", says)
-    good = [key for key in keys if key.removeprefix("-") in kind.sorts]
-    if len(good) < len(keys):
-        parsed.ignore("_sort", "not-supported", says)
-    return ",".join(good)
+        raise refused("_sort", "invalid", message)
+    supported = [key for key in keys if key.removeprefix("-") in kind.sorts]
+    if len(supported) < len(keys):
+        parsed.ignore("_sort", "not-supported", message)
+    return ",".join(supported)
 
 
-def _sorts(result: dict[str, str]) -> tuple[query.SortKey, ...]:
+def _parse_sorts(result: dict[str, str]) -> tuple[query.SortKey, ...]:
     text = result.get("_sort")
     if text is None:
         return ()
@@ -408,7 +406,7 @@ def _summary(result: dict[str, str], includes: Sequence[query.RequestedInclude])
     return summary
 
 
-def _elements(result: dict[str, str]) -> tuple[str, ...]:
+def _parse_elements(result: dict[str, str]) -> tuple[str, ...]:
     text = result.get("_elements")
     if text is None:
         return ()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.gateway.search.dates import compares, span_of, stored_span
+from etl.gateway.search.dates import span_of, spans_match, stored_span
 from tests.property.gateway import oracle
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -55,4 +55,4 @@ def oracle_range(text):
 def test_a_prefix_says_of_any_two_dates_what_the_specification_says(prefix, asked, stored):
     now = span_of(NOW.isoformat())[0]
     expected = oracle.date_matches(oracle_range(stored), prefix + asked, NOW)
-    assert compares(prefix, span_of(asked), stored_span(stored), now) == expected
+    assert spans_match(prefix, span_of(asked), stored_span(stored), now) == expected
