@@ -20,7 +20,7 @@ _CLIENT_ID_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedApp:
     """An app together with the secret that is shown this once; the server keeps its hash only.
 
     Attributes:
@@ -46,7 +46,7 @@ class Apps:
         origin: Origin = "portal",
         client_id: str | None = None,
         address: str = "",
-    ) -> Issued:
+    ) -> IssuedApp:
         """Register an app: active at once in sandbox mode, else waiting for approval.
 
         Args:
@@ -79,7 +79,7 @@ class Apps:
             self._check_name(session, app)
             session.add(app)
         actor = "operator" if origin == "operator" and not developer else "developer"
-        return Issued(self._announce("app-registered", app, actor, address), secret)
+        return IssuedApp(self._announce("app-registered", app, actor, address), secret)
 
     def get(self, client_id: str, *, developer: str | None = None) -> App:
         """Return an app.
@@ -109,7 +109,7 @@ class Apps:
 
     def edit(
         self, client_id: str, draft: AppDraft, *, developer: str | None = None, address: str = ""
-    ) -> Issued:
+    ) -> IssuedApp:
         """Change an app's registration; its id stays.
 
         In production a change to anything that a member sees or that the app may do (all but the
@@ -138,11 +138,11 @@ class Apps:
                     if app.is_active:
                         app.status = AppStatus.PENDING
                         self._revocations.add(session, "app", client_id)
-        return Issued(self._announce("app-edited", app, _actor(developer), address), secret)
+        return IssuedApp(self._announce("app-edited", app, _actor(developer), address), secret)
 
     def rotate_secret(
         self, client_id: str, *, developer: str | None = None, address: str = ""
-    ) -> Issued:
+    ) -> IssuedApp:
         """Give an app a new secret; the old one is invalid from now on.
 
         Raises:
@@ -155,7 +155,7 @@ class Apps:
                 raise NoSuchApp(
                     "the app authenticates without a secret, so there is no secret to change"
                 )
-        return Issued(self._announce("secret-rotated", app, _actor(developer), address), secret)
+        return IssuedApp(self._announce("secret-rotated", app, _actor(developer), address), secret)
 
     def approve(self, client_id: str, revision: str) -> App:
         """Let a waiting app work; the plain authorize URL too, where it asked for it.

@@ -37,7 +37,7 @@ from etl.smart.grants import Access
 
 _LOG = logging.getLogger(__name__)
 
-SETTLE_SECONDS: Final = 1.0
+SYNC_SECONDS: Final = 1.0
 """Interval of syncs to disk and of the database's record of them."""
 
 STALL_SECONDS: Final = 5.0
@@ -184,7 +184,7 @@ class AuditTrail:
             done.cancel()
             raise AuditStalled from None
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until all that was written is on the disk and counted in the database."""
         done: Future[None] = Future()
         self._start()
@@ -220,7 +220,7 @@ class AuditTrail:
         # Not before it is needed: worker processes are forked after the server is set up.
         with self._start_lock:
             if self._thread is None:
-                self._executor = ThreadPoolExecutor(1, "audit-settling")
+                self._executor = ThreadPoolExecutor(1, "audit-sync")
                 self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
                 self._thread.start()
 
@@ -230,7 +230,7 @@ class AuditTrail:
         while not is_closing:
             self._writing_since = None
             try:
-                item = self._queue.get(timeout=SETTLE_SECONDS)
+                item = self._queue.get(timeout=SYNC_SECONDS)
                 is_closing = item is None
             except queue.Empty:
                 item = None
@@ -239,7 +239,7 @@ class AuditTrail:
                 self._process(item)
             if is_closing:
                 self._sync(wait=True)
-            elif time.monotonic() - last_sync >= SETTLE_SECONDS:
+            elif time.monotonic() - last_sync >= SYNC_SECONDS:
                 self._sync(wait=False)
                 last_sync = time.monotonic()
         if self._file is not None:

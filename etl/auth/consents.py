@@ -121,7 +121,7 @@ class Consents:
             )
         return was_open
 
-    def forget(self) -> None:
+    def delete_expired(self) -> None:
         """Delete codes and refresh tokens a day after they expire, so that replays are detected."""
         expired_before = self._context.seconds() - _REPLAY_SECONDS
         with self._context.database.write() as session:

@@ -174,7 +174,7 @@ class Consent(Base):
         """Return the subject of tokens: the logical id, which reveals nothing by itself."""
         return self.patient
 
-    def holds(self, now: datetime) -> bool:
+    def is_open(self, now: datetime) -> bool:
         """Return whether the consent is open: neither revoked nor expired."""
         return self.revoked is None and self.expires > now
 

@@ -87,7 +87,7 @@ class ProgramEndpoints:
 
     async def keys(self, request: Request) -> Response:
         """Return the public keys (RFC 7517)."""
-        document = await run_in_threadpool(self._services.keys.published)
+        document = await run_in_threadpool(self._services.keys.key_set)
         return http.public_json(document, self._services.configuration)
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:

@@ -211,7 +211,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
 
     def get_jwks(self) -> KeySet:
         """Return the key to sign with; in a set, so that its `kid` goes into the header."""
-        return KeySet([self._keys.signing("access")])
+        return KeySet([self._keys.signing_key("access")])
 
     def get_audiences(self, client: Client, user: Consent, scope: str) -> str:
         """Return the audience: the FHIR base, never the app."""
@@ -257,7 +257,7 @@ class IdTokens(OpenIDCode):  # type: ignore[misc]
 
     def resolve_client_private_key(self, client: Client) -> Any:
         """Return the key to sign with."""
-        return self._keys.signing("id")
+        return self._keys.signing_key("id")
 
     def get_client_algorithm(self, client: Client) -> str:
         """Return RS256, for every app."""
@@ -265,7 +265,7 @@ class IdTokens(OpenIDCode):  # type: ignore[misc]
 
     def get_encode_header(self, client: Client) -> dict[str, str]:
         """Return the header, which names the key."""
-        return {"alg": ALGORITHM["id"], "kid": str(self._keys.signing("id").kid)}
+        return {"alg": ALGORITHM["id"], "kid": str(self._keys.signing_key("id").kid)}
 
     def get_client_claims(self, client: Client) -> dict[str, Any]:
         """Return issuer, audience and lifetime."""
@@ -306,7 +306,7 @@ class GrantStore:
         """Return a consent; None if it has ended."""
         with self.context.database.read() as session:
             consent = session.get(Consent, consent_id)
-        return consent if consent is not None and consent.holds(self.context.clock()) else None
+        return consent if consent is not None and consent.is_open(self.context.clock()) else None
 
     def find_refresh_token(self, token: str) -> RefreshRow | None:
         """Return a refresh token, used and expired ones included."""

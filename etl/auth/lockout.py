@@ -68,7 +68,7 @@ class Lockout:
         with self._context.database.write() as session:
             session.execute(delete(FailureRow).where(FailureRow.key == _keys(account, "")[0][0]))
 
-    def forget(self) -> None:
+    def delete_expired(self) -> None:
         """Delete entries that expired long ago."""
         with self._context.database.write() as session:
             session.execute(

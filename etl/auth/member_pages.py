@@ -41,7 +41,7 @@ class MemberPages:
         services = self._services
         services.limits.hit("member", address_of(request))
         visit = self._browsers.visit(request)
-        session = await self._session(visit)
+        session = await self._find_session(visit)
         if session is not None:
             return await self._grants_page(request, visit, session)
         if services.provider is not None:
@@ -99,9 +99,9 @@ class MemberPages:
         form = dict(await read_form(request))
         visit = self._browsers.visit(request)
         is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""), "member")
-        return visit, await self._session(visit) if is_own else None, form
+        return visit, await self._find_session(visit) if is_own else None, form
 
-    async def _session(self, visit: BrowserCookies) -> SessionRow | None:
+    async def _find_session(self, visit: BrowserCookies) -> SessionRow | None:
         return await run_in_threadpool(
             self._services.sessions.find, "member", visit.tokens["member"]
         )
@@ -110,7 +110,7 @@ class MemberPages:
         self, request: Request, visit: BrowserCookies, session: SessionRow
     ) -> Response:
         services, demo = self._services, self._services.demo
-        await run_in_threadpool(services.trail.settle)
+        await run_in_threadpool(services.trail.flush)
         consents = await run_in_threadpool(services.consents.of_patient, session.subject)
         history = _reads_by_kind(
             await run_in_threadpool(services.consents.history, session.subject)
@@ -121,8 +121,8 @@ class MemberPages:
             "member.html.j2",
             person=member.name if member is not None else "",
             stopped=request.query_params.get("stopped") == "yes",
-            open=[consent for consent in consents if consent.holds(now)],
-            closed=[consent for consent in consents if not consent.holds(now)],
+            open=[consent for consent in consents if consent.is_open(now)],
+            closed=[consent for consent in consents if not consent.is_open(now)],
             kinds={
                 consent.id: scope_rules.data_kinds(scope_rules.types_of(consent.scopes))
                 for consent in consents

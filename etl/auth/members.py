@@ -126,14 +126,14 @@ class ProviderSignIn:
         except _provider_errors(JoseError, ValueError, KeyError, TypeError, AttributeError):
             # AttributeError, TypeError: Authlib's, for a state of another browser.
             raise await self._refusal(address) from None
-        patient = self._patient(token)
+        patient = self._find_patient(token)
         if patient is None:
             raise await self._refusal(address)
         # In a thread: a disk that hangs would block the event loop.
         await run_in_threadpool(_note_sign_in, self._context, patient, address)
         return patient, str(login.get("purpose"))
 
-    def _patient(self, token: dict[str, Any]) -> str | None:
+    def _find_patient(self, token: dict[str, Any]) -> str | None:
         claims = token.get("userinfo") or {}
         if claims.get("iss") != self._provider.issuer or "id_token" not in token:
             return None

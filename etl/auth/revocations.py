@@ -62,7 +62,7 @@ class Revocations:
             )
             return frozenset((kind, subject) for kind, subject in rows)
 
-    def forget(self) -> None:
+    def delete_expired(self) -> None:
         """Delete expired revocations."""
         now = self._context.seconds()
         with self._context.database.write() as session:

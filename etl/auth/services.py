@@ -24,7 +24,7 @@ from etl.auth.sessions import Sessions
 from etl.auth.sign_in_links import SignInLinks
 from etl.auth.signing_keys import Keys
 from etl.auth.verifier import LocalVerifier
-from etl.auth.yearly_numbers import forget_years
+from etl.auth.yearly_numbers import delete_old_counts
 from etl.web.rate_limits import RateLimiter
 
 
@@ -87,16 +87,16 @@ class Services:
         elif configuration.demo is not None:
             self.demo = DemoSignIn(context, configuration.demo, self.lockout)
 
-    def tidy(self) -> None:
+    def delete_expired(self) -> None:
         """Delete expired sessions, codes, tokens and failures, and old years' counts by member.
 
         Call it periodically.
         """
-        self.sessions.forget()
-        self.lockout.forget()
-        self.revocations.forget()
-        self.consents.forget()
-        forget_years(self.database, self.clock().date(), ACCESS_DAYS)
+        self.sessions.delete_expired()
+        self.lockout.delete_expired()
+        self.revocations.delete_expired()
+        self.consents.delete_expired()
+        delete_old_counts(self.database, self.clock().date(), ACCESS_DAYS)
 
 
 async def _allow_all(patient: str) -> bool:

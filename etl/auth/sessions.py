@@ -67,7 +67,7 @@ class Sessions:
         with self._context.database.write() as session:
             session.execute(delete(SessionRow).where(SessionRow.hash == hash_of(token)))
 
-    def forget(self) -> None:
+    def delete_expired(self) -> None:
         """Delete expired sessions."""
         with self._context.database.write() as session:
             session.execute(delete(SessionRow).where(SessionRow.expires <= self._context.now()))

@@ -57,7 +57,7 @@ class Keys:
         self._lock = threading.Lock()
         self._cache: _KeyCache | None = None
 
-    def signing(self, use: Use) -> Key:
+    def signing_key(self, use: Use) -> Key:
         """Return the private key to sign with now; its `kid` goes into the header.
 
         Raises:
@@ -65,7 +65,7 @@ class Keys:
         """
         return self._current().private[use]
 
-    def verifying(self, kid: str) -> KeySet:
+    def verification_keys(self, kid: str) -> KeySet:
         """Return the public keys that verify access tokens.
 
         Args:
@@ -76,7 +76,7 @@ class Keys:
             cache = self._current(older_than=5)
         return cache.access
 
-    def published(self) -> dict[str, Any]:
+    def key_set(self) -> dict[str, Any]:
         """Return the JSON Web Key Set for everyone (RFC 7517)."""
         return self._current().document
 

@@ -121,7 +121,7 @@ class LocalVerifier:
             kid = jws.extract_compact(token.encode()).headers().get("kid")
             if not isinstance(kid, str):
                 raise TokenRefused(_REFUSED)
-            decoded = jwt.decode(token, self._keys.verifying(kid), [ALGORITHM["access"]])
+            decoded = jwt.decode(token, self._keys.verification_keys(kid), [ALGORITHM["access"]])
             _rules(self._context.configuration, self._context.seconds()).validate(decoded.claims)
         except (JoseError, ValueError, TypeError):
             raise TokenRefused(_REFUSED) from None

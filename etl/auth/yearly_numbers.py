@@ -78,7 +78,7 @@ def yearly_numbers(database: Database, year: int, payer: str, today: date) -> Ye
     )
 
 
-def forget_years(database: Database, today: date, days: int) -> None:
+def delete_old_counts(database: Database, today: date, days: int) -> None:
     """Delete the daily counts by member of years that ended so many days ago; keep their numbers.
 
     Args:

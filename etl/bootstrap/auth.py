@@ -291,7 +291,7 @@ async def lifespan(services: Services) -> AsyncIterator[None]:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             try:
-                await run_in_threadpool(services.tidy)
+                await run_in_threadpool(services.delete_expired)
             except SQLAlchemyError as error:
                 log.warning("authorization server: nothing was tidied: %s", type(error).__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from etl.auth.apps import Issued
+from etl.auth.apps import IssuedApp
 from etl.auth.audit_events import verify_trail
 from etl.auth.database import migrate, open_database, present_version
 from etl.auth.database_tables import App
@@ -246,7 +246,7 @@ def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: 
         click.echo("no event was changed")
 
 
-def _tell_secret(issued: Issued, as_json: bool) -> None:
+def _tell_secret(issued: IssuedApp, as_json: bool) -> None:
     app = issued.app
     if as_json:
         click.echo(json.dumps({"client_id": app.client_id, "client_secret": issued.secret}))

@@ -244,7 +244,7 @@ class _Pages:
 
     async def public_reporting(self, request: Request) -> Response:
         posted: dict[str, list[str]] = {}
-        for file in sorted(self._reports().glob("*.json"), reverse=True):
+        for file in sorted(self._reports_folder().glob("*.json"), reverse=True):
             if report := _REPORT_NAME.fullmatch(file.name):
                 posted.setdefault(report["kind"], []).append(report["year"])
         return await self._portal.show(request, "public_reporting", posted=posted)
@@ -252,7 +252,7 @@ class _Pages:
     async def public_report(self, request: Request) -> Response:
         name = request.path_params["name"]
         report = _REPORT_NAME.fullmatch(name)
-        file = self._reports() / (name if report and report["ending"] else f"{name}.json")
+        file = self._reports_folder() / (name if report and report["ending"] else f"{name}.json")
         if report is None or not file.is_file():
             raise HTTPException(404)
         if report["ending"]:
@@ -265,7 +265,7 @@ class _Pages:
             request, report["kind"].replace("-", "_"), numbers=numbers, name=name
         )
 
-    def _reports(self) -> Path:
+    def _reports_folder(self) -> Path:
         folder = self._portal.site.reports
         if folder is None:
             raise HTTPException(404)

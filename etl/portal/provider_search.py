@@ -310,13 +310,13 @@ class ProviderSearch:
             listing = providers.setdefault(
                 provider or _ref(role), ProviderListing(_provider_name(role, included), [], [])
             )
-            listing.roles.append(self._role(role, included, listing.name))
+            listing.roles.append(self._role_listing(role, included, listing.name))
             specialties = dict.fromkeys((*listing.specialties, *_specialties(role)))
             listing.specialties[:] = specialties
         following = links.get("next", "").rpartition("/_page/")[2]
         return SearchResults(tuple(providers.values()), bundle.get("total"), following)
 
-    def _role(self, role: Json, included: Mapping[str, Json], name: str) -> RoleListing:
+    def _role_listing(self, role: Json, included: Mapping[str, Json], name: str) -> RoleListing:
         networks = _resolve(included, *_extensions(role, "network-reference", "valueReference"))
         organizations = _resolve(included, role.get("organization", {}))
         accepts = _accepted_patients(role)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from etl.auth.apps import Issued
+from etl.auth.apps import IssuedApp
 from etl.auth.database_tables import App
 from etl.auth.records import AppStatus, InvalidForm
 from etl.auth.registration import ATTESTATIONS
@@ -129,7 +129,7 @@ class _Pages:
             attestations=ATTESTATIONS,
         )
 
-    async def _show_issued(self, request: Request, issued: Issued, *, what: str) -> Response:
+    async def _show_issued(self, request: Request, issued: IssuedApp, *, what: str) -> Response:
         # Shown in the response to the POST: a redirect would require storing the secret.
         return await self._portal.show(
             request, "app_issued", no_store=True, app=issued.app, secret=issued.secret, what=what

@@ -125,7 +125,7 @@ def access_token(base, patient, folder):
         "patient": patient,
         "scope": "patient/*.rs",
     }
-    key = services.keys.signing("access")
+    key = services.keys.signing_key("access")
     algorithm = ALGORITHM["access"]
     header = {"alg": algorithm, "kid": key.kid, "typ": TOKEN_TYPE}
     token = jwt.encode(header, claims, key, algorithms=[algorithm])

@@ -99,7 +99,7 @@ def test_a_request_that_was_given_up_while_it_waited_does_not_stop_the_trail(
     go_on.set()
     at_work.join(5)
     recorded(trail)
-    trail.settle()
+    trail.flush()
     assert 3 <= events(tmp_path, database) <= 4
 
 
@@ -107,7 +107,7 @@ def test_an_event_that_cannot_be_written_is_refused_alone(trail, database, tmp_p
     with pytest.raises((TypeError, ValueError), match="surrogates"):
         recorded(trail, READ._replace(client="\ud800"))
     recorded(trail)
-    trail.settle()
+    trail.flush()
     assert events(tmp_path, database) == 1
 
 
@@ -136,7 +136,7 @@ def test_a_day_that_cannot_begin_is_tried_again_and_closes_no_file_twice(
                 recorded(trail)
     assert len(closed) == len(set(closed)) == 1
     recorded(trail)
-    trail.settle()
+    trail.flush()
     assert events(tmp_path, database) == 2
 
 
@@ -161,7 +161,7 @@ def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
         with pytest.raises(OSError, match="Input/output"):
             recorded(trail)
     recorded(trail)
-    trail.settle()
+    trail.flush()
     found = verify_trail([tmp_path / "audit"], database)
     assert found.events == 2
     assert [one.partition(": ")[2] for one in found.problems] == ["line 2 is not an event"]
@@ -176,10 +176,10 @@ def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_
 
     with monkeypatch.context() as patch:
         patch.setattr(audit, "_save_state", broken)
-        trail.settle()
+        trail.flush()
     monkeypatch.setattr(audit, "_save_state", tell)
     recorded(trail)
-    trail.settle()
+    trail.flush()
     assert events(tmp_path, database) == 2
     with database.read() as session:
         assert [row.count for row in session.query(AccessRow)] == [2]
@@ -201,7 +201,7 @@ def test_accesses_and_happenings_of_many_threads_make_one_chain(trail, database,
     asyncio.run(accesses())
     for one in threads:
         one.join(20)
-    trail.settle()
+    trail.flush()
     assert events(tmp_path, database) == 400 + 120
     assert len(list((tmp_path / "audit").glob("audit-*.ndjson"))) == 2
     with database.read() as session:
@@ -219,7 +219,7 @@ def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(trai
         datetime(2026, 2, 1, 15, 0, tzinfo=west),
     ):
         recorded(trail, READ._replace(when=when))
-    trail.settle()
+    trail.flush()
     with database.read() as session:
         counted = {row.day: row.count for row in session.query(AccessRow)}
     assert counted == {"2026-02-01": 4, "2026-02-02": 1}
@@ -312,7 +312,7 @@ def test_a_disk_that_hangs_refuses_accesses_in_bounded_time_and_health_checks_go
     recorded(trail)
     with hanging(monkeypatch) as hung_write:
         asyncio.run(hung())
-    trail.settle()
+    trail.flush()
     assert server.call(search).status == 200
     trail.close()
     # The first, those of the write that hung, and the one of when that was over.
@@ -341,7 +341,7 @@ def test_what_was_given_up_while_it_stood_in_the_queue_is_not_written_later(
     recorded(trail)
     with hanging(monkeypatch) as hung_write:
         asyncio.run(hung())
-    trail.settle()
+    trail.flush()
     trail.close()
     assert events(tmp_path, database) == 1 + 1
 
@@ -361,5 +361,5 @@ def test_accesses_of_one_turn_of_the_loop_are_one_write(trail, database, tmp_pat
     monkeypatch.setattr(audit, "_append", noticed)
     asyncio.run(together())
     assert written == [64]
-    trail.settle()
+    trail.flush()
     assert events(tmp_path, database) == 65

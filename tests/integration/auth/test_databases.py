@@ -58,8 +58,8 @@ def test_a_whole_life(lasting):
     assert consent.revoked is not None
     services.keys.rotate()
     lasting.clock.move(days=400)
-    services.tidy()
-    services.trail.settle()
+    services.delete_expired()
+    services.trail.flush()
     assert verify_trail((lasting.folder / "audit",), services.database).problems == ()
     services.apps.delete(issued.app.client_id)
     services.developers.delete(developer=developer.id)

@@ -79,9 +79,9 @@ def test_what_members_are_shown_is_added_up_again_after_an_outage(standing, issu
     client_id = issued.app.client_id
     with without(standing, "access"):
         asyncio.run(standing.services.trail.record(acting.access(1, "consent", client_id)))
-        standing.services.trail.settle()
+        standing.services.trail.flush()
     asyncio.run(standing.services.trail.record(acting.access(2, "consent", client_id)))
-    standing.services.trail.settle()
+    standing.services.trail.flush()
     (day,) = standing.services.consents.history(ANA.patient)
     assert day.count == 2
 
@@ -93,7 +93,7 @@ def test_members_are_shown_every_type_that_an_app_was_given(standing):
     page = claims._replace(what="_page", delivered=("ExplanationOfBenefit", "Practitioner"))
     for access in (claims, included, page):
         asyncio.run(standing.services.trail.record(access))
-    standing.services.trail.settle()
+    standing.services.trail.flush()
     days = standing.services.consents.history(ANA.patient)
     assert {day.what: day.count for day in days} == {
         "Coverage": 1,

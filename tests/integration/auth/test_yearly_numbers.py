@@ -14,7 +14,7 @@ from etl.auth.yearly_numbers import (
     as_csv,
     as_document,
     as_page,
-    forget_years,
+    delete_old_counts,
     yearly_numbers,
 )
 from tests.given.drafts import draft_like
@@ -34,7 +34,7 @@ def read(standing, patient, client, when, times=1):
 
 
 def numbers(standing, today=LATER):
-    standing.services.trail.settle()
+    standing.services.trail.flush()
     return yearly_numbers(standing.services.database, 2026, PAYER, today)
 
 
@@ -69,10 +69,10 @@ def test_identities_go_some_time_after_the_year_and_its_numbers_stay(lasting):
     read(lasting, "one", compass, datetime(2027, 1, 1, tzinfo=UTC))
     before = numbers(lasting)
     database = lasting.services.database
-    forget_years(database, date(2027, 3, 31), 90)  # the ninetieth day after 2026
+    delete_old_counts(database, date(2027, 3, 31), 90)  # the ninetieth day after 2026
     assert rows_left(lasting) == ["2026-02-01", "2026-02-01", "2026-12-31", "2027-01-01"]
     for today in (date(2027, 4, 1), date(2027, 4, 2)):
-        forget_years(database, today, 90)
+        delete_old_counts(database, today, 90)
         assert rows_left(lasting) == ["2027-01-01"]
     assert numbers(lasting) == before
     assert (before.members, before.more_than_once, before.several_apps) == (2, 1, 1)
@@ -87,8 +87,8 @@ def test_the_server_deletes_them_when_it_tidies_up(lasting):
     year = lasting.services.clock().year
     for each in (year - 2, year):
         read(lasting, "one", app, datetime(each, 1, 1, tzinfo=UTC))
-    lasting.services.trail.settle()
-    lasting.services.tidy()
+    lasting.services.trail.flush()
+    lasting.services.delete_expired()
     assert rows_left(lasting) == [f"{year}-01-01"]
 
 

@@ -47,7 +47,7 @@ def resigned(standing, token, **changes):
     """Return the token with other claims, signed by the server's own key."""
     header, claims = parts(token)
     claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
-    return jwt.encode(header, claims, standing.services.keys.signing("access"), ["ES256"])
+    return jwt.encode(header, claims, standing.services.keys.signing_key("access"), ["ES256"])
 
 
 def of_type(kind):
@@ -56,7 +56,7 @@ def of_type(kind):
     def retyped(standing, token):
         header, claims = parts(token)
         named = {**header, "typ": kind} if kind else {"alg": "ES256", "kid": header["kid"]}
-        return jwt.encode(named, claims, standing.services.keys.signing("access"), ["ES256"])
+        return jwt.encode(named, claims, standing.services.keys.signing_key("access"), ["ES256"])
 
     return retyped
 
@@ -69,7 +69,7 @@ def unsigned(standing, token):
 
 def with_hmac(standing, token):
     header, claims = parts(token)
-    key = standing.services.keys.verifying("").keys[0]
+    key = standing.services.keys.verification_keys("").keys[0]
     assert isinstance(key, ECKey)
     public = key.as_pem(private=False)
     signed = f"{packed({**header, 'alg': 'HS256'})}.{packed(claims)}"
@@ -198,15 +198,15 @@ def test_keys_rotate_without_ending_tokens_and_are_announced_before(standing):
     keys = standing.services.keys
 
     def names():
-        return {key["kid"] for key in keys.published()["keys"]}
+        return {key["kid"] for key in keys.key_set()["keys"]}
 
     first = names()
     standing.clock.move(days=89, seconds=120)
     announced = names()
     assert first < announced
-    assert keys.signing("access").kid in first
+    assert keys.signing_key("access").kid in first
     standing.clock.move(days=1)
-    assert keys.signing("access").kid in announced - first
+    assert keys.signing_key("access").kid in announced - first
     assert first < names(), "what the old key signed can still be checked"
     fresh = issue(standing)
     assert grant_of(standing.services.verifier, fresh)
@@ -218,9 +218,9 @@ def test_keys_rotate_without_ending_tokens_and_are_announced_before(standing):
 
 def test_a_rotation_by_hand_signs_with_new_keys_at_once(standing):
     token = issue(standing)
-    before = standing.services.keys.signing("access").kid
+    before = standing.services.keys.signing_key("access").kid
     standing.services.keys.rotate()
-    assert standing.services.keys.signing("access").kid != before
+    assert standing.services.keys.signing_key("access").kid != before
     assert grant_of(standing.services.verifier, token)
     assert parts(issue(standing))[0]["kid"] != before
 
@@ -234,7 +234,7 @@ def test_stored_keys_are_no_use_without_the_secret(standing, tmp_path):
         stand_up(tmp_path / "other", url=url, secret=b"another one") as other,
         pytest.raises(MappingError, match="another secret"),
     ):
-        other.services.keys.signing("access")
+        other.services.keys.signing_key("access")
 
 
 def test_a_crowd_of_requests_reads_the_list_once(standing):

@@ -9,7 +9,7 @@ from datetime import date
 
 import pytest
 
-from etl.auth.apps import Issued
+from etl.auth.apps import IssuedApp
 from etl.auth.audit_events import verify_trail
 from etl.auth.configuration import DemoDirectory
 from etl.auth.records import DemoMember
@@ -52,15 +52,15 @@ def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(tmp_path, caplo
         code = acting.returned(acting.decide(browser, consent))["code"]
         body = acting.redeem(browser, public, code).json()
         again = acting.refresh(browser, public, body["refresh_token"]).json()
-        acting.redeem(browser, Issued(fresh.app, "marked-wrong-secret"), code)
+        acting.redeem(browser, IssuedApp(fresh.app, "marked-wrong-secret"), code)
         acting.revoke(browser, public, again["access_token"])
         acting.redeem(browser, public, code)
         planted += [code, "marked-wrong-secret", acting.VERIFIER]
         for answer in (body, again):
             planted += [answer["access_token"], answer["refresh_token"]]
         planted += [body["id_token"], *(cookie.value or "" for cookie in browser.cookies.jar)]
-        services.tidy()
-        services.trail.settle()
+        services.delete_expired()
+        services.trail.flush()
     written = everything_written(tmp_path, caplog, "".join(capfd.readouterr()))
     assert len(written) > 20_000
     assert len(planted) > 14
@@ -71,7 +71,7 @@ def test_an_error_says_nothing_of_what_was_sent(issued, browser):
     for answer in (
         acting.redeem(browser, issued, "marked-code"),
         acting.refresh(browser, issued, "marked-token"),
-        acting.redeem(browser, Issued(issued.app, "marked-secret"), "marked-code"),
+        acting.redeem(browser, IssuedApp(issued.app, "marked-secret"), "marked-code"),
         acting.ask(browser, issued.app.client_id, redirect_uri="https://marked.example"),
     ):
         assert answer.status_code >= 400
@@ -85,7 +85,7 @@ def test_values_do_not_print_their_secrets(standing, issued):
 
 def test_files_are_for_their_owner_alone(standing):
     standing.register()
-    standing.services.trail.settle()
+    standing.services.trail.flush()
     files = [path for path in standing.folder.rglob("*") if path.is_file()]
     assert len(files) >= 2
     for path in files:
@@ -138,7 +138,7 @@ def test_an_access_that_cannot_be_recorded_is_not_answered(standing, monkeypatch
         with pytest.raises(OSError, match="no space"):
             asyncio.run(standing.services.trail.record(acting.access(2, "consent", "client")))
     asyncio.run(standing.services.trail.record(acting.access(3, "consent", "client")))
-    standing.services.trail.settle()
+    standing.services.trail.flush()
     found = verify_trail((standing.folder / "audit",), standing.services.database)
     assert (found.events, found.problems) == (2, ())
 
@@ -159,7 +159,7 @@ def test_an_access_that_cannot_be_recorded_is_not_answered(standing, monkeypatch
 def test_a_change_of_the_audit_trail_is_noticed(standing, damage, sentence):
     for number in range(5):
         asyncio.run(standing.services.trail.record(acting.access(number, "consent", "client")))
-    standing.services.trail.settle()
+    standing.services.trail.flush()
     folder = standing.folder / "audit"
     (file,) = folder.iterdir()
     before = verify_trail((folder,), standing.services.database)
@@ -174,7 +174,7 @@ def test_a_change_of_the_audit_trail_is_noticed(standing, damage, sentence):
 
 def test_a_file_that_the_server_never_wrote_is_noticed(standing):
     asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
-    standing.services.trail.settle()
+    standing.services.trail.flush()
     folder = standing.folder / "audit"
     (file,) = folder.iterdir()
     (folder / "audit-20260101T000000Z-1-aaaaaaaaaaaa.ndjson").write_bytes(b"")

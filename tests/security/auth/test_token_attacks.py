@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
-from etl.auth.apps import Issued
+from etl.auth.apps import IssuedApp
 from etl.auth.records import InvalidForm
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, CALLBACK, PUBLIC, VERIFIER, stand_up
@@ -110,8 +110,8 @@ def test_a_code_comes_back_with_the_redirect_uri_that_it_went_to(standing, brows
 
 def test_a_wrong_secret_is_refused_with_a_challenge(issued, browser):
     code = acting.launched(browser, issued.app.client_id)["code"]
-    wrong = acting.redeem(browser, Issued(issued.app, "wrong"), code)
-    none = acting.redeem(browser, Issued(issued.app, None), code)
+    wrong = acting.redeem(browser, IssuedApp(issued.app, "wrong"), code)
+    none = acting.redeem(browser, IssuedApp(issued.app, None), code)
     fine = acting.redeem(browser, issued, code)
     assert wrong.status_code == 401
     assert wrong.headers["www-authenticate"].startswith("Basic")
@@ -464,7 +464,7 @@ def test_guessing_secrets_is_slowed_down_without_keeping_the_owner_out(tmp_path)
     with acting.stand_up(tmp_path, rates=rates) as standing:
         issued, other = standing.register(), standing.register()
         with standing.client() as browser:
-            forged = Issued(issued.app, "wrong")
+            forged = IssuedApp(issued.app, "wrong")
             wrong = [acting.refresh(browser, forged, "x").status_code for _ in range(5)]
             fine = acting.refresh(browser, other, "x")
             slowed = acting.refresh(browser, issued, "x")
@@ -482,7 +482,7 @@ def test_inventing_ids_of_apps_is_no_way_around_the_limits(tmp_path):
             forms = [_refresh("x", client_id=f"c{n}") for n in range(8)]
             codes = [browser.post("/oauth/token", data=form).status_code for form in forms]
             fine = acting.refresh(browser, issued, "x")
-        standing.services.trail.settle()
+        standing.services.trail.flush()
         (file,) = (tmp_path / "audit").iterdir()
         written = file.read_text().count("client-refused")
     assert codes == [400, 400, 400, 429, 429, 429, 429, 429]

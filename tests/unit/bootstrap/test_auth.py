@@ -32,7 +32,7 @@ def test_everything_is_made_ready_before_the_workers_start(tmp_path):
     assert kept.stat().st_mode & 0o077 == 0
     assert auth.prepared(settings(tmp_path)).auth.secret == prepared.auth.secret
     services = auth.opened(prepared, "https://api.example")
-    assert services.keys.published()["keys"]
+    assert services.keys.key_set()["keys"]
     assert services.configuration.sandbox
     services.trail.close()
     services.database.close()
