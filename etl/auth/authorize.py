@@ -85,25 +85,25 @@ class AuthorizePages:
             return app_request
         if sum(len(value) for _, value in incoming.parameters) > LONGEST_REQUEST:
             return services.pages.problem("The app's request is too long.")
-        visit = self._browsers.visit(request)
-        sealed = self._browsers.seal(visit, list(incoming.parameters))
+        cookies = self._browsers.read_cookies(request)
+        sealed = self._browsers.seal(cookies, list(incoming.parameters))
         if services.provider is None:
             app = app_request.client.app.draft
-            return sign_in_page(services, visit, "/oauth/sign-in", {}, app=app, sealed=sealed)
+            return sign_in_page(services, cookies, "/oauth/sign-in", {}, app=app, sealed=sealed)
         response = await redirect_to_provider(services, services.provider, request, "authorize")
         self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
-        self._browsers.set_browser(response, visit)
+        self._browsers.set_browser(response, cookies)
         return response
 
     async def sign_in(self, request: Request) -> Response:
         """Take user name and password of a sample member."""
         services, demo = self._services, self._services.demo
         form = dict(await read_form(request))
-        visit = self._browsers.visit(request)
+        cookies = self._browsers.read_cookies(request)
         sealed = form.get("request", "")
-        app_request = await self._unseal(request, visit, sealed)
+        app_request = await self._unseal(request, cookies, sealed)
         if demo is None or not self._browsers.is_own_form(
-            request, visit, form.get("form_token", "")
+            request, cookies, form.get("form_token", "")
         ):
             return services.pages.problem(STALE, status=403)
         if isinstance(app_request, Response):
@@ -113,7 +113,7 @@ class AuthorizePages:
         except SignInRefused as error:
             app = app_request.client.app.draft
             return sign_in_page(
-                services, visit, "/oauth/sign-in", form, error, app=app, sealed=sealed
+                services, cookies, "/oauth/sign-in", form, error, app=app, sealed=sealed
             )
         return await self._start_consent(patient, sealed)
 
@@ -142,17 +142,17 @@ class AuthorizePages:
 
     async def show_consent(self, request: Request) -> Response:
         """Show the consent page: data, recipient, end date."""
-        visit = self._browsers.visit(request)
+        cookies = self._browsers.read_cookies(request)
         sealed = request.cookies.get(self._browsers.name("request"), "")
-        session = await self._session(visit, sealed)
-        app_request = await self._unseal(request, visit, sealed)
+        session = await self._session(cookies, sealed)
+        app_request = await self._unseal(request, cookies, sealed)
         if session is None:
             return self._services.pages.problem(STALE, status=403)
         if isinstance(app_request, Response):
             return app_request
         types = scope_rules.types_of(app_request.scopes)
         preselected = _Choice(types, True, True, self._configuration.consent_days[0])
-        return self._consent_page(visit, session, sealed, app_request, preselected)
+        return self._consent_page(cookies, session, sealed, app_request, preselected)
 
     async def decide(self, request: Request) -> Response:
         """Take the member's decision and redirect to the app."""
@@ -160,14 +160,14 @@ class AuthorizePages:
         services.limits.hit("consent", address_of(request))
         fields = await read_form(request)
         form = dict(fields)
-        visit = self._browsers.visit(request)
+        cookies = self._browsers.read_cookies(request)
         sealed = form.get("request", "")
-        session = await self._session(visit, sealed)
+        session = await self._session(cookies, sealed)
         if session is None or not self._browsers.is_own_form(
-            request, visit, form.get("form_token", ""), "authorize"
+            request, cookies, form.get("form_token", ""), "authorize"
         ):
             return services.pages.problem(STALE, status=403)
-        app_request = await self._unseal(request, visit, sealed)
+        app_request = await self._unseal(request, cookies, sealed)
         if isinstance(app_request, Response):
             return app_request
         approval: Approval | None = None
@@ -175,7 +175,9 @@ class AuthorizePages:
             choice = _read_choice(fields, app_request.scopes, self._configuration.consent_days)
             if not choice.types:
                 error = "Check at least one kind of data to share."
-                return self._consent_page(visit, session, sealed, app_request, choice, error=error)
+                return self._consent_page(
+                    cookies, session, sealed, app_request, choice, error=error
+                )
             approval = self._approval(app_request, session, choice, address_of(request))
         answer = await run_in_threadpool(services.protocol.approve, app_request.incoming, approval)
         if approval is None:
@@ -187,7 +189,7 @@ class AuthorizePages:
                 by="member",
                 address=address_of(request),
             )
-        await run_in_threadpool(services.sessions.end, visit.tokens["authorize"])
+        await run_in_threadpool(services.sessions.end, cookies.tokens["authorize"])
         if not answer.location:
             return services.pages.problem("The app's request is no longer valid.")
         response = redirect(services, answer.location)
@@ -207,10 +209,10 @@ class AuthorizePages:
             return self._services.pages.problem("The app's request is not valid.", detail=detail)
 
     async def _unseal(
-        self, request: Request, visit: BrowserCookies, sealed: str
+        self, request: Request, cookies: BrowserCookies, sealed: str
     ) -> ConsentRequest | Response:
         """Check a sealed authorization request again; an error page if it is stale or invalid."""
-        parameters = self._browsers.unseal(visit, sealed)
+        parameters = self._browsers.unseal(cookies, sealed)
         if parameters is None:
             return self._services.pages.problem(STALE)
         return await self._check_request(await incoming_of(request, tuple(parameters)))
@@ -232,10 +234,10 @@ class AuthorizePages:
         self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         return response
 
-    async def _session(self, visit: BrowserCookies, sealed: str) -> SessionRow | None:
+    async def _session(self, cookies: BrowserCookies, sealed: str) -> SessionRow | None:
         """Return the member signed in for this request; None for a sign-in for another request."""
         session = await run_in_threadpool(
-            self._services.sessions.find, "authorize", visit.tokens["authorize"]
+            self._services.sessions.find, "authorize", cookies.tokens["authorize"]
         )
         if session is None:
             return None
@@ -244,7 +246,7 @@ class AuthorizePages:
 
     def _consent_page(
         self,
-        visit: BrowserCookies,
+        cookies: BrowserCookies,
         session: SessionRow,
         sealed: str,
         app_request: ConsentRequest,
@@ -264,7 +266,7 @@ class AuthorizePages:
             app=app_request.client.app.draft,
             destination=destination.removeprefix("https://"),
             person=member.name if member is not None else "",
-            form_token=self._browsers.form_token(visit, "authorize"),
+            form_token=self._browsers.form_token(cookies, "authorize"),
             sealed=sealed,
             offered=scope_rules.data_kinds(scope_rules.types_of(app_request.scopes)),
             ticked=scope_rules.data_kinds(choice.types),

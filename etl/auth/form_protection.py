@@ -58,7 +58,7 @@ class Browsers:
         """
         return f"__Host-cpcds-{cookie}" if self._is_secure else f"cpcds-{cookie}"
 
-    def visit(self, request: Request) -> BrowserCookies:
+    def read_cookies(self, request: Request) -> BrowserCookies:
         """Return the cookies of a request."""
         browser = request.cookies.get(self.name("browser"), "")
         kinds: tuple[Kind, ...] = ("developer", "member", "authorize")
@@ -67,10 +67,10 @@ class Browsers:
             return BrowserCookies(browser, is_new=False, tokens=tokens)
         return BrowserCookies(self._context.new_token(), is_new=True, tokens=tokens)
 
-    def set_browser(self, response: Response, visit: BrowserCookies) -> None:
+    def set_browser(self, response: Response, cookies: BrowserCookies) -> None:
         """Set the cookie that names a new browser; on every page with a form."""
-        if visit.is_new:
-            self.set(response, "browser", visit.browser)
+        if cookies.is_new:
+            self.set(response, "browser", cookies.browser)
 
     def set(
         self, response: Response, cookie: Cookie, value: str, *, seconds: int | None = None
@@ -92,36 +92,36 @@ class Browsers:
             self.name(cookie), path="/", secure=self._is_secure, httponly=True, samesite="lax"
         )
 
-    def form_token(self, visit: BrowserCookies, kind: Kind | None = None) -> str:
+    def form_token(self, cookies: BrowserCookies, kind: Kind | None = None) -> str:
         """Return the token for the forms of a page.
 
         Args:
-            visit: cookies of the request.
+            cookies: cookies of the request.
             kind: the session that the form is about; None before a sign-in.
         """
-        session = visit.tokens[kind] if kind is not None else ""
-        text = f"{kind or ''} {visit.browser} {session}"
+        session = cookies.tokens[kind] if kind is not None else ""
+        text = f"{kind or ''} {cookies.browser} {session}"
         return blake2b(text.encode(), key=self._form_key, digest_size=32).hexdigest()
 
     def is_own_form(
-        self, request: Request, visit: BrowserCookies, token: str, kind: Kind | None = None
+        self, request: Request, cookies: BrowserCookies, token: str, kind: Kind | None = None
     ) -> bool:
         """Return whether a form was sent from a page of ours, by this browser and session."""
-        if visit.is_new or request.headers.get("sec-fetch-site") == "cross-site":
+        if cookies.is_new or request.headers.get("sec-fetch-site") == "cross-site":
             return False
-        return hmac.compare_digest(token.encode(), self.form_token(visit, kind).encode())
+        return hmac.compare_digest(token.encode(), self.form_token(cookies, kind).encode())
 
-    def seal(self, visit: BrowserCookies, parameters: list[tuple[str, str]]) -> str:
+    def seal(self, cookies: BrowserCookies, parameters: list[tuple[str, str]]) -> str:
         """Return an authorization request as one signed text, valid in this browser only."""
-        return str(self._signer.dumps([hash_of(visit.browser)[:16], parameters]))
+        return str(self._signer.dumps([hash_of(cookies.browser)[:16], parameters]))
 
-    def unseal(self, visit: BrowserCookies, sealed: str) -> list[tuple[str, str]] | None:
+    def unseal(self, cookies: BrowserCookies, sealed: str) -> list[tuple[str, str]] | None:
         """Return a sealed authorization request; None where it is invalid or too old."""
         try:
             browser, parameters = self._signer.loads(sealed, max_age=REQUEST_SECONDS)
         except BadData:
             return None
-        if browser != hash_of(visit.browser)[:16]:
+        if browser != hash_of(cookies.browser)[:16]:
             return None
         return [(str(name), str(value)) for name, value in parameters]
 

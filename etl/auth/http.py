@@ -129,7 +129,7 @@ def with_json_errors(handler: Handler) -> Handler:
         text = "Too many requests." if status == 429 else detail or "Please try again later."
         return json_answer(Outgoing(status, {"error": error, "error_description": text}, ()))
 
-    return _with_errors(handler, error_response)
+    return _catch_errors(handler, error_response)
 
 
 def with_error_pages(pages: PageRenderer) -> Callable[[Handler], Handler]:
@@ -143,10 +143,10 @@ def with_error_pages(pages: PageRenderer) -> Callable[[Handler], Handler]:
     def error_response(status: int, detail: str) -> Response:
         return pages.problem(texts[status], status=status, detail=detail)
 
-    return lambda handler: _with_errors(handler, error_response)
+    return lambda handler: _catch_errors(handler, error_response)
 
 
-def _with_errors(handler: Handler, error_response: Callable[[int, str], Response]) -> Handler:
+def _catch_errors(handler: Handler, error_response: Callable[[int, str], Response]) -> Handler:
     async def answer(request: Request) -> Response:
         try:
             return await handler(request)

@@ -40,28 +40,28 @@ class MemberPages:
         """Show grants and access history; without a session, the sign-in page."""
         services = self._services
         services.limits.hit("member", address_of(request))
-        visit = self._browsers.visit(request)
-        session = await self._find_session(visit)
+        cookies = self._browsers.read_cookies(request)
+        session = await self._find_session(cookies)
         if session is not None:
-            return await self._grants_page(request, visit, session)
+            return await self._grants_page(request, cookies, session)
         if services.provider is not None:
             response = await redirect_to_provider(services, services.provider, request, "member")
-            self._browsers.set_browser(response, visit)
+            self._browsers.set_browser(response, cookies)
             return response
-        return sign_in_page(services, visit, "/member/sign-in", {})
+        return sign_in_page(services, cookies, "/member/sign-in", {})
 
     async def sign_in(self, request: Request) -> Response:
         """Take user name and password of a sample member."""
         services, demo = self._services, self._services.demo
         form = dict(await read_form(request))
-        visit = self._browsers.visit(request)
-        is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""))
+        cookies = self._browsers.read_cookies(request)
+        is_own = self._browsers.is_own_form(request, cookies, form.get("form_token", ""))
         if demo is None or not is_own:
             return services.pages.problem(STALE, status=403)
         try:
             patient = await sign_in_patient(services, demo, request, form)
         except SignInRefused as error:
-            return sign_in_page(services, visit, "/member/sign-in", form, error)
+            return sign_in_page(services, cookies, "/member/sign-in", form, error)
         token = await run_in_threadpool(services.sessions.start, "member", patient)
         response = redirect(services, "/member")
         self._browsers.set(response, "member", token)
@@ -85,10 +85,10 @@ class MemberPages:
 
     async def sign_out(self, request: Request) -> Response:
         """Sign the member out."""
-        visit, session, _ = await self._read_own_form(request)
+        cookies, session, _ = await self._read_own_form(request)
         if session is None:
             return self._services.pages.problem(STALE, status=403)
-        await run_in_threadpool(self._services.sessions.end, visit.tokens["member"])
+        await run_in_threadpool(self._services.sessions.end, cookies.tokens["member"])
         response = redirect(self._services, "/")
         self._browsers.clear(response, "member")
         return response
@@ -97,17 +97,17 @@ class MemberPages:
         self, request: Request
     ) -> tuple[BrowserCookies, SessionRow | None, dict[str, str]]:
         form = dict(await read_form(request))
-        visit = self._browsers.visit(request)
-        is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""), "member")
-        return visit, await self._find_session(visit) if is_own else None, form
+        cookies = self._browsers.read_cookies(request)
+        is_own = self._browsers.is_own_form(request, cookies, form.get("form_token", ""), "member")
+        return cookies, await self._find_session(cookies) if is_own else None, form
 
-    async def _find_session(self, visit: BrowserCookies) -> SessionRow | None:
+    async def _find_session(self, cookies: BrowserCookies) -> SessionRow | None:
         return await run_in_threadpool(
-            self._services.sessions.find, "member", visit.tokens["member"]
+            self._services.sessions.find, "member", cookies.tokens["member"]
         )
 
     async def _grants_page(
-        self, request: Request, visit: BrowserCookies, session: SessionRow
+        self, request: Request, cookies: BrowserCookies, session: SessionRow
     ) -> Response:
         services, demo = self._services, self._services.demo
         await run_in_threadpool(services.trail.flush)
@@ -130,7 +130,7 @@ class MemberPages:
             known_kinds=DATA_KINDS,
             history=history,
             seen={(read.consent, read.what) for read in history},
-            form_token=self._browsers.form_token(visit, "member"),
+            form_token=self._browsers.form_token(cookies, "member"),
         )
 
 

@@ -48,7 +48,7 @@ async def sign_in_patient(
 
 def sign_in_page(
     services: Services,
-    visit: BrowserCookies,
+    cookies: BrowserCookies,
     action: str,
     form: Mapping[str, str],
     error: SignInRefused | None = None,
@@ -60,7 +60,7 @@ def sign_in_page(
 
     Args:
         services: the authorization server.
-        visit: cookies of the request.
+        cookies: cookies of the request.
         action: path that the form is sent to.
         form: what was sent before; empty at first.
         error: why the previous try was refused.
@@ -69,7 +69,7 @@ def sign_in_page(
     """
     if services.demo is None:
         problem = services.pages.problem("Nobody can sign in here yet.", status=503)
-        services.browsers.set_browser(problem, visit)
+        services.browsers.set_browser(problem, cookies)
         return problem
     status = 200 if error is None else 429 if error.retry_after else 401
     response = services.pages.page(
@@ -77,13 +77,13 @@ def sign_in_page(
         status=status,
         app=app,
         action=action,
-        form_token=services.browsers.form_token(visit),
+        form_token=services.browsers.form_token(cookies),
         sealed=sealed,
         error=str(error) if error is not None else "",
         username=form.get("username", "")[:100],
         demo=services.demo,
     )
-    services.browsers.set_browser(response, visit)
+    services.browsers.set_browser(response, cookies)
     if error is not None and error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

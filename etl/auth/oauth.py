@@ -64,7 +64,7 @@ class Incoming:
         for name, value in self.parameters:
             if name == "client_id":
                 return value
-        pair = _basic(self.headers.get("authorization", ""))
+        pair = _basic_credentials(self.headers.get("authorization", ""))
         return pair.partition(":")[0] if pair else ""
 
 
@@ -176,7 +176,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         """Return the answer of the endpoint `token`, `introspect` or `revoke`."""
         try:
             check_shape(incoming, longest=grants.LONGEST_ASSERTION)
-            _check_methods(incoming)
+            _check_one_method(incoming)
         except OAuth2Error as error:
             return self.handle_response(*error(None))
         answer: Outgoing = (
@@ -371,7 +371,7 @@ def check_shape(incoming: Incoming, *, longest: int = LONGEST_PARAMETER) -> None
 
 
 def read_json(body: bytes) -> tuple[tuple[str, str], ...]:
-    """Return the parameters of a JSON body: an object of texts.
+    """Return the parameters of a JSON body: an object of strings.
 
     Raises:
         ValueError: the body is not such an object.
@@ -393,7 +393,7 @@ def origin_of(uri: str) -> str:
     return f"{parts.scheme}:"
 
 
-def _check_methods(incoming: Incoming) -> None:
+def _check_one_method(incoming: Incoming) -> None:
     """Refuse two ways of authenticating in one request (RFC 6749 section 2.3).
 
     Raises:
@@ -405,11 +405,11 @@ def _check_methods(incoming: Incoming) -> None:
     method_count = bool(header) + ("client_secret" in names) + ("client_assertion" in names)
     if method_count > 1:
         raise InvalidRequestError("The client authenticates in more than one way.")
-    if header and _basic(header) is None:
+    if header and _basic_credentials(header) is None:
         raise InvalidClientError(status_code=401, description="The header is not HTTP Basic.")
 
 
-def _basic(header: str) -> str | None:
+def _basic_credentials(header: str) -> str | None:
     """Return `id:secret` of an HTTP Basic header; None if it is not one."""
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "basic":

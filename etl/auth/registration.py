@@ -104,8 +104,8 @@ def is_registered(uri: str, registered: tuple[str, ...]) -> bool:
 def _differs_in_port(uri: str, registered: str) -> bool:
     """Return whether two URIs of a loopback address are equal but for the port."""
     try:
-        given, allowed = urlsplit(uri), urlsplit(registered)
-        is_free_port = given.port == 0
+        requested, allowed = urlsplit(uri), urlsplit(registered)
+        is_free_port = requested.port == 0
     except ValueError:
         return False
     if is_free_port or allowed.scheme != "http" or allowed.hostname not in ("127.0.0.1", "::1"):
@@ -336,26 +336,26 @@ def draft_of_metadata(metadata: Mapping[str, Any], *, plain_launch: bool = False
         InvalidForm: a member has an invalid type, or a value that is not supported.
     """
     try:
-        given = _ClientMetadata.model_validate(metadata)
+        client = _ClientMetadata.model_validate(metadata)
     except ValidationError as error:
         raise _form_error(error) from None
-    method = given.token_endpoint_auth_method
+    method = client.token_endpoint_auth_method
     return AppDraft(
-        name=given.client_name,
-        organization=given.organization or given.client_name,
-        description=given.description,
+        name=client.client_name,
+        organization=client.organization or client.client_name,
+        description=client.description,
         client_type="public" if method == "none" else "confidential",
         authentication="secret" if method.startswith("client_secret") else method,
-        redirect_uris=given.redirect_uris,
-        website=given.client_uri,
-        logo_uri=given.logo_uri,
-        policy_uri=given.policy_uri,
-        terms_uri=given.tos_uri,
-        contact_name=given.contact_name or given.client_name,
-        contact_email=next(iter(given.contacts), ""),
+        redirect_uris=client.redirect_uris,
+        website=client.client_uri,
+        logo_uri=client.logo_uri,
+        policy_uri=client.policy_uri,
+        terms_uri=client.tos_uri,
+        contact_name=client.contact_name or client.client_name,
+        contact_email=next(iter(client.contacts), ""),
         attestations=tuple(ATTESTATIONS),
-        scopes=_grantable_or_default(given.scope.split()),
-        jwks=json.dumps(given.jwks) if given.jwks is not None else "",
+        scopes=_grantable_or_default(client.scope.split()),
+        jwks=json.dumps(client.jwks) if client.jwks is not None else "",
         plain_launch=plain_launch,
     )
 

@@ -183,7 +183,7 @@ class Portal:
         if cached_visit is not None:
             return cached_visit
         browsers = self.services.browsers
-        cookies = browsers.visit(request)
+        cookies = browsers.read_cookies(request)
         developer = await run_in_threadpool(self._developer, cookies.tokens["developer"])
         csrf = browsers.form_token(cookies, "developer")
         visit = PortalVisit(developer, csrf, address_of(request), cookies)
