@@ -59,16 +59,16 @@ class _Static:
         look = self._portal.site.file.look
         if name == "own.css":
             payer_css = look.stylesheet.read_text(encoding="utf-8") if look.stylesheet else ""
-            return self._public(Response(colour_css(look) + payer_css, media_type="text/css"))
+            return self._allow_cache(Response(colour_css(look) + payer_css, media_type="text/css"))
         if name == "logo" and look.logo is not None:
             path, media = look.logo, _LOGOS.get(look.logo.suffix, "application/octet-stream")
         elif name in self._files:
             path, media = self._files[name], _TYPES[self._files[name].suffix]
         else:
             raise HTTPException(404)
-        return self._public(FileResponse(path, media_type=media))
+        return self._allow_cache(FileResponse(path, media_type=media))
 
-    def _public(self, response: Response) -> Response:
+    def _allow_cache(self, response: Response) -> Response:
         self._portal.protect(response, no_store=False)
         response.headers["cache-control"] = "public, max-age=600"
         return response

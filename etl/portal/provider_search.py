@@ -59,7 +59,7 @@ class DoctorQuery:
         specialty: NUCC code.
         network: reference of an Organization.
         near: a ZIP code, or a city, or a city and its state behind a comma.
-        within: miles around it; empty for the place itself.
+        within: miles around `near`; empty for that ZIP code or city only.
         new_patients: whether to find only providers who take new patients.
         page: page link of an earlier answer; empty for the first page.
     """
@@ -95,7 +95,7 @@ class DoctorQuery:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place of care: its name, address and telephone number; empty where not known."""
+    """A place of care: its name, address and phone number; empty if unknown."""
 
     name: str
     address: str
@@ -209,7 +209,7 @@ class ProviderSearch:
         except StoreError:
             return []
         paths = public_pages(manifest, self.base, self.cadence)
-        return [(_title(path), f"{self.base}/{path}") for path in paths]
+        return [(_file_title(path), f"{self.base}/{path}") for path in paths]
 
     async def choices(self) -> Choices:
         """Return the networks and specialties of the served release; empty before the first."""
@@ -323,8 +323,8 @@ class ProviderSearch:
         return RoleListing(
             network=next((network["name"] for network in networks), ""),
             organization=next((o["name"] for o in organizations if o["name"] != name), ""),
-            places=[_place_of(place) for place in _resolve(included, *role.get("location", ()))],
-            phone=_phone(role),
+            places=[_to_place(place) for place in _resolve(included, *role.get("location", ()))],
+            phone=_phone_number(role),
             accepts=_ACCEPTS.get(accepts, "Please ask whether this provider takes new patients"),
             takes_new=accepts == NEW_PATIENTS,
             url=f"{self.base}/{_ref(role)}",
@@ -372,7 +372,7 @@ class ProviderSearch:
         return None
 
 
-def _title(path: str) -> str:
+def _file_title(path: str) -> str:
     """Return what a list of files is, from its path (docs/directory.md)."""
     parts = path.split("/")
     if len(parts) != 4:
@@ -460,14 +460,14 @@ def _specialties(role: Json) -> Iterator[str]:
             yield text
 
 
-def _place_of(location: Json) -> Place:
+def _to_place(location: Json) -> Place:
     address = location.get("address", {})
     parts = (*address.get("line", ()), address.get("city", ""), address.get("state", ""))
     text = address.get("text", "") or ", ".join(filter(None, parts))
-    return Place(location.get("name", ""), text, _phone(location))
+    return Place(location.get("name", ""), text, _phone_number(location))
 
 
-def _phone(resource: Json) -> str:
+def _phone_number(resource: Json) -> str:
     numbers = (
         telecom for telecom in resource.get("telecom", ()) if telecom.get("system") == "phone"
     )

@@ -115,7 +115,7 @@ _UNITS: Final = (
 def duration_text(seconds: int) -> str:
     """Return a time span for people: `one minute`, `10 minutes`, `an hour`, `90 days`.
 
-    The largest unit that divides it is used, so that it is not rounded. It is greater than zero.
+    Uses the largest unit that divides it, so it is exact. `seconds` must be positive.
     """
     size, singular, many = next(unit for unit in _UNITS if seconds % unit[0] == 0)
     count = seconds // size
@@ -123,6 +123,6 @@ def duration_text(seconds: int) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """Return a time span for people in whole units of the largest that fits, at least a second."""
+    """Return a time span in whole units of the largest that fits; at least one second."""
     size = next((unit[0] for unit in _UNITS if seconds >= unit[0]), 1)
     return duration_text(max(int(seconds // size), 1) * size)

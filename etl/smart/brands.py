@@ -1,4 +1,4 @@
-"""The payer as apps and directories of endpoints find it: a User-access Brands Bundle.
+"""The payer's brand and endpoints for app directories: a User-access Brands Bundle.
 
 Source: SMART App Launch 2.2.0, "User-access Brands and Endpoints", with the profiles
 user-access-brand (Organization), user-access-endpoint (Endpoint) and user-access-brands-bundle.
@@ -84,7 +84,7 @@ class BrandEndpoint:
         name: its name.
         address: its FHIR base URL.
         developers: URL of a page where developers learn how to use it.
-        of_portal: whether the data there is that of the members' portal.
+        of_portal: whether it serves the same data as the members' portal.
     """
 
     id: str

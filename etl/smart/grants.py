@@ -1,4 +1,4 @@
-"""A verified grant, and the two seams between authorization server and gateway."""
+"""A verified grant, and the two interfaces between authorization server and gateway."""
 
 from __future__ import annotations
 
@@ -90,5 +90,5 @@ class Recorder(Protocol):
         """Record one access.
 
         Raises:
-            Exception: it could not be recorded; the request is then answered 503, without data.
+            Exception: recording failed; the request is then answered 503, without data.
         """

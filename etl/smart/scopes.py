@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 PLAIN: Final = ("launch/patient", "openid", "fhirUser", "offline_access", "online_access")
-"""Scopes that stand for no resource."""
+"""Scopes that open no resource type."""
 
 EVERY: Final = "*"
 """The type of a scope that means all types."""
@@ -45,7 +45,7 @@ class ResourceScope:
 
 
 def parse(text: str) -> ResourceScope | None:
-    """Return a scope that opens a resource type; None for any other text.
+    """Parse a scope that opens a resource type; None for any other text.
 
     None also for scopes with a `?` filter, with write letters or another order, and `system/`.
     """
@@ -63,7 +63,7 @@ def grantable(scopes: Iterable[str]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def allows(scopes: tuple[str, ...], resource_type: str, interaction: Interaction) -> bool:
-    """Return whether any of some scopes opens an interaction with a resource type."""
+    """Return whether one of the scopes allows an interaction with a resource type."""
     return any(
         scope.type in (EVERY, resource_type) and interaction in scope.interactions
         for scope in map(parse, scopes)
