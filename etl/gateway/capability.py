@@ -21,14 +21,14 @@ _FORMATS: Final = ("json", "application/json", "application/fhir+json")
 def openapi(
     base: str, title: str, version: str, kinds: Iterable[ResourceType], *, public: bool
 ) -> dict[str, Any]:
-    """Return the description.
+    """Return the OpenAPI description of an API.
 
     Args:
         base: FHIR base URL.
-        title: of the API.
-        version: of the software.
-        kinds: types, with the parameters that the served release can be searched by.
-        public: whether it is the Provider Directory, which needs no token and follows references.
+        title: title of the API.
+        version: version of the software.
+        kinds: types, with the search parameters of the served release.
+        public: whether it is the Provider Directory API: no token, and searches follow references.
     """
     formats = {"name": "_format", "in": "query", "schema": {"enum": _FORMATS}}
     cursor = {"name": "cursor", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -43,12 +43,12 @@ def openapi(
         text = supported_fhir.BULK_PUBLISH.documentation
         paths["/$bulk-publish"] = _get("bulkPublish", text, [], "Manifest", {404, 503})
     else:
-        asked = [
+        parameters = [
             _in_path("id"),
             *(_in_query(name, "") for name in supported_fhir.EVERYTHING.parameters),
         ]
         paths["/Patient/{id}/$everything"] = _get(
-            "everything", supported_fhir.EVERYTHING.documentation, asked
+            "everything", supported_fhir.EVERYTHING.documentation, parameters
         )
     text = "The page that a link of a Bundle leads to."
     paths["/_page/{cursor}"] = _get("page", text, [cursor], errors=_SEARCH - {414} | {410})
@@ -83,20 +83,20 @@ def _paths(
         "additionalProperties": False,
     }
     post["requestBody"] = {"content": {_FORM: {"schema": form}}}
-    one, read_errors = f"/{name}/{{id}}", _SEARCH | {410}
+    read_path, read_errors = f"/{name}/{{id}}", _SEARCH | {410}
     version = [_in_path("id"), _in_path("version")]
-    of_version = f"One {name}, if that is its version now."
+    version_text = f"One {name}, if that is its version now."
     compartment = {}
     if name in COMPARTMENT:
         compartment[f"/Patient/{{id}}/{name}"] = _get(f"searchPatient{name}", text, by_id)
     return compartment | {
         f"/{name}": _get(f"search{name}", text, [*described, formats]),
         f"/{name}/_search": {"post": post},
-        one: _get(
+        read_path: _get(
             f"read{name}", f"One {name}.", [_in_path("id"), formats], "Resource", read_errors
         ),
-        f"{one}/_history/{{version}}": _get(
-            f"vread{name}", of_version, version, "Resource", read_errors
+        f"{read_path}/_history/{{version}}": _get(
+            f"vread{name}", version_text, version, "Resource", read_errors
         ),
     }
 
@@ -150,13 +150,13 @@ _GUIDES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StatementFacts:
-    """Facts of the statement beside the capability itself.
+    """Facts of a statement besides the capabilities.
 
     Attributes:
         base: FHIR base URL, without a slash at its end.
         publisher: the payer's name.
-        version: of the software.
-        date: FHIR date of the statement: when this server was started.
+        version: version of the software.
+        date: FHIR date of the statement: when the server started.
         smart: the authorization server's SMART configuration; None if there is none.
     """
 
@@ -171,13 +171,13 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
     """Return the CapabilityStatement of the Patient Access API.
 
     Args:
-        about: facts beside the capability itself.
-        kinds: types, with the parameters that the served release can be searched by.
+        about: facts besides the capabilities.
+        kinds: types, with the search parameters of the served release.
     """
     if about.smart is None:
         security = API["security"]["none"]
     else:
-        security = _filled(API["security"]["smart"], about.smart)
+        security = _fill_in(API["security"]["smart"], about.smart)
     resources = [_resource(kind, supported_fhir.OPERATIONS) for kind in kinds]
     rest = {"security": security, "resource": resources, "compartment": [_PATIENT_COMPARTMENT]}
     return _statement(about, "patient-access", supported_fhir.INSTANTIATES, _GUIDES, rest)
@@ -187,8 +187,8 @@ def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) ->
     """Return the CapabilityStatement of the Provider Directory API, which needs no token.
 
     Args:
-        about: facts beside the capability itself.
-        kinds: types, with the parameters that the served release can be searched by.
+        about: facts besides the capabilities.
+        kinds: types, with the search parameters of the served release.
     """
     served = tuple(kinds)
     rest = {
@@ -206,24 +206,24 @@ def _statement(
     about: StatementFacts, api: str, instantiates: str, guides: Iterable[str], rest: dict[str, Any]
 ) -> dict[str, Any]:
     texts = API["apis"][api]
-    statement = _filled(API["statement"], asdict(about) | texts) | {
+    statement = _fill_in(API["statement"], asdict(about) | texts) | {
         "instantiates": [instantiates],
         "implementationGuide": list(guides),
         "rest": [{"mode": "server", "documentation": texts["documentation"]} | rest],
     }
-    cleaned: dict[str, Any] = _without_empty(statement)
+    cleaned: dict[str, Any] = _drop_empty(statement)
     return cleaned
 
 
-def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
-    """Return JSON with facts in place of their names in braces."""
+def _fill_in(value: Any, facts: Mapping[str, Any]) -> Any:
+    """Return JSON with facts instead of their names in braces."""
     match value:
         case str():
             return value.format_map(facts)
         case dict():
-            return {name: _filled(inner, facts) for name, inner in value.items()}
+            return {name: _fill_in(inner, facts) for name, inner in value.items()}
         case list():
-            return [_filled(inner, facts) for inner in value]
+            return [_fill_in(inner, facts) for inner in value]
         case _:
             return value
 
@@ -258,15 +258,15 @@ def _fields(described: SearchParameter | Operation, *names: str) -> dict[str, st
     return {name: getattr(described, name) for name in names}
 
 
-def _without_empty(value: Any) -> Any:
+def _drop_empty(value: Any) -> Any:
     """Return JSON without empty members: FHIR allows no empty list or text."""
     match value:
         case dict():
-            cleaned = {name: _without_empty(inner) for name, inner in value.items()}
+            cleaned = {name: _drop_empty(inner) for name, inner in value.items()}
             return {
                 name: inner for name, inner in cleaned.items() if inner not in (None, "", [], {})
             }
         case list():
-            return [_without_empty(entry) for entry in value]
+            return [_drop_empty(entry) for entry in value]
         case _:
             return value

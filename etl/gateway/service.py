@@ -13,7 +13,7 @@ from etl.gateway.bundle import everything
 from etl.gateway.bundle.bundle import Entries, Note, head_of, searchset, subset, types_of
 from etl.gateway.bundle.everything import EverythingRequest, difference
 from etl.gateway.bundle.includes import Hit, ReferenceResolver, find_relevant
-from etl.gateway.bundle.paging import Position, Sealer, etag_of, url_of
+from etl.gateway.bundle.paging import Position, Sealer, first_page_url, make_etag
 from etl.gateway.http.request import LONGEST
 from etl.gateway.http.responses import FhirError
 from etl.gateway.http.time_limits import LongWork
@@ -64,12 +64,12 @@ class Answer:
 
 
 class _Question(NamedTuple):
-    """A parsed search with its release.
+    """A parsed search.
 
     Attributes:
-        query: the parsed search.
+        query: the query.
         columns: the index sections that it reads.
-        url: of its first page.
+        url: URL of its first page.
     """
 
     query: Query
@@ -78,14 +78,14 @@ class _Question(NamedTuple):
 
 
 class _PageRequest(NamedTuple):
-    """A page that is asked for.
+    """A requested page.
 
     Attributes:
-        tree: the release that it is answered from.
+        tree: the release that it comes from.
         grant: the caller's grant.
-        position: where it begins.
+        position: position of the page.
         base: the FHIR base URL.
-        url: of the page itself.
+        url: URL of the page.
     """
 
     tree: ReleaseTree
@@ -96,7 +96,7 @@ class _PageRequest(NamedTuple):
 
 
 PAGE_LIMIT: Final = 100
-"""Most matches of a page."""
+"""Maximum page size, in matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +106,11 @@ class ServiceOptions:
     Attributes:
         cache_bytes: size of the cache of reads, in bytes.
         poll_seconds: time between two reads of `current.json`.
-        page_size: matches a page where `_count` is not given; ten are one part of a block.
-        page_limit: most matches a page, and the size of those of `$everything`.
+        page_size: matches per page without `_count`; ten are one part of a block.
+        page_limit: maximum page size, and the page size of `$everything`.
         cursor_seconds: how long a page link works.
         read_attempts: tries of one read before storage counts as failed.
-        deadline_seconds: the longest that all tries of one read may take together.
+        deadline_seconds: time limit for all tries of one read together.
     """
 
     cache_bytes: int = 64 * 1024 * 1024
@@ -126,8 +126,8 @@ class Service:
     """FHIR read and search over the releases of one tree.
 
     Every method takes the current release once, at its start, and answers from it alone. Every
-    method may raise `FhirError`, and `StoreError` where storage failed or no release was read yet;
-    the HTTP part answers the latter with 503 and Retry-After.
+    method may raise `FhirError`, and `StoreError` if storage failed or no release was read yet; the
+    HTTP part answers the latter with 503 and Retry-After.
 
     The HTTP part does not pass `_format` and `_pretty` (they are ignored). For a `POST _search` it
     passes the parameters of body and URL together, in order; `strict` is whether the client sent
@@ -191,8 +191,8 @@ class Service:
             resource_type: the type.
             resource_id: logical id.
             parameters: names and values.
-            version: the only version that is wanted; empty for the current one.
-            strict: whether what is not supported is refused.
+            version: the requested version; empty for the current one.
+            strict: whether unsupported parameters are refused.
 
         Raises:
             FhirError: 404 missing or another member's (indistinguishable), an unsupported type, or
@@ -248,11 +248,11 @@ class Service:
 
         Args:
             grant: the caller's grant.
-            resource_type: the type that is searched.
+            resource_type: the searched type.
             parameters: names and values.
             base: the FHIR base URL.
-            strict: whether what is not supported is refused.
-            within: id of the Patient whose compartment is searched; None where none was named.
+            strict: whether unsupported parameters are refused.
+            within: id of the Patient whose compartment is searched; None for none.
 
         Raises:
             FhirError: 400 a value is invalid, or (`strict`) a parameter not supported; 403 outside
@@ -263,12 +263,12 @@ class Service:
         require(grant, kind, "s")
         if within not in (None, grant.patient):
             raise _missing(TYPES["Patient"])
-        given = tuple(parameters)
-        short = sum(len(value) for pair in given for value in pair) <= LONGEST
-        understood = self._remembered if short else self._parse_search
+        pairs = tuple(parameters)
+        is_short = sum(len(value) for pair in pairs for value in pair) <= LONGEST
+        parse_search = self._remembered if is_short else self._parse_search
         path = kind.name if within is None else f"Patient/{within}/{kind.name}"
         columns = self._columns(tree)
-        question = understood(kind.name, given, base, strict, tree.now, path, columns)
+        question = parse_search(kind.name, pairs, base, strict, tree.now, path, columns)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
         return await self._answer_search(
             _PageRequest(tree, grant, position, base, question.url), question
@@ -326,7 +326,7 @@ class Service:
             raise _missing(kind)
         request = everything.parse(parameters, strict=strict)
         position = Position("everything", kind.name, request.used, 0, tree.id, tree.digest)
-        url = url_of(
+        url = first_page_url(
             base, f"Patient/{patient_id}/$everything", request.used, self._options.page_limit
         )
         return await self._everything(_PageRequest(tree, grant, position, base, url), request)
@@ -362,7 +362,7 @@ class Service:
             now=now,
             chains=self.is_public,
         )
-        url = url_of(base, path, query.used, self._options.page_limit)
+        url = first_page_url(base, path, query.used, self._options.page_limit)
         return _Question(query, needed_sections(query), url)
 
     async def _answer_page(self, page: _PageRequest, ignored: tuple[str, ...]) -> Answer:
@@ -400,7 +400,7 @@ class Service:
                 query.cost * len(block.rows(kind.name)), lambda: _rows_in_order(block, query)
             )
             total = len(rows)
-        # Lines of this page alone are read, and cut down to the elements that are wanted.
+        # Only the lines of this page are read, and reduced to the requested elements.
         resolver = ReferenceResolver(tree, grant, own, self._kinds)
         if rows is not None and own is not None:
             lines = await tree.lines(own, rows[here])
@@ -417,7 +417,7 @@ class Service:
                 ],
             )
         entries = [Entries(kind.name, lines, "match")]
-        # Then what matches refer to, and what refers to them; what was left out is noted.
+        # Then resources that matches refer to or that refer to them, and notes of those left out.
         if query.includes and matches:
             included = await resolver.read_included(query, matches)
             entries += [Entries(name, (line,), "include") for name, line in included]
@@ -441,13 +441,13 @@ class Service:
     async def _referring(
         self, tree: ReleaseTree, query: Query, matches: Sequence[Hit]
     ) -> tuple[dict[str, Hit], int]:
-        """Return what refers to some matches (`_revinclude`), and how many are left out of it."""
+        """Return resources that refer to matches (`_revinclude`), and how many were left out."""
         raise NotImplementedError
 
     async def _shared(
         self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query, here: slice
     ) -> tuple[int, Sequence[Hit]]:
-        """Return the number of matches among directory resources, and those of a page.
+        """Return the number of matches among directory resources, and the matches of a page.
 
         A search by `_id` reaches the same resources as a read. Any other search is limited to those
         that the member's claims and coverages refer to, and their roles and places: a member's
@@ -490,7 +490,7 @@ class Service:
             raise _missing(TYPES["Patient"])
         for name in request.types or ():
             require(grant, TYPES[name], "r")
-        # The page's entries: the whole compartment, or what changed since an instant.
+        # The entries of the page: all of the compartment, or changes since an instant.
         resolver = ReferenceResolver(tree, grant, own, self._kinds)
         notes = [Note("not-supported", text) for text in request.ignored]
         size = self._page_size(request.count, self._options.page_limit)
@@ -510,7 +510,7 @@ class Service:
                 for name, line in await resolver.read_lines(hits)
             ]
             notes += change.notes() if offset == 0 else []
-        # Types outside the scopes are named, so that none is left out silently.
+        # Notes name the types outside the scopes, so that none is left out silently.
         forbidden = [name for name in everything.MEMBER_TYPES if not grant.may(name, "r")]
         notes += [
             Note("forbidden", f"{name} was left out: {_required_scope(name)}")
@@ -538,7 +538,7 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        etag = etag_of(page.grant, tree.id, links, ignored)
+        etag = make_etag(page.grant, tree.id, links, ignored)
         return Answer(body, tree.created, tree.id, etag, types_of(entries))
 
     def _page_size(self, count: int | None, otherwise: int) -> int:
@@ -546,7 +546,7 @@ class Service:
 
 
 def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:
-    """Return the rows of a member's block that match, sorted as the search asks."""
+    """Return the matching rows of a member's block, in the requested order."""
     rows = find_matches(own, query.kind.name, query.conditions)
     if not query.sorts:
         return rows

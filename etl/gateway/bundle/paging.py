@@ -1,9 +1,9 @@
 """Page links: sealed cursors that only this server can read or make.
 
-A link holds the search itself, which may contain dates, claim numbers or ids, and links end up in
-logs of proxies and histories of browsers. So it is encrypted, with AES-SIV (RFC 5297): no nonce can
-be reused by mistake, and equal searches have equal links. The member and the app are bound in as
-associated data: a link cannot be used with another's token.
+A link contains the search, with dates, claim numbers or ids, and links end up in logs of proxies
+and histories of browsers. So it is encrypted, with AES-SIV (RFC 5297): no nonce can be reused by
+mistake, and equal searches have equal links. Member and app are its associated data, so a link
+does not work with another one's token.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from etl.smart.grants import Grant
 KEY_BYTES: Final = 32
 _PURPOSE: Final = b"cpcds page link 1"
 LONGEST_LINK: Final = 16_384
-"""Most characters of a link's last part; a search by POST of 500 ids takes some 14,000."""
+"""Maximum length of a link's last segment; a search by POST of 500 ids takes some 14,000."""
 
-_LARGEST: Final = 262_144
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
-_SHORT: Final = 1_000
-"""Bytes up to which a link is not worth compressing."""
-_STEP: Final = 3600
-"""Seconds to which the end of a link is rounded up, so that equal searches have equal links."""
+_MAX_TEXT: Final = 262_144
+_SAFE_TEXT: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
+_UNCOMPRESSED: Final = 1_000
+"""Up to this many bytes a link is not compressed."""
+_ROUNDING: Final = 3600
+"""Seconds to which the expiry of a link is rounded up: equal searches have equal links."""
 
 
 class Position(NamedTuple):
-    """Position of the next page; a link holds the fields in this order.
+    """Position of a page; a link contains the fields in this order.
 
     Attributes:
         what: a search, `$everything`, or `$everything` since an instant with no release to compare.
-        type: resource type that is searched.
-        parameters: as they were understood.
-        offset: how many matches come before.
-        release: id of the release that the first page was answered from.
+        type: the searched resource type.
+        parameters: the supported parameters.
+        offset: number of matches before the page.
+        release: id of the release that the first page came from.
         digest: SHA-256 of its manifest.
     """
 
@@ -63,7 +63,7 @@ class Sealer:
 
     Args:
         keys: secrets of 32 bytes or more; the first seals, all open.
-        seconds: how long a link works, at least.
+        seconds: how long a link works at least.
         clock: seconds since 1970.
 
     Raises:
@@ -81,31 +81,32 @@ class Sealer:
         self._clock = clock
 
     def expires(self) -> int:
-        """Return when a link that is made now ends, in seconds since 1970."""
-        return -(-int(self._clock() + self._seconds) // _STEP) * _STEP
+        """Return the expiry of a link made now, in seconds since 1970."""
+        return -(-int(self._clock() + self._seconds) // _ROUNDING) * _ROUNDING
 
     def seal(self, position: Position, grant: Grant) -> str:
-        """Return the link's last part: letters, digits, `-` and `_`.
+        """Return the last segment of a link: letters, digits, `-` and `_`.
 
         Raises:
-            FhirError: 400, the search is too long to be held by a link.
+            FhirError: 400, the search is too long for a link.
         """
         text = orjson.dumps([self.expires(), *position])
-        if len(text) > _SHORT:
+        if len(text) > _UNCOMPRESSED:
             text = zlib.compress(text)
-        sealed = base64_encode(self._ciphers[0].encrypt(text, _bound(grant))).decode()
+        sealed = base64_encode(self._ciphers[0].encrypt(text, _associated_data(grant))).decode()
         if len(sealed) > LONGEST_LINK:
-            says = "this search is too long for page links: ask for fewer values"
-            raise FhirError("too-costly", says)
+            message = "this search is too long for page links: ask for fewer values"
+            raise FhirError("too-costly", message)
         return sealed
 
     def open(self, cursor: str, grant: Grant) -> Position:
         """Return the position that a link points to.
 
         Raises:
-            FhirError: 400 it is forged, changed, or another's; 410 it is too old.
+            FhirError: 400, the link is forged, changed, or another member's or app's; 410, it
+                expired.
         """
-        text = self._opened(cursor, grant)
+        text = self._decrypt(cursor, grant)
         expires, what, resource_type, parameters, offset, release, digest = orjson.loads(text)
         if expires <= self._clock():
             raise FhirError("link-expired", "this page link is too old; search again")
@@ -115,31 +116,31 @@ class Sealer:
     def links(
         self, grant: Grant, position: Position, base: str, url: str, size: int, total: int
     ) -> list[tuple[str, str]]:
-        """Return the links of a page, by its size and the number of matches.
+        """Return relation and URL of the links of a page.
 
         Args:
-            grant: the grant that they are valid for.
-            position: of the page itself.
+            grant: the grant that the links are valid for.
+            position: position of the page.
             base: the FHIR base URL.
-            url: of the page itself.
-            size: most matches a page.
-            total: matches on all pages.
+            url: URL of the page.
+            size: page size.
+            total: number of matches on all pages.
         """
         offset = position.offset
 
-        def at(start: int) -> str:
+        def link_at(start: int) -> str:
             return f"{base}/_page/{self.seal(position._replace(offset=start), grant)}"
 
         links = [("self", url)]
         if url.startswith(f"{base}/_page/"):
-            links.append(("first", at(0)))
+            links.append(("first", link_at(0)))
         if size and offset > 0:
-            links.append(("previous", at(max(0, offset - size))))
+            links.append(("previous", link_at(max(0, offset - size))))
         if size and offset + size < total:
-            links.append(("next", at(offset + size)))
+            links.append(("next", link_at(offset + size)))
         return links
 
-    def _opened(self, cursor: str, grant: Grant) -> bytes:
+    def _decrypt(self, cursor: str, grant: Grant) -> bytes:
         if len(cursor) <= LONGEST_LINK and cursor.isascii():
             try:
                 sealed = base64_decode(cursor)
@@ -149,22 +150,22 @@ class Sealer:
                 sealed = b""
             for cipher in self._ciphers if sealed else ():
                 try:
-                    packed = cipher.decrypt(sealed, _bound(grant))
+                    packed = cipher.decrypt(sealed, _associated_data(grant))
                 except (InvalidTag, ValueError):
                     continue
                 if packed.startswith(b"["):
                     return packed
-                return zlib.decompressobj().decompress(packed, _LARGEST)
+                return zlib.decompressobj().decompress(packed, _MAX_TEXT)
         text = "this is no page link that this server made for this app and member; search again"
         raise FhirError("link-invalid", text)
 
 
-def etag_of(
+def make_etag(
     grant: Grant, release: str, links: Sequence[tuple[str, str]], notes: Sequence[str]
 ) -> str:
-    """Return the tag of an answer, from all that it depends on and not from its bytes.
+    """Return the ETag of an answer, from all that the answer depends on instead of its bytes.
 
-    The links hold the search, the start of the page, and their own expiry.
+    The links contain the search, the start of the page, and their expiry.
     """
     parts = (
         release,
@@ -179,26 +180,26 @@ def etag_of(
     return f'W/"{tag}"'
 
 
-def url_of(base: str, path: str, parameters: Iterable[tuple[str, str]], most: int) -> str:
-    """Return the URL of a first page, of the parameters that were understood.
+def first_page_url(base: str, path: str, parameters: Iterable[tuple[str, str]], limit: int) -> str:
+    """Return the URL of a first page.
 
     Args:
         base: the FHIR base URL.
-        path: behind it.
-        parameters: as they were asked.
-        most: largest page: what `_count` says where more was asked for.
+        path: path after the base.
+        parameters: the supported parameters, as requested.
+        limit: maximum page size; replaces a larger `_count`.
     """
-    capped = [
-        (name, str(min(int(value), most)) if name == "_count" else value)
+    pairs = [
+        (name, str(min(int(value), limit)) if name == "_count" else value)
         for name, value in parameters
     ]
-    query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in capped)
+    query = "&".join(f"{_quote(name)}={_quote(value)}" for name, value in pairs)
     return f"{base}/{path}?{query}" if query else f"{base}/{path}"
 
 
-def _quoted(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else quote(text, safe=":/,*")
+def _quote(text: str) -> str:
+    return text if _SAFE_TEXT.fullmatch(text) else quote(text, safe=":/,*")
 
 
-def _bound(grant: Grant) -> list[bytes]:
+def _associated_data(grant: Grant) -> list[bytes]:
     return [_PURPOSE, grant.patient.encode(), grant.client.encode()]
