@@ -29,8 +29,8 @@ from etl.sources.partition.partition_rows import (
     RAGGED,
     CutJob,
     PartitionedRows,
-    cut,
     partition_of,
+    read_job,
 )
 from etl.spark.id_files import NO_IDS, IdFiles
 from etl.spark.member_rows import OF_MEMBER, heads_of, joined, member_batch
@@ -86,9 +86,9 @@ def _pieces(job: CutJob, buckets: int) -> Batches:
     # Where no header is known, a row that follows one has the header's own hash for an owner.
     by_bucket = replace(job, partitions=buckets) if followed else job
     counts = [0] * len(job.parts)
-    for piece in cut(by_bucket, lambda _header: NO_IDS, no_event):
+    for piece in read_job(by_bucket, lambda _header: NO_IDS, no_event):
         counts[piece.part] += piece.rows.num_rows
-        if piece.table == RAGGED or piece.cut[0] == by_bucket.partitions:
+        if piece.table == RAGGED or piece.partitions[0] == by_bucket.partitions:
             rows = arrow_stream(pa.Table.from_batches([piece.rows]), compressed=False)
             yield batch_of(TaskRow(0, HERE, piece.table, job.number, rows.to_pybytes()))
         else:
@@ -100,7 +100,7 @@ def _pieces(job: CutJob, buckets: int) -> Batches:
 def _of_members(job: CutJob, piece: PartitionedRows, kind: str) -> pa.RecordBatch:
     width = len(spill_names(job.parts[piece.part].file))
     heads, cells = joined(piece.rows, width)
-    return member_batch(kind, piece.cut, heads, cells, number=job.number)
+    return member_batch(kind, piece.partitions, heads, cells, number=job.number)
 
 
 def _ids_seen(job: CutJob, piece: PartitionedRows, buckets: int) -> Batches:

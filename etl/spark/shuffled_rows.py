@@ -198,8 +198,9 @@ class ShuffleReceiver:
             if OWNER_COLUMN not in piece.rows.schema.names:
                 self._here.place(name, [piece])
                 continue
-            for place in np.unique(piece.cut).tolist():
-                rows = pa.Table.from_batches([piece.rows.filter(pa.array(piece.cut == place))])
+            for place in np.unique(piece.partitions).tolist():
+                is_here = pa.array(piece.partitions == place)
+                rows = pa.Table.from_batches([piece.rows.filter(is_here)])
                 stream = arrow_stream(rows, compressed=False).to_pybytes()
                 self._placed.append(TaskRow(place, PLACED, name, 0, stream))
 

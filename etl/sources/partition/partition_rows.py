@@ -1,11 +1,11 @@
-"""Some of an extract's rows, read and cut by member: what one process does at a time.
+"""One job of reading an extract: its rows, each with its partition.
 
 A job reads files of one raw table, or spans of them, and yields pieces: rows with the partition of
 each, and the ids in them. The receiver (`reading`) decides where pieces are kept.
 
-Nobody can say which cells of a row with too few or too many belong to which column, so no cell of
-such a row is published. What it belongs to must not be published without it. Only ids at the head
-of a row are trusted: nothing stands before them that could have moved them.
+In a malformed row (with too few or too many cells) any cell may be in the wrong column, so none is
+published; nor is its claim or member published without it. Only the ids at the head of the row are
+trusted: nothing before them could have moved them.
 
 * A row that is a header (claim, prior authorization) or member itself belongs to the id at its
   head.
@@ -54,7 +54,7 @@ from etl.sources.partition.ids import OwnedIds
 from etl.sources.partition.spill import with_places
 
 OWNER_COLUMN: Final = "_owner"
-"""Hash of the member, or of what stands for one: all rows of a member have the same."""
+"""Hash of the member, or of the header or coverage if no member is known."""
 LOW_COLUMN: Final = "_low"
 HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
@@ -68,12 +68,12 @@ class OwnerColumns:
 
     Attributes:
         table: name of the raw table.
-        ids: role -> the header of its id, where there is one.
-        feeds: canonical tables among the roles that its rows feed -> when a row is made a row of
-            that table: one of these must hold.
-        fills: how several fills are written as one claim; None where they are not.
-        cells: which words are no cells, and which columns are made.
-        lines: raw table -> how its lines are known, for those whose rows are lines.
+        ids: role -> the header of its id, if it has one.
+        feeds: role whose canonical table its rows feed -> the conditions, of which a row must meet
+            one to be made a row of that table.
+        fills: how several fills are written as one claim; None if they are not.
+        cells: which words are no cells, and which columns are derived.
+        lines: raw table -> how its lines are recognized, for tables whose rows are lines.
     """
 
     table: str
@@ -100,13 +100,13 @@ class OwnerColumns:
 
     def followed(self, file: SourceFile) -> str:
         """Return the table of headers whose owners the rows of a file have; "" if none."""
-        there = {*spill_names(file), *self.cells.made}
-        return self.followed_among({role for role, header in self.ids.items() if header in there})
+        headers = {*spill_names(file), *self.cells.made}
+        return self.followed_among({role for role, header in self.ids.items() if header in headers})
 
     def followed_among(self, roles: Container[str]) -> str:
-        """Return what rows with ids of some roles follow; "" if nothing."""
-        named = (role for role in HEADERS if role in roles and role not in self.feeds)
-        return "" if "member" in roles else next(named, "")
+        """Return the table of headers that rows with ids of some roles follow; "" if none."""
+        followed = (role for role in HEADERS if role in roles and role not in self.feeds)
+        return "" if "member" in roles else next(followed, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,12 @@ class FilePart:
 
     @classmethod
     def whole(cls, file: SourceFile) -> FilePart:
-        """Return a whole file, with as many rows as were counted in its bytes."""
-        return cls(file, Span(next_row=_header_end(file)))
+        """Return the whole file, with the number of rows that was counted."""
+        return cls(file, Span(next_row=_row_after_end(file)))
 
     @property
     def bytes(self) -> int:
-        """Return how many bytes of the file it is, as stored."""
+        """Return the number of stored bytes in the part."""
         end = self.file.bytes if self.span.end is None else self.span.end
         return end - self.span.start
 
@@ -138,10 +138,10 @@ class CutJob:
     """Rows of one raw table to read.
 
     Attributes:
-        number: of the job; no other of the same reading has it.
-        place: where the extract's files lie.
-        partitions: how many there are.
-        digests: whether every row is to have a digest.
+        number: number of the job, unique in one read of the extract.
+        place: the extract's files.
+        partitions: number of partitions.
+        digests: whether every row gets a digest.
         owners: columns that name the owner of the rows.
         parts: what to read, in the order of rows.
     """
@@ -155,7 +155,7 @@ class CutJob:
 
     @property
     def has_spans(self) -> bool:
-        """Whether some file is not to be read as a whole."""
+        """Whether a part is not a whole file."""
         return not all(part.span.is_whole for part in self.parts)
 
 
@@ -166,50 +166,51 @@ def split_files(files: Sequence[SourceFile], job_bytes: int) -> Iterator[tuple[F
         files: of the raw table.
         job_bytes: least size of a job, except for the last one.
     """
-    parts, held = list[FilePart](), 0
+    parts, total_bytes = list[FilePart](), 0
     for part in chain.from_iterable(_split_file(file, job_bytes) for file in files):
         parts.append(part)
-        held += part.bytes
-        if held >= job_bytes:
+        total_bytes += part.bytes
+        if total_bytes >= job_bytes:
             yield tuple(parts)
-            parts, held = [], 0
+            parts, total_bytes = [], 0
     if parts:
         yield tuple(parts)
 
 
 def _split_file(file: SourceFile, least_bytes: int) -> Iterator[FilePart]:
     """Yield a file in spans of at least some bytes, or whole if it cannot be split."""
-    begin = (0, 1)
-    # Jobs don't need the other places where the file can be split, which grow with its size.
+    start = (0, 1)  # byte and row
+    # Jobs don't need the cuts, of which a large file has many.
     uncut_file = replace(file, cuts=())
     for end in file.cuts:
-        if end[0] - begin[0] >= least_bytes:
-            yield FilePart(uncut_file, Span(*begin, *end))
-            begin = end
-    yield FilePart(uncut_file, Span(*begin, next_row=_header_end(file)))
+        if end[0] - start[0] >= least_bytes:
+            yield FilePart(uncut_file, Span(*start, *end))
+            start = end
+    yield FilePart(uncut_file, Span(*start, next_row=_row_after_end(file)))
 
 
-def _header_end(file: SourceFile) -> int | None:
+def _row_after_end(file: SourceFile) -> int | None:
     return None if file.lines is None else file.lines + 1
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionedRows:
-    """Rows of one raw table, cut by member.
+    """Rows of one raw table, each with its partition.
 
     Attributes:
         table: the raw table; `RAGGED` for rows with too few or too many cells.
-        part: number of the part of the job that they are of.
-        rows: the columns of the file, `_file`, `_row`; where they belong to members `_owner`, and
-            where digests are kept `_low`, `_high`. Of ragged rows `text`, `_file`, `_row`.
-        cut: the partition of each row, shape (n,); the number of partitions for the directory's.
+        part: index of the job's part that they are from.
+        rows: the columns of the file, `_file`, `_row`; of members also `_owner`, and with digests
+            `_low`, `_high`. Of ragged rows `text`, `_file`, `_row`.
+        partitions: the partition of each row, shape (n,); for rows of no member, the number of
+            partitions.
         ids: role -> hashes of the ids in the rows, and the owner of each; both of shape (m,).
     """
 
     table: str
     part: int
     rows: pa.RecordBatch
-    cut: npt.NDArray[np.int32]
+    partitions: npt.NDArray[np.int32]
     ids: Mapping[str, tuple[Hashes, Hashes]] = field(default_factory=dict)
 
 
@@ -224,55 +225,56 @@ class Refused:
     error: ExtractError | None
 
 
-def cut(job: CutJob, owned: Callable[[str], OwnedIds], emit: Emit) -> Iterator[PartitionedRows]:
-    """Yield the rows of a job, cut by member.
+def read_job(
+    job: CutJob, read_owners: Callable[[str], OwnedIds], emit: Emit
+) -> Iterator[PartitionedRows]:
+    """Yield the rows of a job with their partitions.
 
     Args:
         job: what to read.
-        owned: returns the members of all rows of a table of `HEADERS`; called where rows name a
-            header alone.
-        emit: takes progress, after each block of a file.
+        read_owners: returns the owners of all ids of a table of `HEADERS`; called if rows name a
+            header and no member.
+        emit: gets progress after each block of a file.
 
     Raises:
-        ExtractError: a file cannot be read. Whether the file or the span is at fault shows once
-            the file was read as a whole.
-        SpanAstray: a part is no span of rows.
+        ExtractError: a file or a span of it cannot be read; which of them is at fault shows when
+            the whole file is read.
+        SpanAstray: a part doesn't end where a row does.
     """
-    cutter = _Cutter(job, owned, emit)
-    for number, part in enumerate(job.parts):
-        yield from cutter.read_part(number, part)
+    reader = _JobReader(job, read_owners, emit)
+    for index, part in enumerate(job.parts):
+        yield from reader.read_part(index, part)
 
 
-class _Cutter:
-    """Reads the parts of a job, and cuts their rows."""
+class _JobReader:
+    """Reads the parts of a job."""
 
-    def __init__(self, job: CutJob, owned: Callable[[str], OwnedIds], emit: Emit) -> None:
+    def __init__(self, job: CutJob, read_owners: Callable[[str], OwnedIds], emit: Emit) -> None:
         self._job, self._owners, self._emit = job, job.owners, emit
-        self._owned = cache(owned)
+        self._read_owners = cache(read_owners)
 
     def read_part(self, number: int, part: FilePart) -> Iterator[PartitionedRows]:
         file, table = part.file, self._owners.table
         names = spill_names(file)
-        # What results are made of: where a row was found moves with every row before it.
-        read = [at for at, name in enumerate(names) if name not in SPILLED_SOURCES]
-        seed = seed_of(table, [names[at] for at in read])
-        rows = 0
+        # Digests leave out row positions, which change with every row before.
+        digested = [index for index, name in enumerate(names) if name not in SPILLED_SOURCES]
+        seed = seed_of(table, [names[index] for index in digested])
+        row_count = 0
         for batch in self._batches(part, names):
             if batch.ragged:
                 yield _malformed_rows(number, file, batch)
-            rows += batch.rows.num_rows + len(batch.ragged)
+            row_count += batch.rows.num_rows + len(batch.ragged)
             if batch.rows.num_rows:
-                where, owner, ids = self._assign_partitions(batch.rows)
-                more: dict[str, Hashes] = {}
-                if owner is not None:
-                    more[OWNER_COLUMN] = owner
+                partitions, owners, ids = self._assign_partitions(batch.rows)
+                marks: dict[str, Hashes] = {}
+                if owners is not None:
+                    marks[OWNER_COLUMN] = owners
                     if self._job.digests:
-                        digests = row_digests([batch.rows.column(at) for at in read], seed)
-                        more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
-                yield PartitionedRows(
-                    table, number, with_places(batch.rows, file.index, names, more), where, ids
-                )
-            self._emit(FileProgress(file.name, batch.done, file.bytes, rows))
+                        digests = row_digests([batch.rows.column(at) for at in digested], seed)
+                        marks |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
+                rows = with_places(batch.rows, file.index, names, marks)
+                yield PartitionedRows(table, number, rows, partitions, ids)
+            self._emit(FileProgress(file.name, batch.done, file.bytes, row_count))
 
     def _batches(self, part: FilePart, names: tuple[str, ...]) -> Iterator[Batch]:
         file = part.file
@@ -296,57 +298,57 @@ class _Cutter:
         """Return each row's partition and owner (None: no owner), and the IDs in the rows."""
         count = self._job.partitions
         rows = RawRows(pa.Table.from_batches([batch]), cells=self._owners.cells)
-        there = {*batch.schema.names, *self._owners.cells.made}
+        headers = {*batch.schema.names, *self._owners.cells.made}
         ids = {
             role: rows.column(header)
             if self._owners.cells.changes(header)
             else batch.column(header)
             for role, header in self._owners.ids.items()
-            if header in there
+            if header in headers
         }
         if not ids:
             return np.full(batch.num_rows, count, dtype=np.int32), None, {}
         hashes = {role: hash_ids(column) for role, column in ids.items()}
         are_filled = {role: filled(column) for role, column in ids.items()}
-        owner = self._row_owners(hashes, are_filled)
-        found: dict[str, tuple[Hashes, Hashes]] = {}
-        for role, made in self._owners.feeds.items():
+        owners = self._row_owners(hashes, are_filled)
+        owned_ids: dict[str, tuple[Hashes, Hashes]] = {}
+        for role, conditions in self._owners.feeds.items():
             if role not in ids:
                 continue
-            known = are_filled[role]
-            if all(made):
-                known = known & np.any(
-                    [holds(condition, rows.column, rows.count) for condition in made], axis=0
+            is_row = are_filled[role]
+            if all(conditions):  # an empty condition always holds
+                is_row = is_row & np.any(
+                    [holds(condition, rows.column, rows.count) for condition in conditions], axis=0
                 )
-            found[role] = hashes[role][known], owner[known]
+            owned_ids[role] = hashes[role][is_row], owners[is_row]
             if role == "claim" and self._owners.fills is not None:
                 # Fills get ids of their own, which no claim of another member can have too.
-                of_fills = fill_ids(rows, self._owners.ids["claim"], self._owners.fills)
-                known = filled(of_fills)
-                claims, owners = found[role]
-                found[role] = (
-                    np.concatenate([claims, hash_ids(of_fills)[known]]),
-                    np.concatenate([owners, owner[known]]),
+                fills = fill_ids(rows, self._owners.ids["claim"], self._owners.fills)
+                is_fill = filled(fills)
+                claims, claim_owners = owned_ids[role]
+                owned_ids[role] = (
+                    np.concatenate([claims, hash_ids(fills)[is_fill]]),
+                    np.concatenate([claim_owners, owners[is_fill]]),
                 )
-        return partition_of(owner, count), owner, found
+        return partition_of(owners, count), owners, owned_ids
 
     def _row_owners(
-        self, hashes: Mapping[str, Hashes], there: Mapping[str, npt.NDArray[np.bool_]]
+        self, hashes: Mapping[str, Hashes], are_filled: Mapping[str, npt.NDArray[np.bool_]]
     ) -> Hashes:
         """Return the owner of each row: its member; without one, its claim or coverage.
 
         Rows that name a header of another table, and no member, have the owner of that header.
         """
         if "member" in hashes:
-            other = next((hashes[role] for role in hashes if role != "member"), None)
-            if other is None:
+            substitutes = next((hashes[role] for role in hashes if role != "member"), None)
+            if substitutes is None:
                 return hashes["member"]
-            owners: Hashes = np.where(there["member"], hashes["member"], other)
+            owners: Hashes = np.where(are_filled["member"], hashes["member"], substitutes)
             return owners
         followed = self._owners.followed_among(hashes)
         if not followed:
             return next(iter(hashes.values()))
-        return self._owned(followed).owner_of(hashes[followed])
+        return self._read_owners(followed).owner_of(hashes[followed])
 
 
 def _malformed_rows(part: int, file: SourceFile, batch: Batch) -> PartitionedRows:
@@ -365,11 +367,11 @@ def _malformed_rows(part: int, file: SourceFile, batch: Batch) -> PartitionedRow
 def partition_of(owners: Hashes, count: int) -> npt.NDArray[np.int32]:
     """Return the partition of each owner, of `count`; shape (n,).
 
-    Ranges of hashes, not remainders: partitions one after the other are in the order of the
-    members' hashes, however many there are.
+    A partition is a range of hashes, so partitions are in the order of the members' hashes,
+    whatever their number.
     """
-    where = (owners >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
-    return where.astype(np.int32)
+    partitions = (owners >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
+    return partitions.astype(np.int32)
 
 
 IdHashes = Mapping[str, Hashes]
@@ -382,8 +384,8 @@ class PlacedRows:
 
     Attributes:
         pieces: the rows.
-        findings: one a row; schema `etl.rows.FINDINGS_SCHEMA`.
-        unowned: file name -> numbers of its rows that name nothing that they could belong to.
+        findings: one for each row; schema `etl.rows.FINDINGS_SCHEMA`.
+        unowned: file name -> numbers of its orphan rows.
     """
 
     pieces: tuple[PartitionedRows, ...]
@@ -400,7 +402,7 @@ class _Row:
         number: of the row.
         text: the row as it was.
         ids: role -> id at the head of the row; empty for an orphan.
-        owner: hash of the member, or of what stands for one.
+        owner: its `_owner`.
         is_owned: whether its owner is known.
     """
 
@@ -416,7 +418,7 @@ def place_malformed(
     malformed: pa.Table,
     files: Sequence[SourceFile],
     layout: Layout,
-    known: Mapping[str, OwnedIds],
+    owned_ids: Mapping[str, OwnedIds],
     *,
     partitions: int,
     digests: bool,
@@ -426,51 +428,51 @@ def place_malformed(
     Args:
         malformed: the rows: `text` as it was, `_file`, `_row`; in any order.
         files: the extract's files.
-        layout: what the rows would have meant.
-        known: `member` or a table of headers -> ids of the readable rows.
-        partitions: how many there are.
-        digests: whether every row is to have a digest.
+        layout: the extract's layout.
+        owned_ids: `member` or a table of headers -> ids of the readable rows.
+        partitions: number of partitions.
+        digests: whether every row gets a digest.
     """
-    placed = {}
+    placed_rows = {}
     for name, rows in _rows_by_table(malformed, files, layout):
         raw = layout.raw[name]
-        _assign_owners(rows, raw, layout, known)
-        # Rows of members go into the partition of their owner, all others beside the directory.
+        _assign_owners(rows, raw, layout, owned_ids)
+        # Rows of members go into the partition of their owner, all others with the directory's.
         pieces = list[PartitionedRows]()
-        of_members = [row for row in rows if _names_owners(row.file, raw)]
-        of_nobody = [row for row in rows if not _names_owners(row.file, raw)]
-        if of_members:
-            owners = np.array([row.owner for row in of_members], dtype=np.uint64)
-            batch = _malformed_batch(of_members, raw, owners, digests=digests)
+        member_rows = [row for row in rows if _names_owners(row.file, raw)]
+        other_rows = [row for row in rows if not _names_owners(row.file, raw)]
+        if member_rows:
+            owners = np.array([row.owner for row in member_rows], dtype=np.uint64)
+            batch = _malformed_batch(member_rows, raw, owners, digests=digests)
             pieces.append(PartitionedRows(name, 0, batch, partition_of(owners, partitions)))
-        if of_nobody:
-            cut = np.full(len(of_nobody), partitions, dtype=np.int32)
-            batch = _malformed_batch(of_nobody, raw, None, digests=False)
-            pieces.append(PartitionedRows(name, 0, batch, cut))
+        if other_rows:
+            no_partition = np.full(len(other_rows), partitions, dtype=np.int32)
+            batch = _malformed_batch(other_rows, raw, None, digests=False)
+            pieces.append(PartitionedRows(name, 0, batch, no_partition))
         # Rows without a known owner are counted: a limit stops the run.
         unowned: dict[str, list[int]] = {}
         for row in rows:
             if not row.is_owned and _can_belong(raw, layout):
                 unowned.setdefault(row.file.name, []).append(row.number)
-        noted = findings_at(
+        findings = findings_at(
             RAGGED_ROW,
             raw.main,
             pa.array([row.file.index for row in rows], pa.int32()),
             pa.array([row.number for row in rows], pa.int64()),
             None,
         )
-        numbers = {file: tuple(at) for file, at in unowned.items()}
-        placed[name] = PlacedRows(tuple(pieces), noted, numbers)
-    return placed
+        orphans = {file: tuple(numbers) for file, numbers in unowned.items()}
+        placed_rows[name] = PlacedRows(tuple(pieces), findings, orphans)
+    return placed_rows
 
 
 def leading_ids(malformed: pa.Table, files: Sequence[SourceFile], layout: Layout) -> IdHashes:
-    """Return the ids at the head of malformed rows: `place_malformed` needs to know no others."""
-    found: dict[str, list[str]] = {role: [] for role in ("member", *HEADERS)}
+    """Return the ids at the head of malformed rows, all that `place_malformed` looks up."""
+    role_ids: dict[str, list[str]] = {role: [] for role in ("member", *HEADERS)}
     for _, rows in _rows_by_table(malformed, files, layout):
-        for role, ids in found.items():
+        for role, ids in role_ids.items():
             ids += [row.ids[role] for row in rows if role in row.ids]
-    return {role: np.unique(_hashes(ids)) for role, ids in found.items()}
+    return {role: np.unique(_hashes(ids)) for role, ids in role_ids.items()}
 
 
 def _rows_by_table(
@@ -478,20 +480,20 @@ def _rows_by_table(
 ) -> Iterator[tuple[str, list[_Row]]]:
     """Yield the malformed rows of each raw table, in the order of files and rows."""
     tables: dict[str, list[_Row]] = {}
-    nobody = int(hash_ids(pa.nulls(1, pa.string()))[0])
+    no_owner = int(hash_ids(pa.nulls(1, pa.string()))[0])
     ordered = malformed.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
     for raw_row in ordered.to_pylist():
         file = files[raw_row[FILE_COLUMN]]
         ids = _ids_at_head(raw_row["text"], file, layout.raw[file.table])
-        row = _Row(file, raw_row[ROW_COLUMN], raw_row["text"], ids, nobody)
+        row = _Row(file, raw_row[ROW_COLUMN], raw_row["text"], ids, no_owner)
         tables.setdefault(file.table, []).append(row)
     yield from sorted(tables.items())
 
 
 def _ids_at_head(text: str, file: SourceFile, raw: RawTable) -> dict[str, str]:
-    """Return role -> id of the cells at the head of a row, up to the first that is no id."""
+    """Return role -> id of the cells at the head of a row, up to the first other cell."""
     roles = {header: role for role, header in raw.ids.items()}
-    # The type of a record is known to be right, or the line would be no record of it.
+    # Cells of the record type are right, or the line would not match the type.
     record = raw.lines.record if raw.lines else ()
     types = {header for condition in record for header in condition.columns}
     ids = {}
@@ -504,7 +506,7 @@ def _ids_at_head(text: str, file: SourceFile, raw: RawTable) -> dict[str, str]:
 
 
 def _can_belong(raw: RawTable, layout: Layout) -> bool:
-    """Return whether a lost row of this file could leave a gap in a member's data.
+    """Return whether a lost row of this table could leave a gap in a member's data.
 
     A provider or payer without a row is published from what claims say about it.
     """
@@ -554,7 +556,7 @@ def _row_cells(text: str, file: SourceFile) -> list[str]:
     if file.widths:
         starts = itertools.accumulate(file.widths, initial=0)
         pairs = zip(starts, file.widths, strict=False)
-        return [text[at : at + width] for at, width in pairs if at < len(text)]
+        return [text[start : start + width] for start, width in pairs if start < len(text)]
     delimiter = file.form.delimiter
     if not file.form.quoting:
         return text.split(delimiter)
@@ -580,9 +582,9 @@ def _malformed_batch(
     if owners is not None:
         columns[OWNER_COLUMN] = pa.array(owners)
         if digests:
-            # The ids depend on other rows too, so they are part of what is compared.
+            # The ids depend on other rows too, so they are digested with the text.
             ids = [columns[header] for header in raw.ids.values()]
             text = pa.array([row.text for row in rows], pa.string())
-            made = row_digests([text, *ids], seed_of(raw.name, [MALFORMED, *raw.ids.values()]))
-            columns |= {LOW_COLUMN: pa.array(made.low), HIGH_COLUMN: pa.array(made.high)}
+            digest = row_digests([text, *ids], seed_of(raw.name, [MALFORMED, *raw.ids.values()]))
+            columns |= {LOW_COLUMN: pa.array(digest.low), HIGH_COLUMN: pa.array(digest.high)}
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))

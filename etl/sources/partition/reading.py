@@ -53,9 +53,9 @@ from etl.sources.partition.partition_rows import (
     OwnerColumns,
     PartitionedRows,
     Refused,
-    cut,
     leading_ids,
     place_malformed,
+    read_job,
     split_files,
 )
 from etl.sources.partition.partitions import PartitionFacts, Partitions
@@ -81,7 +81,7 @@ _FINDINGS: Final = "findings.arrow"
 TABLE_JOBS: Final = 64
 """About how many jobs read the largest raw table on one machine."""
 _FIRST_PLACED: Final = 1 << 30
-"""Number of the first part of rows that no job has cut: beyond those of jobs."""
+"""Number of the first file of rows that no job has partitioned: beyond those of jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,14 @@ class SpilledTables:
 
 
 def open_partitions(work: Path) -> Partitions:
-    """Return what `partition` left in a work folder; cheap, so that every worker can do it.
+    """Return the partitions in a work folder; cheap, so that every worker can do it.
 
     Raises:
         StoreError: the folder holds no extract that was read to its end.
     """
     try:
         state = json.loads((work / STATE).read_text(encoding="utf-8"))
-        # Other versions of the program kept both otherwise.
+        # Another version of the program may have stored them in another form.
         files, queried = (
             msgspec.convert(state[kind], tuple[SourceFile, ...]) for kind in ("files", "queried")
         )
@@ -132,7 +132,7 @@ def open_partitions(work: Path) -> Partitions:
 
 
 def largest_member(work: Path, partitions: int) -> int:
-    """Return how many rows the member with most of them has, of those in the largest partition."""
+    """Return the largest number of rows that a member of the largest partition has."""
     sizes = partition_sizes(work, partitions)
     if not sizes.any():
         return 0
@@ -146,7 +146,7 @@ def largest_member(work: Path, partitions: int) -> int:
 
 
 def resume_partitions(work: Path) -> Partitions:
-    """Return what an earlier attempt left in a work folder, after checking every file.
+    """Return the partitions of an earlier attempt, after checking every file.
 
     Raises:
         StoreError: the extract was not read to its end, or a file has changed.
@@ -157,7 +157,7 @@ def resume_partitions(work: Path) -> Partitions:
 
 
 def save_facts(work: Path, facts: PartitionFacts) -> tuple[Path, ...]:
-    """Write the facts of an extract, and return their files."""
+    """Write the facts of an extract; return the files."""
     state = {
         "count": facts.count,
         "layout": layout_state(facts.layout),
@@ -178,9 +178,9 @@ class Spilled:
     """Result of a job that wrote its rows into the work folder.
 
     Attributes:
-        rows: of each part, how many rows it has: ragged ones counted, blank ones not.
-        written: name of what was spilled -> where its pieces are, and the file with its checksum.
-        ids: role -> where the ids found in the rows are.
+        rows: number of rows of each part: ragged ones counted, blank ones not.
+        written: raw table or `RAGGED` -> index of its pieces, and the file with its checksum.
+        ids: role -> sorted runs of the ids in the rows.
     """
 
     rows: tuple[int, ...]
@@ -192,34 +192,34 @@ def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
     """Write the pieces of a job into the work folder.
 
     Returns:
-        `Refused`, with nothing left in the folder, where a part cannot be read.
+        `Refused` if a part cannot be read; then nothing is left in the folder.
 
     Raises:
         StoreError: the folder cannot be written, or its disk is full.
-        OSError: likewise.
+        OSError: as for StoreError.
     """
     rows, writers = [0] * len(job.parts), dict[str, SpillWriter]()
     ids = {role: Owners(work, f"{role}-{job.number:05d}") for role in ROLES}
     try:
-        with ExitStack() as unless_done:
+        with ExitStack() as on_failure:
 
-            def writer_of(name: str) -> SpillWriter:
+            def get_writer(name: str) -> SpillWriter:
                 if name not in writers:
                     writers[name] = SpillWriter(work, name, job.number, job.partitions)
-                    unless_done.callback(writers[name].abandon)
+                    on_failure.callback(writers[name].abandon)
                 return writers[name]
 
-            for gathered in ids.values():
-                unless_done.callback(gathered.remove)
-            writer_of(job.owners.table)
-            for piece in cut(job, partial(OwnedIds.open, work), emit):
+            for owners in ids.values():
+                on_failure.callback(owners.remove)
+            get_writer(job.owners.table)  # a table without rows has an index too
+            for piece in read_job(job, partial(OwnedIds.open, work), emit):
                 rows[piece.part] += piece.rows.num_rows
-                writer_of(piece.table).write(piece.rows, piece.cut)
-                for role, seen in piece.ids.items():
-                    ids[role].add(*seen)
+                get_writer(piece.table).write(piece.rows, piece.partitions)
+                for role, pairs in piece.ids.items():
+                    ids[role].add(*pairs)
             spilled = {name: writer.close() for name, writer in writers.items()}
             runs = {role: ids[role].runs() for role in sorted(job.owners.feeds)}
-            unless_done.pop_all()
+            on_failure.pop_all()
     except SpanAstray:
         return Refused(None)
     except ExtractError as error:
@@ -282,7 +282,7 @@ class FolderReceiver:
             run.path.unlink(missing_ok=True)
 
     def finish_headers(self) -> None:
-        """Write down the owner of each header, for the jobs whose rows follow headers."""
+        """Write the owner of each header, for the jobs whose rows follow headers."""
         self._join()
         for header in HEADERS:
             self._ids[header].directory()
@@ -290,9 +290,9 @@ class FolderReceiver:
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
         written = [spilled.written for spilled in self._spilled.values()]
-        parts = [of_job[RAGGED][0] for of_job in written if RAGGED in of_job]
-        if parts:
-            save_index(self._work, RAGGED, parts)
+        indexes = [tables[RAGGED][0] for tables in written if RAGGED in tables]
+        if indexes:
+            save_index(self._work, RAGGED, indexes)
         return read_spilled(self._work, RAGGED, None)
 
     def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
@@ -301,23 +301,23 @@ class FolderReceiver:
         return {role: self._ids[role].directory() for role in ids}
 
     def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
-        """Write rows that no job has cut."""
+        """Write rows that no job has partitioned."""
         number = next(self._placed)
         writer = SpillWriter(self._work, name, number, self._count)
         for piece in pieces:
-            writer.write(piece.rows, piece.cut)
+            writer.write(piece.rows, piece.partitions)
         self._spilled[number] = Spilled((), {name: writer.close()}, {})
 
     def close(self, facts: PartitionFacts) -> Partitions:
-        """Finish the folder; one that was not finished is never opened."""
+        """Finish the folder; an unfinished one is never opened."""
         self._join()
-        index: dict[str, list[Index]] = {}
+        indexes: dict[str, list[Index]] = {}
         files: dict[str, Checksum] = {}
         for spilled in self._spilled.values():
-            for name, (part, of_part) in spilled.written.items():
-                index.setdefault(name, []).append(part)
-                files |= of_part
-        written = [save_index(self._work, name, parts) for name, parts in index.items()]
+            for name, (index, checksums) in spilled.written.items():
+                indexes.setdefault(name, []).append(index)
+                files |= checksums
+        written = [save_index(self._work, name, parts) for name, parts in indexes.items()]
         written += GlobalKeys.save(self._work, self._ids)
         written += save_facts(self._work, facts)
         files |= {path.name: checksum_of(path) for path in written}
@@ -325,7 +325,7 @@ class FolderReceiver:
         return open_partitions(self._work)
 
     def _join(self) -> None:
-        """Put the ids of jobs that were read since the last time to those of the others."""
+        """Add the ids of the jobs that were read since the last call."""
         for number in self._spilled.keys() - self._joined:
             for role, runs in self._spilled[number].ids.items():
                 self._ids[role].join(runs)
@@ -361,7 +361,7 @@ class Receiver(Protocol):
         """Return the readable ones of some ids with their owners, by role; more may be in it."""
 
     def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
-        """Keep rows that no job has cut."""
+        """Keep rows that no job has partitioned."""
 
     def close(self, facts: PartitionFacts) -> Partitions:
         """Return what was read."""
@@ -376,7 +376,7 @@ def partition_extract(
     runner: JobRunner = ALONE,
     emit: Emit = ignore,
 ) -> Partitions:
-    """Read every row of an extract once and cut the rows by member, into a folder.
+    """Read every row of an extract once and partition the rows by member, into a folder.
 
     The result does not depend on the runner.
 
@@ -403,7 +403,7 @@ def partition_extract(
 def read_rows(
     extract: Extract, receiver: Receiver, *, partitions: int, digests: bool, emit: Emit
 ) -> Partitions:
-    """Read every row of an extract once and cut the rows by member.
+    """Read every row of an extract once and partition the rows by member.
 
     Args:
         extract: what to read.
@@ -419,11 +419,11 @@ def read_rows(
     """
     reading = _Reading(extract, receiver, partitions, emit, digests=digests)
     try:
-        there = reading.read()
+        partitioned = reading.read()
     except OSError as error:
         raise disk_error(error) from None
     emit(Partitioned(sum(reading.rows_read.values()), partitions))
-    return there
+    return partitioned
 
 
 class _Reading:
@@ -468,22 +468,20 @@ class _Reading:
         for file in files:
             tables.setdefault(file.table, []).append(file)
         jobs = {
-            name: [self._job(owners[name], parts) for parts in self._parts(of_table)]
-            for name, of_table in tables.items()
+            name: [self._make_job(owners[name], parts) for parts in self._split(table_files)]
+            for name, table_files in tables.items()
         }
-        results = self._receiver.read(
-            list(itertools.chain.from_iterable(jobs.values())), self._emit
-        )
-        for name, of_table in tables.items():
-            self._take_table(of_table, jobs[name], results)
+        results = self._receiver.read(list(chain.from_iterable(jobs.values())), self._emit)
+        for name, table_files in tables.items():
+            self._take_table(table_files, jobs[name], results)
 
-    def _parts(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
+    def _split(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
         if not self._receiver.is_shared:
             return [tuple(map(FilePart.whole, files))]
         job_bytes = self._receiver.job_bytes(sum(file.bytes for file in files))
         return list(split_files(files, max(listed_files.CUT_BYTES, job_bytes)))
 
-    def _job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> CutJob:
+    def _make_job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> CutJob:
         number = next(self._numbers)
         place = self._extract.place
         if isinstance(place, LakeFiles):
@@ -501,7 +499,7 @@ class _Reading:
         Raises:
             ExtractError: one of its files cannot be read.
         """
-        done, refused = list[tuple[CutJob, Sequence[int]]](), False
+        done, is_refused = list[tuple[CutJob, Sequence[int]]](), False
         for job, result in zip(jobs, results, strict=False):  # other tables' results come after
             if not isinstance(result, Refused):
                 self._report_progress(job, result)
@@ -509,8 +507,8 @@ class _Reading:
             elif not job.has_spans and result.error is not None:
                 raise result.error
             else:
-                refused = True
-        if refused:
+                is_refused = True
+        if is_refused:  # of one of its spans: read the files as a whole
             for job, _ in done:
                 self._receiver.drop(job)
             done = [self._read_whole(jobs[0].owners, files)]
@@ -521,12 +519,12 @@ class _Reading:
     def _read_whole(
         self, owners: OwnerColumns, files: Sequence[SourceFile]
     ) -> tuple[CutJob, Sequence[int]]:
-        """Read the files of a raw table as a whole, because a span of them was not one of rows.
+        """Read the files of a raw table as a whole, because a span did not fit the rows.
 
         Raises:
             ExtractError: one of them cannot be read.
         """
-        job = self._job(owners, tuple(map(FilePart.whole, files)))
+        job = self._make_job(owners, tuple(map(FilePart.whole, files)))
         (result,) = self._receiver.read([job], self._emit)
         if isinstance(result, Refused):
             raise result.error or AssertionError("what was read was no span")
@@ -543,11 +541,11 @@ class _Reading:
             file = part.file
             self._bytes_done[file.name] += part.bytes
             self._rows_done[file.name] += rows
-            done, so_far = self._bytes_done[file.name], self._rows_done[file.name]
-            self._emit(FileProgress(file.name, done, file.bytes, so_far))
+            bytes_done, rows_done = self._bytes_done[file.name], self._rows_done[file.name]
+            self._emit(FileProgress(file.name, bytes_done, file.bytes, rows_done))
 
     def _place_malformed(self) -> None:
-        """Put the readable ids of malformed rows into the partitions that they belong to."""
+        """Put the readable ids of malformed rows into the partitions of their owners."""
         extract, ragged = self._extract, self._receiver.ragged_rows()
         if not ragged.num_rows:
             return
