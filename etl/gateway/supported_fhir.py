@@ -1,9 +1,8 @@
-"""Supported FHIR, in one place: types, interactions, search parameters, includes.
+"""The supported FHIR: types, interactions, search parameters, includes.
 
-The search parses parameters by it; the capability statement is made from it. So the documented and
-the actual behaviour cannot differ.
-
-`carin.toml` and `plan_net.toml` hold the types; both name their sources. `api.toml` holds the rest.
+Both the search and the capability statement use it, so that documented and actual behavior cannot
+differ. `carin.toml` and `plan_net.toml` define the types and cite their sources; `api.toml` has the
+rest.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ ParameterType = Literal["token", "date", "reference", "string", "uri", "special"
 Interaction = Literal["read", "vread", "search-type"]
 
 COLUMN_MODIFIERS: Final = ("text", "of-type")
-"""Modifiers that search a column of their own, `parameter:modifier`; where a release has none they
-are not supported."""
+"""Modifiers that search a separate column, `parameter:modifier`; not supported if the release has
+no such column."""
 
 PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 """Prefixes of date values, FHIR R4 search 3.1.1.4.5."""
@@ -29,8 +28,8 @@ PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 _R4: Final = "http://hl7.org/fhir/SearchParameter/"
 
 FACILITY: Final = ("ExplanationOfBenefit", "facility")
-"""A column of references without search parameter: the place of a claim's services, and whom else a
-prior authorization names."""
+"""A column of references without search parameter: the location of a claim's services, and other
+providers in a prior authorization."""
 
 INSTANTIATES: Final = f"{C4BB.base}CapabilityStatement/c4bb"
 """Canonical of the guide's requirements, without version, as its test kit expects it."""
@@ -44,16 +43,16 @@ class SearchParameter:
     """One search parameter of one resource type.
 
     Attributes:
-        name: as it stands in a URL.
+        name: name in a URL.
         type: FHIR search parameter type.
-        definition: canonical URL of its SearchParameter; empty for one of this server's own.
+        definition: canonical URL of its SearchParameter; empty if this server defines it.
         documentation: one sentence for developers.
-        modifiers: accepted suffixes after a colon; `missing` among them where it is supported.
-            For a reference, the target types work as modifiers too (`patient:Patient=…`).
+        modifiers: accepted suffixes after a colon; references also accept their target types
+            (`patient:Patient=…`).
         prefixes: accepted prefixes of a value; empty except for dates.
-        targets: types that a reference may name.
-        has_implicit_system: whether its element is a code, whose system is not in the resource:
-            `|code` finds it too (FHIR R4, search 3.1.1.4.10).
+        targets: target types of a reference.
+        has_implicit_system: whether its element is a code without a system in the resource: `|code`
+            finds it, too (FHIR R4, search 3.1.1.4.10).
     """
 
     name: str
@@ -73,13 +72,13 @@ class ResourceType:
     Attributes:
         name: FHIR resource type.
         profiles: canonicals of its profiles, without version.
-        interactions: as the capability statement calls them.
-        parameters: by name, in the order in which they are listed.
-        includes: parameters that `_include` takes as `Type:parameter`, beside `Type:*` and `*`.
+        interactions: FHIR codes of its interactions.
+        parameters: search parameters by name, in the order of the capability statement.
+        includes: parameters that `_include` accepts as `Type:parameter`, besides `Type:*` and `*`.
         sorts: parameters that `_sort` accepts.
-        shared: whether it belongs to the payer's directory, and not to one member.
-        through: type, and column of its index, through which a member reaches resources of this
-            type; None where the member's own resources refer to this type.
+        shared: whether it belongs to the provider directory and not to a member.
+        through: type and index column through which a member reaches resources of this type; None
+            if the member's own resources refer to this type.
         documentation: a sentence or two for developers.
     """
 
@@ -99,10 +98,10 @@ class Operation:
     """One operation.
 
     Attributes:
-        name: without `$`.
-        type: resource type that it is called on, with an id; empty where it is the whole server's.
+        name: name without `$`.
+        type: resource type that it is called on, with an id; empty for an operation of the server.
         definition: canonical URL of its OperationDefinition.
-        parameters: names that it takes.
+        parameters: names of its parameters.
         documentation: a sentence or two for developers.
     """
 
@@ -125,7 +124,7 @@ _LAST_UPDATED: Final = SearchParameter(
     PREFIXES,
 )
 _MODIFIERS: Final = MappingProxyType({"token": ("not",), "string": ("exact", "contains")})
-"""Modifiers that every parameter of a type takes beside `missing`, which all take."""
+"""Modifiers of all parameters of a type, besides `missing`, which every parameter accepts."""
 
 _DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -141,27 +140,27 @@ _DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
 def read_types(
     file: str, profiles: str, *, shared: bool = False, sorts_by_id: bool = True
 ) -> Mapping[str, ResourceType]:
-    """Return the resource types of one of the TOML files beside this module.
+    """Read the resource types of a TOML file in this folder.
 
     Args:
-        file: its name.
-        profiles: beginning of the canonicals of the profiles.
-        shared: whether all of its types are the payer's, and none a member's.
+        file: name of the file.
+        profiles: start of the profiles' canonicals.
+        shared: whether all of its types belong to the provider directory.
         sorts_by_id: whether `_sort` accepts `_id`.
     """
     return MappingProxyType(
         {
-            name: _resource_type(name, entry, profiles, shared, sorts_by_id)
+            name: _read_type(name, entry, profiles, shared, sorts_by_id)
             for name, entry in read_beside(__file__, file).items()
         }
     )
 
 
-def _resource_type(
+def _read_type(
     name: str, entry: Mapping[str, Any], profiles: str, shared: bool, sorts_by_id: bool
 ) -> ResourceType:
-    own = (_parameter(*item) for item in entry["parameters"].items())
-    parameters = {parameter.name: parameter for parameter in (_ID, _LAST_UPDATED, *own)}
+    listed = (_read_parameter(*item) for item in entry["parameters"].items())
+    parameters = {parameter.name: parameter for parameter in (_ID, _LAST_UPDATED, *listed)}
     dates = (parameter.name for parameter in parameters.values() if parameter.type == "date")
     return ResourceType(
         name,
@@ -178,7 +177,7 @@ def _resource_type(
     )
 
 
-def _parameter(name: str, entry: Mapping[str, Any]) -> SearchParameter:
+def _read_parameter(name: str, entry: Mapping[str, Any]) -> SearchParameter:
     guide, _, definition = entry.get("definition", "").partition(":")
     suffix = _REFERENCE_TEXT if entry["type"] == "reference" else ""
     return SearchParameter(
@@ -205,7 +204,7 @@ PLAN_NET_TYPES: Final = read_types(
 
 
 def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceType:
-    """Return a type with the parameters that a release can be searched by.
+    """Return a type with only those search parameters that a release has columns for.
 
     Args:
         kind: the type.
@@ -214,26 +213,26 @@ def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceTy
     if columns is None:
         return kind
 
-    def has(name: str) -> bool:
-        return name in _OF_EVERY_INDEX or name in columns
+    def is_indexed(name: str) -> bool:
+        return name in _ALWAYS_INDEXED or name in columns
 
     parameters = {
-        name: _answerable_parameter(parameter, columns)
+        name: _drop_modifiers(parameter, columns)
         for name, parameter in kind.parameters.items()
-        if has(name)
+        if is_indexed(name)
     }
     if parameters == kind.parameters:
         return kind
     return replace(
         kind,
         parameters=MappingProxyType(parameters),
-        includes=tuple(include for include in kind.includes if has(include.name)),
-        sorts=tuple(sort for sort in kind.sorts if has(sort)),
+        includes=tuple(include for include in kind.includes if is_indexed(include.name)),
+        sorts=tuple(sort for sort in kind.sorts if is_indexed(sort)),
     )
 
 
-def _answerable_parameter(parameter: SearchParameter, columns: frozenset[str]) -> SearchParameter:
-    """Return a parameter with the modifiers that need no column of their own, or have it."""
+def _drop_modifiers(parameter: SearchParameter, columns: frozenset[str]) -> SearchParameter:
+    """Drop the modifiers of a parameter whose separate column a release does not have."""
     modifiers = tuple(
         modifier
         for modifier in parameter.modifiers
@@ -245,7 +244,7 @@ def _answerable_parameter(parameter: SearchParameter, columns: frozenset[str]) -
 
 
 def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> list[str]:
-    """Return the references of some types that lead to one: the values of its `_revinclude`."""
+    """Return the values of a type's `_revinclude`: the references to it, as `Type:parameter`."""
     return [
         f"{source.name}:{include.name}"
         for source in kinds
@@ -254,7 +253,7 @@ def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> list[str]:
     ]
 
 
-_OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")
+_ALWAYS_INDEXED: Final = ("_id", "_lastUpdated")
 
 API: Final = read_beside(__file__, "api.toml")
 """The tables of `api.toml`."""

@@ -1,6 +1,6 @@
-"""Responses and errors: one stable code each, as OperationOutcomes.
+"""Responses, and errors as OperationOutcomes with stable codes.
 
-`errors.toml` has all of them. None holds a value of the request or a member's data. RFC 6750
+`errors.toml` has all errors. None contains a value of the request or a member's data. RFC 6750
 section 3.
 """
 
@@ -26,9 +26,9 @@ class Reply:
     Attributes:
         status: HTTP status.
         body: the bytes, before any compression.
-        headers: those of this answer beside the common ones; names in lower case.
-        media: content type; empty where there is no body.
-        unpacked: bytes that the body has without its compression, where it is gzip already; else 0.
+        headers: headers besides the common ones; names in lower case.
+        media: content type; empty without a body.
+        unpacked: uncompressed size of a body that is gzip already; else 0.
     """
 
     status: int
@@ -49,7 +49,7 @@ class IssueKind:
     Attributes:
         status: HTTP status.
         issue: FHIR IssueType.
-        display: what it is, for people.
+        display: the error in words.
     """
 
     status: int
@@ -69,9 +69,9 @@ class FhirError(Exception):
     Attributes:
         code: a key of `KINDS`.
         diagnostics: one sentence for the app's developer; it repeats no value of the request.
-        headers: headers of the answer beside the common ones.
-        expression: what it is about, for `OperationOutcome.issue.expression`: names of parameters
-            as `http.<name>`; empty if nothing can be named.
+        headers: headers of the answer besides the common ones.
+        expression: `OperationOutcome.issue.expression`: names of parameters as `http.<name>`; empty
+            for none.
     """
 
     def __init__(
@@ -114,21 +114,21 @@ def refused(name: str, issue: ParameterIssue, text: str) -> FhirError:
         issue: kind of the error.
         text: the error; continues the sentence after the name.
     """
-    name_shown = shown(name)
-    expression = (f"http.{name_shown}",) if name_shown else ()
+    shown_name = safe_name(name)
+    expression = (f"http.{shown_name}",) if shown_name else ()
     is_unnamed = issue == "invalid" and not expression
     code = "request-invalid" if is_unnamed else _PARAMETER_CODES[issue]
-    return FhirError(code, f"{name_shown or 'a parameter'} {text}", (), expression)
+    return FhirError(code, f"{shown_name or 'a parameter'} {text}", (), expression)
 
 
-def shown(name: str) -> str:
-    """Return a parameter's name if it may be repeated to the app; else nothing."""
+def safe_name(name: str) -> str:
+    """Return a parameter's name if it looks like one, else an empty text."""
     return name if _PARAMETER_NAME.fullmatch(name) else ""
 
 
 @lru_cache
 def challenge(error: str) -> Header:
-    """Return the header of a refusal for want of a token or of scopes (RFC 6750 section 3)."""
+    """Return the WWW-Authenticate header of a refusal (RFC 6750 section 3)."""
     text = 'Bearer realm="FHIR"' + (f', error="{error}"' if error else "")
     return (b"www-authenticate", text.encode())
 
@@ -139,7 +139,7 @@ def outcome(code: str, diagnostics: str, expression: tuple[str, ...] = ()) -> by
     Args:
         code: a key of `KINDS`.
         diagnostics: one sentence for the app's developer.
-        expression: what it is about, as `http.<name>`.
+        expression: names of the parameters, as `http.<name>`.
     """
     kind = KINDS[code]
     issue: dict[str, object] = {

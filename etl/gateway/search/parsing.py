@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, get_args
 
-from etl.gateway.http.responses import ParameterIssue, refused, shown
+from etl.gateway.http.responses import ParameterIssue, refused, safe_name
 from etl.gateway.search import comparisons, query
 from etl.gateway.search.comparisons import count, plain, split
 from etl.gateway.supported_fhir import ResourceType, revincludes
@@ -141,7 +141,7 @@ class UnsupportedParameters:
         """
         if self.strict:
             raise refused(name, issue, text)
-        self.ignored.append(f"{shown(name) or 'a parameter'} was ignored: it {text}")
+        self.ignored.append(f"{safe_name(name) or 'a parameter'} was ignored: it {text}")
 
 
 @dataclass(slots=True)
