@@ -23,18 +23,18 @@ _BITS: Final = np.uint64(0xFFFFFFFF)
 def placing_keys(count: int) -> npt.NDArray[np.int32]:
     """Return the keys whose hashes are 0, 1, … in order; shape (count,)."""
     mixed = np.arange(count, dtype=np.uint64)
-    # The last mixing, backwards.
+    # The final mix of Murmur3, inverted.
     mixed ^= mixed >> np.uint64(16)
-    mixed = _divided(mixed, 0xC2B2AE35)
+    mixed = _divide(mixed, 0xC2B2AE35)
     mixed ^= (mixed >> np.uint64(13)) ^ (mixed >> np.uint64(26))
-    mixed = _divided(mixed, 0x85EBCA6B)
+    mixed = _divide(mixed, 0x85EBCA6B)
     mixed ^= mixed >> np.uint64(16)
     mixed ^= np.uint64(4)  # the length of an int
-    # The one round, backwards.
-    mixed = _divided((mixed - np.uint64(0xE6546B64)) & _BITS, 5)
-    mixed = _turned(mixed, 13) ^ np.uint64(_SEED)
-    mixed = _turned(_divided(mixed, 0x1B873593), 15)
-    return _divided(mixed, 0xCC9E2D51).astype(np.uint32).view(np.int32)
+    # The one round, inverted.
+    mixed = _divide((mixed - np.uint64(0xE6546B64)) & _BITS, 5)
+    mixed = _rotate(mixed, 13) ^ np.uint64(_SEED)
+    mixed = _rotate(_divide(mixed, 0x1B873593), 15)
+    return _divide(mixed, 0xCC9E2D51).astype(np.uint32).view(np.int32)
 
 
 def each_place(count: int) -> list[range]:
@@ -43,14 +43,14 @@ def each_place(count: int) -> list[range]:
 
 
 def by_task(session: Any, rows: Any, tasks: Sequence[range], work: TaskWork, facts: object) -> Any:
-    """Return the frame of what comes of rows; each task has those of its places, and no others.
+    """Return the frame of the tasks' results; each task gets the rows of its places.
 
     Args:
         session: a `pyspark.sql.SparkSession`.
         rows: a frame of `ROWS`.
         tasks: the places of each task; all but the last have as many.
         work: what each task does, as for `task_function`.
-        facts: likewise.
+        facts: as for `task_function`.
     """
     keys = placing_keys(len(tasks)).tolist()
     pairs = [(place, key) for places, key in zip(tasks, keys, strict=True) for place in places]
@@ -60,14 +60,14 @@ def by_task(session: Any, rows: Any, tasks: Sequence[range], work: TaskWork, fac
 
 
 def only_task(places: Iterable[int], size: int = 1) -> int:
-    """Return the first place of the task that rows are of.
+    """Return the first place of the task that has all the rows.
 
     Args:
-        places: of the rows.
-        size: how many places a task has.
+        places: the places of the rows.
+        size: number of places of a task.
 
     Raises:
-        AssertionError: they are of several tasks: this Spark hashes numbers in another way.
+        AssertionError: the rows are of several tasks; this Spark hashes numbers in another way.
     """
     firsts = {place - place % size for place in places}
     if len(firsts) != 1:
@@ -75,14 +75,14 @@ def only_task(places: Iterable[int], size: int = 1) -> int:
     return firsts.pop()
 
 
-def _turned(numbers: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.uint64]:
-    turned: npt.NDArray[np.uint64] = (
+def _rotate(numbers: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.uint64]:
+    rotated: npt.NDArray[np.uint64] = (
         (numbers >> np.uint64(bits)) | (numbers << np.uint64(32 - bits))
     ) & _BITS
-    return turned
+    return rotated
 
 
-def _divided(numbers: npt.NDArray[np.uint64], factor: int) -> npt.NDArray[np.uint64]:
-    """Return what gives the numbers when it is multiplied by an odd factor, modulo 2**32."""
-    divided: npt.NDArray[np.uint64] = (numbers * np.uint64(pow(factor, -1, 1 << 32))) & _BITS
-    return divided
+def _divide(numbers: npt.NDArray[np.uint64], factor: int) -> npt.NDArray[np.uint64]:
+    """Divide by an odd factor, modulo 2**32."""
+    quotients: npt.NDArray[np.uint64] = (numbers * np.uint64(pow(factor, -1, 1 << 32))) & _BITS
+    return quotients

@@ -53,35 +53,35 @@ of which the number says how many there are, and after them those members."""
 
 
 def read_jobs(buckets: int, batches: Batches) -> Batches:
-    """Yield what jobs read.
+    """Yield the rows that jobs read.
 
     Args:
-        buckets: how many there are of ids.
+        buckets: number of ID buckets.
         batches: the jobs (`CutJob`).
 
     Raises:
-        NotFound: this executor does not see the files of one.
+        NotFound: this executor does not see the files of a job.
     """
     for row in rows_of(batches):
         job: CutJob = unpickled(row.body)
-        _check_seen(job)
+        _check_files(job)
         try:
-            yield from _pieces(job, buckets)
+            yield from _read_pieces(job, buckets)
         except (SpanAstray, ExtractError) as error:
             yield batch_of(TaskRow(0, REFUSED, number=job.number, body=str(error).encode()))
 
 
-def _check_seen(job: CutJob) -> None:
+def _check_files(job: CutJob) -> None:
     try:
-        there = {entry.name: entry.bytes for entry in job.place.entries()}
+        sizes = {entry.name: entry.bytes for entry in job.place.entries()}
     except ExtractError:
-        there = {}
+        sizes = {}
     files = [part.file for part in job.parts]
-    if any(there.get(file.stored or file.name) != file.bytes for file in files):
+    if any(sizes.get(file.stored or file.name) != file.bytes for file in files):
         raise NotFound(f"{job.place.name}: an executor does not see the files of the extract")
 
 
-def _pieces(job: CutJob, buckets: int) -> Batches:
+def _read_pieces(job: CutJob, buckets: int) -> Batches:
     followed = next(filter(None, (job.owners.followed(part.file) for part in job.parts)), "")
     # Where no header is known, a row that follows one has the header's own hash for an owner.
     by_bucket = replace(job, partitions=buckets) if followed else job
@@ -92,29 +92,28 @@ def _pieces(job: CutJob, buckets: int) -> Batches:
             rows = arrow_stream(pa.Table.from_batches([piece.rows]), compressed=False)
             yield batch_of(TaskRow(0, HERE, piece.table, job.number, rows.to_pybytes()))
         else:
-            yield _of_members(job, piece, followed or OF_MEMBER)
+            yield _member_rows(job, piece, followed or OF_MEMBER)
         yield from _ids_seen(job, piece, buckets)
     yield batch_of(TaskRow(0, TAKEN, "", job.number, json.dumps(counts).encode()))
 
 
-def _of_members(job: CutJob, piece: PartitionedRows, kind: str) -> pa.RecordBatch:
-    width = len(spill_names(job.parts[piece.part].file))
-    heads, cells = joined(piece.rows, width)
+def _member_rows(job: CutJob, piece: PartitionedRows, kind: str) -> pa.RecordBatch:
+    heads, cells = joined(piece.rows, len(spill_names(job.parts[piece.part].file)))
     return member_batch(kind, piece.partitions, heads, cells, number=job.number)
 
 
 def _ids_seen(job: CutJob, piece: PartitionedRows, buckets: int) -> Batches:
-    """Yield the ids in some rows with the members that they were seen with, by bucket."""
+    """Yield the ids in some rows with their owners, by bucket."""
     for role, (ids, owners) in piece.ids.items():
         pairs = distinct_pairs(np.stack([ids, owners], axis=1))
-        of_each = partition_of(pairs[:, 0], buckets)  # ascending, as ids are
-        starts = np.flatnonzero(np.diff(of_each, prepend=-1))
+        id_buckets = partition_of(pairs[:, 0], buckets)  # ascending, as ids are
+        starts = np.flatnonzero(np.diff(id_buckets, prepend=-1))
         ends = np.append(starts, len(pairs)) * pairs.strides[0]
         offsets = pa.py_buffer(ends.astype(np.int32))
         bodies = pa.Array.from_buffers(
             pa.binary(), len(starts), [None, offsets, pa.py_buffer(pairs)]
         )
-        yield batch_of_kind(SEEN, of_each[starts], bodies, name=role, number=job.number)
+        yield batch_of_kind(SEEN, id_buckets[starts], bodies, name=role, number=job.number)
 
 
 def save_ids(ids: IdFiles, batches: Batches) -> Batches:
@@ -144,8 +143,8 @@ def give_owners(facts: tuple[IdFiles, int], batches: Batches) -> Batches:
     """
     ids, partitions = facts
     known: dict[str, OwnedIds] = {}
-    for whole, header in itertools.product(batches, HEADERS):
-        batch = whole.filter(pc.equal(whole.column("kind"), header))
+    for mixed, header in itertools.product(batches, HEADERS):
+        batch = mixed.filter(pc.equal(mixed.column("kind"), header))
         if not batch.num_rows:
             continue
         if header not in known:

@@ -52,7 +52,7 @@ from etl.spark.task_rows import FAILED, ROWS, TaskRow, collected, task_function
 _JOB_BYTES: Final = 64 << 20
 _BUCKET_BYTES: Final = 64 << 20
 _LEAST_BUCKETS: Final = 8
-"""Ids are cut by their hashes into as many buckets as the extract has so many bytes."""
+"""Ids are split by hash into one bucket for each `_BUCKET_BYTES` of the extract, at least these."""
 
 
 def is_for_executors(extract: Extract) -> bool:
@@ -73,21 +73,21 @@ def is_for_executors(extract: Extract) -> bool:
 
 
 def buckets_for(size: int) -> int:
-    """Return into how many buckets the ids are cut of an extract of so many bytes."""
+    """Return the number of ID buckets for an extract of `size` bytes."""
     return max(_LEAST_BUCKETS, size // _BUCKET_BYTES)
 
 
 def job_bytes_for(table_bytes: int) -> int:
-    """Return a size with a limit, so that a large table has enough tasks for a cluster."""
+    """Return the bytes of a job; limited, so that a large table has enough tasks for a cluster."""
     return min(_JOB_BYTES, table_bytes // TABLE_JOBS)
 
 
 @dataclass(frozen=True, slots=True)
 class ShuffledTables:
-    """Rows on the executors, and those of no member here (`RawTables`).
+    """Rows on the executors; those of no member are on the driver (`RawTables`).
 
     Attributes:
-        here: rows of no member, and malformed ones.
+        here: the driver's rows: of no member, or malformed.
         count: number of partitions.
         rows: `ROWS` of members: the place is the partition.
         ids: of all partitions.
@@ -103,10 +103,10 @@ class ShuffledTables:
     def read(
         self, name: str, partition: int | None, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Return the rows of a raw table that are here.
+        """Return the rows of a raw table that are on the driver.
 
         Raises:
-            AssertionError: those of a partition are asked for.
+            AssertionError: the rows of a partition are on the executors.
         """
         if partition != self.count and (name, partition) != (RAGGED, None):
             raise AssertionError("rows of members are on the executors alone (a bug)")
@@ -123,9 +123,9 @@ class ShuffleReceiver:
 
     Args:
         session: a `pyspark.sql.SparkSession`.
-        here: keeps what belongs to no partition.
-        partitions: how many there are.
-        ids: where ids are written.
+        here: keeps the rows of no partition on the driver.
+        partitions: number of partitions.
+        ids: files that the ids are written to.
     """
 
     is_shared = True
@@ -134,7 +134,7 @@ class ShuffleReceiver:
         self._session, self._here = session, here
         self._count, self._ids = partitions, ids
         self._held: list[Any] = []
-        self._of_driver: dict[int, list[tuple[str, bytes]]] = {}
+        self._driver_rows: dict[int, list[tuple[str, bytes]]] = {}
         self._dropped: set[int] = set()
         self._placed: list[TaskRow] = []
         self._saved: list[Any] | None = None
@@ -152,21 +152,21 @@ class ShuffleReceiver:
         del emit
         if not jobs:
             return
-        rows = [TaskRow(0, "job", "", job.number, pickled(_anywhere(job))) for job in jobs]
-        spread = self._session.createDataFrame(rows, ROWS).repartition(len(jobs))
-        pieces = spread.mapInArrow(task_function(read_jobs, self._ids.buckets), ROWS).persist()
+        rows = [TaskRow(0, "job", "", job.number, pickled(_resolve_folder(job))) for job in jobs]
+        tasks = self._session.createDataFrame(rows, ROWS).repartition(len(jobs))
+        pieces = tasks.mapInArrow(task_function(read_jobs, self._ids.buckets), ROWS).persist()
         self._held.append(pieces)
-        found = collected(_of_kinds(pieces, TAKEN, HERE, REFUSED, FAILED))
+        task_rows = collected(_filter_kinds(pieces, TAKEN, HERE, REFUSED, FAILED))
         results: dict[int, Sequence[int] | Refused] = {}
-        for row in found:
+        for row in task_rows:
             if row.kind == TAKEN:
                 results[row.number] = tuple(json.loads(bytes(row.body)))
             elif row.kind == REFUSED:
-                said = bytes(row.body).decode()
-                results[row.number] = Refused(ExtractError(said) if said else None)
+                message = bytes(row.body).decode()
+                results[row.number] = Refused(ExtractError(message) if message else None)
                 self._dropped.add(row.number)
             else:
-                self._of_driver.setdefault(row.number, []).append((row.name, bytes(row.body)))
+                self._driver_rows.setdefault(row.number, []).append((row.name, bytes(row.body)))
         for job in jobs:
             yield results[job.number]
 
@@ -179,16 +179,16 @@ class ShuffleReceiver:
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
-        for number in sorted(self._of_driver.keys() - self._dropped):
-            for name, body in self._of_driver[number]:
+        for number in sorted(self._driver_rows.keys() - self._dropped):
+            for name, body in self._driver_rows[number]:
                 with pa.ipc.open_stream(body) as reader:
-                    pieces = [self._of_nobody(name, batch) for batch in reader]
+                    pieces = [self._without_partition(name, batch) for batch in reader]
                 self._here.place(name, pieces)
-        self._of_driver.clear()
+        self._driver_rows.clear()
         return self._here.ragged_rows()
 
     def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
-        """Return which of some ids there are."""
+        """Return the existing ones of some ids."""
         self._save_ids()
         return {table: self._ids.known(table, asked) for table, asked in ids.items()}
 
@@ -208,9 +208,9 @@ class ShuffleReceiver:
         """Return what was read."""
         self._save_ids()
         pieces, buckets = self._pieces(), each_place(self._ids.buckets)
-        following, known = _of_kinds(pieces, *HEADERS), (self._ids, self._count)
+        following, known = _filter_kinds(pieces, *HEADERS), (self._ids, self._count)
         owned = by_task(self._session, following, buckets, give_owners, known)
-        rows = _of_kinds(pieces, OF_MEMBER).union(owned)
+        rows = _filter_kinds(pieces, OF_MEMBER).union(owned)
         if self._placed:
             rows = rows.union(self._session.createDataFrame(self._placed, ROWS))
         shared: dict[str, list[Hashes]] = {role: [] for role in ROLES}
@@ -219,8 +219,8 @@ class ShuffleReceiver:
             ids = np.frombuffer(row.body, np.uint64)
             shared[row.name].append(ids[: row.number])
             sharers.append(ids[row.number :])
-        shared_ids = {role: _united(hashes) for role, hashes in shared.items()}
-        keys = GlobalKeys({}, shared_ids, _united(sharers))
+        shared_ids = {role: _unite(hashes) for role, hashes in shared.items()}
+        keys = GlobalKeys({}, shared_ids, _unite(sharers))
         here = self._here.close(facts).raw
         tables = ShuffledTables(here, self._count, rows, self._ids, self._held)
         return Partitions(facts, tables, keys)
@@ -230,38 +230,38 @@ class ShuffleReceiver:
         for frame in self._held:
             frame.unpersist()
 
-    def _of_nobody(self, name: str, batch: pa.RecordBatch) -> PartitionedRows:
+    def _without_partition(self, name: str, batch: pa.RecordBatch) -> PartitionedRows:
         place = 0 if name == RAGGED else self._count
         return PartitionedRows(name, 0, batch, np.full(batch.num_rows, place, dtype=np.int32))
 
     def _pieces(self) -> Any:
-        """Return the frame of what was read, without jobs that were dropped."""
-        pieces = reduce(lambda one, other: one.union(other), self._held)
+        """Return the frame of the rows of all jobs that were not dropped."""
+        pieces = reduce(lambda left, right: left.union(right), self._held)
         dropped = ", ".join(map(str, sorted(self._dropped)))
         return pieces.where(f"number NOT IN ({dropped})") if dropped else pieces
 
     def _save_ids(self) -> None:
-        """Let ids meet by their hash, and be written to staging."""
+        """Have the ids of all jobs written to staging, by bucket."""
         if self._saved is not None:
             return
-        seen, buckets = _of_kinds(self._pieces(), SEEN), each_place(self._ids.buckets)
+        seen, buckets = _filter_kinds(self._pieces(), SEEN), each_place(self._ids.buckets)
         self._saved = collected(by_task(self._session, seen, buckets, save_ids, self._ids))
-        there = frozenset((row.name, row.place) for row in self._saved)
-        self._ids = replace(self._ids, there=there)
+        files = frozenset((row.name, row.place) for row in self._saved)
+        self._ids = replace(self._ids, there=files)
 
 
-def _anywhere(job: CutJob) -> CutJob:
-    """Return a job whose folder is found from any present one."""
+def _resolve_folder(job: CutJob) -> CutJob:
+    """Return a job that works from any current folder."""
     place = job.place
     if isinstance(place, FolderFiles):
         return replace(job, place=replace(place, folder=place.folder.absolute()))
     return job
 
 
-def _united(hashes: Sequence[Hashes]) -> Hashes:
-    united: Hashes = np.unique(np.concatenate([NO_HASHES, *hashes]))
-    return united
+def _unite(hashes: Sequence[Hashes]) -> Hashes:
+    distinct: Hashes = np.unique(np.concatenate([NO_HASHES, *hashes]))
+    return distinct
 
 
-def _of_kinds(rows: Any, *kinds: str) -> Any:
+def _filter_kinds(rows: Any, *kinds: str) -> Any:
     return rows.where(f"kind IN ({', '.join(map(repr, kinds))})")
