@@ -76,7 +76,7 @@ class RawTables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PartitionFacts:
-    """Facts of an extract that was read and cut.
+    """Facts of a partitioned extract.
 
     Attributes:
         count: how many partitions there are, numbered from 0.
@@ -118,11 +118,11 @@ class PartitionFacts:
         """Check that partitions and directory together have every row that was read.
 
         Args:
-            loaded: raw table -> rows that there were in all of them.
+            loaded: raw table -> rows in all of them.
             work: the folder where they are, for the message.
 
         Raises:
-            StoreError: there were others.
+            StoreError: rows are missing, or there are too many.
         """
         for name, rows in self.row_counts.items():
             if loaded.get(name, 0) != rows:
@@ -134,11 +134,11 @@ class PartitionFacts:
 
 @dataclass(frozen=True)
 class Partitions:
-    """An extract that was read and cut: facts of it, its rows, and ids of all partitions.
+    """A partitioned extract: facts of it, its rows, and ids of all partitions.
 
     Attributes:
-        facts: what is known of it without its rows.
-        raw: the rows, as they were.
+        facts: facts of it besides the rows.
+        raw: the rows, unchanged.
         keys: ids of all partitions.
     """
 
@@ -176,13 +176,13 @@ class Partitions:
         Columns are `MARKS`, in the order of files and rows. Raw tables that belong to no member
         are left out; of an extract read without digests, all are.
         """
-        found = {}
+        table_marks = {}
         for name in self.facts.layout.sources(directory=False):
             parts = [self.raw.read(name, index, MARKS) for index in indexes]
             marks = [part.select(MARKS) for part in parts if LOW_COLUMN in part.column_names]
             if marks:
-                found[name] = pa.concat_tables(marks).combine_chunks()
-        return found
+                table_marks[name] = pa.concat_tables(marks).combine_chunks()
+        return table_marks
 
     def owners(self, index: int) -> tuple[Any, Any, Hashes]:
         """Return file, row and owner of each row of a partition; rows without owner are left out.
@@ -205,21 +205,21 @@ class Partitions:
         return self._load(self.facts.count, directory=True)
 
     def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
-        raw, read = {}, {}
+        raw, row_counts = {}, {}
         for name in self.facts.layout.sources(directory=directory):
             if directory and self.facts.layout.raw[name].ids:
                 raw[name], count = self._provider_rows(name)
                 if name not in self.facts.layout.sources(directory=False):
-                    read[name] = count
+                    row_counts[name] = count
                 continue
-            parts = [_of(self.raw.read(name, index), owners) for index in indexes]
-            raw[name] = _in_order(pa.concat_tables(parts, promote_options="default"))
-            read[name] = raw[name].num_rows
+            parts = [_filter_owners(self.raw.read(name, index), owners) for index in indexes]
+            raw[name] = _sort_by_place(pa.concat_tables(parts, promote_options="default"))
+            row_counts[name] = raw[name].num_rows
         made = convert(self.facts.layout, {**self._shared, **raw}, directory=directory)
-        return Loaded(made.tables, made.findings, self.facts.names, read, made.bare)
+        return Loaded(made.tables, made.findings, self.facts.names, row_counts, made.bare)
 
     def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
-        """Return what rows of members say of providers, and how many rows there are.
+        """Return the distinct provider cells in rows of members, and the number of rows.
 
         Of rows that say the same the first is returned, with only the columns that are read:
         what is held in memory grows with the providers, not with the claims.
@@ -230,9 +230,9 @@ class Partitions:
             rows = self.raw.read(name, index)
             count += rows.num_rows
             columns = [*(column for column in headers if column in rows.column_names), *_PLACE]
-            new = _in_order(readable_rows(rows).select(columns))
+            new = _sort_by_place(readable_rows(rows).select(columns))
             both = pa.concat_tables([found, without_repeats(new)], promote_options="default")
-            found = without_repeats(_in_order(both))
+            found = without_repeats(_sort_by_place(both))
         return found, count
 
     @cached_property
@@ -328,15 +328,15 @@ class Partitions:
         return ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
 
 
-def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
+def _filter_owners(rows: pa.Table, owners: Hashes | None) -> pa.Table:
     if owners is None or OWNER_COLUMN not in rows.column_names:
         return rows
-    is_of = among(rows.column(OWNER_COLUMN).to_numpy(), owners)
-    return rows if is_of.all() else rows.take(pa.array(np.flatnonzero(is_of)))
+    is_owned = among(rows.column(OWNER_COLUMN).to_numpy(), owners)
+    return rows if is_owned.all() else rows.take(pa.array(np.flatnonzero(is_owned)))
 
 
-def _in_order(rows: pa.Table) -> pa.Table:
-    """Return rows in the order of files and rows, in which they mostly come."""
+def _sort_by_place(rows: pa.Table) -> pa.Table:
+    """Sort rows by file and row number; mostly they are sorted already."""
     places = table_places(rows)
     if np.all(places[1:] >= places[:-1]):
         return rows
