@@ -151,7 +151,7 @@ def test_suites_are_run_again_over_other_rows_alone_and_come_to_what_they_would(
     payer.run(first)
     assert len(suites_run) > 5
     share = Share.of(max(map(len, tables.values())), GX_ROWS)
-    sampled = np.flatnonzero(share.holds(hashes(tables["member"])))
+    sampled = np.flatnonzero(share.includes(hashes(tables["member"])))
     assert 1 < len(sampled) < 12
     for at in (0, int(sampled[0])):
         tables["member"][at]["birth_date"] = ""
@@ -174,7 +174,7 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
     loaded = []
     monkeypatch.setattr(SingleProcess, "begin", lambda _: loaded.append("library"))
     share, ids = Share.of(max(map(len, tables.values())), GX_ROWS), list(tables["member"])
-    others = [one for one, out in zip(ids, share.holds(hashes(ids)), strict=True) if not out]
+    others = [one for one, out in zip(ids, share.includes(hashes(ids)), strict=True) if not out]
     others[-1]["family_name"] = "Other"
     after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
     _, known = worked_on(payer, after)
