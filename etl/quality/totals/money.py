@@ -7,8 +7,9 @@ claim types independently, so that their agreement means something.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -80,17 +81,7 @@ class MoneyTotals:
     net_claims: int = 0
 
     def __add__(self, other: MoneyTotals) -> MoneyTotals:
-        return MoneyTotals(
-            self.source + other.source,
-            self.published + other.published,
-            self.quarantined + other.quarantined,
-            self.superseded + other.superseded,
-            self.net + other.net,
-            self.published_claims + other.published_claims,
-            self.quarantined_claims + other.quarantined_claims,
-            self.superseded_claims + other.superseded_claims,
-            self.net_claims + other.net_claims,
-        )
+        return MoneyTotals(*map(operator.add, astuple(self), astuple(other)))
 
     @property
     def adds_up(self) -> bool:

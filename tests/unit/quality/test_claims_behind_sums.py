@@ -15,6 +15,11 @@ def claims(of, level="claim"):
     )
 
 
+def test_each_sum_of_two_partitions_is_added_to_its_like():
+    units, tens = MoneyTotals(*range(1, 10)), MoneyTotals(*range(10, 100, 10))
+    assert units + tens == MoneyTotals(11, 22, 33, 44, 55, 66, 77, 88, 99)
+
+
 def test_a_claim_counts_where_its_amount_does():
     assert claims(world()) == claims(world(), "claim_line") == (1, 0, 0, 1)
 
