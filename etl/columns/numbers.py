@@ -6,6 +6,7 @@ but not forms that require guessing (`1,234.50`, `(12.50)`, `$5`, `1e3`, `12,50`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
@@ -96,20 +97,17 @@ def read_decimals(column: Any) -> Parsed:
     Returns:
         Parsed with `values` as JSON numbers of at most 18 digits, without leading zeros.
     """
-    is_odd = _is_noncanonical(column, _DECIMAL)
-    is_bad = np.zeros(len(column), dtype=bool)
-    if not is_odd.any():
-        return Parsed(column, pa.array(is_bad))
-    odd_texts = as_array(column.filter(pa.array(is_odd)))
+    return _rewrite_odd(column, _DECIMAL, _rewrite_decimals)
+
+
+def _rewrite_decimals(odd_texts: Any) -> tuple[Any, Bools]:
     is_number, sign, whole, fraction = _split_number(odd_texts)
     digits = pc.add(pc.binary_length(whole), pc.binary_length(fraction))
     is_long = true_where(pc.greater(digits, DECIMAL_DIGITS))
     no_fraction = pc.equal(pc.binary_length(pc.ascii_rtrim(fraction, characters="0")), 0)
     sign = pc.if_else(pc.and_(pc.equal(whole, "0"), no_fraction), "", sign)
     point = pc.if_else(pc.equal(pc.binary_length(fraction), 0), "", ".")
-    text = as_array(pc.binary_join_element_wise(sign, whole, point, fraction, ""))
-    is_bad[is_odd] = ~is_number | is_long
-    return Parsed(blanked(replaced(column, is_odd, text), is_bad), pa.array(is_bad))
+    return pc.binary_join_element_wise(sign, whole, point, fraction, ""), ~is_number | is_long
 
 
 def read_integers(column: Any) -> Parsed:
@@ -121,19 +119,30 @@ def read_integers(column: Any) -> Parsed:
     Returns:
         Parsed with `values` as JSON numbers without point or leading zeros.
     """
-    is_odd = _is_noncanonical(column, _INTEGER)
-    is_bad = np.zeros(len(column), dtype=bool)
-    if not is_odd.any():
-        return Parsed(column, pa.array(is_bad))
-    odd_texts = as_array(column.filter(pa.array(is_odd)))
+    return _rewrite_odd(column, _INTEGER, _rewrite_integers)
+
+
+def _rewrite_integers(odd_texts: Any) -> tuple[Any, Bools]:
     _, sign, whole, _fraction = _split_number(odd_texts)
     short = pc.less_equal(pc.binary_length(whole), 10)
     size = pc.cast(pc.if_else(short, pc.if_else(pc.is_valid(whole), whole, "0"), "0"), pa.int64())
     fits = pc.and_(short, pc.less_equal(size, LARGEST_INTEGER))
     sign = pc.if_else(pc.equal(whole, "0"), "", sign)
-    text = as_array(pc.binary_join_element_wise(sign, whole, ""))
-    is_bad[is_odd] = ~(matches(odd_texts, _WHOLE) & true_where(fits))
-    return Parsed(blanked(replaced(column, is_odd, text), is_bad), pa.array(is_bad))
+    is_bad = ~(matches(odd_texts, _WHOLE) & true_where(fits))
+    return pc.binary_join_element_wise(sign, whole, ""), is_bad
+
+
+def _rewrite_odd(
+    column: Any, canonical: str, rewrite: Callable[[Any], tuple[Any, Bools]]
+) -> Parsed:
+    """Rewrite the texts that aren't canonical; absent where they can't be read."""
+    is_odd = _is_noncanonical(column, canonical)
+    is_bad = np.zeros(len(column), dtype=bool)
+    if not is_odd.any():
+        return Parsed(column, pa.array(is_bad))
+    texts, is_bad[is_odd] = rewrite(as_array(column.filter(pa.array(is_odd))))
+    texts = replaced(column, is_odd, as_array(texts))
+    return Parsed(blanked(texts, is_bad), pa.array(is_bad))
 
 
 def _is_noncanonical(column: Any, canonical: str) -> Any:

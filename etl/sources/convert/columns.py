@@ -138,8 +138,8 @@ def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
             return cells.agreed(header, spec)
         case ConstantText(text):
             return MadeColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
-        case FirstColumn():
-            return _first_of(spec.source.options, spec, cells)
+        case FirstColumn(options):
+            return _first_of(options, spec.conflict, cells)
         case JoinedColumns(headers, between, complete):
             parts = [cells.agreed(header, spec) for header in headers]
             notes = [note for part in parts for note in part.notes]
@@ -149,7 +149,7 @@ def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
             return cells.of_other_rows(spec)
 
 
-def _first_of(options: tuple[ColumnSpec, ...], spec: ColumnSpec, cells: RowCells) -> MadeColumn:
+def _first_of(options: tuple[ColumnSpec, ...], conflict: str, cells: RowCells) -> MadeColumn:
     made = MadeColumn(pa.nulls(cells.count, pa.string()), [])
     wanted = np.ones(cells.count, dtype=bool)
     for option in options:
@@ -157,7 +157,7 @@ def _first_of(options: tuple[ColumnSpec, ...], spec: ColumnSpec, cells: RowCells
             break
         other = make(option, cells)
         for rule, mask in other.notes:
-            made.note(spec.conflict if rule == CONFLICT else rule, mask & wanted)
+            made.note(conflict if rule == CONFLICT else rule, mask & wanted)
         made.values = pc.if_else(pa.array(wanted), other.values, made.values)
         # If it isn't known which value an entry has, no later entry may take its place.
         wanted &= other.values.is_null().to_numpy(zero_copy_only=False) & ~other.unknown()
