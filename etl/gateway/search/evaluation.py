@@ -1,7 +1,8 @@
 """Find the rows that meet search conditions, and sort them: in a member's block or a directory.
 
-A block's columns are read row by row. A directory's columns are read whole and stay in the cache
-while they are used; references are followed in both directions.
+Both kinds of columns answer the same questions: which codes (numbers of values) a condition asks
+for, and which rows have one of them. A directory's columns are read whole and stay in the cache
+while they are used; references between its resources are followed in both directions.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from heapq import merge
-from itertools import compress, islice, repeat
-from operator import and_
+from itertools import compress, count, islice, repeat
+from operator import and_, not_
 from typing import Any, Final
 
 from etl.errors import StoreError
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
-from etl.gateway.search.comparisons import Test, folded
+from etl.gateway.search.comparisons import folded
 from etl.gateway.search.dates import END, stored_span
 from etl.gateway.search.query import Query, ReferenceLink, SearchCondition, SortKey
-from etl.publish.search_index import IndexColumn
 from etl.publish.segments import KEYS, Segment, SegmentColumn, reference_key
 
-Masks = Sequence[bytes]
+Masks = Sequence[bytes | bytearray]
 """Per segment, one byte for each row of a type: 1 if the row is selected, else 0."""
 
 RowNumbers = Sequence["array[int]"]
@@ -35,6 +35,57 @@ _TEXT: Final = 120
 
 _INVERTED: Final = bytes((1, 0)) + bytes(254)
 """`bytes.translate` table that inverts a mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockColumn:
+    """One column of one type in a block.
+
+    Attributes:
+        values: the distinct values.
+        rows: for each row of the type, the codes of its values.
+    """
+
+    values: Sequence[str]
+    rows: Sequence[Sequence[int]]
+
+    def codes_meeting(self, condition: SearchCondition) -> Collection[int]:
+        """Return the codes of the values that a condition asks for."""
+        values = map(folded, self.values) if condition.is_folded else self.values
+        return {code for code, value in enumerate(values) if condition.test(value)}
+
+    def add_rows(self, mask: bytearray, codes: Collection[int]) -> None:
+        """Select the rows that have one of the values with these codes."""
+        mask[:] = bytes(map(not_, map(frozenset(codes).isdisjoint, self.rows)))
+
+
+class BlockColumns:
+    """The columns of one block.
+
+    Args:
+        block: the block.
+    """
+
+    def __init__(self, block: IndexedBlock) -> None:
+        self._block = block
+
+    def no_rows(self, kind: str) -> list[bytearray]:
+        """Return a mask that selects no row of a type."""
+        return [bytearray(len(self._block.rows(kind)))]
+
+    def rows_with_ids(self, kind: str, ids: Collection[str]) -> Masks:
+        """Select the rows with one of the ids."""
+        rows = self._block.rows(kind)
+        return [bytes(map(ids.__contains__, self._block.index.ids[rows.start : rows.stop]))]
+
+    def column(self, kind: str, parameter: str) -> Iterator[BlockColumn]:
+        """Yield a column."""
+        if parameter == "_lastUpdated":
+            rows, column = self._block.rows(kind), self._block.index.last_updated
+            yield BlockColumn(column.values, column.rows[rows.start : rows.stop])
+        else:
+            column = self._block.values(kind, parameter)
+            yield BlockColumn(column.values, column.rows)
 
 
 @dataclass(slots=True)
@@ -49,23 +100,50 @@ class WholeColumn:
     _folded: Sequence[str] = field(default=(), init=False)
 
     @property
+    def values(self) -> Sequence[str] | array[int]:
+        """The distinct values: texts, or keys of references."""
+        return self.column.values
+
+    @property
     def is_reference(self) -> bool:
         """Whether its values are keys."""
-        return isinstance(self.column.values, array)
+        return isinstance(self.values, array)
 
-    def codes_meeting(self, test: Test, *, is_folded: bool) -> list[int]:
-        """Return the codes of the texts that pass a test; not for columns of references.
-
-        Args:
-            test: test of a text.
-            is_folded: whether the test takes texts without case and accents.
-        """
+    def codes_meeting(self, condition: SearchCondition) -> Collection[int]:
+        """Return the codes of the values that a condition asks for, in ascending order."""
+        if self.is_reference:
+            return self.codes_of(set(map(reference_key, condition.references)))
         texts: Sequence[str] = self.column.values  # type: ignore[assignment]
-        if is_folded:
+        if condition.is_folded:
             if not self._folded:
                 self._folded = list(map(folded, texts))
             texts = self._folded
-        return [code for code, text in enumerate(texts) if test(text)]
+        return [code for code, text in enumerate(texts) if condition.test(text)]
+
+    def codes_of(self, keys: set[int]) -> Collection[int]:
+        """Return the codes of the references with one of the keys, in ascending order."""
+        values = self.column.values
+        if not self.is_reference:  # a value that is not `Type/id` makes a column one of texts
+            return [code for code, text in enumerate(values) if reference_key(str(text)) in keys]
+        if len(keys) > len(values) // _FEW:
+            return list(compress(count(), map(keys.__contains__, values)))
+        found = ((bisect_left(values, key), key) for key in keys)
+        return sorted(code for code, key in found if code < len(values) and values[code] == key)
+
+    def add_rows(self, mask: bytearray, codes: Collection[int]) -> None:
+        """Select the rows that have one of the values with these codes, in ascending order."""
+        pair_codes, pair_rows = self.column.codes, self.column.rows
+        if len(codes) <= _FEW or len(codes) < len(pair_codes) // _FEW:
+            for code in codes:
+                first = bisect_left(pair_codes, code)
+                for row in pair_rows[first : bisect_right(pair_codes, code, first)]:
+                    mask[row] = 1
+            return
+        rows: Iterable[int] = pair_rows
+        if len(codes) < len(self.column.values):
+            rows = compress(rows, map(frozenset(codes).__contains__, pair_codes))
+        for row in rows:
+            mask[row] = 1
 
     @property
     def cost(self) -> int:
@@ -129,6 +207,10 @@ class DirectoryColumns:
         for keys, mask in zip(self.keys(kind), masks, strict=True):
             selected.update(compress(keys, mask))
         return selected
+
+    def rows_with_ids(self, kind: str, ids: Collection[str]) -> Masks:
+        """Select the rows with one of the ids."""
+        return self.rows_of(kind, {reference_key(f"{kind}/{logical_id}") for logical_id in ids})
 
     def rows_of(self, kind: str, keys: set[int]) -> Masks:
         """Select the rows whose key is one of `keys`."""
@@ -231,11 +313,10 @@ def find_matches(
     block: IndexedBlock, resource_type: str, conditions: Iterable[SearchCondition]
 ) -> Sequence[int]:
     """Return the rows of a type that meet all conditions, in the order of the block."""
-    rows: Sequence[int] = block.rows(resource_type)
-    for condition in conditions:
-        if rows:
-            rows = _filter_rows(block, resource_type, rows, condition)
-    return rows
+    rows = block.rows(resource_type)
+    columns = BlockColumns(block)
+    masks = [matching_rows(columns, resource_type, condition) for condition in conditions]
+    return list(compress(rows, intersect(masks)[0])) if rows and masks else rows
 
 
 def sort_hits(
@@ -254,40 +335,13 @@ def sort_hits(
     return result
 
 
-def _filter_rows(
-    block: IndexedBlock, resource_type: str, rows: Sequence[int], condition: SearchCondition
-) -> Sequence[int]:
-    name = condition.parameter.name
-    index = block.index
-    if name == "_id":
-        ids = index.ids
-        return [row for row in rows if ids[row] in condition.ids]
-    column, first = _column(block, resource_type, name)
-    row_codes = column.rows
-    if condition.missing is not None:
-        return [row for row in rows if (not row_codes[row - first]) is condition.missing]
-    values = map(folded, column.values) if condition.is_folded else column.values
-    codes = {code for code, value in enumerate(values) if condition.test(value)}
-    if condition.negated:
-        return [row for row in rows if codes.isdisjoint(row_codes[row - first])]
-    if len(codes) == len(column.values) and all(row_codes):
-        return rows
-    return [row for row in rows if not codes.isdisjoint(row_codes[row - first])]
-
-
-def _column(block: IndexedBlock, resource_type: str, name: str) -> tuple[IndexColumn, int]:
-    """Return a column, and the row of the block with which it starts."""
-    if name == "_lastUpdated":
-        return block.index.last_updated, 0
-    return block.values(resource_type, name), block.rows(resource_type).start
-
-
 def _sort_key(resource_type: str, sort: SortKey, block: IndexedBlock, row: int) -> int | str | None:
     """Return the value by which a resource is sorted; None if it has none."""
     if sort.parameter == "_id":
         return block.index.ids[row]
-    column, first = _column(block, resource_type, sort.parameter)
-    starts = [stored_span(value)[0] for value in column.values_of(row - first)]
+    (column,) = BlockColumns(block).column(resource_type, sort.parameter)
+    codes = column.rows[row - block.rows(resource_type).start]
+    starts = [stored_span(column.values[code])[0] for code in codes]
     if not starts:
         return None
     return max(starts) if sort.descending else min(starts)
@@ -327,12 +381,12 @@ def intersect(by_condition: Sequence[Masks]) -> Masks:
 
 
 def referring_rows(
-    columns: DirectoryColumns, kind: str, parameter: str, keys: Collection[int]
+    columns: DirectoryColumns, kind: str, parameter: str, keys: set[int]
 ) -> list[bytearray]:
     """Select the rows of a type that refer to a resource with one of the keys."""
     masks = columns.no_rows(kind)
     for column, mask in zip(columns.column(kind, parameter), masks, strict=True):
-        _add_referring(mask, column, keys)
+        column.add_rows(mask, column.codes_of(keys))
     return masks
 
 
@@ -373,28 +427,25 @@ def _dates(columns: DirectoryColumns, kind: str, sort: SortKey) -> list[dict[int
     return by_segment
 
 
-def matching_rows(columns: DirectoryColumns, kind: str, condition: SearchCondition) -> Masks:
-    """Select the rows of a type that meet a condition."""
+def matching_rows(
+    columns: BlockColumns | DirectoryColumns, kind: str, condition: SearchCondition
+) -> Masks:
+    """Select the rows of a type that meet a condition; a block's follow no references."""
     if condition.ids:
-        return columns.rows_of(
-            kind, {reference_key(f"{kind}/{logical_id}") for logical_id in condition.ids}
-        )
+        return columns.rows_with_ids(kind, condition.ids)
     if condition.link:
+        assert isinstance(columns, DirectoryColumns)  # noqa: S101 - `parse` refuses chains
         return _linked_rows(columns, kind, condition.link)
-    name = condition.column or condition.parameter.name
     masks = columns.no_rows(kind)
-    references = [reference_key(reference) for reference in condition.references]
-    for column, mask in zip(columns.column(kind, name), masks, strict=True):
-        if condition.missing is not None:
-            for row in column.column.rows:
-                mask[row] = 1
-        elif condition.parameter.type == "reference":
-            _add_referring(mask, column, references)
-        elif not column.is_reference and column.column.values:
-            _add(mask, column, column.codes_meeting(condition.test, is_folded=condition.is_folded))
+    name = condition.column or condition.parameter.name
+    read: Iterator[BlockColumn | WholeColumn] = columns.column(kind, name)
+    for column, mask in zip(read, masks, strict=True):
+        is_compared = condition.missing is None
+        codes = column.codes_meeting(condition) if is_compared else range(len(column.values))
+        column.add_rows(mask, codes)
     if condition.negated or condition.missing:
-        return [bytes(mask).translate(_INVERTED) for mask in masks]
-    return list(map(bytes, masks))
+        return [mask.translate(_INVERTED) for mask in masks]
+    return masks
 
 
 def _linked_rows(columns: DirectoryColumns, kind: str, link: ReferenceLink) -> Masks:
@@ -404,45 +455,6 @@ def _linked_rows(columns: DirectoryColumns, kind: str, link: ReferenceLink) -> M
         return columns.rows_of(kind, _target_keys(columns, link.type, link.parameter, linked))
     keys = columns.keys_of(link.type, linked)
     return list(map(bytes, referring_rows(columns, kind, link.parameter, keys)))
-
-
-def _add(mask: bytearray, column: WholeColumn, codes: Collection[int]) -> None:
-    """Select the rows that have one of the values with these codes, in ascending order."""
-    pair_codes, pair_rows = column.column.codes, column.column.rows
-    if len(codes) <= _FEW or len(codes) < len(pair_codes) // _FEW:
-        for code in codes:
-            first = bisect_left(pair_codes, code)
-            for row in pair_rows[first : bisect_right(pair_codes, code, first)]:
-                mask[row] = 1
-        return
-    value_mask = bytearray(len(column.column.values))
-    for code in codes:
-        value_mask[code] = 1
-    _add_by_value(mask, column, value_mask)
-
-
-def _add_by_value(mask: bytearray, column: WholeColumn, value_mask: bytes | bytearray) -> None:
-    """Select the rows that have a value whose byte in `value_mask` is 1."""
-    rows: Iterable[int] = column.column.rows
-    if 0 in value_mask:
-        rows = compress(rows, map(value_mask.__getitem__, column.column.codes))
-    for row in rows:
-        mask[row] = 1
-
-
-def _add_referring(mask: bytearray, column: WholeColumn, keys: Collection[int]) -> None:
-    """Select the rows that refer to a resource with one of the keys."""
-    values = column.column.values
-    if not column.is_reference:  # a value that is not `Type/id` makes a column one of texts
-        codes = [code for code, text in enumerate(values) if reference_key(str(text)) in keys]
-        _add(mask, column, codes)
-    elif len(keys) > len(values) // _FEW:
-        key_set = keys if isinstance(keys, set) else set(keys)
-        _add_by_value(mask, column, bytes(map(key_set.__contains__, values)))
-    else:
-        candidates = ((bisect_left(values, key), key) for key in keys)
-        codes = [code for code, key in candidates if code < len(values) and values[code] == key]
-        _add(mask, column, sorted(codes))
 
 
 def _target_keys(columns: DirectoryColumns, kind: str, parameter: str, masks: Masks) -> set[int]:
