@@ -96,9 +96,10 @@ class Lease:
                 self._tag = self._store.swap(self.key, self._to_bytes(), self._tag)
             self._renewed = now
         except CommitConflict:
+            outcome = "nothing was published, " if self._kind == "run" else ""
             raise StoreError(
-                f"{self._store.name}: this {self._kind} was inactive for so long that a prune "
-                "treated it as dead; nothing was published, run it again"
+                f"{self._store.name}: this {self._kind} was inactive for so long that another "
+                f"process treated it as dead; {outcome}run it again"
             ) from None
 
     def renew_to_delete(self) -> None:

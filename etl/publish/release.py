@@ -141,7 +141,8 @@ def commit(
 
     Raises:
         CommitConflict: another run published first. Nothing changed; plan again on top of it.
-        CommitUnknown: the answer was lost. Delete nothing: readers may be on the new release.
+        CommitUnknown: the answer was lost, or the disk failed after the swap. Delete nothing:
+            readers may be on the new release.
     """
     data = manifest.to_bytes()
     base = put_named(store, manifest.key, data, base)
@@ -154,9 +155,15 @@ def commit(
     try:
         store.swap(object_keys.CURRENT, pointer.to_bytes(), base.tag)
     except (CommitConflict, CommitUnknown) as error:
-        if _is_in_history(
-            store, manifest.release
-        ):  # a store may have retried after a first success
+        # A store may have retried after a first success, or the folder may not be on the disk yet.
+        if _is_in_history(store, manifest.release):
+            try:
+                store.sync()
+            except StoreError as failure:
+                raise CommitUnknown(
+                    f"{failure}; readers see release {manifest.release}, but a power cut may take "
+                    "it back: mend the disk, then run again"
+                ) from failure
             return
         if isinstance(error, CommitConflict):
             raise CommitConflict(

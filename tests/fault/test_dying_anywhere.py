@@ -1,5 +1,7 @@
 """A run that dies at any write leaves readers on a whole release, and running again finishes it."""
 
+import errno
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +20,8 @@ from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
 from etl.publish.release import assemble, commit, is_published
 from etl.publish.verify import verify
+from etl.storage import local
+from etl.storage.local import LocalStore
 from tests.fault.faulty import FaultyStore, Killed, LostAnswer
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
@@ -232,6 +236,33 @@ def test_an_answer_that_stays_unknown_is_said_to_be():
     with pytest.raises(CommitUnknown):
         commit(LostAnswer(store, landed=False), manifest, base)
     assert open_current(store).tag == base.tag
+
+
+@pytest.mark.parametrize("failures", [1, 100])
+def test_a_pointer_that_did_not_reach_the_disk_is_synced_again_or_said_to_be_at_risk(
+    tmp_path, monkeypatch, failures
+):
+    store = LocalStore(tmp_path / "tree")
+    publish(store, [patient("anna", 1)])
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 2)], base, now=LATER)
+    before = store.get("current.json")
+    synced = []
+
+    def fail_after_the_swap(path):
+        if store.get("current.json") != before:
+            synced.append(path)
+            if len(synced) <= failures:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(local, "_fsync", fail_after_the_swap)
+    if failures == 1:
+        commit(store, manifest, base)
+        assert {store.path("current.json"), tmp_path / "tree"} <= set(synced[1:])
+    else:
+        with pytest.raises(CommitUnknown, match=r"readers see release .* power cut"):
+            commit(store, manifest, base)
+    assert open_current(store).release.id == manifest.release
 
 
 class KeepsWhatIsThere(MemoryStore):

@@ -526,7 +526,7 @@ def test_a_run_whose_lease_was_broken_does_not_commit():
         time[0] += LEASE_TIME + timedelta(seconds=1)
         prune(store, lambda: time[0], keep=1)
         before = store.get("current.json")
-        with pytest.raises(StoreError, match="treated it as dead"):
+        with pytest.raises(StoreError, match="treated it as dead; nothing was published"):
             commit(store, mine, base, lease)
         with pytest.raises(CommitConflict):  # one that was at rest after it had renewed its lease
             commit(store, mine, base)
@@ -555,7 +555,7 @@ def test_a_run_breaks_the_lease_of_a_prune_that_came_to_rest():
         time[0] += LEASE_TIME + timedelta(seconds=1)
         with run_lease(store, lambda: time[0]):
             assert len(list(store.list("leases/"))) == 1
-        with pytest.raises(StoreError, match="treated it as dead"):
+        with pytest.raises(StoreError, match="treated it as dead; run it again"):
             rested.keep()
 
 
