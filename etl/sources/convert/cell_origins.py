@@ -339,13 +339,14 @@ class PartitionOrigins:
 
 
 def _used_lookups(row: _MadeRow, spec: ColumnSpec) -> Iterator[Lookup]:
-    """Yield the lookups of a column; of alternatives, those up to the one that was used."""
+    """Yield the lookups of a column; of alternatives, those up to the one that decided."""
     if isinstance(spec.source, Lookup):
         yield spec.source
     elif isinstance(spec.source, FirstColumn):
         for option in spec.source.options:
             yield from _used_lookups(row, option)
-            if row.text(option) is not None:
+            made = make(option, row.cells)
+            if made.unknown()[0] or made.values[0].is_valid:
                 return
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import MappingError
+from etl.sources.convert.cell_origins import PartitionOrigins
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import FolderFiles, TableVersion
 from etl.sources.layout.model import LayoutText
@@ -176,3 +177,29 @@ def test_a_table_is_known_by_the_name_of_its_raw_file_and_has_headers_whatever_f
     parts = read(files, tmp_path / "work", layouts=[read_layout(text, "tiny.yaml", CROSSWALKS)])
     assert [row["full_name"] for row in rows_of(parts, "member")] == ["Bo, Al"]
     assert [row["claim_id"] for row in rows_of(parts, "claim")] == ["B1"]
+
+
+@pytest.mark.parametrize(
+    ("payers", "payer", "headers"),
+    [
+        (("P1", "P1"), "P1", {"Person", "Payer"}),
+        (("", ""), "Ng", {"Person", "Name"}),
+        (("P1", "P2"), None, {"Person"}),  # nobody knows which, and no other entry takes its place
+    ],
+)
+def test_a_cell_comes_from_the_alternative_that_decided(tmp_path, payers, payer, headers):
+    lookup = "{ table: persons, key: Person, by: Person, value: Payer }"
+    other = lookup.replace("Payer", "Name")
+    text = LAYOUT.replace(
+        f"payer_id: {{ lookup: {lookup} }}",
+        f"payer_id: {{ first_of: [{{ lookup: {lookup} }}, {{ lookup: {other} }}] }}",
+    )
+    rows = "".join(f"M1,C{number},1970-05-30,Ng,f,{one}\n" for number, one in enumerate(payers))
+    folder = write(tmp_path / "in", persons="Person,Policy,Born,Name,Sex,Payer\n" + rows)
+    parts = read(folder, tmp_path / "work", layouts=[layout(text)])
+    (claim,) = rows_of(parts, "claim")
+    origins = PartitionOrigins(parts.facts.layout, parts.facts.files, parts.raw_rows(0))
+    file = parts.facts.names.index("bills.csv")
+    found = origins.of("claim", {**claim, "_file": str(file), "_row": "2"}, "payer_id")
+    assert claim.get("payer_id") == payer
+    assert {cell.header for cell in found.cells} == headers
