@@ -43,8 +43,8 @@ _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"
 _FOR_SYNTAX: Final = re.compile(r"(\w+) in (\w+)\.(\w+)")
 _EACH_SYNTAX: Final = re.compile(r"(\w+) in (\w+)")
 _MAP_IDS: Final = re.compile(r"[\d ,]+")
-_ADDITION_PREFIX: Final = "+"
-"""Prefix of an overlay's keys that add entries to a list."""
+_ADDITION_SUFFIX: Final = "+"
+"""Suffix of an overlay's keys that add entries to a list."""
 
 
 def compile_mapping(document: Any, name: str, library: Library, canonical: str) -> pl.Plan:
@@ -65,7 +65,7 @@ def compile_mapping(document: Any, name: str, library: Library, canonical: str) 
 def merge_overlay(base: Any, overlay: Any) -> Any:
     """Merge a payer's overlay into a document.
 
-    Maps merge key by key, null removes a key, `+key` adds entries to its list, and any other value
+    Maps merge key by key, null removes a key, `key+` adds entries to its list, and any other value
     replaces the previous one.
     """
     if not isinstance(base, Map) or not isinstance(overlay, Map):
@@ -73,8 +73,8 @@ def merge_overlay(base: Any, overlay: Any) -> Any:
     result = Map(base)
     result.mark, result.marks = overlay.mark, dict(base.marks)
     for key, value in overlay.items():
-        if key.startswith(_ADDITION_PREFIX):
-            name, mark = key.removeprefix(_ADDITION_PREFIX), overlay.marks[key]
+        if key.endswith(_ADDITION_SUFFIX):
+            name, mark = key.removesuffix(_ADDITION_SUFFIX), overlay.marks[key]
             result[name] = _extend_list(base.get(name), value, mark)
             result.marks[name] = mark
             continue

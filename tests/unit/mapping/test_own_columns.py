@@ -77,7 +77,7 @@ def test_a_mistake_is_named_with_its_line_and_kind(text, line, kind, words):
 def test_an_overlay_adds_entries_to_a_list():
     base = PATIENT + "  name: [ { family: First } ]\n"
     added = (
-        "extends: base.yaml\nemit:\n  +name: [ { family: Second } ]\n  +telecom: [ { value: x } ]\n"
+        "extends: base.yaml\nemit:\n  name+: [ { family: Second } ]\n  telecom+: [ { value: x } ]\n"
     )
     body = str(compiled(added, {"base.yaml": base}).plans[0].body)
     assert body.index("First") < body.index("Second") < body.index("telecom")
