@@ -1,16 +1,9 @@
 """A client of a provider directory's files: it knows the guide and `provider_urls`, and no more."""
 
 import json
-import re
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin
@@ -20,7 +13,6 @@ ORDER = (
     *("InsurancePlan", "Organization", "Practitioner"),
     *("PractitionerRole", "Location", "OrganizationAffiliation"),
 )
-_REFERENCE = re.compile(r'"reference": ?"([A-Za-z]+/[^"]+)"')
 
 
 @dataclass
@@ -39,11 +31,7 @@ class Crawler:
     def get(self, url: str) -> bytes:
         """Return what is at an address; what was downloaded before is asked for conditionally."""
         before = self._known.get(url)
-        headers = {}
-        if before is not None:
-            there = before[0]
-            names = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
-            headers = {to: there[name] for name, to in names if name in there}
+        headers = {} if before is None else {"If-None-Match": before[0]["etag"]}
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=20) as got:  # noqa: S310
@@ -105,28 +93,3 @@ def by_name(resources: list[Json]) -> dict[str, Json]:
     found = {name_of(one): one for one in resources}
     assert len(found) == len(resources)
     return found
-
-
-def dangling(found: dict[str, Json]) -> set[str]:
-    """Return what resources refer to that is not among them, of the types of Plan Finder files."""
-    named = {name for one in found.values() for name in _REFERENCE.findall(json.dumps(one))}
-    return {name for name in named - found.keys() if name.partition("/")[0] in ORDER}
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Write nothing."""
-
-
-@contextmanager
-def static_server(folder: Path) -> Iterator[str]:
-    """Serve a folder with Python's own server; yields its base URL."""
-    handler = partial(_Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()

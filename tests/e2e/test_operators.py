@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -20,14 +19,12 @@ from filelock import FileLock
 from etl.bootstrap import recorded_run, use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
-from etl.cli import main
 from etl.errors import StoreError
 from etl.pipeline.progress import StageBegan, StageExtended, StepCounter, ignore
-from etl.pipeline.reporting import run_record
 from etl.publish.prune import own_keys
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
-from tests.e2e.commands import ANY_CHANGE, COMMAND, NO_SUITES, SAMPLES, Called, cpcds, done
+from tests.e2e.commands import ANY_CHANGE, COMMAND, NO_SUITES, SAMPLES, cpcds, done
 
 FAULTY = SAMPLES / "faulty"
 LINE = re.compile(
@@ -174,21 +171,6 @@ def test_a_target_keeps_a_record_of_each_run_however_it_ended(target):
     assert stopped["error"]
 
 
-def test_records_are_their_owners_alone(target):
-    folder = target / "tree" / "runs"
-    assert S_IMODE(folder.stat().st_mode) == 0o700
-    assert {S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
-
-
-def test_the_oldest_records_go(target, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_record, "MOST_RECORDS", 2)
-    tree = shutil.copytree(target / "tree", tmp_path / "tree")
-    runs = sorted(records(target))
-    assert len(runs) == 3
-    runs.append(json.loads(done(cpcds("run", FAULTY, "--to", tree, "--json")).out)["run"])
-    assert sorted(path.stem for path in (tree / "runs").iterdir()) == runs[2:]
-
-
 def test_a_run_that_fails_before_anything_was_published_leaves_nothing(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -225,21 +207,6 @@ def on_a_terminal(*arguments):
         shown = read_to_its_end(ours)
     assert command.returncode == 0
     return shown
-
-
-def on_a_terminal_of_this_process(*arguments):
-    """Return the same of a command that this process runs, which saves loading the program."""
-    ours, theirs = pty.openpty()
-    with ThreadPoolExecutor(1) as reader, pytest.MonkeyPatch.context() as patch:
-        shown = reader.submit(read_to_its_end, ours)
-        for name, value in ON_A_TERMINAL.items():
-            patch.setenv(name, value)
-        with os.fdopen(theirs, "w", encoding="utf-8") as screen:
-            patch.setattr(sys, "stderr", screen)
-            with pytest.raises(SystemExit) as ended:
-                main([str(each) for each in arguments])
-        assert not ended.value.code
-        return shown.result()
 
 
 def without_controls(text):
@@ -302,7 +269,7 @@ def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path):
 def test_other_commands_that_take_long_show_progress(arguments, target, tmp_path):
     (tmp_path / "t").symlink_to(target / "tree")
     called = (each.format(tmp_path) for each in arguments)
-    shown = without_controls(on_a_terminal_of_this_process(*called))
+    shown = without_controls(on_a_terminal(*called))
     of = re.search(r"━+ 0 % of ([\d,]+) (members|folders)", shown)
     assert of or arguments[0] == "conform"
     assert re.search(
@@ -330,21 +297,6 @@ def test_every_object_of_a_fresh_tree_has_a_role(tmp_path):
     assert unnamed == {"current.json", "$bulk-publish", "publish/updates-first.json"} | {
         "reports/index.html"
     }
-
-
-def call_elsewhere(*arguments):
-    """Call a command whose output is no terminal."""
-    environment = {**os.environ, **NO_SUITES}
-    command = [*COMMAND, *map(str, arguments)]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
-    return Called(ran.returncode, ran.stdout, ran.stderr)
-
-
-@pytest.mark.slow
-def test_what_is_no_terminal_gets_no_control_character(tmp_path):
-    called = done(call_elsewhere("-v", "run", FAULTY, "--to", tmp_path / "tree"))
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", called.out + called.err)
-    assert "checking and mapping …" in called.err
 
 
 @pytest.mark.slow

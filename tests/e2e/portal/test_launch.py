@@ -1,11 +1,9 @@
 """Register, launch, consent, fetch, revoke: in a browser, with and without JavaScript."""
 
 import base64
-import json
 import re
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.portal.walking import (
@@ -94,8 +92,7 @@ def test_try_it_stops_where_state_is_not_its_own(page):
     assert urlsplit(page.url).query == ""
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-def test_everything_works_without_javascript(scriptless, sandbox, as_json):
+def test_everything_works_without_javascript(scriptless, sandbox):
     sign_in(scriptless)
     client_id, secret = register(scriptless)
     redirect_uri = f"{sandbox.base}/code"
@@ -110,11 +107,7 @@ def test_everything_works_without_javascript(scriptless, sandbox, as_json):
     }
     pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
     headers = {"accept": "application/json", "authorization": f"Basic {pair}"}
-    if as_json:  # as the model of this portal writes it
-        headers["content-type"] = "application/json"
-        traded = scriptless.request.post("/oauth/token", headers=headers, data=json.dumps(fields))
-    else:
-        traded = scriptless.request.post("/oauth/token", headers=headers, form=fields)
+    traded = scriptless.request.post("/oauth/token", headers=headers, form=fields)
     assert traded.status == 200, traded.text()
     token = traded.json()
     asked = {
@@ -157,15 +150,3 @@ def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptle
     scriptless.keyboard.press("ArrowRight")
     assert form.locator(".panel").nth(2).is_visible()
     assert not form.locator(".panel").nth(0).is_visible()
-
-
-def test_a_disabled_app_is_refused_and_its_developer_sees_why(page):
-    sign_in(page)
-    client_id, _ = register(page)
-    page.goto(f"/apps/{client_id}")
-    page.get_by_role("button", name="Disable").click()
-    expect(page.get_by_text("The app is disabled")).to_be_visible()
-    answer = page.request.get(
-        f"/oauth/authorize?client_id={client_id}&response_type=code", max_redirects=0
-    )
-    assert answer.status == 400

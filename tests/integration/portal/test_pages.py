@@ -10,7 +10,9 @@ import pytest
 from markupsafe import escape
 
 from etl.errors import StoreError
+from etl.gateway.http.responses import KINDS
 from etl.portal.data_dictionary import DataDictionary
+from etl.portal.portal import ERRORS
 from etl.portal.site_facts import Site
 from etl.portal.site_file import Contact, Look, SiteFile
 from etl.reports.public_numbers import post_numbers
@@ -106,6 +108,12 @@ def test_the_patient_access_page_names_the_real_endpoints(reader):
     text = reader.get("/patient-access").text
     for url in ("/oauth/authorize", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/fhir"):
         assert BASE + url in text
+
+
+def test_the_table_of_errors_has_each_status_that_an_app_can_meet():
+    statuses = {str(kind.status) for kind in KINDS.values()}
+    # No app sends preconditions or large bodies.
+    assert {row["code"] for row in ERRORS["fhir"]} == statuses - {"412", "413"}
 
 
 def test_who_is_signed_in_has_profile_settings_and_logout(developer):

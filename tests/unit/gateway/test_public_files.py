@@ -146,3 +146,12 @@ def test_without_a_website_there_is_no_brand(tmp_path):
     assert listed.call(BRANDS, token=None).status == 404
     document = listed.call("/.well-known/smart-configuration", token=None).json
     assert not [name for name in document if name.startswith("user_access")]
+
+
+def test_what_is_no_file_of_the_release_is_not_found(listed):
+    nothing = "0" * 64
+    for path in (
+        *(f"bulk/{nothing}.ndjson", f"plan-finder/{nothing}.json", "plan-finder/H1/2025/x"),
+        *("plan-finder/H1/2025/index.json", "rows/x", "quarantine/x", "bulk/../x"),
+    ):
+        assert listed.call(f"/directory/{path}", token=None).status == 404, path
