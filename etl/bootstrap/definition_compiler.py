@@ -17,7 +17,7 @@ from etl.bootstrap.mappings import Files, crosswalks_in, payer_facts, sensitive_
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
 from etl.mapping.coverage import written_columns
-from etl.mapping.dictionary import dictionary, published_dictionary
+from etl.mapping.dictionary import build_dictionary, published_dictionary
 from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support
 from etl.mapping.obligations import data_obligations, obligations
@@ -96,7 +96,7 @@ def compile_definitions(
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks, view_of(settings, model)),
-        dictionary=published_dictionary(dictionary(mappings.plans), model),
+        dictionary=published_dictionary(build_dictionary(mappings.plans), model),
         sensitive=sensitive,
         leave_out_superseded=settings.claims.superseded == "leave-out",
         model=model,

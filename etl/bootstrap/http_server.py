@@ -24,7 +24,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.bootstrap.served_app import application, opened, prepared, served_by_worker
+from etl.bootstrap.served_app import (
+    REQUEST_SECONDS,
+    application,
+    opened,
+    prepared,
+    served_by_worker,
+)
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
 from etl.gateway.http.monitoring import FOLDER
@@ -290,7 +296,7 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
         head_bytes=32 * 1024,
         headers=100,
         head_seconds=HEADER_SECONDS,
-        body_seconds=serve.request_seconds + HEADER_SECONDS,  # the application times out first
+        body_seconds=REQUEST_SECONDS + HEADER_SECONDS,  # the application times out first
         idle_seconds=IDLE_SECONDS,
     )
     config = Config(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,13 +18,12 @@ from etl.conform.run import conform
 from etl.engine.must_support import add_element_counts
 from etl.errors import MappingError, UsageError
 from etl.gateway.supported_fhir import FACILITY, PLAN_NET_TYPES, TYPES
-from etl.mapping.coverage import ProfileCoverage, coverage, misplaced_skips
+from etl.mapping.coverage import ProfileCoverage, find_misplaced_skips, must_support_coverage
 from etl.mapping.plan import Plan
 from etl.mapping.profile_checks import find_problems, find_search_problems
 from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
 from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
 from etl.pipeline.progress import Emit
-from etl.pipeline.totals import counted_coverage
 from etl.publish import object_keys
 from etl.publish.public_files import PublicPage, WrittenFolder, public_pages, write_folder
 from etl.publish.reader import open_current, open_index, read_all
@@ -59,7 +57,11 @@ def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
         MappingError: a mapping or setting is invalid.
     """
     sets = [load_definitions(settings, model) for model in DATA_MODELS]
-    return tuple(chain.from_iterable(coverage(each.mappings.plans, each.columns) for each in sets))
+    return tuple(
+        profile
+        for definitions in sets
+        for profile in must_support_coverage(definitions.mappings.plans, definitions.columns)
+    )
 
 
 def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[ProfileCoverage, ...]:
@@ -74,7 +76,7 @@ def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[Pro
         converted = convert_extract(settings, extract, Path(folder), emit)
     processed = converted.processed
     counts = add_element_counts([processed.totals.elements, converted.directory.elements])
-    return counted_coverage(processed.definitions, counts)  # of the extract's data model
+    return processed.must_support(counts)  # of the extract's data model
 
 
 def conform_to_guide(
@@ -203,7 +205,7 @@ def check_mappings(settings: Settings) -> CheckedMappings:
             for plan in plans:
                 wrong = list(find_problems(plan, compiled.crosswalks))
                 if not compiled.view.version:  # another version may lack what this one skips
-                    wrong += misplaced_skips(plan, compiled.crosswalks)
+                    wrong += find_misplaced_skips(plan, compiled.crosswalks)
                 wrong += find_search_problems(plan, _search_types(plan, model))
                 mistakes |= {str(one): one for one in wrong}
         names += [plan.name for plan in plans]

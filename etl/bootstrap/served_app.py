@@ -80,6 +80,9 @@ from etl.web.rate_limits import RateLimiter, parse_rate
 if TYPE_CHECKING:
     from etl.auth.services import Services
 
+REQUEST_SECONDS: Final = 30.0
+"""Time limit of a request."""
+
 
 class PrefixDispatcher(Starlette):
     """Hands all paths under some bases to applications of their own, and the rest to Starlette.
@@ -343,7 +346,7 @@ def application(
             origins,
             base=f"{serve.base_url}{path}",
             path=path,
-            seconds=serve.request_seconds,
+            seconds=REQUEST_SECONDS,
             standing=_standing_headers(serve),
             log=request_log,
             metrics=metrics,

@@ -216,8 +216,6 @@ class PublishSettings(SettingGroup):
     """URL under which the tree is served. If empty, links are relative."""
     cadence: str = "P1D"
     """Time between releases, as an ISO 8601 duration."""
-    requires_access_token: bool = True
-    """Whether clients need an access token to download bulk files."""
     timestamp_url: SecretStr | None = None
     """URL of an authority that timestamps each published release (RFC 3161)."""
     signing_key: Path | None = None
@@ -262,8 +260,6 @@ class ServeSettings(SettingGroup):
     """Rate limit of one app for one member, in each worker. If empty, there is no limit."""
     refused_limit: str = "60/minute"
     """Rate limit of requests without a valid token, per address, in each worker."""
-    request_seconds: float = Field(30.0, gt=0)
-    """Seconds that a request may take."""
     cache_bytes: int = Field(64 * 1024 * 1024, ge=0)
     """Size of each worker's cache, in bytes."""
     page_size: int = Field(10, ge=1)

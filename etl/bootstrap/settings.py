@@ -16,7 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeGuard, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Le, MinLen
 from pydantic import BaseModel, ByteSize, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -174,8 +174,6 @@ def _bounds(field: FieldInfo | None) -> str:
                 least = f"{number}"
             case Le(le=number):
                 most = f"{number}"
-            case Gt(gt=number):
-                return f" above {number}"
             case MinLen(min_length=number):
                 return f", at least {number}"
             case _:

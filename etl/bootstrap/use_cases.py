@@ -357,7 +357,6 @@ def bulk_options(settings: Settings) -> BulkOptions | None:
     return BulkOptions(
         base_url=wanted.base_url,
         cadence=wanted.cadence,
-        requires_access_token=wanted.requires_access_token,
         work=settings.run.work,
         plan_finder=PlanFinderOptions(
             f"{settings.serve.reached_at}{DIRECTORY}",

@@ -19,9 +19,13 @@ from etl.cli import options
 from etl.cli.progress import progress
 from etl.cli.result_tables import print_table
 from etl.errors import MappingError, UsageError
-from etl.mapping.coverage import STATUSES, ProfileCoverage, labelled
-from etl.mapping.coverage import as_markdown as coverage_markdown
-from etl.mapping.dictionary import as_csv, as_html, as_markdown, dictionary
+from etl.mapping.coverage import STATUSES, ProfileCoverage, coverage_markdown, format_status
+from etl.mapping.dictionary import (
+    build_dictionary,
+    dictionary_csv,
+    dictionary_html,
+    dictionary_markdown,
+)
 from etl.model.data_models import CLAIMS, DIRECTORY
 
 
@@ -76,11 +80,11 @@ def docs(context: click.Context, form: str, directory: bool, as_json: bool) -> N
     if directory and "publish" in options.given_settings(context):
         raise UsageError("--view is only for claims: leave it out with --directory")
     model = DIRECTORY if directory else CLAIMS
-    rows = dictionary(load_definitions(options.read_settings(context), model).mappings.plans)
+    rows = build_dictionary(load_definitions(options.read_settings(context), model).mappings.plans)
     if as_json:
         options.print_json([asdict(row) for row in rows])
         return
-    render = {"markdown": as_markdown, "html": as_html, "csv": as_csv}[form]
+    render = {"markdown": dictionary_markdown, "html": dictionary_html, "csv": dictionary_csv}[form]
     click.echo(render(rows), nl=False)
 
 
@@ -142,7 +146,7 @@ def _show_coverage(profiles: tuple[ProfileCoverage, ...], *, every: bool) -> Non
         if shown:
             click.echo(f"\n{profile.profile}")
         for element in shown:
-            click.echo(f"  {labelled(element):<20} {element.element}")
+            click.echo(f"  {format_status(element):<20} {element.element}")
             if what := element.reason or ", ".join(element.columns):
                 click.echo(f"  {'':<20}   {what}")
 

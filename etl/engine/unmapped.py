@@ -16,7 +16,7 @@ from etl.columns.arrays import Bools, Indices, true_where, valid
 from etl.engine.evaluate import Values, both, either, negate
 from etl.mapping import expressions as ex
 from etl.mapping.expressions import Condition, IsPresent, walk
-from etl.mapping.plan import Feed, Loop, nodes_of
+from etl.mapping.plan import AnswerUse, Loop, nodes_of
 from etl.mapping.rows import LIST_ITEM, PASSED_ON
 from etl.model.canonical_tables import TABLES
 from etl.model.code_shapes import SHAPES
@@ -119,15 +119,15 @@ def findings(values: Values) -> dict[str, pa.Table]:
                 by_rule.setdefault(group, []).append(
                     _cell_findings(values, column, level, rows, rule)
                 )
-    for feed in values.plan.feeds:
-        by_rule.setdefault(WITHOUT_CODE, []).extend(_cells_without_code(values, feed))
+    for use in values.plan.answer_uses:
+        by_rule.setdefault(WITHOUT_CODE, []).extend(_cells_without_code(values, use))
     return {name: once_each(tables) for name, tables in by_rule.items() if tables}
 
 
-def _cells_without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
+def _cells_without_code(values: Values, use: AnswerUse) -> Iterator[pa.Table]:
     """Yield cells whose word lacks a needed code."""
-    answer, crosswalk = feed.answer, values.environment.crosswalks[feed.answer.crosswalk]
-    level = max(values.home(part) for part in (answer, feed.use, *feed.needs))
+    answer, crosswalk = use.answer, values.environment.crosswalks[use.answer.crosswalk]
+    level = max(values.home(part) for part in (answer, use.user, *use.conditions))
     if level not in values.levels or not values.levels[level].size:
         return
     texts = values.text(answer.of, level)
@@ -139,7 +139,8 @@ def _cells_without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
     if not words:
         return
     needs_code = both(
-        _is_needed(values, feed, level), *(values.holds(need, level) for need in feed.needs)
+        _is_needed(values, use, level),
+        *(values.holds(condition, level) for condition in use.conditions),
     )
     for column in _source_columns(answer.of):
         lacks_code = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
@@ -149,13 +150,13 @@ def _cells_without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
         yield _cell_findings(values, column, column.level, np.unique(positions), WITHOUT_CODE)
 
 
-def _is_needed(values: Values, feed: Feed, level: int) -> Bools | bool:
+def _is_needed(values: Values, use: AnswerUse, level: int) -> Bools | bool:
     """Return the rows in which a missing code leaves a gap."""
-    if isinstance(feed.use, ex.Condition):
-        return negate(values.holds(feed.use, level))
-    has_value = valid(values.text(feed.use, level))
-    is_read = _is_looked_up(values, feed.use, feed.answer, level)
-    return is_read if feed.vital else both(is_read, has_value)
+    if isinstance(use.user, ex.Condition):
+        return negate(values.holds(use.user, level))
+    has_value = valid(values.text(use.user, level))
+    is_read = _is_looked_up(values, use.user, use.answer, level)
+    return is_read if use.is_required else both(is_read, has_value)
 
 
 def _is_looked_up(values: Values, expr: ex.Expr, answer: ex.Translated, level: int) -> Bools | bool:

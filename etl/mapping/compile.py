@@ -29,7 +29,7 @@ from etl.mapping.expressions import (
 )
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.formulas import expr_of
-from etl.mapping.headers import HEADER_IDS, MappingHeader, skip_reasons
+from etl.mapping.headers import HEADER_IDS, MappingHeader, profile_canonical, skip_reasons
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.static_values import possible_values
@@ -54,7 +54,7 @@ def compile_mapping(document: Any, name: str, library: Library, canonical: str) 
         document: the mapping file, overlays merged in.
         name: the mapping's name.
         library: constants, static tables, fragments, crosswalks, settings.
-        canonical: what a profile's bare name is put into, with `{}` for the name.
+        canonical: pattern of `profile_canonical`.
 
     Raises:
         MappingError: every mistake, with file, line and path.
@@ -158,11 +158,7 @@ class _Compiler:
         return pl.Plan(
             name=name,
             resource=resource,
-            profile=(
-                header.profile
-                if "/" in header.profile
-                else canonical.replace("{}", header.profile, 1)
-            ),
+            profile=profile_canonical(header.profile, canonical),
             table=table,
             tables=tuple(self.levels),
             condition=condition,
@@ -171,8 +167,8 @@ class _Compiler:
             last_updated=last_updated,
             body=pl.ObjectNode(tuple(rest), place),
             search=MappingProxyType(search),
-            skipped=map_ids,
-            unfed=elements,
+            skipped_map_ids=map_ids,
+            skipped_elements=elements,
             assured=MappingProxyType(header.assured),
         )
 

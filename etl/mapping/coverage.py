@@ -1,19 +1,19 @@
-"""Must-support coverage: which elements that a profile marks the mappings can produce, and why not.
+"""Must-support coverage: which marked elements the mappings can produce, and why not the others.
 
-Of a profile's must-support elements each is *produced*, *could be* (no mapping writes it; or, of
-given rows, none fills it) or *cannot be*, and then a mapping says why under `skip`.
+Each must-support element is *produced*, *could be* (no mapping writes it; or, for given rows, none
+fills it), or *cannot be*: then a mapping says why under `skip`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from etl.errors import MappingError
 from etl.mapping import plan as pl
-from etl.mapping.dictionary import column_read, sources_of
+from etl.mapping.dictionary import level_tables, table_and_column
 from etl.mapping.expressions import ColumnOf, Expr, written_parts
 from etl.mapping.must_support import ALWAYS, written_elements
 from etl.model.crosswalks import Crosswalk
@@ -23,16 +23,16 @@ Status = Literal["produced", "could be", "cannot be"]
 STATUSES: Final[tuple[Status, ...]] = ("produced", "could be", "cannot be")
 
 WrittenColumns: TypeAlias = Mapping[str, frozenset[str]]
-"""Id of an element -> the columns, as `table.column`, that are written into it."""
+"""Element ID -> the columns that are written into it, as `table.column`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """Elements that the resources of one profile hold.
+class PresentElements:
+    """How many resources of one profile have each element.
 
     Attributes:
-        resources: how many there are.
-        elements: id of an element -> how many of them have it.
+        resources: number of resources.
+        elements: element ID -> number of resources that have it.
     """
 
     resources: int = 0
@@ -44,11 +44,11 @@ class ElementCoverage:
     """One must-support element.
 
     Attributes:
-        element: its id, slices included.
+        element: its ID, including slice names.
         status: whether it is produced, could be or cannot be.
-        columns: `table.column` of all that is written into it, in order; empty for constants.
+        columns: `table.column` of each column written into it, sorted; empty for constants.
         reason: why it is not produced; empty if it is.
-        resources: how many resources have it; None if no rows were read.
+        resources: number of resources that have it; None if no rows were read.
     """
 
     element: str
@@ -63,9 +63,9 @@ class ProfileCoverage:
     """The must-support elements of one profile.
 
     Attributes:
-        profile: its name.
+        profile: name of the profile.
         elements: in the order of the profile.
-        resources: how many there are of it; None if no rows were read.
+        resources: number of resources; None if no rows were read.
     """
 
     profile: str
@@ -77,78 +77,84 @@ class ProfileCoverage:
         return tuple(element for element in self.elements if element.status == status)
 
 
-def coverage(
+def must_support_coverage(
     plans: Iterable[pl.Plan],
-    columns: Mapping[str, WrittenColumns],
-    filled: Mapping[str, Filled] | None = None,
+    written: Mapping[str, WrittenColumns],
+    present: Mapping[str, PresentElements] | None = None,
 ) -> tuple[ProfileCoverage, ...]:
     """Return the coverage of every must-support element, by profile in the order of the plans.
 
     Args:
         plans: compiled mappings.
-        columns: plan -> what it writes, of `written_columns`.
-        filled: by a profile's canonical, what resources made of rows have in them; None for
-            what the mappings can produce of any rows.
+        written: plan -> its `written_columns`.
+        present: canonical of a profile -> the elements that its resources have; None for the
+            elements that the mappings can produce from any rows.
     """
-    by_profile: dict[str, list[pl.Plan]] = defaultdict(list)
+    plans_by_profile: dict[str, list[pl.Plan]] = defaultdict(list)
     for plan in plans:
-        by_profile[plan.profile].append(plan)
-    profiles: list[ProfileCoverage] = []
-    for canonical, mine in by_profile.items():
+        plans_by_profile[plan.profile].append(plan)
+    coverage: list[ProfileCoverage] = []
+    for canonical, profile_plans in plans_by_profile.items():
         profile = find_canonical(canonical)
         if profile is not None:
-            rows = None if filled is None else filled.get(canonical, Filled())
-            profiles.append(_of_profile(profile, mine, columns, rows))
-    return tuple(profiles)
+            counts = None if present is None else present.get(canonical, PresentElements())
+            coverage.append(_profile_coverage(profile, profile_plans, written, counts))
+    return tuple(coverage)
 
 
-def _of_profile(
+def _profile_coverage(
     profile: Profile,
     plans: Iterable[pl.Plan],
-    columns_of_plans: Mapping[str, WrittenColumns],
-    filled: Filled | None,
+    written: Mapping[str, WrittenColumns],
+    present: PresentElements | None,
 ) -> ProfileCoverage:
     columns: dict[str, frozenset[str]] = {}
-    unfed: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for plan in plans:
-        for name, read in columns_of_plans[plan.name].items():
-            columns[name] = columns.get(name, frozenset()) | read
-        unfed |= {f"{plan.resource}.{path}": why for path, why in plan.unfed.items()}
+        for element, names in written[plan.name].items():
+            columns[element] = columns.get(element, frozenset()) | names
+        skipped |= {f"{plan.resource}.{path}": why for path, why in plan.skipped_elements.items()}
     elements = tuple(
-        _of_element(element.id, columns, unfed, filled) for element in profile.must_support()
+        _element_coverage(element.id, columns, skipped, present)
+        for element in profile.must_support()
     )
-    return ProfileCoverage(profile.name, elements, None if filled is None else filled.resources)
+    return ProfileCoverage(profile.name, elements, None if present is None else present.resources)
 
 
-def _of_element(
-    name: str, columns: WrittenColumns, unfed: Mapping[str, str], filled: Filled | None
+def _element_coverage(
+    element: str,
+    written: WrittenColumns,
+    skipped: Mapping[str, str],
+    present: PresentElements | None,
 ) -> ElementCoverage:
-    read = tuple(sorted(columns.get(name, ())))
-    count = None if filled is None else filled.elements.get(name, 0)
-    if count or (count is None and name in columns):
-        return ElementCoverage(name, "produced", read, "", count)
-    if name in columns:
-        why = f"no row fills {', '.join(read)}" if read else "no row calls for it"
-        return ElementCoverage(name, "could be", read, why, count)
-    if name in unfed:
-        return ElementCoverage(name, "cannot be", read, unfed[name], count)
-    return ElementCoverage(name, "could be", read, "no mapping writes it", count)
+    columns = tuple(sorted(written.get(element, ())))
+    count = None if present is None else present.elements.get(element, 0)
+    if count or (count is None and element in written):
+        return ElementCoverage(element, "produced", columns, "", count)
+    if element in written:
+        why = f"no row fills {', '.join(columns)}" if columns else "no row calls for it"
+        return ElementCoverage(element, "could be", columns, why, count)
+    if element in skipped:
+        return ElementCoverage(element, "cannot be", columns, skipped[element], count)
+    return ElementCoverage(element, "could be", columns, "no mapping writes it", count)
 
 
-def misplaced_skips(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Iterator[MappingError]:
-    """Yield mistakes of the elements that a plan skips: not marked, or written nevertheless."""
+def find_misplaced_skips(
+    plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]
+) -> Iterator[MappingError]:
+    """Yield skipped elements that are not must-support, or that the mapping writes."""
     profile = find_canonical(plan.profile)
-    if profile is None or not plan.unfed:
+    if profile is None or not plan.skipped_elements:
         return
-    wanted = {element.id for element in profile.must_support()}
+    must_support = {element.id for element in profile.must_support()}
     written = written_columns(plan, crosswalks)
-    for path in plan.unfed:
-        name = f"{plan.resource}.{path}"
-        if name not in wanted:
-            what = f"skip: {name} is no must-support element of {profile.name}"
+    for path in plan.skipped_elements:
+        element = f"{plan.resource}.{path}"
+        if element not in must_support:
+            what = f"skip: {element} is no must-support element of {profile.name}"
             yield MappingError(str(plan.body.place), "map-skip", what)
-        elif name in written:
-            what = f"skip: the mapping writes {name} after all"
+        elif element in written:
+            what = f"skip: the mapping writes {element} after all"
             yield MappingError(str(plan.body.place), "map-skip", what)
 
 
@@ -156,41 +162,39 @@ def misplaced_skips(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Itera
 
 
 def written_columns(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> WrittenColumns:
-    """Return the elements, slices among them, that a plan can write, and the columns in them."""
+    """Return the elements (slices, too) that a plan can write, with the columns written to each."""
     profile = find_canonical(plan.profile)
     if profile is None:
         return {}
-    sources = sources_of(plan)
-    found: dict[str, set[str]] = {f"{profile.root.id}.{name}": set() for name in ALWAYS}
+    tables = level_tables(plan)
+    columns = {f"{profile.root.id}.{name}": frozenset[str]() for name in ALWAYS}
     if plan.last_updated is not None:
-        found[f"{profile.root.id}.{_STAMP}"] |= _columns(plan.last_updated, sources)
-    for name, places in written_elements(plan, profile, crosswalks).items():
-        found[name] = set().union(*(_columns_in(node, sources) for _, node in places))
-    return {name: frozenset(read) for name, read in found.items()}
+        columns[f"{profile.root.id}.meta.lastUpdated"] = _columns_of(plan.last_updated, tables)
+    for element, nodes in written_elements(plan, profile, crosswalks).items():
+        columns[element] = frozenset().union(
+            *(
+                _columns_of(leaf.expr, tables)
+                for _, node in nodes
+                for _, leaf in pl.nodes_of(node)
+                if isinstance(leaf, pl.Leaf)
+            )
+        )
+    return columns
 
 
-_STAMP: Final = "meta.lastUpdated"
-
-
-def _columns_in(node: pl.Entry, sources: Mapping[int, tuple[str, str]]) -> set[str]:
-    leaves = (inner for _, inner in pl.nodes_of(node) if isinstance(inner, pl.Leaf))
-    return set().union(*(_columns(leaf.expr, sources) for leaf in leaves))
-
-
-def _columns(expr: Expr, sources: Mapping[int, tuple[str, str]]) -> set[str]:
-    return {
-        ".".join(column_read(part, sources))
+def _columns_of(expr: Expr, tables: Mapping[int, tuple[str, str]]) -> frozenset[str]:
+    return frozenset(
+        ".".join(table_and_column(part, tables))
         for part in written_parts(expr)
         if isinstance(part, ColumnOf)
-    }
+    )
 
 
 # -- for people --------------------------------------------------------------------------------
 
 
-def as_markdown(found: Iterable[ProfileCoverage]) -> str:
-    """Return the coverage as Markdown: a table of all profiles, then one table a profile."""
-    profiles = tuple(found)
+def coverage_markdown(profiles: Sequence[ProfileCoverage]) -> str:
+    """Return the coverage as Markdown: a table of all profiles, then one table per profile."""
     lines = [
         "# Must-support coverage",
         "",
@@ -201,20 +205,20 @@ def as_markdown(found: Iterable[ProfileCoverage]) -> str:
         counts = " | ".join(str(len(profile.with_status(status))) for status in STATUSES)
         lines.append(f"| {profile.profile} | {len(profile.elements)} | {counts} |")
     for profile in profiles:
-        counted = "" if profile.resources is None else f" ({profile.resources:,} resources)"
+        total = "" if profile.resources is None else f" ({profile.resources:,} resources)"
         lines += [
             "",
-            f"## {profile.profile}{counted}",
+            f"## {profile.profile}{total}",
             "",
             "| element | | columns, or why not |",
             "|---|---|---|",
         ]
         for element in profile.elements:
             what = element.reason or ", ".join(f"`{name}`" for name in element.columns)
-            lines.append(f"| `{element.element}` | {labelled(element)} | {what} |")
+            lines.append(f"| `{element.element}` | {format_status(element)} | {what} |")
     return "\n".join(lines) + "\n"
 
 
-def labelled(element: ElementCoverage) -> str:
-    """Return an element's status, with the number of resources that have it where it is known."""
+def format_status(element: ElementCoverage) -> str:
+    """Format an element's status, with the number of resources that have it, if any."""
     return element.status if not element.resources else f"{element.status}, {element.resources:,}"

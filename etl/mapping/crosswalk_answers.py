@@ -1,7 +1,7 @@
 """Find the elements that lack a value if a crosswalk has a word without a code.
 
-A crosswalk may list a word without a code for it. That matters where the answer feeds an element
-that the profile requires or marks as must-support, and where something else is written in its
+A crosswalk may list a word without a code for it. That matters if the answer is written to an
+element that the profile requires or marks as must-support, or if something else is written in its
 place.
 """
 
@@ -23,43 +23,39 @@ _CODING_PARTS: Final = frozenset({"system", "version", "display"})
 """Parts of a coding that mean nothing without its code."""
 
 _Elements: TypeAlias = tuple[Element, ...]
+_Conditions: TypeAlias = tuple[ex.Condition, ...]
 
 
-def feeds_of(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[pl.Feed, ...]:
-    """Find the answers that a crosswalk may lack for its words, with their elements."""
+def find_answer_uses(
+    plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]
+) -> tuple[pl.AnswerUse, ...]:
+    """Return the uses of answers that a crosswalk lacks for some of its words."""
     profile = find_canonical(plan.profile)
-    incomplete = {
+    incomplete_answers = {
         part
-        for part in _expressions(plan.body)
+        for part in _all_parts(plan.body)
         if isinstance(part, ex.Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
     }
-    if profile is None or not incomplete:
+    if profile is None or not incomplete_answers:
         return ()
     walker = _Walker(
-        profile, Codes(crosswalks), frozenset(incomplete), _answers_with_fallback(plan.body)
+        *(profile, Codes(crosswalks)),
+        *(frozenset(incomplete_answers), _answers_with_fallback(plan.body)),
     )
-    walker.object(plan.body, (profile.root,), lost=False, needs=())
+    walker.visit_object(plan.body, (profile.root,), required=False, conditions=())
     with_codes = _crosswalks_with_codes(plan.body)
     return tuple(
         dict.fromkeys(
-            feed
-            for name, feed in walker.found
-            if name not in _CODING_PARTS or feed.answer.crosswalk not in with_codes
+            use
+            for name, use in walker.uses
+            if name not in _CODING_PARTS or use.answer.crosswalk not in with_codes
         )
     )
 
 
-def _expressions(body: pl.Entry) -> Iterator[ex.Expr | ex.Condition]:
-    for _, node in pl.nodes_of(body):
-        match node:
-            case pl.Leaf(expr=expr):
-                yield from ex.walk(expr)
-            case pl.Guarded(condition=condition) | pl.Loop(condition=condition) if (
-                condition is not True
-            ):
-                yield from ex.walk(condition)
-            case _:
-                continue
+def _all_parts(node: pl.Entry) -> Iterator[ex.Expr | ex.Condition]:
+    for _, expr in pl.expressions_of(node):
+        yield from ex.walk(expr)
 
 
 def _crosswalks_with_codes(body: pl.Entry) -> frozenset[str]:
@@ -76,7 +72,7 @@ def _answers_with_fallback(body: pl.Entry) -> frozenset[ex.Expr]:
     """Return the answers that are replaced by something else if absent."""
     return frozenset(
         presence.of
-        for part in _expressions(body)
+        for part in _all_parts(body)
         if isinstance(part, logic.Not)
         for presence in ex.walk(part)
         if isinstance(presence, ex.IsPresent)
@@ -123,28 +119,34 @@ def _answers_in(expr: ex.Expr, *, optional: bool = False) -> Iterator[tuple[ex.T
 
 @dataclass(frozen=True, slots=True)
 class _Walker:
-    """Walks a plan and its profile; `lost` means that the node's loss removes a needed element."""
+    """Walks a plan and its profile, and collects the uses of incomplete answers.
+
+    In its methods, `required` says whether a required element is missing without the node.
+
+    Attributes:
+        profile: the profile of the plan.
+        codes: decides to which slices an entry belongs.
+        incomplete_answers: the answers to look for.
+        fallback_answers: the answers that are replaced by something else if absent.
+        uses: what was found: name of the element, and the use.
+    """
 
     profile: Profile
     codes: Codes
-    asked: frozenset[ex.Expr | ex.Condition]
-    replaced: frozenset[ex.Expr]
-    found: list[tuple[str, pl.Feed]] = field(default_factory=list)
+    incomplete_answers: frozenset[ex.Expr | ex.Condition]
+    fallback_answers: frozenset[ex.Expr]
+    uses: list[tuple[str, pl.AnswerUse]] = field(default_factory=list)
 
-    def object(
-        self,
-        node: pl.ObjectNode,
-        elements: _Elements,
-        *,
-        lost: bool,
-        needs: tuple[ex.Condition, ...],
+    def visit_object(
+        self, node: pl.ObjectNode, elements: _Elements, required: bool, conditions: _Conditions
     ) -> None:
-        strong = sum(is_strong(member) for _, member in node.members)
+        strong_count = sum(is_strong(member) for _, member in node.members)
         for name, member in node.members:
-            alone = strong == 1 and is_strong(member)
-            self.value(name, member, self.below(elements, name), lost and alone, needs)
+            is_decisive = strong_count == 1 and is_strong(member)
+            children = self.child_elements(elements, name)
+            self.visit(name, member, children, required and is_decisive, conditions)
 
-    def below(self, elements: _Elements, name: str) -> _Elements:
+    def child_elements(self, elements: _Elements, name: str) -> _Elements:
         return tuple(
             child
             for element in elements
@@ -152,68 +154,77 @@ class _Walker:
             if name == child.name or name in choice_names(child)
         )
 
-    def fitting(self, name: str, node: pl.Entry, elements: _Elements) -> _Elements:
-        """Return a value's elements, including slices that it may belong to."""
+    def with_slices(self, name: str, node: pl.Entry, elements: _Elements) -> _Elements:
+        """Add the slices that a value may belong to."""
         slices = (
-            part
-            for whole in elements
+            slice_element
+            for element in elements
             for _, _, entry in expand_loops(node)
-            for part, _ in self.codes.slices_of(name, entry, whole, self.profile)
+            for slice_element, _ in self.codes.slices_of(name, entry, element, self.profile)
         )
         return (*elements, *slices)
 
-    def value(
+    def visit(
         self,
         name: str,
         node: pl.Entry,
         elements: _Elements,
-        lost: bool,
-        needs: tuple[ex.Condition, ...],
+        required: bool,
+        conditions: _Conditions,
     ) -> None:
-        if self.asked.isdisjoint(_expressions(node)):
+        if self.incomplete_answers.isdisjoint(_all_parts(node)):
             return
         match node:
             case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
-                alone = sum(is_strong(entry) for entry in entries) == 1
+                is_decisive = sum(is_strong(entry) for entry in entries) == 1
                 for entry in entries:
-                    self.value(name, entry, elements, lost and alone, needs)
+                    self.visit(name, entry, elements, required and is_decisive, conditions)
             case pl.Guarded(condition=condition) | pl.Loop(condition=condition):
-                lost = lost and isinstance(node, pl.Guarded)
-                fitting = self.fitting(name, node, elements)
-                parts = _conjuncts(condition)
-                self.tested(name, parts, lost or _is_needed(fitting), needs)
-                self.value(name, node.node, elements, lost, (*needs, *parts))
+                required = required and isinstance(node, pl.Guarded)
+                all_elements = self.with_slices(name, node, elements)
+                tested = _conjuncts(condition)
+                self.add_tested(name, tested, required or _is_needed(all_elements), conditions)
+                self.visit(name, node.node, elements, required, (*conditions, *tested))
             case pl.ObjectNode():
-                at = self.fitting(name, node, elements)
-                self.object(node, at, lost=lost or _is_needed(at), needs=needs)
+                all_elements = self.with_slices(name, node, elements)
+                required = required or _is_needed(all_elements)
+                self.visit_object(node, all_elements, required, conditions)
             case pl.Leaf(expr=expr):
-                vital = lost or _is_needed(self.fitting(name, node, elements))
-                self.written(name, expr, vital, needs)
+                required = required or _is_needed(self.with_slices(name, node, elements))
+                self.add_written(name, expr, required, conditions)
             case _:
                 return
 
-    def written(
-        self, name: str, expr: ex.Expr, vital: bool, needs: tuple[ex.Condition, ...]
+    def add_written(
+        self, name: str, expr: ex.Expr, required: bool, conditions: _Conditions
     ) -> None:
+        """Add the answers that an expression writes."""
         for answer, has_alternative in _answers_in(expr):
-            is_needed = vital or answer in self.replaced
-            if answer in self.asked and (is_needed or has_alternative):
-                others = tuple(need for need in needs if answer not in ex.walk(need))
-                self.found.append((name, pl.Feed(answer, expr, others, is_needed)))
+            is_required = required or answer in self.fallback_answers
+            if answer in self.incomplete_answers and (is_required or has_alternative):
+                self.add(name, answer, expr, conditions, is_required)
 
-    def tested(
+    def add_tested(
+        self, name: str, tested: _Conditions, required: bool, conditions: _Conditions
+    ) -> None:
+        """Add the answers without which one of several joined conditions is false."""
+        for condition in tested:
+            for answer in _required_answers(condition):
+                is_required = required or answer in self.fallback_answers
+                if answer in self.incomplete_answers and is_required:
+                    others = (other for other in tested if other is not condition)
+                    self.add(name, answer, condition, (*conditions, *others), True)
+
+    def add(
         self,
         name: str,
-        parts: tuple[ex.Condition, ...],
-        lost: bool,
-        needs: tuple[ex.Condition, ...],
+        answer: ex.Translated,
+        user: ex.Expr | ex.Condition,
+        conditions: _Conditions,
+        is_required: bool,
     ) -> None:
-        for part in parts:
-            for answer in _required_answers(part):
-                if answer in self.asked and (lost or answer in self.replaced):
-                    others = (*needs, *(one for one in parts if one is not part))
-                    other_needs = tuple(other for other in others if answer not in ex.walk(other))
-                    self.found.append((name, pl.Feed(answer, part, other_needs, vital=True)))
+        others = tuple(other for other in conditions if answer not in ex.walk(other))
+        self.uses.append((name, pl.AnswerUse(answer, user, others, is_required)))
 
 
 def _is_needed(elements: _Elements) -> bool:

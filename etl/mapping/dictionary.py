@@ -12,7 +12,7 @@ from html import escape
 from typing import Final, Literal
 
 from etl.mapping.expressions import ColumnOf, Condition, Expr, walk, written_parts
-from etl.mapping.plan import CitedMark, Entry, Fixed, Guarded, Leaf, Loop, Plan, nodes_of
+from etl.mapping.plan import CitedMark, Fixed, Guarded, Leaf, Loop, Plan, nodes_of
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.model.canonical_tables import TABLES, column_meaning
 from etl.model.data_models import DataModel
@@ -31,16 +31,16 @@ class DictionaryRow:
     """One column that one mapping writes to one element, or a MapID that needs no column.
 
     Attributes:
-        table: canonical table; empty for a constant and for what is left out.
-        column: its column.
-        map_ids: MapIDs of the CPCDS Data Dictionary, ascending: those that the column carries, and
-            those that the line cites and no column of the mapping carries.
+        table: canonical table; empty for constants and for what is left out.
+        column: column of the table.
+        map_ids: MapIDs of the CPCDS Data Dictionary, ascending: those of the column, and those that
+            the mapping's line cites and that no column has.
         path: FHIR path of the element.
         profile: name of the profile.
-        role: `value`: it is written there, as it is or made into another; `decides`: it only
-            decides whether the element is there, or which value it has; `constant`: the same in
+        role: `value`: it is written to the element, unchanged or converted; `decides`: it only
+            decides whether the element is present, or which value it has; `constant`: the same in
             every row; `left out`.
-        note: why it is left out; of a payer's own column what it means.
+        note: why it is left out; for a payer's own column, what it means.
     """
 
     table: str
@@ -52,67 +52,81 @@ class DictionaryRow:
     note: str = ""
 
 
-def dictionary(plans: Iterable[Plan]) -> tuple[DictionaryRow, ...]:
+def build_dictionary(plans: Iterable[Plan]) -> tuple[DictionaryRow, ...]:
     """Return each column with its elements, then the elements without a column."""
     rows = {row for plan in plans for row in _plan_rows(plan)}
     return tuple(sorted(rows, key=lambda row: (row.role == "left out", not row.table, row)))
 
 
 def _plan_rows(plan: Plan) -> Iterator[DictionaryRow]:
-    reader = _Reader(plan.profile.rpartition("/")[2].partition("|")[0], sources_of(plan))
-    every = list(_column_rows(plan, reader))
-    written = {_cell_key(row) for row, _ in every if row.role == "value"}
-    read = [one for one in every if one[0].role == "value" or _cell_key(one[0]) not in written]
-    carried = {number for row, _ in read for number in row.map_ids}
-    rest = frozenset(_cited_map_ids(plan)) - carried
+    profile = plan.profile_name
+    rows = list(_column_rows(plan))
+    written_cells = {_cell_key(row) for row, _ in rows if row.role == "value"}
+    # A column that is written to an element isn't also listed as deciding on it.
+    rows = [
+        (row, mark)
+        for row, mark in rows
+        if row.role == "value" or _cell_key(row) not in written_cells
+    ]
+    cited = {map_id for _, node in nodes_of(plan.body) for map_id in node.place.map_ids}
+    uncarried = cited.difference(*(row.map_ids for row, _ in rows))
     attached: set[int] = set()
-    for row, place in read:
-        more = rest.intersection(place.map_ids) if place is not None else ()
-        attached |= {*more}
-        yield reader.row(row, (*row.map_ids, *more))
+    for row, mark in rows:
+        more = uncarried.intersection(mark.map_ids) if mark is not None else set()
+        attached |= more
+        yield replace(row, map_ids=tuple(sorted({*row.map_ids, *more})))
     for path, node in nodes_of(plan.body):
         if not isinstance(node, Fixed) or path.endswith(_CODING_SUFFIXES):
             continue
-        if ids := (rest - attached).intersection(node.place.map_ids):
+        if map_ids := (uncarried - attached).intersection(node.place.map_ids):
             name = _element_name(plan, path)
-            yield DictionaryRow("", "", tuple(sorted(ids)), name, reader.profile, "constant")
+            yield DictionaryRow("", "", tuple(sorted(map_ids)), name, profile, "constant")
     name = f"{plan.resource}.meta.profile"
-    yield DictionaryRow("", "", (_PROFILE_ID,), name, reader.profile, "constant")
-    reasons: dict[str, list[int]] = defaultdict(list)
-    for number, why in plan.skipped.items():
-        reasons[why].append(number)
-    for why, numbers in reasons.items():
-        yield DictionaryRow("", "", tuple(sorted(numbers)), "", reader.profile, "left out", why)
-    for path, why in plan.unfed.items():
+    yield DictionaryRow("", "", (_PROFILE_ID,), name, profile, "constant")
+    skipped: dict[str, list[int]] = defaultdict(list)
+    for map_id, reason in plan.skipped_map_ids.items():
+        skipped[reason].append(map_id)
+    for reason, skipped_ids in skipped.items():
+        yield DictionaryRow("", "", tuple(sorted(skipped_ids)), "", profile, "left out", reason)
+    for path, reason in plan.skipped_elements.items():
         name = f"{plan.resource}.{path}"
-        yield DictionaryRow("", "", (), name, reader.profile, "left out", why)
+        yield DictionaryRow("", "", (), name, profile, "left out", reason)
 
 
-def _column_rows(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, CitedMark | None]]:
+def _column_rows(plan: Plan) -> Iterator[tuple[DictionaryRow, CitedMark | None]]:
     """Yield a row per column that a plan reads, with the line that writes it.
 
     A line that only writes constants is cited for the columns that choose between them.
     """
+    tables = level_tables(plan)
+
+    def rows(parts: Iterable[Expr | Condition], element: str, role: Role) -> list[DictionaryRow]:
+        result = []
+        for part in parts:
+            if isinstance(part, ColumnOf):
+                table, name = table_and_column(part, tables)
+                column = columns_of(table)[name]
+                ids, meaning = tuple(sorted(column.map_ids)), column.meaning
+                row = DictionaryRow(table, name, ids, element, plan.profile_name, role, meaning)
+                result.append(row)
+        return result
+
     for path, node in nodes_of(plan.body):
-        name = _element_name(plan, path)
+        element = _element_name(plan, path)
         match node:
-            case Leaf(expr=expr):
-                values, deciding = (
-                    reader.written_columns(expr, name),
-                    reader.deciding_columns(expr, name),
-                )
-                yield from ((row, node.place) for row in values)
-                yield from ((row, None if values else node.place) for row in deciding)
-            case Guarded(condition=condition):
-                yield from ((row, None) for row in reader.deciding_columns(condition, name))
-            case Loop(condition=condition) if condition is not True:
-                yield from ((row, None) for row in reader.deciding_columns(condition, name))
+            case Leaf(expr=expr, place=mark):
+                values = rows(written_parts(expr), element, "value")
+                yield from ((row, mark) for row in values)
+                deciding_mark = None if values else mark
+                yield from ((row, deciding_mark) for row in rows(walk(expr), element, "decides"))
+            case Guarded(condition=condition) | Loop(condition=condition):
+                yield from ((row, None) for row in rows(walk(condition), element, "decides"))
             case _:
                 continue
-    yield from ((row, None) for row in reader.written_columns(plan.id, f"{plan.resource}.id"))
-    if plan.last_updated is not None:
-        name = f"{plan.resource}.meta.lastUpdated"
-        yield from ((row, None) for row in reader.written_columns(plan.last_updated, name))
+    for name, stamp in (("id", plan.id), ("meta.lastUpdated", plan.last_updated)):
+        if stamp is not None:
+            written = rows(written_parts(stamp), f"{plan.resource}.{name}", "value")
+            yield from ((row, None) for row in written)
 
 
 def _cell_key(row: DictionaryRow) -> tuple[str, str, str]:
@@ -123,53 +137,16 @@ def _element_name(plan: Plan, path: str) -> str:
     return f"{plan.resource}.{path.replace('[]', '')}"
 
 
-def _cited_map_ids(plan: Plan) -> Iterator[int]:
-    for _, node in nodes_of(plan.body):
-        yield from node.place.map_ids
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Finds the columns that expressions of one plan read."""
-
-    profile: str
-    sources: Mapping[int, tuple[str, str]]
-
-    def written_columns(self, expr: Expr, path: str) -> list[DictionaryRow]:
-        """Return the columns whose values an expression writes."""
-        return self._rows(written_parts(expr), path, "value")
-
-    def deciding_columns(self, node: Expr | Condition, path: str) -> list[DictionaryRow]:
-        """Return all columns that a condition or expression reads."""
-        return self._rows(walk(node), path, "decides")
-
-    def _rows(
-        self, parts: Iterable[Expr | Condition], path: str, role: Role
-    ) -> list[DictionaryRow]:
-        rows = []
-        for part in parts:
-            if isinstance(part, ColumnOf):
-                table, name = column_read(part, self.sources)
-                column = columns_of(table)[name]
-                ids = tuple(sorted(column.map_ids))
-                what = (table, name, ids, path, self.profile, role, column.meaning)
-                rows.append(DictionaryRow(*what))
-        return rows
-
-    def row(self, row: DictionaryRow, ids: Iterable[int]) -> DictionaryRow:
-        return replace(row, map_ids=tuple(sorted(set(ids))))
-
-
-def column_read(column: ColumnOf, sources: Mapping[int, tuple[str, str]]) -> tuple[str, str]:
+def table_and_column(column: ColumnOf, tables: Mapping[int, tuple[str, str]]) -> tuple[str, str]:
     """Return the table and the column that an expression reads.
 
     Args:
         column: the expression.
-        sources: of its plan, as `sources_of` gives them.
+        tables: `level_tables` of its plan.
     """
-    table, name = sources[column.level]
+    table, list_column = tables[column.level]
     if table == LIST_ITEM:
-        table, name = name.split(".", 1)
+        table, _, name = list_column.partition(".")
     else:
         name = column.column
     for step in column.via:
@@ -180,34 +157,27 @@ def column_read(column: ColumnOf, sources: Mapping[int, tuple[str, str]]) -> tup
     return table, name
 
 
-def sources_of(plan: Plan) -> dict[int, tuple[str, str]]:
-    """Return, for each level, its table; for the values of a list, `table.column` beside it."""
-    sources = {0: (plan.table, "")}
-    loops = [node for _, node in _all_nodes(plan) if isinstance(node, Loop)]
+def level_tables(plan: Plan) -> dict[int, tuple[str, str]]:
+    """Return the table of each level, and "" or, if it iterates over a list, `table.column`."""
+    tables = {0: (plan.table, "")}
+    loops = [node for root in plan.roots for _, node in nodes_of(root) if isinstance(node, Loop)]
     for loop in sorted(loops, key=lambda loop: loop.level):
         if isinstance(loop.relation, Many):
-            sources[loop.level] = (loop.relation.table, "")
+            tables[loop.level] = (loop.relation.table, "")
         else:
-            owner = sources[loop.parent][0]
-            sources[loop.level] = (LIST_ITEM, f"{owner}.{loop.relation}")
-    return sources
+            tables[loop.level] = (LIST_ITEM, f"{tables[loop.parent][0]}.{loop.relation}")
+    return tables
 
 
-def _all_nodes(plan: Plan) -> Iterator[tuple[str, Entry]]:
-    yield from nodes_of(plan.body)
-    for values in plan.search.values():
-        yield from nodes_of(values)
+_CSV_HEADER: Final = ("table", "column", "MapIDs", "FHIR path", "profile", "role", "note")
+_SECTION_HEADER: Final = ("column", "MapIDs", "FHIR path", "profiles", "role")
 
 
-_HEADER: Final = ("table", "column", "MapIDs", "FHIR path", "profile", "role", "note")
-_GROUPED: Final = ("column", "MapIDs", "FHIR path", "profiles", "role")
-
-
-def as_csv(rows: Iterable[DictionaryRow]) -> str:
-    """Return the dictionary as CSV: one line a column, path and profile."""
+def dictionary_csv(rows: Iterable[DictionaryRow]) -> str:
+    """Return the dictionary as CSV: one line per column, path and profile."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
+    writer.writerow(_CSV_HEADER)
     for row in rows:
         cells = (row.table, row.column, _format_map_ids(row), row.path, row.profile)
         writer.writerow((*cells, row.role, row.note))
@@ -247,8 +217,8 @@ def published_dictionary(rows: Iterable[DictionaryRow], model: DataModel) -> byt
     return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def as_markdown(rows: Iterable[DictionaryRow]) -> str:
-    """Return the dictionary as Markdown: a section a table, a line a column and path."""
+def dictionary_markdown(rows: Iterable[DictionaryRow]) -> str:
+    """Return the dictionary as Markdown: a section per table, a line per column and path."""
     rows = tuple(rows)
     lines = ["# Data dictionary", "", _legend(rows)]
     for title, header, rows_of_section in _sections(rows):
@@ -257,14 +227,14 @@ def as_markdown(rows: Iterable[DictionaryRow]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_html(rows: Iterable[DictionaryRow]) -> str:
+def dictionary_html(rows: Iterable[DictionaryRow]) -> str:
     """Return the dictionary as one page that loads nothing from the network."""
     rows = tuple(rows)
     sections = list(_sections(rows))
     contents = " · ".join(
         f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title, _, _ in sections
     )
-    body = "\n".join(_section(*section) for section in sections)
+    body = "\n".join(_section_html(*section) for section in sections)
     return _PAGE.format(legend=escape(_legend(rows)), contents=contents, body=body)
 
 
@@ -291,13 +261,13 @@ def _sections(
     profiles: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in rows:
         title = row.table or ("Left out" if row.role == "left out" else "Without a column")
-        what = (row.column, _format_map_ids(row), row.path, row.role, row.note)
-        profiles[(title, *what)].append(row.profile)
+        line = (title, row.column, _format_map_ids(row), row.path, row.role, row.note)
+        profiles[line].append(row.profile)
     sections: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-    for (title, column, numbers, path, role, note), names in profiles.items():
+    for (title, column, map_ids, path, role, note), names in profiles.items():
         is_all = len(names) > 1 and claims == set(names)
         short = ", ".join(name.removeprefix(_CLAIM_PROFILES) for name in names)
-        cells = (numbers, path, "all claims" if is_all else short)
+        cells = (map_ids, path, "all claims" if is_all else short)
         if role == "left out":
             sections[title].append((*cells, note))
         elif role == "constant":
@@ -307,21 +277,21 @@ def _sections(
     for title, lines in sections.items():
         header = {
             "Left out": ("MapIDs", "FHIR path", "profiles", "why"),
-            "Without a column": _GROUPED[1:4],
+            "Without a column": _SECTION_HEADER[1:4],
         }
-        yield title, header.get(title, _GROUPED), lines
+        yield title, header.get(title, _SECTION_HEADER), lines
 
 
 def _format_map_ids(row: DictionaryRow) -> str:
-    is_own = row.column and row.note
-    return ", ".join(map(str, row.map_ids)) or ("own" if is_own else "")
+    is_own_column = row.column and row.note
+    return ", ".join(map(str, row.map_ids)) or ("own" if is_own_column else "")
 
 
 def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def _section(title: str, header: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+def _section_html(title: str, header: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in lines

@@ -64,6 +64,11 @@ class Skip(Model):
             yield Mistake("map-shape", what, is_absence=True)
 
 
+def profile_canonical(profile: str, pattern: str) -> str:
+    """Return a profile's canonical; a bare name is put into the pattern in place of `{}`."""
+    return profile if "/" in profile else pattern.replace("{}", profile, 1)
+
+
 def skip_reasons(entries: Iterable[Skip]) -> tuple[Mapping[int, str], Mapping[str, str]]:
     """Return the reasons by MapID, and those by element."""
     numbers = {number: entry.reason for entry in entries for number in entry.map_id}

@@ -12,7 +12,7 @@ from etl.documents.models import read_as
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
 from etl.mapping.compile import compile_mapping, merge_overlay
-from etl.mapping.crosswalk_answers import feeds_of
+from etl.mapping.crosswalk_answers import find_answer_uses
 from etl.mapping.headers import HEADER_IDS, SetFile
 from etl.mapping.plan import FINANCIAL, MappingSet, Plan, View
 from etl.mapping.scope import Library, StaticRow
@@ -83,7 +83,8 @@ def compile_set(
             )
             plan = compile_mapping(extended, PurePosixPath(name).stem, mapping_library, canonical)
             viewed_plan = apply_view(plan, selected_view, canonical)
-            plans.append(replace(viewed_plan, feeds=feeds_of(viewed_plan, crosswalks)))
+            answer_uses = find_answer_uses(viewed_plan, crosswalks)
+            plans.append(replace(viewed_plan, answer_uses=answer_uses))
     mistakes.report()
     compiled = tuple(plans)
     return MappingSet(set_file.name, version, compiled, crosswalks, selected_view, tuple(views))

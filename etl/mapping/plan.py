@@ -105,22 +105,23 @@ Entry: TypeAlias = Node | Loop
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class AnswerUse:
     """One use of a crosswalk's answer that the crosswalk may lack.
 
     Attributes:
         answer: the look-up in the crosswalk.
-        use: the expression that is written, with the answer in it; or the condition on which
-            something is written.
-        needs: further conditions on which it is.
-        vital: without the answer an element is missing that the profile requires or marks as
-            must-support, or another is written for it. Else only what stands in for it counts.
+        user: the expression that contains the answer and is written; or the condition that
+            contains it and under which something is written.
+        conditions: further conditions under which it is written.
+        is_required: whether a missing answer always counts: an element that the profile requires
+            or marks as must-support is then missing, or replaced. If not, it counts only if
+            another value is written in its place.
     """
 
     answer: Translated
-    use: Expr | Condition
-    needs: tuple[Condition, ...]
-    vital: bool
+    user: Expr | Condition
+    conditions: tuple[Condition, ...]
+    is_required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,11 @@ class Plan:
         last_updated: the source's own stamp.
         body: the members after `meta`.
         search: parameter of the search index -> list of values.
-        skipped: MapID -> why this profile leaves it out.
-        unfed: path of an element that the profile marks as must-support, slices included and
-            without the resource -> why no row can fill it.
+        skipped_map_ids: MapID -> why this profile leaves it out.
+        skipped_elements: path of a must-support element, with slice names but without the resource
+            -> why no row can fill it.
         assured: path -> why an element that looks as if it could be absent never is.
-        feeds: places for answers of crosswalks that a known word may be without.
+        answer_uses: uses of answers that a crosswalk may lack for one of its words.
     """
 
     name: str
@@ -157,33 +158,62 @@ class Plan:
     last_updated: Expr | None
     body: ObjectNode
     search: Mapping[str, ListNode]
-    skipped: Mapping[int, str] = field(default_factory=dict)
-    unfed: Mapping[str, str] = field(default_factory=dict)
+    skipped_map_ids: Mapping[int, str] = field(default_factory=dict)
+    skipped_elements: Mapping[str, str] = field(default_factory=dict)
     assured: Mapping[str, str] = field(default_factory=dict)
-    feeds: tuple[Feed, ...] = ()
+    answer_uses: tuple[AnswerUse, ...] = ()
+
+    @property
+    def profile_name(self) -> str:
+        """The last part of the profile's canonical, without its version."""
+        return self.profile.rpartition("/")[2].partition("|")[0]
+
+    @property
+    def roots(self) -> tuple[ObjectNode | ListNode, ...]:
+        """The body and the values of all search parameters."""
+        return (self.body, *self.search.values())
+
+    def expressions(self) -> Iterator[tuple[CitedMark, Expr | Condition]]:
+        """Yield every expression and condition of the plan, with its line."""
+        for part in (self.id, self.compartment, self.last_updated, self.condition):
+            if part is not None:
+                yield self.body.place, part
+        for root in self.roots:
+            yield from expressions_of(root)
 
 
-def nodes_of(node: Entry) -> Iterator[tuple[str, Entry]]:
-    """Yield every node below one with its path; lists add `[]`, object members their name."""
-    yield from _walk_nodes(node, "")
+def nodes_of(node: Entry, path: str = "") -> Iterator[tuple[str, Entry]]:
+    """Yield a node and every node inside it with its path.
 
-
-def _walk_nodes(node: Entry, path: str) -> Iterator[tuple[str, Entry]]:
+    Lists add `[]` to the path, members of objects their name.
+    """
     yield path, node
     match node:
         case ObjectNode():
             for key, member in node.members:
-                yield from _walk_nodes(member, f"{path}.{key}" if path else key)
+                yield from nodes_of(member, f"{path}.{key}" if path else key)
         case ListNode():
             for entry in node.entries:
-                yield from _walk_nodes(entry, f"{path}[]")
+                yield from nodes_of(entry, f"{path}[]")
         case Spliced():
             for entry in node.entries:
-                yield from _walk_nodes(entry, path)
+                yield from nodes_of(entry, path)
         case Guarded() | Loop():
-            yield from _walk_nodes(node.node, path)
+            yield from nodes_of(node.node, path)
         case Fixed() | Leaf():
             return
+
+
+def expressions_of(node: Entry) -> Iterator[tuple[CitedMark, Expr | Condition]]:
+    """Yield every expression and condition of a node and the nodes inside it, with its line."""
+    for _, inner in nodes_of(node):
+        match inner:
+            case Leaf(expr=expr):
+                yield inner.place, expr
+            case Guarded(condition=condition) | Loop(condition=condition):
+                yield inner.place, condition
+            case _:
+                continue
 
 
 FINANCIAL: Final = "financial"
@@ -205,8 +235,8 @@ class View:
         types: FHIR types of elements that are left out.
         paths: elements that are left out, with their resource (`ExplanationOfBenefit.total`).
         given: (table, column) -> what the column is taken to hold in every row.
-        skipped: MapID -> why the profiles named here leave it out.
-        unfed: path of an element -> why those profiles leave it out that mark it.
+        skipped_map_ids: MapID -> why `profiles` leave it out.
+        skipped_elements: path of an element -> why those of `profiles` that mark it leave it out.
     """
 
     name: str = FINANCIAL
@@ -215,8 +245,8 @@ class View:
     types: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
     given: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    skipped: Mapping[int, str] = field(default_factory=dict)
-    unfed: Mapping[str, str] = field(default_factory=dict)
+    skipped_map_ids: Mapping[int, str] = field(default_factory=dict)
+    skipped_elements: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def states_money(self) -> bool:

@@ -7,7 +7,7 @@ types that it leaves out is taken out of the plans. What is left is checked like
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,7 @@ from etl.documents.models import read_as
 from etl.errors import MappingError
 from etl.mapping import plan as pl
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
-from etl.mapping.headers import HEADER_IDS, ViewFile, skip_reasons
+from etl.mapping.headers import HEADER_IDS, ViewFile, profile_canonical, skip_reasons
 from etl.mapping.plan import FINANCIAL, View
 from etl.mapping.rows import TELLS_OF_AMOUNTS
 from etl.mapping.static_values import is_strong
@@ -46,48 +46,46 @@ def read_view(document: Any, file: str) -> View:
 
 
 def apply_view(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
-    """Apply a view to a plan.
+    """Return the plan with the view's profile and without the elements that the view hides.
 
     Args:
-        plan: the plan as the mapping says it, compiled with what the view takes as given.
+        plan: compiled with the constants that the view gives columns.
         view: the view.
-        canonical: what a profile's bare name is put into, with `{}` for the name.
+        canonical: pattern of `profile_canonical`.
 
     Raises:
         MappingError: `map-view`: the plan would still read a column of money.
     """
     if view.name == FINANCIAL:
         return plan
-    name = plan.profile.rpartition("/")[2].partition("|")[0]
+    name = plan.profile_name
     if name in view.profiles:
-        profile_name = view.profiles[name]
         plan = replace(
             plan,
-            profile=profile_name
-            if "/" in profile_name
-            else canonical.replace("{}", profile_name, 1),
-            skipped=MappingProxyType({**plan.skipped, **view.skipped}),
+            profile=profile_canonical(view.profiles[name], canonical),
+            skipped_map_ids=MappingProxyType({**plan.skipped_map_ids, **view.skipped_map_ids}),
         )
     profile = find_canonical(plan.profile)
     if name in view.profiles and profile is not None:
         must_support = {element.id for element in profile.must_support()}
-        unfed = {
-            path: why
-            for path, why in view.unfed.items()
+        skipped = {
+            path: reason
+            for path, reason in view.skipped_elements.items()
             if f"{plan.resource}.{path}" in must_support
         }
-        plan = replace(plan, unfed=MappingProxyType({**plan.unfed, **unfed}))
+        skipped_elements = MappingProxyType({**plan.skipped_elements, **skipped})
+        plan = replace(plan, skipped_elements=skipped_elements)
     if profile is not None and profile.type == plan.resource:
         visible = _ElementRemover(view).object(plan.body, profile, profile.root, plan.resource)
         body = visible or pl.ObjectNode((), plan.body.place)
         if body is not plan.body:
             plan = replace(plan, body=body, search=_visible_search(plan, body))
     if not view.states_money:
-        for place, expr in _plan_expressions(plan):
+        for mark, expr in plan.expressions():
             if _reads_amount(expr):
                 message = f"the view {view.name!r} leaves money out, and this reads an amount"
                 hint = f"leave the element out of the view by its path, under `without` ({name})"
-                raise MappingError(str(place), "map-view", message, hint=hint)
+                raise MappingError(str(mark), "map-view", message, hint=hint)
     return plan
 
 
@@ -174,43 +172,17 @@ def _visible_search(plan: pl.Plan, body: pl.ObjectNode) -> Mapping[str, pl.ListN
     )
 
 
-def _columns_read(whole: pl.ObjectNode | pl.ListNode) -> set[tuple[bool, tuple[str, ...], str]]:
+def _columns_read(root: pl.Entry) -> set[tuple[bool, tuple[str, ...], str]]:
     """Return each column: whether it is in the mapping's own row, its relations, its name.
 
     Each loop has a level of its own, so that those of two nodes cannot be compared.
     """
     return {
         (part.level == 0, part.via, part.column)
-        for _, expr in _expressions(whole)
+        for _, expr in pl.expressions_of(root)
         for part in walk(expr)
         if isinstance(part, ColumnOf)
     }
-
-
-def _plan_expressions(plan: pl.Plan) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
-    """Yield every expression and condition of a plan with its line."""
-    for part in (plan.id, plan.compartment, plan.last_updated, plan.condition):
-        if part is not None:
-            yield plan.body.place, part
-    wholes: tuple[pl.ObjectNode | pl.ListNode, ...] = (plan.body, *plan.search.values())
-    for whole in wholes:
-        yield from _expressions(whole)
-
-
-def _expressions(
-    whole: pl.ObjectNode | pl.ListNode,
-) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
-    """Yield every expression and condition below a node with its line."""
-    for _, node in pl.nodes_of(whole):
-        match node:
-            case pl.Leaf(expr=expr):
-                yield node.place, expr
-            case pl.Guarded(condition=condition):
-                yield node.place, condition
-            case pl.Loop(condition=condition) if condition is not True:
-                yield node.place, condition
-            case _:
-                continue
 
 
 def _reads_amount(expr: Expr | Condition) -> bool:

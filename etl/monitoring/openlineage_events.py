@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
-from etl.mapping.dictionary import dictionary
+from etl.mapping.dictionary import build_dictionary
 from etl.mapping.plan import Plan
 from etl.model.canonical_tables import TABLES
 from etl.monitoring.notification import HookFailed
@@ -177,7 +177,7 @@ Source = tuple[str, str, str, tuple[int, ...]]
 def column_sources(plans: Iterable[Plan]) -> Mapping[str, Mapping[str, tuple[Source, ...]]]:
     """Return resource type -> FHIR path -> source columns, over all profiles."""
     sources_by_type: dict[str, dict[str, set[Source]]] = defaultdict(lambda: defaultdict(set))
-    for row in dictionary(plans):
+    for row in build_dictionary(plans):
         if row.column:
             resource_type = row.path.partition(".")[0]
             sources_by_type[resource_type][row.path].add(

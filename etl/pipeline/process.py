@@ -14,7 +14,9 @@ import pyarrow as pa
 from etl.certificate.certificate import Certificate
 from etl.columns.digests import NO_HASHES
 from etl.columns.places import RowSources
+from etl.engine.must_support import ElementCounts
 from etl.engine.unmapped import Mention
+from etl.mapping.coverage import PresentElements, ProfileCoverage, must_support_coverage
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import (
     Output,
@@ -129,6 +131,23 @@ class ProcessedExtract:
             self.missing_cells,
             self.empty_crosswalks,
         )
+
+    def must_support(self, counts: ElementCounts) -> tuple[ProfileCoverage, ...]:
+        """Return by profile how many resources have each must-support element.
+
+        Args:
+            counts: of all resources, those of the directory included.
+        """
+        definitions = self.definitions
+        present: dict[str, PresentElements] = {}
+        for plan in definitions.mappings.plans:
+            if plan.profile in counts:
+                resources, *elements = counts[plan.profile]
+                ids = (element for element, _ in definitions.elements[plan.name])
+                present[plan.profile] = PresentElements(
+                    resources, dict(zip(ids, elements, strict=False))
+                )
+        return must_support_coverage(definitions.mappings.plans, definitions.columns, present)
 
     def with_verdicts(self, verdicts: Sequence[Verdict]) -> ProcessedExtract:
         """Return a copy with the verdicts of further limits."""

@@ -24,7 +24,7 @@ from etl.pipeline.reporting import suites as suite_stage
 from etl.pipeline.reporting.report_files import LimitBroken, RunResult, WrittenReport
 from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.sidecar.pieces import entries_of
-from etl.pipeline.totals import counted_coverage, published_money
+from etl.pipeline.totals import published_money
 from etl.publish import object_keys
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
@@ -240,7 +240,7 @@ def _moved_elements(
     from etl.reports.changes_page import moved_elements
 
     counts = {**staged.processed.totals.elements, **staged.elements}
-    coverage = counted_coverage(staged.processed.definitions, counts)
+    coverage = staged.processed.must_support(counts)
     return moved_elements(previous, {"must_support": must_support_json(coverage)})
 
 

@@ -24,9 +24,7 @@ import pyarrow.compute as pc
 from etl.columns.places import NO_SOURCES, RowSources
 from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.unmapped import OMITTED, WITHOUT_CODE, Mention
-from etl.mapping.coverage import Filled, ProfileCoverage, coverage
 from etl.model.canonical_tables import HEADERS, KEYS, LINES, OWNER_COLUMNS, TABLES
-from etl.pipeline.definitions import Definitions
 from etl.pipeline.sidecar.pieces import SidecarPiece
 from etl.publish.kept_objects import ObjectRef
 from etl.quality.check import Checked
@@ -223,24 +221,6 @@ def published_money(money: Mapping[MoneyKey, MoneyTotals]) -> tuple[NetSums, Net
         sums.setdefault(key.claim_type, {})[sum_name] = str(Decimal(totals.net) * _ONE_CENT)
         claims.setdefault(key.claim_type, {})[sum_name] = totals.net_claims
     return sums, claims
-
-
-def counted_coverage(
-    definitions: Definitions, counts: ElementCounts
-) -> tuple[ProfileCoverage, ...]:
-    """Count the resources that have each must-support element, by profile.
-
-    Args:
-        definitions: mappings that made the resources.
-        counts: of all resources.
-    """
-    filled: dict[str, Filled] = {}
-    for plan in definitions.mappings.plans:
-        if plan.profile in counts:
-            resources, *elements = counts[plan.profile]
-            ids = (element for element, _ in definitions.elements[plan.name])
-            filled[plan.profile] = Filled(resources, dict(zip(ids, elements, strict=False)))
-    return coverage(definitions.mappings.plans, definitions.columns, filled)
 
 
 EXAMPLES: Final = 10

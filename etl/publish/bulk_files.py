@@ -68,7 +68,6 @@ class BulkOptions:
         base_url: URL of the served tree; empty for links relative to their page, which consumers
             that resolve URLs can follow.
         cadence: ISO 8601 duration between releases (`updateCadence`).
-        requires_access_token: whether the files are behind OAuth (`requiresAccessToken`).
         snapshot_every: most releases between two snapshots.
         snapshot_share: size of the increments, relative to the last snapshot, that triggers a new
             snapshot.
@@ -82,7 +81,6 @@ class BulkOptions:
 
     base_url: str = ""
     cadence: str = "P1D"
-    requires_access_token: bool = True
     snapshot_every: int = 30
     snapshot_share: float = 0.5
     file_bytes: int = 32 * 1024 * 1024

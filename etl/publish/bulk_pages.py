@@ -217,11 +217,7 @@ def _page_matches(data: bytes, key: str, content: JSON, link: str | None, base_u
     """Return whether a page has the given content and link."""
     try:
         page = loads(data, "the page")
-        options = BulkOptions(
-            base_url=base_url,
-            cadence=page["updateCadence"],
-            requires_access_token=page["requiresAccessToken"],
-        )
+        options = BulkOptions(base_url=base_url, cadence=page["updateCadence"])
     except (StoreError, KeyError, TypeError):
         return False
     return _render_page(options, key, content, link) == data
@@ -339,7 +335,7 @@ def _render_page(
         "manifestType": MANIFEST_TYPE,
         "transactionTime": content["time"],
         "updateCadence": options.cadence,
-        "requiresAccessToken": options.requires_access_token,
+        "requiresAccessToken": True,
         "output": files("output"),
         "deleted": files("deleted"),
         "link": [{"relation": "next", "url": url(link)}],

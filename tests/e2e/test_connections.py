@@ -19,8 +19,9 @@ CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     bounds = {
-        "QUICK_SERVER": json.dumps({"header_seconds": SECONDS, "idle_seconds": SECONDS}),
-        "CPCDS_SERVE__REQUEST_SECONDS": "1",
+        "QUICK_SERVER": json.dumps(
+            {"request_seconds": 1, "header_seconds": SECONDS, "idle_seconds": SECONDS}
+        )
     }
     folder = tmp_path_factory.mktemp("connections")
     with running(sample_tree(), folder, **bounds) as started:

@@ -15,6 +15,7 @@ COMMAND = (sys.executable, __file__)
 
 CONSTANTS = {
     "access_seconds": "etl.auth.configuration",  # first: others import it by its name
+    "request_seconds": "etl.bootstrap.served_app",
     "read_seconds": "etl.gateway.startup",
     "header_seconds": "etl.bootstrap.http_server",
     "idle_seconds": "etl.bootstrap.http_server",

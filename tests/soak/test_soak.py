@@ -47,6 +47,7 @@ CONSTANTS = {
     "poll_seconds": 0.5,
     "read_seconds": READ_SECONDS,
     "deadline_seconds": DEADLINE_SECONDS,
+    "request_seconds": REQUEST_SECONDS,
     "header_seconds": HEADER_SECONDS,
     "access_seconds": TOKEN_SECONDS,
 }
@@ -123,7 +124,6 @@ def settings(proxy, payer, folder):
         "CPCDS_SERVE__TRUSTED_PROXIES": json.dumps(["127.0.0.1"]),
         "CPCDS_SERVE__RATE_LIMIT": "",
         "QUICK_SERVER": json.dumps(CONSTANTS),
-        "CPCDS_SERVE__REQUEST_SECONDS": str(REQUEST_SECONDS),
         "CPCDS_SERVE__CACHE_BYTES": str(CACHE_BYTES),
     }
 

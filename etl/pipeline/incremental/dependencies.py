@@ -19,7 +19,7 @@ from etl.columns.dates import NO_DAY, stated_days
 from etl.columns.digests import Hashes, changes, filled, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
-from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
+from etl.mapping.plan import Plan
 from etl.model.canonical_tables import (
     CLAIMS_TABLES,
     DIRECTORY_TABLES,
@@ -83,8 +83,8 @@ class Dependencies:
         for rule in definitions.book.rules:
             _add_rule_columns(rule.kind, rule.tables, ids, names, days)
         for plan in definitions.patient_plans:
-            for node in _plan_expressions(plan):
-                nodes = tuple(walk(node))
+            for _, expr in plan.expressions():
+                nodes = tuple(walk(expr))
                 names |= set(_name_columns(nodes, plan))
                 columns_read = _canonical_columns(nodes, plan)
                 directory |= {(table, column) for table, column in columns_read if table in _TABLES}
@@ -151,24 +151,6 @@ def _name_columns(nodes: Iterable[Expr | Condition], plan: Plan) -> Iterator[tup
                 yield from _canonical_columns(walk(key_expression), plan)
             case _:
                 continue
-
-
-def _plan_expressions(plan: Plan) -> Iterator[Expr | Condition]:
-    """Yield all expressions and conditions of a plan."""
-    yield plan.id
-    yield from (part for part in (plan.compartment, plan.last_updated, plan.condition) if part)
-    roots: list[Entry] = [plan.body, *plan.search.values()]
-    for root in roots:
-        for _, node in nodes_of(root):
-            match node:
-                case Leaf(expr=expr):
-                    yield expr
-                case Guarded(condition=condition):
-                    yield condition
-                case Loop(condition=condition) if condition is not True:
-                    yield condition
-                case _:
-                    continue
 
 
 def _canonical_columns(nodes: Iterable[Expr | Condition], plan: Plan) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,6 @@ from etl.pipeline.context import REJECTED, PartitionedExtract, RunContext
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import Emit, StageAdvanced, StageBegan, StageExtended, ignore
 from etl.pipeline.reporting.suites import RanSuites, run_stage, sample_of
-from etl.pipeline.totals import counted_coverage
 from etl.publish.manifest import Changes, Manifest
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.plan import SuiteResult
@@ -314,9 +313,7 @@ def write_reports(
         missing=processed.missing_cells,
         empty_crosswalks=processed.empty_crosswalks,
         must_support=tuple(
-            profile
-            for profile in counted_coverage(definitions, about.elements)
-            if profile.resources
+            profile for profile in processed.must_support(about.elements) if profile.resources
         ),
         before=about.before,
         all_reports=about.all_reports,

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from etl.mapping.coverage import Filled, coverage, misplaced_skips, written_columns
+from etl.mapping.coverage import (
+    PresentElements,
+    find_misplaced_skips,
+    must_support_coverage,
+    written_columns,
+)
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.profiles.structures import find_canonical, load_profile
 from tests.filled_elements import FilledElements
@@ -41,7 +46,10 @@ def filled(view):
         *resources(without_line_amounts(rows), view=view),
     ]:
         found.add(resource)
-    return {name: Filled(count, found.elements[name]) for name, count in found.resources.items()}
+    return {
+        name: PresentElements(count, found.elements[name])
+        for name, count in found.resources.items()
+    }
 
 
 def columns_of(mappings):
@@ -51,7 +59,7 @@ def columns_of(mappings):
 @VIEWS
 def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view):
     mappings = mapping_set(view=view)
-    found = coverage(mappings.plans, columns_of(mappings), filled(view))
+    found = must_support_coverage(mappings.plans, columns_of(mappings), filled(view))
     assert len(found) == 13
     assert [
         (one.profile, [*map(str, one.with_status("could be"))])
@@ -80,11 +88,11 @@ def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(vie
 def test_what_cannot_be_has_a_reason_and_no_skip_is_out_of_place(view):
     mappings = mapping_set(view=view)
     assert [
-        one for plan in mappings.plans for one in misplaced_skips(plan, mappings.crosswalks)
+        one for plan in mappings.plans for one in find_misplaced_skips(plan, mappings.crosswalks)
     ] == []
     cannot = {
         each.element: each.reason
-        for one in coverage(mappings.plans, columns_of(mappings))
+        for one in must_support_coverage(mappings.plans, columns_of(mappings))
         for each in one.with_status("cannot be")
     }
     assert all(cannot.values())
@@ -102,7 +110,7 @@ def test_columns_are_named_as_the_layout_names_them():
     mappings = mapping_set()
     by_id = {
         each.element: each.columns
-        for one in coverage(mappings.plans, columns_of(mappings))
+        for one in must_support_coverage(mappings.plans, columns_of(mappings))
         for each in one.elements
     }
     received = by_id["ExplanationOfBenefit.supportingInfo:clmrecvddate"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.mapping.dictionary import dictionary
+from etl.mapping.dictionary import build_dictionary
 from tests.golden.mapping.rendering import mapping_set
 
 VIEWS = pytest.mark.parametrize("view", ["financial", "basis"])
@@ -32,7 +32,7 @@ SHEETS = {
 def missing(wanted, view):
     """Return the MapIDs that the data dictionary does not have for the profile of a mapping."""
     found = defaultdict(set)
-    for row in dictionary(mapping_set(view=view).plans):
+    for row in build_dictionary(mapping_set(view=view).plans):
         assert row.note or row.role != "left out"
         found[row.profile] |= {*row.map_ids}
     lacking = {

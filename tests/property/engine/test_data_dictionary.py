@@ -18,7 +18,7 @@ from etl.claims.prepare import prepare_for_mapping
 from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
-from etl.mapping.dictionary import dictionary
+from etl.mapping.dictionary import build_dictionary
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Environment, MappingSet
 from etl.mapping.rows import columns_of
@@ -178,7 +178,7 @@ def joined():
 
 def listed(mapped):
     found = defaultdict(dict)
-    for row in dictionary(mapped.mappings.plans):
+    for row in build_dictionary(mapped.mappings.plans):
         if row.table:
             assert (row.profile, row.path) not in found[row.table, row.column], row
             found[row.table, row.column][row.profile, row.path] = row.role
@@ -191,7 +191,9 @@ def differing(one, other):
 
 def cells_of(mapped):
     """Return the columns that make no rows come and go."""
-    tables = dict.fromkeys(row.table for row in dictionary(mapped.mappings.plans) if row.table)
+    tables = dict.fromkeys(
+        row.table for row in build_dictionary(mapped.mappings.plans) if row.table
+    )
     cells = [
         ((table, name), each.type) for table in tables for name, each in columns_of(table).items()
     ]

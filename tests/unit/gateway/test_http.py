@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import pytest
 
+from etl.bootstrap import served_app
 from etl.errors import StoreError
 from etl.gateway.http.responses import KINDS, SYSTEM, FhirError
 from etl.gateway.service import Service, ServiceOptions
@@ -508,7 +509,8 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch):
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Service, "search", slow)
-    got = served(request_seconds=0.05).call(EOB)
+    monkeypatch.setattr(served_app, "REQUEST_SECONDS", 0.05)
+    got = served().call(EOB)
     assert (got.status, got.code) == (503, "storage-unavailable")
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from etl.mapping.coverage import (
-    Filled,
-    as_markdown,
-    coverage,
-    misplaced_skips,
+    PresentElements,
+    coverage_markdown,
+    find_misplaced_skips,
+    must_support_coverage,
     written_columns,
 )
 from tests.unit.mapping.mappings import CROSSWALKS, EOB, PATIENT, compiled
@@ -22,7 +22,7 @@ def columns_of(mappings):
 
 def of(text, element, filled=None):
     mappings = compiled(text)
-    (found,) = coverage(mappings.plans, columns_of(mappings), filled)
+    (found,) = must_support_coverage(mappings.plans, columns_of(mappings), filled)
     return next(one for one in found.elements if one.element == element)
 
 
@@ -42,7 +42,7 @@ def test_what_a_mapping_skips_cannot_be_for_the_reason_that_it_gives():
 
 
 def test_of_given_rows_only_what_they_fill_is_produced():
-    filled = {CANONICAL: Filled(3, {"Patient.gender": 2})}
+    filled = {CANONICAL: PresentElements(3, {"Patient.gender": 2})}
     assert of(WITH_GENDER, "Patient.gender", filled).resources == 2
     assert of(WITH_GENDER, "Patient.gender", filled).status == "produced"
     empty = of(WITH_GENDER, "Patient.gender", {})
@@ -92,7 +92,7 @@ def test_an_entry_is_in_each_slice_that_it_can_belong_to(code, slices):
 def test_a_skip_that_is_out_of_place_is_named(element, words):
     text = WITH_GENDER + f"skip: [ {{ element: {element}, reason: x }} ]\n"
     (plan,) = compiled(text).plans
-    (found,) = misplaced_skips(plan, CROSSWALKS)
+    (found,) = find_misplaced_skips(plan, CROSSWALKS)
     assert found.error_id == "map-skip"
     assert found.where.startswith("m.yaml:")
     assert words in str(found)
@@ -100,8 +100,8 @@ def test_a_skip_that_is_out_of_place_is_named(element, words):
 
 def test_markdown_lists_every_element_with_its_columns_or_its_reason():
     mappings = compiled(SKIPPED)
-    filled = {CANONICAL: Filled(3, {"Patient.gender": 2})}
-    text = as_markdown(coverage(mappings.plans, columns_of(mappings), filled))
+    filled = {CANONICAL: PresentElements(3, {"Patient.gender": 2})}
+    text = coverage_markdown(must_support_coverage(mappings.plans, columns_of(mappings), filled))
     assert "## C4BB-Patient (3 resources)" in text
     assert "| `Patient.gender` | produced, 2 | `member.gender` |" in text
     assert "| `Patient.birthDate` | cannot be | nobody is asked |" in text

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 from etl.mapping.dictionary import (
     DictionaryRow,
-    as_csv,
-    as_html,
-    as_markdown,
-    dictionary,
+    build_dictionary,
+    dictionary_csv,
+    dictionary_html,
+    dictionary_markdown,
     published_dictionary,
 )
 from etl.model.data_models import CLAIMS
@@ -33,7 +33,7 @@ skip:
 
 
 def rows():
-    return dictionary(compiled(TEXT).plans)
+    return build_dictionary(compiled(TEXT).plans)
 
 
 def row(column, path):
@@ -57,7 +57,7 @@ def test_a_column_that_a_value_hangs_on_decides_and_is_not_written():
 def test_a_column_that_is_written_is_a_value_though_it_decides_besides():
     value = "member.birth_date | date if not member.birth_date < member.death_date"
     plans = compiled(f'{PATIENT}  birthDate: "{{{{ {value} }}}}"\n').plans
-    found = {one.column: one.role for one in dictionary(plans)}
+    found = {one.column: one.role for one in build_dictionary(plans)}
     assert (found["birth_date"], found["death_date"]) == ("value", "decides")
 
 
@@ -77,7 +77,7 @@ def test_what_is_left_out_is_listed_last_with_the_reason():
 
 
 def test_csv_holds_every_row():
-    read = list(csv.DictReader(io.StringIO(as_csv(rows()))))
+    read = list(csv.DictReader(io.StringIO(dictionary_csv(rows()))))
     assert len(read) == len(rows())
     assert {"column": "gender", "MapIDs": "71, 999", "role": "value"}.items() <= next(
         one for one in read if one["column"] == "gender"
@@ -86,12 +86,12 @@ def test_csv_holds_every_row():
 
 
 def test_markdown_has_a_section_a_table_and_profiles_of_one_line_in_one_cell():
-    twice = dictionary(compiled(TEXT).plans)
+    twice = build_dictionary(compiled(TEXT).plans)
     other = [
         DictionaryRow(one.table, one.column, one.map_ids, one.path, "Other", one.role, one.note)
         for one in twice
     ]
-    text = as_markdown([*twice, *other])
+    text = dictionary_markdown([*twice, *other])
     assert "\n## member\n" in text
     assert "| gender | 71, 999 | Patient.gender | C4BB-Patient, Other | value |" in text
     assert "| 34, 80 |  | C4BB-Patient, Other | gone & forgotten |" in text
@@ -117,7 +117,7 @@ class _Page(HTMLParser):
 
 def test_html_is_one_page_with_links_to_its_sections_and_text_escaped():
     page = _Page()
-    page.feed(as_html(rows()))
+    page.feed(dictionary_html(rows()))
     assert {"script", "link", "img", "phone"} & set(page.tags) == set()
     assert page.links == page.ids
     assert "gone & forgotten" in page.cells

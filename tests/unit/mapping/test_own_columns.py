@@ -4,7 +4,7 @@ import pytest
 
 from etl.claims.masking import Masker, mask_codes
 from etl.errors import MappingError
-from etl.mapping.dictionary import as_markdown, dictionary
+from etl.mapping.dictionary import build_dictionary, dictionary_markdown
 from etl.mapping.own_columns import declare_columns_of
 from etl.model.canonical_tables import TABLES, declare_own_columns
 from etl.model.sensitive_codes import read_sensitive
@@ -49,7 +49,7 @@ def test_the_dictionary_says_what_an_own_column_means():
     line = (
         "| badge: number at the employer | own | Patient.identifier.value | C4BB-Patient | value |"
     )
-    assert line in as_markdown(dictionary(plans))
+    assert line in dictionary_markdown(build_dictionary(plans))
 
 
 def test_own_columns_of_a_claim_with_a_sensitive_code_are_emptied():

@@ -109,7 +109,7 @@ def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(st
 
 def test_the_manifest_page_is_what_the_ballot_asks_for():
     store = MemoryStore()
-    options = BulkOptions("https://payer.example/bulk/", "P1D", requires_access_token=True)
+    options = BulkOptions("https://payer.example/bulk/", "P1D")
     release = publish(store, [patient("anna", 2)], 0, options)
     root = json.loads(store.get(ROOT))
     assert root["transactionTime"] == DAYS[0]
