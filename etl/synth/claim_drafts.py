@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from etl.model.canonical_tables import AMOUNT_CATEGORIES
 from etl.synth.codes import CLAIMS, REFUSALS, BilledService, Denial
 from etl.synth.coverages import Cover
 from etl.synth.directory import PAYER_NAMES, Doctor, Region, Row
 from etl.synth.households import Person
-from etl.synth.names import npi
-from etl.synth.pricing import ALWAYS, Amounts, Terms, adjustments, money, price
-from etl.synth.seeded_random import Dice, first_of_year, iso, stamp, year_of
+from etl.synth.names import make_npi
+from etl.synth.pricing import (
+    Amounts,
+    ChargeTerms,
+    amount_cells,
+    format_cents,
+    price_charge,
+    x12_adjustments,
+)
+from etl.synth.seeded_random import Dice, draw_timestamp, first_of_year, iso_date, year_of
 from etl.synth.spec import Spec
 
 MOST_CLAIMS: Final = 989
 """Three digits of a claim id count a member's claims."""
-_COLUMN: Final = {category: f"amount_{category}" for category in AMOUNT_CATEGORIES}
 _LETTERS: Final[dict[str, str]] = CLAIMS["letters"]
 _NOTES: Final[tuple[str, ...]] = CLAIMS["refusal_notes"]
 _LIVE: Final = ("active",) * 22 + ("Active", "ACTIVE")
@@ -35,7 +40,7 @@ class Claim:
     header: Row
     rows: dict[str, list[Row]]
 
-    def everything(self) -> list[Row]:
+    def all_rows(self) -> list[Row]:
         """Return every row of the claim."""
         return [self.header, *(row for rows in self.rows.values() for row in rows)]
 
@@ -66,7 +71,7 @@ class Life:
     @property
     def whole(self) -> bool:
         """Whether each claim has all that its profile can show."""
-        return self.person.part is not None and self.person.part.whole
+        return self.person.script is not None and self.person.script.whole
 
     def cover_on(self, day: int, *roles: str) -> Cover | None:
         """Return the first coverage in force on a day, by the roles in their order."""
@@ -76,13 +81,13 @@ class Life:
                     return cover
         return None
 
-    def doctor(self, trade: str) -> Doctor:
+    def doctor(self, role: str) -> Doctor:
         """Return a practitioner of the region."""
-        return self.dice.pick(self.region.doctors[trade])
+        return self.dice.pick(self.region.doctors[role])
 
     def place(self, role: str) -> str:
         """Return an organization of the region."""
-        return self.dice.pick(self.region.places[role])
+        return self.dice.pick(self.region.organization_ids[role])
 
     def claim_id(self, claim_type: str, day: int) -> str:
         """Return the next claim number; a pharmacy's is all digits, as its switch gives it."""
@@ -102,7 +107,7 @@ class Encounter(NamedTuple):
         cover: the coverage that pays.
         refused: share of the lines that are refused: nothing, the last one, or all.
         second: another coverage that paid first, or None.
-        adjudicated: the day on which the claim was decided; None for one by chance.
+        decision_day: when the payer decides the claim; None draws it.
     """
 
     life: Life
@@ -110,7 +115,7 @@ class Encounter(NamedTuple):
     cover: Cover
     refused: str = ""
     second: Cover | None = None
-    adjudicated: int | None = None
+    decision_day: int | None = None
 
 
 class Draft:
@@ -160,7 +165,7 @@ class Draft:
             "record_action": "A",
             "claim_id": self.header["claim_id"],
             "line_number": str(len(rows) + 1),
-            "service_from_date": iso(start),
+            "service_from_date": iso_date(start),
         }
         if service:
             if service.code:
@@ -179,7 +184,7 @@ class Draft:
         draw = self.dice.below(400)
         provider = doctor.identifier
         if draw == 0:
-            provider = npi(70_000_000 + self.dice.below(9_999))
+            provider = make_npi(70_000_000 + self.dice.below(9_999))
         elif draw < 36:
             provider = doctor.npi
         provider_cells = {"provider_id": provider, "taxonomy_code": doctor.taxonomy}
@@ -228,7 +233,7 @@ class Draft:
         self._set_outcome([refusal for _, refusal in priced], rejection)
         self._add_second_payer()
         claim = Claim(self.header, self.rows)
-        for row in claim.everything():
+        for row in claim.all_rows():
             row["last_updated"] = self._stamp
         return claim
 
@@ -244,7 +249,7 @@ class Draft:
                 row["denial_reason"] = rejection
 
     def _set_dates(self, at_counter: bool) -> bool:
-        dice, forced = self.dice, self.visit.adjudicated
+        dice, forced = self.dice, self.visit.decision_day
         if self.end > self.visit.cover.end:
             return False
         if forced is not None:
@@ -260,14 +265,14 @@ class Draft:
         if max(self.end, paid) > (self.life.today if forced is None else forced):
             return False
         self.header |= {
-            "statement_from_date": iso(self.visit.day),
-            "received_date": iso(received),
-            "adjudication_date": iso(adjudicated),
-            "paid_date": iso(paid),
+            "statement_from_date": iso_date(self.visit.day),
+            "received_date": iso_date(received),
+            "adjudication_date": iso_date(adjudicated),
+            "paid_date": iso_date(paid),
         }
         if self.end > self.visit.day or dice.chance(600):
-            self.header["statement_thru_date"] = iso(self.end)
-        self._stamp = stamp(dice, paid)
+            self.header["statement_thru_date"] = iso_date(self.end)
+        self._stamp = draw_timestamp(dice, paid)
         return True
 
     def _price(self, place: int, cents: int, *, free: bool) -> tuple[Amounts, Denial | None]:
@@ -278,15 +283,15 @@ class Draft:
         refusal = self.dice.pick(REFUSALS) if is_refused else None
         key = (cover.identifier, year_of(self.visit.day))
         met = life.deductibles.get(key, 0)
-        terms = Terms(
-            discount=plan.discount // 2 if self.outside else plan.discount,
+        terms = ChargeTerms(
+            discount_percent=plan.discount // 2 if self.outside else plan.discount,
             copay=self._copay,
-            coinsurance=0 if free else plan.coinsurance,
-            deductible=0 if free else plan.deductible - met,
-            prior=80 if self.visit.second else 0,
+            coinsurance_percent=0 if free else plan.coinsurance,
+            open_deductible=0 if free else plan.deductible - met,
+            other_payer_percent=80 if self.visit.second else 0,
             refusal=refusal,
         )
-        amounts = price(cents, terms)
+        amounts = price_charge(cents, terms)
         self._copay -= amounts["copay"]
         life.deductibles[key] = met + amounts["deductible"]
         return amounts, refusal
@@ -316,9 +321,9 @@ class Draft:
 
     def _add_adjustments(self, row: Row, amounts: Amounts, refusal: Denial | None) -> None:
         self.rows.setdefault("claim_adjustment", [])
-        for group, reason, remark, cents in adjustments(amounts, refusal):
+        for group, reason, remark, cents in x12_adjustments(amounts, refusal):
             cells = {"line_number": row["line_number"], "group_code": group}
-            cells |= {"reason_code": reason, "amount": money(cents)}
+            cells |= {"reason_code": reason, "amount": format_cents(cents)}
             if remark:
                 cells["remark_code"] = remark
             self.add("claim_adjustment", **cells)
@@ -337,7 +342,7 @@ class Draft:
     def _set_outcome(self, refusals: list[Denial | None], rejection: str) -> None:
         header, refused = self.header, [refusal for refusal in refusals if refusal]
         header["payment_status"] = "paid"
-        header["payment_amount"] = money(self._benefit)
+        header["payment_amount"] = format_cents(self._benefit)
         header["billing_network_status"] = self.network
         header["benefit_payment_status"] = self.network if self.dice.chance(960) else "other"
         if self.dice.chance(100):
@@ -391,12 +396,3 @@ def _split_payment(amounts: Amounts, due: int, wallet: int) -> None:
     else:
         amounts["paidbypatientcash"] = due // 3
         amounts["paidbypatienthealthaccount"] = due - due // 3
-
-
-def amount_cells(amounts: Amounts) -> Row:
-    """Return amounts as cells; the usual categories always, the others where not zero."""
-    return {
-        _COLUMN[category]: money(cents) if cents else "0.00"
-        for category, cents in amounts.items()
-        if cents or category in ALWAYS
-    }

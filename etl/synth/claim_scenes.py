@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 from etl.synth import codes
 from etl.synth.claim_drafts import Claim, Draft, Encounter
 from etl.synth.directory import MEDICAL_PAYERS, Doctor, Row
-from etl.synth.names import read_data
-from etl.synth.scripted_members import Twist
-from etl.synth.seeded_random import Dice, first_of_year, iso, year_of
+from etl.synth.names import read_toml
+from etl.synth.scripted_members import ClaimCourse
+from etl.synth.seeded_random import Dice, first_of_year, iso_date, year_of
 from etl.synth.templates import fill
 
 _POA: Final[tuple[str, ...]] = codes.CLAIMS["present_on_admission"]
@@ -23,7 +23,7 @@ _BACK_TEETH: Final[tuple[str, ...]] = codes.CLAIMS["back_teeth"]
 Step = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 """Verb, its words, and its cells."""
 
-_DATA: Final = read_data("scenes")
+_DATA: Final = read_toml("scenes")
 _PARTS: Final[dict[str, str]] = _DATA.pop("parts")
 """Name that stands for some steps → these steps."""
 
@@ -71,14 +71,14 @@ class CareEvent(NamedTuple):
     Attributes:
         day: ordinal of the first service.
         scene: name of a scene, or of a stay with `-stay` behind it.
-        twist: course of the claim.
+        course: course of the claim.
         reason: of a visit; one that goes round at the time if it is None.
         drug: what is dispensed.
     """
 
     day: int
     scene: str
-    twist: Twist = Twist.NONE
+    course: ClaimCourse = ClaimCourse.NONE
     reason: codes.Ailment | None = None
     drug: codes.Drug = codes.DRUGS["painkiller"]
     refill: int = 0
@@ -174,7 +174,7 @@ class _Writer(dict[str, object]):
     def _is_met(self, condition: str) -> bool:
         name, _, scripted = condition.removeprefix("!").partition("/")
         is_met = self._dice.chance(int(name)) if name.isdigit() else bool(self[name])
-        is_scripted = scripted != "" and self._life.person.part is not None
+        is_scripted = scripted != "" and self._life.person.script is not None
         return (is_met or is_scripted) != condition.startswith("!")
 
     def _run(self, verb: str, words: tuple[str, ...], cells: tuple[tuple[str, str], ...]) -> None:
@@ -190,9 +190,9 @@ class _Writer(dict[str, object]):
         if not text.startswith("@"):
             return fill(text, self, self._dice)
         if text == "@end":
-            return iso(self._draft.end)
+            return iso_date(self._draft.end)
         low, _, high = text[1:].removeprefix("-").partition("..")
-        return iso(self._visit.day - (self._dice.between(int(low), int(high)) if high else 0))
+        return iso_date(self._visit.day - (self._dice.between(int(low), int(high)) if high else 0))
 
     # Facts.
 
@@ -209,7 +209,7 @@ class _Writer(dict[str, object]):
         return "later-check" if self._age < 65 else "senior-check"
 
     def fact_exact(self) -> str:
-        return "units" if self._dice.chance(300) or self._life.person.part is not None else ""
+        return "units" if self._dice.chance(300) or self._life.person.script is not None else ""
 
     def fact_pounds(self) -> str:
         return "[lb_av]" if self["exact"] else ""
@@ -338,7 +338,7 @@ class _Writer(dict[str, object]):
         self._draft.until(day)
         for name in ("therapy", "manual-therapy"):
             service, count = codes.SERVICES[name][0], self._dice.between(1, 3)
-            cells = {"service_to_date": iso(day), "units": str(count)}
+            cells = {"service_to_date": iso_date(day), "units": str(count)}
             cells |= {"allowed_units": str(min(count, 2)), "place_of_service": "11"}
             cells["benefit_payment_status"] = self._draft.network
             cells["rendering_provider_id"] = self._doctor.identifier
@@ -380,7 +380,7 @@ class _Writer(dict[str, object]):
     def _group(self) -> None:
         """State the DRG with its version: the federal year less 1983 (MapIDs 33, 32, 113)."""
         header, end = self._draft.header, self._draft.end
-        header["drg_version"] = str(year_of(end) - 1983 + (iso(end)[5:] >= "10-01"))
+        header["drg_version"] = str(year_of(end) - 1983 + (iso_date(end)[5:] >= "10-01"))
         if self._visit.cover.plan.payer == MEDICAL_PAYERS[2] or self._dice.chance(250):
             header["drg_code"], header["drg_system"] = self._stay.apr_drg, "APR-DRG"
         else:
@@ -417,6 +417,6 @@ class _Writer(dict[str, object]):
     def _stay_procedures(self) -> None:
         for place, code in enumerate(self._stay.procedures):
             cells = {"icd_version": "10"} if self._dice.chance(300) else {}
-            cells["procedure_date"] = iso(min(self._visit.day + place, self._draft.end))
+            cells["procedure_date"] = iso_date(min(self._visit.day + place, self._draft.end))
             role = ("principal", "other", "secondary")[min(place, 2)]
             self._draft.add("claim_procedure", code=code, type=role, **cells)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from etl.synth.names import read_data
+from etl.synth.names import read_toml
 
 
 class BilledService(NamedTuple):
@@ -94,7 +94,7 @@ class HealthPlan(NamedTuple):
     discount: int
 
 
-_DATA: Final = read_data("codes")
+_DATA: Final = read_toml("codes")
 
 SERVICES: Final[dict[str, tuple[BilledService, ...]]] = {
     name: tuple(BilledService(*service) for service in services)
@@ -114,7 +114,7 @@ COMPLETE: Final[dict[str, dict[str, dict[str, str]]]] = _DATA["complete"]
 """Claim type -> `header` or `line` -> the cells of an example claim."""
 
 CLAIMS: Final = _DATA["claims"]
-CARE: Final = read_data("care")
+CARE: Final = read_toml("care")
 WEIGHTS: Final = {
     name: tuple(choice for choice, weight in weights.items() for _ in range(weight))
     for name, weights in CARE["weights"].items()

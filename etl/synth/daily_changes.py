@@ -11,16 +11,16 @@ from typing import Final
 
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.synth import adjustments
-from etl.synth.care_events import write_claims
+from etl.synth.care_events import draft_claims
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim
 from etl.synth.claim_scenes import CareEvent
 from etl.synth.codes import MEDICAL_PLANS, WEIGHTS
-from etl.synth.directory import Row, address
-from etl.synth.households import OPEN, Term
+from etl.synth.directory import Row, draw_address
+from etl.synth.households import NO_END, PlanTerm
 from etl.synth.members import Member, MemberRows, joined, member_of
-from etl.synth.prior_auths import has_event
-from etl.synth.scripted_members import Twist
-from etl.synth.seeded_random import Dice, Purpose, iso, mixed, stamp
+from etl.synth.prior_auths import has_prior_auth_change
+from etl.synth.scripted_members import ClaimCourse
+from etl.synth.seeded_random import Dice, Purpose, draw_timestamp, iso_date, mix_bits
 from etl.synth.spec import Spec
 
 _CLAIMS: Final = frozenset(("claim", *CLAIM_TABLES))
@@ -30,7 +30,7 @@ def has_change(spec: Spec, index: int, day: int) -> bool:
     """Return whether anything happens to a member on a day; never before the day after joining."""
     if day <= joined(spec, index):
         return False
-    return mixed(spec.seed, Purpose.DAY, index, day) < int(spec.change_rate * (1 << 64))
+    return mix_bits(spec.seed, Purpose.DAY, index, day) < int(spec.change_rate * (1 << 64))
 
 
 def member_on_day(spec: Spec, index: int, day: int) -> Member:
@@ -52,7 +52,7 @@ def delta_of(spec: Spec, index: int) -> MemberRows:
     if joined(spec, index) == day:
         return member_on_day(spec, index, day).rows()
     is_changed = has_change(spec, index, day)
-    if not (is_changed or has_event(spec, index, day)):
+    if not (is_changed or has_prior_auth_change(spec, index, day)):
         return {}
     member = member_on_day(spec, index, day - 1)
     if member.is_deleted:
@@ -62,7 +62,7 @@ def delta_of(spec: Spec, index: int) -> MemberRows:
         _apply_change(spec, member, index, day)
     member.life.today = spec.as_of.toordinal() + day
     dice = Dice(spec.seed, Purpose.EVENT, index, day, 1)
-    deleted_at = stamp(dice, spec.as_of.toordinal() + day)
+    deleted_at = draw_timestamp(dice, spec.as_of.toordinal() + day)
     delta = difference(old, member.rows(), deleted_at)
     if spec.whole_claims:
         _send_whole_claims(delta, member.rows())
@@ -113,10 +113,10 @@ def _add_claims(member: Member) -> None:
     life, dice = member.life, member.life.dice
     for _ in range(dice.between(1, 3)):
         name = dice.pick(WEIGHTS["new_claims"])
-        twist = Twist.REFUSED if dice.chance(60) else Twist.NONE
+        course = ClaimCourse.REFUSED if dice.chance(60) else ClaimCourse.NONE
         day = life.today - dice.between(12, 40)
-        event = CareEvent(day, name, twist)
-        member.claims += write_claims(life, event, adjudicated=life.today)
+        event = CareEvent(day, name, course)
+        member.claims += draft_claims(life, event, decision_day=life.today)
 
 
 def _current_claims(member: Member) -> list[Claim]:
@@ -136,13 +136,13 @@ def _change_line(member: Member) -> None:
         return
     claim = dice.pick(claims)
     changed: list[Row]
-    if not adjustments.may_change_lines(claim) or dice.chance(500):
+    if not adjustments.can_change_lines(claim) or dice.chance(500):
         changed = adjustments.lower_benefit(claim, dice.between(5, 30))
     elif len(claim.rows["claim_line"]) > 1 and dice.chance(500):
         changed = adjustments.drop_line(claim)
     else:
         changed = adjustments.add_line(claim)
-    signed = stamp(dice, life.today)
+    signed = draw_timestamp(dice, life.today)
     for row in changed:
         row["last_updated"] = signed
 
@@ -168,14 +168,14 @@ def _delete_claim(member: Member) -> None:
 def _move_member(member: Member) -> None:
     life = member.life
     old = {column: text for column, text in member.row.items() if column in _ADDRESS}
-    signed = stamp(life.dice, life.today)
+    signed = draw_timestamp(life.dice, life.today)
     for column in _ADDRESS:
         member.row.pop(column, None)
-    member.row |= address(life.dice, life.region.state)
+    member.row |= draw_address(life.dice, life.region.state)
     member.row["last_updated"] = signed
     last = max((int(row["sequence"]) for row in member.addresses), default=0)
     row = {"record_action": "A", "member_id": life.member_id, "sequence": str(last + 1)}
-    row |= {"use": "old", **old, "end_date": iso(life.today), "last_updated": signed}
+    row |= {"use": "old", **old, "end_date": iso_date(life.today), "last_updated": signed}
     member.addresses.append(row)
 
 
@@ -188,15 +188,16 @@ def _change_plan(member: Member) -> None:
     """End the medical plan yesterday and begin another today."""
     life, dice = member.life, member.life.dice
     cover = life.cover_on(life.today, "medical")
-    if cover is None or cover.end < OPEN or cover.start >= life.today - 1:
+    if cover is None or cover.end < NO_END or cover.start >= life.today - 1:
         return
     plan = dice.pick([other for other in MEDICAL_PLANS if other is not cover.plan])
-    successors = member.coverage_maker.make("medical", Term(plan, life.today, OPEN), life.today)
+    term = PlanTerm(plan, life.today, NO_END)
+    successors = member.coverage_maker.make("medical", term, life.today)
     if not successors:
         return
     cover.end = life.today - 1
-    end_cells = {"end_date": iso(cover.end), "status": "cancelled"}
-    cover.row |= end_cells | {"last_updated": stamp(dice, life.today)}
+    end_cells = {"end_date": iso_date(cover.end), "status": "cancelled"}
+    cover.row |= end_cells | {"last_updated": draw_timestamp(dice, life.today)}
     member.covers += successors
 
 

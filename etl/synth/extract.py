@@ -21,7 +21,7 @@ from etl.synth.directory import Row
 from etl.synth.extract_writer import ExtractFiles, WrittenExtract, extract_files
 from etl.synth.faults import plant_directory, plant_faults, plant_network
 from etl.synth.members import MemberRows, joined
-from etl.synth.network_tables import NetworkTables, changed_on, payer_tables, region_tables
+from etl.synth.network_tables import NetworkTables, changed_on_day, payer_tables, region_tables
 from etl.synth.prior_auths import REQUIRED
 from etl.synth.spec import AS_OF, SINCE, Format, Kind, Spec
 
@@ -91,7 +91,7 @@ def _write_directory(files: ExtractFiles, spec: Spec, number: int) -> None:
         organizations = [*directory.payer_rows(spec), *organizations]
     practitioners = [
         row if is_new else row | {"record_action": "U"}
-        for row, day in directory.practitioners_on(spec, number, spec.day)
+        for row, day in directory.practitioners_on_day(spec, number, spec.day)
         if is_new or day == spec.day
     ]
     tables: MemberRows = {"organization": organizations, "practitioner": practitioners}
@@ -200,6 +200,6 @@ def _rows_of_day(tables: NetworkTables, world: Spec) -> NetworkTables:
     if world.kind == "full":
         return tables
     return {
-        name: [row | {"record_action": "U"} for row in rows if changed_on(row, world)]
+        name: [row | {"record_action": "U"} for row in rows if changed_on_day(row, world)]
         for name, rows in tables.items()
     }

@@ -8,15 +8,15 @@ from typing import Final
 
 from etl.model.canonical_tables import CLAIM_TABLES, SHORT_FORM_COUNT, SHORT_FORMS
 from etl.synth import coverages
-from etl.synth.care_events import claims_of
+from etl.synth.care_events import draft_all_claims
 from etl.synth.claim_drafts import Claim, Life
 from etl.synth.coverages import Cover, CoverageMaker
 from etl.synth.directory import REGION_SIZE, Row, region_of
 from etl.synth.households import household_of
-from etl.synth.names import shuffled
+from etl.synth.names import shuffle_index
 from etl.synth.prior_auths import TABLES as PRIOR_AUTH_TABLES
 from etl.synth.prior_auths import prior_auth_rows
-from etl.synth.seeded_random import Dice, Purpose, mixed, stamp
+from etl.synth.seeded_random import Dice, Purpose, draw_timestamp, mix_bits
 from etl.synth.spec import Spec
 
 MemberRows = dict[str, list[Row]]
@@ -72,14 +72,14 @@ def member_of(spec: Spec, index: int) -> Member:
     only if the member joined after day 0.
     """
     today = spec.as_of.toordinal()
-    salt = mixed(spec.seed) % 999_999_937
+    salt = mix_bits(spec.seed) % 999_999_937
     household = household_of(spec, index)
     person = household.people[index - household.first]
     region = region_of(spec, index // REGION_SIZE)
     dice = Dice(spec.seed, Purpose.PERSON, index)
     identifier = coverages.member_id(salt, household, person)
     row = coverages.member_row(dice, salt, identifier, person, region.state, today)
-    many = person.part is not None and index == 0
+    many = person.script is not None and index == 0
     signed = row["last_updated"]
     addresses = coverages.further_addresses(dice, identifier, region.state, today, signed, many)
     telecoms = coverages.further_telecoms(dice, identifier, region.state, signed, many)
@@ -94,11 +94,10 @@ def member_of(spec: Spec, index: int) -> Member:
         covers=covers,
         today=today,
         dice=Dice(spec.seed, Purpose.CLAIMS, index),
-        number=shuffled(index, spec.seed * 7_919),
+        number=shuffle_index(index, spec.seed * 7_919),
     )
-    member = Member(
-        index, life, row, addresses, telecoms, covers, coverage_maker, claims_of(life, household)
-    )
+    claims = draft_all_claims(life, household)
+    member = Member(index, life, row, addresses, telecoms, covers, coverage_maker, claims)
     if index >= spec.members:
         _join(spec, index, member)
     return member
@@ -115,7 +114,7 @@ def _join(spec: Spec, index: int, member: Member) -> None:
     """Date every row on the day of joining, when the payer took over the member's old records."""
     day = joined(spec, index)
     dice = Dice(spec.seed, Purpose.EVENT, index, day)
-    signed = stamp(dice, spec.as_of.toordinal() + day)
+    signed = draw_timestamp(dice, spec.as_of.toordinal() + day)
     for rows in member.own_rows().values():
         for row in rows:
             row["last_updated"] = signed

@@ -1,7 +1,7 @@
-"""Prior authorizations: requests, and what was decided about them by a day.
+"""Prior authorizations: requests, and the decisions on them up to a day.
 
-A request is drawn from its member and year alone, so that its days are known without the member's
-claims. Its rows follow from it, the member's coverages, and the day that is looked at.
+A request depends only on its member and year, so its days are known without the member's claims.
+Its rows also depend on the member's coverages and on the last visible day.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Final
 from etl.synth.claim_drafts import Claim, Life
 from etl.synth.coverages import Cover
 from etl.synth.directory import Row
-from etl.synth.names import read_data
-from etl.synth.pricing import cents_of, money
-from etl.synth.scripted_members import CAST
-from etl.synth.seeded_random import Dice, Purpose, first_of_year, iso, year_of
+from etl.synth.names import read_toml
+from etl.synth.pricing import format_cents, parse_cents
+from etl.synth.scripted_members import SCRIPTED_MEMBERS
+from etl.synth.seeded_random import Dice, Purpose, first_of_year, iso_date, year_of
 from etl.synth.spec import Spec
 from etl.synth.templates import fill
 
-_DATA: Final = read_data("prior_auths")
+_DATA: Final = read_toml("prior_auths")
 _SERVICES: Final[dict[str, dict[str, Any]]] = _DATA["services"]
 _COURSES: Final[dict[str, dict[str, Any]]] = _DATA["courses"]
 _CHOICES: Final = {
@@ -34,30 +34,30 @@ REQUIRED: Final[tuple[Row, ...]] = tuple(
 )
 """The rows of `prior_auth_required`."""
 TABLES: Final = ("prior_auth", "prior_auth_line", "prior_auth_diagnosis", "prior_auth_care_team")
-_MINUTES: Final = {True: (60, 70 * 60), False: (4 * 60, 6 * 24 * 60)}
-"""Shortest and longest time to the decision, by whether the request is expedited."""
+_TIME_TO_DECISION: Final = {True: (60, 70 * 60), False: (4 * 60, 6 * 24 * 60)}
+"""Whether a request is expedited -> shortest and longest time to the decision, in minutes."""
 _EXTENDED: Final = (8 * 24 * 60, 20 * 24 * 60)
 _APPEAL: Final = (20 * 24 * 60, 45 * 24 * 60)
-_LONGEST: Final = 66
+_MAX_DAYS: Final = 66
 """Days after which nothing happens to a request."""
 _DAY: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, and all that will become of it.
+    """A request with all its decisions.
 
     Attributes:
-        place: its number among the requests of the member's year.
+        ordinal: its number among the requests of the member's year.
         service, course: names in `prior_auths.toml`.
-        received: seconds since the first day of the calendar, in the payer's zone.
-        decided: the same, of the first decision and of the one about an appeal; of a cancelled
-            request, when it was withdrawn.
-        states_times: whether its rows state times of day.
-        script: what a scripted request states beside that.
+        received: when it was received, in seconds since day 0 of the calendar, payer's time zone.
+        decided: when it was decided, and when an appeal was; for a cancelled request, when it was
+            withdrawn. In seconds, like `received`.
+        states_times: whether its rows have times of day.
+        script: other facts of a scripted request.
     """
 
-    place: int
+    ordinal: int
     service: str
     course: str
     is_expedited: bool
@@ -66,42 +66,48 @@ class Request:
     states_times: bool = True
     script: Mapping[str, Any] = field(default_factory=dict)
 
-    def days(self) -> Iterator[int]:
-        """Yield the days on which the request changes."""
-        for second in (self.received, *self.decided):
-            yield second // _DAY
+    @property
+    def received_day(self) -> int:
+        """Ordinal of the day on which it was received."""
+        return self.received // _DAY
 
-    def text(self, second: int) -> str:
-        """Return a moment as the rows state it."""
+    def change_days(self) -> list[int]:
+        """Return the days on which the request changes."""
+        return [second // _DAY for second in (self.received, *self.decided)]
+
+    def format_moment(self, second: int) -> str:
+        """Return a moment as the rows write it."""
         day, second = divmod(second, _DAY)
         if not self.states_times:
-            return iso(day)
-        return f"{iso(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}-05:00"
+            return iso_date(day)
+        return f"{iso_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}-05:00"
 
 
-def requests_of(spec: Spec, index: int, first: int, last: int) -> Iterator[Request]:
-    """Yield the requests of a member that were received on the days from `first` to `last`.
+def draw_requests(spec: Spec, index: int, first_day: int, last_day: int) -> Iterator[Request]:
+    """Yield the requests of a member that were received from `first_day` to `last_day`.
 
-    Those of scripted members are scripted; the others' follow chance.
+    Scripted members have scripted requests only, with any day up to `last_day`.
     """
-    if index in CAST:
-        found = (_scripted(entry) for entry in _DATA["scripted"] if entry["member"] == index)
-        yield from (request for request in found if request.received // _DAY <= last)
+    if index in SCRIPTED_MEMBERS:
+        entries = (entry for entry in _DATA["scripted"] if entry["member"] == index)
+        requests = map(_scripted_request, entries)
+        yield from (request for request in requests if request.received_day <= last_day)
         return
-    for year in range(year_of(first), year_of(last) + 1):
+    for year in range(year_of(first_day), year_of(last_day) + 1):
         dice = Dice(spec.seed, Purpose.PRIOR_AUTH, index, year)
         count = int(spec.prior_auth_rate * dice.quantile(_DATA["a_year"]) + dice.random())
-        for place in range(count):
-            request = _drawn(dice, place, first_of_year(year))
-            if first <= request.received // _DAY <= last:
+        for ordinal in range(count):
+            request = _draw_request(dice, ordinal, first_of_year(year))
+            if first_day <= request.received_day <= last_day:
                 yield request
 
 
-def has_event(spec: Spec, index: int, day: int) -> bool:
+def has_prior_auth_change(spec: Spec, index: int, day: int) -> bool:
     """Return whether a request of a member is received, decided or withdrawn on a day."""
     today = spec.as_of.toordinal() + day
     return spec.prior_auth_rate > 0 and any(
-        today in request.days() for request in requests_of(spec, index, today - _LONGEST, today)
+        today in request.change_days()
+        for request in draw_requests(spec, index, today - _MAX_DAYS, today)
     )
 
 
@@ -109,13 +115,13 @@ def prior_auth_rows(life: Life, index: int, claims: list[Claim]) -> dict[str, li
     """Return the rows of a member's prior authorizations, from the year before day 0 on."""
     spec = life.spec
     tables: dict[str, list[Row]] = {table: [] for table in TABLES}
-    for request in requests_of(spec, index, first_of_year(spec.as_of.year - 1), life.today):
-        service = _SERVICES[request.service]
-        day = request.received // _DAY
-        cover = life.cover_on(day, *service["covers"].split(" "))
+    first_day = first_of_year(spec.as_of.year - 1)
+    for request in draw_requests(spec, index, first_day, life.today):
+        day, covers = request.received_day, _SERVICES[request.service]["covers"]
+        cover = life.cover_on(day, *covers.split(" "))
         if cover is not None:
-            dice = Dice(spec.seed, Purpose.PRIOR_AUTH, index, year_of(day), request.place)
-            writer = _Writer(life, request, cover, dice, claims)
+            dice = Dice(spec.seed, Purpose.PRIOR_AUTH, index, year_of(day), request.ordinal)
+            writer = _RequestWriter(life, request, cover, dice, claims)
             if program := _DATA["programs"].get(cover.plan.payer):
                 writer.header |= dict(zip(("program", "contract_id"), program, strict=True))
             for table, rows in writer.rows().items():
@@ -123,94 +129,85 @@ def prior_auth_rows(life: Life, index: int, claims: list[Claim]) -> dict[str, li
     return tables
 
 
-def _drawn(dice: Dice, place: int, first: int) -> Request:
-    """Return a request of the year that begins on day `first`, by chance."""
-    received = (first + dice.below(365)) * _DAY + dice.between(8 * 3600, 18 * 3600)
+def _draw_request(dice: Dice, ordinal: int, first_day: int) -> Request:
+    """Return a random request of the year that begins on day `first_day`."""
+    received = (first_day + dice.below(365)) * _DAY + dice.between(8 * 3600, 18 * 3600)
     service, course = dice.pick(_CHOICES["services"]), dice.pick(_CHOICES["courses"])
     is_expedited = dice.chance(_DATA["expedited"])
     is_extended = _COURSES[course].get("extended", False)
-    decided = received + 60 * dice.between(*(_EXTENDED if is_extended else _MINUTES[is_expedited]))
-    appealed = decided + 60 * dice.between(*_APPEAL)
-    moments = (decided, appealed) if "appeal" in _COURSES[course] else (decided,)
+    bounds = _EXTENDED if is_extended else _TIME_TO_DECISION[is_expedited]
+    decision = received + 60 * dice.between(*bounds)
+    appeal_decision = decision + 60 * dice.between(*_APPEAL)
+    decisions = (decision, appeal_decision) if "appeal" in _COURSES[course] else (decision,)
     states_times = not dice.chance(_DATA["days_alone"])
-    return Request(place, service, course, is_expedited, received, moments, states_times)
+    return Request(ordinal, service, course, is_expedited, received, decisions, states_times)
 
 
-def _scripted(entry: Mapping[str, Any]) -> Request:
-    decided = tuple(map(_second, entry["decided"]))
-    received = _second(entry["received"])
+def _scripted_request(entry: Mapping[str, Any]) -> Request:
+    decisions = tuple(map(_second_of, entry["decided"]))
+    received = _second_of(entry["received"])
     is_expedited = entry.get("expedited", False)
     return Request(
-        0, entry["service"], entry["course"], is_expedited, received, decided, script=entry
+        0, entry["service"], entry["course"], is_expedited, received, decisions, script=entry
     )
 
 
-def _second(moment: datetime) -> int:
+def _second_of(moment: datetime) -> int:
     return moment.toordinal() * _DAY + moment.hour * 3600 + moment.minute * 60 + moment.second
 
 
-class _Writer:
-    """Writes the rows of a request as they are at the end of a day."""
+class _RequestWriter:
+    """Writes the rows of a request with the decisions up to the last visible day."""
 
     def __init__(
         self, life: Life, request: Request, cover: Cover, dice: Dice, claims: list[Claim]
     ) -> None:
         self._life, self._request, self._service = life, request, _SERVICES[request.service]
-        doctor = dice.pick(life.region.doctors[self._service["requester"]])
-        place = dice.pick(life.region.places[self._service["place"]])
+        requester = dice.pick(life.region.doctors[self._service["requester"]])
+        facility_id = dice.pick(life.region.organization_ids[self._service["place"]])
         self._reasons = dice.pick(_DATA["denial_reasons"])
-        day = request.received // _DAY
-        first = day + dice.between(21, 35)
+        day = request.received_day
+        service_day = day + dice.between(21, 35)
         year = year_of(day)
-        into_year = day - first_of_year(year) + 1
-        used = request.script.get("used")
+        day_of_year = day - first_of_year(year) + 1
+        use_day = request.script.get("used")
         claim_ids = [
             claim.header["claim_id"]
             for claim in claims
-            if used and claim.header["statement_from_date"] == used.isoformat()
+            if use_day and claim.header["statement_from_date"] == use_day.isoformat()
         ]
         self._facts = {
-            "number": f"{year % 100:02d}{into_year:03d}{life.number:09d}{request.place:03d}",
+            "number": f"{year % 100:02d}{day_of_year:03d}{life.number:09d}{request.ordinal:03d}",
             "member": life.member_id,
             "coverage": cover.identifier,
             "payer": cover.plan.payer,
             "expedited": "Y" if request.is_expedited else "N",
-            "received": request.text(request.received),
-            "doctor": doctor.identifier,
-            "npi": doctor.npi,
-            "taxonomy": doctor.taxonomy,
-            "place": place,
-            "first": iso(first),
-            "valid_from": iso(first - 14),
-            "valid_to": iso(first + 166),
+            "received": request.format_moment(request.received),
+            "doctor": requester.identifier,
+            "npi": requester.npi,
+            "taxonomy": requester.taxonomy,
+            "place": facility_id,
+            "first": iso_date(service_day),
+            "valid_from": iso_date(service_day - 14),
+            "valid_to": iso_date(service_day + 166),
             "claims": ";".join(claim_ids),
             "reasons": self._reasons,
             "lines": ";".join(str(number) for number, _ in enumerate(self._service["lines"], 1)),
         }
         self.header = self._row("header", **self._service["header"])
         if self.header["type"] == "institutional":
-            self.header["facility_id"] = place
+            self.header["facility_id"] = facility_id
 
     def rows(self) -> dict[str, list[Row]]:
         """Return the rows by table."""
-        request = self._request
         lines = [
             self._row("line", line_number=str(number), **cells)
             for number, cells in enumerate(self._service["lines"], start=1)
         ]
-        self.header |= self._cells("header")
+        self.header |= self._scripted_cells("header")
         for line in lines:
-            line |= self._cells("line")
-        course = _COURSES[request.course]
-        for number, second in enumerate(request.decided):
-            if second // _DAY <= self._life.today:
-                action = course["appeal"] if number else course["action"]
-                self._decide(action, request.text(second), lines)
-                if number:
-                    self._facts["overturned"] = "N" if action == "A3" else "Y"
-                    self._facts["first_decided"] = request.text(request.decided[0])
-                    self._facts["moment"] = request.text(second)
-                    self.header |= self._row("appealed")
+            line |= self._scripted_cells("line")
+        self._apply_decisions(lines)
         tables = {
             "prior_auth": [self.header],
             "prior_auth_line": lines,
@@ -225,23 +222,37 @@ class _Writer:
             ],
             "prior_auth_care_team": [self._row("care_team")],
         }
-        signed = {"last_updated": self.header["status_changed_at"]}
+        stamp = {"last_updated": self.header["status_changed_at"]}
         return {
-            table: [{column: text for column, text in row.items() if text} | signed for row in rows]
+            table: [{column: text for column, text in row.items() if text} | stamp for row in rows]
             for table, rows in tables.items()
         }
 
+    def _apply_decisions(self, lines: list[Row]) -> None:
+        """Write the decision, and the one on an appeal, if they are visible."""
+        request, course = self._request, _COURSES[self._request.course]
+        first_decision, *appeal_decisions = map(request.format_moment, request.decided)
+        is_visible = [second // _DAY <= self._life.today for second in request.decided]
+        if is_visible[0]:
+            self._state_decision(course["action"], first_decision, lines)
+        if appeal_decisions and is_visible[1]:
+            self._state_decision(course["appeal"], appeal_decisions[0], lines)
+            self._facts["overturned"] = "N" if course["appeal"] == "A3" else "Y"
+            self._facts["first_decided"] = first_decision
+            self._facts["moment"] = appeal_decisions[0]
+            self.header |= self._row("appealed")
+
     def _row(self, name: str, **cells: str) -> Row:
-        """Return a row, or part of one, of the file's cells and others."""
+        """Return a row, or part of one: a filled template of `prior_auths.toml`, and cells."""
         texts = _DATA["rows"][name].items()
         return {column: fill(text, self._facts) for column, text in texts} | cells
 
-    def _cells(self, part: str) -> Row:
+    def _scripted_cells(self, part: str) -> Row:
         cells = self._request.script.get(part, {})
         return {column: fill(text, self._facts) for column, text in cells.items()}
 
-    def _decide(self, action: str, moment: str, lines: list[Row]) -> None:
-        """State a decision, or that the request was withdrawn, in place of an earlier one."""
+    def _state_decision(self, action: str, moment: str, lines: list[Row]) -> None:
+        """Write a decision, or that the request was withdrawn; replaces an earlier decision."""
         header = self.header
         header["status_changed_at"] = moment
         if not action:
@@ -255,11 +266,11 @@ class _Writer:
             header["extended"] = "Y"
         for number, line in enumerate(lines):
             self._decide_line(action, line, is_first=not number, is_only=len(lines) == 1)
-            line |= self._cells("line_when_decided")
-        header |= self._cells("when_decided")
+            line |= self._scripted_cells("line_when_decided")
+        header |= self._scripted_cells("when_decided")
 
     def _decide_line(self, action: str, line: Row, *, is_first: bool, is_only: bool) -> None:
-        """State what was decided about a line: of a request that is approved in part, the first."""
+        """Write the decision on a line. A partial approval (A2) approves the first line only."""
         requested = int(line["units_requested"])
         if action == "A6" or (action == "A2" and is_only):
             approved, line["review_action"] = (requested + 1) // 2, "A6"
@@ -272,5 +283,5 @@ class _Writer:
             approved = 0 if action == "A3" else requested
         line["units_approved"] = str(approved)
         if "amount_submitted" in line and approved:
-            cents = cents_of(line["amount_submitted"]) * approved // requested
-            line["amount_eligible"] = money(cents * 4 // 5)
+            cents = parse_cents(line["amount_submitted"]) * approved // requested
+            line["amount_eligible"] = format_cents(cents * 4 // 5)

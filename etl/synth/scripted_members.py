@@ -1,9 +1,7 @@
-"""Scripted members: the first of every world, with events that chance seldom brings.
+"""Scripted members (`scripted_members.toml`): the first members of every world.
 
-They stand in `scripted_members.toml`.
-
-So an extract of 25 members or more has every table, every column and every kind of claim in it.
-All other members follow chance alone (`care_events.py`).
+Their events are rare ones, so an extract of 25 members or more has every table, every column and
+every kind of claim. All other members are random (`care_events.py`).
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from etl.synth.names import read_data
+from etl.synth.names import read_toml
 
 
-class Twist(StrEnum):
+class ClaimCourse(StrEnum):
     """Course of a claim, other than being paid."""
 
     NONE = ""
@@ -32,22 +30,22 @@ class Twist(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CastMember:
-    """One member of the cast.
+class ScriptedMember:
+    """A member whose facts and claims are written down, not drawn.
 
     Attributes:
-        house: kind of household, and its number of members; stated for its first member.
+        house, household: kind of the household, and its number of members, for its first member.
         sex, birth, relationship: as in the layout.
-        name: family, given, middle, suffix, full; empty for one by chance.
-        scenes: what happens to the member beside what chance brings; lines `day scene twist`.
-        busy: whether chance adds events; off where the scenes are enough.
-        whole: each claim has all that its profile can show, whatever chance leaves out.
-        since: first day of coverage, for the household; None for one by chance.
-        changes: the household changes its plan every New Year.
-        other_payer: has a second payer as well.
+        name: family, given, middle, suffix, full; None to draw it.
+        scenes: events of the member; lines `day scene course`.
+        busy: whether random events are added.
+        whole: whether each claim has everything that its profile can show.
+        since: first day of coverage of the household; None to draw it.
+        changes: whether the household changes its plan every New Year.
+        other_payer: whether the member has a second payer.
         death: the day of death.
-        prefix, race, ethnicity, language: as in the layout; empty for one by chance.
-        sessions: first day of dialysis, three times a week; None for none.
+        prefix, race, ethnicity, language: as in the layout; empty to draw it.
+        sessions: first day of dialysis, three times a week; None if there is none.
     """
 
     house: str
@@ -70,10 +68,10 @@ class CastMember:
     sessions: date | None = None
 
 
-CAST: Final = MappingProxyType(
+SCRIPTED_MEMBERS: Final = MappingProxyType(
     {
-        index: CastMember(**entry)
-        for index, entry in enumerate(read_data("scripted_members")["member"])
+        index: ScriptedMember(**entry)
+        for index, entry in enumerate(read_toml("scripted_members")["member"])
     }
 )
-"""Member index -> part."""
+"""Member index -> the scripted member."""

@@ -1,6 +1,6 @@
-"""Chance that is the same on every machine and day.
+"""Random draws that are the same on every machine.
 
-Every stream of draws is named by whole numbers (seed, purpose, index …), so that one member's draws
+Every stream of draws is named by whole numbers (seed, purpose, index …), so one member's draws
 never depend on another's. Only `random()` is used, because Python promises to keep its sequence,
 and only arithmetic that IEEE 754 fixes to the last bit: no logarithm, no power.
 """
@@ -37,7 +37,7 @@ class Purpose(IntEnum):
     PRIOR_AUTH = 13
 
 
-def mixed(*parts: int) -> int:
+def mix_bits(*parts: int) -> int:
     """Return 64 bits that differ in about half their places when any part differs (splitmix64)."""
     state = 0x9E3779B97F4A7C15
     for part in parts:
@@ -53,8 +53,8 @@ class Dice:
 
     __slots__ = ("random",)
 
-    def __init__(self, *name: int) -> None:
-        self.random = Random(mixed(*name)).random  # noqa: S311 - made-up data keeps no secret
+    def __init__(self, *stream_name: int) -> None:
+        self.random = Random(mix_bits(*stream_name)).random  # noqa: S311 - made-up data keeps no secret
 
     def below(self, count: int) -> int:
         """Return a whole number from 0 up to `count`, exclusive."""
@@ -65,17 +65,17 @@ class Dice:
         return low + int(self.random() * (high - low + 1))
 
     def chance(self, thousandths: int) -> bool:
-        """Return True that many times out of a thousand."""
+        """Return True with a probability of this many thousandths."""
         return self.random() * 1000 < thousandths
 
     def pick(self, choices: Sequence[T]) -> T:
-        """Return one of the choices, all alike."""
+        """Return one of the choices, each with the same probability."""
         return choices[int(self.random() * len(choices))]
 
     def quantile(self, points: Sequence[tuple[float, float]]) -> float:
         """Return a draw from a distribution given by points (share of draws below, value).
 
-        Between two points it is even. The first share is 0 and the last 1. A heavy tail is one
+        It is uniform between two points. The first share is 0 and the last 1. A heavy tail is one
         more point, and needs no logarithm.
         """
         share = self.random()
@@ -88,7 +88,7 @@ class Dice:
 
 
 @cache
-def iso(day: int) -> str:
+def iso_date(day: int) -> str:
     """Return `YYYY-MM-DD` of a proleptic ordinal day."""
     return date.fromordinal(day).isoformat()
 
@@ -105,11 +105,11 @@ def first_of_year(year: int) -> int:
     return date(year, 1, 1).toordinal()
 
 
-def stamp(dice: Dice, day: int) -> str:
+def draw_timestamp(dice: Dice, day: int) -> str:
     """Return a `last_updated` on that day: mostly an instant in UTC, sometimes another form."""
     second = dice.below(86400)
     form = second % 19
     if form == 0:
-        return iso(day)
+        return iso_date(day)
     zone = "-05:00" if form == 1 else ".250Z" if form == 2 else "Z"
-    return f"{iso(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}{zone}"
+    return f"{iso_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}{zone}"
