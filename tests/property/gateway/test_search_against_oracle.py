@@ -90,11 +90,14 @@ def parameter(draw, resources):
         found = [value for one in resources for value in oracle.references(one, name)]
         if not found:
             return f"{name}:missing", "false"
+        target = draw(st.sampled_from(["", found[0].partition("/")[0]]))
+        chosen = st.sampled_from([value for value in found if value.startswith(target)])
         forms = [
             form
-            for value in draw(st.lists(st.sampled_from(found), min_size=1, max_size=3))
+            for value in draw(st.lists(chosen, min_size=1, max_size=3))
             for form in (value, value.partition("/")[2], f"{BASE}/{value}")
         ]
+        name += target and f":{target}"
         return name, ",".join(draw(st.lists(st.sampled_from(forms), min_size=1, max_size=3)))
     if kind == "id":
         return "_id", ",".join([one["id"] for one in some] + draw(st.sampled_from([[], ["no"]])))
@@ -217,7 +220,19 @@ def test_other_types_are_searched_as_the_specification_says_among_what_is_within
     assert set(ids(found)) == expected
 
 
-INCLUDES = [*(f"ExplanationOfBenefit:{one}" for one in REFERENCES), "ExplanationOfBenefit:*", "*"]
+INCLUDES = [
+    *(f"ExplanationOfBenefit:{one}" for one in REFERENCES),
+    *(f"ExplanationOfBenefit:payee:{one}" for one in ("Organization", "Patient", "RelatedPerson")),
+    *("ExplanationOfBenefit:*", "*"),
+]
+
+
+def followed(resource, include):
+    """Return what an include brings of a claim."""
+    _, name, target = f"{include}::".split(":")[:3]
+    names = REFERENCES if name in ("", "*") else (name,)
+    found = [value for one in names for value in oracle.references(resource, one)]
+    return {value for value in found if value.startswith(target)}
 
 
 @settings(max_examples=60, deadline=None)
@@ -237,11 +252,8 @@ def test_includes_bring_what_the_matches_refer_to_and_nothing_else(service, data
     )
     there = {f"{one['resourceType']}/{one['id']}": one for one in members()[patient]} | directory()
     matched = [there[one] for one in ids(found)]
-    names = {one.rpartition(":")[2] for one in chosen}
-    names = set(REFERENCES) if "*" in names else names
-    wanted = {
-        value for one in matched for name in names for value in oracle.references(one, name)
-    } & there.keys()
+    wanted = {value for one in matched for include in chosen for value in followed(one, include)}
+    wanted &= there.keys()
     if iterated:
         wanted |= {
             value

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from etl.publish.block import PatientResources
 from etl.publish.directory import write_directory
-from etl.publish.manifest import ReleaseFacts
+from etl.publish.manifest import Changes, ReleaseFacts
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
@@ -110,6 +110,7 @@ def test_any_split_of_a_history_into_nights_ends_like_one_full_load(history, cut
             there = objects(store)
             again = publish_states(store, before, after, now)
             assert {key for key in objects(store) if key not in there} <= {again.manifest.key}
+            assert again.manifest.counts["changes"] == Changes().to_json()
     last = open_current(store).release
     assert last is not None
     assert not [one for one in verify(last).problems if one.kind != "reference"]

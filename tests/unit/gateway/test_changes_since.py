@@ -274,27 +274,6 @@ def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stam
         assert len(app.taken) < 5
 
 
-def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_back():
-    """What an app saw in between differs from both ends."""
-    store = MemoryStore()
-    nights = (
-        *((("kept", 1), ("turned", 1), ("back", 1)),) * 3,
-        (("kept", 1), ("turned", 2), ("passing", 1)),
-        (("kept", 1), ("turned", 1), ("back", 1)),
-    )
-    for number, claims in enumerate(nights):
-        if number == 4:
-            app = fresh(opened(store))
-        night(store, number, *(claim(name, amount=amount) for name, amount in claims))
-    app.made = opened(store)
-    for instant in ("2026-01-04T06:00:00Z", "2026-01-04T00:00:01Z"):
-        app.later = [("_since", instant)]
-        app.visit()
-        assert app.dropped == [f"{EOB}/{logical_id('passing')}"]
-        assert {f"{EOB}/{logical_id(one)}" for one in ("turned", "back")} == set(app.taken)
-    assert app.own() == fresh(app.made).own()
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_an_app_that_sends_instants_of_its_own_clock_misses_nothing(seed):
     chance = random.Random(seed)

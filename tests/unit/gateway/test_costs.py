@@ -1,7 +1,5 @@
 """What an answer costs in reads of storage."""
 
-import asyncio
-
 import pytest
 
 from tests.memory_store import MemoryStore
@@ -9,7 +7,6 @@ from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, bundle, grant, ids, link, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish
-from tests.virtual_time import pass_time, run_virtually
 
 EOB = "ExplanationOfBenefit"
 BIG, SMALL = logical_id("big"), logical_id("small")
@@ -84,23 +81,6 @@ def test_reading_one_of_five_thousand_claims_touches_little_of_the_block(store, 
     )
     assert 0 < touched <= 256 * 1024
     assert len(objects.reads) <= 4
-
-
-def test_sixty_four_at_once_read_what_one_reads(store):
-    made, objects = cold(store)
-    search(made, BIG)
-    alone = list(objects.reads)
-    made, objects = cold(store)
-    objects.wait = lambda: pass_time(1)
-
-    async def everyone():
-        asked = [
-            made.service.search(grant(BIG), EOB, [], base=BASE, strict=True) for _ in range(64)
-        ]
-        return {one.body for one in await asyncio.gather(*asked)}
-
-    assert len(run_virtually(everyone())) == 1
-    assert sorted(objects.reads, key=repr) == sorted(alone, key=repr)
 
 
 def test_memory_is_bounded_whatever_is_read(store):

@@ -70,9 +70,12 @@ def test_a_file_is_named_by_its_template_in_the_log(listed):
 
 def test_where_no_directory_of_the_payer_is_served_there_are_no_files():
     claims = served(opened(sample_tree()))
+    assert claims.call("/directory", token=None).status == 404
     for path in ("$bulk-publish", "plan-finder/H0009/2025/index.json", "bulk/x.ndjson"):
         for base in ("/directory", "/fhir"):
             assert claims.call(f"{base}/{path}", token=None).status == 404
+    for path in ("metadata", "Organization"):
+        assert claims.call(f"/directory/{path}", token=None).status == 404
 
 
 def test_more_files_at_once_than_memory_is_meant_for_are_refused(listed):

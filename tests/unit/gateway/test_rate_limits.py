@@ -84,6 +84,15 @@ def test_an_empty_rate_sets_no_limit_and_nonsense_is_refused():
             parse_rate(text)
 
 
+def test_addresses_of_one_ipv6_network_are_one_caller_however_they_are_counted():
+    limits = RateLimiter({"member": "2/hour"}, lambda: 0.0)
+    limits.hit("member", "2001:db8:1:2::1")
+    limits.add("member", 1, "2001:db8:1:2::ffff")
+    limits.check("member", "2001:db8:1:3::1")
+    with pytest.raises(TooMany):
+        limits.check("member", "2001:db8:1:2::abcd")
+
+
 def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended():
     ended: list[str] = []
 

@@ -12,7 +12,6 @@ from tests.unit.gateway.trees import (
     BASE,
     bundle,
     busiest,
-    directory,
     grant,
     members,
     opened,
@@ -34,14 +33,6 @@ def test_every_resource_of_a_member_is_read_as_it_was_published(service):
             assert json.loads(found.body) == one
             assert found.etag == f'W/"{one["meta"]["versionId"]}"'
             assert found.last_updated == one["meta"]["lastUpdated"]
-
-
-@pytest.mark.slow
-def test_every_directory_resource_is_read_by_any_member(service):
-    for name, one in directory().items():
-        kind, _, resource_id = name.partition("/")
-        found = run(service.read(grant(busiest()), kind, resource_id))
-        assert json.loads(found.body) == one
 
 
 def test_another_members_resources_look_like_resources_that_do_not_exist(service):

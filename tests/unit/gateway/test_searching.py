@@ -67,41 +67,6 @@ def test_claims_are_found_by_use_and_by_profile_with_or_without_its_version(serv
     assert bundle(asked(service, "_profile:missing=true"))["total"] == 0
 
 
-def test_prior_authorizations_are_found_beside_claims_and_apart_from_them():
-    kind = "http://terminology.hl7.org/CodeSystem/claim-type|professional"
-    profile = "http://hl7.org/fhir/us/davinci-pdex/StructureDefinition/pdex-priorauthorization"
-    both = [
-        resource(
-            EOB,
-            use,
-            search={
-                "type": [kind],
-                "use": [f"http://hl7.org/fhir/claim-use|{use}"],
-                "service-date": ["2026-03-01/2026-03-02"],
-                "_profile": profiles,
-            },
-            use=use,
-        )
-        for use, profiles in (
-            ("claim", ["urn:c4bb", "urn:c4bb|2.2.0"]),
-            ("preauthorization", [profile]),
-        )
-    ]
-    store, who = MemoryStore(), logical_id("ann")
-    publish(store, [PatientResources(who, [resource("Patient", "ann"), *both])])
-
-    def found(query):
-        answer = bundle(asked(opened(store).service, query, patient=who))
-        return sorted(one["resource"]["use"] for one in answer.get("entry", []))
-
-    for query in ("", "type=professional", "service-date=ge2026"):
-        assert found(query) == ["claim", "preauthorization"]
-        assert found(f"{query}&use=claim") == ["claim"]
-        assert found(f"{query}&use=preauthorization") == ["preauthorization"]
-    assert found(f"_profile={profile}") == ["preauthorization"]
-    assert found("_profile=urn:c4bb") == found("_profile=urn:c4bb\\|2.2.0") == ["claim"]
-
-
 def test_an_answer_without_matches_has_no_empty_list(service):
     found = bundle(asked(service, "type=vision&service-date=1900"))
     assert found["total"] == 0
@@ -114,16 +79,6 @@ def test_the_self_link_says_what_was_understood(service):
     assert found["link"][0]["url"] == (
         f"{BASE}/{EOB}?service-date=ge2024-01-01T00:00:00%2B01:00&type=a%20b,c&_count=2"
     )
-
-
-@pytest.mark.parametrize("form", ["{0}", "Patient/{0}", BASE + "/Patient/{0}"])
-@pytest.mark.parametrize("name", ["patient", "patient:Patient"])
-def test_the_patient_may_be_named_in_three_ways(service, name, form):
-    total = bundle(asked(service, f"{name}={form.format(busiest())}"))["total"]
-    assert total == bundle(asked(service, ""))["total"]
-    for kind, more in (("Coverage", "beneficiary"), ("Coverage", "patient")):
-        found = bundle(asked(service, f"{more}={form.format(busiest())}", kind=kind))
-        assert found["total"] == bundle(asked(service, "", kind=kind))["total"] > 0
 
 
 def test_a_plus_that_was_not_escaped_is_still_a_zone(service):
@@ -305,26 +260,6 @@ def test_roles_and_locations_bring_along_what_they_refer_to(service):
     assert {one.partition("/")[0] for one in ids(places, "include")} == {"Organization"}
 
 
-def test_every_parameter_that_is_told_works(service):
-    assert "service-date" in TYPES["ExplanationOfBenefit"].parameters
-    for kind in TYPES.values():
-        for one in kind.parameters.values():
-            value = "2024" if one.type == "date" else "x"
-            queries = [f"{one.name}={value}", *(f"{one.name}={p}{value}" for p in one.prefixes)]
-            queries += [
-                f"{one.name}:{m}={'true' if m == 'missing' else value}" for m in one.modifiers
-            ]
-            queries += [f"{one.name}:{target}=x" for target in one.targets]
-            for query in queries:
-                assert bundle(asked(service, query, kind=kind.name))["total"] >= 0
-        for include in kind.includes:
-            code = f"{kind.name}:{include.name}"
-            for value in (code, *(f"{code}:{one}" for one in include.targets)):
-                asked(service, f"_include={value}&_include:iterate={value}", kind=kind.name)
-        for sort in kind.sorts:
-            asked(service, f"_sort={sort},-{sort}", kind=kind.name)
-
-
 def test_one_tag_stands_for_one_answer_and_another_question_has_another(service):
     """Tags are made from the question: none may be that of two answers, of whatever members."""
     queries = ("", "_count=3", "_total=none", "_summary=count", f"_include={EOB}:insurer")
@@ -349,21 +284,6 @@ def test_one_tag_stands_for_one_answer_and_another_question_has_another(service)
     assert len(answers) == len(questions)
 
 
-def test_an_include_may_name_the_type_that_it_wants(service):
-    payees = {
-        one["payee"]["party"]["reference"].partition("/")[0]: member
-        for member, rows in members().items()
-        for one in rows
-        if "party" in one.get("payee", {})
-    }
-    for target in ("Organization", "Patient", "RelatedPerson"):
-        query = f"_count=100&_include={EOB}:payee:{target}"
-        found = bundle(asked(service, query, patient=payees[target]))
-        assert {one.partition("/")[0] for one in ids(found, "include")} == {target}
-        every = bundle(asked(service, f"_count=100&_include={EOB}:payee", patient=payees[target]))
-        assert set(ids(found, "include")) <= set(ids(every, "include"))
-
-
 def test_only_iterated_includes_are_followed_from_what_was_included(service):
     plain = f"_count=3&_include={EOB}:coverage&_include=Coverage:payor"
     once = ids(bundle(asked(service, plain)), "include")
@@ -371,18 +291,6 @@ def test_only_iterated_includes_are_followed_from_what_was_included(service):
     iterated = plain.replace("_include=Coverage", "_include:iterate=Coverage")
     more = ids(bundle(asked(service, iterated)), "include")
     assert {one.partition("/")[0] for one in more} == {"Coverage", "Organization"}
-
-
-def test_organizations_where_services_were_given_are_among_the_members_own():
-    store = MemoryStore()
-    clinic = f"Organization/{logical_id('clinic')}"
-    claim = resource(EOB, "claim", search={"facility": [clinic]})
-    ann = PatientResources(logical_id("ann"), [resource("Patient", "ann"), claim])
-    others = [resource("Organization", name, name=name) for name in ("clinic", "elsewhere")]
-    publish(store, [ann], directory=others)
-    service = opened(store).service
-    found = bundle(asked(service, "", kind="Organization", patient=logical_id("ann")))
-    assert ids(found) == [clinic]
 
 
 def made_of(*searches):

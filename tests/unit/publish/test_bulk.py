@@ -2,11 +2,6 @@
 
 import gzip
 import json
-import os
-import shutil
-import subprocess
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,10 +18,8 @@ from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import commit
 from etl.publish.verify import verify
-from etl.storage.local import LocalStore
 from tests.fault.faulty import FaultyStore, Killed
 from tests.memory_store import MemoryStore
-from tests.ports import free_port
 from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.samples import (
     claim,
@@ -38,10 +31,8 @@ from tests.unit.publish.samples import (
     resource,
     stage,
 )
-from tests.waiting import until
 
 DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
-NGINX_BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 OPEN = BulkOptions(snapshot_every=100, snapshot_share=100.0)
 
 
@@ -75,18 +66,6 @@ def nights():
     yield [patient("anna", 11), bert], [payer(), *doctors[1:], resource("Location", "l")]
     changed = PatientResources(logical_id("anna"), [*patient("anna", 10).resources])
     yield [changed, bert, patient("cleo", 4)], [payer()]
-
-
-def test_a_consumer_that_follows_every_night_has_what_is_published():
-    store = MemoryStore()
-    follower = consumer_of(store)
-    for day, (people, directory) in enumerate(nights()):
-        release = publish(store, people, day, directory=directory)
-        follower.update()
-        assert follower.resources == everything(release)
-        assert follower.time == DAYS[day]
-        assert verify(release).problems == []
-    assert follower.restarts == 1
 
 
 @pytest.mark.parametrize("start", range(6))
@@ -149,15 +128,6 @@ def test_an_increment_holds_what_changed_and_nothing_else():
     assert release.manifest.bulk["increment"]["deleted"] == []
     new = objects(store).keys() - before.keys()
     assert sum(key.startswith("bulk/") for key in new) == 1
-
-
-def test_a_claim_that_moves_to_another_member_is_no_deletion():
-    store = MemoryStore()
-    publish(store, [patient("anna", 2), patient("bert", 0)], 0)
-    moved = claim("anna", 1, "2020-01-02", owner="bert")
-    bert = PatientResources(logical_id("bert"), [*patient("bert", 0).resources, moved])
-    release = publish(store, [patient("anna", 1), bert], 1)
-    assert release.manifest.bulk["increment"]["deleted"] == []
 
 
 def test_files_end_where_they_are_large_enough():
@@ -407,53 +377,3 @@ def test_a_page_that_a_run_that_died_left_behind_is_not_damaged():
 
 def test_a_tree_without_a_release_has_no_pages():
     assert write_pages(MemoryStore()) == []
-
-
-def fetch(url):
-    with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
-        return answer.read()
-
-
-NGINX = """
-worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{
-    listen 127.0.0.1:{port}; root {tree}; default_type application/json;
-    location ~ [.]ndjson[.]gz$ {{
-      types {{ }} default_type application/fhir+ndjson;
-      add_header Content-Encoding gzip; add_header Cache-Control "max-age=31536000, immutable";
-    }}
-  }}
-}}
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(NGINX_BINARY is None, reason="nginx is not installed: apt install nginx-light")
-def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path):
-    store = LocalStore(tmp_path / "tree")
-    (tmp_path / "nginx").mkdir()
-    tmp_path.chmod(0o755)
-    port = free_port()
-    config = tmp_path / "nginx/nginx.conf"
-    config.write_text(NGINX.format(folder=tmp_path / "nginx", tree=store.name, port=port))
-    user = ["-g", "user root;"] if os.geteuid() == 0 else []
-    publish(store, [patient("anna", 12)], 0)
-    with subprocess.Popen([NGINX_BINARY, "-c", str(config), *user]) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            until(lambda: fetch(f"{url}/current.json"))  # nginx is up
-            follower = Consumer(f"{url}/{ROOT}", fetch)
-            for day, (people, directory) in enumerate(nights()):
-                release = publish(store, people, day + 1, directory=directory)
-                follower.update()
-            assert follower.resources == everything(release)
-            file = release.manifest.bulk["snapshot"]["output"][0]["key"]
-            with urllib.request.urlopen(f"{url}/{file}") as answer:  # noqa: S310 - loopback
-                assert answer.headers["Content-Type"] == "application/fhir+ndjson"
-                assert answer.headers["Content-Encoding"] == "gzip"
-        finally:
-            server.terminate()

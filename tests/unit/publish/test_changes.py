@@ -9,7 +9,7 @@ from etl.publish import object_keys
 from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
-from etl.publish.manifest import ChangeCounts, Changes, ReleaseFacts, Shard
+from etl.publish.manifest import ChangeCounts, ReleaseFacts, Shard
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
@@ -59,21 +59,6 @@ def stamps(release, patient_id):
 
 def new_keys(store, before):
     return sorted(key.partition("/")[0] for key in objects(store).keys() - before.keys())
-
-
-def test_a_changed_claim_costs_its_patients_block_index_and_shard():
-    store = MemoryStore()
-    names = [f"p{number}" for number in range(1500)]
-    people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
-    publish(store, [*people, patient("anna", 3)])
-    before = objects(store)
-    anna = patient("anna", 2)
-    changed = PatientResources(ANNA, [*anna.resources, claim("anna", 2, "2020-01-03", amount="1")])
-    release = publish(store, [*people, changed], now=LATER)
-    assert new_keys(store, before) == ["catalog", "patients", "patients", "releases"]
-    assert release.manifest.counts["changes"]["resources"] == {
-        EOB: {"added": 0, "changed": 1, "retracted": 0}
-    }
 
 
 def test_a_stated_time_that_changes_alone_is_a_change():
@@ -158,41 +143,6 @@ def test_a_night_writes_who_changed_and_touches_no_one_else():
         "resources": {EOB: {"added": 1, "changed": 1, "retracted": 1}},
     }
     assert release.manifest.counts["resources"][EOB] == 5
-
-
-def test_a_block_tells_what_it_holds_and_not_in_which_steps_it_grew():
-    one, other = MemoryStore(), MemoryStore()
-    stamp = "2024-01-01T00:00:00Z"
-    old = patient("anna", 12, last_updated=stamp).resources
-    everything = PatientResources(ANNA, [*old, claim("anna", 99, "2030-01-01")])
-    publish(one, [PatientResources(ANNA, old)])
-    publish(other, [patient("anna", 0)])
-    grown = night(one, [everything]).unit(ANNA)
-    full = publish(other, [everything], now=LATER).unit(ANNA)
-    assert (grown.block, grown.content, grown.index) == (full.block, full.content, full.index)
-
-
-def test_working_again_on_who_changed_changes_nothing():
-    store = MemoryStore()
-    publish(store, [patient("anna", 3), patient("bert", 2), patient("cleo", 1)])
-    bert = [
-        resource("Patient", "bert", name=[{"family": "new"}]),
-        *patient("bert", 2).resources[1:],
-    ]
-    people = [
-        PatientResources(ANNA, [*patient("anna", 2).resources, claim("anna", 7, "2021-01-01")]),
-        PatientResources(BERT, bert),
-        patient("dora", 1),
-    ]
-    cleo = logical_id("cleo")
-    first = night(store, people, gone=[cleo])
-    before = objects(store)
-    for number, worked_on in enumerate((people, people[:1], [])):
-        again = night(store, worked_on, gone=[cleo], now=f"2026-11-{26 + number}T00:00:00Z")
-        assert again.manifest.catalog == first.manifest.catalog
-        assert again.manifest.counts["changes"] == Changes().to_json()
-        assert again.manifest.counts["patients"] == 3
-    assert new_keys(store, before) == ["releases"] * 3
 
 
 @pytest.mark.parametrize(
