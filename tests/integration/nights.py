@@ -11,16 +11,14 @@ from tempfile import mkdtemp
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
-from etl.bootstrap.settings import read_settings, target_store
+from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import Approvals
-from etl.pipeline import context as targets
 from etl.pipeline.progress import PartitionDone, ignore
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.e2e.commands import NO_SUITES, same_definitions
-from tests.fault.faulty import FaultyStore, Killed
 
 MEMBERS = 15
 RATE = 0.3
@@ -58,33 +56,6 @@ def delta(folder, day, *, whole_claims=False):
 
 _FIRST_NIGHTS = {}
 """Extract, settings and time -> what a first run made of them (`Payer.begin`)."""
-
-
-@dataclass
-class Budget:
-    """Writes that a run may do before it dies.
-
-    Attributes:
-        left: how many.
-    """
-
-    left: int
-
-    def store(self, target):
-        """Return the store of a target that lives as long as there are writes left."""
-        return _Mortal(LocalStore(target), self)
-
-
-class _Mortal(FaultyStore):
-    def __init__(self, store, budget):
-        super().__init__(store)
-        self._budget = budget
-
-    def _write(self, write):
-        self._budget.left -= 1
-        if self._budget.left < 0:
-            raise Killed
-        return write()
 
 
 @dataclass
@@ -141,19 +112,10 @@ class Payer:
         self.patch.setattr(use_cases, "now", lambda: self.at)
         self.patch.setattr(opened_extract, "load_definitions", same_definitions)
 
-    def run(self, extract, budget=None, *, emit=ignore, **more):
-        """Publish an extract, a day after whatever was done before; die where the budget ends."""
+    def run(self, extract, *, emit=ignore, **more):
+        """Publish an extract, a day after whatever was done before."""
         self._to_the_next_night()
-        if budget is None:
-            return use_cases.run_extract(self.settings, extract, emit, **more)
-        with pytest.MonkeyPatch.context() as patch:
-            mortal, opened = budget.store(self.target), target_store
-            answers = iter([mortal])  # the run's own; a rollback from inside gets a healthy one
-            patch.setattr(
-                use_cases, "target_store", lambda given: next(answers, None) or opened(given)
-            )
-            patch.setattr(targets, "open_store", lambda *_: mortal)
-            return use_cases.run_extract(self.settings, extract, ignore)
+        return use_cases.run_extract(self.settings, extract, emit, **more)
 
     @property
     def release(self):

@@ -9,7 +9,7 @@ import pytest
 from etl.bootstrap import use_cases
 from etl.pipeline.progress import ignore
 from etl.publish.reader import open_index, read_all
-from tests.integration.nights import blocks, delta, full, live
+from tests.integration.nights import live
 
 pytestmark = pytest.mark.slow
 
@@ -65,11 +65,6 @@ def findings(ran, rule):
     return sum(each.findings for each in ran.reported.report.rules if each.rule == rule)
 
 
-def leaving_out(payer, target):
-    changed = {**payer.changed, "claims": {"superseded": "leave-out"}}
-    return replace(payer, target=target, changed=changed)
-
-
 def test_a_replacement_that_comes_later_cancels_the_original_and_its_money(payer, tmp_path):
     payer.run(extract(tmp_path / "one", "full", A=("2024-03-10", "", "100.00")))
     first = payer.release
@@ -89,39 +84,6 @@ def test_a_replacement_that_comes_later_cancels_the_original_and_its_money(payer
     assert totals["professional"]["claim.submitted"] == "90.00"
     # Two claims changed: what they make is theirs.
     assert {each["change"] for each in planned.money} == {None}
-
-
-def test_what_is_superseded_is_retracted_and_its_rows_counted(payer, tmp_path):
-    payer = leaving_out(payer, tmp_path / "left-out")
-    payer.run(extract(tmp_path / "one", "full", A=("2024-03-10", "", "100.00")))
-    assert set(eobs(payer.release)) == {"A"}
-    ran = payer.run(extract(tmp_path / "two", "delta", B=("2024-04-10", "A", "90.00")))
-    found = eobs(payer.release)
-    assert set(found) == {"B"}
-    assert related(found["B"]) == [("prior", "A")]
-    changes = payer.release.manifest.counts["changes"]["resources"]["ExplanationOfBenefit"]
-    assert changes == {"added": 1, "changed": 0, "retracted": 1}
-    counts = ran.reported.report.counts
-    for table in ("claim", "claim_line", "claim_diagnosis"):
-        assert (counts[table].published, counts[table].superseded) == (1, 1)
-
-
-def test_a_replacement_that_was_rejected_cancels_what_it_replaces(payer, tmp_path):
-    payer = leaving_out(payer, tmp_path / "left-out")
-    folder = extract(
-        tmp_path / "one", "full", A=("2024-03-10", "", "100.00"), B=("2024-04-10", "A", "9.00")
-    )
-    (folder / "claim_line.csv").write_text(
-        "\n".join((folder / "claim_line.csv").read_text().splitlines()[:2]) + "\n"
-    )
-    ran = payer.run(folder)
-    found = eobs(payer.release)
-    assert set(found) == {"A"}  # B has no line
-    assert found["A"]["status"] == "cancelled"
-    assert related(found["A"]) == [("replacedby", "B")]
-    totals = payer.release.manifest.facts.totals
-    assert totals["professional"]["claim.submitted"] == "0.00"
-    assert findings(ran, "claim-successor-rejected") == 1
 
 
 @pytest.mark.parametrize(
@@ -158,14 +120,3 @@ def test_what_a_rejected_claim_replaces_stays_cancelled_on_later_nights(spoil, p
     payer.run(extract(tmp_path / "four", "delta", B=("2024-06-10", "A", "9.00")))
     statuses = {number: eob["status"] for number, eob in eobs(payer.release).items()}
     assert statuses == {"A": "cancelled", "B": "active", "C": "active"}
-
-
-def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(payer, extracts, tmp_path):
-    payer = leaving_out(payer, tmp_path / "deltas")
-    payer.run(full(extracts / "full0", 0))
-    for day in (1, 2, 3):
-        payer.run(delta(extracts / f"delta{day}", day))
-    loaded = replace(payer, target=tmp_path / "loaded")
-    loaded.run(full(extracts / "full3", 3))
-    assert blocks(payer.release) == blocks(loaded.release)
-    assert payer.release.manifest.facts.totals == loaded.release.manifest.facts.totals

@@ -16,10 +16,15 @@ from tests.integration.test_adjustment_chains import extract
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whole_claims", [False, True], ids=["changed-rows", "whole-claims"])
+@pytest.mark.parametrize(
+    ("whole_claims", "superseded"),
+    [(False, "publish"), (True, "publish"), (False, "leave-out")],
+    ids=["changed-rows", "whole-claims", "superseded-left-out"],
+)
 def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extract(
-    payer, extracts, tmp_path, whole_claims
+    payer, extracts, tmp_path, whole_claims, superseded
 ):
+    payer.changed = {**payer.changed, "claims": {"superseded": superseded}}
     payer.begin(full(extracts / "full0", 0))
     first = blocks(payer.release)
     for day in (1, 2, 3):
@@ -98,22 +103,6 @@ def notes(ran):
 
 
 @pytest.mark.slow
-def test_the_order_of_a_deltas_rows_decides_nothing(payer, extracts, tmp_path):
-    straight = delta(extracts / "delta1", 1)
-    files = {}
-    for path in straight.glob("*.csv"):
-        head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        files[path.stem] = head + "".join(reversed(rows))
-    turned = small_delta(tmp_path / "turned", "2026-01-01", **files)
-    other = replace(payer, target=tmp_path / "other")
-    for one in (payer, other):
-        one.begin(full(extracts / "full0", 0))
-    payer.run(straight)
-    other.run(turned)
-    assert blocks(payer.release) == blocks(other.release)
-
-
-@pytest.mark.slow
 def test_a_delta_needs_rows_that_were_kept(payer, extracts):
     payer.changed = {}
     with pytest.raises(UsageError, match="nothing has been published yet"):
@@ -182,19 +171,3 @@ def claims(payer):
         for one in published(payer.target)
         if one["resourceType"] == "ExplanationOfBenefit"
     }
-
-
-@pytest.mark.slow
-def test_a_member_who_is_deleted_takes_everything_along(payer, extracts, tmp_path):
-    payer.begin(full(extracts / "full0", 0))
-    here = blocks(payer.release)
-    header, first, *_ = (extracts / "full0" / "member.csv").read_text().splitlines()
-    member = first.split(",")[header.split(",").index("member_id")]
-    deleted = f"member_id,record_action\n{member},D\n"
-    payer.run(small_delta(tmp_path / "gone", "2026-02-01", member=deleted))
-    left = blocks(payer.release)
-    assert len(left) == len(here) - 1
-    assert left.items() <= here.items()
-    (lost,) = here.keys() - left.keys()
-    assert payer.release.unit(lost).block is None
-    assert payer.release.manifest.counts["changes"]["patients"]["retracted"] == 1

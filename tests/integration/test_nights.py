@@ -1,22 +1,21 @@
-"""Whole runs on a folder: dry runs, limits, going on after a death, races, cost of a night."""
+"""Whole runs on a folder: dry runs, what is loaded when, work folders, the money of a release."""
 
 import csv
 import json
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.jobs import SingleProcess
-from etl.pipeline.progress import ignore
+from etl.pipeline.progress import StageBegan, ignore
 from etl.publish.manifest import Changes
 from etl.publish.reader import read_all
 from etl.publish.verify import verify
 from tests.fault.faulty import Killed
-from tests.integration.nights import MEMBERS, Budget, delta, full
+from tests.integration.nights import MEMBERS, delta, full
 
 
 @pytest.mark.slow
@@ -69,37 +68,18 @@ def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(payer, ext
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.4, 0.9, 1.0])
-def test_a_run_that_died_is_finished_by_the_next_to_the_same_bytes(
-    payer, extracts, tmp_path, share
-):
-    undisturbed = replace(payer, target=tmp_path / "undisturbed")
-    for one in (undisturbed, payer):
-        one.begin(full(extracts / "full0", 0))
-    before = payer.release.id
-    count = Budget(10**9)
-    undisturbed.run(delta(extracts / "delta1", 1), count)
-    used = 10**9 - count.left
-    assert used > 20
-    with pytest.raises(Killed):
-        payer.run(delta(extracts / "delta1", 1), Budget(2 + int(share * (used - 3))))
-    assert payer.release.id in (before, undisturbed.release.id)
-    # A run that died after its commit left pages to the next.
-    left = verify(payer.release).problems
-    assert all(one.kind == "missing" and one.key.startswith("publish/") for one in left)
-    payer.at += timedelta(hours=1) - timedelta(days=1)
-    payer.run(delta(extracts / "delta1", 1))
-    assert payer.files() == undisturbed.files()
-
-
-@pytest.mark.slow
 def test_work_for_one_target_or_release_is_not_taken_for_another(payer, extracts, tmp_path):
     payer.changed = {**payer.changed, "run": {"workers": 1, "work": tmp_path / "work"}}
     (tmp_path / "work").mkdir()
     mine = tmp_path / "work" / "mine.txt"
     mine.write_text("not the program's")
-    with pytest.raises(Killed):  # all blocks are written, the catalog is not
-        payer.run(full(extracts / "full0", 0), Budget(60))
+
+    def die(event):
+        if isinstance(event, StageBegan) and event.stage == "publish":
+            raise Killed  # all blocks are written, the catalog is not
+
+    with pytest.raises(Killed):
+        payer.run(full(extracts / "full0", 0), emit=die)
     other = replace(payer, target=tmp_path / "other")
     other.run(full(extracts / "full0", 0))
     assert verify(other.release).ok

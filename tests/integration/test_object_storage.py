@@ -7,15 +7,13 @@ import pytest
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import read_settings, store_options
-from etl.pipeline import run as nightly
 from etl.publish.object_keys import CLOSED
 from etl.publish.reader import open_current
 from etl.storage.open_store import open_store
 from etl.storage.port import StoreOptions
 from tests.e2e.commands import ANY_CHANGE, invoke, same_definitions
-from tests.fault.faulty import Killed
 from tests.given.object_storage import moto_bucket
-from tests.integration.nights import FIRST, blocks, full
+from tests.integration.nights import blocks, full
 
 TARGET = "s3://fhir/payer"
 
@@ -72,27 +70,6 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     assert done["kept"] == [back["release"]]
     assert done["dropped"] == [second["release"], first["release"]]
     assert [one["release"] for one in said("releases", TARGET)] == [back["release"]]
-
-
-@pytest.mark.slow
-def test_reports_of_an_attempt_that_died_are_replaced(payer, extracts, bucket, monkeypatch):
-    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
-    run = ["run", full(extracts / "full0", 0), "--to", TARGET]
-
-    def dying(*_):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(nightly, "write_results", dying)
-        with pytest.raises(Killed):
-            invoke(*run)
-    store = open_store(TARGET, StoreOptions())
-    keys = [entry.key for entry in store.list("reports/")]
-    assert keys
-    for key in keys:
-        store.swap(key, b"of other suites", store.read(key).tag)
-    assert invoke(*run).exit_code == 0
-    assert invoke("verify", TARGET).output.endswith("no problems found\n")
 
 
 def test_verify_names_what_is_broken_and_exits_with_5(payer, extracts):

@@ -1,4 +1,4 @@
-"""Nights of prior authorizations: what changes is worked on, and deltas come to the full state."""
+"""Nights of prior authorizations: what changes is worked on, and nothing else."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from etl.model.canonical_tables import TABLES
-from tests.integration.nights import blocks, worked_on
+from tests.integration.nights import worked_on
 from tests.integration.test_remembering import run_with_and_without_memory
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def standard_rows():
     return rows
 
 
-def written(folder, rows, as_of, kind="full"):
+def written(folder, rows, as_of):
     """Write an extract, and return where."""
     folder.mkdir()
     for name, of_table in rows.items():
@@ -70,7 +70,7 @@ def written(folder, rows, as_of, kind="full"):
             writer = csv.DictWriter(file, TABLES[name].names)
             writer.writeheader()
             writer.writerows(of_table)
-    manifest = {"layout": "cpcds", "kind": kind, "as_of": as_of}
+    manifest = {"layout": "cpcds", "as_of": as_of}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -138,25 +138,3 @@ def test_a_night_in_which_one_changes_is_that_of_a_full_run(payer, tmp_path, cha
     other = replace(payer, target=tmp_path / "other")
     other.run(first)
     assert worked_on(other, second) == (1, 2)
-
-
-def test_a_delta_comes_to_the_full_state(payer, tmp_path):
-    payer.changed = {"publish": {"deltas": True}}
-    first = written(tmp_path / "first", standard_rows(), "2026-01-01")
-    payer.run(first)
-    other = replace(payer, target=tmp_path / "other")
-    other.run(first)
-    rows = standard_rows()
-    change_decision(rows)
-    add_prior_auth(rows)
-    deleted = rows[HEADER][2]["prior_auth_id"]
-    delta = {name: [] for name in rows} | {
-        HEADER: [rows[HEADER][1], rows[HEADER][3], {"record_action": "D", "prior_auth_id": deleted}]
-    }
-    payer.run(written(tmp_path / "delta", delta, "2026-01-02", "delta"))
-    full = {
-        name: [row for row in rows[name] if row.get("prior_auth_id") != deleted] for name in rows
-    }
-    other.run(written(tmp_path / "full", full, "2026-01-02"))
-    assert blocks(payer.release) == blocks(other.release)
-    assert len(blocks(payer.release)) == 3

@@ -3,9 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from contextlib import suppress
 from dataclasses import fields, replace
-from datetime import timedelta
 from random import Random
 
 import numpy as np
@@ -15,16 +13,13 @@ import pytest
 from etl.bootstrap import releases
 from etl.columns.digests import hash_ids
 from etl.jobs import SingleProcess
-from etl.local import executor
 from etl.pipeline.incremental.ledger import SCHEMAS
 from etl.pipeline.totals import Outcome
-from etl.pipeline.unit import process_unit
 from etl.publish.verify import verify
 from etl.quality.suites import expectations
 from etl.quality.suites.sample import Share
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
-from tests.fault.faulty import Killed
 from tests.integration.mutated import (
     CHANGES,
     directory,
@@ -33,7 +28,7 @@ from tests.integration.mutated import (
     read_tables,
     write_tables,
 )
-from tests.integration.nights import MEMBERS, delta, full, worked_on
+from tests.integration.nights import delta, full, worked_on
 
 LOOKED_AT = ("facts", "sums", "carried_claims", "explained", "files", "differences")
 """Of a certificate: what is of the members whom a run looked at, and not of the release."""
@@ -276,41 +271,6 @@ def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
         "bulk": 1,
         "publish": 1,
     }
-
-
-@pytest.mark.slow
-def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
-    payer, extracts, tmp_path, monkeypatch
-):
-    payer.changed = {"run": {"workers": 1, "partition_rows": 450}}
-    first = full(extracts / "full0", 0)
-    tables = read_tables(first)
-    payer.run(first)
-    for row in tables["member"]:
-        row["family_name"] = "Other"
-    second = write_tables(tables, tmp_path / "second", first, "2026-01-01")
-
-    def finished(most):
-        """Run until so many partitions were finished; return which."""
-        done = []
-
-        def noting(context, unit, *rest):
-            if len(done) == most:
-                raise Killed
-            result = process_unit(context, unit, *rest)
-            if result is not None:
-                done.append(unit.start)
-            return result
-
-        with monkeypatch.context() as patch, suppress(Killed):
-            patch.setattr(executor, "process_unit", noting)
-            payer.run(second)
-        return done
-
-    assert finished(2) == [0, 1]
-    payer.at -= timedelta(days=1)
-    assert finished(99)[0] == 2
-    assert payer.release.manifest.counts["changes"]["patients"]["changed"] == MEMBERS
 
 
 def test_whatever_is_known_of_a_partition_is_remembered_of_its_members():

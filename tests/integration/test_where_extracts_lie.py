@@ -67,14 +67,6 @@ def bucket(extract, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bucket")
-def test_a_prefix_of_a_bucket_publishes_the_tree_of_the_folder(from_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(stored_files, "FIRST_BYTES", 1000)  # so that files have many ranges
-    monkeypatch.setattr(stored_files, "MOST_BYTES", 5000)
-    assert tree("s3://payer/in/2026 01/", tmp_path / "tree") == from_folder
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("bucket")
 def test_an_archive_in_a_bucket_publishes_the_tree_of_the_folder(extract, from_folder, tmp_path):
     packed = archive(extract, "zip", tmp_path).read_bytes()
     boto3.client("s3").put_object(Bucket="payer", Key="in/extract.zip", Body=packed)
@@ -153,7 +145,7 @@ def test_what_a_killed_run_unpacked_is_deleted_by_the_next_and_not_by_one_beside
 
 
 @pytest.mark.slow
-def test_a_read_only_identity_suffices_on_a_real_server(
+def test_a_prefix_of_a_bucket_is_read_with_a_read_only_identity_of_a_real_server(
     extract, from_folder, tmp_path, monkeypatch
 ):
     with start_weed(tmp_path / "weed") as server:
@@ -172,7 +164,7 @@ def test_a_read_only_identity_suffices_on_a_real_server(
         monkeypatch.setenv("CPCDS_EXTRACT__ENDPOINT_URL", server.endpoint_url)
         monkeypatch.setenv("CPCDS_EXTRACT__REGION", "us-east-1")
         monkeypatch.setenv("CPCDS_EXTRACT__PROFILE", "reader")
-        monkeypatch.setattr(stored_files, "FIRST_BYTES", 1000)
+        monkeypatch.setattr(stored_files, "FIRST_BYTES", 1000)  # so that files have many ranges
         monkeypatch.setattr(stored_files, "MOST_BYTES", 5000)
         monkeypatch.setenv("CPCDS_RUN__WORKERS", "2")
         assert tree(f"s3://{BUCKET}/in/2026 01", tmp_path / "tree") == from_folder

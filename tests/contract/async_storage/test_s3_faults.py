@@ -52,13 +52,3 @@ def test_passing_faults_are_tried_again_and_give_the_right_bytes(fake, faults):
     assert retrying.counts.retries == len(faults)
     assert (retrying.counts.reads, retrying.counts.bytes) == (1, 100)
     assert fake.requests == 1 + len(faults)
-
-
-def test_faults_that_do_not_pass_end_after_so_many_tries(fake):
-    fake.put(KEY, DATA)
-    fake.faults += ["500"] * 5
-    retrying = RetryingObjects(fake_objects(fake), RetryPolicy(attempts=3), sleep=no_pause)
-    with pytest.raises(Transient, match="500"):
-        asyncio.run(retrying.get(KEY))
-    assert fake.requests == 3
-    assert retrying.counts.failures == 1

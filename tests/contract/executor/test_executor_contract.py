@@ -385,7 +385,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     finished = {path: path.stat().st_mtime_ns for path in paths}
     assert len(finished) >= 2
     # Hours later: the run has the time of its first attempt, and keeps what that finished.
-    payer.publish(kind.open, extracts[0], 1)
+    payer.publish(kind.open, extracts[0], 1.25)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert payer.files() == expected[0].files()
 

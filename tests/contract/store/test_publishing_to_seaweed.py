@@ -4,41 +4,20 @@ import boto3
 import pytest
 
 from etl.errors import StoreError
-from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 from tests.given.object_storage import BUCKET
-from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
-    LATER,
-    NOW,
     logical_id,
-    objects,
     patient,
     publish,
-    publish_with_bulk,
 )
 
 pytestmark = pytest.mark.slow
 
 FILE_BYTES = 40_000
-
-
-def test_a_published_tree_is_the_same_on_s3_as_in_memory(seaweed, tmp_path):
-    store = seaweed.store("publisher", prefix=tmp_path.name)
-    memory = MemoryStore()
-    for people, now in (
-        ([patient("anna", 300), patient("bert", 2)], NOW),
-        ([patient("anna", 301), patient("cleo", 2)], LATER),
-    ):
-        for target in (store, memory):
-            options = BulkOptions(file_bytes=FILE_BYTES)
-            publish_with_bulk(target, people, now, options, partitions=2)
-    assert objects(store) == objects(memory)
-    release = open_current(store).release
-    assert verify(release).ok
 
 
 def test_the_gateway_reads_and_cannot_write(seaweed, tmp_path):
