@@ -28,7 +28,7 @@ from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import sidecar_of
 from etl.publish.reader import open_current
 from etl.reports.lineage import Lineage, Subject
-from etl.sources.files.listed_files import files_of
+from etl.sources.files.listed_files import open_files
 from etl.sources.files.stored_files import ExtractFiles
 
 
@@ -107,7 +107,7 @@ def explainer_of(
         ]
         if len(layers) > 1 or not extracts:
             rows = LayerRows(layers, write_merged_origins(store, layers, work / "merged"))
-            whole = context(files_of(work / "merged"), "cpcds")
+            whole = context(open_files(work / "merged"), "cpcds")
             own = {layer_of(layers, each.extract): ExtractRows(read(each)) for each in given}
             yield Explainer(whole, base.release, rows, own)
             return

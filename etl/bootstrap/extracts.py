@@ -25,7 +25,7 @@ from etl.sources.extract.staging import (
     with_sheets,
     workbooks_of,
 )
-from etl.sources.files.listed_files import files_of
+from etl.sources.files.listed_files import open_files
 from etl.sources.files.stored_files import (
     MANIFEST_NAME,
     ExtractFiles,
@@ -72,13 +72,13 @@ def extract_files(
     elif extract.is_file():
         files, name, called = FolderFiles(extract.parent), extract.name, extract.name
     else:
-        files, name, called = files_of(extract), "", ""
+        files, name, called = open_files(extract), "", ""
     if not name and not as_sent and any(entry.name == DEFINITION for entry in files.entries()):
         name = called = DEFINITION
     if name and not staged_form(files, name):
         if address:
             raise ExtractError(f"{address} is not an archive; use a prefix that contains files")
-        files_of(extract)  # raises, and says what it is
+        open_files(extract)  # raises, and says what it is
     declare_columns(settings)  # queries are checked against the tables
     queries = _own_queries(files, name)
     if queries and not as_sent and settings.layout not in (None, queries.tables.model.layout):

@@ -17,17 +17,17 @@ from clevercsv.detect import Detector
 
 from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
-from etl.sources.files.listed_files import PACKING_ERRORS, Listed, unpacked
+from etl.sources.files.listed_files import COMPRESSION_ERRORS, ListedFile, open_unpacked
 from etl.sources.files.stored_files import (
     DELIMITERS,
     Physical,
-    cell_counts,
-    delimiter_of,
-    is_even,
+    count_cells,
+    guess_delimiter,
+    has_even_lines,
     is_fixed_width,
-    recognize,
+    recognize_format,
 )
-from etl.sources.parsing.parquet import parquet_headers, read_batches
+from etl.sources.parsing.parquet import read_batches, read_parquet_headers
 
 SAMPLE_BYTES: Final = 4 << 20
 SAMPLE_ROWS: Final = 5_000
@@ -86,7 +86,7 @@ class FileSample:
         return len(self.columns[0]) if self.columns else 0
 
 
-def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> FileSample:
+def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str]) -> FileSample:
     """Return the first rows of a file.
 
     There are no columns where it cannot be read as a table with a header.
@@ -100,7 +100,7 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
         ExtractError: it cannot be read.
     """
     head, whole = _read_head(listed)
-    physical = recognize(head[:65536])
+    physical = recognize_format(head[:65536])
     if physical.kind == "parquet":
         return _parquet_sample(listed)
     if physical.kind not in _TEXT_KINDS:
@@ -114,7 +114,7 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     if delimiter:
         kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
         physical = Physical(kind, delimiter)
-    elif physical.kind == "fixed width" or is_even(some):
+    elif physical.kind == "fixed width" or has_even_lines(some):
         sentence = NOT_DRAFTED.format("it has columns of fixed width")
         form = FileForm(Physical("fixed width"), encoding, not_drafted=sentence)
         return FileSample(listed.name, form)
@@ -139,16 +139,16 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     return FileSample(listed.name, form, headers, cells, whole)
 
 
-def _read_head(listed: Listed) -> tuple[bytes, bool]:
+def _read_head(listed: ListedFile) -> tuple[bytes, bool]:
     """Return the first bytes of a file, unpacked, and whether they are the whole file."""
     try:
         with listed.open() as raw:
             head = raw.read(SAMPLE_BYTES + 1)
         packing = "gzip" if head.startswith(b"\x1f\x8b") else listed.compression
         if packing:
-            with listed.open() as raw, unpacked(raw, packing, listed.name) as stream:
+            with listed.open() as raw, open_unpacked(raw, packing, listed.name) as stream:
                 head = stream.read(SAMPLE_BYTES + 1)
-    except (OSError, *PACKING_ERRORS) as error:
+    except (OSError, *COMPRESSION_ERRORS) as error:
         reason = getattr(error, "strerror", None) or "its compression is broken"
         raise ExtractError(f"{listed.name} cannot be read: {reason}") from None
     return head[:SAMPLE_BYTES], len(head) <= SAMPLE_BYTES
@@ -180,7 +180,7 @@ def _find_delimiter(lines: list[str]) -> str:
     """Return the delimiter of cells; if several are possible, clevercsv decides by cell types."""
     able = []
     for delimiter in DELIMITERS:
-        counts = cell_counts(lines, delimiter)
+        counts = count_cells(lines, delimiter)
         cells, often = counts.most_common(1)[0] if counts else (0, 0)
         if cells > 1 and often >= 0.9 * counts.total():
             able.append(delimiter)
@@ -190,11 +190,11 @@ def _find_delimiter(lines: list[str]) -> str:
         if dialect is not None and dialect.delimiter in able:
             return str(dialect.delimiter)
     if able:
-        return able[0] if len(able) == 1 else delimiter_of(lines)
+        return able[0] if len(able) == 1 else guess_delimiter(lines)
     if lines and all(delimiter not in lines[0] for delimiter in DELIMITERS):
         return ""
     # Rows of several types, or a trailer: what most often stands there.
-    return "" if is_even(lines) else delimiter_of(lines)
+    return "" if has_even_lines(lines) else guess_delimiter(lines)
 
 
 def _parse_rows(text: str, delimiter: str, *, quoted: bool) -> list[list[str]]:
@@ -270,8 +270,8 @@ def _columns_of_rows(
     return headers, tuple(tuple(row[at] for row in body) for at in range(len(headers)))
 
 
-def _parquet_sample(listed: Listed) -> FileSample:
-    headers = parquet_headers(listed)
+def _parquet_sample(listed: ListedFile) -> FileSample:
+    headers = read_parquet_headers(listed)
     columns: list[list[str]] = [[] for _ in headers]
     distinct = tuple(f"{at} {name}" for at, name in enumerate(headers))
     whole = True

@@ -10,7 +10,7 @@ import jinja2
 from etl.doctor.elements import NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
 from etl.sources.files.listed_files import ENDINGS
-from etl.sources.files.stored_files import DELIMITER_NAMES, said_of
+from etl.sources.files.stored_files import DELIMITER_NAMES, describe_problem
 
 
 def report_of(examination: Examination) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _file(file: FileFound) -> dict[str, Any]:
     lowered = file.name.lower().removesuffix(".gz")
     ending = next((cells for end, cells in ENDINGS.items() if lowered.endswith(end)), "")
     is_named = form.physical.kind in ("parquet", "fixed width")
-    notes = [] if is_named else [said_of(form.physical, file.name, ending)]
+    notes = [] if is_named else [describe_problem(form.physical, file.name, ending)]
     if form.encoding and not form.encoding.startswith("UTF-"):
         notes.append(
             f"text is {form.encoding}, not UTF-8; write it as UTF-8 "

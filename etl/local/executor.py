@@ -27,6 +27,7 @@ from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.rows import table_schema
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit
+from etl.sources.partition.finished_steps import FinishedSteps
 from etl.sources.partition.partitions import Partitions
 from etl.sources.partition.reading import (
     largest_member,
@@ -34,7 +35,7 @@ from etl.sources.partition.reading import (
     partition_extract,
     resume_partitions,
 )
-from etl.sources.partition.spill import Inventory, largest_partition
+from etl.sources.partition.row_files import largest_partition
 
 _UNITS_FOLDER: Final = "units"
 _OUTCOME_FILE: Final = "outcome"
@@ -50,16 +51,16 @@ class Checkpoints:
     Attributes:
         work: the folder.
         task: fingerprint of the task.
-        inventory: the list of the folder.
+        steps: the finished steps of the folder.
     """
 
     work: Path
     task: str
-    inventory: Inventory
+    steps: FinishedSteps
 
     def find(self, unit: range) -> TaskOutput | None:
         """Return a unit that an earlier attempt finished, or None."""
-        step = self.inventory.step(self._step_name(unit))
+        step = self.steps.find(self._step_name(unit))
         if step is None:
             return None
         prefix = f"{self._step_name(unit)}."
@@ -75,7 +76,7 @@ class Checkpoints:
             paths[name] = self.work / f"{self._step_name(unit)}.{name}"
             with paths[name].open("wb") as file:
                 file.writelines(chunks)
-        self.inventory.add_files(self._step_name(unit), paths.values())
+        self.steps.add_files(self._step_name(unit), paths.values())
         del paths[_OUTCOME_FILE]
         return TaskOutput(unit, result.outcome, paths)
 
@@ -168,7 +169,8 @@ class LocalExecutor:
     ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order."""
         save_provider_directory(partitioned.work, task.directory)
-        Checkpoints(partitioned.work, task.fingerprint, Inventory(partitioned.work)).delete_stale()
+        steps = FinishedSteps(partitioned.work)
+        Checkpoints(partitioned.work, task.fingerprint, steps).delete_stale()
         count = partitioned.partitions.facts.count
         open_store = None if task.target is None else RunStore(task.target)
         # Each process maps the directory; a job carries only what its unit may reuse.
@@ -254,13 +256,13 @@ class _UnitRunner:
         return Dependencies.of(self.definitions)
 
     @cached_property
-    def inventory(self) -> Inventory:
-        return Inventory(self.work)
+    def steps(self) -> FinishedSteps:
+        return FinishedSteps(self.work)
 
     def run(self, job: _UnitJob, emit: EmitProgress) -> TaskOutput | None:
         """Process a unit; None if its partitions are too much together."""
         task, unit = job.task, job.unit
-        checkpoints = Checkpoints(self.work, task.fingerprint, self.inventory)
+        checkpoints = Checkpoints(self.work, task.fingerprint, self.steps)
         finished_unit = checkpoints.find(unit)
         if finished_unit is not None:
             emit(StageAdvanced(finished_unit.outcome.row_count))

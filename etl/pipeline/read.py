@@ -25,10 +25,10 @@ from etl.pipeline.progress import Emit, StageBegan
 from etl.publish.canonical_json import as_instant, day_instant, instant
 from etl.reports.report_values import DefaultStamp
 from etl.sources.extract.opening import Extract, open_extract
-from etl.sources.files.listed_files import compression_of, files_of
+from etl.sources.files.listed_files import compression_of, open_files
 from etl.sources.files.stored_files import ExtractFiles
+from etl.sources.partition.finished_steps import FinishedSteps
 from etl.sources.partition.partitions import Partitions
-from etl.sources.partition.spill import Inventory
 
 if TYPE_CHECKING:
     from etl.pipeline.deltas.layers import Layer
@@ -120,7 +120,7 @@ def open_with(
     runner: JobRunner = ALONE,
 ) -> Extract:
     """Open files as an extract; reads only headers and hashes."""
-    delivered = files_of(files)
+    delivered = open_files(files)
     emit(StageBegan("hash", sum(entry.bytes for entry in delivered.entries()) or None))
     return open_extract(delivered, definitions.layouts, layout=layout, runner=runner, emit=emit)
 
@@ -198,19 +198,19 @@ def _start_time(context: RunContext, publication: Publication, work: Path) -> da
     An attempt can be resumed on the same target and previous release. It keeps its time, so that
     its result equals that of an undisturbed run and its finished tasks count.
     """
-    inventory, base, when = Inventory(work), publication.base, context.when
+    steps, base, when = FinishedSteps(work), publication.base, context.when
     lost_objects = [sorted(base.lost.patients), sorted(base.lost.shards), base.lost.bulk]
     facts = {
         "target": publication.store.name,
         "release": None if base.release is None else base.release.id,
         "lost": hashlib.sha256(json.dumps(lost_objects).encode()).hexdigest() if base.lost else "",
     }
-    earlier_step = inventory.step(_START_STEP)
+    earlier_step = steps.find(_START_STEP)
     if earlier_step is not None and facts.items() <= earlier_step.facts.items():
         earlier_start = datetime.fromisoformat(earlier_step.facts["began"])
         if timedelta(0) <= when - earlier_start < _RESUMABLE_FOR:
             return earlier_start
-    inventory.add(_START_STEP, facts={**facts, "began": when.isoformat()})
+    steps.add(_START_STEP, facts={**facts, "began": when.isoformat()})
     return when
 
 

@@ -3,7 +3,7 @@
 The bytes cannot carry executable code: a line of JSON with every value, then the tables one after
 the other as Arrow IPC streams. The line is padded with spaces, so that the streams are aligned as
 Arrow requires and are read in place. Only values of the listed classes are made of it; whether the
-bytes are those that were written is checked where they are kept (`etl.sources.partition.spill`).
+bytes are those that were written is checked where they are kept (`partition.finished_steps`).
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ from etl.pipeline.progress import StageAdvanced, ignore
 from etl.publish.lease import PREFIX
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit
+from etl.sources.partition.finished_steps import FinishedSteps
 from etl.sources.partition.partitions import Partitions, shared_tables, unit_facts
 from etl.sources.partition.reading import FolderReceiver, read_rows
-from etl.sources.partition.spill import Inventory
 from etl.spark.id_files import IdFiles
 from etl.spark.pickling import pickled
 from etl.spark.placing import by_task, each_place
@@ -169,7 +169,7 @@ class SparkExecutor(SparkJobs):
         previous = StagedValue.put(staging.within("values"), pickled(task.previous))
         facts = _extract_facts(partitions, tables)
         run = _run_facts(task, definitions, facts, previous, finished)
-        checkpoints = Checkpoints(read.work, task.fingerprint, Inventory(read.work))
+        checkpoints = Checkpoints(read.work, task.fingerprint, FinishedSteps(read.work))
         checkpoints.delete_stale()
         units = task.units(partitions.facts.count)
         done = {int(name) for name in finished.names()}

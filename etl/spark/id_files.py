@@ -44,7 +44,7 @@ class IdFiles:
         both: Any = np.frombuffer(self.staging.get(f"{table}/{bucket}"), np.uint64).reshape(2, -1)
         return OwnedIds(both[0], both[1])
 
-    def known(self, table: str, asked: Hashes) -> OwnedIds:
+    def find_owners(self, table: str, asked: Hashes) -> OwnedIds:
         """Return those of some ids, ascending, that there are."""
         of_each, found = partition_of(asked, self.buckets), [NO_IDS]
         for bucket in np.unique(of_each).tolist():

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.sources.files.listed_files import SourceFile, spill_names
+from etl.sources.files.listed_files import SourceFile, unique_headers
 from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN
 from etl.sources.partition.partitions import Tables
 from etl.spark.task_rows import batch_of_kind
 
 OF_MEMBER: Final = "row"
 """Kind of a row of a member."""
-PLACED: Final = "placed"
+MALFORMED_KIND: Final = "placed"
 """Malformed rows of one partition, as an Arrow stream: there are few."""
 _HEAD: Final = np.dtype(
     [
@@ -131,7 +131,7 @@ def tables_of(rows: pa.Table, files: Sequence[SourceFile], *, digests: bool) -> 
         digests: whether rows have digests.
     """
     parts: dict[tuple[str, int | None], list[pa.Table]] = {}
-    placed = rows.filter(pc.equal(rows.column("kind"), PLACED))
+    placed = rows.filter(pc.equal(rows.column("kind"), MALFORMED_KIND))
     for row in placed.select(["place", "name", "body"]).to_pylist():
         with pa.ipc.open_stream(row["body"]) as reader:
             parts.setdefault((row["name"], row["place"]), []).append(reader.read_all())
@@ -144,7 +144,7 @@ def tables_of(rows: pa.Table, files: Sequence[SourceFile], *, digests: bool) -> 
     groups, of_row, counts = np.unique(origins, axis=0, return_inverse=True, return_counts=True)
     of_groups = np.split(np.argsort(of_row.ravel(), kind="stable"), np.cumsum(counts))
     for (place, file), at in zip(groups.tolist(), of_groups, strict=False):  # one more is empty
-        names = spill_names(files[file])
+        names = unique_headers(files[file])
         table = parted(heads[at], cells.take(pa.array(at)), names, digests=digests)
         parts.setdefault((files[file].table, place), []).append(table)
     return {

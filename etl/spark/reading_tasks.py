@@ -21,14 +21,14 @@ from etl.errors import ExtractError, NotFound
 from etl.jobs import no_event
 from etl.model.canonical_tables import HEADERS
 from etl.rows import arrow_stream
-from etl.sources.files.listed_files import spill_names
-from etl.sources.parsing.spans import SpanAstray
+from etl.sources.files.listed_files import unique_headers
+from etl.sources.parsing.spans import SpanMismatch
 from etl.sources.partition.ids import OwnedIds, Pairs, distinct_pairs, owned_and_shared
 from etl.sources.partition.partition_rows import (
+    MALFORMED_TABLE,
     OWNER_COLUMN,
-    RAGGED,
-    CutJob,
     PartitionedRows,
+    ReadJob,
     partition_of,
     read_job,
 )
@@ -57,54 +57,54 @@ def read_jobs(buckets: int, batches: Batches) -> Batches:
 
     Args:
         buckets: number of ID buckets.
-        batches: the jobs (`CutJob`).
+        batches: the jobs (`ReadJob`).
 
     Raises:
         NotFound: this executor does not see the files of a job.
     """
     for row in rows_of(batches):
-        job: CutJob = unpickled(row.body)
+        job: ReadJob = unpickled(row.body)
         _check_files(job)
         try:
-            yield from _read_pieces(job, buckets)
-        except (SpanAstray, ExtractError) as error:
+            yield from _read_rows(job, buckets)
+        except (SpanMismatch, ExtractError) as error:
             yield batch_of(TaskRow(0, REFUSED, number=job.number, body=str(error).encode()))
 
 
-def _check_files(job: CutJob) -> None:
+def _check_files(job: ReadJob) -> None:
     try:
-        sizes = {entry.name: entry.bytes for entry in job.place.entries()}
+        sizes = {entry.name: entry.bytes for entry in job.files.entries()}
     except ExtractError:
         sizes = {}
     files = [part.file for part in job.parts]
     if any(sizes.get(file.stored or file.name) != file.bytes for file in files):
-        raise NotFound(f"{job.place.name}: an executor does not see the files of the extract")
+        raise NotFound(f"{job.files.name}: an executor does not see the files of the extract")
 
 
-def _read_pieces(job: CutJob, buckets: int) -> Batches:
+def _read_rows(job: ReadJob, buckets: int) -> Batches:
     followed = next(filter(None, (job.owners.followed(part.file) for part in job.parts)), "")
     # Where no header is known, a row that follows one has the header's own hash for an owner.
     by_bucket = replace(job, partitions=buckets) if followed else job
     counts = [0] * len(job.parts)
-    for piece in read_job(by_bucket, lambda _header: NO_IDS, no_event):
-        counts[piece.part] += piece.rows.num_rows
-        if piece.table == RAGGED or piece.partitions[0] == by_bucket.partitions:
-            rows = arrow_stream(pa.Table.from_batches([piece.rows]), compressed=False)
-            yield batch_of(TaskRow(0, HERE, piece.table, job.number, rows.to_pybytes()))
+    for batch in read_job(by_bucket, lambda _header: NO_IDS, no_event):
+        counts[batch.part] += batch.rows.num_rows
+        if batch.table == MALFORMED_TABLE or batch.partitions[0] == by_bucket.partitions:
+            rows = arrow_stream(pa.Table.from_batches([batch.rows]), compressed=False)
+            yield batch_of(TaskRow(0, HERE, batch.table, job.number, rows.to_pybytes()))
         else:
-            yield _member_rows(job, piece, followed or OF_MEMBER)
-        yield from _ids_seen(job, piece, buckets)
+            yield _member_rows(job, batch, followed or OF_MEMBER)
+        yield from _ids_seen(job, batch, buckets)
     yield batch_of(TaskRow(0, TAKEN, "", job.number, json.dumps(counts).encode()))
 
 
-def _member_rows(job: CutJob, piece: PartitionedRows, kind: str) -> pa.RecordBatch:
-    heads, cells = joined(piece.rows, len(spill_names(job.parts[piece.part].file)))
-    return member_batch(kind, piece.partitions, heads, cells, number=job.number)
+def _member_rows(job: ReadJob, batch: PartitionedRows, kind: str) -> pa.RecordBatch:
+    heads, cells = joined(batch.rows, len(unique_headers(job.parts[batch.part].file)))
+    return member_batch(kind, batch.partitions, heads, cells, number=job.number)
 
 
-def _ids_seen(job: CutJob, piece: PartitionedRows, buckets: int) -> Batches:
+def _ids_seen(job: ReadJob, batch: PartitionedRows, buckets: int) -> Batches:
     """Yield the ids in some rows with their owners, by bucket."""
-    for role, (ids, owners) in piece.ids.items():
+    for role, (ids, owners) in batch.ids.items():
         pairs = distinct_pairs(np.stack([ids, owners], axis=1))
         id_buckets = partition_of(pairs[:, 0], buckets)  # ascending, as ids are
         starts = np.flatnonzero(np.diff(id_buckets, prepend=-1))

@@ -24,18 +24,18 @@ from etl.sources.files.stored_files import FolderFiles
 from etl.sources.layout.model import ROLES
 from etl.sources.partition.ids import GlobalKeys, OwnedIds
 from etl.sources.partition.partition_rows import (
+    MALFORMED_TABLE,
     OWNER_COLUMN,
-    RAGGED,
-    CutJob,
     IdHashes,
+    JobFailure,
     OwnerColumns,
     PartitionedRows,
-    Refused,
+    ReadJob,
 )
 from etl.sources.partition.partitions import PartitionFacts, Partitions, RawTables
 from etl.sources.partition.reading import TABLE_JOBS, FolderReceiver
 from etl.spark.id_files import IdFiles
-from etl.spark.member_rows import OF_MEMBER, PLACED
+from etl.spark.member_rows import MALFORMED_KIND, OF_MEMBER
 from etl.spark.pickling import pickled
 from etl.spark.placing import by_task, each_place
 from etl.spark.reading_tasks import (
@@ -87,14 +87,14 @@ class ShuffledTables:
     """Rows on the executors; those of no member are on the driver (`RawTables`).
 
     Attributes:
-        here: the driver's rows: of no member, or malformed.
+        driver: the driver's rows: of no member, or malformed.
         count: number of partitions.
         rows: `ROWS` of members: the place is the partition.
         ids: of all partitions.
         held: what Spark holds for the rows.
     """
 
-    here: RawTables
+    driver: RawTables
     count: int
     rows: Any
     ids: IdFiles
@@ -108,43 +108,43 @@ class ShuffledTables:
         Raises:
             AssertionError: the rows of a partition are on the executors.
         """
-        if partition != self.count and (name, partition) != (RAGGED, None):
+        if partition != self.count and (name, partition) != (MALFORMED_TABLE, None):
             raise AssertionError("rows of members are on the executors alone (a bug)")
-        return self.here.read(name, partition, columns)
+        return self.driver.read(name, partition, columns)
 
     def release(self) -> None:
-        """Let Spark forget what it holds."""
+        """Release what Spark holds."""
         for frame in self.held:
             frame.unpersist()
 
 
 class ShuffleReceiver:
-    """The receiver of a reading that leaves rows with Spark (`reading.Receiver`).
+    """The receiver that leaves rows on the executors of Spark (`reading.Receiver`).
 
     Args:
         session: a `pyspark.sql.SparkSession`.
-        here: keeps the rows of no partition on the driver.
+        driver: stores the rows of no partition on the driver.
         partitions: number of partitions.
         ids: files that the ids are written to.
     """
 
     is_shared = True
 
-    def __init__(self, session: Any, here: FolderReceiver, partitions: int, ids: IdFiles) -> None:
-        self._session, self._here = session, here
+    def __init__(self, session: Any, driver: FolderReceiver, partitions: int, ids: IdFiles) -> None:
+        self._session, self._driver = session, driver
         self._count, self._ids = partitions, ids
         self._held: list[Any] = []
         self._driver_rows: dict[int, list[tuple[str, bytes]]] = {}
-        self._dropped: set[int] = set()
-        self._placed: list[TaskRow] = []
+        self._discarded: set[int] = set()
+        self._assigned: list[TaskRow] = []
         self._saved: list[Any] | None = None
 
     def job_bytes(self, table_bytes: int) -> int:
-        """Return how many bytes a task should read of a raw table with so many."""
+        """Return how many bytes of a raw table of some size a task reads."""
         return job_bytes_for(table_bytes)
 
-    def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
-        """Have jobs done; yield the number of rows of each part, in order.
+    def read(self, jobs: Sequence[ReadJob], emit: Emit) -> Iterator[Sequence[int] | JobFailure]:
+        """Run jobs; yield the number of rows of each part, in order.
 
         Raises:
             NotFound: an executor does not see a file.
@@ -154,65 +154,65 @@ class ShuffleReceiver:
             return
         rows = [TaskRow(0, "job", "", job.number, pickled(_resolve_folder(job))) for job in jobs]
         tasks = self._session.createDataFrame(rows, ROWS).repartition(len(jobs))
-        pieces = tasks.mapInArrow(task_function(read_jobs, self._ids.buckets), ROWS).persist()
-        self._held.append(pieces)
-        task_rows = collected(_filter_kinds(pieces, TAKEN, HERE, REFUSED, FAILED))
-        results: dict[int, Sequence[int] | Refused] = {}
+        frame = tasks.mapInArrow(task_function(read_jobs, self._ids.buckets), ROWS).persist()
+        self._held.append(frame)
+        task_rows = collected(_filter_kinds(frame, TAKEN, HERE, REFUSED, FAILED))
+        results: dict[int, Sequence[int] | JobFailure] = {}
         for row in task_rows:
             if row.kind == TAKEN:
                 results[row.number] = tuple(json.loads(bytes(row.body)))
             elif row.kind == REFUSED:
                 message = bytes(row.body).decode()
-                results[row.number] = Refused(ExtractError(message) if message else None)
-                self._dropped.add(row.number)
+                results[row.number] = JobFailure(ExtractError(message) if message else None)
+                self._discarded.add(row.number)
             else:
                 self._driver_rows.setdefault(row.number, []).append((row.name, bytes(row.body)))
         for job in jobs:
             yield results[job.number]
 
-    def drop(self, job: CutJob) -> None:
-        """Forget what a job read."""
-        self._dropped.add(job.number)
+    def discard(self, job: ReadJob) -> None:
+        """Ignore the rows of a job."""
+        self._discarded.add(job.number)
 
     def finish_headers(self) -> None:
         """Do nothing: rows that follow headers meet them in a shuffle."""
 
-    def ragged_rows(self) -> pa.Table:
+    def malformed_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
-        for number in sorted(self._driver_rows.keys() - self._dropped):
+        for number in sorted(self._driver_rows.keys() - self._discarded):
             for name, body in self._driver_rows[number]:
                 with pa.ipc.open_stream(body) as reader:
-                    pieces = [self._without_partition(name, batch) for batch in reader]
-                self._here.place(name, pieces)
+                    batches = [self._without_partition(name, batch) for batch in reader]
+                self._driver.store(name, batches)
         self._driver_rows.clear()
-        return self._here.ragged_rows()
+        return self._driver.malformed_rows()
 
-    def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
-        """Return the existing ones of some ids."""
+    def find_owners(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
+        """Return those of some ids that readable rows have, with their owners."""
         self._save_ids()
-        return {table: self._ids.known(table, asked) for table, asked in ids.items()}
+        return {table: self._ids.find_owners(table, hashes) for table, hashes in ids.items()}
 
-    def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
-        """Keep malformed rows: those of members go to the executors."""
-        for piece in pieces:
-            if OWNER_COLUMN not in piece.rows.schema.names:
-                self._here.place(name, [piece])
+    def store(self, table: str, batches: Sequence[PartitionedRows]) -> None:
+        """Store malformed rows: those of members go to the executors."""
+        for batch in batches:
+            if OWNER_COLUMN not in batch.rows.schema.names:
+                self._driver.store(table, [batch])
                 continue
-            for place in np.unique(piece.partitions).tolist():
-                is_here = pa.array(piece.partitions == place)
-                rows = pa.Table.from_batches([piece.rows.filter(is_here)])
+            for partition in np.unique(batch.partitions).tolist():
+                is_in_partition = pa.array(batch.partitions == partition)
+                rows = pa.Table.from_batches([batch.rows.filter(is_in_partition)])
                 stream = arrow_stream(rows, compressed=False).to_pybytes()
-                self._placed.append(TaskRow(place, PLACED, name, 0, stream))
+                self._assigned.append(TaskRow(partition, MALFORMED_KIND, table, 0, stream))
 
     def close(self, facts: PartitionFacts) -> Partitions:
         """Return what was read."""
         self._save_ids()
-        pieces, buckets = self._pieces(), each_place(self._ids.buckets)
-        following, known = _filter_kinds(pieces, *HEADERS), (self._ids, self._count)
+        frame, buckets = self._job_rows(), each_place(self._ids.buckets)
+        following, known = _filter_kinds(frame, *HEADERS), (self._ids, self._count)
         owned = by_task(self._session, following, buckets, give_owners, known)
-        rows = _filter_kinds(pieces, OF_MEMBER).union(owned)
-        if self._placed:
-            rows = rows.union(self._session.createDataFrame(self._placed, ROWS))
+        rows = _filter_kinds(frame, OF_MEMBER).union(owned)
+        if self._assigned:
+            rows = rows.union(self._session.createDataFrame(self._assigned, ROWS))
         shared: dict[str, list[Hashes]] = {role: [] for role in ROLES}
         sharers = list[Hashes]()
         for row in self._saved or ():
@@ -221,40 +221,40 @@ class ShuffleReceiver:
             sharers.append(ids[row.number :])
         shared_ids = {role: _unite(hashes) for role, hashes in shared.items()}
         keys = GlobalKeys({}, shared_ids, _unite(sharers))
-        here = self._here.close(facts).raw
-        tables = ShuffledTables(here, self._count, rows, self._ids, self._held)
+        driver = self._driver.close(facts).raw
+        tables = ShuffledTables(driver, self._count, rows, self._ids, self._held)
         return Partitions(facts, tables, keys)
 
     def release(self) -> None:
-        """Let Spark forget what it holds: the reading failed."""
+        """Release what Spark holds, after a failure."""
         for frame in self._held:
             frame.unpersist()
 
     def _without_partition(self, name: str, batch: pa.RecordBatch) -> PartitionedRows:
-        place = 0 if name == RAGGED else self._count
+        place = 0 if name == MALFORMED_TABLE else self._count
         return PartitionedRows(name, 0, batch, np.full(batch.num_rows, place, dtype=np.int32))
 
-    def _pieces(self) -> Any:
-        """Return the frame of the rows of all jobs that were not dropped."""
-        pieces = reduce(lambda left, right: left.union(right), self._held)
-        dropped = ", ".join(map(str, sorted(self._dropped)))
-        return pieces.where(f"number NOT IN ({dropped})") if dropped else pieces
+    def _job_rows(self) -> Any:
+        """Return the frame of the rows of all jobs that were not discarded."""
+        frame = reduce(lambda left, right: left.union(right), self._held)
+        discarded = ", ".join(map(str, sorted(self._discarded)))
+        return frame.where(f"number NOT IN ({discarded})") if discarded else frame
 
     def _save_ids(self) -> None:
-        """Have the ids of all jobs written to staging, by bucket."""
+        """Write the ids of all jobs to staging, by bucket."""
         if self._saved is not None:
             return
-        seen, buckets = _filter_kinds(self._pieces(), SEEN), each_place(self._ids.buckets)
+        seen, buckets = _filter_kinds(self._job_rows(), SEEN), each_place(self._ids.buckets)
         self._saved = collected(by_task(self._session, seen, buckets, save_ids, self._ids))
         files = frozenset((row.name, row.place) for row in self._saved)
         self._ids = replace(self._ids, there=files)
 
 
-def _resolve_folder(job: CutJob) -> CutJob:
+def _resolve_folder(job: ReadJob) -> ReadJob:
     """Return a job that works from any current folder."""
-    place = job.place
+    place = job.files
     if isinstance(place, FolderFiles):
-        return replace(job, place=replace(place, folder=place.folder.absolute()))
+        return replace(job, files=replace(place, folder=place.folder.absolute()))
     return job
 
 

@@ -70,7 +70,9 @@ class ExtractOnExecutors:
 
     def unit_keys(self, unit: UnitIds) -> GlobalKeys:
         """Return the keys that a unit may look up: its IDs, and the foreign ones that exist."""
-        existing = {table: self.ids.known(table, ids).ids for table, ids in unit.foreign.items()}
+        existing = {
+            table: self.ids.find_owners(table, ids).ids for table, ids in unit.foreign.items()
+        }
         return replace(self.keys, ids=existing).of_unit(unit)
 
 

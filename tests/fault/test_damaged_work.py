@@ -14,7 +14,7 @@ from etl.bootstrap import opened_extract
 from etl.errors import EtlError, StoreError
 from etl.local.executor import LocalExecutor
 from etl.pipeline.progress import PartitionDone
-from etl.sources.partition.spill import LIST
+from etl.sources.partition.finished_steps import STEPS_FILE
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.nights import Payer
@@ -145,10 +145,10 @@ def test_what_was_not_damaged_is_gone_on_from(attempt, monkeypatch):
 
 def test_the_list_names_every_file_that_the_next_attempt_believes(attempt):
     (work,) = (attempt.kept / opened_extract.WORK).iterdir()
-    lines = (work / LIST).read_text().split("\n")
+    lines = (work / STEPS_FILE).read_text().split("\n")
     steps = [json.loads(line.partition(" ")[2]) for line in lines if line]
     named = {f"{work.name}/{name}" for step in steps for name in step["files"]}
-    made_anew = {"organization.arrow", "practitioner.arrow", LIST}
+    made_anew = {"organization.arrow", "practitioner.arrow", STEPS_FILE}
     assert {each for each in attempt.files if each not in named} == {
         f"{work.name}/{name}" for name in made_anew
     }

@@ -27,12 +27,12 @@ from etl.bootstrap import use_cases
 from etl.bootstrap.settings import read_settings
 from etl.local import workers
 from etl.sources.parsing import delimited
-from etl.sources.partition import ids, spill
+from etl.sources.partition import ids, row_files
 
 # Buffers and files so small that even the few fill them: then all that differs is members.
 delimited.BLOCK_BYTES = 1 << 15
 ids._MAX_PENDING = 1 << 10
-spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 18, 1 << 10
+row_files.BUFFER_BYTES, row_files.BYTES_PER_PARTITION = 1 << 18, 1 << 10
 workers._JOBS_AHEAD = 1  # else more results wait in memory where this process is slowed down
 options = use_cases.bulk_options
 use_cases.bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
-from etl.sources.files.listed_files import LAYERS, SOURCE_PLACES
+from etl.sources.files.listed_files import LAYERS, SOURCE_POSITIONS
 from etl.sources.files.stored_files import FolderFiles, QueriedFile, ReplacedFiles, TableVersion
 from etl.storage.port import Store
 
@@ -465,7 +465,7 @@ class _LayerSources:
         files = pc.add(first_files, merged.column(FILE_COLUMN).combine_chunks())
         self._counts += np.bincount(np.asarray(files.drop_null()), minlength=len(self._counts))
         rows = merged.column(ROW_COLUMN).cast(pa.string())
-        columns = dict(zip(SOURCE_PLACES, (self._names.take(files), rows), strict=True))
+        columns = dict(zip(SOURCE_POSITIONS, (self._names.take(files), rows), strict=True))
         position_columns = (LAYER_COLUMN, FILE_COLUMN, ROW_COLUMN, _NUMBER_COLUMN)
         merged = merged.drop_columns([*position_columns])
         for name, column in columns.items():

@@ -270,7 +270,7 @@ def _explain_row(sources: LineageSources, subject: RowSubject) -> Lineage:
             "row 1). A query that combines rows passes on the position of only one of them. "
             "Trace the claim (claim:NUMBER) or prior authorization (prior-auth:NUMBER) instead"
         )
-    ragged = rows.ragged_rows()
+    ragged = rows.malformed_rows()
     if place in zip(
         *(ragged.column(name).to_pylist() for name in (FILE_COLUMN, ROW_COLUMN)), strict=True
     ):

@@ -176,7 +176,7 @@ def write_quarantine(
     """
     partitions = processed.read.partitions
     reasons_by_file = reasons(processed.totals.rejected)
-    ragged = partitions.ragged_rows()
+    ragged = partitions.malformed_rows()
     unreadable = set(zip(*(ragged.column(name).to_pylist() for name in _POSITION), strict=True))
     written = []
     emit(StageExtended(len(reasons_by_file)))
@@ -210,7 +210,7 @@ def _rejected_rows(processed: ProcessedExtract, file_id: int) -> Iterator[pa.Tab
 def _write_ragged(
     partitions: Partitions, reasons_by_file: Mapping[int, Mapping[int, str]], folder: Path
 ) -> Iterator[tuple[str, int, str]]:
-    ragged = partitions.ragged_rows()
+    ragged = partitions.malformed_rows()
     files = np.asarray(ragged.column("_file").to_numpy())
     for file_id in np.unique(files).tolist():
         lines = ragged.filter(pa.array(files == file_id))

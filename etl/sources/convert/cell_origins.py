@@ -21,7 +21,7 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, SHORT_FORM_COUNT
 from etl.sources.convert.canonical_rows import TableFeed
 from etl.sources.convert.columns import make
 from etl.sources.convert.raw_rows import Groups, RawRows, with_fills
-from etl.sources.files.listed_files import SourceFile, spill_names
+from etl.sources.files.listed_files import SourceFile, unique_headers
 from etl.sources.layout.model import (
     ColumnSpec,
     FirstColumn,
@@ -129,7 +129,7 @@ class PartitionOrigins:
         parts: dict[str, list[pa.Table]] = {}
         for file in files:
             if file.name in written:
-                names = [*spill_names(file), FILE_COLUMN, ROW_COLUMN]
+                names = [*unique_headers(file), FILE_COLUMN, ROW_COLUMN]
                 parts.setdefault(file.table, []).append(written[file.name].rename_columns(names))
         self._rows = {
             name: RawRows(
@@ -294,7 +294,7 @@ class PartitionOrigins:
         if text is None or not text.strip():
             return None
         file = self._files[place[0]]
-        return RawCell(place, file.columns[spill_names(file).index(header)], text)
+        return RawCell(place, file.columns[unique_headers(file).index(header)], text)
 
     def _line(self, feed: _Feed, column: str) -> str:
         """Return file and line of a column in its layout; the file alone where it extends one."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 from etl.errors import ExtractError, not_installed
 from etl.sources.extract.tables import TableRows, table_batches, unread_table
 from etl.sources.files.stored_files import DataFile, FolderFiles, StoredFile, TableVersion
-from etl.sources.parsing.parquet import text_writer
+from etl.sources.parsing.parquet import text_converter
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -169,7 +169,7 @@ def _data_files(table: DeltaTable, name: str, origin: TableVersion) -> tuple[Sto
         return ()
     schema = pa.schema(table.schema().to_arrow())
     writers = {
-        field.name: text_writer(field, f"{name}: column {number} ({field.name})")
+        field.name: text_converter(field, f"{name}: column {number} ({field.name})")
         for number, field in enumerate(schema, start=1)
     }
     actions = pa.table(table.get_add_actions(flatten=True)).combine_chunks()

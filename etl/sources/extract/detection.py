@@ -11,13 +11,18 @@ from etl.columns.digests import filled
 from etl.errors import ExtractError
 from etl.model.data_models import DATA_MODELS
 from etl.sources.convert.raw_rows import RawRows
-from etl.sources.files.listed_files import Listed, RowForm, head_of
-from etl.sources.files.stored_files import advice, lacks_header, recognize, said_of
+from etl.sources.files.listed_files import ListedFile, RowForm, read_head
+from etl.sources.files.stored_files import (
+    describe_problem,
+    doctor_advice,
+    lacks_header,
+    recognize_format,
+)
 from etl.sources.layout.model import Layout, RawTable, required_columns, spelling
 from etl.sources.parsing import delimited, parquet
-from etl.sources.parsing.spans import SpanAstray
+from etl.sources.parsing.spans import SpanMismatch
 
-Headers = Callable[[Listed, Layout], tuple[str, ...]]
+Headers = Callable[[ListedFile, Layout], tuple[str, ...]]
 _NAMED = 6
 _NEAR = 0.5
 """Share of headers that a layout must have to be called the nearest."""
@@ -45,7 +50,7 @@ class Fit:
 
 
 def choose(
-    files: Sequence[Listed],
+    files: Sequence[ListedFile],
     layouts: Sequence[Layout],
     named: str | None,
     headers: Headers,
@@ -86,10 +91,10 @@ def choose(
     unreadable = next((fit.unreadable for fit in fits if fit.unreadable), "")
     if unreadable:
         raise ExtractError(unreadable)
-    raise ExtractError(f"{_why_none(files, fits)}; {advice(files[0].files.name)}")
+    raise ExtractError(f"{_why_none(files, fits)}; {doctor_advice(files[0].files.name)}")
 
 
-def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
+def _why_none(files: Sequence[ListedFile], fits: Sequence[Fit]) -> str:
     """Return why no layout fits: an unexpected physical form, else the nearest layout.
 
     A layout that has fewer than half of the headers is not near.
@@ -102,14 +107,14 @@ def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
     return f"no known layout fits {_list_names(files)}{near if nearest.share >= _NEAR else ''}"
 
 
-def _first_mismatch(files: Sequence[Listed], delimiter: str | None) -> str:
+def _first_mismatch(files: Sequence[ListedFile], delimiter: str | None) -> str:
     """Return a message about the first file that does not match its extension or has no headers."""
     for listed in files:
-        form = recognize(head_of(listed))
-        sentence = said_of(form, listed.name, delimiter or listed.delimiter)
+        form = recognize_format(read_head(listed))
+        sentence = describe_problem(form, listed.name, delimiter or listed.delimiter)
         if sentence:
             return sentence
-        if listed.delimiter and form.kind == "delimited" and lacks_header(head_of(listed), form):
+        if listed.delimiter and form.kind == "delimited" and lacks_header(read_head(listed), form):
             return (
                 f"{listed.name} has no header line: its first row contains values; "
                 "add a header line, or write a layout with header: false"
@@ -117,9 +122,9 @@ def _first_mismatch(files: Sequence[Listed], delimiter: str | None) -> str:
     return ""
 
 
-def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: bool) -> Fit:
+def match(files: Sequence[ListedFile], layout: Layout, headers: Headers, *, delta: bool) -> Fit:
     """Return how a layout fits: canonical files are known by name, all others by their headers."""
-    data, cells, unreadable = list[Listed](), dict[str, tuple[str, ...]](), ""
+    data, cells, unreadable = list[ListedFile](), dict[str, tuple[str, ...]](), ""
     for listed in files:
         if not listed.is_data and not takes(layout, listed):
             continue
@@ -148,7 +153,7 @@ def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: b
     return Fit(layout, tables, tuple(lacks), known / max(total, 1), unreadable)
 
 
-def takes(layout: Layout, listed: Listed) -> bool:
+def takes(layout: Layout, listed: ListedFile) -> bool:
     """Return whether a layout says how a text file is written whose ending does not."""
     return listed.is_other_text and any(
         raw.named and raw.may_be(listed.stem)
@@ -157,14 +162,14 @@ def takes(layout: Layout, listed: Listed) -> bool:
     )
 
 
-def _may_be_of(layout: Layout, listed: Listed) -> bool:
+def _may_be_of(layout: Layout, listed: ListedFile) -> bool:
     """Return whether a file may be of a layout, as far as its name says."""
     if layout.canonical:
         return _table_named(listed.stem, layout) is not None
     return any(raw.may_be(listed.stem) for raw in layout.raw.values())
 
 
-def row_form(listed: Listed, raw: RawTable | None, layout: Layout) -> RowForm:
+def row_form(listed: ListedFile, raw: RawTable | None, layout: Layout) -> RowForm:
     """Return the form of the rows of a file.
 
     A table or query is staged in our own form, whatever the layout's files have.
@@ -183,7 +188,7 @@ def _known_headers(layout: Layout, header: tuple[str, ...]) -> int:
 
 
 def _match_names(
-    data: list[Listed], cells: dict[str, tuple[str, ...]], layout: Layout, *, delta: bool
+    data: list[ListedFile], cells: dict[str, tuple[str, ...]], layout: Layout, *, delta: bool
 ) -> tuple[dict[str, str], list[str]]:
     tables: dict[str, str] = {}
     whole: dict[str, str] = {}
@@ -221,7 +226,7 @@ def _match_names(
     return tables, lacks
 
 
-def _of_another_model(data: list[Listed], layout: Layout) -> Iterator[str]:
+def _of_another_model(data: list[ListedFile], layout: Layout) -> Iterator[str]:
     """Yield files that only an extract of another data model has, which have their names in common.
 
     Claims name organizations and practitioners as well, in files that look like a directory's.
@@ -248,7 +253,7 @@ def _table_named(stem: str, layout: Layout) -> str | None:
 
 
 def _match_headers(
-    data: list[Listed], cells: dict[str, tuple[str, ...]], layout: Layout
+    data: list[ListedFile], cells: dict[str, tuple[str, ...]], layout: Layout
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     tables: dict[str, tuple[str, ...]] = {}
     nearest: dict[str, tuple[int, str, list[str]]] = {}
@@ -275,7 +280,7 @@ def _match_headers(
 
 
 def _blank_ids(
-    listed: Listed, header: tuple[str, ...], raw: RawTable, layout: Layout
+    listed: ListedFile, header: tuple[str, ...], raw: RawTable, layout: Layout
 ) -> tuple[str, ...]:
     """Return the ids of a raw file that are empty in all of its rows; reads until each has a value.
 
@@ -303,7 +308,7 @@ def _blank_ids(
             blank -= {name for name in blank if filled(rows.column(name)).any()}
             if not blank:
                 break
-    except (ExtractError, SpanAstray):
+    except (ExtractError, SpanMismatch):
         return ()
     made = raw.cells.made
     return tuple(
@@ -323,7 +328,7 @@ def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
     return f"there is no file for {raw.name} (with the columns {wanted}, …)"
 
 
-def _list_names(files: Sequence[Listed]) -> str:
+def _list_names(files: Sequence[ListedFile]) -> str:
     names = [listed.name for listed in files if listed.is_data] or [listed.name for listed in files]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more

@@ -20,20 +20,20 @@ from etl.rows import FINDINGS_SCHEMA, findings_at
 from etl.sources.extract.detection import Fit, choose, match, row_form
 from etl.sources.files import listed_files
 from etl.sources.files.listed_files import (
-    SOURCE_PLACES,
+    SOURCE_POSITIONS,
     Emit,
     Hashed,
-    Listed,
+    ListedFile,
     SourceFile,
     Traits,
-    files_of,
     has_rows,
     ignore,
     list_files,
+    open_files,
     read_header,
+    read_traits,
     refuse_non_tables,
-    spill_names,
-    traits,
+    unique_headers,
 )
 from etl.sources.files.stored_files import (
     MANIFEST_NAME,
@@ -46,7 +46,11 @@ from etl.sources.files.stored_files import (
 from etl.sources.layout.model import Layout, LayoutText, RawTable, canonical_layouts, spelling
 from etl.sources.layout.names import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
 from etl.sources.parsing.delimited import LINE_DELIMITER
-from etl.sources.parsing.parquet import parquet_cuts, parquet_headers, parquet_rows
+from etl.sources.parsing.parquet import (
+    count_parquet_rows,
+    parquet_split_points,
+    read_parquet_headers,
+)
 
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to no table."""
@@ -113,7 +117,7 @@ def open_extract(
         ExtractError: there is no readable extract; nothing was written.
         StoreError: storage refused, or did not answer.
     """
-    place = files_of(extract)
+    place = open_files(extract)
     files = list_files(place)
     manifest = _read_manifest(place, files)
     known_layouts = (
@@ -157,8 +161,8 @@ def open_extract(
         _check_hash(listed, file_traits, manifest)
         header = headers.read(listed, fit.layout) if listed.name in raw else ()
         tables = raw.get(listed.name, [])
-        if tables and listed.is_parquet and file_traits.bytes >= listed_files.CUT_BYTES:
-            file_traits = replace(file_traits, cuts=parquet_cuts(listed))
+        if tables and listed.is_parquet and file_traits.bytes >= listed_files.SPLIT_BYTES:
+            file_traits = replace(file_traits, split_points=parquet_split_points(listed))
         parts = _source_files(len(sources), listed, file_traits, tables, header, fit.layout)
         sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
     queried = tuple(_files_of_queries(place, len(sources)))
@@ -215,9 +219,9 @@ def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
     return CLAIMS if named is None else named.model
 
 
-def _read_traits(listed: Listed, emit: Emit, *, without_quotes: frozenset[str]) -> Traits:
+def _read_traits(listed: ListedFile, emit: Emit, *, without_quotes: frozenset[str]) -> Traits:
     del emit
-    return traits(listed, quoting=listed.name not in without_quotes)
+    return read_traits(listed, quoting=listed.name not in without_quotes)
 
 
 def _without_quotes(fit: Fit) -> Iterator[str]:
@@ -233,7 +237,7 @@ class _Headers:
     def __init__(self) -> None:
         self._read: dict[tuple[str, str, bool], tuple[str, ...]] = {}
 
-    def read(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
+    def read(self, listed: ListedFile, layout: Layout) -> tuple[str, ...]:
         form = row_form(listed, None, layout)
         types = layout.record_types(listed.stem)
         alike = types or [raw for raw in layout.raw.values() if raw.may_be(listed.stem)]
@@ -246,12 +250,12 @@ class _Headers:
         if key not in self._read:
             refuse_non_tables(listed)
             self._read[key] = (
-                parquet_headers(listed) if listed.is_parquet else read_header(listed, form)
+                read_parquet_headers(listed) if listed.is_parquet else read_header(listed, form)
             )
         return self._read[key]
 
 
-def _read_manifest(place: ExtractFiles, files: tuple[Listed, ...]) -> ExtractManifest:
+def _read_manifest(place: ExtractFiles, files: tuple[ListedFile, ...]) -> ExtractManifest:
     if not any(entry.name == MANIFEST_NAME for entry in place.entries()):
         return ExtractManifest()
     manifest = read_manifest(place)
@@ -267,7 +271,7 @@ def _read_manifest(place: ExtractFiles, files: tuple[Listed, ...]) -> ExtractMan
     return manifest
 
 
-def _check_hash(listed: Listed, file_traits: Traits, manifest: ExtractManifest) -> None:
+def _check_hash(listed: ListedFile, file_traits: Traits, manifest: ExtractManifest) -> None:
     claim = manifest.files.get(listed.name)
     if claim and claim.sha256 is not None and claim.sha256 != file_traits.sha256:
         raise ExtractError(
@@ -276,14 +280,14 @@ def _check_hash(listed: Listed, file_traits: Traits, manifest: ExtractManifest) 
         )
 
 
-def _rows_to_read(listed: Listed, source: SourceFile, manifest: ExtractManifest) -> int | None:
+def _rows_to_read(listed: ListedFile, source: SourceFile, manifest: ExtractManifest) -> int | None:
     """Return the number of rows to expect when a file is read; that of Parquet is known before."""
     claim = manifest.files.get(listed.name)
     if claim is None or claim.rows is None or not source.table:
         return None
     if not listed.is_parquet:
         return claim.rows
-    check_rows(replace(source, rows=claim.rows), parquet_rows(listed))
+    check_rows(replace(source, rows=claim.rows), count_parquet_rows(listed))
     return None
 
 
@@ -300,7 +304,7 @@ def check_rows(source: SourceFile, rows: int) -> None:
         )
 
 
-def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> None:
+def _refuse_doubles(listed: ListedFile, headers: tuple[str, ...], raw: RawTable) -> None:
     seen: dict[str, int] = {}
     columns = raw.columns_of(headers)
     for number, (header, column) in enumerate(zip(headers, columns, strict=True), start=1):
@@ -316,7 +320,7 @@ def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> 
         seen[name] = number
 
 
-def _refuse_no_rows(files: tuple[Listed, ...], fit: Fit) -> None:
+def _refuse_no_rows(files: tuple[ListedFile, ...], fit: Fit) -> None:
     filled = fit.layout.model.tables[fit.layout.model.filled]
     feeding = fit.layout.feeding(filled.name)
     there = [listed for listed in files if feeding.intersection(fit.tables.get(listed.name, ()))]
@@ -327,16 +331,16 @@ def _refuse_no_rows(files: tuple[Listed, ...], fit: Fit) -> None:
         )
 
 
-def _has_rows(file: Listed, fit: Fit) -> bool:
+def _has_rows(file: ListedFile, fit: Fit) -> bool:
     if file.is_parquet:
-        return bool(parquet_rows(file))
+        return bool(count_parquet_rows(file))
     raw = [fit.layout.raw[table] for table in fit.tables[file.name]]
     return not any(table.has_header for table in raw) or has_rows(file)
 
 
 def _source_files(
     first: int,
-    listed: Listed,
+    listed: ListedFile,
     file_traits: Traits,
     raw: Sequence[RawTable],
     header: tuple[str, ...],
@@ -358,7 +362,7 @@ def _source_files(
             known=tuple(table.columns_of(columns)) if table else (),
             form=form if listed.is_data else replace(form, delimiter=""),
             compression=listed.compression,
-            cuts=file_traits.cuts,
+            split_points=file_traits.split_points,
             lines=file_traits.lines,
             origin=listed.origin,
             data=listed.data,
@@ -366,7 +370,7 @@ def _source_files(
         sources.append(source)
     if not raw or raw[0].lines is None:
         return sources
-    types = tuple((source.table, spill_names(source)) for source in sources)
+    types = tuple((source.table, unique_headers(source)) for source in sources)
     has_header = any(table.has_header for table in raw)
     return [
         replace(
@@ -389,7 +393,7 @@ def _unknown_findings(sources: list[SourceFile], layout: Layout) -> Iterator[pa.
             continue
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
-            is_place = source.origin is not None and header in SOURCE_PLACES
+            is_place = source.origin is not None and header in SOURCE_POSITIONS
             header_of_table = (source.table, spelling(header) or f"{number}")
             if name is None and not is_place and header_of_table not in reported:
                 reported.add(header_of_table)

@@ -34,13 +34,13 @@ from etl.sources.extract.tables import (
     write_rows,
 )
 from etl.sources.files.listed_files import (
-    SOURCE_PLACES,
-    Listed,
+    SOURCE_POSITIONS,
+    ListedFile,
     RowForm,
-    listed_as,
     read_header,
+    read_traits,
+    recognize_entry,
     refuse_non_tables,
-    traits,
 )
 from etl.sources.files.stored_files import (
     MANIFEST_NAME,
@@ -50,7 +50,7 @@ from etl.sources.files.stored_files import (
     QueriedFile,
     ReplacedFiles,
     TableVersion,
-    mistakes_of,
+    extract_error,
     read_manifest,
 )
 from etl.sources.layout.model import canonical_layouts, required_columns
@@ -92,7 +92,7 @@ class ViewFile:
         headers: its own, in order; an empty one is called by its number.
     """
 
-    listed: Listed
+    listed: ListedFile
     delimiter: str
     headers: tuple[str, ...]
 
@@ -206,7 +206,7 @@ def stage_queries(
         try:
             read = _check_queries(extract, views, database)
         except MappingError as error:
-            raise mistakes_of(error) from None
+            raise extract_error(error) from None
         for view in views:
             database.load(view.name, unused.loaded(_view_rows(view, manifest, queried)))
         for name, query in extract.queries.items():
@@ -275,17 +275,17 @@ class _UnusedRows:
 
 def _with_places(rows: TableRows) -> TableRows:
     """Return rows whose places are columns like any other: they have their own in the new file."""
-    names = dict(zip(PLACES, SOURCE_PLACES, strict=True))
+    names = dict(zip(PLACES, SOURCE_POSITIONS, strict=True))
     schema = pa.schema(
         [field.with_name(names.get(field.name, field.name)) for field in rows.schema]
     )
     return replace(rows, schema=schema)
 
 
-def _list_files(place: ExtractFiles) -> tuple[Listed, ...]:
+def _list_files(place: ExtractFiles) -> tuple[ListedFile, ...]:
     """Return the files that a view may read."""
     return tuple(
-        listed_as(entry, place)
+        recognize_entry(entry, place)
         for entry in place.entries()
         if not entry.name.startswith(".")
         and not entry.problem
@@ -295,7 +295,7 @@ def _list_files(place: ExtractFiles) -> tuple[Listed, ...]:
     )
 
 
-def _matching_files(table: ExtractTable, listed: tuple[Listed, ...]) -> tuple[Listed, ...]:
+def _matching_files(table: ExtractTable, listed: tuple[ListedFile, ...]) -> tuple[ListedFile, ...]:
     patterns = [pattern.casefold() for pattern in table.path or ()]
     return tuple(
         file
@@ -336,7 +336,7 @@ def _open_views(extract: SqlExtract, place: ExtractFiles) -> tuple[View, ...]:
     )
 
 
-def _open_view(name: str, table: ExtractTable, listed: tuple[Listed, ...], place: str) -> View:
+def _open_view(name: str, table: ExtractTable, listed: tuple[ListedFile, ...], place: str) -> View:
     if not listed and not table.optional:
         raise ExtractError(f"{place} has no file {' or '.join(table.path or ())} for view {name}")
     files = tuple(_view_file(file, table) for file in listed)
@@ -350,10 +350,10 @@ def _open_view(name: str, table: ExtractTable, listed: tuple[Listed, ...], place
     return View(name, table, files, tuple(columns.values()))
 
 
-def _view_file(listed: Listed, table: ExtractTable) -> ViewFile:
+def _view_file(listed: ListedFile, table: ExtractTable) -> ViewFile:
     delimiter = table.delimiter or listed.delimiter
     if listed.is_parquet:
-        found = parquet.parquet_headers(listed)
+        found = parquet.read_parquet_headers(listed)
     elif delimiter:
         refuse_non_tables(listed)
         found = read_header(listed, RowForm(delimiter, table.quoting))
@@ -451,15 +451,15 @@ def _view_rows(
     """
     for file in view.files:
         listed, rows = file.listed, 0
-        claim, file_traits = manifest.files.get(listed.name), traits(listed)
+        claim, file_traits = manifest.files.get(listed.name), read_traits(listed)
         if claim and claim.sha256 not in (None, file_traits.sha256):
             raise ExtractError(
                 f"{listed.name} is not the file that {MANIFEST_NAME} describes: its sha256 differs"
             )
         for batch in _file_batches(file, view.table):
-            if batch.ragged:
+            if batch.malformed:
                 raise ExtractError(
-                    f"{listed.name}: row {batch.ragged[0].row} has more or fewer cells than the "
+                    f"{listed.name}: row {batch.malformed[0].row} has more or fewer cells than the "
                     "header; SQL needs complete rows: correct the file"
                 )
             rows += batch.rows.num_rows

@@ -22,7 +22,7 @@ from etl.sources.extract.tables import (
     unread_table,
     write_rows,
 )
-from etl.sources.files.listed_files import PACKING_ERRORS, listed_as
+from etl.sources.files.listed_files import COMPRESSION_ERRORS, recognize_entry
 from etl.sources.files.stored_files import (
     HEAD_BYTES,
     MANIFEST_NAME,
@@ -30,7 +30,7 @@ from etl.sources.files.stored_files import (
     FolderFiles,
     ReplacedFiles,
     TableVersion,
-    recognize,
+    recognize_format,
 )
 
 
@@ -109,7 +109,7 @@ def staged_form(beside: ExtractFiles, name: str) -> str:
                 head = _unpacked_head(stream)
     except OSError as error:
         raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
-    kind = recognize(head).kind
+    kind = recognize_format(head).kind
     return kind if kind in _FORMS else ""
 
 
@@ -146,7 +146,7 @@ def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> Extract
 def workbooks_of(files: ExtractFiles) -> tuple[str, ...]:
     """Return the workbooks of an extract that has no other files with rows; else none."""
     entries = [entry for entry in files.entries() if not entry.name.startswith((".", "~$"))]
-    if any(listed_as(entry, files).is_data for entry in entries):
+    if any(recognize_entry(entry, files).is_data for entry in entries):
         return ()
     return tuple(entry.name for entry in entries if entry.name.lower().endswith(WORKBOOK_ENDINGS))
 
@@ -172,7 +172,7 @@ def _unpacked_head(stream: Any) -> bytes:
     try:
         with gzip.GzipFile(fileobj=stream) as unpacked:
             return unpacked.read(HEAD_BYTES)
-    except PACKING_ERRORS:
+    except COMPRESSION_ERRORS:
         return b""
 
 

@@ -41,11 +41,11 @@ from etl.sources.files.stored_files import (
     MaybeFilledText,
     TableVersion,
     disk_error,
-    mistakes_of,
+    extract_error,
     strip_text,
 )
 from etl.sources.layout.expansion import without_loops
-from etl.sources.parsing.parquet import text_writer
+from etl.sources.parsing.parquet import text_converter
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -287,7 +287,7 @@ def read_tables(files: ExtractFiles, name: str) -> ExtractTables:
     except UnicodeDecodeError:
         raise ExtractError(f"{name} is not UTF-8; write it as UTF-8") from None
     except MappingError as error:
-        raise mistakes_of(error) from None
+        raise extract_error(error) from None
 
 
 _BITS: Final = 6
@@ -341,7 +341,7 @@ def write_rows(rows: TableRows, path: Path) -> None:
         if not name or not name.isprintable():
             raise ExtractError(f"{path.name}: column {number} has no name that a header can have")
     writers = [
-        text_writer(field, f"{path.name}: column {number} ({field.name})")
+        text_converter(field, f"{path.name}: column {number} ({field.name})")
         for number, field in enumerate(rows.schema, start=1)
     ]
     try:

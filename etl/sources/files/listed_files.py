@@ -1,10 +1,10 @@
-"""List the files of an extract, with their formats, headers, hashes and cuts.
+"""List the files of an extract, with their formats, headers, hashes and split points.
 
 A large delimited file is split at row boundaries, which are found while it is hashed. A line end
 with an even number of quotes before it ends a row, unless there is a quote inside an unquoted cell
-(an inch mark). So the cuts are good guesses, and the reader of a span checks whether it ended as
-expected (`spans.SpanAstray`). The number of rows is an equally good guess. It is counted without a
-parser, so that it shows if a parser lost rows.
+(an inch mark). So split points are good guesses, and the reader of a span checks whether it ended
+as expected (`spans.SpanMismatch`). The number of rows is an equally good guess. It is counted
+without a parser, so that it shows if a parser lost rows.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from etl.sources.files.stored_files import (
     FolderFiles,
     StoredFile,
     TableVersion,
-    advice,
-    recognize,
+    describe_problem,
+    doctor_advice,
+    recognize_format,
     remote_address,
-    said_of,
 )
 
 
@@ -95,68 +95,68 @@ def ignore(event: Event) -> None:
     del event
 
 
-CUT_BYTES: Final = 16 << 20
-"""Approximate distance between two cuts."""
+SPLIT_BYTES: Final = 16 << 20
+"""Approximate number of bytes between two split points."""
 _LINE_END: Final = b"\n"
 _QUOTE: Final = b'"'
 
-Places = npt.NDArray[np.int64]
-Cut = tuple[int, int]
+Offsets = npt.NDArray[np.int64]
+SplitPoint = tuple[int, int]
 """Byte offset of the start of a row, and its row number; the header is row 1."""
 
 
-class CutFinder:
-    """Finds cuts in a file's bytes.
+class SplitFinder:
+    """Finds split points in a file's bytes.
 
     Args:
-        cut_bytes: approximate distance between two cuts.
+        split_bytes: approximate number of bytes between two split points.
         quoting: whether cells may be quoted.
     """
 
-    def __init__(self, cut_bytes: int, *, quoting: bool = True) -> None:
-        self._every = cut_bytes
+    def __init__(self, split_bytes: int, *, quoting: bool = True) -> None:
+        self._split_bytes = split_bytes
         self._quoting = quoting
         self._last = _LINE_END
-        self._next = cut_bytes
-        self._at = 0
+        self._next_split = split_bytes
+        self._offset = 0
         self._rows = 0
         self._quotes = 0
-        self.found: list[Cut] = []
+        self.split_points: list[SplitPoint] = []
 
     @property
     def rows(self) -> int:
         """Number of rows so far, including the header and blank rows."""
         return self._rows + (self._last != _LINE_END)
 
-    def see(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> None:
         """Process the next bytes of the file."""
-        is_cut_due = self._at + len(chunk) > self._next
+        is_split_due = self._offset + len(chunk) > self._next_split
         has_quotes = self._quoting and _QUOTE in chunk
         self._last = chunk[-1:] or self._last
-        if is_cut_due or has_quotes:
+        if is_split_due or has_quotes:
             ends = _byte_positions(chunk, _LINE_END)
             quotes = _byte_positions(chunk, _QUOTE) if has_quotes else ends[:0]
             quotes_before = self._quotes + np.searchsorted(quotes, ends)
             ends = ends[quotes_before % 2 == 0]
-            if is_cut_due:
-                self._add_cuts(ends)
+            if is_split_due:
+                self._add_split_points(ends)
             self._rows += len(ends)
             self._quotes += len(quotes)
         elif self._quotes % 2 == 0:
             self._rows += int(np.count_nonzero(_is_byte(chunk, _LINE_END)))
-        self._at += len(chunk)
+        self._offset += len(chunk)
 
-    def _add_cuts(self, ends: Places) -> None:
+    def _add_split_points(self, ends: Offsets) -> None:
         while True:
-            index = int(np.searchsorted(ends, self._next - self._at))
+            index = int(np.searchsorted(ends, self._next_split - self._offset))
             if index == len(ends):
                 return
-            start = self._at + int(ends[index]) + 1
-            self.found.append((start, self._rows + index + 2))
-            self._next = start + self._every
+            start = self._offset + int(ends[index]) + 1
+            self.split_points.append((start, self._rows + index + 2))
+            self._next_split = start + self._split_bytes
 
 
-class QuoteWatch:
+class QuoteChecker:
     """Checks that each quote of a text begins or ends a cell, or is doubled.
 
     If so, quotes open and close cells in turn. Any other quote is in an unquoted cell (an inch
@@ -166,7 +166,7 @@ class QuoteWatch:
         delimiter: the character between cells.
 
     Attributes:
-        is_astray: whether there was such another quote.
+        has_stray_quote: whether there was such a quote.
     """
 
     def __init__(self, delimiter: str) -> None:
@@ -174,16 +174,16 @@ class QuoteWatch:
         self._ends[list(b'"\r\n' + delimiter.encode())] = True
         self._tail = _LINE_END * 2
         self._quotes = 0
-        self.is_astray = False
+        self.has_stray_quote = False
 
     @property
-    def has_seen_any(self) -> bool:
+    def has_quotes(self) -> bool:
         """Whether there was a quote."""
         return self._quotes > 0
 
-    def see(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> None:
         """Process the next bytes of the text; at its end, pass a line end."""
-        if self.is_astray:
+        if self.has_stray_quote:
             return
         text = self._tail + chunk
         if _QUOTE in text:
@@ -191,12 +191,12 @@ class QuoteWatch:
             quotes = _byte_positions(text[1:-1], _QUOTE) + 1
             is_closing = (self._quotes + np.arange(len(quotes))) % 2
             neighbours = np.frombuffer(text, dtype=np.uint8)[quotes + np.where(is_closing, 1, -1)]
-            self.is_astray = not self._ends[neighbours].all()
+            self.has_stray_quote = not self._ends[neighbours].all()
             self._quotes += len(quotes)
         self._tail = text[-2:]
 
 
-def _byte_positions(chunk: bytes, byte: bytes) -> Places:
+def _byte_positions(chunk: bytes, byte: bytes) -> Offsets:
     return np.flatnonzero(_is_byte(chunk, byte))
 
 
@@ -225,16 +225,16 @@ MOST_RATIO: Final = 100
 """Maximum compression ratio, in addition to `FREE_BYTES`; real text has 5 to 30."""
 
 
-class BrokenPacking(Exception):
+class BrokenCompression(Exception):
     """Compressed data is broken or incomplete."""
 
 
-PACKING_ERRORS: Final = (BrokenPacking, EOFError, zlib.error, gzip.BadGzipFile)
+COMPRESSION_ERRORS: Final = (BrokenCompression, EOFError, zlib.error, gzip.BadGzipFile)
 """Errors of reading a file with broken compression."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedFile:
     """A file that may contain rows.
 
     Attributes:
@@ -312,18 +312,18 @@ class Traits:
     Attributes:
         bytes: its size.
         sha256: its hash, in hex.
-        cuts: where it can be split into spans of rows; none unless it is plain text.
+        split_points: where it can be split into spans of rows; none unless it is plain text.
         lines: how many rows it seems to have, including the header and blank rows; None unless it
             is plain text.
     """
 
     bytes: int
     sha256: str
-    cuts: tuple[Cut, ...] = ()
+    split_points: tuple[SplitPoint, ...] = ()
     lines: int | None = None
 
 
-def list_files(extract: Path | ExtractFiles) -> tuple[Listed, ...]:
+def list_files(extract: Path | ExtractFiles) -> tuple[ListedFile, ...]:
     """List the files of an extract in the order of their names.
 
     Ignores sub-folders, hidden files, `README*` and the manifest.
@@ -336,12 +336,12 @@ def list_files(extract: Path | ExtractFiles) -> tuple[Listed, ...]:
             name of a data file is no file (but a folder, a pipe, a broken link).
         StoreError: storage refused, or didn't answer.
     """
-    files = files_of(extract)
+    files = open_files(extract)
     listed_files = []
     for entry in files.entries():
         if entry.name.startswith(".") or entry.name.upper().startswith("README"):
             continue
-        file, is_manifest = listed_as(entry, files), entry.name.lower() == MANIFEST_NAME
+        file, is_manifest = recognize_entry(entry, files), entry.name.lower() == MANIFEST_NAME
         if entry.problem and (file.is_data or is_manifest):
             raise ExtractError(f"{entry.name} {entry.problem}")
         if not entry.problem and not is_manifest:
@@ -352,7 +352,7 @@ def list_files(extract: Path | ExtractFiles) -> tuple[Listed, ...]:
     return tuple(listed_files)
 
 
-def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
+def open_files(extract: Path | ExtractFiles) -> ExtractFiles:
     """Return the files of an extract, given as a folder or as files.
 
     Raises:
@@ -364,10 +364,11 @@ def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
         return FolderFiles(extract)
     if extract.exists():
         siblings = FolderFiles(extract.parent)
-        listed = listed_as(StoredFile(extract.name, 0), siblings)
-        problem = said_of(recognize(head_of(listed)), listed.name, listed.delimiter)
+        listed = recognize_entry(StoredFile(extract.name, 0), siblings)
+        form = recognize_format(read_head(listed))
+        problem = describe_problem(form, listed.name, listed.delimiter)
         if problem and extract.is_file():
-            raise ExtractError(f"{problem}; then {advice('FOLDER')}")
+            raise ExtractError(f"{problem}; then {doctor_advice('FOLDER')}")
         raise ExtractError(
             f"{extract} is a file; give the folder that contains the extract's files"
         )
@@ -375,12 +376,12 @@ def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
     if remote:
         raise ExtractError(
             f"{remote} is not a folder: extracts are read from folders and s3://bucket/prefix; "
-            f"copy the files into one, then {advice('FOLDER')}"
+            f"copy the files into one, then {doctor_advice('FOLDER')}"
         )
     raise ExtractError(f"{extract}: there is no such folder or file; give the path of the extract")
 
 
-def head_of(listed: Listed) -> bytes:
+def read_head(listed: ListedFile) -> bytes:
     """Read the first bytes of a file, unpacked if its extension says that it is compressed.
 
     Raises:
@@ -389,7 +390,7 @@ def head_of(listed: Listed) -> bytes:
     return next(text_chunks(listed), b"")[:HEAD_BYTES]
 
 
-def refuse_non_tables(listed: Listed) -> None:
+def refuse_non_tables(listed: ListedFile) -> None:
     """Refuse a file whose content is neither delimited text nor Parquet.
 
     Raises:
@@ -397,9 +398,9 @@ def refuse_non_tables(listed: Listed) -> None:
     """
     if not listed.is_data or listed.data is not None:
         return
-    if (form := recognize(head_of(listed))).kind in OTHER_FORMS:
-        sentence = said_of(form, listed.name, listed.delimiter)
-        raise ExtractError(f"{sentence}; {advice(listed.files.name)}")
+    if (form := recognize_format(read_head(listed))).kind in OTHER_FORMS:
+        sentence = describe_problem(form, listed.name, listed.delimiter)
+        raise ExtractError(f"{sentence}; {doctor_advice(listed.files.name)}")
 
 
 def compression_of(name: str) -> str:
@@ -407,7 +408,7 @@ def compression_of(name: str) -> str:
     return COMPRESSIONS.get(name.lower()[name.rfind(".") :], "")
 
 
-def listed_as(entry: StoredFile, files: ExtractFiles) -> Listed:
+def recognize_entry(entry: StoredFile, files: ExtractFiles) -> ListedFile:
     """Derive format, delimiter and compression of an entry from its name."""
     compression = compression_of(entry.name)
     plain_name = entry.name[: entry.name.rfind(".")] if compression else entry.name
@@ -420,10 +421,10 @@ def listed_as(entry: StoredFile, files: ExtractFiles) -> Listed:
     if entry.data is not None:
         stem = stem.partition("/")[0]
     delimiter = endings.get(ending, "")
-    return Listed(entry.name, files, stem, delimiter, compression, entry.origin, entry.data)
+    return ListedFile(entry.name, files, stem, delimiter, compression, entry.origin, entry.data)
 
 
-def _refuse_duplicate_tables(listed_files: list[Listed]) -> None:
+def _refuse_duplicate_tables(listed_files: list[ListedFile]) -> None:
     names_by_stem: dict[str, str] = {}
     for listed in listed_files:
         if not listed.is_data or listed.data is not None:
@@ -433,8 +434,8 @@ def _refuse_duplicate_tables(listed_files: list[Listed]) -> None:
             raise ExtractError(f"{other} and {listed.name} are the same table; remove one of them")
 
 
-def traits(listed: Listed, *, quoting: bool = True) -> Traits:
-    """Read a file once for its size, hash, cuts and estimated number of rows.
+def read_traits(listed: ListedFile, *, quoting: bool = True) -> Traits:
+    """Read a file once for its size, hash, split points and estimated number of rows.
 
     Args:
         listed: the file.
@@ -443,7 +444,7 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
     Raises:
         ExtractError: the file can't be read, or has NUL bytes.
     """
-    digest, size, cut_finder = hashlib.sha256(), 0, CutFinder(CUT_BYTES, quoting=quoting)
+    digest, size, split_finder = hashlib.sha256(), 0, SplitFinder(SPLIT_BYTES, quoting=quoting)
     is_text = listed.is_data and not listed.is_parquet and not listed.compression
     try:
         with listed.open() as stream:
@@ -452,11 +453,11 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
                 size += len(chunk)
                 if is_text:
                     refuse_nul(chunk, size - len(chunk), listed.name)
-                    cut_finder.see(chunk)
+                    split_finder.feed(chunk)
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
-    lines = cut_finder.rows if is_text else None
-    return Traits(size, digest.hexdigest(), tuple(cut_finder.found), lines)
+    lines = split_finder.rows if is_text else None
+    return Traits(size, digest.hexdigest(), tuple(split_finder.split_points), lines)
 
 
 def refuse_nul(chunk: bytes | bytearray, start: int, name: str) -> None:
@@ -473,7 +474,7 @@ def refuse_nul(chunk: bytes | bytearray, start: int, name: str) -> None:
         )
 
 
-def read_header(listed: Listed, form: RowForm) -> tuple[str, ...]:
+def read_header(listed: ListedFile, form: RowForm) -> tuple[str, ...]:
     """Read the headers of a delimited file, trimmed but otherwise unchanged.
 
     Raises:
@@ -494,7 +495,7 @@ def read_header(listed: Listed, form: RowForm) -> tuple[str, ...]:
     return cells
 
 
-def _first_line(listed: Listed) -> bytes:
+def _first_line(listed: ListedFile) -> bytes:
     head = bytearray()
     for chunk in text_chunks(listed):
         head += chunk
@@ -512,7 +513,7 @@ def _first_line(listed: Listed) -> bytes:
     return bytes(head.removeprefix(BOM))
 
 
-def has_rows(listed: Listed) -> bool:
+def has_rows(listed: ListedFile) -> bool:
     """Return whether a delimited file has more than blanks after its first line."""
     in_first_line = True
     for chunk in text_chunks(listed):
@@ -527,18 +528,18 @@ def has_rows(listed: Listed) -> bool:
     return False
 
 
-def text_chunks(listed: Listed) -> Iterator[bytes]:
+def text_chunks(listed: ListedFile) -> Iterator[bytes]:
     """Yield the bytes of a delimited file, unpacked.
 
     Raises:
         ExtractError: the file cannot be read, or its compression is broken or incomplete.
     """
     try:
-        with listed.open() as raw, unpacked(raw, listed.compression, listed.name) as stream:
+        with listed.open() as raw, open_unpacked(raw, listed.compression, listed.name) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
-    except PACKING_ERRORS:
-        raise broken_packing(listed) from None
+    except COMPRESSION_ERRORS:
+        raise broken_compression_error(listed) from None
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
 
@@ -568,10 +569,10 @@ class UnpackedBudget:
             )
 
 
-def unpacked(raw: BinaryIO, compression: str, name: str) -> Any:
+def open_unpacked(raw: BinaryIO, compression: str, name: str) -> Any:
     """Return a stream of a file's unpacked bytes.
 
-    Reading it raises one of `PACKING_ERRORS` if the compression is broken or incomplete, and
+    Reading it raises one of `COMPRESSION_ERRORS` if the compression is broken or incomplete, and
     `ExtractError` if there are too many bytes.
     """
     if not compression:
@@ -611,7 +612,7 @@ class _ZstandardStream:
             data: bytes = self._stream.read(size)
         except OSError as error:
             if error.errno is None:  # raised by Arrow: the data is broken, not the file
-                raise BrokenPacking from None
+                raise BrokenCompression from None
             raise
         return data
 
@@ -619,17 +620,17 @@ class _ZstandardStream:
         self._stream.close()
 
 
-def broken_packing(listed: Listed) -> ExtractError:
+def broken_compression_error(listed: ListedFile) -> ExtractError:
     """Return the error for a compressed file that can't be unpacked completely."""
     return ExtractError(
         f"{listed.name}: the {listed.compression} data is broken or incomplete; copy the file again"
     )
 
 
-SOURCE_PLACES: Final = ("source_file", "source_row")
+SOURCE_POSITIONS: Final = ("source_file", "source_row")
 """Columns of a computed file with the payer's file and row behind each row."""
-SPILLED_SOURCES: Final = tuple(f"?{header}" for header in SOURCE_PLACES)
-"""The names that `spill_names` gives them."""
+SOURCE_POSITION_HEADERS: Final = tuple(f"?{header}" for header in SOURCE_POSITIONS)
+"""The names that `unique_headers` gives to `SOURCE_POSITIONS`."""
 LAYERS: Final = "layers"
 """Kind of a `TableVersion` with rows merged from several extracts (deltas)."""
 RESULT_OF: Final = "result of "
@@ -652,7 +653,7 @@ class SourceFile:
         compression: `gzip` or `zstd`; "" if it isn't compressed.
         rows: number of rows in the manifest; None if it states none, and for Parquet, whose own
             count was compared. For a file that queries read, its number of rows.
-        cuts: where it can be split into spans of rows.
+        split_points: where it can be split into spans of rows.
         lines: number of rows counted in its bytes, including the header and blank rows; None if it
             is compressed or Parquet.
         stored: its name inside the extract.
@@ -672,7 +673,7 @@ class SourceFile:
     form: RowForm = PARQUET_FORM
     compression: str = ""
     rows: int | None = None
-    cuts: tuple[Cut, ...] = ()
+    split_points: tuple[SplitPoint, ...] = ()
     lines: int | None = None
     stored: str = ""
     widths: tuple[int, ...] = ()
@@ -695,14 +696,14 @@ class SourceFile:
         """Its name for people, to whom the result of a query is no file."""
         return f"{RESULT_OF}{self.query}" if self.query else self.name
 
-    def listed(self, files: ExtractFiles) -> Listed:
+    def listed(self, files: ExtractFiles) -> ListedFile:
         """Return the file as one listed in its extract."""
         stored = self.stored or self.name
         delimiter = self.form.delimiter
-        return Listed(stored, files, stored, delimiter, self.compression, data=self.data)
+        return ListedFile(stored, files, stored, delimiter, self.compression, data=self.data)
 
 
-def spill_names(source: SourceFile) -> tuple[str, ...]:
+def unique_headers(source: SourceFile) -> tuple[str, ...]:
     """Return a unique name for each column of a file.
 
     It is the layout's name of the column. A header that the layout lacks gets a `?` in front,

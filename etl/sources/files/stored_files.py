@@ -422,7 +422,7 @@ class Physical:
     delimiter: str = ""
 
 
-def recognize(head: bytes) -> Physical:
+def recognize_format(head: bytes) -> Physical:
     """Recognize the format of a file by its first bytes (unpacked if it is gzip)."""
     kind = _file_kind(head)
     if kind:
@@ -436,7 +436,7 @@ def recognize(head: bytes) -> Physical:
         return Physical("JSON")
     if start == "<":
         return Physical("XML")
-    delimiter = delimiter_of(lines)
+    delimiter = guess_delimiter(lines)
     if delimiter and not is_fixed_width(lines):
         return Physical("delimited", delimiter)
     if len({len(line) for line in lines}) == 1 and is_fixed_width(lines):
@@ -470,11 +470,11 @@ def _file_kind(head: bytes) -> str:
     return ""
 
 
-def delimiter_of(lines: list[str]) -> str:
+def guess_delimiter(lines: list[str]) -> str:
     """Guess the delimiter of some lines; "" if there is none."""
     candidates: list[tuple[float, int, str]] = []
     for delimiter in DELIMITERS:
-        counts = cell_counts(lines, delimiter)
+        counts = count_cells(lines, delimiter)
         if not counts:
             continue
         cells, count = counts.most_common(1)[0]
@@ -484,7 +484,7 @@ def delimiter_of(lines: list[str]) -> str:
     return max(steady, key=lambda candidate: (candidate[1], candidate[0]))[2] if steady else ""
 
 
-def is_even(lines: Sequence[str]) -> bool:
+def has_even_lines(lines: Sequence[str]) -> bool:
     """Return whether most lines have the same length, which isn't short."""
     if len(lines) < _MIN_EVEN_LINES:
         return False
@@ -497,7 +497,7 @@ def is_fixed_width(lines: Sequence[str]) -> bool:
 
     Commas in names are at different positions on each line; commas between padded cells aren't.
     """
-    if not is_even(lines):
+    if not has_even_lines(lines):
         return False
     length = Counter(map(len, lines)).most_common(1)[0][0]
     even_lines = [line for line in lines if len(line) == length]
@@ -510,7 +510,7 @@ def is_fixed_width(lines: Sequence[str]) -> bool:
     return True
 
 
-def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:
+def count_cells(lines: list[str], delimiter: str) -> Counter[int]:
     """Count the lines by their number of cells."""
     try:
         return Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
@@ -518,7 +518,7 @@ def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:
         return Counter(line.count(delimiter) + 1 for line in lines)
 
 
-def said_of(physical: Physical, name: str, ending_says: str) -> str:
+def describe_problem(physical: Physical, name: str, ending_says: str) -> str:
     """Explain a file whose format isn't that of its extension, and what to do; else "".
 
     Args:
@@ -572,7 +572,7 @@ def remote_address(text: str) -> str:
     return f"{match['scheme']}://{match['rest']}" if match else ""
 
 
-def advice(extract: str) -> str:
+def doctor_advice(extract: str) -> str:
     """Return the next step if files aren't recognized."""
     return f"`cpcds doctor {shlex.quote(extract)}` examines every file and drafts a layout ({PAGE})"
 
@@ -686,9 +686,9 @@ def read_manifest(files: ExtractFiles) -> ExtractManifest:
     except UsageError as error:
         raise ExtractError(str(error)) from None
     except MappingError as error:
-        raise mistakes_of(error) from None
+        raise extract_error(error) from None
 
 
-def mistakes_of(error: MappingError) -> ExtractError:
+def extract_error(error: MappingError) -> ExtractError:
     """Convert to an error of the extract: one sentence per mistake."""
     return ExtractError("\n".join(mistake.sentence for mistake in error.every))

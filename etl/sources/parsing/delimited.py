@@ -29,27 +29,27 @@ from etl.columns.arrays import Bools, trimmed
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
 from etl.sources.files.listed_files import (
-    PACKING_ERRORS,
-    Listed,
-    QuoteWatch,
+    COMPRESSION_ERRORS,
+    ListedFile,
+    QuoteChecker,
     RowForm,
+    open_unpacked,
+    read_traits,
     text_chunks,
-    traits,
-    unpacked,
 )
 from etl.sources.layout.model import LineForm, holds
 from etl.sources.parsing.spans import (
     LONGEST_ROW,
-    WHOLE,
+    WHOLE_FILE,
     Batch,
-    Ragged,
+    MalformedRow,
     Span,
-    SpanAstray,
-    SpanText,
-    csv_of_rows,
+    SpanMismatch,
+    SpanStream,
+    allow_long_cells,
     drop_empty_rows,
+    long_row_error,
     refuse_long_rows,
-    row_too_long,
 )
 
 BLOCK_BYTES: Final = LONGEST_ROW
@@ -64,11 +64,11 @@ _HEAD: Final = 1 << 16
 
 
 def read_batches(
-    listed: Listed,
+    listed: ListedFile,
     headers: tuple[str, ...],
     form: RowForm,
     *,
-    span: Span = WHOLE,
+    span: Span = WHOLE_FILE,
     sha256: str = "",
 ) -> Iterator[Batch]:
     """Yield the rows of a delimited file, or of a span of it, in order.
@@ -85,16 +85,16 @@ def read_batches(
             `LONGEST_ROW`; or a quoted cell is never closed, continues after its closing quote, or
             contains other rows. For a span, the row may be named wrongly. For an entire file: two
             counts of its rows differ.
-        SpanAstray: the span doesn't end at the end of a row, has another number of rows, or has a
+        SpanMismatch: the span doesn't end at the end of a row, has another number of rows, or has a
             quoted cell that text follows.
     """
     delimiter = form.delimiter
     names = _wide_headers(listed, headers, form, span) if form.extra_cells else headers
     sentinel = (_END + delimiter * (len(names) - 1) + "\n").encode()
-    quotes = QuoteWatch(delimiter) if form.quoting else None
-    stream = SpanText(listed, span, sentinel, quotes)
+    quotes = QuoteChecker(delimiter) if form.quoting else None
+    stream = SpanStream(listed, span, sentinel, quotes)
     try:
-        sentinel_row, swallowing = yield from _parse(stream, headers, names, form, quotes, span)
+        sentinel_row, merged_row = yield from _parse(stream, headers, names, form, quotes, span)
     except (pa.ArrowInvalid, OSError) as error:
         raise _read_error(error, stream, listed, delimiter) from None
     finally:
@@ -102,27 +102,27 @@ def read_batches(
     if span.end is None and sentinel_row is None:
         refuse_open_quote(listed, delimiter)
         raise _encoding_error(listed)
-    if quotes is not None and quotes.is_astray:
+    if quotes is not None and quotes.has_stray_quote:
         refuse_text_after_quotes(listed, delimiter, span)
-    if swallowing is not None:
+    if merged_row is not None:
         raise ExtractError(
-            f"{listed.name}: row {swallowing} has a quoted cell with line breaks, and each of its "
+            f"{listed.name}: row {merged_row} has a quoted cell with line breaks, and each of its "
             "lines has as many cells as the header: it probably contains other rows, because a "
             "quote in it is not doubled or does not close a cell; no text may contain lines that "
             "look like rows"
         )
     if sentinel_row is None or span.next_row not in (None, sentinel_row):
         if not span.is_whole:
-            raise SpanAstray
+            raise SpanMismatch
         check_row_count(listed, form, sha256, sentinel_row or 0)
 
 
 def _parse(
-    stream: SpanText,
+    stream: SpanStream,
     headers: tuple[str, ...],
     names: tuple[str, ...],
     form: RowForm,
-    quotes: QuoteWatch | None,
+    quotes: QuoteChecker | None,
     span: Span,
 ) -> Generator[Batch, None, tuple[int | None, int | None]]:
     """Yield the rows; return the number of the sentinel row.
@@ -131,15 +131,15 @@ def _parse(
         The sentinel's row number, None if an unclosed quoted cell has swallowed it; and the number
         of the first row that seems to have swallowed others, or None.
     """
-    ragged: list[Ragged] = []
+    malformed: list[MalformedRow] = []
     skipped: list[int] = []
 
-    def skip_ragged(row: Any) -> str:
-        next_row = row.number + span.row - 1
+    def skip_malformed(row: Any) -> str:
+        next_row = row.number + span.first_row - 1
         skipped.append(next_row)
         # A line of blanks counts as empty.
         if row.text.strip():
-            ragged.append(Ragged(next_row, row.text))
+            malformed.append(MalformedRow(next_row, row.text))
         return "skip"
 
     first = 1 if span.start == 0 and form.has_header else 0
@@ -153,13 +153,13 @@ def _parse(
             quote_char=False if quotes is None else '"',
             newlines_in_values=quotes is not None,
             ignore_empty_lines=False,
-            invalid_row_handler=skip_ragged,
+            invalid_row_handler=skip_malformed,
         ),
         convert_options=arrow_csv.ConvertOptions(
             check_utf8=False, column_types=dict.fromkeys(names, pa.string())
         ),
     )
-    next_row, blank, sentinel_row, swallowing = span.row + first, 0, None, None
+    next_row, blank, sentinel_row, swallowing_row = span.first_row + first, 0, None, None
     try:
         for batch in reader:
             # The next row numbers, without those of skipped rows.
@@ -174,27 +174,27 @@ def _parse(
             if batch.num_rows and batch.column(0)[-1].as_py() == _END:
                 sentinel_row, rows = next_row - 1, rows.slice(0, batch.num_rows - 1)
             # The parser may be a block ahead and add rows, so remove only those taken here.
-            taken = tuple(ragged)
-            del ragged[: len(taken)]
+            taken = tuple(malformed)
+            del malformed[: len(taken)]
             refuse_long_rows(rows, stream.name)
             if long := [row.row for row in taken if len(row.text.encode()) > LONGEST_ROW]:
-                raise row_too_long(stream.name, long[0])
-            if quotes is not None and quotes.has_seen_any and swallowing is None:
-                swallowing = find_swallowing(rows, taken, form)
+                raise long_row_error(stream.name, long[0])
+            if quotes is not None and quotes.has_quotes and swallowing_row is None:
+                swallowing_row = find_swallowing_row(rows, taken, form)
             filled_rows = drop_empty_rows(rows)
             blank = 0 if filled_rows.num_rows or taken else blank + rows.num_rows
             if blank > MOST_BLANK:
                 raise ExtractError(f"{stream.name}: {blank:,} rows up to row {next_row} are blank")
-            parsed = Batch(filled_rows, taken, stream.done)
+            parsed = Batch(filled_rows, taken, stream.bytes_read)
             yield _drop_extra_cells(parsed, headers, form) if form.extra_cells else parsed
     finally:
         stream.close()
         del reader  # ends the thread in which it reads ahead
-    return sentinel_row, swallowing
+    return sentinel_row, swallowing_row
 
 
 def _wide_headers(
-    listed: Listed, headers: tuple[str, ...], form: RowForm, span: Span
+    listed: ListedFile, headers: tuple[str, ...], form: RowForm, span: Span
 ) -> tuple[str, ...]:
     """Return names for all cells of the first row, which may have more than the headers.
 
@@ -207,20 +207,20 @@ def _wide_headers(
     return (*headers, *(f"{_EXTRA}{number}" for number in range(extra_count)))
 
 
-def _span_head(listed: Listed, span: Span) -> bytes:
-    with listed.open() as raw, unpacked(raw, listed.compression, listed.name) as file:
+def _span_head(listed: ListedFile, span: Span) -> bytes:
+    with listed.open() as raw, open_unpacked(raw, listed.compression, listed.name) as file:
         if span.start:
             file.seek(span.start)
         try:
             head: bytes = file.read(_HEAD)
-        except PACKING_ERRORS:
+        except COMPRESSION_ERRORS:
             return b""  # reported when the file is read
         return head
 
 
 def _parse_rows(text: str, form: RowForm) -> Iterator[list[str]]:
     lines = io.StringIO(text, newline="")
-    with csv_of_rows(), suppress(csv.Error):
+    with allow_long_cells(), suppress(csv.Error):
         yield from csv.reader(lines, delimiter=form.delimiter, quoting=form.csv_quoting)
 
 
@@ -228,13 +228,13 @@ def _drop_extra_cells(batch: Batch, headers: tuple[str, ...], form: RowForm) -> 
     """Drop extra cells; restore ragged rows that only have too many cells."""
     names = [*headers, ROW_COLUMN]
     cells_by_row: dict[int, list[str]] = {}
-    ragged = []
-    for row in batch.ragged:
+    malformed = []
+    for row in batch.malformed:
         texts = next(_parse_rows(row.text, form), [])
         if len(headers) <= len(texts) <= len(headers) + form.extra_cells:
             cells_by_row[row.row] = texts[: len(headers)]
         else:
-            ragged.append(row)
+            malformed.append(row)
     rows = batch.rows.select(names)
     if cells_by_row:
         columns = zip(*cells_by_row.values(), strict=True)
@@ -243,10 +243,12 @@ def _drop_extra_cells(batch: Batch, headers: tuple[str, ...], form: RowForm) -> 
         merged = pa.Table.from_batches([rows, restored.cast(rows.schema)]).sort_by(ROW_COLUMN)
         rows = merged.combine_chunks().to_batches()[0]
     # A row with text only in extra cells is blank now.
-    return Batch(drop_empty_rows(rows), tuple(ragged), batch.done)
+    return Batch(drop_empty_rows(rows), tuple(malformed), batch.bytes_read)
 
 
-def _read_error(error: Exception, stream: SpanText, listed: Listed, delimiter: str) -> Exception:
+def _read_error(
+    error: Exception, stream: SpanStream, listed: ListedFile, delimiter: str
+) -> Exception:
     """Return the error to report for an unreadable file, with its cause and position."""
     if stream.error is not None:
         return stream.error
@@ -263,14 +265,16 @@ def _read_error(error: Exception, stream: SpanText, listed: Listed, delimiter: s
     return _encoding_error(listed)
 
 
-def _encoding_error(listed: Listed) -> ExtractError:
+def _encoding_error(listed: ListedFile) -> ExtractError:
     return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
 
 
 _LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
 
 
-def find_swallowing(rows: pa.RecordBatch, ragged: Sequence[Ragged], form: RowForm) -> int | None:
+def find_swallowing_row(
+    rows: pa.RecordBatch, malformed: Sequence[MalformedRow], form: RowForm
+) -> int | None:
     """Find the first row with a quoted cell that has swallowed other rows.
 
     For example, `A,"x,1` and, some lines later, `B,2 in",1` are one cell with line breaks to a
@@ -278,7 +282,7 @@ def find_swallowing(rows: pa.RecordBatch, ragged: Sequence[Ragged], form: RowFor
 
     Args:
         rows: `string` columns, then `_row`.
-        ragged: rows with too few or too many cells.
+        malformed: rows with too few or too many cells.
         form: how rows are written.
 
     Returns:
@@ -292,12 +296,14 @@ def find_swallowing(rows: pa.RecordBatch, ragged: Sequence[Ragged], form: RowFor
         for line_end in (b"\n", b"\r"):
             if line_end in text:
                 breaks |= pc.match_substring(column, line_end).to_numpy(zero_copy_only=False)
-    if not breaks.any() and not ragged:
+    if not breaks.any() and not malformed:
         return None
     candidates = [
         (row.pop(ROW_COLUMN), [*row.values()]) for row in rows.filter(pa.array(breaks)).to_pylist()
     ]
-    candidates += [(row.row, next(_parse_rows(row.text.strip("\r\n"), form), [])) for row in ragged]
+    candidates += [
+        (row.row, next(_parse_rows(row.text.strip("\r\n"), form), [])) for row in malformed
+    ]
     for number, texts in sorted(candidates):
         widths = _line_widths(texts, form.delimiter)
         if len(widths) > 1 and set(widths) == {len(cells)}:
@@ -315,7 +321,7 @@ def _line_widths(cells: Sequence[str], delimiter: str) -> list[int]:
     return widths
 
 
-def check_row_count(listed: Listed, form: RowForm, sha256: str, sentinel_row: int) -> None:
+def check_row_count(listed: ListedFile, form: RowForm, sha256: str, sentinel_row: int) -> None:
     """Count the rows again, by another parser, after a count of line ends differed.
 
     The count of line ends is wrong if a quote is inside an unquoted cell or a row ends with a lone
@@ -324,11 +330,11 @@ def check_row_count(listed: Listed, form: RowForm, sha256: str, sentinel_row: in
     Raises:
         ExtractError: the counts differ, or the file was changed.
     """
-    if sha256 and traits(listed).sha256 != sha256:
+    if sha256 and read_traits(listed).sha256 != sha256:
         raise ExtractError(f"{listed.name} was changed after it was hashed; copy the extract again")
     try:
         with (
-            csv_of_rows(),
+            allow_long_cells(),
             io.TextIOWrapper(listed.open(), "utf-8-sig", "replace", newline="") as text,
         ):
             reader = csv.reader(text, delimiter=form.delimiter, quoting=form.csv_quoting)
@@ -343,7 +349,7 @@ def check_row_count(listed: Listed, form: RowForm, sha256: str, sentinel_row: in
         )
 
 
-def refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None:
+def refuse_text_after_quotes(listed: ListedFile, delimiter: str, span: Span) -> None:
     """Refuse a file in which text follows a closing quote.
 
     Usually that quote was meant to open a cell of a later row, and the rows between them have
@@ -351,20 +357,20 @@ def refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None
 
     Raises:
         ExtractError: there is such a cell; the error names the row.
-        SpanAstray: there is such a cell in a span that isn't the entire file.
+        SpanMismatch: there is such a cell in a span that isn't the entire file.
     """
     row = 1
     try:
-        unpacked: Any = SpanText(listed, span, b"", None)
+        unpacked: Any = SpanStream(listed, span, b"", None)
         with (
-            csv_of_rows(),
+            allow_long_cells(),
             io.TextIOWrapper(unpacked, "utf-8-sig", "replace", newline="") as text,
         ):
             for _ in csv.reader(text, delimiter=delimiter, strict=True):
                 row += 1
     except csv.Error:
         if not span.is_whole:
-            raise SpanAstray from None
+            raise SpanMismatch from None
         raise ExtractError(
             f"{listed.name}: a quoted cell of row {row} continues after its closing quote; "
             "a quote in it is not doubled, or its closing quote is missing and it contains "
@@ -372,7 +378,7 @@ def refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None
         ) from None
 
 
-def _lines_with_end(listed: Listed) -> Iterator[str]:
+def _lines_with_end(listed: ListedFile) -> Iterator[str]:
     rest = b""
     for chunk in text_chunks(listed):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -384,7 +390,7 @@ def _lines_with_end(listed: Listed) -> Iterator[str]:
     yield "end\n"
 
 
-def refuse_open_quote(listed: Listed, delimiter: str) -> None:
+def refuse_open_quote(listed: ListedFile, delimiter: str) -> None:
     """Refuse a file whose last quoted cell is never closed.
 
     A parser reads everything after such a quote as one cell. To name the row, the file is read
@@ -395,7 +401,7 @@ def refuse_open_quote(listed: Listed, delimiter: str) -> None:
     """
     row, is_open = 0, True
     try:
-        with csv_of_rows():
+        with allow_long_cells():
             for cells in csv.reader(_lines_with_end(listed), delimiter=delimiter):
                 row += 1
                 is_open = cells != ["end"]
@@ -447,7 +453,7 @@ class RecordFile:
 
 
 def read_records(
-    listed: Listed, file: RecordFile, *, span: Span = WHOLE, sha256: str = ""
+    listed: ListedFile, file: RecordFile, *, span: Span = WHOLE_FILE, sha256: str = ""
 ) -> Iterator[Batch]:
     """Yield the records of one type of a file, or of a span of it, in order.
 
@@ -462,20 +468,20 @@ def read_records(
     Raises:
         ExtractError: as `read_batches`; or, if the first type is read, a line is of no type or of
             several.
-        SpanAstray: as `read_batches`.
+        SpanMismatch: as `read_batches`.
     """
     form = RowForm(LINE_DELIMITER, quoting=False, has_header=file.form.has_header)
     for batch in read_batches(listed, (_LINE,), form, span=span, sha256=sha256):
         lines = _all_lines(batch)
-        yield _select_type(listed.name, lines, file, batch.done)
+        yield _select_type(listed.name, lines, file, batch.bytes_read)
 
 
 def _all_lines(batch: Batch) -> pa.RecordBatch:
     """Return all lines but blank ones; restore those that contain the delimiter."""
     rows = batch.rows
-    if batch.ragged:
-        texts = pa.array([row.text.rstrip("\r\n") for row in batch.ragged], pa.string())
-        numbers = pa.array([row.row for row in batch.ragged], rows.column(1).type)
+    if batch.malformed:
+        texts = pa.array([row.text.rstrip("\r\n") for row in batch.malformed], pa.string())
+        numbers = pa.array([row.row for row in batch.malformed], rows.column(1).type)
         restored = pa.RecordBatch.from_arrays([texts, numbers], rows.schema.names)
         merged = pa.Table.from_batches([rows, restored.cast(rows.schema)]).sort_by(ROW_COLUMN)
         rows = merged.combine_chunks().to_batches()[0]
@@ -544,7 +550,7 @@ def _parse_quoted(lines: Any, cells: Any, delimiter: str) -> Any:
 
 
 def _parse_line(line: str, delimiter: str) -> list[str]:
-    with csv_of_rows():
+    with allow_long_cells():
         try:
             return next(csv.reader([line], delimiter=delimiter, strict=True), [])
         except csv.Error:
@@ -567,25 +573,31 @@ def _select_type(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -
             f"have {sum(kind.form.widths)}"
         )
     is_odd = pa.array(is_of_type & ~fits)
-    pairs = zip(numbers.filter(is_odd).to_pylist(), lines.filter(is_odd).to_pylist(), strict=True)
-    ragged = [Ragged(number, text) for number, text in pairs]
-    kept = pa.array(fits)
+    pairs = zip(
+        numbers.filter(is_odd).to_pylist(),
+        lines.filter(is_odd).to_pylist(),
+        strict=True,
+    )
+    malformed = [MalformedRow(number, text) for number, text in pairs]
+    fitting = pa.array(fits)
     if kind.form.widths:
-        texts = lines.filter(kept)
+        texts = lines.filter(fitting)
         columns = [_fixed_cell(texts, kind.form.widths, i) for i in range(len(kind.names))]
     else:
-        lists = cells.split.filter(kept)
+        lists = cells.split.filter(fitting)
         columns = [pc.list_element(lists, i) for i in range(len(kind.names))]
-    rows = pa.RecordBatch.from_arrays([*columns, numbers.filter(kept)], [*kind.names, ROW_COLUMN])
-    return Batch(drop_empty_rows(rows), tuple(ragged), done)
+    rows = pa.RecordBatch.from_arrays(
+        [*columns, numbers.filter(fitting)], [*kind.names, ROW_COLUMN]
+    )
+    return Batch(drop_empty_rows(rows), tuple(malformed), done)
 
 
-def _refuse_ambiguous(name: str, numbers: Any, kinds: Sequence[Bools], file: RecordFile) -> None:
-    ambiguous = np.flatnonzero(np.sum(kinds, axis=0) != 1)
+def _refuse_ambiguous(name: str, numbers: Any, masks: Sequence[Bools], file: RecordFile) -> None:
+    ambiguous = np.flatnonzero(np.sum(masks, axis=0) != 1)
     if not len(ambiguous):
         return
     index = int(ambiguous[0])
-    tables = [kind.table for kind, holding in zip(file.types, kinds, strict=True) if holding[index]]
+    tables = [kind.table for kind, holding in zip(file.types, masks, strict=True) if holding[index]]
     names = " and ".join(tables) if tables else f"none of {', '.join(k.table for k in file.types)}"
     raise ExtractError(
         f"{name}: row {numbers[index].as_py()} matches {names} by its record; "

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
 from etl.sources.files import listed_files
-from etl.sources.files.listed_files import MOST_RATIO, Cut, Listed, UnpackedBudget
+from etl.sources.files.listed_files import MOST_RATIO, ListedFile, SplitPoint, UnpackedBudget
 from etl.sources.parsing.spans import (
     LONGEST_ROW,
-    WHOLE,
+    WHOLE_FILE,
     Batch,
     Span,
-    SpanAstray,
+    SpanMismatch,
     drop_empty_rows,
-    row_too_long,
+    long_row_error,
 )
 
 BATCH_ROWS: Final = 1 << 16
@@ -34,7 +34,7 @@ FREE_PAGE: Final = 64 << 20
 """Bytes that any column chunk may decompress to: its largest page is held in memory whole."""
 
 
-def parquet_headers(listed: Listed) -> tuple[str, ...]:
+def read_parquet_headers(listed: ListedFile) -> tuple[str, ...]:
     """Return the column names of a Parquet file, or of the Delta table that it belongs to.
 
     Raises:
@@ -48,42 +48,42 @@ def parquet_headers(listed: Listed) -> tuple[str, ...]:
     except (pa.ArrowException, OSError):
         raise _broken_error(listed) from None
     for number, field in enumerate(schema, start=1):  # An unsupported type is an error here.
-        text_writer(field, f"{listed.name}: column {number} ({field.name})")
+        text_converter(field, f"{listed.name}: column {number} ({field.name})")
     return tuple(name.strip() for name in schema.names)
 
 
-def parquet_rows(listed: Listed) -> int:
+def count_parquet_rows(listed: ListedFile) -> int:
     """Return how many rows a Parquet file says it has."""
     try:
         with listed.open() as stored, pq.ParquetFile(stored) as file:
-            rows: int = file.metadata.num_rows
+            row_count: int = file.metadata.num_rows
     except (pa.ArrowException, OSError):
         raise _broken_error(listed) from None
-    return rows
+    return row_count
 
 
-def parquet_cuts(listed: Listed) -> tuple[Cut, ...]:
-    """Return where a Parquet file may be cut into spans: before some of its row groups.
+def parquet_split_points(listed: ListedFile) -> tuple[SplitPoint, ...]:
+    """Return where a Parquet file can be split into spans: before some of its row groups.
 
     What counts as the offset of a row group is how much data is stored before it.
 
     Raises:
         ExtractError: it is broken.
     """
-    cuts, last = list[Cut](), 0
+    split_points, last_start = list[SplitPoint](), 0
     try:
         with listed.open() as stored, pq.ParquetFile(stored) as file:
             metadata = file.metadata
     except (pa.ArrowException, OSError):
         raise _broken_error(listed) from None
     for start, row in _row_groups(metadata):
-        if start - last >= listed_files.CUT_BYTES:
-            cuts.append((start, row))
-            last = start
-    return tuple(cuts)
+        if start - last_start >= listed_files.SPLIT_BYTES:
+            split_points.append((start, row))
+            last_start = start
+    return tuple(split_points)
 
 
-def _row_groups(metadata: pq.FileMetaData) -> Iterator[Cut]:
+def _row_groups(metadata: pq.FileMetaData) -> Iterator[SplitPoint]:
     """Yield the offset and the first row of each row group."""
     start, row = 0, _FIRST_ROW
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
@@ -93,29 +93,29 @@ def _row_groups(metadata: pq.FileMetaData) -> Iterator[Cut]:
 
 
 def read_batches(
-    listed: Listed, headers: tuple[str, ...], size: int, *, span: Span = WHOLE
+    listed: ListedFile, headers: tuple[str, ...], size: int, *, span: Span = WHOLE_FILE
 ) -> Iterator[Batch]:
     """Yield the rows of a Parquet file in order, as `delimited.read_batches` does.
 
     The first row has number 2, so that a table has the same row numbers in every format. A span
-    is some row groups (`parquet_cuts`).
+    is some row groups (`parquet_split_points`).
 
     Raises:
         ExtractError: it is broken, or has a row longer than `delimited.LONGEST_ROW`.
-        SpanAstray: it is not the file that was cut.
+        SpanMismatch: the file has other row groups than when it was split.
     """
     try:
         with listed.open() as stored, pq.ParquetFile(stored) as plain:
             metadata = plain.metadata
             _refuse_bomb(metadata, listed.name)
-            texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
-        begins = list(_row_groups(metadata))
-        number = first = span.row if span.start else _FIRST_ROW
-        if span.start and (span.start, first) not in begins:
-            raise SpanAstray
+            text_columns = [field.name for field in plain.schema_arrow if _is_text(field.type)]
+        group_starts = list(_row_groups(metadata))
+        next_row = first_row = span.first_row if span.start else _FIRST_ROW
+        if span.start and (span.start, first_row) not in group_starts:
+            raise SpanMismatch
         groups = [
             group
-            for group, (start, _) in enumerate(begins)
+            for group, (start, _) in enumerate(group_starts)
             if span.start <= start and (span.end is None or start < span.end)
         ]
         total = max(sum(metadata.row_group(group).num_rows for group in groups), 1)
@@ -123,25 +123,25 @@ def read_batches(
             listed.open() as stored,
             pq.ParquetFile(
                 stored,
-                read_dictionary=texts,
+                read_dictionary=text_columns,
                 coerce_int96_timestamp_unit="us" if listed.data else None,
             ) as file,
         ):
             budget = UnpackedBudget(stored.seek(0, os.SEEK_END), listed.name)
-            for whole in file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
-                for batch in _small_slices(whole, number, listed.name, budget):
-                    numbers = np.arange(number, number + batch.num_rows, dtype=np.int64)
-                    number += batch.num_rows
+            for group_batch in file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
+                for batch in _small_slices(group_batch, next_row, listed.name, budget):
+                    numbers = np.arange(next_row, next_row + batch.num_rows, dtype=np.int64)
+                    next_row += batch.num_rows
                     rows = pa.RecordBatch.from_arrays(
                         [*_text_columns(batch, listed, metadata.schema), pa.array(numbers)],
                         [*headers, ROW_COLUMN],
                     )
-                    yield Batch(drop_empty_rows(rows), (), size * (number - first) // total)
+                    yield Batch(drop_empty_rows(rows), (), size * (next_row - first_row) // total)
     except (pa.ArrowException, OSError):
         raise _broken_error(listed) from None
 
 
-def _text_columns(batch: pa.RecordBatch, listed: Listed, stored: pq.ParquetSchema) -> list[Any]:
+def _text_columns(batch: pa.RecordBatch, listed: ListedFile, schema: pq.ParquetSchema) -> list[Any]:
     """Return the cells of a batch as text, column by column; a data file's in its table's order.
 
     INT96 is how Spark stores an instant in UTC; elsewhere nobody says whose time it is.
@@ -149,18 +149,18 @@ def _text_columns(batch: pa.RecordBatch, listed: Listed, stored: pq.ParquetSchem
     columns = batch.columns
     if listed.data is not None:
         for at in range(len(columns)):
-            if stored.column(at).physical_type == "INT96":
+            if schema.column(at).physical_type == "INT96":
                 columns[at] = columns[at].cast(pa.timestamp("us", "UTC"))
     texts = [
-        pc.fill_null(text_writer(field.with_type(column.type), listed.name)(column), "")
+        pc.fill_null(text_converter(field.with_type(column.type), listed.name)(column), "")
         for field, column in zip(batch.schema, columns, strict=True)
     ]
     if listed.data is None:
         return texts
-    of_name = dict(zip(batch.schema.names, texts, strict=True))
-    of_name |= {name: pa.repeat(cell, len(batch)) for name, cell in listed.data.partition}
+    columns_by_name = dict(zip(batch.schema.names, texts, strict=True))
+    columns_by_name |= {name: pa.repeat(cell, len(batch)) for name, cell in listed.data.partition}
     empty = pa.repeat("", len(batch))
-    return [of_name.get(name, empty) for name in listed.data.columns]
+    return [columns_by_name.get(name, empty) for name in listed.data.columns]
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -185,7 +185,7 @@ def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
 
 
 def _small_slices(
-    batch: pa.RecordBatch, number: int, name: str, budget: UnpackedBudget
+    batch: pa.RecordBatch, first_row: int, name: str, budget: UnpackedBudget
 ) -> Iterator[pa.RecordBatch]:
     """Yield slices of rows whose cells have at most `BATCH_BYTES` as separate texts.
 
@@ -194,21 +194,21 @@ def _small_slices(
     lengths = np.full(batch.num_rows, batch.num_columns, dtype=np.int64)
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):
-            of_value = pc.binary_length(column.dictionary)
-            lengths += pc.fill_null(of_value.take(column.indices), 0).to_numpy(zero_copy_only=False)
+            sizes = pc.binary_length(column.dictionary)
+            lengths += pc.fill_null(sizes.take(column.indices), 0).to_numpy(zero_copy_only=False)
     if lengths.max(initial=0) > LONGEST_ROW:
-        raise row_too_long(name, number + int(np.argmax(lengths > LONGEST_ROW)))
+        raise long_row_error(name, first_row + int(np.argmax(lengths > LONGEST_ROW)))
     ends = np.cumsum(lengths)
     budget.take(int(lengths.sum()))
     start = 0
     while start < batch.num_rows:
-        before = ends[start] - lengths[start]
-        end = max(int(np.searchsorted(ends, before + BATCH_BYTES, "right")), start + 1)
+        start_bytes = ends[start] - lengths[start]
+        end = max(int(np.searchsorted(ends, start_bytes + BATCH_BYTES, "right")), start + 1)
         yield batch.slice(start, end - start)
         start = end
 
 
-def _broken_error(listed: Listed) -> ExtractError:
+def _broken_error(listed: ListedFile) -> ExtractError:
     return ExtractError(f"{listed.name}: the Parquet file is broken or incomplete; copy it again")
 
 
@@ -217,7 +217,7 @@ _LAST_DAY: Final = 2_932_896
 """Days from 1970-01-01 to 0001-01-01 and 9999-12-31; what lies outside is no date but a sign."""
 
 
-def text_writer(field: pa.Field, where: str) -> Callable[[Any], Any]:
+def text_converter(field: pa.Field, where: str) -> Callable[[Any], Any]:
     """Return what writes values of a column as text; null stays null.
 
     Whole numbers become digits, decimals keep their own, dates are `YYYY-MM-DD`, instants as

@@ -1,7 +1,7 @@
 """One job of reading an extract: its rows, each with its partition.
 
-A job reads files of one raw table, or spans of them, and yields pieces: rows with the partition of
-each, and the ids in them. The receiver (`reading`) decides where pieces are kept.
+A job reads files of one raw table, or spans of them, and yields rows with their partitions and ids.
+The receiver (`reading`) decides where they are stored.
 
 In a malformed row (with too few or too many cells) any cell may be in the wrong column, so none is
 published; nor is its claim or member published without it. Only the ids at the head of the row are
@@ -38,28 +38,28 @@ from etl.model.canonical_tables import FILE_COLUMN, HEADERS, MEMBERLESS, ROW_COL
 from etl.rows import findings_at
 from etl.sources.convert.raw_rows import MALFORMED, RawRows, fill_ids
 from etl.sources.files.listed_files import (
-    SPILLED_SOURCES,
+    SOURCE_POSITION_HEADERS,
     Emit,
     FileProgress,
     SourceFile,
-    spill_names,
+    unique_headers,
 )
 from etl.sources.files.stored_files import ExtractFiles
 from etl.sources.layout.model import Condition, Fills, Layout, LineForm, RawCells, RawTable, holds
 from etl.sources.layout.names import RAGGED_ROW
 from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.delimited import RecordFile, RecordType
-from etl.sources.parsing.spans import Batch, Span, csv_of_rows
+from etl.sources.parsing.spans import Batch, Span, allow_long_cells
 from etl.sources.partition.ids import OwnedIds
-from etl.sources.partition.spill import with_places
+from etl.sources.partition.row_files import add_positions
 
 OWNER_COLUMN: Final = "_owner"
 """Hash of the member, or of the header or coverage if no member is known."""
 LOW_COLUMN: Final = "_low"
 HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
-RAGGED: Final = "_ragged"
-"""Spill name of rows with too few or too many cells."""
+MALFORMED_TABLE: Final = "_ragged"
+"""Stored table of the rows with too few or too many cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class OwnerColumns:
 
     def followed(self, file: SourceFile) -> str:
         """Return the table of headers whose owners the rows of a file have; "" if none."""
-        headers = {*spill_names(file), *self.cells.made}
+        headers = {*unique_headers(file), *self.cells.made}
         return self.followed_among({role for role, header in self.ids.items() if header in headers})
 
     def followed_among(self, roles: Container[str]) -> str:
@@ -134,12 +134,12 @@ class FilePart:
 
 
 @dataclass(frozen=True, slots=True)
-class CutJob:
+class ReadJob:
     """Rows of one raw table to read.
 
     Attributes:
         number: number of the job, unique in one read of the extract.
-        place: the extract's files.
+        files: the extract's files.
         partitions: number of partitions.
         digests: whether every row gets a digest.
         owners: columns that name the owner of the rows.
@@ -147,7 +147,7 @@ class CutJob:
     """
 
     number: int
-    place: ExtractFiles
+    files: ExtractFiles
     partitions: int
     digests: bool
     owners: OwnerColumns
@@ -180,13 +180,13 @@ def split_files(files: Sequence[SourceFile], job_bytes: int) -> Iterator[tuple[F
 def _split_file(file: SourceFile, least_bytes: int) -> Iterator[FilePart]:
     """Yield a file in spans of at least some bytes, or whole if it cannot be split."""
     start = (0, 1)  # byte and row
-    # Jobs don't need the cuts, of which a large file has many.
-    uncut_file = replace(file, cuts=())
-    for end in file.cuts:
+    # Jobs don't need the split points, of which a large file has many.
+    plain_file = replace(file, split_points=())
+    for end in file.split_points:
         if end[0] - start[0] >= least_bytes:
-            yield FilePart(uncut_file, Span(*start, *end))
+            yield FilePart(plain_file, Span(*start, *end))
             start = end
-    yield FilePart(uncut_file, Span(*start, next_row=_row_after_end(file)))
+    yield FilePart(plain_file, Span(*start, next_row=_row_after_end(file)))
 
 
 def _row_after_end(file: SourceFile) -> int | None:
@@ -198,10 +198,10 @@ class PartitionedRows:
     """Rows of one raw table, each with its partition.
 
     Attributes:
-        table: the raw table; `RAGGED` for rows with too few or too many cells.
+        table: the raw table; `MALFORMED_TABLE` for malformed rows.
         part: index of the job's part that they are from.
         rows: the columns of the file, `_file`, `_row`; of members also `_owner`, and with digests
-            `_low`, `_high`. Of ragged rows `text`, `_file`, `_row`.
+            `_low`, `_high`. Of malformed rows `text`, `_file`, `_row`.
         partitions: the partition of each row, shape (n,); for rows of no member, the number of
             partitions.
         ids: role -> hashes of the ids in the rows, and the owner of each; both of shape (m,).
@@ -215,7 +215,7 @@ class PartitionedRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class JobFailure:
     """Failure of a job.
 
     Attributes:
@@ -226,7 +226,7 @@ class Refused:
 
 
 def read_job(
-    job: CutJob, read_owners: Callable[[str], OwnedIds], emit: Emit
+    job: ReadJob, read_owners: Callable[[str], OwnedIds], emit: Emit
 ) -> Iterator[PartitionedRows]:
     """Yield the rows of a job with their partitions.
 
@@ -239,7 +239,7 @@ def read_job(
     Raises:
         ExtractError: a file or a span of it cannot be read; which of them is at fault shows when
             the whole file is read.
-        SpanAstray: a part doesn't end where a row does.
+        SpanMismatch: a part doesn't end where a row does.
     """
     reader = _JobReader(job, read_owners, emit)
     for index, part in enumerate(job.parts):
@@ -249,21 +249,21 @@ def read_job(
 class _JobReader:
     """Reads the parts of a job."""
 
-    def __init__(self, job: CutJob, read_owners: Callable[[str], OwnedIds], emit: Emit) -> None:
+    def __init__(self, job: ReadJob, read_owners: Callable[[str], OwnedIds], emit: Emit) -> None:
         self._job, self._owners, self._emit = job, job.owners, emit
         self._read_owners = cache(read_owners)
 
     def read_part(self, number: int, part: FilePart) -> Iterator[PartitionedRows]:
         file, table = part.file, self._owners.table
-        names = spill_names(file)
+        names = unique_headers(file)
         # Digests leave out row positions, which change with every row before.
-        digested = [index for index, name in enumerate(names) if name not in SPILLED_SOURCES]
+        digested = [at for at, name in enumerate(names) if name not in SOURCE_POSITION_HEADERS]
         seed = seed_of(table, [names[index] for index in digested])
         row_count = 0
         for batch in self._batches(part, names):
-            if batch.ragged:
+            if batch.malformed:
                 yield _malformed_rows(number, file, batch)
-            row_count += batch.rows.num_rows + len(batch.ragged)
+            row_count += batch.rows.num_rows + len(batch.malformed)
             if batch.rows.num_rows:
                 partitions, owners, ids = self._assign_partitions(batch.rows)
                 marks: dict[str, Hashes] = {}
@@ -272,13 +272,13 @@ class _JobReader:
                     if self._job.digests:
                         digests = row_digests([batch.rows.column(at) for at in digested], seed)
                         marks |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
-                rows = with_places(batch.rows, file.index, names, marks)
+                rows = add_positions(batch.rows, file.index, names, marks)
                 yield PartitionedRows(table, number, rows, partitions, ids)
-            self._emit(FileProgress(file.name, batch.done, file.bytes, row_count))
+            self._emit(FileProgress(file.name, batch.bytes_read, file.bytes, row_count))
 
     def _batches(self, part: FilePart, names: tuple[str, ...]) -> Iterator[Batch]:
         file = part.file
-        listed = file.listed(self._job.place)
+        listed = file.listed(self._job.files)
         if listed.is_parquet:
             return parquet.read_batches(listed, names, file.bytes, span=part.span)
         if file.types:
@@ -352,16 +352,16 @@ class _JobReader:
 
 
 def _malformed_rows(part: int, file: SourceFile, batch: Batch) -> PartitionedRows:
-    numbers = [ragged.row for ragged in batch.ragged]
+    numbers = [row.row for row in batch.malformed]
     rows = pa.RecordBatch.from_arrays(
         [
-            pa.array([ragged.text for ragged in batch.ragged], pa.string()),
+            pa.array([row.text for row in batch.malformed], pa.string()),
             pa.array(np.full(len(numbers), file.index, dtype=np.int32)),
             pa.array(numbers, pa.int64()),
         ],
         ["text", FILE_COLUMN, ROW_COLUMN],
     )
-    return PartitionedRows(RAGGED, part, rows, np.zeros(len(numbers), dtype=np.int32))
+    return PartitionedRows(MALFORMED_TABLE, part, rows, np.zeros(len(numbers), dtype=np.int32))
 
 
 def partition_of(owners: Hashes, count: int) -> npt.NDArray[np.int32]:
@@ -379,16 +379,16 @@ IdHashes = Mapping[str, Hashes]
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedRows:
+class AssignedRows:
     """Partitions of the malformed rows of a raw table.
 
     Attributes:
-        pieces: the rows.
+        batches: the rows.
         findings: one for each row; schema `etl.rows.FINDINGS_SCHEMA`.
         unowned: file name -> numbers of its orphan rows.
     """
 
-    pieces: tuple[PartitionedRows, ...]
+    batches: tuple[PartitionedRows, ...]
     findings: pa.Table
     unowned: Mapping[str, tuple[int, ...]]
 
@@ -398,9 +398,9 @@ class _Row:
     """One malformed row.
 
     Attributes:
-        file: where it is from.
-        number: of the row.
-        text: the row as it was.
+        file: its file.
+        number: its row number.
+        text: the row, unchanged.
         ids: role -> id at the head of the row; empty for an orphan.
         owner: its `_owner`.
         is_owned: whether its owner is known.
@@ -414,7 +414,7 @@ class _Row:
     is_owned: bool = False
 
 
-def place_malformed(
+def assign_malformed(
     malformed: pa.Table,
     files: Sequence[SourceFile],
     layout: Layout,
@@ -422,38 +422,38 @@ def place_malformed(
     *,
     partitions: int,
     digests: bool,
-) -> dict[str, PlacedRows]:
+) -> dict[str, AssignedRows]:
     """Return the partitions of malformed rows, by raw table.
 
     Args:
-        malformed: the rows: `text` as it was, `_file`, `_row`; in any order.
+        malformed: the rows: unchanged `text`, `_file`, `_row`; in any order.
         files: the extract's files.
         layout: the extract's layout.
         owned_ids: `member` or a table of headers -> ids of the readable rows.
         partitions: number of partitions.
         digests: whether every row gets a digest.
     """
-    placed_rows = {}
-    for name, rows in _rows_by_table(malformed, files, layout):
-        raw = layout.raw[name]
+    assigned = {}
+    for table, rows in _rows_by_table(malformed, files, layout):
+        raw = layout.raw[table]
         _assign_owners(rows, raw, layout, owned_ids)
         # Rows of members go into the partition of their owner, all others with the directory's.
-        pieces = list[PartitionedRows]()
+        batches = list[PartitionedRows]()
         member_rows = [row for row in rows if _names_owners(row.file, raw)]
-        other_rows = [row for row in rows if not _names_owners(row.file, raw)]
+        directory_rows = [row for row in rows if not _names_owners(row.file, raw)]
         if member_rows:
             owners = np.array([row.owner for row in member_rows], dtype=np.uint64)
             batch = _malformed_batch(member_rows, raw, owners, digests=digests)
-            pieces.append(PartitionedRows(name, 0, batch, partition_of(owners, partitions)))
-        if other_rows:
-            no_partition = np.full(len(other_rows), partitions, dtype=np.int32)
-            batch = _malformed_batch(other_rows, raw, None, digests=False)
-            pieces.append(PartitionedRows(name, 0, batch, no_partition))
+            batches.append(PartitionedRows(table, 0, batch, partition_of(owners, partitions)))
+        if directory_rows:
+            no_partition = np.full(len(directory_rows), partitions, dtype=np.int32)
+            batch = _malformed_batch(directory_rows, raw, None, digests=False)
+            batches.append(PartitionedRows(table, 0, batch, no_partition))
         # Rows without a known owner are counted: a limit stops the run.
-        unowned: dict[str, list[int]] = {}
+        orphan_numbers: dict[str, list[int]] = {}
         for row in rows:
             if not row.is_owned and _can_belong(raw, layout):
-                unowned.setdefault(row.file.name, []).append(row.number)
+                orphan_numbers.setdefault(row.file.name, []).append(row.number)
         findings = findings_at(
             RAGGED_ROW,
             raw.main,
@@ -461,13 +461,13 @@ def place_malformed(
             pa.array([row.number for row in rows], pa.int64()),
             None,
         )
-        orphans = {file: tuple(numbers) for file, numbers in unowned.items()}
-        placed_rows[name] = PlacedRows(tuple(pieces), findings, orphans)
-    return placed_rows
+        orphans = {file: tuple(numbers) for file, numbers in orphan_numbers.items()}
+        assigned[table] = AssignedRows(tuple(batches), findings, orphans)
+    return assigned
 
 
 def leading_ids(malformed: pa.Table, files: Sequence[SourceFile], layout: Layout) -> IdHashes:
-    """Return the ids at the head of malformed rows, all that `place_malformed` looks up."""
+    """Return the ids at the head of malformed rows, all that `assign_malformed` looks up."""
     role_ids: dict[str, list[str]] = {role: [] for role in ("member", *HEADERS)}
     for _, rows in _rows_by_table(malformed, files, layout):
         for role, ids in role_ids.items():
@@ -497,7 +497,7 @@ def _ids_at_head(text: str, file: SourceFile, raw: RawTable) -> dict[str, str]:
     record = raw.lines.record if raw.lines else ()
     types = {header for condition in record for header in condition.columns}
     ids = {}
-    for header, cell in zip(spill_names(file), _row_cells(text, file), strict=False):
+    for header, cell in zip(unique_headers(file), _row_cells(text, file), strict=False):
         if header in roles and cell.strip():
             ids[roles[header]] = cell
         elif header not in types:
@@ -516,7 +516,7 @@ def _can_belong(raw: RawTable, layout: Layout) -> bool:
 
 def _names_owners(file: SourceFile, raw: RawTable) -> bool:
     """Return whether a file has a column, possibly a derived one, with the owner's ID."""
-    headers = {*raw.cells.made, *spill_names(file)}
+    headers = {*raw.cells.made, *unique_headers(file)}
     return not headers.isdisjoint(raw.ids.values())
 
 
@@ -560,7 +560,7 @@ def _row_cells(text: str, file: SourceFile) -> list[str]:
     delimiter = file.form.delimiter
     if not file.form.quoting:
         return text.split(delimiter)
-    with csv_of_rows():
+    with allow_long_cells():
         return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
 
 

@@ -24,10 +24,15 @@ from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
 from etl.sources.convert.canonical_rows import column_values, convert, without_repeats
 from etl.sources.convert.raw_rows import readable_rows
-from etl.sources.files.listed_files import SPILLED_SOURCES, SourceFile, spill_names
+from etl.sources.files.listed_files import SOURCE_POSITION_HEADERS, SourceFile, unique_headers
 from etl.sources.layout.model import Layout
 from etl.sources.partition.ids import GlobalKeys
-from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, RAGGED
+from etl.sources.partition.partition_rows import (
+    HIGH_COLUMN,
+    LOW_COLUMN,
+    MALFORMED_TABLE,
+    OWNER_COLUMN,
+)
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _PLACE: Final = tuple(field.name for field in PLACE_FIELDS)
@@ -300,32 +305,32 @@ class Partitions:
         """
         files = self.facts.queried
         names = pa.array([file.name for file in files])
-        columns = (*_PLACE, *SPILLED_SOURCES)
+        columns = (*_PLACE, *SOURCE_POSITION_HEADERS)
         results, sources = [NO_PLACES], [NO_PLACES]
         for file in self.facts.files if files else ():
             for index in indexes if file.is_computed else ():
                 rows = self.raw.read(file.table, index, columns)
-                if not {*SPILLED_SOURCES} <= {*rows.column_names}:
+                if not {*SOURCE_POSITION_HEADERS} <= {*rows.column_names}:
                     continue
-                numbers = pc.index_in(rows.column(SPILLED_SOURCES[0]), value_set=names)
-                texts = rows.column(SPILLED_SOURCES[1])
+                numbers = pc.index_in(rows.column(SOURCE_POSITION_HEADERS[0]), value_set=names)
+                texts = rows.column(SOURCE_POSITION_HEADERS[1])
                 is_named = pc.and_(
                     numbers.is_valid(),
                     pc.fill_null(pc.match_substring_regex(texts, _ROW_NUMBER), False),
                 )
                 rows, numbers = rows.filter(is_named), numbers.filter(is_named).to_numpy()
-                texts = rows.column(SPILLED_SOURCES[1])
+                texts = rows.column(SOURCE_POSITION_HEADERS[1])
                 results.append(table_places(rows))
                 sources.append(place_keys(numbers + files[0].index, texts.cast(pa.int64())))
         return RowSources.of(np.concatenate(results), np.concatenate(sources))
 
-    def ragged_rows(self) -> pa.Table:
+    def malformed_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`.
 
         In the order of files and rows.
         """
-        ragged = self.raw.read(RAGGED, None)
-        return ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
+        rows = self.raw.read(MALFORMED_TABLE, None)
+        return rows.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
 
 
 def _filter_owners(rows: pa.Table, owners: Hashes | None) -> pa.Table:
@@ -347,7 +352,7 @@ def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
     rows = rows.sort_by(ROW_COLUMN)
     absent = pa.nulls(rows.num_rows, pa.string())
     arrays = [
-        rows.column(name) if name in rows.column_names else absent for name in spill_names(file)
+        rows.column(name) if name in rows.column_names else absent for name in unique_headers(file)
     ]
     places = [rows.column(field.name) for field in PLACE_FIELDS]
     names = [*file.columns, *(field.name for field in PLACE_FIELDS)]

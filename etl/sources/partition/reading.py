@@ -42,51 +42,49 @@ from etl.sources.files import listed_files
 from etl.sources.files.listed_files import Emit, FileProgress, Partitioned, SourceFile, ignore
 from etl.sources.files.stored_files import disk_error
 from etl.sources.layout.model import ROLES
-from etl.sources.parsing.spans import SpanAstray
+from etl.sources.parsing.spans import SpanMismatch
+from etl.sources.partition.finished_steps import Checksum, FinishedSteps, file_checksum
 from etl.sources.partition.ids import GlobalKeys, OwnedIds, Owners, Run, clear_gathered
 from etl.sources.partition.partition_rows import (
+    MALFORMED_TABLE,
     OWNER_COLUMN,
-    RAGGED,
-    CutJob,
     FilePart,
     IdHashes,
+    JobFailure,
     OwnerColumns,
     PartitionedRows,
-    Refused,
+    ReadJob,
+    assign_malformed,
     leading_ids,
-    place_malformed,
     read_job,
     split_files,
 )
 from etl.sources.partition.partitions import PartitionFacts, Partitions
-from etl.sources.partition.spill import (
-    Checksum,
+from etl.sources.partition.row_files import (
     Index,
-    Inventory,
-    SpillWriter,
-    checksum_of,
-    clear_spilled,
-    gathered_bytes,
+    RowFileWriter,
+    buffer_bytes,
+    delete_row_files,
     partition_sizes,
-    read_spilled,
-    rows_path,
+    read_row_files,
+    row_file_path,
     save_index,
-    spilled_names,
+    stored_tables,
 )
 
 STATE: Final = "partitions.json"
 STEP: Final = "read"
-"""The step of the work folder's list that names what reading wrote."""
+"""Name of the step that reads the extract into the work folder."""
 _FINDINGS: Final = "findings.arrow"
 TABLE_JOBS: Final = 64
 """About how many jobs read the largest raw table on one machine."""
-_FIRST_PLACED: Final = 1 << 30
-"""Number of the first file of rows that no job has partitioned: beyond those of jobs."""
+_FIRST_ASSIGNED: Final = 1 << 30
+"""Number of the first file of assigned malformed rows; jobs have lower numbers."""
 
 
 @dataclass(frozen=True, slots=True)
-class SpilledTables:
-    """Rows in a work folder (`RawTables`): mapped files.
+class WorkFolderTables:
+    """Rows in a work folder, read from mapped files; implements `RawTables`.
 
     Attributes:
         work: the folder.
@@ -97,15 +95,15 @@ class SpilledTables:
     def read(
         self, name: str, partition: int | None, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Return the rows of a raw table in one partition, from where they lie."""
-        return read_spilled(self.work, name, partition, columns)
+        """Return the rows of a raw table in one partition."""
+        return read_row_files(self.work, name, partition, columns)
 
 
 def open_partitions(work: Path) -> Partitions:
-    """Return the partitions in a work folder; cheap, so that every worker can do it.
+    """Return the partitions in a work folder. Every worker can afford it.
 
     Raises:
-        StoreError: the folder holds no extract that was read to its end.
+        StoreError: the folder has no extract that was read completely.
     """
     try:
         state = json.loads((work / STATE).read_text(encoding="utf-8"))
@@ -128,17 +126,17 @@ def open_partitions(work: Path) -> Partitions:
         has_digests=state["digests"],
         queried=queried,
     )
-    return Partitions(facts, SpilledTables(work), keys)
+    return Partitions(facts, WorkFolderTables(work), keys)
 
 
 def largest_member(work: Path, partitions: int) -> int:
-    """Return the largest number of rows that a member of the largest partition has."""
+    """Return the largest number of rows of a member, in the largest partition."""
     sizes = partition_sizes(work, partitions)
     if not sizes.any():
         return 0
     largest, owners = int(sizes.argmax()), [np.empty(0, np.uint64)]
-    for name in spilled_names(work):
-        rows = read_spilled(work, name, largest, (OWNER_COLUMN,))
+    for name in stored_tables(work):
+        rows = read_row_files(work, name, largest, (OWNER_COLUMN,))
         if OWNER_COLUMN in rows.column_names:
             owners.append(rows.column(OWNER_COLUMN).to_numpy())
     _, counts = np.unique(np.concatenate(owners), return_counts=True)
@@ -149,9 +147,9 @@ def resume_partitions(work: Path) -> Partitions:
     """Return the partitions of an earlier attempt, after checking every file.
 
     Raises:
-        StoreError: the extract was not read to its end, or a file has changed.
+        StoreError: the extract was not read completely, or a file has changed.
     """
-    if Inventory(work).step(STEP) is None:
+    if FinishedSteps(work).find(STEP) is None:
         raise StoreError(f"{work} holds no partitions that are whole; read the extract again")
     return open_partitions(work)
 
@@ -174,12 +172,12 @@ def save_facts(work: Path, facts: PartitionFacts) -> tuple[Path, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Spilled:
-    """Result of a job that wrote its rows into the work folder.
+class JobFiles:
+    """The files that a job wrote into the work folder.
 
     Attributes:
-        rows: number of rows of each part: ragged ones counted, blank ones not.
-        written: raw table or `RAGGED` -> index of its pieces, and the file with its checksum.
+        rows: number of rows of each part, with malformed ones but without blank ones.
+        written: raw table or `MALFORMED_TABLE` -> index, and the file with its checksum.
         ids: role -> sorted runs of the ids in the rows.
     """
 
@@ -188,52 +186,52 @@ class Spilled:
     ids: Mapping[str, tuple[Run, ...]]
 
 
-def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
-    """Write the pieces of a job into the work folder.
+def write_job(work: Path, job: ReadJob, emit: Emit) -> JobFiles | JobFailure:
+    """Write the rows of a job into the work folder.
 
     Returns:
-        `Refused` if a part cannot be read; then nothing is left in the folder.
+        `JobFailure` if a part cannot be read; then the job leaves no file in the folder.
 
     Raises:
         StoreError: the folder cannot be written, or its disk is full.
         OSError: as for StoreError.
     """
-    rows, writers = [0] * len(job.parts), dict[str, SpillWriter]()
+    rows, writers = [0] * len(job.parts), dict[str, RowFileWriter]()
     ids = {role: Owners(work, f"{role}-{job.number:05d}") for role in ROLES}
     try:
         with ExitStack() as on_failure:
 
-            def get_writer(name: str) -> SpillWriter:
+            def get_writer(name: str) -> RowFileWriter:
                 if name not in writers:
-                    writers[name] = SpillWriter(work, name, job.number, job.partitions)
+                    writers[name] = RowFileWriter(work, name, job.number, job.partitions)
                     on_failure.callback(writers[name].abandon)
                 return writers[name]
 
             for owners in ids.values():
                 on_failure.callback(owners.remove)
             get_writer(job.owners.table)  # a table without rows has an index too
-            for piece in read_job(job, partial(OwnedIds.open, work), emit):
-                rows[piece.part] += piece.rows.num_rows
-                get_writer(piece.table).write(piece.rows, piece.partitions)
-                for role, pairs in piece.ids.items():
+            for batch in read_job(job, partial(OwnedIds.open, work), emit):
+                rows[batch.part] += batch.rows.num_rows
+                get_writer(batch.table).write(batch.rows, batch.partitions)
+                for role, pairs in batch.ids.items():
                     ids[role].add(*pairs)
-            spilled = {name: writer.close() for name, writer in writers.items()}
+            written = {name: writer.close() for name, writer in writers.items()}
             runs = {role: ids[role].runs() for role in sorted(job.owners.feeds)}
             on_failure.pop_all()
-    except SpanAstray:
-        return Refused(None)
+    except SpanMismatch:
+        return JobFailure(None)
     except ExtractError as error:
-        return Refused(error)
-    return Spilled(tuple(rows), spilled, runs)
+        return JobFailure(error)
+    return JobFiles(tuple(rows), written, runs)
 
 
 class FolderReceiver:
-    """The receiver of a reading that keeps it in a folder (`read_extract.Receiver`).
+    """The receiver that writes into a work folder.
 
     Args:
-        work: a folder of this run alone; made where it is missing. What it held is overwritten.
-        partitions: how many there are.
-        runner: where jobs are done.
+        work: a folder of this run alone; created if missing. Its content is overwritten.
+        partitions: number of partitions.
+        runner: runs the jobs.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -242,17 +240,17 @@ class FolderReceiver:
     def __init__(self, work: Path, partitions: int, runner: JobRunner = ALONE) -> None:
         try:
             work.mkdir(parents=True, exist_ok=True)
-            Inventory(work).clear()
+            FinishedSteps(work).clear()
             (work / STATE).unlink(missing_ok=True)
-            clear_spilled(work)
+            delete_row_files(work)
             clear_gathered(work)
         except OSError as error:
             raise disk_error(error) from None
         self._work, self._count, self._runner = work, partitions, runner
         self._ids = {role: Owners(work, role) for role in ROLES}
-        self._spilled: dict[int, Spilled] = {}
+        self._job_files: dict[int, JobFiles] = {}
         self._joined: set[int] = set()
-        self._placed = itertools.count(_FIRST_PLACED)
+        self._assigned = itertools.count(_FIRST_ASSIGNED)
 
     @property
     def is_shared(self) -> bool:
@@ -260,25 +258,25 @@ class FolderReceiver:
         return self._runner.processes > 1
 
     def job_bytes(self, table_bytes: int) -> int:
-        """Return a size that fills the files that a job writes; a table has at most 64 jobs."""
-        return max(2 * gathered_bytes(self._count), table_bytes // TABLE_JOBS)
+        """Return how many bytes a job reads: enough to fill its files, and at most 64 jobs."""
+        return max(2 * buffer_bytes(self._count), table_bytes // TABLE_JOBS)
 
-    def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
-        """Have jobs done; yield the number of rows of each part, in order."""
-        results = self._runner.each(partial(spill, self._work), jobs, emit)
+    def read(self, jobs: Sequence[ReadJob], emit: Emit) -> Iterator[Sequence[int] | JobFailure]:
+        """Run jobs; yield the number of rows of each part, in order."""
+        results = self._runner.each(partial(write_job, self._work), jobs, emit)
         for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, Spilled):
-                self._spilled[job.number] = result
+            if isinstance(result, JobFiles):
+                self._job_files[job.number] = result
                 yield result.rows
             else:
                 yield result
 
-    def drop(self, job: CutJob) -> None:
-        """Delete the files that a job left in the work folder."""
-        done = self._spilled.pop(job.number)
-        for name in done.written:
-            rows_path(self._work, name, job.number).unlink()
-        for run in chain.from_iterable(done.ids.values()):
+    def discard(self, job: ReadJob) -> None:
+        """Delete the files that a job wrote into the work folder."""
+        job_files = self._job_files.pop(job.number)
+        for name in job_files.written:
+            row_file_path(self._work, name, job.number).unlink()
+        for run in chain.from_iterable(job_files.ids.values()):
             run.path.unlink(missing_ok=True)
 
     def finish_headers(self) -> None:
@@ -287,84 +285,84 @@ class FolderReceiver:
         for header in HEADERS:
             self._ids[header].directory()
 
-    def ragged_rows(self) -> pa.Table:
+    def malformed_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
-        written = [spilled.written for spilled in self._spilled.values()]
-        indexes = [tables[RAGGED][0] for tables in written if RAGGED in tables]
+        written = [job_files.written for job_files in self._job_files.values()]
+        indexes = [tables[MALFORMED_TABLE][0] for tables in written if MALFORMED_TABLE in tables]
         if indexes:
-            save_index(self._work, RAGGED, indexes)
-        return read_spilled(self._work, RAGGED, None)
+            save_index(self._work, MALFORMED_TABLE, indexes)
+        return read_row_files(self._work, MALFORMED_TABLE, None)
 
-    def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
-        """Return all ids."""
+    def find_owners(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
+        """Return all ids with their owners."""
         self._join()
         return {role: self._ids[role].directory() for role in ids}
 
-    def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
-        """Write rows that no job has partitioned."""
-        number = next(self._placed)
-        writer = SpillWriter(self._work, name, number, self._count)
-        for piece in pieces:
-            writer.write(piece.rows, piece.partitions)
-        self._spilled[number] = Spilled((), {name: writer.close()}, {})
+    def store(self, table: str, batches: Sequence[PartitionedRows]) -> None:
+        """Write malformed rows with their partitions."""
+        number = next(self._assigned)
+        writer = RowFileWriter(self._work, table, number, self._count)
+        for batch in batches:
+            writer.write(batch.rows, batch.partitions)
+        self._job_files[number] = JobFiles((), {table: writer.close()}, {})
 
     def close(self, facts: PartitionFacts) -> Partitions:
         """Finish the folder; an unfinished one is never opened."""
         self._join()
         indexes: dict[str, list[Index]] = {}
         files: dict[str, Checksum] = {}
-        for spilled in self._spilled.values():
-            for name, (index, checksums) in spilled.written.items():
+        for job_files in self._job_files.values():
+            for name, (index, checksums) in job_files.written.items():
                 indexes.setdefault(name, []).append(index)
                 files |= checksums
         written = [save_index(self._work, name, parts) for name, parts in indexes.items()]
         written += GlobalKeys.save(self._work, self._ids)
         written += save_facts(self._work, facts)
-        files |= {path.name: checksum_of(path) for path in written}
-        Inventory(self._work).add(STEP, files)
+        files |= {path.name: file_checksum(path) for path in written}
+        FinishedSteps(self._work).add(STEP, files)
         return open_partitions(self._work)
 
     def _join(self) -> None:
         """Add the ids of the jobs that were read since the last call."""
-        for number in self._spilled.keys() - self._joined:
-            for role, runs in self._spilled[number].ids.items():
+        for number in self._job_files.keys() - self._joined:
+            for role, runs in self._job_files[number].ids.items():
                 self._ids[role].join(runs)
             self._joined.add(number)
 
 
 class Receiver(Protocol):
-    """Has the jobs of a reading done, and keeps what they read: rows, and the ids in them."""
+    """Runs the jobs that read an extract, and stores their rows and the ids in them."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes read: files are split for them, and events are lost."""
+        """Whether several processes read: then files are split, and jobs emit no events."""
 
     def job_bytes(self, table_bytes: int) -> int:
-        """Return how many bytes a job should read of a raw table with so many."""
+        """Return how many bytes of a raw table of some size a job reads."""
 
-    def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
-        """Have jobs done, and keep what they read; yield the result of each, in order.
+    def read(self, jobs: Sequence[ReadJob], emit: Emit) -> Iterator[Sequence[int] | JobFailure]:
+        """Run jobs and store their rows; yield the result of each, in order.
 
-        The result is the number of rows of each of its parts: ragged ones counted, blank ones not.
+        The result is the number of rows of each part, with malformed ones but without blank ones.
         """
 
-    def drop(self, job: CutJob) -> None:
-        """Forget what a job read."""
+    def discard(self, job: ReadJob) -> None:
+        """Delete the rows of a job."""
 
     def finish_headers(self) -> None:
-        """Take note that all jobs were read whose rows do not follow headers."""
+        """Prepare for jobs whose rows follow headers: all headers were read."""
 
-    def ragged_rows(self) -> pa.Table:
+    def malformed_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text`, `_file`, `_row`."""
 
-    def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
-        """Return the readable ones of some ids with their owners, by role; more may be in it."""
+    def find_owners(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
+        """Return ids in readable rows with their owners, by role: at least those asked for."""
 
-    def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
-        """Keep rows that no job has partitioned."""
+    def store(self, table: str, batches: Sequence[PartitionedRows]) -> None:
+        """Store malformed rows with their partitions."""
 
     def close(self, facts: PartitionFacts) -> Partitions:
-        """Return what was read."""
+        """Return the partitioned extract."""
 
 
 def partition_extract(
@@ -382,16 +380,16 @@ def partition_extract(
 
     Args:
         extract: what to read.
-        work: a folder of this run alone; made where it is missing. What it held is overwritten.
-        partitions: how many pieces; a partition's rows are held in memory when it is loaded.
-        digests: whether to keep a digest of every row as well.
-        runner: where files are read, and spans of large ones where there are several processes.
+        work: a folder of this run alone; created if missing. Its content is overwritten.
+        partitions: number of partitions; a loaded partition is in memory as a whole.
+        digests: whether to store a digest of every row.
+        runner: runs the jobs; several processes read spans of large files.
         emit: called after every block of a file, or after each span that other processes read.
 
     Raises:
         UsageError: the number of partitions is less than 1.
-        ExtractError: a file cannot be read to its end, or has another number of rows than the
-            manifest states; `work` holds nothing that can be opened.
+        ExtractError: a file cannot be read completely, or the manifest states another number of
+            rows; then `work` cannot be opened.
         StoreError: `work` cannot be written, or its disk is full.
     """
     if partitions < 1:
@@ -407,15 +405,15 @@ def read_rows(
 
     Args:
         extract: what to read.
-        receiver: has jobs done, and keeps what they read; it has no influence on what that is.
-        partitions: how many pieces.
-        digests: whether to keep a digest of every row as well.
+        receiver: runs the jobs and stores their rows; does not change the result.
+        partitions: number of partitions.
+        digests: whether to store a digest of every row.
         emit: called after every block of a file, or after each span that other processes read.
 
     Raises:
-        ExtractError: a file cannot be read to its end, or has another number of rows than the
-            manifest states.
-        StoreError: what was read cannot be kept.
+        ExtractError: a file cannot be read completely, or the manifest states another number of
+            rows.
+        StoreError: the rows cannot be stored.
     """
     reading = _Reading(extract, receiver, partitions, emit, digests=digests)
     try:
@@ -427,7 +425,7 @@ def read_rows(
 
 
 class _Reading:
-    """One reading of an extract."""
+    """Reads one extract."""
 
     def __init__(
         self, extract: Extract, receiver: Receiver, count: int, emit: Emit, *, digests: bool
@@ -459,7 +457,7 @@ class _Reading:
             parts = [file for file in files if file.stored == stored.stored]
             check_rows(stored, sum(self.rows_read[part.name] for part in parts))
         # Malformed rows come last: all ids are known by then.
-        self._place_malformed()
+        self._assign_malformed()
         return self._receiver.close(self._facts())
 
     def _read_tables(self, files: Sequence[SourceFile], owners: Mapping[str, OwnerColumns]) -> None:
@@ -473,35 +471,35 @@ class _Reading:
         }
         results = self._receiver.read(list(chain.from_iterable(jobs.values())), self._emit)
         for name, table_files in tables.items():
-            self._take_table(table_files, jobs[name], results)
+            self._finish_table(table_files, jobs[name], results)
 
     def _split(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
         if not self._receiver.is_shared:
             return [tuple(map(FilePart.whole, files))]
         job_bytes = self._receiver.job_bytes(sum(file.bytes for file in files))
-        return list(split_files(files, max(listed_files.CUT_BYTES, job_bytes)))
+        return list(split_files(files, max(listed_files.SPLIT_BYTES, job_bytes)))
 
-    def _make_job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> CutJob:
+    def _make_job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> ReadJob:
         number = next(self._numbers)
         place = self._extract.place
         if isinstance(place, LakeFiles):
             place = place.only({part.file.stored for part in parts})
-        return CutJob(number, place, self._count, self._digests, owners, parts)
+        return ReadJob(number, place, self._count, self._digests, owners, parts)
 
-    def _take_table(
+    def _finish_table(
         self,
         files: Sequence[SourceFile],
-        jobs: Sequence[CutJob],
-        results: Iterator[Sequence[int] | Refused],
+        jobs: Sequence[ReadJob],
+        results: Iterator[Sequence[int] | JobFailure],
     ) -> None:
-        """Take the results of the jobs of a raw table.
+        """Store the row counts of a raw table's jobs; read it again as a whole if a span failed.
 
         Raises:
             ExtractError: one of its files cannot be read.
         """
-        done, is_refused = list[tuple[CutJob, Sequence[int]]](), False
+        done, is_refused = list[tuple[ReadJob, Sequence[int]]](), False
         for job, result in zip(jobs, results, strict=False):  # other tables' results come after
-            if not isinstance(result, Refused):
+            if not isinstance(result, JobFailure):
                 self._report_progress(job, result)
                 done.append((job, result))
             elif not job.has_spans and result.error is not None:
@@ -510,7 +508,7 @@ class _Reading:
                 is_refused = True
         if is_refused:  # of one of its spans: read the files as a whole
             for job, _ in done:
-                self._receiver.drop(job)
+                self._receiver.discard(job)
             done = [self._read_whole(jobs[0].owners, files)]
         for job, rows in done:
             for part, count in zip(job.parts, rows, strict=True):
@@ -518,7 +516,7 @@ class _Reading:
 
     def _read_whole(
         self, owners: OwnerColumns, files: Sequence[SourceFile]
-    ) -> tuple[CutJob, Sequence[int]]:
+    ) -> tuple[ReadJob, Sequence[int]]:
         """Read the files of a raw table as a whole, because a span did not fit the rows.
 
         Raises:
@@ -526,14 +524,14 @@ class _Reading:
         """
         job = self._make_job(owners, tuple(map(FilePart.whole, files)))
         (result,) = self._receiver.read([job], self._emit)
-        if isinstance(result, Refused):
+        if isinstance(result, JobFailure):
             raise result.error or AssertionError("what was read was no span")
         for file in files:
             del self._bytes_done[file.name], self._rows_done[file.name]
         self._report_progress(job, result)
         return job, result
 
-    def _report_progress(self, job: CutJob, counts: Sequence[int]) -> None:
+    def _report_progress(self, job: ReadJob, counts: Sequence[int]) -> None:
         """Emit the progress of each file; events of other processes do not arrive here."""
         if not self._receiver.is_shared:
             return
@@ -544,21 +542,21 @@ class _Reading:
             bytes_done, rows_done = self._bytes_done[file.name], self._rows_done[file.name]
             self._emit(FileProgress(file.name, bytes_done, file.bytes, rows_done))
 
-    def _place_malformed(self) -> None:
+    def _assign_malformed(self) -> None:
         """Put the readable ids of malformed rows into the partitions of their owners."""
-        extract, ragged = self._extract, self._receiver.ragged_rows()
-        if not ragged.num_rows:
+        extract, malformed = self._extract, self._receiver.malformed_rows()
+        if not malformed.num_rows:
             return
-        placed = place_malformed(
-            ragged,
+        assigned = assign_malformed(
+            malformed,
             extract.files,
             extract.layout,
-            self._receiver.known(leading_ids(ragged, extract.files, extract.layout)),
+            self._receiver.find_owners(leading_ids(malformed, extract.files, extract.layout)),
             partitions=self._count,
             digests=self._digests,
         )
-        for name, rows in placed.items():
-            self._receiver.place(name, rows.pieces)
+        for name, rows in assigned.items():
+            self._receiver.store(name, rows.batches)
             self._unowned |= rows.unowned
             if extract.layout.raw[name].main == UNKNOWN_TABLE:
                 self._findings.append(rows.findings)

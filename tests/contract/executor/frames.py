@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
 from etl.model.canonical_tables import KEYS
-from etl.sources.partition.partition_rows import RAGGED
+from etl.sources.partition.partition_rows import MALFORMED_TABLE
 from etl.sources.partition.partitions import Partitions, UnitRows
 from etl.spark.member_rows import tables_of
 from etl.spark.shuffled_rows import ShuffledTables
@@ -169,7 +169,7 @@ def whole(partitions):
     tables = tables_of(rows, facts.files, digests=facts.has_digests)
     of_nobody = {file.table for file in facts.files if file.table}
     tables |= {(name, raw.count): raw.read(name, raw.count) for name in of_nobody}
-    tables[RAGGED, None] = raw.read(RAGGED, None)
+    tables[MALFORMED_TABLE, None] = raw.read(MALFORMED_TABLE, None)
     keys = replace(partitions.keys, ids={table: _all_ids(raw.ids, table) for table in KEYS})
     return Partitions(facts, UnitRows(tables), keys)
 

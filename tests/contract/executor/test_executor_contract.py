@@ -42,7 +42,7 @@ from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.sources.files.listed_files import FileProgress
-from etl.sources.partition.spill import LIST
+from etl.sources.partition.finished_steps import STEPS_FILE
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from etl.synth import Spec, write_extract
@@ -380,7 +380,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     assert multiprocessing.active_children() == []
     assert open_current(LocalStore(payer.target)).release is None
     # Another unit may have been at its last file when its worker was ended: it is not on the list.
-    listed = "".join(path.read_text() for path in payer.folder.rglob(LIST))
+    listed = "".join(path.read_text() for path in payer.folder.rglob(STEPS_FILE))
     paths = [path for path in payer.folder.rglob("*.outcome") if path.name in listed]
     finished = {path: path.stat().st_mtime_ns for path in paths}
     assert len(finished) >= 2

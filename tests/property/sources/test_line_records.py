@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl.errors import ExtractError
 from etl.jobs import ALONE
 from etl.sources.extract.opening import open_extract
-from etl.sources.files.listed_files import Listed, RowForm
+from etl.sources.files.listed_files import ListedFile, RowForm
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.layout.model import Condition, LineForm
 from etl.sources.layout.syntax import read_layout
@@ -71,14 +71,14 @@ def batches(text, file):
     with tempfile.TemporaryDirectory() as base:
         path = Path(base) / "x.dat"
         path.write_bytes(text)
-        listed = Listed("x.dat", FolderFiles(path.parent), "x", "|")
+        listed = ListedFile("x.dat", FolderFiles(path.parent), "x", "|")
         rows = {}
         ragged = {}
         for batch in read_records(listed, file, span=Span()):
             for row in batch.rows.to_pylist():
                 number = row.pop("_row")
                 rows[number] = list(row.values())
-            ragged |= {row.row: row.text for row in batch.ragged}
+            ragged |= {row.row: row.text for row in batch.malformed}
         return rows, ragged
 
 
@@ -145,7 +145,7 @@ def everything(folder, work, runner):
     except ExtractError as error:
         return str(error)
     loaded = [(one.tables, one.findings, one.unread) for one in all_loaded(parts)]
-    return parts.facts.rows_read, parts.ragged_rows().to_pylist(), loaded, parts.facts.unowned
+    return parts.facts.rows_read, parts.malformed_rows().to_pylist(), loaded, parts.facts.unowned
 
 
 @settings(max_examples=20, deadline=None)
@@ -154,9 +154,9 @@ def test_spans_of_lines_are_read_as_the_whole(lines, every, has_stray, end):
     stray = ["?"] if has_stray else []
     text = "".join(line + end for line in [*lines, *stray, "e0000"])
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.files.listed_files.CUT_BYTES", every)
-        patch.setattr("etl.sources.partition.spill.BUFFER_BYTES", every)
-        patch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
+        patch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", every)
+        patch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", every)
+        patch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"
         folder.mkdir()
         (folder / "people.txt").write_text("".join(f"M{n}C{n}\n" for n in range(4)))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from etl.columns.numbers import to_cents
 from etl.errors import ExtractError
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.sources.files.listed_files import Listed, RowForm
+from etl.sources.files.listed_files import ListedFile, RowForm
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.parsing.delimited import read_batches
 from tests.unit.sources.extracts import (
@@ -151,7 +151,7 @@ def test_rows_never_become_one_without_a_word(rows, data):
     with tempfile.TemporaryDirectory() as base:
         path = Path(base) / "x.csv"
         path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
-        listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
+        listed = ListedFile("x.csv", FolderFiles(path.parent), "x", ",")
         with pytest.raises(ExtractError, match=rf"row {first + 2} has .* contains other rows"):
             list(read_batches(listed, tuple(header), RowForm(",")))
 
@@ -180,7 +180,7 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
         patch.setattr("etl.sources.parsing.delimited.BLOCK_BYTES", block)
         path = Path(base) / "x.csv"
         path.write_bytes(text.encode())
-        listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
+        listed = ListedFile("x.csv", FolderFiles(path.parent), "x", ",")
         whole, ragged = {}, []
         batches = read_batches(listed, ("a", "b", "c"), form)
         if any(map(looks_like_rows, rows)):
@@ -188,7 +188,7 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
                 list(batches)
             return
         for batch in batches:
-            ragged += [row.row for row in batch.ragged]
+            ragged += [row.row for row in batch.malformed]
             for row in batch.rows.to_pylist():
                 whole[row["_row"]] = (row["a"], row["b"], row["c"])
     expected = {}

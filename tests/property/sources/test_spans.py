@@ -78,7 +78,7 @@ def known(folder, read):
         parts.facts.rows_read,
         keys,
         parts.facts.findings.to_pylist(),
-        parts.ragged_rows().to_pylist(),
+        parts.malformed_rows().to_pylist(),
         [(one.tables, one.findings, one.unread) for one in loaded],
         parts.facts.unowned,
         [written(parts.raw_rows(index)) for index in range(COUNT + 1)],
@@ -160,9 +160,9 @@ def test_what_went_through_a_shuffle_is_what_is_read_as_a_whole(
 def written_extract(member, claim, line, every, in_parts):
     """Give an extract that is cut at every so many bytes, and a folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.files.listed_files.CUT_BYTES", every)
-        patch.setattr("etl.sources.partition.spill.BUFFER_BYTES", every)
-        patch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
+        patch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", every)
+        patch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", every)
+        patch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"
         folder.mkdir()
         (folder / "member.csv").write_bytes(("\ufeff" + member + "M0,Ng,1970-01-01,F\n").encode())

@@ -11,7 +11,7 @@ from etl.pipeline.context import Cutting
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import ignore
 from etl.sources.partition.reading import largest_member
-from etl.sources.partition.spill import largest_partition
+from etl.sources.partition.row_files import largest_partition
 from etl.synth import Spec, write_extract
 
 MB = 1_000_000

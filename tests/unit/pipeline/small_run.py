@@ -63,7 +63,7 @@ def owner(member):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedFile:
     """Writes how many resources there are of each type, and who stays as he is."""
 
     def __call__(self, made, kept, store, /):
@@ -91,7 +91,7 @@ class ClaimsOf:
         return {"claims": [json.dumps(ids).encode()]}
 
 
-TASK = Task(Listed(), {}, None, None)
+TASK = Task(ListedFile(), {}, None, None)
 
 
 def process(rows, store=None, task=TASK, unit=range(1), emit=ignore):

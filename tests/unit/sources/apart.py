@@ -4,7 +4,7 @@ import pickle
 from typing import Any
 
 from etl.sources.files.listed_files import ignore
-from etl.sources.partition.partition_rows import Refused
+from etl.sources.partition.partition_rows import JobFailure
 
 
 class Apart:
@@ -19,7 +19,7 @@ class Apart:
 
     def __init__(self):
         self.jobs: list[Any] = []
-        self.refused: list[Refused] = []
+        self.refused: list[JobFailure] = []
 
     def each(self, call, jobs, emit):
         """Yield what comes of each job."""
@@ -27,5 +27,5 @@ class Apart:
         for job in jobs:
             self.jobs.append(job)
             there = call(pickle.loads(pickle.dumps(job)), ignore)  # noqa: S301 - our own
-            self.refused += [there] if isinstance(there, Refused) else []
+            self.refused += [there] if isinstance(there, JobFailure) else []
             yield pickle.loads(pickle.dumps(there))  # noqa: S301 - our own

@@ -14,7 +14,7 @@ import pytest
 from etl.errors import EtlError, ExtractError, StoreError, UsageError
 from etl.sources.extract.opening import open_extract
 from etl.sources.partition.reading import open_partitions, partition_extract
-from etl.sources.partition.spill import SpillWriter
+from etl.sources.partition.row_files import RowFileWriter
 from tests.given.tables import read_tables, table
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, SMALL, read, write_extract, write_table
 
@@ -281,14 +281,14 @@ class FullDisk:
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
-    start = SpillWriter.__init__
+    start = RowFileWriter.__init__
 
     def full(self, *args):
         start(self, *args)
         self._file.close()
         self._file = FullDisk()
 
-    monkeypatch.setattr(SpillWriter, "__init__", full)
+    monkeypatch.setattr(RowFileWriter, "__init__", full)
     extract = open_extract(write_extract(tmp_path / "in"), ())
     with pytest.raises(StoreError, match="the disk of the work folder is full") as caught:
         partition_extract(extract, tmp_path / "work", partitions=2)

@@ -78,7 +78,7 @@ def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path):
         ("ragged-row", "member", "member.csv", 4, None),
         ("ragged-row", "member", "member.csv", 7, None),
     ]
-    ragged = parts.ragged_rows()
+    ragged = parts.malformed_rows()
     assert parts.load(0).unread["member"].column("member_id").to_pylist() == ["B", "C"]
     assert ragged.column("text").to_pylist() == ["B,Ng", 'C,"N\ng",1970-01-01,F,x']
     assert ragged.column("_row").to_pylist() == [4, 7]

@@ -17,7 +17,7 @@ from etl.sources.extract.delta_tables import DeltaFiles, LakeFiles, read_delta
 from etl.sources.extract.tables import TableRows, table_batches, write_rows
 from etl.sources.files.listed_files import list_files
 from etl.sources.files.stored_files import FolderFiles, TableVersion
-from etl.sources.parsing.parquet import parquet_headers, read_batches
+from etl.sources.parsing.parquet import read_batches, read_parquet_headers
 
 FIELDS = (("claim_id", "string"), ("paid_at", "timestamp"))
 
@@ -31,7 +31,7 @@ def cells_in_place(place, folder):
     for listed in list_files(lake):
         assert [entry.name for entry in lake.only({listed.name}).entries()] == [listed.name]
         assert listed.stem == "claim"
-        header = parquet_headers(listed)
+        header = read_parquet_headers(listed)
         for batch in read_batches(listed, header, 1):
             columns = [batch.rows.column(name).to_pylist() for name in header]
             rows += zip(*columns, strict=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.sources.files.listed_files import listed_as
+from etl.sources.files.listed_files import recognize_entry
 from etl.sources.files.stored_files import FolderFiles, StoredFile
 from etl.sources.parsing.parquet import read_batches
 from tests.unit.sources.extracts import write_extract
@@ -95,7 +95,7 @@ def test_rows_of_a_dictionary_are_read_in_slices_and_keep_their_numbers(
     monkeypatch.setattr("etl.sources.parsing.parquet.BATCH_BYTES", 20)
     cells = pa.array(["long " * 3, "b", None, "c", "long " * 3], kind)
     pq.write_table(pa.table({"a": cells, "n": pa.array([1, 2, 3, 4, 5])}), tmp_path / "a.parquet")
-    listed = listed_as(StoredFile("a.parquet", 1), FolderFiles(tmp_path))
+    listed = recognize_entry(StoredFile("a.parquet", 1), FolderFiles(tmp_path))
     batches = [batch.rows for batch in read_batches(listed, ("a", "n"), 1)]
     assert len(batches) > 1
     rows = pa.Table.from_batches(batches)

@@ -9,8 +9,8 @@ import pytest
 from etl.errors import ExtractError, MappingError
 from etl.sources.extract.opening import open_extract
 from etl.sources.layout.syntax import read_layout
+from etl.sources.partition.finished_steps import FinishedSteps
 from etl.sources.partition.reading import open_partitions, partition_extract
-from etl.sources.partition.spill import Inventory
 from tests.given.tables import table
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import findings_of, read, rows_of
@@ -44,9 +44,9 @@ def test_lines_give_the_rows_that_were_written_down(tmp_path, count):
 
 
 def test_several_processes_read_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.files.listed_files.CUT_BYTES", 40)
-    monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 10)
-    monkeypatch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
+    monkeypatch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", 40)
+    monkeypatch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", 10)
+    monkeypatch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
     apart = Apart()
     extract = open_extract(GOLDEN / "input", [dock()])
     parts = partition_extract(extract, tmp_path / "work", partitions=2, runner=apart)
@@ -89,7 +89,7 @@ def test_a_line_of_no_type_is_refused(tmp_path, name, old, new, sentence):
     with pytest.raises(ExtractError) as caught:
         read(folder, tmp_path / "work", layouts=[dock()])
     assert sentence in str(caught.value)
-    assert Inventory(tmp_path / "work").step("read") is None
+    assert FinishedSteps(tmp_path / "work").find("read") is None
     with pytest.raises(Exception, match="read the extract again"):
         open_partitions(tmp_path / "work")
 

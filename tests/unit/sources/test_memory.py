@@ -40,7 +40,7 @@ def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, mo
     # Buffers so small that even the few fill them: Arrow's parser reads 32 blocks ahead.
     monkeypatch.setattr("etl.sources.parsing.delimited.BLOCK_BYTES", 1 << 15)
     monkeypatch.setattr("etl.sources.partition.ids._MAX_PENDING", 1 << 14)
-    monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 1 << 18)
+    monkeypatch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", 1 << 18)
 
     def peak(members):
         """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""

@@ -12,7 +12,7 @@ from etl.errors import ExtractError
 from etl.model.canonical_tables import TABLES
 from etl.sources.extract.opening import open_extract
 from etl.sources.extract.sql_extract import check, count_files, read_sql_layout, stage_queries
-from etl.sources.files.listed_files import SOURCE_PLACES
+from etl.sources.files.listed_files import SOURCE_POSITIONS
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.dialects import known_layouts
@@ -107,7 +107,7 @@ def test_a_layout_in_sql_names_a_row_of_its_claim_even_if_the_claim_is_in_two_fi
         key = TABLES[path.stem].key[0]
         with path.open(encoding="utf-8", newline="") as results:
             for row in csv.DictReader(results):
-                file, number = (row[column] for column in SOURCE_PLACES)
+                file, number = (row[column] for column in SOURCE_POSITIONS)
                 assert row[key] in files[file][int(number) - 1], (path.stem, file, number)
                 named.add((path.stem, file[-5]))
     several = {"cms-prauc": "prior_auth", "cms-rif-synthea": "claim"}[name]

@@ -22,9 +22,9 @@ HEADER = ",".join(MEMBER) + "\n"
 
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch):
-    monkeypatch.setattr("etl.sources.files.listed_files.CUT_BYTES", 200)
-    monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 100)
-    monkeypatch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
+    monkeypatch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", 200)
+    monkeypatch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", 100)
+    monkeypatch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
 
 
 def members(rows):
@@ -54,7 +54,7 @@ def test_a_large_file_is_read_in_spans_of_rows(tmp_path):
     parts, apart = read(tmp_path, text)
     spans = spans_of(apart, "member.csv")
     assert len(spans) == 4
-    assert (spans[0].start, spans[0].row, spans[-1].end) == (0, 1, None)
+    assert (spans[0].start, spans[0].first_row, spans[-1].end) == (0, 1, None)
     for one, other in pairwise(spans):
         assert (one.end, one.next_row) == (other.start, other.row)
         assert (HEADER + text).splitlines(keepends=True)[other.row - 1 :] == (HEADER + text)[
@@ -83,7 +83,7 @@ def parquet_extract(base, rows, size):
 
 
 def test_a_large_parquet_file_is_read_in_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.files.listed_files.CUT_BYTES", 600)
+    monkeypatch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", 600)
     apart = Apart()
     extract = open_extract(parquet_extract(tmp_path, 30, 4), ())
     parts = partition_extract(extract, tmp_path / "work", partitions=2, runner=apart)
@@ -182,8 +182,8 @@ def test_a_job_lists_no_other_place_where_its_file_can_be_split(tmp_path):
     (folder / "member.csv").write_text(HEADER + members(40))
     (file,) = [file for file in open_extract(folder, ()).files if file.table == "member"]
     jobs = list(split_files([file], 200))
-    assert len(jobs) == len(file.cuts) + 1 > 3
-    assert {part.file.cuts for job in jobs for part in job} == {()}
+    assert len(jobs) == len(file.split_points) + 1 > 3
+    assert {part.file.split_points for job in jobs for part in job} == {()}
 
 
 @pytest.mark.parametrize("apart", [True, False])

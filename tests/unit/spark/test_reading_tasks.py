@@ -8,7 +8,7 @@ import pytest
 from etl.pipeline.context import Target
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.partition.partition_rows import CutJob, FilePart, OwnerColumns
+from etl.sources.partition.partition_rows import FilePart, OwnerColumns, ReadJob
 from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, tables_of
 from etl.spark.pickling import pickled
@@ -37,7 +37,7 @@ def done(extract, table):
     """Return the batches that the job makes which reads a raw table."""
     owners = OwnerColumns.of(extract.layout.raw[table], extract.layout)
     parts = tuple(FilePart.whole(file) for file in extract.files if file.table == table)
-    job = CutJob(5, extract.place, 3, True, owners, parts)
+    job = ReadJob(5, extract.place, 3, True, owners, parts)
     rows = iter([batch_of(TaskRow(0, "job", "", job.number, pickled(job)))])
     return list(task_function(read_jobs, BUCKETS)(rows))
 
