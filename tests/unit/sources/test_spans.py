@@ -56,8 +56,8 @@ def test_a_large_file_is_read_in_spans_of_rows(tmp_path):
     assert len(spans) == 4
     assert (spans[0].start, spans[0].first_row, spans[-1].end) == (0, 1, None)
     for one, other in pairwise(spans):
-        assert (one.end, one.next_row) == (other.start, other.row)
-        assert (HEADER + text).splitlines(keepends=True)[other.row - 1 :] == (HEADER + text)[
+        assert (one.end, one.next_row) == (other.start, other.first_row)
+        assert (HEADER + text).splitlines(keepends=True)[other.first_row - 1 :] == (HEADER + text)[
             other.start :
         ].splitlines(keepends=True)
     assert not apart.refused
