@@ -11,7 +11,7 @@ import etl
 from etl.bootstrap.settings import Settings
 from etl.documents.yaml_text import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
-from etl.mapping.own_columns import declare_columns_of
+from etl.mapping.own_columns import declare_file_columns
 from etl.mapping.plan import FINANCIAL
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.model.data_models import CLAIMS, DataModel
@@ -149,13 +149,13 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
 
 
 def declare_columns(settings: Settings) -> None:
-    """Give the canonical tables of this process the payer's own columns (`declare_columns_of`).
+    """Give the canonical tables of this process the payer's own columns (`declare_file_columns`).
 
     Raises:
         MappingError: a file has mistakes.
     """
     files = read_folder(mapping_roots(settings), COLUMNS, "*.yaml")
-    declare_columns_of({f"{COLUMNS}/{name}": texts for name, texts in files.layers.items()})
+    declare_file_columns({f"{COLUMNS}/{name}": texts for name, texts in files.layers.items()})
 
 
 def sensitive_text(settings: Settings) -> tuple[str, str]:

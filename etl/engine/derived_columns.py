@@ -1,6 +1,6 @@
 """Columns that the engine derives, so that mappings need no arithmetic.
 
-They are listed in `etl.mapping.rows`; docs/mapping.md says what each means.
+They are listed in `etl.mapping.row_columns`; docs/mapping.md says what each means.
 """
 
 from __future__ import annotations

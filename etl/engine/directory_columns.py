@@ -1,6 +1,6 @@
 """Columns of a directory that the engine derives: keys of owners, texts made of parts, times.
 
-They are listed in `etl.mapping.rows`; docs/mapping.md says what each means.
+They are listed in `etl.mapping.row_columns`; docs/mapping.md says what each means.
 """
 
 from __future__ import annotations

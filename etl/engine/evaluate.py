@@ -232,11 +232,11 @@ class Values:
                 return self._column_values(level, via, column)
             case ex.LoopIndex():
                 return self._loop_index(level)
-            case ex.Joined(parts=parts):
+            case ex.Concat(parts=parts):
                 return self._join_parts(parts, level)
             case ex.FirstOf(parts=parts):
                 return pc.coalesce(*(self._scalar_or_text(part, level) for part in parts))
-            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Choice(condition=condition, then=then, otherwise=otherwise):
                 return self._choose(condition, then, otherwise, level)
             case _:
                 return self._transform(expr, self.text(expr.of, level))
@@ -274,16 +274,16 @@ class Values:
                 return pc.if_else(pc.equal(values, "Y"), "true", "false")
             case ex.Cast():
                 return values
-            case ex.Cased(case=case):
+            case ex.CaseChange(case=case):
                 return pc.ascii_lower(values) if case == "lower" else pc.ascii_upper(values)
             case ex.Plus(amount=amount):
                 return pc.add(values.cast(pa.int64()), amount).cast(pa.string())
-            case ex.Translated(crosswalk=name, column=column):
+            case ex.Translation(crosswalk=name, column=column):
                 crosswalk = self.environment.crosswalks[name]
                 return over_distinct(
                     values, lambda texts: [crosswalk.answer(text, column) for text in texts]
                 )
-            case ex.TranslatedAll(crosswalk=name, column=column, separator=separator):
+            case ex.ListTranslation(crosswalk=name, column=column, separator=separator):
                 crosswalk = self.environment.crosswalks[name]
                 return over_distinct(
                     values,
@@ -294,14 +294,14 @@ class Values:
                         for text in texts
                     ],
                 )
-            case ex.Shaped(shape=shape):
+            case ex.ShapedText(shape=shape):
                 if shape == "npi":
                     return pc.if_else(
                         pa.array(are_npis(values)), values, pa.scalar(None, pa.string())
                     )
                 fits = SHAPES[shape]
                 return over_distinct(values, lambda texts: [t if fits(t) else None for t in texts])
-            case ex.Left(length=length):
+            case ex.Prefix(length=length):
                 return over_distinct(values, lambda texts: [text[:length] for text in texts])
             case ex.LogicalId(resource=resource):
                 return logical_ids(values, resource, self.environment)
@@ -377,11 +377,11 @@ class Values:
                 if negated:
                     is_earlier = pc.and_(pc.invert(is_earlier), text.is_valid())
                 return collapse(np.asarray(is_earlier))
-            case ex.Same(left=left, right=right, negated=negated):
+            case ex.Equality(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)
                 return collapse(true_where(same))
-            case ex.Before(left=left, right=right, or_same=or_same):
+            case ex.DateOrder(left=left, right=right, or_same=or_same):
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
                 is_earlier = pc.less_equal(*texts) if or_same else pc.less(*texts)
                 return collapse(true_where(is_earlier))

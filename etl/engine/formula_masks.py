@@ -74,15 +74,15 @@ class FormulaMasks:
                 return formula
             case logic.AllOf() | logic.AnyOf() | logic.Not():
                 return combine(formula, lambda part: self.mask(part, level))
-            case fm.Some(loop=loop, inner=inner):
+            case fm.SomeRow(loop=loop, inner=inner):
                 return self._any_entry_at_level(loop, inner, level)
             case fm.MinCount(entries=entries, least=least):
                 return self._entry_counts(entries, level) >= least
-            case fm.Misshapen(of=of, type=name):
+            case fm.WrongFormat(of=of, type=name):
                 return self._is_misshapen(of, name, level)
-            case fm.Begins(of=of, text=text):
+            case fm.StartsWith(of=of, text=text):
                 return true_where(pc.starts_with(self.values.text(of, level), text))
-            case fm.Coded():
+            case fm.AllowedCoding():
                 return self._is_coded(formula, level)
             case _:
                 return self.values.holds(formula, level)
@@ -121,7 +121,7 @@ class FormulaMasks:
             counts += np.bincount(self.values.up(inner_level, level)[rows], minlength=size)
         return counts
 
-    def _is_coded(self, formula: fm.Coded, level: int) -> Bools | bool:
+    def _is_coded(self, formula: fm.AllowedCoding, level: int) -> Bools | bool:
         system, code = formula.system, formula.code
         if isinstance(system, Constant):
             if system.value in formula.open_systems:

@@ -23,7 +23,7 @@ from etl.engine.evaluate import Level, Values, both, either
 from etl.engine.must_support import filled_bits
 from etl.engine.partition_columns import Partition
 from etl.mapping import plan as pl
-from etl.mapping.expressions import Constant, Joined, Kind
+from etl.mapping.expressions import Concat, Constant, Kind
 from etl.mapping.must_support import MustSupport
 from etl.mapping.plan import Environment
 
@@ -232,11 +232,11 @@ class _Resolver:
 
     def node(self, entry: pl.Entry, level: int) -> _ResolvedNode:
         match entry:
-            case pl.Fixed(json=text):
+            case pl.JsonConstant(json=text):
                 return _ResolvedNode([text], present=True, alive=None)
             case pl.Leaf():
                 return self.leaf(entry, level)
-            case pl.Guarded(condition=condition, node=guarded_node):
+            case pl.Guard(condition=condition, node=guarded_node):
                 is_true = self.values.holds(condition, level)
                 if is_true is False:
                     return _ResolvedNode([], present=False, alive=False)
@@ -247,14 +247,14 @@ class _Resolver:
                 return self.structure(entry, level)
             case pl.ListNode():
                 return self.listing(entry, level, "[", "]")
-            case pl.Spliced():
+            case pl.Splice():
                 return self.listing(entry, level, "", "")
             case pl.Loop():
                 raise AssertionError("a loop stands in a list")
 
     def leaf(self, leaf: pl.Leaf, level: int) -> _ResolvedNode:
         expr = leaf.expr
-        if isinstance(expr, Joined):
+        if isinstance(expr, Concat):
             pieces: list[_Piece] = ['"']
             present: Bools | bool = True
             for part in expr.parts:
@@ -286,7 +286,7 @@ class _Resolver:
         return _ResolvedNode(["{", *self.sequence(visible_fields, level), "}"], present, alive)
 
     def listing(
-        self, node: pl.ListNode | pl.Spliced, level: int, opening: str, closing: str
+        self, node: pl.ListNode | pl.Splice, level: int, opening: str, closing: str
     ) -> _ResolvedNode:
         entries = [("", self.entry(entry, level)) for entry in node.entries]
         present = either(*(part.present for _, part in entries))

@@ -17,7 +17,7 @@ from etl.engine.evaluate import Values, both, either, negate
 from etl.mapping import expressions as ex
 from etl.mapping.expressions import Condition, IsPresent, walk
 from etl.mapping.plan import AnswerUse, Loop, nodes_of
-from etl.mapping.rows import LIST_ITEM, PASSED_ON
+from etl.mapping.row_columns import COPIED_CELLS, LIST_ITEM
 from etl.model.canonical_tables import TABLES
 from etl.model.code_shapes import SHAPES
 from etl.model.crosswalks import is_of_displays
@@ -93,9 +93,9 @@ def findings(values: Values) -> dict[str, pa.Table]:
     for expr, level in values.evaluated():
         is_known: Callable[[str], bool]
         match expr:
-            case ex.Translated(of=of, crosswalk=name) if not is_of_displays(name):
+            case ex.Translation(of=of, crosswalk=name) if not is_of_displays(name):
                 is_known, rule = values.environment.crosswalks[name].knows, UNMAPPED
-            case ex.Shaped(of=of, shape=name):
+            case ex.ShapedText(of=of, shape=name):
                 is_known, rule = SHAPES[name], MISSHAPEN
             case _:
                 continue
@@ -159,10 +159,12 @@ def _is_needed(values: Values, use: AnswerUse, level: int) -> Bools | bool:
     return is_read if use.is_required else both(is_read, has_value)
 
 
-def _is_looked_up(values: Values, expr: ex.Expr, answer: ex.Translated, level: int) -> Bools | bool:
+def _is_looked_up(
+    values: Values, expr: ex.Expr, answer: ex.Translation, level: int
+) -> Bools | bool:
     """Return the rows in which an expression looks up a word in the crosswalk."""
     match expr:
-        case ex.Translated():
+        case ex.Translation():
             return expr == answer
         case ex.FirstOf(parts=parts):
             is_read: Bools | bool = False
@@ -172,9 +174,9 @@ def _is_looked_up(values: Values, expr: ex.Expr, answer: ex.Translated, level: i
                 is_read = either(is_read, both(part_reads, negate(has_earlier)))
                 has_earlier = either(has_earlier, valid(values.text(part, level)))
             return is_read
-        case ex.Joined(parts=parts):
+        case ex.Concat(parts=parts):
             return either(*(_is_looked_up(values, part, answer, level) for part in parts))
-        case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+        case ex.Choice(condition=condition, then=then, otherwise=otherwise):
             is_true = values.holds(condition, level)
             return either(
                 both(is_true, _is_looked_up(values, then, answer, level)),
@@ -198,7 +200,7 @@ def _source_columns(expr: ex.Expr) -> Iterator[ex.ColumnOf]:
             return  # its values are looked up one by one elsewhere
         case ex.ColumnOf():
             yield expr
-        case ex.Cast(of=of) | ex.Cased(of=of):
+        case ex.Cast(of=of) | ex.CaseChange(of=of):
             yield from _source_columns(of)
         case ex.FirstOf(parts=parts):
             for part in parts:
@@ -228,7 +230,7 @@ def _cell_findings(
     if TABLES[table].column(column.column) is not None:
         return values.partition.findings(table, positions, rule, column.column)
     tables = [no_findings()]  # a derived column has no cell, unless it passes one on
-    for name in PASSED_ON.get((table, column.column), ()):
+    for name in COPIED_CELLS.get((table, column.column), ()):
         cells = values.partition.column(table, name).take(pa.array(positions))
         filled = np.asarray(cells.is_valid())
         tables.append(values.partition.findings(table, positions[filled], rule, name))

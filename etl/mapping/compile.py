@@ -23,14 +23,14 @@ from etl.mapping.expressions import (
     Constant,
     Expr,
     Kind,
-    Translated,
-    join_texts,
+    LoopIndex,
+    Translation,
+    concatenate,
     walk,
 )
-from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.formulas import expr_of
 from etl.mapping.headers import HEADER_IDS, MappingHeader, profile_canonical, skip_reasons
-from etl.mapping.rows import LIST_ITEM, columns_of
+from etl.mapping.row_columns import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.static_values import possible_values
 from etl.mapping.syntax import parse_condition, parse_leaf
@@ -59,7 +59,7 @@ def compile_mapping(document: Any, name: str, library: Library, canonical: str) 
     Raises:
         MappingError: every mistake, with file, line and path.
     """
-    return _Compiler(library).mapping(document, name, canonical)
+    return _Compiler(library).compile_plan(document, name, canonical)
 
 
 def merge_overlay(base: Any, overlay: Any) -> Any:
@@ -94,7 +94,7 @@ def _extend_list(base: Any, added: Any, mark: Mark) -> Seq:
         _fail(mark, "map-shape", "`+` adds a list to a list, and one of them is none")
     extended = Seq(entry for sequence in lists for entry in sequence)
     extended.mark = added.mark
-    extended.marks = [place for sequence in lists for place in sequence.marks]
+    extended.marks = [entry_mark for sequence in lists for entry_mark in sequence.marks]
     return extended
 
 
@@ -115,19 +115,25 @@ def _cite_mark(mark: Mark, outer_mark: pl.CitedMark | None = None) -> pl.CitedMa
 
 @dataclass
 class _Compiler:
-    """Compiles one mapping; each `for` adds one to `levels`."""
+    """Compiles one mapping.
+
+    Attributes:
+        library: the definitions that mappings share.
+        levels: table of each level so far; each `for` adds one.
+        mistakes: the mistakes so far.
+    """
 
     library: Library
     levels: list[str] = field(default_factory=list)
     mistakes: Mistakes = field(default_factory=Mistakes)
 
-    def mapping(self, document: Any, name: str, canonical: str) -> pl.Plan:
+    def compile_plan(self, document: Any, name: str, canonical: str) -> pl.Plan:
         header: MappingHeader | None = None
         with self.mistakes.collected():
             header = read_as(MappingHeader, document, name, HEADER_IDS)
         if not isinstance(document, Map):
             self.mistakes.report()
-        resource, table = (document.get(key) for key in ("resource", "from"))
+        resource, table = document.get("resource"), document.get("from")
         if not (isinstance(resource, str) and isinstance(table, str) and table in TABLES):
             self.mistakes.report()
         self.levels.append(table)
@@ -136,20 +142,20 @@ class _Compiler:
         if not isinstance(body, Map) or next(iter(body), None) != "id":
             _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
         search: dict[str, pl.ListNode] = {}
-        for parameter, values in (header.search if header else {}).items():
-            at = _cite_mark(document["search"].marks[parameter])
-            values = document["search"][parameter]
-            search[parameter] = self.listing(values, scope, at, f"search.{parameter}")
+        for parameter in header.search if header else ():
+            values, mark = document["search"][parameter], document["search"].marks[parameter]
+            path = f"search.{parameter}"
+            search[parameter] = self.compile_list(values, scope, _cite_mark(mark), path)
         place = _cite_mark(document.marks["emit"])
-        members = self.members(body, scope, place, resource)
+        members = self.compile_members(body, scope, place, resource)
         condition: Condition = True
         compartment = last_updated = None
         with self.mistakes.collected():
-            condition = self.condition(document, scope)
+            condition = self.parse_when(document, scope)
         with self.mistakes.collected():
-            compartment = self.optional_expr(document, "compartment", scope)
+            compartment = self.parse_optional(document, "compartment", scope)
         with self.mistakes.collected():
-            last_updated = self.optional_expr(document, "last_updated", scope)
+            last_updated = self.parse_optional(document, "last_updated", scope)
         header = self.mistakes.made(header)
         map_ids, elements = skip_reasons(header.skip)
         (first, id_node), *rest = members
@@ -172,7 +178,7 @@ class _Compiler:
             assured=MappingProxyType(header.assured),
         )
 
-    def optional_expr(self, document: Map, key: str, scope: Scope) -> Expr | None:
+    def parse_optional(self, document: Map, key: str, scope: Scope) -> Expr | None:
         text = document.get(key)
         if not isinstance(text, str):
             return None
@@ -181,7 +187,7 @@ class _Compiler:
             _fail(document.marks[key], "map-nullable", "compartment can be absent")
         return None if isinstance(expr, Absent) else expr
 
-    def condition(self, document: Map, scope: Scope) -> Condition:
+    def parse_when(self, document: Map, scope: Scope) -> Condition:
         if "when" not in document:
             return True
         text, mark = document["when"], document.marks["when"]
@@ -191,19 +197,19 @@ class _Compiler:
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def node(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
-        match value:
-            case Map():
-                return self.object(value, scope, place, path)
-            case Seq():
-                return self.listing(value, scope, place, path)
-            case _:
-                return self.leaf(value, scope, place, path)
+    def compile_node(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+        if isinstance(value, Map):
+            return self.compile_object(value, scope, place, path)
+        if isinstance(value, Seq):
+            return self.compile_list(value, scope, place, path)
+        return self.compile_leaf(value, scope, place, path)
 
-    def leaf(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> pl.Fixed | pl.Leaf:
+    def compile_leaf(
+        self, value: Any, scope: Scope, place: pl.CitedMark, path: str
+    ) -> pl.JsonConstant | pl.Leaf:
         match value:
             case bool() | int():
-                return pl.Fixed(json.dumps(value), place)
+                return pl.JsonConstant(json.dumps(value), place)
             case str():
                 parsed = parse_leaf(value, scope, str(place))
             case None:
@@ -215,20 +221,22 @@ class _Compiler:
                 if not text:
                     _fail(place, "map-empty", f"{path}: an empty text is no FHIR value")
                 is_text = kind.json == "string"
-                return pl.Fixed(json.dumps(text, ensure_ascii=False) if is_text else text, place)
+                return pl.JsonConstant(
+                    json.dumps(text, ensure_ascii=False) if is_text else text, place
+                )
             case expr:
                 return pl.Leaf(expr, parsed.weak, place)
 
-    def object(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+    def compile_object(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         for word in ("for", "each", "emit"):
             if word in value:
                 _fail(value.marks[word], "map-directive", f"{path}: {word} is for list entries")
-        condition = self.condition(value, scope)
-        members = self.members(value, scope, place, path)
-        members += self.display(dict(members), place)
-        return self.guard(condition, pl.ObjectNode(tuple(members), place), place)
+        condition = self.parse_when(value, scope)
+        members = self.compile_members(value, scope, place, path)
+        members += self.display_member(dict(members), place)
+        return self.add_guard(condition, pl.ObjectNode(tuple(members), place), place)
 
-    def display(
+    def display_member(
         self, members: Mapping[str, pl.Node], place: pl.CitedMark
     ) -> list[tuple[str, pl.Node]]:
         """Return the display of a coding as a member; no member for other objects."""
@@ -242,92 +250,93 @@ class _Compiler:
             return []
         systems = possible_values(system, crosswalks)
         if systems is not None:
-            systems = frozenset(one for one in systems if f"{DISPLAYS}/{one}" in crosswalks)
+            systems = frozenset(name for name in systems if f"{DISPLAYS}/{name}" in crosswalks)
         if systems == frozenset():
             return []
         if not isinstance(system, Constant):
-            expr = Translated(
-                join_texts([system, Constant("|"), code]), DISPLAYS, DISPLAY, Kind.TEXT
+            expr = Translation(
+                concatenate([system, Constant("|"), code]), DISPLAYS, DISPLAY, Kind.TEXT
             )
         elif isinstance(code, Constant):
             text = crosswalks[f"{DISPLAYS}/{system.value}"].answer(code.value)
-            fixed = pl.Fixed(json.dumps(text, ensure_ascii=False), place)
+            fixed = pl.JsonConstant(json.dumps(text, ensure_ascii=False), place)
             return [] if text is None else [(DISPLAY, fixed)]
         else:
-            expr = Translated(code, f"{DISPLAYS}/{system.value}", DISPLAY, Kind.TEXT)
+            expr = Translation(code, f"{DISPLAYS}/{system.value}", DISPLAY, Kind.TEXT)
         return [(DISPLAY, pl.Leaf(expr, True, place))]
 
-    def guard(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
+    def add_guard(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
         if condition is True:
             return node
-        if isinstance(node, pl.Guarded):
-            return pl.Guarded(logic.all_of(condition, node.condition), node.node, place)
-        return pl.Guarded(condition, node, place)
+        if isinstance(node, pl.Guard):
+            return pl.Guard(logic.all_of(condition, node.condition), node.node, place)
+        return pl.Guard(condition, node, place)
 
-    def members(
+    def compile_members(
         self, value: Map, scope: Scope, place: pl.CitedMark, path: str
     ) -> list[tuple[str, pl.Node]]:
         result: dict[str, pl.Node] = {}
         if "include" in value:
-            body, inner = self.fragment(value, scope, path)
+            body, inner = self.open_fragment(value, scope, path)
             if not isinstance(body, Map):
                 _fail(value.marks["include"], "map-fragment", f"{path}: this fragment is a list")
             if _DIRECTIVES & (set(body) - {"include", "with"}):
                 _fail(body.mark, "map-fragment", "guard the place that includes the fragment")
-            result |= dict(self.members(body, inner, place, path))
+            result |= dict(self.compile_members(body, inner, place, path))
         for key, member in value.items():
             if key in _DIRECTIVES:
                 continue
-            here = _cite_mark(value.marks[key], place)
+            mark = _cite_mark(value.marks[key], place)
             with self.mistakes.collected():
-                node = self.node(member, scope, here, f"{path}.{key}")
+                node = self.compile_node(member, scope, mark, f"{path}.{key}")
                 if not _is_never_present(node):
                     result[key] = node
         return list(result.items())
 
-    def listing(self, value: Seq, scope: Scope, place: pl.CitedMark, path: str) -> pl.ListNode:
+    def compile_list(self, value: Seq, scope: Scope, place: pl.CitedMark, path: str) -> pl.ListNode:
         entries: list[pl.Entry] = []
         for entry, mark in zip(value, value.marks, strict=True):
             with self.mistakes.collected():
-                entries.extend(self.entries(entry, scope, _cite_mark(mark, place), path))
+                entries.extend(self.compile_entries(entry, scope, _cite_mark(mark, place), path))
         return pl.ListNode(tuple(entry for entry in entries if not _is_never_present(entry)), place)
 
-    def entries(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> list[pl.Entry]:
+    def compile_entries(
+        self, value: Any, scope: Scope, place: pl.CitedMark, path: str
+    ) -> list[pl.Entry]:
         """Compile one entry of a list; it can become several."""
         if not isinstance(value, Map):
-            return [self.node(value, scope, place, path)]
+            return [self.compile_node(value, scope, place, path)]
         if "each" in value:
-            rest = value.without("each")
-            rows = self.static_rows(value, path)
+            body = value.without("each")
             return [
                 entry
-                for name, row in rows
-                for entry in self.entries(rest, scope.bind(name, row), place, path)
+                for name, row in self.static_rows(value, path)
+                for entry in self.compile_entries(body, scope.bind(name, row), place, path)
             ]
         if "for" in value:
-            return [self.loop(value, scope, place, path)]
+            return [self.compile_loop(value, scope, place, path)]
         if "include" in value:
-            body, inner = self.fragment(value, scope, path)
+            body, inner = self.open_fragment(value, scope, path)
             if isinstance(body, Seq):
-                condition = self.condition(value, scope)
-                spliced = self.listing(body, inner, place, path).entries
-                return [self.add_condition(condition, entry) for entry in spliced]
-        return [self.single_entry(value, scope, place, path)]
+                condition = self.parse_when(value, scope)
+                spliced = self.compile_list(body, inner, place, path).entries
+                return [self.add_entry_guard(condition, entry) for entry in spliced]
+        return [self.compile_entry(value, scope, place, path)]
 
-    def add_condition(self, condition: Condition, entry: pl.Entry) -> pl.Entry:
+    def add_entry_guard(self, condition: Condition, entry: pl.Entry) -> pl.Entry:
         if not isinstance(entry, pl.Loop):
-            return self.guard(condition, entry, entry.place)
+            return self.add_guard(condition, entry, entry.place)
         return replace(entry, condition=logic.all_of(condition, entry.condition))
 
-    def single_entry(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+    def compile_entry(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         """Compile an entry that is not a loop: an object, or a scalar under `emit`."""
         if "emit" not in value:
-            return self.object(value, scope, place, path)
+            return self.compile_object(value, scope, place, path)
         if set(value) - {"emit", "when"}:
             _fail(value.mark, "map-directive", f"{path}: beside emit only for, each and when")
-        here = _cite_mark(value.marks["emit"], place)
-        node = self.node(value["emit"], scope, here, path)
-        return self.guard(self.condition(value, scope), node, place)
+        mark = _cite_mark(value.marks["emit"], place)
+        node = self.compile_node(value["emit"], scope, mark, path)
+        return self.add_guard(self.parse_when(value, scope), node, place)
 
     def static_rows(self, value: Map, path: str) -> list[tuple[str, StaticRow]]:
         mark, text = value.marks["each"], str(value["each"])
@@ -340,7 +349,7 @@ class _Compiler:
             _fail(mark, "map-each", f"{path}: no static table {table!r}", (table, tables))
         return [(name, row) for row in tables[table]]
 
-    def loop(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Loop:
+    def compile_loop(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Loop:
         mark, text = value.marks["for"], str(value["for"])
         match = _FOR_SYNTAX.fullmatch(text)
         if match is None:
@@ -353,22 +362,24 @@ class _Compiler:
         level = len(self.levels)
         self.levels.append(table)
         inner = scope.enter_loop(name, Row(level, table))
-        condition = self.condition(value, inner)
-        if any(isinstance(part, LoopIndexOf) and part.level == level for part in walk(condition)):
+        condition = self.parse_when(value, inner)
+        if any(isinstance(part, LoopIndex) and part.level == level for part in walk(condition)):
             _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
-        node = self.loop_body(value.without("for", "when"), inner, place, path)
+        node = self.compile_loop_body(value.without("for", "when"), inner, place, path)
         around = scope.loop or 0
         return pl.Loop(around, parent.level, level, relation, condition, node, place)
 
-    def loop_body(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+    def compile_loop_body(
+        self, value: Map, scope: Scope, place: pl.CitedMark, path: str
+    ) -> pl.Node:
         """Compile the body of a loop: one entry, or several that are spliced."""
         if "include" in value:
-            body, inner = self.fragment(value, scope, path)
+            body, inner = self.open_fragment(value, scope, path)
             if isinstance(body, Seq):
-                return pl.Spliced(self.listing(body, inner, place, path).entries, place)
+                return pl.Splice(self.compile_list(body, inner, place, path).entries, place)
         if isinstance(value.get("emit"), Seq) and len(value) == 1:
-            return pl.Spliced(self.listing(value["emit"], scope, place, path).entries, place)
-        return self.single_entry(value, scope, place, path)
+            return pl.Splice(self.compile_list(value["emit"], scope, place, path).entries, place)
+        return self.compile_entry(value, scope, place, path)
 
     def find_relation(self, table: str, rows: str, mark: Mark, path: str) -> tuple[Many | str, str]:
         relation = relations_of(table).get(rows)
@@ -377,15 +388,13 @@ class _Compiler:
         column = columns_of(table).get(rows)
         if column is not None and column.type is FieldType.LIST:
             return rows, LIST_ITEM
-        relations = [key for key, to in relations_of(table).items() if isinstance(to, Many)]
-        relations += [
-            name for name, column in columns_of(table).items() if column.type is FieldType.LIST
-        ]
-        _fail(mark, "map-unknown-relation", f"{path}: {table} has no {rows!r}", (rows, relations))
+        names = [key for key, to in relations_of(table).items() if isinstance(to, Many)]
+        names += [key for key, to in columns_of(table).items() if to.type is FieldType.LIST]
+        _fail(mark, "map-unknown-relation", f"{path}: {table} has no {rows!r}", (rows, names))
 
     # -- fragments ---------------------------------------------------------------------------
 
-    def fragment(self, value: Map, scope: Scope, path: str) -> tuple[Any, Scope]:
+    def open_fragment(self, value: Map, scope: Scope, path: str) -> tuple[Any, Scope]:
         """Return the body of the fragment that a map includes, and the scope inside it."""
         name, mark = str(value["include"]), value.marks["include"]
         fragments = self.library.fragments
@@ -394,20 +403,20 @@ class _Compiler:
         if name in scope.including:
             _fail(mark, "map-fragment", f"{path}: fragment {name!r} includes itself")
         inner = scope.enter_fragment(name)
-        given = value.get("with", Map())
-        if not isinstance(given, Map):
+        arguments = value.get("with", Map())
+        if not isinstance(arguments, Map):
             _fail(mark, "map-fragment", f"{path}: with is a map of parameters")
-        for parameter, argument in given.items():
-            place = _cite_mark(given.marks[parameter])
-            inner = inner.bind(parameter, self.argument(argument, scope, place, path))
+        for parameter, argument in arguments.items():
+            place = _cite_mark(arguments.marks[parameter])
+            inner = inner.bind(parameter, self.bind_argument(argument, scope, place, path))
         return fragments[name], inner
 
-    def argument(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> Binding:
+    def bind_argument(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> Binding:
         if isinstance(value, str) and value in scope.names:
             return scope.names[value]
         if isinstance(value, Map | Seq):
             _fail(place, "map-fragment", f"{path}: a parameter is a row or a leaf")
-        node = self.leaf(value, scope, place, path)
+        node = self.compile_leaf(value, scope, place, path)
         if isinstance(node, pl.Leaf):
             return Parameter(node, None)
         decoded = json.loads(node.json)
@@ -417,13 +426,13 @@ class _Compiler:
 def _is_never_present(node: pl.Entry) -> bool:
     """Return whether a node is never present; the plan leaves such nodes out."""
     match node:
-        case pl.Guarded(condition=False) | pl.Loop(condition=False):
+        case pl.Guard(condition=False) | pl.Loop(condition=False):
             return True
         case pl.Leaf(expr=Absent()):
             return True
-        case pl.Guarded(node=inner) | pl.Loop(node=inner):
+        case pl.Guard(node=inner) | pl.Loop(node=inner):
             return _is_never_present(inner)
-        case pl.ListNode(entries=()) | pl.Spliced(entries=()) | pl.ObjectNode(members=()):
+        case pl.ListNode(entries=()) | pl.Splice(entries=()) | pl.ObjectNode(members=()):
             return True
         case _:
             return False

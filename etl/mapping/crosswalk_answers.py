@@ -34,7 +34,7 @@ def find_answer_uses(
     incomplete_answers = {
         part
         for part in _all_parts(plan.body)
-        if isinstance(part, ex.Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
+        if isinstance(part, ex.Translation) and crosswalks[part.crosswalk].lacks_codes(part.column)
     }
     if profile is None or not incomplete_answers:
         return ()
@@ -85,30 +85,30 @@ def _conjuncts(condition: ex.Condition) -> tuple[ex.Condition, ...]:
     return condition.parts if isinstance(condition, logic.AllOf) else (condition,)
 
 
-def _required_answers(condition: ex.Condition) -> Iterator[ex.Translated]:
+def _required_answers(condition: ex.Condition) -> Iterator[ex.Translation]:
     """Yield the answers that a condition needs to be true."""
     match condition:
         case logic.Not():
             return
         case ex.IsPresent(of=of) | ex.OneOf(of=of, negated=False):
-            yield from (part for part in ex.walk(of) if isinstance(part, ex.Translated))
+            yield from (part for part in ex.walk(of) if isinstance(part, ex.Translation))
         case _:
             for part in getattr(condition, "parts", ()):
                 yield from _required_answers(part)
 
 
-def _answers_in(expr: ex.Expr, *, optional: bool = False) -> Iterator[tuple[ex.Translated, bool]]:
+def _answers_in(expr: ex.Expr, *, optional: bool = False) -> Iterator[tuple[ex.Translation, bool]]:
     """Yield the answers of an expression, each with whether an alternative exists."""
     match expr:
-        case ex.Translated():
+        case ex.Translation():
             yield expr, optional
         case ex.FirstOf(parts=parts):
             for part in parts:
                 yield from _answers_in(part, optional=True)
-        case ex.Joined(parts=parts):
+        case ex.Concat(parts=parts):
             for part in parts:
                 yield from _answers_in(part, optional=optional)
-        case ex.Chosen(then=then, otherwise=otherwise):
+        case ex.Choice(then=then, otherwise=otherwise):
             yield from _answers_in(then, optional=optional)
             yield from _answers_in(otherwise, optional=optional)
         case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
@@ -175,12 +175,12 @@ class _Walker:
         if self.incomplete_answers.isdisjoint(_all_parts(node)):
             return
         match node:
-            case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
+            case pl.ListNode(entries=entries) | pl.Splice(entries=entries):
                 is_decisive = sum(is_strong(entry) for entry in entries) == 1
                 for entry in entries:
                     self.visit(name, entry, elements, required and is_decisive, conditions)
-            case pl.Guarded(condition=condition) | pl.Loop(condition=condition):
-                required = required and isinstance(node, pl.Guarded)
+            case pl.Guard(condition=condition) | pl.Loop(condition=condition):
+                required = required and isinstance(node, pl.Guard)
                 all_elements = self.with_slices(name, node, elements)
                 tested = _conjuncts(condition)
                 self.add_tested(name, tested, required or _is_needed(all_elements), conditions)
@@ -218,7 +218,7 @@ class _Walker:
     def add(
         self,
         name: str,
-        answer: ex.Translated,
+        answer: ex.Translation,
         user: ex.Expr | ex.Condition,
         conditions: _Conditions,
         is_required: bool,

@@ -12,8 +12,8 @@ from html import escape
 from typing import Final, Literal
 
 from etl.mapping.expressions import ColumnOf, Condition, Expr, walk, written_parts
-from etl.mapping.plan import CitedMark, Fixed, Guarded, Leaf, Loop, Plan, nodes_of
-from etl.mapping.rows import LIST_ITEM, columns_of
+from etl.mapping.plan import CitedMark, Guard, JsonConstant, Leaf, Loop, Plan, nodes_of
+from etl.mapping.row_columns import LIST_ITEM, columns_of
 from etl.model.canonical_tables import TABLES, column_meaning
 from etl.model.data_models import DataModel
 from etl.model.relations import Many, One, relations_of
@@ -76,7 +76,7 @@ def _plan_rows(plan: Plan) -> Iterator[DictionaryRow]:
         attached |= more
         yield replace(row, map_ids=tuple(sorted({*row.map_ids, *more})))
     for path, node in nodes_of(plan.body):
-        if not isinstance(node, Fixed) or path.endswith(_CODING_SUFFIXES):
+        if not isinstance(node, JsonConstant) or path.endswith(_CODING_SUFFIXES):
             continue
         if map_ids := (uncarried - attached).intersection(node.place.map_ids):
             name = _element_name(plan, path)
@@ -119,7 +119,7 @@ def _column_rows(plan: Plan) -> Iterator[tuple[DictionaryRow, CitedMark | None]]
                 yield from ((row, mark) for row in values)
                 deciding_mark = None if values else mark
                 yield from ((row, deciding_mark) for row in rows(walk(expr), element, "decides"))
-            case Guarded(condition=condition) | Loop(condition=condition):
+            case Guard(condition=condition) | Loop(condition=condition):
                 yield from ((row, None) for row in rows(walk(condition), element, "decides"))
             case _:
                 continue

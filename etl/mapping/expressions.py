@@ -99,7 +99,7 @@ class LoopIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class Concat:
     """A concatenation of texts; absent if one of them is."""
 
     parts: tuple[Expr, ...]
@@ -125,7 +125,7 @@ class FirstOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Choice:
     """One of two expressions, chosen by a condition."""
 
     condition: Condition
@@ -163,7 +163,7 @@ class Cast(Conversion):
 
 
 @dataclass(frozen=True, slots=True)
-class Cased(Conversion):
+class CaseChange(Conversion):
     """A text in lower or upper case."""
 
     case: Literal["lower", "upper"]
@@ -179,7 +179,7 @@ class Plus(Conversion):
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
+class Translation:
     """The answer of a crosswalk; absent if it has none."""
 
     of: Expr
@@ -190,7 +190,7 @@ class Translated:
 
 
 @dataclass(frozen=True, slots=True)
-class TranslatedAll(Conversion):
+class ListTranslation(Conversion):
     """The joined answers of a crosswalk for the values of a list.
 
     A value without an answer keeps its own text.
@@ -203,7 +203,7 @@ class TranslatedAll(Conversion):
 
 
 @dataclass(frozen=True, slots=True)
-class Shaped:
+class ShapedText:
     """A text with a shape from `etl.model.code_shapes.SHAPES`; absent if it doesn't match."""
 
     of: Expr
@@ -213,7 +213,7 @@ class Shaped:
 
 
 @dataclass(frozen=True, slots=True)
-class Left(Conversion):
+class Prefix(Conversion):
     """The first characters of a text."""
 
     length: int
@@ -247,16 +247,16 @@ Expr: TypeAlias = (
     | Absent
     | ColumnOf
     | LoopIndex
-    | Joined
+    | Concat
     | FirstOf
-    | Chosen
+    | Choice
     | Cast
-    | Cased
+    | CaseChange
     | Plus
-    | Translated
-    | TranslatedAll
-    | Shaped
-    | Left
+    | Translation
+    | ListTranslation
+    | ShapedText
+    | Prefix
     | LogicalId
     | ProviderReference
 )
@@ -279,7 +279,7 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Same:
+class Equality:
     """Whether two values are there and are equal (or, `negated`, are not)."""
 
     left: Expr
@@ -288,7 +288,7 @@ class Same:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class DateOrder:
     """Whether two dates are there and the left is before the right (or, `or_same`, the same)."""
 
     left: Expr
@@ -296,17 +296,17 @@ class Before:
     or_same: bool = False
 
 
-Condition: TypeAlias = bool | IsPresent | OneOf | Same | Before | AllOf | AnyOf | Not
+Condition: TypeAlias = bool | IsPresent | OneOf | Equality | DateOrder | AllOf | AnyOf | Not
 
 
 def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
     """Return the expressions and conditions directly inside one."""
     match node:
-        case Joined() | FirstOf() | AllOf() | AnyOf():
+        case Concat() | FirstOf() | AllOf() | AnyOf():
             return node.parts
-        case Chosen():
+        case Choice():
             return (node.condition, node.then, node.otherwise)
-        case Same() | Before():
+        case Equality() | DateOrder():
             return (node.left, node.right)
         case Constant() | Absent() | ColumnOf() | LoopIndex() | bool():
             return ()
@@ -332,11 +332,11 @@ def written_parts(node: Expr) -> Iterator[Expr]:
             yield from written_parts(part)
 
 
-def join_texts(parts: Iterable[Expr]) -> Expr:
+def concatenate(parts: Iterable[Expr]) -> Expr:
     """Concatenate texts, and merge adjacent constants."""
     merged: list[Expr] = []
     for part in parts:
-        for piece in part.parts if isinstance(part, Joined) else (part,):
+        for piece in part.parts if isinstance(part, Concat) else (part,):
             if isinstance(piece, Absent):
                 return Absent()
             if merged and isinstance(piece, Constant) and isinstance(merged[-1], Constant):
@@ -346,7 +346,7 @@ def join_texts(parts: Iterable[Expr]) -> Expr:
     merged = [part for part in merged if part != Constant("")] or [Constant("")]
     if len(merged) == 1 and isinstance(merged[0], Constant):
         return merged[0]
-    return Joined(tuple(merged))
+    return Concat(tuple(merged))
 
 
 def first_of(parts: Iterable[Expr]) -> Expr:

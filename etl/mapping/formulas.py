@@ -5,8 +5,9 @@ mapping is true, a code belongs to a value set, or a related row makes an entry.
 are plain values: `etl.mapping.proof` decides some of them for all rows at once, and the engine
 evaluates the others a whole column at a time.
 
-An object is present if one of its expressions has a value (docs/mapping.md). `presence` expresses
-this rule as a formula; it must agree with `etl.engine.render` and `etl.mapping.row_interpreter`.
+An object is present if one of its expressions has a value (docs/mapping.md). `presence_condition`
+expresses this rule as a formula; it must agree with `etl.engine.render` and
+`etl.mapping.row_interpreter`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf
-from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
+from etl.mapping.plan import Entry, Guard, JsonConstant, Leaf, ListNode, Loop, ObjectNode, Splice
 from etl.mapping.static_values import is_strong, matches_pattern, possible_values, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.model.logic import AllOf, AnyOf, all_of, any_of
@@ -26,9 +28,12 @@ from etl.profiles.shapes import Discriminator, discriminators
 from etl.profiles.structures import Element, Profile
 from etl.profiles.value_sets import ValueSet, value_set
 
+Loops: TypeAlias = tuple[Loop, ...]
+"""The loops that lead to a row, outermost first."""
+
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class AllowedCoding:
     """System and code are present and allowed.
 
     Attributes:
@@ -45,7 +50,7 @@ class Coded:
 
 
 @dataclass(frozen=True, slots=True)
-class Misshapen:
+class WrongFormat:
     """A value is present but has the wrong format for its type or shape.
 
     Attributes:
@@ -58,7 +63,7 @@ class Misshapen:
 
 
 @dataclass(frozen=True, slots=True)
-class Begins:
+class StartsWith:
     """A value is present and begins with a text."""
 
     of: Expr
@@ -66,7 +71,7 @@ class Begins:
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
+class SomeRow:
     """At least one row of a loop fulfills a formula about that row."""
 
     loop: Loop
@@ -82,11 +87,11 @@ class MinCount:
         least: the required number.
     """
 
-    entries: tuple[tuple[tuple[Loop, ...], Formula], ...]
+    entries: tuple[tuple[Loops, Formula], ...]
     least: int
 
 
-Formula: TypeAlias = Condition | Coded | Misshapen | Begins | Some | MinCount
+Formula: TypeAlias = Condition | AllowedCoding | WrongFormat | StartsWith | SomeRow | MinCount
 
 
 def is_present(expr: Expr) -> Formula:
@@ -104,13 +109,13 @@ def is_one_of(expr: Expr, *texts: str) -> Formula:
 def in_some_row(loop: Loop, inner: Formula) -> Formula:
     """Build the condition that a formula is true for some row of a loop."""
     inner = all_of(loop.condition, inner)
-    return False if inner is False else Some(loop, inner)
+    return False if inner is False else SomeRow(loop, inner)
 
 
-def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) -> Formula:
+def at_least(least: int, entries: Iterable[tuple[Loops, Formula]]) -> Formula:
     """Build the condition that enough entries are present; a bool if rows don't matter."""
-    possible = tuple(entry for entry in entries if entry[1] is not False)
-    certain_count = sum(not loops and there_is is True for loops, there_is in possible)
+    possible = tuple((loops, presence) for loops, presence in entries if presence is not False)
+    certain_count = sum(not loops and presence is True for loops, presence in possible)
     if certain_count >= least:
         return True
     is_impossible = len(possible) < least and not any(loops for loops, _ in possible)
@@ -124,11 +129,11 @@ def presence_condition(node: Entry) -> Formula:
     present if one of its expressions has a value, or if it has constants only.
     """
     match node:
-        case Fixed():
+        case JsonConstant():
             return True
         case Leaf(expr=expr):
             return is_present(expr)
-        case Guarded(condition=condition, node=inner_node):
+        case Guard(condition=condition, node=inner_node):
             return all_of(condition, presence_condition(inner_node))
         case ObjectNode(members=members):
             alive = _alive_condition(node)
@@ -137,7 +142,7 @@ def presence_condition(node: Entry) -> Formula:
                 if alive is None
                 else alive
             )
-        case ListNode(entries=entries) | Spliced(entries=entries):
+        case ListNode(entries=entries) | Splice(entries=entries):
             return any_of(*(presence_condition(entry) for entry in entries))
         case Loop(node=inner_node):
             return in_some_row(node, presence_condition(inner_node))
@@ -148,7 +153,7 @@ def _alive_condition(node: Entry) -> Formula | None:
     match node:
         case ObjectNode(members=members):
             return _any_alive(member for _, member in members)
-        case ListNode(entries=entries) | Spliced(entries=entries):
+        case ListNode(entries=entries) | Splice(entries=entries):
             return _any_alive(entries)
         case _:
             return presence_condition(node) if is_strong(node) else None
@@ -159,23 +164,47 @@ def _any_alive(nodes: Iterable[Entry]) -> Formula | None:
     return any_of(*parts) if parts else None
 
 
-def expand_loops(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
+class ListEntry(NamedTuple):
+    """A node that an entry of a list can write.
+
+    Attributes:
+        loops: the loops that lead to its row.
+        condition: the condition of these loops and of the guards around the node.
+        node: the node; no loop, guard or splice.
+    """
+
+    loops: Loops
+    condition: Formula
+    node: Entry
+
+    @property
+    def presence(self) -> Formula:
+        """The condition under which a row writes the node."""
+        return all_of(self.condition, presence_condition(self.node))
+
+
+def list_entries(node: Entry) -> Iterator[ListEntry]:
+    """Yield each node that a list can write; nothing for other nodes."""
+    if isinstance(node, ListNode):
+        for entry in node.entries:
+            yield from expand_loops(entry)
+
+
+def expand_loops(entry: Entry) -> Iterator[ListEntry]:
     """Yield each node that a list entry can write, with its loops and condition."""
     match entry:
-        case Loop(condition=condition, node=loop_body):
-            for loops, inner_condition, node in expand_loops(loop_body):
-                yield (entry, *loops), all_of(condition, inner_condition), node
-        case Guarded(condition=condition, node=loop_body):
-            for loops, inner_condition, node in expand_loops(loop_body):
-                yield loops, all_of(condition, inner_condition), node
-        case Spliced(entries=entries):
+        case Loop(condition=outer, node=body) | Guard(condition=outer, node=body):
+            own_loop = (entry,) if isinstance(entry, Loop) else ()
+            for loops, condition, node in expand_loops(body):
+                yield ListEntry((*own_loop, *loops), all_of(outer, condition), node)
+        case Splice(entries=entries):
             for spliced_entry in entries:
                 yield from expand_loops(spliced_entry)
         case _:
-            yield (), True, entry
+            yield ListEntry((), True, entry)
 
 
-def in_nested_rows(loops: tuple[Loop, ...], formula: Formula) -> Formula:
+def in_nested_rows(loops: Loops, formula: Formula) -> Formula:
     """Build the condition that a formula is true for some row of nested loops."""
     for loop in reversed(loops):
         formula = in_some_row(loop, formula)
@@ -184,7 +213,7 @@ def in_nested_rows(loops: tuple[Loop, ...], formula: Formula) -> Formula:
 
 def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
     """Yield the members with the given names, each with its condition."""
-    if isinstance(node, Guarded):
+    if isinstance(node, Guard):
         guard = node.condition
         yield from (
             (all_of(guard, condition), inner) for condition, inner in members_of(node.node, *names)
@@ -192,7 +221,7 @@ def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
     elif isinstance(node, ObjectNode):
         for key, member in node.members:
             if key in names:
-                if isinstance(member, Guarded):
+                if isinstance(member, Guard):
                     yield member.condition, member.node
                 else:
                     yield True, member
@@ -221,11 +250,9 @@ def exists_at(node: Entry, path: tuple[str, ...], test: Callable[[Entry], Formul
         return any_of(
             *(
                 in_nested_rows(
-                    loops,
-                    all_of(condition, presence_condition(inner), exists_at(inner, path, test)),
+                    entry.loops, all_of(entry.presence, exists_at(entry.node, path, test))
                 )
-                for entry in node.entries
-                for loops, condition, inner in expand_loops(entry)
+                for entry in list_entries(node)
             )
         )
     if not path:
@@ -241,7 +268,7 @@ def exists_at(node: Entry, path: tuple[str, ...], test: Callable[[Entry], Formul
 def match_condition(node: Entry, pattern: Any) -> Formula:
     """Build the condition under which a present node matches a FHIR pattern[x]."""
     static_match = matches_pattern(static_value(node), pattern)
-    if static_match is False or isinstance(node, Fixed):
+    if static_match is False or isinstance(node, JsonConstant):
         return bool(static_match)  # a static match doesn't imply that all members are present
     if isinstance(pattern, Mapping):
         return all_of(
@@ -260,14 +287,12 @@ def match_condition(node: Entry, pattern: Any) -> Formula:
             )
         )
     if isinstance(pattern, list):
-        return all_of(*(exists_at(node, (), _match_entry(subpattern)) for subpattern in pattern))
+        return all_of(
+            *(exists_at(node, (), partial(match_condition, pattern=part)) for part in pattern)
+        )
     if isinstance(node, Leaf):
         return is_one_of(node.expr, pattern if isinstance(pattern, str) else json.dumps(pattern))
     return False
-
-
-def _match_entry(subpattern: Any) -> Callable[[Entry], Formula]:
-    return lambda entry: match_condition(entry, subpattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +336,7 @@ class Codes:
                 return all(map(self.is_possible, parts))
             case AnyOf(parts=parts):
                 return any(map(self.is_possible, parts))
-            case Some(inner=inner):
+            case SomeRow(inner=inner):
                 return self.is_possible(inner)
             case OneOf(of=of, values=texts, negated=False):
                 possible_answers = possible_values(of, self.crosswalks)
@@ -319,23 +344,23 @@ class Codes:
             case _:
                 return True
 
-    def in_slice(self, entry: Entry, traits: Iterable[Discriminator], guide: Guide) -> Formula:
+    def in_slice(self, entry: Entry, by: Iterable[Discriminator], guide: Guide) -> Formula:
         """Build the condition that a present list entry belongs to a slice.
 
         Args:
             entry: what the mapping writes.
-            traits: the discriminators of the slice.
+            by: the discriminators of the slice.
             guide: the guide that defines their value sets.
         """
-        return all_of(*(self._match_trait(entry, by, guide) for by in traits))
+        return all_of(*(self._matches(entry, discriminator, guide) for discriminator in by))
 
-    def _match_trait(self, entry: Entry, trait: Discriminator, guide: Guide) -> Formula:
-        if trait.value_set is None:
-            return exists_at(entry, trait.path, lambda inner: match_condition(inner, trait.pattern))
-        allowed = value_set(trait.value_set, guide)
-        return exists_at(
-            entry, trait.path, lambda inner: self.concept_in(inner, allowed, certain=True)
-        )
+    def _matches(self, entry: Entry, discriminator: Discriminator, guide: Guide) -> Formula:
+        if discriminator.value_set is None:
+            test = partial(match_condition, pattern=discriminator.pattern)
+        else:
+            allowed = value_set(discriminator.value_set, guide)
+            test = partial(self.concept_in, allowed=allowed, certain=True)
+        return exists_at(entry, discriminator.path, test)
 
     def concept_in(self, node: Entry, allowed: ValueSet, *, certain: bool) -> Formula:
         """Build the condition that a CodeableConcept or Coding is in a value set.
@@ -346,9 +371,7 @@ class Codes:
             certain: whether to reject codes of systems whose codes are unknown.
         """
         path = ("coding",) if any(True for _ in members_of(node, "coding")) else ()
-        return exists_at(
-            node, path, lambda coding: self.coding_in(coding, allowed, certain=certain)
-        )
+        return exists_at(node, path, partial(self.coding_in, allowed=allowed, certain=certain))
 
     def coding_in(self, node: Entry, allowed: ValueSet, *, certain: bool) -> Formula:
         """Build the condition that a Coding is in a value set."""
@@ -378,12 +401,16 @@ class Codes:
             if not systems & allowed.systems:
                 return False
             if codes is not None:
-                possible_pairs = {(system, other) for system in systems for other in codes}
-                if all(pair in pairs or pair[0] in open_systems for pair in possible_pairs):
+                is_allowed = {
+                    (system, code) in pairs or system in open_systems
+                    for system in systems
+                    for code in codes
+                }
+                if False not in is_allowed:
                     return all_of(is_present(system_expr), is_present(code_expr))
-                if not any(pair in pairs or pair[0] in open_systems for pair in possible_pairs):
+                if True not in is_allowed:
                     return False
-        return Coded(system_expr, code_expr, pairs, open_systems)
+        return AllowedCoding(system_expr, code_expr, pairs, open_systems)
 
 
 def expr_of(node: Entry) -> Expr | None:
@@ -391,7 +418,7 @@ def expr_of(node: Entry) -> Expr | None:
     match node:
         case Leaf(expr=expr):
             return expr
-        case Fixed():
+        case JsonConstant():
             value = static_value(node)
             return Constant(value) if isinstance(value, str) else None
         case _:

@@ -19,7 +19,7 @@ from etl.documents.models import (
     Whole,
 )
 from etl.errors import nearest
-from etl.mapping.rows import columns_of
+from etl.mapping.row_columns import columns_of
 from etl.model.canonical_tables import TABLES
 from etl.profiles.structures import is_type
 

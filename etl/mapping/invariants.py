@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from etl.mapping import formulas as fm
 from etl.mapping import row_tests as rt
-from etl.mapping.expressions import Before
-from etl.mapping.plan import Entry, ListNode, Loop, ObjectNode
+from etl.mapping.expressions import DateOrder
+from etl.mapping.plan import Entry, ObjectNode
 from etl.model import logic
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
@@ -30,21 +31,21 @@ class Subject:
         node: the object.
         root: the resource that contains it.
         loops: the loops that lead to the object's row.
-        given: the condition under which the object is present.
+        presence: the condition under which the object is present.
         codes: builds the formulas of value sets.
         guide: defines the value sets.
     """
 
     node: Entry
     root: Entry
-    loops: tuple[Loop, ...]
-    given: fm.Formula
+    loops: fm.Loops
+    presence: fm.Formula
     codes: fm.Codes
     guide: Guide
 
     def rows(self, broken: fm.Formula) -> rt.BrokenRows:
         """Return the test for rows whose object is present and breaks a constraint."""
-        return rt.BrokenRows(self.loops, logic.all_of(broken, self.given))
+        return rt.BrokenRows(self.loops, logic.all_of(broken, self.presence))
 
 
 _NONE_CONTAINED: Final = "a mapping contains no resources"
@@ -122,7 +123,7 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
         case constraints.ValueShape(shape=shape):
             return logic.any_of(
                 *(
-                    logic.all_of(given, fm.Misshapen(expr, shape))
+                    logic.all_of(given, fm.WrongFormat(expr, shape))
                     for given, value in fm.members_of(node, "value")
                     if (expr := fm.expr_of(value)) is not None
                 )
@@ -179,20 +180,18 @@ def _value_names(node: Entry) -> tuple[str, ...]:
 
 def _matching_entries(
     node: Entry, name: str, pattern: object
-) -> Iterator[tuple[tuple[Loop, ...], fm.Formula]]:
+) -> Iterator[tuple[fm.Loops, fm.Formula]]:
     """Yield the entries that may match a pattern: loops, and presence condition."""
     for _, member in fm.members_of(node, name):
-        if isinstance(member, ListNode):
-            for entry in member.entries:
-                for loops, condition, loop_body in fm.expand_loops(entry):
-                    if fm.match_condition(loop_body, pattern) is not False:
-                        yield loops, logic.all_of(condition, fm.presence_condition(loop_body))
+        for entry in fm.list_entries(member):
+            if fm.match_condition(entry.node, pattern) is not False:
+                yield entry.loops, entry.presence
 
 
 def _is_out_of_order(node: Entry) -> fm.Formula:
     return logic.any_of(
         *(
-            logic.all_of(has_start, has_end, Before(end, start))
+            logic.all_of(has_start, has_end, DateOrder(end, start))
             for has_start, opening in fm.members_of(node, "start")
             for has_end, closing in fm.members_of(node, "end")
             if (start := fm.expr_of(opening)) is not None
@@ -204,7 +203,7 @@ def _is_out_of_order(node: Entry) -> fm.Formula:
 def _refers_to(reference: Entry, beginning: str) -> fm.Formula:
     return logic.any_of(
         *(
-            logic.all_of(given, rt.begins_with(expr, beginning))
+            logic.all_of(given, rt.starts_with(expr, beginning))
             for given, value in fm.members_of(reference, "reference")
             if (expr := fm.expr_of(value)) is not None
         )
@@ -246,14 +245,10 @@ def guide_rule_tests(
 
 def _marked_entries(
     subject: Subject, name: str, mark: str
-) -> Iterator[tuple[tuple[Loop, ...], fm.Formula]]:
+) -> Iterator[tuple[fm.Loops, fm.Formula]]:
     for loops, given, entry in rt.find_entries(subject.root, name):
-        yield (
-            loops,
-            logic.all_of(
-                given, fm.exists_at(entry, (mark,), lambda inner: fm.match_condition(inner, True))
-            ),
-        )
+        is_marked = fm.exists_at(entry, (mark,), partial(fm.match_condition, pattern=True))
+        yield loops, logic.all_of(given, is_marked)
 
 
 def _listed_tests(

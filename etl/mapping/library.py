@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -35,17 +35,17 @@ def compile_set(
     """Return the compiled mappings of a set.
 
     Args:
-        texts: file name -> text, of all files of the set and of a payer's overlays.
+        texts: file name -> text, for all files of the set and of a payer's overlays.
         crosswalks: by name.
         payer: the payer's settings, as mappings see them.
-        layers: file name -> every text under that name, the shipped one first: an overlay that
-            extends its own name goes on top of the one before it.
-        places: file name -> what messages call each of these; the name where it is not there.
-        view: which view of the set; one that no file of its `views` describes is refused.
+        layers: file name -> all texts of that name, the shipped one first: an overlay that extends
+            its own name extends the text before it.
+        places: file name -> names of these texts in messages; by default the file name.
+        view: the view of the set to compile.
 
     Raises:
-        MappingError: every mistake of the set's own file, its fragments and its views; where there
-            is none, every mistake of the mappings.
+        MappingError: every mistake of the set's file, its fragments and its views, or a view that
+            the set doesn't have; if there are none, every mistake of the mappings.
     """
     sources = _Sources(texts, layers, places)
     document = sources.document(SET_FILE, SET_FILE)
@@ -65,26 +65,25 @@ def compile_set(
     library = Library(
         constants=MappingProxyType(set_file.constants),
         tables=MappingProxyType(
-            {name: _static_rows(rows) for name, rows in set_file.tables.items()}
+            {name: tuple(map(_static_row, rows)) for name, rows in set_file.tables.items()}
         ),
         fragments=MappingProxyType(fragments),
         crosswalks=crosswalks,
         payer=payer,
-        given=selected_view.given,
+        column_constants=selected_view.column_constants,
     )
     version = selected_view.version or set_file.version
     canonical = f"{set_file.canonical}{{}}|{version}"
     plans: list[Plan] = []
     for name in set_file.mappings:
         with mistakes.collected():
-            extended = _extend(sources, name, str(document.marks["mappings"]))
+            mapping = _read_extended(sources, name, str(document.marks["mappings"]))
             mapping_library = _add_profile_constants(
-                library, extended, selected_view, set_file.canonical, version
+                library, mapping, selected_view, set_file.canonical, version
             )
-            plan = compile_mapping(extended, PurePosixPath(name).stem, mapping_library, canonical)
-            viewed_plan = apply_view(plan, selected_view, canonical)
-            answer_uses = find_answer_uses(viewed_plan, crosswalks)
-            plans.append(replace(viewed_plan, answer_uses=answer_uses))
+            plan = compile_mapping(mapping, PurePosixPath(name).stem, mapping_library, canonical)
+            plan = apply_view(plan, selected_view, canonical)
+            plans.append(replace(plan, answer_uses=find_answer_uses(plan, crosswalks)))
     mistakes.report()
     compiled = tuple(plans)
     return MappingSet(set_file.name, version, compiled, crosswalks, selected_view, tuple(views))
@@ -115,12 +114,14 @@ def _read_views(document: Map, sources: _Sources, mistakes: Mistakes) -> list[Vi
     views = [View()]
     for name in _file_names(document, "views"):
         with mistakes.collected():
-            views.append(read_view(_extend(sources, name, str(document.marks["views"])), name))
+            views.append(
+                read_view(_read_extended(sources, name, str(document.marks["views"])), name)
+            )
     return views
 
 
 def _file_names(document: Map, key: str) -> list[str]:
-    """Return the files that a set names, whatever else is invalid in it."""
+    """Return the files that a set names, even if other parts of it are invalid."""
     names = document.get(key)
     return [name for name in names if isinstance(name, str)] if isinstance(names, Seq) else []
 
@@ -137,33 +138,32 @@ class _Sources:
             raise MappingError(where, "map-missing-file", f"there is no file {name!r}")
         return read_yaml(self.texts[name], self.places.get(name, (name,))[-1])
 
-    def below(self, name: str, depth: int, where: str) -> Any:
-        """Return the document that lies `depth` layers below the topmost one of a name."""
+    def lower_document(self, name: str, depth: int, where: str) -> Any:
+        """Return the document that is `depth` layers below the topmost one of a name."""
         texts = self.layers.get(name, ())
         if depth >= len(texts):
             raise MappingError(where, "map-extends", f"{name!r} extends itself")
         return read_yaml(texts[-1 - depth], self.places.get(name, (name,) * len(texts))[-1 - depth])
 
 
-def _extend(sources: _Sources, name: str, where: str, seen: tuple[str, ...] = ()) -> Any:
+def _read_extended(
+    sources: _Sources, name: str, where: str, extending: tuple[str, ...] = ()
+) -> Any:
     """Read a mapping file and merge it into the file that it extends.
 
-    A file that extends its own name is an overlay of the one that was there before it.
+    A file that extends its own name is an overlay of the text of that name below it.
     """
-    depth = seen.count(name)
-    document = sources.below(name, depth, where) if depth else sources.document(name, where)
+    depth = extending.count(name)
+    document = (
+        sources.lower_document(name, depth, where) if depth else sources.document(name, where)
+    )
     if not isinstance(document, Map) or "extends" not in document:
         return document
     base_name, mark = str(document["extends"]), document.marks["extends"]
-    return merge_overlay(_extend(sources, base_name, str(mark), (*seen, name)), document)
+    base = _read_extended(sources, base_name, str(mark), (*extending, name))
+    return merge_overlay(base, document)
 
 
-def _static_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[StaticRow, ...]:
-    return tuple(
-        StaticRow(MappingProxyType({key: _static_cell(value) for key, value in row.items()}))
-        for row in rows
-    )
-
-
-def _static_cell(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _static_row(row: Mapping[str, Any]) -> StaticRow:
+    cells = {key: None if value is None else str(value) for key, value in row.items()}
+    return StaticRow(MappingProxyType(cells))

@@ -1,8 +1,7 @@
 """Elements of a profile that a plan writes, as formulas about the row of a resource.
 
-An element is filled where its node is there, and an entry belongs to a slice where it has what
-identifies it. Said of a plan and not of JSON, so that the engine counts a whole column of resources
-at a time.
+An element is written if its node is present; an entry belongs to a slice if it has what identifies
+the slice. Because these are formulas, the engine counts all resources of a plan at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from etl.mapping.formulas import Codes, Formula, expand_loops, in_nested_rows
+from etl.mapping.formulas import Codes, Formula, expand_loops, in_nested_rows, list_entries
 from etl.mapping.plan import Entry, ListNode, ObjectNode, Plan
 from etl.mapping.row_tests import NodeContext
 from etl.model.crosswalks import Crosswalk
@@ -20,7 +19,7 @@ from etl.model.logic import any_of
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
 MustSupport: TypeAlias = tuple[tuple[str, Formula], ...]
-"""Ids of a profile's must-support elements, in its order, and where a row's resource has each."""
+"""IDs of a profile's must-support elements, in its order, each with its presence condition."""
 
 ALWAYS: Final = ("id", "meta", "meta.lastUpdated", "meta.profile", "meta.versionId")
 """Elements of every resource: the engine writes them."""
@@ -31,7 +30,7 @@ def must_support(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> MustSupport
 
     Args:
         plan: a compiled mapping.
-        crosswalks: those that it translates with.
+        crosswalks: the crosswalks that it uses.
     """
     profile = find_canonical(plan.profile)
     if profile is None:
@@ -39,7 +38,10 @@ def must_support(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> MustSupport
     written = written_elements(plan, profile, crosswalks)
     always = {f"{profile.root.id}.{name}" for name in ALWAYS}
     return tuple(
-        (element.id, element.id in always or any_of(*(given for given, _ in written[element.id])))
+        (
+            element.id,
+            element.id in always or any_of(*(presence for presence, _ in written[element.id])),
+        )
         for element in profile.must_support()
     )
 
@@ -52,13 +54,13 @@ def written_elements(
     Args:
         plan: a compiled mapping.
         profile: the profile of its resources.
-        crosswalks: those that it translates with.
+        crosswalks: the crosswalks that it uses.
 
     Returns:
-        Element id -> its places; ids of slices as well, for each entry that may belong to one.
+        Element ID -> its nodes; also the IDs of slices, with the entries that may belong to them.
     """
     walker = _Walker(profile, Codes(crosswalks))
-    walker.object(plan.body, profile.root, NodeContext())
+    walker.visit_object(plan.body, profile.root, NodeContext())
     return walker.found
 
 
@@ -70,31 +72,27 @@ class _Walker:
     codes: Codes
     found: dict[str, list[tuple[Formula, Entry]]] = field(default_factory=lambda: defaultdict(list))
 
-    def object(self, node: ObjectNode, element: Element, at: NodeContext) -> None:
+    def visit_object(self, node: ObjectNode, element: Element, context: NodeContext) -> None:
         members = dict(node.members)
         for child in self.profile.children(element.id):
             for name in tuple(choice_names(child)) or (child.name,):
                 if name in members:
-                    self.member(name, members[name], child, at)
+                    self.visit_member(name, members[name], child, context)
 
-    def member(self, name: str, node: Entry, element: Element, at: NodeContext) -> None:
-        for loops, given, inner in expand_loops(node):
-            entries = (
-                [entry for list_entry in inner.entries for entry in expand_loops(list_entry)]
-                if isinstance(inner, ListNode)
-                else [((), True, inner)]
-            )
-            outer = at.inside(inner, given, loops)
-            for inner_loops, guard, entry in entries:
-                context = outer if entry is inner else outer.inside(entry, guard, inner_loops)
-                self.value(name, entry, element, context)
+    def visit_member(self, name: str, node: Entry, element: Element, outer: NodeContext) -> None:
+        for loops, condition, inner in expand_loops(node):
+            context = outer.inside(inner, condition, loops)
+            if not isinstance(inner, ListNode):
+                self.visit_value(name, inner, element, context)
+            for entry in list_entries(inner):
+                entry_context = context.inside(entry.node, entry.condition, entry.loops)
+                self.visit_value(name, entry.node, element, entry_context)
 
-    def value(self, name: str, entry: Entry, element: Element, at: NodeContext) -> None:
-        slices = self.codes.slices_of(name, entry, element, self.profile)
+    def visit_value(self, name: str, node: Entry, element: Element, context: NodeContext) -> None:
+        slices = self.codes.slices_of(name, node, element, self.profile)
         for slice_element, belongs in ((element, True), *slices):
-            context = at if belongs is True else at.when(belongs)
-            self.found[slice_element.id].append(
-                (in_nested_rows(context.loops, context.given), entry)
-            )
-            if isinstance(entry, ObjectNode):
-                self.object(entry, slice_element, context)
+            inner = context if belongs is True else context.when(belongs)
+            presence = in_nested_rows(inner.loops, inner.presence)
+            self.found[slice_element.id].append((presence, node))
+            if isinstance(node, ObjectNode):
+                self.visit_object(node, slice_element, inner)

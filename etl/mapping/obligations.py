@@ -20,7 +20,7 @@ from typing import Final
 
 from etl.errors import MappingError
 from etl.mapping import formulas as fm
-from etl.mapping.expressions import Kind, LogicalId, Translated
+from etl.mapping.expressions import Kind, LogicalId, Translation
 from etl.mapping.invariants import (
     Subject,
     UncheckableError,
@@ -28,9 +28,9 @@ from etl.mapping.invariants import (
     guide_rule_tests,
     proved_reason,
 )
-from etl.mapping.plan import CitedMark, Entry, Fixed, Leaf, ListNode, Loop, ObjectNode, Plan
+from etl.mapping.plan import CitedMark, Entry, JsonConstant, Leaf, ListNode, ObjectNode, Plan
 from etl.mapping.profile_checks import reference_types
-from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
+from etl.mapping.profile_walk import ListSlice, ProfileWalk
 from etl.mapping.proof import Names, is_never_true
 from etl.mapping.row_tests import (
     BrokenRows,
@@ -42,7 +42,7 @@ from etl.mapping.row_tests import (
     SharedNumber,
     Test,
     UnlistedNumber,
-    begins_with,
+    starts_with,
 )
 from etl.mapping.static_values import possible_values, static_value
 from etl.model import logic
@@ -73,7 +73,7 @@ def check_format(
     if pattern is None:
         return None
     format_pattern = re.compile(pattern, re.ASCII)
-    if isinstance(node, Fixed):
+    if isinstance(node, JsonConstant):
         value = static_value(node)
         text = value if isinstance(value, str) else node.json
         return "the constant has the form" if format_pattern.fullmatch(text) else True
@@ -87,7 +87,7 @@ def check_format(
         code not in _BLANK_FREE_TYPES or isinstance(expr, LogicalId)
     ):
         return "the type of the column, which reading makes sure of"
-    return fm.Misshapen(expr, code)
+    return fm.WrongFormat(expr, code)
 
 
 def data_obligations(all_obligations: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
@@ -131,40 +131,40 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         raise MappingError(
             str(plan.body.place), "map-unknown-profile", f"no profile {plan.profile}"
         )
-    walker = _Obligations(plan, profile, fm.Codes(crosswalks))
-    walker.run()
+    collector = _ObligationCollector(plan, profile, fm.Codes(crosswalks))
+    collector.run()
     for rule in guide_rules(profile):
-        for path, test in guide_rule_tests(rule, walker.subject(plan.body, NodeContext())):
-            walker.add("guide", path, plan.body.place, test, rule.rule)
-    return tuple(walker.found)
+        for path, test in guide_rule_tests(rule, collector.subject(plan.body, NodeContext())):
+            collector.add("guide", path, plan.body.place, test, rule.rule)
+    return tuple(collector.obligations)
 
 
 def _is_looked_up(display: Entry) -> bool:
     """Return whether a display is looked up in a crosswalk of displays."""
     match display:
-        case Leaf(expr=Translated(crosswalk=name)):
+        case Leaf(expr=Translation(crosswalk=name)):
             return is_of_displays(name)
         case _:
             return False
 
 
 @dataclass(slots=True)
-class _Obligations(ProfileWalk):
+class _ObligationCollector(ProfileWalk):
     names: Names = field(default_factory=Names)
-    found: list[Obligation] = field(default_factory=list)
+    obligations: list[Obligation] = field(default_factory=list)
 
     def add(
-        self, what: ObligationKind, path: str, place: CitedMark, test: Test | str, rule: str = ""
+        self, what: ObligationKind, path: str, mark: CitedMark, test: Test | str, rule: str = ""
     ) -> None:
         """Add an obligation: with its test, or with the reason why it is proved."""
+        if not isinstance(test, str) and self.is_proved(test):
+            test = _PROVED_BY_MAPPING
         name = f"{profile_slug(self.profile)}.{path}" if path else profile_slug(self.profile)
-        obligation = Obligation(rule or name, what, path, self.profile.name, place)
+        obligation = Obligation(rule or name, what, path, self.profile.name, mark)
         if isinstance(test, str):
-            self.found.append(replace(obligation, proved=test))
-        elif self.is_proved(test):
-            self.found.append(replace(obligation, proved=_PROVED_BY_MAPPING))
+            self.obligations.append(replace(obligation, proved=test))
         else:
-            self.found.append(replace(obligation, test=test))
+            self.obligations.append(replace(obligation, test=test))
 
     def is_proved(self, test: Test) -> bool:
         match test:
@@ -183,75 +183,73 @@ class _Obligations(ProfileWalk):
 
     # -- objects -----------------------------------------------------------------------------
 
-    def check_object(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
-        for part in shape.children():
-            if not (path == "" and part.element.name in ENGINE_MADE):
-                self.required(node, part, path, at)
-        self.invariants(node, shape, path, at)
+    def check_object(self, node: ObjectNode, shape: Shape, context: NodeContext) -> None:
+        for child in shape.children():
+            if not (context.path == "" and child.element.name in ENGINE_MADE):
+                self.add_required(node, child, context)
+        self.add_invariants(node, shape, context)
 
-    def check_member(
-        self, key: str, node: Entry, parent: Shape, path: str, at: NodeContext
-    ) -> bool:
+    def check_member(self, key: str, node: Entry, parent: Shape, context: NodeContext) -> bool:
         shape = parent.member(key)
         if shape is None or shape.element.max == 0:
-            self.refute("limit", path, node.place, at)
+            self.forbid("limit", node.place, context)
             return False
         return True
 
-    def refute(
-        self,
-        what: ObligationKind,
-        path: str,
-        place: CitedMark,
-        at: NodeContext,
-        *broken: fm.Formula,
+    def forbid(
+        self, what: ObligationKind, mark: CitedMark, context: NodeContext, *broken: fm.Formula
     ) -> None:
         """Add an obligation that rows break if all formulas are true."""
         # `broken` comes first: it is nearly always false, and then nothing else is evaluated.
-        self.add(what, path, place, BrokenRows(at.loops, logic.all_of(*broken, at.given)))
+        test = BrokenRows(context.loops, logic.all_of(*broken, context.presence))
+        self.add(what, context.path, mark, test)
 
-    def required(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+    def require(
+        self, what: ObligationKind, mark: CitedMark, context: NodeContext, valid: fm.Formula
+    ) -> None:
+        """Add an obligation that rows break if a formula is false."""
+        self.forbid(what, mark, context, logic.negate(valid))
+
+    def add_required(self, node: ObjectNode, shape: Shape, context: NodeContext) -> None:
         """Require an element wherever its object is present, with one type only."""
         element = shape.element
         names = tuple(st.choice_names(element)) or (element.name,)
         is_choice = element.name.endswith("[x]")
-        child_path = f"{path}.{element.name}" if path else element.name
+        child = context.member(element.name)
         required_slices = [part for part in shape.profile.slices(element.id) if part.min > 0]
         members = [member for key, member in node.members if key.lstrip("_") in names]
-        line = members[0].place if members else node.place
+        mark = members[0].place if members else node.place
         if is_choice and required_slices:
             for part in required_slices:
                 (spelt,) = st.choice_names(replace(element, types=part.types))
-                self.refute(
-                    "required", child_path, line, at, logic.negate(fm.has_member(node, spelt))
-                )
+                self.require("required", mark, child, fm.has_member(node, spelt))
         elif element.min > 0:
-            self.refute("required", child_path, line, at, logic.negate(fm.has_member(node, *names)))
+            self.require("required", mark, child, fm.has_member(node, *names))
         elif required_slices and not members:
-            self.refute("required", child_path, line, at)
+            self.forbid("required", mark, child)
         if is_choice:
             has_several_types = fm.at_least(2, (((), fm.has_member(node, name)) for name in names))
-            self.refute("limit", child_path, line, at, has_several_types)
+            self.forbid("limit", mark, child, has_several_types)
 
-    def invariants(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
-        around = {key: shape.profile.invariants[key] for key in shape.element.invariants}
+    def add_invariants(self, node: ObjectNode, shape: Shape, context: NodeContext) -> None:
+        invariants = {key: shape.profile.invariants[key] for key in shape.element.invariants}
         if shape.choice is not None and st.is_type(shape.choice.code):
             definition = st.load_type(shape.choice.code)
-            around |= {key: definition.invariants[key] for key in definition.root.invariants}
-        for key, invariant in around.items():
+            invariants |= {key: definition.invariants[key] for key in definition.root.invariants}
+        for key, invariant in invariants.items():
             wording = f"{key} {signature(invariant.expression)}"
             if reason := NOT_CHECKED.get(key, NOT_CHECKED.get(wording)):
-                obligation = Obligation(key, "invariant", path, self.profile.name, node.place)
-                self.found.append(replace(obligation, listed=reason))
+                self.add_unchecked("invariant", node.place, context, reason, key)
                 continue
-            for test in self.tests(node, path, at, invariant):
-                self.add("invariant", path, node.place, test, key)
+            for test in self.invariant_tests(node, context, invariant):
+                self.add("invariant", context.path, node.place, test, key)
 
-    def subject(self, node: ObjectNode, at: NodeContext) -> Subject:
-        return Subject(node, self.plan.body, at.loops, at.given, self.codes, self.guide)
+    def subject(self, node: ObjectNode, context: NodeContext) -> Subject:
+        loops, presence = context.loops, context.presence
+        return Subject(node, self.plan.body, loops, presence, self.codes, self.guide)
 
-    def tests(
-        self, node: ObjectNode, path: str, at: NodeContext, invariant: st.Invariant
+    def invariant_tests(
+        self, node: ObjectNode, context: NodeContext, invariant: st.Invariant
     ) -> list[Test | str]:
         """Return the tests of an invariant, or the reason why it needs none."""
         constraint = constraint_of(invariant.key, invariant.expression)
@@ -259,10 +257,11 @@ class _Obligations(ProfileWalk):
             return [reason]
         try:
             if constraint is not None:
-                return list(find_tests(constraint, self.subject(node, at)))
+                return list(find_tests(constraint, self.subject(node, context)))
         except UncheckableError:
             pass
-        message = f"{self.plan.resource}.{path}: nothing here can check invariant {invariant.key}"
+        name = f"{self.plan.resource}.{context.path}"
+        message = f"{name}: nothing here can check invariant {invariant.key}"
         raise MappingError(str(node.place), "map-unchecked", message)
 
     # -- lists -------------------------------------------------------------------------------
@@ -271,90 +270,83 @@ class _Obligations(ProfileWalk):
         self,
         node: ListNode,
         shape: Shape,
-        path: str,
-        at: NodeContext,
-        entries: list[ListEntry],
+        context: NodeContext,
+        entries: list[fm.ListEntry],
         slices: list[ListSlice],
     ) -> None:
         """Add the limits on the number of entries, in total and per slice."""
-        all_entries = [
-            (loops, logic.all_of(given, fm.presence_condition(inner)))
-            for loops, given, inner in entries
-        ]
-        self.limits(path, node.place, at, all_entries, shape.element)
-        if slices and shape.element.slicing is not None and shape.element.slicing.rules == "closed":
-            for index, (loops, given, inner) in enumerate(entries):
+        presences = [(entry.loops, entry.presence) for entry in entries]
+        slicing = shape.element.slicing
+        if shape.element.min > 1:
+            self.require("required", node.place, context, fm.at_least(shape.element.min, presences))
+        self.add_maximum(node.place, context, presences, shape.element)
+        if slices and slicing is not None and slicing.rules == "closed":
+            for index, entry in enumerate(entries):
                 unsliced = logic.all_of(*(logic.negate(part.belongs[index]) for part in slices))
-                context = at.inside(inner, given, loops)
-                self.refute(
-                    "limit", path, inner.place, context, fm.presence_condition(inner), unsliced
-                )
+                inner = context.inside(entry.node, entry.condition, entry.loops)
+                presence = fm.presence_condition(entry.node)
+                self.forbid("limit", entry.node.place, inner, presence, unsliced)
         for part in slices:
-            slice_entries = [
-                (loops, logic.all_of(given, fm.presence_condition(inner), condition))
-                for (loops, given, inner), condition in zip(entries, part.belongs, strict=True)
-                if condition is not False
+            presences = [
+                (entry.loops, logic.all_of(entry.presence, belongs))
+                for entry, belongs in zip(entries, part.belongs, strict=True)
+                if belongs is not False
             ]
-            self.limits(part.path, node.place, at, slice_entries, part.shape.element, is_slice=True)
+            slice_context, min_count = replace(context, path=part.path), part.shape.element.min
+            if min_count == 1:
+                has_entry = logic.any_of(*(fm.in_nested_rows(*entry) for entry in presences))
+                self.require("required", node.place, slice_context, has_entry)
+            elif min_count > 1:
+                has_enough = fm.at_least(min_count, presences)
+                self.require("required", node.place, slice_context, has_enough)
+            self.add_maximum(node.place, slice_context, presences, part.shape.element)
 
-    def limits(
+    def add_maximum(
         self,
-        path: str,
-        place: CitedMark,
-        at: NodeContext,
-        entries: list[tuple[tuple[Loop, ...], fm.Formula]],
+        mark: CitedMark,
+        context: NodeContext,
+        presences: list[tuple[fm.Loops, fm.Formula]],
         element: st.Element,
-        *,
-        is_slice: bool = False,
     ) -> None:
-        """Add minimum and maximum numbers of entries; `required` checks for missing lists."""
-        min_count = element.min
-        if min_count == 1 and is_slice:
-            has_entry = logic.any_of(*(fm.in_nested_rows(*entry) for entry in entries))
-            self.refute("required", path, place, at, logic.negate(has_entry))
-        elif min_count > 1:
-            self.refute("required", path, place, at, logic.negate(fm.at_least(min_count, entries)))
         if element.max is not None:
-            self.refute("limit", path, place, at, fm.at_least(element.max + 1, entries))
+            self.forbid("limit", mark, context, fm.at_least(element.max + 1, presences))
 
     # -- values ------------------------------------------------------------------------------
 
-    def check_value(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
+    def check_value(self, node: Entry, shape: Shape, context: NodeContext) -> Shape | None:
         pattern = shape.required_value
         if pattern is not None:
-            self.refute(
-                "pattern", path, node.place, at, logic.negate(fm.match_condition(node, pattern))
-            )
+            self.require("pattern", node.place, context, fm.match_condition(node, pattern))
         if not isinstance(node, ObjectNode):
-            self.leaf(node, shape, path, at)
+            self.add_leaf(node, shape, context)
             return None
         choice = shape.choice
         if choice is not None and choice.code == "Extension":
-            shape = self.extension(node, shape, path, at)
+            shape = self.extension_shape(node, shape, context)
         elif choice is not None and choice.profiles:
             extension_profile = st.find_canonical(choice.profiles[0])
             if extension_profile is not None and not shape.profile.children(shape.element.id):
                 shape = Shape(extension_profile, extension_profile.root, choice)
-        self.bound(node, shape, path, at)
+        self.add_binding(node, shape, context)
         if choice is not None and choice.code == "Coding":
-            self.own_code(node, path, at)
+            self.add_guide_codes(node, context)
         if choice is not None and choice.code == "Reference":
-            self.reference(node, choice, path, at)
+            self.add_reference(node, choice, context)
         return shape
 
-    def extension(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> Shape:
+    def extension_shape(self, node: ObjectNode, shape: Shape, context: NodeContext) -> Shape:
         """Return an extension's shape; add the obligations of known URLs."""
         value = static_value(node)
         url = value.get("url") if isinstance(value, Mapping) else None
         if url == DATA_ABSENT_REASON:
-            reason = fm.exists_at(
+            has_reason = fm.exists_at(
                 node,
                 ("valueCode",),
                 lambda value_node: logic.any_of(
                     *(fm.match_condition(value_node, word) for word in sorted(ABSENT_REASONS))
                 ),
             )
-            self.refute("code", path, node.place, at, logic.negate(reason))
+            self.require("code", node.place, context, has_reason)
         elif isinstance(url, str) and US_CORE.covers(url):
             target = st.find_canonical(url)
             if target is not None and target.type == "Extension":
@@ -363,22 +355,32 @@ class _Obligations(ProfileWalk):
             return shape
         return replace(Shape.of_type("Extension"), choice=shape.choice)
 
-    def bound(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+    def add_binding(self, node: ObjectNode, shape: Shape, context: NodeContext) -> None:
         """Require a concept's code to be in its bound value set."""
         if shape.required_values is None:
             return
         allowed = value_set(shape.required_values, self.guide)
         if allowed.status == "unavailable":
-            self.listed("binding", path, node.place, "the codes of the value set are not to be had")
+            reason = "the codes of the value set are not to be had"
+            self.add_unchecked("binding", node.place, context, reason)
             return
-        inside = self.codes.concept_in(node, allowed, certain=False)
-        self.refute("binding", path, node.place, at, logic.negate(inside))
+        is_allowed = self.codes.concept_in(node, allowed, certain=False)
+        self.require("binding", node.place, context, is_allowed)
 
-    def listed(self, what: ObligationKind, path: str, place: CitedMark, reason: str) -> None:
-        rule = f"{profile_slug(self.profile)}.{path}"
-        self.found.append(Obligation(rule, what, path, self.profile.name, place, listed=reason))
+    def add_unchecked(
+        self,
+        what: ObligationKind,
+        mark: CitedMark,
+        context: NodeContext,
+        reason: str,
+        rule: str = "",
+    ) -> None:
+        """Add an obligation that isn't checked, with the reason."""
+        path, profile = context.path, self.profile
+        rule = rule or f"{profile_slug(profile)}.{path}"
+        self.obligations.append(Obligation(rule, what, path, profile.name, mark, listed=reason))
 
-    def own_code(self, node: ObjectNode, path: str, at: NodeContext) -> None:
+    def add_guide_codes(self, node: ObjectNode, context: NodeContext) -> None:
         """Require that codes of the guide's own code systems exist."""
         guide_systems = code_systems(self.guide)
         for (has_system, system), (has_code, code) in (
@@ -396,7 +398,7 @@ class _Obligations(ProfileWalk):
             is_known = (
                 fm.is_one_of(code_expr, *guide_systems[next(iter(systems))])
                 if systems is not None and len(systems) == 1
-                else fm.Coded(system_expr, code_expr, pairs, frozenset())
+                else fm.AllowedCoding(system_expr, code_expr, pairs, frozenset())
             )
             possible_codes = possible_values(code_expr, self.codes.crosswalks)
             if (
@@ -406,50 +408,39 @@ class _Obligations(ProfileWalk):
                     (url, word) for url in systems & guide_systems.keys() for word in possible_codes
                 )
             ):
-                self.add("code", path, node.place, "every answer is a code of its system")
+                reason = "every answer is a code of its system"
+                self.add("code", context.path, node.place, reason)
                 continue
             is_own = fm.is_one_of(system_expr, *sorted(guide_systems))
-            broken = (
-                has_system,
-                has_code,
-                is_own,
-                fm.is_present(code_expr),
-                logic.negate(is_known),
-            )
-            self.refute("code", path, node.place, at, *broken)
+            has_codes = (has_system, has_code, is_own, fm.is_present(code_expr))
+            self.forbid("code", node.place, context, *has_codes, logic.negate(is_known))
             displays = (member for _, member in fm.members_of(node, DISPLAY, f"_{DISPLAY}"))
             if not all(_is_looked_up(member) for member in displays):
-                message = f"{self.plan.resource}.{path}: a display of the guide's own codes"
+                name = f"{self.plan.resource}.{context.path}"
+                message = f"{name}: a display of the guide's own codes"
                 raise MappingError(str(node.place), "map-unchecked", message, hint="use text")
 
-    def reference(
-        self, node: ObjectNode, choice: st.TypeChoice, path: str, at: NodeContext
-    ) -> None:
-        """Require a reference to point to an allowed type."""
-        allowed = target_types(choice)
+    def add_reference(self, node: ObjectNode, choice: st.TypeChoice, context: NodeContext) -> None:
+        """Require a reference to point to an allowed type, and to a resource that is made."""
+        allowed, path = target_types(choice), context.path
         for given, value in fm.members_of(node, "reference"):
             expr = fm.expr_of(value)
             if expr is None:
                 continue
-            condition = logic.all_of(at.given, given, fm.is_present(expr))
-            self.add(
-                "reference",
-                path,
-                node.place,
-                DanglingReference(at.loops, condition, expr),
-                _UNRESOLVED,
-            )
+            condition = logic.all_of(context.presence, given, fm.is_present(expr))
+            test = DanglingReference(context.loops, condition, expr)
+            self.add("reference", path, node.place, test, _UNRESOLVED)
             types = set(reference_types(expr))
             if not allowed or (types and types <= allowed):
                 self.add("reference", path, node.place, "the types that the mapping can name")
                 continue
-            is_allowed = logic.any_of(*(begins_with(expr, f"{name}/") for name in sorted(allowed)))
+            is_allowed = logic.any_of(*(starts_with(expr, f"{name}/") for name in sorted(allowed)))
             broken = (given, fm.is_present(expr), logic.negate(is_allowed))
-            self.refute("reference", path, node.place, at, *broken)
+            self.forbid("reference", node.place, context, *broken)
 
-    def leaf(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> None:
+    def add_leaf(self, node: Entry, shape: Shape, context: NodeContext) -> None:
         """Add the format and the binding of a primitive value."""
-        expr = fm.expr_of(node)
+        expr, path = fm.expr_of(node), context.path
         if shape.choice is None:
             return
         possible_texts = None if expr is None else possible_values(expr, self.codes.crosswalks)
@@ -457,16 +448,18 @@ class _Obligations(ProfileWalk):
         if isinstance(format_problem, str):
             self.add("form", path, node.place, format_problem)
         elif format_problem is not None:
-            self.refute("form", path, node.place, at, format_problem)
+            self.forbid("form", node.place, context, format_problem)
         if expr is None or shape.required_values is None or shape.choice.code not in TEXT_TYPES:
             return
         allowed = value_set(shape.required_values, self.guide)
         if allowed.status != "complete":
-            self.listed("binding", path, node.place, "not all codes of the value set are known")
+            reason = "not all codes of the value set are known"
+            self.add_unchecked("binding", node.place, context, reason)
             return
         codes = frozenset(code.code for code in allowed.codes)
         if possible_texts is not None and possible_texts <= codes:
             self.add("binding", path, node.place, "every answer is of the value set")
             return
         is_known = fm.is_one_of(expr, *sorted(codes))
-        self.refute("binding", path, node.place, at, fm.is_present(expr), logic.negate(is_known))
+        broken = (fm.is_present(expr), logic.negate(is_known))
+        self.forbid("binding", node.place, context, *broken)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from etl.documents.models import LISTED, Check, ErrorIds, Mistake, Model, Text, Whole, read_as
-from etl.documents.yaml_text import Map, read_yaml
+from etl.documents.yaml_text import read_yaml
 from etl.errors import MappingError, Mistakes, nearest
-from etl.mapping.rows import columns_of
+from etl.mapping.row_columns import columns_of
 from etl.model.canonical_tables import CLAIMS_TABLES, LISTED_TABLES, declare_own_columns
 from etl.model.tables import Column, FieldType
 
@@ -20,7 +20,7 @@ _TABLES: Final = {**CLAIMS_TABLES, **LISTED_TABLES}
 _OWN: Final = "own"
 
 
-def _map_ids(values: Any, _context: Any) -> Any:
+def _check_map_ids(values: Any, _context: Any) -> Any:
     if values == [_OWN]:
         return ()
     if not all(isinstance(value, int) for value in values):
@@ -33,19 +33,19 @@ class _OwnColumn(Model):
     """One column; `map_id` is `own` if it carries no element of CPCDS."""
 
     type: FieldType
-    map_id: Annotated[tuple[Whole, ...], Check(_map_ids, before=True), LISTED]
+    map_id: Annotated[tuple[Whole, ...], Check(_check_map_ids, before=True), LISTED]
     meaning: Text
 
 
-def declare_columns_of(texts: Mapping[str, Iterable[str]]) -> None:
-    """Give the tables of this process the columns that a payer's files declare, and no others.
+def declare_file_columns(texts: Mapping[str, Iterable[str]]) -> None:
+    """Set the payer's own columns of this process' tables to those that the files declare.
 
     Args:
-        texts: what messages call a file -> its texts, that of the topmost overlay last.
+        texts: name of a file in messages -> its texts, that of the topmost overlay last.
 
     Raises:
-        MappingError: `column-table`, `column-name`, `column-key`, `column-value`, and those of
-            YAML; every mistake.
+        MappingError: every mistake: `column-table`, `column-name`, `column-key`, `column-value`,
+            or invalid YAML.
     """
     declare_own_columns({})
     mistakes = Mistakes()
@@ -60,12 +60,13 @@ def declare_columns_of(texts: Mapping[str, Iterable[str]]) -> None:
 
 
 def _read_columns(document: Any, file: str, mistakes: Mistakes) -> Iterator[tuple[str, Column]]:
-    """Yield each column with its table; those with mistakes are left out."""
+    """Yield each column with its table; report those with mistakes."""
     declared = read_as(dict[str, dict[str, _OwnColumn]], document, file, _IDS)
     for table, columns in declared.items():
         if table not in _TABLES:
             message, hint = f"there is no table {table!r}", nearest(table, _TABLES)
-            mistakes.add(MappingError(_mark(document, table), "column-table", message, hint=hint))
+            where = str(document.marks[table])
+            mistakes.add(MappingError(where, "column-table", message, hint=hint))
             continue
         for name, spec in columns.items():
             message = ""
@@ -74,10 +75,6 @@ def _read_columns(document: Any, file: str, mistakes: Mistakes) -> Iterator[tupl
             elif name in columns_of(table):
                 message = f"{table} has a column {name!r} already"
             if message:
-                line = _mark(document[table], name)
-                mistakes.add(MappingError(line, "column-name", message))
+                where = str(document[table].marks[name])
+                mistakes.add(MappingError(where, "column-name", message))
             yield table, Column(name, spec.type, spec.map_id, meaning=spec.meaning)
-
-
-def _mark(document: Map, key: str) -> str:
-    return str(document.marks[key])

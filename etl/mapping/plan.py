@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from etl.documents.yaml_text import Mark
-from etl.mapping.expressions import Condition, Expr, Translated
+from etl.mapping.expressions import Condition, Expr, Translation
 from etl.model import logical_ids
 from etl.model.crosswalks import Crosswalk
 from etl.model.relations import Many
@@ -27,7 +27,7 @@ class CitedMark(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class JsonConstant:
     """A constant, ready as JSON text."""
 
     json: str
@@ -60,7 +60,7 @@ class ListNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Spliced:
+class Splice:
     """Several entries of the outer list; only directly in a loop."""
 
     entries: tuple[Entry, ...]
@@ -68,7 +68,7 @@ class Spliced:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
+class Guard:
     """A node that is present only if a condition is true."""
 
     condition: Condition
@@ -76,7 +76,7 @@ class Guarded:
     place: CitedMark
 
 
-Node: TypeAlias = Fixed | Leaf | ObjectNode | ListNode | Spliced | Guarded
+Node: TypeAlias = JsonConstant | Leaf | ObjectNode | ListNode | Splice | Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class AnswerUse:
             another value is written in its place.
     """
 
-    answer: Translated
+    answer: Translation
     user: Expr | Condition
     conditions: tuple[Condition, ...]
     is_required: bool
@@ -135,9 +135,10 @@ class Plan:
         table: table of level 0.
         tables: table of each level, in the order of the levels.
         condition: rows for which it is false make no resource.
-        id: logical id; never absent.
-        compartment: logical id of the Patient that owns its block; None for the directory.
-        last_updated: the source's own stamp.
+        id: logical ID; never absent.
+        compartment: logical ID of the Patient whose block contains the resource; None for the
+            directory.
+        last_updated: the source's time of the last update; None if it has none.
         body: the members after `meta`.
         search: parameter of the search index -> list of values.
         skipped_map_ids: MapID -> why this profile leaves it out.
@@ -195,12 +196,12 @@ def nodes_of(node: Entry, path: str = "") -> Iterator[tuple[str, Entry]]:
         case ListNode():
             for entry in node.entries:
                 yield from nodes_of(entry, f"{path}[]")
-        case Spliced():
+        case Splice():
             for entry in node.entries:
                 yield from nodes_of(entry, path)
-        case Guarded() | Loop():
+        case Guard() | Loop():
             yield from nodes_of(node.node, path)
-        case Fixed() | Leaf():
+        case JsonConstant() | Leaf():
             return
 
 
@@ -210,7 +211,7 @@ def expressions_of(node: Entry) -> Iterator[tuple[CitedMark, Expr | Condition]]:
         match inner:
             case Leaf(expr=expr):
                 yield inner.place, expr
-            case Guarded(condition=condition) | Loop(condition=condition):
+            case Guard(condition=condition) | Loop(condition=condition):
                 yield inner.place, condition
             case _:
                 continue
@@ -228,13 +229,13 @@ class View:
     """The definition of a view of a set.
 
     Attributes:
-        name: what it is called (`--view`).
-        version: version of the guide; that of the set where empty.
-        profiles: bare name of a mapping's profile -> the one that it has in the view; a profile
-            that is not named stays.
+        name: name of the view (`--view`).
+        version: version of the guide; if empty, that of the set.
+        profiles: bare name of a mapping's profile -> its profile in the view; other profiles are
+            unchanged.
         types: FHIR types of elements that are left out.
         paths: elements that are left out, with their resource (`ExplanationOfBenefit.total`).
-        given: (table, column) -> what the column is taken to hold in every row.
+        column_constants: (table, column) -> value that the column is given in every row.
         skipped_map_ids: MapID -> why `profiles` leave it out.
         skipped_elements: path of an element -> why those of `profiles` that mark it leave it out.
     """
@@ -244,7 +245,7 @@ class View:
     profiles: Mapping[str, str] = field(default_factory=dict)
     types: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
-    given: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    column_constants: Mapping[tuple[str, str], str] = field(default_factory=dict)
     skipped_map_ids: Mapping[int, str] = field(default_factory=dict)
     skipped_elements: Mapping[str, str] = field(default_factory=dict)
 
@@ -256,14 +257,14 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class MappingSet:
-    """All mappings of one version of the guide, compiled.
+    """All mappings of one version of the guide, compiled for one view.
 
     Attributes:
         name: name of the set.
-        version: version of the guide, as it stands in every `meta.profile`.
+        version: version of the guide in every `meta.profile`.
         plans: in the order of the set file.
-        crosswalks: those that the plans translate with.
-        view: the view that the plans make.
+        crosswalks: the crosswalks that the plans use, by name.
+        view: the view that the plans are compiled for.
         views: names of all views of the set, the financial one first.
     """
 

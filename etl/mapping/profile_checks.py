@@ -17,15 +17,15 @@ from etl.mapping import expressions as ex
 from etl.mapping import formulas as fm
 from etl.mapping import plan as pl
 from etl.mapping.expressions import (
+    Concat,
     Condition,
     Constant,
     Expr,
-    Joined,
     Kind,
     ProviderReference,
 )
-from etl.mapping.plan import Fixed, Leaf, Plan, nodes_of
-from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
+from etl.mapping.plan import JsonConstant, Leaf, Plan, nodes_of
+from etl.mapping.profile_walk import ListSlice, ProfileWalk
 from etl.mapping.row_tests import NodeContext
 from etl.mapping.static_values import (
     Facts,
@@ -86,24 +86,26 @@ class _Checker(ProfileWalk):
         name = f"{self.plan.resource}.{_without_slices(path)}" if path else self.plan.resource
         self.problems.append(MappingError(str(mark), error_id, f"{name}: {message}", hint=hint))
 
-    def facts(self, at: NodeContext) -> Facts:
+    def facts(self, context: NodeContext) -> Facts:
         """Return what the conditions around a node imply about its row."""
         facts = Facts()
-        for condition in (self.plan.condition, *_required_conditions(at.guards)):
+        for condition in (self.plan.condition, *_required_conditions(context.guards)):
             facts = facts.assume(condition)
         return facts
 
     # -- shape -------------------------------------------------------------------------------
 
-    def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+    def check_object(self, node: pl.ObjectNode, shape: Shape, context: NodeContext) -> None:
         """Check that an object has the elements that its profile requires."""
         for required in shape.children():
             name = required.element.name
-            if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
-                self.check_required(node, required, f"{path}.{name}" if path else name, at)
+            if required.element.min > 0 and not (context.path == "" and name in ENGINE_MADE):
+                self.check_required(node, required, context.member(name))
 
-    def check_extension(self, key: str, node: pl.Entry, parent: Shape, path: str) -> None:
-        self.find_member(key.removeprefix("_"), node, parent, path)
+    def check_extension(
+        self, key: str, node: pl.Entry, parent: Shape, context: NodeContext
+    ) -> None:
+        self.find_member(key.removeprefix("_"), node, parent, context.path)
 
     def find_member(self, key: str, node: pl.Entry, parent: Shape, path: str) -> Shape | None:
         """Return the shape of an element; reports one that FHIR does not have."""
@@ -114,10 +116,8 @@ class _Checker(ProfileWalk):
             self.report(node.place, "map-unknown-path", path, "no such element", hint)
         return shape
 
-    def check_member(
-        self, key: str, node: pl.Entry, parent: Shape, path: str, at: NodeContext
-    ) -> bool:
-        shape = self.find_member(key, node, parent, path)
+    def check_member(self, key: str, node: pl.Entry, parent: Shape, context: NodeContext) -> bool:
+        shape = self.find_member(key, node, parent, context.path)
         if shape is None:
             return False
         element = shape.element
@@ -129,22 +129,22 @@ class _Checker(ProfileWalk):
             message = "FHIR has no list here"
         else:
             return True
-        self.report(node.place, "map-cardinality", path, message)
+        self.report(node.place, "map-cardinality", context.path, message)
         return False
 
     def check_list(
         self,
         node: pl.ListNode,
         shape: Shape,
-        path: str,
-        at: NodeContext,
-        entries: list[ListEntry],
+        context: NodeContext,
+        entries: list[fm.ListEntry],
         slices: list[ListSlice],
     ) -> None:
         has_loop = any(entry.loops for entry in entries)
-        certain_count = sum(entry.given is True for entry in entries)
+        certain_count = sum(entry.condition is True for entry in entries)
         if shape.element.max == 1 and (certain_count > 1 or has_loop):
-            self.report(node.place, "map-cardinality", path, "the profile allows one entry")
+            message = "the profile allows one entry"
+            self.report(node.place, "map-cardinality", context.path, message)
         for list_slice in slices:
             slice_entries = (
                 _under_own_guards(entry)
@@ -152,15 +152,15 @@ class _Checker(ProfileWalk):
                 if belongs is True
             )
             element = list_slice.shape.element
-            is_required = element.min > 0 and not self.is_assured(path, list_slice.shape)
-            if is_required and not is_one_present(tuple(slice_entries), self.facts(at)):
+            is_required = element.min > 0 and not self.is_assured(context.path, list_slice.shape)
+            if is_required and not is_one_present(tuple(slice_entries), self.facts(context)):
                 slice_name = element.slice_name
                 message = f"the profile requires slice {slice_name}, and it can be absent"
-                self.report(node.place, "map-required", path, message)
+                self.report(node.place, "map-required", context.path, message)
 
-    def check_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
-        choice = shape.choice
-        if isinstance(node, pl.Fixed | pl.Leaf):
+    def check_value(self, node: pl.Entry, shape: Shape, context: NodeContext) -> Shape | None:
+        choice, path = shape.choice, context.path
+        if isinstance(node, pl.JsonConstant | pl.Leaf):
             self.check_leaf(node, shape, path)
         elif not isinstance(node, pl.ObjectNode):
             self.report(node.place, "map-type", path, "FHIR has no list in a list")
@@ -173,23 +173,24 @@ class _Checker(ProfileWalk):
             return shape
         return None
 
-    def check_required(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+    def check_required(self, node: pl.ObjectNode, shape: Shape, context: NodeContext) -> None:
         """Check that a required element is present whenever its object is."""
+        path = context.path
         accepted_names = set(choice_names(shape.element)) or {shape.element.name}
         accepted_names |= {f"_{name}" for name in accepted_names}
-        present_members = [member for key, member in node.members if key in accepted_names]
+        members = [member for key, member in node.members if key in accepted_names]
         if self.is_assured(path, shape):
             return
-        if not present_members:
+        if not members:
             self.report(node.place, "map-required", path, "the profile requires it")
             return
-        if is_one_present(tuple(present_members), self.facts(at)):
+        if is_one_present(tuple(members), self.facts(context)):
             return
         deciding_members = [key for key, member in node.members if is_strong(member)]
         if "." in path and deciding_members and set(deciding_members) <= accepted_names:
             return  # the object is present only if the element is
         self.report(
-            present_members[0].place,
+            members[0].place,
             "map-required",
             path,
             "the profile requires it, and it can be absent",
@@ -204,7 +205,7 @@ class _Checker(ProfileWalk):
 
     # -- values ------------------------------------------------------------------------------
 
-    def check_leaf(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
+    def check_leaf(self, node: pl.JsonConstant | pl.Leaf, shape: Shape, path: str) -> None:
         """Check type, pattern and code of a single value."""
         choice = shape.choice
         if choice is None or is_type(choice.code):
@@ -227,7 +228,11 @@ class _Checker(ProfileWalk):
         self.check_code(node, shape, path)
 
     def check_constant(
-        self, node: pl.Fixed, choice: TypeChoice, accepted_kinds: frozenset[Kind] | None, path: str
+        self,
+        node: pl.JsonConstant,
+        choice: TypeChoice,
+        accepted_kinds: frozenset[Kind] | None,
+        path: str,
     ) -> None:
         is_text = node.json.startswith('"')
         if accepted_kinds is None or not accepted_kinds & _NON_TEXT_KINDS:
@@ -240,14 +245,18 @@ class _Checker(ProfileWalk):
             self.report(node.place, "map-type", path, f"{node.json} is no {choice.code}")
 
     def check_pattern(
-        self, node: pl.Fixed | pl.Leaf | pl.ObjectNode, shape: Shape, path: str, where: str = ""
+        self,
+        node: pl.JsonConstant | pl.Leaf | pl.ObjectNode,
+        shape: Shape,
+        path: str,
+        where: str = "",
     ) -> None:
         pattern = shape.required_value
         if pattern is not None and matches_pattern(static_value(node), pattern) is not True:
             message = f"the profile wants {pattern!r}{where}"
             self.report(node.place, "map-pattern", path, message)
 
-    def check_code(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
+    def check_code(self, node: pl.JsonConstant | pl.Leaf, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "code" or shape.required_values is None:
             return
         allowed = value_set(shape.required_values)
@@ -261,7 +270,7 @@ class _Checker(ProfileWalk):
     def node_values(self, node: pl.Entry | None) -> frozenset[str] | None:
         """Return all texts that a node can yield; None if they are not known."""
         match node:
-            case pl.Fixed():
+            case pl.JsonConstant():
                 value = static_value(node)
                 return frozenset({value}) if isinstance(value, str) else None
             case pl.Leaf(expr=expr):
@@ -319,16 +328,15 @@ def _required_conditions(formula: fm.Formula) -> list[Condition]:
     return [part for part in parts if isinstance(part, Condition)]
 
 
-def _under_own_guards(entry: ListEntry) -> pl.Entry:
+def _under_own_guards(entry: fm.ListEntry) -> pl.Entry:
     """Return an entry's node under its own guards, assuming that its loops have rows."""
     loop_guards = {part for loop in entry.loops for part in _required_conditions(loop.condition)}
-    guards = tuple(
-        condition for condition in _required_conditions(entry.given) if condition not in loop_guards
-    )
+    conditions = _required_conditions(entry.condition)
+    guards = tuple(condition for condition in conditions if condition not in loop_guards)
     node = entry.node
     if not guards or isinstance(node, pl.Loop):
         return node
-    return pl.Guarded(guards[0] if len(guards) == 1 else logic.AllOf(guards), node, node.place)
+    return pl.Guard(guards[0] if len(guards) == 1 else logic.AllOf(guards), node, node.place)
 
 
 def _find_codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:
@@ -348,7 +356,7 @@ def reference_types(expr: Expr) -> Iterator[str]:
             yield resource
         case ProviderReference():
             yield from ("Organization", "Practitioner")
-        case Joined(parts=(Constant(value=text), *_)) if "/" in text:
+        case Concat(parts=(Constant(value=text), *_)) if "/" in text:
             yield text.partition("/")[0]
         case _:
             parts = getattr(expr, "parts", ())
@@ -381,13 +389,13 @@ def find_search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[Mappi
             continue
         separator, form = _SEPARATORS[types[name]]
         for _, node in nodes_of(values):
-            if isinstance(node, Fixed | Leaf) and not _has_separator(node, separator):
+            if isinstance(node, JsonConstant | Leaf) and not _has_separator(node, separator):
                 message = f"search.{parameter}: no search finds a value without the form {form}"
                 yield MappingError(str(node.place), "map-search", message)
 
 
-def _has_separator(node: Fixed | Leaf, separator: str) -> bool:
-    if isinstance(node, Fixed):
+def _has_separator(node: JsonConstant | Leaf, separator: str) -> bool:
+    if isinstance(node, JsonConstant):
         return separator in node.json
     return _always_contains(node.expr, separator)
 
@@ -397,13 +405,13 @@ def _always_contains(expr: ex.Expr, separator: str) -> bool:
     match expr:
         case ex.Constant(value=value):
             return separator in value
-        case ex.Joined(parts=parts):
+        case ex.Concat(parts=parts):
             return any(_always_contains(part, separator) for part in parts)
         case ex.FirstOf(parts=parts):
             return all(_always_contains(part, separator) for part in parts)
-        case ex.Chosen(then=then, otherwise=otherwise):
+        case ex.Choice(then=then, otherwise=otherwise):
             return _always_contains(then, separator) and _always_contains(otherwise, separator)
-        case ex.Cased(of=of):
+        case ex.CaseChange(of=of):
             return _always_contains(of, separator)
         case ex.ProviderReference():
             return separator == "/"

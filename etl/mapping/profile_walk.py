@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from etl.mapping import formulas as fm
@@ -11,14 +11,6 @@ from etl.mapping.row_tests import NodeContext
 from etl.profiles.guides import Guide
 from etl.profiles.shapes import Shape, discriminators
 from etl.profiles.structures import Profile
-
-
-class ListEntry(NamedTuple):
-    """One entry of a list: the loops that make it, when it is made, and its node."""
-
-    loops: tuple[pl.Loop, ...]
-    given: fm.Formula
-    node: pl.Entry
 
 
 class ListSlice(NamedTuple):
@@ -36,7 +28,7 @@ class ProfileWalk:
     Attributes:
         plan: a compiled mapping.
         profile: the profile of its resources.
-        codes: makes formulas of value sets and slices.
+        codes: builds the conditions of value sets and slices.
     """
 
     plan: pl.Plan
@@ -51,98 +43,92 @@ class ProfileWalk:
 
     def run(self) -> None:
         """Walk the whole plan."""
-        self.visit_object(self.plan.body, Shape(self.profile, self.profile.root), "", NodeContext())
+        self.visit_object(self.plan.body, Shape(self.profile, self.profile.root), NodeContext())
 
-    def visit_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+    def visit_object(self, node: pl.ObjectNode, shape: Shape, context: NodeContext) -> None:
         """Visit the members of an object, then the object itself."""
         for key, member in node.members:
             guard: fm.Formula = True
-            if isinstance(member, pl.Guarded):
+            if isinstance(member, pl.Guard):
                 guard, member = member.condition, member.node
-            below = f"{path}.{key}" if path else key
-            self.visit_member(key, member, shape, below, at.inside(member, guard))
-        self.check_object(node, shape, path, at)
+            self.visit_member(key, member, shape, context.member(key).inside(member, guard))
+        self.check_object(node, shape, context)
 
-    def visit_member(
-        self, key: str, node: pl.Entry, parent: Shape, path: str, at: NodeContext
-    ) -> None:
+    def visit_member(self, key: str, node: pl.Entry, parent: Shape, context: NodeContext) -> None:
         """Visit one member of an object: an element, or the extension of a primitive one."""
         shape = parent.member(key.removeprefix("_"))
         if key.startswith("_"):
-            self.check_extension(key, node, parent, path)
+            self.check_extension(key, node, parent, context)
             if isinstance(node, pl.ObjectNode):
-                self.visit_object(node, Shape.of_type("Element"), path, at)
-        elif not self.check_member(key, node, parent, path, at) or shape is None:
+                self.visit_object(node, Shape.of_type("Element"), context)
+        elif not self.check_member(key, node, parent, context) or shape is None:
             return
         elif isinstance(node, pl.ListNode):
-            self.visit_list(node, shape, path, at)
+            self.visit_list(node, shape, context)
         else:
-            self.visit_value(node, shape, path, at)
+            self.visit_value(node, shape, context)
 
-    def visit_list(self, node: pl.ListNode, shape: Shape, path: str, at: NodeContext) -> None:
-        """Visit a list, then each entry as what it is: of a slice for sure, or of any that it may.
-
-        An entry that is surely of a slice is visited as that alone.
-        """
-        entries = [
-            ListEntry(*opened) for entry in node.entries for opened in fm.expand_loops(entry)
-        ]
-        slices = self.slices(entries, shape, path)
-        self.check_list(node, shape, path, at, entries, slices)
-        for number, (loops, given, inner) in enumerate(entries):
-            here = at.inside(inner, given, loops)
-            sure = next((part for part in slices if part.belongs[number] is True), None)
-            if sure is not None:
-                self.visit_value(inner, sure.shape, sure.path, here)
+    def visit_list(self, node: pl.ListNode, shape: Shape, context: NodeContext) -> None:
+        """Visit a list, then each entry: as the slice that it certainly is, or as all it may be."""
+        entries = list(fm.list_entries(node))
+        slices = self.slices(entries, shape, context.path)
+        self.check_list(node, shape, context, entries, slices)
+        for number, entry in enumerate(entries):
+            inner = context.inside(entry.node, entry.condition, entry.loops)
+            certain = next((part for part in slices if part.belongs[number] is True), None)
+            if certain is not None:
+                self.visit_value(entry.node, certain.shape, replace(inner, path=certain.path))
                 continue
-            self.visit_value(inner, shape, path, here)
+            self.visit_value(entry.node, shape, inner)
             for part in slices if self.visits_uncertain_slices else ():
                 if (belongs := part.belongs[number]) is not False:
-                    self.visit_value(inner, part.shape, part.path, here.when(belongs))
+                    slice_context = replace(inner.when(belongs), path=part.path)
+                    self.visit_value(entry.node, part.shape, slice_context)
 
-    def slices(self, entries: list[ListEntry], shape: Shape, path: str) -> list[ListSlice]:
+    def slices(self, entries: list[fm.ListEntry], shape: Shape, path: str) -> list[ListSlice]:
         """Return the slices of a list."""
         slicing = shape.element.slicing
         if slicing is None:
             return []
         result = []
         for child in shape.slices():
-            traits = discriminators(shape.profile, slicing, child.element)
-            belongs = [self.codes.in_slice(entry.node, traits, self.guide) for entry in entries]
+            identified_by = discriminators(shape.profile, slicing, child.element)
+            belongs = [
+                self.codes.in_slice(entry.node, identified_by, self.guide) for entry in entries
+            ]
             result.append(ListSlice(child, f"{path}:{child.element.slice_name}", belongs))
         return result
 
-    def visit_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> None:
+    def visit_value(self, node: pl.Entry, shape: Shape, context: NodeContext) -> None:
         """Visit one value, and what is inside it."""
-        inside = self.check_value(node, shape, path, at)
-        if inside is not None and isinstance(node, pl.ObjectNode):
-            self.visit_object(node, inside, path, at)
+        inner_shape = self.check_value(node, shape, context)
+        if inner_shape is not None and isinstance(node, pl.ObjectNode):
+            self.visit_object(node, inner_shape, context)
 
     # -- what subclasses check ---------------------------------------------------------------
 
-    def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
+    def check_object(self, node: pl.ObjectNode, shape: Shape, context: NodeContext) -> None:
         """Check an object as a whole."""
 
-    def check_extension(self, key: str, node: pl.Entry, parent: Shape, path: str) -> None:
+    def check_extension(
+        self, key: str, node: pl.Entry, parent: Shape, context: NodeContext
+    ) -> None:
         """Check the member with the extensions of a primitive element."""
 
-    def check_member(
-        self, key: str, node: pl.Entry, parent: Shape, path: str, at: NodeContext
-    ) -> bool:
-        """Check what stands under a name; return whether to visit it."""
+    def check_member(self, key: str, node: pl.Entry, parent: Shape, context: NodeContext) -> bool:
+        """Check that the parent may have the member in this form; return whether to visit it."""
         raise NotImplementedError
 
     def check_list(
         self,
         node: pl.ListNode,
         shape: Shape,
-        path: str,
-        at: NodeContext,
-        entries: list[ListEntry],
+        context: NodeContext,
+        entries: list[fm.ListEntry],
         slices: list[ListSlice],
     ) -> None:
         """Check a list as a whole."""
 
-    def check_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
+    def check_value(self, node: pl.Entry, shape: Shape, context: NodeContext) -> Shape | None:
         """Check one value; return the shape of its members, None if they are not to be visited."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from etl.mapping import expressions as ex
 from etl.mapping import formulas as fm
-from etl.mapping.rows import EMPTIED
+from etl.mapping.row_columns import MASKABLE_COLUMNS
 from etl.model import logic
 
 MOST_STEPS: Final = 3000
@@ -136,13 +136,13 @@ class _ProofSearch:
                 return _any_true(self.formula(part, facts) for part in parts)
             case logic.Not(of=of):
                 return _not(self.formula(of, facts))
-            case ex.Same(left=left, right=right) | ex.Before(left=left, right=right):
+            case ex.Equality(left=left, right=right) | ex.DateOrder(left=left, right=right):
                 return self.opaque_truth(formula, facts, left, right)
-            case fm.Coded(system=system, code=code):
+            case fm.AllowedCoding(system=system, code=code):
                 return self.opaque_truth(formula, facts, system, code)
-            case fm.Misshapen(of=of) | fm.Begins(of=of):
+            case fm.WrongFormat(of=of) | fm.StartsWith(of=of):
                 return self.opaque_truth(formula, facts, of)
-            case fm.Some() | fm.MinCount():
+            case fm.SomeRow() | fm.MinCount():
                 return self.opaque_truth(formula, facts)
 
     # -- expressions -------------------------------------------------------------------------
@@ -151,24 +151,26 @@ class _ProofSearch:
         match expr:
             case ex.Constant() | ex.LoopIndex():
                 return True
-            case ex.ColumnOf(nullable=False, column=column) if column not in EMPTIED:
+            case ex.ColumnOf(nullable=False, column=column) if column not in MASKABLE_COLUMNS:
                 return True  # the rule `required` is firm; derived columns are never absent
             case ex.Absent():
                 return False
             case ex.FirstOf(parts=parts):
                 return _any_true(self.is_present(part, facts) for part in parts)
-            case ex.Joined(parts=parts):
+            case ex.Concat(parts=parts):
                 return _all_true(self.is_present(part, facts) for part in parts)
-            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Choice(condition=condition, then=then, otherwise=otherwise):
                 return self._choose(
                     condition,
                     self.is_present(then, facts),
                     self.is_present(otherwise, facts),
                     facts,
                 )
-            case ex.Translated(of=of) | ex.Shaped(of=of) if self.is_present(of, facts) is False:
+            case ex.Translation(of=of) | ex.ShapedText(of=of) if (
+                self.is_present(of, facts) is False
+            ):
                 return False
-            case ex.Translated() | ex.Shaped() | ex.ColumnOf():
+            case ex.Translation() | ex.ShapedText() | ex.ColumnOf():
                 text = self.value(expr, facts)
                 return None if text is ... else text is not None
             case _:
@@ -188,7 +190,7 @@ class _ProofSearch:
         ways: tuple[str | None, ...] = (*sorted(self.named.get(number, ())), _OTHER_TEXT)
         if expr.kind is ex.Kind.FLAG:
             ways = ("Y", "N")
-        if expr.nullable or (isinstance(expr, ex.ColumnOf) and expr.column in EMPTIED):
+        if expr.nullable or (isinstance(expr, ex.ColumnOf) and expr.column in MASKABLE_COLUMNS):
             ways = (None, *ways)
         return self.ask(number, ways, facts)
 
@@ -207,14 +209,14 @@ class _ProofSearch:
                     return answer
                 more = self.one_of(ex.FirstOf(tuple(rest), expr.kind), values, facts)
                 return _any_true((answer, _all_true((_not(self.is_present(first, facts)), more))))
-            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Choice(condition=condition, then=then, otherwise=otherwise):
                 return self._choose(
                     condition,
                     self.one_of(then, values, facts),
                     self.one_of(otherwise, values, facts),
                     facts,
                 )
-            case ex.Joined() | ex.Left():
+            case ex.Concat() | ex.Prefix():
                 return self.opaque_truth(ex.OneOf(expr, values), facts, expr)
             case _:
                 return self._compare_value(expr, values, facts)

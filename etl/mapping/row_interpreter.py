@@ -239,11 +239,11 @@ class _RowInterpreter:
 
     def write(self, node: pl.Entry) -> _NodeOutput:
         match node:
-            case pl.Fixed():
+            case pl.JsonConstant():
                 return _NodeOutput(node.json, None, (ExplainedElement((), node.json, node.place),))
             case pl.Leaf():
                 return self.write_leaf(node)
-            case pl.Guarded():
+            case pl.Guard():
                 if not self.holds(node.condition):
                     return _NodeOutput(None, alive=False)
                 output = self.write(node.node)
@@ -254,7 +254,7 @@ class _RowInterpreter:
                 entries = self.write_entries(node)
                 text = None if entries.text is None else f"[{entries.text}]"
                 return replace(entries, text=text)
-            case pl.Spliced():
+            case pl.Splice():
                 return self.write_entries(node)
             case pl.Loop():
                 raise AssertionError("a loop stands in a list")
@@ -279,7 +279,7 @@ class _RowInterpreter:
         elements = tuple(each.under(key) for key, to in written for each in to.elements)
         return _NodeOutput(f"{{{','.join(texts)}}}", alive, elements)
 
-    def write_entries(self, node: pl.ListNode | pl.Spliced) -> _NodeOutput:
+    def write_entries(self, node: pl.ListNode | pl.Splice) -> _NodeOutput:
         written: list[_NodeOutput] = []
         elements: list[ExplainedElement] = []
         position = 0
@@ -340,14 +340,14 @@ class _RowInterpreter:
                 return self.referenced_row(expr)[0].get(expr.column)
             case ex.LoopIndex():
                 return str(self.indexes[expr.level])
-            case ex.Joined():
+            case ex.Concat():
                 parts = [self.value(part) for part in expr.parts]
                 return None if None in parts else "".join(parts)  # type: ignore[arg-type]
             case ex.FirstOf():
                 return next(
                     (value for part in expr.parts if (value := self.value(part)) is not None), None
                 )
-            case ex.Chosen():
+            case ex.Choice():
                 return self.value(expr.then if self.holds(expr.condition) else expr.otherwise)
             case _:
                 value = self.value(expr.of)
@@ -361,19 +361,19 @@ class _RowInterpreter:
                 return "true" if value == "Y" else "false"
             case ex.Cast():
                 return value
-            case ex.Cased(case=case):
+            case ex.CaseChange(case=case):
                 return value.translate(_LOWER if case == "lower" else _UPPER)
             case ex.Plus(amount=amount):
                 return str(int(value) + amount)
-            case ex.Translated(crosswalk=name, column=column):
+            case ex.Translation(crosswalk=name, column=column):
                 return self.environment.crosswalks[name].answer(value, column)
-            case ex.TranslatedAll(crosswalk=name, column=column, separator=separator):
+            case ex.ListTranslation(crosswalk=name, column=column, separator=separator):
                 crosswalk = self.environment.crosswalks[name]
                 values = value.split(";")
                 return separator.join(crosswalk.answer(word, column) or word for word in values)
-            case ex.Shaped(shape=shape):
+            case ex.ShapedText(shape=shape):
                 return value if SHAPES[shape](value) else None
-            case ex.Left(length=length):
+            case ex.Prefix(length=length):
                 return value[:length]
             case ex.LogicalId(resource=resource):
                 return self.environment.logical_id(resource, value)
@@ -391,7 +391,7 @@ class _RowInterpreter:
         match node:
             case ex.FirstOf():
                 parts = [one for one in node.parts if self.value(one) is not None][:1]
-            case ex.Chosen():
+            case ex.Choice():
                 chosen = node.then if self.holds(node.condition) else node.otherwise
                 parts = [node.condition, chosen]
             case _:
@@ -409,11 +409,11 @@ class _RowInterpreter:
 
     def crosswalk_answers(self, node: ex.Expr | ex.Condition) -> Iterator[CrosswalkAnswer]:
         """Yield a translation's look-ups in its crosswalk."""
-        if not isinstance(node, ex.Translated | ex.TranslatedAll):
+        if not isinstance(node, ex.Translation | ex.ListTranslation):
             return
         value, crosswalk = self.value(node.of), self.environment.crosswalks[node.crosswalk]
         words = [] if value is None else [value]
-        if value is not None and isinstance(node, ex.TranslatedAll):
+        if value is not None and isinstance(node, ex.ListTranslation):
             words = value.split(";")
         for word in words:
             answer = crosswalk.answer(word, node.column)
@@ -438,11 +438,11 @@ class _RowInterpreter:
             case ex.OneOf():
                 value = self.value(condition.of)
                 return value is not None and (value in condition.values) != condition.negated
-            case ex.Same():
+            case ex.Equality():
                 left, right = self.value(condition.left), self.value(condition.right)
                 both = left is not None and right is not None
                 return both and (left == right) != condition.negated
-            case ex.Before():
+            case ex.DateOrder():
                 left, right = self.value(condition.left), self.value(condition.right)
                 if left is None or right is None:
                     return False
@@ -456,7 +456,7 @@ class _RowInterpreter:
 
 
 def _splices(node: pl.Entry) -> bool:
-    return isinstance(node, pl.Spliced) or (isinstance(node, pl.Guarded) and _splices(node.node))
+    return isinstance(node, pl.Splice) or (isinstance(node, pl.Guard) and _splices(node.node))
 
 
 def _shift_position(element: ExplainedElement, offset: int) -> ExplainedElement:

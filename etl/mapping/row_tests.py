@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from etl.mapping import expressions as ex
 from etl.mapping import formulas as fm
-from etl.mapping.plan import CitedMark, Entry, Fixed, ListNode, Loop
+from etl.mapping.plan import CitedMark, Entry, JsonConstant, ListNode
 from etl.mapping.static_values import keeps_alive, static_value
 from etl.model import logic
 
@@ -20,32 +20,37 @@ class NodeContext:
     Attributes:
         loops: the loops that lead to the node's row.
         guards: the conditions around the node.
-        given: the condition under which the node is present.
+        presence: the condition under which the node is present.
+        path: FHIR path of the node with slices, without the resource type.
     """
 
-    loops: tuple[Loop, ...] = ()
+    loops: fm.Loops = ()
     guards: fm.Formula = True
-    given: fm.Formula = True
+    presence: fm.Formula = True
+    path: str = ""
 
-    def inside(self, node: Entry, guard: fm.Formula, loops: tuple[Loop, ...] = ()) -> NodeContext:
+    def inside(self, node: Entry, guard: fm.Formula, loops: fm.Loops = ()) -> NodeContext:
         """Return the context of an inner node that one more guard protects.
 
         A node that keeps its surroundings alive depends on guards only; any other node is present
         only where its surroundings are.
         """
         guards = logic.all_of(self.guards, guard)
-        outer = guards if keeps_alive(node) else logic.all_of(self.given, guards)
-        return NodeContext(
-            (*self.loops, *loops), guards, logic.all_of(outer, fm.presence_condition(node))
-        )
+        outer = guards if keeps_alive(node) else logic.all_of(self.presence, guards)
+        presence = logic.all_of(outer, fm.presence_condition(node))
+        return NodeContext((*self.loops, *loops), guards, presence, self.path)
 
     def when(self, condition: fm.Formula) -> NodeContext:
         """Add a condition to the context."""
         return replace(
             self,
             guards=logic.all_of(self.guards, condition),
-            given=logic.all_of(self.given, condition),
+            presence=logic.all_of(self.presence, condition),
         )
+
+    def member(self, name: str) -> NodeContext:
+        """Return the context with the path of a member."""
+        return replace(self, path=f"{self.path}.{name}" if self.path else name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class BrokenRows:
         broken: the formula that must not be true.
     """
 
-    loops: tuple[Loop, ...]
+    loops: fm.Loops
     broken: fm.Formula
 
 
@@ -70,7 +75,7 @@ class EntryNumbers:
         are_texts: the numbers are texts that are compared unchanged.
     """
 
-    sources: tuple[tuple[tuple[Loop, ...], fm.Formula, ex.Expr | int], ...]
+    sources: tuple[tuple[fm.Loops, fm.Formula, ex.Expr | int], ...]
     are_texts: bool = False
 
 
@@ -84,7 +89,7 @@ class RepeatedNumber:
     """
 
     numbers: EntryNumbers
-    loops: tuple[Loop, ...] = ()
+    loops: fm.Loops = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ class UnnamedEntry:
         known: the numbers of the entries.
     """
 
-    loops: tuple[Loop, ...]
+    loops: fm.Loops
     given: fm.Formula
     named: EntryNumbers
     known: EntryNumbers
@@ -130,7 +135,7 @@ class DanglingReference:
         reference: the text of the reference.
     """
 
-    loops: tuple[Loop, ...]
+    loops: fm.Loops
     given: fm.Formula
     reference: ex.Expr
 
@@ -143,40 +148,40 @@ Test: TypeAlias = (
 # -- of a plan's nodes -----------------------------------------------------------------------
 
 
-def begins_with(expr: ex.Expr, text: str) -> fm.Formula:
+def starts_with(expr: ex.Expr, text: str) -> fm.Formula:
     """Build the condition that an expression's value begins with a text."""
     match expr:
         case ex.Constant(value=value):
             return value.startswith(text)
-        case ex.Joined(parts=(ex.Constant(value=value), *_)) if len(value) >= len(text):
+        case ex.Concat(parts=(ex.Constant(value=value), *_)) if len(value) >= len(text):
             return logic.all_of(fm.is_present(expr), value.startswith(text))
         case ex.ProviderReference(resource=resource, only=only):
             prefixes = (f"{resource}/",) if only else ("Organization/", "Practitioner/")
             if not any(name.startswith(text) for name in prefixes):
                 return False
-            return fm.is_present(expr) if only else fm.Begins(expr, text)
+            return fm.is_present(expr) if only else fm.StartsWith(expr, text)
         case ex.FirstOf(parts=(first, *rest)):
-            rest_begins = begins_with(ex.FirstOf(tuple(rest), expr.kind), text) if rest else False
+            rest_begins = starts_with(ex.FirstOf(tuple(rest), expr.kind), text) if rest else False
             return logic.any_of(
-                begins_with(first, text),
+                starts_with(first, text),
                 logic.all_of(logic.negate(fm.is_present(first)), rest_begins),
             )
-        case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+        case ex.Choice(condition=condition, then=then, otherwise=otherwise):
             return logic.any_of(
-                logic.all_of(condition, begins_with(then, text)),
-                logic.all_of(logic.negate(condition), begins_with(otherwise, text)),
+                logic.all_of(condition, starts_with(then, text)),
+                logic.all_of(logic.negate(condition), starts_with(otherwise, text)),
             )
         case ex.Absent() | ex.LogicalId():
             return False
         case _:
-            return fm.Begins(expr, text)
+            return fm.StartsWith(expr, text)
 
 
 def find_numbers(
     node: Entry,
     path: tuple[str, ...],
     where: Callable[[Entry], fm.Formula] = lambda entry: True,
-    loops: tuple[Loop, ...] = (),
+    loops: fm.Loops = (),
     given: fm.Formula = True,
 ) -> EntryNumbers:
     """Find the numbers at a path below a node.
@@ -195,18 +200,16 @@ def _iterate_numbers(
     node: Entry,
     path: tuple[str, ...],
     where: Callable[[Entry], fm.Formula],
-    loops: tuple[Loop, ...],
+    loops: fm.Loops,
     given: fm.Formula,
-) -> Iterator[tuple[tuple[Loop, ...], fm.Formula, ex.Expr | int]]:
+) -> Iterator[tuple[fm.Loops, fm.Formula, ex.Expr | int]]:
     if isinstance(node, ListNode):
-        for entry in node.entries:
-            for inner_loops, inner_condition, inner in fm.expand_loops(entry):
-                condition = logic.all_of(given, inner_condition, fm.presence_condition(inner))
-                if path:  # `where` applies to the first list only
-                    condition = logic.all_of(condition, where(inner))
-                yield from _iterate_numbers(
-                    inner, path, lambda _: True, (*loops, *inner_loops), condition
-                )
+        for entry in fm.list_entries(node):
+            condition = logic.all_of(given, entry.presence)
+            if path:  # `where` applies to the first list only
+                condition = logic.all_of(condition, where(entry.node))
+            all_loops = (*loops, *entry.loops)
+            yield from _iterate_numbers(entry.node, path, lambda _: True, all_loops, condition)
         return
     if path:
         for inner_condition, member in fm.members_of(node, path[0]):
@@ -215,7 +218,7 @@ def _iterate_numbers(
         return
     if given is False:
         return
-    if isinstance(node, Fixed):
+    if isinstance(node, JsonConstant):
         value = static_value(node)
         if isinstance(value, int):
             yield loops, given, value
@@ -223,17 +226,11 @@ def _iterate_numbers(
         yield loops, given, expr
 
 
-def find_entries(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], fm.Formula, Entry]]:
+def find_entries(node: Entry, name: str) -> Iterator[tuple[fm.Loops, fm.Formula, Entry]]:
     """Yield the entries of a list: loops, presence condition, and node."""
     for given, member in fm.members_of(node, name):
-        if isinstance(member, ListNode):
-            for entry in member.entries:
-                for loops, inner_condition, inner in fm.expand_loops(entry):
-                    yield (
-                        loops,
-                        logic.all_of(given, inner_condition, fm.presence_condition(inner)),
-                        inner,
-                    )
+        for entry in fm.list_entries(member):
+            yield entry.loops, logic.all_of(given, entry.presence), entry.node
 
 
 ObligationKind: TypeAlias = Literal[

@@ -1,4 +1,4 @@
-"""The names that an expression may use, and the library it may draw on."""
+"""The names and definitions that an expression of a mapping may use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from etl.mapping.plan import Fixed, Leaf
+from etl.mapping.plan import JsonConstant, Leaf
 from etl.model.crosswalks import Crosswalk
 
 
@@ -28,9 +28,9 @@ class StaticRow:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A leaf that a fragment was given; `json_text` where it is a constant that is no text."""
+    """A leaf that is passed to a fragment; `text` is its value if it is a constant text."""
 
-    node: Leaf | Fixed
+    node: Leaf | JsonConstant
     text: str | None
 
 
@@ -39,7 +39,7 @@ Binding: TypeAlias = Row | StaticRow | Parameter
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The library that every mapping of a set may draw on.
+    """The definitions that all mappings of a set share.
 
     Attributes:
         constants: `$NAME` -> text.
@@ -47,7 +47,7 @@ class Library:
         fragments: bodies by name, as documents.
         crosswalks: by name.
         payer: settings of the payer, `payer.<name>` in expressions.
-        given: (table, column) -> what a view takes the column to hold in every row.
+        column_constants: (table, column) -> value that a view gives the column in every row.
     """
 
     constants: Mapping[str, str]
@@ -55,7 +55,7 @@ class Library:
     fragments: Mapping[str, Any]
     crosswalks: Mapping[str, Crosswalk]
     payer: Mapping[str, str]
-    given: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    column_constants: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class Scope:
     """Names in scope at one place of a mapping.
 
     Attributes:
-        library: what is the same everywhere.
+        library: definitions that are the same in all scopes.
         names: rows, static rows and parameters by name.
-        loop: level of the innermost `for`; None outside of all.
+        loop: level of the innermost `for`; None outside of loops.
         including: fragments that are being included, outermost first (a fragment may not include
             itself).
     """

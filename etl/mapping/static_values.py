@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from etl.mapping import expressions as ex
-from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
+from etl.mapping.plan import Entry, Guard, JsonConstant, Leaf, ListNode, Loop, ObjectNode, Splice
 from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.model.relations import Many
@@ -45,15 +45,15 @@ class Facts:
         match expr:
             case ex.FirstOf(parts=parts):
                 return any(self.always_has_value(part) for part in parts)
-            case ex.Joined(parts=parts):
+            case ex.Concat(parts=parts):
                 return all(self.always_has_value(part) for part in parts)
-            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Choice(condition=condition, then=then, otherwise=otherwise):
                 if condition in self.true_conditions:
                     return self.assume(condition).always_has_value(then)
                 return self.assume(condition).always_has_value(then) and self.assume(
                     logic.Not(condition)
                 ).always_has_value(otherwise)
-            case ex.Translated() | ex.Shaped() | ex.Left():
+            case ex.Translation() | ex.ShapedText() | ex.Prefix():
                 return False  # these can drop a value
             case _:
                 return hasattr(expr, "of") and self.always_has_value(expr.of)
@@ -74,7 +74,7 @@ def _present_expressions(condition: ex.Condition) -> Iterator[ex.Expr]:
         match part:
             case ex.IsPresent(of=of) | ex.OneOf(of=of):
                 yield from _implied_present(of)
-            case ex.Same(left=left, right=right):
+            case ex.Equality(left=left, right=right):
                 yield from (*_implied_present(left), *_implied_present(right))
             case _:
                 continue
@@ -84,9 +84,9 @@ def _implied_present(expr: ex.Expr) -> Iterator[ex.Expr]:
     """Yield an expression and the inner ones that have a value whenever it has one."""
     yield expr
     match expr:
-        case ex.FirstOf() | ex.Chosen() | ex.Constant() | ex.Absent() | ex.ColumnOf():
+        case ex.FirstOf() | ex.Choice() | ex.Constant() | ex.Absent() | ex.ColumnOf():
             return
-        case ex.Joined(parts=parts):
+        case ex.Concat(parts=parts):
             for part in parts:
                 yield from _implied_present(part)
         case ex.LoopIndex():
@@ -101,15 +101,15 @@ def is_strong(node: Entry) -> bool:
     An object of constants and weak values only is dropped.
     """
     match node:
-        case Fixed():
+        case JsonConstant():
             return False
         case Leaf():
             return not node.weak
-        case Guarded() | Loop():
+        case Guard() | Loop():
             return True
         case ObjectNode():
             return any(is_strong(member) for _, member in node.members)
-        case ListNode() | Spliced():
+        case ListNode() | Splice():
             return any(is_strong(entry) for entry in node.entries)
 
 
@@ -119,7 +119,7 @@ def keeps_alive(node: Entry) -> bool:
     An entry that consists of constants can make a list present, but not the element around it.
     """
     match node:
-        case ListNode(entries=entries) | Spliced(entries=entries):
+        case ListNode(entries=entries) | Splice(entries=entries):
             return all(keeps_alive(entry) for entry in entries)
         case _:
             return is_strong(node)
@@ -128,17 +128,17 @@ def keeps_alive(node: Entry) -> bool:
 def is_always_present(node: Entry, facts: Facts) -> bool:
     """Return whether a node is present in every row."""
     match node:
-        case Fixed():
+        case JsonConstant():
             return True
         case Leaf():
             return facts.always_has_value(node.expr)
-        case Guarded(condition=condition, node=inner):
+        case Guard(condition=condition, node=inner):
             return condition in facts.true_conditions and is_always_present(inner, facts)
         case ObjectNode():
             members = tuple(member for _, member in node.members)
             # Without a present strong member the object is dropped.
             return is_one_present(tuple(filter(is_strong, members)) or members, facts)
-        case ListNode() | Spliced():
+        case ListNode() | Splice():
             return is_one_present(node.entries, facts)
         case Loop(relation=relation, condition=condition, node=inner):
             # Every claim has a line; other relations can be empty.
@@ -158,10 +158,10 @@ def _has_opposites(nodes: tuple[Entry, ...], facts: Facts) -> bool:
 def _sufficient_conditions(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
     """Yield conditions that each make a node present."""
     match node:
-        case Guarded(condition=condition, node=inner):
+        case Guard(condition=condition, node=inner):
             if is_always_present(inner, facts.assume(condition)):
                 yield condition
-        case Leaf(expr=ex.Chosen(condition=condition, then=then, otherwise=ex.Absent())):
+        case Leaf(expr=ex.Choice(condition=condition, then=then, otherwise=ex.Absent())):
             if facts.assume(condition).always_has_value(then):
                 yield condition
             yield ex.IsPresent(node.expr)
@@ -179,17 +179,17 @@ def is_one_present(nodes: tuple[Entry, ...], facts: Facts) -> bool:
 def static_value(node: Entry) -> Any:
     """Return a node's JSON value, with `UNKNOWN` for values that depend on the row."""
     match node:
-        case Fixed(json=text):
+        case JsonConstant(json=text):
             return json.loads(text)
         case Leaf() | Loop():
             return UNKNOWN
-        case Guarded(node=inner):
+        case Guard(node=inner):
             return static_value(inner)
         case ObjectNode(members=members):
             return {key: static_value(member) for key, member in members}
         case ListNode(entries=entries):
             return [static_value(entry) for entry in entries]
-        case Spliced():
+        case Splice():
             return UNKNOWN
 
 
@@ -231,11 +231,11 @@ def possible_values(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> froze
             return frozenset({value})
         case ex.Absent():
             return frozenset()
-        case ex.Translated(crosswalk=name, column=column):
+        case ex.Translation(crosswalk=name, column=column):
             return crosswalks[name].answers(column)
         case ex.FirstOf(parts=parts):
             return _union_of_values(parts, crosswalks)
-        case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+        case ex.Choice(condition=condition, then=then, otherwise=otherwise):
             if isinstance(condition, ex.OneOf) and condition.of == then and not condition.negated:
                 other_texts = possible_values(otherwise, crosswalks)
                 return None if other_texts is None else other_texts | frozenset(condition.values)

@@ -16,9 +16,9 @@ from jinja2 import nodes
 
 from etl.errors import MappingError, nearest
 from etl.mapping import expressions as ex
-from etl.mapping.filters import FILTERS, NAMES
-from etl.mapping.plan import Fixed, Leaf
-from etl.mapping.rows import columns_of
+from etl.mapping.filters import apply_filter
+from etl.mapping.plan import JsonConstant, Leaf
+from etl.mapping.row_columns import columns_of
 from etl.mapping.scope import Parameter, Row, Scope, StaticRow
 from etl.model import logic
 from etl.model.relations import One, relations_of
@@ -29,32 +29,32 @@ _CONSTANT: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 @dataclass(frozen=True, slots=True)
 class ParsedLeaf:
-    """A leaf: its expression, and whether only others decide if its element is there."""
+    """The expression of a leaf; `weak` if it doesn't keep its element alive."""
 
     expr: ex.Expr
     weak: bool
 
 
 def parse_leaf(text: str, scope: Scope, where: str) -> ParsedLeaf:
-    """Parse a leaf; a leaf without `{{ }}` becomes a `Constant`.
+    """Parse the text of a leaf; without `{{ }}` it becomes a `Constant`.
 
     Raises:
         MappingError: `map-syntax` and every id that an expression can raise.
     """
     parts: list[ex.Expr] = []
     weak = False
-    for piece in _parse_nodes(text, where):
-        if isinstance(piece, nodes.TemplateData):
-            parts.append(ex.Constant(_insert_constants(piece.data, scope, where)))
+    for node in _parse_nodes(text, where):
+        if isinstance(node, nodes.TemplateData):
+            parts.append(ex.Constant(_insert_constants(node.data, scope, where)))
             continue
-        expr, is_weak = _split_weak(piece)
-        weak = weak or is_weak
-        parts.append(_LeafReader(scope, where).expression(expr))
+        if isinstance(node, nodes.Filter) and node.name == "weak" and node.node is not None:
+            weak, node = True, node.node
+        parts.append(_LeafReader(scope, where).read_expression(node))
     if not parts:
         return ParsedLeaf(ex.Constant(""), weak=False)
     if len(parts) == 1:
         return ParsedLeaf(parts[0], weak)
-    return ParsedLeaf(ex.join_texts(parts), weak)
+    return ParsedLeaf(ex.concatenate(parts), weak)
 
 
 def parse_condition(text: str, scope: Scope, where: str) -> ex.Condition:
@@ -63,10 +63,10 @@ def parse_condition(text: str, scope: Scope, where: str) -> ex.Condition:
     Raises:
         MappingError: `map-condition` and every id that an expression can raise.
     """
-    pieces = list(_parse_nodes(text, where))
-    if len(pieces) != 1 or isinstance(pieces[0], nodes.TemplateData):
+    parsed = list(_parse_nodes(text, where))
+    if len(parsed) != 1 or isinstance(parsed[0], nodes.TemplateData):
         _fail(where, "map-condition", "a condition is one expression between {{ and }}")
-    return _LeafReader(scope, where).condition(pieces[0])
+    return _LeafReader(scope, where).read_condition(parsed[0])
 
 
 def _parse_nodes(text: str, where: str) -> Iterable[nodes.Expr]:
@@ -90,20 +90,14 @@ def _parse_jinja(text: str) -> tuple[nodes.Node, ...]:
 
 
 def _insert_constants(text: str, scope: Scope, where: str) -> str:
-    def value(match: re.Match[str]) -> str:
+    def constant_text(match: re.Match[str]) -> str:
         name = match.group(1)
         constants = scope.library.constants
         if name not in constants:
             _fail(where, "map-unknown-constant", f"no constant ${name}", near=(name, constants))
         return constants[name]
 
-    return _CONSTANT.sub(value, text)
-
-
-def _split_weak(expr: nodes.Expr) -> tuple[nodes.Expr, bool]:
-    if isinstance(expr, nodes.Filter) and expr.name == "weak" and expr.node is not None:
-        return expr.node, True
-    return expr, False
+    return _CONSTANT.sub(constant_text, text)
 
 
 def _fail(
@@ -124,29 +118,31 @@ class _LeafReader:
     ) -> NoReturn:
         _fail(self.where, error_id, what, near=near)
 
-    def expression(self, node: nodes.Expr) -> ex.Expr:
+    def read_expression(self, node: nodes.Expr) -> ex.Expr:
         match node:
             case nodes.Const(value=value):
-                return self.constant(value)
+                return self.read_constant(value)
             case nodes.Name(name=name):
-                return self.name(name)
+                return self.read_name(name)
             case nodes.Getattr() | nodes.Getitem():
-                return self.column(node)
+                return self.read_column(node)
             case nodes.Concat(nodes=parts):
-                return ex.join_texts(self.expression(part) for part in parts)
+                return ex.concatenate(self.read_expression(part) for part in parts)
             case nodes.CondExpr(test=test, expr1=then, expr2=otherwise):
-                return self.chosen(test, then, otherwise)
+                return self.read_choice(test, then, otherwise)
             case nodes.Call(node=nodes.Name(name="first_of"), args=args):
-                return self.first_of([self.expression(arg) for arg in args])
+                if not args:
+                    self.fail("map-arguments", "first_of takes at least one argument")
+                return ex.first_of(self.read_expression(arg) for arg in args)
             case nodes.Filter(node=inner, name=name, args=args) if inner is not None:
-                return self.filtered(self.expression(inner), name, args)
+                return self.read_filter(self.read_expression(inner), name, args)
             case _:
                 self.fail(
                     "map-expression",
                     f"{type(node).__name__} is not part of the language, see docs/mapping.md",
                 )
 
-    def constant(self, value: object) -> ex.Expr:
+    def read_constant(self, value: object) -> ex.Expr:
         match value:
             case bool():
                 return ex.Constant("true" if value else "false", ex.Kind.BOOLEAN)
@@ -157,10 +153,10 @@ class _LeafReader:
             case _:
                 self.fail("map-expression", "a constant is a text, an integer, true or false")
 
-    def name(self, name: str) -> ex.Expr:
+    def read_name(self, name: str) -> ex.Expr:
         binding = self.scope.names.get(name)
         match binding:
-            case Parameter(node=Fixed(), text=text):
+            case Parameter(node=JsonConstant(), text=text):
                 if text is None:
                     self.fail("map-parameter", f"{name} is no text")
                 return ex.Constant(text)
@@ -169,145 +165,137 @@ class _LeafReader:
             case Row() | StaticRow():
                 self.fail("map-expression", f"{name} is a row; name one of its columns")
             case _:
-                self.fail(
-                    "map-unknown-name", f"no row or parameter {name!r}", (name, self.scope.names)
-                )
+                message = f"no row or parameter {name!r}"
+                self.fail("map-unknown-name", message, (name, self.scope.names))
 
-    def column(self, node: nodes.Getattr | nodes.Getitem) -> ex.Expr:
-        path = self.path(node)
-        first, *rest = path
+    def read_column(self, node: nodes.Getattr | nodes.Getitem) -> ex.Expr:
+        path = self.column_path(node)
+        first, *steps = path
         if first == "payer" and first not in self.scope.names:
-            setting = ".".join(rest)
+            setting = ".".join(steps)
             settings = self.scope.library.payer
             if setting not in settings:
                 self.fail("map-unknown-setting", f"no setting payer.{setting}", (setting, settings))
             return ex.Constant(settings[setting]) if settings[setting] else ex.Absent()
         if first == "loop":
-            if rest != ["index"] or self.scope.loop is None:
+            if steps != ["index"] or self.scope.loop is None:
                 self.fail("map-loop", "loop.index is all there is, and only inside a for")
             return ex.LoopIndex(self.scope.loop)
         binding = self.scope.names.get(first)
         match binding:
             case StaticRow(cells=cells):
-                value = cells.get(rest[0])
+                value = cells.get(steps[0])
                 return ex.Absent() if value is None else ex.Constant(value)
             case Row(level=level, table=table):
-                return self.column_of(level, table, rest, ".".join(path))
+                return self.resolve_column(level, table, steps, ".".join(path))
             case _:
                 names = [*self.scope.names, "payer", "loop"]
                 self.fail("map-unknown-name", f"no row {first!r}", (first, names))
 
-    def path(self, node: nodes.Expr) -> list[str]:
+    def column_path(self, node: nodes.Expr) -> list[str]:
         match node:
             case nodes.Name(name=name):
                 return [name]
             case nodes.Getattr(node=inner, attr=attr):
-                return [*self.path(inner), attr]
+                return [*self.column_path(inner), attr]
             case nodes.Getitem(node=inner, arg=arg):
-                key = self.expression(arg)
+                key = self.read_expression(arg)
                 if not isinstance(key, ex.Constant):
                     self.fail("map-expression", "row[…] takes a constant or a static row's cell")
-                return [*self.path(inner), key.value]
+                return [*self.column_path(inner), key.value]
             case _:
                 self.fail("map-expression", "a column is written row.column")
 
-    def column_of(self, level: int, table: str, rest: list[str], name: str) -> ex.Expr:
-        *via, column = rest
-        certain = True
+    def resolve_column(self, level: int, table: str, steps: list[str], name: str) -> ex.Expr:
+        *via, column = steps
+        is_certain = True
         for step in via:
             relation = relations_of(table).get(step)
             if not isinstance(relation, One):
-                ones = [key for key, to in relations_of(table).items() if isinstance(to, One)]
-                self.fail(
-                    "map-unknown-relation", f"{name}: {table} has no one {step!r}", (step, ones)
-                )
-            certain = certain and relation.certain
+                names = [key for key, to in relations_of(table).items() if isinstance(to, One)]
+                message = f"{name}: {table} has no one {step!r}"
+                self.fail("map-unknown-relation", message, (step, names))
+            is_certain = is_certain and relation.certain
             table = relation.table
         columns = columns_of(table)
         if column not in columns:
             self.fail("map-unknown-column", f"{name}: {table} has no {column!r}", (column, columns))
-        column_found = columns[column]
-        kind = ex.Kind(column_found.type.value)
-        given = self.scope.library.given.get((table, column))
-        if given is not None:
-            return ex.Constant(given, kind)
-        return ex.ColumnOf(level, tuple(via), column, kind, not (column_found.required and certain))
+        kind = ex.Kind(columns[column].type.value)
+        constant = self.scope.library.column_constants.get((table, column))
+        if constant is not None:
+            return ex.Constant(constant, kind)
+        nullable = not (columns[column].required and is_certain)
+        return ex.ColumnOf(level, tuple(via), column, kind, nullable)
 
-    def chosen(self, test: nodes.Expr, then: nodes.Expr, otherwise: nodes.Expr | None) -> ex.Expr:
-        condition = self.condition(test)
-        yes = self.expression(then)
-        no = self.expression(otherwise) if otherwise is not None else ex.Absent()
+    def read_choice(
+        self, test: nodes.Expr, then: nodes.Expr, otherwise: nodes.Expr | None
+    ) -> ex.Expr:
+        condition = self.read_condition(test)
+        yes = self.read_expression(then)
+        no = self.read_expression(otherwise) if otherwise is not None else ex.Absent()
         if isinstance(condition, bool):
             return yes if condition else no
-        return ex.Chosen(condition, yes, no, ex.common_kind((yes, no)))
+        return ex.Choice(condition, yes, no, ex.common_kind((yes, no)))
 
-    def first_of(self, parts: list[ex.Expr]) -> ex.Expr:
-        if not parts:
-            self.fail("map-arguments", "first_of takes at least one argument")
-        return ex.first_of(parts)
-
-    def filtered(self, value: ex.Expr, name: str, args: list[nodes.Expr]) -> ex.Expr:
+    def read_filter(self, value: ex.Expr, name: str, args: list[nodes.Expr]) -> ex.Expr:
         if name == "weak":
             self.fail("map-weak", "weak stands last, on the whole expression")
-        build = FILTERS.get(name)
-        if build is None:
-            self.fail("map-unknown-filter", f"no filter {name!r}", (name, NAMES))
-        return build(self, value, [self.expression(arg) for arg in args])
+        return apply_filter(self, name, value, [self.read_expression(arg) for arg in args])
 
-    def condition(self, node: nodes.Expr) -> ex.Condition:
+    def read_condition(self, node: nodes.Expr) -> ex.Condition:
         match node:
             case nodes.And(left=left, right=right):
-                return logic.all_of(self.condition(left), self.condition(right))
+                return logic.all_of(self.read_condition(left), self.read_condition(right))
             case nodes.Or(left=left, right=right):
-                return logic.any_of(self.condition(left), self.condition(right))
+                return logic.any_of(self.read_condition(left), self.read_condition(right))
             case nodes.Not(node=inner):
-                return logic.negate(self.condition(inner))
+                return logic.negate(self.read_condition(inner))
             case nodes.Const(value=bool() as value):
                 return value
             case nodes.Test(node=inner, name="present"):
-                return self.presence(inner)
+                return self.read_presence(inner)
             case nodes.Test(node=inner, name="absent"):
-                return logic.negate(self.presence(inner))
+                return logic.negate(self.read_presence(inner))
             case nodes.Compare(expr=left, ops=[operand]):
-                return self.comparison(left, operand)
+                return self.read_comparison(left, operand)
             case _:
                 self.fail(
                     "map-condition",
                     "a condition is ==, !=, in, not in, is present, is absent, and, or, not",
                 )
 
-    def presence(self, node: nodes.Expr) -> ex.Condition:
-        inner = self.expression(node)
+    def read_presence(self, node: nodes.Expr) -> ex.Condition:
+        inner = self.read_expression(node)
         if isinstance(inner, ex.Absent):
             return False
         return ex.IsPresent(inner) if inner.nullable else True
 
-    def comparison(self, left_node: nodes.Expr, operand: nodes.Operand) -> ex.Condition:
-        left, negated = self.expression(left_node), operand.op in {"ne", "notin"}
+    def read_comparison(self, left_node: nodes.Expr, operand: nodes.Operand) -> ex.Condition:
+        left, negated = self.read_expression(left_node), operand.op in {"ne", "notin"}
         if isinstance(left, ex.Absent):
             return False
         if operand.op in {"lt", "lteq", "gt", "gteq"}:
-            return self.order(left, operand.op, self.expression(operand.expr))
+            return self.read_order(left, operand.op, self.read_expression(operand.expr))
         match operand.op, operand.expr:
             case (("in" | "notin"), nodes.List(items=items) | nodes.Tuple(items=items)):
-                values = [self.expression(item) for item in items]
+                values = [self.read_expression(item) for item in items]
             case (("eq" | "ne"), other):
-                right = self.expression(other)
+                right = self.read_expression(other)
                 if isinstance(right, ex.Absent):
                     return False
                 if not isinstance(right, ex.Constant):
-                    return ex.Same(left, right, negated)
+                    return ex.Equality(left, right, negated)
                 values = [right]
             case _:
                 self.fail("map-condition", "compare with ==, != or in ['…', '…']")
-        if not all(isinstance(value, ex.Constant) for value in values):
-            self.fail("map-condition", "what follows in is a list of constants")
         texts = tuple(value.value for value in values if isinstance(value, ex.Constant))
+        if len(texts) != len(values):
+            self.fail("map-condition", "what follows in is a list of constants")
         if isinstance(left, ex.Constant):
             return (left.value in texts) != negated
         return ex.OneOf(left, texts, negated)
 
-    def order(self, left: ex.Expr, op: str, right: ex.Expr) -> ex.Condition:
+    def read_order(self, left: ex.Expr, op: str, right: ex.Expr) -> ex.Condition:
         if isinstance(right, ex.Absent):
             return False
         for side in (left, right):
@@ -315,4 +303,4 @@ class _LeafReader:
                 self.fail("map-kind", f"<, <=, > and >= are for dates, not for {side.kind.value}")
         if op in {"gt", "gteq"}:
             left, right = right, left
-        return ex.Before(left, right, or_same=op.endswith("eq"))
+        return ex.DateOrder(left, right, or_same=op.endswith("eq"))

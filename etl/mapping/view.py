@@ -1,8 +1,8 @@
 """Views of a mapping set: the same mappings for other profiles, without some elements.
 
-A view is derived and never written a second time. The columns that it names are constants while
-the mappings are compiled, so that conditions on them are resolved; then every element of the FHIR
-types that it leaves out is taken out of the plans. What is left is checked like any other plan.
+A view is derived from the mappings. The columns for which it gives constants are resolved when the
+mappings are compiled; then the elements of the FHIR types that it leaves out are removed from the
+plans. The resulting plans are checked like any others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from etl.mapping import plan as pl
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
 from etl.mapping.headers import HEADER_IDS, ViewFile, profile_canonical, skip_reasons
 from etl.mapping.plan import FINANCIAL, View
-from etl.mapping.rows import TELLS_OF_AMOUNTS
+from etl.mapping.row_columns import AMOUNT_FLAGS
 from etl.mapping.static_values import is_strong
 from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical
 
@@ -30,17 +30,21 @@ def read_view(document: Any, file: str) -> View:
         MappingError: `map-shape`, `map-missing-key`, `map-unknown-key`, `map-view`,
             `map-unknown-table`, `map-unknown-column`.
     """
-    read = read_as(ViewFile, document, file, HEADER_IDS)
-    numbers, elements = skip_reasons(read.skip)
-    given = {(name.split(".")[0], name.split(".")[1]): text for name, text in read.given.items()}
+    view_file = read_as(ViewFile, document, file, HEADER_IDS)
+    map_ids, elements = skip_reasons(view_file.skip)
+    constants = {
+        (table, column): text
+        for name, text in view_file.given.items()
+        for table, _, column in [name.partition(".")]
+    }
     return View(
-        read.name,
-        read.version,
-        MappingProxyType(read.profiles),
-        frozenset(path for path in read.without if "." not in path),
-        frozenset(path for path in read.without if "." in path),
-        MappingProxyType(given),
-        numbers,
+        view_file.name,
+        view_file.version,
+        MappingProxyType(view_file.profiles),
+        frozenset(path for path in view_file.without if "." not in path),
+        frozenset(path for path in view_file.without if "." in path),
+        MappingProxyType(constants),
+        map_ids,
         elements,
     )
 
@@ -76,7 +80,8 @@ def apply_view(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
         skipped_elements = MappingProxyType({**plan.skipped_elements, **skipped})
         plan = replace(plan, skipped_elements=skipped_elements)
     if profile is not None and profile.type == plan.resource:
-        visible = _ElementRemover(view).object(plan.body, profile, profile.root, plan.resource)
+        remover = _ElementRemover(view)
+        visible = remover.visible_object(plan.body, profile, profile.root, plan.resource)
         body = visible or pl.ObjectNode((), plan.body.place)
         if body is not plan.body:
             plan = replace(plan, body=body, search=_visible_search(plan, body))
@@ -91,76 +96,78 @@ def apply_view(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
 
 @dataclass(frozen=True, slots=True)
 class _ElementRemover:
-    """Removes elements from a plan; None if nothing is left of a node."""
+    """Removes the elements that a view hides; its methods return None if nothing is left.
+
+    A node without hidden elements is returned itself, not as a copy.
+    """
 
     view: View
 
-    def node(
+    def visible_node(
         self, node: pl.Entry, profile: Profile, element: Element, path: str
     ) -> pl.Entry | None:
-        """Remove a node's hidden elements; return the node itself if it has none."""
         match node:
-            case pl.Fixed() | pl.Leaf():
+            case pl.JsonConstant() | pl.Leaf():
                 return node
             case pl.ObjectNode():
-                return self.object(node, profile, element, path)
-            case pl.ListNode() | pl.Spliced():
-                nodes = [self.node(entry, profile, element, path) for entry in node.entries]
+                return self.visible_object(node, profile, element, path)
+            case pl.ListNode() | pl.Splice():
+                nodes = [self.visible_node(entry, profile, element, path) for entry in node.entries]
                 if all(left is same for left, same in zip(nodes, node.entries, strict=True)):
                     return node
-                kept = tuple(kept_node for kept_node in nodes if kept_node is not None)
-                return replace(node, entries=kept) if kept else None
-            case pl.Guarded() | pl.Loop():
-                inner = self.node(node.node, profile, element, path)
+                entries = tuple(entry for entry in nodes if entry is not None)
+                return replace(node, entries=entries) if entries else None
+            case pl.Guard() | pl.Loop():
+                inner = self.visible_node(node.node, profile, element, path)
                 if inner is node.node:
                     return node
-                return (
-                    None
-                    if inner is None or isinstance(inner, pl.Loop)
-                    else replace(node, node=inner)
-                )
+                if inner is None or isinstance(inner, pl.Loop):
+                    return None
+                return replace(node, node=inner)
 
-    def object(
+    def visible_object(
         self, node: pl.ObjectNode, profile: Profile, element: Element, path: str
     ) -> pl.ObjectNode | None:
-        """Remove an object's hidden members; None if only constants are left."""
-        remaining_members: list[tuple[str, Any]] = []
+        members: list[tuple[str, Any]] = []
         is_changed = False
         for key, member in node.members:
-            remaining = self.member(key, member, profile, element, path)
-            is_changed = is_changed or remaining is not member
-            if remaining is not None:
-                remaining_members.append((key, remaining))
+            visible = self.visible_member(key, member, profile, element, path)
+            is_changed = is_changed or visible is not member
+            if visible is not None:
+                members.append((key, visible))
         if not is_changed:
             return node
-        if not any(is_strong(member) for _, member in remaining_members):
+        if not any(is_strong(member) for _, member in members):
             return None  # a constant never keeps an element alive
-        return replace(node, members=tuple(remaining_members))
+        return replace(node, members=tuple(members))
 
-    def member(
+    def visible_member(
         self, key: str, member: pl.Entry, profile: Profile, element: Element, path: str
     ) -> pl.Entry | None:
         name = key.removeprefix("_")
-        below = f"{path}.{name}"
-        if below in self.view.paths:
+        member_path = f"{path}.{name}"
+        if member_path in self.view.paths:
             return None
         declared = child(profile, element, name)
         if declared is None:
             return member
-        owner, at = declared
-        choice = choice_names(at).get(name)
+        owner, declaration = declared
+        choice = choice_names(declaration).get(name)
         if choice is not None and choice.code in self.view.types:
             return None
-        if choice is not None and len(at.types) > 1:
-            at = Element(id=at.id, min=at.min, max=at.max, array=at.array, types=(choice,))
-        return self.node(member, owner, at, below)
+        if choice is not None and len(declaration.types) > 1:
+            declaration = Element(
+                id=declaration.id,
+                min=declaration.min,
+                max=declaration.max,
+                array=declaration.array,
+                types=(choice,),
+            )
+        return self.visible_node(member, owner, declaration, member_path)
 
 
 def _visible_search(plan: pl.Plan, body: pl.ObjectNode) -> Mapping[str, pl.ListNode]:
-    """Return the search values that an element of the view can explain to a client.
-
-    Left out are those of columns of which no element of the view has any.
-    """
+    """Return the search values, without those made only of columns that the view hides."""
     visible_columns = _columns_read(body)
     columns = {name: _columns_read(node) for name, node in plan.search.items()}
     return MappingProxyType(
@@ -173,9 +180,9 @@ def _visible_search(plan: pl.Plan, body: pl.ObjectNode) -> Mapping[str, pl.ListN
 
 
 def _columns_read(root: pl.Entry) -> set[tuple[bool, tuple[str, ...], str]]:
-    """Return each column: whether it is in the mapping's own row, its relations, its name.
+    """Return each column: whether it is in the mapping's own row, its relations, and its name.
 
-    Each loop has a level of its own, so that those of two nodes cannot be compared.
+    Levels of loops are left out: each loop has its own, so they differ between two nodes.
     """
     return {
         (part.level == 0, part.via, part.column)
@@ -187,6 +194,6 @@ def _columns_read(root: pl.Entry) -> set[tuple[bool, tuple[str, ...], str]]:
 
 def _reads_amount(expr: Expr | Condition) -> bool:
     return any(
-        isinstance(part, ColumnOf) and (part.kind is Kind.MONEY or part.column in TELLS_OF_AMOUNTS)
+        isinstance(part, ColumnOf) and (part.kind is Kind.MONEY or part.column in AMOUNT_FLAGS)
         for part in walk(expr)
     )

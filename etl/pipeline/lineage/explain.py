@@ -17,8 +17,8 @@ from etl.engine.partition_columns import Partition
 from etl.engine.unmapped import Mention
 from etl.errors import UsageError
 from etl.mapping.plan import Environment, Plan
+from etl.mapping.row_columns import columns_of
 from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explain_resources
-from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
 from etl.pipeline.deltas.merge import LayerRows

@@ -23,10 +23,10 @@ def _nodes(node):
         case pl.ObjectNode(members=members):
             for _, member in members:
                 yield from _nodes(member)
-        case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
+        case pl.ListNode(entries=entries) | pl.Splice(entries=entries):
             for entry in entries:
                 yield from _nodes(entry)
-        case pl.Guarded(node=inner) | pl.Loop(node=inner):
+        case pl.Guard(node=inner) | pl.Loop(node=inner):
             yield from _nodes(inner)
         case _:
             return
@@ -43,11 +43,11 @@ def _changed(node, numbers, at, change, chance):
             inside = [(key, _changed(one, numbers, at, change, chance)) for key, one in members]
             kept = [(key, one) for key, one in inside if one is not None]
             return replace(node, members=tuple(kept)) if kept else None
-        case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
+        case pl.ListNode(entries=entries) | pl.Splice(entries=entries):
             made = [_changed(one, numbers, at, change, chance) for one in entries]
             left = tuple(one for one in made if one is not None)
             return replace(node, entries=left) if left else None
-        case pl.Guarded(node=inner) | pl.Loop(node=inner):
+        case pl.Guard(node=inner) | pl.Loop(node=inner):
             below = _changed(inner, numbers, at, change, chance)
             return None if below is None else replace(node, node=below)
         case _:
@@ -67,7 +67,7 @@ def _twice(node, chance):
 
 
 def _other_constant(node, chance):
-    if isinstance(node, pl.Fixed):
+    if isinstance(node, pl.JsonConstant):
         value = json.loads(node.json)
         if isinstance(value, str):
             other = chance.choice(("other", "unknown", "A  B", "http://example.org/x", value + "x"))
@@ -80,7 +80,7 @@ def _other_constant(node, chance):
 
 def _unguarded(node, chance):
     del chance
-    if isinstance(node, pl.Guarded):
+    if isinstance(node, pl.Guard):
         return node.node
     if isinstance(node, pl.Loop):
         return replace(node, condition=True)

@@ -21,7 +21,7 @@ from etl.engine.render import render
 from etl.mapping.dictionary import build_dictionary
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Environment, MappingSet
-from etl.mapping.rows import columns_of
+from etl.mapping.row_columns import columns_of
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.model.code_shapes import is_npi, npi_check_digit
 from etl.model.data_models import DIRECTORY

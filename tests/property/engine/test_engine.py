@@ -11,8 +11,8 @@ from etl.engine import render as render_module
 from etl.engine.render import render
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Environment, Provider
+from etl.mapping.row_columns import columns_of
 from etl.mapping.row_interpreter import explain_resources
-from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk
 from etl.model.relations import Many, One, relations_of

@@ -8,7 +8,7 @@ from etl.errors import MappingError
 from etl.mapping import expressions as ex
 from etl.mapping.formulas import is_one_of, is_present
 from etl.mapping.obligations import obligations
-from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode
+from etl.mapping.plan import CitedMark, JsonConstant, Leaf, ListNode, ObjectNode
 from etl.mapping.proof import is_never_true
 from etl.mapping.row_tests import BrokenRows, NodeContext
 from etl.model.logic import Not, all_of, any_of, negate
@@ -19,7 +19,7 @@ A = ex.ColumnOf(0, (), "a", ex.Kind.TEXT, nullable=True)
 B = ex.ColumnOf(0, (), "b", ex.Kind.TEXT, nullable=True)
 SURE = ex.ColumnOf(0, (), "sure", ex.Kind.TEXT, nullable=False)
 FLAG = ex.ColumnOf(0, (), "flag", ex.Kind.FLAG, nullable=False)
-WORD = ex.Translated(A, "words", "code")
+WORD = ex.Translation(A, "words", "code")
 HERE = CitedMark("mine.yaml", 7)
 
 
@@ -29,13 +29,13 @@ HERE = CitedMark("mine.yaml", 7)
         all_of(is_present(A), negate(is_present(A))),
         negate(is_present(SURE)),
         negate(is_present(ex.FirstOf((A, ex.Constant("x")), ex.Kind.TEXT))),
-        all_of(is_present(ex.Joined((A, B))), negate(is_present(B))),
+        all_of(is_present(ex.Concat((A, B))), negate(is_present(B))),
         all_of(is_one_of(A, "x"), is_one_of(A, "y")),
         all_of(is_one_of(A, "x"), negate(is_present(A))),
         all_of(negate(is_one_of(FLAG, "Y")), negate(is_one_of(FLAG, "N"))),
         all_of(is_present(WORD), negate(is_present(A))),
         all_of(ex.IsPresent(A), Not(ex.IsPresent(A))),
-        all_of(negate(is_present(ex.Chosen(ex.IsPresent(A), A, ex.Constant("x"), ex.Kind.TEXT)))),
+        all_of(negate(is_present(ex.Choice(ex.IsPresent(A), A, ex.Constant("x"), ex.Kind.TEXT)))),
         all_of(
             ex.OneOf(A, ("x",), negated=True),
             any_of(is_one_of(A, "x"), negate(is_present(A))),
@@ -53,11 +53,11 @@ def test_what_no_row_can_do_is_proved(formula):
         is_present(A),
         negate(is_present(A)),
         negate(is_present(ex.FirstOf((A, B), ex.Kind.TEXT))),
-        all_of(is_present(A), negate(is_present(ex.Joined((A, B))))),
+        all_of(is_present(A), negate(is_present(ex.Concat((A, B))))),
         all_of(negate(is_one_of(A, "x")), negate(is_one_of(A, "y"))),
         all_of(is_present(A), negate(is_present(WORD))),
         all_of(is_one_of(FLAG, "Y"), negate(is_one_of(A, "Y"))),
-        negate(is_present(ex.Chosen(ex.IsPresent(A), A, B, ex.Kind.TEXT))),
+        negate(is_present(ex.Choice(ex.IsPresent(A), A, B, ex.Kind.TEXT))),
         ex.OneOf(A, ("x",), negated=True),
     ],
 )
@@ -71,14 +71,14 @@ def test_what_the_whole_mapping_says_of_its_rows_counts():
 
 def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it():
     """The entry of constants is there where the one with an expression keeps both alive."""
-    of_constants = ObjectNode((("url", Fixed('"unknown"', HERE)),), HERE)
+    of_constants = ObjectNode((("url", JsonConstant('"unknown"', HERE)),), HERE)
     of_a_column = ObjectNode((("valueString", Leaf(A, weak=False, place=HERE)),), HERE)
     entries = ListNode((of_constants, of_a_column), HERE)
-    around = ObjectNode((("url", Fixed('"race"', HERE)), ("extension", entries)), HERE)
+    around = ObjectNode((("url", JsonConstant('"race"', HERE)), ("extension", entries)), HERE)
     listed = NodeContext().inside(around, True).inside(entries, True)
-    assert listed.given == is_present(A)
-    assert listed.inside(of_constants, True).given == is_present(A)
-    assert listed.inside(of_a_column, True).given == is_present(A)
+    assert listed.presence == is_present(A)
+    assert listed.inside(of_constants, True).presence == is_present(A)
+    assert listed.inside(of_a_column, True).presence == is_present(A)
 
 
 def plan_of(name):
@@ -118,7 +118,7 @@ def test_an_invariant_that_nobody_can_check_is_a_mistake_of_the_mapping(monkeypa
     known = {key: what for key, what in invariants.INVARIANTS.items() if key[0] != "att-1"}
     monkeypatch.setattr(invariants, "INVARIANTS", known)
     plan = plan_of("patient")
-    picture = ObjectNode((("data", Fixed('"AAAA"', HERE)),), HERE)
+    picture = ObjectNode((("data", JsonConstant('"AAAA"', HERE)),), HERE)
     members = (*plan.body.members, ("photo", ListNode((picture,), HERE)))
     with pytest.raises(MappingError, match="att-1") as caught:
         found(replace(plan, body=replace(plan.body, members=members)))

@@ -5,7 +5,7 @@ import pytest
 from etl.claims.masking import Masker, mask_codes
 from etl.errors import MappingError
 from etl.mapping.dictionary import build_dictionary, dictionary_markdown
-from etl.mapping.own_columns import declare_columns_of
+from etl.mapping.own_columns import declare_file_columns
 from etl.model.canonical_tables import TABLES, declare_own_columns
 from etl.model.sensitive_codes import read_sensitive
 from etl.rows import empty_table
@@ -30,12 +30,12 @@ def _none_afterwards():
 
 
 def test_a_column_is_known_to_tables_headers_and_executors_and_gone_with_its_file():
-    declare_columns_of({"columns/acme.yaml": [TEXT]})
+    declare_file_columns({"columns/acme.yaml": [TEXT]})
     data = pickled("a job")
     assert TABLES["claim"].column("tier").map_ids == (16, 17)
     assert "tier" in empty_table("claim").column_names
     assert "badge" in canonical_layouts()["cpcds"].raw["member"].columns
-    declare_columns_of({})
+    declare_file_columns({})
     assert TABLES["claim"].column("tier") is None
     assert "tier" not in empty_table("claim").column_names
     assert "badge" not in canonical_layouts()["cpcds"].raw["member"].columns
@@ -44,7 +44,7 @@ def test_a_column_is_known_to_tables_headers_and_executors_and_gone_with_its_fil
 
 
 def test_the_dictionary_says_what_an_own_column_means():
-    declare_columns_of({"columns/acme.yaml": [TEXT]})
+    declare_file_columns({"columns/acme.yaml": [TEXT]})
     plans = compiled(PATIENT + '  identifier: [ { value: "{{ member.badge }}" } ]\n').plans
     line = (
         "| badge: number at the employer | own | Patient.identifier.value | C4BB-Patient | value |"
@@ -53,7 +53,7 @@ def test_the_dictionary_says_what_an_own_column_means():
 
 
 def test_own_columns_of_a_claim_with_a_sensitive_code_are_emptied():
-    declare_columns_of({"columns/acme.yaml": [TEXT]})
+    declare_file_columns({"columns/acme.yaml": [TEXT]})
     rows = tables(
         claim=[{"claim_id": name, "tier": "detox"} for name in ("C1", "C2")],
         claim_line=[{"claim_id": "C1"}],
@@ -67,7 +67,7 @@ def test_own_columns_of_a_claim_with_a_sensitive_code_are_emptied():
 @pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_a_mistake_is_named_with_its_line_and_kind(text, line, kind, words):
     with pytest.raises(MappingError) as raised:
-        declare_columns_of({"columns/acme.yaml": [text]})
+        declare_file_columns({"columns/acme.yaml": [text]})
     assert raised.value.error_id == kind
     assert raised.value.where == f"columns/acme.yaml:{line}"
     assert words in str(raised.value)

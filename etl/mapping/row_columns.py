@@ -1,4 +1,4 @@
-"""Columns of the rows that a mapping can refer to, the derived ones included."""
+"""Columns that a mapping can refer to, including the derived ones."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from etl.model.canonical_tables import AMOUNT_CATEGORIES, HEADERS, TABLES, Colum
 from etl.model.relations import RELATIONS, Many
 
 LIST_ITEM: Final = "list item"
-"""Pseudo table of the values of a list column; its one column is `value`."""
+"""Pseudo table of the values of a list column; its only column is `value`."""
 
-
-EMPTIED: Final = frozenset({"code", "ndc"})
-"""Compulsory columns that are empty all the same where a payer's sensitive codes were taken out."""
+MASKABLE_COLUMNS: Final = frozenset({"code", "ndc"})
+"""Required columns that are empty in rows whose sensitive code was masked."""
 
 _POSITION: Final = Column("position", FieldType.INTEGER, required=True)
 
-_CHILDREN: Final = frozenset(
+_CHILD_TABLES: Final = frozenset(
     relation.table
     for header in HEADERS
     for relation in RELATIONS[header].values()
@@ -34,7 +33,7 @@ def _keys(*names: str) -> tuple[Column, ...]:
     return tuple(Column(f"{name}_key", FieldType.CODE) for name in names)
 
 
-_OF_DIRECTORY: Final[Mapping[str, tuple[Column, ...]]] = {
+_DIRECTORY_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "directory_organization": (
         *_keys("organization", "organization_contact"),
         Column("address_text", FieldType.TEXT),
@@ -66,7 +65,7 @@ _OF_DIRECTORY: Final[Mapping[str, tuple[Column, ...]]] = {
     ),
 }
 
-_DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
+_DERIVED_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
     {
         "claim": (
             Column("has_amounts", FieldType.FLAG, required=True),
@@ -113,12 +112,12 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("approved_system", FieldType.CODE),
             Column("units_differ", FieldType.FLAG, required=True),
         ),
-        **_OF_DIRECTORY,
+        **_DIRECTORY_COLUMNS,
     }
 )
 
 
-PASSED_ON: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
+COPIED_CELLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
     {
         ("claim_line", "service_system"): ("service_code_system", "service_code"),
         ("prior_auth", "received_day"): ("received_at",),
@@ -135,29 +134,29 @@ PASSED_ON: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
         ("availability", "open_days"): ("days",),
     }
 )
-"""Derived columns that copy a cell: (table, column) -> columns, the first filled one."""
+"""Derived column that copies a cell, as (table, column) -> columns: the first filled one."""
 
-TELLS_OF_AMOUNTS: Final = frozenset({"has_amounts", "has_line_amounts"})
-"""Derived columns that hold no amount but state whether there is one."""
+AMOUNT_FLAGS: Final = frozenset({"has_amounts", "has_line_amounts"})
+"""Derived columns that state whether a row has amounts."""
 
 
 def columns_of(table: str) -> Mapping[str, Column]:
-    """Return every column that a row of the table has in a mapping, the derived ones included."""
-    return _OF_LISTS if table == LIST_ITEM else _columns(table, TABLES[table].own_columns)
+    """Return every column that a row of the table has in a mapping, by name."""
+    return _LIST_COLUMNS if table == LIST_ITEM else _columns(table, TABLES[table].own_columns)
 
 
 @cache
 def _columns(table: str, _own: tuple[Column, ...]) -> Mapping[str, Column]:
     """Return the columns of a table by name.
 
-    Rows of the directory that are made of a mere id have no name, compulsory as it is in a file.
+    An organization that only claims name has no name, although the column is required in files.
     """
-    position = (_POSITION,) if table in _CHILDREN else ()
-    columns = (*TABLES[table].columns, *position, *_DERIVED.get(table, ()))
+    position = (_POSITION,) if table in _CHILD_TABLES else ()
+    columns = (*TABLES[table].columns, *position, *_DERIVED_COLUMNS.get(table, ()))
     by_name = {column.name: column for column in columns}
     if table == "organization":
         by_name["name"] = replace(by_name["name"], required=False)
     return MappingProxyType(by_name)
 
 
-_OF_LISTS: Final = MappingProxyType({"value": Column("value", FieldType.TEXT, required=True)})
+_LIST_COLUMNS: Final = MappingProxyType({"value": Column("value", FieldType.TEXT, required=True)})
