@@ -21,7 +21,7 @@ from etl.publish.reader import open_current, open_index, read_all
 from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
-from tests.integration.test_lineage import LAYOUTS, META, SINCE, silent, whole
+from tests.integration.test_lineage import LAYOUTS, SINCE, silent
 
 CLAIMS = "CPCDS_Claims.csv"
 LOOKED_UP = "CPCDS_Coverages.csv"
@@ -126,7 +126,6 @@ def test_each_cell_stands_in_the_extract_that_brought_its_row(history):
         found = history.with_extracts.explain(subject)
         [explained] = found.resources
         assert explained.agrees is True
-        assert whole(explained) == {key: each for key, each in resource.items() if key not in META}
         for cell in cells(found):
             row = rows_of(history.extracts[cell.extract] / cell.file)[cell.row - 2]
             assert row[cell.header] == cell.text

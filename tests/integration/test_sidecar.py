@@ -101,8 +101,9 @@ def places(rows):
 
 
 def cells(found):
-    """Return the canonical rows behind all elements of a resource."""
+    """Return the canonical rows behind all elements of a resource, which is the published one."""
     [resource] = found.resources
+    assert resource.agrees is True
     return {
         (cell.file, cell.row or 0)
         for origin in resource.origins
@@ -256,19 +257,6 @@ def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(keeper, 
         }
         with pytest.raises(UsageError, match="no row position"):
             explainer.explain(HeaderSubject("claim", lost.pop()))
-
-
-@pytest.mark.slow
-def test_a_night_names_what_it_does_not_change(keeper, three_nights):
-    for extract in three_nights[:2]:
-        keeper.run(extract)
-    shutil.copytree(three_nights[1], extract.parent / "same", dirs_exist_ok=True)
-    (extract.parent / "same" / "note.txt").write_text("another file, the same rows")
-    before = sidecar_of(keeper.release)
-    keeper.run(extract.parent / "same")
-    assert [piece.key for piece in sidecar_of(keeper.release).pieces] == [
-        piece.key for piece in before.pieces
-    ]
 
 
 @pytest.mark.slow

@@ -47,12 +47,6 @@ def archive(extract, kind, folder):
     return Path(packed)
 
 
-@pytest.mark.slow
-def test_an_archive_publishes_the_tree_of_its_folder(extract, from_folder, tmp_path):
-    """Each kind of archive has its tests in tests/unit/sources/test_archives.py."""
-    assert tree(archive(extract, "gztar", tmp_path), tmp_path / "tree") == from_folder
-
-
 def filled_bucket(extract, client, bucket):
     for file in extract.iterdir():
         client.put_object(Bucket=bucket, Key=f"in/2026 01/{file.name}", Body=file.read_bytes())
@@ -134,13 +128,14 @@ def test_a_broken_archive_leaves_nothing_behind(extract, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_what_a_killed_run_unpacked_is_deleted_by_the_next_and_not_by_one_beside_it(
-    extract, tmp_path
+    extract, from_folder, tmp_path
 ):
+    """Each kind of archive has its tests in tests/unit/sources/test_archives.py."""
     target = tmp_path / "tree"
     abandoned = target / f"{STAGED}0"
     abandoned.mkdir(parents=True)
     (abandoned / "claim.csv").write_text("claim_id\n")
-    tree(archive(extract, "zip", tmp_path), target)
+    assert tree(archive(extract, "zip", tmp_path), target) == from_folder
     assert not abandoned.exists()
 
 

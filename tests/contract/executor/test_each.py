@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from etl.errors import ExtractError, StoreError
+from etl.errors import ExtractError
 from etl.jobs import no_event
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
@@ -62,13 +62,6 @@ def late_or_wrong(folder, job, emit):
     return job
 
 
-def die(job, emit):
-    del emit
-    if job == 2:
-        os._exit(9)
-    return job
-
-
 def wait_for(folder, job, emit):
     """Wait at every job but the first for a file that nobody writes."""
     del emit
@@ -99,14 +92,6 @@ def test_the_first_error_in_the_order_of_the_jobs_is_raised(runner, tmp_path):
         taken.extend(runner.each(partial(late_or_wrong, tmp_path), range(9), no_event))
     assert taken == [0, 1, 2]
     assert list(runner.each(doubled, range(3), no_event)) == [0, 2, 4], "the next jobs are done"
-
-
-@pytest.mark.slow
-def test_a_worker_that_dies_ends_the_jobs_in_a_sentence():
-    before = set(multiprocessing.active_children())
-    with _local(2) as runner, pytest.raises(StoreError, match="a worker process was killed"):
-        list(runner.each(die, range(9), no_event))
-    assert set(multiprocessing.active_children()) == before
 
 
 def test_an_interruption_ends_jobs_and_processes(tmp_path):

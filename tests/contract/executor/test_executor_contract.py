@@ -231,22 +231,6 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
     assert reused > 0
 
 
-@pytest.mark.slow
-def test_a_unit_is_a_function_of_its_arguments_and_the_store(
-    definitions, extracts, expected, tmp_path
-):
-    """Rows come from memory, in another order, while the work folder is away.
-
-    Of ids there are those that the unit asked for.
-    """
-    payer, executor = Payer(definitions, tmp_path), DirectExecutor(detached=True)
-    for night, whole in enumerate(expected):
-        payer.publish(lambda: nullcontext(executor), extracts[night], night + 1)
-        assert payer.files() == whole.files()
-    assert any(executor.asked)
-    assert any(name.startswith("quarantine/") for name in payer.files())
-
-
 def _checked_and_converted(payer, open_executor, extract):
     """Return the files of a validation and of a conversion."""
     checked, converted = payer.folder / "checked", payer.folder / "converted"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from etl.mapping.coverage import (
-    PresentElements,
     find_misplaced_skips,
     must_support_coverage,
     written_columns,
@@ -46,26 +45,11 @@ def filled(view):
         *resources(without_line_amounts(rows), view=view),
     ]:
         found.add(resource)
-    return {
-        name: PresentElements(count, found.elements[name])
-        for name, count in found.resources.items()
-    }
+    return found.elements
 
 
 def columns_of(mappings):
     return {plan.name: written_columns(plan, mappings.crosswalks) for plan in mappings.plans}
-
-
-@VIEWS
-def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view):
-    mappings = mapping_set(view=view)
-    found = must_support_coverage(mappings.plans, columns_of(mappings), filled(view))
-    assert len(found) == 13
-    assert [
-        (one.profile, [*map(str, one.with_status("could be"))])
-        for one in found
-        if one.with_status("could be")
-    ] == []
 
 
 @VIEWS
@@ -78,7 +62,7 @@ def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(vie
         assert profile is not None
         marked = {one.id for one in profile.must_support()}
         written = set(written_columns(plan, mappings.crosswalks))
-        elements = set(filled(view)[plan.profile].elements)
+        elements = set(filled(view)[plan.profile])
         elements.discard("ExplanationOfBenefit.meta.profile:supportedProfile")  # the engine's
         assert written & marked == elements & marked, plan.name
         assert elements <= written, plan.name

@@ -1,9 +1,11 @@
 """What the search index says of a claim."""
 
 import json
+import re
 
 import pytest
 
+from tests.golden.mapping.everything import everything
 from tests.golden.mapping.rendering import exact, rendered
 
 PEOPLE = {
@@ -14,6 +16,13 @@ PEOPLE = {
     "organization": [{"organization_id": "PAYER", "kind": "payer", "name": "Plan"}],
     "practitioner": [{"practitioner_id": "DOC", "npi": "1003000126", "family_name": "Okafor"}],
 }
+NAMED_ALONE = (
+    ("practitioner", "prior_auth", "entered_by_id"),
+    ("practitioner", "prior_auth_line", "authorized_provider_id"),
+    ("organization", "prior_auth", "facility_id"),
+    ("organization", "claim", "service_facility_id"),
+)
+"""Table of providers, table and column: what is in the column is named nowhere else."""
 
 
 def searched(claim, *lines, view="financial"):
@@ -76,6 +85,23 @@ def test_a_claim_is_found_by_its_profile_with_and_without_version(view):
     assert profile.endswith("|2.2.0")
     assert found["_profile"] == [profile.removesuffix("|2.2.0"), profile]
     assert "provider" not in found or found["provider"] == []
+
+
+def test_a_claim_and_a_prior_authorization_are_found_by_profile_and_every_provider_they_name():
+    """The server follows these values: a member can read nobody else of the directory."""
+    rows, uses = everything(), set()
+    for kind, table, column in NAMED_ALONE:
+        rows[kind].append({f"{kind}_id": column})
+        rows[table] = [row | {column: column} for row in rows[table]]
+    for text, search in rendered(rows):
+        resource = exact(text)
+        if resource["resourceType"] == "ExplanationOfBenefit":
+            index = json.loads(search)
+            followed = {value for values in index.values() for value in values}
+            assert resource["meta"]["profile"][0].partition("|")[0] in index["_profile"]
+            assert set(re.findall(r'"((?:Practitioner|Organization)/[^"]+)"', text)) <= followed
+            uses.add(resource["use"])
+    assert uses == {"claim", "preauthorization"}
 
 
 def test_the_directory_is_found_by_every_identifier_and_name_that_is_published():

@@ -15,18 +15,16 @@ from starlette.routing import Route
 
 from etl.auth.endpoints import routes_of
 from etl.smart.grants import TokenRefused
-from tests.given.drafts import draft_like
 from tests.integration.auth.standing import DRAFT, stand_up
 
 
-def main(url, folder, port, plain):
+def main(url, folder, port):
     base = f"http://127.0.0.1:{port}"
     with stand_up(
         Path(folder),
         url=url,
         clock=lambda: datetime.now(UTC),
         base_url=base,
-        plain_apps=tuple(plain.split(",")),
         revocation_seconds=1,
     ) as standing:
         app = Starlette(routes=[*routes_of(standing.services), *doors(standing)])
@@ -46,13 +44,8 @@ def doors(standing):
         return JSONResponse({"patient": grant.patient})
 
     async def register(request):
-        uris = request.query_params.getlist("redirect_uri")
-        known = {app.client_id: app for app in standing.services.apps.all()}
         name = request.query_params["client_id"]
-        if name in known:
-            return JSONResponse({"secret": None})
-        draft = draft_like(DRAFT, redirect_uris=tuple(uris) or DRAFT.redirect_uris)
-        issued = standing.services.apps.register(draft, client_id=name)
+        issued = standing.services.apps.register(DRAFT, client_id=name)
         return JSONResponse({"secret": issued.secret})
 
     return [
@@ -69,4 +62,4 @@ async def _telling(_):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

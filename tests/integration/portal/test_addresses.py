@@ -28,7 +28,7 @@ def test_an_account_has_so_many_apps_and_no_more(tmp_path):
     standing.close()
 
 
-SEEN = {
+CHANGED = {
     "name": "Claim Prism",
     "organization": "Prism LLC",
     "description": "Shows more.",
@@ -36,15 +36,16 @@ SEEN = {
     "logo_uri": "https://prism.example/logo.svg",
     "policy_uri": "https://prism.example/privacy",
     "terms_uri": "https://prism.example/terms",
+    "redirect_uris": "https://prism.example/done",
 }
 
 
-@pytest.mark.parametrize("name", SEEN)
+@pytest.mark.parametrize("name", CHANGED)
 def test_what_a_member_sees_of_an_app_is_approved_again_when_it_changes(production, name):
     dana = browser(production).sign_in(production)
     client_id, _ = dana.register()
     production.services.apps.approve(client_id, production.services.apps.get(client_id).revision)
-    dana.send(f"/apps/{client_id}/edit", {**FORM, name: SEEN[name]})
+    dana.send(f"/apps/{client_id}/edit", {**FORM, name: CHANGED[name]})
     assert production.services.apps.get(client_id).status is AppStatus.PENDING
 
 
