@@ -8,7 +8,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.claims.adjustment_chains import chains_of
-from etl.claims.prepare import prepare_for_mapping
 from etl.mapping.plan import Environment
 from etl.model.adjustment_chains import Linked, Role, chain_positions, moment
 from tests.property.engine.rows import to_table
@@ -143,16 +142,6 @@ def _named(place, claims):
     return replace(place, priors=(), successors=()), names
 
 
-@given(linked())
-def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(claims):
-    found = dict(zip([claim.claim_id for claim in claims], chain_positions(claims), strict=True))
-    for claim in claims:
-        mine = [found[one.claim_id] for one in chain(claim, claims) if not one.rejected]
-        assert sum(place.last for place in mine) == bool(mine)
-        assert sum(place.role is Role.CURRENT for place in mine) <= 1
-        assert not any(place.role is Role.CURRENT and not place.last for place in mine)
-
-
 def row_of(claim):
     return {
         "claim_id": claim.claim_id,
@@ -199,43 +188,6 @@ def test_columns_say_what_the_chains_of_the_rows_are(claims):
 
 
 MONEY = st.integers(-500, 500).map(lambda cents: f"{cents / 100:.2f}".replace("-0.00", "0.00"))
-
-
-@given(st.lists(st.tuples(st.booleans(), MONEY, MONEY, MONEY), max_size=5))
-def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(drawn):
-    ids = [f"C{at}" for at in range(len(drawn))]
-    tables = {
-        "claim": to_table(
-            "claim",
-            [
-                {"claim_id": key, "type_of_bill": "118" if void else "111", "amount_benefit": one}
-                for key, (void, one, _, _) in zip(ids, drawn, strict=True)
-            ],
-        ),
-        "claim_line": to_table(
-            "claim_line",
-            [
-                {"claim_id": key, "line_number": "1", "amount_copay": two}
-                for key, (_, _, two, _) in zip(ids, drawn, strict=True)
-            ],
-        ),
-        "claim_adjustment": to_table(
-            "claim_adjustment",
-            [
-                {"claim_id": key, "line_number": "1", "sequence": "1", "amount": three}
-                for key, (_, _, _, three) in zip(ids, drawn, strict=True)
-            ],
-        ),
-        "claim_other_payer": to_table("claim_other_payer", []),
-        "claim_care_team": to_table("claim_care_team", []),
-    }
-    made = prepare_for_mapping(tables, ENVIRONMENT)
-    for table, column in (
-        ("claim", "amount_benefit"),
-        ("claim_line", "amount_copay"),
-        ("claim_adjustment", "amount"),
-    ):
-        assert made[table].column(column).equals(tables[table].column(column))
 
 
 @given(linked(), st.sampled_from(NUMBERS))

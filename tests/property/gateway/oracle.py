@@ -5,8 +5,9 @@ SearchParameters; dates are pairs of datetimes; prefixes are the sentences of R4
 """
 
 import re
-import unicodedata
 from datetime import UTC, datetime, timedelta
+
+from tests.unit.gateway.plan_net_oracle import text_matches, values_at
 
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
@@ -105,11 +106,8 @@ def tokens(resource, parameter):
     if parameter == "status":  # a code without a system of its own: `|code` finds it, too
         systems = ("http://hl7.org/fhir/explanationofbenefit-status", None)
         return [(system, resource["status"]) for system in systems]
-    if parameter == "specialty":
-        codings = [one for of in resource.get("specialty", []) for one in of.get("coding", [])]
-        return [(one.get("system"), one["code"]) for one in codings]
-    if parameter == "type":
-        codings = resource.get("type", {}).get("coding", [])
+    if parameter in ("specialty", "type"):
+        codings = values_at(resource, f"{parameter}.coding")
         return [(one.get("system"), one["code"]) for one in codings]
     return [
         (one.get("system"), one["value"]) for one in resource.get(parameter, []) if "value" in one
@@ -133,24 +131,8 @@ def strings(resource):
     name = resource.get("name", [])
     if isinstance(name, str):
         return [name, *resource.get("alias", [])]
-    found = []
-    for one in name:
-        for part in ("text", "family", "given"):
-            found += _listed(one.get(part))
-    return found
-
-
-def string_matches(value, asked, modifier):
-    if modifier == "exact":
-        return value == asked
-    text, part = plain_letters(value), plain_letters(asked)
-    return part in text if modifier == "contains" else text.startswith(part)
-
-
-def plain_letters(text):
-    """Return text without case and accents."""
-    letters = unicodedata.normalize("NFD", text.casefold())
-    return "".join(one for one in letters if unicodedata.category(one) != "Mn")
+    parts = ("text", "family", "given")
+    return [text for one in name for part in parts for text in values_at(one, part)]
 
 
 PATHS = {
@@ -179,17 +161,7 @@ def belongs_to(resource):
 
 
 def references(resource, parameter):
-    found = []
-    for path in PATHS[parameter]:
-        here = [resource]
-        for step in path.split("."):
-            here = [value for one in here for value in _listed(one.get(step))]
-        found += here
-    return found
-
-
-def _listed(value):
-    return [] if value is None else value if isinstance(value, list) else [value]
+    return [value for path in PATHS[parameter] for value in values_at(resource, path)]
 
 
 def reference_matches(value, asked, base):
@@ -224,7 +196,7 @@ def matches(resource, name, value, *, base, now):
         if parameter in TOKENS:
             return token_matches(stored, asked)
         if parameter == "name":
-            return string_matches(stored, asked, modifier)
+            return text_matches(stored, modifier, asked)
         return reference_matches(stored, asked, base)
 
     alternatives = re.split(r"(?<!\\),", value)

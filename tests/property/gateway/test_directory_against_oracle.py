@@ -19,6 +19,7 @@ from tests.unit.gateway.trees import (
     opened,
     run,
     sample_tree,
+    walk,
 )
 from tests.unit.gateway.trees import directory as directory_of
 
@@ -181,9 +182,5 @@ def test_pages_put_together_are_the_whole(search, size):
     kind, conditions = search
     service, caller = services().directory, grant("", SCOPES)
     query = [*conditions, ("_count", str(size))]
-    page = bundle(run(service.search(caller, kind, query, base=FHIR, strict=True)))
-    seen = ids(page)
-    while link := {one["relation"]: one["url"] for one in page["link"]}.get("next"):
-        page = bundle(run(service.page(caller, link.rpartition("/")[2], base=FHIR)))
-        seen += ids(page)
-    assert seen == found(kind, conditions)
+    pages = walk(service, caller, service.search(caller, kind, query, base=FHIR, strict=True))
+    assert [name for page in pages for name in ids(page)] == found(kind, conditions)

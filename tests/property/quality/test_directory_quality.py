@@ -3,17 +3,15 @@
 from collections import Counter
 from datetime import date, timedelta
 
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.bootstrap.settings import read_settings
 from etl.engine.directory_rows import roles_in_networks
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.model.data_models import DIRECTORY
 from etl.quality.totals.directory import ENTRIES, directory_quality
-from etl.rows import table_schema
 from tests.e2e.commands import same_definitions
+from tests.unit.quality import world
 
 Row = dict[str, str | None]
 DAY = date(2026, 11, 1)
@@ -118,19 +116,6 @@ PARENTS = st.lists(st.sampled_from([*ORGANIZATIONS, None]), min_size=4, max_size
 EXCEPTIONS = st.dictionaries(
     st.tuples(st.sampled_from(ROLES), st.sampled_from(NETWORKS)), st.sampled_from(FLAGS)
 )
-
-
-def tables_of(rows):
-    found = {}
-    for number, name in enumerate(DIRECTORY.tables):
-        mine = [
-            {**row, FILE_COLUMN: number, ROW_COLUMN: at}
-            for at, row in enumerate(rows.get(name, ()), 2)
-        ]
-        schema = table_schema(name)
-        columns = [pa.array([row.get(each.name) for row in mine], each.type) for each in schema]
-        found[name] = pa.table(columns, schema=schema)
-    return found
 
 
 def items(row, column):
@@ -425,7 +410,7 @@ def whole(rows, parents, exceptions):
 
 
 def figures(rows):
-    tables = tables_of(rows)
+    tables = world.tables(rows, DIRECTORY.tables)
     roles = roles_in_networks(tables["provider_role"], tables["provider_role_network"])
     return directory_quality(tables, roles, crosswalks(), DAY)
 

@@ -162,5 +162,7 @@ def test_spans_of_lines_are_read_as_the_whole(lines, every, has_stray, end):
         (folder / "people.txt").write_text("".join(f"M{n}C{n}\n" for n in range(4)))
         (folder / "claims.dat").write_bytes(text.encode())
         alone = everything(folder, Path(base) / "alone", ALONE)
-        assert everything(folder, Path(base) / "apart", Apart()) == alone
+        apart = Apart()
+        assert everything(folder, Path(base) / "apart", apart) == alone
+        assert has_stray or not apart.refused
         assert isinstance(alone, str) == has_stray

@@ -7,12 +7,12 @@ from etl.sources.layout.syntax import read_layout
 from etl.sources.partition.reading import partition_extract
 from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
 from tests.unit.doctor.world import GOLDEN
-from tests.unit.sources.dialects import shipped_layouts
+from tests.unit.sources.dialects import known_layouts
 
 LAYOUTS = ROOT / "tests/golden/layouts"
 SHARED = ROOT.parent / "shared/data/cpcds"
 CROSSWALKS = {
-    name: crosswalk for layout in shipped_layouts() for name, crosswalk in layout.crosswalks.items()
+    name: crosswalk for layout in known_layouts() for name, crosswalk in layout.crosswalks.items()
 }
 NOT_DRAFTED = "such a file needs a header or a layout"
 WITHOUT_HEADERS = {LAYOUTS / name / "input" for name in ("apcd-cdl", "records")}

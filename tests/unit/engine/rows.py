@@ -2,32 +2,21 @@
 
 from collections.abc import Mapping
 
-import pyarrow as pa
-
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.claims.prepare import prepare_for_mapping
 from etl.engine.partition_columns import Partition
 from etl.mapping.plan import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.rows import table_schema
+from tests.property.engine.rows import to_table
 
 Row = Mapping[str, str]
 
 
 def tables(**rows):
     """Return all canonical tables, those named filled with rows in the order given."""
-    found = {}
-    for name in TABLES:
-        mine = rows.get(name, ())
-        unknown = {column for row in mine for column in row} - set(TABLES[name].names)
-        assert not unknown, (name, unknown)
-        schema = table_schema(name)
-        found[name] = pa.table(
-            {field.name: pa.array([row.get(field.name) for row in mine], field.type)
-             for field in schema},
-            schema=schema,
-        )  # fmt: skip
-    return found
+    for name, mine in rows.items():
+        assert set().union(*mine) <= set(TABLES[name].names), name
+    return {name: to_table(name, rows.get(name, ())) for name in TABLES}
 
 
 def prepared(providers=None, /, **rows):

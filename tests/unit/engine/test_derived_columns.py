@@ -72,21 +72,6 @@ def test_a_row_is_principal_by_its_type_or_as_number_one(rows, roles):
 # -- before mapping ----------------------------------------------------------------------------
 
 
-def test_who_renders_a_line_joins_the_care_team_once_for_all_its_lines():
-    lines = [
-        line("1", rendering_provider_id="A"),
-        line("2", rendering_provider_id="B"),
-        line("3", rendering_provider_id="A"),
-    ]
-    team = [{"claim_id": "C1", "sequence": "4", "role": "Performing", "provider_id": "B"}]
-    made = prepared(claim=[PROFESSIONAL], claim_line=lines, claim_care_team=team)
-    found = made["claim_care_team"].select(["sequence", "role", "provider_id", "line_numbers"])
-    assert [tuple(row.values()) for row in found.to_pylist()] == [
-        ("4", "Performing", "B", "2"),
-        ("5", "rendering", "A", "1;3"),
-    ]
-
-
 def test_the_care_team_stays_in_the_order_of_its_numbers():
     team = [
         {
@@ -114,3 +99,20 @@ def test_the_only_line_of_a_claim_carries_the_headers_amounts_where_items_need_t
     assert lifted(claim, [line("1"), line("2")]) == [None, None]
     assert lifted(claim, [line("1", amount_benefit="1.00")]) == [None]
     assert lifted(PROFESSIONAL, [line("1")]) == [None]
+
+
+def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void():
+    bills = ("111", "118")
+    made = prepared(
+        claim=[
+            {"claim_id": bill, "type_of_bill": bill, "amount_benefit": "-5.00"} for bill in bills
+        ],
+        claim_line=[line("1", bill, amount_copay="7.00") for bill in bills],
+        claim_adjustment=[line("1", bill, sequence="1", amount="-3.00") for bill in bills],
+    )
+    for name, column_name, cell in (
+        ("claim", "amount_benefit", "-5.00"),
+        ("claim_line", "amount_copay", "7.00"),
+        ("claim_adjustment", "amount", "-3.00"),
+    ):
+        assert made[name].column(column_name).to_pylist() == [cell] * 2

@@ -70,13 +70,6 @@ def test_money_of_cents_is_the_decimal_with_two_digits(cents, data):
     assert got.to_pylist() == wanted
 
 
-@given(amounts=st.lists(st.none() | CENTS, max_size=12))
-def test_cents_and_money_are_each_others_way_back(amounts):
-    money = [None if c is None else f"{Decimal(c).scaleb(-2):.2f}" for c in amounts]
-    got = numbers.cents(pa.array(money, pa.string()))
-    assert got.tolist() == [c or 0 for c in amounts]
-
-
 @given(groups=st.lists(st.lists(CENTS, max_size=4), max_size=6))
 def test_totals_are_exact(groups):
     values = np.array([value for group in groups for value in group], dtype=np.int64)

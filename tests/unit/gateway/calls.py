@@ -11,7 +11,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 from etl.bootstrap.served_app import Authorization, application, prepared
-from etl.bootstrap.setting_groups import ServeSettings
+from etl.bootstrap.setting_groups import PortalSettings, ServeSettings
 from etl.bootstrap.settings import Settings
 from etl.gateway.startup import GatewayServices
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused
@@ -176,14 +176,16 @@ def served(
     *,
     smart: dict[str, str] | None = SMART,
     recorder: Recorder | None = None,
+    portal: PortalSettings | None = None,
     **serve: Any,
 ) -> Server:
     """Return the samples served with the three tokens above."""
     log: list[bytes] = []
     trail = Trail()
     service = service or opened(sample_tree())
+    told = settings(**serve)
     app = application(
-        settings(**serve),
+        told if portal is None else told.model_copy(update={"portal": portal}),
         service=service,
         authorized=Authorization(Tokens(), recorder or trail, smart),
         write=log.append,

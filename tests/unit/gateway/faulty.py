@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
-from etl.storage.port import Objects
+from tests.memory_store import MemoryStore
+from tests.unit.gateway.memory_objects import MemoryObjects
 
 
-class Watched:
-    """Passes reads on.
+class Watched(MemoryObjects):
+    """Objects of a store in memory.
 
     Attributes:
         reads: (key, start, length) of each; start 0 and length None for whole objects.
@@ -14,28 +15,19 @@ class Watched:
         wait: awaited before each read; None for nothing.
     """
 
-    def __init__(self, objects: Objects, *, near: bool = False) -> None:
-        self._objects = objects
-        self._near = near
+    def __init__(self, store: MemoryStore, *, near: bool = False) -> None:
+        super().__init__(store, near=near)
         self.reads: list[tuple[str, int, int | None]] = []
         self.fault: Callable[[str, bytes], bytes] | None = None
         self.wait: Callable[[], Awaitable[object]] | None = None
 
-    @property
-    def name(self) -> str:
-        return "watched"
-
-    @property
-    def near(self) -> bool:
-        return self._near
-
     async def get(self, key: str) -> bytes:
         self.reads.append((key, 0, None))
-        return await self._given(key, lambda: self._objects.get(key))
+        return await self._given(key, lambda: MemoryObjects.get(self, key))
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         self.reads.append((key, start, length))
-        return await self._given(key, lambda: self._objects.get_range(key, start, length))
+        return await self._given(key, lambda: MemoryObjects.get_range(self, key, start, length))
 
     async def _given(self, key: str, read: Callable[[], Awaitable[bytes]]) -> bytes:
         if self.wait is not None:

@@ -87,10 +87,10 @@ def _one(resource: Resource, parameter: str, modifier: str, wanted: str) -> bool
     if parameter == "near":
         return _is_near(resource, wanted)
     if parameter in STRINGS.get(kind, {}):
-        return any(_text(one, modifier, wanted) for one in _any_values(resource, parameter))
+        return any(text_matches(one, modifier, wanted) for one in _any_values(resource, parameter))
     if parameter in TOKENS.get(kind, {}):
         if modifier == "text":
-            return any(_text(one, "", wanted) for one in texts(resource, parameter))
+            return any(text_matches(one, "", wanted) for one in texts(resource, parameter))
         if modifier == "of-type":
             return wanted in typed_identifiers(resource, parameter)
         return any(_token(one, wanted) for one in _any_values(resource, parameter))
@@ -143,7 +143,8 @@ def _token(found: tuple[str, str], wanted: str) -> bool:
     return found[0] == system and code in ("", found[1])
 
 
-def _text(found: str, modifier: str, wanted: str) -> bool:
+def text_matches(found: str, modifier: str, wanted: str) -> bool:
+    """Return whether a text meets a condition on a string."""
     if modifier == "exact":
         return found == wanted
     plain, start = _plain(found), _plain(wanted)

@@ -4,7 +4,6 @@ import pytest
 
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
-from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, bundle, grant, ids, link, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish
 
@@ -22,7 +21,7 @@ def store():
 
 def cold(store, **options):
     """Return a service that has seen its release and read nothing else."""
-    objects = Watched(MemoryObjects(store, near=False))
+    objects = Watched(store)
     made = opened(objects, **options)
     objects.reads.clear()
     return made, objects

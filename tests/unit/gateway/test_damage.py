@@ -9,7 +9,6 @@ from etl.publish.reader import open_current
 from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
-from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, grant, opened, run
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
 
@@ -25,7 +24,7 @@ def store():
 
 
 def watched(store, *, near=False):
-    objects = Watched(MemoryObjects(store), near=near)
+    objects = Watched(store, near=near)
     return opened(objects, read_attempts=2, deadline_seconds=1.0), objects
 
 

@@ -9,15 +9,14 @@ from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import (
     ALL,
     BASE,
-    bundle,
     busiest,
     directory,
     grant,
     ids,
-    link,
     members,
     opened,
     run,
+    walk,
 )
 from tests.unit.publish.samples import logical_id, publish, resource
 
@@ -28,10 +27,8 @@ def everything(service, query="", *, who="", scopes=ALL):
     """Return all pages."""
     who = who or busiest()
     pairs = [one.partition("=")[::2] for one in query.split("&") if one]
-    found = [bundle(run(service.everything(grant(who, scopes), who, pairs, base=BASE)))]
-    while cursor := link(found[-1], "next"):
-        found.append(bundle(run(service.page(grant(who, scopes), cursor, base=BASE))))
-    return found
+    caller = grant(who, scopes)
+    return list(walk(service, caller, service.everything(caller, who, pairs, base=BASE)))
 
 
 def named(resources):

@@ -4,9 +4,8 @@ import asyncio
 import hashlib
 import json
 
-from etl.bootstrap.served_app import Authorization, application
 from etl.bootstrap.setting_groups import PortalSettings
-from tests.unit.gateway.calls import SMART, Server, Tokens, Trail, called, served, settings
+from tests.unit.gateway.calls import called, served
 from tests.unit.gateway.trees import LISTED, directory, opened, run, sample_tree
 
 BASE = "https://payer.example/directory"
@@ -113,11 +112,7 @@ def test_more_files_at_once_than_memory_is_meant_for_are_refused(listed):
 def branded(folder, brand):
     file = folder / "portal.toml"
     file.write_text(f"[brand]\n{brand}")
-    service, trail, log = opened(sample_tree()), Trail(), list[bytes]()
-    changed = settings().model_copy(update={"portal": PortalSettings(file=file)})
-    authorized = Authorization(Tokens(), trail, SMART)
-    app = application(changed, service=service, authorized=authorized, write=log.append)
-    return Server(app, service, log, trail)
+    return served(portal=PortalSettings(file=file))
 
 
 def test_smart_configuration_names_the_brand_that_is_there(tmp_path):

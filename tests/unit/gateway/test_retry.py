@@ -9,7 +9,6 @@ from etl.storage.async_objects import RetryingObjects, RetryPolicy
 from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
-from tests.unit.gateway.memory_objects import MemoryObjects
 
 
 class Time:
@@ -30,7 +29,7 @@ class Time:
 def watched():
     store = MemoryStore()
     store.put("key", b"data")
-    return Watched(MemoryObjects(store))
+    return Watched(store)
 
 
 def retrying(objects, time, policy):

@@ -66,7 +66,7 @@ def test_a_new_release_is_served_within_the_time_between_two_looks():
 def test_storage_that_fails_leaves_what_is_served_and_tells_its_age():
     store = MemoryStore()
     first = published(store, 1, 10)
-    objects = Watched(MemoryObjects(store))
+    objects = Watched(store)
     now = [100.0]
     releases = Releases(objects, Cache(1_000_000), clock=lambda: now[0])
     run(releases.refresh())
@@ -90,7 +90,7 @@ def test_storage_that_fails_leaves_what_is_served_and_tells_its_age():
 def test_a_pointer_to_a_manifest_that_cannot_be_read_changes_nothing():
     store = MemoryStore()
     first = published(store, 1, 10)
-    objects = Watched(MemoryObjects(store))
+    objects = Watched(store)
     releases = Releases(objects, Cache(1_000_000))
     run(releases.refresh())
     published(store, 2, 11)
@@ -105,7 +105,7 @@ def test_a_pointer_to_a_manifest_that_cannot_be_read_changes_nothing():
 def test_a_look_that_finds_nothing_new_reads_the_pointer_alone():
     store = MemoryStore()
     published(store, 1, 10)
-    objects = Watched(MemoryObjects(store))
+    objects = Watched(store)
     releases = Releases(objects, Cache(1_000_000))
     run(releases.refresh())
     objects.reads.clear()
@@ -116,7 +116,7 @@ def test_a_look_that_finds_nothing_new_reads_the_pointer_alone():
 def test_old_releases_are_kept_open_as_far_as_the_cache_has_room():
     store = MemoryStore()
     names = [published(store, number, 10 + number) for number in range(1, 7)]
-    objects = Watched(MemoryObjects(store))
+    objects = Watched(store)
     releases = Releases(objects, Cache(100_000))
     run(releases.refresh())
     digests = {name: sha for name in names if (sha := _digest(store, name))}
@@ -149,7 +149,7 @@ def test_an_answer_is_of_one_release_though_another_is_published_while_it_is_mad
     pairs = [("_include", "ExplanationOfBenefit:insurer"), ("_include", "*"), ("_count", "20")]
     who = grant(logical_id("ann"))
     old = run(opened(store).service.search(who, EOB, pairs, base=BASE, strict=True))
-    objects = Watched(MemoryObjects(store))
+    objects = Watched(store)
     made = opened(objects)
     seen = len(objects.reads)
 

@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import json
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
 
-from etl.gateway.service import Answer, ServiceOptions
+from etl.gateway.service import Answer, Service, ServiceOptions
 from etl.gateway.startup import GatewayServices
 from etl.publish.reader import open_current, read_all
 from etl.smart.grants import Grant
@@ -133,6 +133,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def bundle(answer: Answer) -> Resource:
     """Return the Bundle of an answer."""
     return json.loads(answer.body)
+
+
+def walk(service: Service, who: Grant, answer: Coroutine[Any, Any, Answer]) -> Iterator[Resource]:
+    """Yield the Bundle of an answer, and those of the pages after it."""
+    page = bundle(run(answer))
+    yield page
+    while cursor := link(page, "next"):
+        page = bundle(run(service.page(who, cursor, base=BASE)))
+        yield page
 
 
 def ids(found: Resource, mode: str = "match") -> list[str]:

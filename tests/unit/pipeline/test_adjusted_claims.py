@@ -103,42 +103,6 @@ def test_a_claim_with_a_rejected_successor_is_cancelled_and_counts_nothing(
     assert told(claims) == {2}
 
 
-def test_a_successor_that_the_original_names_counts_as_well_when_it_is_rejected():
-    of = chained(O="", R="")
-    of["claim"][0]["adjusted_to_claim_id"] = "R"
-    bad_amount(of)
-    claims = finalized(of)
-    assert roles(claims) == {"O": "superseded"}
-    assert told(claims) == {2}
-
-
-def test_replacements_of_the_first_number_are_cancelled_by_a_later_rejected_one():
-    of = chained(O="", R1="O", R2="O")
-    bad_amount(of)
-    claims = finalized(of)
-    assert roles(claims) == {"O": "superseded", "R1": "superseded"}
-    assert told(claims) == {3}  # nothing but R2 stands in the place of R1
-
-
-def test_a_rejected_claim_between_two_connects_them():
-    of = chained(O="", R1="O", R2="R1")
-    of["claim_line"][1]["service_from_date"] = "2024-13-45"
-    claims = finalized(of)
-    assert roles(claims) == {"O": "superseded", "R2": "current"}
-    assert not told(claims)
-    assert roles(finalized(of, leave_out=True)) == {"R2": "current"}
-
-
-def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it():
-    of = chained(O="", R="O", V="O")
-    for row in (of["claim"][-1], of["claim_line"][-1]):
-        row.update({name: "-100.00" for name in row if name.startswith("amount_")})
-    no_line(of)
-    claims = finalized(of)
-    assert roles(claims) == {"O": "superseded", "R": "current"}
-    assert not told(claims)
-
-
 def test_a_payer_may_hold_back_the_whole_chain_of_a_rejected_claim():
     of = chained(O="", R1="O", R2="R1", N="")
     of["claim"][2]["amount_submitted"] = "twelve"

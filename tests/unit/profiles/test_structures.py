@@ -72,12 +72,6 @@ def test_every_element_hangs_on_another_one_of_its_profile():
             assert above in profile.by_id, element.id
 
 
-def test_every_invariant_that_an_element_names_has_an_expression():
-    for profile in every_profile():
-        named = {key for element in profile.elements for key in element.invariants}
-        assert named <= set(profile.invariants), profile.name
-
-
 def test_every_type_that_an_element_names_is_known():
     for profile in every_profile():
         for element in profile.elements:
@@ -117,13 +111,6 @@ def test_a_choice_is_found_by_the_json_name_of_each_of_its_types_and_no_other():
         assert found[1].path == "ExplanationOfBenefit.supportingInfo.timing[x]"
     assert st.child(profile, info, "timingString") is None
     assert st.child(profile, info, "timing") is None
-
-
-def test_choice_names_of_an_ordinary_element_are_its_own_name():
-    element = st.load_type("Identifier").by_id["Identifier.value"]
-    assert {name: kind.code for name, kind in st.choice_names(element).items()} == {
-        "value": "string"
-    }
 
 
 def test_the_path_is_the_id_without_slices():

@@ -111,14 +111,18 @@ def publish_with_bulk(store, patients, now, options=BULK, **more):
     return Release(store, manifest)
 
 
-def stage(store, patients, base, *, directory=None, now=NOW, partitions=1, facts=None):
-    """Write all of a release but the pointer to it."""
+def stage(store, patients, base, *, directory=None, now=NOW, partitions=1, facts=None, stay=()):
+    """Write all of a release but the pointer to it.
+
+    Args:
+        stay: ids of patients who keep what they have, without being rendered.
+    """
     held = list(patients)
     results = []
     for number in range(partitions):
         part = held[number::partitions]
         units = base.release.units(one.patient_id for one in part) if base.release else {}
-        results.append(write_partition(store, units, part, now))
+        results.append(write_partition(store, units, part, now).keeping(stay if not number else ()))
     shared = write_directory(store, base.release, directory or [payer()], now)
     return assemble(store, base, results, shared, facts or ReleaseFacts("full"), now)
 

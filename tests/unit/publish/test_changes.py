@@ -9,10 +9,10 @@ from etl.publish import object_keys
 from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
-from etl.publish.manifest import ChangeCounts, ReleaseFacts, Shard
+from etl.publish.manifest import ChangeCounts, Shard
 from etl.publish.partition_writer import write_partition
-from etl.publish.reader import Release, open_current, read_all
-from etl.publish.release import assemble, commit
+from etl.publish.reader import open_current, read_all
+from etl.publish.release import commit
 from etl.publish.search_index import DeletedResource
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
@@ -39,12 +39,7 @@ def night(store, worked_on, *, gone=(), now=LATER):
     held = list(worked_on)
     others = {one.patient_id for one in held} | set(gone)
     stay = [unit.id for unit in base.release.all_units() if unit.block and unit.id not in others]
-    previous = base.release.units(one.patient_id for one in held)
-    result = write_partition(store, previous, held, now).keeping(stay)
-    shared = write_directory(store, base.release, [payer()], now)
-    manifest = assemble(store, base, [result], shared, ReleaseFacts("full"), now)
-    commit(store, manifest, base)
-    return Release(store, manifest)
+    return publish(store, held, base=base, now=now, stay=stay)
 
 
 def texts(release, patient_id):

@@ -21,7 +21,6 @@ from tests.unit.publish.samples import (
     CountingStore,
     claim,
     logical_id,
-    objects,
     patient,
     payer,
     publish,
@@ -66,24 +65,6 @@ def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else():
     publish(store, few, now="2026-11-26T00:00:00Z")
     written = {"patients": 2, "catalog": 1, "releases": 1, "current.json": 1}
     assert by_folder(store.writes) == written
-
-
-def test_patients_who_stay_as_they_are_need_not_be_rendered():
-    store = MemoryStore()
-    people = [person(number) for number in range(20)]
-    publish(store, people)
-    base = open_current(store)
-    previous = base.release.units(one.patient_id for one in people)
-    changed, stay = person(3, "2"), [one.patient_id for one in people if one is not people[3]]
-    one = write_partition(store, previous, [changed], LATER).keeping(stay[:7])
-    other = write_partition(store, {}, [], LATER).keeping(stay[7:])
-    shared = write_directory(store, base.release, [payer()], LATER)
-    manifest = assemble(store, base, [one, other], shared, ReleaseFacts("full"), LATER)
-    commit(store, manifest, base)
-    whole = MemoryStore()
-    publish(whole, people)
-    publish(whole, [*people[:3], changed, *people[4:]], now=LATER)
-    assert objects(store) == objects(whole)
 
 
 @pytest.mark.parametrize("lost", [logical_id("nobody"), logical_id("p3")])

@@ -17,6 +17,7 @@ from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
+from tests.unit.publish import samples
 from tests.unit.publish.samples import resource, stage
 from tests.unit.publish.test_directory_files import (
     BASE,
@@ -32,22 +33,11 @@ FILES = limited(20)
 FOLDERS = ("bulk/", "plan-finder/")
 
 
-class CountingStore(MemoryStore):
-    """Counts objects that are put, by folder, and the bytes that are read of blocks."""
+class CountingStore(samples.CountingStore):
+    """Notes which keys are written, and how many bytes are read of ranges alone."""
 
-    def __init__(self):
-        super().__init__()
-        self.puts = Counter()
-        self.reads = Counter()
-
-    def put(self, key, data):
-        self.puts[key.partition("/")[0]] += 1
-        return super().put(key, data)
-
-    def get_range(self, key, start, length):
-        data = super().get_range(key, start, length)
-        self.reads[key] += len(data)
-        return data
+    def get(self, key):
+        return MemoryStore.get(self, key)
 
 
 @dataclass(frozen=True)
@@ -77,13 +67,14 @@ def night(store, resources, day, options=FILES, *, reuses=True):
         return compress(text, level)
 
     compress = deflate.gzip_compress
-    store.puts.clear()
+    store.writes.clear()
     store.reads.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deflate, "gzip_compress", compressed)
         reading = ParallelReading(ALONE, lambda: store, reuses=reuses)
         manifest = with_bulk(store, base, manifest, options, reading)
-    puts, reads = Counter(store.puts), sum(store.reads.values())
+    puts = Counter(key.partition("/")[0] for key in store.writes)
+    reads = sum(size for _, size in store.reads)
     commit(store, manifest, base)
     write_pages(store, options)
     return Night(Release(store, manifest), rendered, puts, reads)

@@ -288,16 +288,6 @@ def test_a_sound_release_verifies_and_is_counted_whole():
     assert seen == [1]
 
 
-def test_verify_checks_reports_as_well():
-    store = MemoryStore()
-    store.put("reports/r/index.html", b"report")
-    named = ObjectRef("reports/r/index.html", sha256(b"report"), 6)
-    release = publish(store, [patient("anna", 1)], facts=ReleaseFacts("full", reports=[named]))
-    assert verify(release).ok
-    store.put(named.key, b"forged")
-    assert [one.key for one in verify(release).problems] == [named.key]
-
-
 def damage(store, key, data):
     if data is None:
         store.delete([key])

@@ -49,6 +49,13 @@ def test_a_coverage_of_two_members_is_nobodys():
     assert checked.counts["claim"].published == 0
 
 
+def run_directory(of):
+    """Check rows of the directory."""
+    both = tables(of)
+    directory = read_directory(both["organization"], both["practitioner"])
+    return check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
+
+
 def test_the_directory_is_checked_alone():
     of = {
         "organization": [
@@ -60,9 +67,7 @@ def test_the_directory_is_checked_alone():
             {"practitioner_id": "D2", "npi": "123"},
         ],
     }
-    both = tables(of)
-    directory = read_directory(both["organization"], both["practitioner"])
-    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
+    checked = run_directory(of)
     assert found(checked) == {
         ("npi", "organization", 3, "npi"),
         ("npi", "practitioner", 3, "npi"),
@@ -75,16 +80,10 @@ def test_the_directory_is_checked_alone():
 
 def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays():
     cells = ["1234567893", "2234567891", "3234567899", "3234567893", "9234567896"]
-    both = tables(
-        {
-            "organization": [
-                {"organization_id": f"O{n}", "name": "Clinic", "npi": npi}
-                for n, npi in enumerate(cells)
-            ]
-        }
-    )
-    directory = read_directory(both["organization"], both["practitioner"])
-    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
+    rows = [
+        {"organization_id": f"O{n}", "name": "Clinic", "npi": npi} for n, npi in enumerate(cells)
+    ]
+    checked = run_directory({"organization": rows})
     assert found(checked) == {
         ("npi-unassigned", "organization", 4, "npi"),
         ("npi", "organization", 5, "npi"),
@@ -95,15 +94,15 @@ def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays():
 
 def test_a_tax_id_has_nine_digits():
     numbers = ["12-3456789", "123456789", "123-45-6789", "1-2345678", "12345678"]
-    both = tables({"organization": [{"organization_id": n, "tax_id": n} for n in numbers]})
-    directory = read_directory(both["organization"], both["practitioner"])
-    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
+    checked = run_directory(
+        {"organization": [{"organization_id": n, "tax_id": n} for n in numbers]}
+    )
     assert {row for rule, _, row, _ in found(checked) if rule == "tax-id-shape"} == {5, 6}
 
 
 def test_an_npi_that_names_several_rows_is_found():
     first, second, third = "1234567893", "2234567891", "1111111112"
-    both = tables(
+    checked = run_directory(
         {
             table: [
                 {key: "A", "npi": first},
@@ -118,8 +117,6 @@ def test_an_npi_that_names_several_rows_is_found():
             )
         }
     )
-    directory = read_directory(both["organization"], both["practitioner"])
-    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
     assert {finding for finding in found(checked) if finding[0] == "npi-of-several"} == {
         ("npi-of-several", table, row, "npi")
         for table in ("organization", "practitioner")

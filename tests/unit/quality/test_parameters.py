@@ -7,18 +7,16 @@ import pytest
 
 from etl.documents.models import LISTED, NOT_EMPTY, Check
 from etl.errors import MappingError
-from etl.quality.rules.book import Policy, load_rules
 from etl.quality.rules.kinds import KINDS
 from tests.given.tables import table
-from tests.unit.quality.test_rule_files import CASCADE
-from tests.unit.quality.world import crosswalks
+from tests.unit.quality.test_rule_files import load
 
 
 @pytest.mark.parametrize(*table(__file__, "parameters"))
 def test_a_mistake_in_a_parameter_is_named_by_its_line(rule, told):
     text = f"# mine\n- {{id: mine, {rule}, severity: reject-claim, says: It is., spoils: Much.}}\n"
     with pytest.raises(MappingError) as caught:
-        load_rules({"cascade.yaml": CASCADE, "mine.yaml": text}, Policy(), crosswalks())
+        load(text)
     assert caught.value.where == "mine.yaml:2"
     assert caught.value.error_id in ("rule-value", "rule-column", "rule-key")
     assert told in str(caught.value)
@@ -51,7 +49,7 @@ def test_every_parameter_of_every_kind_has_a_meaning():
 def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(rule, told):
     text = f"# mine\n- {{id: mine, {rule}, severity: warn, says: It is., spoils: Much.}}\n"
     with pytest.raises(MappingError) as caught:
-        load_rules({"cascade.yaml": CASCADE, "mine.yaml": text}, Policy(), crosswalks())
+        load(text)
     assert caught.value.where == "mine.yaml:2"
     assert told in str(caught.value)
 
@@ -65,5 +63,5 @@ def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(rule, told):
 )
 def test_what_is_no_list_of_rules_is_refused(text, where, told):
     with pytest.raises(MappingError) as caught:
-        load_rules({"cascade.yaml": CASCADE, "mine.yaml": text}, Policy(), crosswalks())
+        load(text)
     assert any(one.where == where and told in str(one) for one in caught.value.every)

@@ -11,7 +11,7 @@ from etl.quality.rules.book import Limits, Policy, load_rules
 from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts, add_counts, reconcile
 from etl.quality.totals.limits import enforce, verdicts
 from tests.given.tables import table
-from tests.unit.quality.world import book, crosswalks, rule_texts, standard_book
+from tests.unit.quality.world import book, crosswalks, standard_book
 
 CASCADE = """
 - {id: hangs, table: claim, check: hangs-on-rejected, severity: reject-row, says: a, spoils: b}
@@ -72,15 +72,6 @@ def test_severities_of_the_payer_replace_those_of_the_file():
 
 def test_a_rule_book_travels_to_worker_processes():
     assert pickle.loads(pickle.dumps(standard_book())) == standard_book()  # noqa: S301 (our own)
-
-
-def test_rules_have_ids_of_their_own_and_say_what_they_spoil():
-    rules = standard_book().rules
-    assert len({rule.id for rule in rules}) == len(rules)
-    for rule in rules:
-        assert rule.says, rule.id
-        assert rule.spoils, rule.id
-    assert set(rule_texts()) >= {"60-keys.yaml", "sources.yaml"}
 
 
 # -- limits and counts ---------------------------------------------------------------------------

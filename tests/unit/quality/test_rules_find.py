@@ -149,18 +149,10 @@ def test_the_version_of_icd_is_that_of_the_row_or_of_its_day(day, code, stated, 
         assert [versions[2] or "", codes[2]] == published
 
 
-def test_the_discharge_decides_the_version_of_icd_of_a_stay():
+def test_the_discharge_decides_the_version_of_icd_of_a_stays_procedures():
     of = world()
-    stay = {"admission_date": "2015-09-28", "statement_from_date": "2015-09-28"}
-    of["claim"][0] |= stay | {"discharge_date": "2015-10-02", "statement_thru_date": "2015-10-02"}
-    of["claim"][1] |= stay | {"statement_thru_date": "2015-10-02"}
-    of["claim_procedure"] = []
-    by_day = {finding[1:3] for finding in found(run(of)) if finding[0] == BY_DAY}
-    assert by_day == set()  # `E11.65` can be ICD-10 only
-    of["claim_diagnosis"] = [row | {"code": "V58.69"} for row in of["claim_diagnosis"]]
-    by_day = {finding[1:3] for finding in found(run(of)) if finding[0] == BY_DAY}
-    assert by_day == {("claim_diagnosis", 3)}
-    of["claim"][0] |= {"discharge_date": "2015-09-30", "statement_thru_date": "2015-09-30"}
+    stay = dict.fromkeys(("admission_date", "statement_from_date"), "2015-09-28")
+    of["claim"][0] |= stay | {"discharge_date": "2015-09-30", "statement_thru_date": "2015-09-30"}
     of["claim_procedure"] = [{"claim_id": "K0", "sequence": "1", "code": "4719"}]
     checked = run(of)
     assert BY_DAY in {rule for rule, table, *_ in found(checked) if table == "claim_procedure"}

@@ -4,7 +4,6 @@ import importlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import types
 from collections.abc import Mapping
@@ -315,22 +314,6 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_p
     other = {**known, "claim": replace(known["claim"], digest="of other rows")}
     assert pages("other", other) == first
     assert each.asked == ["claim"]
-
-
-@pytest.mark.parametrize(
-    ("modules", "unknown"),
-    [
-        ("check, etl.quality.suites.sample, etl.quality.suites.expectations", "great_expectations"),
-        ("check, etl.quality.suites.sample, etl.quality.suites.expectations", "pandas"),
-        ("check, etl.quality.totals.limits", "etl.quality.suites"),
-    ],
-)
-def test_checking_imports_no_library_of_suites_and_no_suites(modules, unknown):
-    code = (
-        f"import sys, etl.quality.{modules};"
-        f"sys.exit(any(name.startswith({unknown!r}) for name in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_library_finds_no_pyspark_and_others_do_afterwards(monkeypatch):

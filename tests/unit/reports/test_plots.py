@@ -1,8 +1,6 @@
 """Plots are well-formed, the same every time, and show what the reports show and nothing more."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -78,11 +76,6 @@ def test_a_heat_map_has_a_cell_for_each_grade_of_each_row():
 def test_names_of_two_plots_of_a_page_do_not_meet():
     found = [re.findall(r'\bid="([^"]*)"', plot.svg()) for plot in (BARS, LINES)]
     assert len({*found[0], *found[1]}) == len(found[0]) + len(found[1])
-
-
-def test_matplotlib_is_loaded_where_a_plot_is_drawn_and_nowhere_else():
-    code = "import sys, etl.reports.earlier_reports; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @cache

@@ -74,23 +74,6 @@ def test_a_request_is_judged(cells, lines, found):
     assert [*counted, *times, *([f"left out: {reason}"] if reason else [])] == found
 
 
-def test_the_second_row_of_a_number_is_left_out():
-    shown = document([request(1), request(1, review_action="A3")])
-    assert shown["left_out"] == [
-        {"reason": "another row has the same number; only the first is counted", "requests": 1}
-    ]
-    assert shown["programs"][0]["standard"]["approved"] == {"count": 1, "percent": 100.0}
-
-
-def test_mean_and_median_are_of_hours_and_halves_are_rounded_up():
-    requests = [
-        request(at, decided_at=f"2026-03-01T{8 + hours:02}:00:00Z")
-        for at, hours in enumerate((10, 1, 4, 2))
-    ]
-    hours = document(requests)["programs"][0]["standard"]["hours"]
-    assert (hours["mean"], hours["median"], hours["timed"]) == (4.3, 3.0, 4)
-
-
 def test_programs_and_contracts_are_counted_apart_and_the_list_is_of_the_year():
     required = [
         {"code": "E0470", "code_system": "HCPCS", "description": "RAD", "programs": "MA; CHIP"},

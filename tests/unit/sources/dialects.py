@@ -34,17 +34,9 @@ def layout(text: str = LAYOUT) -> Layout:
     return read_layout(text, "tiny.yaml", CROSSWALKS)
 
 
-def shipped_layouts() -> tuple[Layout, ...]:
-    """The layouts that come with the program."""
-    return _layouts_in(shipped())
-
-
 def known_layouts() -> tuple[Layout, ...]:
     """The layouts that come with the program, and examples of a payer's own."""
-    return _layouts_in(shipped(), OWN)
-
-
-def _layouts_in(*folders: Path) -> tuple[Layout, ...]:
+    folders = (shipped(), OWN)
     prefix = "layouts/"
     crosswalks = {
         name.removeprefix(prefix): found

@@ -8,7 +8,7 @@ from etl.sources.extract.opening import open_extract
 from etl.sources.layout.model import spelling
 from etl.sources.layout.syntax import read_layout
 from tests.given.tables import table
-from tests.unit.sources.dialects import LAYOUT, layout, shipped_layouts, write
+from tests.unit.sources.dialects import LAYOUT, layout, write
 from tests.unit.sources.extracts import write_extract
 
 
@@ -160,16 +160,3 @@ def test_a_payers_crosswalk_is_laid_over_ours(tmp_path):
     assert (found.answer("S1"), found.answer("s2")) == ("E11.9", "E11.8")
     found = read_layout(LAYOUT, "tiny.yaml", read_crosswalks([ours])).crosswalks["foreign"]
     assert (found.answer("S1"), found.answer("s2")) == (None, "E11.8")
-
-
-def test_every_shipped_layout_can_be_read():
-    layouts = shipped_layouts()
-    assert [found.name for found in layouts] == [
-        "apcd-cdl",
-        "cms-idr",
-        "onyx-b",
-        "synthea-members",
-        "tuva-input-persons",
-        "tuva-input",
-    ]
-    assert all(found.title and found.description for found in layouts)

@@ -1,6 +1,5 @@
 """Files of lines: fixed width, several types of record."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +9,10 @@ from etl.errors import ExtractError, MappingError
 from etl.sources.extract.opening import open_extract
 from etl.sources.layout.syntax import read_layout
 from etl.sources.partition.finished_steps import FinishedSteps
-from etl.sources.partition.reading import open_partitions, partition_extract
+from etl.sources.partition.reading import open_partitions
 from tests.given.tables import table
-from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import findings_of, read, rows_of
-from tests.unit.sources.golden import as_text
+from tests.unit.sources.golden import assert_written_down
 
 GOLDEN = Path(__file__).parents[2] / "golden/layouts/records"
 TEXT = (GOLDEN / "layout.yaml").read_text(encoding="utf-8")
@@ -35,26 +33,9 @@ def changed(folder, name, old, new):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_lines_give_the_rows_that_were_written_down(tmp_path, count):
-    """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
-    got = as_text(read(GOLDEN / "input", tmp_path / "work", count, layouts=[dock()]))
-    expected = GOLDEN / "expected.ndjson"
-    if os.environ.get("WRITE_GOLDEN") == "1" and count == 1:
-        expected.write_text(got, encoding="utf-8")
-    assert sorted(got.splitlines()) == sorted(expected.read_text(encoding="utf-8").splitlines())
-
-
-def test_several_processes_read_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", 40)
-    monkeypatch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", 10)
-    monkeypatch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
-    apart = Apart()
-    extract = open_extract(GOLDEN / "input", [dock()])
-    parts = partition_extract(extract, tmp_path / "work", partitions=2, runner=apart)
-    spans = [part for job in apart.jobs for part in job.parts if not part.span.is_whole]
-    assert len(spans) > 10
-    assert not apart.refused
-    expected = (GOLDEN / "expected.ndjson").read_text(encoding="utf-8")
-    assert sorted(as_text(parts).splitlines()) == sorted(expected.splitlines())
+    """The case's README says what is in it."""
+    parts = read(GOLDEN / "input", tmp_path / "work", count, layouts=[dock()])
+    assert_written_down(parts, GOLDEN)
 
 
 def test_a_file_is_listed_once_and_its_records_are_counted_by_type(tmp_path):

@@ -1,7 +1,6 @@
 """Layouts that ship, and examples of a payer's own: golden rows, and samples if at hand."""
 
 import csv
-import os
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +16,7 @@ from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import findings_of, read, rows_of
-from tests.unit.sources.golden import as_text
+from tests.unit.sources.golden import assert_written_down
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests/golden/layouts"
@@ -43,21 +42,18 @@ def layouts():
 
 def test_every_layout_has_golden_rows(layouts):
     assert {layout.name for layout in layouts} == {*NAMES}
+    assert all(layout.title and layout.description for layout in layouts)
     assert all((GOLDEN / name / "README.md").is_file() for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_are_known_and_give_the_rows_that_were_written_down(name, tmp_path, layouts):
-    """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
+    """The case's README says what is in it."""
     folder = GOLDEN / name / "input"
     extract = open_extract(folder, layouts)
     assert extract.layout.name == name
     assert extract.findings.num_rows == 0
-    got = as_text(read(folder, tmp_path / "work", 1, layouts=layouts))
-    expected = GOLDEN / name / "expected.ndjson"
-    if os.environ.get("WRITE_GOLDEN") == "1":
-        expected.write_text(got, encoding="utf-8")
-    assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
+    assert_written_down(read(folder, tmp_path / "work", 1, layouts=layouts), GOLDEN / name)
 
 
 @pytest.mark.slow
@@ -77,11 +73,7 @@ def test_a_layout_in_sql_gives_the_rows_that_were_written_down(name, of_no_use, 
     staged = stage_queries(layout, place, tmp_path)
     extract = open_extract(staged, ())
     assert extract.findings.column("rule").to_pylist() == of_no_use
-    got = as_text(partition_extract(extract, tmp_path / "work", partitions=1))
-    expected = case / "expected.ndjson"
-    if os.environ.get("WRITE_GOLDEN") == "1":
-        expected.write_text(got, encoding="utf-8")
-    assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
+    assert_written_down(partition_extract(extract, tmp_path / "work", partitions=1), case)
 
 
 @pytest.mark.slow

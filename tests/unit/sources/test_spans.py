@@ -1,19 +1,18 @@
 """Files that several processes read: where they are cut, and what happens where that was wrong."""
 
-import re
 from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.errors import ExtractError, StoreError
+from etl.errors import ExtractError
 from etl.jobs import ALONE
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import FileProgress
 from etl.sources.parsing import delimited
 from etl.sources.partition.partition_rows import split_files
-from etl.sources.partition.reading import open_partitions, partition_extract
+from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 
@@ -136,13 +135,6 @@ def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(text, names,
     assert len(left) == 1  # nothing of the spans
     last = {event.file: event for event in events if isinstance(event, FileProgress)}["member.csv"]
     assert (last.done, last.rows) == (last.bytes, len(rows))
-
-
-def test_what_is_wrong_with_a_file_is_told_as_one_process_would(tmp_path):
-    with pytest.raises(ExtractError, match=re.escape("member.csv: row 22 opens a quoted cell")):
-        read(tmp_path, members(20) + 'M900,"Ng,1970-01-01,F\n' + members(30))
-    with pytest.raises(StoreError, match="read the extract again"):
-        open_partitions(tmp_path / "work")
 
 
 def test_a_quoted_cell_that_swallows_rows_of_a_span_is_told_as_one_process_would(tmp_path):

@@ -1,7 +1,6 @@
 """Excel workbooks as files of an extract: what a cell becomes, and what is refused."""
 
 import datetime
-import io
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -125,9 +124,3 @@ def test_workbooks_beside_files_with_rows_are_left_as_they_are(tmp_path):
     workbook(tmp_path / "notes.xlsx", {"S": [["x"]]})
     (tmp_path / "member.csv").write_text("member_id\n")
     assert workbooks_of(FolderFiles(tmp_path)) == ()
-
-
-def test_a_workbook_is_read_from_a_stream_that_can_be_sought_in(tmp_path):
-    path = workbook(tmp_path / "claims.xlsx", {"S": [["x"], ["1"]]})
-    assert zipfile.is_zipfile(io.BytesIO(path.read_bytes()))
-    assert staged(path) == {"claims.csv": "x\n1\n"}

@@ -32,11 +32,6 @@ def test_nothing_is_made_before_the_first_write(store):
     assert not Path(store.name).exists()
 
 
-def test_objects_are_plain_files(store):
-    store.put("patients/0f/0f3a.ndjson.gz", b"block")
-    assert (Path(store.name) / "patients/0f/0f3a.ndjson.gz").read_bytes() == b"block"
-
-
 def modes(folder):
     return {
         path.relative_to(folder).as_posix(): oct(S_IMODE(path.stat().st_mode))

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.response import StreamingBody
 
-from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
+from etl.errors import CommitConflict, CommitUnknown, StoreError
 from etl.sources.files.stored_files import ObjectFiles
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
@@ -221,11 +221,6 @@ def test_missing_credentials_are_one_sentence(monkeypatch):
         store.get("a")
     with pytest.raises(StoreError, match="profile"):
         S3Store("fhir", "", StoreOptions(profile="no-such")).get("a")
-
-
-def test_a_missing_object_is_told_from_a_missing_bucket(store):
-    with pytest.raises(NotFound):
-        store.get("a")
 
 
 def test_threads_that_begin_together_make_one_client(monkeypatch):

@@ -23,13 +23,6 @@ def rows(folder, name):
         return list(csv.DictReader(file))
 
 
-def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path):
-    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
-        write_network(tmp_path / name, NetworkSpec(practitioners=40, seed=seed))
-    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
-    assert hashes(tmp_path / "a") != hashes(tmp_path / "c")
-
-
 def test_the_samples_list_every_provider_of_the_claims_samples():
     for name in ("practitioner", "organization"):
         claimed = {row["npi"] for row in rows(SAMPLES, name) if row["npi"]}
