@@ -14,10 +14,10 @@ from typing import Final
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.sources.layout.model import (
+    CoalescedColumns,
     ColumnSpec,
     ConstantText,
-    EachRow,
-    FirstColumn,
+    DistinctCells,
     FromColumn,
     JoinedColumns,
     Layout,
@@ -143,7 +143,7 @@ def _names(
 def _sources(raw: str, made: ColumnSpec, layout: Layout) -> Iterator[tuple[str, str, bool]]:
     """Yield raw file, header, and whether it is the first choice and no part, of a cell's texts."""
     match made.source:
-        case FirstColumn(options):
+        case CoalescedColumns(options):
             columns = [one for one in options if not isinstance(one.source, ConstantText)]
             for index, option in enumerate(columns):
                 for file, header, is_whole in _sources(raw, option, layout):
@@ -152,7 +152,7 @@ def _sources(raw: str, made: ColumnSpec, layout: Layout) -> Iterator[tuple[str, 
             yield from (
                 (table, header, is_whole) for header, is_whole in _read(value, layout.raw[table])
             )
-        case FromColumn(column) | EachRow(column):
+        case FromColumn(column) | DistinctCells(column):
             yield from (
                 (raw, header, is_whole) for header, is_whole in _read(column, layout.raw[raw])
             )
@@ -165,8 +165,8 @@ def _sources(raw: str, made: ColumnSpec, layout: Layout) -> Iterator[tuple[str, 
 
 def _read(header: str, raw: RawTable) -> Iterator[tuple[str, bool]]:
     """Yield a header of a file; of a made column those that it is made of, as its parts."""
-    if header not in raw.cells.made:
+    if header not in raw.cells.derived:
         yield header, True
         return
-    for part in sorted(raw.cells.made[header].headers()):
+    for part in sorted(raw.cells.derived[header].headers()):
         yield from ((one, False) for one, _ in _read(part, raw))

@@ -21,7 +21,7 @@ from etl.doctor.matching import SURE
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.files.listed_files import COMPRESSIONS, ENDINGS, TEXT_ENDINGS
-from etl.sources.layout.model import FromColumn, Layout, spelling
+from etl.sources.layout.model import FromColumn, Layout, normalize_header
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9 _()./-]*")
 _WORDS_OF_YAML: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -142,13 +142,13 @@ class LayoutDraft:
     def _takes_another(self, raw: RawDraft) -> bool:
         """Return whether another file has headers by which it would be taken for this one."""
         required = set(_identifying_columns(raw))
-        known = {spelling(column.header) for column in raw.columns}
+        known = {normalize_header(column.header) for column in raw.columns}
         of_others = (
-            {spelling(one.header) for one in other.columns}
+            {normalize_header(one.header) for one in other.columns}
             for other in self._raws
             if other is not raw
         )
-        return any(set(map(spelling, required)) <= other <= known for other in of_others)
+        return any(set(map(normalize_header, required)) <= other <= known for other in of_others)
 
     # --- tables
 
@@ -350,7 +350,7 @@ def raw_drafts(examination: Examination) -> list[RawDraft]:
 
 
 def _draft_raw_file(file: FileFound, names: set[str]) -> RawDraft:
-    stem = spelling(file.name.partition(".")[0]).strip("_")
+    stem = normalize_header(file.name.partition(".")[0]).strip("_")
     name = re.sub(r"[^a-z0-9_]", "", stem)
     name = name if name[:1].isalpha() else f"file_{name}".rstrip("_")
     while name in names:
@@ -359,8 +359,8 @@ def _draft_raw_file(file: FileFound, names: set[str]) -> RawDraft:
     seen: set[str] = set()
     columns = []
     for one in file.columns:
-        if one.header != f"column {one.place}" and spelling(one.header) not in seen:
-            seen.add(spelling(one.header))
+        if one.header != f"column {one.place}" and normalize_header(one.header) not in seen:
+            seen.add(normalize_header(one.header))
             is_doubtful = one.match.confidence < SURE or (file.rows and not one.profile.filled)
             columns.append(_as_question(one) if is_doubtful else one)
     raw = RawDraft(name, file, {}, columns=tuple(columns))

@@ -179,7 +179,7 @@ def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examin
         for file in files:
             file.matched = _match_file(file, elements, matching, keys)
     examined = tuple(_found(file, elements) for file in files)
-    return Examination(examined, _find_joins(files), MappingProxyType(_missing_columns(examined)))
+    return Examination(examined, _find_joins(files), MappingProxyType(_column_errors(examined)))
 
 
 def _match_file(
@@ -339,7 +339,7 @@ def _has_number(element: KnownElement | None, number: int | None) -> bool:
     return CLAIMS_TABLES[element.table].column(column) is not None
 
 
-def _missing_columns(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
+def _column_errors(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
     """Return the columns that C4BB requires, by table, of tables that some file fills or must."""
     have: dict[str, set[str]] = {}
     for file in files:

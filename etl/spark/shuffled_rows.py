@@ -67,7 +67,7 @@ def is_for_executors(extract: Extract) -> bool:
         owners = OwnerColumns.of(raw[file.table], layout)
         if owners.followed(file) and owners.feeds:
             return False
-        if raw[file.table].ids and layout.provider_headers(file.table):
+        if raw[file.table].id_headers and layout.provider_headers(file.table):
             return False
     return layout.model.has_members
 

@@ -107,11 +107,17 @@ def results_key(partitions: Partitions, definitions: Definitions) -> str:
         for file in partitions.facts.files
         if file.name in partitions.facts.unowned
     }
-    layout = partitions.facts.layout
+    shared_names = partitions.facts.layout.shared_files
     shared_files = sorted(
-        (file.name, file.sha256) for file in partitions.facts.files if file.table in layout.shared
+        (file.name, file.sha256) for file in partitions.facts.files if file.table in shared_names
     )
-    facts = [definitions.fingerprint, layout.name, _code_hash(), files_with_orphans, shared_files]
+    facts = [
+        definitions.fingerprint,
+        partitions.facts.layout.name,
+        _code_hash(),
+        files_with_orphans,
+        shared_files,
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

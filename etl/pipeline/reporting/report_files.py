@@ -376,7 +376,8 @@ def _money_by_file(certificate: Certificate, extract: Extract) -> Iterator[FileM
             money.differences,
         )
     for (level, category), (cents, claims) in sorted(carried_money(certificate).items()):
-        sources = frozenset().union(*map(extract.layout.feeding, amount_tables(level, category)))
+        tables = amount_tables(level, category)
+        sources = frozenset().union(*map(extract.layout.source_files, tables))
         names = [file.title for file in extract.files if file.table in sources]
         yield FileMoney(names[0] if len(names) == 1 else None, level, category, claims, cents)
 

@@ -42,15 +42,15 @@ from etl.sources.convert.raw_rows import (
 )
 from etl.sources.layout.model import (
     ColumnSpec,
-    EachRow,
-    InForce,
+    DistinctCells,
+    EffectivePeriod,
     Layout,
     Lookup,
-    Number,
+    RowNumber,
     RowOrder,
     TableSpec,
     add_short_forms,
-    holds,
+    match_rows,
 )
 from etl.sources.layout.names import (
     AMBIGUOUS_LOOKUP,
@@ -160,7 +160,7 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
 
 
 def _in_force(
-    rows: RawRows, dates: InForce, fitting: _Fitting, place: Indices, on: Any
+    rows: RawRows, dates: EffectivePeriod, fitting: _Fitting, place: Indices, on: Any
 ) -> tuple[_Fitting, Indices]:
     """Return which rows fit each distinct key and day, and which of these each row looks for."""
     day, bad = _parse_days(on)
@@ -283,7 +283,7 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
                     feed = TableFeed(spec, rows)
                     made = feed.run()
                     # A claim's rows name providers again and again.
-                    of_members = directory and layout.raw[spec.source].ids
+                    of_members = directory and layout.raw[spec.source].id_headers
                     pieces.append(without_repeats(made) if of_members else made)
                     findings.extend(feed.findings)
                     if feed.bare:
@@ -294,9 +294,9 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
     for spec in layout.tables:
         tables[spec.table] = _number_rows(tables[spec.table], spec)
     for name, table in raw.items():
-        main, lost = layout.raw[name].main, malformed_rows(table)
+        main, lost = layout.raw[name].main_table, malformed_rows(table)
         if lost.num_rows and main in TABLES and (main in MEMBERLESS) == directory:
-            ids = {f"{role}_id": header for role, header in layout.raw[name].ids.items()}
+            ids = {f"{role}_id": header for role, header in layout.raw[name].id_headers.items()}
             bare.setdefault(main, []).append(_id_only_rows(main, ids, lost))
             findings.append(findings_at(RAGGED_ROW, main, *RawRows(lost).places, None))
     return Canonical(
@@ -382,7 +382,7 @@ def sort_rows(table: pa.Table, name: str) -> pa.Table:
 def _number_rows(table: pa.Table, spec: TableSpec) -> pa.Table:
     """Fill the columns that number rows, in the order of the rows."""
     for name, column in spec.columns.items():
-        if not isinstance(column.source, Number) or table.num_rows == 0:
+        if not isinstance(column.source, RowNumber) or table.num_rows == 0:
             continue
         within = [
             pc.fill_null(table.column(key).combine_chunks(), "") for key in column.source.within
@@ -495,7 +495,7 @@ class TableFeed:
             *_NO_FACTS,
         }
         for name, spec in (entry or self._spec.columns).items():
-            if name not in named and spec.of_cells:
+            if name not in named and spec.comes_from_cells:
                 filled = made[name].values.is_valid().to_numpy(zero_copy_only=False)
                 for rule, mask in made[name].notes:
                     if rule not in (SENTINEL_DATE, WORD_WITHOUT_CODE):
@@ -513,7 +513,7 @@ class TableFeed:
     def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
         """Return the cells under a header; absent, with a finding, where rows contradict."""
         rows = self._groups.rows
-        among = holds(spec.among, rows.column, rows.count) if spec.among else None
+        among = match_rows(spec.among, rows.column, rows.count) if spec.among else None
         values, conflict = self._groups.pick(header, among)
         made = MadeColumn(values, self._notes(header))
         if conflict is not None:
@@ -528,7 +528,7 @@ class TableFeed:
     def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
         """Return a column that is made of other rows than those that were merged."""
         match spec.source:
-            case EachRow(header):
+            case DistinctCells(header):
                 made = MadeColumn(self._groups.each(header), self._notes(header))
                 return made.known_only()
             case Lookup():

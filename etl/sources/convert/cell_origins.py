@@ -23,12 +23,12 @@ from etl.sources.convert.columns import make
 from etl.sources.convert.raw_rows import Groups, RawRows, with_fills
 from etl.sources.files.listed_files import SourceFile, unique_headers
 from etl.sources.layout.model import (
+    CoalescedColumns,
     ColumnSpec,
-    FirstColumn,
     Layout,
     Lookup,
-    Number,
     RawTable,
+    RowNumber,
     TableSpec,
 )
 
@@ -96,7 +96,9 @@ class _MadeRow:
         """Its cells, but for numbers that count rows."""
         columns = self.feed.columns.items()
         return {
-            name: self.text(spec) for name, spec in columns if not isinstance(spec.source, Number)
+            name: self.text(spec)
+            for name, spec in columns
+            if not isinstance(spec.source, RowNumber)
         }
 
     def text(self, spec: ColumnSpec) -> str | None:
@@ -342,7 +344,7 @@ def _used_lookups(row: _MadeRow, spec: ColumnSpec) -> Iterator[Lookup]:
     """Yield the lookups of a column; of alternatives, those up to the one that decided."""
     if isinstance(spec.source, Lookup):
         yield spec.source
-    elif isinstance(spec.source, FirstColumn):
+    elif isinstance(spec.source, CoalescedColumns):
         for option in spec.source.options:
             yield from _used_lookups(row, option)
             made = make(option, row.cells)
@@ -369,7 +371,7 @@ def _as_written(headers: frozenset[str], raw: RawTable) -> frozenset[str]:
     """Return the headers that the file has, those behind made ones in their place."""
     texts: set[str] = set()
     for header in headers:
-        made = raw.cells.made.get(header)
+        made = raw.cells.derived.get(header)
         texts |= {header} if made is None else _as_written(made.headers(), raw)
     return frozenset(texts & set(raw.columns))
 

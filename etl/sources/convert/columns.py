@@ -30,13 +30,13 @@ from etl.sources.layout.conversions import (
     date_pattern,
 )
 from etl.sources.layout.model import (
-    Accept,
+    AcceptedValues,
+    CoalescedColumns,
     ColumnSpec,
     ConstantText,
-    FirstColumn,
     FromColumn,
     JoinedColumns,
-    holds,
+    match_rows,
 )
 from etl.sources.layout.names import (
     CONFLICT,
@@ -108,7 +108,7 @@ def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
     """Return a column as a layout makes it, a text or null a row."""
     made = _source(spec, cells)
     if spec.when:
-        mask = holds(spec.when, cells.cell, cells.count)
+        mask = match_rows(spec.when, cells.cell, cells.count)
         made.values = pc.if_else(pa.array(mask), made.values, None)
         made.notes = [(rule, noted & mask) for rule, noted in made.notes]
     if spec.sentinels:
@@ -138,7 +138,7 @@ def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
             return cells.agreed(header, spec)
         case ConstantText(text):
             return MadeColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
-        case FirstColumn(options):
+        case CoalescedColumns(options):
             return _first_of(options, spec.conflict, cells)
         case JoinedColumns(headers, between, complete):
             parts = [cells.agreed(header, spec) for header in headers]
@@ -189,10 +189,10 @@ def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
     made.values = pc.if_else(pa.array(accepted), made.values, translated)
 
 
-def _is_accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
+def _is_accepted(values: Any, accept: AcceptedValues | None, cells: RowCells) -> Bools:
     if accept is None:
         return np.zeros(len(values), dtype=bool)
-    mask = holds(accept.where, cells.cell, len(values))
+    mask = match_rows(accept.where, cells.cell, len(values))
     if accept.pattern is not None:
         fits = pc.match_substring_regex(values, f"^(?:{accept.pattern})$")
         mask &= true_where(fits)

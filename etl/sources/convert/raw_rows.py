@@ -32,7 +32,7 @@ from etl.sources.layout.model import (
     RawCells,
     RawTable,
     TableSpec,
-    holds,
+    match_rows,
 )
 
 _DIGITS: Final = r"^[0-9]{1,18}$"
@@ -67,7 +67,7 @@ class Groups:
         self, rows: RawRows, where: Sequence[Condition], grain: Sequence[str], order: Sequence[str]
     ) -> None:
         self.rows = rows
-        at = np.flatnonzero(holds(where, rows.column, rows.count)) if where else None
+        at = np.flatnonzero(match_rows(where, rows.column, rows.count)) if where else None
         self._all = at is None and not grain and not order
         self._at: Indices = np.arange(rows.count) if at is None else at
         self._starts: Indices = np.arange(len(self._at))
@@ -213,7 +213,7 @@ class RawRows:
     def noted(self, header: str) -> MadeColumn:
         """Return the cells under a header, and the findings about them."""
         if header not in self.read:
-            spec = self.cells.made.get(header)
+            spec = self.cells.derived.get(header)
             self.read[header] = (
                 MadeColumn(self._text(header), []) if spec is None else make(spec, self)
             )
@@ -280,7 +280,7 @@ def fill_ids(rows: RawRows, claim: str, fills: Fills) -> Any:
         fills: how fills are written.
     """
     ids = pc.binary_join_element_wise(rows.column(claim), rows.column(fills.by), _BETWEEN)
-    return pc.if_else(pa.array(holds(fills.where, rows.column, rows.count)), ids, None)
+    return pc.if_else(pa.array(match_rows(fills.where, rows.column, rows.count)), ids, None)
 
 
 def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
@@ -344,7 +344,7 @@ def _fills_differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
     differ = np.zeros(groups.count, dtype=bool)
     for column in spec.columns.values():
         if isinstance(column.source, FromColumn) and column.among == fills.where:
-            among = holds(column.among, rows.column, rows.count)
+            among = match_rows(column.among, rows.column, rows.count)
             _, conflict = groups.pick(column.source.column, among)
             if conflict is not None:
                 differ |= conflict

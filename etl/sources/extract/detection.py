@@ -18,7 +18,7 @@ from etl.sources.files.stored_files import (
     lacks_header,
     recognize_format,
 )
-from etl.sources.layout.model import Layout, RawTable, required_columns, spelling
+from etl.sources.layout.model import Layout, RawTable, normalize_header, required_columns
 from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.spans import SpanMismatch
 
@@ -156,7 +156,7 @@ def match(files: Sequence[ListedFile], layout: Layout, headers: Headers, *, delt
 def takes(layout: Layout, listed: ListedFile) -> bool:
     """Return whether a layout says how a text file is written whose ending does not."""
     return listed.is_other_text and any(
-        raw.named and raw.may_be(listed.stem)
+        raw.name_patterns and raw.matches_name(listed.stem)
         for raw in layout.raw.values()
         if layout.delimiter or (raw.lines is not None and raw.lines.widths)
     )
@@ -166,7 +166,7 @@ def _may_be_of(layout: Layout, listed: ListedFile) -> bool:
     """Return whether a file may be of a layout, as far as its name says."""
     if layout.canonical:
         return _table_named(listed.stem, layout) is not None
-    return any(raw.may_be(listed.stem) for raw in layout.raw.values())
+    return any(raw.matches_name(listed.stem) for raw in layout.raw.values())
 
 
 def row_form(listed: ListedFile, raw: RawTable | None, layout: Layout) -> RowForm:
@@ -183,7 +183,7 @@ def row_form(listed: ListedFile, raw: RawTable | None, layout: Layout) -> RowFor
 
 
 def _known_headers(layout: Layout, header: tuple[str, ...]) -> int:
-    spelled = {spelling(name) for name in header}
+    spelled = {normalize_header(name) for name in header}
     return max(len(spelled & raw.spellings.keys()) for raw in layout.raw.values())
 
 
@@ -199,9 +199,9 @@ def _match_names(
         if name is None:
             continue
         tables[listed.name] = name
-        if spelling(listed.stem) == name and listed.data is None:
+        if normalize_header(listed.stem) == name and listed.data is None:
             whole[name] = listed.name
-        has = set(layout.raw[name].columns_of(cells[listed.name]))
+        has = set(layout.raw[name].match_headers(cells[listed.name]))
         lacks += [
             f"{listed.name} lacks the required column {' or '.join(group)}"
             for group in required_columns(of_table[name], delta=delta)
@@ -238,18 +238,18 @@ def _of_another_model(data: list[ListedFile], layout: Layout) -> Iterator[str]:
         if table.compulsory and table.file_name not in layout.raw
     }
     for listed in data:
-        model = others.get(spelling(listed.stem))
+        model = others.get(normalize_header(listed.stem))
         if model is not None:
             yield f"{listed.name} belongs to layout {model.layout}"
 
 
 def _table_named(stem: str, layout: Layout) -> str | None:
     """Return the table that a file's name says: `claim`, or `claim-2` for a part of it."""
-    spelled = spelling(stem)
+    spelled = normalize_header(stem)
     if spelled in layout.raw:
         return spelled
     table, part, _ = stem.partition("-")
-    return spelling(table) if part and spelling(table) in layout.raw else None
+    return normalize_header(table) if part and normalize_header(table) in layout.raw else None
 
 
 def _match_headers(
@@ -260,8 +260,9 @@ def _match_headers(
     for listed in data:
         types, best = layout.record_types(listed.stem), 0
         for raw in layout.raw.values():
-            has = set(raw.columns_of(cells[listed.name])) - {None}
-            if not raw.may_be(listed.stem) or (types and not (raw in types and raw.has_header)):
+            has = set(raw.match_headers(cells[listed.name])) - {None}
+            is_other_type = bool(types) and not (raw in types and raw.has_header)
+            if is_other_type or not raw.matches_name(listed.stem):
                 continue
             missing = [name for name in raw.required if name not in has]
             if not missing and len(has) > best:
@@ -287,11 +288,11 @@ def _blank_ids(
     Tables of a lake are not examined: they may be read where they lie, by others than this process.
     What makes the file unreadable is left to the reading of its rows, which says where it is.
     """
-    blank = set(raw.ids.values())
+    blank = set(raw.id_headers.values())
     if raw.lines is not None or not blank or listed.data is not None:
         return ()
     form = row_form(listed, raw, layout)
-    columns = raw.columns_of(header) if form.has_header else list(header)
+    columns = raw.match_headers(header) if form.has_header else list(header)
     names = tuple(
         name if name and name not in columns[:number] else f"?{number}"
         for number, name in enumerate(columns)
@@ -310,10 +311,10 @@ def _blank_ids(
                 break
     except (ExtractError, SpanMismatch):
         return ()
-    made = raw.cells.made
+    made = raw.cells.derived
     return tuple(
         " and ".join(sorted(made[name].headers())) if name in made else name
-        for name in raw.ids.values()
+        for name in raw.id_headers.values()
         if has_rows and name in blank
     )
 
@@ -323,7 +324,7 @@ def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
     if near is not None and 2 * near[0] >= len(raw.required):
         return f"{near[1]} lacks the required column {near[2][0]}"
     if not raw.has_header:
-        return f"there is no file for {raw.name} (named {', '.join(raw.named)})"
+        return f"there is no file for {raw.name} (named {', '.join(raw.name_patterns)})"
     wanted = ", ".join(raw.required[:3])
     return f"there is no file for {raw.name} (with the columns {wanted}, …)"
 

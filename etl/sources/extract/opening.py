@@ -43,7 +43,13 @@ from etl.sources.files.stored_files import (
     ReplacedFiles,
     read_manifest,
 )
-from etl.sources.layout.model import Layout, LayoutText, RawTable, canonical_layouts, spelling
+from etl.sources.layout.model import (
+    Layout,
+    LayoutText,
+    RawTable,
+    canonical_layouts,
+    normalize_header,
+)
 from etl.sources.layout.names import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
 from etl.sources.parsing.delimited import LINE_DELIMITER
 from etl.sources.parsing.parquet import (
@@ -240,7 +246,7 @@ class _Headers:
     def read(self, listed: ListedFile, layout: Layout) -> tuple[str, ...]:
         form = row_form(listed, None, layout)
         types = layout.record_types(listed.stem)
-        alike = types or [raw for raw in layout.raw.values() if raw.may_be(listed.stem)]
+        alike = types or [raw for raw in layout.raw.values() if raw.matches_name(listed.stem)]
         headless = next((raw for raw in alike if not raw.has_header), None)
         if types and any(raw.has_header for raw in types):
             headless = None
@@ -306,11 +312,11 @@ def check_rows(source: SourceFile, rows: int) -> None:
 
 def _refuse_doubles(listed: ListedFile, headers: tuple[str, ...], raw: RawTable) -> None:
     seen: dict[str, int] = {}
-    columns = raw.columns_of(headers)
+    columns = raw.match_headers(headers)
     for number, (header, column) in enumerate(zip(headers, columns, strict=True), start=1):
         if not header:
             continue
-        name = column or spelling(header)
+        name = column or normalize_header(header)
         if name in seen:
             # An unknown header may be a cell of a file without headers, so it is not shown.
             named = f" ({name})" if column else ""
@@ -322,7 +328,7 @@ def _refuse_doubles(listed: ListedFile, headers: tuple[str, ...], raw: RawTable)
 
 def _refuse_no_rows(files: tuple[ListedFile, ...], fit: Fit) -> None:
     filled = fit.layout.model.tables[fit.layout.model.filled]
-    feeding = fit.layout.feeding(filled.name)
+    feeding = fit.layout.source_files(filled.name)
     there = [listed for listed in files if feeding.intersection(fit.tables.get(listed.name, ()))]
     if not any(_has_rows(file, fit) for file in there):
         names = ", ".join(listed.name for listed in there)
@@ -359,7 +365,7 @@ def _source_files(
             bytes=file_traits.bytes,
             sha256=file_traits.sha256,
             columns=columns,
-            known=tuple(table.columns_of(columns)) if table else (),
+            known=tuple(table.match_headers(columns)) if table else (),
             form=form if listed.is_data else replace(form, delimiter=""),
             compression=listed.compression,
             split_points=file_traits.split_points,
@@ -394,11 +400,12 @@ def _unknown_findings(sources: list[SourceFile], layout: Layout) -> Iterator[pa.
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
             is_place = source.origin is not None and header in SOURCE_POSITIONS
-            header_of_table = (source.table, spelling(header) or f"{number}")
+            header_of_table = (source.table, normalize_header(header) or f"{number}")
             if name is None and not is_place and header_of_table not in reported:
                 reported.add(header_of_table)
-                main, shown = layout.raw[source.table].main, _safe_header(header, number, words)
-                yield _of_file(UNKNOWN_COLUMN, main, source, shown)
+                main_table = layout.raw[source.table].main_table
+                shown = _safe_header(header, number, words)
+                yield _of_file(UNKNOWN_COLUMN, main_table, source, shown)
 
 
 def _unused_findings(
@@ -439,7 +446,7 @@ def _safe_header(header: str, number: int, words: frozenset[str]) -> str:
     So a header is shown only if it consists of words of known headers and small numbers; any other
     column is shown by its number.
     """
-    parts = spelling(header).split("_")
+    parts = normalize_header(header).split("_")
     named = all(part in words or (part.isdigit() and len(part) <= 2) for part in parts)
     return header if named and not words.isdisjoint(parts) else f"column {number}"
 

@@ -44,7 +44,7 @@ from etl.sources.files.stored_files import (
     extract_error,
     strip_text,
 )
-from etl.sources.layout.expansion import without_loops
+from etl.sources.layout.expansion import expand_loops
 from etl.sources.parsing.parquet import text_converter
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
@@ -280,7 +280,7 @@ def read_tables(files: ExtractFiles, name: str) -> ExtractTables:
         with files.open(name) as stream:
             text = stream.read().decode("utf-8-sig")
         document = read_toml(text, name, "")
-        document = without_loops(document) if "tables" in document else document
+        document = expand_loops(document) if "tables" in document else document
         return read_as(ExtractTables, document, name, NO_IDS)
     except OSError as error:
         raise ExtractError(f"{name} cannot be read: {error.strerror}") from None

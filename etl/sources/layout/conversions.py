@@ -1,6 +1,6 @@
-"""Conversions of text, dates and numbers, as layout files state them (docs/layouts.md).
+"""Conversions of text, dates and numbers in layout files (docs/layouts.md).
 
-What is done with each is in `etl.sources.convert.columns`.
+`etl.sources.convert.columns` applies them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from etl.documents.models import (
 from etl.errors import nearest
 from etl.sources.layout.names import Pattern
 
-Mark: TypeAlias = Annotated[RawText, NOT_EMPTY]
+FilledText: TypeAlias = Annotated[RawText, NOT_EMPTY]
 Side: TypeAlias = Literal["left", "right", "both"]
 
 
 _MOST_CHARACTERS: Final = 1000
-Size: TypeAlias = Annotated[Whole, up_to(_MOST_CHARACTERS, "layout-value")]
-MaybeSize: TypeAlias = Annotated[int | None, Given(Size)]
+CharacterCount: TypeAlias = Annotated[Whole, up_to(_MOST_CHARACTERS, "layout-value")]
+MaybeCharacterCount: TypeAlias = Annotated[int | None, Given(CharacterCount)]
 
 
-_GROUP: Final = re.compile(r"\\([0-9]|g<)")
+_GROUP_REFERENCE: Final = re.compile(r"\\([0-9]|g<)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Replace(Model):
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take what stands below its key."""
+        """Return the value under the key `replace`."""
         return value["replace"]
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield that a group of the pattern is named."""
+        """Report a reference to a group of the pattern."""
         del context
-        if _GROUP.search(self.by):
+        if _GROUP_REFERENCE.search(self.by):
             what = "with stands as it is written: groups of the pattern (\\1) are not put in"
             yield Mistake("layout-value", what, at=("with",))
 
@@ -68,40 +68,40 @@ class Trim(Model):
     """Removal of characters at the ends.
 
     Attributes:
-        characters: those that go, each of them.
-        side: at which end.
+        characters: the characters to remove.
+        side: the end to remove them from.
     """
 
-    characters: Mark
+    characters: FilledText
     side: Side = "both"
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take what stands below its key."""
+        """Return the value under the key `trim`."""
         return value["trim"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pad(Model):
-    """Characters before or after a text that is too short.
+    """Padding of texts that are too short.
 
     Attributes:
-        to: how many characters it then has.
-        filler: the character.
-        side: where they are put: `left` or `right`.
+        to: length of the result.
+        filler: the character to add.
+        side: where it is added: `left` or `right`.
     """
 
-    to: Size
-    filler: Mark = field(default="0", metadata={"alias": "with"})
+    to: CharacterCount
+    filler: FilledText = field(default="0", metadata={"alias": "with"})
     side: Literal["left", "right"] = "left"
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take what stands below its key."""
+        """Return the value under the key `pad`."""
         return value["pad"]
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield that it is padded with more than a character."""
+        """Report a filler that is not one character."""
         del context
         if len(self.filler) != 1:
             yield Mistake("layout-value", "with must be one character", at=("with",))
@@ -109,13 +109,13 @@ class Pad(Model):
 
 @dataclass(frozen=True, slots=True)
 class LetterCase(Model):
-    """All letters large, or all small."""
+    """Conversion to upper or lower case."""
 
     case: Literal["upper", "lower"]
 
 
 def _step_models() -> Mapping[str, type[Model]]:
-    """Return the model of each step by its key: a new step gets its line here."""
+    """Return the model of each step by its key."""
     return {
         "replace": Replace,
         "trim": Trim,
@@ -127,7 +127,7 @@ def _step_models() -> Mapping[str, type[Model]]:
 Step: TypeAlias = Annotated[Replace | Trim | Pad | LetterCase, ByKey(_step_models, "layout-key")]
 Steps: TypeAlias = Annotated[tuple[Step, ...], LISTED]
 
-_TOKENS: Final = {
+_TOKEN_PATTERNS: Final = {
     "YYYY": r"(?P<year>[0-9]{4})",
     "MM": r"(?P<month>[0-9]{2})",
     "Mon": r"(?P<name>[A-Za-z]{3})",
@@ -138,8 +138,8 @@ _TOKENS: Final = {
     "mm": r"(?P<minute>[0-9]{2})",
     "ss": r"(?P<second>[0-9]{2})",
 }
-_WIDTHS: Final = {"YYYY": (4, 4), "Mon": (3, 3), "M": (1, 2), "D": (1, 2)}
-_TOKEN: Final = re.compile("|".join(sorted(_TOKENS, key=len, reverse=True)))
+_TOKEN_WIDTHS: Final = {"YYYY": (4, 4), "Mon": (3, 3), "M": (1, 2), "D": (1, 2)}
+_TOKEN: Final = re.compile("|".join(sorted(_TOKEN_PATTERNS, key=len, reverse=True)))
 ISO: Final = "iso"
 ISO_PATTERN: Final = (
     r"^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
@@ -153,25 +153,25 @@ def date_pattern(form: str) -> str:
     """Return the regular expression of a date format; its groups are the parts."""
     if form == ISO:
         return ISO_PATTERN
-    found, at = [], 0
+    parts, end = [], 0
     for token in _TOKEN.finditer(form):
-        found += [re.escape(form[at : token.start()]), _TOKENS[token.group()]]
-        at = token.end()
-    return f"^{''.join((*found, re.escape(form[at:])))}$"
+        parts += [re.escape(form[end : token.start()]), _TOKEN_PATTERNS[token.group()]]
+        end = token.end()
+    return f"^{''.join((*parts, re.escape(form[end:])))}$"
 
 
-def _format_tokens(form: str) -> list[str]:
-    return _TOKEN.findall(form)
-
-
-def _date_format(form: str, _context: Any) -> str:
-    """Refuse a format that does not name a day, or that names a part of it twice."""
+def _check_date_format(form: str, _context: Any) -> str:
+    """Refuse a format that lacks a part of a date, or has one twice."""
     if form == ISO:
         return form
-    tokens = _format_tokens(form)
+    tokens = _TOKEN.findall(form)
     parts = sorted(token[0] for token in tokens if token[0] in "YMD")
-    rest = _TOKEN.sub("", form)
-    if parts != ["D", "M", "Y"] or len(set(tokens)) != len(tokens) or re.search("[A-Za-z]", rest):
+    separators = _TOKEN.sub("", form)
+    if (
+        parts != ["D", "M", "Y"]
+        or len(set(tokens)) != len(tokens)
+        or re.search("[A-Za-z]", separators)
+    ):
         words = (ISO, "YYYY-MM-DD", "MM/DD/YYYY", "DD/MM/YYYY", "DD-Mon-YYYY")
         what = f"{form!r} is no format of dates; one has YYYY, MM, M or Mon, and DD or D"
         raise Mistake("layout-value", what, nearest(form, words))
@@ -179,9 +179,9 @@ def _date_format(form: str, _context: Any) -> str:
 
 
 def _format_shape(form: str) -> list[tuple[str, int, int]]:
-    """Return what a format reads: kinds of characters, with the fewest and most of each.
+    """Return the kinds of characters that a format reads, with the least and most of each.
 
-    Adjacent parts of digits are one run: two formats that read the same text have overlapping
+    Adjacent parts of digits are one part, so two formats that read the same text have overlapping
     shapes.
     """
     if form == ISO:
@@ -191,7 +191,7 @@ def _format_shape(form: str) -> list[tuple[str, int, int]]:
     for token in (*_TOKEN.finditer(form), None):
         parts += [(mark, 1, 1) for mark in form[at : token.start() if token else None]]
         if token:
-            least, most = _WIDTHS.get(token.group(), (2, 2))
+            least, most = _TOKEN_WIDTHS.get(token.group(), (2, 2))
             kind = "letter" if token.group() == "Mon" else "digit"
             if kind == "digit" and parts and parts[-1][0] == "digit":
                 least, most = least + parts[-1][1], most + parts[-1][2]
@@ -201,37 +201,39 @@ def _format_shape(form: str) -> list[tuple[str, int, int]]:
     return parts
 
 
-def _formats_overlap(one: str, other: str) -> bool:
-    """Return whether two formats may read the same text, each in its own way."""
-    ours, theirs = _format_shape(one), _format_shape(other)
-    same = len(ours) == len(theirs) and all(
+def _formats_overlap(form: str, other: str) -> bool:
+    """Return whether two formats can read one text as different dates."""
+    shape, other_shape = _format_shape(form), _format_shape(other)
+    can_match = len(shape) == len(other_shape) and all(
         kind == other_kind and least <= other_most and other_least <= most
         for (kind, least, most), (other_kind, other_least, other_most) in zip(
-            ours, theirs, strict=True
+            shape, other_shape, strict=True
         )
     )
-    return same and [t[0] for t in _format_tokens(one)] != [t[0] for t in _format_tokens(other)]
+    # The first letter of a token is its part: year, month or day.
+    parts, other_parts = ([token[0] for token in _TOKEN.findall(text)] for text in (form, other))
+    return can_match and parts != other_parts
 
 
 @dataclass(frozen=True, slots=True)
 class DateFormat(Model):
-    """Ways in which a date is written; the result is `YYYY-MM-DD`.
+    """Formats of dates; the result is `YYYY-MM-DD`.
 
     Attributes:
-        formats: each of them; no text may mean different days by two of them.
+        formats: the formats; no text may be different dates in two of them.
     """
 
-    formats: Annotated[tuple[Annotated[Text, Check(_date_format)], ...], LISTED, NOT_EMPTY] = field(
-        metadata={"alias": "format"}
-    )
+    formats: Annotated[
+        tuple[Annotated[Text, Check(_check_date_format)], ...], LISTED, NOT_EMPTY
+    ] = field(metadata={"alias": "format"})
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take formats alone, too."""
+        """Also accept formats without the key `format`."""
         return value if isinstance(value, dict) else {"format": value}
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield formats that contradict each other."""
+        """Report formats that read one text as different dates."""
         del context
         for number, form in enumerate(self.formats):
             for other in self.formats[:number]:
@@ -245,25 +247,24 @@ _LOCALES: Final = {"us": (".", ","), "eu": (",", ".")}
 
 @dataclass(frozen=True, slots=True)
 class NumberFormat(Model):
-    """Ways in which a number is written; the result is a plain decimal such as `-1234.56`.
+    """Format of numbers; the result is a plain decimal such as `-1234.56`.
 
-    A currency sign, a sign before or behind the digits, and brackets for less than nothing are
-    understood in every format.
+    Every format accepts a currency sign, a sign before or after the digits, and parentheses for
+    negative numbers.
 
     Attributes:
-        decimal: what stands before the fraction.
-        thousands: what may stand between groups of three digits.
-        implied: how many of its digits are the fraction, which nothing marks; None where it is
-            marked.
+        decimal: the decimal mark.
+        thousands: the separator of groups of three digits, which may be missing.
+        implied: number of decimal places if there is no decimal mark; None if there is one.
     """
 
-    decimal: Mark = "."
-    thousands: Mark = ","
-    implied: MaybeSize = None
+    decimal: FilledText = "."
+    thousands: FilledText = ","
+    implied: MaybeCharacterCount = None
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take the word for what is usual in the United States or in Europe, too."""
+        """Also accept the word for the marks of the United States or of Europe."""
         if isinstance(value, str) and value in _LOCALES:
             decimal, thousands = _LOCALES[value]
             return {"decimal": decimal, "thousands": thousands}
@@ -273,7 +274,7 @@ class NumberFormat(Model):
         return value
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield marks that are the same, or a fraction that is marked and implied."""
+        """Report marks that are equal, or that a number could contain."""
         del context
         marks = (self.decimal, self.thousands)
         if self.decimal == self.thousands or any(

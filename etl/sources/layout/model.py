@@ -1,9 +1,8 @@
-"""Layouts: raw files, and how the columns of the canonical tables are made from them.
+"""Layouts: raw files, and the rules that turn them into rows of the canonical tables.
 
-A field is a key of a layout file (docs/layouts.md); its type states the allowed values and which
-names it must match. `etl.sources.layout.syntax` reads files with these types,
-`etl.sources.convert.canonical_rows` carries them out. The product's own layout, and its short
-forms, are built here from the canonical tables.
+Each field of a `Model` is a key of a layout file (docs/layouts.md). The field's type states the
+allowed values, and which names must exist. `etl.sources.layout.syntax` reads layout files, and
+`etl.sources.convert.canonical_rows` applies them. The canonical layouts are built here.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ from etl.model.canonical_tables import (
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import DATA_MODELS, DataModel, model_of
 from etl.rows import table_of
-from etl.sources.layout.conversions import Mark, MaybeDateFormat, MaybeNumberFormat, Steps
+from etl.sources.layout.conversions import FilledText, MaybeDateFormat, MaybeNumberFormat, Steps
 from etl.sources.layout.names import (
     CanonicalColumn,
     CanonicalColumns,
@@ -74,16 +73,16 @@ LIST_SEPARATOR: Final = ";"
 
 @dataclass(frozen=True, slots=True)
 class Condition(Model):
-    """Condition of a row: of one of its cells, or made of others. Case does not count in words.
+    """Condition on a row: on one of its cells, or the negation of other conditions.
 
     Attributes:
-        column: header of the source; None if the condition denies others.
-        any_of: the cell is one of these; empty: not asked.
-        none_of: the cell is none of these (an empty cell is none of them); empty: not asked.
-        filled: whether the cell must be filled (True) or empty (False); None: not asked.
-        differs_from: header of a cell that must not hold the same text; None: not asked.
-        pattern: regular expression for the whole cell; None: not asked.
-        none_hold: conditions that do not all hold; empty: not asked.
+        column: header of the cell; None for a negation.
+        any_of: the cell must be one of these, in any case; empty: no such condition.
+        none_of: the cell must be none of these (an empty cell is none); empty: no such condition.
+        filled: whether the cell must be filled (True) or empty (False); None: no such condition.
+        differs_from: header of a cell that must have another text; None: no such condition.
+        pattern: regular expression for the whole cell; None: no such condition.
+        none_hold: conditions that must not all hold; empty: no such condition.
     """
 
     column: MaybeHeader = None
@@ -95,7 +94,7 @@ class Condition(Model):
     none_hold: Conditions = field(default=(), metadata={"alias": "not"})
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield the mistake of a condition that asks nothing, or asks it of no one thing."""
+        """Report a condition without a test, or with both a column and a negation."""
         del context
         if self.none_hold and self == Condition(none_hold=self.none_hold):
             return
@@ -109,16 +108,16 @@ class Condition(Model):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The headers it reads."""
-        own = tuple(column for column in (self.column, self.differs_from) if column is not None)
-        return (*own, *(header for other in self.none_hold for header in other.columns))
+        """The headers that it reads."""
+        columns = [column for column in (self.column, self.differs_from) if column is not None]
+        return (*columns, *(header for other in self.none_hold for header in other.columns))
 
 
 Conditions: TypeAlias = Annotated[tuple[Condition, ...], LISTED]
 
 
 @dataclass(frozen=True, slots=True)
-class Accept(Model):
+class AcceptedValues(Model):
     """Values of a cell that need no crosswalk.
 
     Attributes:
@@ -130,9 +129,9 @@ class Accept(Model):
     where: Conditions = ()
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield that every value would be accepted."""
+        """Report that every value would be accepted."""
         del context
-        if self == Accept():
+        if self == AcceptedValues():
             yield Mistake("layout-key", "accept needs a pattern or where", is_absence=True)
 
 
@@ -151,11 +150,11 @@ class ConstantText(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class FirstColumn(Model):
-    """The first of several that is not absent, each with its own conversions.
+class CoalescedColumns(Model):
+    """The first of several columns that has a value, each with its own conversions.
 
-    If the value of one is unknown, because rows contradict each other or it cannot be read, the
-    column is absent.
+    If one has an unknown value (rows contradict each other, or it cannot be read), the result is
+    absent.
     """
 
     options: tuple[ColumnSpec, ...] = field(metadata={"alias": "first_of"})
@@ -167,35 +166,35 @@ class JoinedColumns(Model):
 
     Attributes:
         columns: the headers.
-        between: what stands between two cells.
-        complete: absent where any cell is, as a composite key must be.
+        between: the separator.
+        complete: whether the result is absent if any cell is, as for a composite key.
     """
 
     columns: Headers
-    between: Mark = LIST_SEPARATOR
+    between: FilledText = LIST_SEPARATOR
     complete: Flag = False
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take what stands below its key: headers alone, too."""
+        """Return the value under the key `join`; also accepts a list of headers."""
         joined = value["join"]
         return joined if isinstance(joined, dict) else {"columns": joined}
 
 
 @dataclass(frozen=True, slots=True)
-class EachRow(Model):
-    """The distinct cells of all rows of a group under one header, with `;` between them."""
+class DistinctCells(Model):
+    """The distinct cells of a group of rows under one header, separated by `;`."""
 
     column: Header = field(metadata={"alias": "each_row"})
 
 
 @dataclass(frozen=True, slots=True)
 class RowOrder(Model):
-    """By which cells rows are put in order: numbers before texts, absent ones last.
+    """A sort key of rows: numbers before texts, absent cells last.
 
     Attributes:
         column: header.
-        descending: whether the largest number, or the last text, comes first.
+        descending: whether the largest number or the last text comes first.
     """
 
     column: Text
@@ -203,18 +202,18 @@ class RowOrder(Model):
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take a header alone, too."""
+        """Also accept a header alone."""
         return value if isinstance(value, dict) else {"column": value}
 
 
 @dataclass(frozen=True, slots=True)
-class InForce(Model):
-    """The day on which a row of the other file must be in force.
+class EffectivePeriod(Model):
+    """Days on which a row of the other file is in force, and the day on which it must be.
 
     Attributes:
-        on: this file's header of the day.
-        since: the other file's header of the first day; an absent one is long ago.
-        until: its header of the last day; an absent one is not yet known.
+        on: this file's header of the day on which it must be in force.
+        since: the other file's header of the first day; an absent day is the distant past.
+        until: its header of the last day; an absent day is the distant future.
     """
 
     on: Header
@@ -224,23 +223,23 @@ class InForce(Model):
 
 @dataclass(frozen=True, slots=True)
 class Lookup(Model):
-    """A cell of another raw file, in the row with keys equal to this row's cells.
+    """A cell of another raw file, in a row whose keys equal cells of this row.
 
-    Rows fit that are of the same member or, where not both files name one, of the same claim. A
-    file that names neither, nor a coverage, is shared by all members.
+    The row must belong to the same member or, unless both files have a member, to the same claim.
+    A file without ids of members, claims and coverages is shared by all members.
 
     Attributes:
         table: the other raw file.
         key: its headers that are compared.
-        by: this file's headers that are compared with them, as many.
+        by: this file's headers that are compared with `key`, as many.
         value: its header that is read.
-        own_scope: this file's header of the member or claim; "" where the other file is shared by
-            all members. Without it the result would depend on which rows share a partition.
-        other_scope: the other file's.
-        order: which of several rows counts: the first in this order. Where rows that come first
-            say different things, or none is declared, none counts.
-        rows: how many rows must fit: `any`, `at most one`, or `one`.
-        in_force: only rows fit that are in force on a day; None where they all are.
+        own_scope: this file's header of the member or claim; "" if all members share the other
+            file. Without it the result would depend on which rows share a partition.
+        other_scope: the other file's header of the member or claim.
+        order: sort keys; of several rows, the first one counts. If the first ones are tied with
+            different values, the result is unknown.
+        rows: how many rows must match: `any`, `at most one`, or `one`.
+        in_force: restricts the rows to those in force on a day; None if all match.
     """
 
     table: RawFileName
@@ -251,105 +250,111 @@ class Lookup(Model):
     other_scope: str = field(default="", metadata={"init": False})
     order: Annotated[tuple[RowOrder, ...], LISTED] = ()
     rows: Literal["any", "at most one", "one"] = "any"
-    in_force: Annotated[InForce | None, Given(InForce)] = None
+    in_force: Annotated[EffectivePeriod | None, Given(EffectivePeriod)] = None
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Take what stands below its key; what is in force on a day is one row."""
+        """Return the value under the key `lookup`; with `in_force`, `rows` is `one` by default."""
         below = value["lookup"]
         if isinstance(below, dict) and "in_force" in below and "rows" not in below:
             return {**below, "rows": "one"}
         return below
 
     @property
-    def read(self) -> tuple[str, ...]:
+    def other_headers(self) -> tuple[str, ...]:
         """The headers of the other file that it reads."""
         dates = (self.in_force.since, self.in_force.until) if self.in_force else ()
         scope = (self.other_scope,) if self.other_scope else ()
         return (*self.key, self.value, *(order.column for order in self.order), *dates, *scope)
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield headers that the other file has not, and files that nothing joins."""
+        """Report headers that the other file lacks, and files without a common id."""
         raw, other = context.raw, context.raws.get(self.table)
-        for header in self.read:
-            if other and header not in other.names:
-                yield unknown_header(header, other.name, other.names)
+        for header in self.other_headers:
+            if other and header not in other.headers:
+                yield unknown_header(header, other.name, other.headers)
         if len(self.key) != len(self.by):
             yield Mistake("layout-keys", "key and by must be as many headers")
-        if raw and other and _shared_headers(raw, other) is None:
+        if raw and other and _shared_id_headers(raw, other) is None:
             what = f"{raw.name} and {other.name} must both name their member, or both their claim"
             yield Mistake("layout-keys", what)
 
     def resolve(self, context: LayoutNames) -> Lookup:
-        """Return it with both files' headers of what their rows belong to."""
+        """Return the lookup with the headers of both files' scopes."""
         raw, other = context.raw, context.raws.get(self.table)
-        own, others = (raw and other and _shared_headers(raw, other)) or ("", "")
+        own, others = (raw and other and _shared_id_headers(raw, other)) or ("", "")
         return replace(self, own_scope=own, other_scope=others)
 
 
-def _shared_headers(raw: RawColumns, other: RawColumns) -> tuple[str, str] | None:
-    """Return the headers by which rows of two files belong together; None if there are none."""
+def _shared_id_headers(raw: RawColumns, other: RawColumns) -> tuple[str, str] | None:
+    """Return both files' headers of the id that they share; None if they share none."""
     for role in ("member", *HEADERS):
-        if role in raw.ids and role in other.ids:
-            return raw.ids[role], other.ids[role]
-    return None if other.ids else ("", "")
+        if role in raw.id_headers and role in other.id_headers:
+            return raw.id_headers[role], other.id_headers[role]
+    return None if other.id_headers else ("", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Number(Model):
-    """1, 2, 3… among the rows that agree in some canonical columns."""
+class RowNumber(Model):
+    """1, 2, 3… among the rows with equal cells in some canonical columns."""
 
     within: CanonicalColumns = field(metadata={"alias": "number_within"})
 
 
 def _source_models() -> Mapping[str, type[Model]]:
-    """Return the model of each source of a column by its key: a new one gets its line here."""
+    """Return the model of each source of a column by its key."""
     return {
         "column": FromColumn,
         "constant": ConstantText,
-        "first_of": FirstColumn,
+        "first_of": CoalescedColumns,
         "join": JoinedColumns,
-        "each_row": EachRow,
+        "each_row": DistinctCells,
         "lookup": Lookup,
-        "number_within": Number,
+        "number_within": RowNumber,
     }
 
 
-_NO_EFFECT: Final = MappingProxyType(
+_USELESS_KEYS: Final = MappingProxyType(
     {
         "constant": ("among", "conflict"),
         "each_row": ("among", "conflict"),
         "first_of": ("among",),
     }
 )
-"""Source -> keys that have no effect with it; with `number_within` none has."""
+"""Source -> keys that have no effect with it. With `number_within`, no key has an effect."""
 
 Source: TypeAlias = Annotated[
-    FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number,
+    FromColumn
+    | ConstantText
+    | CoalescedColumns
+    | JoinedColumns
+    | DistinctCells
+    | Lookup
+    | RowNumber,
     ByKey(_source_models, "layout-key"),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec(Model):
-    """Source of one canonical column. Conversions apply in the order of the attributes.
+    """Source and conversions of one canonical column; applied in the order of the attributes.
 
     Attributes:
         source: where the text comes from.
-        among: of rows that become one, only those that meet these are considered, and an empty
-            cell of theirs contradicts a filled one. Empty: the rows in which the cell is filled.
-        when: the value is there only where these hold.
-        sentinels: texts that mean an absent value; each cell that had one is a finding.
-        steps: what is done with the text, one after the other.
-        date: how a date is written; None where the canonical columns' own forms are.
-        number: how a number is written; None likewise.
-        accept: values that need no crosswalk; None where every value goes through it.
-        crosswalk: words into codes; None where the text is taken as it is.
-        rule: finding for a value that is neither accepted nor known to the crosswalk.
-        amount: binary-float text is rounded to cents, each cell with a finding.
-        conflict: finding where rows that become one contradict each other; the value is absent
-            then. Beside `first_of` it is that of all its entries.
-        finding: a finding for every value that is there; None for none.
+        among: of rows that are merged, only those that meet these are considered, and an empty
+            cell of theirs contradicts a filled one. Empty: rows in which the cell is filled.
+        when: the value is absent unless these hold.
+        sentinels: texts that mean an absent value; each such cell is a finding.
+        steps: conversions of the text, in order.
+        date: how a date is written; None for the canonical forms.
+        number: how a number is written; None for the canonical form.
+        accept: values that need no crosswalk; None if every value goes through it.
+        crosswalk: translates words into codes; None to leave the text unchanged.
+        rule: finding for a value that is neither accepted nor in the crosswalk.
+        amount: whether binary-float text is rounded to cents; each such cell is a finding.
+        conflict: finding if merged rows contradict each other; the value is then absent. With
+            `first_of`, it applies to all entries.
+        finding: a finding for every present value; None for none.
     """
 
     source: Source
@@ -359,7 +364,7 @@ class ColumnSpec(Model):
     steps: Steps = ()
     date: MaybeDateFormat = None
     number: MaybeNumberFormat = None
-    accept: Annotated[Accept | None, Given(Accept)] = None
+    accept: Annotated[AcceptedValues | None, Given(AcceptedValues)] = None
     crosswalk: NamedCrosswalk = None
     rule: FindingRule = "dialect-unmapped-word"
     amount: Flag = False
@@ -367,44 +372,45 @@ class ColumnSpec(Model):
     finding: MaybeFindingRule = None
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield keys that have no effect."""
+        """Report keys that have no effect."""
         del context
-        word, *_ = [key for key, one in _source_models().items() if isinstance(self.source, one)]
+        models = _source_models().items()
+        source = next(key for key, model in models if isinstance(self.source, model))
         plain = ColumnSpec(self.source)
-        given = [key for key in self.__slots__ if getattr(self, key) != getattr(plain, key)]
-        for key in given:
-            if key in _NO_EFFECT.get(word, ()) or word == "number_within":
-                yield Mistake("layout-key", f"{key} has no effect with {word}", at=(key,))
-        if "rule" in given and self.crosswalk is None and self.accept is None:
+        given_keys = [key for key in self.__slots__ if getattr(self, key) != getattr(plain, key)]
+        for key in given_keys:
+            if key in _USELESS_KEYS.get(source, ()) or source == "number_within":
+                yield Mistake("layout-key", f"{key} has no effect with {source}", at=(key,))
+        if "rule" in given_keys and self.crosswalk is None and self.accept is None:
             what = "rule has no effect without crosswalk or accept"
             yield Mistake("layout-key", what, at=("rule",))
 
-    def parts(self) -> Iterator[ColumnSpec]:
-        """Yield it, and the entries that it chooses from."""
+    def all_specs(self) -> Iterator[ColumnSpec]:
+        """Yield the column, and the entries of its `first_of`, at any depth."""
         yield self
-        if isinstance(self.source, FirstColumn):
+        if isinstance(self.source, CoalescedColumns):
             for option in self.source.options:
-                yield from option.parts()
+                yield from option.all_specs()
 
     @property
-    def of_cells(self) -> bool:
-        """Whether a value that is there was in a cell: it is no constant and no number of rows."""
+    def comes_from_cells(self) -> bool:
+        """Whether every value comes from a cell, not from a constant or a row number."""
         match self.source:
-            case ConstantText() | Number():
+            case ConstantText() | RowNumber():
                 return False
-            case FirstColumn(options):
-                return all(option.of_cells for option in options)
+            case CoalescedColumns(options):
+                return all(option.comes_from_cells for option in options)
             case _:
                 return True
 
     @classmethod
     def known_keys(cls) -> tuple[str, ...]:
-        """Return the keys of all sources and of what is done with their text."""
+        """Return the keys of all sources and conversions."""
         return (*_source_models(), *super(ColumnSpec, cls).known_keys()[1:])
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
-        """Gather the key that says what the column is made of; a text alone is a header."""
+        """Move the key of the source under `source`; a text alone is a header."""
         if not isinstance(value, dict):
             return {"source": {"column": value}} if isinstance(value, str) else value
         source = {key: value[key] for key in value if key in _source_models()}
@@ -412,14 +418,14 @@ class ColumnSpec(Model):
         return {"source": source, **rest}
 
     @property
-    def is_of_its_row(self) -> bool:
-        """Whether it is made of cells of one row, and of text alone."""
+    def is_row_local(self) -> bool:
+        """Whether it depends on cells of one row only, and uses only steps, date and number."""
         plain = ColumnSpec(self.source, (), self.when, self.sentinels, self.steps)
         same = self == replace(plain, date=self.date, number=self.number)
         match self.source:
-            case FirstColumn(options):
-                return same and all(option.is_of_its_row for option in options)
-            case EachRow() | Lookup() | Number():
+            case CoalescedColumns(options):
+                return same and all(option.is_row_local for option in options)
+            case DistinctCells() | Lookup() | RowNumber():
                 return False
             case _:
                 return same
@@ -428,61 +434,61 @@ class ColumnSpec(Model):
         """Return the headers of its own raw file that it reads."""
         headers: set[str] = set()
         match self.source:
-            case FromColumn(column) | EachRow(column):
+            case FromColumn(column) | DistinctCells(column):
                 headers.add(column)
-            case FirstColumn(options):
+            case CoalescedColumns(options):
                 for option in options:
                     headers |= option.headers()
             case JoinedColumns(columns):
                 headers.update(columns)
             case Lookup(by=by, own_scope=scope, in_force=in_force):
                 headers.update(by, (scope,) if scope else (), (in_force.on,) if in_force else ())
-            case ConstantText() | Number():
+            case ConstantText() | RowNumber():
                 pass
         for condition in (*self.among, *self.when, *(self.accept.where if self.accept else ())):
             headers.update(condition.columns)
         return frozenset(headers)
 
-    def foreign(self) -> frozenset[tuple[str, str]]:
+    def lookup_headers(self) -> frozenset[tuple[str, str]]:
         """Return the (raw file, header) pairs of other raw files that it reads."""
         match self.source:
             case Lookup(table=table):
-                return frozenset((table, header) for header in self.source.read)
-            case FirstColumn(options):
-                return frozenset().union(*(option.foreign() for option in options))
+                return frozenset((table, header) for header in self.source.other_headers)
+            case CoalescedColumns(options):
+                return frozenset().union(*(option.lookup_headers() for option in options))
             case _:
                 return frozenset()
 
 
-ColumnReader = Callable[[str], Any]
+CellReader = Callable[[str], Any]
 
 
-def holds(conditions: Sequence[Condition], column: ColumnReader, count: int) -> Bools:
-    """Return for which rows all conditions hold, shape (count,).
+def match_rows(conditions: Sequence[Condition], column: CellReader, count: int) -> Bools:
+    """Return which rows meet all conditions, shape (count,).
 
     Args:
-        conditions: what is asked.
+        conditions: the conditions; without any, every row matches.
         column: header -> its cells, shape (count,).
-        count: of the rows.
+        count: number of rows.
     """
     result = np.ones(count, dtype=bool)
     for condition in conditions:
-        result &= _holds(condition, column, count)
+        result &= _match_condition(condition, column, count)
     return result
 
 
-def _holds(condition: Condition, column: ColumnReader, count: int) -> Bools:
+def _match_condition(condition: Condition, column: CellReader, count: int) -> Bools:
     if condition.column is None:
-        return ~holds(condition.none_hold, column, count)
+        return ~match_rows(condition.none_hold, column, count)
     result = np.ones(count, dtype=bool)
     cell = column(condition.column)
     if condition.any_of:
-        result &= _is_one_of(cell, condition.any_of)
+        result &= _is_any_of(cell, condition.any_of)
     if condition.none_of:
-        result &= ~_is_one_of(cell, condition.none_of)
+        result &= ~_is_any_of(cell, condition.none_of)
     if condition.filled is not None:
-        there = cell.is_valid().to_numpy(zero_copy_only=False)
-        result &= there == condition.filled
+        is_filled = cell.is_valid().to_numpy(zero_copy_only=False)
+        result &= is_filled == condition.filled
     if condition.differs_from is not None:
         result &= ~true_where(pc.equal(cell, column(condition.differs_from)))
     if condition.pattern is not None:
@@ -490,21 +496,21 @@ def _holds(condition: Condition, column: ColumnReader, count: int) -> Bools:
     return result
 
 
-def _is_one_of(cell: Any, words: frozenset[str]) -> Bools:
+def _is_any_of(cell: Any, words: frozenset[str]) -> Bools:
     return true_where(pc.is_in(pc.utf8_lower(cell), value_set=pa.array(sorted(words), pa.string())))
 
 
-_APART = re.compile(r"[\W_]+")
+_SEPARATORS = re.compile(r"[\W_]+")
 
 
 @lru_cache(maxsize=1 << 14)  # each header is compared with those of every layout
-def spelling(header: str) -> str:
+def normalize_header(header: str) -> str:
     """Return the normal form of a header; equal forms are the same column.
 
-    Letter case does not count, and neither does which blank, `_`, `-` or bracket stands between
-    the words: `Service (from) date`, `Service__from__date` and `SERVICE-FROM-DATE` are one column.
+    It ignores letter case and the characters between words (blanks, `_`, `-`, brackets): `Service
+    (from) date`, `Service__from__date` and `SERVICE-FROM-DATE` are one column.
     """
-    return _APART.sub("_", header.casefold()).strip("_")
+    return _SEPARATORS.sub("_", header.casefold()).strip("_")
 
 
 def _freeze_columns(
@@ -520,21 +526,21 @@ Columns: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class TableSpec(Model):
-    """Feed of one canonical table from one raw file.
+    """Rules that make rows of one canonical table from one raw file.
 
     Attributes:
         table: the canonical table.
         source: the raw file.
-        where: rows of the raw file that count.
-        grain: headers that identify a canonical row: rows that agree in all of them become one.
-            Empty: each row of the file is a row of the table. A row whose first grain cell is
-            empty becomes a row of its own.
+        where: conditions on the rows of the raw file.
+        grain: headers that identify a canonical row: rows with equal cells in all of them are
+            merged. Empty: each row of the file is a row of the table. A row whose first grain cell
+            is empty is not merged.
         order: headers that order the rows of a group, numbers before texts.
-        needs: canonical columns without which no row is made.
-        needs_any: canonical columns of which one at least must be there, or no row is made.
-        columns: canonical column -> how it is made.
-        rows: for turning columns into rows: each entry makes one more row out of every group, from
-            `columns` and the entry's own columns. Empty: one row.
+        needs: canonical columns that a row must have; otherwise it is dropped.
+        needs_any: canonical columns of which a row must have at least one.
+        columns: canonical column -> its source.
+        rows: turns columns into rows: each entry makes a row from `columns` and its own columns.
+            Empty: one row.
     """
 
     source: RawFileName = field(metadata={"alias": "from"})
@@ -548,14 +554,12 @@ class TableSpec(Model):
     table: str = field(default="", metadata={"init": False})
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield keys that have no effect in this table, and needed columns that nothing fills."""
-        places = [
-            (("columns",), self.columns),
-            *((("rows", n), r) for n, r in enumerate(self.rows)),
-        ]
-        for at, columns in places:
+        """Report keys without an effect in this table, and needed columns without a source."""
+        entries: list[tuple[Location, Mapping[str, ColumnSpec]]] = [(("columns",), self.columns)]
+        entries += [(("rows", number), columns) for number, columns in enumerate(self.rows)]
+        for at, columns in entries:
             for name, spec in columns.items():
-                yield from self._without_effect(spec, (*at, name))
+                yield from self._useless_keys(spec, (*at, name))
         rows = [{*self.columns, *entry} for entry in self.rows or ({},)]
         for key, names, enough in (("needs", self.needs, all), ("needs_any", self.needs_any, any)):
             for name in names:
@@ -563,9 +567,9 @@ class TableSpec(Model):
                     what = f"{context.table} is not given its column {name}"
                     yield Mistake("layout-key", what, at=(key,))
 
-    def _without_effect(self, spec: ColumnSpec, at: Location) -> Iterator[Mistake]:
-        for part in spec.parts():
-            if isinstance(part.source, Number) and (part is not spec or at[0] == "rows"):
+    def _useless_keys(self, spec: ColumnSpec, at: Location) -> Iterator[Mistake]:
+        for part in spec.all_specs():
+            if isinstance(part.source, RowNumber) and (part is not spec or at[0] == "rows"):
                 what = "number_within must be under columns, and not in first_of"
                 yield Mistake("layout-key", what, at=at)
             for key in ("among", "conflict") if not self.grain else ():
@@ -573,11 +577,11 @@ class TableSpec(Model):
                     yield Mistake("layout-key", f"{key} has no effect without grain", at=(*at, key))
 
     def resolve(self, context: LayoutNames) -> TableSpec:
-        """Return it with its canonical table."""
+        """Return the rules with their canonical table."""
         return replace(self, table=context.table)
 
     def headers(self) -> frozenset[str]:
-        """Return every header of the raw file that is read."""
+        """Return every header of the raw file that it reads."""
         headers = {*self.grain, *self.order}
         for condition in self.where:
             headers.update(condition.columns)
@@ -586,18 +590,18 @@ class TableSpec(Model):
                 headers |= spec.headers()
         return frozenset(headers)
 
-    def looked_up(self) -> frozenset[str]:
-        """Return the names of other raw files that it looks cells up in."""
-        columns = (spec for made in (self.columns, *self.rows) for spec in made.values())
-        return frozenset(name for spec in columns for name, _ in spec.foreign())
+    def lookup_files(self) -> frozenset[str]:
+        """Return the names of the raw files in which it looks up cells."""
+        columns = (spec for columns in (self.columns, *self.rows) for spec in columns.values())
+        return frozenset(name for spec in columns for name, _ in spec.lookup_headers())
 
 
 @dataclass(frozen=True, slots=True)
 class Fills(Model):
-    """Splitting of claims that hold several fills of drugs.
+    """How claims with several fills of drugs are split.
 
     Attributes:
-        where: what holds for a row that is a fill.
+        where: conditions that a row of a fill meets.
         by: header that distinguishes the fills of a claim.
     """
 
@@ -607,34 +611,33 @@ class Fills(Model):
 
 @dataclass(frozen=True, slots=True)
 class RawCells:
-    """Cells of a raw file as a layout reads them: words for absent values, and made columns.
+    """How a layout reads the cells of a raw file: words for absent values, and derived columns.
 
     Attributes:
         nulls: texts that mean that a cell is empty.
-        made: header of a column that the file does not have -> how it is made of the row's cells.
+        derived: header of a derived column -> its source among the row's cells.
     """
 
     nulls: frozenset[str] = frozenset()
-    made: Mapping[str, ColumnSpec] = field(default_factory=dict)
+    derived: Mapping[str, ColumnSpec] = field(default_factory=dict)
 
-    def changes(self, header: str) -> bool:
-        """Return whether the cells under a header may differ from those of the file."""
-        return bool(self.nulls) or header in self.made
+    def may_change(self, header: str) -> bool:
+        """Return whether cells under a header can differ from those of the file."""
+        return bool(self.nulls) or header in self.derived
 
 
 PLAIN_CELLS: Final = RawCells()
-"""Cells are what the file has."""
+"""Cells are read unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineForm:
-    """Form of a raw file of which each line is a record, cut into cells by itself.
+    """Form of a raw file whose lines are records, each split into cells individually.
 
     Attributes:
-        widths: number of characters of each column; empty where cells are delimited.
-        record: what holds for its lines, where a file has records of several types; empty: all
-            lines are of this type.
-        short_lines: whether blanks at the end of a line may be missing, where widths are fixed.
+        widths: number of characters of each column; empty if cells are delimited.
+        record: conditions that lines of this type of record meet; empty if all lines do.
+        short_lines: whether blanks at the end of a line may be missing, if widths are fixed.
     """
 
     widths: tuple[int, ...] = ()
@@ -644,28 +647,26 @@ class LineForm:
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """One kind of file of a layout.
+    """One raw file of a layout: its columns, ids and form.
 
     Attributes:
-        name: what the layout calls it.
+        name: its name in the layout.
         columns: headers, in the order of the layout.
-        required: headers without which a file is not of this kind.
-        compulsory: an extract without such a file is not of this layout.
-        unused: header -> why its cells are left out.
-        aliases: other spelling (as `spelling` gives it) -> header.
-        member: header of the member's id, or None.
-        claim: header of the claim's id, or None.
-        coverage: header of the coverage's id, or None.
-        main: canonical table under which findings about whole rows and files are counted.
-        fills: how its pharmacy claims are split where their drugs differ; None where they are not.
-        cells: which words are no cells, and which columns are made.
-        named: patterns of the names of its files, without endings, with `*` for anything; one must
-            fit. Empty: any.
-        has_header: whether its files have a row of headers; else their cells are those of
+        required: headers that a file must have to be recognized.
+        compulsory: whether an extract must have such a file.
+        unused: header -> why its cells are not used.
+        aliases: other spelling (normalized by `normalize_header`) -> header.
+        member, claim, coverage, prior_auth: header of the id, or None.
+        main_table: canonical table under which findings about whole rows and files are counted.
+        fills: how its pharmacy claims are split by fill; None if they are not.
+        cells: words for absent values, and derived columns.
+        name_patterns: patterns of file names without extension (`*` for anything), of which one
+            must match. Empty: any name.
+        has_header: whether its files have a row of headers; otherwise their cells are those of
             `columns`, in order.
-        extra_cells: how many cells a row may have behind those of the headers.
-        lines: how its lines are known and cut; None where a row is delimited and may have line
-            breaks in its cells.
+        extra_cells: how many cells without a header a row may have at its end.
+        lines: how its lines are recognized and split; None if rows are delimited and may have
+            line breaks in cells.
     """
 
     name: str
@@ -678,60 +679,60 @@ class RawTable:
     claim: str | None = None
     coverage: str | None = None
     prior_auth: str | None = None
-    main: str = "*"
+    main_table: str = "*"
     fills: Fills | None = None
     cells: RawCells = PLAIN_CELLS
-    named: tuple[str, ...] = ()
+    name_patterns: tuple[str, ...] = ()
     has_header: bool = True
     extra_cells: int = 0
     lines: LineForm | None = None
 
-    def may_be(self, stem: str) -> bool:
-        """Return whether a file of a name may be one of these; one of their own name may."""
+    def matches_name(self, stem: str) -> bool:
+        """Return whether a file with a name (without extension) can be this raw file."""
         stem = stem.casefold()
-        if not self.named or (self.lines is None and stem == self.name):
+        if not self.name_patterns or (self.lines is None and stem == self.name):
             return True
-        return any(fnmatchcase(stem, pattern.casefold()) for pattern in self.named)
+        return any(fnmatchcase(stem, pattern.casefold()) for pattern in self.name_patterns)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The headers that a layout may name: those of the file, and those that are made."""
-        return (*self.columns, *self.cells.made)
+    def headers(self) -> tuple[str, ...]:
+        """All headers: those of the file, and those of derived columns."""
+        return (*self.columns, *self.cells.derived)
 
     @property
-    def ids(self) -> Mapping[str, str]:
-        """Role -> the header of its id, where there is one."""
-        named = {role: getattr(self, role) for role in ROLES}
-        return {role: header for role, header in named.items() if header is not None}
+    def id_headers(self) -> Mapping[str, str]:
+        """Role -> header of its id, for the roles that the file has."""
+        headers = {role: getattr(self, role) for role in ROLES}
+        return {role: header for role, header in headers.items() if header is not None}
 
-    def columns_of(self, headers: Iterable[str]) -> list[str | None]:
-        """Return the layout's name for each header as a file spells it, or None."""
+    def match_headers(self, headers: Iterable[str]) -> list[str | None]:
+        """Return the layout's header for each header as a file spells it, or None."""
         spellings = self.spellings
-        return [spellings.get(spelling(header)) for header in headers]
+        return [spellings.get(normalize_header(header)) for header in headers]
 
     @property
     def spellings(self) -> Mapping[str, str]:
-        """Every spelling that is understood -> header of the layout."""
-        return {**self.aliases, **{spelling(name): name for name in self.columns}}
+        """Every accepted spelling (normalized) -> header of the layout."""
+        return {**self.aliases, **{normalize_header(name): name for name in self.columns}}
 
 
 ROLES: Final = ("member", *HEADERS, "coverage")
-"""The tables whose ids say whose a row is."""
+"""The tables whose ids identify the owner of a row."""
 
 NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def _keys_of_raw(name: str) -> Mapping[str, str]:
+def _owner_keys(name: str) -> Mapping[str, str]:
     header = HEADER_OF.get(name, name)
     if header != name:
         return {header: KEYS[header]}
     return {"member": KEYS["member"], **({name: KEYS[name]} if name in KEYS else {})}
 
 
-KEYS_OF_RAW: Final = MappingProxyType(
-    {name: _keys_of_raw(name) for name in CLAIMS_TABLES if name not in MEMBERLESS}
+OWNER_KEYS: Final = MappingProxyType(
+    {name: _owner_keys(name) for name in CLAIMS_TABLES if name not in MEMBERLESS}
 )
-"""Canonical table -> what its raw file must declare -> the canonical column it must agree with."""
+"""Canonical table -> role that its raw file must declare -> canonical column with the same id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -739,7 +740,7 @@ class LayoutText:
     """A layout file.
 
     Attributes:
-        file: what messages call it.
+        file: its name in messages.
         text: its YAML.
     """
 
@@ -749,22 +750,22 @@ class LayoutText:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way of writing CPCDS into files.
+    """A format of extracts: raw files, and the canonical tables that are made from them.
 
     Attributes:
-        name: as `--layout` and `manifest.json` spell it.
+        name: as in `--layout` and `manifest.json`.
         title: a few words for a list of layouts.
         description: one or two sentences for people.
-        raw: its files by name.
-        tables: how the canonical tables are fed.
-        delimiter: what stands between cells, or None: by the file's ending.
+        raw: its raw files by name.
+        tables: rules that make the canonical tables.
+        delimiter: the character between cells; None if the file's extension implies it.
         quoting: whether cells may be quoted.
-        canonical: it is the product's own layout: files are known by their names, and the numbered
-            columns of `claim` stand for child rows.
-        file: the YAML file it was read from, "" for the built-in one.
-        text: the YAML it was read from, so that a worker process can read it again.
+        canonical: whether it is a canonical layout: files are recognized by their names, and
+            numbered columns of `claim` are short forms of child rows.
+        file: the YAML file that it was read from; "" for a canonical layout.
+        text: its YAML, with which a worker process reads it again.
         bases: the layout files that it extends, by name.
-        crosswalks: those that it uses, by name.
+        crosswalks: the crosswalks that it uses, by name.
     """
 
     name: str
@@ -782,64 +783,63 @@ class Layout:
 
     @property
     def model(self) -> DataModel:
-        """The data model of the tables that it feeds."""
+        """The data model of its canonical tables."""
         return model_of({spec.table: spec for spec in self.tables})
 
-    def feeding(self, table: str) -> frozenset[str]:
-        """Return the names of the raw files that feed a canonical table."""
+    def source_files(self, table: str) -> frozenset[str]:
+        """Return the names of the raw files from which a canonical table is made."""
         return frozenset(spec.source for spec in self.tables if spec.table == table)
 
-    def made_where(self, table: str, source: str) -> tuple[tuple[Condition, ...], ...]:
-        """Return when a row of a raw file is made a row of a table: one of these must hold.
+    def row_conditions(self, table: str, source: str) -> tuple[tuple[Condition, ...], ...]:
+        """Return groups of conditions; a row that meets one group makes a row of the table.
 
-        Beside the conditions of the layout, the needed cells that are taken unchanged must be
-        filled.
+        They are the conditions of the layout, and that needed cells without conversions are filled.
         """
-        conditions = []
+        groups = []
         for spec in self.tables:
             if (spec.table, spec.source) == (table, source):
-                needed = (spec.columns[name] for name in spec.needs if name in spec.columns)
-                plain = [
-                    Condition(one.source.column, filled=True)
-                    for one in needed
-                    if isinstance(one.source, FromColumn) and one == ColumnSpec(one.source)
+                needed = [spec.columns[name] for name in spec.needs if name in spec.columns]
+                filled = [
+                    Condition(column.source.column, filled=True)
+                    for column in needed
+                    if isinstance(column.source, FromColumn) and column == ColumnSpec(column.source)
                 ]
-                conditions.append((*spec.where, *plain))
-        return tuple(conditions)
+                groups.append((*spec.where, *filled))
+        return tuple(groups)
 
     def provider_headers(self, source: str) -> tuple[str, ...]:
-        """Return the file's own headers that tables without members read of a raw file."""
+        """Return the headers of a raw file, not derived ones, that tables without members read."""
         headers: set[str] = set()
         for spec in self.tables:
             if spec.table in MEMBERLESS and spec.source == source:
                 headers |= spec.headers()
-        made = self.raw[source].cells.made
-        while found := headers & made.keys():
-            headers = (headers - found).union(*(made[header].headers() for header in found))
+        derived = self.raw[source].cells.derived
+        while names := headers & derived.keys():
+            headers = (headers - names).union(*(derived[name].headers() for name in names))
         return tuple(sorted(headers))
 
     def record_types(self, stem: str) -> tuple[RawTable, ...]:
-        """Return the raw files that share a file of this name, one for each record type."""
-        return tuple(raw for raw in self.raw.values() if raw.lines is not None and raw.may_be(stem))
+        """Return the raw files whose records can be in a file of this name, one per record type."""
+        return tuple(raw for raw in self.raw.values() if raw.lines and raw.matches_name(stem))
 
     @property
-    def shared(self) -> frozenset[str]:
+    def shared_files(self) -> frozenset[str]:
         """Names of raw files without owners' IDs, in which other files look up cells."""
-        lookup_files = frozenset(name for spec in self.tables for name in spec.looked_up())
-        return frozenset(name for name in lookup_files if not self.raw[name].ids)
+        lookup_files = frozenset(name for spec in self.tables for name in spec.lookup_files())
+        return frozenset(name for name in lookup_files if not self.raw[name].id_headers)
 
-    def sources(self, *, directory: bool) -> tuple[str, ...]:
-        """Return the sorted names of the raw files of some tables.
+    def raw_files(self, *, directory: bool) -> tuple[str, ...]:
+        """Return the sorted names of the raw files of the directory, or of members.
 
         Args:
-            directory: True for tables that belong to no member (providers, payers), with the files
-                that other files look up cells in; False for members' tables.
+            directory: True for the files of providers and payers, and for those that all members
+                share; False for the files of members.
         """
-        files: set[str] = set(self.shared if directory else ())
+        files: set[str] = set(self.shared_files if directory else ())
         for spec in self.tables:
             if (spec.table in MEMBERLESS) == directory:
-                files |= {spec.source, *spec.looked_up()}
-        return tuple(sorted(files if directory else files - self.shared))
+                files |= {spec.source, *spec.lookup_files()}
+        return tuple(sorted(files if directory else files - self.shared_files))
 
 
 SHORT_FORM_COLUMNS: Final = tuple(
@@ -848,12 +848,12 @@ SHORT_FORM_COLUMNS: Final = tuple(
     for word in words
     for number in range(1, SHORT_FORM_COUNT + 1)
 )
-"""Every numbered column that a claim may carry instead of child rows."""
+"""Every numbered column that a claim may have instead of child rows."""
 
 
-def _canonical_file(table: Table) -> RawTable:
+def _canonical_raw_table(table: Table) -> RawTable:
     headers = table.names + (SHORT_FORM_COLUMNS if table.name == "claim" else ())
-    keys = KEYS_OF_RAW.get(table.name, NO_KEYS)
+    keys = OWNER_KEYS.get(table.name, NO_KEYS)
     return RawTable(
         name=table.file_name,
         columns=headers,
@@ -863,11 +863,11 @@ def _canonical_file(table: Table) -> RawTable:
         claim=keys.get("claim"),
         coverage=keys.get("coverage"),
         prior_auth=keys.get("prior_auth"),
-        main=table.name,
+        main_table=table.name,
     )
 
 
-def _canonical_table(table: Table) -> TableSpec:
+def _canonical_table_spec(table: Table) -> TableSpec:
     columns = {name: ColumnSpec(FromColumn(name)) for name in table.names}
     return TableSpec(table=table.name, source=table.file_name, columns=MappingProxyType(columns))
 
@@ -881,9 +881,9 @@ def _canonical_layout(model: DataModel) -> Layout:
             f"`cpcds layouts show {model.layout}` prints every table and column."
         ),
         raw=MappingProxyType(
-            {table.file_name: _canonical_file(table) for table in model.tables.values()}
+            {table.file_name: _canonical_raw_table(table) for table in model.tables.values()}
         ),
-        tables=tuple(_canonical_table(table) for table in model.tables.values()),
+        tables=tuple(_canonical_table_spec(table) for table in model.tables.values()),
         canonical=True,
     )
 
@@ -899,33 +899,32 @@ def _canonical_layouts(_: tuple[Table, ...]) -> Mapping[str, Layout]:
 
 
 def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:
-    """Return what a file of a canonical table must have: one column of each group.
+    """Return groups of columns; a file of a canonical table must have one column of each group.
 
-    A delta may hold deletions alone, so only the key is compulsory there.
+    A delta may have only deletions, so only the key is required.
     """
     if delta:
         return tuple((name,) for name in TABLES[table].key)
     groups = tuple((name,) for name in TABLES[table].required)
-    # MapID 130 is filled by the parts of the name or by the whole of it.
+    # MapID 130 is the parts of the name, or the full name.
     return (*groups, ("family_name", "full_name")) if table == "member" else groups
 
 
 def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str) -> pa.Table:
-    """Return a child table with the rows that the numbered columns of `claim` stand for.
+    """Return a child table with rows made from the numbered columns of `claim`.
 
-    A row has the place of its claim row, and that row's `record_action` and `last_updated`. Its
-    sequence is the number of the column. Where the claim has child rows of its own as well, their
-    highest sequence is added, so that sequences are unique.
+    A row has the position, `record_action` and `last_updated` of its claim row. Its sequence is the
+    number of the column, plus the highest sequence of the claim's other child rows.
 
     Args:
         child: rows of the child table's own file.
         claims: the canonical claim rows.
-        raw: the numbered columns, row by row as in `claims`, trimmed; absent is null.
-        name: the child table.
+        raw: the numbered columns of each row of `claims`, trimmed; absent is null.
+        name: name of the child table.
     """
     stem = name.removeprefix("claim_")
-    base = _highest_sequence(child, claims.column("claim_id"))
-    parts = [child]
+    highest = _highest_sequences(child, claims.column("claim_id"))
+    tables = [child]
     for number in range(1, SHORT_FORM_COUNT + 1):
         cells = {
             column: raw.column(f"{stem}_{word}_{number}")
@@ -934,25 +933,24 @@ def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str)
         }
         if not cells:
             continue
-        filled = np.zeros(claims.num_rows, dtype=bool)
+        is_filled = np.zeros(claims.num_rows, dtype=bool)
         for cell in cells.values():
-            filled |= cell.is_valid().to_numpy(zero_copy_only=False)
-        rows_filled = np.flatnonzero(filled)
-        if len(rows_filled):
-            own = claims.take(rows_filled)
-            made = {column: cell.take(pa.array(rows_filled)) for column, cell in cells.items()}
-            made["sequence"] = pa.array(base[rows_filled] + number).cast(pa.string())
+            is_filled |= cell.is_valid().to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(is_filled)
+        if len(rows):
+            columns = {column: cell.take(pa.array(rows)) for column, cell in cells.items()}
+            columns["sequence"] = pa.array(highest[rows] + number).cast(pa.string())
             for column in ("claim_id", "record_action", "last_updated", FILE_COLUMN, ROW_COLUMN):
-                made[column] = own.column(column)
-            parts.append(table_of(name, own.num_rows, made))
-    return pa.concat_tables(parts)
+                columns[column] = claims.column(column).take(pa.array(rows))
+            tables.append(table_of(name, len(rows), columns))
+    return pa.concat_tables(tables)
 
 
-def _highest_sequence(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray:
-    """Highest sequence among each claim's child rows; 0 where it has none."""
-    base = np.zeros(len(claim_ids), dtype=np.int64)
+def _highest_sequences(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray:
+    """Return the highest sequence among each claim's child rows; 0 if it has none."""
+    result = np.zeros(len(claim_ids), dtype=np.int64)
     if child.num_rows == 0:
-        return base
+        return result
     sequence = child.column("sequence")
     digits = pc.fill_null(pc.match_substring_regex(sequence, r"^[0-9]{1,9}$"), False)
     numbers = pc.if_else(digits, sequence, "0").cast(pa.int64())
@@ -963,5 +961,5 @@ def _highest_sequence(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray
     )
     position = pc.index_in(claim_ids, value_set=highest.column("claim_id").combine_chunks())
     has_claim = position.is_valid().to_numpy(zero_copy_only=False)
-    base[has_claim] = highest.column("n_max").take(position.drop_null()).to_numpy()
-    return base
+    result[has_claim] = highest.column("n_max").take(position.drop_null()).to_numpy()
+    return result

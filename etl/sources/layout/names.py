@@ -1,4 +1,4 @@
-"""Names that the parts of a layout may use, with the checks that each exists; ids of findings."""
+"""Types of the names in a layout file, which check that the name exists; ids of findings."""
 
 from __future__ import annotations
 
@@ -35,43 +35,43 @@ STAND_IN_VALUE: Final = "dialect-stand-in-value"
 FACT_WITHOUT_ROW: Final = "dialect-fact-without-row"
 
 UNKNOWN_VALUES: Final = (CONFLICT, LEFT_OUT_CONFLICT, AMBIGUOUS_LOOKUP, UNREADABLE_VALUE)
-"""Those of values that the files have, but that aren't known."""
+"""Findings of cells whose value is unknown."""
 
 NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, UNKNOWN_STATUS, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
-"""Those that a layout file may name for a column."""
+"""Findings that a layout file may name for a column."""
 
 
 _CONFLICTS: Final = {"reject": CONFLICT, "left-out": LEFT_OUT_CONFLICT}
 
 
 class RawColumns(Protocol):
-    """What the parts of a layout read of a raw file; `etl.sources.layout.model.RawTable`."""
+    """The part of `etl.sources.layout.model.RawTable` that checks of names use."""
 
     @property
     def name(self) -> str:
-        """What the layout calls the file."""
+        """The file's name in the layout."""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The headers that a layout may name."""
+    def headers(self) -> tuple[str, ...]:
+        """All headers, with those of derived columns."""
 
     @property
-    def ids(self) -> Mapping[str, str]:
-        """`member`, `claim`, `coverage` -> the header of its id."""
+    def id_headers(self) -> Mapping[str, str]:
+        """Role (`member`, `claim`, `coverage`) -> header of its id."""
 
 
 @dataclass
 class LayoutNames:
-    """Names that are known while a layout is read.
+    """The names that exist in a layout that is being read.
 
     Attributes:
-        crosswalks: all by name.
-        used: those that the layout names.
-        raw_names: names of all raw files, those with mistakes included.
+        crosswalks: all crosswalks by name.
+        used: the crosswalks that the layout names.
+        raw_names: names of all raw files, including those with mistakes.
         raws: raw files without mistakes.
-        table: canonical table of the entry that is read.
-        raw: raw file of that entry; None where it has mistakes of its own.
-        raw_name: name of the raw file that is read.
+        table: canonical table of the entry that is being read.
+        raw: raw file of that entry; None if it has mistakes.
+        raw_name: name of the raw file that is being read.
     """
 
     crosswalks: Mapping[str, Crosswalk]
@@ -84,19 +84,19 @@ class LayoutNames:
 
 
 def unknown_header(header: str, name: str, headers: Sequence[str], at: Location = ()) -> Mistake:
-    """Return the mistake that a header is which a raw file of that name does not have."""
+    """Return the mistake of a header that a raw file does not have."""
     what = f"{name} has no column {header!r}"
     return Mistake("layout-header", what, nearest(header, headers), at=at)
 
 
-def _header(header: str, names: LayoutNames) -> str:
+def _check_header(header: str, names: LayoutNames) -> str:
     raw = names.raw
-    if raw is not None and header not in raw.names:
-        raise unknown_header(header, raw.name, raw.names)
+    if raw is not None and header not in raw.headers:
+        raise unknown_header(header, raw.name, raw.headers)
     return header
 
 
-def _canonical(name: str, names: LayoutNames) -> str:
+def _check_canonical_column(name: str, names: LayoutNames) -> str:
     table = TABLES[names.table]
     if table.column(name) is None:
         what = f"{table.name} has no column {name!r}"
@@ -104,14 +104,14 @@ def _canonical(name: str, names: LayoutNames) -> str:
     return name
 
 
-def _raw_file(name: str, names: LayoutNames) -> str:
+def _check_raw_file(name: str, names: LayoutNames) -> str:
     if name not in names.raw_names:
         hint = nearest(name, names.raw_names)
         raise Mistake("layout-table", f"no raw file {name!r}", hint)
     return name
 
 
-def _crosswalk(name: str, names: LayoutNames) -> Crosswalk:
+def _find_crosswalk(name: str, names: LayoutNames) -> Crosswalk:
     if name not in names.crosswalks:
         hint = nearest(name, names.crosswalks)
         raise Mistake("layout-crosswalk", f"no crosswalk {name!r}", hint)
@@ -119,21 +119,21 @@ def _crosswalk(name: str, names: LayoutNames) -> Crosswalk:
     return names.crosswalks[name]
 
 
-def _finding(rule: str, _names: LayoutNames) -> str:
+def _check_finding(rule: str, _names: LayoutNames) -> str:
     if rule not in NAMED_IN_LAYOUTS:
         what = f"{{key}} must be one of {', '.join(NAMED_IN_LAYOUTS)}"
         raise Mistake("layout-rule", what, nearest(rule, NAMED_IN_LAYOUTS))
     return rule
 
 
-def _conflict(word: str, _names: LayoutNames) -> str:
+def _parse_conflict(word: str, _names: LayoutNames) -> str:
     if word not in _CONFLICTS:
         what = f"{{key}} must be one of {', '.join(_CONFLICTS)}"
         raise Mistake("layout-value", what, nearest(word, _CONFLICTS))
     return _CONFLICTS[word]
 
 
-def _pattern(pattern: str, _names: LayoutNames) -> str:
+def _check_pattern(pattern: str, _names: LayoutNames) -> str:
     try:
         re.compile(pattern)
         # Patterns are run by RE2, which supports less.
@@ -146,26 +146,26 @@ def _pattern(pattern: str, _names: LayoutNames) -> str:
     return pattern
 
 
-def _lower(words: frozenset[str], _names: LayoutNames) -> frozenset[str]:
+def _lower_words(words: frozenset[str], _names: LayoutNames) -> frozenset[str]:
     return frozenset(word.lower() for word in words)
 
 
-Header: TypeAlias = Annotated[Text, Check(_header)]
+Header: TypeAlias = Annotated[Text, Check(_check_header)]
 """A header of the raw file that feeds the table."""
 MaybeHeader: TypeAlias = Annotated[str | None, Given(Header)]
 Headers: TypeAlias = Annotated[tuple[Header, ...], LISTED]
-CanonicalColumn: TypeAlias = Annotated[Text, Check(_canonical)]
+CanonicalColumn: TypeAlias = Annotated[Text, Check(_check_canonical_column)]
 CanonicalColumns: TypeAlias = Annotated[tuple[CanonicalColumn, ...], LISTED]
-RawFileName: TypeAlias = Annotated[Text, Check(_raw_file)]
+RawFileName: TypeAlias = Annotated[Text, Check(_check_raw_file)]
 NamedCrosswalk: TypeAlias = Annotated[
-    Crosswalk | None, Given(Annotated[MaybeText, Check(_crosswalk)])
+    Crosswalk | None, Given(Annotated[MaybeText, Check(_find_crosswalk)])
 ]
-FindingRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_finding)])]
+FindingRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_check_finding)])]
 MaybeFindingRule: TypeAlias = Annotated[str | None, Given(FindingRule)]
-ConflictRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_conflict)])]
-Pattern: TypeAlias = Annotated[Text, Check(_pattern)]
+ConflictRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_parse_conflict)])]
+Pattern: TypeAlias = Annotated[Text, Check(_check_pattern)]
 MaybePattern: TypeAlias = Annotated[str | None, Given(Pattern)]
 Words: TypeAlias = Annotated[
-    frozenset[str], Given(Annotated[frozenset[Text], LISTED, Check(_lower)])
+    frozenset[str], Given(Annotated[frozenset[Text], LISTED, Check(_lower_words)])
 ]
 """Words that are compared without regard to case."""

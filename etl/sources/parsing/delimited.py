@@ -37,7 +37,7 @@ from etl.sources.files.listed_files import (
     read_traits,
     text_chunks,
 )
-from etl.sources.layout.model import LineForm, holds
+from etl.sources.layout.model import LineForm, match_rows
 from etl.sources.parsing.spans import (
     LONGEST_ROW,
     WHOLE_FILE,
@@ -606,7 +606,7 @@ def _refuse_ambiguous(name: str, numbers: Any, masks: Sequence[Bools], file: Rec
 
 
 def _is_of_type(cells: _Cells, kind: RecordType, count: int) -> Bools:
-    return holds(kind.form.record, lambda name: cells.column(kind, name), count)
+    return match_rows(kind.form.record, lambda name: cells.column(kind, name), count)
 
 
 def _has_record_size(lines: Any, cells: _Cells, kind: RecordType, file: RecordFile) -> Bools:

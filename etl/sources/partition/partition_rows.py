@@ -45,7 +45,15 @@ from etl.sources.files.listed_files import (
     unique_headers,
 )
 from etl.sources.files.stored_files import ExtractFiles
-from etl.sources.layout.model import Condition, Fills, Layout, LineForm, RawCells, RawTable, holds
+from etl.sources.layout.model import (
+    Condition,
+    Fills,
+    Layout,
+    LineForm,
+    RawCells,
+    RawTable,
+    match_rows,
+)
 from etl.sources.layout.names import RAGGED_ROW
 from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.delimited import RecordFile, RecordType
@@ -87,20 +95,20 @@ class OwnerColumns:
     def of(cls, raw: RawTable, layout: Layout) -> OwnerColumns:
         """Return the owner columns of a raw table of a layout."""
         feeds = {
-            role: layout.made_where(role, raw.name)
-            for role in raw.ids
-            if raw.name in layout.feeding(role)
+            role: layout.row_conditions(role, raw.name)
+            for role in raw.id_headers
+            if raw.name in layout.source_files(role)
         }
         lines = {
             other.name: other.lines
             for other in layout.raw.values()
             if raw.lines is not None and other.lines is not None
         }
-        return cls(raw.name, raw.ids, feeds, raw.fills, raw.cells, lines)
+        return cls(raw.name, raw.id_headers, feeds, raw.fills, raw.cells, lines)
 
     def followed(self, file: SourceFile) -> str:
         """Return the table of headers whose owners the rows of a file have; "" if none."""
-        headers = {*unique_headers(file), *self.cells.made}
+        headers = {*unique_headers(file), *self.cells.derived}
         return self.followed_among({role for role, header in self.ids.items() if header in headers})
 
     def followed_among(self, roles: Container[str]) -> str:
@@ -298,10 +306,10 @@ class _JobReader:
         """Return each row's partition and owner (None: no owner), and the IDs in the rows."""
         count = self._job.partitions
         rows = RawRows(pa.Table.from_batches([batch]), cells=self._owners.cells)
-        headers = {*batch.schema.names, *self._owners.cells.made}
+        headers = {*batch.schema.names, *self._owners.cells.derived}
         ids = {
             role: rows.column(header)
-            if self._owners.cells.changes(header)
+            if self._owners.cells.may_change(header)
             else batch.column(header)
             for role, header in self._owners.ids.items()
             if header in headers
@@ -318,7 +326,8 @@ class _JobReader:
             is_row = are_filled[role]
             if all(conditions):  # an empty condition always holds
                 is_row = is_row & np.any(
-                    [holds(condition, rows.column, rows.count) for condition in conditions], axis=0
+                    [match_rows(condition, rows.column, rows.count) for condition in conditions],
+                    axis=0,
                 )
             owned_ids[role] = hashes[role][is_row], owners[is_row]
             if role == "claim" and self._owners.fills is not None:
@@ -456,7 +465,7 @@ def assign_malformed(
                 orphan_numbers.setdefault(row.file.name, []).append(row.number)
         findings = findings_at(
             RAGGED_ROW,
-            raw.main,
+            raw.main_table,
             pa.array([row.file.index for row in rows], pa.int32()),
             pa.array([row.number for row in rows], pa.int64()),
             None,
@@ -492,7 +501,7 @@ def _rows_by_table(
 
 def _ids_at_head(text: str, file: SourceFile, raw: RawTable) -> dict[str, str]:
     """Return role -> id of the cells at the head of a row, up to the first other cell."""
-    roles = {header: role for role, header in raw.ids.items()}
+    roles = {header: role for role, header in raw.id_headers.items()}
     # Cells of the record type are right, or the line would not match the type.
     record = raw.lines.record if raw.lines else ()
     types = {header for condition in record for header in condition.columns}
@@ -510,14 +519,14 @@ def _can_belong(raw: RawTable, layout: Layout) -> bool:
 
     A provider or payer without a row is published from what claims say about it.
     """
-    has_member_rows = raw.name in layout.sources(directory=False)
-    return has_member_rows and raw.main not in MEMBERLESS
+    has_member_rows = raw.name in layout.raw_files(directory=False)
+    return has_member_rows and raw.main_table not in MEMBERLESS
 
 
 def _names_owners(file: SourceFile, raw: RawTable) -> bool:
     """Return whether a file has a column, possibly a derived one, with the owner's ID."""
-    headers = {*raw.cells.made, *unique_headers(file)}
-    return not headers.isdisjoint(raw.ids.values())
+    headers = {*raw.cells.derived, *unique_headers(file)}
+    return not headers.isdisjoint(raw.id_headers.values())
 
 
 def _assign_owners(
@@ -528,7 +537,7 @@ def _assign_owners(
     unmerged_tables = {
         spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain
     }
-    parent = next((role for role in HEADERS if role in raw.ids), "member")
+    parent = next((role for role in HEADERS if role in raw.id_headers), "member")
     rows_by_role: dict[str, list[_Row]] = {role: [] for role in ("member", *HEADERS)}
     for row in rows:
         first_role = next(iter(row.ids), None)
@@ -574,7 +583,7 @@ def _malformed_batch(
     """Return malformed rows as a batch: IDs, mark, row positions, owners, and digests."""
     columns: dict[str, Any] = {
         header: pa.array([row.ids.get(role) for row in rows], pa.string())
-        for role, header in raw.ids.items()
+        for role, header in raw.id_headers.items()
     }
     columns[MALFORMED] = pa.array(["1"] * len(rows), pa.string())
     columns[FILE_COLUMN] = pa.array([row.file.index for row in rows], pa.int32())
@@ -583,8 +592,9 @@ def _malformed_batch(
         columns[OWNER_COLUMN] = pa.array(owners)
         if digests:
             # The ids depend on other rows too, so they are digested with the text.
-            ids = [columns[header] for header in raw.ids.values()]
+            headers = list(raw.id_headers.values())
             text = pa.array([row.text for row in rows], pa.string())
-            digest = row_digests([text, *ids], seed_of(raw.name, [MALFORMED, *raw.ids.values()]))
+            seed = seed_of(raw.name, [MALFORMED, *headers])
+            digest = row_digests([text, *(columns[header] for header in headers)], seed)
             columns |= {LOW_COLUMN: pa.array(digest.low), HIGH_COLUMN: pa.array(digest.high)}
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))

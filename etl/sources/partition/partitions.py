@@ -113,7 +113,7 @@ class PartitionFacts:
     def row_counts(self) -> Mapping[str, int]:
         """Raw table -> rows read, of the tables that the layout uses."""
         counts: Counter[str] = Counter()
-        used = {*self.layout.sources(directory=False), *self.layout.sources(directory=True)}
+        used = {*self.layout.raw_files(directory=False), *self.layout.raw_files(directory=True)}
         for file in self.files:
             if file.table in used:
                 counts[file.table] += self.rows_read[file.name]
@@ -182,7 +182,7 @@ class Partitions:
         are left out; of an extract read without digests, all are.
         """
         table_marks = {}
-        for name in self.facts.layout.sources(directory=False):
+        for name in self.facts.layout.raw_files(directory=False):
             parts = [self.raw.read(name, index, MARKS) for index in indexes]
             marks = [part.select(MARKS) for part in parts if LOW_COLUMN in part.column_names]
             if marks:
@@ -197,7 +197,7 @@ class Partitions:
         columns = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN)
         parts = [
             self.raw.read(name, index, columns)
-            for name in self.facts.layout.sources(directory=False)
+            for name in self.facts.layout.raw_files(directory=False)
         ]
         owned = [part.select(columns) for part in parts if OWNER_COLUMN in part.column_names]
         if not owned:
@@ -211,10 +211,10 @@ class Partitions:
 
     def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
         raw, row_counts = {}, {}
-        for name in self.facts.layout.sources(directory=directory):
-            if directory and self.facts.layout.raw[name].ids:
+        for name in self.facts.layout.raw_files(directory=directory):
+            if directory and self.facts.layout.raw[name].id_headers:
                 raw[name], count = self._provider_rows(name)
-                if name not in self.facts.layout.sources(directory=False):
+                if name not in self.facts.layout.raw_files(directory=False):
                     row_counts[name] = count
                 continue
             parts = [_filter_owners(self.raw.read(name, index), owners) for index in indexes]
@@ -243,7 +243,7 @@ class Partitions:
     @cached_property
     def _shared(self) -> Mapping[str, pa.Table]:
         """The rows of files that are shared by all members."""
-        names = sorted(self.facts.layout.shared)
+        names = sorted(self.facts.layout.shared_files)
         return {name: self.raw.read(name, self.facts.count) for name in names}
 
     def values(self, column: str, index: int) -> Iterator[Any]:
@@ -294,7 +294,8 @@ class Partitions:
     def _raw_table(self, name: str, index: int, places: Any) -> pa.Table:
         """Return the rows of a raw table in a partition, or of it all if it is the directory's."""
         layout = self.facts.layout
-        if index < self.facts.count or not (layout.raw[name].ids and layout.provider_headers(name)):
+        is_directory = index >= self.facts.count
+        if not (is_directory and layout.raw[name].id_headers and layout.provider_headers(name)):
             return self.raw.read(name, index)
         return self._provider_rows(name)[0] if places is None else self.raw.read(name, None)
 
@@ -388,7 +389,7 @@ class UnitRows:
 def shared_tables(partitions: Partitions) -> Tables:
     """Return the rows that every partition is loaded with: those of shared files."""
     facts, read = partitions.facts, partitions.raw.read
-    tables = {(name, facts.count): read(name, facts.count) for name in facts.layout.shared}
+    tables = {(name, facts.count): read(name, facts.count) for name in facts.layout.shared_files}
     return {place: table for place, table in tables.items() if table.num_rows}
 
 

@@ -558,7 +558,7 @@ class _Reading:
         for name, rows in assigned.items():
             self._receiver.store(name, rows.batches)
             self._unowned |= rows.unowned
-            if extract.layout.raw[name].main == UNKNOWN_TABLE:
+            if extract.layout.raw[name].main_table == UNKNOWN_TABLE:
                 self._findings.append(rows.findings)
 
     def _facts(self) -> PartitionFacts:

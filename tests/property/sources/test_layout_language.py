@@ -12,7 +12,7 @@ from etl.sources.convert.canonical_rows import SoughtRows, look_up
 from etl.sources.convert.columns import read_formatted_dates, read_formatted_numbers, stepped
 from etl.sources.convert.raw_rows import RawRows
 from etl.sources.layout.conversions import DateFormat, LetterCase, NumberFormat, Pad, Replace, Trim
-from etl.sources.layout.model import Condition, InForce, Lookup, RowOrder, holds
+from etl.sources.layout.model import Condition, EffectivePeriod, Lookup, RowOrder, match_rows
 
 texts = st.lists(st.none() | st.text("ab-|,; 0é9", min_size=1, max_size=7), max_size=12)
 
@@ -242,7 +242,7 @@ def slow_holds(condition, row):
 @given(conditions, st.lists(cells_of_two, max_size=6))
 def test_conditions(condition, rows):
     columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in "AB"}
-    found = holds([condition], columns.__getitem__, len(rows))
+    found = match_rows([condition], columns.__getitem__, len(rows))
     assert found.tolist() == [slow_holds(condition, row) for row in rows]
 
 
@@ -316,7 +316,7 @@ def test_lookups(rows, wanted, dated_, ordered, cardinality):
         "who",
         (RowOrder("rank"),) if ordered else (),
         cardinality,
-        InForce("on", "since", "until") if dated_ else None,
+        EffectivePeriod("on", "since", "until") if dated_ else None,
     )
     names = ("who", "k", "since", "until", "rank", "value")
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})

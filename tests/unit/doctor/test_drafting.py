@@ -138,7 +138,7 @@ def test_files_with_the_same_headers_are_told_apart_by_their_names(tmp_path):
         west_csv=text.format(",City", ",Rome"),
     )
     raw = layout_of(found).raw
-    assert {name: one.named for name, one in raw.items()} == {
+    assert {name: one.name_patterns for name, one in raw.items()} == {
         "claims": (),
         "east": (),
         "north": ("north",),

@@ -60,7 +60,7 @@ def test_a_draft_of_headers_alone_has_no_mistakes(tmp_path):
     draft = tmp_path / "mine.yaml"
     done(cpcds("layouts", "init", tmp_path, "--write", draft))
     text = draft.read_text(encoding="utf-8")
-    assert read_layout(text, "mine.yaml", CROSSWALKS).raw["medical_claim"].ids["claim"]
+    assert read_layout(text, "mine.yaml", CROSSWALKS).raw["medical_claim"].id_headers["claim"]
     assert "# 50%; QUESTION: no value was seen" in text
 
 

@@ -5,7 +5,7 @@ import pytest
 from etl.bootstrap.mappings import read_crosswalks
 from etl.errors import ExtractError, MappingError
 from etl.sources.extract.opening import open_extract
-from etl.sources.layout.model import spelling
+from etl.sources.layout.model import normalize_header
 from etl.sources.layout.syntax import read_layout
 from tests.given.tables import table
 from tests.unit.sources.dialects import LAYOUT, layout, write
@@ -66,8 +66,8 @@ def test_spellings_that_count_as_the_same_header():
         " SERVICE-FROM-DATE ",
         "service from date",
     ]
-    assert {spelling(header) for header in same} == {"service_from_date"}
-    assert spelling("Service date") != spelling("Servicedate")
+    assert {normalize_header(header) for header in same} == {"service_from_date"}
+    assert normalize_header("Service date") != normalize_header("Servicedate")
 
 
 def test_a_file_is_known_by_its_headers_whatever_its_name(tmp_path):

@@ -71,7 +71,7 @@ def test_rows_are_counted_once_and_the_quarantine_gets_them_whole(tmp_path):
 
 def test_a_row_of_members_that_cannot_be_read_is_theirs(tmp_path):
     parts = read_bills(tmp_path)
-    assert parts.facts.layout.raw["bills"].main == "claim_line"
+    assert parts.facts.layout.raw["bills"].main_table == "claim_line"
 
 
 def test_a_file_that_only_providers_are_made_of_is_counted(tmp_path):
