@@ -15,7 +15,7 @@ from etl.bootstrap.settings import Settings, target_store
 from etl.conform.findings import ConformanceReport
 from etl.conform.resource_files import Lines, Source, file_sources
 from etl.conform.run import conform
-from etl.engine.must_support import add_element_counts
+from etl.engine.element_counts import add_element_counts
 from etl.errors import MappingError, UsageError
 from etl.gateway.supported_fhir import FACILITY, PLAN_NET_TYPES, TYPES
 from etl.mapping.coverage import ProfileCoverage, find_misplaced_skips, must_support_coverage

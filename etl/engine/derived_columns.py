@@ -5,7 +5,8 @@ They are listed in `etl.mapping.row_columns`; docs/mapping.md says what each mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -26,13 +27,13 @@ from etl.columns.arrays import (
 )
 from etl.columns.navigation import Children
 from etl.columns.numbers import cents, format_cents
-from etl.engine.related_rows import RelatedRows
+from etl.engine.related_rows import DeriveColumn, RelatedRows
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS, HEADER_OF, TABLES
 from etl.model.code_shapes import SERVICE_SYSTEMS
 from etl.model.relations import RELATIONS, Many
 
 
-def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
+def derived_column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
     """Return a derived column of a table; shape (rows of the table,), null if absent.
 
     Raises:
@@ -56,10 +57,16 @@ def _related_rows(partition: RelatedRows, table: str, relation: str) -> Children
 
 
 def _flag(mask: Bools) -> pa.StringArray:
+    """Return Y for true and N for false."""
     return pc.if_else(pa.array(mask), "Y", "N")
 
 
-def _has_amount(partition: RelatedRows, table: str) -> Bools:
+def _has_amounts(table: str) -> DeriveColumn:
+    return lambda partition: _flag(_with_amount(partition, table))
+
+
+def _with_amount(partition: RelatedRows, table: str) -> Bools:
+    """Find the rows that state at least one amount."""
     names = (*AMOUNT_COLUMNS, "amount_utilized")
     columns = (
         partition.column(table, name) for name in names if TABLES[table].column(name) is not None
@@ -69,7 +76,7 @@ def _has_amount(partition: RelatedRows, table: str) -> Bools:
 
 def _has_line_amounts(partition: RelatedRows) -> pa.StringArray:
     lines = _related_rows(partition, "claim", "lines")
-    has_amount = _has_amount(partition, "claim_line")[lines.rows]
+    has_amount = _with_amount(partition, "claim_line")[lines.rows]
     return _flag(np.bincount(lines.parents[has_amount], minlength=partition.size("claim")) > 0)
 
 
@@ -89,7 +96,7 @@ def _row_number(partition: RelatedRows, table: str) -> pa.StringArray:
     return pa.array(row_numbers).cast(pa.string())
 
 
-def _claim_total(category: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _claim_total(category: str) -> DeriveColumn:
     amount_column = f"amount_{category}"
 
     def total(partition: RelatedRows) -> pa.StringArray:
@@ -153,18 +160,27 @@ def _line_payment_status(partition: RelatedRows) -> pa.StringArray:
     """Return the status that all lines share; `other` if they differ."""
     lines = _related_rows(partition, "claim", "lines")
     encoded = partition.column("claim_line", "benefit_payment_status").dictionary_encode()
-    codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int64)[lines.rows]
-    is_stated = codes >= 0
-    size = partition.size("claim")
-    lowest = np.full(size, len(encoded.dictionary), dtype=np.int64)
-    highest = np.full(size, -1, dtype=np.int64)
-    np.minimum.at(lowest, lines.parents[is_stated], codes[is_stated])
-    np.maximum.at(highest, lines.parents[is_stated], codes[is_stated])
+    lowest, highest = _code_range(lines, encoded)
     shared_status = encoded.dictionary.take(pa.array(highest, mask=highest < 0))
     return pc.if_else(pa.array((highest >= 0) & (lowest != highest)), "other", shared_status)
 
 
-def _code_system(table: str, code_column: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _code_range(children: Children, encoded: pa.DictionaryArray) -> tuple[Indices, Indices]:
+    """Return the lowest and highest code among each parent's children.
+
+    For parents without codes, these are the number of codes and -1.
+    """
+    codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int64)[children.rows]
+    is_stated = codes >= 0
+    parents, codes = children.parents[is_stated], codes[is_stated]
+    lowest = np.full(len(children.starts) - 1, len(encoded.dictionary), dtype=np.int64)
+    highest = np.full(len(children.starts) - 1, -1, dtype=np.int64)
+    np.minimum.at(lowest, parents, codes)
+    np.maximum.at(highest, parents, codes)
+    return lowest, highest
+
+
+def _code_system(table: str, code_column: str) -> DeriveColumn:
     def service_system(partition: RelatedRows) -> pa.StringArray:
         """Return the stated code system, or guess it from the code's format."""
         stated_systems = pc.ascii_upper(partition.column(table, f"{code_column}_system"))
@@ -182,7 +198,7 @@ def _code_system(table: str, code_column: str) -> Callable[[RelatedRows], pa.Str
     return service_system
 
 
-def _line_key(table: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _line_key(table: str) -> DeriveColumn:
     def key(partition: RelatedRows) -> pa.StringArray:
         return compound_keys(
             partition.column(table, "claim_id"), partition.column(table, "line_number")
@@ -217,7 +233,7 @@ def _has_own_site(partition: RelatedRows) -> Bools:
     return any_valid((tooth, area), len(tooth))
 
 
-def _body_site(column_name: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _body_site(column_name: str) -> DeriveColumn:
     def site(partition: RelatedRows) -> pa.StringArray:
         line_values = partition.column("claim_line", column_name)
         site_rows = _body_site_teeth(partition)
@@ -250,17 +266,13 @@ def _has_tooth(partition: RelatedRows) -> pa.StringArray:
 
 
 def _transport_number(partition: RelatedRows) -> pa.StringArray:
-    return over_distinct(partition.column("claim_transport", "value"), _keep_decimals)
+    return over_distinct(
+        partition.column("claim_transport", "value"),
+        lambda texts: [text if _DECIMAL.fullmatch(text) else None for text in texts],
+    )
 
 
-def _keep_decimals(texts: list[str]) -> list[str | None]:
-    return [text if _is_decimal(text) else None for text in texts]
-
-
-def _is_decimal(text: str) -> bool:
-    whole, _, fraction = text.partition(".")
-    is_plain = whole.isascii() and whole.isdigit() and (len(whole) == 1 or whole[0] != "0")
-    return is_plain and (fraction.isascii() and fraction.isdigit() if "." in text else True)
+_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 def _provider_taxonomy(partition: RelatedRows) -> pa.StringArray:
@@ -270,11 +282,11 @@ def _provider_taxonomy(partition: RelatedRows) -> pa.StringArray:
         return stated
     ids = partition.column("claim_care_team", "provider_id")
     codes = partition.column("practitioner", "taxonomy_code")
-    found = [
+    directory_codes = [
         codes.take(pc.index_in(ids, value_set=partition.column("practitioner", key)))
         for key in ("practitioner_id", "npi")
     ]
-    return pc.coalesce(stated, *found)
+    return pc.coalesce(stated, *directory_codes)
 
 
 def _same_member_coverage(partition: RelatedRows) -> pa.StringArray:
@@ -317,7 +329,7 @@ _FIRST: Final = pa.array(["0", "1"])
 """Numbers of a claim's first diagnosis or procedure; some sources count from 0."""
 
 
-def _diagnosis_role(table: str, relation: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _diagnosis_role(table: str, relation: str) -> DeriveColumn:
     """Return a function that derives the role of each diagnosis or procedure.
 
     A row without a type is the principal one if it is numbered 1 (or 0), comes first, and no row of
@@ -368,14 +380,10 @@ def _request_outcome(partition: RelatedRows) -> pa.StringArray:
     actions = pc.ascii_upper(partition.column("prior_auth", "review_action"))
     lines = _related_rows(partition, "prior_auth", "lines")
     encoded = pc.fill_null(_line_review_actions(partition), _PENDED).dictionary_encode()
-    line_codes = np.asarray(encoded.indices)[lines.rows]
-    size, action_count = partition.size("prior_auth"), len(encoded.dictionary)
-    lowest = np.full(size, action_count, dtype=np.int64)
-    highest = np.full(size, -1, dtype=np.int64)
-    np.minimum.at(lowest, lines.parents, line_codes)
-    np.maximum.at(highest, lines.parents, line_codes)
+    lowest, highest = _code_range(lines, encoded)
+    # The last entry is for requests without lines: both indices select it.
     is_decided = np.append(true_where(pc.not_equal(encoded.dictionary, _PENDED)), False)
-    has_decided_line = is_decided[lowest % (action_count + 1)] | is_decided[highest]
+    has_decided_line = is_decided[lowest] | is_decided[highest]
     decided = has_decided_line | true_where(pc.not_equal(actions, _PENDED))
     is_partial = decided & (
         ((highest >= 0) & (lowest != highest)) | true_where(pc.equal(actions, "A2"))
@@ -386,7 +394,7 @@ def _request_outcome(partition: RelatedRows) -> pa.StringArray:
 
 def _first_or_last_day(
     request_column: str, *columns: str, end: Literal["min", "max"]
-) -> Callable[[RelatedRows], pa.StringArray]:
+) -> DeriveColumn:
     """Return a function for the stated first or last service day, or the lines'."""
 
     def day(partition: RelatedRows) -> pa.StringArray:
@@ -416,56 +424,51 @@ def _units_differ(partition: RelatedRows) -> pa.StringArray:
     return _flag(true_where(pc.and_(pc.greater(approved, pa.scalar(0)), is_different)))
 
 
-_DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = (
-    MappingProxyType(
-        {
-            ("claim", "has_amounts"): lambda partition: _flag(_has_amount(partition, "claim")),
-            ("claim", "has_line_amounts"): _has_line_amounts,
-            ("claim", "line_benefit_payment_status"): _line_payment_status,
-            **{
-                ("claim", f"total_{category}"): _claim_total(category)
-                for category in AMOUNT_CATEGORIES
-            },
-            ("claim", "chain_role"): lambda partition: partition.chains.role,
-            ("claim", "other_priors"): lambda partition: partition.chains.priors,
-            ("claim", "other_successors"): lambda partition: partition.chains.successors,
-            ("claim", "chain_updated"): lambda partition: partition.chains.updated,
-            ("claim_diagnosis", "masked"): _is_masked_code,
-            ("claim_diagnosis", "role"): _diagnosis_role("claim_diagnosis", "diagnoses"),
-            ("claim_procedure", "role"): _diagnosis_role("claim_procedure", "procedures"),
-            ("claim_line", "line_key"): _line_key("claim_line"),
-            ("claim_line", "has_amounts"): lambda part: _flag(_has_amount(part, "claim_line")),
-            ("claim_line", "service_system"): _code_system("claim_line", "service_code"),
-            ("claim_line", "site_tooth"): _body_site("tooth_number"),
-            ("claim_line", "site_area"): _body_site("oral_cavity_area"),
-            ("claim_line", "has_tooth"): _has_tooth,
-            ("claim_tooth", "line_key"): _line_key("claim_tooth"),
-            ("claim_tooth", "role"): _tooth_role,
-            ("claim_transport", "number"): _transport_number,
-            ("claim_care_team", "taxonomy"): _provider_taxonomy,
-            ("claim_other_payer", "own_coverage_id"): _same_member_coverage,
-            ("claim_other_payer", "first"): _is_first_of_payer,
-            ("claim_other_payer", "among_others"): _has_several_payers,
-            ("prior_auth", "has_amounts"): lambda part: _flag(_has_amount(part, "prior_auth")),
-            ("prior_auth", "decided_outcome"): _request_outcome,
-            ("prior_auth", "received_day"): lambda part: pc.utf8_slice_codeunits(
-                part.column("prior_auth", "received_at"), 0, len("2026-01-01")
-            ),
-            ("prior_auth", "service_start"): _first_or_last_day(
-                "service_from_date", "service_from_date", end="min"
-            ),
-            ("prior_auth", "service_end"): _first_or_last_day(
-                "service_to_date", "service_to_date", "service_from_date", end="max"
-            ),
-            ("prior_auth_line", "has_amounts"): lambda part: _flag(
-                _has_amount(part, "prior_auth_line")
-            ),
-            ("prior_auth_line", "action"): _line_review_actions,
-            ("prior_auth_line", "service_system"): _code_system("prior_auth_line", "service_code"),
-            ("prior_auth_line", "approved_system"): _code_system(
-                "prior_auth_line", "approved_service_code"
-            ),
-            ("prior_auth_line", "units_differ"): _units_differ,
-        }
-    )
+_DERIVED: Final[Mapping[tuple[str, str], DeriveColumn]] = MappingProxyType(
+    {
+        ("claim", "has_amounts"): _has_amounts("claim"),
+        ("claim", "has_line_amounts"): _has_line_amounts,
+        ("claim", "line_benefit_payment_status"): _line_payment_status,
+        **{
+            ("claim", f"total_{category}"): _claim_total(category) for category in AMOUNT_CATEGORIES
+        },
+        ("claim", "chain_role"): lambda partition: partition.chains.role,
+        ("claim", "other_priors"): lambda partition: partition.chains.priors,
+        ("claim", "other_successors"): lambda partition: partition.chains.successors,
+        ("claim", "chain_updated"): lambda partition: partition.chains.updated,
+        ("claim_diagnosis", "masked"): _is_masked_code,
+        ("claim_diagnosis", "role"): _diagnosis_role("claim_diagnosis", "diagnoses"),
+        ("claim_procedure", "role"): _diagnosis_role("claim_procedure", "procedures"),
+        ("claim_line", "line_key"): _line_key("claim_line"),
+        ("claim_line", "has_amounts"): _has_amounts("claim_line"),
+        ("claim_line", "service_system"): _code_system("claim_line", "service_code"),
+        ("claim_line", "site_tooth"): _body_site("tooth_number"),
+        ("claim_line", "site_area"): _body_site("oral_cavity_area"),
+        ("claim_line", "has_tooth"): _has_tooth,
+        ("claim_tooth", "line_key"): _line_key("claim_tooth"),
+        ("claim_tooth", "role"): _tooth_role,
+        ("claim_transport", "number"): _transport_number,
+        ("claim_care_team", "taxonomy"): _provider_taxonomy,
+        ("claim_other_payer", "own_coverage_id"): _same_member_coverage,
+        ("claim_other_payer", "first"): _is_first_of_payer,
+        ("claim_other_payer", "among_others"): _has_several_payers,
+        ("prior_auth", "has_amounts"): _has_amounts("prior_auth"),
+        ("prior_auth", "decided_outcome"): _request_outcome,
+        ("prior_auth", "received_day"): lambda part: pc.utf8_slice_codeunits(
+            part.column("prior_auth", "received_at"), 0, len("2026-01-01")
+        ),
+        ("prior_auth", "service_start"): _first_or_last_day(
+            "service_from_date", "service_from_date", end="min"
+        ),
+        ("prior_auth", "service_end"): _first_or_last_day(
+            "service_to_date", "service_to_date", "service_from_date", end="max"
+        ),
+        ("prior_auth_line", "has_amounts"): _has_amounts("prior_auth_line"),
+        ("prior_auth_line", "action"): _line_review_actions,
+        ("prior_auth_line", "service_system"): _code_system("prior_auth_line", "service_code"),
+        ("prior_auth_line", "approved_system"): _code_system(
+            "prior_auth_line", "approved_service_code"
+        ),
+        ("prior_auth_line", "units_differ"): _units_differ,
+    }
 )

@@ -6,7 +6,7 @@ They are listed in `etl.mapping.row_columns`; docs/mapping.md says what each mea
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import compound_keys, join_lists
-from etl.engine.related_rows import RelatedRows
+from etl.engine.related_rows import DeriveColumn, RelatedRows
 from etl.model.canonical_tables import OWNERS, TABLES
 from etl.model.relations import RELATIONS, Many
 
@@ -31,7 +31,7 @@ def directory_column(partition: RelatedRows, table: str, name: str) -> pa.String
     return _DERIVED[table, name](partition)
 
 
-def _owner_keys(owner_kind: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _owner_keys(owner_kind: str) -> DeriveColumn:
     """Return a function for an owner's keys, each prefixed with the kind of owner."""
     table = OWNERS.get(owner_kind, owner_kind)
     id_column = "role_id" if owner_kind == "provider_role" else TABLES[table].key[0]
@@ -39,13 +39,13 @@ def _owner_keys(owner_kind: str) -> Callable[[RelatedRows], pa.StringArray]:
     return lambda partition: compound_keys(owner_kind, partition.column(key_table, id_column))
 
 
-def _owner_key(table: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _owner_key(table: str) -> DeriveColumn:
     return lambda partition: compound_keys(
         partition.column(table, "owner"), partition.column(table, "owner_id")
     )
 
 
-def _telecom_key(table: str, sequence: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _telecom_key(table: str, sequence: str) -> DeriveColumn:
     return lambda partition: compound_keys(
         partition.column(table, "owner"),
         partition.column(table, "owner_id"),
@@ -66,7 +66,7 @@ def _full_name(partition: RelatedRows) -> pa.StringArray:
     return _join(parts, " ")
 
 
-def _address_text(table: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _address_text(table: str) -> DeriveColumn:
     def text(partition: RelatedRows) -> pa.StringArray:
         def cell(name: str) -> pa.StringArray:
             return partition.column(table, name)
@@ -117,16 +117,16 @@ def _join(parts: Sequence[pa.StringArray], separator: str) -> pa.StringArray:
     return pc.if_else(pc.equal(texts, ""), None, texts)
 
 
-def _fhir_time(column_name: str) -> Callable[[RelatedRows], pa.StringArray]:
+def _fhir_time(column_name: str) -> DeriveColumn:
     """Return a function that converts `HH:MM` to a FHIR time."""
 
-    def made(partition: RelatedRows) -> pa.StringArray:
+    def time(partition: RelatedRows) -> pa.StringArray:
         texts = partition.column("availability", column_name)
         is_time = pc.match_substring_regex(texts, r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
         times = pc.binary_join_element_wise(texts, ":00", "")
         return pc.if_else(is_time, times, None)
 
-    return made
+    return time
 
 
 def _contact_role_key(partition: RelatedRows) -> pa.StringArray:
@@ -144,7 +144,7 @@ def _role_key(partition: RelatedRows) -> pa.StringArray:
     return compound_keys(partition.column("role_in_network", "role_id"), network)
 
 
-_DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = {
+_DERIVED: Final[Mapping[tuple[str, str], DeriveColumn]] = {
     **{
         ("role_in_network" if owner == "provider_role" else table, f"{owner}_key"): _owner_keys(
             owner

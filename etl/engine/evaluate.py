@@ -86,13 +86,14 @@ class Level:
     """The rows of one level of a plan.
 
     Attributes:
-        table: their table.
+        table: table of the rows.
+        size: number of rows.
         rows: their positions in the table; None for all, in order.
         parent: level of the rows around them; None for level 0.
         parents: position of each row's parent in that level, ascending; None for level 0.
-        items: texts of a list column, where the rows are those.
-        list_column: level of the rows with that column, and its name.
-        size: how many rows.
+        items: values of a list column, if the rows are those.
+        list_column: level of the rows with that list column, and its name.
+        parent_size: number of rows of the parent level.
     """
 
     table: str
@@ -102,6 +103,7 @@ class Level:
     parents: Indices | None = None
     items: pa.StringArray | None = None
     list_column: tuple[int, str] = (0, "")
+    parent_size: int = 0
 
     @cached_property
     def starts(self) -> Indices:
@@ -109,18 +111,24 @@ class Level:
         parents = self.parents if self.parents is not None else np.empty(0, dtype=np.int64)
         return starts_of(parents, self.parent_size)
 
-    parent_size: int = 0
-
 
 @dataclass(eq=False)
 class Values:
-    """Evaluates expressions of one plan over one partition; results are cached."""
+    """Evaluates expressions of one plan over one partition; results are cached.
+
+    Attributes:
+        plan: the plan.
+        partition: accepted rows.
+        environment: ids, crosswalks, providers.
+        levels: number of a level -> its rows, once it was entered.
+        loop_masks: number of a loop's level -> the rows that its condition accepts.
+    """
 
     plan: Plan
     partition: Partition
     environment: Environment
     levels: dict[int, Level] = field(default_factory=dict)
-    kept_rows: dict[int, Bools | bool] = field(default_factory=dict)
+    loop_masks: dict[int, Bools | bool] = field(default_factory=dict)
     _texts: dict[tuple[ex.Expr, int], pa.StringArray] = field(default_factory=dict)
     _evaluated: list[tuple[ex.Expr, int]] = field(default_factory=list)
     _escaped: dict[tuple[ex.Expr, int], pa.StringArray] = field(default_factory=dict)
@@ -150,7 +158,7 @@ class Values:
             )
             level.parent_size = outer_level.size
             self.levels[loop.level] = level
-            self.kept_rows[loop.level] = self.holds(loop.condition, loop.level)
+            self.loop_masks[loop.level] = self.holds(loop.condition, loop.level)
         return self.levels[loop.level]
 
     def _children(self, loop: Loop, relation: Many) -> Level:
@@ -159,7 +167,7 @@ class Values:
         rows, parents = children.rows, children.parents
         owner_rows = owner_level.rows
         if loop.parent != loop.around:
-            outer_rows = self.up(loop.around, loop.parent)
+            outer_rows = self.outer_rows(loop.around, loop.parent)
             owner_rows = outer_rows if owner_rows is None else owner_rows[outer_rows]
         if owner_rows is not None:
             rows, parents = _group_by_parents(children, owner_rows)
@@ -168,7 +176,7 @@ class Values:
     def _list_items(self, loop: Loop, column: str) -> Level:
         texts = self._column_values(loop.parent, (), column)
         if loop.parent != loop.around:
-            texts = texts.take(pa.array(self.up(loop.around, loop.parent)))
+            texts = texts.take(pa.array(self.outer_rows(loop.around, loop.parent)))
         lists = pc.split_pattern(texts, ";")
         parents = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
         items = pc.list_flatten(lists)
@@ -176,22 +184,22 @@ class Values:
         owner = (loop.parent, column)
         return Level(table, len(items), None, loop.around, parents, items, owner)
 
-    def up(self, from_level: int, to_level: int) -> Indices:
+    def outer_rows(self, from_level: int, to_level: int) -> Indices:
         """Return, for each row of a level, the position of its row in a level around it."""
         level = self.levels[from_level]
         if level.parents is None or level.parent is None:
             raise AssertionError(f"level {to_level} is not around level {from_level}")
         if level.parent == to_level:
             return level.parents
-        return self.up(level.parent, to_level)[level.parents]
+        return self.outer_rows(level.parent, to_level)[level.parents]
 
     # -- texts -------------------------------------------------------------------------------
 
     def evaluated(self) -> tuple[tuple[ex.Expr, int], ...]:
-        """Return every expression that was evaluated, with its own level."""
+        """Return every expression that was evaluated, with the level that it reads."""
         return tuple(self._evaluated)
 
-    def home(self, node: ex.Expr | ex.Condition) -> int:
+    def own_level(self, node: ex.Expr | ex.Condition) -> int:
         """Return the deepest level that an expression or condition reads."""
         return max(
             (part.level for part in ex.walk(node) if isinstance(part, ex.ColumnOf | ex.LoopIndex)),
@@ -203,12 +211,12 @@ class Values:
         key = (expr, level)
         texts = self._texts.get(key)
         if texts is None:
-            home = self.home(expr) if level else 0
+            home = self.own_level(expr) if level else 0
             if home == level:
                 texts = self._evaluate(expr, level)
                 self._evaluated.append(key)
             else:
-                texts = self.text(expr, home).take(pa.array(self.up(level, home)))
+                texts = self.text(expr, home).take(pa.array(self.outer_rows(level, home)))
             self._texts[key] = texts
         return texts
 
@@ -267,9 +275,9 @@ class Values:
     def _transform(self, expr: ex.Expr, values: pa.StringArray) -> pa.StringArray:
         match expr:
             case ex.Cast(kind=ex.Kind.INSTANT):
-                dated = pc.equal(pc.binary_length(values), 10)
+                is_date = pc.equal(pc.binary_length(values), 10)
                 midnight = join(values, "T00:00:00Z", absent_as_empty=False)
-                return pc.if_else(dated, midnight, values)
+                return pc.if_else(is_date, midnight, values)
             case ex.Cast(kind=ex.Kind.BOOLEAN, of=inner) if inner.kind is ex.Kind.FLAG:
                 return pc.if_else(pc.equal(values, "Y"), "true", "false")
             case ex.Cast():
@@ -299,23 +307,25 @@ class Values:
                     return pc.if_else(
                         pa.array(are_npis(values)), values, pa.scalar(None, pa.string())
                     )
-                fits = SHAPES[shape]
-                return over_distinct(values, lambda texts: [t if fits(t) else None for t in texts])
+                has_shape = SHAPES[shape]
+                return over_distinct(
+                    values, lambda texts: [text if has_shape(text) else None for text in texts]
+                )
             case ex.Prefix(length=length):
                 return over_distinct(values, lambda texts: [text[:length] for text in texts])
             case ex.LogicalId(resource=resource):
                 return logical_ids(values, resource, self.environment)
-            case ex.ProviderReference(resource=resource, only=only):
-                return over_distinct(values, lambda texts: self._providers(texts, resource, only))
+            case ex.ProviderReference():
+                return over_distinct(values, lambda texts: self._provider_references(texts, expr))
             case _:
                 raise AssertionError(expr)
 
-    def _providers(self, texts: list[str], resource: str, only: bool) -> list[str]:
+    def _provider_references(self, texts: list[str], expr: ex.ProviderReference) -> list[str]:
         environment = self.environment
-        providers = [environment.provider(text, resource, only=only) for text in texts]  # type: ignore[arg-type]
+        providers = [environment.provider(text, expr.resource, only=expr.only) for text in texts]
         return [
-            f"{mention.resource}/{environment.logical_id(mention.resource, mention.key)}"
-            for mention in providers
+            f"{provider.resource}/{environment.logical_id(provider.resource, provider.key)}"
+            for provider in providers
         ]
 
     def _column_values(self, index: int, via: tuple[str, ...], column: str) -> pa.StringArray:
@@ -328,7 +338,7 @@ class Values:
             relation = relations_of(table)[step]
             if not isinstance(relation, One):
                 raise AssertionError(step)
-            referenced_rows = self.partition.named(table, relation)
+            referenced_rows = self.partition.referenced_rows(table, relation)
             row_positions = referenced_rows if rows is None else referenced_rows[rows]
             if missing is not None:
                 row_positions = np.where(missing, -1, row_positions)
@@ -342,8 +352,8 @@ class Values:
         return texts.take(pa.array(rows))
 
     def _loop_index(self, index: int) -> pa.StringArray:
-        level, kept = self.levels[index], self.kept_rows.get(index, True)
-        counts = np.ones(level.size, dtype=np.int64) if kept is True else np.asarray(kept) * 1
+        level, accepted = self.levels[index], self.loop_masks.get(index, True)
+        counts = np.broadcast_to(np.asarray(accepted, dtype=np.int64), level.size)
         entries_so_far = np.concatenate(([0], np.cumsum(counts)))
         parents = level.parents if level.parents is not None else np.empty(0, dtype=np.int64)
         entries_before = entries_so_far[level.starts[parents]]
@@ -356,12 +366,12 @@ class Values:
         key = (condition, level)
         holds = self._conditions.get(key)
         if holds is None:
-            home = self.home(condition) if level else 0
+            home = self.own_level(condition) if level else 0
             if home == level:
                 holds = self._decide(condition, level)
             else:
                 outer = self.holds(condition, home)
-                holds = outer if isinstance(outer, bool) else outer[self.up(level, home)]
+                holds = outer if isinstance(outer, bool) else outer[self.outer_rows(level, home)]
             self._conditions[key] = holds
         return holds
 
@@ -373,10 +383,10 @@ class Values:
                 return valid(self.text(of, level))
             case ex.OneOf(of=of, values=values, negated=negated):
                 text = self.text(of, level)
-                is_earlier = pc.is_in(text, value_set=pa.array(values, pa.string()))
+                is_listed = pc.is_in(text, value_set=pa.array(values, pa.string()))
                 if negated:
-                    is_earlier = pc.and_(pc.invert(is_earlier), text.is_valid())
-                return collapse(np.asarray(is_earlier))
+                    is_listed = pc.and_(pc.invert(is_listed), text.is_valid())
+                return collapse(np.asarray(is_listed))
             case ex.Equality(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)

@@ -1,8 +1,8 @@
 """Evaluate formulas by column: the rows of a level for which each is true.
 
 The formulas of `etl.mapping.formulas` are evaluated over the values that rendering has computed:
-masks of presence, and texts. Nearly every formula is false for all rows after its first part, and
-costs that part alone.
+masks of presence, and texts. For most formulas the first part is false in all rows; then the other
+parts aren't evaluated.
 """
 
 from __future__ import annotations
@@ -75,24 +75,20 @@ class FormulaMasks:
             case logic.AllOf() | logic.AnyOf() | logic.Not():
                 return combine(formula, lambda part: self.mask(part, level))
             case fm.SomeRow(loop=loop, inner=inner):
-                return self._any_entry_at_level(loop, inner, level)
+                return self._expand(self._any_row(loop, inner), loop.around, level)
             case fm.MinCount(entries=entries, least=least):
                 return self._entry_counts(entries, level) >= least
             case fm.WrongFormat(of=of, type=name):
-                return self._is_misshapen(of, name, level)
+                return self._has_wrong_format(of, name, level)
             case fm.StartsWith(of=of, text=text):
                 return true_where(pc.starts_with(self.values.text(of, level), text))
             case fm.AllowedCoding():
-                return self._is_coded(formula, level)
+                return self._is_allowed_coding(formula, level)
             case _:
                 return self.values.holds(formula, level)
 
-    def _any_entry_at_level(self, loop: Loop, inner: fm.Formula, level: int) -> Bools | bool:
-        if level != loop.around:
-            return self._expand(self._any_entry(loop, inner), loop.around, level)
-        return self._any_entry(loop, inner)
-
-    def _any_entry(self, loop: Loop, inner: fm.Formula) -> Bools | bool:
+    def _any_row(self, loop: Loop, inner: fm.Formula) -> Bools | bool:
+        """Return the rows around a loop for which a row of the loop fulfills a formula."""
         loop_rows = self.values.enter(loop)
         mask = self.mask(inner, loop.level)
         if mask is False or loop_rows.size == 0:
@@ -102,14 +98,14 @@ class FormulaMasks:
         matches_before = np.concatenate(([0], np.cumsum(mask)))
         return np.diff(matches_before[loop_rows.starts]) > 0
 
-    def _expand(self, mask: Bools | bool, home: int, level: int) -> Bools | bool:
-        if isinstance(mask, bool) or home == level:
+    def _expand(self, mask: Bools | bool, outer_level: int, level: int) -> Bools | bool:
+        """Return the mask of an outer level for the rows of a level inside it."""
+        if isinstance(mask, bool) or outer_level == level:
             return mask
-        return mask[self.values.up(level, home)]
+        return mask[self.values.outer_rows(level, outer_level)]
 
-    def _entry_counts(
-        self, entries: Sequence[tuple[tuple[Loop, ...], fm.Formula]], level: int
-    ) -> Indices:
+    def _entry_counts(self, entries: Sequence[tuple[fm.Loops, fm.Formula]], level: int) -> Indices:
+        """Return the number of present entries of each row of a level."""
         size = self.values.levels[level].size
         counts = np.zeros(size, dtype=np.int64)
         for loops, formula in entries:
@@ -118,10 +114,10 @@ class FormulaMasks:
                 continue
             inner_level = self.enter(loops)
             rows = self.where(self.mask(formula, inner_level), inner_level)
-            counts += np.bincount(self.values.up(inner_level, level)[rows], minlength=size)
+            counts += np.bincount(self.values.outer_rows(inner_level, level)[rows], minlength=size)
         return counts
 
-    def _is_coded(self, formula: fm.AllowedCoding, level: int) -> Bools | bool:
+    def _is_allowed_coding(self, formula: fm.AllowedCoding, level: int) -> Bools | bool:
         system, code = formula.system, formula.code
         if isinstance(system, Constant):
             if system.value in formula.open_systems:
@@ -136,25 +132,23 @@ class FormulaMasks:
         pairs = pa.array(
             [f"{system_name}|{code}" for system_name, code in sorted(formula.pairs)], pa.string()
         )
-        is_coded = pc.is_in(
-            pc.binary_join_element_wise(systems, code_texts, "|"), value_set=pairs, skip_nulls=True
-        )
-        coded_rows: Bools | bool = true_where(is_coded)
+        codings = pc.binary_join_element_wise(systems, code_texts, "|")
+        allowed: Bools | bool = true_where(pc.is_in(codings, value_set=pairs, skip_nulls=True))
         if formula.open_systems:
             open_systems = pa.array(sorted(formula.open_systems), pa.string())
             is_open = pc.and_(pc.is_in(systems, value_set=open_systems), code_texts.is_valid())
-            coded_rows = either(coded_rows, true_where(is_open))
-        return coded_rows
+            allowed = either(allowed, true_where(is_open))
+        return allowed
 
-    def _is_misshapen(self, expr: Expr, name: str, level: int) -> Bools | bool:
-        own_level = self.values.home(expr)
+    def _has_wrong_format(self, expr: Expr, name: str, level: int) -> Bools | bool:
+        own_level = self.values.own_level(expr)
         key = (expr, name)
         if key not in self._shapes:
-            self._shapes[key] = collapse(_misshapen_values(self.values.text(expr, own_level), name))
+            self._shapes[key] = collapse(_wrong_values(self.values.text(expr, own_level), name))
         return self._expand(self._shapes[key], own_level, level)
 
 
-def _misshapen_values(texts: pa.StringArray, name: str) -> Bools | bool:
+def _wrong_values(texts: pa.StringArray, name: str) -> Bools | bool:
     if name in _MIN_INTEGERS:
         numbers = texts.cast(pa.int64())
         is_out_of_range = pc.or_(
@@ -162,16 +156,16 @@ def _misshapen_values(texts: pa.StringArray, name: str) -> Bools | bool:
         )
         return true_where(is_out_of_range)
     if name in SHAPES:
-        return true_where(_find_unfit(texts, SHAPES[name]))
+        return true_where(_unmatched(texts, SHAPES[name]))
     data = text_bytes(texts)
     if not (data <= 0x20).any() and not pc.any(pc.equal(texts, "")).as_py():
         return False  # every format allows values without blanks and control characters
     pattern = re.compile(primitives()[name] or "", re.ASCII)
-    return true_where(_find_unfit(texts, lambda text: text != "" and bool(pattern.fullmatch(text))))
+    return true_where(_unmatched(texts, lambda text: text != "" and bool(pattern.fullmatch(text))))
 
 
-def _find_unfit(texts: pa.StringArray, fits: Callable[[str], bool]) -> pa.BooleanArray:
-    unfit_marks = over_distinct(
-        texts, lambda distinct_texts: ["N" if not fits(text) else None for text in distinct_texts]
+def _unmatched(texts: pa.StringArray, matches: Callable[[str], bool]) -> pa.BooleanArray:
+    marks = over_distinct(
+        texts, lambda distinct: [None if matches(text) else "N" for text in distinct]
     )
-    return unfit_marks.is_valid()
+    return marks.is_valid()

@@ -36,7 +36,7 @@ def broken_rows(
     values: Values,
     obligations: Iterable[Obligation],
     *,
-    made: pa.StringArray,
+    references: pa.StringArray,
     types: frozenset[str],
 ) -> pa.Table:
     """Find the rows of a partition that break a plan's obligations.
@@ -44,21 +44,22 @@ def broken_rows(
     Args:
         values: the plan's evaluated expressions.
         obligations: the plan's obligations; those without a test are skipped.
-        made: `Type/id` of all resources of the partition, to which references must lead.
-        types: FHIR types whose resources are all in `made`; references to others aren't checked.
+        references: `Type/id` of all resources of the partition.
+        types: FHIR types whose resources are all in `references`; references to other types aren't
+            checked.
 
     Returns:
-        `etl.rows.FINDINGS_SCHEMA`, each finding once: about the claim line where an obligation is
+        `etl.rows.FINDINGS_SCHEMA`, each finding once: about the claim line if an obligation is
         about one, else about the row that the resource is made of. `file` and `row` are null for
         rows that come from no file.
     """
     if values.levels[0].size == 0:
         return no_findings()
-    checks = _Checks(values, made, types, FormulaMasks(values))
+    checks = _Checks(values, references, types, FormulaMasks(values))
     findings = []
     for obligation in obligations:
         if obligation.test is not None:
-            rows, level = checks.rows(obligation.test)
+            rows, level = checks.failing_rows(obligation.test)
             if len(rows):
                 findings.append(checks.row_findings(obligation.rule, rows, level))
     return once_each(findings)
@@ -67,7 +68,7 @@ def broken_rows(
 @dataclass(eq=False, slots=True)
 class _Checks:
     values: Values
-    made: pa.StringArray
+    references: pa.StringArray
     types: frozenset[str]
     masks: FormulaMasks
 
@@ -78,7 +79,7 @@ class _Checks:
             parent = values.levels[level].parent
             if parent is None:
                 raise AssertionError(level)
-            rows, level = values.up(level, parent)[rows], parent
+            rows, level = values.outer_rows(level, parent)[rows], parent
         table_level = values.levels[level]
         rows = np.unique(rows)
         positions = rows if table_level.rows is None else table_level.rows[rows]
@@ -86,7 +87,7 @@ class _Checks:
 
     # -- tests -------------------------------------------------------------------------------
 
-    def rows(self, test: Test) -> tuple[Indices, int]:
+    def failing_rows(self, test: Test) -> tuple[Indices, int]:
         """Return the rows that fail a test, and their level."""
         match test:
             case BrokenRows(loops=loops, broken=formula):
@@ -94,7 +95,7 @@ class _Checks:
                 return self.masks.where(self.masks.mask(formula, level), level), level
             case RepeatedNumber(numbers=numbers, loops=loops):
                 level = self.masks.enter(loops)
-                owners, keys = self.numbers(numbers, level)
+                owners, keys = self.entry_numbers(numbers, level)
                 return _owners_with_repeats(owners, keys), level
             case UnlistedNumber(named=named, known=known):
                 return self.shared_numbers(named, known, is_shared=False), 0
@@ -105,7 +106,7 @@ class _Checks:
             case DanglingReference():
                 return self.dangling_references(test)
 
-    def numbers(self, numbers: EntryNumbers, level: int) -> tuple[Indices, Indices]:
+    def entry_numbers(self, numbers: EntryNumbers, level: int) -> tuple[Indices, Indices]:
         """Return the numbers of entries, each with its owner: a row of `level`."""
         owners: list[Indices] = [np.empty(0, dtype=np.int64)]
         arrays: list[Indices] = [np.empty(0, dtype=np.int64)]
@@ -114,7 +115,7 @@ class _Checks:
             rows = self.masks.where(self.masks.mask(is_present, inner), inner)
             if not len(rows):
                 continue
-            owners.append(rows if inner == level else self.values.up(inner, level)[rows])
+            owners.append(rows if inner == level else self.values.outer_rows(inner, level)[rows])
             if isinstance(number, int):
                 arrays.append(np.full(len(rows), number, dtype=np.int64))
                 continue
@@ -128,10 +129,10 @@ class _Checks:
         self, left: EntryNumbers, right: EntryNumbers, *, is_shared: bool
     ) -> Indices:
         """Return resources with a left number that is (not) one of their right numbers."""
-        owners, numbers = self.numbers(left, 0)
+        owners, numbers = self.entry_numbers(left, 0)
         if not len(owners):
             return owners
-        in_right = np.isin(_join_keys(owners, numbers), _join_keys(*self.numbers(right, 0)))
+        in_right = np.isin(_join_keys(owners, numbers), _join_keys(*self.entry_numbers(right, 0)))
         return owners[in_right if is_shared else ~in_right]
 
     def unnamed_entries(self, test: UnnamedEntry) -> tuple[Indices, int]:
@@ -139,10 +140,10 @@ class _Checks:
         rows = self.masks.where(self.masks.mask(test.given, level), level)
         if not len(rows):
             return rows, level
-        owners, entry_numbers = self.numbers(test.named, level)
-        roots = owners if level == 0 else self.values.up(level, 0)[owners]
+        owners, named_numbers = self.entry_numbers(test.named, level)
+        roots = owners if level == 0 else self.values.outer_rows(level, 0)[owners]
         is_listed = np.isin(
-            _join_keys(roots, entry_numbers), _join_keys(*self.numbers(test.known, 0))
+            _join_keys(roots, named_numbers), _join_keys(*self.entry_numbers(test.known, 0))
         )
         return rows[~np.isin(rows, owners[is_listed])], level
 
@@ -156,7 +157,7 @@ class _Checks:
             is_checked |= true_where(pc.starts_with(texts, f"{name}/"))
         if not is_checked.any():
             return rows[:0], level
-        exists = np.asarray(pc.is_in(texts, value_set=self.made))
+        exists = np.asarray(pc.is_in(texts, value_set=self.references))
         return rows[is_checked & ~exists], level
 
 

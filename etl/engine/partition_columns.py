@@ -15,8 +15,8 @@ from etl.rows import OF_LINE, findings_at
 class Partition(RelatedRows):
     """All tables of one partition, with the columns that the engine derives."""
 
-    def _derived(self, table: str, name: str) -> pa.StringArray:
-        return derived_columns.column(self, table, name)
+    def _derive_column(self, table: str, name: str) -> pa.StringArray:
+        return derived_columns.derived_column(self, table, name)
 
     def findings(
         self, table: str, positions: Indices, rule: str, column: str | None = None

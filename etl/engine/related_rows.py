@@ -6,10 +6,10 @@ positions, so that following one is a `take`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ from etl.columns.navigation import (
 from etl.model.canonical_tables import KEYS, TABLES
 from etl.model.relations import Many, One
 
-_OWNERS: Final = {column: table for table, column in KEYS.items()}
+_OWNER_TABLES: Final = {column: table for table, column in KEYS.items()}
 
 
 @dataclass(eq=False)
@@ -45,17 +45,17 @@ class RelatedRows:
     known_chains: Chains | None = None
     _columns: dict[tuple[str, str], pa.StringArray] = field(default_factory=dict)
     _children: dict[tuple[str, Many], Children] = field(default_factory=dict)
-    _named: dict[tuple[str, One], Indices] = field(default_factory=dict)
-    _owned: dict[tuple[str, str], Indices] = field(default_factory=dict)
+    _referenced: dict[tuple[str, One], Indices] = field(default_factory=dict)
+    _owner_positions: dict[tuple[str, str], Indices] = field(default_factory=dict)
 
     def size(self, table: str) -> int:
-        """Return how many rows a table has."""
+        """Return the number of rows of a table."""
         rows = self.tables.get(table)
         return 0 if rows is None else rows.num_rows
 
     @cached_property
     def chains(self) -> Chains:
-        """The chains of adjustments of the claims."""
+        """The adjustment chains of the claims."""
         return chains_of(self.tables) if self.known_chains is None else self.known_chains
 
     def column(self, table: str, name: str) -> pa.StringArray:
@@ -66,17 +66,17 @@ class RelatedRows:
         return self._columns[key]
 
     def columns_read(self, table: str) -> frozenset[str]:
-        """Return the columns of a table that were read until now."""
+        """Return the columns of a table that have been read so far."""
         return frozenset(name for other_table, name in self._columns if other_table == table)
 
     def _load_column(self, table: str, name: str) -> pa.StringArray:
         if table not in self.tables:
             return pa.nulls(0, pa.string())
         if TABLES[table].column(name) is None:
-            return self._derived(table, name)
+            return self._derive_column(table, name)
         return column_of(self.tables[table], name)
 
-    def _derived(self, table: str, name: str) -> pa.StringArray:
+    def _derive_column(self, table: str, name: str) -> pa.StringArray:
         raise KeyError(name)
 
     def children(self, table: str, relation: Many) -> Children:
@@ -94,7 +94,7 @@ class RelatedRows:
             rows = np.arange(self.size(relation.table), dtype=np.int64)
             numbers = None
         (own_column, foreign_column), *number_columns = relation.on
-        if foreign_column not in _OWNERS:
+        if foreign_column not in _OWNER_TABLES:
             return children_by_key(
                 self.column(table, own_column), self.column(relation.table, foreign_column)
             )
@@ -116,11 +116,11 @@ class RelatedRows:
         looked up.
         """
         key = (table, column)
-        if key not in self._owned:
+        if key not in self._owner_positions:
             texts = self.column(table, column)
-            owner_table = _OWNERS[column]
-            self._owned[key] = positions_of_runs(texts, self.column(owner_table, column))
-        return self._owned[key]
+            owner_table = _OWNER_TABLES[column]
+            self._owner_positions[key] = positions_of_runs(texts, self.column(owner_table, column))
+        return self._owner_positions[key]
 
     def _rows_by_number(
         self, table: str, column: str, claims: Indices, numbers: pa.StringArray
@@ -141,10 +141,14 @@ class RelatedRows:
         wanted_keys = np.where((claims >= 0) & (codes >= 0), claims * width + codes, -1)
         return positions_of_keys(wanted_keys, keys)
 
-    def named(self, table: str, relation: One) -> Indices:
+    def referenced_rows(self, table: str, relation: One) -> Indices:
         """Return the position of the row that each row refers to; -1 for none."""
         key = (table, relation)
-        if key not in self._named:
+        if key not in self._referenced:
             referenced_keys = self.column(relation.table, relation.key)
-            self._named[key] = positions(self.column(table, relation.column), referenced_keys)
-        return self._named[key]
+            self._referenced[key] = positions(self.column(table, relation.column), referenced_keys)
+        return self._referenced[key]
+
+
+DeriveColumn: TypeAlias = Callable[[RelatedRows], pa.StringArray]
+"""Derives a column of a table; shape (rows of the table,), null if absent."""

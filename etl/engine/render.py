@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, join_runs, valid
+from etl.engine.element_counts import element_bits
 from etl.engine.evaluate import Level, Values, both, either
-from etl.engine.must_support import filled_bits
 from etl.engine.partition_columns import Partition
 from etl.mapping import plan as pl
 from etl.mapping.expressions import Concat, Constant, Kind
@@ -46,7 +46,7 @@ class ResourceBatch:
         searches: shape (n,), canonical JSON object for the search index.
         rows: shape (n,), position of the row in the plan's table.
         filled: numpy `uint8`, shape (n, bytes): each resource's must-support elements, packed by
-            `must_support.filled_bits`; zero bytes if they aren't counted.
+            `element_counts.element_bits`; zero bytes if they aren't counted.
     """
 
     plan: pl.Plan
@@ -91,7 +91,39 @@ class Rendering:
 
     def __iter__(self) -> Iterator[ResourceBatch]:
         """Yield the resources, in the order of the rows of the plan's table."""
-        return _render_batches(self.plan, self.values, self.elements, with_search=self.search)
+        plan, values = self.plan, self.values
+        size = values.levels[0].size
+        if size == 0:
+            return
+        resolver = _Resolver(values)
+        body = _Rope(0, resolver.resolve_resource(plan))
+        search = _Rope(0, resolver.resolve_search(plan) if self.search else ["{}"])
+        ids = values.text(plan.id, 0)
+        no_values = pa.nulls(size, pa.string())
+        compartments = values.text(plan.compartment, 0) if plan.compartment else no_values
+        updates = values.text(plan.last_updated, 0) if plan.last_updated else no_values
+        rows = values.levels[0].rows
+        positions = np.arange(size) if rows is None else rows
+        joiner = _Joiner(values)
+        filled = element_bits(values, self.elements)
+        start_row, row_count = 0, min(size, _FIRST_CHUNK)
+        while start_row < size:
+            end_row = min(size, start_row + row_count)
+            row_count = end_row - start_row
+            bodies = joiner.join_rope(body, start_row, end_row)
+            yield ResourceBatch(
+                plan,
+                ids.slice(start_row, row_count),
+                compartments.slice(start_row, row_count),
+                updates.slice(start_row, row_count),
+                bodies,
+                joiner.join_rope(search, start_row, end_row),
+                positions[start_row:end_row],
+                filled[start_row:end_row],
+            )
+            row_bytes = max(1, bodies.nbytes // row_count)
+            row_count = max(1, min(_MOST_ROWS, CHUNK_BYTES // row_bytes))
+            start_row = end_row
 
 
 def render(
@@ -112,42 +144,6 @@ def render(
         elements: must-support elements of the plan's profile, to count them; none to count none.
     """
     return Rendering(plan, Values(plan, partition, environment), search, elements)
-
-
-def _render_batches(
-    plan: pl.Plan, values: Values, elements: MustSupport, *, with_search: bool
-) -> Iterator[ResourceBatch]:
-    size = values.levels[0].size
-    if size == 0:
-        return
-    resolver = _Resolver(values)
-    body = _Rope(0, resolver.resource(plan))
-    search = _Rope(0, resolver.search(plan) if with_search else ["{}"])
-    ids = values.text(plan.id, 0)
-    no_values = pa.nulls(size, pa.string())
-    compartments = values.text(plan.compartment, 0) if plan.compartment else no_values
-    updates = values.text(plan.last_updated, 0) if plan.last_updated else no_values
-    rows = values.levels[0].rows
-    positions = np.arange(size) if rows is None else rows
-    joiner = _Joiner(values)
-    filled = filled_bits(values, elements)
-    start_row, row_count = 0, min(size, _FIRST_CHUNK)
-    while start_row < size:
-        end_row = min(size, start_row + row_count)
-        bodies = joiner.whole(body, start_row, end_row)
-        yield ResourceBatch(
-            plan,
-            ids.slice(start_row, end_row - start_row),
-            compartments.slice(start_row, end_row - start_row),
-            updates.slice(start_row, end_row - start_row),
-            bodies,
-            joiner.whole(search, start_row, end_row),
-            positions[start_row:end_row],
-            filled[start_row:end_row],
-        )
-        row_bytes = max(1, bodies.nbytes // (end_row - start_row))
-        row_count = max(1, min(_MOST_ROWS, CHUNK_BYTES // row_bytes))
-        start_row = end_row
 
 
 # -- ropes -----------------------------------------------------------------------------------
@@ -217,42 +213,42 @@ class _Resolver:
 
     values: Values
 
-    def resource(self, plan: pl.Plan) -> list[_Piece]:
-        fields = self.members(plan.body, 0)
+    def resolve_resource(self, plan: pl.Plan) -> list[_Piece]:
+        fields = self.resolve_members(plan.body, 0)
         head = f'"profile":[{_quote(plan.profile)}]}}'
-        return [head, *self.following(fields, 0), "}"]
+        return [head, *self.comma_before_each(fields, 0), "}"]
 
-    def search(self, plan: pl.Plan) -> list[_Piece]:
+    def resolve_search(self, plan: pl.Plan) -> list[_Piece]:
         """Return the search values as canonical JSON: sorted, without empty parameters."""
         parameters = [
-            (f"{_quote(parameter)}:", self.listing(node, 0, "[", "]"))
+            (f"{_quote(parameter)}:", self.resolve_list(node, 0, "[", "]"))
             for parameter, node in sorted(plan.search.items())
         ]
-        return ["{", *self.sequence(parameters, 0), "}"]
+        return ["{", *self.join_with_commas(parameters, 0), "}"]
 
-    def node(self, entry: pl.Entry, level: int) -> _ResolvedNode:
+    def resolve(self, entry: pl.Entry, level: int) -> _ResolvedNode:
         match entry:
             case pl.JsonConstant(json=text):
                 return _ResolvedNode([text], present=True, alive=None)
             case pl.Leaf():
-                return self.leaf(entry, level)
+                return self.resolve_leaf(entry, level)
             case pl.Guard(condition=condition, node=guarded_node):
                 is_true = self.values.holds(condition, level)
                 if is_true is False:
                     return _ResolvedNode([], present=False, alive=False)
-                resolved = self.node(guarded_node, level)
+                resolved = self.resolve(guarded_node, level)
                 present = both(is_true, resolved.present)
                 return _ResolvedNode(resolved.pieces, present, present)
             case pl.ObjectNode():
-                return self.structure(entry, level)
+                return self.resolve_object(entry, level)
             case pl.ListNode():
-                return self.listing(entry, level, "[", "]")
+                return self.resolve_list(entry, level, "[", "]")
             case pl.Splice():
-                return self.listing(entry, level, "", "")
+                return self.resolve_list(entry, level, "", "")
             case pl.Loop():
                 raise AssertionError("a loop stands in a list")
 
-    def leaf(self, leaf: pl.Leaf, level: int) -> _ResolvedNode:
+    def resolve_leaf(self, leaf: pl.Leaf, level: int) -> _ResolvedNode:
         expr = leaf.expr
         if isinstance(expr, Concat):
             pieces: list[_Piece] = ['"']
@@ -273,40 +269,44 @@ class _Resolver:
                 pieces = ['"', column, '"']
         return _ResolvedNode(pieces, present, None if leaf.weak else present)
 
-    def members(self, node: pl.ObjectNode, level: int) -> list[tuple[str, _ResolvedNode]]:
-        return [(f"{_quote(key)}:", self.node(member, level)) for key, member in node.members]
+    def resolve_members(self, node: pl.ObjectNode, level: int) -> list[tuple[str, _ResolvedNode]]:
+        return [(f"{_quote(key)}:", self.resolve(member, level)) for key, member in node.members]
 
-    def structure(self, node: pl.ObjectNode, level: int) -> _ResolvedNode:
-        fields = self.members(node, level)
+    def resolve_object(self, node: pl.ObjectNode, level: int) -> _ResolvedNode:
+        fields = self.resolve_members(node, level)
         alive = _any_alive(part for _, part in fields)
         present = either(*(part.present for _, part in fields)) if alive is None else alive
         if present is False:
             return _ResolvedNode([], present=False, alive=alive)
-        visible_fields = [(label, _inside(part, present)) for label, part in fields]
-        return _ResolvedNode(["{", *self.sequence(visible_fields, level), "}"], present, alive)
+        visible_fields = [(label, _without_mask(part, present)) for label, part in fields]
+        return _ResolvedNode(
+            ["{", *self.join_with_commas(visible_fields, level), "}"], present, alive
+        )
 
-    def listing(
+    def resolve_list(
         self, node: pl.ListNode | pl.Splice, level: int, opening: str, closing: str
     ) -> _ResolvedNode:
-        entries = [("", self.entry(entry, level)) for entry in node.entries]
+        entries = [("", self.resolve_entry(entry, level)) for entry in node.entries]
         present = either(*(part.present for _, part in entries))
         alive = _any_alive(part for _, part in entries)
         if present is False:
             return _ResolvedNode([], present=False, alive=alive)
-        visible_entries = [(label, _inside(part, present)) for label, part in entries]
+        visible_entries = [(label, _without_mask(part, present)) for label, part in entries]
         return _ResolvedNode(
-            [opening, *self.sequence(visible_entries, level), closing], present, alive
+            [opening, *self.join_with_commas(visible_entries, level), closing], present, alive
         )
 
-    def entry(self, entry: pl.Entry, level: int) -> _ResolvedNode:
-        return self.loop(entry) if isinstance(entry, pl.Loop) else self.node(entry, level)
+    def resolve_entry(self, entry: pl.Entry, level: int) -> _ResolvedNode:
+        return (
+            self.resolve_loop(entry) if isinstance(entry, pl.Loop) else self.resolve(entry, level)
+        )
 
-    def loop(self, loop: pl.Loop) -> _ResolvedNode:
+    def resolve_loop(self, loop: pl.Loop) -> _ResolvedNode:
         loop_rows = self.values.enter(loop)
-        is_true = self.values.kept_rows[loop.level]
+        is_true = self.values.loop_masks[loop.level]
         if loop_rows.size == 0 or is_true is False:
             return _ResolvedNode([], present=False, alive=False)
-        resolved = self.node(loop.node, loop.level)
+        resolved = self.resolve(loop.node, loop.level)
         has_entry = both(is_true, resolved.present)
         if has_entry is False:
             return _ResolvedNode([], present=False, alive=False)
@@ -321,7 +321,7 @@ class _Resolver:
         )
         return _ResolvedNode([_JoinedEntries(entry)], present, present)
 
-    def following(self, items: list[tuple[str, _ResolvedNode]], level: int) -> list[_Piece]:
+    def comma_before_each(self, items: list[tuple[str, _ResolvedNode]], level: int) -> list[_Piece]:
         """Write each item with a comma before it."""
         pieces: list[_Piece] = []
         for label, part in items:
@@ -331,7 +331,7 @@ class _Resolver:
                 pieces.append(_make_optional(level, [f",{label}", *part.pieces], part.present))
         return pieces
 
-    def sequence(self, items: list[tuple[str, _ResolvedNode]], level: int) -> list[_Piece]:
+    def join_with_commas(self, items: list[tuple[str, _ResolvedNode]], level: int) -> list[_Piece]:
         """Join the items that a row has with commas.
 
         An item that every row has decides where the commas go. Without one, the comma before each
@@ -346,7 +346,7 @@ class _Resolver:
             for label, part in items[:anchor]:
                 pieces.append(_make_optional(level, [label, *part.pieces, ","], part.present))
             label, part = items[anchor]
-            pieces += [label, *part.pieces, *self.following(items[anchor + 1 :], level)]
+            pieces += [label, *part.pieces, *self.comma_before_each(items[anchor + 1 :], level)]
             return pieces
         has_earlier: Bools | bool = False
         for label, part in items:
@@ -361,7 +361,7 @@ class _Resolver:
         return pieces
 
 
-def _inside(node: _ResolvedNode, outer_present: Bools | bool) -> _ResolvedNode:
+def _without_mask(node: _ResolvedNode, outer_present: Bools | bool) -> _ResolvedNode:
     """Drop a node's own mask if it is present wherever the outer node is."""
     if isinstance(node.present, bool) or isinstance(outer_present, bool):
         return node
@@ -444,32 +444,32 @@ class _Joiner:
 
     values: Values
 
-    def whole(self, rope: _Rope, start: int, stop: int) -> pa.StringArray:
+    def join_rope(self, rope: _Rope, start: int, stop: int) -> pa.StringArray:
         """Return a rope's text in the rows from `start` to `stop`; never null."""
-        pieces = self.pieces(rope, start, stop)
+        pieces = self.piece_texts(rope, start, stop)
         if len(pieces) == 1 and not isinstance(pieces[0], str) and not pieces[0].null_count:
             return pieces[0]
         if all(isinstance(piece, str) for piece in pieces):
             return pa.repeat("".join(map(str, pieces)), stop - start).cast(pa.string())
         return join(*pieces, absent_as_empty=True)
 
-    def pieces(self, rope: _Rope, start: int, stop: int) -> list[str | pa.StringArray]:
+    def piece_texts(self, rope: _Rope, start: int, stop: int) -> list[str | pa.StringArray]:
         result: list[str | pa.StringArray] = []
         for piece in rope.pieces:
             match piece:
                 case str():
                     result.append(piece)
                 case _Optional():
-                    result.append(self.optional(piece, start, stop))
+                    result.append(self.join_optional(piece, start, stop))
                 case _JoinedEntries():
-                    result.append(self.listed(piece, start, stop))
+                    result.append(self.join_entries(piece, start, stop))
                 case _:
                     result.append(piece.slice(start, stop - start))
         return result
 
-    def optional(self, part: _Optional, start: int, stop: int) -> pa.StringArray:
+    def join_optional(self, part: _Optional, start: int, stop: int) -> pa.StringArray:
         """Return an optional part's text; null in rows without it."""
-        pieces = self.pieces(part.rope, start, stop)
+        pieces = self.piece_texts(part.rope, start, stop)
         for index, inner_piece in enumerate(part.rope.pieces):
             piece = pieces[index]
             if (
@@ -480,13 +480,13 @@ class _Joiner:
                 pieces[index] = pc.fill_null(piece, "")
         return join(*pieces, absent_as_empty=False)
 
-    def listed(self, part: _JoinedEntries, start: int, stop: int) -> pa.StringArray:
+    def join_entries(self, part: _JoinedEntries, start: int, stop: int) -> pa.StringArray:
         """Return each row's joined entries."""
         level = part.entry.rope.level if isinstance(part.entry, _Optional) else part.entry.level
         starts = self.values.levels[level].starts[start : stop + 1]
         first, last = int(starts[0]), int(starts[-1])
         if isinstance(part.entry, _Optional):
-            entries = self.optional(part.entry, first, last)
+            entries = self.join_optional(part.entry, first, last)
         else:
-            entries = self.whole(part.entry, first, last)
+            entries = self.join_rope(part.entry, first, last)
         return join_runs(entries, starts - first)

@@ -127,7 +127,7 @@ def findings(values: Values) -> dict[str, pa.Table]:
 def _cells_without_code(values: Values, use: AnswerUse) -> Iterator[pa.Table]:
     """Yield cells whose word lacks a needed code."""
     answer, crosswalk = use.answer, values.environment.crosswalks[use.answer.crosswalk]
-    level = max(values.home(part) for part in (answer, use.user, *use.conditions))
+    level = max(values.own_level(part) for part in (answer, use.user, *use.conditions))
     if level not in values.levels or not values.levels[level].size:
         return
     texts = values.text(answer.of, level)
@@ -146,7 +146,7 @@ def _cells_without_code(values: Values, use: AnswerUse) -> Iterator[pa.Table]:
         lacks_code = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
         is_affected = both(needs_code, np.asarray(lacks_code))
         rows = np.flatnonzero(np.broadcast_to(np.asarray(is_affected), values.levels[level].size))
-        positions = rows if column.level == level else values.up(level, column.level)[rows]
+        positions = rows if column.level == level else values.outer_rows(level, column.level)[rows]
         yield _cell_findings(values, column, column.level, np.unique(positions), WITHOUT_CODE)
 
 
@@ -218,14 +218,18 @@ def _cell_findings(
         owner, name = level.list_column
         list_column = ex.ColumnOf(owner, (), name, ex.Kind.LIST, nullable=True)
         return _cell_findings(
-            values, list_column, owner, np.unique(values.up(level_number, owner)[rows]), rule
+            values,
+            list_column,
+            owner,
+            np.unique(values.outer_rows(level_number, owner)[rows]),
+            rule,
         )
     table, positions = level.table, rows if level.rows is None else level.rows[rows]
     for step in column.via:
         relation = relations_of(table)[step]
         if not isinstance(relation, One):
             raise AssertionError(step)
-        positions = values.partition.named(table, relation)[positions]
+        positions = values.partition.referenced_rows(table, relation)[positions]
         positions, table = positions[positions >= 0], relation.table
     if TABLES[table].column(column.column) is not None:
         return values.partition.findings(table, positions, rule, column.column)
@@ -250,7 +254,7 @@ def mentioning_rows(values: Values, mentions: frozenset[Mention]) -> set[tuple[i
     for key_expr, level, mention_of in _find_mentions(values):
         texts = values.text(key_expr, level)
         rows = np.flatnonzero(true_where(pc.is_in(texts, value_set=keys)))
-        root_rows = rows if level == 0 else values.up(level, 0)[rows]
+        root_rows = rows if level == 0 else values.outer_rows(level, 0)[rows]
         if values.levels[0].rows is not None:
             root_rows = values.levels[0].rows[root_rows]
         keys_of_rows = texts.take(pa.array(rows)).to_pylist()

@@ -14,7 +14,7 @@ import pyarrow as pa
 from etl.certificate.certificate import Certificate
 from etl.columns.digests import NO_HASHES
 from etl.columns.places import RowSources
-from etl.engine.must_support import ElementCounts
+from etl.engine.element_counts import ElementCounts
 from etl.engine.unmapped import Mention
 from etl.mapping.coverage import PresentElements, ProfileCoverage, must_support_coverage
 from etl.pipeline.certificate import Certifying

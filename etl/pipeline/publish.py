@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.engine.must_support import ElementCounts
+from etl.engine.element_counts import ElementCounts
 from etl.engine.render import ResourceBatch
 from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
 from etl.pipeline.context import Chunks, Publication

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.places import NO_SOURCES, RowSources
-from etl.engine.must_support import ElementCounts, add_element_counts
+from etl.engine.element_counts import ElementCounts, add_element_counts
 from etl.engine.unmapped import OMITTED, WITHOUT_CODE, Mention
 from etl.model.canonical_tables import HEADERS, KEYS, LINES, OWNER_COLUMNS, TABLES
 from etl.pipeline.sidecar.pieces import SidecarPiece

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import text_bytes
 from etl.columns.digests import Hashes, among
+from etl.engine.element_counts import count_element_sets
 from etl.engine.evaluate import Values
-from etl.engine.must_support import fill_patterns
 from etl.engine.unmapped import Mention, mentioning_rows, mentions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.incremental.dependencies import (
@@ -172,7 +172,7 @@ class Attribution:
                 continue
             is_filled = np.concatenate([run.filled for run in plan_resources.runs])
             owners = codes[np.concatenate([run.rows for run in plan_resources.runs])]
-            names, numbers, owner_numbers, counts = fill_patterns(
+            names, numbers, owner_numbers, counts = count_element_sets(
                 plan_resources.plan.profile, is_filled, owners
             )
             patterns = pa.DictionaryArray.from_arrays(

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes, among
 from etl.columns.places import place_keys
-from etl.engine.must_support import ElementCounts, counts_of_patterns
+from etl.engine.element_counts import ElementCounts, counts_of_element_sets
 from etl.engine.unmapped import Mention
 from etl.errors import StoreError
 from etl.quality.check import REJECTED_SCHEMA, Checked
@@ -64,8 +64,8 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
   day in a column that rules compare with the day of the extract.
 * `patients`: into whose blocks the member's resources went; `own` where the Patient is among them.
 * `findings`: of rules where `crosswalk` is empty, else of cells that it has no code for.
-* `elements`: how many resources have which must-support elements, as `must_support.fill_patterns`
-  names such a set.
+* `elements`: how many resources have which must-support elements, as
+  `etl.engine.element_counts.count_element_sets` names such a set.
 * `asked`: ids of others that rules looked up, and whether they were there.
 * `names`: hashes of the ids and NPIs that were looked up in the directory.
 """
@@ -387,7 +387,7 @@ def elements_of(ledger: Ledger) -> ElementCounts:
     """Count the resources that have each must-support element."""
     table = ledger["elements"].unify_dictionaries()
     sums = table.group_by("pattern").aggregate([("count", "sum")])
-    return counts_of_patterns((row["pattern"], row["count_sum"]) for row in sums.to_pylist())
+    return counts_of_element_sets((row["pattern"], row["count_sum"]) for row in sums.to_pylist())
 
 
 def missing_of(missing: pa.Table) -> frozenset[Mention]:

@@ -18,8 +18,8 @@ from etl.claims.adjustment_chains import Chains, chains_of
 from etl.claims.masking import Masker
 from etl.claims.prepare import prepare_for_mapping
 from etl.columns.arrays import Bools, join, over_distinct, text_bytes
+from etl.engine.element_counts import ElementCounts, add_element_counts, count_elements
 from etl.engine.evaluate import Values
-from etl.engine.must_support import ElementCounts, add_element_counts, element_counts
 from etl.engine.obligation_checks import broken_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import ResourceBatch, render
@@ -205,7 +205,7 @@ class ObligationChecks:
         """Check the rows of a plan that was rendered."""
         plan_obligations = self.obligations.get(values.plan.name, ())
         self._found.append(
-            broken_rows(values, plan_obligations, made=self._made, types=self._types)
+            broken_rows(values, plan_obligations, references=self._made, types=self._types)
         )
 
     def broken(
@@ -359,7 +359,7 @@ def run_plans(
             unmapped.setdefault(OMITTED, []).append(left_out)
         counts[plan.resource] += sum(len(run.ids) for run in plan_resources[-1].runs)
         filled_counts += (
-            element_counts(plan.profile, run.filled) for run in plan_resources[-1].runs
+            count_elements(plan.profile, run.filled) for run in plan_resources[-1].runs
         )
         checks.check(values)
         if observer is not None:

@@ -23,7 +23,7 @@ from etl.certificate.source import amount_tables
 from etl.certificate.sums import COUNTED
 from etl.certificate.timeliness import MAX_BUSINESS_DAYS, percentile
 from etl.columns.places import place_keys
-from etl.engine.must_support import ElementCounts
+from etl.engine.element_counts import ElementCounts
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.certificate import CERTIFICATE_LIMIT, PieceFiles, differences_csv, late_csv

@@ -69,7 +69,7 @@ def verdicts(plan, partition, environment):
     runs = list(rendering)
     due = data_obligations(obligations(plan, environment.crosswalks))
     none_made = pa.nulls(0, pa.string())
-    found = broken_rows(rendering.values, due, made=none_made, types=frozenset())
+    found = broken_rows(rendering.values, due, references=none_made, types=frozenset())
     told = _by_root(plan, partition, found)
     checker = Checker(strict=True)
     for run in runs:

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.claims.prepare import prepare_for_mapping
-from etl.engine.must_support import (
+from etl.engine.element_counts import (
     add_element_counts,
-    counts_of_patterns,
-    element_counts,
-    fill_patterns,
+    count_element_sets,
+    count_elements,
+    counts_of_element_sets,
 )
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
@@ -70,14 +70,14 @@ def test_counts_are_the_same_however_resources_are_put_together(resources):
     """At once, in two parts, or by their owners and the sets of elements that they have."""
     owners = np.array([owner for owner, _ in resources], dtype=np.int64)
     bits = np.array([[word >> 8, word & 255] for _, word in resources], dtype=np.uint8)
-    whole = element_counts("profile", bits)
+    whole = count_elements("profile", bits)
     half = len(bits) // 2
-    parts = [element_counts("profile", bits[:half]), element_counts("profile", bits[half:])]
-    names, sets, of, counts = fill_patterns("profile", bits, owners)
+    parts = [count_elements("profile", bits[:half]), count_elements("profile", bits[half:])]
+    names, sets, of, counts = count_element_sets("profile", bits, owners)
     patterns = [(names[number], int(n)) for number, n in zip(sets, counts, strict=True)]
     assert whole["profile"] == (
         len(resources),
         *(sum(word >> (15 - bit) & 1 for _, word in resources) for bit in range(16)),
     )
-    assert add_element_counts(parts) == whole == counts_of_patterns(patterns)
+    assert add_element_counts(parts) == whole == counts_of_element_sets(patterns)
     assert np.bincount(of, counts, 6).tolist() == np.bincount(owners, minlength=6).tolist()

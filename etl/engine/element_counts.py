@@ -19,7 +19,7 @@ must-support elements, in the order of the profile; zeros may follow."""
 _SEPARATOR: Final = "#"
 
 
-def filled_bits(values: Values, elements: MustSupport) -> Any:
+def element_bits(values: Values, elements: MustSupport) -> Any:
     """Return each resource's must-support elements as packed bits.
 
     Args:
@@ -36,7 +36,7 @@ def filled_bits(values: Values, elements: MustSupport) -> Any:
     return np.packbits(filled, axis=1)
 
 
-def element_counts(profile: str, bits: Any) -> ElementCounts:
+def count_elements(profile: str, bits: Any) -> ElementCounts:
     """Count the resources that have each element; empty if there is nothing to count."""
     if not bits.size:
         return {}
@@ -54,12 +54,12 @@ def add_element_counts(partition_counts: Iterable[ElementCounts]) -> ElementCoun
     return {profile: tuple(counts.tolist()) for profile, counts in sorted(totals.items())}
 
 
-def fill_patterns(profile: str, bits: Any, owners: Any) -> tuple[list[str], Any, Any, Any]:
+def count_element_sets(profile: str, bits: Any, owners: Any) -> tuple[list[str], Any, Any, Any]:
     """Count each owner's resources by their set of filled elements.
 
     Args:
         profile: the profile's canonical.
-        bits: the result of `filled_bits` for at least one resource.
+        bits: the result of `element_bits` for at least one resource.
         owners: numpy `int64`, shape (rows,): each resource's owner.
 
     Returns:
@@ -72,8 +72,8 @@ def fill_patterns(profile: str, bits: Any, owners: Any) -> tuple[list[str], Any,
     return names, pairs % len(sets), pairs // len(sets), counts
 
 
-def counts_of_patterns(patterns: Iterable[tuple[str, int]]) -> ElementCounts:
-    """Return element counts from the patterns of `fill_patterns`.
+def counts_of_element_sets(patterns: Iterable[tuple[str, int]]) -> ElementCounts:
+    """Return element counts from the patterns of `count_element_sets`.
 
     Args:
         patterns: names of sets, each with its number of resources.
