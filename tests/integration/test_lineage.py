@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -13,13 +12,11 @@ import pytest
 
 from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import Settings
-from etl.errors import UsageError
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.one_off import convert
-from etl.reports.lineage import ResourceSubject, RowSubject
+from etl.reports.lineage import ResourceSubject
 from etl.sources.files.listed_files import SourceFile
-from etl.sources.layout.model import Layout
 from etl.synth import Spec, write_extract
 from tests.unit.sources.dialects import OWN
 
@@ -53,12 +50,26 @@ def silent(_event):
     pass
 
 
+def extract_of_layout(name, folder, spec):
+    """Return an extract of a layout, or a synthetic one, and the folder of its mappings."""
+    golden = LAYOUTS / name
+    if name == "canonical":
+        write_extract(folder / "extract", spec)
+        for needless in ("faults.csv", "manifest.json"):
+            (folder / "extract" / needless).unlink(missing_ok=True)
+        return folder / "extract", OWN
+    if not (golden / "layout.yaml").exists():
+        return golden / "input", OWN
+    (folder / "layouts").mkdir()  # the layout does not ship
+    shutil.copy(golden / "layout.yaml", folder / "layouts" / f"{name}.yaml")
+    return golden / "input", folder
+
+
 class Case(NamedTuple):
     """An extract that is explained, and what is made of it."""
 
     extract: Path
     files: dict[str, SourceFile]
-    layout: Layout
     explainer: Explainer
     resources: list[dict[str, Any]]
 
@@ -66,21 +77,13 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("case")
-    golden, settings = LAYOUTS / str(request.param), Settings(mappings=(OWN,))
-    extract = golden / "input"
-    if request.param == "canonical":
-        extract = folder / "canonical"
-        write_extract(extract, Spec(members=1, seed=5, since=SINCE))
-    elif (golden / "layout.yaml").exists():  # one that does not ship
-        (folder / "layouts").mkdir()
-        shutil.copy(golden / "layout.yaml", folder / "layouts" / f"{golden.name}.yaml")
-        settings = Settings(mappings=(folder,))
-    with opened(settings, extract, silent) as job:
+    spec = Spec(members=1, seed=5, since=SINCE)
+    extract, mappings = extract_of_layout(request.param, folder, spec)
+    with opened(Settings(mappings=(mappings,)), extract, silent) as job:
         convert(job.context(folder / "converting", NOON), folder / "out")
         yield Case(
             extract,
             {file.title: file for file in job.extract.named_files if not file.query},
-            job.extract.layout,
             Explainer(job.context(folder / "work", NOON), None),
             list(resources_in(folder / "out")),
         )
@@ -138,33 +141,3 @@ def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(case):
                     without.add((cell.table, cell.column))
     assert looked_up > 20
     assert {key for key in without if key[0] in TABLES} == set()
-
-
-def first_row(case, file):
-    """Return the number of a file's first row; of records of one type, of the first that counts."""
-    for number in cells_of(case.extract, file):
-        with suppress(UsageError):
-            case.explainer.explain(RowSubject(file.name, number))
-            return number
-        assert file.types or not file.form.delimiter, file.name
-    return None
-
-
-def fate(found):
-    return {row.fate for row in found.rows}
-
-
-def test_the_rows_of_every_file_are_accounted_for(case):
-    assert len(case.files) > 2
-    for file in case.files.values():
-        number = first_row(case, file)
-        if number is None:
-            continue
-        found = case.explainer.explain(RowSubject(file.name, number))
-        assert fate(found) <= {"published", "quarantined", "superseded"}
-        if not found.rows:  # the layout says of which rows tables are made
-            feeds = [one for one in case.layout.tables if one.source == file.table]
-            assert all(one.where or one.needs or one.needs_any for one in feeds)
-        if fate(found) == {"quarantined"}:
-            assert found.resources == ()
-            assert all(row.reasons for row in found.rows)

@@ -1,10 +1,7 @@
-"""Whole runs on a folder: dry runs, what is loaded when, work folders, the money of a release."""
+"""Whole runs on a folder: dry runs, what is loaded when, work folders."""
 
-import csv
-import json
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
 
 import pytest
 
@@ -12,7 +9,6 @@ from etl.bootstrap import opened_extract, use_cases
 from etl.jobs import SingleProcess
 from etl.pipeline.progress import StageBegan, ignore
 from etl.publish.manifest import Changes
-from etl.publish.reader import read_all
 from etl.publish.verify import verify
 from tests.fault.faulty import Killed
 from tests.integration.nights import MEMBERS, delta, full
@@ -84,24 +80,3 @@ def test_work_for_one_target_or_release_is_not_taken_for_another(payer, extracts
     other.run(full(extracts / "full0", 0))
     assert verify(other.release).ok
     assert mine.exists()
-
-
-def test_the_manifest_states_the_money_of_the_claims_that_stand(payer, extracts):
-    payer.begin(full(extracts / "full0", 0))
-    standing = {
-        eob["identifier"][0]["value"]
-        for unit in payer.release.all_units()
-        for line in read_all(payer.release.store, payer.release.index(unit))
-        if (eob := json.loads(line))["resourceType"] == "ExplanationOfBenefit"
-        and eob["status"] == "active"
-    }
-    header, *rows = (extracts / "full0" / "claim.csv").read_text(encoding="utf-8").splitlines()
-    totals = {}
-    for row in csv.DictReader(rows, header.split(",")):
-        if row["claim_id"] in standing:
-            amount = Decimal(row["amount_submitted"] or 0)
-            totals[row["claim_type"]] = totals.get(row["claim_type"], Decimal()) + amount
-    stated = payer.release.manifest.facts.totals
-    assert {kind: stated[kind]["claim.submitted"] for kind in totals} == {
-        kind: str(total) for kind, total in totals.items()
-    }

@@ -2,11 +2,9 @@
 
 import json
 import shutil
-from collections import Counter
 from dataclasses import fields, replace
 from random import Random
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -133,29 +131,6 @@ def suites_run(monkeypatch):
 
     monkeypatch.setattr("etl.pipeline.reporting.suites.run_suite", run)
     return ran
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rows", [1500, pytest.param(100_000, marks=pytest.mark.long)])
-def test_suites_are_run_again_over_other_rows_alone_and_come_to_what_they_would(
-    payer, dirty, tmp_path, suites_run, rows
-):
-    payer.changed = {"run": {"workers": 1, "partition_rows": rows}, **SUITES}
-    tables = read_tables(dirty)
-    first = write_tables(tables, tmp_path / "first", dirty, "2026-01-01")
-    payer.run(first)
-    assert len(suites_run) > 5
-    share = Share.of(max(map(len, tables.values())), GX_ROWS)
-    sampled = np.flatnonzero(share.includes(hashes(tables["member"])))
-    assert 1 < len(sampled) < 12
-    for at in (0, int(sampled[0])):
-        tables["member"][at]["birth_date"] = ""
-    after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")
-    suites_run.clear()
-    run_with_and_without_memory(payer, first, after, tmp_path)
-    assert verify(payer.release).ok
-    mine_ran, others_ran = Counter(suites_run)["member"], Counter(suites_run)["practitioner"]
-    assert (mine_ran, others_ran) == (2, 1), "each ran what it had not seen: one of them saw it"
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """A release names the rows that it was made of when its extract is gone."""
 
 import json
-import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -26,12 +25,10 @@ from etl.synth import Spec, write_extract
 from tests.e2e.commands import rows_of
 from tests.integration.mutated import read_tables, write_tables
 from tests.integration.nights import worked_on
-from tests.integration.test_lineage import LAYOUTS, layout_case, silent
-from tests.unit.sources.dialects import OWN
+from tests.integration.test_lineage import NAMES, extract_of_layout, layout_case, silent
 
 FAST = ("onyx-b", "cms-prauc")
 """A layout of a payer with several files and rows that it looks up; one of prior authorizations."""
-NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
 CASES = [layout_case(name, FAST) for name in NAMES]
 
 RECENT = date(2024, 7, 1)
@@ -48,21 +45,11 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sidecar")
-    golden, extract = LAYOUTS / str(request.param), folder / "extract"
-    mappings = (OWN,)
-    if request.param == "canonical":
-        write_extract(extract, Spec(members=2, seed=5, since=RECENT, fault_rate=0.1))
-        (extract / "faults.csv").unlink()
-        (extract / "manifest.json").unlink()
-    else:
-        shutil.copytree(golden / "input", extract)
-        if (golden / "layout.yaml").exists():  # one that does not ship
-            (folder / "layouts").mkdir()
-            shutil.copy(golden / "layout.yaml", folder / "layouts" / f"{golden.name}.yaml")
-            mappings = (folder,)
+    spec = Spec(members=2, seed=5, since=RECENT, fault_rate=0.1)
+    extract, mappings = extract_of_layout(request.param, folder, spec)
     settings = Settings(
         target=str(folder / "tree"),
-        mappings=mappings,
+        mappings=(mappings,),
         publish={"bulk": False},
         report={"gx_rows": 0},
         run={"workers": 1},
@@ -162,14 +149,21 @@ def header_subjects(explainer):
 
 @pytest.mark.slow
 def test_a_row_leads_to_the_same_resources(case):
-    subject = next(name for name in names_in(case.release) if name.resource_type == "Coverage")
-    file, row = sorted(cells(case.with_extract.explain(subject)))[0]
-    there, found = (
-        each.explain(RowSubject(file, row)) for each in (case.with_extract, case.without)
-    )
-    assert {one.resource for one in found.resources} >= {str(subject)}
-    assert facts(found) <= facts(there)
-    assert {each.file for each in found.files} >= {file}
+    for kind in ("Organization", "Coverage"):
+        subject = next(
+            subject for subject in names_in(case.release) if subject.resource_type == kind
+        )
+        places_of_cells = sorted(cells(case.with_extract.explain(subject)))
+        if not places_of_cells:  # an organization without a row
+            continue
+        file, row = places_of_cells[0]
+        there, found = (
+            each.explain(RowSubject(file, row)) for each in (case.with_extract, case.without)
+        )
+        for explained in (there, found):
+            assert str(subject) in {one.resource for one in explained.resources}
+        assert facts(found) <= facts(there)
+        assert {each.file for each in found.files} >= {file}
     with pytest.raises(UsageError, match="was not made from a file x"):
         case.without.explain(RowSubject("x.csv", 2))
     with pytest.raises(UsageError, match="no row of the release starts at row 9999"):
