@@ -103,7 +103,9 @@ def _migrated():
 
 
 @contextmanager
-def stand_up(folder, *, url=None, clock=None, rates=None, is_published=None, **changes):
+def stand_up(
+    folder, *, url=None, clock=None, rates=None, is_published=None, mailer=None, **changes
+):
     """Give a server on a database in a folder, or on one that is there already."""
     file = folder / "auth.db"
     if not url and not file.exists():
@@ -121,6 +123,7 @@ def stand_up(folder, *, url=None, clock=None, rates=None, is_published=None, **c
         patient_of=lambda member_id: f"patient-of-{member_id}",
         rates=rates,
         is_published=is_published,
+        mailer=mailer,
     )
     try:
         yield Standing(services, clock, folder, Starlette(routes=routes_of(services)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -75,34 +76,35 @@ def browser(standing):
     )
 
 
-@pytest.fixture
-def sandbox(tmp_path):
-    standing = stand_up(tmp_path)
-    yield standing
-    standing.close()
-
-
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory):
     """Somebody who changes nothing, on a portal that all tests of reading share."""
-    standing = stand_up(tmp_path_factory.mktemp("reading"))
-    yield browser(standing)
-    standing.close()
+    with stand_up(tmp_path_factory.mktemp("reading")) as standing:
+        yield browser(standing)
 
 
 @pytest.fixture(scope="session")
 def applicant(tmp_path_factory):
     """A developer whose forms are all refused, or not looked at again."""
-    standing = stand_up(tmp_path_factory.mktemp("applying"))
-    yield browser(standing).sign_in(standing)
-    standing.close()
+    with stand_up(tmp_path_factory.mktemp("applying")) as standing:
+        yield browser(standing).sign_in(standing)
 
 
 @pytest.fixture
-def production(tmp_path):
-    standing = stand_up(tmp_path, site=PRODUCTION)
-    yield standing
-    standing.close()
+def stand(tmp_path):
+    """Return what gives a portal that a test has to itself; it ends with the test."""
+    with ExitStack() as until_the_end:
+        yield lambda **changes: until_the_end.enter_context(stand_up(tmp_path, **changes))
+
+
+@pytest.fixture
+def sandbox(stand):
+    return stand()
+
+
+@pytest.fixture
+def production(stand):
+    return stand(site=PRODUCTION)
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """A portal on a real authorization server, with what a gateway would say of itself."""
 
 import json
-import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.applications import Starlette
 
-from etl.auth.database import open_database
-from etl.auth.database_tables import Base
 from etl.auth.endpoints import smart_configuration
 from etl.auth.mail import Mail
 from etl.auth.records import DemoMember
@@ -21,7 +19,8 @@ from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
 from etl.portal.site_facts import ServerFacts, Site
 from etl.portal.site_file import Contact, Links, SiteFile
-from tests.integration.auth.standing import BASE, FHIR, configuration
+from tests.integration.auth.standing import BASE, FHIR
+from tests.integration.auth.standing import stand_up as auth_server
 
 CONTACT = Contact(
     name="API team",
@@ -59,10 +58,6 @@ class ServedPortal:
         events = map(json.loads, file.read_bytes().splitlines())
         return [(one["subtype"][0]["code"], one["agent"][0]["type"]["text"]) for one in events]
 
-    def close(self):
-        self.services.trail.close()
-        self.services.database.close()
-
 
 async def _members():
     return [
@@ -75,29 +70,27 @@ async def _sample(kind):
     return b'{"resourceType":"ExplanationOfBenefit","total":[{"amount":{"value":12.50}}]}'
 
 
-def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None, most_apps=20):
-    """Return a portal whose registry is in a folder; in production it sends mail."""
+@contextmanager
+def stand_up(folder, *, site=SITE, mailer=None, clock=lambda: datetime.now(UTC), most_apps=20):
+    """Give a portal whose registry is in a folder; in production it sends mail."""
     sent = []
-    if mailer is None and not site.sandbox:
-        mailer = sent.append
-    database = open_database(f"sqlite:///{folder / 'auth.db'}")
-    Base.metadata.create_all(database.engine)
-    services = Services(
-        configuration(texts=site.texts, sandbox=site.sandbox, most_apps=most_apps),
-        database,
-        folder / "audit",
-        clock=clock,
-        randomness=secrets.token_bytes,
-        patient_of=lambda member_id: f"patient-of-{member_id}",
-        mailer=mailer,
-    )
+    if not site.sandbox:
+        mailer = mailer or sent.append
+    configured = {"texts": site.texts, "sandbox": site.sandbox, "most_apps": most_apps}
+    with auth_server(folder, clock=clock, mailer=mailer, **configured) as standing:
+        portal = portal_of(site, standing.services, clock())
+        yield ServedPortal(portal, portal_app(portal), standing.services, folder / "audit", sent)
+
+
+def portal_of(site, services, started):
+    """Return the parts of a portal on an authorization server."""
     smart = smart_configuration(services.configuration)
     facts = StatementFacts(FHIR, site.payer, "0.1.0", "2026-01-31", smart)
 
     def capability():
         return capability_statement(facts, TYPES.values())
 
-    portal = Portal(
+    return Portal(
         site=site,
         served=ServerFacts(
             base_url=BASE,
@@ -111,10 +104,9 @@ def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None,
         ),
         services=services,
         templates=open_templates(site.file.look.templates),
-        started=clock(),
+        started=started,
         members=_members if site.sandbox else None,
         sample=_sample if site.sandbox else None,
         password="alder",  # noqa: S106 - public
         try_client="portal-try-it" if site.sandbox else "",
     )
-    return ServedPortal(portal, portal_app(portal), services, folder / "audit", sent)

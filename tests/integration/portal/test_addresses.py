@@ -11,12 +11,11 @@ from aiosmtpd.smtp import AuthResult
 from etl.auth.mail import Mail, MailNotSent, MailServer, smtp_mailer
 from etl.auth.records import AppStatus
 from tests.integration.portal.conftest import FORM, browser
-from tests.integration.portal.served import stand_up
 from tests.ports import free_port
 
 
-def test_an_account_has_so_many_apps_and_no_more(tmp_path):
-    standing = stand_up(tmp_path, most_apps=2)
+def test_an_account_has_so_many_apps_and_no_more(stand):
+    standing = stand(most_apps=2)
     dana = browser(standing).sign_in(standing)
     first, _ = dana.register(name="One")
     dana.register(name="Two")
@@ -25,7 +24,6 @@ def test_an_account_has_so_many_apps_and_no_more(tmp_path):
     assert "An account can have 2 apps" in answer.text
     dana.send(f"/apps/{first}/delete", {})
     dana.register(name="Three")
-    standing.close()
 
 
 CHANGED = {

@@ -19,7 +19,7 @@ from etl.reports.public_numbers import post_numbers
 from etl.web.texts import TEXTS
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
-from tests.integration.portal.served import SITE, stand_up
+from tests.integration.portal.served import SITE
 from tests.unit.reports.test_prior_auth import document, request
 
 PUBLIC = (
@@ -160,21 +160,19 @@ def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(reader):
     assert "access_denied" in refused
 
 
-def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path):
+def test_contact_us_shows_what_is_configured_and_nothing_else(stand):
     contact = Contact(email="api@alder.example", address="1 Main Street\nAlder Falls")
-    standing = stand_up(tmp_path, site=replace(SITE, file=SiteFile(contact=contact)))
+    standing = stand(site=replace(SITE, file=SiteFile(contact=contact)))
     text = browser(standing).get("/contact").text
-    standing.close()
     assert "mailto:api@alder.example" in text
     assert "1 Main Street<br>Alder Falls" in text
     assert "Phone" not in text
 
 
-def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_words(tmp_path):
+def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_words(stand):
     own = {"your_data": {"how-to-payer": "Call {payer} at 1-800-555-0100."}}
-    standing = stand_up(tmp_path, site=Site("Alder", SiteFile(texts=own)))
+    standing = stand(site=Site("Alder", SiteFile(texts=own)))
     text = browser(standing).get("/your-data").text
-    standing.close()
     for address in ("reportfraud.ftc.gov/", "www.hhs.gov/hipaa/filing-a-complaint/index.html"):
         assert f'href="https://{address}"' in text
     assert "Call Alder at 1-800-555-0100." in text
@@ -196,12 +194,12 @@ API_USE = {
 }
 
 
-def test_numbers_that_were_posted_are_public_as_page_json_and_csv(tmp_path):
+def test_numbers_that_were_posted_are_public_as_page_json_and_csv(tmp_path, stand):
     reports = tmp_path / "reports"
     reports.mkdir()
     post_numbers(reports, "api-use-2026", API_USE, "year\n2026\n")
     (reports / "notes.json").write_text("{}")
-    standing = stand_up(tmp_path, site=replace(SITE, reports=reports))
+    standing = stand(site=replace(SITE, reports=reports))
     visitor = browser(standing)
     listed = Looked(visitor.get("/public-reporting").text).values("href")
     name = "/public-reporting/api-use-2026"
@@ -220,16 +218,14 @@ def test_numbers_that_were_posted_are_public_as_page_json_and_csv(tmp_path):
     assert "content-security-policy" in table.headers
     for other in ("api-use-2025", "notes", "notes.json", "prior-auth-2026.csv", "%2e%2e/auth.db"):
         assert visitor.get(f"/public-reporting/{other}").status_code == 404
-    standing.close()
 
 
-def test_metrics_of_prior_authorization_are_a_page(tmp_path):
+def test_metrics_of_prior_authorization_are_a_page(tmp_path, stand):
     decided = [request(at, program="<MA>", extended="Y") for at in range(1200)]
     numbers = document([*decided, request(9999, is_drug="Y")], most=10)
     post_numbers(tmp_path, "prior-auth-2026", numbers, "")
-    standing = stand_up(tmp_path, site=replace(SITE, reports=tmp_path))
+    standing = stand(site=replace(SITE, reports=tmp_path))
     page = browser(standing).get("/public-reporting/prior-auth-2026").text
-    standing.close()
     assert "<h2>&lt;MA&gt;</h2>" in page
     assert "100.0% (1,200 of 1,200)" in page
     assert '<td>only for drugs</td><td class="number">withheld</td>' in page
@@ -241,7 +237,7 @@ def test_without_a_folder_no_numbers_are_public(reader):
     assert "/public-reporting" not in Looked(reader.get("/").text).values("href")
 
 
-def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
+def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path, stand):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "home.html.j2").write_text(
         '{% extends "base.html.j2" %}{% block title %}Ours{% endblock %}'
@@ -252,7 +248,7 @@ def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
     look = Look(
         stylesheet=tmp_path / "own.css", logo=tmp_path / "logo.svg", templates=tmp_path / "own"
     )
-    standing = stand_up(tmp_path, site=replace(SITE, file=SiteFile(look=look)))
+    standing = stand(site=replace(SITE, file=SiteFile(look=look)))
     visitor = browser(standing)
     home = visitor.get("/").text
     assert "Our own words" in home
@@ -260,7 +256,6 @@ def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
     assert visitor.get("/static/own.css").text.startswith(":root")
     assert visitor.get("/static/logo").headers["content-type"].startswith("image/svg+xml")
     assert visitor.get("/contact").status_code == 200
-    standing.close()
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/static/../app.py", "/apps/x/y/z"])

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from etl.auth.mail import MailNotSent
 from tests.integration.portal.conftest import browser
-from tests.integration.portal.served import PRODUCTION, stand_up
+from tests.integration.portal.served import PRODUCTION
 
 
 def test_a_forwarded_link_is_of_no_use_in_another_browser(production):
@@ -37,9 +37,9 @@ def test_a_scanner_that_fetches_links_does_not_use_them_up(production):
     assert dana.send(link, {}).status_code == 303
 
 
-def test_a_link_is_good_for_fifteen_minutes_and_only_as_it_was_made(tmp_path):
+def test_a_link_is_good_for_fifteen_minutes_and_only_as_it_was_made(stand):
     moment = [datetime(2026, 1, 1, tzinfo=UTC)]
-    standing = stand_up(tmp_path, site=PRODUCTION, clock=lambda: moment[0])
+    standing = stand(site=PRODUCTION, clock=lambda: moment[0])
     dana = browser(standing)
     link = dana.ask_link(standing)
     moment[0] += timedelta(minutes=15)
@@ -49,7 +49,6 @@ def test_a_link_is_good_for_fifteen_minutes_and_only_as_it_was_made(tmp_path):
         assert dana.send(forged, {}).status_code == 400
     moment[0] += timedelta(minutes=14)
     assert dana.send(fresh, {}).status_code == 303
-    standing.close()
 
 
 def test_nobody_learns_which_addresses_have_an_account(production):
@@ -100,12 +99,11 @@ def test_only_a_sandbox_shows_the_link_on_the_page(production, sandbox):
     assert "/sign-in/" not in browser(production).send("/sign-in", {"email": "a@b.example"}).text
 
 
-def test_a_mail_that_could_not_be_sent_is_told(tmp_path):
+def test_a_mail_that_could_not_be_sent_is_told(stand):
     def refuse(mail):
         raise MailNotSent
 
-    standing = stand_up(tmp_path, site=PRODUCTION, mailer=refuse)
+    standing = stand(site=PRODUCTION, mailer=refuse)
     answer = browser(standing).send("/sign-in", {"email": "dana@lens.example"})
     assert answer.status_code == 503
     assert "could not be sent" in answer.text
-    standing.close()
