@@ -27,32 +27,27 @@ def how(seed):
     }
 
 
-def assert_conforming(judged, least):
-    """Check what was published, that enough was, and that every row is accounted for."""
+@pytest.mark.parametrize(
+    ("seed", "copies", "changes", "least"),
+    [
+        (1, 15, 3, 45),
+        (4, 15, 3, 45),
+        # fifteen are every setting of a third with every view
+        *(pytest.param(seed, 60, 6, 100, marks=pytest.mark.slow) for seed in range(100, 104)),
+        *(pytest.param(seed, 60, 6, 100, marks=pytest.mark.long) for seed in range(104, 160)),
+    ],
+)
+def test_rows_of_any_kind_become_conforming_resources_or_none(
+    seed, copies, changes, least, tmp_path
+):
+    """Enough is published of them, and every row is accounted for."""
+    rows = hostile(seed, copies, changes=changes)
+    judged = published(tmp_path / "any", rows, settings(**how(seed)))
     assert judged.errors == {}
     assert judged.claims > least
     reconcile(judged.converted.processed.totals.tally.counts)
     for resource in judged.resources(_SHARE):
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
-
-
-@pytest.mark.parametrize("seed", [1, 4])
-def test_rows_of_any_kind_become_conforming_resources_or_none(seed, tmp_path):
-    judged = published(tmp_path / "any", hostile(seed, 15), settings(**how(seed)))
-    assert_conforming(judged, 45)
-
-
-@pytest.mark.parametrize(
-    "seed",
-    [  # fifteen are every setting of a third with every view
-        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(100, 104)),
-        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(104, 115)),
-        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(115, 160)),
-    ],
-)
-def test_more_rows_of_any_kind_become_conforming_resources_or_none(seed, tmp_path):
-    judged = published(tmp_path / "any", hostile(seed, 60, changes=6), settings(**how(seed)))
-    assert_conforming(judged, 100)
 
 
 def test_what_breaks_its_profile_is_a_finding_of_its_row_whatever_the_payer_softens(tmp_path):

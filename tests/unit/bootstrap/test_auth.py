@@ -8,7 +8,6 @@ from etl.auth.rate_limits import RATES
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 from etl.errors import MappingError
-from etl.web.rate_limits import TooMany
 from tests.unit.gateway import trees
 
 ROOT = Path(__file__).parents[3]
@@ -141,17 +140,8 @@ def test_limits_of_endpoints_are_settings(tmp_path):
     )
     services = auth.opened(prepared, "https://api.example")
     try:
-        limits = services.limits
-        assert limits.rates == {
-            **RATES, "sign-in": "3/minute", "token": "", "link": "2/hour",
-        }  # fmt: skip
-        for _ in range(3):
-            limits.hit("sign-in", "192.0.2.1")
-        with pytest.raises(TooMany):
-            limits.hit("sign-in", "192.0.2.1")
-        limits.hit("sign-in", "192.0.2.2")
-        for _ in range(1_000):
-            limits.hit("token", "app", "192.0.2.1")
+        set_here = {"sign-in": "3/minute", "token": "", "link": "2/hour"}
+        assert services.limits.rates == {**RATES, **set_here}
     finally:
         services.trail.close()
         services.database.close()

@@ -114,32 +114,6 @@ def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back():
     assert back.manifest.counts["changes"]["patients"] == {"added": 1, "changed": 1, "retracted": 0}
 
 
-def test_a_night_writes_who_changed_and_touches_no_one_else():
-    store = MemoryStore()
-    publish(store, [patient("anna", 3), patient("bert", 2)])
-    before = objects(store)
-    person, coverage, _, _, kept = patient("anna", 3).resources
-    changed, new = claim("anna", 1, "2020-01-02", amount="1"), claim("anna", 9, "2020-02-01")
-    release = night(store, [PatientResources(ANNA, [new, kept, changed, coverage, person])])
-    assert new_keys(store, before) == ["catalog", "patients", "patients", "releases"]
-    after = stamps(release, ANNA)
-    assert after == {
-        ANNA: NOW,
-        logical_id("anna-coverage"): NOW,
-        logical_id("anna-claim-9"): LATER,
-        logical_id("anna-claim-2"): NOW,
-        logical_id("anna-claim-1"): LATER,
-    }
-    assert len(stamps(release, BERT)) == 4
-    unit = release.unit(ANNA)
-    assert release.index(unit).gone == [DeletedResource(EOB, logical_id("anna-claim-0"), LATER)]
-    assert release.manifest.counts["changes"] == {
-        "patients": {"added": 0, "changed": 1, "retracted": 0},
-        "resources": {EOB: {"added": 1, "changed": 1, "retracted": 1}},
-    }
-    assert release.manifest.counts["resources"][EOB] == 5
-
-
 @pytest.mark.parametrize(
     "worked_on",
     [

@@ -369,28 +369,23 @@ def few_files():
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_files")
 def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(tmp_path):
-    people = [patient(f"p{number}", number % 2) for number in range(150)]
+    """A patient who stays and one who is new are in each."""
+    stay, new = ([patient(f"{name}{n}", n % 2) for n in range(150)] for name in ("stays", "new"))
     whole, cut = MemoryStore(), MemoryStore()
-    publish(whole, people)
+    for store in (whole, cut):
+        publish(store, stay)
+    publish(whole, [*stay, *new], now=LATER)
     parts = [
-        saved(write_partition(cut, {}, [one], NOW), tmp_path / f"{number:05d}.ndjson")
-        for number, one in enumerate(people)
-    ]
-    base = Current(None, None)
-    shared = write_directory(cut, None, [payer()], NOW)
-    commit(cut, assemble(cut, base, parts, shared, ReleaseFacts("full"), NOW), base)
-    assert objects(cut) == objects(whole)
-    stay = [
         saved(
-            write_partition(cut, {}, [], LATER).keeping([one.patient_id]),
-            tmp_path / f"stays-{number:05d}.ndjson",
+            write_partition(cut, {}, [other], LATER).keeping([one.patient_id]),
+            tmp_path / f"{number:05d}.ndjson",
         )
-        for number, one in enumerate(people)
+        for number, (one, other) in enumerate(zip(stay, new, strict=True))
     ]
     base = open_current(cut)
     shared = write_directory(cut, base.release, [payer()], LATER)
-    later = assemble(cut, base, stay, shared, ReleaseFacts("full"), LATER)
-    assert later.catalog == base.release.manifest.catalog
+    commit(cut, assemble(cut, base, parts, shared, ReleaseFacts("full"), LATER), base)
+    assert objects(cut) == objects(whole)
 
 
 def test_a_partition_that_is_longer_than_a_piece_is_saved_whole(tmp_path):
