@@ -155,9 +155,11 @@ def test_no_cache_keeps_what_is_a_members(server, path):
     assert got.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
 
 
-def test_browser_apps_of_any_origin_may_read_by_default(server):
+def test_browser_apps_of_any_origin_may_read_answers_and_errors_by_default(server):
     got = server.call(EOB, (b"origin", b"https://app.example"))
     assert got.headers["access-control-allow-origin"] == "*"
+    refused = server.call(EOB, token=WRONG)
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (401, "*")
     assert "access-control-allow-credentials" not in got.headers
     assert "x-request-id" in got.headers["access-control-expose-headers"]
 
@@ -188,11 +190,6 @@ def test_a_browser_may_ask_first_without_a_token(server):
     assert "authorization" in got.headers["access-control-allow-headers"]
     assert got.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
     assert got.headers["allow"] == "GET, HEAD, OPTIONS"
-
-
-def test_errors_can_be_read_by_browser_apps(server):
-    got = server.call(EOB, token=WRONG)
-    assert (got.status, got.headers["access-control-allow-origin"]) == (401, "*")
 
 
 # Methods
