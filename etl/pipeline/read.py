@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import day_number, read_timestamps
-from etl.errors import StoreError
+from etl.errors import StoreError, UsageError
 from etl.jobs import ALONE, JobRunner
+from etl.model.canonical_tables import HEADER_OF
 from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Emit, StageBegan
@@ -27,6 +28,7 @@ from etl.reports.report_values import DefaultStamp
 from etl.sources.extract.opening import Extract, open_extract
 from etl.sources.files.listed_files import compression_of, open_files
 from etl.sources.files.stored_files import ExtractFiles
+from etl.sources.layout.model import Layout, Number
 from etl.sources.partition.finished_steps import FinishedSteps
 from etl.sources.partition.partitions import Partitions
 
@@ -152,8 +154,9 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
     """Read an extract to publish; for a delta, also its base layers.
 
     Raises:
-        UsageError: a delta, and the release that it changes did not keep its rows.
-        DataRejected: a delta of which some rows cannot be read.
+        UsageError: a delta, and the release that it changes did not keep its rows, or the layout
+            numbers rows.
+        DataRejected: a delta of which some rows cannot be read, or with some lines of a claim.
         StoreError: storage failed.
     """
     extract = context.extract
@@ -170,6 +173,8 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
 
     extract, store, definitions = context.extract, publication.store, context.definitions
     is_delta = extract.kind == "delta"
+    if is_delta:
+        _require_stable_keys(extract.layout)
     base = layers_of(store, publication.base) if is_delta else ()
     rows = read(context, digests=not is_delta, keeps_rows=True)
     when = _start_time(context, publication, rows.work)
@@ -190,6 +195,24 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
     merged = read(replace(context, extract=full_extract), digests=True)
     _start_time(context, publication, merged.work)
     return ReleaseRows(merged, layers, when, () if is_stored else notes)
+
+
+def _require_stable_keys(layout: Layout) -> None:
+    """Check that the rows of a delta can be matched with those that they change.
+
+    Raises:
+        UsageError: the layout numbers rows that are not part of their claim's row. In a delta, the
+            same row may have another number than in the extract that it changes.
+    """
+    sources = {(spec.table, spec.source) for spec in layout.tables}
+    for spec in layout.tables:
+        is_numbered = any(isinstance(column.source, Number) for column in spec.columns.values())
+        if is_numbered and (HEADER_OF.get(spec.table), spec.source) not in sources:
+            raise UsageError(
+                f"the layout {layout.name} numbers the rows of {spec.table}, which it makes from "
+                f"{spec.source}, so a delta cannot tell which of them it changes; publish a full "
+                "extract"
+            )
 
 
 def _start_time(context: RunContext, publication: Publication, work: Path) -> datetime:

@@ -4,6 +4,10 @@ For every key the row with the latest time counts; of rows with one time that of
 A deletion also deletes older rows that depend on its row. So the result is a function of the set
 of rows alone: their order in files and the order of files decide nothing, and a layer that is
 there twice changes nothing. docs/decisions/0005-deltas.md gives the reasons.
+
+A row that was made from the raw file of its claim (a numbered diagnosis column of `claim`, or a
+line of a layout that makes claims from their lines) is part of the claim's row: a later row of the
+claim replaces it. Its number is that of the program, so it cannot say which row it replaces.
 """
 
 from __future__ import annotations
@@ -24,7 +28,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
+from etl.errors import DataRejected
+from etl.model.canonical_tables import (
+    FILE_COLUMN,
+    HEADER_OF,
+    KEYS,
+    LINES,
+    ROW_COLUMN,
+    TABLES,
+)
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
 from etl.sources.files.listed_files import LAYERS, SOURCE_POSITIONS
@@ -40,8 +52,16 @@ _MEMBER: Final = "member_id"
 _NUMBER_COLUMN: Final = "_number"
 LAYER_COLUMN: Final = "_layer"
 """Column with the number of a row's layer."""
+_RAW_COLUMN: Final = "_raw"
+"""Column with the name of the raw table that a row was made from; of the file, if it has none."""
+_SEQUENCE: Final = "sequence"
 _POSITIONS_SCHEMA: Final = pa.schema(
-    [(LAYER_COLUMN, pa.int32()), (FILE_COLUMN, pa.int32()), (ROW_COLUMN, pa.int64())]
+    [
+        (LAYER_COLUMN, pa.int32()),
+        (FILE_COLUMN, pa.int32()),
+        (ROW_COLUMN, pa.int64()),
+        (_RAW_COLUMN, pa.string()),
+    ]
 )
 _NO_OWNER: Final = ""
 """Owner of a deleted header: sorts before any member, where rows of one time state both."""
@@ -80,6 +100,21 @@ class _IdleRows:
 
     older: npt.NDArray[np.int64]
     needless: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Headers:
+    """What the rows of a header table were made from: see `_origins`.
+
+    Attributes:
+        all: of all layers.
+        current: of the latest rows.
+        rows: with the row of each in its file.
+    """
+
+    all: Any
+    current: Any
+    rows: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +189,8 @@ def write_merged_origins(
 
     def record_origins(name: str, rows: _Rows, merged: pa.Table) -> pa.Table:
         numbers = merged.column(_NUMBER_COLUMN).to_numpy()
-        origins[name] = TableOrigins(rows.table.drop_columns(_NUMBER_COLUMN), numbers, rows.deleted)
+        table = rows.table.drop_columns([_NUMBER_COLUMN, _RAW_COLUMN])
+        origins[name] = TableOrigins(table, numbers, rows.deleted)
         return merged.select(TABLES[name].names)
 
     _merge(store, layers, folder, CLAIMS, record_origins)
@@ -177,9 +213,13 @@ def _merge(
 
     Returns:
         Table -> its rows in the last layer that change nothing.
+
+    Raises:
+        DataRejected: a delta has only some lines of a claim that a layout makes from its lines.
     """
     folder.mkdir(parents=True, exist_ok=True)
     deletions: dict[str, Deletions] = {}
+    headers: dict[str, _Headers] = {}
     idle: dict[str, _IdleRows] = {}
     # Deleted members delete coverages and headers, and those delete their dependent rows.
     key_tables = tuple(KEYS) if model.has_members else ()
@@ -197,8 +237,121 @@ def _merge(
         )
         if not is_member and owner in deletions:
             rows = rows.only(_is_not_deleted(rows, owner, deletions[owner]))
-        _write_table(folder, name, select_columns(name, all_rows, _current_rows(rows, name)))
+        header = HEADER_OF.get(name, "") if model.has_members else ""
+        if name == header:
+            current = _current_rows(rows, name)
+            headers[name] = _Headers(
+                _origins(rows.table, owner),
+                _origins(current, owner),
+                _origins(rows.table, owner, ROW_COLUMN),
+            )
+        elif header:
+            current = _current_children(rows, name, headers[header], layers)
+        else:
+            current = _current_rows(rows, name)
+        _write_table(folder, name, select_columns(name, all_rows, current))
     return idle
+
+
+def _origins(table: pa.Table, key: str, *columns: str) -> Any:
+    """Return key, layer and raw table of rows, and more columns; null where one is unknown."""
+    names = (key, LAYER_COLUMN, _RAW_COLUMN, *columns)
+    texts = [table.column(name).cast(pa.string()) for name in names]
+    return pc.binary_join_element_wise(*texts, "\x1f", null_handling="emit_null").combine_chunks()
+
+
+def _is_among(origins: Any, known: Any) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.is_in(origins, value_set=known, skip_nulls=True))
+
+
+def _current_children(
+    rows: _Rows, name: str, headers: _Headers, layers: Sequence[Layer]
+) -> pa.Table:
+    """Return the current rows of a child table.
+
+    Rows that were made from the raw file of their header's row are those of the latest header row;
+    of the others the latest of each key counts.
+    """
+    key = TABLES[name].key[0]
+    origins = _origins(rows.table, key)
+    is_part = _is_among(origins, headers.all)
+    if not is_part.any():
+        return _current_rows(rows, name)
+    parts = rows.only(is_part)
+    current_parts = parts.only(_is_among(_origins(parts.table, key), headers.current))
+    if name in LINES.values():
+        _require_all_lines(parts, current_parts, name, headers, layers)
+    others = rows.only(~is_part)
+    current = _current_rows(others, name)
+    current_part_rows = _current_rows(current_parts, name)
+    if _SEQUENCE in TABLES[name].key:
+        current_part_rows = _renumber(current_part_rows, others.table, current, key)
+    return pa.concat_tables([current, current_part_rows]).combine_chunks()
+
+
+def _require_all_lines(
+    parts: _Rows, current: _Rows, name: str, headers: _Headers, layers: Sequence[Layer]
+) -> None:
+    """Check that the claims of a delta have the lines that had rows of their own before."""
+    key = TABLES[name].key[0]
+    has_own_row = ~_is_among(_origins(parts.table, key, ROW_COLUMN), headers.rows)
+    layer_numbers = parts.table.column(LAYER_COLUMN).to_numpy()
+    last_layer = pa.array(np.full(len(layer_numbers), len(layers) - 1, np.int32))
+    at = parts.table.schema.get_field_index(LAYER_COLUMN)
+    in_last_layer = parts.table.set_column(at, LAYER_COLUMN, last_layer)
+    keys, _ = _number_keys(parts.table, name)
+    is_current = np.isin(
+        parts.table.column(_NUMBER_COLUMN).to_numpy(),
+        current.table.column(_NUMBER_COLUMN).to_numpy(),
+    )
+    is_missing = (
+        _is_among(_origins(in_last_layer, key), headers.current)
+        & np.isin(layer_numbers, layer_numbers[has_own_row])
+        & ~parts.deleted
+        & ~np.isin(keys, keys[is_current])
+    )
+    if is_missing.any():
+        layout = layers[-1].layout
+        raise DataRejected(
+            f"nothing was published: the delta lacks {len(np.unique(keys[is_missing])):,} lines of "
+            f"the claims that it changes; the layout {layout} makes claims from their lines, so a "
+            "delta must contain all rows of each claim that it changes; if lines were removed, "
+            "publish a full extract"
+        )
+
+
+def _renumber(parts: pa.Table, others: pa.Table, current: pa.Table, key: str) -> pa.Table:
+    """Number rows that are part of their header's row after the other rows of the header.
+
+    Args:
+        parts: those rows, numbered after the other rows of their own layer.
+        others: the other rows of all layers.
+        current: the latest of them.
+        key: column with the key of the header.
+    """
+    if not parts.num_rows or not others.num_rows:
+        return parts
+    before = _highest_sequences(others, [key, LAYER_COLUMN], parts)
+    now = _highest_sequences(current, [key], parts)
+    stated = parts.column(_SEQUENCE)
+    numbers = pc.cast(stated, pa.int64())
+    moved = pc.add(pc.subtract(numbers, before), now).cast(pa.string())
+    return parts.set_column(parts.schema.get_field_index(_SEQUENCE), _SEQUENCE, moved)
+
+
+def _highest_sequences(rows: pa.Table, by: Sequence[str], wanted: pa.Table) -> Any:
+    """Return the highest sequence among the rows with the cells of each wanted row; 0 for none."""
+    is_number = pc.match_substring_regex(rows.column(_SEQUENCE), r"^[0-9]{1,9}$")
+    numbered = rows.filter(pc.fill_null(is_number, False))
+    numbers = numbered.column(_SEQUENCE).cast(pa.int64())
+    highest = numbered.select(by).append_column("n", numbers).group_by(by).aggregate([("n", "max")])
+
+    def joined(table: pa.Table) -> Any:
+        texts = [table.column(name).cast(pa.string()) for name in by]
+        return pc.binary_join_element_wise(*texts, "\x1f").combine_chunks()
+
+    at = pc.index_in(joined(wanted), value_set=joined(highest))
+    return pc.fill_null(highest.column("n_max").combine_chunks().take(at), 0)
 
 
 def _idle_rows(rows: _Rows, name: str, layers: int, deletions: Deletions) -> _IdleRows:
@@ -301,11 +454,17 @@ def _read_rows(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
 
 def _read_positions(store: Store, layer: Layer, number: int, name: str, count: int) -> pa.Table:
     """Read the positions of a layer's rows; null if it does not store them."""
-    columns = [pa.nulls(count, pa.int32()), pa.nulls(count, pa.int64())]
+    columns = [
+        pa.nulls(count, pa.int32()),
+        pa.nulls(count, pa.int64()),
+        pa.nulls(count, pa.string()),
+    ]
     positions_ref = layer.places.get(name)
     if positions_ref is not None:
         table = pq.read_table(io.BytesIO(kept_object(store, positions_ref)))
-        columns = [table.column(FILE_COLUMN), table.column(ROW_COLUMN)]
+        raw_names = pa.array([file.table or file.name for file in layer.files], pa.string())
+        files = table.column(FILE_COLUMN).combine_chunks()
+        columns = [files, table.column(ROW_COLUMN), raw_names.take(files)]
     numbers = pa.array(np.full(count, number, np.int32))
     return pa.table([numbers, *columns], schema=_POSITIONS_SCHEMA)
 
@@ -367,12 +526,14 @@ def _owner_deletions(owners: list[tuple[int, str]], members: Deletions) -> list[
 
     Args:
         owners: rank and member of each row that states an owner.
-        members: when each member was deleted. Of one rank, deletions come before rows.
+        members: when each member was deleted. Of one rank, a row that moves the header to a member
+            who stays comes before deletions; other rows come after them.
     """
-    deletions = {(time, False, name) for _, name in owners for time in members.get(name, ())}
+    deletions = {(time, 1, name) for _, name in owners for time in members.get(name, ())}
+    stated = {(time, 2 if time in members.get(name, ()) else 0, name) for time, name in owners}
     times, owner = [], _NO_OWNER
-    for time, is_row, member in sorted(deletions | {(time, True, name) for time, name in owners}):
-        if is_row:
+    for time, step, member in sorted(deletions | stated):
+        if step != 1:
             owner = member
         elif owner == member:
             times.append(time)
@@ -466,8 +627,7 @@ class _LayerSources:
         self._counts += np.bincount(np.asarray(files.drop_null()), minlength=len(self._counts))
         rows = merged.column(ROW_COLUMN).cast(pa.string())
         columns = dict(zip(SOURCE_POSITIONS, (self._names.take(files), rows), strict=True))
-        position_columns = (LAYER_COLUMN, FILE_COLUMN, ROW_COLUMN, _NUMBER_COLUMN)
-        merged = merged.drop_columns([*position_columns])
+        merged = merged.drop_columns([*_POSITIONS_SCHEMA.names, _NUMBER_COLUMN])
         for name, column in columns.items():
             merged = merged.append_column(name, column)
         return merged
