@@ -28,7 +28,7 @@ from etl.reports.report_values import DefaultStamp
 from etl.sources.extract.opening import Extract, open_extract
 from etl.sources.files.listed_files import compression_of, open_files
 from etl.sources.files.stored_files import ExtractFiles
-from etl.sources.layout.model import Layout, Number
+from etl.sources.layout.model import Layout, RowNumber
 from etl.sources.partition.finished_steps import FinishedSteps
 from etl.sources.partition.partitions import Partitions
 
@@ -206,7 +206,7 @@ def _require_stable_keys(layout: Layout) -> None:
     """
     sources = {(spec.table, spec.source) for spec in layout.tables}
     for spec in layout.tables:
-        is_numbered = any(isinstance(column.source, Number) for column in spec.columns.values())
+        is_numbered = any(isinstance(column.source, RowNumber) for column in spec.columns.values())
         if is_numbered and (HEADER_OF.get(spec.table), spec.source) not in sources:
             raise UsageError(
                 f"the layout {layout.name} numbers the rows of {spec.table}, which it makes from "
