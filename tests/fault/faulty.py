@@ -1,11 +1,8 @@
 """A store that fails where it is told to."""
 
 from functools import partial
-from typing import TypeVar
 
 from etl.errors import CommitUnknown
-
-T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -22,6 +19,8 @@ class FaultyStore:
         fault: what is raised.
     """
 
+    concurrency = 1
+
     def __init__(self, store, *, at=None, after=False, fault=Killed):
         self._store = store
         self._at = at
@@ -29,31 +28,15 @@ class FaultyStore:
         self._fault = fault
         self.writes = 0
 
-    @property
-    def name(self):
-        return self._store.name
-
-    @property
-    def concurrency(self):
-        return 1
-
-    def get(self, key):
-        return self._store.get(key)
-
-    def get_range(self, key, start, length):
-        return self._store.get_range(key, start, length)
-
-    def read(self, key):
-        return self._store.read(key)
+    def __getattr__(self, name):
+        """Pass on what does not write."""
+        return getattr(self._store, name)
 
     def put(self, key, data):
         return self._write(lambda: self._store.put(key, data))
 
     def swap(self, key, data, expected):
         return self._write(lambda: self._store.swap(key, data, expected))
-
-    def list(self, prefix=""):
-        return self._store.list(prefix)
 
     def delete(self, keys):
         count = 0
@@ -63,9 +46,6 @@ class FaultyStore:
 
     def sync(self):
         self._write(self._store.sync)
-
-    def clean(self, older_than):
-        return self._store.clean(older_than)
 
     def _write(self, write):
         self.writes += 1

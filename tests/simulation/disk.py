@@ -7,7 +7,6 @@ import io
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
@@ -19,8 +18,6 @@ from tests.simulation.world import Killed
 _PAGE = 7
 """Keys of one page of a listing: between two pages others write and delete."""
 _URL = "http://storage.example"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,10 @@
 """The whole way on a real S3 server: publish, serve with a read-only identity, look after it."""
 
-import boto3
 import pytest
 
 from etl.errors import StoreError
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.storage.port import StoreOptions
-from etl.storage.s3 import S3Store
-from tests.given.object_storage import BUCKET
 from tests.unit.publish.samples import (
     logical_id,
     patient,
@@ -16,8 +12,6 @@ from tests.unit.publish.samples import (
 )
 
 pytestmark = pytest.mark.slow
-
-FILE_BYTES = 40_000
 
 
 def test_the_gateway_reads_and_cannot_write(seaweed, tmp_path):
@@ -35,19 +29,6 @@ def test_the_gateway_reads_and_cannot_write(seaweed, tmp_path):
         gateway.delete(["current.json"])
     again = open_current(gateway)
     assert again.tag == current.tag
-
-
-def test_wrong_credentials_are_one_sentence(seaweed):
-    for key, secret, sentence in (
-        ("publisher", "wrong", "the secret key is wrong"),
-        ("nobody", "wrong", "the access key is unknown"),
-    ):
-        options = StoreOptions(endpoint_url=seaweed.endpoint_url, region="us-east-1")
-        store = S3Store(BUCKET, "", options, session=boto3.Session(key, secret))
-        with pytest.raises(StoreError, match=sentence):
-            store.get("current.json")
-        with pytest.raises(StoreError, match=sentence):
-            store.put("patients/x", b"x")
 
 
 def test_large_objects_go_in_parts_and_encrypted(seaweed, tmp_path):

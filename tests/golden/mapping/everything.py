@@ -7,8 +7,6 @@ from etl.model.canonical_tables import AMOUNT_COLUMNS, CLAIM_TYPES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from tests.given.tables import read_tables
 
-AllRows = dict[str, list[dict[str, str]]]
-
 _CELLS = read_tables(__file__)
 _STAMP = _CELLS["parts"]["stamp"]
 

@@ -6,7 +6,6 @@ mapping and nothing else.
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import cache
 
@@ -21,8 +20,6 @@ from etl.mapping.plan import Environment, Provider
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
 from etl.rows import table_schema
-
-Rows = Iterable[Mapping[str, str]]
 
 PAYER = {
     "id": "golden",

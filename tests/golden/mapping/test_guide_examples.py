@@ -90,20 +90,6 @@ def file_of(name, resource, view):
     return name.replace("/", "-") if "/" in name else f"{resource}-{name}"
 
 
-def example(name):
-    return exact((GUIDE / f"{name}.json").read_text("utf-8"))
-
-
-def folders():
-    return [one for one in sorted(HERE.iterdir()) if one.is_dir() and one.name != "shared"]
-
-
-def rows_of(folder):
-    """Return the rows of one example, with those that the examples share."""
-    mine = read_rows(folder)
-    return {**SHARED, **mine, "coverage": [*SHARED["coverage"], *mine.get("coverage", [])]}
-
-
 def ours(view):
     """Return our resources by the name of the guide's example; in a view, its claims alone."""
     found = {}
@@ -111,8 +97,12 @@ def ours(view):
         name = names().get(f"{resource['resourceType']}/{resource['id']}")
         if name is not None:
             found[name] = resource
-    for folder in folders():
-        for resource in resources(rows_of(folder), PAYER, view):
+    for folder in sorted(
+        path for path in HERE.iterdir() if path.is_dir() and path.name != "shared"
+    ):
+        mine = read_rows(folder)
+        coverage = [*SHARED["coverage"], *mine.get("coverage", [])]
+        for resource in resources({**SHARED, **mine, "coverage": coverage}, PAYER, view):
             if resource["resourceType"] in OF_A_FOLDER:
                 found[folder.name] = resource
     if view == "financial":
@@ -129,7 +119,8 @@ def compared(made, listed, view):
     found = Counter()
     unlisted = []
     for name, resource in made.items():
-        theirs = example(file_of(name, resource["resourceType"], view))
+        path = GUIDE / f"{file_of(name, resource['resourceType'], view)}.json"
+        theirs = exact(path.read_text("utf-8"))
         pair = (without_numbers(plain(one)) for one in (theirs, resource))
         for side, path, value in differences(*pair):
             for known in listed:

@@ -23,7 +23,7 @@ from etl.auth.endpoints import routes_of
 from etl.auth.records import DemoMember
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
-from etl.smart.grants import Access, TokenRefused
+from etl.smart.grants import Access
 from etl.web.texts import PageTexts
 from tests.given.drafts import draft_like
 
@@ -255,15 +255,6 @@ def _posted(browser, path, issued, data):
     if issued.secret is None and "client_assertion" not in data:
         data = {"client_id": issued.app.client_id, **data}
     return browser.post(path, data=data)
-
-
-def is_active(services, token):
-    """Return whether an access token may be used at this moment."""
-    try:
-        services.verifier.active(token)
-    except TokenRefused:
-        return False
-    return True
 
 
 def access(number, consent, client):

@@ -17,6 +17,7 @@ from etl.auth.database_tables import Base
 from etl.auth.grants import SignedAssertion
 from etl.auth.records import SignInRefused
 from etl.errors import MappingError
+from etl.smart.grants import TokenRefused
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, PUBLIC
 from tests.ports import free_port
@@ -53,7 +54,8 @@ def test_a_whole_life(lasting):
         second = acting.refresh(browser, issued, body["refresh_token"]).json()
         assert services.verifier.active(second["access_token"]).grant.patient == ANA.patient
         acting.refresh(browser, issued, body["refresh_token"])
-        assert not acting.is_active(services, second["access_token"])
+        with pytest.raises(TokenRefused):
+            services.verifier.active(second["access_token"])
     (consent,) = services.consents.of_patient(ANA.patient)
     assert consent.revoked is not None
     services.keys.rotate()

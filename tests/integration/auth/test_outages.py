@@ -75,17 +75,6 @@ def test_a_token_that_cannot_be_taken_down_is_not_given(standing, browser, monke
     assert "access_token" not in answer.text
 
 
-def test_what_members_are_shown_is_added_up_again_after_an_outage(standing, issued):
-    client_id = issued.app.client_id
-    with without(standing, "access"):
-        asyncio.run(standing.services.trail.record(acting.access(1, "consent", client_id)))
-        standing.services.trail.flush()
-    asyncio.run(standing.services.trail.record(acting.access(2, "consent", client_id)))
-    standing.services.trail.flush()
-    (day,) = standing.services.consents.history(ANA.patient)
-    assert day.count == 2
-
-
 def test_members_are_shown_every_type_that_an_app_was_given(standing):
     client_id = standing.register().app.client_id
     claims = acting.access(1, "consent", client_id)
