@@ -324,6 +324,7 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
         else:
             with tempfile.TemporaryDirectory(prefix="cpcds-metrics-") as folder:
                 os.environ[FOLDER] = folder  # inherited by the workers, which count into it
+                os.environ["PYTHONSAFEPATH"] = "1"  # workers take no modules from this folder
                 Multiprocess(config, sockets=[bound.socket]).run()
 
 

@@ -28,6 +28,8 @@ from etl.pipeline.progress import StageAdvanced
 
 _JOBS_AHEAD: Final = 4
 """Jobs a process that are begun before the first of them is taken."""
+_SAFE_PATH: Final = "PYTHONSAFEPATH"
+"""Variable that keeps Python from importing modules from the current folder."""
 _POLL_SECONDS: Final = 0.5
 """How often the steps that processes count are looked at."""
 
@@ -85,12 +87,12 @@ class Workers:
             return
         self.dismiss()
         context = multiprocessing.get_context("spawn")  # Arrow's threads do not survive a fork
-        self._stops.append(context.Pipe(duplex=False))
-        self._steps, self._reported = context.Value("q", 0), 0
-        worker_arguments = (self._load_definitions, self._stops[-1][0], self._steps)
-        self._pool = ProcessPoolExecutor(process_count, context, _start_worker, worker_arguments)
         self.processes = process_count
-        with killed_as_store_error(), sigint_blocked():
+        with killed_as_store_error(), starting_workers():
+            self._stops.append(context.Pipe(duplex=False))
+            self._steps, self._reported = context.Value("q", 0), 0
+            arguments = (self._load_definitions, self._stops[-1][0], self._steps)
+            self._pool = ProcessPoolExecutor(process_count, context, _start_worker, arguments)
             # The pool starts a process for each job that finds no idle one.
             for _ in range(process_count):
                 self._pool.submit(do_nothing)
@@ -143,12 +145,21 @@ class Workers:
 
 
 @contextmanager
-def sigint_blocked() -> Iterator[None]:
-    """Start workers that ignore SIGINT; the parent stops them."""
+def starting_workers() -> Iterator[None]:
+    """Start workers that ignore SIGINT, which the parent handles, and take no code from the folder.
+
+    They start as `python -c`, which would import modules from the current folder first.
+    """
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
     try:
         yield
     finally:
+        if previous is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = previous
         signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
@@ -242,7 +253,7 @@ class ForkedWorkers:
     def begin(self) -> None:
         """Start loading the module in a process of its own."""
         multiprocessing.set_forkserver_preload([self.preloaded])
-        with sigint_blocked():
+        with starting_workers():
             forkserver.ensure_running()
 
     def each(

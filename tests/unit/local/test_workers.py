@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +71,44 @@ def test_an_error_comes_through_from_another_process_as_it_was(error):
     assert type(there) is type(error)
     assert str(there) == str(error)
     assert there.exit_code == error.exit_code
+
+
+SPAWNED = """
+    with Workers(2, int) as workers:
+        workers.begin(2)
+        print(list(workers.each(divmod_of, [(7, 2), (9, 4)], ignore)))
+"""
+FORKED = "print(list(ForkedWorkers(2, 'json').each(divmod_of, [(7, 2), (9, 4)], ignore)))"
+
+
+def divmod_of(pair, emit):
+    """Divide."""
+    del emit
+    return divmod(*pair)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [SPAWNED, FORKED], ids=["spawned", "forked"])
+def test_workers_run_no_code_from_the_current_folder(tmp_path, start):
+    trap = f"open({str(tmp_path / 'taken')!r}, 'a').write(__name__)\n"
+    (tmp_path / "here").mkdir()
+    for name in sys.stdlib_module_names:
+        (tmp_path / f"here/{name}.py").write_text(trap)
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script/main.py").write_text(f"""
+from etl.local.workers import ForkedWorkers, Workers
+from etl.pipeline.progress import ignore
+from tests.unit.local.test_workers import divmod_of
+if __name__ == "__main__":
+    {start}
+""")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script/main.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path / "here",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert (done.stdout, done.stderr) == ("[(3, 1), (2, 1)]\n", "")
+    assert not (tmp_path / "taken").exists()
