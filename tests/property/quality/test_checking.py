@@ -111,8 +111,8 @@ def keys_of(of):
         ids("claim", "claim_id"),
         ids("member", "member_id"),
         ids("coverage", "coverage_id"),
-        shared("claim", "claim_id"),
-        shared("coverage", "coverage_id"),
+        shared_claims=shared("claim", "claim_id"),
+        shared_coverages=shared("coverage", "coverage_id"),
     )
 
 
