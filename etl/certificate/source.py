@@ -344,7 +344,7 @@ class SourceClaims:
         return is_linked[: len(self.claims)], successors
 
     def _are_reversals(self, claims: Any) -> Any:
-        """Return which claims are reversals: stated amounts total zero or less."""
+        """Return which claims are reversals: stated amounts total less than zero."""
         count = len(self.claims)
         selected = np.zeros(count + 1, dtype=np.bool_)  # the last is that of no claim
         selected[claims] = True
@@ -353,7 +353,7 @@ class SourceClaims:
         payments = self.claims.cents("payment_amount")[claims, np.newaxis]
         amounts = np.concatenate([self.stated[claims], totals[claims], payments], axis=1)
         is_stated = amounts > NO_CENTS
-        return is_stated.any(axis=1) & (np.where(is_stated, amounts, 0).sum(axis=1) <= 0)
+        return np.where(is_stated, amounts, 0).sum(axis=1) < 0
 
     # -- amounts: numpy `int64`, in cents, with a column for each of `CATEGORIES` ---------------
 

@@ -172,18 +172,16 @@ class _Signs:
 
     Attributes:
         total: their sum in cents, numpy `int64`; 0 for claims that were not looked at.
-        states: whether there is any.
         above: whether one is above zero.
     """
 
     total: Indices
-    states: Bools
     above: Bools
 
     @property
     def are_reversals(self) -> Bools:
         """Whether each claim takes back the claim before it, if there is one."""
-        return self.states & (self.total <= 0)
+        return self.total < 0
 
 
 def _amount_signs(
@@ -201,7 +199,7 @@ def _amount_signs(
     for cells in negative_cells["claim_line"].values():
         is_selected |= true_where(pc.is_in(ids, value_set=owners.filter(pa.array(cells))))
     total = np.zeros(len(ids), dtype=np.int64)
-    has_amount, is_positive = (np.zeros(len(ids), dtype=np.bool_) for _ in range(2))
+    is_positive = np.zeros(len(ids), dtype=np.bool_)
     selected_rows = np.flatnonzero(is_selected)
     claim_ids = pc.unique(ids.take(pa.array(selected_rows))).drop_null()
     # Rejected claims may share a claim ID: each of them has all its lines.
@@ -213,24 +211,20 @@ def _amount_signs(
     line_amounts = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(relevant_lines))
     for name in _AMOUNTS:
         amounts = column_of(claims, name).take(pa.array(selected_rows))
-        cents, is_stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
+        cents = numbers.cents(amounts)
         total[selected_rows] += cents
-        has_amount[selected_rows] |= is_stated
         is_positive[selected_rows] |= cents > 0
         if name == "payment_amount":
             continue
-        amounts = column_of(line_amounts, name)
-        cents, is_stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
-        for flags, line_flags in ((has_amount, is_stated), (is_positive, cents > 0)):
-            group_flags = np.zeros(
-                len(claim_ids) + 1, dtype=np.bool_
-            )  # the last one is for claims without lines
-            group_flags[line_groups[relevant_lines[line_flags]]] = True
-            flags[selected_rows] |= group_flags[claim_groups]
+        cents = numbers.cents(column_of(line_amounts, name))
+        # The last group is for claims without lines.
+        has_positive_line = np.zeros(len(claim_ids) + 1, dtype=np.bool_)
+        has_positive_line[line_groups[relevant_lines[cents > 0]]] = True
+        is_positive[selected_rows] |= has_positive_line[claim_groups]
         sums = np.zeros(len(claim_ids) + 1, dtype=np.int64)
         np.add.at(sums, line_groups[relevant_lines], cents)
         total[selected_rows] += sums[claim_groups]
-    return _Signs(total, has_amount, is_positive)
+    return _Signs(total, is_positive)
 
 
 def _negative_cells(table: pa.Table) -> dict[str, Bools]:

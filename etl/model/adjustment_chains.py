@@ -37,7 +37,7 @@ class Linked:
         adjudicated: `YYYY-MM-DD`; None only for rejected claims.
         updated: `last_updated`, a date or an instant.
         voids: its bill frequency is 8, void or cancel of a prior claim (NUBC).
-        reverses: it states amounts, and they total zero or less.
+        reverses: its amounts total less than zero.
         rejected: it isn't published, but its links count.
     """
 
