@@ -41,7 +41,7 @@ def spark_or_skip(*modules):
             pytest.skip(f"{module} is not installed: make install EXTRAS=spark")
 
 
-def _end_java():
+def end_java():
     """End the Java process of earlier sessions: executors have its environment."""
     from pyspark import SparkContext
 
@@ -62,7 +62,7 @@ def cluster(master=CLUSTER, settings=MappingProxyType({}), path=None):
         path: where executors find modules; this checkout where not given.
     """
     spark_or_skip()
-    _end_java()
+    end_java()
     before = os.environ.get("PYTHONPATH")
     here = os.pathsep.join([str(Path.cwd()), *([before] if before else [])])
     os.environ["PYTHONPATH"] = here if path is None else path

@@ -295,30 +295,16 @@ def test_a_member_who_does_not_fit_into_an_executor_ends_the_run_in_a_sentence(
 
 @with_kinds(long=["Spark"])
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "reading",
-        pytest.param("the directory", marks=pytest.mark.long),
-        "the first unit",
-        pytest.param("the third unit", marks=pytest.mark.long),
-        "bulk files",
-    ],
-)
+@pytest.mark.parametrize("stage", ["reading", "the first unit", "bulk files"])
 def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
     kind, definitions, extracts, expected, tmp_path, stage
 ):
     payer = Payer(definitions, tmp_path)
-    units = 0
 
     def lose(event):
-        nonlocal units
-        units += isinstance(event, PartitionDone)
         reached = {
             "reading": isinstance(event, FileProgress),
-            "the directory": isinstance(event, StageBegan) and event.stage == "directory",
-            "the first unit": units == 1,
-            "the third unit": units == 3,
+            "the first unit": isinstance(event, PartitionDone),
             "bulk files": isinstance(event, StageBegan) and event.stage == "publish",
         }
         if reached[stage]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from etl.sources.extract.delta_tables import DeltaFiles
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
-from tests.contract.executor.spark import MARKS, spark_or_skip
+from tests.contract.executor.spark import MARKS, end_java, spark_or_skip
 from tests.e2e.commands import SAMPLES
 from tests.given.lakes import as_tables, toml_of, write_lake
 from tests.given.object_storage import BUCKET, SECRETS, sign_in_to_s3, start_weed
@@ -62,13 +62,7 @@ def test_delta_tables_are_read_by_executors_alone_and_make_the_same_tree(tmp_pat
     write_lake(tmp_path / "lake", others)
     sign_in_to_s3(monkeypatch, "publisher", SECRETS["publisher"])
     spark_or_skip()
-    from pyspark import SparkContext
-
-    # Java that an earlier test started has that test's environment: begin another.
-    if (gateway := SparkContext._gateway) is not None:
-        gateway.shutdown()
-        gateway.proc.stdin.close()
-        SparkContext._gateway = SparkContext._jvm = None
+    end_java()
     with start_weed(tmp_path / "weed") as server:
         bucket = {"AWS_ENDPOINT_URL": server.endpoint_url, "AWS_ALLOW_HTTP": "true"}
         write_lake(f"s3://{BUCKET}/lake", claims, bucket)
