@@ -20,7 +20,8 @@ from playwright.sync_api import ViewportSize, sync_playwright
 from scripts.report_pictures import report_pictures
 from tests.e2e.portal.conftest import CHROMIUM
 from tests.e2e.portal.pages import every_page
-from tests.e2e.portal.standing import publish, publish_directory, stand_up
+from tests.e2e.portal.standing import publish, stand_up
+from tests.unit.gateway.trees import LISTED, sample_tree
 
 LOOKS: Final[dict[str, tuple[Literal["light", "dark"], Literal["screen", "print"], int]]] = {
     "light": ("light", "screen", 1280),
@@ -42,9 +43,8 @@ def main(folder: Path) -> int:
     count = 0
     with tempfile.TemporaryDirectory(prefix="cpcds-screenshots-") as temporary:
         work = Path(temporary)
-        target, directory = publish(work), publish_directory(work)
         with (
-            stand_up(target, work, directory) as standing,
+            stand_up(publish(work), work, sample_tree(LISTED)) as standing,
             sync_playwright() as playwright,
             playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
         ):

@@ -1,4 +1,4 @@
-"""`cpcds apps`, `auth` and `audit`, as an operator types them."""
+"""`cpcds apps`, `developers`, `auth` and `audit`, as an operator types them."""
 
 import json
 
@@ -99,12 +99,6 @@ def test_where_no_server_is_configured_none_is_made_up(tmp_path, monkeypatch):
     assert list(tmp_path.glob("**/cpcds-*")) == []
 
 
-def test_an_audit_trail_that_is_not_there_is_not_said_to_be_right(tmp_path):
-    assert "auth.audit" in cpcds("audit", "verify", code=2).output
-    registered(tmp_path)
-    assert "no event was changed" in cpcds("audit", "verify").output
-
-
 @pytest.mark.parametrize("content", ["{", "[]", '{"client_name": 7}', "{}"])
 def test_metadata_that_cannot_be_taken_are_said_in_a_sentence(tmp_path, content):
     (tmp_path / "app.json").write_text(content)
@@ -112,7 +106,8 @@ def test_metadata_that_cannot_be_taken_are_said_in_a_sentence(tmp_path, content)
     assert "Traceback" not in done.output
 
 
-def test_the_audit_trail_is_checked(tmp_path):
+def test_the_audit_trail_is_checked_where_there_is_one(tmp_path):
+    assert "auth.audit" in cpcds("audit", "verify", code=2).output
     registered(tmp_path)
     assert "no event was changed" in cpcds("audit", "verify").output
     (file,) = (tmp_path / "cpcds-audit").iterdir()
@@ -125,3 +120,11 @@ def test_the_audit_trail_is_checked(tmp_path):
 def test_tables_and_keys_are_looked_after():
     assert "version 0004" in cpcds("auth", "migrate").output
     assert "new keys" in cpcds("auth", "rotate-keys").output
+
+
+def test_accounts_of_developers_are_listed():
+    assert "no accounts" in cpcds("developers", "list").output
+    with auth.services(read_settings(None)) as services:
+        services.developers.sign_in("dana@lens.example")
+    (account,) = json.loads(cpcds("developers", "list", "--json").output)
+    assert (account["email"], account["apps"]) == ("dana@lens.example", 0)

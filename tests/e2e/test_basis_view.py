@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.e2e.commands import cpcds, done
+from tests.e2e.commands import contents, cpcds, done
 
 MONEY = re.compile(r'"(?:total|amount|net|unitPrice|currency|benefitBalance|\w*Money)"')
 """Members of FHIR's Money, and where it stands."""
@@ -43,18 +43,13 @@ def test_no_object_of_a_published_tree_holds_an_amount(tree):
     assert json.loads(done(cpcds("conform", tree, "--json")).out)["errors"] == 0
 
 
-def names(target):
-    """Return the names of all that is in a target but records of runs, refused ones among them."""
-    return sorted(path.name for path in target.rglob("*") if "runs" not in path.parts)
-
-
 def test_a_target_holds_one_view_and_another_run_is_refused(small, tree):
-    before = names(tree)
+    before = contents(tree)
     for arguments in ((), ("--dry-run",), ("--view", "financial")):
         called = cpcds("run", small, "--to", tree, *arguments)
         assert called.code == 2
         assert "contains the basis view" in called.sentence
         assert "--view basis" in called.sentence
-    assert names(tree) == before
+    assert contents(tree) == before
     again = done(cpcds("run", small, "--to", tree, "--view", "basis"))
     assert "nothing to do" in again.out

@@ -27,20 +27,11 @@ def published(small, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({"CPCDS_ID_KEY": OTHER_KEY}, "CPCDS_ID_KEY: "),
-        ({"CPCDS_PAYER__ID": "other"}, "payer.id: "),
-        ({"CPCDS_ID_KEY": OTHER_KEY, "CPCDS_PAYER__ID": "other"}, "payer.id, CPCDS_ID_KEY: "),
-    ],
-)
-def test_another_id_key_or_payer_id_stops_a_run_before_it_does_anything(
-    changed, named, small, published
-):
+def test_another_id_key_or_payer_id_stops_a_run_before_it_does_anything(small, published):
+    changed = {"CPCDS_ID_KEY": OTHER_KEY, "CPCDS_PAYER__ID": "other"}
     called = run(small, published, **changed)
     assert called.code == 3
-    assert called.sentence.startswith(named)
+    assert called.sentence.startswith("payer.id, CPCDS_ID_KEY: ")
     assert "every resource would be deleted and added again with a new ID" in called.sentence
     assert "--rekey" in called.sentence
     assert OTHER_KEY not in called.err

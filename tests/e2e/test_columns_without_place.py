@@ -1,7 +1,5 @@
 """A cell of a claim that changes nothing of what is published is named by a finding."""
 
-import csv
-import gzip
 from collections import defaultdict
 
 import pytest
@@ -119,10 +117,8 @@ def test_a_cell_that_changes_nothing_is_named(planted, tmp_path):
     extract, plants = planted
     done(cpcds("convert", extract, "--out", tmp_path / "out", "--workers", "1"))
     done(cpcds("validate", extract, "--report", tmp_path / "report", "--workers", "1", **NO_SUITES))
-    with gzip.open(tmp_path / "report/report/findings.csv.gz", "rt", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     found: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
-    for row in rows:
+    for row in rows_of(tmp_path / "report/report/findings.csv.gz"):
         if row["row"]:
             found[row["table"], int(row["row"])].add((row["column"], row["rule"]))
     eobs = {

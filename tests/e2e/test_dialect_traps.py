@@ -4,14 +4,11 @@ Each was seen in files that payers' exporters wrote. Rows are put behind those o
 a claim a trap, so that none can hide another.
 """
 
-import csv
-import gzip
-import re
 import shutil
 
 import pytest
 
-from tests.e2e.commands import ROOT, cpcds, done
+from tests.e2e.commands import ROOT, cpcds, done, rows_of, write_rows
 from tests.given.tables import read_tables
 from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import all_loaded, read
@@ -33,8 +30,7 @@ def sprung(tmp_path_factory, layouts):
     base = tmp_path_factory.mktemp("traps")
     folder = base / "in"
     shutil.copytree(GOLDEN / "synthea-members/input", folder)
-    with (folder / CLAIMS).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(folder / CLAIMS)
     plain = {
         **next(row for row in rows if row["Procedure code type"] == "CPT"),
         "Diagnosis code": "I10",
@@ -47,17 +43,13 @@ def sprung(tmp_path_factory, layouts):
         first = plain | {"Claim unique identifier": trap["name"]} | trap.get("cells", {})
         rows += [first | {"Line number": str(at + 1)} for at in range(trap.get("lines", 1))]
         rows += [first | other for other in trap.get("others", ())]
-    with (folder / CLAIMS).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(plain), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(folder / CLAIMS, plain, rows)
     done(cpcds("validate", folder, "--report", base / "report", "--workers", "1"))
     rules: dict[str, set[str]] = {}
-    with gzip.open(base / "report/report/findings.csv.gz", "rt", encoding="utf-8") as file:
-        for one in csv.DictReader(file):
-            if one["file"] == CLAIMS and one["row"]:
-                claim = rows[int(one["row"]) - 2]["Claim unique identifier"]
-                rules.setdefault(claim, set()).add(one["rule"])
+    for one in rows_of(base / "report/report/findings.csv.gz"):
+        if one["file"] == CLAIMS and one["row"]:
+            claim = rows[int(one["row"]) - 2]["Claim unique identifier"]
+            rules.setdefault(claim, set()).add(one["rule"])
     made: dict[tuple[str, str], list[dict[str, str]]] = {}
     for loaded in all_loaded(read(folder, base / "work", layouts=layouts)):
         for name, table in loaded.tables.items():
@@ -93,34 +85,12 @@ RESPELT = {
 }
 
 
-def respelt(text):
-    """Headers as other releases of the exporter spell them."""
-    header, rows = text.split("\n", 1)
-    return ",".join(RESPELT.get(one, one) for one in header.split(",")) + "\n" + rows
-
-
-def sanitised(text):
-    """Headers as a database takes them."""
-    header, rows = text.split("\n", 1)
-    return re.sub(r"[^\w,]", "_", header) + "\n" + rows
-
-
-@pytest.mark.parametrize(
-    "rewritten",
-    [
-        respelt,
-        sanitised,
-        lambda text: text.replace("\n", "\r\n"),
-        lambda text: "\ufeff" + text,
-        lambda text: re.sub(",(?=,)", ", ", text),
-    ],
-    ids=["headers-respelt", "headers-with-underscores", "crlf", "byte-order-mark", "blank-cells"],
-)
-def test_another_way_of_writing_changes_no_row(rewritten, tmp_path, layouts):
+def test_headers_as_other_releases_of_the_exporter_spell_them_change_no_row(tmp_path, layouts):
     source, folder = GOLDEN / "synthea-members/input", tmp_path / "in"
     shutil.copytree(source, folder)
-    path = folder / CLAIMS  # of a set of files this one alone
-    path.write_bytes(rewritten(path.read_text(encoding="utf-8")).encode())
+    path = folder / CLAIMS
+    header, rows = path.read_text(encoding="utf-8").split("\n", 1)
+    header = ",".join(RESPELT.get(one, one) for one in header.split(","))
+    path.write_text(f"{header}\n{rows}", encoding="utf-8")
     expected = lines_of(source, tmp_path / "one", layouts)
     assert lines_of(folder, tmp_path / "two", layouts) == expected
-    assert any("Z\\u00e1rate" in line for line in expected)

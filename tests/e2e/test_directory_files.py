@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,13 +23,12 @@ from tests.e2e.commands import (
     rows_of,
     write_rows,
 )
-from tests.e2e.directory_crawler import Crawler, by_name
 from tests.e2e.test_directory_publishing import seen
-from tests.e2e.test_serving import running
+from tests.e2e.test_serving import Running, running
 from tests.unit.publish.samples import patient, publish
 from tests.waiting import until
 
-INDEX = "plan-finder/H0009/2025/index.json"
+DOCUMENTS = ("/directory/$bulk-publish", "/directory/plan-finder/H0009/2025/index.json")
 BRAND = {
     "CPCDS_PAYER__NAME": "Acme Health",
     "CPCDS_PORTAL__FILE": str(Path(__file__).parent / "portal-with-brand.toml"),
@@ -64,6 +64,53 @@ def exported(target, folder, **environment):
     return json.loads(done(cpcds("export", target, "--out", folder, "--json", **environment)).out)
 
 
+@dataclass
+class Crawler:
+    """A client that knows two documents; asks again only for what changed.
+
+    Attributes:
+        server: where they are.
+        answers: address -> headers and body.
+        fetched: what was downloaded with a body, in order.
+        unchanged: what was answered with 304.
+    """
+
+    server: Running
+    answers: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
+    fetched: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+
+    def get(self, url):
+        path = url.removeprefix(self.server.base)
+        known = {"If-None-Match": self.answers[path][0]["etag"]} if path in self.answers else {}
+        status, headers, body = self.server.get(path, None, **known)
+        assert status == 200 or (known and status == 304), (path, status)
+        if status == 200:
+            self.answers[path] = headers, body
+        (self.fetched if status == 200 else self.unchanged).append(path)
+        return self.answers[path][1]
+
+    def bulk(self):
+        """Return the resources of a directory by type and id."""
+        files = json.loads(self.get(DOCUMENTS[0]))["output"]
+        return by_name(
+            json.loads(line) for file in files for line in self.get(file["url"]).splitlines()
+        )
+
+    def plans(self):
+        """Return the resources of a contract's year by type and id."""
+        urls = json.loads(self.get(DOCUMENTS[1]))["provider_urls"]
+        bundles = [json.loads(self.get(url)) for url in urls]
+        return by_name(entry["resource"] for bundle in bundles for entry in bundle["entry"])
+
+
+def by_name(resources):
+    """Return resources by type and id; fails where one is there twice."""
+    names = [(f"{one['resourceType']}/{one['id']}", one) for one in resources]
+    assert len(dict(names)) == len(names)
+    return dict(names)
+
+
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
     """Two releases of a directory that is served; exported and downloaded after each.
@@ -74,11 +121,11 @@ def nights(tmp_path_factory):
     place = tmp_path_factory.mktemp("files")
     target, folder = place / "target", place / "public"
     ran = [done(cpcds("run", SAMPLES / "directory", "--to", target))]
-    first, said, crawler = seen(target), [exported(target, folder)], Crawler()
+    first, said = seen(target), [exported(target, folder)]
     with running(target, place) as server:
-        documents = [f"{server.base}/directory/{path}" for path in ("$bulk-publish", INDEX)]
-        crawler.bulk(documents[0])
-        crawler.plans(documents[1])
+        crawler = Crawler(server)
+        crawler.bulk()
+        crawler.plans()
         changed = renamed(SAMPLES / "directory", place / "changed")
         ran.append(done(cpcds("run", changed, "--to", target, **ANY_CHANGE)))
         said.append(exported(target, folder))
@@ -94,11 +141,16 @@ def nights(tmp_path_factory):
             crawler=crawler,
             said=said,
             warned=[warnings(called) for called in ran],
-            bulk=by_name(crawler.bulk(documents[0])),
-            plans=by_name(crawler.plans(documents[1])),
-            documents=documents,
+            bulk=crawler.bulk(),
+            plans=crawler.plans(),
             fetched=crawler.fetched[start:],
         )
+
+
+def test_a_directory_alone_is_served_to_everyone(nights):
+    assert "mode: public" in "".join(nights.server.greeting)
+    assert nights.server.get("/directory/Practitioner", None)[0] == 200
+    assert nights.server.get("/fhir/metadata", None)[0] == 404
 
 
 def test_a_client_has_each_resource_once_and_downloads_what_changed_alone(nights):
@@ -107,9 +159,10 @@ def test_a_client_has_each_resource_once_and_downloads_what_changed_alone(nights
     assert all(nights.second[name] == one for name, one in nights.plans.items())
     # The documents, and the practitioner's file of either kind.
     assert len(nights.fetched) == 4, nights.fetched
-    assert set(nights.documents) < set(nights.fetched)
+    assert set(DOCUMENTS) < set(nights.fetched)
     assert nights.crawler.unchanged
-    media = {url.rpartition(".")[2]: nights.crawler.headers(url) for url in nights.crawler.fetched}
+    answers = nights.crawler.answers
+    media = {path.rpartition(".")[2]: headers for path, (headers, _) in answers.items()}
     assert media["ndjson"]["content-type"] == "application/fhir+ndjson"
     assert media["json"]["content-type"] == "application/json"
     assert "immutable" in media["ndjson"]["cache-control"]

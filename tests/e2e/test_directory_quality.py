@@ -55,8 +55,6 @@ def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(checked, f
     assert "As of 2026-11-01" in told["current"]
     assert "31 to 90 days before 2" in told["current"]
     assert "22 gaps in the data that people search for , most of them found by" in told["missing"]
-    for section in ("coverage", "new-patients", "ages", "addresses", "duplicates"):
-        assert f'id="{section}"' in page
     assert f'href="{figures["places"]}"' in page
     words = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
     assert not re.findall(r"(?i)\b(?:claims?|members?|money|cents?|MapID|amounts?)\b", words)
@@ -82,11 +80,4 @@ def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nig
     words = re.sub(r"<style>.*?</style>|<[^>]*>", " ", every, flags=re.DOTALL)
     assert "rows in" in words
     assert "entries over 90 days old" in words
-    assert "Entries last updated longer ago" in words
-    assert "practitioners in no network organizations in none wrong addresses duplicates" in (
-        " ".join(words.split())
-    )
     assert not re.findall(r"(?i)\b(?:claims?|members?|money|every cent)\b", words)
-    history = done(cpcds("history", target)).out + done(cpcds("releases", target)).out
-    assert "1 of 34 rows rejected" in history
-    assert not re.findall(r"(?i)\b(?:claims?|members?|money)\b", history)

@@ -43,29 +43,22 @@ def written(command, out, **environment):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_umask")
 @pytest.mark.parametrize("command", OUTPUTS)
-def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(command, tmp_path):
-    found = written(command, tmp_path / "new" / "out")
-    assert S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
-    assert len(found) > 5
-    for name, (is_folder, mode) in found.items():
-        assert mode == (0o700 if is_folder else 0o600), name
-    if command == "run":
-        assert {name.split("/")[0] for name in found} >= {*CLOSED[:3], "patients", "reports"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", OUTPUTS)
-def test_a_mode_opens_what_readers_need_and_never_the_rows(command, tmp_path):
-    found = written(command, tmp_path / "out", **OPEN_TO_GROUP)
+@pytest.mark.parametrize("settings", [{}, OPEN_TO_GROUP], ids=["closed", "open"])
+def test_files_are_for_their_owner_alone_but_what_a_mode_opens(command, settings, tmp_path):
+    found = written(command, tmp_path / "new" / "out", **settings)
+    assert S_IMODE((tmp_path / "new").stat().st_mode) == (0o750 if settings else 0o700)
     opened = 0
     for name, (is_folder, mode) in found.items():
-        if name.split("/")[0] in CLOSED:
-            assert mode == (0o700 if is_folder else 0o600), name
-        elif not name.startswith("."):
-            opened += 1
-            assert mode == (0o750 if is_folder else 0o640), name
-    assert opened > 2
-    if command != "convert":
+        is_open = settings and name.split("/")[0] not in CLOSED
+        if is_open and name.startswith("."):
+            continue
+        opened += bool(is_open)
+        folder_mode, file_mode = (0o750, 0o640) if is_open else (0o700, 0o600)
+        assert mode == (folder_mode if is_folder else file_mode), name
+    assert opened > 2 or not settings
+    if command == "run":
+        assert {name.split("/")[0] for name in found} >= {*CLOSED[:3], "patients", "reports"}
+    if command == "validate":
         assert any(name.startswith("quarantine/") for name in found)
 
 
@@ -79,9 +72,3 @@ def test_exact_sums_are_never_opened_even_where_no_row_was_rejected(tmp_path):
         "sums/money.csv": (False, 0o600),
     }
     assert modes(tmp_path)["report"] == (True, 0o750)
-
-
-def test_another_mode_is_refused(tmp_path):
-    called = cpcds("run", FAULTY, "--to", tmp_path, CPCDS_PUBLISH__MODE="0777")
-    assert called.code == 3
-    assert "publish.mode" in called.sentence

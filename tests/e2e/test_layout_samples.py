@@ -1,4 +1,4 @@
-"""`cpcds layouts test`, as the author of a layout uses it."""
+"""`cpcds layouts test`, as the author of a layout uses it, and what the layout is for."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from etl.cli import main
-from tests.e2e.commands import ROOT, cpcds, done
+from tests.e2e.commands import ROOT, cpcds, done, rows_of
 from tests.given.tables import table
 
 CASE = ROOT / "tests/golden/layouts/records"
@@ -92,3 +92,22 @@ def test_mistakes_of_the_layout_and_of_the_expected_rows_are_named(layout):
     layout.write_text(layout.read_text().replace("title:", "titel:"))
     told = cpcds("layouts", "test", layout)
     assert (told.code, "did you mean 'title'" in told.err) == (3, True)
+
+
+@pytest.mark.slow
+def test_records_of_one_file_have_a_quarantine_each(layout, tmp_path):
+    (tmp_path / "own/layouts").mkdir(parents=True)
+    shutil.move(layout, tmp_path / "own/layouts/dock.yaml")
+    own = ("--mappings", tmp_path / "own")
+    done(cpcds(*own, "validate", CASE / "input", "--report", tmp_path / "report"))
+    quarantine = tmp_path / "report/quarantine"
+    counts = {path.name: len(rows_of(path)) for path in sorted(quarantine.glob("*.csv"))}
+    assert counts == {
+        "claims_0105-claims.csv": 3,
+        "claims_0105-lines.csv": 4,
+        "claims_0105-lines.ragged.csv": 1,
+        "members.csv": 1,
+        "policies-policies.csv": 1,
+    }
+    (ragged,) = rows_of(quarantine / "claims_0105-lines.ragged.csv")
+    assert (ragged["cpcds_row"], ragged["text"]) == ("10", "20C0003002000000000 ")

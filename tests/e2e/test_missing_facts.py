@@ -1,4 +1,4 @@
-"""A run's last lines name what its source lacks."""
+"""The last lines of a validation name what its source lacks."""
 
 import json
 
@@ -10,24 +10,16 @@ SYNTHEA = ROOT / "tests/golden/layouts/synthea-members/input"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("command", "option"), [("validate", "--report"), ("convert", "--out"), ("run", "--to")]
-)
-def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(command, option, tmp_path):
-    def said(*more):
-        target = tmp_path / ("json" if more else "text")
-        arguments = (command, SYNTHEA, option, target, "--workers", "1", *more)
-        limits = {"CPCDS_LIMITS__REJECTED_CLAIMS": "1", "CPCDS_LIMITS__UNOWNED_ROWS": "1"}
-        return done(cpcds(*arguments, **limits)).out
-
-    lacking = json.loads(said("--json"))["rejected"]
+def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(tmp_path):
+    command = ("validate", SYNTHEA, "--report", tmp_path, "--workers", "1")
+    lacking = json.loads(done(cpcds(*command, "--json")).out)["rejected"]
     counts = {one["crosswalk"]: one["cells"] for one in lacking["empty_crosswalks"]}
     assert counts.keys() == {
         "layouts/rxnorm-ndc",
         "layouts/snomed-icd-10-cm",
         "layouts/snomed-service-codes",
     }
-    lines = said().splitlines()
+    lines = done(cpcds(*command)).out.splitlines()
     for name, cells in counts.items():
         (line,) = [line for line in lines if line.startswith(f"{name} is empty")]
         assert line.split()[-1] == str(cells)

@@ -3,7 +3,6 @@
 import json
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -75,14 +74,6 @@ def test_a_broken_limit_stops_before_the_swap_and_tells_why(target, tmp_path):
     assert stopped["release"] is None
     assert [one["holds"] for one in stopped["limits"]].count(False) == 1
     assert list(target.glob(f"quarantine/{stopped['run']}/claim.csv"))
-
-
-@pytest.mark.slow
-def test_a_limit_on_one_rule_holds_too(tmp_path):
-    Path("cpcds.toml").write_text("[limits.findings]\nnpi = 0\n")
-    called = run(SAMPLES / "faulty", tmp_path)
-    assert called.code == 4
-    assert "npi" in called.sentence
 
 
 def test_convert_past_a_limit_writes_nothing(tmp_path):

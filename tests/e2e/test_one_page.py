@@ -1,4 +1,4 @@
-"""One page of one member: the sandbox has a member whose first page shows what can be shown."""
+"""The samples show what can be shown, and so does the first page of one of their members."""
 
 import json
 from collections import Counter
@@ -80,3 +80,12 @@ def test_that_member_breaks_no_rule(alone, tmp_path):
     done(cpcds("validate", alone, "--report", tmp_path / "report", "--workers", "1"))
     report = json.loads(next(tmp_path.rglob("report.json")).read_text(encoding="utf-8"))
     assert [rule["id"] for rule in report["rules"] if rule["findings"]] == []
+
+
+def test_the_samples_produce_all_that_can_be():
+    command = ("mapping", "coverage", SAMPLES, "--workers", "1")
+    found = json.loads(done(cpcds(*command, "--json")).out)
+    assert len(found) == 13
+    assert all(one["resources"] for one in found)
+    elements = [each for one in found for each in one["elements"]]
+    assert [each["element"] for each in elements if each["status"] == "could be"] == []

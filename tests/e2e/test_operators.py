@@ -14,15 +14,12 @@ from socket import gethostname
 from stat import S_IMODE
 
 import pytest
-from filelock import FileLock
 
 from etl.bootstrap import recorded_run, use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError
-from etl.pipeline.progress import StageBegan, StageExtended, StepCounter, ignore
-from etl.publish.prune import own_keys
-from etl.publish.reader import open_current
+from etl.pipeline.progress import StageBegan, StageExtended, StepCounter
 from etl.storage.local import LocalStore
 from tests.e2e.commands import ANY_CHANGE, COMMAND, NO_SUITES, SAMPLES, cpcds, done
 
@@ -30,6 +27,7 @@ FAULTY = SAMPLES / "faulty"
 LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) (\d{8}T\d{6}Z-[0-9a-f]{8}) (.+)"
 )
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 BEGAN = datetime(2026, 1, 31, 2, tzinfo=UTC)
 PHASES = ["open", "hash", "read", "directory", "partitions", "publish", "bulk", "report", "commit"]
 
@@ -76,6 +74,7 @@ def records(target):
 def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(faulty_run):
     out = (faulty_run / "out").read_text()
     assert len(out.splitlines()) < 40
+    assert not CONTROL.search(out)
     phases = ", ".join(rf"{phase} [\d.]+" for phase in PHASES)
     assert re.search(rf"^seconds: {phases}$", out, re.MULTILINE)
     assert re.search(r"^rejected: \d+ of [\d,]+ claims, [\d.]+ %; [\d,]+ rows of all", out, re.M)
@@ -279,40 +278,21 @@ def test_other_commands_that_take_long_show_progress(arguments, target, tmp_path
 
 
 @pytest.mark.slow
-def test_every_object_of_a_fresh_tree_has_a_role(tmp_path):
-    """A prune deletes what has none: a kind of object that is forgotten there would be lost."""
-    settings = Settings(
-        target=str(tmp_path / "tree"),
-        report={"gx_rows": 0},
-        run={"workers": 1},
-        publish={"deltas": True},
-    )
-    run_extract(settings, FAULTY, ignore)
-    store = LocalStore(tmp_path / "tree")
-    release = open_current(store).release
-    objects = list(release.objects())
-    assert {role for role, _ in objects} == {"patient", "catalog", "directory", "report", "bulk"}
-    named = {ref.key for _, ref in objects} | own_keys(release.manifest)
-    unnamed = {entry.key for entry in store.list() if entry.key not in named}
-    assert unnamed == {"current.json", "$bulk-publish", "publish/updates-first.json"} | {
-        "reports/index.html"
-    }
-
-
-@pytest.mark.slow
-def test_rich_is_loaded_where_a_table_or_a_bar_is_shown_alone(tmp_path):
+def test_what_is_no_terminal_gets_no_control_character_and_no_bar_loads_rich(tmp_path):
     program = (
         "import sys\n"
         "from etl.cli import main\n"
         "try:\n"
-        f"    main(['run', {str(FAULTY)!r}, '--to', {str(tmp_path / 'tree')!r}, '--json'])\n"
+        f"    main(['-v', 'run', {str(FAULTY)!r}, '--to', {str(tmp_path / 'tree')!r}, '--json'])\n"
         "except SystemExit as ended:\n"
         "    assert not ended.code\n"
         "assert 'rich' not in sys.modules and 'structlog' not in sys.modules\n"
     )
-    environment = {**os.environ, **NO_SUITES}
-    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    command, environment = [sys.executable, "-c", program], {**os.environ, **NO_SUITES}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
+    assert " INFO etl.run: published release " in ran.stderr
+    assert not CONTROL.search(ran.stderr)
 
 
 # -- releases and locks ------------------------------------------------------------------------
@@ -333,33 +313,21 @@ def test_releases_tell_what_the_run_rejected_the_money_and_how_long_it_took(targ
     assert "sums add up to the cent" in text
 
 
-@pytest.mark.slow
-def test_releases_without_records_of_their_runs_are_listed_all_the_same(tmp_path):
-    tree = tmp_path / "tree"
-    done(cpcds("run", FAULTY, "--to", tree))
+def test_releases_without_records_of_their_runs_are_listed_all_the_same(faulty_run, tmp_path):
+    tree = shutil.copytree(faulty_run / "tree", tmp_path / "tree")
     shutil.rmtree(tree / "runs")
+    assert "no runs are recorded" in done(cpcds("history", tree)).out
     (release,) = json.loads(done(cpcds("releases", tree, "--json")).out)
     assert release["verdict"] is release["rejected"] is None
     assert "; current\n" in done(cpcds("releases", tree)).out
 
 
-def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path):
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    with FileLock(tree / ".cpcds-work.lock"):
-        (tree / ".cpcds-work.lock").write_text("process 4711 on night-1 since 2026-01-31T02:00:00Z")
-        called = cpcds("run", tmp_path / "not looked at", "--to", tree)
-    assert called.code == 5
-    process = "process 4711 on night-1 since 2026-01-31T02:00:00Z"
-    assert f"another run is using it ({process}); wait for that run" in called.sentence
-
-
-def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(tmp_path, monkeypatch):
+def test_a_run_or_prune_that_waits_for_another_run_names_its_process(tmp_path, monkeypatch):
     tree, seen = tmp_path / "tree", list[str]()
 
     def look(*_, **__):
-        seen.append((tree / ".cpcds-work.lock").read_text())
-        seen.append(cpcds("prune", tree, "--keep", "1").sentence)
+        for other in (("prune", tree, "--keep", "1"), ("run", FAULTY, "--to", tree)):
+            seen.append(cpcds(*other).sentence)
         raise StoreError("that is enough")
 
     monkeypatch.setattr(use_cases, "run", look)
@@ -367,6 +335,8 @@ def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(tmp_path, monk
     held = re.compile(rf"process {os.getpid()} on {re.escape(gethostname())} since 20\d\d-")
     assert len(seen) == 2
     assert all(held.search(text) for text in seen), seen
+    assert "another run is using it (process" in seen[1]
+    assert "wait for that run" in seen[1]
 
 
 # -- history -----------------------------------------------------------------------------------
@@ -410,7 +380,3 @@ def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(faulty_
     assert f"back to release {oldest['release']}: doubled amounts" in text
     assert "(doubled amounts)" in page.read_text()
     assert S_IMODE(page.stat().st_mode) == 0o600
-
-
-def test_a_target_without_runs_has_no_history(tmp_path):
-    assert "no runs are recorded" in done(cpcds("history", tmp_path)).out

@@ -1,12 +1,15 @@
 """Prior authorizations, and a delta on top: published, explained, counted and posted."""
 
-import csv
 import json
 
 import pytest
 
-from tests.e2e.commands import ANY_CHANGE, SAMPLES, cpcds, done, published
+from etl.model.data_models import DIRECTORY
+from etl.publish.manifest import ReleaseFacts
+from etl.storage.local import LocalStore
+from tests.e2e.commands import ANY_CHANGE, cpcds, done, published, rows_of
 from tests.integration.test_adjustment_chains import FILES
+from tests.unit.publish.samples import publish
 
 HEADER = (
     "record_action,prior_auth_id,member_id,coverage_id,payer_id,type,received_at,decided_at,"
@@ -43,12 +46,6 @@ def report(target, *options, **environment):
     return cpcds("report", "prior-auth", target, "--year", "2026", *options, **KEPT, **environment)
 
 
-def numbers_published(target):
-    """Return the numbers of the published prior authorizations."""
-    resources = (one for one in published(target) if one.get("use") == "preauthorization")
-    return sorted(one["identifier"][0]["value"] for one in resources)
-
-
 def fates(target, number, *options):
     """Return what became of a row of prior_auth.csv."""
     row = f"prior_auth.csv:{number}"
@@ -63,16 +60,11 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     rows = [row(1), row(2, "A3", hours=8), row(3, "A4"), row(4, expedited="Y"), row(5, drug="Y")]
     full = extract(tmp_path / "full", "full", "2026-12-30", rows)
     done(cpcds("run", full, "--to", target, "--workers", "1", **KEPT))
-    assert numbers_published(target) == ["PA1", "PA2", "PA3", "PA4"]
+    made = (one for one in published(target) if one.get("use") == "preauthorization")
+    numbers = sorted(one["identifier"][0]["value"] for one in made)
+    assert numbers == ["PA1", "PA2", "PA3", "PA4"]
     assert fates(target, 5, "--extract", full) == fates(target, 5) == ["published"]
     assert fates(target, 6, "--extract", full) == fates(target, 6) == ["withdrawn"]
-    for given in (("--extract", full), ()):
-        said = done(cpcds("explain", target, "prior-auth:PA1", *given, "--json", **KEPT))
-        lineage = json.loads(said.out)
-        rows = [(row["file"], row["row"], row["fate"]) for row in lineage["rows"]]
-        assert rows == [("prior_auth.csv", 2, "published")]
-        (resource,) = lineage["resources"]
-        assert resource["agrees"]
     early = report(target, "--post", CPCDS_PORTAL__REPORTS=str(public))
     assert (early.code, "not complete in these rows" in early.sentence) == (2, True)
     assert "Rows until 2026-12-30" in report(target).out
@@ -93,17 +85,12 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     assert program["expedited"]["approved"] == {"count": 1, "percent": 100.0}
     assert [row["reason"] for row in document["left_out"]] == ["only for drugs"]
     assert [row["code"] for row in document["required"]] == ["70551"]
-    with (public / "prior-auth-2026.csv").open() as file:
-        assert {line["program"] for line in csv.DictReader(file)} == {"MA", ""}
+    assert {line["program"] for line in rows_of(public / "prior-auth-2026.csv")} == {"MA", ""}
     assert "MRI of the brain" in page.read_text()
 
 
-def test_a_target_without_a_release_is_named(tmp_path):
+def test_nothing_and_a_directory_have_no_prior_authorizations(tmp_path):
     assert "nothing has been published" in report(tmp_path).sentence
-
-
-@pytest.mark.slow
-def test_a_directory_has_no_prior_authorizations(tmp_path):
-    done(cpcds("run", SAMPLES / "directory", "--to", tmp_path, "--workers", "1"))
+    publish(LocalStore(tmp_path), [], facts=ReleaseFacts("full", mapping=DIRECTORY.stated))
     refused = report(tmp_path)
     assert (refused.code, "contains a provider directory" in refused.sentence) == (2, True)

@@ -27,7 +27,7 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import SAMPLES
 from tests.given import quick_server
 from tests.given.tables import read_tables, table
-from tests.unit.gateway.trees import busiest, members, sample_tree
+from tests.unit.gateway.trees import LISTED, busiest, members, sample_tree
 from tests.unit.publish.samples import patient, publish
 from tests.waiting import is_alive, until
 
@@ -147,7 +147,7 @@ def loaded(pid):
 
 
 @pytest.mark.slow
-def test_a_server_says_what_it_serves_and_serves_it(tmp_path):
+def test_a_server_says_what_it_serves_and_serves_it_in_a_thin_process(tmp_path):
     with running(sample_tree(), tmp_path, patient=busiest()) as server:
         where, what, mode = server.greeting
         assert where.startswith(f"serving {sample_tree()} at {server.base}/fhir")
@@ -159,24 +159,27 @@ def test_a_server_says_what_it_serves_and_serves_it(tmp_path):
         assert found["total"] == len(claims)
         assert found["link"][0]["url"].startswith(f"{server.base}/fhir/")
         assert server.get("/fhir/ExplanationOfBenefit", None)[0] == 401
-        assert server.get(f"/fhir/Patient/{busiest()}")[0] == 200
-        assert server.get("/directory/Organization", None)[0] == 404
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) == 0
-        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-        assert any(line.get("route") == "/fhir/Patient/[id]" for line in lines)
-        assert busiest() not in server.log.read_text()
-
-
-@pytest.mark.slow
-def test_the_served_process_is_thin(tmp_path):
-    with running(sample_tree(), tmp_path, patient=busiest()) as server:
         for path in ("ExplanationOfBenefit?_include=*", f"Patient/{busiest()}/$everything"):
             assert server.get(f"/fhir/{path}")[0] == 200
         for path in ("/", "/oauth/jwks", "/fhir/metadata"):
             assert server.get(path, None)[0] == 200, path
         assert loaded(server.process.pid) == []
         assert rss(server.process.pid) < RSS
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        assert any(line.get("route") == "/fhir/Patient/[id]/$everything" for line in lines)
+        assert busiest() not in server.log.read_text()
+
+
+def test_one_process_serves_claims_with_a_token_and_a_directory_without(tmp_path):
+    with running(sample_tree(), tmp_path, "--directory", str(sample_tree(LISTED))) as server:
+        assert server.greeting[0].count("http://") == 2
+        assert server.get("/fhir/Coverage", None)[0] == 401
+        status, headers, body = server.get("/directory/Organization?type=ntwk", "token-of-nobody")
+        assert (status, headers["cache-control"]) == (200, "public, max-age=60")
+        types = {one["resource"]["resourceType"] for one in json.loads(body)["entry"]}
+        assert types == {"Organization"}
 
 
 @pytest.mark.parametrize(
@@ -283,12 +286,11 @@ def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path, trusted)
 def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_path):
     members_file = {"CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv")}
     settings = {"CPCDS_AUTH__MODE": "sandbox", **members_file}
-    with running(sample_tree(), tmp_path, CPCDS_ID_KEY="7" * 64, **settings) as server:
+    others = {"CPCDS_ID_KEY": "7" * 64, "CPCDS_PAYER__ID": "other"}
+    with running(sample_tree(), tmp_path, **others, **settings) as server:
         (warning,) = [line for line in server.log.read_text().splitlines() if "warning" in line]
-        assert f"{sample_tree()} was published with another CPCDS_ID_KEY" in warning
-        assert "no member who signs in is found" in warning
-    with running(sample_tree(), tmp_path, CPCDS_PAYER__ID="other", **settings) as server:
-        assert "published with another payer.id" in server.log.read_text()
+        names = "payer.id and another CPCDS_ID_KEY"
+        assert f"{sample_tree()} was published with another {names}, so that no member" in warning
     with running(sample_tree(), tmp_path, **settings) as server:
         assert "warning" not in server.log.read_text()
 

@@ -1,21 +1,14 @@
 """Signed releases, from outside: keys by openssl, a run, a rollback and `cpcds verify`."""
 
 import json
-import shutil
-import subprocess
 
 import pytest
 
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import ANY_CHANGE, cpcds, done
+from tests.e2e.test_time_stamps import OPENSSL, openssl
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
-
-
-def openssl(*words):
-    program = shutil.which("openssl")
-    assert program is not None
-    subprocess.run([program, *map(str, words)], check=True, capture_output=True)
+pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.portal.standing import publish, publish_directory, stand_up
+from tests.e2e.portal.standing import publish, stand_up
+from tests.unit.gateway.trees import LISTED, sample_tree
 
 CHROMIUM = "/usr/bin/chromium"
 
@@ -16,14 +17,10 @@ def target(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def directory(tmp_path_factory):
-    return publish_directory(tmp_path_factory.mktemp("published-directory"))
-
-
-@pytest.fixture(scope="session")
-def sandbox(target, directory, tmp_path_factory):
+def sandbox(target, tmp_path_factory):
     """Claims and a provider directory, as `make sandbox` serves them."""
-    with stand_up(target, tmp_path_factory.mktemp("sandbox"), directory) as standing:
+    folder = tmp_path_factory.mktemp("sandbox")
+    with stand_up(target, folder, sample_tree(LISTED)) as standing:
         yield standing
 
 

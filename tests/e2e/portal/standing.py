@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import uvicorn
@@ -25,10 +24,8 @@ from etl.bootstrap.setting_groups import (
 )
 from etl.bootstrap.settings import Settings
 from etl.portal.examples import LOOPBACK
-from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
+from tests.e2e.commands import SAMPLES, cpcds, done
 from tests.waiting import until
-
-PASSWORD = "sandbox"  # noqa: S105 - public, and on the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ def publish(folder: Path) -> Path:
     """Return a target with the samples in it, and their public numbers in `reports` beside it."""
     target = folder / "target"
     kept = {"CPCDS_PUBLISH__DELTAS": "true"}
-    done(cpcds("run", SAMPLES, "--to", target, "--workers", "1", **kept, **NO_SUITES))
+    done(cpcds("run", SAMPLES, "--to", target, "--workers", "1", **kept))
     reports = folder / "reports"
     reports.mkdir()
     posted = {"CPCDS_PORTAL__REPORTS": str(reports)}
@@ -76,24 +73,14 @@ def publish(folder: Path) -> Path:
     return target
 
 
-def publish_directory(folder: Path) -> Path:
-    """Return a target with the provider directory of the samples in it."""
-    target = folder / "directory"
-    done(cpcds("run", SAMPLES / "directory", "--to", target, "--workers", "1", **NO_SUITES))
-    return target
-
-
 @contextmanager
-def stand_up(
-    target: Path, folder: Path, directory: Path | None = None, **auth: Any
-) -> Iterator[Standing]:
+def stand_up(target: Path, folder: Path, directory: Path | None = None) -> Iterator[Standing]:
     """Serve a target until the block ends, as `cpcds serve` does.
 
     Args:
         target: what is published; public numbers may be in `reports` beside it.
         folder: for the database and the audit trail.
         directory: target of a provider directory; None for none.
-        auth: settings of the authorization server that are to be others than the sandbox's.
     """
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -109,7 +96,6 @@ def stand_up(
         """
     )
     reports = target.with_name("reports")
-    sandbox = {"mode": "sandbox", "demo_members": SAMPLES / "member.csv"}
     settings = prepared(
         Settings(
             target=str(target),
@@ -120,7 +106,8 @@ def stand_up(
             auth=AuthSettings(
                 database=f"sqlite:///{folder / 'auth.db'}",
                 audit=folder / "audit",
-                **{**sandbox, **auth},
+                mode="sandbox",
+                demo_members=SAMPLES / "member.csv",
             ),
             portal=PortalSettings(file=said, reports=reports if reports.is_dir() else None),
         )

@@ -1,12 +1,12 @@
 """The standalone launch by ordinary libraries that know nothing of this server."""
 
-import http.server
 import shutil
 import subprocess
 import tarfile
-import threading
-from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from playwright.sync_api import expect
@@ -15,30 +15,6 @@ from tests.e2e.portal.standing import registered
 from tests.e2e.portal.walking import consent, first_member
 
 PAGE = Path(__file__).with_suffix(".html").read_text()
-
-
-@contextmanager
-def serving(files):
-    """Serve some files on a loopback address, as an app's own web server does."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            found = files.get(self.path.partition("?")[0])
-            self.send_response(404 if found is None else 200)
-            kind = "text/javascript" if self.path.endswith(".js") else "text/html; charset=utf-8"
-            self.send_header("content-type", kind)
-            self.end_headers()
-            self.wfile.write(found or b"")
-
-        def log_message(self, *_):
-            """Stay silent."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join(5)
 
 
 def test_fhirclient_of_pypi_launches_and_reads(page, sandbox):
@@ -86,8 +62,12 @@ def test_fhirclient_of_npm_launches_and_reads(page, sandbox, tmp_path):
         pytest.skip(f"npm could not fetch fhirclient: {packed.stderr[-200:]}")
     with tarfile.open(tmp_path / packed.stdout.strip()) as package:
         library = package.extractfile("package/build/fhir-client.js").read()
-    html = PAGE.replace("@@FHIR@@", f"{sandbox.base}/fhir")
-    with serving({"/": html.encode(), "/fhir-client.js": library}) as app:
+    (tmp_path / "fhir-client.js").write_bytes(library)
+    (tmp_path / "index.html").write_text(PAGE.replace("@@FHIR@@", f"{sandbox.base}/fhir"))
+    files = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        app = f"http://127.0.0.1:{server.server_port}"
         client_id, _ = registered(sandbox, f"{app}/", public=True)
         username, password = first_member(page)
         page.goto(f"{app}/?client={client_id}")
@@ -97,3 +77,4 @@ def test_fhirclient_of_npm_launches_and_reads(page, sandbox, tmp_path):
         told = page.locator("#told").inner_text()
         assert int(told.split(" with ")[1].split()[0]) > 0
         assert "user Patient/" in told
+        server.shutdown()

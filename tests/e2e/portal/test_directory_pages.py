@@ -1,8 +1,6 @@
 """The Provider Directory's page and the search for people, held to what the API answers."""
 
-import os
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from typing import Any
@@ -13,6 +11,7 @@ from playwright.sync_api import expect
 
 from etl.portal import provider_search
 from tests.e2e.portal.standing import stand_up
+from tests.e2e.portal.walking import run_example
 from tests.given.tables import table
 
 COMMANDS = {
@@ -143,7 +142,7 @@ def test_the_example_finds_somebody_when_it_is_pasted(page, tmp_path, label):
     page.locator("fieldset.tabs > label", has_text=label).click()
     example = page.locator("fieldset.tabs pre:visible code").inner_text()
     assert "207N00000X" in example  # dermatology, which the samples have
-    printed = ran([*COMMANDS[label], example], tmp_path)
+    printed = run_example([*COMMANDS[label], example], tmp_path)
     assert "Dr. " in printed
     assert "OperationOutcome" not in printed
 
@@ -155,38 +154,9 @@ def test_every_shell_example_of_the_page_prints_something(page, tmp_path):
     shell = [one for one in page.locator("pre code").all_inner_texts() if one.startswith("curl")]
     assert len(shell) >= 4
     for example in shell:
-        printed = ran(["/bin/sh", "-c", example], tmp_path)
+        printed = run_example(["/bin/sh", "-c", example], tmp_path)
         assert len(printed) > 20, example
         assert "OperationOutcome" not in printed, example
-
-
-def ran(command, folder):
-    done = subprocess.run(
-        command,
-        env={"PATH": os.environ["PATH"]},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_page_names_every_type_parameter_and_include_of_the_statement(page, api):
-    page.goto("/provider-directory")
-    rows = {
-        row.locator("th").inner_text(): row.locator("code").all_inner_texts()
-        for row in page.locator("section[aria-labelledby=resources] tbody tr").all()
-    }
-    stated = api.get("metadata").json()["rest"][0]["resource"]
-    assert {one["type"] for one in stated} == set(rows)
-    assert len(rows) == 8
-    for one in stated:
-        names = [parameter["name"] for parameter in one["searchParam"]]
-        includes = [include.partition(":")[2] for include in one.get("searchInclude", [])]
-        assert rows[one["type"]] == names + includes
 
 
 def test_the_page_leads_to_the_lists_of_files_and_they_to_files(page, api):

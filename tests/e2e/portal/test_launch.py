@@ -1,17 +1,16 @@
 """Register, launch, consent, fetch, revoke: in a browser, with and without JavaScript."""
 
-import base64
 import re
 from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
 from tests.e2e.portal.walking import (
-    code_by_hand,
     consent,
     first_member,
     register,
     sign_in,
+    token_by_hand,
 )
 
 
@@ -94,22 +93,10 @@ def test_try_it_stops_where_state_is_not_its_own(page):
 
 def test_everything_works_without_javascript(scriptless, sandbox):
     sign_in(scriptless)
-    client_id, secret = register(scriptless)
-    redirect_uri = f"{sandbox.base}/code"
-    username, password = first_member(scriptless)
+    app = register(scriptless)
+    username, password = member = first_member(scriptless)
     scope = "launch/patient patient/*.read"
-    code, verifier = code_by_hand(scriptless, sandbox.base, client_id, scope, username, password)
-    fields: dict[str, str | float | bool] = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": redirect_uri,
-        "code_verifier": verifier,
-    }
-    pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-    headers = {"accept": "application/json", "authorization": f"Basic {pair}"}
-    traded = scriptless.request.post("/oauth/token", headers=headers, form=fields)
-    assert traded.status == 200, traded.text()
-    token = traded.json()
+    token = token_by_hand(scriptless, sandbox.base, app, scope, member)
     asked = {
         "content-type": "application/json",
         "accept": "application/json",

@@ -1,15 +1,12 @@
 """What the documentation says of members, paging and fetching is what the server does."""
 
-import base64
-import os
-import subprocess
 from shutil import which
 
 import pytest
 from httpx2 import Client
 
 from tests.e2e.portal.standing import registered
-from tests.e2e.portal.walking import code_by_hand, first_member
+from tests.e2e.portal.walking import first_member, run_example, token_by_hand
 
 
 @pytest.fixture(scope="module")
@@ -17,21 +14,8 @@ def told(chromium, sandbox):
     """A token for some of a member's data, with the app that has it."""
     with chromium.new_context(base_url=sandbox.base) as context:
         page = context.new_page()
-        client_id, secret = registered(sandbox)
-        username, password = first_member(page)
         scope = "launch/patient offline_access patient/ExplanationOfBenefit.rs patient/Patient.rs"
-        code, verifier = code_by_hand(page, sandbox.base, client_id, scope, username, password)
-        fields = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": f"{sandbox.base}/code",
-            "code_verifier": verifier,
-        }
-        pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-        basic = {"authorization": f"Basic {pair}"}
-        answer = page.request.post("/oauth/token", headers=basic, form=fields)
-        assert answer.ok, answer.text()
-        yield answer.json()
+        yield token_by_hand(page, sandbox.base, registered(sandbox), scope, first_member(page))
 
 
 @pytest.fixture
@@ -71,25 +55,9 @@ def test_the_example_of_fetching_what_is_new_runs_as_it_stands_and_the_second_vi
 ):
     page.goto("/patient-access")
     example = page.locator("section[aria-labelledby=syncing] pre code").inner_text()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PATIENT": told["patient"],
-        "ACCESS_TOKEN": told["access_token"],
-    }
-
-    def visit():
-        ran = subprocess.run(
-            ["/bin/sh", "-c", example],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        return ran.stdout.splitlines()
-
-    first = visit()
+    command = ("/bin/sh", "-c", example)
+    known = {"PATIENT": told["patient"], "ACCESS_TOKEN": told["access_token"]}
+    first = run_example(command, tmp_path, **known).splitlines()
     assert f"keep Patient/{told['patient']}" in first
     assert len([one for one in first if one.startswith("keep ExplanationOfBenefit/")]) > 10
-    assert visit() == []
+    assert run_example(command, tmp_path, **known) == ""

@@ -73,8 +73,14 @@ def consent(page: Page, username: str, password: str) -> None:
 
 def in_shell(script: str, folder: Path) -> str:
     """Run what was pasted into a shell; return what it printed."""
+    return run_example(["/bin/bash", "-euo", "pipefail", "-c", script], folder)
+
+
+def run_example(command: Sequence[str], folder: Path, **environment: str) -> str:
+    """Run an example in a folder, with nothing else in its environment; return its output."""
     done = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", script],
+        command,
+        env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -118,3 +124,21 @@ def code_by_hand(
     code, came = shown.all_inner_texts()
     assert came == state
     return code, verifier
+
+
+def token_by_hand(
+    page: Page, base: str, app: tuple[str, str], scope: str, member: tuple[str, str]
+) -> dict[str, str]:
+    """Launch a confidential app by hand, as a member who shares; return the token response."""
+    code, verifier = code_by_hand(page, base, app[0], scope, *member)
+    fields: dict[str, str | float | bool] = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": f"{base}/code",
+        "code_verifier": verifier,
+    }
+    basic = base64.b64encode(":".join(app).encode()).decode()
+    headers = {"accept": "application/json", "authorization": f"Basic {basic}"}
+    traded = page.request.post("/oauth/token", headers=headers, form=fields)
+    assert traded.ok, traded.text()
+    return dict(traded.json())

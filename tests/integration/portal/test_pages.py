@@ -128,6 +128,17 @@ def test_the_capability_statement_is_shown_and_can_be_downloaded(reader, api):
     assert json.loads(download.text)["resourceType"] == "CapabilityStatement"
 
 
+@pytest.mark.parametrize("api", ["patient-access", "provider-directory"])
+def test_the_page_of_an_api_names_every_type_and_parameter_of_its_statement(reader, api):
+    text = reader.get(f"/{api}").text
+    statement = json.loads(reader.get(f"/{api}/capability.json").text)
+    for resource in statement["rest"][0]["resource"]:
+        assert f'<th scope="row">{resource["type"]}</th>' in text
+        names = [parameter["name"] for parameter in resource["searchParam"]]
+        names += [one.partition(":")[2] for one in resource.get("searchInclude", ())]
+        assert [name for name in names if f"{name}</code>" not in text] == []
+
+
 def test_the_sandbox_shows_members_their_claims_and_the_password(reader):
     text = reader.get("/sandbox").text
     assert "Ana Muñoz Peña" in text
