@@ -75,64 +75,33 @@ def written(folder, rows, as_of):
     return folder
 
 
-def change_decision(rows):
-    rows[HEADER][1] |= {"review_action": "A3", "denial_reason": "50"}
-
-
-def change_line(rows):
-    rows[LINE][2]["units_requested"] = "6"
-
-
-def lose_line(rows):
-    del rows[LINE][3]
-
-
-def lose_diagnosis(rows):
-    del rows[DIAGNOSIS][1]
-
-
 def lose_prior_auth(rows):
-    rows[HEADER].pop(1)
+    del rows[HEADER][1], rows[DIAGNOSIS][1]
     rows[LINE] = [row for row in rows[LINE] if row["prior_auth_id"] != "P2"]
-    rows[DIAGNOSIS].pop(1)
 
 
-def add_prior_auth(rows):
-    rows[HEADER].append({**rows[HEADER][1], "prior_auth_id": "P9"})
+CHANGES = {
+    "decided otherwise": lambda rows: rows[HEADER][1].update(
+        review_action="A3", denial_reason="50"
+    ),
+    "line changed": lambda rows: rows[LINE][2].update(units_requested="6"),
+    "line lost": lambda rows: rows[LINE].pop(3),
+    "diagnosis lost": lambda rows: rows[DIAGNOSIS].pop(1),
+    "lost": lose_prior_auth,
+    "another one": lambda rows: rows[HEADER].append({**rows[HEADER][1], "prior_auth_id": "P9"}),
+    "for a drug": lambda rows: rows[HEADER][1].update(is_drug="Y"),
+    "claim of another member": lambda rows: rows[HEADER][1].update(claim_ids="K1"),
+    "rejected": lambda rows: rows[HEADER][1].update(type="unheard of"),
+}
+"""What happens to the prior authorization of member M2 from one night to the next."""
 
 
-def withdraw_prior_auth(rows):
-    rows[HEADER][1]["is_drug"] = "Y"
-
-
-def name_claim_of_another(rows):
-    rows[HEADER][1]["claim_ids"] = "K1"
-
-
-def reject_prior_auth(rows):
-    rows[HEADER][1]["type"] = "unheard of"
-
-
-CHANGES = (
-    change_decision,
-    change_line,
-    lose_line,
-    lose_diagnosis,
-    lose_prior_auth,
-    add_prior_auth,
-    withdraw_prior_auth,
-    name_claim_of_another,
-    reject_prior_auth,
-)
-"""Changes of the prior authorizations of member M2 from one night to the next."""
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_night_in_which_one_changes_is_that_of_a_full_run(payer, tmp_path, change):
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_night_in_which_one_changes_is_that_of_a_full_run(payer, tmp_path, name):
     payer.changed = {"limits": {"rejected_claims": 1}}
     first = written(tmp_path / "first", standard_rows(), "2026-01-01")
     rows = standard_rows()
-    change(rows)
+    CHANGES[name](rows)
     second = written(tmp_path / "second", rows, "2026-01-02")
     run_with_and_without_memory(payer, first, second, tmp_path)
     other = replace(payer, target=tmp_path / "other")
