@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from etl.columns import codes, dates, numbers
 from etl.columns.arrays import Parsed, as_array, blanked, list_values, matches, true_where
 from etl.columns.dates import NO_DAY
-from etl.model.canonical_tables import FieldType
+from etl.model.canonical_tables import Column, FieldType
 from etl.model.code_shapes import NPI_DIGITS, NPI_FIRST_DIGITS
 from etl.quality.checks.frames import Cells, Checks, Frame, Work
 from etl.quality.rules import kinds
@@ -83,7 +83,6 @@ TIDIED: Final[Mapping[str, tuple[Callable[[Any], Any], ...]]] = MappingProxyType
 
 def read_types(work: Work, frame: Frame) -> None:
     """Convert every cell to the canonical form of its type; blank unreadable cells."""
-    unreadable = _group_unreadable_rules(work)
     for column in frame.spec.columns:
         cells = frame.cells(column.name)
         if cells.empty:
@@ -93,8 +92,8 @@ def read_types(work: Work, frame: Frame) -> None:
         is_bad = true_where(parsed.bad)
         if is_bad.any():
             fine_grained = getattr(parsed, "fine_grained", np.zeros_like(is_bad))
-            for rule, beyond_cents in unreadable.get(column.type, ()):
-                is_failing = fine_grained if beyond_cents else is_bad & ~fine_grained
+            for rule, kind in _unreadable_rules(work, frame.name, column):
+                is_failing = fine_grained if kind.beyond_cents else is_bad & ~fine_grained
                 if is_failing.any():
                     # The kernel has blanked the cell, or fixed the text: nothing to blank here.
                     positions = np.flatnonzero(cells.spread(is_failing, absent=False))
@@ -108,13 +107,17 @@ def read_types(work: Work, frame: Frame) -> None:
         frame.deleted = cells_equal(action, "D")
 
 
-def _group_unreadable_rules(work: Work) -> dict[FieldType, list[tuple[Rule, bool]]]:
-    by_type: dict[FieldType, list[tuple[Rule, bool]]] = {}
-    for rule in work.book.of_kinds(kinds.Unreadable):
-        if isinstance(rule.kind, kinds.Unreadable):
-            type_rules = by_type.setdefault(FieldType(rule.kind.type), [])
-            type_rules.append((rule, rule.kind.beyond_cents))
-    return by_type
+def _unreadable_rules(
+    work: Work, table: str, column: Column
+) -> list[tuple[Rule, kinds.Unreadable]]:
+    """Return the rules about unreadable cells of a column, or else of its type."""
+    rules = [
+        (rule, kind)
+        for rule, kind, rule_table in work.book.by_table(kinds.Unreadable)
+        if rule_table == table
+    ]
+    column_rules = [(rule, kind) for rule, kind in rules if column.name in kind.columns]
+    return column_rules or [(rule, kind) for rule, kind in rules if kind.type == column.type.value]
 
 
 def cells_equal(cells: Cells, word: str) -> Any:

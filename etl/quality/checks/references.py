@@ -93,10 +93,10 @@ class References:
             for reference in self._rejecting:
                 moved |= self._remove_dangling(reference)
         frames = self._work.frames
-        for rule, kind, table in self._work.book.by_table(kinds.WithdrawnName):
-            self._drop_withdrawn(rule, kind, frames[table])
         for reference in self._others:
             self._blank_dangling(reference)
+        for rule, kind, table in self._work.book.by_table(kinds.WithdrawnName):
+            self._drop_withdrawn(rule, kind, frames[table])
         for rule, circle, table in self._work.book.by_table(kinds.Circle):
             self._break_circles(rule, frames[table], circle.column)
 
@@ -154,12 +154,13 @@ class References:
         self._drop_values(reference.rule, frame, reference.column, is_dropped)
 
     def _drop_withdrawn(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
-        """Drop the list values of published rows that withdrawn rows describe."""
+        """Drop the list values of published rows that withdrawn or rejected rows describe."""
         source = self._work.frames[kind.by]
-        withdrawn = source.withdrawn
-        if not frame.count or not withdrawn.any():
+        is_unpublished = source.withdrawn | self._rejected[source.name].rows
+        if not frame.count or not is_unpublished.any():
             return
-        ended = [source.cells(name).text.filter(pa.array(withdrawn)) for name in source.spec.key]
+        is_ended = pa.array(is_unpublished)
+        ended = [source.cells(name).text.filter(is_ended) for name in source.spec.key]
         values, owners = list_values(frame.cells(kind.column).text)
         keys = frame.cells(frame.spec.key[0]).text.take(pa.array(owners))
         is_dropped = true_where(

@@ -128,17 +128,22 @@ class Unreadable(RuleKind):
     """A filled cell cannot be read as the type of its column. The cell is absent afterwards.
 
     Attributes:
-        type: a `FieldType`, by its value. The rule covers every column of that type.
+        type: a `FieldType`, by its value. The rule covers every column of that type, but for those
+            that another rule lists.
+        columns: instead of a type: the rule covers only these columns of its tables.
         beyond_cents: of amounts, only those with more than two fraction digits that matter; the
             rule without it covers the other ones.
     """
 
-    type: p.ColumnType
+    type: p.ColumnType = ""
+    columns: p.Columns = ()
     beyond_cents: Flag = False
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield `beyond_cents` with a type other than money."""
+        """Yield a missing type, and `beyond_cents` with a type other than money."""
         yield from super().mistakes(context)
+        if bool(self.type) == bool(self.columns):
+            yield Mistake("rule-key", "this check needs either 'type' or 'columns'", at=("check",))
         if self.beyond_cents and self.type != FieldType.MONEY.value:
             yield Mistake("rule-value", "'beyond-cents' is for type money", at=("beyond-cents",))
 
@@ -672,7 +677,7 @@ class NamesNobody(RuleKind):
 
 
 class WithdrawnName(RuleKind):
-    """A list holds a name of which a row of another table, now withdrawn, says more.
+    """A list holds a name of which a withdrawn or rejected row of another table says more.
 
     The name is left out of the list.
 
