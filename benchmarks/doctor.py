@@ -28,7 +28,7 @@ from typing import Final
 from benchmarks.layout_columns import NOTHING, elements_of, shipped_layout
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.doctor.elements import Elements, read_elements
-from etl.doctor.examination import ColumnFound, examine
+from etl.doctor.examination import ExaminedColumn, examine
 from etl.model.canonical_tables import CLAIM_TABLES, CLAIMS_TABLES, DIRECTORY_TABLES, TABLES
 
 TRUTH: Final = Path(__file__).parent / "doctor_truth"
@@ -440,7 +440,7 @@ def variant(number: int, layouts: Mapping[str, Made]) -> Made:
 
 def plain(name: str) -> str:
     """Return the words of a name, short ones in full: `CLM_ID` is the name `claim id`."""
-    return "".join(elements().vocabulary.plain(name))
+    return "".join(elements().vocabulary.name_words(name))
 
 
 @cache
@@ -476,7 +476,7 @@ def score(made: Made, known: Elements) -> Score:
     return total
 
 
-def _judged(found: ColumnFound, truth: Column, where: str) -> Score:
+def _judged(found: ExaminedColumn, truth: Column, where: str) -> Score:
     named = found.element or "-"
     plain = {re.sub(r"_\d+$", "_#", one) for one in truth.elements}
     children = {re.sub(r"^claim_\w+\.claim_id$", "claim.claim_id", one) for one in plain}

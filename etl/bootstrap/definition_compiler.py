@@ -53,7 +53,7 @@ def compile_definitions(
     if DISPLAYS in files:
         guide = PLAN_NET if model is DIRECTORY else DEFAULT
         crosswalks = {**crosswalks, **display_crosswalks(_load_displays(files[DISPLAYS], guide))}
-    rules, elsewhere = _rule_files(files["rules"], model)
+    rules, other_rules = _rule_files(files["rules"], model)
     mistakes = Mistakes()
     layouts: tuple[Layout, ...] = ()
     with mistakes.collected():
@@ -80,7 +80,7 @@ def compile_definitions(
     profile_rules = (
         rule for plan in mappings.plans for rule in rules_of(broken_by_rows[plan.name], plan.table)
     )
-    rule_policy = replace(policy(settings), elsewhere=elsewhere)
+    rule_policy = replace(policy(settings), other_rules=other_rules)
     book = load_rules(rules, rule_policy, crosswalks, profile_rules, model)
     return Definitions(
         layouts=layouts,
@@ -126,8 +126,8 @@ def _rule_files(files: Files, model: DataModel) -> tuple[dict[str, str], frozens
         name for name in files.texts if not any(name.startswith(f"{folder}/") for folder in others)
     ]
     rest = (text for name, text in files.texts.items() if name not in mine)
-    elsewhere = frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
-    return {files.places[name][-1]: files.texts[name] for name in mine}, elsewhere
+    other_rules = frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
+    return {files.places[name][-1]: files.texts[name] for name in mine}, other_rules
 
 
 def _of_layouts(crosswalks: Mapping[str, Crosswalk]) -> dict[str, Crosswalk]:

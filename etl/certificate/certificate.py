@@ -1,4 +1,4 @@
-"""The certificate of a release: the comparison of this night, and the sums of the whole release."""
+"""The certificate of a release: the comparison of a run, and the sums of the whole release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from etl.certificate.differences import FactDifference, FileCell, FileSum
 from etl.certificate.sums import COUNTED, LEVELS, Sums
 
 _FORMAT: Final = 3
-"""Of states; 1 had no business days, 2 no claims by several dimensions."""
+"""Format of `state_to_bytes`; 1 had no business days, 2 no claims by several dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,19 @@ class Certificate:
     """The comparison of a release's bytes with its source.
 
     Attributes:
-        facts: how many facts were compared.
-        source: sums of the rows of the members that were compared.
-        read: sums of the bytes of these members.
-        release: sums of all the release's bytes; those of other members are carried from the
-            release before, where they were compared.
-        carried: how many claims of them are.
-        reasons: explanations of differences: (reason, fact) -> how many, and cents together.
-        unexplained: how many differences nothing explains.
-        first: the first of them; None if there is none.
+        facts: number of compared facts.
+        source: sums of the rows of the compared members.
+        read: sums of the published bytes of these members.
+        release: sums of all bytes of the release; those of other members are carried over from the
+            previous release, in which they were compared.
+        carried: number of claims whose sums are carried over.
+        reasons: (reason, fact) -> number of differences that it explains, and their cents.
+        unexplained: number of differences that nothing explains.
+        first: the first unexplained difference; None if there is none.
         days: business days -> claims that became visible; empty for a first release.
-        late: how many of them took too long.
-        all_delays: business days -> claims, of all releases since the first.
-        files: amounts of the members that were compared, by the file whose row brought them.
+        late: number of these claims that took too long.
+        all_delays: business days -> claims, for all releases since the first.
+        files: amounts of the compared members, by the file whose row contributed them.
     """
 
     facts: int = 0
@@ -89,17 +89,17 @@ def encode_comparison(comparison: Comparison, previous_sums: Sums | None) -> byt
     return msgspec.msgpack.encode((comparison, previous_sums))
 
 
-def merge_comparisons(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
-    """Merge comparisons into a certificate; also return the members' previous sums.
+def merge_comparisons(encoded: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
+    """Merge the comparisons of all tasks into a certificate.
 
-    Each piece is parsed once, and memory does not grow with them.
+    Each one is decoded once; memory doesn't grow with their number.
 
     Args:
-        pieces: what `encode_comparison` made of each unit.
+        encoded: results of `encode_comparison`.
 
     Returns:
-        The certificate, of these members alone; and what the release before had of them, None
-        where some of it cannot be read any more.
+        The certificate of these members, and their sums in the previous release; None if one of
+        its blocks can't be read.
     """
     facts = unexplained = late = 0
     source, read, previous_sums = Sums(), Sums(), Sums()
@@ -108,13 +108,13 @@ def merge_comparisons(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None
     first_unexplained: FactDifference | None = None
     days: Counter[int] = Counter()
     files: dict[FileCell, FileSum] = {}
-    for comparison, unit_previous in map(_COMPARISONS.decode, pieces):
+    for comparison, task_previous in map(_COMPARISONS.decode, encoded):
         facts += comparison.facts
         unexplained += comparison.unexplained
         source += comparison.source
         read += comparison.published
-        is_known = is_known and unit_previous is not None
-        previous_sums += unit_previous or Sums()
+        is_known = is_known and task_previous is not None
+        previous_sums += task_previous or Sums()
         for difference in comparison.differences:
             if difference.reason:
                 key = (difference.reason, difference.fact)
@@ -142,15 +142,15 @@ def merge_comparisons(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None
     return certificate, previous_sums if is_known else None
 
 
-def differences_of(pieces: Iterable[bytes]) -> Iterator[FactDifference]:
+def listed_differences(encoded: Iterable[bytes]) -> Iterator[FactDifference]:
     """Yield the listed differences of each task, by row position."""
-    for comparison, _ in map(_COMPARISONS.decode, pieces):
+    for comparison, _ in map(_COMPARISONS.decode, encoded):
         yield from sorted(comparison.differences, key=astuple)
 
 
-def late_of(pieces: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Yield file, row and business days of claims that became visible late, unit by unit."""
-    for comparison, _ in map(_COMPARISONS.decode, pieces):
+def late_claims(encoded: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
+    """Yield file, row and business days of claims that became visible late, task by task."""
+    for comparison, _ in map(_COMPARISONS.decode, encoded):
         yield from sorted(comparison.delays.late)
 
 
@@ -186,12 +186,12 @@ def carried_money(certificate: Certificate) -> dict[tuple[str, str], tuple[int, 
     return money
 
 
-def miscounted(certificate: Certificate, published: Mapping[str, int]) -> list[str]:
+def miscounted_tables(certificate: Certificate, published: Mapping[str, int]) -> list[str]:
     """Return the tables whose row count in the bytes differs from the run's.
 
     Args:
         certificate: the certificate.
-        published: table -> rows that the run counted as published, in all of the release.
+        published: table -> rows of the release that the run counted as published.
     """
     counts = certificate.release.counts
     return [table for table in COUNTED if counts.get(table, 0) != published.get(table, 0)]
@@ -208,10 +208,7 @@ def state_to_bytes(certificate: Certificate) -> bytes:
 
 
 def state_from(data: bytes) -> tuple[Sums, Counter[int]] | None:
-    """Parse a previous state: its sums, and business days -> claims.
-
-    None if it is of another format.
-    """
+    """Parse a previous state: its sums, and business days -> claims; None for other formats."""
     state: Mapping[str, Any] = msgspec.json.decode(data)
     if state.get("format") != _FORMAT:
         return None

@@ -40,9 +40,9 @@ _SUM_REASON: Final = "sum-of-lines"
 _END_REASON: Final = "end-before-start"
 _NO_PERIOD_REASON: Final = "no-place-for-a-period"
 _ONE_DAY_TYPES: Final = ("outpatient", "pharmacy")
-"""Types of claims with profiles that have a day of service for a line, and no period."""
+"""Claim types whose profiles have a day of service for a line, but no period."""
 _STATUSES: Final = ("active", "cancelled", "draft", "entered-in-error")
-"""Of explanations of benefits, in FHIR."""
+"""`ExplanationOfBenefit.status` in FHIR."""
 _PAIRED_FACTS: Final = (("insurer", "payer_id"), ("coverage", "coverage_id"))
 
 
@@ -51,13 +51,13 @@ class Comparison:
     """The comparison of some members' claims.
 
     Attributes:
-        facts: how many facts were compared.
+        facts: number of compared facts.
         source: sums of the rows.
         published: sums of the bytes.
-        differences: those that are explained, and up to `MOST` that are not.
-        unexplained: how many are not.
-        delays: of the claims that become visible.
-        files: amounts by the file whose row brought them; empty in a view without money.
+        differences: the explained ones, and up to `MAX_LISTED` others.
+        unexplained: number of unexplained differences.
+        delays: delays of the claims that become visible.
+        files: amounts by the file whose row contributed them; empty in a view without money.
     """
 
     facts: int
@@ -82,12 +82,12 @@ def compare(
     """Compare the published claims of some members with their rows.
 
     Args:
-        tables: their raw canonical rows, with the columns of `COMPARED` and the place.
+        tables: their raw canonical rows, with the columns of `COMPARED`, file and row.
         fates: fates of these rows, by table.
         findings: `file`, `row`, `column` and `rule` of findings.
         published: their claims, as read from the blocks.
-        states_money: whether the release has amounts; of one that has none, none may be there.
-        leaves_out: whether claims that others of their chain replace are not published.
+        states_money: whether the release has amounts. If not, no amount may be published.
+        leaves_out: whether superseded claims of a chain are not published.
         availability: when claims become visible; None before the first release.
     """
     published_rows = {name: _select_rows(tables[name], fates[name].published) for name in COMPARED}
@@ -100,7 +100,7 @@ def compare(
         published_rows["claim_other_payer"],
         published_rows["claim_adjustment"],
         _select_rows(tables["claim"], fates["claim"].quarantined),
-        differences.places,
+        differences.rules,
     )
     # Rows: each is published once, quarantined, or superseded by another.
     _check_superseded(tables, fates, differences, leaves_out=leaves_out)
@@ -148,15 +148,15 @@ def _count_new_delays(
     source: SourceClaims,
     published: PublishedClaims,
     claim_rows: Any,
-    available: Availability | None,
+    availability: Availability | None,
 ) -> Delays:
-    if available is None:
+    if availability is None:
         return Delays({}, ())
     ids = published.texts["id"].to_pylist()
-    is_new = np.array([claim not in available.known for claim in ids], dtype=np.bool_)
+    is_new = np.array([claim not in availability.known for claim in ids], dtype=np.bool_)
     rows = claim_rows[is_new & (claim_rows >= 0)]
     days = source.claims.dates("adjudication_date").take(pa.array(rows))
-    return count_delays(as_numpy(days), source.claims.places[rows], available)
+    return count_delays(as_numpy(days), source.claims.places[rows], availability)
 
 
 def _check_superseded(
@@ -418,7 +418,7 @@ def _drop_left_out(
 ) -> None:
     """Remove expected amounts that have a finding and are not published as expected."""
     codes = {f"amount_{category}": code for code, category in enumerate(AMOUNT_CATEGORIES)}
-    cells = sorted(cell for cell in differences.places if cell[2] in codes)
+    cells = sorted(cell for cell in differences.rules if cell[2] in codes)
     if not cells:
         return
     published, item_rows = items
@@ -426,7 +426,7 @@ def _drop_left_out(
     item_by_row[item_rows[item_rows >= 0]] = np.flatnonzero(item_rows >= 0)
     rows = find_pairs(np.array([cell[:2] for cell in cells], dtype=np.int64), table.places)
     for (file, row, column), at in zip(cells, rows.tolist(), strict=True):
-        rule, code = differences.places[file, row, column], codes[column]
+        rule, code = differences.rules[file, row, column], codes[column]
         if at < 0 or item_by_row[at] < 0 or cents[at, code] == ABSENT:
             continue
         amount, stated_amount = published[item_by_row[at], code], cents[at, code]
@@ -451,7 +451,7 @@ def _published_adjustments(
     rules = {
         cell[:2]: rule
         for column in ("amount", "reason_code")  # the finding about the code says more
-        for cell, rule in differences.places.items()
+        for cell, rule in differences.rules.items()
         if cell[2] == column
     }
     positions = np.array(sorted(rules), dtype=np.int64).reshape(-1, 2)
@@ -501,7 +501,7 @@ def _sum_labels(
     return {
         "type": source.types,
         "plan": source.plans,
-        "payer": claims.each("payer_id", lambda payer: published_as.get(payer, payer), text),
-        "month": claims.each("statement_from_date", lambda day: day_of(day)[:7], text),
+        "payer": claims.parse_cells("payer_id", lambda payer: published_as.get(payer, payer), text),
+        "month": claims.parse_cells("statement_from_date", lambda day: day_of(day)[:7], text),
         "status": pc.fill_null(status, ""),
     }

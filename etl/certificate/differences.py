@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -14,20 +15,20 @@ from etl.certificate.source import ADJUSTED, SourceClaims, find_pairs
 from etl.certificate.sums import LEVELS, amounts_of
 
 MAX_LISTED: Final = 1_000
-"""Unexplained differences of a unit that are listed; the others are counted."""
+"""Unexplained differences of a task that are listed; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class FactDifference:
-    """A fact that is published otherwise than its row states it.
+    """A published fact that differs from its row.
 
     Attributes:
         table: table of the row.
         file: index of its file; -1 if no row is known.
         row: number of the row.
-        fact: which fact; an amount by level and category, such as `claim.benefit`.
+        fact: name of the fact; for amounts, level and category, such as `claim.benefit`.
         reason: the rule that left it out or derived it; empty if nothing explains it.
-        cents: what is published less what the row states, of amounts; else 0.
+        cents: for amounts, the published amount minus the row's; else 0.
     """
 
     table: str
@@ -40,17 +41,17 @@ class FactDifference:
 
 @dataclass
 class Differences:
-    """The differences so far.
+    """The differences found so far.
 
     Attributes:
-        places: (file, row, column) of cells that a rule found something in -> the rule.
-        explained: those with a reason.
+        rules: (file, row, column) of cells with findings -> the rule.
+        explained: differences with a reason.
         unexplained: the first `MAX_LISTED` of the others.
-        count: how many others there are.
-        facts: how many facts were compared.
+        count: number of the others.
+        facts: number of compared facts.
     """
 
-    places: Mapping[tuple[int, int, str], str]
+    rules: Mapping[tuple[int, int, str], str]
     explained: list[FactDifference] = field(default_factory=list)
     unexplained: list[FactDifference] = field(default_factory=list)
     count: int = 0
@@ -81,7 +82,7 @@ class Differences:
 
     def rule(self, position: Any, column: str) -> str:
         """Return the rule that has a finding in a cell; empty for none."""
-        return self.places.get((int(position[0]), int(position[1]), column), "")
+        return self.rules.get((int(position[0]), int(position[1]), column), "")
 
 
 FileCell: TypeAlias = tuple[int, str, str]
@@ -90,14 +91,14 @@ FileCell: TypeAlias = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class FileSum:
-    """Sum of the amounts that rows of one file brought, in cents.
+    """Sum of the amounts that the rows of one file contributed, in cents.
 
     Attributes:
-        source: what the rows state.
-        explained: what is published less what they state, where a reason is known.
-        published: what is published of these rows.
-        claims: how many published claims have such an amount.
-        differences: how many differences `explained` is made of.
+        source: amounts that the rows state.
+        explained: sum of the explained differences: published minus stated.
+        published: published amounts of these rows.
+        claims: number of published claims that have such an amount.
+        differences: number of differences in `explained`.
     """
 
     source: int = 0
@@ -107,17 +108,11 @@ class FileSum:
     differences: int = 0
 
     def __add__(self, other: FileSum) -> FileSum:
-        return FileSum(
-            self.source + other.source,
-            self.explained + other.explained,
-            self.published + other.published,
-            self.claims + other.claims,
-            self.differences + other.differences,
-        )
+        return FileSum(*map(operator.add, astuple(self), astuple(other)))
 
     @property
     def holds(self) -> bool:
-        """Whether the published amounts are those of the rows, or explained."""
+        """Whether the published amounts are those of the rows, except for explained differences."""
         return self.source + self.explained == self.published
 
 
@@ -177,7 +172,7 @@ def _files_of_differences(source: SourceClaims, differences: Sequence[FactDiffer
     It is the file of the row, except for adjustments: all those of one line are counted under
     the file of the first of them (`SourceClaims.line_files`).
     """
-    positions = np.array([(each.file, each.row) for each in differences], dtype=np.int64)
+    positions = np.array([(change.file, change.row) for change in differences], dtype=np.int64)
     rows = find_pairs(positions.reshape(-1, 2), source.adjustments.places)
     return [
         int(source.line_files[source.adjustment_lines[row], ADJUSTED])

@@ -1,7 +1,7 @@
 """The comparison of published prior authorizations with their rows, fact by fact.
 
-There are few compared to claims, so they are read one at a time. No sums are made: each amount is
-compared.
+There are few, compared to claims, so they are read one at a time. Each amount is compared; there
+are no sums.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def compare_prior_auths(
     """Add the differences between prior authorizations and their rows.
 
     Args:
-        tables: all rows of `auth` and `prior_auth_line`.
+        tables: all rows of `prior_auth` and `prior_auth_line`.
         fates: fates of these rows.
         published: member number, and a prior authorization in the member's block.
-        differences: gets the differences found.
+        differences: the differences are added to it.
         states_money: whether the release has amounts. If not, no amount may be published.
     """
     _check_lost_rows(tables, fates, differences)
@@ -77,14 +77,15 @@ def compare_prior_auths(
             if key[0] in headers
         },
     }
-    found: dict[str, list[tuple[Any, Mapping[str, Fact]]]] = {
+    published_facts: dict[str, list[tuple[Any, Mapping[str, Fact]]]] = {
         HEADER: [(auth.number, {**auth.facts, "member": member}) for member, auth in published],
         LINE: [
             ((auth.number, number), facts) for _, auth in published for number, facts in auth.lines
         ],
     }
     for table, columns in FACTS.items():
-        _compare_table(table, columns, stated[table], found[table], differences, states_money)
+        expected, actual = stated[table], published_facts[table]
+        _compare_table(table, columns, expected, actual, differences, states_money)
     for name, column in (("insurer", "payer_id"), ("coverage", "coverage_id")):
         pairs = {
             (headers[auth.number][1][column], getattr(auth, name))
@@ -100,24 +101,24 @@ def _compare_table(
     table: str,
     columns: Mapping[str, str],
     stated: Mapping[Any, tuple[Any, Mapping[str, Fact]]],
-    found: Sequence[tuple[Any, Mapping[str, Fact]]],
+    published: Sequence[tuple[Any, Mapping[str, Fact]]],
     differences: Differences,
     states_money: bool,
 ) -> None:
     """Add rows that are not published exactly once, and facts that differ."""
     differences.facts += len(stated) * (1 + len(columns))
-    once: dict[Any, Mapping[str, Fact]] = {}
-    for key, facts in found:
+    facts_by_key: dict[Any, Mapping[str, Fact]] = {}
+    for key, facts in published:
         if key not in stated:
             differences.add(table, (-1, 0), "without a row")
-        elif key in once:
+        elif key in facts_by_key:
             differences.add(table, stated[key][0], "doubled")
-        once[key] = facts
+        facts_by_key[key] = facts
     for key, (place, expected) in stated.items():
-        if key not in once:
+        if key not in facts_by_key:
             differences.add(table, place, "lost")
             continue
-        facts = once[key]
+        facts = facts_by_key[key]
         for name, column in columns.items():
             is_shown = states_money or name not in AMOUNTS
             row_fact, byte_fact = (expected.get(name) if is_shown else None, facts.get(name))

@@ -1,7 +1,7 @@
-"""Claims and prior authorizations of published bytes: blocks unpacked, parsed as JSON, and read.
+"""Read claims and prior authorizations from published blocks.
 
-Neither indexes nor mappings are used: a block is read as any client reads it, NDJSON in gzip
-(RFC 1952). FHIR paths are those of the CARIN guide's ExplanationOfBenefit.
+Blocks are read as any client reads them, as NDJSON in gzip (RFC 1952), without indexes or mappings.
+FHIR paths are those of the CARIN guide's ExplanationOfBenefit.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ CLAIM: Final = "ExplanationOfBenefit"
 _CLAIM_USE: Final = "claim"
 """`ExplanationOfBenefit.use` of a claim; prior authorizations have another."""
 OTHER: Final = "other"
-"""Stands for every category with an amount that is not known here; none is expected."""
+"""Category of amounts with an unknown category; none are expected."""
 CATEGORIES: Final = (*AMOUNT_CATEGORIES, ADJUSTMENT, OTHER)
 ABSENT: Final = np.iinfo(np.int64).min
-"""Cents where no amount is stated."""
+"""Cents if no amount is stated."""
 NO_CENTS: Final = ABSENT + 1
-"""Cents of what is no amount in whole cents; equal to nothing."""
+"""Cents of a value that isn't a number of whole cents; it matches no amount."""
 
 _CODES: Final = {name: code for code, name in enumerate(CATEGORIES)}
 _OTHER_CODE: Final = _CODES[OTHER]
@@ -42,11 +42,11 @@ _PLAN: Final = "plan"
 _INSTITUTIONAL: Final = "institutional"
 _MAX_CENTS: Final = 10**15
 _CLAIM_START: Final = b'{"resourceType":"ExplanationOfBenefit"'
-"""Beginning of nearly all claims; of a resource that begins otherwise, the type is read."""
+"""Beginning of nearly all claims; for other beginnings, the type is parsed."""
 
 
-# -- the parts of resources that are read: all else is skipped while it is parsed. What a resource
-# does not state is empty; gc=False spares looking for circles that JSON cannot have.
+# -- the parts of resources that are read; the parser skips all others. Absent values are empty.
+# With gc=False, Python doesn't look for reference cycles, which JSON can't have.
 
 
 class _Coding(msgspec.Struct, gc=False, frozen=True):
@@ -156,7 +156,7 @@ class _Amounts:
         self._codes: list[int] = []
         self._values: list[float] = []  # not a number where an entry has no amount
 
-    def take(self, owner: int, entries: Sequence[_Adjudication]) -> None:
+    def add(self, owner: int, entries: Sequence[_Adjudication]) -> None:
         """Add the entries of an owner; those without an amount are dropped later."""
         code_of = _CODES.get
         self._owners.append(owner)
@@ -201,19 +201,18 @@ class PublishedClaims:
     """Claims of some blocks.
 
     Attributes:
-        texts: name of a fact -> its text for each claim, Arrow `string`; empty if absent:
-            those that the claim states, the number of the member that the block is of, and the
-            plan of its Coverage.
+        texts: name of a fact -> its text for each claim, Arrow `string`, empty if absent: the facts
+            of `_TEXT_FACTS`, the member number of the block, and the plan of the Coverage.
         payments: numpy `int64`, shape (claims,): `payment.amount` in cents.
         totals: numpy `int64`, shape (claims, categories): `total`, in cents.
-        headers: the same of `adjudication`.
+        headers: the same for `adjudication`.
         claims: numpy `int64`, shape (items,): the claim of each item.
         numbers: numpy `int64`, shape (items,): `item.sequence`.
-        dates: Arrow `string`, of each item: `start/end` of the service, or its one day.
+        dates: Arrow `string`, for each item: `start/end` of the service, or its only day.
         lines: numpy `int64`, shape (items, categories): `item.adjudication`, in cents.
-        members: member number -> birth date, of each Patient.
-        resources: FHIR type -> how many.
-        prior_auths: number of the member that the block is of, and the prior authorization.
+        members: member number -> birth date, for each Patient.
+        resources: FHIR type -> number of resources.
+        prior_auths: member number of the block, and the prior authorization.
     """
 
     texts: Mapping[str, pa.StringArray]
@@ -266,7 +265,7 @@ class BlockReader:
         self._resources: Counter[str] = Counter()
         self._prior_auths: list[tuple[str, PublishedPriorAuth]] = []
 
-    def block(self, data: bytes) -> None:
+    def read_block(self, data: bytes) -> None:
         """Read a patient's block from its compressed bytes."""
         plans, patient, member, first_claim = {}, "", "", len(self._texts)
         prior_auths = []
@@ -322,13 +321,13 @@ class BlockReader:
             )
         )
         self._payments.append(claim.payment.amount.value)
-        self._totals.take(claim_index, claim.total)
-        self._headers.take(claim_index, claim.adjudication)
+        self._totals.add(claim_index, claim.total)
+        self._headers.add(claim_index, claim.adjudication)
         for item_index, item in enumerate(claim.item, len(self._items)):
             self._items.append(claim_index)
             self._numbers.append(item.sequence)
             self._dates.append(_service_dates(item))
-            self._lines.take(item_index, item.adjudication)
+            self._lines.add(item_index, item.adjudication)
 
     def claims(self) -> PublishedClaims:
         """Return all claims read so far."""

@@ -74,8 +74,8 @@ class Fates:
     """Rows of one table by their fate in the run; all other rows are superseded.
 
     Attributes:
-        published: numpy `int64`, shape (n, 2): file and row of each row that was published.
-        quarantined: the same of rows in quarantine.
+        published: numpy `int64`, shape (n, 2): file and row of each published row.
+        quarantined: the same for rows in quarantine.
     """
 
     published: Any
@@ -110,7 +110,7 @@ class SourceTable:
 
     def dates(self, column: str) -> pa.StringArray:
         """Return days as `YYYY-MM-DD`; empty for none or an invalid one."""
-        return self.each(column, day_of, pa.string())
+        return self.parse_cells(column, day_of, pa.string())
 
     def cents(self, column: str) -> Any:
         """Return amounts as numpy `int64` cents; `ABSENT` or `NO_CENTS` for others."""
@@ -120,7 +120,7 @@ class SourceTable:
         try:
             decimals = cells.cast(_MONEY)
         except pa.ArrowInvalid:  # a cell has another format: parse them one by one
-            return self.each(column, _parse_cents, pa.int64()).to_numpy()
+            return self.parse_cells(column, _parse_cents, pa.int64()).to_numpy()
         low = np.frombuffer(decimals.buffers()[1], dtype="<i8")[2 * decimals.offset :: 2][
             : len(decimals)
         ]
@@ -128,9 +128,11 @@ class SourceTable:
 
     def integers(self, column: str) -> Any:
         """Return integers, numpy `int64`; -1 if absent or invalid."""
-        return self.each(column, _parse_integer, pa.int64()).to_numpy()
+        return self.parse_cells(column, _parse_integer, pa.int64()).to_numpy()
 
-    def each(self, column: str, parse: Callable[[str], object], kind: pa.DataType) -> pa.Array:
+    def parse_cells(
+        self, column: str, parse: Callable[[str], object], kind: pa.DataType
+    ) -> pa.Array:
         """Parse each distinct cell once; return the results in Arrow."""
         distinct = self.cells(column).dictionary_encode()
         return pa.array(map(parse, distinct.dictionary.to_pylist()), kind).take(distinct.indices)
@@ -209,8 +211,8 @@ class SourceClaims:
 
     Attributes:
         claims, lines, coverages, members, payers, adjustments: the published rows of the tables.
-        rejected: claims in quarantine, which still say what they replace.
-        places: (file, row, column) of cells that a rule found something in -> the rule.
+        rejected: claims in quarantine; they still count as links of chains.
+        rules: (file, row, column) of cells with findings -> the rule.
     """
 
     claims: SourceTable
@@ -220,7 +222,7 @@ class SourceClaims:
     payers: SourceTable
     adjustments: SourceTable
     rejected: SourceTable
-    places: Mapping[tuple[int, int, str], str]
+    rules: Mapping[tuple[int, int, str], str]
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -305,7 +307,9 @@ class SourceClaims:
         is_only_end = np.array([ends[end] == 1 for end in claims.tolist()], dtype=np.bool_)
         is_last[claims] = is_only_end & has_no_successor[claims] & ~self._are_reversals(claims)
         frequencies = self.claims.cells("bill_frequency")
-        bills = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string())
+        bills = self.claims.parse_cells(
+            "type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string()
+        )
         is_void = np.where(_equals(bills, ""), _equals(frequencies, "8"), _equals(bills, "8"))
         is_replaced = np.zeros(len(statuses), dtype=np.bool_)
         is_replaced[
@@ -373,7 +377,7 @@ class SourceClaims:
         has_no_reason = _equals(self.adjustments.cells("reason_code"), "")
         return np.where(has_no_reason, ABSENT, self.adjustments.cents("amount"))[:, np.newaxis]
 
-    # -- the file whose row brought an amount: numpy `int64`, with a column for each category ------
+    # -- the file whose row contributed an amount: numpy `int64`, with a column per category -----
 
     @cached_property
     def claim_files(self) -> Any:

@@ -14,9 +14,9 @@ from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedCla
 
 LEVELS: Final = ("claim", "claim_line")
 COUNTED: Final = ("claim", "claim_line", "member", "coverage", "prior_auth", "prior_auth_line")
-"""Tables with rows that are counted in the bytes: EOBs, items, Patients, Coverages."""
+"""Tables whose rows are counted in the bytes, as EOBs, items, Patients, and Coverages."""
 JOINT: Final = ("type", "payer", "plan")
-"""Dimensions that claims are counted by together: a plan is of one payer, a payer of one type."""
+"""Dimensions by which claims are counted together."""
 
 Cell: TypeAlias = tuple[str, str, str, str]
 """Dimension (type, plan, payer, month or status: each divides the same claims), its value, level,
@@ -28,10 +28,10 @@ class Sums:
     """Sums of some claims.
 
     Attributes:
-        money: cell -> cents, and how many claims have such an amount.
-        claims: (dimension, value) -> how many claims.
-        joint: a value of each dimension of `JOINT` -> how many claims.
-        counts: table -> how many rows.
+        money: cell -> cents, and number of claims that have such an amount.
+        claims: (dimension, value) -> number of claims.
+        counts: table -> number of rows.
+        joint: values of the dimensions of `JOINT` -> number of claims.
     """
 
     money: Mapping[Cell, tuple[int, int]] = field(default_factory=dict)
@@ -138,9 +138,9 @@ def claim_sums(
         headers: cents of each claim, shape (claims, categories).
         claims: the claim of each line; -1 for none.
         lines: cents of each line, shape (lines, categories).
-        counts: table -> how many rows.
+        counts: table -> number of rows.
     """
-    # Claims with equal labels are summed first: those sums are fewer than claims.
+    # Claims with equal labels are summed first: there are fewer such groups than claims.
     names, codes, groups = {}, {}, np.zeros(len(headers), dtype=np.int64)
     for by, values in labels.items():
         encoded = values.dictionary_encode()

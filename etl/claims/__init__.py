@@ -1,1 +1,1 @@
-"""What knows claims: chains, care teams, adjustment reasons, masking; before any is mapped."""
+"""Logic of claims before mapping: chains, care teams, adjustment reasons, masking."""

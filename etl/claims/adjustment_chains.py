@@ -1,12 +1,12 @@
-"""Chains of adjustments in the rows of a partition, as columns.
+"""Adjustment chains of the claims of a partition, as columns.
 
-Few claims are linked to others. Those are selected by column, and only they are processed one by
-one (`etl.model.adjustment_chains`).
+Few claims are linked to others. They are selected by column; only they are processed one by one
+(`etl.model.adjustment_chains`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,7 +28,7 @@ _TEXTS: Final = (
     "adjudication_date",
     "last_updated",
 )
-"""Columns of a linked claim that chains read as they stand."""
+"""Columns of a linked claim that are read unchanged."""
 _AMOUNTS: Final = (*AMOUNT_COLUMNS, "payment_amount")
 _VOID: Final = "8"
 """Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
@@ -37,7 +37,7 @@ _NEEDS_PRIOR: Final = pa.array(["7", _VOID])
 _PARTIAL: Final = pa.array(["2", "3", "4", "5"])
 """Bill frequencies of claims that add to others: interim bills and late charges."""
 _DIGITS: Final = ("bill_facility_type", "bill_classification", "bill_frequency")
-"""Columns of the digits of a type of bill, in their order."""
+"""Columns with the digits of a type of bill, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Chains:
         )
 
 
-def chains_of(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> Chains:
+def find_chains(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> Chains:
     """Return the chains of the claims of a partition.
 
     Args:
@@ -93,77 +93,52 @@ def chains_of(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> 
     if rejected is None:
         rejected = np.zeros(size, dtype=np.bool_)
     linked_claims = _build_linked_claims(claims, is_void, signs, rejected, linked_rows)
-    chain_places = chain_positions(linked_claims)
-    unlinked = ~_expand_flags([True] * len(linked_claims), linked_rows, size)
-    has_prior = _expand_flags(
-        [
-            bool(place.priors) or claim.names_prior
-            for claim, place in zip(linked_claims, chain_places, strict=True)
-        ],
-        linked_rows,
-        size,
-    )
+    places = chain_positions(linked_claims)
+
+    def expand(flags: Iterable[bool]) -> Bools:
+        """Return flags of linked claims for all claims; false for the others."""
+        all_flags = np.zeros(size, dtype=np.bool_)
+        all_flags[linked_rows] = list(flags)
+        return all_flags
+
+    linked = list(zip(linked_claims, places, strict=True))
+    priors = [
+        _unnamed_neighbors(linked_claims, place.priors, claim.prior) for claim, place in linked
+    ]
+    successors = [
+        _unnamed_neighbors(linked_claims, place.successors, claim.successor)
+        for claim, place in linked
+    ]
+    no_ids = pa.nulls(size, pa.string())
+    has_prior = expand(bool(place.priors) or claim.names_prior for claim, place in linked)
+    is_linked = expand(True for _ in places)
     is_reversal = signs.are_reversals & has_prior & ~is_void
-    # Of other claims `amount-negative` and `payment-negative` report negative amounts.
+    # Negative amounts of other claims are reported by `amount-negative` and `payment-negative`.
     is_replacement = np.asarray(column_of(claims, "adjusted_from_claim_id").is_valid()) & ~is_void
-    linked_places = list(zip(linked_claims, chain_places, strict=True))
-    no_texts = pa.nulls(size, pa.string())
+    needs_prior = true_where(pc.is_in(frequency, value_set=_NEEDS_PRIOR))
+    is_partial = true_where(pc.is_in(frequency, value_set=_PARTIAL))
+    current = pa.repeat(Role.CURRENT.value, size).cast(pa.string())
+    own_updates = column_of(claims, "last_updated")
     return Chains(
-        role=_replace_texts(
-            [place.role.value for place in chain_places],
-            linked_rows,
-            pa.repeat(Role.CURRENT.value, size).cast(pa.string()),
-        ),
-        last=~_expand_flags([not place.last for place in chain_places], linked_rows, size),
-        priors=_replace_texts(
-            [
-                _unnamed_neighbors(linked_claims, place.priors, claim.prior)
-                for claim, place in linked_places
-            ],
-            linked_rows,
-            no_texts,
-        ),
-        successors=_replace_texts(
-            [
-                _unnamed_neighbors(linked_claims, place.successors, claim.successor)
-                for claim, place in linked_places
-            ],
-            linked_rows,
-            no_texts,
-        ),
-        updated=_replace_texts(
-            [place.updated for place in chain_places],
-            linked_rows,
-            column_of(claims, "last_updated"),
-        ),
+        role=_replace_texts([place.role.value for place in places], linked_rows, current),
+        last=~expand(not place.last for place in places),
+        priors=_replace_texts(priors, linked_rows, no_ids),
+        successors=_replace_texts(successors, linked_rows, no_ids),
+        updated=_replace_texts([place.updated for place in places], linked_rows, own_updates),
         findings={
-            "claim-replaced-twice": _expand_flags(
-                [place.rival for place in chain_places], linked_rows, size
-            ),
-            "claim-chain-circle": _expand_flags(
-                [place.circular for place in chain_places], linked_rows, size
-            ),
-            "claim-successor-rejected": _expand_flags(
-                [place.bereft for place in chain_places], linked_rows, size
-            ),
-            "reversal-without-claim": unlinked & (signs.total < 0),
+            "claim-replaced-twice": expand(place.rival for place in places),
+            "claim-chain-circle": expand(place.circular for place in places),
+            "claim-successor-rejected": expand(place.bereft for place in places),
+            "reversal-without-claim": ~is_linked & (signs.total < 0),
             "reversal-positive": is_reversal & signs.above,
-            "replacement-without-claim": true_where(pc.is_in(frequency, value_set=_NEEDS_PRIOR))
-            & ~has_prior,
-            "partial-bill-replaces": true_where(pc.is_in(frequency, value_set=_PARTIAL))
-            & has_prior,
+            "replacement-without-claim": needs_prior & ~has_prior,
+            "partial-bill-replaces": is_partial & has_prior,
         },
         cell_findings=[
             *_negative_replacements(tables, is_replacement & ~is_reversal, negative_cells),
             *_contradicting_digits(claims),
         ],
     )
-
-
-def _expand_flags(flags: list[bool], positions: Indices, size: int) -> Bools:
-    all_flags = np.zeros(size, dtype=np.bool_)
-    all_flags[positions] = flags
-    return all_flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +155,7 @@ class _Signs:
 
     @property
     def are_reversals(self) -> Bools:
-        """Whether each claim takes back the claim before it, if there is one."""
+        """Whether each claim reverses the claim before it, if there is one."""
         return self.total < 0
 
 
@@ -249,10 +224,8 @@ def _negative_replacements(
     ids = column_of(tables["claim"], "claim_id").filter(pa.array(is_replacement))
     for name, table_cells in negative_cells.items():
         for column, cells in table_cells.items():
-            is_replacement_row = true_where(
-                pc.is_in(column_of(tables[name], "claim_id"), value_set=ids)
-            )
-            yield "replacement-negative", name, column, cells & is_replacement_row
+            is_selected = true_where(pc.is_in(column_of(tables[name], "claim_id"), value_set=ids))
+            yield "replacement-negative", name, column, cells & is_selected
 
 
 def _contradicting_digits(claims: pa.Table) -> Iterator[tuple[str, str, str, Bools]]:
@@ -262,12 +235,8 @@ def _contradicting_digits(claims: pa.Table) -> Iterator[tuple[str, str, str, Boo
         digit = column_of(claims, name)
         if digit.null_count < len(digit) and bill_types.null_count < len(bill_types):
             bill_digit = pc.utf8_slice_codeunits(bill_types, index, index + 1)
-            yield (
-                "type-of-bill-otherwise",
-                "claim",
-                name,
-                true_where(pc.not_equal(digit, bill_digit)),
-            )
+            is_different = true_where(pc.not_equal(digit, bill_digit))
+            yield "type-of-bill-otherwise", "claim", name, is_different
 
 
 def _bill_frequency(claims: pa.Table) -> pa.StringArray:
@@ -277,22 +246,16 @@ def _bill_frequency(claims: pa.Table) -> pa.StringArray:
 
 
 def _unnamed_neighbors(
-    linked: list[Linked], neighbours: tuple[int, ...], stated: str | None
+    linked: list[Linked], neighbors: tuple[int, ...], stated: str | None
 ) -> str | None:
     """Join the IDs of neighbors that the claim doesn't name.
 
     Leaves out IDs that contain the separator, since the other claim names this one, and rejected
     claims without an ID.
     """
-    claim_ids = dict.fromkeys(linked[neighbour].claim_id or "" for neighbour in neighbours)
-    return (
-        ";".join(
-            claim_id
-            for claim_id in claim_ids
-            if claim_id not in ("", stated) and ";" not in claim_id
-        )
-        or None
-    )
+    claim_ids = dict.fromkeys(linked[neighbor].claim_id or "" for neighbor in neighbors)
+    unnamed = [name for name in claim_ids if name not in ("", stated) and ";" not in name]
+    return ";".join(unnamed) or None
 
 
 def _replace_texts(

@@ -1,15 +1,15 @@
-"""Sensitive codes of a payer's value set, taken out of a partition's rows before they are mapped.
+"""Find and mask the sensitive codes of a payer's value set before rows are mapped.
 
-How each place with such a code is masked follows from the binding in the profiles: the decision
-about masked codes in docs/decisions/ lists them one by one.
+How a code is masked depends on the binding in the profiles: the decision about masked codes in
+docs/decisions/ lists all cases.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ from etl.model.sensitive_codes import (
 from etl.rows import empty_table
 
 MASKED: Final = "masked"
-"""Text that stands where a service's own text was, as data-absent-reason words it (FHIR R4)."""
+"""Replaces the text of a masked service; a code of data-absent-reason (FHIR R4)."""
 
 _MODIFIERS: Final = ("modifier_1", "modifier_2", "modifier_3", "modifier_4")
 _TEXTS: Final = (
@@ -41,6 +41,8 @@ _TEXTS: Final = (
     ("prior_auth_line", "service_text"),
 )
 """Texts that may reveal a code of their claim or prior authorization."""
+_REMOVED_ROWS: Final = ("claim_procedure", "claim_ingredient")
+"""Tables whose rows are removed if their code is sensitive."""
 _COMPOUND: Final = "2"
 _ICD_9: Final = "http://hl7.org/fhir/sid/icd-9-cm"
 _DRG_SYSTEMS: Final = {
@@ -50,195 +52,214 @@ _DRG_SYSTEMS: Final = {
     "MS-DRG-Classifications-and-Software": CodeSystem.MS_DRG,
 }
 
+FindGroup: TypeAlias = Callable[[str, str | None], str | None]
+"""Takes a code and its system's word; returns the code's group, None if it isn't sensitive."""
+
 
 @dataclass(frozen=True, slots=True)
 class SensitiveCells:
-    """Positions of sensitive codes in one column.
+    """The sensitive codes in one column. Arrays have shape (rows of the table,).
 
     Attributes:
         table: the table.
         column: the column.
-        where: shape (rows of the table,).
-        groups: shape (rows of the table,): the group of the code's line; null where it is none.
-        withholds: shape (rows of the table,): codes that cannot be masked, because the profile
-            requires them and has no code for a masked one. The claim is not published.
+        is_sensitive: the cells with a sensitive code.
+        groups: group of the code in the payer's value set; null for other cells.
+        withholds: cells whose claim is not published, because its profile requires the code and
+            has no code for a masked one.
     """
 
     table: str
     column: str
-    where: Bools
+    is_sensitive: Bools
     groups: pa.StringArray
     withholds: Bools
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Every cell of a partition with a sensitive code.
+    """All cells of a partition with a sensitive code.
 
     Attributes:
-        cells: by column; only those that hold one.
+        cells: one entry per column that has such a cell.
     """
 
     cells: tuple[SensitiveCells, ...] = ()
 
     def withheld(self, tables: Mapping[str, pa.Table]) -> pa.StringArray:
-        """Return the ids of the claims that are not published; each once, in their order."""
-        groups: set[str] = set()
-        for cell in self.cells:
-            if cell.withholds.any():
-                ids = tables[cell.table].column("claim_id").filter(pa.array(cell.withholds))
-                groups.update(ids.to_pylist())
-        return pa.array(sorted(groups), pa.string())
+        """Return the IDs of the claims that are not published; sorted, each once."""
+        claim_ids: set[str] = set()
+        for cells in self.cells:
+            if cells.withholds.any():
+                ids = tables[cells.table].column("claim_id").filter(pa.array(cells.withholds))
+                claim_ids.update(ids.to_pylist())
+        return pa.array(sorted(claim_ids), pa.string())
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """Return how many codes there are: (table.column, group) -> count."""
-        numbers: Counter[tuple[str, str]] = Counter()
-        for cell in self.cells:
-            for counted in pc.value_counts(cell.groups.filter(pa.array(cell.where))).to_pylist():
-                numbers[f"{cell.table}.{cell.column}", counted["values"]] += counted["counts"]
-        return numbers
+        """Count the sensitive codes: (table.column, group) -> count."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for cells in self.cells:
+            for group in pc.value_counts(cells.groups.drop_null()).to_pylist():
+                counts[f"{cells.table}.{cells.column}", group["values"]] += group["counts"]
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
 class Masker:
-    """Finds and takes out sensitive codes.
+    """Finds sensitive codes.
 
     Attributes:
         codes: the payer's value set.
-        crosswalks: by name: those that give the system of a code, as in the mappings.
+        crosswalks: by name; some give the system of a code, as in the mappings.
     """
 
     codes: SensitiveCodes
     crosswalks: Mapping[str, Crosswalk] = field(default_factory=dict)
 
     def masks(self, tables: Mapping[str, pa.Table]) -> Masks:
-        """Return where sensitive codes stand in the accepted rows of a partition."""
+        """Find the sensitive codes in the accepted rows of a partition."""
         if not self.codes:
             return Masks()
-        types = _Types(tables["claim"], self.crosswalks)
-        masked_cells = [
-            self._cell(tables, "claim_diagnosis", "code", self._diagnosis, "icd_version"),
-            self._cell(tables, "claim_procedure", "code", self._procedure, "icd_version"),
-            self._cell(tables, "claim", "drg_code", self._drg, "drg_system"),
-            self._cell(tables, "claim_ingredient", "ndc", self._ndc),
-            self._cell(tables, "claim_line", "ndc", self._ndc, withholds=types.sells_a_drug),
-            self._cell(
-                tables, "claim_line", "revenue_code", self._revenue, withholds=types.inpatient
+        types = _ClaimTypes(tables["claim"], self.crosswalks)
+        line, drug_lines = "claim_line", types.drug_lines
+        inpatient_lines, professional_lines = types.inpatient_lines, types.professional_lines
+        columns = [
+            self._find(tables, "claim_diagnosis", "code", self._diagnosis_group, "icd_version"),
+            self._find(tables, "claim_procedure", "code", self._procedure_group, "icd_version"),
+            self._find(tables, "claim", "drg_code", self._drg_group, "drg_system"),
+            self._find(tables, "claim_ingredient", "ndc", self._ndc_group),
+            self._find(tables, line, "ndc", self._ndc_group, withholds=drug_lines),
+            self._find(
+                tables, line, "revenue_code", self._revenue_group, withholds=inpatient_lines
             ),
-            self._cell(
-                tables, "claim_line", "service_code", self._service, withholds=types.professional
+            self._find(
+                tables, line, "service_code", self._service_group, withholds=professional_lines
             ),
-            *(self._cell(tables, "claim_line", name, self._modifier) for name in _MODIFIERS),
-            *self._prior_auths(tables),
+            *(self._find(tables, line, name, self._modifier_group) for name in _MODIFIERS),
+            *self._find_in_prior_auths(tables),
         ]
-        return Masks(tuple(cell for cell in masked_cells if cell.where.any()))
+        return Masks(tuple(cells for cells in columns if cells.is_sensitive.any()))
 
-    def _prior_auths(self, tables: Mapping[str, pa.Table]) -> Iterator[SensitiveCells]:
-        """Yield the cells of prior authorizations: nothing that their profile requires."""
-        yield self._cell(tables, "prior_auth_diagnosis", "code", self._diagnosis, "icd_version")
-        for stem in ("", "approved_"):
-            line = "prior_auth_line"
-            yield self._cell(tables, line, f"{stem}service_code", self._service)
-            yield self._cell(tables, line, f"{stem}revenue_code", self._revenue)
+    def _find_in_prior_auths(self, tables: Mapping[str, pa.Table]) -> Iterator[SensitiveCells]:
+        """Yield the cells of prior authorizations, whose profile requires none of them."""
+        diagnoses, line = "prior_auth_diagnosis", "prior_auth_line"
+        yield self._find(tables, diagnoses, "code", self._diagnosis_group, "icd_version")
+        for prefix in ("", "approved_"):
+            yield self._find(tables, line, f"{prefix}service_code", self._service_group)
+            yield self._find(tables, line, f"{prefix}revenue_code", self._revenue_group)
             for name in _MODIFIERS:
-                yield self._cell(tables, line, f"{stem}{name}", self._modifier)
+                yield self._find(tables, line, f"{prefix}{name}", self._modifier_group)
 
-    def _cell(
+    def _find(
         self,
         tables: Mapping[str, pa.Table],
         table: str,
         column: str,
-        ask: Callable[[str, str | None], str | None],
-        beside: str = "",
+        find_group: FindGroup,
+        system_column: str = "",
         withholds: Callable[[pa.Table], Bools] | None = None,
     ) -> SensitiveCells:
-        """Check each distinct pair of a code and its cell in another column once."""
+        """Find the sensitive codes of a column; looks each distinct code up once.
+
+        Args:
+            tables: canonical tables.
+            table: the table.
+            column: the column with codes.
+            find_group: finds the group of a code.
+            system_column: column with the code's system or version, if there is one.
+            withholds: returns the rows whose claim can't be published without the code.
+        """
         rows = tables.get(table, empty_table(table))
         codes = column_of(rows, column)
-        marks = column_of(rows, beside) if beside else pa.nulls(len(codes), pa.string())
-        pairs = pc.if_else(
-            codes.is_valid(),
-            compound_keys(pc.coalesce(marks, ""), pc.coalesce(codes, "")),
-            None,
-        )
-        groups = over_distinct(pairs, lambda texts: [_answer(ask, text) for text in texts])
-        where: Bools = np.asarray(groups.is_valid()).copy()
-        held = np.zeros(len(where), dtype=np.bool_)
-        if withholds is not None and where.any():
-            held = where & withholds(rows)
-        return SensitiveCells(table, column, where, groups, held)
+        no_systems = pa.nulls(len(codes), pa.string())
+        systems = column_of(rows, system_column) if system_column else no_systems
+        keys = compound_keys(pc.coalesce(systems, ""), pc.coalesce(codes, ""))
 
-    def _system(self, name: str, word: str | None, otherwise: str) -> str | None:
-        return self.crosswalks[name].answer(word or otherwise) if name in self.crosswalks else None
+        def find_groups(texts: list[str]) -> list[str | None]:
+            pairs = (text.split("\x1f", 1) for text in texts)
+            return [find_group(code, system or None) for system, code in pairs]
 
-    def _diagnosis(self, code: str, version: str | None) -> str | None:
-        nine = self._system("icd_diagnosis_system", version, "10") == _ICD_9
-        own = CodeSystem.ICD_9_CM if nine else CodeSystem.ICD_10_CM
-        return self.codes.group(DIAGNOSES & {own}, code)
+        groups = over_distinct(pc.if_else(codes.is_valid(), keys, None), find_groups)
+        is_sensitive: Bools = np.asarray(groups.is_valid()).copy()
+        is_withheld = np.zeros(len(is_sensitive), dtype=np.bool_)
+        if withholds is not None and is_sensitive.any():
+            is_withheld = is_sensitive & withholds(rows)
+        return SensitiveCells(table, column, is_sensitive, groups, is_withheld)
 
-    def _procedure(self, code: str, version: str | None) -> str | None:
-        nine = self._system("icd_procedure_system", version, "10") == _ICD_9
-        other = CodeSystem.ICD_10_PCS if nine else CodeSystem.ICD_9_PCS
-        return self.codes.group(PROCEDURES - {other}, code)
+    def _system(self, crosswalk: str, word: str | None, default: str) -> str | None:
+        if crosswalk not in self.crosswalks:
+            return None
+        return self.crosswalks[crosswalk].answer(word or default)
 
-    def _drg(self, code: str, system: str | None) -> str | None:
+    def _diagnosis_group(self, code: str, version: str | None) -> str | None:
+        is_icd_9 = self._system("icd_diagnosis_system", version, "10") == _ICD_9
+        system = CodeSystem.ICD_9_CM if is_icd_9 else CodeSystem.ICD_10_CM
+        return self.codes.group(DIAGNOSES & {system}, code)
+
+    def _procedure_group(self, code: str, version: str | None) -> str | None:
+        is_icd_9 = self._system("icd_procedure_system", version, "10") == _ICD_9
+        other_system = CodeSystem.ICD_10_PCS if is_icd_9 else CodeSystem.ICD_9_PCS
+        return self.codes.group(PROCEDURES - {other_system}, code)
+
+    def _drg_group(self, code: str, system: str | None) -> str | None:
         drg_system = _DRG_SYSTEMS.get(self._system("drg_system", system, "MS-DRG") or "")
         return self.codes.group({drg_system} if drg_system else DRGS, code)
 
-    def _ndc(self, code: str, _: str | None) -> str | None:
+    def _ndc_group(self, code: str, _: str | None) -> str | None:
         return self.codes.group({CodeSystem.NDC}, code)
 
-    def _revenue(self, code: str, _: str | None) -> str | None:
+    def _revenue_group(self, code: str, _: str | None) -> str | None:
         return self.codes.group({CodeSystem.REVENUE}, code)
 
-    def _service(self, code: str, _: str | None) -> str | None:
+    def _service_group(self, code: str, _: str | None) -> str | None:
         return self.codes.group(SERVICES, code)
 
-    def _modifier(self, code: str, _: str | None) -> str | None:
+    def _modifier_group(self, code: str, _: str | None) -> str | None:
         return self.codes.group({CodeSystem.CPT, CodeSystem.HCPCS}, code, whole=True)
 
 
 def mask_codes(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
-    """Return the tables without the codes; the rest of their claims' rows as it was.
+    """Return the tables without the sensitive codes.
 
-    * A diagnosis stays without its code: the mapping says `mask_codes` in its place.
-    * A procedure and an ingredient are removed, with their rows.
-    * Every other code is removed from its cell. The text of a service states that it is masked.
-    * Texts of the claim or prior authorization are removed too: those of services, and notes, may
-      reveal the code. So may a payer's own columns, whatever they hold.
+    * A diagnosis keeps its row; the mapping writes a masked code.
+    * The rows of procedures and ingredients are removed.
+    * Any other code is removed from its cell. The text of a service states that it is masked.
+    * Texts of the same claim or prior authorization (of services, notes, and in the payer's own
+      columns) are removed, because they may reveal the code.
 
     Args:
         tables: canonical tables.
-        masks: of the same rows.
+        masks: the sensitive codes of these tables.
     """
-    tables_masked = dict(tables)
-    whole_rows = ("claim_procedure", "claim_ingredient")
-    touched: dict[str, set[str]] = {key: set() for key in KEYS.values()}
-    for cell in masks.cells:
-        rows, key = tables[cell.table], KEYS[HEADER_OF[cell.table]]
-        touched[key].update(rows.column(key).filter(pa.array(cell.where)).to_pylist())
-        if cell.table not in whole_rows:
-            tables_masked[cell.table] = _blanked(tables_masked[cell.table], cell.column, cell.where)
-    own = ((table, each.name) for table in tables for each in TABLES[table].own_columns)
-    for table, column in (*_TEXTS, *own):
-        if table not in HEADER_OF or table not in tables:
-            continue
-        key = KEYS[HEADER_OF[table]]
-        ids = pa.array(sorted(touched[key]), pa.string())
-        here = true_where(pc.is_in(column_of(tables_masked[table], key), value_set=ids))
-        tables_masked[table] = _blanked(tables_masked[table], column, here)
-    for cell in masks.cells:
-        if cell.column == "service_code":
-            tables_masked[cell.table] = _put(
-                tables_masked[cell.table], "service_text", cell.where, MASKED
-            )
-        if cell.table in whole_rows:
-            tables_masked[cell.table] = tables_masked[cell.table].filter(pa.array(~cell.where))
-    return tables_masked
+    masked_tables = dict(tables)
+    affected_ids: dict[str, set[str]] = {key: set() for key in KEYS.values()}
+
+    def replace(table: str, column: str, where: Bools, text: str | None = None) -> None:
+        masked_tables[table] = _replace_cells(masked_tables[table], column, where, text)
+
+    for cells in masks.cells:
+        rows, key = tables[cells.table], KEYS[HEADER_OF[cells.table]]
+        affected_ids[key].update(rows.column(key).filter(pa.array(cells.is_sensitive)).to_pylist())
+        if cells.table not in _REMOVED_ROWS:
+            replace(cells.table, cells.column, cells.is_sensitive)
+    own_columns = ((table, column.name) for table in tables for column in TABLES[table].own_columns)
+    for table, column in (*_TEXTS, *own_columns):
+        if table in HEADER_OF and table in tables:
+            key = KEYS[HEADER_OF[table]]
+            ids = pa.array(sorted(affected_ids[key]), pa.string())
+            is_affected = pc.is_in(column_of(masked_tables[table], key), value_set=ids)
+            replace(table, column, true_where(is_affected))
+    for cells in masks.cells:
+        if cells.column == "service_code":
+            replace(cells.table, "service_text", cells.is_sensitive, MASKED)
+        if cells.table in _REMOVED_ROWS:
+            unmasked_rows = pa.array(~cells.is_sensitive)
+            masked_tables[cells.table] = masked_tables[cells.table].filter(unmasked_rows)
+    return masked_tables
 
 
-class _Types:
-    """Lines of claims with a profile that has no code for a masked one."""
+class _ClaimTypes:
+    """Finds the lines of claims whose profile has no code for a masked one."""
 
     def __init__(self, claims: pa.Table, crosswalks: Mapping[str, Crosswalk]) -> None:
         self._ids = column_of(claims, "claim_id")
@@ -249,40 +270,29 @@ class _Types:
             lambda texts: [compound.answer(text) if compound else text for text in texts],
         )
 
-    def inpatient(self, lines: pa.Table) -> Bools:
+    def inpatient_lines(self, lines: pa.Table) -> Bools:
         """Inpatient `item.revenue` is 1..1, bound to NUBC's codes."""
-        return self._of(lines, ["inpatient"])
+        return self._lines_of_claims(lines, self._are_of_type("inpatient"))
 
-    def professional(self, lines: pa.Table) -> Bools:
+    def professional_lines(self, lines: pa.Table) -> Bools:
         """`EOB-vision-item-productorservice` forbids a missing code on all but vision claims."""
-        return self._of(lines, ["professional"])
+        return self._lines_of_claims(lines, self._are_of_type("professional"))
 
-    def sells_a_drug(self, lines: pa.Table) -> Bools:
+    def drug_lines(self, lines: pa.Table) -> Bools:
         """Pharmacy `item.productOrService` is an NDC, or a compound's literal."""
-        plain = ~true_where(pc.equal(self._compound, _COMPOUND))
-        return self._of(lines, ["pharmacy"]) & self._spread(lines, plain)
+        is_compound = true_where(pc.equal(self._compound, _COMPOUND))
+        return self._lines_of_claims(lines, self._are_of_type("pharmacy") & ~is_compound)
 
-    def _of(self, lines: pa.Table, types: Iterable[str]) -> Bools:
-        here = true_where(pc.is_in(self._types, value_set=pa.array(types, pa.string())))
-        return self._spread(lines, here)
+    def _are_of_type(self, claim_type: str) -> Bools:
+        return true_where(pc.equal(self._types, claim_type))
 
-    def _spread(self, lines: pa.Table, of_claims: Bools) -> Bools:
-        spread: Bools = np.append(of_claims, np.False_)[
-            positions(column_of(lines, "claim_id"), self._ids)
-        ]
-        return spread
+    def _lines_of_claims(self, lines: pa.Table, is_selected: Bools) -> Bools:
+        claim_rows = positions(column_of(lines, "claim_id"), self._ids)
+        in_claims: Bools = np.append(is_selected, np.False_)[claim_rows]  # -1: no claim
+        return in_claims
 
 
-def _answer(ask: Callable[[str, str | None], str | None], pair: str) -> str | None:
-    mark, _, code = pair.partition("\x1f")
-    return ask(code, mark or None)
-
-
-def _blanked(table: pa.Table, column: str, where: Bools) -> pa.Table:
-    return _put(table, column, where, None)
-
-
-def _put(table: pa.Table, column: str, where: Bools, text: str | None) -> pa.Table:
+def _replace_cells(table: pa.Table, column: str, where: Bools, text: str | None) -> pa.Table:
     if not where.any():
         return table
     cells = pc.if_else(pa.array(where), pa.scalar(text, pa.string()), column_of(table, column))

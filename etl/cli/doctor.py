@@ -18,8 +18,8 @@ from etl.cli.options import json_option, print_json, write_file
 from etl.doctor.drafting import LayoutDraft, can_be_drafted
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import Examination, examine
-from etl.doctor.report import page_of, report_of
-from etl.doctor.sql_drafting import sql_draft
+from etl.doctor.report import report_json, report_page
+from etl.doctor.sql_drafting import draft_sql
 from etl.errors import UsageError
 from etl.pipeline.definitions import Definitions
 from etl.sources.extract.staging import DEFINITION
@@ -57,16 +57,16 @@ def doctor_command(
     definitions = load_definitions(context.obj.settings())
     examination = diagnose(context, definitions, extract)
     if page is not None:
-        write_file(page, page_of(examination, extract.name))
+        write_file(page, report_page(examination, extract.name))
     sentences: tuple[str, ...] = ()
     if layout == _SQL:
         sentences = write_sql_draft(examination, extract)
     elif layout is not None:
         sentences = write_draft(examination, definitions, layout)
     if as_json:
-        print_json(report_of(examination))
+        print_json(report_json(examination))
         return
-    _show(report_of(examination))
+    _show(report_json(examination))
     for line in sentences or _next_steps(extract, examination):
         click.echo(line)
     if page is not None:
@@ -125,7 +125,7 @@ def write_sql_draft(examination: Examination, folder: Path) -> tuple[str, ...]:
         raise UsageError(
             f"a draft in SQL is written next to the files, but {folder} is not a folder"
         )
-    drafts = sql_draft(examination)
+    drafts = draft_sql(examination)
     if existing := next((path for path in drafts if (folder / path).exists()), ""):
         raise UsageError(f"{folder / existing} already exists; move it first")
     for path, text in drafts.items():

@@ -1,9 +1,9 @@
-"""A layout to start from: what was found, as YAML that `cpcds layouts check` takes.
+"""Draft a layout in YAML from an examination; `cpcds layouts check` accepts it.
 
-Uncertain columns are not used: a column that could not be named, and an amount that may be several,
-are under `unused` with the question as the reason. What CARIN Blue Button requires and no file has
-is written as always absent: its rows go to the quarantine until the author of the layout states
-where it comes from.
+Uncertain columns are not used: a column without a match, or an amount that may be one of several,
+is listed under `unused` with the question as the reason. Columns that CARIN Blue Button requires
+and no file has are drafted as always absent: their rows go to the quarantine until the author of
+the layout states where the values come from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from glob import escape
 from typing import Final
 
 from etl.doctor.elements import KINDS, NOTHING
-from etl.doctor.examination import ColumnFound, Examination, FileFound
+from etl.doctor.examination import Examination, ExaminedColumn, ExaminedFile
 from etl.doctor.matching import SURE
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
@@ -24,7 +24,7 @@ from etl.sources.files.listed_files import COMPRESSIONS, ENDINGS, TEXT_ENDINGS
 from etl.sources.layout.model import FromColumn, Layout, normalize_header
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9 _()./-]*")
-_WORDS_OF_YAML: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_YAML_WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _DELIMITERS: Final = {",": '","', "|": '"|"', ";": '";"', "\t": "tab"}
 _WITH_ROLES: Final = {"claim_care_team": "role", "member_address": "use"}
 _TYPED: Final = ("claim_diagnosis", "claim_procedure")
@@ -36,39 +36,48 @@ _IDS: Final = {
     "member_telecom": {"member": "member_id"},
     **{name: {"claim": "claim_id"} for name in TABLES if name.startswith("claim_")},
 }
-"""Table -> role -> the column of it that names the row's member, claim or coverage."""
+"""Table -> role -> column with the ID of the row's member, claim or coverage."""
 
 
-def can_be_drafted(file: FileFound) -> bool:
-    """Return whether a layout can be started for a file."""
+def can_be_drafted(file: ExaminedFile) -> bool:
+    """Return whether a layout can be drafted for a file."""
     return bool(file.kind and file.columns) and not _not_drafted(file)
 
 
 @dataclass(slots=True)
-class RawDraft:
-    """A file as a draft has it."""
+class FileDraft:
+    """A file in a draft.
+
+    Attributes:
+        name: name of the raw table.
+        file: the examined file.
+        ids: role -> header with its ID.
+        used: headers that the draft reads.
+        placeholders: role -> header that stands in for an unknown ID column.
+        columns: the columns that are certain.
+    """
 
     name: str
-    file: FileFound
+    file: ExaminedFile
     ids: dict[str, str]
     used: set[str] = field(default_factory=set)
-    stand_ins: dict[str, str] = field(default_factory=dict)
-    columns: tuple[ColumnFound, ...] = ()
+    placeholders: dict[str, str] = field(default_factory=dict)
+    columns: tuple[ExaminedColumn, ...] = ()
 
     @property
     def tables(self) -> tuple[str, ...]:
         return KINDS.get(self.file.kind, ())
 
-    def columns_of(self, table: str) -> list[ColumnFound]:
-        """Return its columns that are elements of a table."""
+    def columns_of(self, table: str) -> list[ExaminedColumn]:
+        """Return the columns that are elements of a table."""
         return [column for column in self.columns if _table(column) == table]
 
-    def named(self, table: str, column: str) -> str | None:
-        """Return the header of an element that is no one of several."""
-        for one in self.columns_of(table):
-            element = one.match.element
+    def header_of(self, table: str, column: str) -> str | None:
+        """Return the header of an unqualified element of a table; None if no column is it."""
+        for candidate in self.columns_of(table):
+            element = candidate.match.element
             if element and element.column == column and not element.qualifier:
-                return one.header
+                return candidate.header
         return None
 
 
@@ -76,19 +85,19 @@ class LayoutDraft:
     """Writes the layout of one examination.
 
     Args:
-        found: what was found.
-        name: what the layout is called.
+        examination: the examined files.
+        name: name of the layout.
         layouts: known layouts; their crosswalks may fit the words of a column.
     """
 
     def __init__(self, examination: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
-        self._found, self._name = examination, name
+        self._examination, self._name = examination, name
         self._crosswalks = _crosswalks_of(layouts)
-        self._raws = raw_drafts(examination)
+        self._raws = draft_files(examination)
 
     def text(self) -> str:
         """Return the YAML."""
-        tables = list(self._tables())  # first: what they use is no longer unused
+        tables = list(self._table_lines())  # first: what they use is no longer unused
         delimiters = {raw.file.form.physical.delimiter for raw in self._raws} - {""}
         files = [raw.file.name for raw in self._raws]
         head = [
@@ -104,7 +113,7 @@ class LayoutDraft:
             head.append("# QUESTION: the files have several delimiters; use the same one in all")
         head += [
             f"# QUESTION: {file.name} is not in this draft: {why}"
-            for file in self._found.files
+            for file in self._examination.files
             if (why := _not_drafted(file))
         ]
         body = [line for raw in self._raws for line in self._raw_lines(raw)]
@@ -112,16 +121,16 @@ class LayoutDraft:
 
     # --- raw files
 
-    def _raw_lines(self, raw: RawDraft) -> Iterator[str]:
+    def _raw_lines(self, raw: FileDraft) -> Iterator[str]:
         kind = raw.file.kind or "QUESTION: what are its rows?"
         yield f"  {raw.name}:  # {raw.file.name}: {kind}"
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
-        if self._takes_another(raw):
+        if self._is_ambiguous(raw):
             yield f"    named: {_quoted(escape(_file_stem(raw.file.name)))}"
         for role, header in raw.ids.items():
             yield f"    {role}: {_quoted(header)}"
-        for role, header in raw.stand_ins.items():
+        for role, header in raw.placeholders.items():
             yield f"    {role}: {_quoted(header)}  # MISSING: which column is it?"
         if extra_cells := raw.file.form.extra_cells:
             yield f"    extra_cells: {{ most: {extra_cells}, reason: empty in every row }}"
@@ -135,12 +144,12 @@ class LayoutDraft:
         if unused:
             yield "    unused:"
         for column in unused:
-            why = _quoted(reason(column))
+            why = _quoted(describe_doubt(column))
             yield f"      - {{ column: {_quoted(column.header)}, reason: {why} }}"
         yield ""
 
-    def _takes_another(self, raw: RawDraft) -> bool:
-        """Return whether another file has headers by which it would be taken for this one."""
+    def _is_ambiguous(self, raw: FileDraft) -> bool:
+        """Return whether another file has all headers that identify this one."""
         required = set(_identifying_columns(raw))
         known = {normalize_header(column.header) for column in raw.columns}
         of_others = (
@@ -152,16 +161,16 @@ class LayoutDraft:
 
     # --- tables
 
-    def _tables(self) -> Iterator[str]:
+    def _table_lines(self) -> Iterator[str]:
         for table in TABLES.values():
             raws = [
                 raw
                 for raw in self._raws
-                if table.name in raw.tables and self._feeds(raw, table.name)
+                if table.name in raw.tables and self._can_feed(raw, table.name)
             ]
-            made = [lines for raw in raws if (lines := list(self._table(raw, table.name)))]
+            made = [lines for raw in raws if (lines := list(self._table_spec(raw, table.name)))]
             if not made and table.compulsory:
-                made = [lines for lines in [list(self._stand_in(table.name))] if lines]
+                made = [lines for lines in [list(self._placeholder_lines(table.name))] if lines]
             if len(made) == 1:
                 yield f"  {table.name}:"
                 yield from (f"    {line}" for line in made[0])
@@ -173,13 +182,13 @@ class LayoutDraft:
             if made:
                 yield ""
 
-    def _feeds(self, raw: RawDraft, table: str) -> bool:
-        """Return whether a file has the ids of a table's rows, and columns for it."""
+    def _can_feed(self, raw: FileDraft, table: str) -> bool:
+        """Return whether a file has the IDs of a table's rows, and columns for it."""
         has_ids = _IDS.get(table, {}).keys() <= raw.ids.keys()
         return has_ids and (table == raw.tables[0] or bool(raw.columns_of(table)))
 
-    def _stand_in(self, table: str) -> Iterator[str]:
-        """Yield a table that no file has, made of the ids alone: none of its rows is published."""
+    def _placeholder_lines(self, table: str) -> Iterator[str]:
+        """Yield a table that no file has, with IDs only; none of its rows is published."""
         roles = _IDS.get(table, {"claim": "claim_id"})
         if not self._raws:
             return
@@ -187,7 +196,7 @@ class LayoutDraft:
         filled = (column.header for column in raw.columns if column.has_values)
         key = raw.ids.get("member") or next(filled, raw.columns[0].header)
         ids = {role: raw.ids.get(role, key) for role in roles}
-        raw.stand_ins |= {role: key for role in roles if role not in raw.ids}
+        raw.placeholders |= {role: key for role in roles if role not in raw.ids}
         raw.used |= {key, *ids.values()}
         yield f"from: {raw.name}  # MISSING: no file found; its rows go to the quarantine"
         yield f"grain: [{', '.join(map(_quoted, dict.fromkeys(ids.values())))}]"
@@ -198,14 +207,14 @@ class LayoutDraft:
             if column not in roles.values():
                 yield f"  {column}: {_absent_value(key)}  # MISSING"
 
-    def _table(self, raw: RawDraft, table: str) -> Iterator[str]:
+    def _table_spec(self, raw: FileDraft, table: str) -> Iterator[str]:
         wide = len(raw.tables) > 1 and "claim" in raw.tables and "claim_line" in raw.tables
         groups = column_groups(raw, table)
         if table != raw.tables[0] and table in (*_TYPED, *_WITH_ROLES) and not groups:
             return
         yield f"from: {raw.name}"
         keys = [raw.ids[role] for role in ("claim", "member") if role in raw.ids]
-        line = raw.named("claim_line", "line_number") if wide else None
+        line = raw.header_of("claim_line", "line_number") if wide else None
         raw.used |= {line} if line else set()
         single = table in _TYPED and table != raw.tables[0] and is_single(groups)
         if single:
@@ -218,7 +227,7 @@ class LayoutDraft:
         if wide and table != "claim_line" and line:
             yield f"order: [{_quoted(line)}]"
         if table == "claim_other_payer" and table != raw.tables[0]:
-            yield from self._of_another_payer(raw)
+            yield from self._other_payer_lines(raw)
         needs = {
             "claim_diagnosis": "code",
             "claim_procedure": "code",
@@ -230,15 +239,15 @@ class LayoutDraft:
             names = dict.fromkeys(name for group in groups for name in group)
             yield f"needs_any: [{', '.join(names)}]"
         yield "columns:"
-        yield from (f"  {text}" for text in self._columns(raw, table, groups, line))
+        yield from (f"  {text}" for text in self._column_lines(raw, table, groups, line))
         if groups and not single:
             yield "rows:"
             for number, group in enumerate(groups, start=1):
-                yield f"  - {{ {', '.join(self._row(raw, table, group, number))} }}"
+                yield f"  - {{ {', '.join(self._row_cells(raw, table, group, number))} }}"
 
-    def _of_another_payer(self, raw: RawDraft) -> Iterator[str]:
-        """Yield which rows name another payer: the coverage is not the claim's own."""
-        other, own = (raw.named(name, "coverage_id") for name in ("claim_other_payer", "claim"))
+    def _other_payer_lines(self, raw: FileDraft) -> Iterator[str]:
+        """Yield the condition of rows with another payer: the coverage isn't the claim's."""
+        other, own = (raw.header_of(name, "coverage_id") for name in ("claim_other_payer", "claim"))
         if other and own:
             raw.used |= {other, own}
             yield f"where: {{ column: {_quoted(other)}, differs_from: {_quoted(own)} }}"
@@ -249,11 +258,11 @@ class LayoutDraft:
         )
         yield f"needs_any: [{', '.join(names)}]"
 
-    def _columns(
+    def _column_lines(
         self,
-        raw: RawDraft,
+        raw: FileDraft,
         table: str,
-        groups: Sequence[Mapping[str, ColumnFound]],
+        groups: Sequence[Mapping[str, ExaminedColumn]],
         line: str | None,
     ) -> Iterator[str]:
         given: set[str] = set()
@@ -275,7 +284,7 @@ class LayoutDraft:
                 continue
             given.add(name)
             raw.used.add(one.header)
-            yield f"{name}: {self._value(one)}  # {evidence(one)}"
+            yield f"{name}: {self._column_source(one)}  # {describe_match(one)}"
         if single and line and table == "claim_diagnosis":
             yield f"line_numbers: {{ each_row: {_quoted(line)} }}"
         in_rows = {name for group in groups for name in group}
@@ -285,21 +294,21 @@ class LayoutDraft:
             if name not in given and name not in in_rows:
                 yield self._fallback_column(raw, table, name)
 
-    def _fallback_column(self, raw: RawDraft, table: str, name: str) -> str:
+    def _fallback_column(self, raw: FileDraft, table: str, name: str) -> str:
         """Return a required column without a header: looked up if possible, else always absent."""
         if (table, name) == ("claim", "payer_id") and (text := self._payer_of_coverage(raw)):
             return f"payer_id: {text}  # the payer of the coverage"
         key = next(iter(raw.ids.values()), raw.columns[0].header)
         raw.used.add(key)
         hint = ""
-        if name == "adjudication_date" and (paid := raw.named("claim", "paid_date")):
+        if name == "adjudication_date" and (paid := raw.header_of("claim", "paid_date")):
             hint = f"; or {{ first_of: [{_quoted(paid)}], finding: dialect-stand-in-value }}"
         return f"{name}: {_absent_value(key)}  # MISSING: no column found{hint}"
 
-    def _payer_of_coverage(self, raw: RawDraft) -> str:
-        by = raw.named("claim", "coverage_id")
+    def _payer_of_coverage(self, raw: FileDraft) -> str:
+        by = raw.header_of("claim", "coverage_id")
         for other in self._raws:
-            key, value = (other.named("coverage", name) for name in ("coverage_id", "payer_id"))
+            key, value = (other.header_of("coverage", name) for name in ("coverage_id", "payer_id"))
             of_members = "member" in raw.ids and "member" in other.ids
             if by and key and value and other is not raw and of_members:
                 raw.used.add(by)
@@ -309,8 +318,8 @@ class LayoutDraft:
                 return f"{{ lookup: {{ {inside} }} }}"
         return ""
 
-    def _row(
-        self, raw: RawDraft, table: str, group: Mapping[str, ColumnFound], number: int
+    def _row_cells(
+        self, raw: FileDraft, table: str, group: Mapping[str, ExaminedColumn], number: int
     ) -> Iterator[str]:
         first = next(iter(group.values())).match.element
         qualifier = first.qualifier if first else ""
@@ -320,10 +329,10 @@ class LayoutDraft:
             yield f"{_WITH_ROLES.get(table, 'type')}: {{ constant: {qualifier} }}"
         for name, column in group.items():
             raw.used.add(column.header)
-            yield f"{name}: {self._value(column)}"
+            yield f"{name}: {self._column_source(column)}"
 
-    def _value(self, column: ColumnFound) -> str:
-        """Return how the cell of a column is read."""
+    def _column_source(self, column: ExaminedColumn) -> str:
+        """Return the YAML that reads a column."""
         header, element = _quoted(column.header), column.match.element
         extra = ""
         if element is not None and element.amount and column.profile.share("long_fraction") > 0:
@@ -332,7 +341,7 @@ class LayoutDraft:
             extra = f", crosswalk: {name}"
         return f"{{ column: {header}{extra} }}" if extra else header
 
-    def _crosswalk(self, column: ColumnFound) -> str:
+    def _crosswalk(self, column: ExaminedColumn) -> str:
         """Return the crosswalk of a known layout that has every word of a column; "" for none."""
         element, words = column.match.element, column.profile.words
         if element is None or not words or (element.codes and words <= element.codes):
@@ -343,13 +352,13 @@ class LayoutDraft:
         return ""
 
 
-def raw_drafts(examination: Examination) -> list[RawDraft]:
-    """Return the files that a draft can have, with the columns that are sure."""
+def draft_files(examination: Examination) -> list[FileDraft]:
+    """Return the files that can be drafted, with the columns that are certain."""
     names: set[str] = set()
     return [_draft_raw_file(file, names) for file in examination.files if can_be_drafted(file)]
 
 
-def _draft_raw_file(file: FileFound, names: set[str]) -> RawDraft:
+def _draft_raw_file(file: ExaminedFile, names: set[str]) -> FileDraft:
     stem = normalize_header(file.name.partition(".")[0]).strip("_")
     name = re.sub(r"[^a-z0-9_]", "", stem)
     name = name if name[:1].isalpha() else f"file_{name}".rstrip("_")
@@ -363,16 +372,16 @@ def _draft_raw_file(file: FileFound, names: set[str]) -> RawDraft:
             seen.add(normalize_header(one.header))
             is_doubtful = one.match.confidence < SURE or (file.rows and not one.profile.filled)
             columns.append(_as_question(one) if is_doubtful else one)
-    raw = RawDraft(name, file, {}, columns=tuple(columns))
+    raw = FileDraft(name, file, {}, columns=tuple(columns))
     main = next(iter(raw.tables), "")
     for role, table in (("member", main), ("claim", main), ("coverage", "coverage")):
-        if header := raw.named(table, f"{role}_id"):
+        if header := raw.header_of(table, f"{role}_id"):
             raw.ids[role] = header
             raw.used.add(header)
     return raw
 
 
-def _identifying_columns(raw: RawDraft) -> list[str]:
+def _identifying_columns(raw: FileDraft) -> list[str]:
     """Return the columns that identify a file: its IDs, and others that are certain."""
     required = dict.fromkeys(raw.ids.values())
     for column in raw.columns:
@@ -383,8 +392,8 @@ def _identifying_columns(raw: RawDraft) -> list[str]:
     return list(required) or [column.header for column in raw.columns[:3]]
 
 
-def _not_drafted(file: FileFound) -> str:
-    """Return why no layout can be started for a file; "" where one can, or where it is no table."""
+def _not_drafted(file: ExaminedFile) -> str:
+    """Return why no layout can be drafted for a file; "" if one can, or if it isn't a table."""
     is_unknown = file.columns and not file.kind
     return file.form.not_drafted or ("it is unknown what its rows are" if is_unknown else "")
 
@@ -397,8 +406,8 @@ def _file_stem(name: str) -> str:
     return name
 
 
-def _as_question(column: ColumnFound) -> ColumnFound:
-    """Return a column whose candidates are a question: it is too uncertain to be used."""
+def _as_question(column: ExaminedColumn) -> ExaminedColumn:
+    """Return a column with its uncertain match turned into a question."""
     match = column.match
     if match.element is None or match.element.table == NOTHING:
         return column
@@ -406,11 +415,11 @@ def _as_question(column: ColumnFound) -> ColumnFound:
     return replace(column, match=replace(match, element=None, others=others, question=True))
 
 
-def column_groups(raw: RawDraft, table: str) -> list[dict[str, ColumnFound]]:
-    """Return columns that make a row together: of one number, or of one role."""
+def column_groups(raw: FileDraft, table: str) -> list[dict[str, ExaminedColumn]]:
+    """Group the columns of a table that form a row: those of one number or role."""
     if table not in (*_TYPED, *_WITH_ROLES) or table == raw.tables[0]:
         return []
-    groups: dict[tuple[str, int], dict[str, ColumnFound]] = {}
+    groups: dict[tuple[str, int], dict[str, ExaminedColumn]] = {}
     for column in raw.columns_of(table):
         element = column.match.element
         if element is None:
@@ -425,8 +434,8 @@ def column_groups(raw: RawDraft, table: str) -> list[dict[str, ColumnFound]]:
     ]
 
 
-def is_single(groups: Sequence[Mapping[str, ColumnFound]]) -> bool:
-    """Return whether there is one column of codes, without a number or a role of its own."""
+def is_single(groups: Sequence[Mapping[str, ExaminedColumn]]) -> bool:
+    """Return whether there is only one column of codes, without a number or a role."""
     if len(groups) != 1:
         return False
     column = groups[0].get("code")
@@ -447,7 +456,7 @@ def _crosswalks_of(layouts: Iterable[Layout]) -> Mapping[tuple[str, str], list[C
     return crosswalks
 
 
-def _table(column: ColumnFound) -> str:
+def _table(column: ExaminedColumn) -> str:
     return column.element.partition(".")[0]
 
 
@@ -457,7 +466,7 @@ def _absent_value(header: str) -> str:
     return f"{{ column: {quoted}, when: {{ column: {quoted}, filled: false }} }}"
 
 
-def evidence(column: ColumnFound) -> str:
+def describe_match(column: ExaminedColumn) -> str:
     match = column.match
     sentence = f"{column.confidence:.0%}"
     if not column.has_values:
@@ -471,7 +480,7 @@ def evidence(column: ColumnFound) -> str:
     return sentence
 
 
-def reason(column: ColumnFound) -> str:
+def describe_doubt(column: ExaminedColumn) -> str:
     match = column.match
     if match.question:
         return f"QUESTION: {' or '.join(other.key for other in match.others)}?"
@@ -483,6 +492,6 @@ def reason(column: ColumnFound) -> str:
 
 
 def _quoted(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_YAML and text == text.strip():
+    if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS and text == text.strip():
         return text
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Elements of the canonical layout that a column may be, and the kinds of files that have them."""
+"""Elements of the canonical layout that columns may be, and the kinds of files with them."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ _SHAPES: Final = {
 }
 _REPEATED: Final = ("claim_diagnosis", "claim_procedure")
 _OF_REPEATED: Final = ("", "externalcauseofinjury", "patientreasonforvisit")
-"""Types of which a claim may have several diagnoses, or that are not said."""
+"""Types of which a claim may have several diagnoses; "" if the type isn't stated."""
 _OF_LINES: Final = ("drugcost",)
-"""Amounts that are of a line where nothing else is said."""
+"""Amounts that belong to a line unless the header states otherwise."""
 _OF_A_CLAIM: Final = ("claim", "claim total", "total", "header")
 _OF_A_LINE: Final = ("line", "revenue center")
 NOTHING: Final = "-"
-"""Table of headers that are well known and that no element carries."""
+"""Table of well-known headers that no column carries."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownElement:
-    """A column of the canonical layout, in one of the rows that a table may have for one thing.
+    """A column of the canonical layout, or a well-known header that no column carries.
 
     Attributes:
-        table: canonical table; `-` for what is well known and carried by nothing.
-        column: its column; `modifier_#` stands for the numbered ones.
-        qualifier: which of several rows it is: a role, a use or a type; "" where there is one.
-        names: what it is called, each as words of the field.
-        shape: what its values look like; "" where they may be anything.
-        codes: its values, lower case; empty where they are not listed.
-        amount: its column where it is an amount; "" otherwise.
-        reason: why it is carried by nothing; "" where it is.
-        map_ids: of the CPCDS Data Dictionary.
+        table: canonical table; `-` if no column carries it.
+        column: column of the table; `modifier_#` for the numbered ones.
+        qualifier: role, use or type of the row, if the table has one row for each; else "".
+        names: its names, each as words.
+        shape: shape of its values; "" for any.
+        codes: its possible values, lower case; empty if they are not listed.
+        amount: its column if it is an amount; else "".
+        reason: why no column carries it; else "".
+        map_ids: MapIDs of the CPCDS Data Dictionary.
     """
 
     table: str
@@ -75,13 +75,13 @@ class KnownElement:
 
     @property
     def key(self) -> str:
-        """Its name as reports have it: `claim_care_team.provider_id[attending]`."""
+        """Its name in reports, such as `claim_care_team.provider_id[attending]`."""
         qualified = f"[{self.qualifier}]" if self.qualifier else ""
         return f"{self.table}.{self.column}{qualified}"
 
     @property
     def is_repeated(self) -> bool:
-        """Whether numbered columns may hold it."""
+        """Whether it may be in numbered columns."""
         return (
             self.column.endswith("#")
             or (self.table in _REPEATED and self.qualifier in _OF_REPEATED)
@@ -96,15 +96,15 @@ class KnownElement:
 
 @dataclass(frozen=True)
 class Elements:
-    """Every element, and the words that their names are made of.
+    """All elements, and the words in their names.
 
     Attributes:
         every: the elements.
-        vocabulary: for reading headers.
-        tables: canonical table -> what files of it are called.
+        vocabulary: parses headers.
+        tables: canonical table -> names of files with its rows.
         written: every name as it is written.
-        uses: use of an address -> the words that state it.
-        likeness: header -> how alike it is to each element; filled as headers are compared.
+        uses: use of an address -> the words for it.
+        likeness: header -> its similarity to each element; filled as headers are compared.
     """
 
     every: tuple[KnownElement, ...]
@@ -116,12 +116,12 @@ class Elements:
 
     @property
     def words(self) -> frozenset[str]:
-        """Every word and abbreviation that a header may be made of."""
+        """All words and abbreviations that headers may contain."""
         return frozenset(self.vocabulary.weights) | self.vocabulary.abbreviations.keys()
 
 
 @dataclass(frozen=True, slots=True)
-class NamedElement(Model):
+class ElementEntry(Model):
     """An entry of the file of elements."""
 
     names: Texts = ()
@@ -136,7 +136,7 @@ class NamedElement(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut(Model):
+class IgnoredHeaders(Model):
     """Names of headers that no element carries, and why."""
 
     names: Texts
@@ -151,12 +151,12 @@ class ElementsFile(Model):
     ignored: Texts
     uses: dict[str, Texts]
     tables: dict[str, Texts]
-    elements: dict[str, NamedElement]
+    elements: dict[str, ElementEntry]
     amounts: dict[str, Texts]
-    left_out: dict[str, LeftOut]
+    left_out: dict[str, IgnoredHeaders]
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield elements that are no columns of the canonical layout."""
+        """Yield elements that are not columns of the canonical layout."""
         del context
         for key in self.elements:
             parts = _KEY.fullmatch(key)
@@ -182,10 +182,10 @@ def read_elements(
 
     Args:
         text: the YAML, `mappings/doctor/elements.yaml`.
-        file: what messages call the file.
-        crosswalks: their words show what values look like.
-        layouts: headers of theirs are names as well.
-        without: names that do not count, as they are written: for measuring.
+        file: name of the file in messages.
+        crosswalks: their words are possible values.
+        layouts: known layouts; their headers are names, too.
+        without: names to ignore, as they are written, when the doctor is measured.
 
     Raises:
         MappingError: `layout-key`, `layout-value`, `layout-column`, or one of `read_yaml`.
@@ -198,19 +198,19 @@ def read_elements(
     _add_amounts(names, body)
     composed = _add_addresses(names, body, bare)
     for layout in layouts:
-        for key, header in _headers_of(layout):
+        for key, header in _layout_headers(layout):
             names.setdefault(key, []).append(header)
-    dropped = {bare.plain(name) for name in without} - composed
+    dropped = {bare.name_words(name) for name in without} - composed
     every = (
-        *_carried(names, body, crosswalks, bare, dropped),
-        *_left_out(body.left_out, bare, dropped),
+        *_carried_elements(names, body, crosswalks, bare, dropped),
+        *_ignored_elements(body.left_out, bare, dropped),
     )
     spelled = tuple(tuple(" ".join(name) for name in element.names) for element in every)
     written = frozenset(
         name
         for given in (*names.values(), *(element.names for element in body.left_out.values()))
         for name in given
-        if bare.plain(name) not in dropped
+        if bare.name_words(name) not in dropped
     )
     vocabulary = Vocabulary(body.abbreviations, frozenset(body.ignored), spelled)
     uses = MappingProxyType({use: frozenset(words) for use, words in body.uses.items()})
@@ -218,7 +218,7 @@ def read_elements(
 
 
 def _add_amounts(names: dict[str, list[str]], body: ElementsFile) -> None:
-    """Add the names of amounts: of a claim and of a line, with the level and without it."""
+    """Add names of the amounts of claims and of lines, with and without their level."""
     for category in AMOUNT_CATEGORIES:
         given = [*body.amounts.get(category, ()), f"amount {category}"]
         for table, levels in (("claim", _OF_A_CLAIM), ("claim_line", _OF_A_LINE)):
@@ -230,18 +230,18 @@ def _add_amounts(names: dict[str, list[str]], body: ElementsFile) -> None:
 def _add_addresses(
     names: dict[str, list[str]], body: ElementsFile, bare: Vocabulary
 ) -> set[tuple[str, ...]]:
-    """Add names of addresses: those of the member's own, with a word for the use before them."""
+    """Add names of addresses: the names of the member's columns after a word for the use."""
     added = set()
-    for key, name in _of_addresses(names, body.uses):
+    for key, name in _address_names(names, body.uses):
         names.setdefault(key, []).append(name)
-        added.add(bare.plain(name))
+        added.add(bare.name_words(name))
     return added
 
 
-def _of_addresses(
+def _address_names(
     names: Mapping[str, list[str]], uses: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str]]:
-    """Return elements of addresses of each use, and a name of each."""
+    """Return elements of addresses of each use, each with a name."""
     elements = []
     for column in TABLES["member_address"].names:
         own = f"member.{column}"
@@ -257,7 +257,7 @@ def _of_addresses(
     return elements
 
 
-def _carried(
+def _carried_elements(
     names: Mapping[str, list[str]],
     body: ElementsFile,
     crosswalks: Mapping[str, Crosswalk],
@@ -274,35 +274,37 @@ def _carried(
             key = f"{table.name}.{name}"
             for header in (key, *(other for other in names if other.startswith(f"{key}["))):
                 qualifier = header.removeprefix(key).strip("[]")
-                said = body.elements.get(header) or _member_s_own(header, body)
-                codes = crosswalks.get(said.codes or "")
+                entry = body.elements.get(header) or _main_address_entry(header, body)
+                codes = crosswalks.get(entry.codes or "")
                 # An amount has names with its level, another row a name of its own.
                 own = [] if qualifier or key in levels else [column.name]
-                plain = dict.fromkeys(bare.plain(text) for text in [*own, *names.get(header, ())])
+                plain = dict.fromkeys(
+                    bare.name_words(text) for text in [*own, *names.get(header, ())]
+                )
                 yield KnownElement(
                     table=table.name,
                     column=name,
                     qualifier=qualifier,
                     names=tuple(text for text in plain if text and text not in dropped),
-                    shape=said.shape or _SHAPES.get(column.type, ""),
+                    shape=entry.shape or _SHAPES.get(column.type, ""),
                     codes=frozenset(codes.rows) if codes else frozenset(),
                     amount=column.name if column.type is FieldType.MONEY else "",
                     map_ids=column.map_ids,
                 )
 
 
-def _member_s_own(key: str, body: ElementsFile) -> NamedElement:
-    """Return what is said of the member's own column where it is one of a further address."""
+def _main_address_entry(key: str, body: ElementsFile) -> ElementEntry:
+    """Return the entry of the member's column for a column of a further address."""
     own = key.partition("[")[0].replace("member_address.", "member.")
-    return body.elements.get(own, NamedElement()) if own.startswith("member.") else NamedElement()
+    return body.elements.get(own, ElementEntry()) if own.startswith("member.") else ElementEntry()
 
 
-def _left_out(
-    left_out: Mapping[str, LeftOut], bare: Vocabulary, dropped: set[tuple[str, ...]]
+def _ignored_elements(
+    left_out: Mapping[str, IgnoredHeaders], bare: Vocabulary, dropped: set[tuple[str, ...]]
 ) -> Iterator[KnownElement]:
-    """Yield an element for each name that no element carries: many columns may be of one kind."""
+    """Yield an element for each header that no column carries."""
     for title, entry in left_out.items():
-        for name in dict.fromkeys(bare.plain(name) for name in (title, *entry.names)):
+        for name in dict.fromkeys(bare.name_words(name) for name in (title, *entry.names)):
             if name not in dropped:
                 yield KnownElement(NOTHING, title, "", (name,), reason=entry.reason)
 
@@ -311,8 +313,8 @@ def _is_numbered(column: str) -> bool:
     return column.startswith("modifier_") and column != "modifier_1"
 
 
-def _headers_of(layout: Layout) -> Iterator[tuple[str, str]]:
-    """Yield the elements that a layout takes from one header, and the header."""
+def _layout_headers(layout: Layout) -> Iterator[tuple[str, str]]:
+    """Yield the elements that a layout reads from a single header, and the header."""
     every = {table.name for table in EVERY_TABLE}
     for spec in layout.tables:
         for entry in (spec.columns, *spec.rows):
@@ -347,18 +349,18 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "transports": ("claim_transport",),
     "notes": ("claim_note",),
 }
-"""Kind of a file -> the canonical tables that it would feed."""
+"""Kind of a file -> the canonical tables that its rows belong to."""
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "member": (("member_id",), ("birth_date", "gender", "family_name", "full_name")),
     "coverage": (("member_id", "subscriber_id"), ("start_date", "plan_id", "payer_id", "status")),
     "claim": (("claim_id",), ("member_id", "claim_type", "statement_from_date", "paid_date")),
     "claim_line": (("claim_id",), ("line_number", "service_code", "service_from_date", "ndc")),
 }
-"""Table -> columns of which a file of it has one at least, and columns that it likely has."""
+"""Table -> columns of which its files have at least one, and columns that they likely have."""
 NAMED_ONCE: Final = frozenset(
     {"member_id", "claim_id", "line_number", "sequence", "last_updated", "line_numbers"}
 )
-"""Columns that a file names once, whatever tables it feeds."""
+"""Columns that a file has only once, even if it has rows of several tables."""
 _DRUG_FACTS: Final = frozenset(
     f"claim.{name}"
     for name in (
@@ -371,11 +373,11 @@ _DRUG_FACTS: Final = frozenset(
         "compound_code",
     )
 )
-"""Facts of a claim of drugs that files of lines may have."""
+"""Facts of a pharmacy claim that files of lines may have."""
 
 
 def possible_elements(every: Sequence[KnownElement], tables: Sequence[str]) -> Any:
-    """Return which elements a file may have that feeds some tables; bool, shape (elements,).
+    """Return the elements that a file of some tables may have; bool, shape (elements,).
 
     The key columns of the first table are not repeated for the others.
     """
@@ -384,7 +386,9 @@ def possible_elements(every: Sequence[KnownElement], tables: Sequence[str]) -> A
         [
             element.table in (NOTHING, main)
             or (
-                element.table in others and element.column not in NAMED_ONCE and _is_beside(element)
+                element.table in others
+                and element.column not in NAMED_ONCE
+                and _fits_beside(element)
             )
             or (tables == KINDS["lines"] and element.key in _DRUG_FACTS)
             or (element.key == "claim_line.line_number" and "claim_line" in tables)
@@ -393,10 +397,10 @@ def possible_elements(every: Sequence[KnownElement], tables: Sequence[str]) -> A
     )
 
 
-def _is_beside(element: KnownElement) -> bool:
-    """Return whether a file of another table may have it.
+def _fits_beside(element: KnownElement) -> bool:
+    """Return whether a file of another table may have the element.
 
-    That is no amount, no address without its use, and no provider without a role.
+    It may not be an amount, an address without its use, or a provider without a role.
     """
     if element.amount and element.table not in ("claim", "claim_line"):
         return False

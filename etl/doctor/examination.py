@@ -1,4 +1,4 @@
-"""The examination of an extract: every file read, every column matched, keys found that join."""
+"""Examine an extract: read samples of its files, match their columns, and find joins."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from etl.doctor.elements import NOTHING, Elements, KnownElement
-from etl.doctor.matching import Candidate, Match, Matched, Matching
-from etl.doctor.reading import FileForm, FileSample, read_sample
-from etl.doctor.shapes import READ_DATES, ColumnProfile, pooled, profile
+from etl.doctor.matching import Candidate, FileMatch, Match, Matcher
+from etl.doctor.reading import FileFormat, FileSample, read_sample
+from etl.doctor.shapes import READ_DATES, ColumnProfile, pool_values, profile_values
 from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.sources.files.listed_files import list_files
 from etl.sources.files.stored_files import ExtractFiles
@@ -19,7 +19,7 @@ from etl.sources.files.stored_files import ExtractFiles
 _MOST_COLUMNS: Final = 1_000
 _SHORTEST_KEY: Final = 3
 _JOINED: Final = 0.8
-_APART: Final = 0.2
+_MIN_LEAD: Final = 0.2
 _KEYS: Final = (
     "member.member_id",
     "coverage.coverage_id",
@@ -34,16 +34,16 @@ _Key: TypeAlias = tuple[str, frozenset[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnFound:
-    """A column of a file, and what it is.
+class ExaminedColumn:
+    """A column of a file with its match.
 
     Attributes:
-        place: its number, from 1.
-        header: as the file has it; `column 3` where it has none.
-        number: which of several of its kind; None where there is one.
-        match: what it was found to be.
-        profile: what its values look like; of all of its kind where there are several.
-        has_values: whether one of its own cells is not empty.
+        place: number of the column, from 1.
+        header: header in the file; `column 3` if it has none.
+        number: its number among several of its kind; None for a single one.
+        match: the element that it is.
+        profile: profile of its values, pooled with the others of its kind.
+        has_values: whether one of its own cells is filled.
     """
 
     place: int
@@ -61,7 +61,7 @@ class ColumnFound:
 
     @property
     def element(self) -> str:
-        """The canonical column, with its number; "" where it is none."""
+        """The canonical column, with its number; "" if it has none."""
         element = self.match.element
         if element is None or element.table == NOTHING:
             return ""
@@ -69,46 +69,46 @@ class ColumnFound:
 
     @property
     def advice(self) -> str:
-        """How its values should be written instead; "" where they can be read."""
+        """How its values should be written instead; "" if they can be read."""
         if self.profile.date and self.profile.date not in READ_DATES:
             return f"dates are {self.profile.date}, write them YYYY-MM-DD"
-        if self.match.element and self.match.element.amount and self.profile.is_dressed:
+        if self.match.element and self.match.element.amount and self.profile.is_formatted:
             return "amounts are not plain decimals, write them 1234.56"
         return ""
 
 
 @dataclass(frozen=True, slots=True)
-class FileFound:
-    """A file, and what it holds.
+class ExaminedFile:
+    """A file with its kind and columns.
 
     Attributes:
-        name: its name.
-        form: how it is written.
-        kind: what its rows are, one of `etl.doctor.elements.KINDS`; "" where undecided.
-        rows: number of rows examined.
-        whole: whether these are all.
+        name: name of the file.
+        form: its format.
+        kind: what its rows are, one of `etl.doctor.elements.KINDS`; "" if unknown.
+        rows: number of examined rows.
+        whole: whether these are all rows.
         columns: its columns in order.
     """
 
     name: str
-    form: FileForm
+    form: FileFormat
     kind: str
     rows: int
     whole: bool
-    columns: tuple[ColumnFound, ...]
+    columns: tuple[ExaminedColumn, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class JoinFound:
-    """A column with the keys of another file as its values.
+class KeyJoin:
+    """A column whose values are keys of another file.
 
     Attributes:
-        file: where it is.
-        header: its header.
+        file: file of the column.
+        header: header of the column.
         to_file: the other file.
-        to_header: the header of the key there.
-        share: share of its different values that are there.
-        many: whether several rows name the same key.
+        to_header: header of the key column.
+        share: share of the different values that are keys.
+        many: whether several rows have the same key.
     """
 
     file: str
@@ -125,16 +125,16 @@ class Examination:
 
     Attributes:
         files: in the order of their names.
-        joins: which file joins which.
+        joins: columns with keys of other files.
         missing: canonical table -> columns that C4BB requires and that no file has.
     """
 
-    files: tuple[FileFound, ...]
-    joins: tuple[JoinFound, ...]
+    files: tuple[ExaminedFile, ...]
+    joins: tuple[KeyJoin, ...]
     missing: Mapping[str, tuple[str, ...]]
 
     @property
-    def questions(self) -> tuple[tuple[FileFound, ColumnFound], ...]:
+    def questions(self) -> tuple[tuple[ExaminedFile, ExaminedColumn], ...]:
         """Columns that are not named because several elements cannot be distinguished."""
         return tuple(
             (file, column)
@@ -145,15 +145,15 @@ class Examination:
 
 
 @dataclass(slots=True)
-class _File:
+class _MatchedFile:
     sample: FileSample
     groups: tuple[tuple[int, ...], ...]
     profiles: tuple[ColumnProfile, ...]
-    matched: Matched
+    matched: FileMatch
 
 
 def examine(extract: Path | ExtractFiles, elements: Elements) -> Examination:
-    """Return what the files of an extract hold. Nothing is written; no value is kept.
+    """Examine the files of an extract. Nothing is written; no value is kept.
 
     Raises:
         ExtractError: there is no such folder, or a file cannot be read.
@@ -165,49 +165,53 @@ def examine(extract: Path | ExtractFiles, elements: Elements) -> Examination:
 
 
 def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examination:
-    """Return what files hold of which the first rows were read."""
-    matching = Matching(elements)
+    """Examine samples of files."""
+    matching = Matcher(elements)
     files = [_group_columns(sample, elements, matching) for sample in samples]
     for file in files:
         file.matched = _match_file(file, elements, matching, {})
     keys: dict[str, _Key] | None = None
     for _ in range(2):
         # The kind of one file decides the keys of another; two rounds are enough.
-        before, keys = keys, _key_values(files)
-        if before == keys:
+        previous_keys, keys = keys, _key_values(files)
+        if previous_keys == keys:
             break
         for file in files:
             file.matched = _match_file(file, elements, matching, keys)
-    examined = tuple(_found(file, elements) for file in files)
+    examined = tuple(_examined_file(file, elements) for file in files)
     return Examination(examined, _find_joins(files), MappingProxyType(_column_errors(examined)))
 
 
 def _match_file(
-    file: _File, elements: Elements, matching: Matching, keys: Mapping[str, _Key]
-) -> Matched:
+    file: _MatchedFile, elements: Elements, matching: Matcher, keys: Mapping[str, _Key]
+) -> FileMatch:
     """Match the columns of a file to elements."""
     stem = file.sample.name.partition(".")[0]
-    return matching.match(_candidates(file, elements, keys), stem)
+    return matching.match(_build_candidates(file, elements, keys), stem)
 
 
-def _group_columns(sample: FileSample, elements: Elements, matching: Matching) -> _File:
+def _group_columns(sample: FileSample, elements: Elements, matching: Matcher) -> _MatchedFile:
     """Return a file with its numbered columns of a kind combined."""
     groups: dict[object, list[int]] = {}
     for index, name in enumerate(sample.headers[:_MOST_COLUMNS]):
-        header = elements.vocabulary.read(name)
+        header = elements.vocabulary.read_header(name)
         repeats = header.number is not None and matching.is_repeated(header)
-        groups.setdefault((header.base, True) if repeats else index, []).append(index)
+        groups.setdefault((header.known_words, True) if repeats else index, []).append(index)
     places = tuple(tuple(group) for group in groups.values())
     profiles = tuple(
-        profile(pooled(sample.columns[index] for index in group) if sample.columns else [])
+        profile_values(
+            pool_values(sample.columns[index] for index in group) if sample.columns else []
+        )
         for group in places
     )
-    return _File(sample, places, profiles, Matched("", ()))
+    return _MatchedFile(sample, places, profiles, FileMatch("", ()))
 
 
-def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> list[Candidate]:
+def _build_candidates(
+    file: _MatchedFile, elements: Elements, keys: Mapping[str, _Key]
+) -> list[Candidate]:
     sample, candidates = file.sample, []
-    claims = _cells_of(file, "claim.claim_id", "claim_line.claim_id")
+    claims = _column_values(file, "claim.claim_id", "claim_line.claim_id")
     for group, seen in zip(file.groups, file.profiles, strict=True):
         values = sample.columns[group[0]] if sample.columns else ()
         joins, clashes = {}, set()
@@ -217,47 +221,47 @@ def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> li
                 continue
             if share >= _JOINED:
                 joins[key] = share
-            elif share < _APART and whole:
+            elif share < _MIN_LEAD and whole:
                 clashes.add(key)
-        headers = [elements.vocabulary.read(sample.headers[index]) for index in group]
+        headers = [elements.vocabulary.read_header(sample.headers[index]) for index in group]
         candidates.append(
             Candidate(
-                places=group,
+                columns=group,
                 numbers=tuple(header.number for header in headers),
                 header=headers[0],
                 profile=seen,
                 joins=MappingProxyType(joins),
                 clashes=frozenset(clashes),
-                steady=_share_constant(claims, values) if len(group) == 1 else None,
-                unique=len(set(values)) / len(values) if values else 1.0,
+                constant_share=_share_constant(claims, values) if len(group) == 1 else None,
+                distinct_share=len(set(values)) / len(values) if values else 1.0,
             )
         )
     return candidates
 
 
 def _share_within(values: Sequence[str], keys: frozenset[str]) -> float | None:
-    """Return which share of different values are keys; None where no value can be one."""
+    """Return the share of different values that are keys; None if no value can be one."""
     distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
     return len(distinct & keys) / len(distinct) if distinct else None
 
 
-def _place_of(file: _File, keys: Sequence[str]) -> int | None:
-    """Return the place of the column that was found to be one of some elements."""
+def _column_index(file: _MatchedFile, keys: Sequence[str]) -> int | None:
+    """Return the index of the column that matched one of some elements."""
     for group, match in zip(file.groups, file.matched.matches, strict=False):
         if match.element is not None and match.element.key in keys:
             return group[0]
     return None
 
 
-def _cells_of(file: _File, *keys: str) -> tuple[str, ...]:
-    place = _place_of(file, keys)
+def _column_values(file: _MatchedFile, *keys: str) -> tuple[str, ...]:
+    place = _column_index(file, keys)
     return file.sample.columns[place] if file.sample.columns and place is not None else ()
 
 
 def _share_constant(claims: Sequence[str], values: Sequence[str]) -> float | None:
-    """Return the share of claims of several rows within which a value does not change.
+    """Return the share of claims with several rows within which a value is constant.
 
-    Claims that have nothing but zeros say nothing: what nobody paid is the same on every line.
+    Claims with only zeros are left out: an amount that nobody paid is the same on every line.
     """
     if not claims:
         return None
@@ -277,20 +281,20 @@ def _share_constant(claims: Sequence[str], values: Sequence[str]) -> float | Non
     return sum(len(held[claim]) == 1 for claim in several) / len(several)
 
 
-def _key_values(files: Sequence[_File]) -> dict[str, _Key]:
+def _key_values(files: Sequence[_MatchedFile]) -> dict[str, _Key]:
     """Return canonical key -> the file that has it, its values, and whether these are all."""
     keys: dict[str, _Key] = {}
     for key in _KEYS:
         for file in files:
             if key == "claim.claim_id" and file.matched.kind != "claims":
                 continue
-            values = frozenset(_cells_of(file, key)) - {""}
+            values = frozenset(_column_values(file, key)) - {""}
             if len(values) > len(keys.get(key, ("", frozenset(), True))[1]):
                 keys[key] = (file.sample.name, values, file.sample.whole)
     return keys
 
 
-def _find_joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
+def _find_joins(files: Sequence[_MatchedFile]) -> tuple[KeyJoin, ...]:
     joins, keys = [], _key_values(files)
     for file in files:
         for group, match in zip(file.groups, file.matched.matches, strict=True):
@@ -302,9 +306,9 @@ def _find_joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
                     continue
                 if share >= _JOINED:
                     other = next(file for file in files if file.sample.name == owner)
-                    place = _place_of(other, (key,))
+                    place = _column_index(other, (key,))
                     joins.append(
-                        JoinFound(
+                        KeyJoin(
                             file=file.sample.name,
                             header=file.sample.headers[group[0]],
                             to_file=owner,
@@ -316,19 +320,19 @@ def _find_joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
     return tuple(joins)
 
 
-def _found(file: _File, elements: Elements) -> FileFound:
+def _examined_file(file: _MatchedFile, elements: Elements) -> ExaminedFile:
     sample = file.sample
     columns = []
     for group, match, seen in zip(file.groups, file.matched.matches, file.profiles, strict=True):
         for index in group:
             header = sample.headers[index]
-            number = elements.vocabulary.read(header).number
+            number = elements.vocabulary.read_header(header).number
             own = match if _has_number(match.element, number) else Match(None, 0.0)
             has_values = any(sample.columns[index])
-            columns.append(ColumnFound(index + 1, header, number, own, seen, has_values))
+            columns.append(ExaminedColumn(index + 1, header, number, own, seen, has_values))
     columns.sort(key=lambda column: column.place)
     kind = file.matched.kind
-    return FileFound(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
+    return ExaminedFile(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
 
 
 def _has_number(element: KnownElement | None, number: int | None) -> bool:
@@ -339,7 +343,7 @@ def _has_number(element: KnownElement | None, number: int | None) -> bool:
     return CLAIMS_TABLES[element.table].column(column) is not None
 
 
-def _column_errors(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
+def _column_errors(files: Sequence[ExaminedFile]) -> dict[str, tuple[str, ...]]:
     """Return the columns that C4BB requires, by table, of tables that some file fills or must."""
     have: dict[str, set[str]] = {}
     for file in files:

@@ -1,11 +1,11 @@
 """Optimal assignment of elements to the columns of a file.
 
-How well a column fits an element is a number from 0 to 1: how alike the names are, raised or
-lowered by what the values look like. For each kind of file that it might be, the elements are given
-to its columns so that the sum of the fourth powers is largest (each element once); the kind with
-the highest score counts. That is an optimum over the whole file: a column gets its second choice
-where another fits its first better, and the power keeps two weak matches from breaking a sure one.
-Only an amount never gets its second choice.
+A score from 0 to 1 says how well a column fits an element: the similarity of their names, raised or
+lowered by the values. For each kind of file, elements are assigned to columns (each element once)
+so that the sum of the fourth powers of the scores is largest; the kind with the highest score wins.
+The optimum is over the whole file: a column gets its second choice if another one fits the first
+better, and the power keeps two weak matches from replacing a strong one. An amount never gets its
+second choice.
 """
 
 from __future__ import annotations
@@ -28,71 +28,71 @@ from etl.doctor.elements import (
     possible_elements,
 )
 from etl.doctor.names import Header, differing_words
-from etl.doctor.shapes import STRICT, TELLING, ColumnProfile
+from etl.doctor.shapes import DISTINCTIVE, REQUIRED_SHAPES, ColumnProfile
 from etl.model.canonical_tables import CLAIMS_TABLES
 
 LEAST: Final = 0.55
-"""The least fit that is named."""
+"""Lowest score of a match."""
 _UNLIKE: Final = 0.4
 SURE: Final = 0.6
-"""Least fit of an amount's name; a draft has columns of less confidence as questions."""
-_APART: Final = 0.08
-"""By how much the name of an amount must fit better than that of any other."""
+"""Lowest score of an amount's name; columns with less confidence become questions in a draft."""
+_MIN_LEAD: Final = 0.08
+"""By how much an amount's name must fit better than that of any other."""
 _POWER: Final = 4
-_STEADY: Final = 0.9
-"""An amount of a claim is the same on this share of its lines at least."""
+_CONSTANT_SHARE: Final = 0.9
+"""An amount of the claim is constant within at least this share of the claims."""
 _CLOSE: Final = 0.93
 _OTHER_LEVEL: Final = 0.9
 _OTHER_USE: Final = 0.7
 _RENDERING: Final = "claim_care_team.provider_id[rendering]"
 _OF_LINES: Final = frozenset({"line", "revenue"})
-"""Words of headers that state a line: a revenue center is one."""
-_UNSAID: Final = frozenset(
+"""Words of headers that refer to a line, such as a revenue center."""
+_NEUTRAL_WORDS: Final = frozenset(
     {"claim", "line", "revenue", "center", "total", "header", "amount", "source", "carrier"}
 )
-"""Words that do not make one amount of another: those of its level, and of where it is from."""
+"""Words that don't change which amount it is: those for its level and its source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A column, or the numbered columns of one kind, before anything is named.
+    """A column, or the numbered columns of one kind, before it is matched.
 
     Attributes:
-        places: which columns of the file they are, from 0.
-        numbers: the numbers in their headers; None for a column that is none of a kind.
-        header: of the first, taken apart.
-        profile: of all their values.
-        joins: canonical keys that have these values, as `member.member_id`, with the share.
-        clashes: canonical keys of other files that do not have these values.
-        steady: share of claims within which the value does not change; None: not known.
-        unique: share of values that are different.
+        columns: indexes of the columns in the file.
+        numbers: the numbers in their headers; None for a single column.
+        header: parsed header of the first.
+        profile: profile of all their values.
+        joins: keys of other files, such as `member.member_id` -> share of the values among them.
+        clashes: keys of other files that don't have these values.
+        constant_share: share of claims within which the value does not change; None if unknown.
+        distinct_share: share of values that are different.
     """
 
-    places: tuple[int, ...]
+    columns: tuple[int, ...]
     numbers: tuple[int | None, ...]
     header: Header
     profile: ColumnProfile
     joins: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     clashes: frozenset[str] = frozenset()
-    steady: float | None = None
-    unique: float = 1.0
+    constant_share: float | None = None
+    distinct_share: float = 1.0
 
     @property
     def differs_within_claims(self) -> bool:
-        """Whether the value changes within too many claims to be one of the claim."""
-        return self.steady is not None and self.steady < _STEADY
+        """Whether the value changes within too many claims to belong to the claim."""
+        return self.constant_share is not None and self.constant_share < _CONSTANT_SHARE
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The element that a candidate was found to be.
+    """The element that a candidate is.
 
     Attributes:
-        element: None where nothing fits.
+        element: the element; None if none fits.
         confidence: 0 to 1.
-        why: what speaks for it, a few words each.
+        why: reasons for the match, a few words each.
         others: elements that fit almost as well.
-        question: it is not named, because these cannot be distinguished.
+        question: whether there is no match because these can't be distinguished.
     """
 
     element: KnownElement | None
@@ -103,11 +103,11 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
+class FileMatch:
     """The kind of a file, and a match for each candidate.
 
     Attributes:
-        kind: one of `elements.KINDS`; "" where nothing fits.
+        kind: one of `elements.KINDS`; "" if none fits.
         matches: in the order of the candidates.
     """
 
@@ -115,27 +115,27 @@ class Matched:
     matches: tuple[Match, ...]
 
 
-class Matching:
-    """Fits columns to elements. Results are kept: a header fits the same in every file."""
+class Matcher:
+    """Matches columns to elements. Caches the similarity of headers to elements."""
 
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
         every = elements.every
-        self._is_telling = np.array([element.shape in TELLING for element in every])
+        self._is_distinctive = np.array([element.shape in DISTINCTIVE for element in every])
         self._is_id = np.array([_is_key(element) for element in every])
-        self._opened = {kind: possible_elements(every, tables) for kind, tables in KINDS.items()}
+        self._possible = {kind: possible_elements(every, tables) for kind, tables in KINDS.items()}
 
-    def names(self, header: Header) -> Any:
-        """Return how alike a header is to the names of each element; float64, shape (elements,)."""
+    def name_likeness(self, header: Header) -> Any:
+        """Return a header's similarity to each element's names; float64, shape (elements,)."""
         likeness = self._elements.likeness
         if header not in likeness:
-            alike = self._elements.vocabulary.alike
+            likeness_to = self._elements.vocabulary.likeness
             words = {word for options in header.words for word, _ in options}
             likeness[header] = np.array(
                 [
                     max(
                         (
-                            alike(header, name)
+                            likeness_to(header, name)
                             for name in element.names
                             if not words.isdisjoint(name)
                         ),
@@ -147,13 +147,13 @@ class Matching:
         return likeness[header]
 
     def is_repeated(self, header: Header) -> bool:
-        """Return whether a numbered header is more like an element that repeats than another."""
-        alike = self.names(header)
+        """Return whether a numbered header fits a repeated element best."""
+        likeness = self.name_likeness(header)
         repeated = np.array([element.is_repeated for element in self._elements.every])
-        return bool(alike[repeated].max() >= max(alike[~repeated].max(), LEAST))
+        return bool(likeness[repeated].max() >= max(likeness[~repeated].max(), LEAST))
 
-    def match(self, candidates: Sequence[Candidate], stem: str) -> Matched:
-        """Return what the columns of a file are.
+    def match(self, candidates: Sequence[Candidate], stem: str) -> FileMatch:
+        """Match the columns of a file to elements.
 
         Args:
             candidates: its columns.
@@ -161,42 +161,42 @@ class Matching:
         """
         every = self._elements.every
         if not candidates:
-            return Matched("", ())
-        names = np.array([self.names(candidate.header) for candidate in candidates])
+            return FileMatch("", ())
+        names = np.array([self.name_likeness(candidate.header) for candidate in candidates])
         scores = np.zeros(names.shape)
         has_rows = any(candidate.profile.filled for candidate in candidates)
         for index, candidate in enumerate(candidates):
-            # What is less alike can be raised by keys of other files, or by a telling shape.
-            able = (names[index] >= _UNLIKE) | self._is_telling
-            able |= bool(candidate.joins)
-            for to in np.flatnonzero(able):
+            # Keys of other files, or a distinctive shape, can raise a low similarity.
+            is_considered = (names[index] >= _UNLIKE) | self._is_distinctive
+            is_considered |= bool(candidate.joins)
+            for to in np.flatnonzero(is_considered):
                 scores[index, to] = self._element_score(
                     candidate, every[to], float(names[index, to])
                 )
-            if has_rows and not candidate.profile.filled:  # no row is known by an empty cell
+            if has_rows and not candidate.profile.filled:  # an empty cell identifies no row
                 scores[index, self._is_id] = 0.0
-        # What fits many numbered columns is theirs, rather than that of a single one.
-        weights = np.array([float(len(candidate.places)) ** 0.5 for candidate in candidates])
+        # An element that fits many numbered columns goes to them rather than to a single column.
+        weights = np.array([float(len(candidate.columns)) ** 0.5 for candidate in candidates])
         best_kind, best_value, best_pairs = "", 0.0, {}
         for kind, tables in KINDS.items():
-            open_to = self._opened[kind]
-            pairs = _assign_elements(np.where(open_to, scores, 0.0), weights)
+            is_possible = self._possible[kind]
+            pairs = _assign_elements(np.where(is_possible, scores, 0.0), weights)
             value = self._kind_score(tables, scores, pairs)
-            value += self._by_stem(tables[0], stem)
+            value += self._stem_bonus(tables[0], stem)
             if value > best_value + 1e-9:
                 best_kind, best_value, best_pairs = kind, value, pairs
-        open_to = self._opened.get(best_kind, np.zeros(len(every), dtype=bool))
+        is_possible = self._possible.get(best_kind, np.zeros(len(every), dtype=bool))
         matches = [
-            self._matched(
+            self._build_match(
                 candidate,
-                np.where(open_to, scores[index], 0.0),
+                np.where(is_possible, scores[index], 0.0),
                 names[index],
                 best_pairs.get(index),
             )
             for index, candidate in enumerate(candidates)
         ]
-        settled = _settle_levels(matches, candidates, every, names, open_to)
-        return Matched(best_kind, tuple(settled))
+        checked_matches = _check_amount_levels(matches, candidates, every, names, is_possible)
+        return FileMatch(best_kind, tuple(checked_matches))
 
     def _kind_score(self, tables: Sequence[str], scores: Any, pairs: Mapping[int, int]) -> float:
         """Return how well a kind of file fits, by its tables."""
@@ -220,31 +220,36 @@ class Matching:
             value += 0.6 * have - 0.9 * (len(required) - have) - 0.2
         return value
 
-    def _by_stem(self, main: str, stem: str) -> float:
-        """Return how much the name of a file speaks for a table."""
-        words = self._elements.vocabulary.read(stem).base
+    def _stem_bonus(self, main: str, stem: str) -> float:
+        """Return the score that the name of a file adds for a table."""
+        words = self._elements.vocabulary.read_header(stem).known_words
         called = [main, *self._elements.tables.get(main, ())]
-        names = [set(self._elements.vocabulary.plain(name)) for name in called]
+        names = [set(self._elements.vocabulary.name_words(name)) for name in called]
         return 1.5 if words in names else 0.0
 
     def _element_score(self, candidate: Candidate, element: KnownElement, name: float) -> float:
         """Return how well a column fits an element."""
         profile = candidate.profile
-        if len(candidate.places) > 1 and not element.is_repeated:
+        if len(candidate.columns) > 1 and not element.is_repeated:
             return 0.0
-        name *= _by_number(candidate, element) * _by_level(candidate, element)
+        name *= _number_factor(candidate, element) * _level_factor(candidate, element)
         if element.table == "member_address" and element.qualifier:
             words = self._elements.uses.get(element.qualifier, frozenset())
-            name *= 1.0 if words & candidate.header.base else _OTHER_USE
-        score = name * self._by_values(profile, element)
-        if profile.filled and element.shape in TELLING and name < LEAST and not element.qualifier:
+            name *= 1.0 if words & candidate.header.known_words else _OTHER_USE
+        score = name * self._value_factor(profile, element)
+        if (
+            profile.filled
+            and element.shape in DISTINCTIVE
+            and name < LEAST
+            and not element.qualifier
+        ):
             share = profile.share(element.shape)
             if share >= 0.95 and profile.distinct >= 8 and element.column in ("code", "ndc", "npi"):
                 score = max(score, LEAST)
-        return self._by_keys(candidate, element, score)
+        return self._adjust_by_keys(candidate, element, score)
 
-    def _by_values(self, profile: ColumnProfile, element: KnownElement) -> float:
-        """Return the factor by which values speak for or against an element, around 1."""
+    def _value_factor(self, profile: ColumnProfile, element: KnownElement) -> float:
+        """Return the factor by which the values raise or lower a score."""
         shape = element.shape
         if not profile.filled or element.table == NOTHING:
             return 1.0
@@ -258,13 +263,13 @@ class Matching:
         share = profile.share(shape)
         if shape == "date" and share < 0.3:
             return 0.3
-        if shape in STRICT:
+        if shape in REQUIRED_SHAPES:
             return 1.08 if share > 0.8 else 0.9 if share > 0.4 else 0.4
-        if shape in TELLING:
+        if shape in DISTINCTIVE:
             return 1.15 if share > 0.8 else 0.9
         return 1.04 if share > 0.8 else 0.88 if share > 0.2 else 0.78
 
-    def _by_keys(self, candidate: Candidate, element: KnownElement, score: float) -> float:
+    def _adjust_by_keys(self, candidate: Candidate, element: KnownElement, score: float) -> float:
         """Return a score adjusted by the keys of other files."""
         target = _TARGETS.get(element.column) or _TARGETS.get(element.key)
         if target is not None and element.table + "." + element.column != target:
@@ -279,10 +284,10 @@ class Matching:
         if candidate.differs_within_claims:
             score *= {"claim": 0.6, "claim_line": 1.08}.get(element.table, 1.0)
         if _is_key(element) and element.table in ("member", "organization", "practitioner"):
-            score *= 0.75 + 0.3 * candidate.unique if candidate.profile.filled else 1.0
+            score *= 0.75 + 0.3 * candidate.distinct_share if candidate.profile.filled else 1.0
         return score
 
-    def _matched(self, candidate: Candidate, scores: Any, names: Any, to: int | None) -> Match:
+    def _build_match(self, candidate: Candidate, scores: Any, names: Any, to: int | None) -> Match:
         every = self._elements.every
         order = np.lexsort((np.arange(len(scores)), -scores))[:4]
         near = [int(index) for index in order if scores[index] >= LEAST]
@@ -330,8 +335,8 @@ _TARGETS: Final = {
 """Column, or element, that points to another file -> the key that it points to."""
 
 
-def _by_number(candidate: Candidate, element: KnownElement) -> float:
-    """Return by how much the number of a header speaks for an element, at most 1."""
+def _number_factor(candidate: Candidate, element: KnownElement) -> float:
+    """Return the factor by which the number in a header lowers a score, at most 1."""
     number = candidate.numbers[0]
     if element.column.endswith("#"):
         return 1.0 if number is not None else 0.9
@@ -340,12 +345,9 @@ def _by_number(candidate: Candidate, element: KnownElement) -> float:
     return 0.6 if number == 2 and f"{element.column}_2" in _SECONDS else 1.0
 
 
-def _by_level(candidate: Candidate, element: KnownElement) -> float:
-    """Return 0 where the header states the level of an amount and the element is of the other.
-
-    What is no amount is less of a line where the header has the claim, and the other way round.
-    """
-    words = candidate.header.base
+def _level_factor(candidate: Candidate, element: KnownElement) -> float:
+    """Return the factor for the level that a header states; 0 for an amount of the other level."""
+    words = candidate.header.known_words
     of_line, of_claim = bool(_OF_LINES & words), bool({"claim", "total"} & words)
     if not element.amount:
         if element.column in NAMED_ONCE:
@@ -365,7 +367,7 @@ def _is_key(element: KnownElement) -> bool:
 
 
 def _assign_elements(scores: Any, weights: Any) -> dict[int, int]:
-    """Return column -> element so that the weighted sum of the powers of scores is largest."""
+    """Return column -> element with the largest weighted sum of powers of scores."""
     able = np.where(scores >= LEAST, scores, 0.0)
     rows, columns = linear_sum_assignment(able**_POWER * weights[:, None], maximize=True)
     return {
@@ -376,16 +378,18 @@ def _assign_elements(scores: Any, weights: Any) -> dict[int, int]:
 def _match_amount(
     match: Match, header: Header, every: Sequence[KnownElement], scores: Any, names: Any, to: int
 ) -> Match:
-    """Return an amount's match, or a question if its header may be that of another amount.
+    """Return an amount's match, or a question if the header may mean another amount.
 
-    It must be the best of all amounts by itself, not the best that other columns left, and no word
-    may be more or less than in one of its names: `blood deductible` is not the deductible.
+    The amount must fit best of all amounts, not only of those that other columns left, and the
+    header must have the same words as one of its names: `blood deductible` is not the deductible.
     """
     amounts = [index for index, element in enumerate(every) if element.amount and scores[index] > 0]
     rivals = [index for index in amounts if every[index].amount != every[to].amount]
     best = max((float(names[index]) for index in rivals), default=0.0)
-    is_named = every[to].amount and names[to] >= max(SURE, best) and _has_words(header, every[to])
-    is_named = is_named and not any(_has_words(header, every[index]) for index in rivals)
+    is_named = (
+        every[to].amount and names[to] >= max(SURE, best) and _has_same_words(header, every[to])
+    )
+    is_named = is_named and not any(_has_same_words(header, every[index]) for index in rivals)
     if is_named or (every[to].amount and names[to] > 0.999 and best < 0.999):
         return replace(match, others=())
     likely = sorted({to, *rivals}, key=lambda index: (-float(names[index]), index))[:3]
@@ -393,51 +397,57 @@ def _match_amount(
     return Match(None, 0.0, match.why, possible, question=True)
 
 
-def _has_words(header: Header, element: KnownElement) -> bool:
-    """Return whether a header has the words of one of an amount's names, and no others."""
-    return any(differing_words(header, name) <= _UNSAID for name in element.names)
+def _has_same_words(header: Header, element: KnownElement) -> bool:
+    """Return whether a header has exactly the words of one of an amount's names."""
+    return any(differing_words(header, name) <= _NEUTRAL_WORDS for name in element.names)
 
 
-def _settle_levels(
+def _check_amount_levels(
     matches: Sequence[Match],
     candidates: Sequence[Candidate],
     every: Sequence[KnownElement],
     names: Any,
-    open_to: Any,
+    is_possible: Any,
 ) -> list[Match]:
-    """Return matches: amounts of a claim and of its lines must be distinguished as well."""
-    at_key = {element.key: index for index, element in enumerate(every)}
-    taken = {match.element.key for match in matches if match.element is not None}
-    settled = []
+    """Replace matches of amounts whose level (claim or line) is uncertain by questions."""
+    index_of = {element.key: index for index, element in enumerate(every)}
+    matched_keys = {match.element.key for match in matches if match.element is not None}
+    checked_matches = []
     for index, match in enumerate(matches):
         element = match.element
         levels = {"claim": "claim_line", "claim_line": "claim"}
-        other = at_key.get(f"{levels.get(element.table, '')}.{element.column}") if element else None
+        other = (
+            index_of.get(f"{levels.get(element.table, '')}.{element.column}") if element else None
+        )
         if element is None or not element.amount or other is None:
-            settled.append(match)
+            checked_matches.append(match)
             continue
-        marked = _by_level(candidates[index], every[other]) < 1
-        marked |= names[index, at_key[element.key]] >= names[index, other] + _APART
-        beside = every[other].key in taken
-        if marked or beside or _has_known_level(element, candidates[index], taken, open_to[other]):
-            settled.append(match)
+        marked = _level_factor(candidates[index], every[other]) < 1
+        marked |= names[index, index_of[element.key]] >= names[index, other] + _MIN_LEAD
+        beside = every[other].key in matched_keys
+        if (
+            marked
+            or beside
+            or _has_known_level(element, candidates[index], matched_keys, is_possible[other])
+        ):
+            checked_matches.append(match)
         else:
             both = (element, every[other])
-            settled.append(Match(None, 0.0, match.why, both, question=True))
-    return settled
+            checked_matches.append(Match(None, 0.0, match.why, both, question=True))
+    return checked_matches
 
 
 def _has_known_level(
-    element: KnownElement, candidate: Candidate, taken: set[str], is_other_possible: bool
+    element: KnownElement, candidate: Candidate, matched_keys: set[str], is_other_possible: bool
 ) -> bool:
-    """Return whether the level of an amount is certain though its header does not state it.
+    """Return whether the level of an amount is certain although its header doesn't state it.
 
-    Lines have numbers. Where a file has claims and lines, an amount that differs within claims is
-    of a line.
+    A file with lines has line numbers. In a file with claims and lines, an amount that differs
+    within claims belongs to a line.
     """
-    if element.table == "claim_line" and "claim_line.line_number" not in taken:
+    if element.table == "claim_line" and "claim_line.line_number" not in matched_keys:
         return False
     if not is_other_possible:
         return True
     is_of_line = element.table == "claim_line"
-    return candidate.steady is not None and candidate.differs_within_claims == is_of_line
+    return candidate.constant_share is not None and candidate.differs_within_claims == is_of_line

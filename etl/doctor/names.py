@@ -1,4 +1,4 @@
-"""Headers as words of the field, and how alike two of them are."""
+"""Split headers into known words, and compare them with the names of elements."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _VOWELS: Final = re.compile(r"(?<=.)[aeiou]")
 _TYPO: Final = 84
 _SLIP: Final = 92
 _SHORT_PIECES: Final = frozenset({"id", "dt", "cd", "nm", "rx", "dx"})
-_DISORDER: Final = 0.97
-_UNTOLD: Final = 0.9
+_OTHER_ORDER: Final = 0.97
+_RARE_WORD_MISSING: Final = 0.9
 _UNKNOWN_WEIGHT: Final = 0.5
 _LARGEST_NUMBER: Final = 25
 """Largest number of a column: no claim form has more columns of a kind."""
@@ -27,30 +27,30 @@ _LARGEST_NUMBER: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header taken apart.
+    """The words and the number of a header.
 
     Attributes:
-        words: for each of its words the words of the field it may stand for, and how surely.
-        number: the last number in it, as of the third diagnosis; None where there is none.
+        words: for each word, the known words that it may stand for, each with its certainty.
+        number: the last number in it, such as 3 for the third diagnosis; None if it has none.
     """
 
     words: tuple[tuple[tuple[str, float], ...], ...]
     number: int | None = None
 
     @property
-    def base(self) -> frozenset[str]:
-        """Its words as far as they are known; numbers do not count."""
+    def known_words(self) -> frozenset[str]:
+        """The likeliest word for each of its words."""
         return frozenset(options[0][0] for options in self.words)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that names of elements are made of.
+    """The words in the names of elements.
 
     Attributes:
-        abbreviations: short word -> the word or words it stands for.
+        abbreviations: short word -> the word or words that it stands for.
         ignored: words without meaning.
-        names: the names of every element, as they are written.
+        names: the names of every element.
     """
 
     abbreviations: Mapping[str, str]
@@ -61,8 +61,8 @@ class Vocabulary:
         default_factory=dict, compare=False, repr=False
     )
 
-    def plain(self, name: str) -> tuple[str, ...]:
-        """Return the words of an element's own name: nothing in it has to be guessed."""
+    def name_words(self, name: str) -> tuple[str, ...]:
+        """Return the words of an element's name, without ignored words and numbers."""
         words = []
         for part in _PARTS.findall(name):
             lowered = part.lower()
@@ -71,28 +71,28 @@ class Vocabulary:
         return tuple(word for word in words if word not in self.ignored)
 
     def _expansions(self, word: str) -> list[list[str]]:
-        """Return the words that a short word may abbreviate, likeliest first; itself if none."""
+        """Return what an abbreviation may stand for, likeliest first; else the word itself."""
         return [meaning.split() for meaning in self.abbreviations.get(word, word).split("|")]
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
-        """Word -> its weight: the fewer elements have it, the more."""
+        """Word -> its weight, which is higher the fewer elements have the word."""
         counts: Counter[str] = Counter()
         for names in self.names:
-            counts.update({word for name in names for word in self.plain(name)})
+            counts.update({word for name in names for word in self.name_words(name)})
         total = math.log(max(len(self.names), 2))
         return {
             word: 0.25 + math.log(max(len(self.names), 2) / count) / total
             for word, count in counts.items()
         }
 
-    def read(self, header: str) -> Header:
-        """Return a header taken apart; short, run-together and misspelt words are looked up."""
+    def read_header(self, header: str) -> Header:
+        """Parse a header; resolves abbreviated, run-together and misspelled words."""
         if header not in self._seen:
-            self._seen[header] = self._read(header)
+            self._seen[header] = self._parse_header(header)
         return self._seen[header]
 
-    def _read(self, header: str) -> Header:
+    def _parse_header(self, header: str) -> Header:
         words: list[tuple[tuple[str, float], ...]] = []
         number = None
         for part in _PARTS.findall(header):
@@ -104,9 +104,9 @@ class Vocabulary:
                 continue
             for option in self._part_meanings(lowered):
                 first, *others = self._expansions(option[0][0])
-                rest = [(other[0], option[0][1]) for other in others]
+                alternatives = [(other[0], option[0][1]) for other in others]
                 words.extend(
-                    ((word, option[0][1]), *rest, *option[1:])
+                    ((word, option[0][1]), *alternatives, *option[1:])
                     for word in first
                     if word not in self.ignored
                 )
@@ -161,41 +161,43 @@ class Vocabulary:
         parts = best[-1]
         return parts if parts is not None and 1 < len(parts) <= 6 else ()
 
-    def alike(self, header: Header, name: tuple[str, ...]) -> float:
-        """Return how alike a header and an element's name are, 0 to 1: the share of their words.
+    def likeness(self, header: Header, name: tuple[str, ...]) -> float:
+        """Return how similar a header is to an element's name: their common share, 0 to 1.
 
-        It is less where the rarest word of the name, which says most, is not in the header.
+        It is lower if the words are in another order, or if the header lacks the rarest word of
+        the name.
         """
         weights = self.weights
-        left, places = list(name), []
+        unmatched, positions = list(name), []
         total = sum(weights[word] for word in name)
         common = 0.0
         for options in header.words:
             total += weights.get(options[0][0], _UNKNOWN_WEIGHT)
-            for word, sureness in options:
-                if word in left:
-                    left.remove(word)
-                    places.append(name.index(word))
-                    common += 2 * weights[word] * sureness
+            for word, certainty in options:
+                if word in unmatched:
+                    unmatched.remove(word)
+                    positions.append(name.index(word))
+                    common += 2 * weights[word] * certainty
                     break
-        ordered = 1.0 if places == sorted(places) else _DISORDER
-        if left and max(weights[word] for word in left) == max(weights[word] for word in name):
-            ordered *= _UNTOLD
-        return ordered * min(common / total, 1.0) if total else 0.0
+        factor = 1.0 if positions == sorted(positions) else _OTHER_ORDER
+        rarest = max(weights[word] for word in name) if name else 0.0
+        if any(weights[word] == rarest for word in unmatched):
+            factor *= _RARE_WORD_MISSING
+        return factor * min(common / total, 1.0) if total else 0.0
 
 
 def differing_words(header: Header, name: tuple[str, ...]) -> frozenset[str]:
     """Return the words that a header and an element's name do not have in common."""
-    there, held = set(name), set()
-    more = set()
+    missing, surplus = set(name), set()
     for options in header.words:
-        common = {word for word, _ in options} & there
-        held |= common
-        more |= set() if common else {options[0][0]}
-    return frozenset(more | (there - held))
+        common = {word for word, _ in options}.intersection(name)
+        missing -= common
+        if not common:
+            surplus.add(options[0][0])
+    return frozenset(surplus | missing)
 
 
 def _is_within(short: str, word: str) -> bool:
-    """Return whether the letters of a short word stand in another, in their order."""
+    """Return whether a word contains the letters of a short word in their order."""
     letters = iter(word)
     return all(letter in letters for letter in short)

@@ -42,16 +42,16 @@ NOT_DRAFTED: Final = "{}; such a file needs a header or a layout"
 
 
 @dataclass(frozen=True, slots=True)
-class FileForm:
-    """The way in which a file is written.
+class FileFormat:
+    """The format of a file.
 
     Attributes:
-        physical: what its first bytes say.
-        encoding: of its text; "" where it is none.
+        physical: format according to its first bytes.
+        encoding: encoding of its text; "" if it isn't text.
         quoted: whether cells are quoted.
-        extra_cells: how many cells, all empty, each row has behind those of the headers.
-        not_drafted: why no layout can be started for it, a sentence; "" if one can.
-        notes: what else is to be known, a sentence each.
+        extra_cells: number of empty cells at the end of each row, beyond the headers.
+        not_drafted: a sentence why no layout can be drafted; "" if one can.
+        notes: further remarks, one sentence each.
     """
 
     physical: Physical
@@ -67,15 +67,15 @@ class FileSample:
     """The first rows of a file.
 
     Attributes:
-        name: of the file.
-        form: how it is written.
-        headers: of its columns; `column 3` for one without a header of its own.
-        columns: the cells of each, trimmed, in the order of the rows.
-        whole: whether these are all of its rows.
+        name: name of the file.
+        form: its format.
+        headers: headers of its columns; `column 3` for a column without one.
+        columns: trimmed cells of each column, in the order of the rows.
+        whole: whether these are all rows.
     """
 
     name: str
-    form: FileForm
+    form: FileFormat
     headers: tuple[str, ...] = ()
     columns: tuple[tuple[str, ...], ...] = ()
     whole: bool = True
@@ -104,7 +104,7 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
     if physical.kind == "parquet":
         return _parquet_sample(listed)
     if physical.kind not in _TEXT_KINDS:
-        return FileSample(listed.name, FileForm(physical))
+        return FileSample(listed.name, FileFormat(physical))
     encoding, text = _decode(head, whole=whole)
     lines = text.splitlines()
     if not whole and len(lines) > 1:
@@ -116,7 +116,7 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
         physical = Physical(kind, delimiter)
     elif physical.kind == "fixed width" or has_even_lines(some):
         sentence = NOT_DRAFTED.format("it has columns of fixed width")
-        form = FileForm(Physical("fixed width"), encoding, not_drafted=sentence)
+        form = FileFormat(Physical("fixed width"), encoding, not_drafted=sentence)
         return FileSample(listed.name, form)
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
     rows = _parse_rows(text if whole else "\n".join(lines), delimiter, quoted=quoted)
@@ -125,7 +125,7 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
     rows = [rows[0], *(row[: len(row) - extra_cells] for row in rows[1:])] if rows else []
     if not _has_header(rows, words, frozenset(name.lower() for name in known)):
         sentence = NOT_DRAFTED.format("it has no header")
-        form = FileForm(physical, encoding, quoted, not_drafted=sentence)
+        form = FileFormat(physical, encoding, quoted, not_drafted=sentence)
         return FileSample(listed.name, form)
     headers, cells = _columns_of_rows(rows)
     notes = []
@@ -135,7 +135,7 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
         notes.append(f"each row ends in more cells than the header, all empty: {extra_cells}")
     has_trailer = whole and len(rows[-1]) != len(headers)
     sentence = NOT_DRAFTED.format("it ends with a trailer") if has_trailer else ""
-    form = FileForm(physical, encoding, quoted, extra_cells, sentence, tuple(notes))
+    form = FileFormat(physical, encoding, quoted, extra_cells, sentence, tuple(notes))
     return FileSample(listed.name, form, headers, cells, whole)
 
 
@@ -281,5 +281,5 @@ def _parquet_sample(listed: ListedFile) -> FileSample:
         if batch.rows.num_rows and len(columns[0]) >= SAMPLE_ROWS:
             whole = False
             break
-    form = FileForm(Physical("parquet"))
+    form = FileFormat(Physical("parquet"))
     return FileSample(listed.name, form, headers, tuple(map(tuple, columns)), whole)

@@ -1,4 +1,4 @@
-"""The findings for people and programs: plain values, and an HTML page."""
+"""The report of an examination as plain values and as an HTML page."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import jinja2
 
 from etl.doctor.elements import NOTHING
-from etl.doctor.examination import ColumnFound, Examination, FileFound
+from etl.doctor.examination import Examination, ExaminedColumn, ExaminedFile
 from etl.sources.files.listed_files import ENDINGS
 from etl.sources.files.stored_files import DELIMITER_NAMES, describe_problem
 
 
-def report_of(examination: Examination) -> dict[str, Any]:
+def report_json(examination: Examination) -> dict[str, Any]:
     """Return the findings: places, names, shares and outlines of values, never a value."""
     return {
         "files": [_file(file) for file in examination.files],
@@ -40,7 +40,7 @@ def report_of(examination: Examination) -> dict[str, Any]:
     }
 
 
-def _file(file: FileFound) -> dict[str, Any]:
+def _file(file: ExaminedFile) -> dict[str, Any]:
     form = file.form
     lowered = file.name.lower().removesuffix(".gz")
     ending = next((cells for end, cells in ENDINGS.items() if lowered.endswith(end)), "")
@@ -63,7 +63,7 @@ def _file(file: FileFound) -> dict[str, Any]:
     }
 
 
-def _form(file: FileFound) -> str:
+def _form(file: ExaminedFile) -> str:
     form = file.form
     parts = [form.physical.kind]
     if form.physical.delimiter:
@@ -75,7 +75,7 @@ def _form(file: FileFound) -> str:
     return ", ".join(parts)
 
 
-def _column(column: ColumnFound) -> dict[str, Any]:
+def _column(column: ExaminedColumn) -> dict[str, Any]:
     match, profile = column.match, column.profile
     left_out = match.element is not None and match.element.table == NOTHING
     why = list(match.why)
@@ -104,11 +104,11 @@ def _column(column: ColumnFound) -> dict[str, Any]:
     }
 
 
-def page_of(examination: Examination, extract: str) -> str:
+def report_page(examination: Examination, extract: str) -> str:
     """Return the HTML page; it loads nothing and runs no script."""
     source = files("etl.doctor").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["share"] = lambda value: f"{value:.0%}"
-    return environment.from_string(source).render(report=report_of(examination), extract=extract)
+    return environment.from_string(source).render(report=report_json(examination), extract=extract)

@@ -1,4 +1,4 @@
-"""Shapes of the values of a column; values are never shown as they are."""
+"""Formats of the values of a column. The values themselves are never shown."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ DATES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
         "MM/DD/YYYY time": full_match(r"\d{1,2}/\d{1,2}/\d{4} \d{1,2}:.*"),
     }
 )
-"""Format of dates -> whether a text is one. A column has the first that fits all its values."""
+"""Format -> whether a text is a date in it. A column has the first format that fits all values."""
 
 READ_DATES: Final = ("YYYY-MM-DD", "YYYYMMDD", "RFC 3339 instant")
-"""Those that the canonical layout reads as they are."""
+"""Formats that the canonical layout reads."""
 
 _is_number = full_match(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
 _is_amount = full_match(r"\(?[-+]?\$?[-+]?\d{1,3}(?:[ ,.]?\d{3})*(?:[.,]\d+)?\)?-?")
@@ -65,10 +65,10 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
 }
 """Shape -> whether a text has it."""
 
-STRICT: Final = frozenset({"date", "money", "number", "email", "flag"})
-"""Shapes without which a column is hardly that of the element, whatever its header."""
-TELLING: Final = ("taxonomy", "email", "npi", "ndc", "icd")
-"""Shapes that a column of other things does not have by chance."""
+REQUIRED_SHAPES: Final = frozenset({"date", "money", "number", "email", "flag"})
+"""Shapes that a column must have to be the element, whatever its header."""
+DISTINCTIVE: Final = ("taxonomy", "email", "npi", "ndc", "icd")
+"""Shapes that a column of other values seldom has by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,14 @@ class ColumnProfile:
     """Statistics and shapes of a column's values.
 
     Attributes:
-        rows: number of rows examined.
-        filled: how many of them were not empty.
-        distinct: how many different values there were.
-        shares: shape -> share of the different values that have it; empty where all are empty.
-        date: format of its dates; "" where it has none, or several fit.
-        ambiguous_date: two formats fit: day and month cannot be distinguished.
+        rows: number of examined rows.
+        filled: number of rows with a value.
+        distinct: number of different values.
+        shares: shape -> share of the different values that have it; empty without values.
+        date: format of its dates; "" if it has none, or if several fit.
+        ambiguous_date: whether day and month can't be distinguished.
         sample: outlines of some values.
-        words: its different values, lower case, where they are few; never shown.
+        words: the different values in lower case, if they are few; never shown.
     """
 
     rows: int
@@ -96,8 +96,8 @@ class ColumnProfile:
     words: frozenset[str] = frozenset()
 
     @property
-    def is_dressed(self) -> bool:
-        """Whether it holds amounts that are not plain decimals: with signs, commas or brackets."""
+    def is_formatted(self) -> bool:
+        """Whether its amounts have currency signs, commas or brackets."""
         return self.share("money") > 0.9 > self.share("number")
 
     def share(self, shape: str) -> float:
@@ -105,15 +105,15 @@ class ColumnProfile:
         return self.shares.get(shape, 0.0)
 
 
-def profile(values: Sequence[str]) -> ColumnProfile:
-    """Return what the values of a column look like."""
+def profile_values(values: Sequence[str]) -> ColumnProfile:
+    """Profile the values of a column."""
     filled = [value for value in values if value]
     distinct = list(dict.fromkeys(filled))
-    some = distinct[:_MOST_DISTINCT]
-    if not some:
+    examined = distinct[:_MOST_DISTINCT]
+    if not examined:
         return ColumnProfile(len(values), 0, 0, MappingProxyType({}))
-    shares = {name: sum(map(fits, some)) / len(some) for name, fits in SHAPES.items()}
-    dates = [name for name, fits in DATES.items() if all(map(fits, some))]
+    shares = {name: sum(map(fits, examined)) / len(examined) for name, fits in SHAPES.items()}
+    dates = [name for name, fits in DATES.items() if all(map(fits, examined))]
     unclear = {"MM/DD/YYYY", "DD/MM/YYYY"} <= set(dates)
     return ColumnProfile(
         rows=len(values),
@@ -122,11 +122,13 @@ def profile(values: Sequence[str]) -> ColumnProfile:
         shares=MappingProxyType(shares),
         date="" if unclear or not dates else dates[0],
         ambiguous_date=unclear,
-        sample=tuple(dict.fromkeys(outline(value) for value in some))[:3],
-        words=frozenset(value.lower() for value in some) if len(distinct) <= 40 else frozenset(),
+        sample=tuple(dict.fromkeys(outline(value) for value in examined))[:3],
+        words=frozenset(value.lower() for value in examined)
+        if len(distinct) <= 40
+        else frozenset(),
     )
 
 
-def pooled(columns: Iterable[Sequence[str]]) -> list[str]:
-    """Return the values of several columns as those of one."""
+def pool_values(columns: Iterable[Sequence[str]]) -> list[str]:
+    """Return the values of several columns in one list."""
     return [value for column in columns for value in column]

@@ -1,7 +1,7 @@
-"""An `extract.toml` to start from, with a SELECT a canonical table, for the files of a folder.
+"""Draft an `extract.toml` with a query per canonical table for the files of a folder.
 
-Doubts are handled as in a draft in YAML (`etl.doctor.drafting`): what is uncertain is not read, and
-what nothing says is null, both with a comment.
+As in a draft in YAML (`etl.doctor.drafting`), uncertain columns are not read and missing ones are
+null, both with a comment.
 """
 
 from __future__ import annotations
@@ -9,8 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from etl.doctor.drafting import RawDraft, column_groups, evidence, is_single, raw_drafts, reason
-from etl.doctor.examination import ColumnFound, Examination
+from etl.doctor.drafting import (
+    FileDraft,
+    column_groups,
+    describe_doubt,
+    describe_match,
+    draft_files,
+    is_single,
+)
+from etl.doctor.examination import Examination, ExaminedColumn
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.sources.extract.tables import quoted_name
 
@@ -24,13 +31,13 @@ _DATE_FORMATS = {
 _QUALIFIED = {"claim_care_team": "role", "member_address": "use"}
 
 
-def sql_draft(examination: Examination) -> dict[str, str]:
-    """Return path -> text of the files of a draft: `extract.toml`, and a query a table."""
-    raws = raw_drafts(examination)
+def draft_sql(examination: Examination) -> dict[str, str]:
+    """Return path -> text of a draft's files: `extract.toml`, and a query per table."""
+    raws = draft_files(examination)
     queries = {
         table: "\nunion all by name\n".join(selects)
         for table in TABLES
-        if (selects := [_select(raw, table) for raw in raws if _feeds(raw, table)])
+        if (selects := [_select(raw, table) for raw in raws if _can_feed(raw, table)])
     }
     for name, table in TABLES.items():
         if table.compulsory and name not in queries and raws:
@@ -59,39 +66,39 @@ def sql_draft(examination: Examination) -> dict[str, str]:
     return {"extract.toml": "\n".join([*toml, ""]), **drafts}
 
 
-def _file_line(raw: RawDraft) -> str:
+def _file_line(raw: FileDraft) -> str:
     delimiter = raw.file.form.physical.delimiter
-    said = f", delimiter = {json.dumps(delimiter)}" if delimiter else ""
-    return f"{raw.name} = {{ path = {json.dumps(raw.file.name)}{said} }}"
+    delimiter_key = f", delimiter = {json.dumps(delimiter)}" if delimiter else ""
+    return f"{raw.name} = {{ path = {json.dumps(raw.file.name)}{delimiter_key} }}"
 
 
-def _feeds(raw: RawDraft, table: str) -> bool:
+def _can_feed(raw: FileDraft, table: str) -> bool:
     return table in raw.tables and (table == raw.tables[0] or bool(raw.columns_of(table)))
 
 
-def _select(raw: RawDraft, table: str) -> str:
-    """Return the SELECT of a table from a file: one, or one for each group of its columns."""
+def _select(raw: FileDraft, table: str) -> str:
+    """Return the SELECT of a table from a file; a union if its columns form several rows."""
     groups = [] if table == raw.tables[0] else column_groups(raw, table)
     if table != raw.tables[0] and table in _WITH_SEQUENCE and not groups:
         groups = [{}]
     repeated = "claim_line" in raw.tables and table != "claim_line" and table != "claim_adjustment"
     if len(groups) < 2 or is_single(groups):
-        return "\n".join(_lines(raw, table, {}, 1, repeated=repeated))
+        return "\n".join(_select_lines(raw, table, {}, 1, repeated=repeated))
     return "\nunion all by name\n".join(
-        "\n".join(_lines(raw, table, group, number, repeated=repeated))
+        "\n".join(_select_lines(raw, table, group, number, repeated=repeated))
         for number, group in enumerate(groups, start=1)
     )
 
 
-def _lines(
-    raw: RawDraft, table: str, group: Mapping[str, ColumnFound], number: int, *, repeated: bool
+def _select_lines(
+    raw: FileDraft, table: str, group: Mapping[str, ExaminedColumn], number: int, *, repeated: bool
 ) -> Iterator[str]:
-    """Yield the lines of a SELECT; rows that are repeated become one, unless they differ."""
+    """Yield the lines of a SELECT; repeated rows are merged unless they differ."""
     columns = group or {
         one.element.partition(".")[2].partition("[")[0]: one for one in raw.columns_of(table)
     }
     values = {
-        name: (_value(one), evidence(one).partition("; QUESTION: dates are ")[0])
+        name: (_select_expression(one), describe_match(one).partition("; QUESTION: dates are ")[0])
         for name, one in columns.items()
     }
     for role, header in raw.ids.items():
@@ -112,7 +119,7 @@ def _lines(
         yield f"    {value} as {name},  -- {why}"
     for one in raw.columns if table == raw.tables[0] else ():
         if not one.element:
-            yield f"    -- {quoted_name(one.header)}: {reason(one)}"
+            yield f"    -- {quoted_name(one.header)}: {describe_doubt(one)}"
     yield "    min_by(_file, _row) as _file," if repeated else "    _file,"
     yield "    min(_row) as _row" if repeated else "    _row"
     yield f"from {raw.name}"
@@ -123,10 +130,10 @@ def _lines(
         yield "group by all  -- rows that differ stay apart, and the checks reject their claim"
 
 
-def _value(column: ColumnFound) -> str:
-    """Return how the cell of a column is read: days of a form that is sure become YYYY-MM-DD.
+def _select_expression(column: ExaminedColumn) -> str:
+    """Return the SQL that reads a column; dates of a known format become YYYY-MM-DD.
 
-    Those of another form stay as they are, and the checks report them.
+    Other dates are left unchanged, and the checks report them.
     """
     name = quoted_name(column.header)
     form = _DATE_FORMATS.get(column.profile.date)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.claims.adjustment_chains import Chains, chains_of
+from etl.claims.adjustment_chains import Chains, find_chains
 from etl.columns.arrays import Indices, column_of, list_values
 from etl.columns.navigation import (
     Children,
@@ -56,7 +56,7 @@ class RelatedRows:
     @cached_property
     def chains(self) -> Chains:
         """The adjustment chains of the claims."""
-        return chains_of(self.tables) if self.known_chains is None else self.known_chains
+        return find_chains(self.tables) if self.known_chains is None else self.known_chains
 
     def column(self, table: str, name: str) -> pa.StringArray:
         """Return a stored or derived column of a table; shape (size,)."""

@@ -205,7 +205,7 @@ def _read_blocks(store: Store, entries: Iterable[CatalogEntry]) -> BlockReader:
     reader = BlockReader()
     for entry in entries:
         if entry.block is not None:
-            reader.block(read_verified(store, entry.block))
+            reader.read_block(read_verified(store, entry.block))
     return reader
 
 
@@ -277,7 +277,7 @@ def verdict(
         f"{level}.{category} of {files[file] if file >= 0 else 'no file'}"
         for file, level, category in certificates.broken_files(certificate)
     ]
-    tables = certificates.miscounted(certificate, published)
+    tables = certificates.miscounted_tables(certificate, published)
     differences = certificate.unexplained + len(sums) + len(tables)
     first = certificate.first
     text = "the published bytes match the source"
@@ -309,7 +309,7 @@ def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, 
     Raises:
         StoreError: a block is missing or damaged.
     """
-    from etl.certificate.directory import directory_counts
+    from etl.certificate.directory_counts import directory_counts
 
     keys = [shard.block for shard in manifest.directory if shard is not None and shard.block]
     counts = directory_counts(map_concurrently(store, lambda key: read_verified(store, key), keys))
@@ -336,7 +336,7 @@ def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[b
             difference.fact,
             difference.reason,
         )
-        for difference in certificates.differences_of(pieces)
+        for difference in certificates.listed_differences(pieces)
     )
     return _gzip_csv(("file", "row", "table", "fact", "reason"), rows)
 
@@ -348,7 +348,7 @@ def late_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:
         pieces: the comparisons of the run's units.
         files: names of the extract's files.
     """
-    rows = ((files[file], row, days) for file, row, days in certificates.late_of(pieces))
+    rows = ((files[file], row, days) for file, row, days in certificates.late_claims(pieces))
     return _gzip_csv(("file", "row", "business_days"), rows)
 
 

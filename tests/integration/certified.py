@@ -11,7 +11,12 @@ import pyarrow as pa
 
 from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import read_settings
-from etl.certificate.certificate import Certificate, differences_of, merge_comparisons, miscounted
+from etl.certificate.certificate import (
+    Certificate,
+    listed_differences,
+    merge_comparisons,
+    miscounted_tables,
+)
 from etl.columns.places import NO_SOURCES
 from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions
@@ -96,9 +101,11 @@ class Unit:
         return Outcome(
             bytes_of=frozenset(json.loads(line).get("block", "") for line in catalog),
             rows=sum(each.quarantined for each in checked.counts.values()),
-            wrong=certificate.unexplained + len(miscounted(certificate, published)),
+            wrong=certificate.unexplained + len(miscounted_tables(certificate, published)),
             certificate=certificate,
-            facts=tuple(sorted({one.fact for one in differences_of([piece]) if not one.reason})),
+            facts=tuple(
+                sorted({one.fact for one in listed_differences([piece]) if not one.reason})
+            ),
         )
 
 

@@ -318,7 +318,7 @@ def sums_of_all(payer):
     """Return the sums of all blocks that readers see, each of them read."""
     reader = BlockReader()
     for name in blocks(payer.release).values():
-        reader.block(payer.files()[name])
+        reader.read_block(payer.files()[name])
     return published_sums(reader.claims())
 
 

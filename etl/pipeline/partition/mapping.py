@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.claims.adjustment_chains import Chains, chains_of
+from etl.claims.adjustment_chains import Chains, find_chains
 from etl.claims.masking import Masker
 from etl.claims.prepare import prepare_for_mapping
 from etl.columns.arrays import Bools, join, over_distinct, text_bytes
@@ -124,13 +124,13 @@ class ClaimRules:
         are left out, and which count in net sums, follows from the accepted rows.
         """
         tables = readable_rows(work)
-        chains = chains_of(tables)
+        chains = find_chains(tables)
         record_findings(work, self._chain_and_code_findings(tables, chains))
 
         def claims_without_successor(rejected: Mapping[str, Rejections]) -> Bools:
             nonlocal chains
             if any(rejected[name].rows.any() for name in ("claim", "claim_line")):
-                chains = chains_of(*chain_rows(work, rejected))
+                chains = find_chains(*chain_rows(work, rejected))
             return in_frame(work.frames["claim"], chains.findings[SUCCESSOR_REJECTED])
 
         decided = decide_rows(work, claims_without_successor)
@@ -152,7 +152,7 @@ class ClaimRules:
         for cells in chains.cell_findings:
             yield Findings(*cells)
         for cell in self.masker.masks(tables).cells:
-            yield Findings("sensitive-code", cell.table, cell.column, cell.where)
+            yield Findings("sensitive-code", cell.table, cell.column, cell.is_sensitive)
             if cell.withholds.any():
                 yield Findings("sensitive-code-required", cell.table, cell.column, cell.withholds)
 

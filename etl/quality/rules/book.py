@@ -93,17 +93,17 @@ class Policy:
     """A payer's configuration of rules.
 
     Attributes:
-        severities: rule id -> severity that replaces the rule's own.
-        elsewhere: rules of other data models, which a policy may also name.
-        limits: when a run stops.
+        severities: rule id -> severity that replaces the rule's default.
+        limits: limits of a run.
         origin: returns where the severity or limit of a rule is configured, for messages; takes
             `severities` or `findings` and the rule's id.
+        other_rules: rules of other data models, which a policy may also name.
     """
 
     severities: Mapping[str, Severity] = field(default_factory=dict)
     limits: Limits = Limits()
     origin: Callable[[str, str], str] = lambda _, rule_id: rule_id
-    elsewhere: frozenset[str] = frozenset()
+    other_rules: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +116,15 @@ class Rule:
         kind: the check and its parameters.
         severity: what a failure does to the row, after the policy.
         default: the severity in the rule file.
-        says: one sentence for people, without values.
-        spoils: one sentence: what a failure spoils downstream.
-        where: file and line.
-        blanks: failing cells are blanked, so that they can't reach the output.
-        firm: a policy may make it stricter, never weaker: rows that it lets through would be wrong.
+        says: one sentence that states what the rule found, without values.
+        spoils: one sentence that states the consequence of a failure.
+        where: file and line of the rule.
+        blanks: whether failing cells are emptied.
+        firm: whether a policy may only make the severity stricter.
         when: only rows that meet this condition are checked.
-        unless: rows that meet this condition aren't checked; empty: none.
-        known_words: for a crosswalk's rule, the source words that it maps, in lower case.
-        crosswalk: for a rule that looks values up; else None.
+        unless: rows that meet this condition aren't checked; empty: all are.
+        known_words: source words of the crosswalk that `Allowed` names, in lower case.
+        crosswalk: the crosswalk that the check looks values up in; None if it needs none.
     """
 
     id: str
@@ -197,7 +197,7 @@ def _find_kind(check: str, names: RuleNames) -> type[RuleKind]:
 
 
 def _expand_tables(tables: tuple[str, ...], names: RuleNames) -> tuple[str, ...]:
-    tables = names.every if tables == ("*",) else tables
+    tables = names.all_tables if tables == ("*",) else tables
     for table in tables:
         if table not in TABLES:
             raise Mistake("rule-column", f"no table {table!r}", nearest(table, TABLES))
@@ -247,7 +247,7 @@ def _condition_column(name: str, names: RuleNames) -> str:
     if parent in HEADERS and any(HEADER_OF.get(table) != parent for table in names.tables):
         raise Mistake("rule-column", f"{name!r}: the table belongs to no {parent}")
     if parent == "coverage":
-        for mistake in relation_mistakes(names.tables, parent, name):
+        for mistake in relation_mistakes(names.tables, parent, (name,)):
             raise mistake
     for mistake in column_mistakes(column, [parent] if parent else names.tables):
         raise mistake
@@ -318,7 +318,7 @@ def load_rules(
             policy.
     """
     all_rules = read_rules(texts, crosswalks, model)
-    tables = every_table(model)
+    tables = tables_by_name(model)
     rules = {
         rule.id: replace(rule, tables=own_tables)
         for rule in all_rules.values()
@@ -326,18 +326,16 @@ def load_rules(
     }
     unmet_kinds = [rule.kind for rule in rules.values() if isinstance(rule.kind, Unmet)]
     for rule in profile_rules:
-        if any(kind.names(rule.id) for kind in unmet_kinds):
+        if any(kind.reports(rule.id) for kind in unmet_kinds):
             continue  # a rule of the files reports it
         first = rules.get(rule.id, rule)
         rules[rule.id] = replace(first, tables=tuple(dict.fromkeys(first.tables + rule.tables)))
     for kind in (kind for kind in SINGLE if not kind.only or tables.keys() >= set(kind.only)):
-        found = [rule for rule in rules.values() if isinstance(rule.kind, kind)]
-        if len(found) != 1:
-            raise MappingError(
-                ", ".join(sorted(texts)) or "rules",
-                "rule-missing",
-                f"exactly one rule must have check: {kind.check}, {len(found)} have",
-            )
+        count = sum(isinstance(rule.kind, kind) for rule in rules.values())
+        if count != 1:
+            where = ", ".join(sorted(texts)) or "rules"
+            message = f"exactly one rule must have check: {kind.check}, {count} have"
+            raise MappingError(where, "rule-missing", message)
     _check_policy(policy, {**all_rules, **rules})
     final_rules = tuple(
         replace(rule, severity=policy.severities.get(rule.id, rule.default))
@@ -347,10 +345,10 @@ def load_rules(
     return RuleBook(final_rules, policy.limits, numbers, model or CLAIMS)
 
 
-def every_table(model: DataModel | None) -> Mapping[str, Table]:
+def tables_by_name(model: DataModel | None) -> Mapping[str, Table]:
     """Return the tables of a data model, or of all of them, by name."""
     models = DATA_MODELS if model is None else (model,)
-    return {name: table for each_model in models for name, table in each_model.tables.items()}
+    return {name: table for model in models for name, table in model.tables.items()}
 
 
 def read_rules(
@@ -362,7 +360,7 @@ def read_rules(
         MappingError: a file has mistakes; the error lists those of all files.
     """
     rules: dict[str, Rule] = {}
-    tables = tuple(every_table(model))
+    tables = tuple(tables_by_name(model))
     mistakes = Mistakes()
     for name in sorted(texts):
         with mistakes.collected():
@@ -402,7 +400,7 @@ def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
     mistakes = Mistakes()
     for key, ids in (("severities", policy.severities), ("findings", policy.limits.findings)):
         for rule_id in ids:
-            if rule_id not in rules and rule_id not in policy.elsewhere:
+            if rule_id not in rules and rule_id not in policy.other_rules:
                 what, hint = f"no rule {rule_id!r}", nearest(rule_id, rules)
                 where = policy.origin(key, rule_id)
                 mistakes.add(MappingError(where, "rule-unknown", what, hint=hint))
@@ -500,7 +498,8 @@ def assign_rules(obligations: Iterable[Obligation], book: RuleBook) -> tuple[Obl
         replace(
             obligation,
             rule=next(
-                (name for name, kind in unmet_rules if kind.names(obligation.rule)), obligation.rule
+                (name for name, kind in unmet_rules if kind.reports(obligation.rule)),
+                obligation.rule,
             ),
         )
         for obligation in obligations

@@ -8,7 +8,7 @@ in `etl.quality.checks`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import ClassVar, Final, Literal, TypeAlias, dataclass_transform
@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from etl.documents.models import Flag, Mistake, Model, RawText, Whole
 from etl.errors import nearest
-from etl.model.canonical_tables import CLAIM_TABLES, HEADER_OF, HEADERS, TABLES, FieldType
+from etl.model.canonical_tables import CLAIM_TABLES, HEADER_OF, HEADERS, FieldType
 from etl.quality.rules import parameters as p
 from etl.quality.rules.parameters import RuleNames, column_mistakes, hyphenate
 
@@ -29,9 +29,9 @@ class Clause:
     Attributes:
         above: `claim`, `prior_auth` or `coverage` if the column is one of that parent row; else "".
         column: the column.
-        words: the cell must be one of these, in lower case; `""` means an empty cell. Empty if only
+        words: allowed words, in lower case; `""` means an empty cell. If there are none, only
             `filled` counts.
-        filled: without words: whether the cell must be filled or empty.
+        filled: whether the cell must be filled, or empty.
     """
 
     above: str
@@ -47,11 +47,11 @@ Condition: TypeAlias = tuple[Clause, ...]
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class RuleKind(Model):
-    """Kind of a rule: the check behind it. Subclasses become frozen dataclasses.
+    """A kind of rule, with the parameters of its check. Subclasses become frozen dataclasses.
 
     Attributes:
-        check: its name in rule files; by default the class name with hyphens.
-        reads: columns that its tables must have, besides those that a rule names.
+        check: name of the kind in rule files; by default the class name with hyphens.
+        reads: columns that the rule's tables must have, besides those that its parameters name.
         only: the tables that it can check; empty: any.
     """
 
@@ -94,45 +94,45 @@ RULE_KEYS: Final = (
 
 
 class CellKind(RuleKind, check=""):
-    """A kind that checks one cell; the first to run."""
+    """A kind that checks single cells. Runs first."""
 
 
 class RowKind(RuleKind, check=""):
-    """A kind that checks one row; it sees the cells that earlier checks left."""
+    """A kind that checks single rows, without the cells that cell kinds blanked."""
 
 
 class RelationKind(RuleKind, check=""):
-    """A kind that checks rows together; it sees the rows that earlier checks left."""
+    """A kind that compares rows, without those that earlier checks rejected."""
 
 
 class Reading(RuleKind):
-    """Raised by `sources` while a file is read; nothing is looked for here."""
+    """A finding that `etl.sources` reports while it reads a file; nothing is checked here."""
 
 
 class Unmet(RuleKind):
-    """The row would make a resource that breaks its profile; found in what was mapped.
+    """The row would become a resource that breaks its profile. Checked after mapping.
 
     Attributes:
-        obligations: their ids (`c4bb.oral.adjudication`), `*` standing for any characters; they
-            are reported under this rule instead of their own.
+        obligations: ids of obligations (`c4bb.oral.adjudication`; `*` matches any characters) that
+            are reported under this rule.
     """
 
     obligations: p.Obligations
 
-    def names(self, rule_id: str) -> bool:
-        """Return whether the patterns include an obligation."""
+    def reports(self, rule_id: str) -> bool:
+        """Return whether an obligation is reported under this rule."""
         return any(fnmatchcase(rule_id, pattern) for pattern in self.obligations)
 
 
 class Unreadable(RuleKind):
-    """A filled cell cannot be read as the type of its column. The cell is absent afterwards.
+    """A cell is not a value of its column's type. It is emptied.
 
     Attributes:
-        type: a `FieldType`, by its value. The rule covers every column of that type, but for those
-            that another rule lists.
-        columns: instead of a type: the rule covers only these columns of its tables.
-        beyond_cents: of amounts, only those with more than two fraction digits that matter; the
-            rule without it covers the other ones.
+        type: value of a `FieldType`; the rule covers every column of that type, except those that
+            another rule lists.
+        columns: instead of a type, the columns that the rule covers.
+        beyond_cents: cover only amounts with more than two significant decimals; a rule without it
+            covers the other ones.
     """
 
     type: p.ColumnType = ""
@@ -149,11 +149,11 @@ class Unreadable(RuleKind):
 
 
 class Rewrite(CellKind):
-    r"""A cell that matches is put right.
+    r"""A cell matches a pattern. The match is replaced.
 
     Attributes:
-        columns: which cells.
-        pattern: RE2.
+        columns: columns to check.
+        pattern: regular expression (RE2).
         becomes: replacement; `\1` is the first group.
     """
 
@@ -170,21 +170,21 @@ class Rewrite(CellKind):
 
 
 class Forbidden(CellKind):
-    """A cell fails where it matches `pattern` (RE2)."""
+    """A cell matches a regular expression (RE2)."""
 
     columns: p.Columns
     pattern: p.Pattern
 
 
 class Allowed(CellKind):
-    """A cell fails where it is none of what is allowed. An empty cell passes.
+    """A filled cell is not an allowed value.
 
     Attributes:
-        columns: which cells.
-        values: allowed words; another spelling of case is put into this one.
-        pattern: allowed shape (RE2).
+        columns: columns to check.
+        values: allowed words; words that differ only in case are rewritten to these.
+        pattern: regular expression (RE2) of allowed values.
         crosswalk: name of a crosswalk; its source words are allowed, in any case.
-        each: whether a list's values are checked one by one.
+        each: check each value of a list.
     """
 
     columns: p.Columns
@@ -202,14 +202,14 @@ class Allowed(CellKind):
 
 
 class IcdVersion(CellKind):
-    """No version of an ICD code is stated, and the day of its claim says ICD-9; it is filled in.
+    """The version of an ICD code is missing, and the claim's date means ICD-9. It is filled in.
 
-    The discharge decides of inpatient claims (else the statement's end), the statement's start of
-    all others. A code that only ICD-10 can have is none of ICD-9, whatever the day.
+    For inpatient claims the date is the discharge date, or else the end of the statement; for
+    others, the start of the statement. A code that exists only in ICD-10 doesn't become ICD-9.
 
     Attributes:
         ten_from: the first day of ICD-10.
-        contradicts: fail versions instead that are not used on any day of the claim.
+        contradicts: report instead stated versions that are not valid on any day of the claim.
     """
 
     ten_from: p.Day
@@ -218,16 +218,16 @@ class IcdVersion(CellKind):
 
 
 class IcdPoint(CellKind):
-    """An ICD code has its point in the wrong place; it is put right."""
+    """The decimal point of an ICD code is in the wrong place. It is moved."""
 
     reads: ClassVar = ("code", "icd_version")
 
 
 class IcdShape(CellKind):
-    """An ICD code does not look like one of its version.
+    """A code does not have the format of its ICD version.
 
     Attributes:
-        impossible: fail only what cannot be one at all, not what is merely of unusual shape.
+        impossible: report only codes that cannot exist, not those of an unusual format.
     """
 
     impossible: Flag = False
@@ -235,12 +235,12 @@ class IcdShape(CellKind):
 
 
 class Npi(CellKind):
-    """A cell is no National Provider Identifier: not 10 digits, or an invalid check digit.
+    """A cell is not a National Provider Identifier: not 10 digits, or an invalid check digit.
 
     Attributes:
-        columns: which cells.
-        only_ten_digits: check only cells of 10 digits: the column holds other ids too.
-        unassigned: fail the NPIs instead that begin with a digit that none given out begins with.
+        columns: columns to check.
+        only_ten_digits: check only cells of 10 digits, because the column has other IDs, too.
+        unassigned: report instead NPIs whose first digit isn't used yet.
     """
 
     columns: p.Columns
@@ -249,11 +249,11 @@ class Npi(CellKind):
 
 
 class Sentinel(CellKind):
-    """A date stands for "none", as systems write it that cannot leave a date empty.
+    """A date is a placeholder of systems that cannot leave a date empty.
 
     Attributes:
-        days: which days, `YYYY-MM-DD`.
-        columns: which cells; every date where empty.
+        days: the placeholders, `YYYY-MM-DD`.
+        columns: columns to check; if empty, all dates.
     """
 
     days: p.Days
@@ -261,14 +261,14 @@ class Sentinel(CellKind):
 
 
 class NotBefore(CellKind):
-    """A date is earlier than can be."""
+    """A date is before `day`."""
 
     columns: p.Dates
     day: p.Day
 
 
 class NotAfterExtract(CellKind):
-    """A date or instant is later than the day of the extract (its `as_of`; else not looked at)."""
+    """A date or instant is after the extract's `as_of`; not checked if that is unknown."""
 
     columns: p.DatesOrTimestamps
 
@@ -281,19 +281,19 @@ class AtLeast(CellKind):
 
 
 class Required(RowKind):
-    """A compulsory cell is empty, or could not be read."""
+    """A required cell is empty, or could not be read."""
 
 
 class Order(RowKind):
-    """Two dates or instants of a row stand in the wrong order; equal ones pass.
+    """Two dates or instants of a row are in the wrong order; they may be equal.
 
-    Two instants are compared as such; a day and an instant by the day, as written.
+    A day and an instant are compared by the day that is written.
 
     Attributes:
         pairs: `earlier_column <= later_column`, one or more.
-        apart: fail pairs instead of which the second is more than so many days later; 0: none.
-        hours: fail pairs of instants instead of which the second is more than so many hours later;
-            0: none.
+        apart: if not 0, report instead pairs that are more than this number of days apart.
+        hours: if not 0, report instead pairs of instants that are more than this number of hours
+            apart.
     """
 
     pairs: p.DatePairs
@@ -302,7 +302,7 @@ class Order(RowKind):
 
 
 class NotAbove(RowKind):
-    """A number of a row is greater than another one; equal ones pass.
+    """A number of a row is greater than another one.
 
     Attributes:
         pairs: `smaller_column <= greater_column`, one or more.
@@ -312,14 +312,14 @@ class NotAbove(RowKind):
 
 
 class Equation(RowKind):
-    """An amount is not the sum it should be. Absent parts count as nothing.
+    """An amount is not the sum of other amounts. Missing ones count as 0.
 
     Attributes:
-        total: the amount; rows without it pass.
-        plus: amounts added.
-        minus: amounts taken off.
-        needs: rows without all of these pass too.
-        at_most: fail only totals greater than the sum, both without their sign.
+        total: the sum; rows without it are not checked.
+        plus: added amounts.
+        minus: subtracted amounts.
+        needs: rows without all of these columns are not checked.
+        at_most: report only totals that are greater than the sum, in absolute values.
     """
 
     total: p.Amount
@@ -342,11 +342,11 @@ class Together(RowKind):
 
 
 class UnequalLists(RowKind):
-    """A list has values, but not as many as the one that it stands beside.
+    """A list has values, but not as many as another list of the row.
 
     Attributes:
         column: the list.
-        beside: the other one.
+        beside: the other list.
     """
 
     column: p.ColumnName
@@ -354,39 +354,39 @@ class UnequalLists(RowKind):
 
 
 class Unexpected(RowKind):
-    """One of the columns is filled, though (the rule's `when`) it should not be."""
+    """One of the columns is filled in a row in which (the rule's `when`) it must be empty."""
 
     columns: p.Columns
 
 
 class Misplaced(RowKind):
-    """The row itself should not be there: the rule's `when` says where."""
+    """The row must not exist; the rule's `when` selects such rows."""
 
 
 class Duplicate(RuleKind):
     """Another row has the same key.
 
     Attributes:
-        of: `identical` (same content: one row stays), `older` (another is newer by last_updated
-            and stays) or `conflict` (it is not known which is right: none stays).
+        of: `identical` (same content: one row stays), `older` (the newest by last_updated stays)
+            or `conflict` (no row stays, because none is known to be right).
     """
 
     of: Literal["identical", "older", "conflict"]
 
 
 class KeyOfTwoMembers(RuleKind):
-    """Rows of two members have the same key: its owner is not known."""
+    """Rows of two members have the same key, so its owner is not known."""
 
     reads: ClassVar = ("member_id",)
 
 
 class Repeated(RelationKind):
-    """A further row says the same.
+    """A row repeats an earlier one.
 
     Attributes:
-        columns: what is compared, without regard to case, blanks, hyphens, dots and brackets.
-        within: the column with the owner: rows of one owner are compared.
-        also: columns of the row's own member that are compared with the first of `columns`.
+        columns: columns to compare, ignoring case, blanks, hyphens, dots and brackets.
+        within: column with the owner; only rows of the same owner are compared.
+        also: columns of the row's member that are compared with the first of `columns`.
     """
 
     columns: p.Columns
@@ -398,43 +398,41 @@ class Repeated(RelationKind):
         """Yield tables whose rows belong to no member."""
         yield from super().mistakes(context)
         if self.also:
-            yield from p.relation_mistakes(context.tables, "member", "also")
+            yield from p.relation_mistakes(context.tables, "member", ("also",))
 
 
 class NoFirst(RelationKind):
-    """The first row of a claim by its sequence, those that are rejected aside, is not number 1."""
+    """The first accepted row of a claim, by `sequence`, is not number 1."""
 
     reads: ClassVar = ("claim_id", "sequence")
 
 
 class Orphan(RelationKind):
-    """The row that this one belongs to is not there.
+    """The row's parent does not exist.
 
     Attributes:
-        parent: table of that row.
-        by: the column that names it; for `claim_line` also `line_number`.
+        parent: table of the parent.
+        by: column that refers to it; for `claim_line` also `line_number`.
     """
 
-    parent: p.Parent
+    parent: p.TableParent
     by: p.ColumnName
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield tables without this parent, and columns that don't refer to it."""
+        """Yield a column that doesn't refer to the parent."""
         yield from super().mistakes(context)
         keys = p.PARENT_KEYS[self.parent]
-        if self.by in keys:
-            yield from p.relation_mistakes(context.tables, self.parent, "parent")
-        else:
+        if self.by not in keys:
             what = f"{self.parent!r} is named by {' and '.join(keys)}, not by {self.by!r}"
             yield Mistake("rule-column", what, nearest(self.by, keys), at=("by",))
 
 
 class Childless(RelationKind):
-    """No row of another table belongs to this one.
+    """The row has no children in another table.
 
     Attributes:
-        child: that table.
-        filled: only rows with this column filled count.
+        child: table of the children.
+        filled: count only children in which this column is filled.
     """
 
     child: p.Child
@@ -445,7 +443,7 @@ class Childless(RelationKind):
         yield from super().mistakes(context)
         for table in context.tables:
             if table in p.PARENT_KEYS:
-                yield from p.relation_mistakes([self.child], table, "child")
+                yield from p.relation_mistakes([self.child], table, ("child",))
                 if self.filled:
                     yield from p.column_mistakes(self.filled, [self.child], location=("filled",))
             else:
@@ -454,21 +452,21 @@ class Childless(RelationKind):
 
 
 class Disagrees(RelationKind):
-    """A cell says otherwise than the row that its row names, or than other cells of its own row.
+    """A cell differs from all filled cells that it is compared with.
 
-    It fails where it is none of what it is compared with, of which one cell at least is filled.
-    Numbers are compared as numbers, text without regard to case, all else as it stands.
+    Numbers are compared as numbers, text without regard to case. If none of the other cells is
+    filled, nothing is reported.
 
     Attributes:
-        columns: the cells.
-        parent: table of the other row; the row itself where empty.
-        against: columns of that row; those of the same name where empty.
-        crosswalk: words to which it gives one answer say the same.
-        without_line_amounts: only rows of claims of which no line carries an amount.
+        columns: columns to check.
+        parent: table of the parent row to compare with; if empty, the row itself.
+        against: columns of that row; by default those of the same name.
+        crosswalk: words with the same answer in this crosswalk are equal.
+        without_line_amounts: check only rows of claims whose lines have no amounts.
     """
 
     columns: p.Columns
-    parent: p.Parent = ""
+    parent: p.TableParent = ""
     against: p.RawTexts = ()
     crosswalk: p.CrosswalkName = ""
     without_line_amounts: Flag = False
@@ -478,11 +476,9 @@ class Disagrees(RelationKind):
         return self.against or (column,)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield tables without this parent, unknown columns, and missing comparisons."""
+        """Yield unknown columns, and missing comparisons."""
         yield from super().mistakes(context)
-        if self.parent:
-            yield from p.relation_mistakes(context.tables, self.parent, "parent")
-        elif not self.against:
+        if not (self.parent or self.against):
             yield Mistake("rule-key", "this check needs 'parent' or 'against'", is_absence=True)
         key = "against" if self.against else "columns"
         tables = [self.parent] if self.parent else context.tables
@@ -493,20 +489,20 @@ class Disagrees(RelationKind):
 
 
 class OfAnother(RelationKind):
-    """The coverage that the row names belongs to another member than the claim."""
+    """The row's coverage belongs to another member than its claim."""
 
     only: ClassVar = ("claim", "claim_other_payer", "prior_auth")
     reads: ClassVar = ("coverage_id",)
 
 
 class Outside(RelationKind):
-    """A date lies outside the period of a row above.
+    """A date is outside the period of a row above.
 
     Attributes:
         column: the date.
-        above: the tables on the way up, the last one holding the period.
-        start: its first day; not checked where empty.
-        end: its last day; not checked where empty.
+        above: the tables on the way up; the last one has the period.
+        start: column with the first day of the period; not checked if empty.
+        end: column with the last day of the period; not checked if empty.
     """
 
     column: p.DateName
@@ -517,10 +513,10 @@ class Outside(RelationKind):
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield invalid parents on the way up, and a missing or unknown period."""
         yield from super().mistakes(context)
-        below = context.tables
+        tables = context.tables
         for parent in self.above:
-            yield from p.relation_mistakes(below, parent, "above")
-            below = (parent,)
+            yield from p.relation_mistakes(tables, parent, ("above",))
+            tables = (parent,)
         if not (self.start or self.end):
             yield Mistake("rule-key", "this check needs 'start' or 'end'", is_absence=True)
         for key, name in (("start", self.start), ("end", self.end)):
@@ -529,22 +525,22 @@ class Outside(RelationKind):
 
 
 class SumOfLines(RelationKind):
-    """An amount of the header is not the sum of its lines, category by category."""
+    """An amount of a claim is not the sum of its lines in that category."""
 
     only: ClassVar = ("claim",)
 
 
 class SumOfPayments(RelationKind):
-    """Payments of other payers, by their rows, are not what the claim or the line states."""
+    """Other payers' payments differ from what their claim or line states."""
 
     only: ClassVar = ("claim_other_payer",)
 
 
 class NoAmount(RelationKind):
-    """Neither the claim nor any of its lines carries an amount.
+    """Neither the claim nor any of its lines has an amount.
 
     Attributes:
-        summed: lines do, and only the claim itself states none: its totals are their sums.
+        summed: report instead claims without amounts whose lines have some.
     """
 
     summed: Flag = False
@@ -552,21 +548,16 @@ class NoAmount(RelationKind):
 
 
 class UnlikeLines(RelationKind):
-    """The line has nothing that another line of its claim has.
+    """The line has none of several things, although another line of its claim has one.
 
     Attributes:
-        columns: what a line may have.
-        child: a table of which it may have rows.
+        columns: columns that a line may have filled.
+        child: table of which a line may have rows.
     """
 
     columns: p.Columns
-    child: p.Child
+    child: p.LineChild
     only: ClassVar = ("claim_line",)
-
-    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield a child table that isn't one of claim lines."""
-        yield from super().mistakes(context)
-        yield from p.relation_mistakes([self.child], "claim_line", "child")
 
 
 class NamesNoLine(RelationKind):
@@ -577,12 +568,12 @@ class NamesNoLine(RelationKind):
 
 
 class NotInDirectory(RelationKind):
-    """An id names nobody in the directory's tables.
+    """An ID is not in the tables of the provider directory.
 
     Attributes:
-        columns: the ids.
-        of: `organization`, `practitioner`, or both.
-        listed: only ids that the other table lists.
+        columns: columns with IDs.
+        of: tables to look in: `organization`, `practitioner`, or both.
+        listed: report only IDs that these tables contain.
     """
 
     columns: p.Columns
@@ -591,18 +582,18 @@ class NotInDirectory(RelationKind):
 
 
 class CardOfAnother(RelationKind):
-    """`card_member_id` is the member id of somebody else."""
+    """`card_member_id` is the member ID of another member."""
 
     reads: ClassVar = ("card_member_id", "member_id")
 
 
 class UnknownClaim(RelationKind):
-    """A claim named as earlier or later version, or as authorized, is none that can be one.
+    """A reference to another claim, or to a prior authorization, can't be right.
 
     Attributes:
-        columns: those that name it, or lists of them.
-        fault: `absent`: it is nowhere in the extract; `itself`: it is the claim itself; `another`:
-            it is in the extract, and another member's.
+        columns: columns with references, or lists of them.
+        fault: `absent`: it isn't in the extract; `itself`: it is the claim itself; `another`: it
+            belongs to another member.
     """
 
     columns: p.Columns
@@ -610,7 +601,7 @@ class UnknownClaim(RelationKind):
     reads: ClassVar = ("member_id",)
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield tables without a claim id to compare with."""
+        """Yield tables without a claim ID to compare with."""
         yield from super().mistakes(context)
         if self.fault == "itself":
             yield from column_mistakes("claim_id", context.tables, location=("table",))
@@ -621,21 +612,22 @@ class HangsOnRejected(RuleKind):
 
 
 class LineRejected(RuleKind):
-    """A line was rejected, so that the money of its claim would not add up."""
+    """A line was rejected, so the amounts of its claim would not add up."""
 
     only: ClassVar = HEADERS
 
 
 class NotActive(RowKind):
-    """The row is not in force: it is counted as withdrawn, and not published.
+    """The row is not in force. It is withdrawn: counted, but not published.
 
-    Rows below a claim or prior authorization are withdrawn with it.
+    The children of a claim or prior authorization are withdrawn with it. A row is not in force if
+    one of these columns says so:
 
     Attributes:
-        flag: a column with N then.
-        status: a column with a word that is not among `in-force` then; empty is in force.
-        in_force: the words of `status`.
-        until: a date that is before the day of the extract then.
+        flag: column that is N.
+        status: column with a word that is not in `in_force`; an empty cell is in force.
+        in_force: words of `status` for rows in force.
+        until: date that is before the day of the extract.
     """
 
     flag: p.ColumnName = ""
@@ -645,7 +637,7 @@ class NotActive(RowKind):
 
 
 class PastMidnight(RowKind):
-    """A time of day is before the one that it should follow.
+    """A closing time is before the opening time.
 
     Attributes:
         opens: column with the earlier time, as HH:MM.
@@ -657,17 +649,15 @@ class PastMidnight(RowKind):
 
 
 class NamesNobody(RuleKind):
-    """A column names a row that is not there, or is not published.
+    """A column refers to a row that does not exist, or is not published.
 
-    With a severity that rejects, the row goes with what it refers to. Otherwise the reference is
-    left out, of a list that one alone.
+    A rule whose severity rejects rejects the row. Otherwise only the reference is left out.
 
     Attributes:
-        columns: one key each, or a list of them.
-        of: the table that the keys belong to.
-        along: columns that hold for what is named alone, and are left out with it.
-        within: columns of both tables that the key begins with, where it has several; of lists
-            there are none.
+        columns: columns with a key, or a list of keys.
+        of: table of the keys.
+        along: columns that only make sense with the reference, and are left out with it.
+        within: columns of both tables with which a key of several columns begins; not for lists.
     """
 
     columns: p.Columns
@@ -677,13 +667,13 @@ class NamesNobody(RuleKind):
 
 
 class WithdrawnName(RuleKind):
-    """A list holds a name of which a withdrawn or rejected row of another table says more.
+    """A withdrawn or rejected row of another table is about a name in a list.
 
     The name is left out of the list.
 
     Attributes:
         column: the list.
-        by: that table: its key is the key of the row, then the name.
+        by: the other table; its key is the key of the row, then the name.
     """
 
     column: p.ColumnName
@@ -691,17 +681,17 @@ class WithdrawnName(RuleKind):
 
 
 class Circle(RuleKind):
-    """A chain of names leads back to where it began; its last link is left out.
+    """References between rows of a table form a circle. The last one is left out.
 
     Attributes:
-        column: that names another row of the table.
+        column: column that refers to another row of the table.
     """
 
     column: p.ColumnName
 
 
 class HangsOnWithdrawn(RuleKind):
-    """A row that the row belongs to is not in force: the row is withdrawn with it."""
+    """The row's parent is not in force. The row is withdrawn, too."""
 
     only: ClassVar = ("directory_organization",)
 
@@ -712,35 +702,25 @@ class HangsOnWithdrawn(RuleKind):
 
 
 class Unnamed(RelationKind):
-    """No row of another table names this one.
+    """No row of another table refers to this one.
 
     Attributes:
-        named_in: that table and its column (`table.column`): one name or a list of them.
+        named_in: `table.column` with the references, or lists of them.
     """
 
-    named_in: RawText
-
-    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield an unknown column."""
-        yield from super().mistakes(context)
-        yield from _check_columns_exist([self.named_in], "named-in")
+    named_in: p.TableColumn
 
 
 class NoPlace(RelationKind):
-    """None of the columns is filled, and the row is no area that others name.
+    """None of the columns is filled, and no other row refers to the row as an area.
 
     Attributes:
-        columns: cells with its location.
-        areas: lists of other tables (`table.column`) that name areas.
+        columns: columns with the location.
+        areas: lists of areas in other tables (`table.column`).
     """
 
     columns: p.Columns
-    areas: p.RawTexts = ()
-
-    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
-        """Yield unknown columns."""
-        yield from super().mistakes(context)
-        yield from _check_columns_exist(self.areas, "areas")
+    areas: p.TableColumns = ()
 
 
 class SharedValue(RelationKind):
@@ -748,7 +728,7 @@ class SharedValue(RelationKind):
 
     Attributes:
         column: the value.
-        or_key: a key of another row counts as well.
+        or_key: also report values that are the key of another row.
     """
 
     column: p.ColumnName
@@ -756,13 +736,13 @@ class SharedValue(RelationKind):
 
 
 class Stale(RelationKind):
-    """The row was last updated longer ago than so many days before the day of the extract."""
+    """The row was last updated more than `days` before the day of the extract."""
 
     days: Whole
 
 
 class Elsewhere(RelationKind):
-    """A ZIP code or a position lies outside the state that the row names.
+    """A ZIP code or a position is outside the row's state.
 
     Attributes:
         crosswalk: state -> `zips` (first digits, `010-027 055`), `south`, `north`, `west`, `east`.
@@ -772,11 +752,3 @@ class Elsewhere(RelationKind):
     crosswalk: p.CrosswalkName
     columns: p.Columns
     reads: ClassVar = ("state",)
-
-
-def _check_columns_exist(names: Iterable[str], key: str) -> Iterator[Mistake]:
-    """Yield names that aren't an existing `table.column`."""
-    for name in names:
-        table, _, column = name.partition(".")
-        if table not in TABLES or TABLES[table].column(column) is None:
-            yield Mistake("rule-column", f"no column {name!r}", at=(key,))

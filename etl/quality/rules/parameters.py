@@ -27,17 +27,17 @@ _OBLIGATION: Final = re.compile(r"[a-z0-9*][A-Za-z0-9*.:\[\]_-]*")
 
 @dataclass
 class RuleNames:
-    """Names that are known while a rule is read.
+    """Names that a rule is checked against while it is read.
 
     Attributes:
-        crosswalks: all by name.
-        every: the tables that `*` stands for.
-        tables: the rule's, as far as they are read.
-        kind: its `RuleKind`, as far as it is read.
+        crosswalks: all crosswalks by name.
+        all_tables: the tables that `*` stands for.
+        tables: tables of the rule; empty until they are read.
+        kind: `RuleKind` of the rule; None until it is read.
     """
 
     crosswalks: Mapping[str, Crosswalk]
-    every: tuple[str, ...] = tuple(TABLES)
+    all_tables: tuple[str, ...] = tuple(TABLES)
     tables: tuple[str, ...] = ()
     kind: type[Any] | None = None
 
@@ -67,12 +67,15 @@ def column_mistakes(
             )
 
 
-def relation_mistakes(tables: Iterable[str], parent: str, key: str) -> Iterator[Mistake]:
+def relation_mistakes(
+    tables: Iterable[str], parent: str, location: Location = ()
+) -> Iterator[Mistake]:
     """Report tables that are not children of the parent table."""
     for table in tables:
         keys = PARENT_KEYS[parent]
         if table == parent or any(TABLES[table].column(column) is None for column in keys):
-            yield Mistake("rule-column", f"no row of {table!r} belongs to {parent!r}", at=(key,))
+            message = f"no row of {table!r} belongs to {parent!r}"
+            yield Mistake("rule-column", message, at=location)
 
 
 def replacement_mistake(pattern: str, replacement: str) -> str:
@@ -97,6 +100,28 @@ def _column(types: frozenset[FieldType] | None = None, table: str = "") -> Check
         return name
 
     return Check(check_column)
+
+
+def _check_parent(parent: str, names: RuleNames) -> str:
+    """Check that a table is the parent of the rule's tables."""
+    for mistake in relation_mistakes(names.tables, parent):
+        raise mistake
+    return parent
+
+
+def _check_line_child(child: str, _names: RuleNames) -> str:
+    """Check that a table is a child of claim lines."""
+    for mistake in relation_mistakes([child], "claim_line"):
+        raise mistake
+    return child
+
+
+def _check_table_column(name: str, _names: RuleNames) -> str:
+    """Check that a text is an existing `table.column`."""
+    table, _, column = name.partition(".")
+    if table not in TABLES or TABLES[table].column(column) is None:
+        raise Mistake("rule-column", f"no column {name!r}")
+    return name
 
 
 def _word(what: str, words: Iterable[str]) -> Check:
@@ -183,7 +208,11 @@ MemberColumns: TypeAlias = Annotated[
 ]
 Parent: TypeAlias = Annotated[RawText, _word("table that rows belong to", PARENT_KEYS)]
 Parents: TypeAlias = Annotated[tuple[Parent, ...], LISTED, NOT_EMPTY]
+TableParent: TypeAlias = Annotated[Parent, Check(_check_parent)]
 Child: TypeAlias = Annotated[RawText, _word("table", TABLES)]
+LineChild: TypeAlias = Annotated[Child, Check(_check_line_child)]
+TableColumn: TypeAlias = Annotated[RawText, Check(_check_table_column)]
+TableColumns: TypeAlias = Annotated[tuple[TableColumn, ...], LISTED, NOT_EMPTY]
 DirectoryTables: TypeAlias = Annotated[
     tuple[Annotated[RawText, _word("table of the directory", DIRECTORY_TABLES)], ...],
     LISTED,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from etl.doctor.drafting import LayoutDraft
 from etl.doctor.examination import examine
-from etl.doctor.report import page_of, report_of
+from etl.doctor.report import report_json, report_page
 from tests.unit.doctor.world import elements
 
 # Letters and digits that no header, no word of the field and no outline is made of.
@@ -38,7 +38,7 @@ def test_no_value_of_a_file_comes_out(headers, rows, delimiter, encoding, ending
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"file.{ending}").write_bytes(text.encode(encoding))
         found = examine(Path(folder), elements())
-    told = json.dumps(report_of(found), ensure_ascii=False) + page_of(found, "extract")
+    told = json.dumps(report_json(found), ensure_ascii=False) + report_page(found, "extract")
     told += LayoutDraft(found, "mine").text()
     values = {value for row in rows for value in row}
     assert values

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.claims.adjustment_chains import chains_of
+from etl.claims.adjustment_chains import find_chains
 from etl.mapping.plan import Environment
 from etl.model.adjustment_chains import Linked, Role, chain_positions, moment
 from tests.property.engine.rows import to_table
@@ -164,7 +164,7 @@ def test_columns_say_what_the_chains_of_the_rows_are(claims):
         }
         for claim in claims
     ]
-    found = chains_of(
+    found = find_chains(
         {"claim": to_table("claim", rows), "claim_line": to_table("claim_line", [])},
         np.array([claim.rejected for claim in claims], dtype=np.bool_),
     )
@@ -199,8 +199,8 @@ def test_a_claim_without_a_member_is_in_no_chain(claims, named):
         "adjusted_to_claim_id": f"M1{named}",
     }
     lines = to_table("claim_line", [])
-    without = chains_of({"claim": to_table("claim", rows), "claim_line": lines})
-    found = chains_of({"claim": to_table("claim", [*rows, incomplete]), "claim_line": lines})
+    without = find_chains({"claim": to_table("claim", rows), "claim_line": lines})
+    found = find_chains({"claim": to_table("claim", [*rows, incomplete]), "claim_line": lines})
     assert found.role.to_pylist() == [*without.role.to_pylist(), Role.CURRENT.value]
     assert found.priors.to_pylist() == [*without.priors.to_pylist(), None]
     assert found.successors.to_pylist() == [*without.successors.to_pylist(), None]

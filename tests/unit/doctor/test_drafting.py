@@ -6,7 +6,7 @@ from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.doctor.drafting import LayoutDraft
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import examine
-from etl.doctor.report import report_of
+from etl.doctor.report import report_json
 from etl.sources.layout.model import ConstantText, FromColumn, Lookup
 from etl.sources.layout.syntax import read_layout
 from tests.unit.doctor.world import GOLDEN, elements, examined
@@ -112,7 +112,7 @@ def test_a_column_without_values_is_a_guess_of_50_percent_at_most(tmp_path, colu
         claims_csv=f"Claim Number,Member ID,Claim Type,Paid Date,{column}\n"
         "C1,M1001,vision,2023-01-01,\nC2,M1002,vision,2023-01-02,\n",
     )
-    (file,) = report_of(found)["files"]
+    (file,) = report_json(found)["files"]
     assert file["columns"][-1]["confidence"] <= 0.5
     assert file["columns"][0]["confidence"] > 0.5
     (claims,) = layout_of(found).raw.values()

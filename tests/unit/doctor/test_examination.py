@@ -7,7 +7,7 @@ import pytest
 
 from etl.doctor.drafting import LayoutDraft
 from etl.doctor.examination import examine
-from etl.doctor.report import report_of
+from etl.doctor.report import report_json
 from tests.given.tables import table
 from tests.unit.doctor.world import GOLDEN, columns, elements, examined, named
 
@@ -19,7 +19,7 @@ def test_the_report_and_the_layout_of_a_case_are_those_that_a_person_has_read(ca
     folder = GOLDEN / case
     found = examine(folder / "extract", elements())
     made = {
-        "report.json": json.dumps(report_of(found), indent=1, ensure_ascii=False) + "\n",
+        "report.json": json.dumps(report_json(found), indent=1, ensure_ascii=False) + "\n",
         "layout.yaml": LayoutDraft(found, case).text(),
     }
     for name, text in made.items():

@@ -8,9 +8,9 @@ from tests.unit.doctor.world import elements
 
 def best(header):
     vocabulary = elements().vocabulary
-    read = vocabulary.read(header)
+    read = vocabulary.read_header(header)
     likeness = {
-        one.key: max((vocabulary.alike(read, name) for name in one.names), default=0)
+        one.key: max((vocabulary.likeness(read, name) for name in one.names), default=0)
         for one in elements().every
     }
     return max(likeness, key=lambda key: likeness[key])
@@ -32,22 +32,22 @@ def test_a_header_is_like_its_element_however_it_is_written(header, element):
     ],
 )
 def test_the_number_of_a_header_is_its_last_small_one(header, number):
-    assert elements().vocabulary.read(header).number == number
+    assert elements().vocabulary.read_header(header).number == number
 
 
 def test_the_same_words_in_the_element_s_order_are_more_alike_than_in_another():
     vocabulary = elements().vocabulary
-    name = vocabulary.plain("type of service code")
-    ordered = vocabulary.alike(vocabulary.read("Type of service code"), name)
+    name = vocabulary.name_words("type of service code")
+    ordered = vocabulary.likeness(vocabulary.read_header("Type of service code"), name)
     assert ordered == pytest.approx(1)
-    assert ordered > vocabulary.alike(vocabulary.read("Service code type"), name)
+    assert ordered > vocabulary.likeness(vocabulary.read_header("Service code type"), name)
 
 
 def test_from_and_to_are_not_alike():
     vocabulary = elements().vocabulary
-    name = vocabulary.plain("claim adjusted from identifier")
+    name = vocabulary.name_words("claim adjusted from identifier")
     likeness = [
-        vocabulary.alike(vocabulary.read(f"Claim adjusted {word} id"), name)
+        vocabulary.likeness(vocabulary.read_header(f"Claim adjusted {word} id"), name)
         for word in ("from", "to")
     ]
     assert likeness[0] > 1.1 * likeness[1]

@@ -1,12 +1,12 @@
 """What was found, as a page and as values."""
 
 from etl.doctor.examination import examine
-from etl.doctor.report import page_of, report_of
+from etl.doctor.report import report_json, report_page
 from tests.unit.doctor.world import GOLDEN, elements, examined
 
 
 def test_the_page_loads_nothing_and_runs_nothing():
-    page = page_of(examine(GOLDEN / "wide/extract", elements()), "wide")
+    page = report_page(examine(GOLDEN / "wide/extract", elements()), "wide")
     assert "default-src 'none'" in page
     assert "<script" not in page
     assert "http:" not in page
@@ -19,12 +19,12 @@ def test_headers_of_a_file_are_text_on_the_page(tmp_path):
     found = examined(
         tmp_path, m_csv="Member ID,Last Name <b>x</b>,DOB\nM1,Ng,1970-01-31\nM2,Ek,1970-01-30\n"
     )
-    assert "<b>x</b>" not in page_of(found, "<i>extract</i>")
-    assert "<i>" not in page_of(found, "<i>extract</i>")
+    assert "<b>x</b>" not in report_page(found, "<i>extract</i>")
+    assert "<i>" not in report_page(found, "<i>extract</i>")
 
 
 def test_a_file_that_is_not_written_as_it_should_be_says_what_to_do():
-    report = report_of(examine(GOLDEN / "odd/extract", elements()))
+    report = report_json(examine(GOLDEN / "odd/extract", elements()))
     notes = {file["file"]: " ".join(file["notes"]) for file in report["files"]}
     assert 'delimiter: ";"' in notes["members.csv"]
     assert "iconv -f cp1252 -t UTF-8 members.csv" in notes["members.csv"]
@@ -36,7 +36,7 @@ def test_a_file_that_is_not_written_as_it_should_be_says_what_to_do():
 
 
 def test_dates_and_amounts_that_are_not_read_as_they_are_say_so():
-    report = report_of(examine(GOLDEN / "parts/extract", elements()))
+    report = report_json(examine(GOLDEN / "parts/extract", elements()))
     why = {
         column["column"]: column["why"] for file in report["files"] for column in file["columns"]
     }

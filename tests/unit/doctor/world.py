@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.doctor.elements import Elements, read_elements
-from etl.doctor.examination import ColumnFound, Examination, examine
+from etl.doctor.examination import Examination, ExaminedColumn, examine
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "doctor"
 
@@ -32,12 +32,12 @@ def named(found: Examination, file: str) -> dict[str, str]:
     return {column.header: _told(column) for column in columns(found, file).values()}
 
 
-def columns(found: Examination, file: str) -> dict[str, ColumnFound]:
+def columns(found: Examination, file: str) -> dict[str, ExaminedColumn]:
     """Return header -> column of one file."""
     return {
         column.header: column for one in found.files if one.name == file for column in one.columns
     }
 
 
-def _told(column: ColumnFound) -> str:
+def _told(column: ExaminedColumn) -> str:
     return "?" if column.match.question else column.element

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from etl.certificate.directory import directory_counts
+from etl.certificate.directory_counts import directory_counts
 from etl.pipeline.certificate import directory_verdict
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import publish, resource

@@ -22,7 +22,7 @@ def test_a_mistake_in_a_parameter_is_named_by_its_line(rule, told):
     assert told in str(caught.value)
 
 
-FREE = {"values", "becomes", "start", "end", "named_in", "areas", "in_force", "against", "filled"}
+FREE = {"values", "becomes", "start", "end", "in_force", "against", "filled"}
 """Texts that are held to something beside their own meaning, or may be any."""
 
 
