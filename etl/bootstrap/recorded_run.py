@@ -66,7 +66,7 @@ def _write_textfile(path: Path, record: RunRecord) -> None:
 
 def _timestamp_release(settings: Settings, url: str) -> None:
     """Have the current release timestamped, unless it already is."""
-    from etl.monitoring.notification import exchange
+    from etl.monitoring.notification import post
     from etl.publish.signatures import MEDIA_TYPE, StampRequest
 
     store = target_store(settings)
@@ -74,7 +74,7 @@ def _timestamp_release(settings: Settings, url: str) -> None:
     if release is None or any(store.list(object_keys.time_stamp(release.id))):
         return
     request = StampRequest.of(store.get(release.manifest.key))
-    answer = exchange(url, HOOK_SECONDS, request.body, MEDIA_TYPE)
+    answer = post(url, HOOK_SECONDS, request.body, MEDIA_TYPE)
     request.check(answer)
     store.put(object_keys.time_stamp(release.id), answer)
     store.sync()

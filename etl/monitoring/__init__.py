@@ -1,1 +1,1 @@
-"""News of batch runs for other systems: metrics, hooks, notifications, lineage. Off by default."""
+"""Hooks of batch runs, all off by default: metrics, notifications, OpenLineage events."""

@@ -22,14 +22,14 @@ class HookFailed(EtlError):
     """A hook failed; the message is one sentence without secret parts of URLs."""
 
 
-def exchange(url: str, seconds: float, data: bytes, media_type: str) -> bytes:
+def post(url: str, seconds: float, data: bytes, media_type: str) -> bytes:
     """Post bytes and return the first 64 KB of the answer.
 
     Args:
-        url: http or https. Only its host is named in errors: paths of such URLs are often secrets.
-        seconds: time limit of the connection and of each wait for an answer.
-        data: what is posted.
-        media_type: of the data.
+        url: http or https. Errors contain only its host, because paths are often secrets.
+        seconds: time limit for the connection, and for each wait for an answer.
+        data: body of the request.
+        media_type: media type of the body.
 
     Raises:
         HookFailed: the URL is invalid, no answer came, or the answer is an error.
@@ -62,7 +62,7 @@ def _describe_reason(reason: object) -> str:
 _MAX_CAUSES = 3
 
 
-def title_of(record: RunRecord) -> str:
+def format_title(record: RunRecord) -> str:
     """Return a one-line title of a run."""
     return f"cpcds run {record.verdict}: {record.target}"
 
@@ -99,10 +99,10 @@ def summary_lines(record: RunRecord) -> list[str]:
     return lines
 
 
-def message_of(record: RunRecord) -> dict[str, Any]:
+def build_message(record: RunRecord) -> dict[str, Any]:
     """Return the message of a notification: title, text, and the record itself."""
     return {
-        "title": title_of(record),
+        "title": format_title(record),
         "text": "\n".join(summary_lines(record)),
         "run": record.to_json(),
     }
@@ -114,7 +114,7 @@ def run_command(command: Sequence[str], record: RunRecord, seconds: float) -> No
     Raises:
         HookFailed: the program cannot be called, exceeds the time limit, or fails.
     """
-    data = json.dumps(message_of(record), ensure_ascii=False).encode()
+    data = json.dumps(build_message(record), ensure_ascii=False).encode()
     try:
         process = subprocess.run(  # noqa: S603 - the payer's own command, from the settings
             list(command), input=data, timeout=seconds, capture_output=True, check=False
@@ -144,6 +144,6 @@ def notify_services(services: Sequence[str], record: RunRecord) -> None:
         notifier = Apprise()
         if not all(notifier.add(service) for service in services):
             raise HookFailed("apprise does not know one of the services")
-        text, title = "\n".join(summary_lines(record)), title_of(record)
+        text, title = "\n".join(summary_lines(record)), format_title(record)
         if not notifier.notify(text, title=title, notify_type=notify_type):
             raise HookFailed("a service of apprise refused the message")

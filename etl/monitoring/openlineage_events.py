@@ -1,17 +1,17 @@
 """OpenLineage events of runs: inputs, outputs, and which column goes to which FHIR path.
 
-https://openlineage.io/docs/spec/object-model: a START when a run begins; COMPLETE, FAIL or ABORT
-when it is over. Inputs are the canonical tables of an extract, outputs the resource types of a
-target.
+https://openlineage.io/docs/spec/object-model: START when a run begins; COMPLETE, FAIL or ABORT when
+it ends. Inputs are the canonical tables of an extract, outputs the resource types of a target.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -30,8 +30,8 @@ class LineageOptions:
     """Destination of events.
 
     Attributes:
-        to: `http://` or `https://` URL of an OpenLineage API, or the path of a file to which a line
-            an event is added.
+        to: `http://` or `https://` URL of an OpenLineage API, or the path of a file to which each
+            event is added as a line.
         namespace: namespace of the job.
         api_key: bearer token for the API; empty for none.
         seconds: time limit of a call.
@@ -52,16 +52,16 @@ def emit_start(options: LineageOptions, start: RunStart) -> None:
     """
     from openlineage.client.event_v2 import RunState
 
-    _emit_event(options, start, RunState.START, start.began.isoformat(), {}, [], [])
+    _emit_event(options, start, RunState.START, start.began.isoformat())
 
 
 def emit_end(options: LineageOptions, record: RunRecord, plans: Iterable[Plan]) -> None:
     """Emit the event for the end of a run.
 
     Args:
-        options: where it goes.
+        options: destination of the event.
         record: the run.
-        plans: the compiled mappings, for the lineage of columns; of a run that failed none.
+        plans: the compiled mappings, for the lineage of columns; none for a failed run.
 
     Raises:
         HookFailed: the event was refused.
@@ -136,23 +136,7 @@ def _output_datasets(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
     for resource_type, count in totals.resources.items():
         fields = {
             path: column_lineage_dataset.Fields(
-                inputFields=[
-                    column_lineage_dataset.InputField(
-                        source_namespace,
-                        table,
-                        column,
-                        [
-                            column_lineage_dataset.Transformation(
-                                type="DIRECT" if role == "value" else "INDIRECT",
-                                subtype="TRANSFORMATION" if role == "value" else "CONDITIONAL",
-                                description=f"CPCDS MapID {', '.join(map(str, ids))}"
-                                if ids
-                                else "",
-                            )
-                        ],
-                    )
-                    for table, column, role, ids in sources
-                ]
+                inputFields=[_input_field(source_namespace, source) for source in sources]
             )
             for path, sources in sources_by_path.get(resource_type, {}).items()
         }
@@ -174,15 +158,26 @@ Source = tuple[str, str, str, tuple[int, ...]]
 """Table, column, role (`value` or `decides`) and MapIDs."""
 
 
+def _input_field(namespace: str, source: Source) -> Any:
+    from openlineage.client.facet_v2 import column_lineage_dataset
+
+    table, column, role, map_ids = source
+    transformation = column_lineage_dataset.Transformation(
+        type="DIRECT" if role == "value" else "INDIRECT",
+        subtype="TRANSFORMATION" if role == "value" else "CONDITIONAL",
+        description=f"CPCDS MapID {', '.join(map(str, map_ids))}" if map_ids else "",
+    )
+    return column_lineage_dataset.InputField(namespace, table, column, [transformation])
+
+
 def column_sources(plans: Iterable[Plan]) -> Mapping[str, Mapping[str, tuple[Source, ...]]]:
     """Return resource type -> FHIR path -> source columns, over all profiles."""
     sources_by_type: dict[str, dict[str, set[Source]]] = defaultdict(lambda: defaultdict(set))
     for row in build_dictionary(plans):
         if row.column:
             resource_type = row.path.partition(".")[0]
-            sources_by_type[resource_type][row.path].add(
-                (row.table, row.column, row.role, row.map_ids)
-            )
+            source = (row.table, row.column, row.role, row.map_ids)
+            sources_by_type[resource_type][row.path].add(source)
     return {
         resource_type: {path: tuple(sorted(sources)) for path, sources in sorted(paths.items())}
         for resource_type, paths in sources_by_type.items()
@@ -196,24 +191,24 @@ def _namespace(location: str) -> str:
 
 def _emit_event(
     options: LineageOptions,
-    start: RunStart | RunRecord,
+    run: RunStart | RunRecord,
     state: Any,
-    when: str,
-    facets: Mapping[str, Any],
-    inputs: list[Any],
-    outputs: list[Any],
+    time: str,
+    facets: Mapping[str, Any] = MappingProxyType({}),
+    inputs: Sequence[Any] = (),
+    outputs: Sequence[Any] = (),
 ) -> None:
     from openlineage.client.event_v2 import Job, Run, RunEvent
 
     event = RunEvent(
-        eventTime=when,
+        eventTime=time,
         producer=f"{_PRODUCER}:{version('cpcds-bluebutton')}",
         eventType=state,
         # The id of a run is a name; the specification requires a UUID, the same in both events.
-        run=Run(str(uuid5(NAMESPACE_URL, f"cpcds:{start.target}:{start.run}")), dict(facets)),
+        run=Run(str(uuid5(NAMESPACE_URL, f"cpcds:{run.target}:{run.run}")), dict(facets)),
         job=Job(options.namespace, _JOB_NAME),
-        inputs=inputs,
-        outputs=outputs,
+        inputs=list(inputs),
+        outputs=list(outputs),
     )
     try:
         _build_transport(options).emit(event)

@@ -1,6 +1,6 @@
 """Metrics of the last run, as a file that Prometheus' node exporter collects.
 
-The file appears whole or not at all. It is read by another user, and holds counts and times alone.
+The file is written atomically. Another user reads it, so it contains only counts and times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write_textfile(path: Path, record: RunRecord) -> None:
     If this run failed, the time of the last success is copied from the existing file.
 
     Args:
-        path: of the file; its name ends with `.prom`, or the collector skips it.
+        path: path of the file; the collector skips files that don't end with `.prom`.
         record: the run.
 
     Raises:

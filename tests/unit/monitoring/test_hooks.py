@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from etl.bootstrap import recorded_run
 from etl.bootstrap.settings import Settings
-from etl.monitoring.notification import HookFailed, exchange, run_command
+from etl.monitoring.notification import HookFailed, post, run_command
 from etl.monitoring.textfile import write_textfile
 from etl.pipeline.progress import Phase
 from etl.pipeline.reporting.run_record import RunRecord, RunStart, new_record
@@ -161,14 +161,14 @@ def test_an_error_of_a_call_names_the_host_and_no_secret():
         server(status=500) as (url, _),
         pytest.raises(HookFailed, match=r"127\.0\.0\.1 answered 500") as failed,
     ):
-        exchange(f"{url}/secret", 1.0, b"{}", "application/json")
+        post(f"{url}/secret", 1.0, b"{}", "application/json")
     assert "secret" not in str(failed.value)
 
 
 def test_a_url_of_another_kind_is_refused():
     for url in ("file:///etc/passwd", "ftp://host/x", "nonsense"):
         with pytest.raises(HookFailed, match="not http"):
-            exchange(url, 1.0, b"", "application/json")
+            post(url, 1.0, b"", "application/json")
 
 
 def test_a_command_that_fails_says_its_exit_code():
