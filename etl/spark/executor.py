@@ -36,7 +36,7 @@ from etl.sources.partition.partitions import Partitions, shared_tables, unit_fac
 from etl.sources.partition.reading import FolderReceiver, read_rows
 from etl.spark.id_files import IdFiles
 from etl.spark.pickling import pickled
-from etl.spark.placing import by_task, each_place
+from etl.spark.placing import run_tasks, single_shards
 from etl.spark.program import program_text
 from etl.spark.shuffled_rows import (
     ShuffledTables,
@@ -44,8 +44,8 @@ from etl.spark.shuffled_rows import (
     buckets_for,
     is_for_executors,
 )
-from etl.spark.staging import Parts, StagedFiles, StagedValue, Staging, read_unit
-from etl.spark.task_rows import ROWS, TaskRow, collected
+from etl.spark.staging import Results, StagedFiles, StagedValue, Staging, read_results
+from etl.spark.task_rows import ROWS, TaskRow, collect_rows
 from etl.spark.unit_tasks import (
     HEAD,
     ExtractOnExecutors,
@@ -80,9 +80,9 @@ class SparkJobs:
         rows = [TaskRow(number, "job", body=pickled(job)) for number, job in enumerate(jobs)]
         if not rows:
             return
-        frame, tasks = self.session.createDataFrame(rows, ROWS), each_place(len(rows))
-        results = collected(by_task(self.session, frame, tasks, do_jobs, (call, _umask())))
-        for row in sorted(results, key=attrgetter("place")):
+        frame, tasks = self.session.createDataFrame(rows, ROWS), single_shards(len(rows))
+        results = collect_rows(run_tasks(self.session, frame, tasks, do_jobs, (call, _umask())))
+        for row in sorted(results, key=attrgetter("shard")):
             yield json.loads(bytes(row.body))
 
 
@@ -112,16 +112,16 @@ class SparkExecutor(SparkJobs):
         try:
             return self._read(extract, cutting, emit)
         except NotFound:  # executors do not see the files
-            staging = self._staging(cutting.folder).within("input")
+            staging = self._staging(cutting.folder).subfolder("input")
             names = frozenset(file.stored or file.name for file in extract.files if file.table)
-            place = StagedFiles.put(staging, extract.place, names)
-            return self._read(replace(extract, place=place), cutting, emit)
+            staged = StagedFiles.put(staging, extract.place, names)
+            return self._read(replace(extract, place=staged), cutting, emit)
 
     def _read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests
         driver_rows = FolderReceiver(cutting.folder / _HERE, count)
         buckets = buckets_for(sum(file.bytes for file in extract.files))
-        ids = IdFiles(self._staging(cutting.folder).within("ids"), buckets)
+        ids = IdFiles(self._staging(cutting.folder).subfolder("ids"), buckets)
         receiver = ShuffleReceiver(self.session, driver_rows, count, ids)
         with ExitStack() as on_failure:
             on_failure.callback(receiver.release)
@@ -132,7 +132,7 @@ class SparkExecutor(SparkJobs):
     def _staging(self, work: Path) -> Staging:
         """Return the staging of a run, named by its extract, definitions and program."""
         program = sha256(program_text().encode()).hexdigest()[:8]
-        return Staging(self.target.in_any_folder()).within(f"{work.name}-{program}")
+        return Staging(self.target.in_any_folder()).subfolder(f"{work.name}-{program}")
 
     def each_partition(
         self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
@@ -144,8 +144,8 @@ class SparkExecutor(SparkJobs):
             return
         count = partitions.facts.count
         facts = call, _extract_facts(partitions, tables)
-        results = by_task(self.session, tables.rows, each_place(count), call_partition, facts)
-        yield from (bytes(row.body) for row in collected(results))
+        results = run_tasks(self.session, tables.rows, single_shards(count), call_partition, facts)
+        yield from (bytes(row.body) for row in collect_rows(results))
         yield call(partitions, count)
 
     def process(
@@ -165,8 +165,8 @@ class SparkExecutor(SparkJobs):
             partitions = self._read_on_executors(read.extract, cutting, ignore)
         tables = cast("ShuffledTables", partitions.raw)
         staging = self._staging(read.work)
-        finished = staging.within(f"units/{task.fingerprint}")
-        previous = StagedValue.put(staging.within("values"), pickled(task.previous))
+        finished = staging.subfolder(f"units/{task.fingerprint}")
+        previous = StagedValue.put(staging.subfolder("values"), pickled(task.previous))
         facts = _extract_facts(partitions, tables)
         run = _run_facts(task, definitions, facts, previous, finished)
         checkpoints = Checkpoints(read.work, task.fingerprint, FinishedSteps(read.work))
@@ -178,7 +178,7 @@ class SparkExecutor(SparkJobs):
         rows = tables.rows.union(self.session.createDataFrame(heads, ROWS))
         with ExitStack() as cleanup:
             cleanup.callback(tables.release)
-            tasks = by_task(self.session, rows, units, finish_unit, run)
+            tasks = run_tasks(self.session, rows, units, finish_unit, run)
             job = Future[Sequence[Any]]()
             if heads:
                 job = cleanup.enter_context(_start_job(self.session, tasks))
@@ -237,7 +237,7 @@ def _start_job(session: Any, frame: Any) -> Iterator[Future[Sequence[Any]]]:
     def collect() -> Sequence[Any]:
         if can_cancel:
             session.addTag(tag)
-        return collected(frame)
+        return collect_rows(frame)
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="spark")
     job = pool.submit(collect)
@@ -249,7 +249,7 @@ def _start_job(session: Any, frame: Any) -> Iterator[Future[Sequence[Any]]]:
         pool.shutdown()
 
 
-def _await_unit(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Parts:
+def _await_unit(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Results:
     """Wait for the results of a unit.
 
     Args:
@@ -263,7 +263,7 @@ def _await_unit(finished: Staging, first: int, job: Future[Sequence[Any]]) -> Pa
     while True:
         was_done = job.done()
         try:
-            return read_unit(finished, first)
+            return read_results(finished, first)
         except NotFound:
             if was_done:  # nothing more will be staged
                 job.result()

@@ -1,9 +1,8 @@
-"""Keys by which Spark gives each place a task of its own.
+"""Keys with which Spark gives each shard a task of its own.
 
 Spark puts a row into the task `hash(key) mod tasks`, where the hash of an int is Murmur3 with seed
-42. That is a bijection, and so it can be inverted: with the key whose hash is 7 a row comes into
-task 7. Hashed numbers would leave a third of the tasks without rows, and others with several
-places.
+42. This hash can be inverted: a row whose key has the hash 7 gets into task 7. With shard numbers
+as keys, a third of the tasks would have no rows, and others several shards.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SEED: Final = 42
 _BITS: Final = np.uint64(0xFFFFFFFF)
 
 
-def placing_keys(count: int) -> npt.NDArray[np.int32]:
+def task_keys(count: int) -> npt.NDArray[np.int32]:
     """Return the keys whose hashes are 0, 1, … in order; shape (count,)."""
     mixed = np.arange(count, dtype=np.uint64)
     # The final mix of Murmur3, inverted.
@@ -37,39 +36,41 @@ def placing_keys(count: int) -> npt.NDArray[np.int32]:
     return _divide(mixed, 0xCC9E2D51).astype(np.uint32).view(np.int32)
 
 
-def each_place(count: int) -> list[range]:
-    """Return tasks of one place each."""
-    return [range(place, place + 1) for place in range(count)]
+def single_shards(count: int) -> list[range]:
+    """Return tasks with one shard each."""
+    return [range(shard, shard + 1) for shard in range(count)]
 
 
-def by_task(session: Any, rows: Any, tasks: Sequence[range], work: TaskWork, facts: object) -> Any:
-    """Return the frame of the tasks' results; each task gets the rows of its places.
+def run_tasks(
+    session: Any, rows: Any, tasks: Sequence[range], work: TaskWork, facts: object
+) -> Any:
+    """Return the frame of the tasks' results; each task gets the rows of its shards.
 
     Args:
         session: a `pyspark.sql.SparkSession`.
         rows: a frame of `ROWS`.
-        tasks: the places of each task; all but the last have as many.
-        work: what each task does, as for `task_function`.
+        tasks: the shards of each task; the same number for all but the last.
+        work: the work of each task, as for `task_function`.
         facts: as for `task_function`.
     """
-    keys = placing_keys(len(tasks)).tolist()
-    pairs = [(place, key) for places, key in zip(tasks, keys, strict=True) for place in places]
-    by_place = session.createDataFrame(pairs, "place int, key int").hint("broadcast")
-    placed = rows.join(by_place, "place").repartition(len(tasks), "key").drop("key")
-    return placed.mapInArrow(task_function(work, facts), ROWS)
+    keys = task_keys(len(tasks)).tolist()
+    pairs = [(shard, key) for shards, key in zip(tasks, keys, strict=True) for shard in shards]
+    shard_keys = session.createDataFrame(pairs, "shard int, key int").hint("broadcast")
+    keyed_rows = rows.join(shard_keys, "shard").repartition(len(tasks), "key").drop("key")
+    return keyed_rows.mapInArrow(task_function(work, facts), ROWS)
 
 
-def only_task(places: Iterable[int], size: int = 1) -> int:
-    """Return the first place of the task that has all the rows.
+def task_of_shards(shards: Iterable[int], size: int = 1) -> int:
+    """Return the first shard of the task that has rows of some shards.
 
     Args:
-        places: the places of the rows.
-        size: number of places of a task.
+        shards: the shards of the rows.
+        size: number of shards of a task.
 
     Raises:
         AssertionError: the rows are of several tasks; this Spark hashes numbers in another way.
     """
-    firsts = {place - place % size for place in places}
+    firsts = {shard - shard % size for shard in shards}
     if len(firsts) != 1:
         raise AssertionError(f"Spark gave one task the rows of {len(firsts)}")
     return firsts.pop()

@@ -1,4 +1,4 @@
-"""The session of Apache Spark that a run uses: a platform's, or one of its own."""
+"""The session of Apache Spark for a run: an existing one of the platform, or a new one."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from typing import Any, Final
 from etl.errors import UsageError, not_installed
 
 _CONNECT: Final = "sc://"
-_OWN: Final = {
-    # Rows of members are in what Spark writes to disks.
+_SETTINGS: Final = {
+    # Spark writes rows of members to disk.
     "spark.io.encryption.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
 }
-"""Settings of a session that begins here; one that a platform began has the platform's."""
+"""Settings of a new session; a platform's session has its own."""
 _SECRET: Final = "spark.authenticate.secret"  # noqa: S105 # a setting's name
 _JAVA: Final = 17
-_PORTS: Final = {"spark": 7077, "sc": 15002}
-"""Scheme of a master -> its port, where none is named."""
-_SECONDS: Final = 10
-"""How long an address may take to answer."""
-_BATCH: Final = "spark.sql.execution.arrow.maxRecordsPerBatch"
+_DEFAULT_PORTS: Final = {"spark": 7077, "sc": 15002}
+"""Scheme of a master -> its default port."""
+_CONNECT_SECONDS: Final = 10
+"""Time limit for a connection to a master."""
+_BATCH_SETTING: Final = "spark.sql.execution.arrow.maxRecordsPerBatch"
 _BATCH_ROWS: Final = "2000"
-"""Rows that Python is given at a time: most are rows of an extract, some are ids of many."""
+"""Rows per batch: most are rows of an extract, but some contain the ids of many rows."""
 
 
 def require_spark(master: str | None) -> None:
-    """Check that a session can begin on this machine.
+    """Check that this machine can start a session.
 
     Args:
         master: as for `spark_session`.
@@ -57,42 +57,42 @@ def require_spark(master: str | None) -> None:
 
 @contextmanager
 def spark_session(master: str | None) -> Iterator[Any]:
-    """Give a `pyspark.sql.SparkSession`; one that was begun here is ended.
+    """Yield a `pyspark.sql.SparkSession`; a new one is stopped afterwards.
 
     Args:
         master: where Spark runs, as for `spark-submit`, or a Spark Connect server (`sc://`); None
-            for the session that there is, or the one that the environment describes.
+            for the active session, or for one that the environment describes.
 
     Raises:
-        UsageError: Spark did not begin, or its master cannot be reached.
+        UsageError: Spark did not start, or its master cannot be reached.
     """
     check_master(master)
     with warnings.catch_warnings():
-        # Spark speaks of pandas, which no unit needs, and leaves its sockets to be collected.
+        # Spark warns about pandas, which is not used, and leaves sockets to the garbage collector.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", ResourceWarning)
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
 
-        platforms = SparkSession.getActiveSession()
+        active_session = SparkSession.getActiveSession()
         try:
-            session = platforms or _builder(SparkSession.builder, master).getOrCreate()
+            session = active_session or _configure(SparkSession.builder, master).getOrCreate()
         except (PySparkException, Py4JError) as error:
-            raise UsageError(_why_not_begun(master, error)) from None
-        rows_before = session.conf.get(_BATCH) or ""
-        session.conf.set(_BATCH, _BATCH_ROWS)
+            raise UsageError(_explain_failed_start(master, error)) from None
+        previous_rows = session.conf.get(_BATCH_SETTING) or ""
+        session.conf.set(_BATCH_SETTING, _BATCH_ROWS)
         try:
             yield session
         finally:
-            if platforms is None:
+            if active_session is None:
                 session.stop()
             else:
-                session.conf.set(_BATCH, rows_before)
+                session.conf.set(_BATCH_SETTING, previous_rows)
 
 
-def _why_not_begun(master: str | None, error: Exception) -> str:
-    """Return a sentence on why Spark did not begin, and what to do."""
+def _explain_failed_start(master: str | None, error: Exception) -> str:
+    """Return a sentence that says why Spark did not start, and what to do."""
     if _SECRET in str(error):
         return (
             f"spark.authenticate is set, and {_SECRET} is not: give master, workers and this "
@@ -108,36 +108,36 @@ def _why_not_begun(master: str | None, error: Exception) -> str:
 
 
 def _java_version() -> int | None:
-    """Return the version of the Java that Spark would run; None where it does not say."""
+    """Return the version of the Java that Spark would run; None if it is unknown."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else "java"
     try:
-        said = subprocess.run(  # noqa: S603 # the Java that Spark would run
+        process = subprocess.run(  # noqa: S603 # the Java that Spark would run
             [java, "-version"], capture_output=True, text=True, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r'version "(?:1\.)?(\d+)', said.stderr)
-    return None if found is None else int(found[1])
+    match = re.search(r'version "(?:1\.)?(\d+)', process.stderr)
+    return None if match is None else int(match[1])
 
 
 def check_master(master: str | None) -> None:
-    """Check that a master, or a Spark Connect server, can be reached from here.
+    """Check that a master, or a Spark Connect server, can be reached.
 
-    Spark itself tries for minutes, and then ends the process.
+    Spark itself would try for minutes, and then end the process.
 
     Raises:
-        UsageError: nothing answers at any of its addresses.
+        UsageError: none of its addresses accepts a connection.
     """
     scheme, _, rest = (master or "").partition("://")
-    default = _PORTS.get(scheme)
-    if default is None:
+    default_port = _DEFAULT_PORTS.get(scheme)
+    if default_port is None:
         return
     addresses = re.split(r"[;/]", rest)[0].split(",")
     for address in addresses:
-        host, _, port = address.rpartition(":") if ":" in address else (address, "", str(default))
+        host, _, port = address.rpartition(":") if ":" in address else (address, "", default_port)
         try:
-            socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except (OSError, ValueError):
             continue
         return
@@ -148,19 +148,19 @@ def _is_remote(master: str | None) -> bool:
     return "SPARK_REMOTE" in os.environ if master is None else master.startswith(_CONNECT)
 
 
-def _is_here(master: str | None) -> bool:
-    """Whether executors run on this machine: there Python's command need not be in PATH."""
-    if master is None:  # neither in a platform's job nor beside an installation with a master
+def _runs_on_this_machine(master: str | None) -> bool:
+    """Return whether executors run on this machine, where Python need not be in PATH."""
+    if master is None:  # neither a platform's job nor an installation that names a master
         return not {"PYSPARK_GATEWAY_PORT", "SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()
     return master.startswith("local")
 
 
-def _builder(builder: Any, master: str | None) -> Any:
+def _configure(builder: Any, master: str | None) -> Any:
     builder = builder.appName("cpcds run")
     if _is_remote(master):
         return builder if master is None else builder.remote(master)
-    for name, value in _OWN.items():
+    for name, value in _SETTINGS.items():
         builder = builder.config(name, value)
-    if _is_here(master):
+    if _runs_on_this_machine(master):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     return builder if master is None else builder.master(master)

@@ -1,6 +1,6 @@
-"""An extract that executors read: its rows in a frame of Spark, its ids in staging.
+"""An extract that executors read: its rows are in a frame of Spark, its ids in staging.
 
-Here are counts, rows of no member, malformed rows, and the ids that several members share.
+The driver has counts, rows of no member, malformed rows, and the ids that several members share.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from etl.sources.partition.partition_rows import (
 from etl.sources.partition.partitions import PartitionFacts, Partitions, RawTables
 from etl.sources.partition.reading import TABLE_JOBS, FolderReceiver
 from etl.spark.id_files import IdFiles
-from etl.spark.member_rows import MALFORMED_KIND, OF_MEMBER
+from etl.spark.member_rows import MALFORMED_ROWS, MEMBER_ROW
 from etl.spark.pickling import pickled
-from etl.spark.placing import by_task, each_place
+from etl.spark.placing import run_tasks, single_shards
 from etl.spark.reading_tasks import (
-    HERE,
-    REFUSED,
-    SEEN,
-    TAKEN,
-    give_owners,
+    DRIVER_ROWS,
+    JOB_READ,
+    JOB_REFUSED,
+    SEEN_IDS,
+    assign_owners,
     read_jobs,
     save_ids,
 )
-from etl.spark.task_rows import FAILED, ROWS, TaskRow, collected, task_function
+from etl.spark.task_rows import FAILED, ROWS, TaskRow, collect_rows, task_function
 
 _JOB_BYTES: Final = 64 << 20
 _BUCKET_BYTES: Final = 64 << 20
@@ -89,9 +89,9 @@ class ShuffledTables:
     Attributes:
         driver: the driver's rows: of no member, or malformed.
         count: number of partitions.
-        rows: `ROWS` of members: the place is the partition.
-        ids: of all partitions.
-        held: what Spark holds for the rows.
+        rows: a frame of members' rows; the shard is the partition.
+        ids: the ids of all partitions.
+        held: the frames that Spark caches for the rows.
     """
 
     driver: RawTables
@@ -156,12 +156,12 @@ class ShuffleReceiver:
         tasks = self._session.createDataFrame(rows, ROWS).repartition(len(jobs))
         frame = tasks.mapInArrow(task_function(read_jobs, self._ids.buckets), ROWS).persist()
         self._held.append(frame)
-        task_rows = collected(_filter_kinds(frame, TAKEN, HERE, REFUSED, FAILED))
+        task_rows = collect_rows(_filter_kinds(frame, JOB_READ, DRIVER_ROWS, JOB_REFUSED, FAILED))
         results: dict[int, Sequence[int] | JobFailure] = {}
         for row in task_rows:
-            if row.kind == TAKEN:
+            if row.kind == JOB_READ:
                 results[row.number] = tuple(json.loads(bytes(row.body)))
-            elif row.kind == REFUSED:
+            elif row.kind == JOB_REFUSED:
                 message = bytes(row.body).decode()
                 results[row.number] = JobFailure(ExtractError(message) if message else None)
                 self._discarded.add(row.number)
@@ -202,15 +202,15 @@ class ShuffleReceiver:
                 is_in_partition = pa.array(batch.partitions == partition)
                 rows = pa.Table.from_batches([batch.rows.filter(is_in_partition)])
                 stream = arrow_stream(rows, compressed=False).to_pybytes()
-                self._assigned.append(TaskRow(partition, MALFORMED_KIND, table, 0, stream))
+                self._assigned.append(TaskRow(partition, MALFORMED_ROWS, table, 0, stream))
 
     def close(self, facts: PartitionFacts) -> Partitions:
         """Return what was read."""
         self._save_ids()
-        frame, buckets = self._job_rows(), each_place(self._ids.buckets)
+        frame, buckets = self._job_rows(), single_shards(self._ids.buckets)
         following, known = _filter_kinds(frame, *HEADERS), (self._ids, self._count)
-        owned = by_task(self._session, following, buckets, give_owners, known)
-        rows = _filter_kinds(frame, OF_MEMBER).union(owned)
+        owned = run_tasks(self._session, following, buckets, assign_owners, known)
+        rows = _filter_kinds(frame, MEMBER_ROW).union(owned)
         if self._assigned:
             rows = rows.union(self._session.createDataFrame(self._assigned, ROWS))
         shared: dict[str, list[Hashes]] = {role: [] for role in ROLES}
@@ -231,8 +231,8 @@ class ShuffleReceiver:
             frame.unpersist()
 
     def _without_partition(self, name: str, batch: pa.RecordBatch) -> PartitionedRows:
-        place = 0 if name == MALFORMED_TABLE else self._count
-        return PartitionedRows(name, 0, batch, np.full(batch.num_rows, place, dtype=np.int32))
+        partition = 0 if name == MALFORMED_TABLE else self._count
+        return PartitionedRows(name, 0, batch, np.full(batch.num_rows, partition, dtype=np.int32))
 
     def _job_rows(self) -> Any:
         """Return the frame of the rows of all jobs that were not discarded."""
@@ -244,17 +244,17 @@ class ShuffleReceiver:
         """Write the ids of all jobs to staging, by bucket."""
         if self._saved is not None:
             return
-        seen, buckets = _filter_kinds(self._job_rows(), SEEN), each_place(self._ids.buckets)
-        self._saved = collected(by_task(self._session, seen, buckets, save_ids, self._ids))
-        files = frozenset((row.name, row.place) for row in self._saved)
-        self._ids = replace(self._ids, there=files)
+        seen, buckets = _filter_kinds(self._job_rows(), SEEN_IDS), single_shards(self._ids.buckets)
+        self._saved = collect_rows(run_tasks(self._session, seen, buckets, save_ids, self._ids))
+        files = frozenset((row.name, row.shard) for row in self._saved)
+        self._ids = replace(self._ids, existing=files)
 
 
 def _resolve_folder(job: ReadJob) -> ReadJob:
     """Return a job that works from any current folder."""
-    place = job.files
-    if isinstance(place, FolderFiles):
-        return replace(job, files=replace(place, folder=place.folder.absolute()))
+    files = job.files
+    if isinstance(files, FolderFiles):
+        return replace(job, files=replace(files, folder=files.folder.absolute()))
     return job
 
 

@@ -1,10 +1,10 @@
-"""Staging: objects of a run beside its target, for what is between driver and executors.
+"""Staging: objects in a run's target that the driver and the executors exchange.
 
-They are under `staging/`, which is closed to others as the quarantine is: rejected rows are in it.
-A run that succeeds deletes its own; what is left of others, `cpcds prune` does.
+They are under `staging/`, which others cannot read, like the quarantine: it contains rejected rows.
+A successful run deletes its own; `cpcds prune` deletes those of failed runs.
 
-All is named by what it depends on, and has no clock in it: a task that runs twice, or at two places
-at a time, writes the same bytes.
+Names depend on the content's inputs and on no clock, so a task that runs twice, even at the same
+time, writes the same bytes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from etl.publish.object_keys import STAGING
 from etl.sources.files.stored_files import ExtractFiles, RangeStream, StoredFile
 from etl.storage.port import Store
 
-_UNITS: Final = msgspec.msgpack.Decoder(list[tuple[tuple[int, int], bytes, dict[str, bytes]]])
-"""Bounds, outcome and files of each part of a unit."""
-_FAST: Final = 1
-_FILE_PART: Final = 32 << 20
-"""Bytes of a file that are an object."""
-Parts = Sequence[tuple[range, UnitResult]]
-"""What a unit became: itself, or its partitions."""
+_RESULTS: Final = msgspec.msgpack.Decoder(list[tuple[tuple[int, int], bytes, dict[str, bytes]]])
+"""Decodes the bounds, outcome and files of each part of a unit."""
+_FASTEST: Final = 1
+_PART_BYTES: Final = 32 << 20
+"""Bytes of a file per object."""
+Results = Sequence[tuple[range, UnitResult]]
+"""Results of a unit: of all its partitions together, or of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +40,26 @@ class Staging:
     """A folder of staged objects; can be sent to another process.
 
     Attributes:
-        target: the target that they are beside.
-        folder: their folder in it.
+        target: the target of the run.
+        folder: the folder in it.
     """
 
     target: Target
     folder: str = STAGING.rstrip("/")
 
-    def within(self, name: str) -> Staging:
+    def subfolder(self, name: str) -> Staging:
         """Return a folder in this one."""
         return replace(self, folder=f"{self.folder}/{name}")
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object, unless it is there."""
+        """Write an object, unless it exists."""
         self._store.put(f"{self.folder}/{name}", data)
 
     def get(self, name: str) -> bytes:
         """Return an object.
 
         Raises:
-            NotFound: it is not there.
+            NotFound: it does not exist.
         """
         return self._store.get(f"{self.folder}/{name}")
 
@@ -78,21 +78,21 @@ class Staging:
 
     @property
     def _store(self) -> Store:
-        return _store_of(self.target)
+        return _open_store(self.target)
 
 
 @lru_cache(maxsize=2)
-def _store_of(target: Target) -> Store:
+def _open_store(target: Target) -> Store:
     return target.store()
 
 
 @dataclass(frozen=True, slots=True)
 class StagedValue:
-    """A value that all tasks of a job are given.
+    """A value for all tasks of a job.
 
     Attributes:
-        staging: where it is.
-        sha256: of its bytes, which is its name as well: tasks believe no others.
+        staging: its folder.
+        sha256: hash of its bytes, and its name; tasks accept no other bytes.
     """
 
     staging: Staging
@@ -102,14 +102,14 @@ class StagedValue:
     def put(cls, staging: Staging, data: bytes) -> StagedValue:
         """Stage bytes."""
         value = cls(staging, hashlib.sha256(data).hexdigest())
-        staging.put(value.sha256, zlib.compress(data, _FAST))
+        staging.put(value.sha256, zlib.compress(data, _FASTEST))
         return value
 
     def read(self) -> bytes:
         """Return the bytes.
 
         Raises:
-            StoreError: they are others.
+            StoreError: they were changed.
         """
         data = zlib.decompress(self.staging.get(self.sha256))
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -117,46 +117,46 @@ class StagedValue:
         return data
 
 
-def put_unit(staging: Staging, first: int, parts: Parts) -> None:
-    """Stage what became of a unit.
+def stage_results(staging: Staging, first: int, results: Results) -> None:
+    """Stage the results of a unit.
 
     Args:
-        staging: the folder of units.
-        first: its first partition.
-        parts: what it became.
+        staging: the folder of results.
+        first: the unit's first partition.
+        results: its results.
     """
-    units = [
+    encoded = [
         (
-            (part.start, part.stop),
+            (partitions.start, partitions.stop),
             outcome_to(result.outcome),
             {name: b"".join(chunks) for name, chunks in result.files.items()},
         )
-        for part, result in parts
+        for partitions, result in results
     ]
-    staging.put(f"{first}", zlib.compress(msgspec.msgpack.encode(units), _FAST))
+    staging.put(f"{first}", zlib.compress(msgspec.msgpack.encode(encoded), _FASTEST))
 
 
-def read_unit(staging: Staging, first: int) -> Parts:
-    """Return what became of a unit.
+def read_results(staging: Staging, first: int) -> Results:
+    """Return the staged results of a unit.
 
     Raises:
-        NotFound: it is not finished.
+        NotFound: the unit is not finished.
     """
-    units = _UNITS.decode(zlib.decompress(staging.get(f"{first}")))
+    encoded = _RESULTS.decode(zlib.decompress(staging.get(f"{first}")))
     return [
         (range(*bounds), UnitResult(outcome_from(outcome), {name: [files[name]] for name in files}))
-        for bounds, outcome, files in units
+        for bounds, outcome, files in encoded
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class StagedFiles:
-    """Files of an extract that executors do not see where they lie (`ExtractFiles`).
+    """Staged files of an extract that executors cannot read otherwise (`ExtractFiles`).
 
     Attributes:
         staging: the folder of their parts.
         name: the name of the extract.
-        files: those that are staged, in the order of their names.
+        files: the staged files, in the order of their names.
     """
 
     staging: Staging
@@ -164,14 +164,14 @@ class StagedFiles:
     files: tuple[StoredFile, ...]
 
     @classmethod
-    def put(cls, staging: Staging, place: ExtractFiles, names: frozenset[str]) -> StagedFiles:
-        """Stage files of an extract; no more than a part of one is in memory."""
-        files = tuple(entry for entry in place.entries() if entry.name in names)
+    def put(cls, staging: Staging, extract: ExtractFiles, names: frozenset[str]) -> StagedFiles:
+        """Stage files of an extract; only one part is in memory at a time."""
+        files = tuple(entry for entry in extract.entries() if entry.name in names)
         for number, entry in enumerate(files):
-            with place.open(entry.name) as file:
-                for part in range(-(-entry.bytes // _FILE_PART)):
-                    staging.put(f"{number}/{part}", file.read(_FILE_PART))
-        return cls(staging, place.name, files)
+            with extract.open(entry.name) as file:
+                for part in range(-(-entry.bytes // _PART_BYTES)):
+                    staging.put(f"{number}/{part}", file.read(_PART_BYTES))
+        return cls(staging, extract.name, files)
 
     def entries(self) -> tuple[StoredFile, ...]:
         """Return the files."""
@@ -184,12 +184,12 @@ class StagedFiles:
                 return cast("BinaryIO", RangeStream(self, file))
         raise FileNotFoundError(2, "no such file is staged", name)
 
-    def part(self, item: StoredFile, start: int, length: int) -> bytes:
-        """Return some bytes of a file, from as many of its parts as they lie in."""
-        number, pieces = self.files.index(item), list[bytes]()
+    def read_range(self, item: StoredFile, start: int, length: int) -> bytes:
+        """Return some bytes of a file, from the parts that contain them."""
+        number, chunks = self.files.index(item), list[bytes]()
         while length:
-            part, at = divmod(start, _FILE_PART)
-            size = min(length, _FILE_PART - at)
-            pieces.append(self.staging.get_range(f"{number}/{part}", at, size))
+            part, offset = divmod(start, _PART_BYTES)
+            size = min(length, _PART_BYTES - offset)
+            chunks.append(self.staging.get_range(f"{number}/{part}", offset, size))
             start, length = start + size, length - size
-        return b"".join(pieces)
+        return b"".join(chunks)

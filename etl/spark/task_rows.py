@@ -1,7 +1,7 @@
-"""Rows that tasks take and give: one form for rows of an extract, ids, and what tasks say.
+"""Rows that tasks receive and yield: rows of an extract, ids, results, and errors.
 
-No exception leaves a task: its text could hold cells, and Spark logs it. It is a row like others,
-and is raised by the driver.
+Tasks raise no exceptions, because Spark would log their texts, which can contain cells. They yield
+a row with the error, and the driver raises it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from etl.spark.pickling import pickled, unpickled
 from etl.spark.program import program_text
 
 FAILED: Final = "failed"
-"""Kind of a row with an error: its class is the name, and its text the body."""
+"""Kind of a row with an error: its name is the class, its body the text."""
 SCHEMA: Final = pa.schema(
     {
-        "place": pa.int32(),
+        "shard": pa.int32(),
         "kind": pa.string(),
         "name": pa.string(),
         "number": pa.int32(),
@@ -33,30 +33,29 @@ SCHEMA: Final = pa.schema(
         "cells": pa.string(),
     }
 )
-"""Rows of tasks, for Arrow."""
+"""Schema of the rows of tasks, for Arrow."""
 ROWS: Final = ", ".join(f"{field.name} {field.type}" for field in SCHEMA).replace("int32", "int")
-"""The same for Spark."""
-_OF_SPARK: Final = ("pyspark.", "py4j.")
-"""Modules of its exceptions, which need not be installed where there is no session."""
+"""The same schema for Spark."""
+_SPARK_MODULES: Final = ("pyspark.", "py4j.")
+"""Modules of Spark's exceptions, which are not imported because they can be missing."""
 Batches = Iterator[pa.RecordBatch]
 TaskWork = Callable[[Any, Batches], Batches]
-"""Facts and the rows of a task -> what comes of them."""
+"""Work of a task: from facts and the rows of the task to its results."""
 
 
 class TaskRow(NamedTuple):
     """A row of `ROWS`.
 
     Attributes:
-        place: what rows that are worked on together have in common: a partition, or a bucket of
-            ids.
-        kind: what it is.
-        name: a raw table, or the table of ids; of a member's row its file says that.
-        number: of the job, or of what there is.
-        body: its bytes; of a member's row where it comes from and whose it is (`member_rows`).
-        cells: of a member's row alone.
+        shard: a partition, or a bucket of ids: one task gets all rows of a shard.
+        kind: kind of the row.
+        name: a raw table, or the table of ids; empty for a member's row.
+        number: number of a job, or a count.
+        body: content as bytes; for a member's row, its origin and owner (`member_rows`).
+        cells: cells of a member's row; None for other kinds.
     """
 
-    place: int
+    shard: int
     kind: str
     name: str = ""
     number: int = 0
@@ -64,20 +63,20 @@ class TaskRow(NamedTuple):
     cells: str | None = None
 
 
-def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[TaskRow]:
-    """Yield rows, as they come."""
+def iterate_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[TaskRow]:
+    """Yield the rows of some batches."""
     for batch in batches:
         yield from (TaskRow(**row) for row in batch.to_pylist())
 
 
-def batch_of(row: TaskRow) -> pa.RecordBatch:
+def batch_of_row(row: TaskRow) -> pa.RecordBatch:
     """Return a row as a batch."""
     return pa.RecordBatch.from_pylist([row._asdict()], SCHEMA)
 
 
 def batch_of_kind(
     kind: str,
-    places: Any,
+    shards: Any,
     bodies: pa.Array,
     cells: pa.Array | None = None,
     *,
@@ -87,16 +86,16 @@ def batch_of_kind(
     """Return rows of one kind, name and number as a batch.
 
     Args:
-        kind: of all of them.
-        places: numpy `int32`, shape (n,): the place of each.
-        bodies: `binary`, of each.
-        cells: `string`, of each; None for none.
-        name: of all of them.
-        number: of all of them.
+        kind: kind of all rows.
+        shards: shard of each row; numpy `int32`, shape (n,).
+        bodies: body of each row; `binary`.
+        cells: cells of each row; `string`. None if they have no cells.
+        name: name of all rows.
+        number: number of all rows.
     """
     count = len(bodies)
     columns = [
-        pa.array(places, pa.int32()),
+        pa.array(shards, pa.int32()),
         *(pa.repeat(pa.scalar(fact), count) for fact in (kind, name)),
         pa.repeat(pa.scalar(number, pa.int32()), count),
         bodies,
@@ -106,15 +105,15 @@ def batch_of_kind(
 
 
 def task_function(work: TaskWork, facts: object) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that does some work with the rows of each task.
+    """Return the function for `mapInArrow` that does the work of each task.
 
-    It yields the batches of the work, or those before an error and one that states it.
+    It yields the batches of the work; after an error, a row with the error.
 
     Args:
         work: a module-level function, because executors find it by name.
-        facts: what it is called with, beside the rows. They are sent, and never staged.
+        facts: its first argument. It is sent to executors, never staged.
     """
-    program, sent = program_text(), pickled(facts)
+    program, pickled_facts = program_text(), pickled(facts)
 
     def run(batches: Batches) -> Batches:
         try:
@@ -123,51 +122,51 @@ def task_function(work: TaskWork, facts: object) -> Callable[[Batches], Batches]
                     f"the driver runs {program}, an executor {program_text()}: "
                     "install the same on both"
                 )
-            yield from work(_received(sent), batches)
+            yield from work(_load_facts(pickled_facts), batches)
         except EtlError as error:
-            yield batch_of(TaskRow(0, FAILED, type(error).__name__, body=str(error).encode()))
-        except Exception as error:  # a bug, whose text may hold cells: only its place goes out
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-            yield batch_of(TaskRow(0, FAILED, body=f"{place}, on an executor".encode()))
+            yield batch_of_row(TaskRow(0, FAILED, type(error).__name__, body=str(error).encode()))
+        except Exception as error:  # a bug, whose text may hold cells: report only its position
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            position = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+            yield batch_of_row(TaskRow(0, FAILED, body=f"{position}, on an executor".encode()))
 
     return run
 
 
 @lru_cache(maxsize=1)
-def _received(sent: bytes) -> Any:
-    """Return facts; a Python worker keeps them from task to task."""
-    return unpickled(sent)
+def _load_facts(pickled_facts: bytes) -> Any:
+    """Return facts; a Python worker caches them from task to task."""
+    return unpickled(pickled_facts)
 
 
-def collected(frame: Any) -> list[Any]:
-    """Return the rows of a frame; each is small.
+def collect_rows(frame: Any) -> list[Any]:
+    """Compute a frame and return its rows, which must be small.
 
     Raises:
-        EtlError: Spark gave up, or a task did.
+        EtlError: Spark or a task failed.
     """
-    with _sentences():
+    with _explain_spark_errors():
         rows: list[Any] = frame.collect()
     for row in rows:
         if row.kind == FAILED:
-            raise raised(row.name, bytes(row.body).decode())
+            raise rebuild_error(row.name, bytes(row.body).decode())
     return rows
 
 
-def raised(name: str, text: str) -> Exception:
-    """Return the error that a row states.
+def rebuild_error(name: str, text: str) -> Exception:
+    """Return the error of a failed task.
 
     Args:
-        name: its class; empty for an error that is a bug.
-        text: what it says.
+        name: its class; empty for a bug.
+        text: its message.
     """
     kind: type[Exception] = getattr(errors, name, RuntimeError)
     return kind(text)
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
-    """Raise an error of ours where Spark gave up; its own log has the reason.
+def _explain_spark_errors() -> Iterator[None]:
+    """Turn an exception of Spark into one of our errors; Spark's log has the reason.
 
     Raises:
         UsageError: executors lack a package.
@@ -176,7 +175,7 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not any(cls.__module__.startswith(_OF_SPARK) for cls in type(error).__mro__):
+        if not any(cls.__module__.startswith(_SPARK_MODULES) for cls in type(error).__mro__):
             raise
         missing = re.search(r"No module named '(\w+)|(PyArrow) >= ", str(error))
         if missing is not None:

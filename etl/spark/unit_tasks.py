@@ -30,15 +30,15 @@ from etl.sources.partition.ids import GlobalKeys, UnitIds
 from etl.sources.partition.partition_rows import OWNER_COLUMN
 from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
 from etl.spark.id_files import IdFiles
-from etl.spark.member_rows import OF_MEMBER, heads_of, tables_of
+from etl.spark.member_rows import MEMBER_ROW, decode_tables, read_origins
 from etl.spark.pickling import unpickled
-from etl.spark.placing import only_task
-from etl.spark.staging import StagedValue, Staging, put_unit
-from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of, rows_of
+from etl.spark.placing import task_of_shards
+from etl.spark.staging import StagedValue, Staging, stage_results
+from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of_row, iterate_rows
 from etl.storage.port import Store
 
 HEAD: Final = "unit"
-"""Kind of the row that has a unit processed; its place is the unit's first partition."""
+"""Kind of the row that has a unit processed; its shard is the unit's first partition."""
 DONE: Final = "done"
 """Kind of the row of a processed unit."""
 FOUND: Final = "found"
@@ -65,7 +65,7 @@ class ExtractOnExecutors:
 
     def partitions(self, rows: pa.Table) -> Partitions:
         """Return the partitions of the extract, with these rows alone."""
-        tables = tables_of(rows, self.facts.files, digests=self.facts.has_digests)
+        tables = decode_tables(rows, self.facts.files, digests=self.facts.has_digests)
         return Partitions(self.facts, UnitRows({**self.shared, **tables}), self.keys)
 
     def unit_keys(self, unit: UnitIds) -> GlobalKeys:
@@ -126,9 +126,9 @@ def do_jobs(facts: tuple[Callable[[Any, EmitAny], Any], int], batches: Batches) 
     """
     call, umask = facts
     os.umask(umask)
-    for row in rows_of(batches):
+    for row in iterate_rows(batches):
         result = call(unpickled(row.body), no_event)
-        yield batch_of(TaskRow(row.place, FOUND, body=json.dumps(result).encode()))
+        yield batch_of_row(TaskRow(row.shard, FOUND, body=json.dumps(result).encode()))
 
 
 def call_partition(facts: tuple[PartitionCall, ExtractOnExecutors], batches: Batches) -> Batches:
@@ -136,8 +136,8 @@ def call_partition(facts: tuple[PartitionCall, ExtractOnExecutors], batches: Bat
     call, extract = facts
     rows = _concat_batches(batches)
     if rows.num_rows:
-        index = only_task(rows.column("place").unique().to_pylist())
-        yield batch_of(TaskRow(index, FOUND, body=call(extract.partitions(rows), index)))
+        index = task_of_shards(rows.column("shard").unique().to_pylist())
+        yield batch_of_row(TaskRow(index, FOUND, body=call(extract.partitions(rows), index)))
 
 
 def finish_unit(run: RunFacts, batches: Batches) -> Batches:
@@ -150,7 +150,7 @@ def finish_unit(run: RunFacts, batches: Batches) -> Batches:
     count = extract.facts.count
     units = task.units(count)
     unit_size = len(units[0])  # all but the last have as many partitions
-    first_partition = only_task(rows.column("place").unique().to_pylist(), unit_size)
+    first_partition = task_of_shards(rows.column("shard").unique().to_pylist(), unit_size)
     unit = units[first_partition // unit_size]
     _check_memory(rows)
     previous = task.previous.for_partitions(unit, count)
@@ -163,8 +163,8 @@ def finish_unit(run: RunFacts, batches: Batches) -> Batches:
         results = {part: process_unit(context, part, partitions, keys, store) for part in parts}
     # Last: with the staged results the driver may go on, so all blocks must be written.
     done = [(part, result) for part, result in results.items() if result]
-    put_unit(run.finished, first_partition, done)
-    yield batch_of(TaskRow(first_partition, DONE))
+    stage_results(run.finished, first_partition, done)
+    yield batch_of_row(TaskRow(first_partition, DONE))
 
 
 def _check_memory(rows: pa.Table) -> None:
@@ -173,9 +173,9 @@ def _check_memory(rows: pa.Table) -> None:
     Raises:
         StoreError: the member does not fit.
     """
-    member_rows = rows.filter(pc.equal(rows.column("kind"), OF_MEMBER))
-    heads = heads_of(member_rows.column("body").combine_chunks())
-    _, row_counts = np.unique(heads[OWNER_COLUMN], return_counts=True)
+    member_rows = rows.filter(pc.equal(rows.column("kind"), MEMBER_ROW))
+    origins = read_origins(member_rows.column("body").combine_chunks())
+    _, row_counts = np.unique(origins[OWNER_COLUMN], return_counts=True)
     max_rows = int(row_counts.max(initial=0))
     if max_rows > MANY_ROWS and (budget := free_memory()) is not None:
         budget.check_member(max_rows, 1)

@@ -465,7 +465,7 @@ class S3Prefix(S3Store):
                 return S3Object(name, item["Size"], item["ETag"])
         return None
 
-    def part(self, item: S3Object, start: int, length: int) -> bytes:
+    def read_range(self, item: S3Object, start: int, length: int) -> bytes:
         """Read a byte range of an object, unless it changed since it was listed.
 
         Args:

@@ -123,7 +123,7 @@ class RangeSource(Protocol):
     def name(self) -> str:
         """The name in messages."""
 
-    def part(self, item: Any, start: int, length: int) -> bytes:
+    def read_range(self, item: Any, start: int, length: int) -> bytes:
         """Read a byte range of a file.
 
         Raises:
@@ -186,7 +186,7 @@ class RangeStream(io.RawIOBase):
         self._ask = min(2 * self._ask, MOST_BYTES) if is_sequential else FIRST_BYTES
         length = min(max(self._ask, min(wanted, MOST_BYTES)), self._item.bytes - self._at)
         try:
-            data = self._objects.part(self._item, self._at, length)
+            data = self._objects.read_range(self._item, self._at, length)
         except (CommitConflict, NotFound):
             raise ExtractError(
                 f"{self._item.name} was replaced or deleted in the bucket while it was read; "

@@ -17,7 +17,7 @@ from etl.columns.digests import NO_HASHES
 from etl.model.canonical_tables import KEYS
 from etl.sources.partition.partition_rows import MALFORMED_TABLE
 from etl.sources.partition.partitions import Partitions, UnitRows
-from etl.spark.member_rows import tables_of
+from etl.spark.member_rows import decode_tables
 from etl.spark.shuffled_rows import ShuffledTables
 from etl.spark.task_rows import ROWS, SCHEMA, TaskRow
 
@@ -54,7 +54,7 @@ class Keyed:
     def repartition(self, tasks, column):
         assert column == "key"
         return replace(
-            self, frame=self.frame.spread(tasks, lambda row, _: murmur3(self.keys[row.place]))
+            self, frame=self.frame.spread(tasks, lambda row, _: murmur3(self.keys[row.shard]))
         )
 
     def drop(self, column):
@@ -89,7 +89,7 @@ class Frame:
         return self._each(lambda rows: _select(rows, condition))
 
     def join(self, keys, column):
-        assert column == "place"
+        assert column == "shard"
         return Keyed(self, keys.keys)
 
     def union(self, other):
@@ -153,7 +153,7 @@ class Session:
     version = "3.5.9"  # its jobs have no tags
 
     def createDataFrame(self, rows, schema):
-        if schema == "place int, key int":
+        if schema == "shard int, key int":
             return Keys(dict(rows))
         assert schema == ROWS
         made = [TaskRow(*row) for row in rows]
@@ -166,7 +166,7 @@ def whole(partitions):
     raw, facts = partitions.raw, partitions.facts
     assert isinstance(raw, ShuffledTables)
     rows = pa.Table.from_batches(_batches(raw.rows.collect()), SCHEMA)
-    tables = tables_of(rows, facts.files, digests=facts.has_digests)
+    tables = decode_tables(rows, facts.files, digests=facts.has_digests)
     of_nobody = {file.table for file in facts.files if file.table}
     tables |= {(name, raw.count): raw.read(name, raw.count) for name in of_nobody}
     tables[MALFORMED_TABLE, None] = raw.read(MALFORMED_TABLE, None)
@@ -196,7 +196,7 @@ def _rows(batch):
 def _select(rows, condition):
     connection = sqlite3.connect(":memory:")
     try:
-        connection.execute("CREATE TABLE rows (place, kind, name, number, body, cells)")
+        connection.execute("CREATE TABLE rows (shard, kind, name, number, body, cells)")
         connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", rows)
         found = connection.execute(f"SELECT * FROM rows WHERE {condition}")  # noqa: S608
         return [TaskRow(*row) for row in found]

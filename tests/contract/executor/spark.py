@@ -17,7 +17,7 @@ from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.pipeline.context import Target
 from etl.spark.executor import SparkExecutor
-from etl.spark.session import _OWN, spark_session
+from etl.spark.session import _SETTINGS, spark_session
 from etl.storage.port import StoreOptions
 from etl.synth import Spec, write_extract
 
@@ -68,7 +68,7 @@ def cluster(master=CLUSTER, settings=MappingProxyType({}), path=None):
     os.environ["PYTHONPATH"] = here if path is None else path
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     try:
-        with patch.dict(_OWN, settings), spark_session(master) as session:
+        with patch.dict(_SETTINGS, settings), spark_session(master) as session:
             yield session
     finally:
         if before is None:

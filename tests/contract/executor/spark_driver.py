@@ -16,7 +16,7 @@ from unittest.mock import patch
 from etl.pipeline.context import Target
 from etl.pipeline.progress import PartitionDone, StageBegan
 from etl.publish.object_keys import CLOSED
-from etl.spark.session import _OWN, spark_session
+from etl.spark.session import _SETTINGS, spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.faulty_target import FaultyTarget
 from tests.contract.executor.spark import on_spark
@@ -57,7 +57,7 @@ def main(settings, folder, extract, night, fault):
             os.kill(os.getpid(), signal.SIGKILL)
 
     staging = Target(str(payer.target), StoreOptions(closed=CLOSED))
-    with patch.dict(_OWN, json.loads(settings)), spark_session(None) as session:
+    with patch.dict(_SETTINGS, json.loads(settings)), spark_session(None) as session:
         executor = on_spark(session, load, staging)
         payer.publish(executor, Path(extract), int(night), die, target=target)
 

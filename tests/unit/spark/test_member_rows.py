@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources.files.listed_files import SourceFile
 from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN
-from etl.spark.member_rows import OF_MEMBER, joined, member_batch, tables_of
+from etl.spark.member_rows import MEMBER_ROW, decode_tables, encode_rows, member_batch
 from etl.spark.task_rows import SCHEMA
 
 CELLS = st.none() | st.text("a\x1f\x1bep", max_size=4)
@@ -37,16 +37,16 @@ def filled(table):
 def test_rows_come_back_whatever_is_in_their_cells(cells):
     before = rows(list(zip(*cells, strict=True)))
     width = len(cells[0])
-    heads, texts = joined(before, width)
+    heads, texts = encode_rows(before, width)
     places = np.arange(len(cells), dtype=np.int32) % 2
-    sent = pa.Table.from_batches([member_batch(OF_MEMBER, places, heads, texts)])
+    sent = pa.Table.from_batches([member_batch(MEMBER_ROW, places, heads, texts)])
     names = tuple(f"c{at}" for at in range(width))
     files = [SourceFile(at, f"{at}.csv", "claim", 0, "", names, names) for at in range(8)]
-    after = tables_of(sent, files, digests=True)
+    after = decode_tables(sent, files, digests=True)
     for place in set(places.tolist()):
         of_place = pa.Table.from_batches([before]).take(pa.array(np.flatnonzero(places == place)))
         assert filled(after["claim", place]) == filled(of_place)
 
 
 def test_a_task_without_rows_has_no_tables():
-    assert tables_of(SCHEMA.empty_table(), [], digests=True) == {}
+    assert decode_tables(SCHEMA.empty_table(), [], digests=True) == {}

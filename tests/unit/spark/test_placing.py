@@ -1,11 +1,11 @@
-"""Keys by which Spark gives each place a task of its own."""
+"""Keys by which Spark gives each shard a task of its own."""
 
-from etl.spark.placing import placing_keys
+from etl.spark.placing import task_keys
 from tests.contract.executor.frames import murmur3
 
 
 def test_the_hash_of_a_key_is_its_place():
-    keys = placing_keys(3000).tolist()
+    keys = task_keys(3000).tolist()
     assert [murmur3(key) for key in keys] == list(range(3000))
 
 

@@ -10,12 +10,12 @@ from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.partition_rows import FilePart, OwnerColumns, ReadJob
 from etl.spark.id_files import IdFiles
-from etl.spark.member_rows import OF_MEMBER, tables_of
+from etl.spark.member_rows import MEMBER_ROW, decode_tables
 from etl.spark.pickling import pickled
-from etl.spark.reading_tasks import give_owners, read_jobs, save_ids
+from etl.spark.reading_tasks import assign_owners, read_jobs, save_ids
 from etl.spark.shuffled_rows import is_for_executors, job_bytes_for
 from etl.spark.staging import StagedFiles, Staging
-from etl.spark.task_rows import TaskRow, batch_of, rows_of, task_function
+from etl.spark.task_rows import TaskRow, batch_of_row, iterate_rows, task_function
 from etl.storage.port import StoreOptions
 from tests.e2e.commands import SAMPLES
 from tests.unit.sources.extracts import write_extract
@@ -38,50 +38,50 @@ def done(extract, table):
     owners = OwnerColumns.of(extract.layout.raw[table], extract.layout)
     parts = tuple(FilePart.whole(file) for file in extract.files if file.table == table)
     job = ReadJob(5, extract.place, 3, True, owners, parts)
-    rows = iter([batch_of(TaskRow(0, "job", "", job.number, pickled(job)))])
+    rows = iter([batch_of_row(TaskRow(0, "job", "", job.number, pickled(job)))])
     return list(task_function(read_jobs, BUCKETS)(rows))
 
 
 def kinds(batches):
-    return [row.kind for row in rows_of(batches)]
+    return [row.kind for row in iterate_rows(batches)]
 
 
 def rows_in(extract, batch):
-    (table,) = tables_of(pa.Table.from_batches([batch]), extract.files, digests=True).values()
+    (table,) = decode_tables(pa.Table.from_batches([batch]), extract.files, digests=True).values()
     return table
 
 
 def test_a_job_yields_rows_ids_and_at_last_how_many_rows_its_parts_have(extract):
     batches = done(extract, "claim")
-    assert [(row.kind, row.name, row.number) for row in rows_of(batches)] == [
-        (OF_MEMBER, "", 5),
+    assert [(row.kind, row.name, row.number) for row in iterate_rows(batches)] == [
+        (MEMBER_ROW, "", 5),
         ("seen", "claim", 5),
         ("taken", "", 5),
     ]
     assert rows_in(extract, batches[0]).column("claim_id").to_pylist() == ["CL1"]
-    assert [*rows_of(batches)][-1].body == b"[1]"
+    assert [*iterate_rows(batches)][-1].body == b"[1]"
 
 
 def test_rows_that_follow_claims_meet_their_members_in_the_bucket_of_the_claim(extract, staging):
     claims, lines = done(extract, "claim"), done(extract, "claim_line")
     assert kinds(lines) == ["claim", "taken"]
-    (seen,) = (row for row in rows_of(claims) if row.kind == "seen")
-    assert lines[0].column("place").to_pylist() == [seen.place]
+    (seen,) = (row for row in iterate_rows(claims) if row.kind == "seen")
+    assert lines[0].column("shard").to_pylist() == [seen.shard]
     ids = IdFiles(staging, BUCKETS)
-    (saved,) = rows_of(task_function(save_ids, ids)(iter([batch_of(seen)])))
-    assert (saved.kind, saved.name, saved.place) == ("saved", "claim", seen.place)
-    ids = replace(ids, there=frozenset({("claim", seen.place)}))
-    (owned,) = task_function(give_owners, (ids, 3))(iter([lines[0]]))
-    assert kinds([owned]) == [OF_MEMBER]
-    assert owned.column("place").to_pylist() == claims[0].column("place").to_pylist()
+    (saved,) = iterate_rows(task_function(save_ids, ids)(iter([batch_of_row(seen)])))
+    assert (saved.kind, saved.name, saved.shard) == ("saved", "claim", seen.shard)
+    ids = replace(ids, existing=frozenset({("claim", seen.shard)}))
+    (owned,) = task_function(assign_owners, (ids, 3))(iter([lines[0]]))
+    assert kinds([owned]) == [MEMBER_ROW]
+    assert owned.column("shard").to_pylist() == claims[0].column("shard").to_pylist()
     owners = [rows_in(extract, batch).column("_owner").to_pylist() for batch in (owned, claims[0])]
     assert owners[0] == owners[1]
 
 
 def test_a_task_with_rows_of_two_places_refuses_them(extract, staging):
-    (seen,) = (row for row in rows_of(done(extract, "claim")) if row.kind == "seen")
-    two = iter([batch_of(seen), batch_of(seen._replace(place=(seen.place + 1) % BUCKETS))])
-    (failed,) = rows_of(task_function(save_ids, IdFiles(staging, BUCKETS))(two))
+    (seen,) = (row for row in iterate_rows(done(extract, "claim")) if row.kind == "seen")
+    two = iter([batch_of_row(seen), batch_of_row(seen._replace(shard=(seen.shard + 1) % BUCKETS))])
+    (failed,) = iterate_rows(task_function(save_ids, IdFiles(staging, BUCKETS))(two))
     assert (failed.kind, failed.name) == ("failed", "")
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_not_there_or_is_another_is_not_seen(extract, tmp_path):
 
 
 def _failure(batches):
-    (row,) = rows_of(batches)
+    (row,) = iterate_rows(batches)
     assert row.kind == "failed"
     return row.name
 

@@ -67,7 +67,7 @@ def test_a_master_that_does_not_answer_is_named_at_once():
 
 def test_why_spark_did_not_begin_is_said_in_a_sentence(monkeypatch, tmp_path):
     lacks = RuntimeError("must be specified via the spark.authenticate.secret config")
-    assert "give master, workers and this driver the same secret" in session._why_not_begun(
+    assert "give master, workers and this driver the same secret" in session._explain_failed_start(
         "spark://host", lacks
     )
     java = tmp_path / "bin" / "java"
@@ -75,9 +75,9 @@ def test_why_spark_did_not_begin_is_said_in_a_sentence(monkeypatch, tmp_path):
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    said = session._why_not_begun("local[2]", RuntimeError("gateway"))
+    said = session._explain_failed_start("local[2]", RuntimeError("gateway"))
     assert said == "Spark needs Java 17, and Java 11 is installed: set JAVA_HOME to a newer one"
     java.unlink()
-    assert "did not begin with --master yarn (RuntimeError)" in session._why_not_begun(
+    assert "did not begin with --master yarn (RuntimeError)" in session._explain_failed_start(
         "yarn", RuntimeError()
     )

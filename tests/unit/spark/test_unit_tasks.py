@@ -16,14 +16,14 @@ from etl.pipeline.unit import UnitResult
 from etl.publish.object_keys import CLOSED, STAGING
 from etl.publish.prune import SWEPT
 from etl.spark.pickling import pickled, unpickled
-from etl.spark.staging import StagedValue, Staging, put_unit, read_unit
-from etl.spark.task_rows import TaskRow, batch_of, raised, rows_of, task_function
+from etl.spark.staging import StagedValue, Staging, read_results, stage_results
+from etl.spark.task_rows import TaskRow, batch_of_row, iterate_rows, rebuild_error, task_function
 from etl.spark.unit_tasks import HEAD, check_same_target, finish_unit
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from tests.unit.pipeline.test_outcome import OUTCOME
 
-ROW = batch_of(TaskRow(3, HEAD))
+ROW = batch_of_row(TaskRow(3, HEAD))
 
 
 def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark():
@@ -54,7 +54,7 @@ def staging(tmp_path):
 
 
 def _only(results):
-    (row,) = rows_of(results)
+    (row,) = iterate_rows(results)
     return row.kind, row.name, row.body.decode()
 
 
@@ -65,7 +65,7 @@ def test_another_program_is_refused_before_anything_is_read(monkeypatch):
     kind, name, text = _only(function(iter([ROW])))
     assert (kind, name) == ("failed", "UsageError")
     assert text.startswith("the driver runs Python 2.7, an executor code ")
-    assert isinstance(raised(name, text), UsageError)
+    assert isinstance(rebuild_error(name, text), UsageError)
 
 
 class Marked:
@@ -79,13 +79,13 @@ def test_of_a_bug_its_place_alone_leaves_the_task():
     kind, name, text = _only(task_function(finish_unit, Marked())(iter([ROW])))
     assert (kind, name) == ("failed", "")
     assert re.fullmatch(r"ValueError in pickling\.py, line \d+, on an executor", text)
-    assert type(raised(name, text)) is RuntimeError
+    assert type(rebuild_error(name, text)) is RuntimeError
 
 
 def test_an_error_is_raised_as_what_it_was():
-    assert isinstance(raised("StoreError", "the disk is full"), StoreError)
-    assert str(raised("StoreError", "the disk is full")) == "the disk is full"
-    assert type(raised("SystemExit", "0")) is RuntimeError
+    assert isinstance(rebuild_error("StoreError", "the disk is full"), StoreError)
+    assert str(rebuild_error("StoreError", "the disk is full")) == "the disk is full"
+    assert type(rebuild_error("SystemExit", "0")) is RuntimeError
 
 
 def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path):
@@ -113,8 +113,8 @@ def test_what_became_of_a_unit_is_found_as_it_was_staged(staging):
         (range(at, at + 1), UnitResult(OUTCOME, {"rejected-00001": [b"a", b"b"], "e": []}))
         for at in (4, 5)
     ]
-    put_unit(staging, 4, results)
-    found = read_unit(staging, 4)
+    stage_results(staging, 4, results)
+    found = read_results(staging, 4)
     assert [part for part, _ in found] == [range(4, 5), range(5, 6)]
     for _, result in found:
         assert outcome_to(result.outcome) == outcome_to(OUTCOME)
@@ -125,7 +125,7 @@ def test_what_became_of_a_unit_is_found_as_it_was_staged(staging):
     assert list(staging.names()) == ["4"]
     staging.delete()
     with pytest.raises(NotFound):
-        read_unit(staging, 4)
+        read_results(staging, 4)
 
 
 def test_staging_is_closed_to_others():
