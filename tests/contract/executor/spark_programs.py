@@ -4,9 +4,11 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from etl.spark.session import spark_session
 from tests.contract.executor.spark import spark_or_skip
 from tests.waiting import until
 
@@ -61,6 +63,15 @@ def standalone_cluster(folder, hosts=("127.0.0.1", "127.0.0.1")):
             )
             said(log, "Successfully registered with master")
         yield url
+
+
+@contextmanager
+def standalone(folder):
+    """Give a session on a standalone master with two workers of one core."""
+    with standalone_cluster(folder) as url:
+        os.environ["PYSPARK_PYTHON"] = sys.executable
+        with spark_session(url) as session:
+            yield session
 
 
 def processes(*words):

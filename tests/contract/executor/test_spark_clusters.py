@@ -1,7 +1,10 @@
 """Spark on clusters that die in part: the same tree, or none."""
 
 import os
+import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,13 +16,41 @@ from etl.spark.session import spark_session
 from etl.spark.staging import Staging
 from etl.storage.port import StoreOptions
 from tests.contract.executor.spark import MARKS, cluster, on_spark, spark_or_skip
-from tests.contract.executor.spark_programs import program, said
+from tests.contract.executor.spark_programs import children, processes, program, said, standalone
 from tests.contract.executor.test_executor_contract import Payer, load
 from tests.given.object_storage import BUCKET, SECRETS, sign_in_to_s3, start_weed
 from tests.ports import free_port
 from tests.unit.publish.samples import objects
+from tests.waiting import until
 
 pytestmark = list(MARKS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", ["executor", "Python"])
+def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
+    definitions, extract, expected, tmp_path, victim
+):
+    payer = Payer(definitions, tmp_path / "payer")
+    killed = list[int]()
+
+    def kill(application):
+        """Kill one executor once the first block is there: others are being made."""
+        until(lambda: any(payer.target.glob("patients/**/*")), 300)
+        executor = processes("CoarseGrainedExecutorBackend", application)[0]
+        for process in [executor] if victim == "executor" else children(executor):
+            with suppress(ProcessLookupError):  # it ended with the one before
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+
+    with standalone(tmp_path) as session:
+        application = session.sparkContext.applicationId
+        killer = threading.Thread(target=kill, args=(application,))
+        killer.start()
+        payer.publish(on_spark(session, load), extract, 1)
+        killer.join()
+    assert killed
+    assert payer.files() == expected
 
 
 def test_spark_connect_makes_the_same_tree(definitions, extract, expected, tmp_path):

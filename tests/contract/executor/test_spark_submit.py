@@ -46,3 +46,10 @@ def test_a_job_publishes_what_the_command_does(tmp_path):
     blocks = [{k: v for k, v in tree.items() if k.startswith("patients/")} for tree in trees]
     assert blocks[0]
     assert blocks[0] == blocks[1]
+
+
+def test_a_job_passes_on_the_exit_code_of_the_command(tmp_path):
+    spark_or_skip()
+    code, said = _submitted(tmp_path, "run", "nowhere", "--to", "out", "--executor", "spark")
+    assert code == 2
+    assert "error: nowhere" in said
