@@ -20,10 +20,10 @@ from etl.sources.extract.opening import count_files as files_of_yaml
 from etl.sources.extract.staging import (
     DEFINITION,
     WORKBOOK_ENDINGS,
-    stage,
-    staged_form,
-    with_sheets,
-    workbooks_of,
+    list_workbooks,
+    stage_extract,
+    stage_workbooks,
+    staged_format,
 )
 from etl.sources.files.listed_files import open_files
 from etl.sources.files.stored_files import (
@@ -75,7 +75,7 @@ def extract_files(
         files, name, called = open_files(extract), "", ""
     if not name and not as_sent and any(entry.name == DEFINITION for entry in files.entries()):
         name = called = DEFINITION
-    if name and not staged_form(files, name):
+    if name and not staged_format(files, name):
         if address:
             raise ExtractError(f"{address} is not an archive; use a prefix that contains files")
         open_files(extract)  # raises, and says what it is
@@ -89,10 +89,10 @@ def extract_files(
     with ExitStack() as until_the_end:
         if name and queries is None:
             folder = until_the_end.enter_context(_private_folder(settings, beside))
-            files = stage(files, name, called, folder)
-        if workbooks := workbooks_of(files):
+            files = stage_extract(files, name, called, folder)
+        if workbooks := list_workbooks(files):
             folder = until_the_end.enter_context(_private_folder(settings, beside))
-            files = with_sheets(files, workbooks, folder)
+            files = stage_workbooks(files, workbooks, folder)
         if not as_sent and (queries := queries or _fitting_layout(settings, files)):
             from etl.sources.extract.sql_extract import stage_queries
 

@@ -14,7 +14,7 @@ from etl.bootstrap.mappings import shipped
 from etl.cli import layout_samples, options
 from etl.errors import DataRejected, MappingErrors, UsageError, counted, nearest
 from etl.pipeline.definitions import Definitions
-from etl.sources.extract.sql_extract import check, read_sql_extract, read_sql_layout
+from etl.sources.extract.sql_extract import check_sql_extract, read_sql_extract, read_sql_layout
 from etl.sources.extract.staging import DEFINITION
 from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
@@ -76,7 +76,7 @@ def unread_by_queries(path: Path) -> tuple[str, ...]:
     tables = read_tables(files, path.name)
     if not tables.tables:
         raise UsageError(f"{path} has no [tables], so it has no query to check")
-    return check(read_sql_extract(files, path.name, tables), files)
+    return check_sql_extract(read_sql_extract(files, path.name, tables), files)
 
 
 _PLACE = ("finding", "table", "place")

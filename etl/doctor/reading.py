@@ -20,7 +20,7 @@ from etl.errors import ExtractError
 from etl.sources.files.listed_files import COMPRESSION_ERRORS, ListedFile, open_unpacked
 from etl.sources.files.stored_files import (
     DELIMITERS,
-    Physical,
+    PhysicalFormat,
     count_cells,
     guess_delimiter,
     has_even_lines,
@@ -54,7 +54,7 @@ class FileFormat:
         notes: further remarks, one sentence each.
     """
 
-    physical: Physical
+    physical: PhysicalFormat
     encoding: str = ""
     quoted: bool = False
     extra_cells: int = 0
@@ -113,10 +113,10 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
     delimiter = "" if is_fixed_width(some) else _find_delimiter(some)
     if delimiter:
         kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
-        physical = Physical(kind, delimiter)
+        physical = PhysicalFormat(kind, delimiter)
     elif physical.kind == "fixed width" or has_even_lines(some):
         sentence = NOT_DRAFTED.format("it has columns of fixed width")
-        form = FileFormat(Physical("fixed width"), encoding, not_drafted=sentence)
+        form = FileFormat(PhysicalFormat("fixed width"), encoding, not_drafted=sentence)
         return FileSample(listed.name, form)
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
     rows = _parse_rows(text if whole else "\n".join(lines), delimiter, quoted=quoted)
@@ -281,5 +281,5 @@ def _parquet_sample(listed: ListedFile) -> FileSample:
         if batch.rows.num_rows and len(columns[0]) >= SAMPLE_ROWS:
             whole = False
             break
-    form = FileFormat(Physical("parquet"))
+    form = FileFormat(PhysicalFormat("parquet"))
     return FileSample(listed.name, form, headers, tuple(map(tuple, columns)), whole)

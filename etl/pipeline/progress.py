@@ -12,7 +12,7 @@ import msgspec
 
 from etl.errors import counted
 from etl.sources.files.listed_files import Event as SourceEvent
-from etl.sources.files.listed_files import FileProgress, Hashed
+from etl.sources.files.listed_files import FileHashed, FileProgress
 
 Stage: TypeAlias = Literal[
     "open",
@@ -199,7 +199,7 @@ class StepCounter:
                 self._counts_objects = STAGES[stage] == "objects"
             case ObjectWritten():
                 return int(self._counts_objects)
-            case Hashed(bytes=size):
+            case FileHashed(bytes=size):
                 return size
             case FileProgress(file=file, done=done):
                 count = done - self._read.get(file, 0)

@@ -30,7 +30,7 @@ from etl.model.canonical_tables import (
     FieldType,
 )
 from etl.rows import empty_table, findings_at, no_findings, table_of
-from etl.sources.convert.columns import MadeColumn, make
+from etl.sources.convert.columns import ConvertedColumn, convert_column
 from etl.sources.convert.raw_rows import (
     FILL,
     Groups,
@@ -64,7 +64,7 @@ from etl.sources.layout.names import (
 
 
 @dataclass(frozen=True, slots=True)
-class SoughtRows:
+class WantedRows:
     """Keys that rows look for in another file.
 
     Attributes:
@@ -80,7 +80,7 @@ class SoughtRows:
 
 
 @dataclass(frozen=True, slots=True)
-class LookedUp:
+class LookupResult:
     """Cells that rows found in another file.
 
     Attributes:
@@ -97,7 +97,7 @@ class LookedUp:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fitting:
+class _MatchingRows:
     """Rows of the other file that fit, by what they fit, the more important ones first.
 
     Attributes:
@@ -113,7 +113,7 @@ class _Fitting:
     doubt: Bools
 
 
-def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
+def look_up(rows: RawRows, source: Lookup, wanted: WantedRows) -> LookupResult:
     """Return what a lookup finds for each row.
 
     Args:
@@ -128,7 +128,7 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     group = encoded.indices.to_numpy().astype(np.int64)
     ranks = _sort_keys(rows, source.order)
     order = np.lexsort((*(rank[there] for rank in reversed(ranks)), group))
-    fitting = _Fitting(
+    fitting = _MatchingRows(
         group[order],
         there[order],
         len(encoded.dictionary),
@@ -156,12 +156,12 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     at = np.append(picked, -1)[place]
     answers = cells.values.take(pa.array(at, mask=(at < 0) | ours))
     notes = [(rule, np.append(mask, False)[at]) for rule, mask in cells.notes]
-    return LookedUp(answers, ours, missing, notes)
+    return LookupResult(answers, ours, missing, notes)
 
 
 def _in_force(
-    rows: RawRows, dates: EffectivePeriod, fitting: _Fitting, place: Indices, on: Any
-) -> tuple[_Fitting, Indices]:
+    rows: RawRows, dates: EffectivePeriod, fitting: _MatchingRows, place: Indices, on: Any
+) -> tuple[_MatchingRows, Indices]:
     """Return which rows fit each distinct key and day, and which of these each row looks for."""
     day, bad = _parse_days(on)
     asked = np.flatnonzero((place >= 0) & ((day != NO_DAY) | bad))
@@ -184,7 +184,7 @@ def _in_force(
     kept = here & ~odd
     found = np.full(len(place), -1, dtype=np.int64)
     found[asked] = which.reshape(-1)
-    return _Fitting(fits[kept], at[kept], len(distinct), doubt), found
+    return _MatchingRows(fits[kept], at[kept], len(distinct), doubt), found
 
 
 def _parse_days(column: Any) -> tuple[Indices, Bools]:
@@ -199,7 +199,7 @@ def _parse_days(column: Any) -> tuple[Indices, Bools]:
 
 
 def _agreed_cells(
-    column: Any, ranks: list[Any], fitting: _Fitting
+    column: Any, ranks: list[Any], fitting: _MatchingRows
 ) -> tuple[Indices, Bools, Indices]:
     """Return the first row that fits, or -1; where rows disagree; and how many rows fit."""
     fits, at = fitting.fits, fitting.at
@@ -260,7 +260,7 @@ class Canonical:
     findings: pa.Table
 
 
-def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> Canonical:
+def convert_tables(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> Canonical:
     """Return every canonical table, and the findings.
 
     Args:
@@ -280,17 +280,17 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
         if (name in MEMBERLESS) == directory:
             for spec in layout.tables:
                 if spec.table == name and spec.source in rows and rows[spec.source].count:
-                    feed = TableFeed(spec, rows)
+                    feed = TableConverter(spec, rows)
                     made = feed.run()
                     # A claim's rows name providers again and again.
                     of_members = directory and layout.raw[spec.source].id_headers
-                    pieces.append(without_repeats(made) if of_members else made)
+                    pieces.append(drop_repeated_rows(made) if of_members else made)
                     findings.extend(feed.findings)
                     if feed.bare:
                         bare.setdefault(name, []).extend(feed.bare)
         tables[name] = pa.concat_tables([empty_table(name), *pieces])
     if layout.canonical and not directory:
-        _short_forms(tables, rows["claim"])
+        _expand_short_forms(tables, rows["claim"])
     for spec in layout.tables:
         tables[spec.table] = _number_rows(tables[spec.table], spec)
     for name, table in raw.items():
@@ -324,7 +324,7 @@ def column_values(
     rows = {name: _raw_rows(layout, name, table) for name, table in raw.items()}
     for spec in specs:
         if spec.source in rows and rows[spec.source].count:
-            yield TableFeed(spec, rows).values(column)
+            yield TableConverter(spec, rows).values(column)
 
 
 def _id_only_rows(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
@@ -335,7 +335,7 @@ def _id_only_rows(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table
     return table_of(name, read.count, {**columns, **places})
 
 
-def _short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
+def _expand_short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
     for name, words in SHORT_FORMS.items():
         stem = name.removeprefix("claim_")
         numbered = {
@@ -347,7 +347,7 @@ def _short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
             tables[name] = add_short_forms(tables[name], tables["claim"], pa.table(numbered), name)
 
 
-def without_repeats(table: pa.Table) -> pa.Table:
+def drop_repeated_rows(table: pa.Table) -> pa.Table:
     """Return the first of the rows that are equal but for their places; empty ones are left out."""
     cells = table.drop_columns([FILE_COLUMN, ROW_COLUMN])
     texts = [pc.fill_null(column.combine_chunks(), "") for column in cells.columns]
@@ -398,7 +398,7 @@ def _number_rows(table: pa.Table, spec: TableSpec) -> pa.Table:
     return table
 
 
-class TableFeed:
+class TableConverter:
     """One raw file feeding one canonical table.
 
     Attributes:
@@ -422,7 +422,8 @@ class TableFeed:
         tables = []
         for entry in self._spec.rows or ({},):
             made = {
-                name: make(column, self) for name, column in {**self._spec.columns, **entry}.items()
+                name: convert_column(column, self)
+                for name, column in {**self._spec.columns, **entry}.items()
             }
             if self._spec.table == "claim":
                 self._of_fills(made)
@@ -439,14 +440,14 @@ class TableFeed:
                     for _, mask in column.notes:
                         lost |= mask & ~kept
             if not kept.all():
-                self.findings.extend(self._without_row(entry, made, ~kept & ~lost))
+                self.findings.extend(self._missing_row_findings(entry, made, ~kept & ~lost))
             if lost.any():
                 ids = {name: made[name] for name in _IDS if name in made}
                 self.bare.append(self._table(ids, lost))
             tables.append(self._table(made, kept))
         return pa.concat_tables(tables)
 
-    def _of_fills(self, made: Mapping[str, MadeColumn]) -> None:
+    def _of_fills(self, made: Mapping[str, ConvertedColumn]) -> None:
         """Leave out amounts of the whole claim where its fills are claims: the lines have them."""
         fills = self.cell(FILL).is_valid()
         if not pc.any(fills).as_py():
@@ -458,15 +459,15 @@ class TableFeed:
 
     def values(self, column: str) -> Any:
         """Return one column of `columns`, a cell a group of rows."""
-        return make(self._spec.columns[column], self).values
+        return convert_column(self._spec.columns[column], self).values
 
-    def _table(self, made: Mapping[str, MadeColumn], kept: Bools) -> pa.Table:
+    def _table(self, made: Mapping[str, ConvertedColumn], kept: Bools) -> pa.Table:
         places = dict(zip((FILE_COLUMN, ROW_COLUMN), self._places, strict=True))
         columns = {name: column.values for name, column in made.items()}
         table = table_of(self._spec.table, self.count, {**columns, **places})
         return table if kept.all() else table.filter(pa.array(kept))
 
-    def _findings(self, name: str, column: MadeColumn, kept: Bools) -> list[pa.Table]:
+    def _findings(self, name: str, column: ConvertedColumn, kept: Bools) -> list[pa.Table]:
         findings = []
         for rule, mask in column.notes:
             # For a row that is not made, only the cell that prevented it is reported.
@@ -478,8 +479,8 @@ class TableFeed:
             findings.append(findings_at(rule, self._spec.table, files, numbers, name))
         return findings
 
-    def _without_row(
-        self, entry: Mapping[str, ColumnSpec], made: Mapping[str, MadeColumn], unmade: Bools
+    def _missing_row_findings(
+        self, entry: Mapping[str, ColumnSpec], made: Mapping[str, ConvertedColumn], unmade: Bools
     ) -> Iterator[pa.Table]:
         """Yield findings of cells that are about a row which is not made.
 
@@ -510,36 +511,36 @@ class TableFeed:
         """Return each group's cell under a header."""
         return self._groups.pick(header)[0]
 
-    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
+    def agreed(self, header: str, spec: ColumnSpec) -> ConvertedColumn:
         """Return the cells under a header; absent, with a finding, where rows contradict."""
         rows = self._groups.rows
         among = match_rows(spec.among, rows.column, rows.count) if spec.among else None
         values, conflict = self._groups.pick(header, among)
-        made = MadeColumn(values, self._notes(header))
+        made = ConvertedColumn(values, self._notes(header))
         if conflict is not None:
             made.note(spec.conflict, conflict)
-        return made.known_only()
+        return made.drop_unknown()
 
     def _notes(self, header: str) -> list[tuple[str, Bools]]:
         """Return the findings about the merged cells under a header."""
         notes = self._groups.rows.noted(header).notes
         return [(rule, self._groups.noted(mask)) for rule, mask in notes]
 
-    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
+    def of_other_rows(self, spec: ColumnSpec) -> ConvertedColumn:
         """Return a column that is made of other rows than those that were merged."""
         match spec.source:
             case DistinctCells(header):
-                made = MadeColumn(self._groups.each(header), self._notes(header))
-                return made.known_only()
+                made = ConvertedColumn(self._groups.each(header), self._notes(header))
+                return made.drop_unknown()
             case Lookup():
                 return self._look_up(spec.source, spec)
             case _:
-                return MadeColumn(pa.nulls(self.count, pa.string()), [])
+                return ConvertedColumn(pa.nulls(self.count, pa.string()), [])
 
-    def _look_up(self, source: Lookup, spec: ColumnSpec) -> MadeColumn:
+    def _look_up(self, source: Lookup, spec: ColumnSpec) -> ConvertedColumn:
         """Read another raw file in the row of the same member, so that partitions do not show."""
         by = [self.agreed(header, spec) for header in source.by]
-        made = MadeColumn(
+        made = ConvertedColumn(
             pa.nulls(self.count, pa.string()), [note for answer in by for note in answer.notes]
         )
         on = None
@@ -553,7 +554,7 @@ class TableFeed:
         other = self._rows.get(source.table)
         if other is None:
             return made
-        found = look_up(other, source, SoughtRows(members, keys, on))
+        found = look_up(other, source, WantedRows(members, keys, on))
         made.values = found.values
         made.note(AMBIGUOUS_LOOKUP, found.torn)
         made.note(LOOKUP_WITHOUT_ROW, found.missing)

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Indices
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, SHORT_FORM_COUNT, SHORT_FORMS
-from etl.sources.convert.canonical_rows import TableFeed
-from etl.sources.convert.columns import make
+from etl.sources.convert.canonical_rows import TableConverter
+from etl.sources.convert.columns import convert_column
 from etl.sources.convert.raw_rows import Groups, RawRows, with_fills
 from etl.sources.files.listed_files import SourceFile, unique_headers
 from etl.sources.layout.model import (
@@ -78,7 +78,7 @@ class _Feed:
 
 
 @dataclass(frozen=True)
-class _MadeRow:
+class _CanonicalRow:
     """A canonical row, converted again from its own raw rows alone.
 
     Attributes:
@@ -89,7 +89,7 @@ class _MadeRow:
 
     feed: _Feed
     rows: RawRows
-    cells: TableFeed
+    cells: TableConverter
 
     @cached_property
     def values(self) -> Mapping[str, str | None]:
@@ -103,13 +103,13 @@ class _MadeRow:
 
     def text(self, spec: ColumnSpec) -> str | None:
         """Return the cell that a column makes."""
-        text: str | None = make(spec, self.cells).values[0].as_py()
+        text: str | None = convert_column(spec, self.cells).values[0].as_py()
         return text
 
     def headers_read(self, spec: ColumnSpec) -> Set[str]:
         """Return the headers whose cells are read where a column is made."""
         self.rows.read.clear()
-        make(spec, self.cells)
+        convert_column(spec, self.cells)
         return self.rows.read.keys()
 
 
@@ -143,7 +143,7 @@ class PartitionOrigins:
             for name, tables in parts.items()
         }
         self._groups: dict[int, Groups] = {}
-        self._made: dict[tuple[str, Place], list[_MadeRow]] = {}
+        self._made: dict[tuple[str, Place], list[_CanonicalRow]] = {}
 
     def of(self, table: str, record: Record, column: str) -> RawOrigin:
         """Return the origin of one cell.
@@ -156,7 +156,7 @@ class PartitionOrigins:
         short = self._short_form(table, record, column)
         if short is not None:
             return short
-        row = self._made_row(table, record)
+        row = self._find_canonical_row(table, record)
         if row is None or column not in row.feed.columns:
             return RawOrigin((), "")
         cells = dict.fromkeys(self._cells(row, row.feed.columns[column]))
@@ -226,7 +226,7 @@ class PartitionOrigins:
             self._groups[id(spec)] = Groups(rows, spec.where, spec.grain, spec.order)
         return self._groups[id(spec)]
 
-    def _made_row(self, table: str, record: Record) -> _MadeRow | None:
+    def _find_canonical_row(self, table: str, record: Record) -> _CanonicalRow | None:
         """Return the canonical row behind a record, converted again.
 
         A row of a file can be several rows of a table. The one is taken that has the most cells of
@@ -234,18 +234,18 @@ class PartitionOrigins:
         """
         place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
         if (table, place) not in self._made:
-            self._made[table, place] = list(self._rows_made_at(table, place))
+            self._made[table, place] = list(self._canonical_rows_at(table, place))
         rows = self._made[table, place]
         if len(rows) < 2:
             return rows[0] if rows else None
 
-        def likeness(row: _MadeRow) -> int:
+        def likeness(row: _CanonicalRow) -> int:
             same = [text == record.get(name) for name, text in row.values.items()]
             return 2 * sum(same) - len(same)
 
         return max(rows, key=likeness)
 
-    def _rows_made_at(self, table: str, place: Place) -> Iterator[_MadeRow]:
+    def _canonical_rows_at(self, table: str, place: Place) -> Iterator[_CanonicalRow]:
         """Yield the rows of a table whose first raw row stands at a place."""
         for feed in self._feeds:
             source = feed.spec.source
@@ -256,10 +256,10 @@ class PartitionOrigins:
             for group in np.flatnonzero(np.isin(groups.first, _rows_at(groups.rows, place))):
                 own = np.sort(members[numbers == group])
                 rows = RawRows(groups.rows.table.take(pa.array(own)), cells=groups.rows.cells)
-                cells = TableFeed(feed.spec, {**self._with_fills, source: rows})
-                yield _MadeRow(feed, rows, cells)
+                cells = TableConverter(feed.spec, {**self._with_fills, source: rows})
+                yield _CanonicalRow(feed, rows, cells)
 
-    def _cells(self, row: _MadeRow, spec: ColumnSpec) -> Iterator[RawCell]:
+    def _cells(self, row: _CanonicalRow, spec: ColumnSpec) -> Iterator[RawCell]:
         """Yield the filled cells that a column of a row reads: its own, then those looked up."""
         source, read = row.feed.spec.source, row.headers_read(spec)
         headers = [header for header in self._layout.raw[source].columns if header in read]
@@ -269,7 +269,7 @@ class PartitionOrigins:
         for lookup in _used_lookups(row, spec):
             yield from self._looked_up(row, lookup)
 
-    def _looked_up(self, row: _MadeRow, source: Lookup) -> Iterator[RawCell]:
+    def _looked_up(self, row: _CanonicalRow, source: Lookup) -> Iterator[RawCell]:
         """Yield the keys and the value of the other file's rows that fit and say what was taken."""
         other, value = self._rows.get(source.table), row.text(ColumnSpec(source))
         if other is None or value is None:
@@ -340,14 +340,14 @@ class PartitionOrigins:
         return None
 
 
-def _used_lookups(row: _MadeRow, spec: ColumnSpec) -> Iterator[Lookup]:
+def _used_lookups(row: _CanonicalRow, spec: ColumnSpec) -> Iterator[Lookup]:
     """Yield the lookups of a column; of alternatives, those up to the one that decided."""
     if isinstance(spec.source, Lookup):
         yield spec.source
     elif isinstance(spec.source, CoalescedColumns):
         for option in spec.source.options:
             yield from _used_lookups(row, option)
-            made = make(option, row.cells)
+            made = convert_column(option, row.cells)
             if made.unknown()[0] or made.values[0].is_valid:
                 return
 

@@ -49,7 +49,7 @@ from etl.sources.layout.names import (
 
 
 @dataclass(slots=True)
-class MadeColumn:
+class ConvertedColumn:
     """A column in the making.
 
     Attributes:
@@ -74,9 +74,9 @@ class MadeColumn:
                 unknown |= mask
         return unknown
 
-    def known_only(self) -> MadeColumn:
+    def drop_unknown(self) -> ConvertedColumn:
         """Return it without the values that aren't known."""
-        return MadeColumn(pc.if_else(pa.array(self.unknown()), None, self.values), self.notes)
+        return ConvertedColumn(pc.if_else(pa.array(self.unknown()), None, self.values), self.notes)
 
     def read(self, read: tuple[Any, Bools]) -> None:
         """Take what a kernel read; values that it could not read are absent, with a finding."""
@@ -97,14 +97,14 @@ class RowCells(Protocol):
     def cell(self, header: str) -> Any:
         """Return the cells under a header, trimmed; null where empty."""
 
-    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
+    def agreed(self, header: str, spec: ColumnSpec) -> ConvertedColumn:
         """Return the cells under a header, and the findings about them."""
 
-    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
+    def of_other_rows(self, spec: ColumnSpec) -> ConvertedColumn:
         """Return a column that is made of more than the row: of other rows, or their numbers."""
 
 
-def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
+def convert_column(spec: ColumnSpec, cells: RowCells) -> ConvertedColumn:
     """Return a column as a layout makes it, a text or null a row."""
     made = _source(spec, cells)
     if spec.when:
@@ -117,7 +117,7 @@ def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
         made.note(SENTINEL_DATE, stood)
         made.values = pc.if_else(stood, None, made.values)
     if spec.steps:
-        made.values = stepped(made.values, spec.steps)
+        made.values = apply_steps(made.values, spec.steps)
     if spec.date is not None:
         made.read(read_formatted_dates(made.values, spec.date))
     if spec.number is not None:
@@ -132,30 +132,32 @@ def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
     return made
 
 
-def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
+def _source(spec: ColumnSpec, cells: RowCells) -> ConvertedColumn:
     match spec.source:
         case FromColumn(header):
             return cells.agreed(header, spec)
         case ConstantText(text):
-            return MadeColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
+            return ConvertedColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
         case CoalescedColumns(options):
             return _first_of(options, spec.conflict, cells)
         case JoinedColumns(headers, between, complete):
             parts = [cells.agreed(header, spec) for header in headers]
             notes = [note for part in parts for note in part.notes]
             texts = [part.values for part in parts]
-            return MadeColumn(_join_texts(texts, between, complete=complete), notes).known_only()
+            return ConvertedColumn(
+                _join_texts(texts, between, complete=complete), notes
+            ).drop_unknown()
         case _:
             return cells.of_other_rows(spec)
 
 
-def _first_of(options: tuple[ColumnSpec, ...], conflict: str, cells: RowCells) -> MadeColumn:
-    made = MadeColumn(pa.nulls(cells.count, pa.string()), [])
+def _first_of(options: tuple[ColumnSpec, ...], conflict: str, cells: RowCells) -> ConvertedColumn:
+    made = ConvertedColumn(pa.nulls(cells.count, pa.string()), [])
     wanted = np.ones(cells.count, dtype=bool)
     for option in options:
         if not wanted.any():
             break
-        other = make(option, cells)
+        other = convert_column(option, cells)
         for rule, mask in other.notes:
             made.note(conflict if rule == CONFLICT else rule, mask & wanted)
         made.values = pc.if_else(pa.array(wanted), other.values, made.values)
@@ -174,7 +176,7 @@ def _join_texts(texts: list[Any], between: str, *, complete: bool) -> Any:
     return joined
 
 
-def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
+def _translate(made: ConvertedColumn, spec: ColumnSpec, cells: RowCells) -> None:
     accepted = _is_accepted(made.values, spec.accept, cells)
     encoded = made.values.dictionary_encode()
     words = encoded.dictionary.to_pylist()
@@ -216,7 +218,7 @@ _ZONE: Final = re.compile(r"Z|[+-](?:(?:0[0-9]|1[0-3]):?[0-5][0-9]|14:?00)")
 Kernel = Callable[[Any], tuple[Any, Bools]]
 
 
-def over_distinct_texts(column: Any, kernel: Kernel) -> tuple[Any, Bools]:
+def map_distinct_texts(column: Any, kernel: Kernel) -> tuple[Any, Bools]:
     """Return a column through a kernel that is run over its distinct texts.
 
     Args:
@@ -229,7 +231,7 @@ def over_distinct_texts(column: Any, kernel: Kernel) -> tuple[Any, Bools]:
     return values.take(encoded.indices), np.append(bad, False)[at]
 
 
-def stepped(column: Any, steps: tuple[Step, ...]) -> Any:
+def apply_steps(column: Any, steps: tuple[Step, ...]) -> Any:
     """Return text after some steps, each taken on what the one before left; shape (n,)."""
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
@@ -237,7 +239,7 @@ def stepped(column: Any, steps: tuple[Step, ...]) -> Any:
             texts = empty_to_null(pc.utf8_trim_whitespace(_apply_step(texts, step)))
         return texts, np.zeros(len(texts), dtype=bool)
 
-    return over_distinct_texts(column, kernel)[0]
+    return map_distinct_texts(column, kernel)[0]
 
 
 def _apply_step(texts: Any, step: Step) -> Any:
@@ -268,7 +270,7 @@ def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
         days = pa.array([_parse_day(text, patterns) for text in texts.to_pylist()], pa.string())
         return days, days.is_null().to_numpy(zero_copy_only=False)
 
-    return over_distinct_texts(column, kernel)
+    return map_distinct_texts(column, kernel)
 
 
 def _parse_day(text: str, patterns: Sequence[re.Pattern[str]]) -> str | None:
@@ -331,4 +333,4 @@ def read_formatted_numbers(column: Any, format_: NumberFormat) -> tuple[Any, Boo
         text = pc.binary_join_element_wise(pc.if_else(minus, "-", ""), digits, fraction, "")
         return pc.if_else(pa.array(fine), text, None), ~fine
 
-    return over_distinct_texts(column, kernel)
+    return map_distinct_texts(column, kernel)

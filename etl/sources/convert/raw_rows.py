@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, Indices, trimmed
 from etl.columns.numbers import round_to_cents
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.sources.convert.columns import MadeColumn, make
+from etl.sources.convert.columns import ConvertedColumn, convert_column
 from etl.sources.layout.model import (
     LIST_SEPARATOR,
     PLAIN_CELLS,
@@ -202,7 +202,7 @@ class RawRows:
         self.unread = unread
         self.cells = cells
         self.count = table.num_rows
-        self.read: dict[str, MadeColumn] = {}
+        self.read: dict[str, ConvertedColumn] = {}
 
     def column(self, header: str) -> Any:
         """Return the cells under a header, shape (count,), trimmed; null where empty."""
@@ -210,22 +210,24 @@ class RawRows:
 
     cell = column
 
-    def noted(self, header: str) -> MadeColumn:
+    def noted(self, header: str) -> ConvertedColumn:
         """Return the cells under a header, and the findings about them."""
         if header not in self.read:
             spec = self.cells.derived.get(header)
             self.read[header] = (
-                MadeColumn(self._text(header), []) if spec is None else make(spec, self)
+                ConvertedColumn(self._text(header), [])
+                if spec is None
+                else convert_column(spec, self)
             )
         return self.read[header]
 
-    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
+    def agreed(self, header: str, spec: ColumnSpec) -> ConvertedColumn:
         """Return the cells under a header, for a column that is made of the row's cells."""
         del spec
         found = self.noted(header)
-        return MadeColumn(found.values, list(found.notes))
+        return ConvertedColumn(found.values, list(found.notes))
 
-    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
+    def of_other_rows(self, spec: ColumnSpec) -> ConvertedColumn:
         """Refuse it: a layout that asks for it is not read."""
         raise AssertionError(f"{spec.source} is not made of one row")
 

@@ -97,7 +97,7 @@ def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
     with _explain_errors(name), zipfile.ZipFile(stream) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if len(infos) > MOST_MEMBERS:
-            raise _too_many(name)
+            raise _too_many_error(name)
         packed = sum(info.compress_size for info in infos)
         if packed > size:
             raise ExtractError(f"{name}: its members overlap, as those of a ZIP bomb do")
@@ -141,13 +141,13 @@ def unpack_tar(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
         head = stream.read(2)
         stream.seek(0)
         if head != b"\x1f\x8b":
-            _unpack_tar(_Bounded(stream), size, name, folder)
+            _unpack_tar(_BudgetedReader(stream), size, name, folder)
             return
         with gzip.GzipFile(fileobj=stream) as unpacked:
-            _unpack_tar(_Bounded(cast("IO[bytes]", unpacked)), size, name, folder)
+            _unpack_tar(_BudgetedReader(cast("IO[bytes]", unpacked)), size, name, folder)
 
 
-class _Bounded:
+class _BudgetedReader:
     """A stream for tarfile, which reads names and other headers whole, as long as they may say."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -165,7 +165,7 @@ class _Bounded:
         return self._stream.tell()
 
 
-def _unpack_tar(stream: _Bounded, size: int, name: str, folder: Path) -> None:
+def _unpack_tar(stream: _BudgetedReader, size: int, name: str, folder: Path) -> None:
     # What is wanted shows once every name is known, but a compressed archive is gone through once:
     # so files are unpacked by number, and named at the end.
     members, budget = list[_Member](), UnpackedBudget(size, name)
@@ -174,7 +174,7 @@ def _unpack_tar(stream: _Bounded, size: int, name: str, folder: Path) -> None:
             if info.isdir():
                 continue
             if len(members) == MOST_MEMBERS:
-                raise _too_many(name)
+                raise _too_many_error(name)
             members.append(_Member(info.name, info.size, info.isreg()))
             budget.take(info.size)
             if not info.isreg() or _is_hidden(info.name):
@@ -251,7 +251,7 @@ def _is_plain(info: zipfile.ZipInfo) -> bool:
     return kind in (0, stat.S_IFREG)
 
 
-def _too_many(name: str) -> ExtractError:
+def _too_many_error(name: str) -> ExtractError:
     return ExtractError(
         f"{name} has more than {MOST_MEMBERS:,} files; use a folder with fewer files"
     )
@@ -273,14 +273,14 @@ def _unpack(source: IO[bytes], member: _Member, folder: Path, archive: str) -> N
                 target.write(chunk)
                 left -= len(chunk)
     except OSError as error:
-        if isinstance(error, (*_BROKEN, _Unread)):
+        if isinstance(error, (*_BROKEN, _ArchiveReadError)):
             raise
         raise disk_error(error) from None
     if left:
         raise EOFError
 
 
-class _Unread(OSError):
+class _ArchiveReadError(OSError):
     """The archive itself cannot be read."""
 
 
@@ -290,7 +290,7 @@ def _read(source: IO[bytes], size: int) -> bytes:
     except _BROKEN:
         raise
     except OSError as error:
-        raise _Unread(error.errno, error.strerror) from None
+        raise _ArchiveReadError(error.errno, error.strerror) from None
 
 
 @contextmanager

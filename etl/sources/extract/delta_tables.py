@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from etl.errors import ExtractError, not_installed
-from etl.sources.extract.tables import TableRows, table_batches, unread_table
+from etl.sources.extract.tables import TableRows, table_batches, table_error
 from etl.sources.files.stored_files import DataFile, FolderFiles, StoredFile, TableVersion
 from etl.sources.parsing.parquet import text_converter
 
@@ -62,7 +62,7 @@ class DeltaFiles:
         except ExtractError:
             raise
         except Exception as error:
-            raise unread_table(self.what, error, _HINT) from None
+            raise table_error(self.what, error, _HINT) from None
         return stream
 
 
@@ -153,7 +153,7 @@ def read_delta(
             f"{name}: there is no Delta table at {location}; check the address and the rights"
         ) from None
     except (DeltaError, OSError, ValueError) as error:
-        raise unread_table(what, error, _HINT) from None
+        raise table_error(what, error, _HINT) from None
     return TableRows(origin, rows.schema, table_batches(rows, what, _HINT))
 
 

@@ -29,8 +29,8 @@ _NEAR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """Fit of a layout with the files.
+class LayoutMatch:
+    """LayoutMatch of a layout with the files.
 
     Attributes:
         layout: the layout.
@@ -49,14 +49,14 @@ class Fit:
     unreadable: str = ""
 
 
-def choose(
+def choose_layout(
     files: Sequence[ListedFile],
     layouts: Sequence[Layout],
     named: str | None,
     headers: Headers,
     *,
     delta: bool,
-) -> Fit:
+) -> LayoutMatch:
     """Return the layout of an extract: the one that is named, else the only one that fits.
 
     Raises:
@@ -67,14 +67,14 @@ def choose(
         if layout is None:
             known = ", ".join(sorted(known.name for known in layouts))
             raise ExtractError(f"there is no layout {named!r}; there are {known}")
-        fit = match(files, layout, headers, delta=delta)
+        fit = match_layout(files, layout, headers, delta=delta)
         if fit.unreadable:
             raise ExtractError(fit.unreadable)
         if fit.lacks:
             odd = _first_mismatch(files, layout.delimiter)
             raise ExtractError(f"the extract is not in layout {named}: {odd or fit.lacks[0]}")
         return fit
-    fits = [match(files, layout, headers, delta=delta) for layout in layouts]
+    fits = [match_layout(files, layout, headers, delta=delta) for layout in layouts]
     whole = [fit for fit in fits if not fit.lacks and not fit.unreadable]
     # A delta may hold organizations alone, which claims and directories both have.
     canonical = [fit for fit in whole if fit.layout.canonical]
@@ -91,10 +91,10 @@ def choose(
     unreadable = next((fit.unreadable for fit in fits if fit.unreadable), "")
     if unreadable:
         raise ExtractError(unreadable)
-    raise ExtractError(f"{_why_none(files, fits)}; {doctor_advice(files[0].files.name)}")
+    raise ExtractError(f"{_explain_no_match(files, fits)}; {doctor_advice(files[0].files.name)}")
 
 
-def _why_none(files: Sequence[ListedFile], fits: Sequence[Fit]) -> str:
+def _explain_no_match(files: Sequence[ListedFile], fits: Sequence[LayoutMatch]) -> str:
     """Return why no layout fits: an unexpected physical form, else the nearest layout.
 
     A layout that has fewer than half of the headers is not near.
@@ -122,16 +122,18 @@ def _first_mismatch(files: Sequence[ListedFile], delimiter: str | None) -> str:
     return ""
 
 
-def match(files: Sequence[ListedFile], layout: Layout, headers: Headers, *, delta: bool) -> Fit:
+def match_layout(
+    files: Sequence[ListedFile], layout: Layout, headers: Headers, *, delta: bool
+) -> LayoutMatch:
     """Return how a layout fits: canonical files are known by name, all others by their headers."""
     data, cells, unreadable = list[ListedFile](), dict[str, tuple[str, ...]](), ""
     for listed in files:
-        if not listed.is_data and not takes(layout, listed):
+        if not listed.is_data and not uses_file(layout, listed):
             continue
         try:
             cells[listed.name] = headers(listed, layout)
         except ExtractError as error:
-            if _may_be_of(layout, listed):
+            if _can_contain(layout, listed):
                 unreadable = unreadable or str(error)
             continue
         data.append(listed)
@@ -150,10 +152,10 @@ def match(files: Sequence[ListedFile], layout: Layout, headers: Headers, *, delt
             ]
     known = sum(_known_headers(layout, cells[listed.name]) for listed in data)
     total = sum(len(names) for names in cells.values())
-    return Fit(layout, tables, tuple(lacks), known / max(total, 1), unreadable)
+    return LayoutMatch(layout, tables, tuple(lacks), known / max(total, 1), unreadable)
 
 
-def takes(layout: Layout, listed: ListedFile) -> bool:
+def uses_file(layout: Layout, listed: ListedFile) -> bool:
     """Return whether a layout says how a text file is written whose ending does not."""
     return listed.is_other_text and any(
         raw.name_patterns and raw.matches_name(listed.stem)
@@ -162,7 +164,7 @@ def takes(layout: Layout, listed: ListedFile) -> bool:
     )
 
 
-def _may_be_of(layout: Layout, listed: ListedFile) -> bool:
+def _can_contain(layout: Layout, listed: ListedFile) -> bool:
     """Return whether a file may be of a layout, as far as its name says."""
     if layout.canonical:
         return _table_named(listed.stem, layout) is not None
@@ -222,11 +224,11 @@ def _match_names(
     if one_of and not delta and not missing and not set(one_of) & set(tables.values()):
         files = ", ".join(f"{name}.csv" for name in one_of)
         lacks.append(f"the extract needs at least one of the files {files}")
-    lacks += _of_another_model(data, layout)
+    lacks += _other_model_files(data, layout)
     return tables, lacks
 
 
-def _of_another_model(data: list[ListedFile], layout: Layout) -> Iterator[str]:
+def _other_model_files(data: list[ListedFile], layout: Layout) -> Iterator[str]:
     """Yield files that only an extract of another data model has, which have their names in common.
 
     Claims name organizations and practitioners as well, in files that look like a directory's.
@@ -273,7 +275,7 @@ def _match_headers(
             tables[listed.name] = tuple(raw.name for raw in types)
     there = {name for names in tables.values() for name in names}
     lacks = [
-        _no_file(raw, nearest.get(raw.name))
+        _explain_missing_file(raw, nearest.get(raw.name))
         for raw in layout.raw.values()
         if raw.compulsory and raw.name not in there
     ]
@@ -319,7 +321,7 @@ def _blank_ids(
     )
 
 
-def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
+def _explain_missing_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
     # A file that shares a column or two by chance is not worth naming.
     if near is not None and 2 * near[0] >= len(raw.required):
         return f"{near[1]} lacks the required column {near[2][0]}"

@@ -17,12 +17,12 @@ from etl.jobs import ALONE, JobRunner
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.rows import FINDINGS_SCHEMA, findings_at
-from etl.sources.extract.detection import Fit, choose, match, row_form
+from etl.sources.extract.detection import LayoutMatch, choose_layout, match_layout, row_form
 from etl.sources.files import listed_files
 from etl.sources.files.listed_files import (
     SOURCE_POSITIONS,
     Emit,
-    Hashed,
+    FileHashed,
     ListedFile,
     SourceFile,
     Traits,
@@ -131,7 +131,7 @@ def open_extract(
         *(other for other in layouts if other.name not in canonical_layouts()),
     )
     headers = _Headers()
-    fit = choose(
+    fit = choose_layout(
         files,
         known_layouts,
         layout or manifest.layout,
@@ -149,7 +149,7 @@ def open_extract(
     for listed in files:
         for table in raw.get(listed.name, []):
             if row_form(listed, table, fit.layout).has_header:
-                _refuse_doubles(listed, headers.read(listed, fit.layout), table)
+                _refuse_duplicate_headers(listed, headers.read(listed, fit.layout), table)
     if manifest.kind == "full":
         _refuse_no_rows(files, fit)
     sources: list[SourceFile] = []
@@ -163,15 +163,15 @@ def open_extract(
         emit,
     )
     for listed, file_traits in zip(files, every, strict=True):
-        emit(Hashed(listed.name, file_traits.bytes))
+        emit(FileHashed(listed.name, file_traits.bytes))
         _check_hash(listed, file_traits, manifest)
         header = headers.read(listed, fit.layout) if listed.name in raw else ()
         tables = raw.get(listed.name, [])
         if tables and listed.is_parquet and file_traits.bytes >= listed_files.SPLIT_BYTES:
             file_traits = replace(file_traits, split_points=parquet_split_points(listed))
         parts = _source_files(len(sources), listed, file_traits, tables, header, fit.layout)
-        sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
-    queried = tuple(_files_of_queries(place, len(sources)))
+        sources += [replace(part, rows=_expected_rows(listed, part, manifest)) for part in parts]
+    queried = tuple(_query_files(place, len(sources)))
     return Extract(
         place=place,
         layout=fit.layout,
@@ -193,11 +193,11 @@ def open_extract(
 def count_files(place: ExtractFiles, layouts: Sequence[Layout]) -> int:
     """Return how many files the layout reads that fits and reads most; 0 where none fits."""
     files, headers = list_files(place), _Headers()
-    fits = [match(files, layout, headers.read, delta=False) for layout in layouts]
+    fits = [match_layout(files, layout, headers.read, delta=False) for layout in layouts]
     return max((len(fit.tables) for fit in fits if not fit.lacks), default=0)
 
 
-def _files_of_queries(place: ExtractFiles, first: int) -> Iterator[SourceFile]:
+def _query_files(place: ExtractFiles, first: int) -> Iterator[SourceFile]:
     """Yield the files that queries read, numbered from `first`."""
     files = place.queried if isinstance(place, ReplacedFiles) else ()
     for number, file in enumerate(files, first):
@@ -230,7 +230,7 @@ def _read_traits(listed: ListedFile, emit: Emit, *, without_quotes: frozenset[st
     return read_traits(listed, quoting=listed.name not in without_quotes)
 
 
-def _without_quotes(fit: Fit) -> Iterator[str]:
+def _without_quotes(fit: LayoutMatch) -> Iterator[str]:
     """Yield the names of files in which a quote never opens a cell over a line end."""
     for name, tables in fit.tables.items():
         if not fit.layout.quoting or any(fit.layout.raw[table].lines for table in tables):
@@ -286,7 +286,7 @@ def _check_hash(listed: ListedFile, file_traits: Traits, manifest: ExtractManife
         )
 
 
-def _rows_to_read(listed: ListedFile, source: SourceFile, manifest: ExtractManifest) -> int | None:
+def _expected_rows(listed: ListedFile, source: SourceFile, manifest: ExtractManifest) -> int | None:
     """Return the number of rows to expect when a file is read; that of Parquet is known before."""
     claim = manifest.files.get(listed.name)
     if claim is None or claim.rows is None or not source.table:
@@ -310,7 +310,7 @@ def check_rows(source: SourceFile, rows: int) -> None:
         )
 
 
-def _refuse_doubles(listed: ListedFile, headers: tuple[str, ...], raw: RawTable) -> None:
+def _refuse_duplicate_headers(listed: ListedFile, headers: tuple[str, ...], raw: RawTable) -> None:
     seen: dict[str, int] = {}
     columns = raw.match_headers(headers)
     for number, (header, column) in enumerate(zip(headers, columns, strict=True), start=1):
@@ -326,7 +326,7 @@ def _refuse_doubles(listed: ListedFile, headers: tuple[str, ...], raw: RawTable)
         seen[name] = number
 
 
-def _refuse_no_rows(files: tuple[ListedFile, ...], fit: Fit) -> None:
+def _refuse_no_rows(files: tuple[ListedFile, ...], fit: LayoutMatch) -> None:
     filled = fit.layout.model.tables[fit.layout.model.filled]
     feeding = fit.layout.source_files(filled.name)
     there = [listed for listed in files if feeding.intersection(fit.tables.get(listed.name, ()))]
@@ -337,7 +337,7 @@ def _refuse_no_rows(files: tuple[ListedFile, ...], fit: Fit) -> None:
         )
 
 
-def _has_rows(file: ListedFile, fit: Fit) -> bool:
+def _has_rows(file: ListedFile, fit: LayoutMatch) -> bool:
     if file.is_parquet:
         return bool(count_parquet_rows(file))
     raw = [fit.layout.raw[table] for table in fit.tables[file.name]]
@@ -395,7 +395,7 @@ def _unknown_findings(sources: list[SourceFile], layout: Layout) -> Iterator[pa.
     words = _header_words(canonical_layouts()[layout.model.layout]) | _header_words(layout)
     for source in sources:
         if not source.table:
-            yield _of_file(UNKNOWN_FILE, UNKNOWN_TABLE, source, None)
+            yield _file_finding(UNKNOWN_FILE, UNKNOWN_TABLE, source, None)
             continue
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
@@ -405,7 +405,7 @@ def _unknown_findings(sources: list[SourceFile], layout: Layout) -> Iterator[pa.
                 reported.add(header_of_table)
                 main_table = layout.raw[source.table].main_table
                 shown = _safe_header(header, number, words)
-                yield _of_file(UNKNOWN_COLUMN, main_table, source, shown)
+                yield _file_finding(UNKNOWN_COLUMN, main_table, source, shown)
 
 
 def _unused_findings(
@@ -417,13 +417,13 @@ def _unused_findings(
     for file, source in zip(files, queried, strict=True):
         for number, header in file.unread_columns:
             shown = _safe_header(header, number, words)
-            yield _of_file(UNKNOWN_COLUMN, UNKNOWN_TABLE, source, shown)
+            yield _file_finding(UNKNOWN_COLUMN, UNKNOWN_TABLE, source, shown)
         rows = pa.array(file.unused_rows, pa.int64())
         indexes = pa.array([source.index] * len(rows), pa.int32())
         yield findings_at(UNUSED_ROW, UNKNOWN_TABLE, indexes, rows, None)
 
 
-def _of_file(rule: str, table: str, source: SourceFile, column: str | None) -> pa.Table:
+def _file_finding(rule: str, table: str, source: SourceFile, column: str | None) -> pa.Table:
     index = pa.array([source.index], pa.int32())
     return findings_at(rule, table, index, pa.nulls(1, pa.int64()), column)
 
@@ -465,7 +465,7 @@ def layout_state(layout: Layout) -> dict[str, Any]:
     }
 
 
-def layout_from(state: Any) -> Layout:
+def restore_layout(state: Any) -> Layout:
     """Return the layout that `layout_state` kept; without a text it is a built-in one."""
     if not state["text"]:
         return canonical_layouts()[state["name"]]

@@ -151,13 +151,13 @@ def count_files(extract: SqlExtract, place: ExtractFiles) -> int:
     if not all(table.optional or files for table, files in named):
         return 0
     try:
-        check(extract, place)
+        check_sql_extract(extract, place)
     except (ExtractError, MappingError):
         return 0
     return len({file.name for _, files in named for file in files})
 
 
-def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
+def check_sql_extract(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
     """Check every query against the headers of the files; return what no query reads, in words.
 
     Raises:
@@ -402,13 +402,13 @@ def _check_queries(
     tables = {table.file_name: table for table in extract.tables.model.tables.values()}
     for name, query in extract.queries.items():
         with mistakes.collected():
-            for error in _wrong_columns(extract, tables[name], query, database.bind(query)):
+            for error in _column_errors(extract, tables[name], query, database.bind(query)):
                 mistakes.add(error)
     mistakes.report()
     return frozenset().union(*map(database.columns_read, extract.queries.values()))
 
 
-def _wrong_columns(
+def _column_errors(
     extract: SqlExtract, table: Table, query: Query, columns: tuple[tuple[str, str], ...]
 ) -> Iterator[MappingError]:
     """Yield what a query's columns lack, or have too much, for the rows of a table."""
@@ -463,7 +463,7 @@ def _view_rows(
                     "header; SQL needs complete rows: correct the file"
                 )
             rows += batch.rows.num_rows
-            yield _in_columns(view, file, batch.rows)
+            yield _select_columns(view, file, batch.rows)
         if claim and claim.rows not in (None, rows):
             raise ExtractError(
                 f"{listed.name} has {rows} rows, but {MANIFEST_NAME} says {claim.rows}"
@@ -479,7 +479,7 @@ def _file_batches(file: ViewFile, table: ExtractTable) -> Iterator[Batch]:
     return delimited.read_batches(file.listed, file.headers, form)
 
 
-def _in_columns(view: View, file: ViewFile, rows: pa.RecordBatch) -> pa.RecordBatch:
+def _select_columns(view: View, file: ViewFile, rows: pa.RecordBatch) -> pa.RecordBatch:
     position = {header.casefold(): number for number, header in enumerate(file.headers)}
     absent = pa.nulls(rows.num_rows, pa.string())
     arrays = [

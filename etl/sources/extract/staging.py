@@ -19,7 +19,7 @@ from etl.sources.extract.tables import (
     TableRows,
     read_tables,
     table_batches,
-    unread_table,
+    table_error,
     write_rows,
 )
 from etl.sources.files.listed_files import COMPRESSION_ERRORS, recognize_entry
@@ -66,7 +66,7 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
             "need more packages"
         ) from None
     except Exception as error:
-        raise unread_table(what, error, hint) from None
+        raise table_error(what, error, hint) from None
 
     origin = TableVersion("iceberg", table, "" if version is None else str(version))
     return TableRows(origin, rows.schema, table_batches(rows, what, hint))
@@ -88,7 +88,7 @@ WORKBOOK_ENDINGS: Final = (".xlsx", ".xlsm")
 _FORMS: Final = ("zip", "tar", "xlsx")
 
 
-def staged_form(beside: ExtractFiles, name: str) -> str:
+def staged_format(beside: ExtractFiles, name: str) -> str:
     """Return the form of a file that is a whole extract: `zip`, `tar`, `xlsx`, `tables`; else "".
 
     Args:
@@ -113,12 +113,12 @@ def staged_form(beside: ExtractFiles, name: str) -> str:
     return kind if kind in _FORMS else ""
 
 
-def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> ExtractFiles:
+def stage_extract(beside: ExtractFiles, name: str, called: str, folder: Path) -> ExtractFiles:
     """Write the files of an extract that is one file, and return them.
 
     Args:
         beside: where it lies.
-        name: its name there; `staged_form` gives its form.
+        name: its name there; `staged_format` gives its form.
         called: its name in messages.
         folder: an empty folder that is closed to others, and deleted when the extract was read.
 
@@ -126,7 +126,7 @@ def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> Extract
         ExtractError: it is broken, or cannot be staged safely and exactly.
         StoreError: storage or a database refused or did not answer, or the disk is full.
     """
-    form = staged_form(beside, name)
+    form = staged_format(beside, name)
     if form == "tables":
         base = beside.folder if isinstance(beside, FolderFiles) else Path()
         return stage_tables(read_tables(beside, name), called, base, folder)
@@ -143,7 +143,7 @@ def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> Extract
     return FolderFiles(folder, called)
 
 
-def workbooks_of(files: ExtractFiles) -> tuple[str, ...]:
+def list_workbooks(files: ExtractFiles) -> tuple[str, ...]:
     """Return the workbooks of an extract that has no other files with rows; else none."""
     entries = [entry for entry in files.entries() if not entry.name.startswith((".", "~$"))]
     if any(recognize_entry(entry, files).is_data for entry in entries):
@@ -151,10 +151,10 @@ def workbooks_of(files: ExtractFiles) -> tuple[str, ...]:
     return tuple(entry.name for entry in entries if entry.name.lower().endswith(WORKBOOK_ENDINGS))
 
 
-def with_sheets(files: ExtractFiles, workbooks: tuple[str, ...], folder: Path) -> ReplacedFiles:
+def stage_workbooks(files: ExtractFiles, workbooks: tuple[str, ...], folder: Path) -> ReplacedFiles:
     """Return the files of an extract with sheets in place of its workbooks.
 
-    Args, Raises: as for `stage`.
+    Args, Raises: as for `stage_extract`.
     """
     from etl.sources.extract.archives import stage_workbook
 

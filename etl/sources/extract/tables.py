@@ -318,10 +318,10 @@ def table_batches(rows: pa.RecordBatchReader, what: str, hint: str) -> Iterator[
     except (ExtractError, StoreError):
         raise
     except Exception as error:
-        raise unread_table(what, error, hint) from None
+        raise table_error(what, error, hint) from None
 
 
-def unread_table(what: str, error: Exception, hint: str) -> ExtractError:
+def table_error(what: str, error: Exception, hint: str) -> ExtractError:
     return ExtractError(f"{what} cannot be read ({type(error).__name__}); {hint}")
 
 

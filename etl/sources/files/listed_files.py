@@ -44,7 +44,7 @@ from etl.sources.files.stored_files import (
 
 
 @dataclass(frozen=True, slots=True)
-class Hashed:
+class FileHashed:
     """Event: a file has been read for its hash.
 
     Attributes:
@@ -86,7 +86,7 @@ class Partitioned:
     partitions: int
 
 
-Event = Hashed | FileProgress | Partitioned
+Event = FileHashed | FileProgress | Partitioned
 Emit = Callable[[Event], None]
 
 

@@ -409,7 +409,7 @@ _MIN_EVEN_LENGTH: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Physical:
+class PhysicalFormat:
     """The physical format of a file.
 
     Attributes:
@@ -422,26 +422,26 @@ class Physical:
     delimiter: str = ""
 
 
-def recognize_format(head: bytes) -> Physical:
+def recognize_format(head: bytes) -> PhysicalFormat:
     """Recognize the format of a file by its first bytes (unpacked if it is gzip)."""
     kind = _file_kind(head)
     if kind:
-        return Physical(kind)
+        return PhysicalFormat(kind)
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines()[:_SAMPLE_LINES] if line.strip()]
     if len(head) >= HEAD_BYTES and len(lines) > 1:
         lines.pop()  # it may be incomplete
     start = text.lstrip()[:1]
     if start in ("{", "[") and '"' in text[:200]:
-        return Physical("JSON")
+        return PhysicalFormat("JSON")
     if start == "<":
-        return Physical("XML")
+        return PhysicalFormat("XML")
     delimiter = guess_delimiter(lines)
     if delimiter and not is_fixed_width(lines):
-        return Physical("delimited", delimiter)
+        return PhysicalFormat("delimited", delimiter)
     if len({len(line) for line in lines}) == 1 and is_fixed_width(lines):
-        return Physical("fixed width")
-    return Physical("one column")
+        return PhysicalFormat("fixed width")
+    return PhysicalFormat("one column")
 
 
 def _file_kind(head: bytes) -> str:
@@ -518,7 +518,7 @@ def count_cells(lines: list[str], delimiter: str) -> Counter[int]:
         return Counter(line.count(delimiter) + 1 for line in lines)
 
 
-def describe_problem(physical: Physical, name: str, ending_says: str) -> str:
+def describe_problem(physical: PhysicalFormat, name: str, ending_says: str) -> str:
     """Explain a file whose format isn't that of its extension, and what to do; else "".
 
     Args:
@@ -559,7 +559,7 @@ def describe_problem(physical: Physical, name: str, ending_says: str) -> str:
     return ""
 
 
-def lacks_header(head: bytes, physical: Physical) -> bool:
+def lacks_header(head: bytes, physical: PhysicalFormat) -> bool:
     """Return whether the first row of a delimited file has values: numbers or dates."""
     line = head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8", errors="replace")
     row = next(csv.reader([line.strip()], delimiter=physical.delimiter), [])
@@ -610,7 +610,7 @@ def _parse_hash(text: str, _context: Any) -> str | None:
     return text.lower() or None
 
 
-def _freeze(files: dict[str, FileClaim], _context: Any) -> Mapping[str, FileClaim]:
+def _freeze(files: dict[str, ManifestEntry], _context: Any) -> Mapping[str, ManifestEntry]:
     return MappingProxyType(files)
 
 
@@ -625,7 +625,7 @@ def _drop_nulls(value: Any, *keep: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class FileClaim(Model):
+class ManifestEntry(Model):
     """A manifest's entry of a file; None for missing keys.
 
     Attributes:
@@ -658,9 +658,9 @@ class ExtractManifest(Model):
     kind: Kind = "full"
     as_of: Annotated[date | None, Given(Annotated[FilledText, Check(_parse_day)])] = None
     payer: MaybeFilledText = None
-    files: Annotated[Mapping[str, FileClaim], Given(dict[str, FileClaim]), Check(_freeze)] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    files: Annotated[
+        Mapping[str, ManifestEntry], Given(dict[str, ManifestEntry]), Check(_freeze)
+    ] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def normalize(cls, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Hashed ids of a whole extract, across all partitions.
+"""FileHashed ids of a whole extract, across all partitions.
 
 The directory of claims costs 16 bytes a claim (its hash and its member's), the sets of ids 8 bytes
 an id: on disk. They are sorted there, and are files of the work folder that every process maps
@@ -46,7 +46,7 @@ class Run:
     bounds: npt.NDArray[np.int64]
 
 
-class Owners:
+class OwnedIdSorter:
     """A growing set of ids, each with the member that owns it; a member is its own owner.
 
     Args:
@@ -184,7 +184,7 @@ class OwnedIds:
 
     @classmethod
     def open(cls, folder: Path, name: str) -> OwnedIds:
-        """Map the files that `Owners.directory` wrote.
+        """Map the files that `OwnedIdSorter.directory` wrote.
 
         Raises:
             OSError: a file cannot be read.
@@ -293,7 +293,7 @@ class GlobalKeys:
         return GlobalKeys(existing, shared, np.array(self.sharers), asked=ids)
 
     @classmethod
-    def save(cls, work: Path, owners: Mapping[str, Owners]) -> tuple[Path, ...]:
+    def save(cls, work: Path, owners: Mapping[str, OwnedIdSorter]) -> tuple[Path, ...]:
         """Write the IDs, the shared IDs and their sharers; return the files.
 
         Deletes the intermediate files of `owners`.
@@ -320,7 +320,7 @@ class GlobalKeys:
 NO_KEYS: Final = GlobalKeys({}, {}, NO_HASHES)
 
 
-def clear_gathered(work: Path) -> None:
+def delete_id_files(work: Path) -> None:
     """Delete the intermediate files of an unfinished read."""
     for ending in (_PAIRS_ENDING, _OWNERS_ENDING):
         for path in work.glob(f"*{ending}"):

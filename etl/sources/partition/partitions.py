@@ -22,7 +22,7 @@ from etl.columns.places import NO_PLACES, RowSources, place_keys, table_places
 from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
-from etl.sources.convert.canonical_rows import column_values, convert, without_repeats
+from etl.sources.convert.canonical_rows import column_values, convert_tables, drop_repeated_rows
 from etl.sources.convert.raw_rows import readable_rows
 from etl.sources.files.listed_files import SOURCE_POSITION_HEADERS, SourceFile, unique_headers
 from etl.sources.layout.model import Layout
@@ -220,7 +220,7 @@ class Partitions:
             parts = [_filter_owners(self.raw.read(name, index), owners) for index in indexes]
             raw[name] = _sort_by_place(pa.concat_tables(parts, promote_options="default"))
             row_counts[name] = raw[name].num_rows
-        made = convert(self.facts.layout, {**self._shared, **raw}, directory=directory)
+        made = convert_tables(self.facts.layout, {**self._shared, **raw}, directory=directory)
         return Loaded(made.tables, made.findings, self.facts.names, row_counts, made.bare)
 
     def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
@@ -236,8 +236,8 @@ class Partitions:
             count += rows.num_rows
             columns = [*(column for column in headers if column in rows.column_names), *_PLACE]
             new = _sort_by_place(readable_rows(rows).select(columns))
-            both = pa.concat_tables([found, without_repeats(new)], promote_options="default")
-            found = without_repeats(_sort_by_place(both))
+            both = pa.concat_tables([found, drop_repeated_rows(new)], promote_options="default")
+            found = drop_repeated_rows(_sort_by_place(both))
         return found, count
 
     @cached_property

@@ -35,8 +35,8 @@ from etl.sources.extract.opening import (
     UNKNOWN_TABLE,
     Extract,
     check_rows,
-    layout_from,
     layout_state,
+    restore_layout,
 )
 from etl.sources.files import listed_files
 from etl.sources.files.listed_files import Emit, FileProgress, Partitioned, SourceFile, ignore
@@ -44,7 +44,7 @@ from etl.sources.files.stored_files import disk_error
 from etl.sources.layout.model import ROLES
 from etl.sources.parsing.spans import SpanMismatch
 from etl.sources.partition.finished_steps import Checksum, FinishedSteps, file_checksum
-from etl.sources.partition.ids import GlobalKeys, OwnedIds, Owners, Run, clear_gathered
+from etl.sources.partition.ids import GlobalKeys, OwnedIds, OwnedIdSorter, Run, delete_id_files
 from etl.sources.partition.partition_rows import (
     MALFORMED_TABLE,
     OWNER_COLUMN,
@@ -118,7 +118,7 @@ def open_partitions(work: Path) -> Partitions:
         findings = reader.read_all()
     facts = PartitionFacts(
         count=state["count"],
-        layout=layout_from(state["layout"]),
+        layout=restore_layout(state["layout"]),
         files=files,
         rows_read=MappingProxyType(state["rows_read"]),
         findings=findings,
@@ -197,7 +197,7 @@ def write_job(work: Path, job: ReadJob, emit: Emit) -> JobFiles | JobFailure:
         OSError: as for StoreError.
     """
     rows, writers = [0] * len(job.parts), dict[str, RowFileWriter]()
-    ids = {role: Owners(work, f"{role}-{job.number:05d}") for role in ROLES}
+    ids = {role: OwnedIdSorter(work, f"{role}-{job.number:05d}") for role in ROLES}
     try:
         with ExitStack() as on_failure:
 
@@ -243,11 +243,11 @@ class FolderReceiver:
             FinishedSteps(work).clear()
             (work / STATE).unlink(missing_ok=True)
             delete_row_files(work)
-            clear_gathered(work)
+            delete_id_files(work)
         except OSError as error:
             raise disk_error(error) from None
         self._work, self._count, self._runner = work, partitions, runner
-        self._ids = {role: Owners(work, role) for role in ROLES}
+        self._ids = {role: OwnedIdSorter(work, role) for role in ROLES}
         self._job_files: dict[int, JobFiles] = {}
         self._joined: set[int] = set()
         self._assigned = itertools.count(_FIRST_ASSIGNED)

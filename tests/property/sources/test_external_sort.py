@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.sources.partition import ids
-from etl.sources.partition.ids import Owners, open_numbers, save_numbers
+from etl.sources.partition.ids import OwnedIdSorter, open_numbers, save_numbers
 
 numbers = st.integers(0, 2**64 - 1) | st.sampled_from(
     [0, 1, (1 << 56) - 1, 1 << 56, (255 << 56) - 1, 255 << 56, 2**64 - 1]
@@ -23,7 +23,7 @@ numbers = st.integers(0, 2**64 - 1) | st.sampled_from(
 def test_pairs_come_back_ascending_and_once(batches, gathered):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(ids, "_MAX_PENDING", gathered)
-        owners = Owners(Path(folder), "some")
+        owners = OwnedIdSorter(Path(folder), "some")
         for batch in batches:
             owners.add(*np.array(batch, dtype=np.uint64).reshape(-1, 2).T)
         found = list(owners.ranges())

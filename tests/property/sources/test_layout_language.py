@@ -8,8 +8,8 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.sources.convert.canonical_rows import SoughtRows, look_up
-from etl.sources.convert.columns import read_formatted_dates, read_formatted_numbers, stepped
+from etl.sources.convert.canonical_rows import WantedRows, look_up
+from etl.sources.convert.columns import apply_steps, read_formatted_dates, read_formatted_numbers
 from etl.sources.convert.raw_rows import RawRows
 from etl.sources.layout.conversions import DateFormat, LetterCase, NumberFormat, Pad, Replace, Trim
 from etl.sources.layout.model import Condition, EffectivePeriod, Lookup, RowOrder, match_rows
@@ -53,7 +53,7 @@ def test_steps(cells, some):
         for step in some:
             cell = None if cell is None else (slow_step(cell, step) or "").strip() or None
         expected.append(cell)
-    assert stepped(column(cells), tuple(some)).to_pylist() == expected
+    assert apply_steps(column(cells), tuple(some)).to_pylist() == expected
 
 
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -322,7 +322,7 @@ def test_lookups(rows, wanted, dated_, ordered, cardinality):
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
     who, keys, on = (pa.array([row[at] for row in wanted], pa.string()) for at in range(3))
     joined = pa.array([f"{a}\x1f{b}" if a and b else None for a, b, _ in wanted], pa.string())
-    found = look_up(RawRows(table), source, SoughtRows(who, joined, on if dated_ else None))
+    found = look_up(RawRows(table), source, WantedRows(who, joined, on if dated_ else None))
     got = list(
         zip(found.values.to_pylist(), found.torn.tolist(), found.missing.tolist(), strict=True)
     )

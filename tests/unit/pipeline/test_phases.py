@@ -10,7 +10,7 @@ from etl.pipeline.progress import (
     StageBegan,
     StepCounter,
 )
-from etl.sources.files.listed_files import FileProgress, Hashed, Partitioned
+from etl.sources.files.listed_files import FileHashed, FileProgress, Partitioned
 
 
 def ticking():
@@ -22,8 +22,8 @@ def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps():
     phases = Phases(lambda: next(clock), ended.append)
     for event in (
         StageBegan("hash"),
-        Hashed("claim.csv", 700),
-        Hashed("member.csv", 300),
+        FileHashed("claim.csv", 700),
+        FileHashed("member.csv", 300),
         StageBegan("partitions", 90),
         StageAdvanced(30),
         PartitionDone(0, 2, 5, 50),

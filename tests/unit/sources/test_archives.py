@@ -13,7 +13,7 @@ import pytest
 from etl.errors import ExtractError
 from etl.sources.extract import archives
 from etl.sources.extract.archives import unpack_tar, unpack_zip
-from etl.sources.extract.staging import stage, staged_form
+from etl.sources.extract.staging import stage_extract, staged_format
 from etl.sources.files.stored_files import FolderFiles
 
 FILES = {"member.csv": b"member_id\nM1\n", "claim.csv": b"claim_id\n" + b"C1\n" * 400_000}
@@ -47,7 +47,7 @@ def unpacked(data, tmp_path, name="extract.zip"):
     (tmp_path / name).write_bytes(data)
     folder = tmp_path / "staged"
     folder.mkdir()
-    staged = stage(FolderFiles(tmp_path), name, name, folder)
+    staged = stage_extract(FolderFiles(tmp_path), name, name, folder)
     found = {}
     for entry in staged.entries():
         with staged.open(entry.name) as stream:
@@ -229,7 +229,7 @@ def test_only_an_archive_is_a_file_that_is_a_whole_extract(tmp_path):
     }
     for name, data in written.items():
         (tmp_path / name).write_bytes(data)
-    found = {name: staged_form(FolderFiles(tmp_path), name) for name in written}
+    found = {name: staged_format(FolderFiles(tmp_path), name) for name in written}
     assert found == {
         "zip": "zip", "tar": "tar", "tar.gz": "tar", "csv": "", "csv.gz": "", "cut.gz": "",
         "empty": "",

@@ -5,7 +5,12 @@ from datetime import date
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources.files.stored_files import ExtractManifest, FileClaim, FolderFiles, read_manifest
+from etl.sources.files.stored_files import (
+    ExtractManifest,
+    FolderFiles,
+    ManifestEntry,
+    read_manifest,
+)
 
 
 def _written(folder, text):
@@ -20,7 +25,7 @@ def test_a_manifest_says_what_it_says_and_null_says_nothing(tmp_path):
         layout="cpcds",
         kind="delta",
         as_of=date(2024, 2, 1),
-        files={"member.csv": FileClaim(0, "abc"), "claim.csv": FileClaim(None, None)},
+        files={"member.csv": ManifestEntry(0, "abc"), "claim.csv": ManifestEntry(None, None)},
     )
     assert read_manifest(_written(tmp_path, "{}")) == ExtractManifest()
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from etl.columns.digests import among, hash_ids, is_among
-from etl.sources.partition.ids import Owners
+from etl.sources.partition.ids import OwnedIdSorter
 
 
 def test_the_hash_of_an_id_never_changes():
@@ -50,7 +50,7 @@ def test_where_a_slice_begins_does_not_show():
 @pytest.mark.parametrize("gathered", [1, 1 << 20])
 def test_an_owner_is_the_least_of_those_that_were_seen(gathered, tmp_path, monkeypatch):
     monkeypatch.setattr("etl.sources.partition.ids._MAX_PENDING", gathered)
-    owners = Owners(tmp_path, "some")
+    owners = OwnedIdSorter(tmp_path, "some")
     for ids, whose in (([1, 2, 2], [7, 9, 9]), ([3, 2], [4, 5]), ([1], [7])):
         owners.add(np.array(ids, dtype=np.uint64), np.array(whose, dtype=np.uint64))
     directory = owners.directory()
@@ -61,7 +61,7 @@ def test_an_owner_is_the_least_of_those_that_were_seen(gathered, tmp_path, monke
 
 
 def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path):
-    owners = Owners(tmp_path, "some")
+    owners = OwnedIdSorter(tmp_path, "some")
     ids = np.arange(1, 5000, dtype=np.uint64)
     owners.add(ids, ids + np.uint64(1))
     before = owners.directory()
@@ -74,7 +74,7 @@ def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path):
 
 def test_nobody_owns_anything_in_an_empty_directory(tmp_path):
     asked = np.array([4, 2], dtype=np.uint64)
-    assert Owners(tmp_path, "none").directory().owner_of(asked).tolist() == [4, 2]
+    assert OwnedIdSorter(tmp_path, "none").directory().owner_of(asked).tolist() == [4, 2]
 
 
 def test_an_absent_id_is_in_no_set_even_if_the_empty_one_is():

@@ -10,7 +10,12 @@ import pytest
 from etl.errors import ExtractError
 from etl.model.canonical_tables import TABLES
 from etl.sources.extract.opening import open_extract
-from etl.sources.extract.sql_extract import check, count_files, read_sql_layout, stage_queries
+from etl.sources.extract.sql_extract import (
+    check_sql_extract,
+    count_files,
+    read_sql_layout,
+    stage_queries,
+)
 from etl.sources.files.listed_files import SOURCE_POSITIONS
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract
@@ -68,7 +73,7 @@ def test_a_layout_in_sql_gives_the_rows_that_were_written_down(name, of_no_use, 
     case = GOLDEN / name
     place = FolderFiles(case / "input")
     assert count_files(layout, place) == len(place.entries())
-    assert check(layout, place) == ()
+    assert check_sql_extract(layout, place) == ()
     assert not count_files(layout, FolderFiles(GOLDEN / "cms-idr/input"))
     staged = stage_queries(layout, place, tmp_path)
     extract = open_extract(staged, ())

@@ -14,7 +14,7 @@ from etl.sources.extract.opening import open_extract
 from etl.sources.extract.queries import QueryDatabase
 from etl.sources.extract.sql_extract import (
     DEFINITION,
-    check,
+    check_sql_extract,
     read_sql_extract,
     stage_queries,
 )
@@ -92,7 +92,7 @@ def mistakes(folder, **queries):
     changed = {f"{name}.sql": text for name, text in queries.items()}
     extract = payer(folder, QUERIES | changed)
     with pytest.raises(MappingError) as raised:
-        check(extract, FolderFiles(folder))
+        check_sql_extract(extract, FolderFiles(folder))
     return [mistake.sentence for mistake in raised.value.every]
 
 
@@ -196,7 +196,7 @@ def test_rows_and_columns_that_no_result_has_are_found(tmp_path):
         ("unused-row", "bills_2024.csv", 3, None),
         ("unknown-column", "bills_2024.csv", None, "column 5"),
     }
-    assert check(extract, FolderFiles(tmp_path / "in")) == ("bills_2024.csv: Total",)
+    assert check_sql_extract(extract, FolderFiles(tmp_path / "in")) == ("bills_2024.csv: Total",)
     known = payer(tmp_path / "known", toml=TOML.replace('"|" }', '"|", unused = "tot*" }'))
     assert findings_of(staged(known, tmp_path / "known")) == set()
 
@@ -214,7 +214,10 @@ def test_a_column_is_read_wherever_a_query_names_it(text, unread):
 def test_files_that_no_view_reads_stay_in_the_extract(tmp_path):
     extract = payer(tmp_path / "in")
     (tmp_path / "in/notes.csv").write_text("a,b\n1,2\n")
-    assert check(extract, FolderFiles(tmp_path / "in")) == ("notes.csv", "bills_2024.csv: Total")
+    assert check_sql_extract(extract, FolderFiles(tmp_path / "in")) == (
+        "notes.csv",
+        "bills_2024.csv: Total",
+    )
     names = {entry.name for entry in staged(extract, tmp_path / "in").entries()}
     assert {"notes.csv", "claim.csv"} <= names
     assert names.isdisjoint({"bills_2024.csv", "extract.toml", "claim.sql"})

@@ -10,7 +10,7 @@ import pytest
 
 from etl.errors import ExtractError
 from etl.sources.extract.opening import open_extract
-from etl.sources.extract.staging import stage, with_sheets, workbooks_of
+from etl.sources.extract.staging import list_workbooks, stage_extract, stage_workbooks
 from etl.sources.files.stored_files import FolderFiles
 from tests.unit.sources.extracts import SMALL, headers_of, write_extract
 
@@ -34,7 +34,7 @@ def staged(path):
     """Return the files that a workbook is staged as."""
     folder = path.parent / "staged"
     folder.mkdir()
-    files = stage(FolderFiles(path.parent), path.name, path.name, folder)
+    files = stage_extract(FolderFiles(path.parent), path.name, path.name, folder)
     return {entry.name: (folder / entry.name).read_text() for entry in files.entries()}
 
 
@@ -112,7 +112,7 @@ def test_a_folder_of_workbooks_is_an_extract_of_their_sheets(tmp_path):
     place = FolderFiles(folder)
     sheets = tmp_path / "sheets"
     sheets.mkdir()
-    opened = open_extract(with_sheets(place, workbooks_of(place), sheets), ())
+    opened = open_extract(stage_workbooks(place, list_workbooks(place), sheets), ())
     plain = open_extract(write_extract(tmp_path / "plain"), ())
     assert [file.name for file in opened.files if file.table] == [file.name for file in plain.files]
     assert {file.table: file.columns for file in opened.files if file.table} == {
@@ -123,4 +123,4 @@ def test_a_folder_of_workbooks_is_an_extract_of_their_sheets(tmp_path):
 def test_workbooks_beside_files_with_rows_are_left_as_they_are(tmp_path):
     workbook(tmp_path / "notes.xlsx", {"S": [["x"]]})
     (tmp_path / "member.csv").write_text("member_id\n")
-    assert workbooks_of(FolderFiles(tmp_path)) == ()
+    assert list_workbooks(FolderFiles(tmp_path)) == ()
