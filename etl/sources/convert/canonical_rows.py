@@ -265,7 +265,7 @@ def convert_tables(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bo
 
     Args:
         layout: how.
-        raw: the rows of each raw file in one partition, as they were spilled: in the order of
+        raw: the rows of each raw file in one partition, as stored: in the order of
             files and rows.
         directory: whether to make the tables that belong to no member, or those that do.
     """
@@ -318,7 +318,7 @@ def column_values(
     Args:
         layout: what the rows mean.
         specs: feeds that make the column.
-        raw: the rows of each raw file in one partition, as they were spilled.
+        raw: the rows of each raw file in one partition, as stored.
         column: its name.
     """
     rows = {name: _raw_rows(layout, name, table) for name, table in raw.items()}

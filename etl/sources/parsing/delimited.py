@@ -225,7 +225,7 @@ def _parse_rows(text: str, form: RowForm) -> Iterator[list[str]]:
 
 
 def _drop_extra_cells(batch: Batch, headers: tuple[str, ...], form: RowForm) -> Batch:
-    """Drop extra cells; restore ragged rows that only have too many cells."""
+    """Drop extra cells; restore malformed rows that only have too many cells."""
     names = [*headers, ROW_COLUMN]
     cells_by_row: dict[int, list[str]] = {}
     malformed = []
@@ -246,23 +246,21 @@ def _drop_extra_cells(batch: Batch, headers: tuple[str, ...], form: RowForm) -> 
     return Batch(drop_empty_rows(rows), tuple(malformed), batch.bytes_read)
 
 
-def _read_error(
-    error: Exception, stream: SpanStream, listed: ListedFile, delimiter: str
-) -> Exception:
+def _read_error(error: Exception, text: SpanStream, file: ListedFile, delimiter: str) -> Exception:
     """Return the error to report for an unreadable file, with its cause and position."""
-    if stream.error is not None:
-        return stream.error
-    text = str(error)
-    if "straddl" in text or "out of sync" in text or "too large" in text:
+    if text.error is not None:
+        return text.error
+    message = str(error)
+    if any(words in message for words in ("straddl", "out of sync", "too large")):
         try:
-            refuse_open_quote(listed, delimiter)
+            refuse_open_quote(file, delimiter)
         except ExtractError as refused:
             return refused
-        return ExtractError(f"{listed.name}: a row is longer than {LONGEST_ROW >> 10} KB")
+        return ExtractError(f"{file.name}: a row is longer than {LONGEST_ROW >> 10} KB")
     if isinstance(error, OSError):
-        return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
+        return ExtractError(f"{file.name} cannot be read: {error.strerror or 'input error'}")
     # Arrow's own message may quote a cell, so it is not passed on.
-    return _encoding_error(listed)
+    return _encoding_error(file)
 
 
 def _encoding_error(listed: ListedFile) -> ExtractError:
@@ -301,11 +299,10 @@ def find_swallowing_row(
     candidates = [
         (row.pop(ROW_COLUMN), [*row.values()]) for row in rows.filter(pa.array(breaks)).to_pylist()
     ]
-    candidates += [
-        (row.row, next(_parse_rows(row.text.strip("\r\n"), form), [])) for row in malformed
-    ]
-    for number, texts in sorted(candidates):
-        widths = _line_widths(texts, form.delimiter)
+    texts = ((row.row, row.text.strip("\r\n")) for row in malformed)
+    candidates += [(number, next(_parse_rows(text, form), [])) for number, text in texts]
+    for number, cells_of_row in sorted(candidates):
+        widths = _line_widths(cells_of_row, form.delimiter)
         if len(widths) > 1 and set(widths) == {len(cells)}:
             return int(number)
     return None
@@ -457,7 +454,7 @@ def read_records(
 ) -> Iterator[Batch]:
     """Yield the records of one type of a file, or of a span of it, in order.
 
-    A record is ragged if its line has the wrong length or number of cells.
+    A record is malformed if its line has the wrong length or number of cells.
 
     Args:
         listed: the file.
@@ -573,22 +570,16 @@ def _select_type(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -
             f"have {sum(kind.form.widths)}"
         )
     is_odd = pa.array(is_of_type & ~fits)
-    pairs = zip(
-        numbers.filter(is_odd).to_pylist(),
-        lines.filter(is_odd).to_pylist(),
-        strict=True,
-    )
+    pairs = zip(numbers.filter(is_odd).to_pylist(), lines.filter(is_odd).to_pylist(), strict=True)
     malformed = [MalformedRow(number, text) for number, text in pairs]
-    fitting = pa.array(fits)
+    mask = pa.array(fits)
     if kind.form.widths:
-        texts = lines.filter(fitting)
+        texts = lines.filter(mask)
         columns = [_fixed_cell(texts, kind.form.widths, i) for i in range(len(kind.names))]
     else:
-        lists = cells.split.filter(fitting)
+        lists = cells.split.filter(mask)
         columns = [pc.list_element(lists, i) for i in range(len(kind.names))]
-    rows = pa.RecordBatch.from_arrays(
-        [*columns, numbers.filter(fitting)], [*kind.names, ROW_COLUMN]
-    )
+    rows = pa.RecordBatch.from_arrays([*columns, numbers.filter(mask)], [*kind.names, ROW_COLUMN])
     return Batch(drop_empty_rows(rows), tuple(malformed), done)
 
 

@@ -87,10 +87,10 @@ class PartitionFacts:
         count: how many partitions there are, numbered from 0.
         layout: what the rows mean.
         files: the extract's files.
-        rows_read: file name -> rows read from it: ragged ones counted, blank ones not.
-        findings: those of no partition: unknown files and columns.
-        unowned: file name -> numbers of rows that cannot be read and name nothing that they could
-            belong to; files without such rows are left out.
+        rows_read: file name -> rows read from it, with malformed ones but without blank ones.
+        findings: findings of no partition: unknown files and columns.
+        unowned: file name -> numbers of its orphan rows (malformed, without a known owner); files
+            without orphan rows are left out.
         has_digests: whether rows have digests.
         queried: the payer's files behind these, where queries or a merge of extracts made them.
     """
@@ -276,13 +276,13 @@ class Partitions:
             places: `place_keys` of the rows that are wanted; None for all of them.
         """
         rows = {}
-        spilled: dict[str, pa.Table] = {}
+        tables: dict[str, pa.Table] = {}
         for file in self.facts.files:
             if not file.table:
                 continue
-            if file.table not in spilled:
-                spilled[file.table] = readable_rows(self._raw_table(file.table, index, places))
-            table = spilled[file.table]
+            if file.table not in tables:
+                tables[file.table] = readable_rows(self._raw_table(file.table, index, places))
+            table = tables[file.table]
             wanted = table.column(FILE_COLUMN).to_numpy() == file.index
             if places is not None:
                 wanted &= np.isin(table_places(table), places)
