@@ -5,7 +5,6 @@ They are listed in `etl.mapping.row_columns`; docs/mapping.md says what each mea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
@@ -26,7 +25,7 @@ from etl.columns.arrays import (
     true_where,
 )
 from etl.columns.navigation import Children
-from etl.columns.numbers import cents, format_cents
+from etl.columns.numbers import cents, format_cents, read_decimals
 from etl.engine.related_rows import DeriveColumn, RelatedRows
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS, HEADER_OF, TABLES
 from etl.model.code_shapes import SERVICE_SYSTEMS
@@ -266,13 +265,7 @@ def _has_tooth(partition: RelatedRows) -> pa.StringArray:
 
 
 def _transport_number(partition: RelatedRows) -> pa.StringArray:
-    return over_distinct(
-        partition.column("claim_transport", "value"),
-        lambda texts: [text if _DECIMAL.fullmatch(text) else None for text in texts],
-    )
-
-
-_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+    return as_array(read_decimals(partition.column("claim_transport", "value")).values)
 
 
 def _provider_taxonomy(partition: RelatedRows) -> pa.StringArray:
