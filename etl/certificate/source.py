@@ -408,7 +408,7 @@ class SourceClaims:
     def expected(self, headers: Any, lines: Any, adjustments: Any) -> tuple[Any, Any, Any]:
         """Return the totals, header amounts and line amounts that should be published.
 
-        Totals are those that the header states, or else sums of the lines.
+        Totals are those that the header states or, if it states none, sums of the lines.
         Amounts of institutional claims are published with their lines, or else in the header.
 
         Args:
@@ -423,7 +423,7 @@ class SourceClaims:
         # Totals.
         totals = headers.copy()
         totals[:, _PRIOR] = _fill_absent(headers[:, _PRIOR], claim_payments)
-        states_totals = (totals != ABSENT).any(axis=1)
+        states_totals = (headers != ABSENT).any(axis=1)
         unstated = np.flatnonzero(~np.append(states_totals, True)[line_claims])
         sums = sums_by(line_claims[unstated], lines[unstated], count)
         payments = sums_by(line_claims, line_payments[:, np.newaxis], count)[:, 0]

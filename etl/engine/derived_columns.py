@@ -108,19 +108,10 @@ def _claim_total(category: str) -> DeriveColumn:
         line_sums = _sum_by_claim(partition, "lines", "claim_line", amount_column)
         if prior_payer:
             line_sums = pc.coalesce(line_sums, _prior_payer_amounts(partition, claim_level=False))
-        return pc.coalesce(
-            totals, pc.if_else(pa.array(_has_stated_total(partition)), None, line_sums)
-        )
+        states_totals = pc.equal(partition.column("claim", "has_amounts"), "Y")
+        return pc.coalesce(totals, pc.if_else(states_totals, None, line_sums))
 
     return total
-
-
-def _has_stated_total(partition: RelatedRows) -> Bools:
-    """Find the claims with a stated total: in their row, or in another payer's row."""
-    in_row: Bools = np.asarray(pc.equal(partition.column("claim", "has_amounts"), "Y"))
-    prior_payer = _prior_payer_amounts(partition, claim_level=True)
-    has_total: Bools = in_row | np.asarray(prior_payer.is_valid())
-    return has_total
 
 
 def _prior_payer_amounts(partition: RelatedRows, *, claim_level: bool) -> pa.StringArray:

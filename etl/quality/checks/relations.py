@@ -201,7 +201,6 @@ def _check_no_amount(work: Work, frame: Frame, rule: Rule, kind: kinds.NoAmount)
     line_amounts = _has_line_amounts(work)
     if kind.summed:
         paid, on_line = payments.filled("amount_priorpayerpaid"), payments.filled("line_number")
-        _mark_claims(work, has_amounts, payments, paid & ~on_line)
         _mark_claims(work, line_amounts, payments, paid & on_line)
     work.fail(rule, frame, ~has_amounts & (line_amounts if kind.summed else ~line_amounts))
 
