@@ -16,7 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns import dates, numbers
-from etl.columns.arrays import as_array, blanked, compound_keys, list_values, true_where
+from etl.columns.arrays import (
+    as_array,
+    blanked,
+    compound_keys,
+    first_of_each,
+    list_values,
+    true_where,
+)
 from etl.columns.navigation import positions, positions_of_keys
 from etl.model.canonical_tables import (
     FILE_COLUMN,
@@ -497,6 +504,14 @@ class Work:
         if frame.ambiguous:
             places = places[np.lexsort((frame.rows[places], frame.files[places]))]
         return places
+
+    def is_parent(self, frame: Frame) -> Any:
+        """Return which rows can have children: of rows with the same key, only the first."""
+        places = self._possible_parents(frame)
+        if frame.ambiguous:
+            keys = frame.cells(KEYS[frame.name]).text.take(pa.array(places))
+            places = places[first_of_each(keys)]
+        return np.isin(np.arange(frame.count), places)
 
     def _parent_lines(self, frame: Frame, parent: str) -> Any:
         lines = self.frames[parent]

@@ -91,7 +91,7 @@ def _check_childless(work: Work, frame: Frame, rule: Rule, kind: kinds.Childless
     parents = work.parents(children, frame.name)[counted]
     has_child = np.zeros(frame.count, dtype=bool)
     has_child[parents[parents >= 0]] = True
-    work.fail(rule, frame, ~has_child & frame.filled(frame.spec.key[0]))
+    work.fail(rule, frame, ~has_child & work.is_parent(frame) & frame.filled(frame.spec.key[0]))
 
 
 def _check_disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees) -> None:
@@ -202,7 +202,8 @@ def _check_no_amount(work: Work, frame: Frame, rule: Rule, kind: kinds.NoAmount)
     if kind.summed:
         paid, on_line = payments.filled("amount_priorpayerpaid"), payments.filled("line_number")
         _mark_claims(work, line_amounts, payments, paid & on_line)
-    work.fail(rule, frame, ~has_amounts & (line_amounts if kind.summed else ~line_amounts))
+    has_no_total = ~has_amounts & (line_amounts if kind.summed else ~line_amounts)
+    work.fail(rule, frame, has_no_total & work.is_parent(frame))
 
 
 def _check_unlike_lines(work: Work, frame: Frame, rule: Rule, kind: kinds.UnlikeLines) -> None:
