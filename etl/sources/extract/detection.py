@@ -127,8 +127,11 @@ def match_layout(
 ) -> LayoutMatch:
     """Return how a layout fits: canonical files are known by name, all others by their headers."""
     data, cells, unreadable = list[ListedFile](), dict[str, tuple[str, ...]](), ""
+    unnamed = list[str]()
     for listed in files:
         if not listed.is_data and not uses_file(layout, listed):
+            if listed.is_other_text:
+                unnamed.append(listed.name)
             continue
         try:
             cells[listed.name] = headers(listed, layout)
@@ -142,7 +145,7 @@ def match_layout(
         names, lacks = _match_names(data, cells, layout, delta=delta)
         tables = {file: (name,) for file, name in names.items()}
     else:
-        tables, lacks = _match_headers(data, cells, layout)
+        tables, lacks = _match_headers(data, cells, layout, unnamed)
         if not lacks and not unreadable and not delta:
             lacks = [
                 f"{listed.name} has no value in {header}, by which its rows are known"
@@ -255,7 +258,7 @@ def _table_named(stem: str, layout: Layout) -> str | None:
 
 
 def _match_headers(
-    data: list[ListedFile], cells: dict[str, tuple[str, ...]], layout: Layout
+    data: list[ListedFile], cells: dict[str, tuple[str, ...]], layout: Layout, unnamed: list[str]
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     tables: dict[str, tuple[str, ...]] = {}
     nearest: dict[str, tuple[int, str, list[str]]] = {}
@@ -275,7 +278,7 @@ def _match_headers(
             tables[listed.name] = tuple(raw.name for raw in types)
     there = {name for names in tables.values() for name in names}
     lacks = [
-        _explain_missing_file(raw, nearest.get(raw.name))
+        _explain_missing_file(raw, nearest.get(raw.name), unnamed)
         for raw in layout.raw.values()
         if raw.compulsory and raw.name not in there
     ]
@@ -321,14 +324,17 @@ def _blank_ids(
     )
 
 
-def _explain_missing_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
+def _explain_missing_file(
+    raw: RawTable, near: tuple[int, str, list[str]] | None, unnamed: list[str]
+) -> str:
     # A file that shares a column or two by chance is not worth naming.
     if near is not None and 2 * near[0] >= len(raw.required):
         return f"{near[1]} lacks the required column {near[2][0]}"
     if not raw.has_header:
         return f"there is no file for {raw.name} (named {', '.join(raw.name_patterns)})"
     wanted = ", ".join(raw.required[:3])
-    return f"there is no file for {raw.name} (with the columns {wanted}, …)"
+    hint = f"; {unnamed[0]} is read only if the layout sets named and delimiter" if unnamed else ""
+    return f"there is no file for {raw.name} (with the columns {wanted}, …){hint}"
 
 
 def _list_names(files: Sequence[ListedFile]) -> str:

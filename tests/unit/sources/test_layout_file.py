@@ -141,10 +141,13 @@ def test_text_of_another_ending_is_read_where_a_layout_says_how(ending, tmp_path
     (folder / "persons.csv").rename(folder / "persons.txt")
     with pytest.raises(ExtractError, match="has commas between its cells, but its extension"):
         open_extract(folder, [layout()])
-    named = LAYOUT.replace("title: Tiny", 'title: Tiny\ndelimiter: ","').replace(
-        "    coverage: Policy\n", "    coverage: Policy\n    named: persons\n"
-    )
+    named = LAYOUT.replace("title: Tiny", 'title: Tiny\ndelimiter: ","')
     named = named.replace("    claim: Bill\n", "    claim: Bill\n    named: bills_*\n")
+    (folder / "notes.txt").rename(folder / "notes.doc")
+    with pytest.raises(ExtractError, match=r"persons\.txt is read only if the layout sets named"):
+        open_extract(folder, [layout(named)], layout="tiny")
+    (folder / "notes.doc").rename(folder / "notes.txt")
+    named = named.replace("    coverage: Policy\n", "    coverage: Policy\n    named: persons\n")
     extract = open_extract(folder, [layout(named)])
     tables = {file.name: file.table for file in extract.files}
     assert tables == {f"BILLS_2024{ending}": "bills", "persons.txt": "persons", "notes.txt": ""}
