@@ -51,9 +51,11 @@ def _strip_leading_zero(words: Any) -> Any:
 
 
 def _normalize_line_list(words: Any) -> Any:
-    """Remove leading zeros and `.0` from line numbers in lists, as `line_number` has none."""
+    """Write line numbers in lists like `line_number`, without leading zeros and `.0`; each once."""
     plain = pc.replace_substring_regex(words, pattern=r"\.0+(;|$)", replacement=r"\1")
-    return pc.replace_substring_regex(plain, pattern=r"(^|;)0+([0-9])", replacement=r"\1\2")
+    plain = pc.replace_substring_regex(plain, pattern=r"(^|;)0+([0-9])", replacement=r"\1\2")
+    lists = (text and ";".join(dict.fromkeys(text.split(";"))) for text in plain.to_pylist())
+    return pa.array(lists, pa.string())
 
 
 def _pad_ndc(words: Any) -> Any:
