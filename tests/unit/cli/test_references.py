@@ -31,7 +31,7 @@ def test_obligations_of_profiles_are_listed_if_asked_for():
 
 
 def test_checks_tell_their_parameters():
-    assert "allowed\n    A cell fails" in invoke("rules", "--checks").stdout
+    assert "allowed\n    A filled cell is not" in invoke("rules", "--checks").stdout
 
 
 def test_a_word_that_no_rule_or_setting_has_is_refused():
