@@ -133,7 +133,7 @@ REVERSED = dict.fromkeys(("amount_submitted", "amount_eligible", "amount_copay")
     [
         (REVERSED, "void", set()),
         (REVERSED | {"amount_copay": "5.00"}, "void", {"reversal-positive"}),
-        (dict.fromkeys(REVERSED, "0.00"), "void", set()),
+        (dict.fromkeys(REVERSED, "0.00"), "current", set()),
         (dict.fromkeys(REVERSED, "100.00"), "current", set()),
         ({"amount_submitted": "90.00", "payment_amount": "-20.00"}, "current",
          {"replacement-negative"}),
@@ -145,7 +145,7 @@ REVERSED = dict.fromkeys(("amount_submitted", "amount_eligible", "amount_copay")
          "negative discount", "none"],
 )  # fmt: skip
 @pytest.mark.parametrize("table", ["claim", "claim_line"])
-def test_a_linked_claim_takes_back_when_its_amounts_add_up_to_zero_or_less(
+def test_a_linked_claim_takes_back_when_its_amounts_add_up_to_less_than_zero(
     table, amounts, role, rules
 ):
     of = chained(O="", R="O")
