@@ -34,6 +34,10 @@ _COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=Fals
 OF_LINE: Final = "_of_line"
 """Column of the care team that mappings run over: whether the row was made of a claim line."""
 
+OF_NETWORK: Final = ("_network_file", "_network_row")
+"""Columns of roles in networks: the place of the row of `provider_role_network` whose
+`accepts_new_patients` the role has there; null if the role has its own."""
+
 
 def arrow_stream(*tables: pa.Table, compressed: bool) -> pa.Buffer:
     """Return the rows of tables as one Arrow IPC stream.

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import column_of, compound_keys, first_of_each, list_values, true_where
 from etl.columns.navigation import positions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.rows import table_of, table_schema
+from etl.rows import OF_NETWORK, table_of, table_schema
 
 _PHONE_TO_URL: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
 _CONTACT_COLUMNS: Final = (("contact_phone", "phone"), ("contact_email", "email"))
@@ -108,7 +108,7 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     )
     exception_rows = pa.array(matching_exceptions, mask=matching_exceptions < 0)
 
-    def of_exception(column_name: str) -> pa.StringArray:
+    def of_exception(column_name: str) -> pa.Array:
         return column_of(exceptions, column_name).take(exception_rows)
 
     columns = {name: column_of(rows, name) for name in rows.column_names}
@@ -126,7 +126,12 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     )
     for column in ("start_date", "end_date"):
         columns[column] = pc.coalesce(of_exception(column), columns[column])
-    return table_of("role_in_network", len(role_rows), {**columns, "network_id": networks})
+    derived = table_of("role_in_network", len(role_rows), {**columns, "network_id": networks})
+    for name, place in zip(OF_NETWORK, (FILE_COLUMN, ROW_COLUMN), strict=True):
+        derived = derived.append_column(
+            name, pc.if_else(pc.is_valid(flag), of_exception(place), None)
+        )
+    return derived
 
 
 # Lists that become rows --------------------------------------------------------------------------

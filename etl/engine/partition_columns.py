@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,7 +12,17 @@ from etl.columns.arrays import Indices
 from etl.engine import derived_columns
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.rows import OF_LINE, findings_at
+from etl.rows import OF_LINE, OF_NETWORK, findings_at
+
+_PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
+_LISTS: Final[Mapping[tuple[str, str], str]] = {
+    ("plan_identifier", "system"): "identifiers",
+    ("plan_identifier", "value"): "identifiers",
+    ("plan_identifier", "assigner_id"): "identifiers",
+    ("practitioner_language", "language"): "languages",
+    ("practitioner_language", "proficiency"): "language_proficiency",
+}
+"""Column of a derived table -> the list of its source table that it is from."""
 
 
 class Partition(RelatedRows):
@@ -23,11 +36,24 @@ class Partition(RelatedRows):
     ) -> pa.Table:
         """Return findings of a rule about rows of a table; schema `etl.rows.FINDINGS_SCHEMA`.
 
-        If only a line names a care team member, the finding is about the line's cell.
+        A finding is about the row and cell of the files that the value is from. If only a line
+        names a care team member, that is the line's cell.
         """
         source = self.tables[table]
+        if (table, column) == ("role_in_network", "accepts_new_patients"):
+            is_of_network = np.asarray(source.column(OF_NETWORK[0]).is_valid())[positions]
+            return pa.concat_tables(
+                [
+                    self._row_findings(table, name, positions[is_selected], rule, column, places)
+                    for name, is_selected, places in (
+                        ("provider_role", ~is_of_network, _PLACES),
+                        ("provider_role_network", is_of_network, OF_NETWORK),
+                    )
+                ]
+            )
         if (made_of := TABLES[table].made_of) != "":
-            return self._row_findings(table, made_of, positions, rule, column)
+            source_column = _LISTS.get((table, column or ""), column)
+            return self._row_findings(table, made_of, positions, rule, source_column)
         if OF_LINE not in source.column_names:
             return self._row_findings(table, table, positions, rule, column)
         is_from_line = np.asarray(source.column(OF_LINE))[positions]
@@ -46,9 +72,9 @@ class Partition(RelatedRows):
         positions: Indices,
         rule: str,
         column: str | None,
+        places: tuple[str, str] = _PLACES,
     ) -> pa.Table:
         files, rows = (
-            self.tables[source_table].column(name).take(pa.array(positions))
-            for name in (FILE_COLUMN, ROW_COLUMN)
+            self.tables[source_table].column(name).take(pa.array(positions)) for name in places
         )
         return findings_at(rule, finding_table, files, rows, column)

@@ -5,15 +5,19 @@ from functools import cache
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
+from etl.columns.arrays import column_of
+from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.engine.unmapped import UNMAPPED, WITHOUT_CODE, findings
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Environment
 from etl.model.crosswalks import read_crosswalk
+from etl.model.data_models import DIRECTORY
 from tests.given.tables import table
 from tests.golden.mapping.rendering import ID_KEY, PAYER
 from tests.unit.engine.rows import prepared
+from tests.unit.quality.world import tables
 
 CLAIM = {
     "claim_id": "C1",
@@ -73,3 +77,36 @@ def found(rule, **rows):
 def test_a_word_without_a_code_is_found_where_that_shows(rows, without_code, unknown):
     assert found(WITHOUT_CODE, **rows) == set(without_code)
     assert found(UNMAPPED, **rows) == set(unknown)
+
+
+def test_a_word_of_a_derived_row_is_found_in_the_cell_that_it_is_from():
+    known = read_crosswalks([shipped()], of_plan_net=True)
+    texts = read_folder([shipped()], "plan-net", "*.yaml").texts
+    payer = {"directory_id_system": "https://payer.example/ids"}
+    rows = {
+        "directory_practitioner": [
+            {"practitioner_id": "D1", "family_name": "Doe", "languages": "en;es"}
+            | {"language_proficiency": "30;good"}
+        ],
+        "provider_role": [
+            {"role_id": "R1", "network_ids": "N1;N2", "accepts_new_patients": "newpt"},
+            {"role_id": "R2", "network_ids": "N1", "accepts_new_patients": "maybe"},
+        ],
+        "provider_role_network": [
+            {"role_id": "R1", "network_id": "N2", "accepts_new_patients": "perhaps"}
+        ],
+    }
+    partition = Partition(directory_rows(tables(rows, DIRECTORY.tables)))
+    environment = Environment("golden", ID_KEY, known, {})
+    cells = set()
+    for plan in compile_set(texts, known, payer, view="financial").plans:
+        rendering = render(plan, partition, environment)
+        list(rendering)
+        for told in findings(rendering.values).values():
+            names = [column_of(told, name).to_pylist() for name in ("table", "row", "column")]
+            cells |= set(zip(*names, strict=True))
+    assert cells == {
+        ("directory_practitioner", 2, "language_proficiency"),
+        ("provider_role", 3, "accepts_new_patients"),
+        ("provider_role_network", 2, "accepts_new_patients"),
+    }
