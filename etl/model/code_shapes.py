@@ -62,10 +62,12 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
     "clia": full_match(r"[0-9]{2}D[0-9]{7}"),
     "naic": full_match(r"[0-9]{5}"),
     "ein": full_match(r"[0-9]{2}-?[0-9]{7}"),
+    "contract": full_match(r"[A-Z][0-9]{4}"),
+    "package": full_match(r"[0-9]{3}"),
     "year": full_match(r"[1-9][0-9]{3}"),
 }
-"""Shapes that mappings can name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN; a year of four
-digits."""
+"""Shapes that mappings can name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN; contracts of
+Medicare Advantage (H1234), and their packages and segments (001); a year of four digits."""
 
 
 _SHOWN: Final = frozenset(" .,-/():;$%+*#@_|'\"&")

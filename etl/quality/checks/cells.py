@@ -58,6 +58,12 @@ def _normalize_line_list(words: Any) -> Any:
     return pa.array(lists, pa.string())
 
 
+def _pad_package(words: Any) -> Any:
+    """Add the leading zeros of plan benefit packages and segments, which have three digits."""
+    is_number = matches(words, "^[0-9]{1,2}$")
+    return pc.if_else(pa.array(is_number), pc.utf8_lpad(words, 3, "0"), words)
+
+
 def _pad_ndc(words: Any) -> Any:
     parsed = codes.read_ndc(words)
     return pc.if_else(parsed.bad, words, parsed.values)
@@ -69,7 +75,7 @@ _UPPER_CASE: Final = (
     *("present_on_admission", "tooth_number", "oral_cavity_area", "tooth_surfaces"),
     *("type_of_bill", "bill_facility_type", "point_of_origin", "drg_code", "group_code"),
     *("reason_code", "remark_code", "denial_reason", "taxonomy_code", "daw_code"),
-    *("brand_generic_code", "npi", "clia"),
+    *("brand_generic_code", "npi", "clia", "contract_id"),
 )
 
 TIDIED: Final[Mapping[str, tuple[Callable[[Any], Any], ...]]] = MappingProxyType(
@@ -78,6 +84,8 @@ TIDIED: Final[Mapping[str, tuple[Callable[[Any], Any], ...]]] = MappingProxyType
         "type_of_bill": (_upper, _strip_leading_zero),
         "line_numbers": (_normalize_line_list,),
         "ndc": (_pad_ndc,),
+        "pbp_id": (_pad_package,),
+        "segment_id": (_pad_package,),
     }
 )
 """Columns with a canonical form beyond their type's: column -> functions on its words."""

@@ -68,6 +68,22 @@ def _check_shared_values(work: Work, frame: Frame, rule: Rule, kind: kinds.Share
     work.fail(rule, frame, _is_active(frame) & is_shared, kind.column)
 
 
+def _check_unlisted(work: Work, frame: Frame, rule: Rule, kind: kinds.Unlisted) -> None:
+    source = work.frames[kind.by]
+    keys = frame.cells(frame.spec.key[0]).text
+    names, owners = list_values(frame.cells(kind.listed).text)
+    other_rows = pa.array(_is_active(source))
+    described = compound_keys(*(source.cells(name).text for name in source.spec.key))
+    listed = pa.concat_arrays(
+        [compound_keys(keys.take(pa.array(owners)), names), described.filter(other_rows)]
+    )
+    is_listed = true_where(
+        pc.is_in(compound_keys(keys, frame.cells(kind.column).text), value_set=listed)
+    )
+    is_named = _is_active(frame) & frame.filled(kind.column)
+    work.fail(rule, frame, is_named & ~is_listed, kind.column)
+
+
 def _check_stale_rows(work: Work, frame: Frame, rule: Rule, kind: kinds.Stale) -> None:
     as_of, column = work.context.as_of, "last_updated"
     if as_of is None or frame.cells(column).empty:
@@ -95,6 +111,7 @@ def _check_location_state(work: Work, frame: Frame, rule: Rule, kind: kinds.Else
 CHECKS: Final[Checks] = {
     kinds.Unnamed: _check_unnamed,
     kinds.NoPlace: _check_missing_place,
+    kinds.Unlisted: _check_unlisted,
     kinds.SharedValue: _check_shared_values,
     kinds.Stale: _check_stale_rows,
     kinds.Elsewhere: _check_location_state,

@@ -723,6 +723,20 @@ class NoPlace(RelationKind):
     areas: p.TableColumns = ()
 
 
+class Unlisted(RelationKind):
+    """A name is not in the row's list, and no row of another table says more of it.
+
+    Attributes:
+        column: the name.
+        listed: the list.
+        by: that table: its key is the key of the row, then the name.
+    """
+
+    column: p.ColumnName
+    listed: p.ColumnName
+    by: p.Child
+
+
 class SharedValue(RelationKind):
     """Another row has the same value.
 
