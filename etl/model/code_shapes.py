@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -57,6 +58,21 @@ def full_match(pattern: str) -> Callable[[str], bool]:
     return lambda text: compiled.fullmatch(text) is not None
 
 
+_GEOJSON_TYPES: Final = (
+    *("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"),
+    *("GeometryCollection", "Feature", "FeatureCollection"),
+)
+
+
+def is_geojson(text: str) -> bool:
+    """Return whether a text is a JSON object of a type of GeoJSON (RFC 7946, section 1.4)."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("type") in _GEOJSON_TYPES
+
+
 SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
     "npi": is_npi,
     "clia": full_match(r"[0-9]{2}D[0-9]{7}"),
@@ -64,10 +80,13 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
     "ein": full_match(r"[0-9]{2}-?[0-9]{7}"),
     "contract": full_match(r"[A-Z][0-9]{4}"),
     "package": full_match(r"[0-9]{3}"),
+    "language": full_match(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*"),
+    "geojson": is_geojson,
     "year": full_match(r"[1-9][0-9]{3}"),
 }
 """Shapes that mappings can name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN; contracts of
-Medicare Advantage (H1234), and their packages and segments (001); a year of four digits."""
+Medicare Advantage (H1234), and their packages and segments (001); language tags (BCP 47), of
+which only the form is checked; GeoJSON; a year of four digits."""
 
 
 _SHOWN: Final = frozenset(" .,-/():;$%+*#@_|'\"&")
