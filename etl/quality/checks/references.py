@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import compound_keys, list_values, lists_of, true_where
+from etl.columns.arrays import compound_keys, first_of_each, list_values, lists_of, true_where
 from etl.columns.navigation import positions
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.checks.frames import NO_RULE, Frame, Rejections, Work
@@ -134,7 +134,7 @@ class References:
         return True
 
     def _blank_dangling(self, reference: _Reference) -> None:
-        """Blank the references of published rows to unpublished ones."""
+        """Blank the references of published rows to unpublished ones, and repeated references."""
         work, frame = self._work, reference.frame
         keys = reference.keys
         if keys.null_count == len(keys):
@@ -152,6 +152,16 @@ class References:
         values, owners = list_values(keys)
         is_dropped = ~true_where(pc.is_in(values, value_set=published_keys)) & looked_at[owners]
         self._drop_values(reference.rule, frame, reference.column, is_dropped)
+        self._drop_repeated(frame, reference.column)
+
+    def _drop_repeated(self, frame: Frame, column: str) -> None:
+        """Keep each value of a list once; nothing is lost, so there is no finding."""
+        values, owners = list_values(frame.cells(column).text)
+        is_first = first_of_each(compound_keys(pa.array(owners).cast(pa.string()), values))
+        if not is_first.all():
+            frame.keep_original(column)
+            kept = values.filter(pa.array(is_first))
+            frame.set_text(column, lists_of(kept, owners[is_first], frame.count))
 
     def _drop_withdrawn(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
         """Drop the list values of published rows that withdrawn or rejected rows describe."""
