@@ -182,7 +182,7 @@ SUMMARY: Final = _TABLES["summary"]
 
 
 def subset(line: Line, resource_type: str, summary: Summary, elements: tuple[str, ...]) -> bytes:
-    """Return a resource with some of its top-level elements, tagged as a subset.
+    """Return a resource with some of its top-level elements, tagged unless these are all.
 
     Args:
         line: JSON of the resource.
@@ -201,7 +201,7 @@ def subset(line: Line, resource_type: str, summary: Summary, elements: tuple[str
             kept_names = None  # all but `text`
         case "false":
             kept_names = (*elements, *mandatory)
-    members = []
+    members, is_subset = [], False
     for name, text in _members(bytes(line).decode()):
         plain_name = name.removeprefix("_")
         keep = plain_name != "text" if kept_names is None else plain_name in kept_names
@@ -209,7 +209,9 @@ def subset(line: Line, resource_type: str, summary: Summary, elements: tuple[str
             members.append(f'"meta":{_add_tag(text)}')
         elif keep or plain_name in _ALWAYS_KEPT:
             members.append(f'"{name}":{text}')
-    return f"{{{','.join(members)}}}".encode()
+        else:
+            is_subset = True
+    return f"{{{','.join(members)}}}".encode() if is_subset else bytes(line)
 
 
 def _add_tag(meta: str) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Final, NamedTuple, get_args
 
 from etl.gateway.http.responses import ParameterIssue, refused, safe_name
 from etl.gateway.search import comparisons, query
 from etl.gateway.search.comparisons import count, plain, split
 from etl.gateway.supported_fhir import ResourceType, revincludes
+from etl.profiles.structures import choice_names, load_type
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500
@@ -111,7 +113,7 @@ def parse_shape(
             )
         elif name in parsed.result:
             raise refused(name, "invalid", "may be given once")
-        else:
+        elif name == "_summary" or (value := _known_elements(parsed, (kind.name,), value)):
             parsed.result[name] = value
     summary = _summary(parsed.result, [])
     if summary == "count":
@@ -131,17 +133,20 @@ class UnsupportedParameters:
     strict: bool
     ignored: list[str] = field(default_factory=list)
 
-    def ignore(self, name: str, issue: ParameterIssue, text: str) -> None:
+    def ignore(self, name: str, issue: ParameterIssue, text: str, *, in_part: bool = False) -> None:
         """Ignore a parameter that is not supported, or refuse it in strict handling.
 
         Args:
             name: the parameter.
             issue: kind of the error.
             text: the reason; continues the sentence after the name.
+            in_part: whether other values of the parameter are used.
         """
         if self.strict:
             raise refused(name, issue, text)
-        self.ignored.append(f"{safe_name(name) or 'a parameter'} was ignored: it {text}")
+        ignored_part = "a value of " if in_part else ""
+        ignored = f"{ignored_part}{safe_name(name) or 'a parameter'}"
+        self.ignored.append(f"{ignored} was ignored: it {text}")
 
 
 @dataclass(slots=True)
@@ -203,8 +208,10 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
             raise refused(name, "invalid", "may be given once")
         if name == "_sort":
             value = _supported_sorts(parsed, kind, value)
-            if not value:
-                return
+        elif name == "_elements":
+            value = _known_elements(parsed, tuple(context.kinds), value)
+        if not value:
+            return
         parsed.result[name] = value
     elif name.partition(":")[0] in _ONCE:
         raise refused(name, "not-supported", "takes no modifier")
@@ -383,7 +390,7 @@ def _supported_sorts(parsed: _Parsed, kind: ResourceType, text: str) -> str:
         raise refused("_sort", "invalid", message)
     supported = [key for key in keys if key.removeprefix("-") in kind.sorts]
     if len(supported) < len(keys):
-        parsed.ignore("_sort", "not-supported", message)
+        parsed.ignore("_sort", "not-supported", message, in_part=bool(supported))
     return ",".join(supported)
 
 
@@ -408,14 +415,32 @@ def _summary(result: dict[str, str], includes: Sequence[query.RequestedInclude])
 
 def _parse_elements(result: dict[str, str]) -> tuple[str, ...]:
     text = result.get("_elements")
-    if text is None:
-        return ()
+    return () if text is None else tuple(text.split(","))
+
+
+def _known_elements(parsed: UnsupportedParameters, types: tuple[str, ...], text: str) -> str:
+    """Return the names in `_elements` that some of the resource types have."""
     names = text.split(",")
     if len(names) > MOST_ELEMENTS:
         raise refused("_elements", "too-costly", f"takes no more than {MOST_ELEMENTS} names")
     if not all(_ELEMENT.fullmatch(name) for name in names):
         raise refused("_elements", "invalid", "takes names of top-level elements")
-    return tuple(names)
+    known = [name for name in names if name in _element_names(types)]
+    if len(known) < len(names):
+        message = "names no top-level element of these resources"
+        parsed.ignore("_elements", "not-supported", message, in_part=bool(known))
+    return ",".join(known)
+
+
+@cache
+def _element_names(types: tuple[str, ...]) -> frozenset[str]:
+    """Return the JSON names of the top-level elements of resource types."""
+    return frozenset(
+        name
+        for resource in map(load_type, types)
+        for element in resource.children(resource.root.id)
+        for name in choice_names(element)
+    )
 
 
 def _one_of(result: dict[str, str], name: str, values: Sequence[str], otherwise: str) -> str:

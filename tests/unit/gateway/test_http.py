@@ -423,7 +423,14 @@ def test_what_is_not_supported_is_ignored_unless_the_client_wants_it_refused(ser
 def test_a_read_takes_what_shapes_it_and_passes_over_the_rest(server):
     path = f"/fhir/Patient/{busiest()}"
     whole = server.call(path).json
-    for query in ("_total=none", "_pretty=true", "name=x", "_include=*", "_elements="):
+    for query in (
+        "_total=none",
+        "_pretty=true",
+        "name=x",
+        "_include=*",
+        "_elements=",
+        "_elements=item",
+    ):
         got = server.call(f"{path}?{query}")
         assert (got.status, got.json) == (200, whole)
         strict = server.call(f"{path}?{query}", STRICT)

@@ -159,7 +159,7 @@ def test_an_invalid_value_and_a_modifier_are_refused_however_the_client_wants_it
 def test_of_several_sort_keys_those_that_are_supported_decide(service):
     found = bundle(asked(service, "_sort=-_id,patient", strict=False))
     told = found["entry"].pop()
-    assert "_sort was ignored: it takes" in repr(told)
+    assert "a value of _sort was ignored: it takes" in repr(told)
     assert found["link"][0]["url"] == f"{BASE}/{EOB}?_sort=-_id"
     assert ids(found) == ids(bundle(asked(service, "_sort=-_id")))
 
@@ -213,11 +213,23 @@ def test_elements_keep_the_mandatory_ones_and_every_cent_as_it_was_written(servi
 
 
 def test_summaries_are_subsets(service):
+    (whole,) = bundle(asked(service, "_count=1"))["entry"]
+    assert "text" not in whole["resource"]
     for summary in ("true", "data", "text"):
         one = bundle(asked(service, f"_count=1&_summary={summary}"))["entry"][0]["resource"]
-        assert one["meta"]["tag"][0]["code"] == "SUBSETTED"
         assert ("item" in one) == (summary == "data")
         assert {"status", "patient", "insurance"} <= set(one)
+        # Without the narrative, which it doesn't have, a resource is whole.
+        assert (one == whole["resource"]) == (summary == "data")
+        assert ("tag" in one["meta"]) == (summary != "data")
+
+
+def test_of_several_elements_those_that_a_type_has_are_returned(service):
+    found = bundle(asked(service, "_count=2&_elements=nope,total", strict=False))
+    told = found["entry"].pop()
+    assert "a value of _elements was ignored: it names no top-level element" in repr(told)
+    assert found == bundle(asked(service, "_count=2&_elements=total"))
+    assert refused(service, "_elements=nope,total", strict=True).status == 400
 
 
 def test_an_include_outside_the_scopes_is_left_out_and_told(service):
