@@ -97,8 +97,10 @@ def cells_of(folder, file):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         return {number: dict(cut(line, file)) for number, line in enumerate(lines, 1) if line}
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        if not file.form.delimiter:  # read by the queries of the layout of RIF files
-            return dict(enumerate(csv.DictReader(stream, delimiter="|"), 2))
+        if not file.form.delimiter:  # read by the queries of a layout
+            delimiter = "|" if "|" in stream.readline() else ","
+            stream.seek(0)
+            return dict(enumerate(csv.DictReader(stream, delimiter=delimiter), 2))
         plain = csv.DictReader(stream, delimiter=file.form.delimiter, quoting=csv.QUOTE_NONE)
         quoted = csv.DictReader(stream, delimiter=file.form.delimiter)
         return dict(enumerate(quoted if file.form.quoting else plain, 2))
