@@ -724,12 +724,12 @@ class NoPlace(RelationKind):
 
 
 class Unlisted(RelationKind):
-    """A name is not in the row's list, and no row of another table says more of it.
+    """A name is neither in the row's list, nor is a row of another table about it.
 
     Attributes:
         column: the name.
         listed: the list.
-        by: that table: its key is the key of the row, then the name.
+        by: the other table; its key is the key of the row, then the name.
     """
 
     column: p.ColumnName
