@@ -241,7 +241,7 @@ def _of_layout(name: str) -> Made:
     files, unused = {}, _unused(name)
     for raw, columns in elements_of(layout).items():
         table = layout.raw[raw]
-        stem = table.named[0].strip("*") if table.named else raw
+        stem = table.name_patterns[0].strip("*") if table.name_patterns else raw
         files[f"{stem}.csv"] = tuple(
             Column(header, (*unused.get(header, ()), *right) if NOTHING in right else right)
             for header, right in columns.items()
