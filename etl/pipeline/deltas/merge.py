@@ -60,7 +60,7 @@ _POSITIONS_SCHEMA: Final = pa.schema(
         (LAYER_COLUMN, pa.int32()),
         (FILE_COLUMN, pa.int32()),
         (ROW_COLUMN, pa.int64()),
-        (_RAW_COLUMN, pa.string()),
+        (_RAW_COLUMN, pa.dictionary(pa.int32(), pa.string())),
     ]
 )
 _NO_OWNER: Final = ""
@@ -104,17 +104,15 @@ class _IdleRows:
 
 @dataclass(frozen=True, slots=True)
 class _Headers:
-    """What the rows of a header table were made from: see `_origins`.
+    """The rows of a header table: key, layer, raw table and row of each.
 
     Attributes:
         all: of all layers.
-        current: of the latest rows.
-        rows: with the row of each in its file.
+        current: the latest of each key.
     """
 
-    all: Any
-    current: Any
-    rows: Any
+    all: pa.Table
+    current: pa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +238,8 @@ def _merge(
         header = HEADER_OF.get(name, "") if model.has_members else ""
         if name == header:
             current = _current_rows(rows, name)
-            headers[name] = _Headers(
-                _origins(rows.table, owner),
-                _origins(current, owner),
-                _origins(rows.table, owner, ROW_COLUMN),
-            )
+            columns = [owner, LAYER_COLUMN, _RAW_COLUMN, ROW_COLUMN]
+            headers[name] = _Headers(rows.table.select(columns), current.select(columns))
         elif header:
             current = _current_children(rows, name, headers[header], layers)
         else:
@@ -254,10 +249,18 @@ def _merge(
 
 
 def _origins(table: pa.Table, key: str, *columns: str) -> Any:
-    """Return key, layer and raw table of rows, and more columns; null where one is unknown."""
-    names = (key, LAYER_COLUMN, _RAW_COLUMN, *columns)
-    texts = [table.column(name).cast(pa.string()) for name in names]
+    """Return key, layer, raw table and more columns of rows as one text; null if one is unknown."""
+    return _joined(table, key, LAYER_COLUMN, _RAW_COLUMN, *columns)
+
+
+def _joined(table: pa.Table, *columns: str) -> Any:
+    texts = [table.column(name).cast(pa.string()) for name in columns]
     return pc.binary_join_element_wise(*texts, "\x1f", null_handling="emit_null").combine_chunks()
+
+
+def _raw_tables(rows: pa.Table) -> set[str | None]:
+    """Return layer and raw table of rows as one text, each once; without unknown ones."""
+    return {*pc.unique(_joined(rows, LAYER_COLUMN, _RAW_COLUMN)).to_pylist()} - {None}
 
 
 def _is_among(origins: Any, known: Any) -> npt.NDArray[np.bool_]:
@@ -273,12 +276,12 @@ def _current_children(
     of the others the latest of each key counts.
     """
     key = TABLES[name].key[0]
-    origins = _origins(rows.table, key)
-    is_part = _is_among(origins, headers.all)
-    if not is_part.any():
+    if not _raw_tables(rows.table) & _raw_tables(headers.all):
         return _current_rows(rows, name)
+    is_part = _is_among(_origins(rows.table, key), _origins(headers.all, key))
     parts = rows.only(is_part)
-    current_parts = parts.only(_is_among(_origins(parts.table, key), headers.current))
+    current_origins = _origins(headers.current, key)
+    current_parts = parts.only(_is_among(_origins(parts.table, key), current_origins))
     if name in LINES.values():
         _require_all_lines(parts, current_parts, name, headers, layers)
     others = rows.only(~is_part)
@@ -294,7 +297,8 @@ def _require_all_lines(
 ) -> None:
     """Check that the claims of a delta have the lines that had rows of their own before."""
     key = TABLES[name].key[0]
-    has_own_row = ~_is_among(_origins(parts.table, key, ROW_COLUMN), headers.rows)
+    header_rows = _origins(headers.all, key, ROW_COLUMN)
+    has_own_row = ~_is_among(_origins(parts.table, key, ROW_COLUMN), header_rows)
     layer_numbers = parts.table.column(LAYER_COLUMN).to_numpy()
     last_layer = pa.array(np.full(len(layer_numbers), len(layers) - 1, np.int32))
     at = parts.table.schema.get_field_index(LAYER_COLUMN)
@@ -305,7 +309,7 @@ def _require_all_lines(
         current.table.column(_NUMBER_COLUMN).to_numpy(),
     )
     is_missing = (
-        _is_among(_origins(in_last_layer, key), headers.current)
+        _is_among(_origins(in_last_layer, key), _origins(headers.current, key))
         & np.isin(layer_numbers, layer_numbers[has_own_row])
         & ~parts.deleted
         & ~np.isin(keys, keys[is_current])
@@ -345,12 +349,7 @@ def _highest_sequences(rows: pa.Table, by: Sequence[str], wanted: pa.Table) -> A
     numbered = rows.filter(pc.fill_null(is_number, False))
     numbers = numbered.column(_SEQUENCE).cast(pa.int64())
     highest = numbered.select(by).append_column("n", numbers).group_by(by).aggregate([("n", "max")])
-
-    def joined(table: pa.Table) -> Any:
-        texts = [table.column(name).cast(pa.string()) for name in by]
-        return pc.binary_join_element_wise(*texts, "\x1f").combine_chunks()
-
-    at = pc.index_in(joined(wanted), value_set=joined(highest))
+    at = pc.index_in(_joined(wanted, *by), value_set=_joined(highest, *by))
     return pc.fill_null(highest.column("n_max").combine_chunks().take(at), 0)
 
 
@@ -442,7 +441,8 @@ def _read_rows(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
         is_deletion = np.asarray(pc.fill_null(is_delete_action, False))
         deleted.append(is_deletion & (layer.kind == "delta"))
     rows = pa.concat_tables(tables).combine_chunks()
-    for column in (all_positions := pa.concat_tables(positions).combine_chunks()).column_names:
+    all_positions = pa.concat_tables(positions).unify_dictionaries().combine_chunks()
+    for column in all_positions.column_names:
         rows = rows.append_column(column, all_positions.column(column))
     rows = rows.append_column(_NUMBER_COLUMN, pa.array(np.arange(rows.num_rows)))
     return _Rows(
@@ -457,14 +457,15 @@ def _read_positions(store: Store, layer: Layer, number: int, name: str, count: i
     columns = [
         pa.nulls(count, pa.int32()),
         pa.nulls(count, pa.int64()),
-        pa.nulls(count, pa.string()),
+        pa.nulls(count, _POSITIONS_SCHEMA.field(_RAW_COLUMN).type),
     ]
     positions_ref = layer.places.get(name)
     if positions_ref is not None:
         table = pq.read_table(io.BytesIO(kept_object(store, positions_ref)))
         raw_names = pa.array([file.table or file.name for file in layer.files], pa.string())
         files = table.column(FILE_COLUMN).combine_chunks()
-        columns = [files, table.column(ROW_COLUMN), raw_names.take(files)]
+        raw = pa.DictionaryArray.from_arrays(files, raw_names)
+        columns = [files, table.column(ROW_COLUMN), raw]
     numbers = pa.array(np.full(count, number, np.int32))
     return pa.table([numbers, *columns], schema=_POSITIONS_SCHEMA)
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,20 +77,20 @@ def test_an_error_comes_through_from_another_process_as_it_was(error):
 SPAWNED = """
     with Workers(2, int) as workers:
         workers.begin(2)
-        print(list(workers.each(divmod_of, [(7, 2), (9, 4)], ignore)))
+        print(list(workers.each(sigint_is_blocked, range(2), ignore)))
 """
-FORKED = "print(list(ForkedWorkers(2, 'json').each(divmod_of, [(7, 2), (9, 4)], ignore)))"
+FORKED = "print(list(ForkedWorkers(2, 'json').each(sigint_is_blocked, range(2), ignore)))"
 
 
-def divmod_of(pair, emit):
-    """Divide."""
-    del emit
-    return divmod(*pair)
+def sigint_is_blocked(job, emit):
+    """Tell whether an interruption is left to the run, which ends its workers."""
+    del job, emit
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [SPAWNED, FORKED], ids=["spawned", "forked"])
-def test_workers_run_no_code_from_the_current_folder(tmp_path, start):
+def test_workers_run_no_code_from_the_current_folder_and_leave_sigint_to_the_run(tmp_path, start):
     trap = f"open({str(tmp_path / 'taken')!r}, 'a').write(__name__)\n"
     (tmp_path / "here").mkdir()
     for name in sys.stdlib_module_names:
@@ -98,7 +99,7 @@ def test_workers_run_no_code_from_the_current_folder(tmp_path, start):
     (tmp_path / "script/main.py").write_text(f"""
 from etl.local.workers import ForkedWorkers, Workers
 from etl.pipeline.progress import ignore
-from tests.unit.local.test_workers import divmod_of
+from tests.unit.local.test_workers import sigint_is_blocked
 if __name__ == "__main__":
     {start}
 """)
@@ -110,5 +111,5 @@ if __name__ == "__main__":
         cwd=tmp_path / "here",
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
-    assert (done.stdout, done.stderr) == ("[(3, 1), (2, 1)]\n", "")
+    assert (done.stdout, done.stderr) == ("[True, True]\n", "")
     assert not (tmp_path / "taken").exists()
