@@ -338,15 +338,19 @@ def _renumber(parts: pa.Table, others: pa.Table, current: pa.Table, key: str) ->
     before = _highest_sequences(others, [key, LAYER_COLUMN], parts)
     now = _highest_sequences(current, [key], parts)
     stated = parts.column(_SEQUENCE)
-    numbers = pc.cast(stated, pa.int64())
+    numbers = pc.if_else(_is_number(stated), stated, None).cast(pa.int64())
     moved = pc.add(pc.subtract(numbers, before), now).cast(pa.string())
-    return parts.set_column(parts.schema.get_field_index(_SEQUENCE), _SEQUENCE, moved)
+    renumbered = pc.coalesce(moved, stated)  # the rules reject what is no number
+    return parts.set_column(parts.schema.get_field_index(_SEQUENCE), _SEQUENCE, renumbered)
+
+
+def _is_number(sequences: Any) -> Any:
+    return pc.fill_null(pc.match_substring_regex(sequences, r"^[0-9]{1,9}$"), False)
 
 
 def _highest_sequences(rows: pa.Table, by: Sequence[str], wanted: pa.Table) -> Any:
     """Return the highest sequence among the rows with the cells of each wanted row; 0 for none."""
-    is_number = pc.match_substring_regex(rows.column(_SEQUENCE), r"^[0-9]{1,9}$")
-    numbered = rows.filter(pc.fill_null(is_number, False))
+    numbered = rows.filter(_is_number(rows.column(_SEQUENCE)))
     numbers = numbered.column(_SEQUENCE).cast(pa.int64())
     highest = numbered.select(by).append_column("n", numbers).group_by(by).aggregate([("n", "max")])
     at = pc.index_in(_joined(wanted, *by), value_set=_joined(highest, *by))
