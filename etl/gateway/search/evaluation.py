@@ -339,9 +339,12 @@ def _sort_key(resource_type: str, sort: SortKey, block: IndexedBlock, row: int) 
     """Return the value by which a resource is sorted; None if it has none."""
     if sort.parameter == "_id":
         return block.index.ids[row]
-    (column,) = BlockColumns(block).column(resource_type, sort.parameter)
-    codes = column.rows[row - block.rows(resource_type).start]
-    starts = [stored_span(column.values[code])[0] for code in codes]
+    if sort.parameter == "_lastUpdated":
+        values = block.index.last_updated.values_of(row)
+    else:
+        first = block.rows(resource_type).start
+        values = block.values(resource_type, sort.parameter).values_of(row - first)
+    starts = [stored_span(value)[0] for value in values]
     if not starts:
         return None
     return max(starts) if sort.descending else min(starts)

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.columns.arrays import compound_keys
 from etl.errors import DataRejected
 from etl.model.canonical_tables import (
     FILE_COLUMN,
@@ -41,6 +42,7 @@ from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
 from etl.sources.files.listed_files import LAYERS, SOURCE_POSITIONS
 from etl.sources.files.stored_files import FolderFiles, QueriedFile, ReplacedFiles, TableVersion
+from etl.sources.layout.model import highest_sequences, is_sequence
 from etl.storage.port import Store
 
 Times: TypeAlias = npt.NDArray[np.int64]
@@ -254,8 +256,8 @@ def _origins(table: pa.Table, key: str, *columns: str) -> Any:
 
 
 def _joined(table: pa.Table, *columns: str) -> Any:
-    texts = [table.column(name).cast(pa.string()) for name in columns]
-    return pc.binary_join_element_wise(*texts, "\x1f", null_handling="emit_null").combine_chunks()
+    texts = [table.column(name).cast(pa.string()).combine_chunks() for name in columns]
+    return compound_keys(*texts)
 
 
 def _raw_tables(rows: pa.Table) -> set[str | None]:
@@ -335,26 +337,13 @@ def _renumber(parts: pa.Table, others: pa.Table, current: pa.Table, key: str) ->
     """
     if not parts.num_rows or not others.num_rows:
         return parts
-    before = _highest_sequences(others, [key, LAYER_COLUMN], parts)
-    now = _highest_sequences(current, [key], parts)
+    before = highest_sequences(others, [key, LAYER_COLUMN], parts)
+    now = highest_sequences(current, [key], parts)
     stated = parts.column(_SEQUENCE)
-    numbers = pc.if_else(_is_number(stated), stated, None).cast(pa.int64())
+    numbers = pc.if_else(is_sequence(stated), stated, None).cast(pa.int64())
     moved = pc.add(pc.subtract(numbers, before), now).cast(pa.string())
     renumbered = pc.coalesce(moved, stated)  # the rules reject what is no number
     return parts.set_column(parts.schema.get_field_index(_SEQUENCE), _SEQUENCE, renumbered)
-
-
-def _is_number(sequences: Any) -> Any:
-    return pc.fill_null(pc.match_substring_regex(sequences, r"^[0-9]{1,9}$"), False)
-
-
-def _highest_sequences(rows: pa.Table, by: Sequence[str], wanted: pa.Table) -> Any:
-    """Return the highest sequence among the rows with the cells of each wanted row; 0 for none."""
-    numbered = rows.filter(_is_number(rows.column(_SEQUENCE)))
-    numbers = numbered.column(_SEQUENCE).cast(pa.int64())
-    highest = numbered.select(by).append_column("n", numbers).group_by(by).aggregate([("n", "max")])
-    at = pc.index_in(_joined(wanted, *by), value_set=_joined(highest, *by))
-    return pc.fill_null(highest.column("n_max").combine_chunks().take(at), 0)
 
 
 def _idle_rows(rows: _Rows, name: str, layers: int, deletions: Deletions) -> _IdleRows:
@@ -580,10 +569,7 @@ def _current_rows(rows: _Rows, name: str) -> pa.Table:
 
 def _number_keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int]:
     """Number the keys of rows, -1 if incomplete; also return how many there are."""
-    joined = pc.binary_join_element_wise(
-        *[table.column(key) for key in TABLES[name].key], "\x1f", null_handling="emit_null"
-    )
-    codes = joined.combine_chunks().dictionary_encode()
+    codes = _joined(table, *TABLES[name].key).dictionary_encode()
     return np.asarray(pc.fill_null(codes.indices, -1), dtype=np.int64), len(codes.dictionary)
 
 

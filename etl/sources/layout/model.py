@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, true_where
+from etl.columns.arrays import Bools, compound_keys, true_where
 from etl.documents.models import (
     LISTED,
     ByKey,
@@ -923,7 +923,7 @@ def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str)
         name: name of the child table.
     """
     stem = name.removeprefix("claim_")
-    highest = _highest_sequences(child, claims.column("claim_id"))
+    highest = highest_sequences(child, ["claim_id"], claims).to_numpy()
     tables = [child]
     for number in range(1, SHORT_FORM_COUNT + 1):
         cells = {
@@ -946,20 +946,19 @@ def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str)
     return pa.concat_tables(tables)
 
 
-def _highest_sequences(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray:
-    """Return the highest sequence among each claim's child rows; 0 if it has none."""
-    result = np.zeros(len(claim_ids), dtype=np.int64)
-    if child.num_rows == 0:
-        return result
-    sequence = child.column("sequence")
-    digits = pc.fill_null(pc.match_substring_regex(sequence, r"^[0-9]{1,9}$"), False)
-    numbers = pc.if_else(digits, sequence, "0").cast(pa.int64())
-    highest = (
-        pa.table([child.column("claim_id"), numbers], names=["claim_id", "n"])
-        .group_by("claim_id")
-        .aggregate([("n", "max")])
+def highest_sequences(rows: pa.Table, by: Sequence[str], wanted: pa.Table) -> Any:
+    """Return the highest sequence among the rows with the cells of each wanted row; 0 for none."""
+    numbered = rows.filter(is_sequence(rows.column("sequence")))
+    numbers = numbered.column("sequence").cast(pa.int64())
+    highest = numbered.select(by).append_column("n", numbers).group_by(by).aggregate([("n", "max")])
+    keys, wanted_keys = (
+        compound_keys(*(table.column(name).cast(pa.string()).combine_chunks() for name in by))
+        for table in (highest, wanted)
     )
-    position = pc.index_in(claim_ids, value_set=highest.column("claim_id").combine_chunks())
-    has_claim = position.is_valid().to_numpy(zero_copy_only=False)
-    result[has_claim] = highest.column("n_max").take(position.drop_null()).to_numpy()
-    return result
+    at = pc.index_in(wanted_keys, value_set=keys)
+    return pc.fill_null(highest.column("n_max").combine_chunks().take(at), 0)
+
+
+def is_sequence(texts: Any) -> Any:
+    """Return which texts are whole numbers of at most nine digits."""
+    return pc.fill_null(pc.match_substring_regex(texts, r"^[0-9]{1,9}$"), False)
