@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import click
 from click.core import ParameterSource
@@ -14,8 +12,7 @@ from click.core import ParameterSource
 from etl.cli.options import json_option, print_json
 from etl.cli.progress import counting
 from etl.errors import UsageError
-from etl.synth.extract import NetworkSpec, Progress, write_extract, write_network
-from etl.synth.extract_writer import WrittenExtract
+from etl.synth.extract import write_extract, write_network
 from etl.synth.spec import AS_OF, SINCE, Spec
 
 _OF_CLAIMS: Final = (
@@ -114,7 +111,7 @@ def synth_command(
     seed: int,
     out: Path,
     fault_rate: float,
-    form: str,
+    form: Literal["csv", "parquet"],
     compress: bool,
     as_of: datetime,
     kind: Literal["full", "delta"],
@@ -129,34 +126,27 @@ def synth_command(
 ) -> None:
     """Write a synthetic extract in the canonical layout. The same seed gives the same extract."""
     _check_options(context, directory=directory)
-    write: Callable[[Callable[[Progress], None]], WrittenExtract]
-    of_both: dict[str, Any] = {
-        "seed": seed,
-        "fault_rate": fault_rate,
-        "format": form,
-        "gzip": compress,
-        "as_of": as_of.date(),
-        "kind": kind,
-        "day": day,
-    }
-    if directory:
-        network = NetworkSpec(practitioners=practitioners, **of_both)
-        unit, total = "practitioners", practitioners
-        write = partial(write_network, out, network)
-    else:
-        spec = Spec(
-            members=members,
-            **of_both,
-            since=since.date(),
-            parts=parts,
-            short_form=short_form,
-            change_rate=change_rate,
-            whole_claims=whole_claims,
-            prior_auth_rate=prior_auth_rate,
-        )
-        unit, total, write = "members", spec.population, partial(write_extract, out, spec)
+    spec = Spec(
+        members=members,
+        practitioners=practitioners,
+        seed=seed,
+        kind=kind,
+        day=day,
+        as_of=as_of.date(),
+        since=since.date(),
+        format=form,
+        gzip=compress,
+        parts=parts,
+        fault_rate=fault_rate,
+        short_form=short_form,
+        change_rate=change_rate,
+        whole_claims=whole_claims,
+        prior_auth_rate=prior_auth_rate,
+    )
+    unit, total = ("practitioners", practitioners) if directory else ("members", spec.population)
+    write = write_network if directory else write_extract
     with counting("writing", unit, total, quiet=as_json) as advance:
-        written = write(lambda progress: advance(progress.done))
+        written = write(out, spec, lambda progress: advance(progress.done))
     if as_json:
         print_json({"out": str(out), "rows": dict(written.rows)})
         return

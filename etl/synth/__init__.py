@@ -1,7 +1,7 @@
 """Synthetic extracts in the canonical layout: deterministic, streamed, of any size.
 
     write_extract(Path("world"), Spec(members=1000, seed=7))
-    write_network(Path("directory"), NetworkSpec(practitioners=1000, seed=7))
+    write_network(Path("directory"), Spec(practitioners=1000, seed=7))
 
 Nothing in them is taken from elsewhere; `docs/samples.md` describes their content and how they are
 made.
@@ -9,7 +9,7 @@ made.
 
 from __future__ import annotations
 
-from etl.synth.extract import NetworkSpec, write_extract, write_network
+from etl.synth.extract import write_extract, write_network
 from etl.synth.spec import Spec
 
-__all__ = ["NetworkSpec", "Spec", "write_extract", "write_network"]
+__all__ = ["Spec", "write_extract", "write_network"]

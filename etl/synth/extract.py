@@ -7,12 +7,10 @@ seed: the first 34 practitioners are those of its first thousand members.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from etl.errors import UsageError
 from etl.model.canonical_tables import CLAIMS_TABLES, SHORT_FORMS, short_form
 from etl.model.data_models import DIRECTORY
 from etl.synth import directory
@@ -23,7 +21,7 @@ from etl.synth.faults import plant_directory, plant_faults, plant_network
 from etl.synth.members import MemberRows, joined
 from etl.synth.network_tables import NetworkTables, changed_on_day, payer_tables, region_tables
 from etl.synth.prior_auths import REQUIRED
-from etl.synth.spec import AS_OF, SINCE, Format, Kind, Spec
+from etl.synth.spec import Spec
 
 _PROGRESS_STEP: Final = 500
 """Members between two reports of progress."""
@@ -109,60 +107,8 @@ def _write_member(files: ExtractFiles, spec: Spec, index: int) -> None:
         files.write(tables, plant_faults(spec, index, tables) if spec.fault_rate else [])
 
 
-MOST_PRACTITIONERS: Final = 10_000_000
-"""With more, some would share an NPI."""
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSpec:
-    """One extract of a provider directory to be written.
-
-    Attributes:
-        practitioners: how many. The first ones of two that differ only in this are the same.
-        seed: which world; any integer.
-        kind: `full` is the whole directory on its day; `delta` is what changed on that day alone.
-        day: days after `as_of`. Every day of each region one practitioner gets another telephone
-            number and one role says something else about new patients.
-        as_of: day 0.
-        format: ending of the files.
-        gzip: compress the files.
-        fault_rate: share of regions, 0 to 1, that get one planted fault of each kind; `faults.csv`
-            lists them.
-
-    Raises:
-        UsageError: a choice is out of its range, or two do not go together.
-    """
-
-    practitioners: int
-    seed: int = 1
-    kind: Kind = "full"
-    day: int = 0
-    as_of: date = AS_OF
-    format: Format = "csv"
-    gzip: bool = False
-    fault_rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.practitioners <= MOST_PRACTITIONERS:
-            raise UsageError(f"practitioners must be 1 to {MOST_PRACTITIONERS}")
-        _ = self.world
-
-    @property
-    def regions(self) -> int:
-        """Number of regions that the practitioners are in."""
-        return -(-self.practitioners // directory.PRACTITIONERS)
-
-    @property
-    def world(self) -> Spec:
-        """The extract of claims with these providers."""
-        choices = asdict(self)
-        del choices["practitioners"]
-        since = min(SINCE, self.as_of - timedelta(days=730))
-        return Spec(members=self.regions * directory.REGION_SIZE, since=since, **choices)
-
-
 def write_network(
-    out: Path, spec: NetworkSpec, emit: Callable[[Progress], None] | None = None
+    out: Path, spec: Spec, emit: Callable[[Progress], None] | None = None
 ) -> WrittenExtract:
     """Write a provider directory in its canonical layout; memory does not grow with it.
 
@@ -176,30 +122,29 @@ def write_network(
         StoreError: the system refused to write; no file of the extract was left.
     """
     names = {table.file or name: table.names for name, table in DIRECTORY.tables.items()}
-    with extract_files(out, spec.world, names) as files:
+    with extract_files(out, spec, names) as files:
         for number, tables in _network_regions(spec):
-            files.write(tables, plant_network(spec.world, number, tables))
+            files.write(tables, plant_network(spec, number, tables))
             done = min(spec.practitioners, (number + 1) * directory.PRACTITIONERS)
             if emit:
                 emit(Progress(done, spec.practitioners, sum(files.rows.values())))
         return files.finish(DIRECTORY.layout)
 
 
-def _network_regions(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
+def _network_regions(spec: Spec) -> Iterator[tuple[int, NetworkTables]]:
     """Yield the number and the rows of each region; -1 is the number of the payers."""
-    world = spec.world
-    yield -1, _rows_of_day(payer_tables(world), world)
-    for number in range(spec.regions):
-        region = directory.region_of(world, number)
-        count = min(directory.PRACTITIONERS, spec.practitioners - number * directory.PRACTITIONERS)
-        yield number, _rows_of_day(region_tables(world, region, count), world)
+    yield -1, _rows_of_day(payer_tables(spec), spec)
+    for number, first in enumerate(range(0, spec.practitioners, directory.PRACTITIONERS)):
+        count = min(directory.PRACTITIONERS, spec.practitioners - first)
+        region = directory.region_of(spec, number)
+        yield number, _rows_of_day(region_tables(spec, region, count), spec)
 
 
-def _rows_of_day(tables: NetworkTables, world: Spec) -> NetworkTables:
+def _rows_of_day(tables: NetworkTables, spec: Spec) -> NetworkTables:
     """Return all rows in a full extract; in a delta, those that changed on its day."""
-    if world.kind == "full":
+    if spec.kind == "full":
         return tables
     return {
-        name: [row | {"record_action": "U"} for row in rows if changed_on_day(row, world)]
+        name: [row | {"record_action": "U"} for row in rows if changed_on_day(row, spec)]
         for name, rows in tables.items()
     }

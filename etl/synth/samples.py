@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from etl.synth.extract import NetworkSpec, write_extract, write_network
+from etl.synth.extract import write_extract, write_network
 from etl.synth.extract_writer import WrittenExtract
 from etl.synth.spec import Spec
 
@@ -18,7 +18,7 @@ FAULTY: Final = Spec(
 )
 """`cpcds_samples/faulty/`: a small one with every kind of planted fault."""
 
-DIRECTORY: Final = NetworkSpec(practitioners=34, seed=7)
+DIRECTORY: Final = Spec(practitioners=34, seed=7)
 """`cpcds_samples/directory/`: the directory of the providers of the clean extract."""
 
 

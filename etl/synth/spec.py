@@ -24,28 +24,35 @@ LAST_DAY: Final = date(2199, 12, 31)
 """Members are born up to a century before, and things last for years after."""
 MOST_MEMBERS: Final = 900_000_000
 """More would not fit the nine digits of a subscriber number."""
+MOST_PRACTITIONERS: Final = 10_000_000
+"""With more, some would share an NPI."""
 MOST_DAYS: Final = 3_660
 MOST_PARTS: Final = 999
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One extract to be written.
+    """One extract to be written: claims of members, or a provider directory.
 
     Attributes:
         members: how many members the world has on day 0. The first `n` members of two specs that
             differ only in `members` are the same, row for row.
+        practitioners: how many practitioners a provider directory has. The first `n` are the same
+            as above. Of the other choices, a directory depends on those that do not name claims or
+            coverage.
         seed: which world; any integer.
         kind: `full` is the whole world on its day; `delta` is what changed on that day alone.
         day: days after `as_of`. The full extract of day k equals the one of day 0 with the deltas
-            1 to k applied, but for `record_action`.
+            1 to k applied, but for `record_action`. Every day one practitioner of each region gets
+            another telephone number, and one role says something else about new patients.
         as_of: day 0.
         since: no coverage starts before this day, except for the one member with ICD-9.
         format: ending of the files.
         gzip: compress the files; Parquet compresses itself and refuses this.
         parts: how many files a table is cut into (`claim-00001.csv`, …); 1 is `claim.csv`.
         fault_rate: share of claims, 0 to 1, that get one planted fault; some members, coverages
-            and practitioners get one as well. What was planted where is written to `faults.csv`.
+            and practitioners get one as well. In a directory, the share of regions that get one
+            planted fault of each kind. What was planted where is written to `faults.csv`.
         short_form: diagnoses and procedures as numbered columns of `claim` where those can say
             everything, instead of child rows.
         change_rate: share of members, 0 to 1, that something happens to on a day after `as_of`.
@@ -59,7 +66,8 @@ class Spec:
         UsageError: a choice is out of its range, or two do not go together.
     """
 
-    members: int
+    members: int = 0
+    practitioners: int = 0
     seed: int = 1
     kind: Kind = "full"
     day: int = 0
@@ -76,7 +84,9 @@ class Spec:
 
     def __post_init__(self) -> None:
         kinds, formats = get_args(Kind), get_args(Format)
-        _require(1 <= self.members <= MOST_MEMBERS, f"members must be 1 to {MOST_MEMBERS}")
+        limits = f"members must be 1 to {MOST_MEMBERS}, or practitioners 1 to {MOST_PRACTITIONERS}"
+        is_sized = 1 <= (self.practitioners or self.members) <= MOST_MEMBERS
+        _require(is_sized and self.practitioners <= MOST_PRACTITIONERS, limits)
         _require(self.kind in kinds, f"kind must be one of {', '.join(kinds)}")
         _require(self.format in formats, f"format must be one of {', '.join(formats)}")
         _require(0 <= self.day <= MOST_DAYS, f"day must be 0 to {MOST_DAYS}")
@@ -90,11 +100,11 @@ class Spec:
         _require(is_clean, "faults are planted in full extracts only")
         is_packed_once = not (self.gzip and self.format == "parquet")
         _require(is_packed_once, "Parquet files compress themselves: leave gzip away")
-        is_possible = self.since >= FIRST_DAY and self.as_of <= LAST_DAY
+        is_possible = min(self.since, self.as_of) >= FIRST_DAY and self.as_of <= LAST_DAY
         _require(is_possible, f"days must be {FIRST_DAY} to {LAST_DAY}")
         is_long = self.as_of - self.since >= timedelta(days=365)
         text = "the first day of coverage must lie at least a year before the as-of date"
-        _require(is_long, text)
+        _require(is_long or self.practitioners > 0, text)
 
     @property
     def date(self) -> date:

@@ -15,7 +15,7 @@ from etl.bootstrap.settings import Settings, read_settings, target_store
 from etl.publish.manifest import Pointer
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.synth.extract import NetworkSpec, write_extract, write_network
+from etl.synth.extract import write_extract, write_network
 from etl.synth.spec import Spec
 from tests.fault.killable import (
     AFTER,
@@ -37,7 +37,7 @@ FIRST = datetime.fromisoformat("2040-01-01T03:00:00Z")
 """So late that every object is old enough to be pruned, whenever the test runs."""
 KEPT = 2
 SPEC = Spec(6, since=date(2024, 1, 1), change_rate=0.3)
-DIRECTORY = NetworkSpec(40, seed=7)
+DIRECTORY = Spec(practitioners=40, seed=7)
 """Of two regions: in each something changes every night."""
 KILLED = -9
 ENDS = (AFTER, ENDED)
@@ -59,7 +59,7 @@ class Nights:
     extracts: Path
     here: Path
     variables: Mapping[str, str] = field(default_factory=dict)
-    spec: Spec | NetworkSpec = SPEC
+    spec: Spec = SPEC
 
     def _at(self, night, hours=0, **what):
         at = FIRST + timedelta(days=night, hours=hours)
@@ -69,10 +69,8 @@ class Nights:
         """Return what publishes the extract of a night."""
         extract = self.extracts / f"full{night}"
         if not extract.exists():
-            if isinstance(self.spec, Spec):
-                write_extract(extract, replace(self.spec, day=night))
-            else:
-                write_network(extract, replace(self.spec, day=night))
+            write = write_network if self.spec.practitioners else write_extract
+            write(extract, replace(self.spec, day=night))
         return self._at(night, extract=extract)
 
     def prune(self, night, attempt=1):

@@ -8,13 +8,12 @@ import pytest
 
 from etl.errors import UsageError
 from etl.model.data_models import DIRECTORY
-from etl.synth import NetworkSpec, Spec, write_extract, write_network
+from etl.synth import Spec, write_extract, write_network
 from etl.synth.faults import NETWORK_FAULTS
-from tests.given.tables import table
 from tests.unit.synth.written import hashes
 
 SAMPLES = Path(__file__).parents[3] / "cpcds_samples"
-SMALL = NetworkSpec(practitioners=10, seed=7)
+SMALL = Spec(practitioners=10, seed=7)
 KEYS = {table.file or name: table.key for name, table in DIRECTORY.tables.items()}
 
 
@@ -45,7 +44,7 @@ def test_the_samples_hold_every_column():
 def test_the_deltas_of_all_days_on_top_of_day_0_are_the_directory_of_the_last(tmp_path):
     def written(**choices):
         name = "-".join(map(str, choices.values())) or "start"
-        write_network(tmp_path / name, NetworkSpec(practitioners=68, seed=7, **choices))
+        write_network(tmp_path / name, Spec(practitioners=68, seed=7, **choices))
         return tmp_path / name
 
     start, end = written(), written(day=3)
@@ -63,7 +62,7 @@ def test_the_deltas_of_all_days_on_top_of_day_0_are_the_directory_of_the_last(tm
 
 
 def test_every_kind_of_fault_is_planted_and_listed(tmp_path):
-    spec = NetworkSpec(practitioners=34, seed=5, fault_rate=1)
+    spec = Spec(practitioners=34, seed=5, fault_rate=1)
     written = write_network(tmp_path, spec)
     ledger = rows(tmp_path, "faults")
     assert {row["fault"] for row in ledger[1:]} == {fault.rule for fault in NETWORK_FAULTS}
@@ -78,9 +77,3 @@ def test_a_directory_is_not_written_among_claims(tmp_path):
     with pytest.raises(UsageError, match="of another extract"):
         write_network(tmp_path, SMALL)
     assert hashes(tmp_path) == before
-
-
-@pytest.mark.parametrize(*table(__file__, "refused"))
-def test_a_choice_out_of_range_is_refused(choices, message):
-    with pytest.raises(UsageError, match=message):
-        NetworkSpec(**{"practitioners": 10, **choices})
