@@ -212,11 +212,6 @@ def _remove_rows(fault: Fault, case: Case, _: Row) -> Row:
     return case.claim
 
 
-def _choose_ragged(_: Fault, case: Case, _row: Row) -> Row:
-    """Choose the row that gets a cell too many."""
-    return case.rows("claim_care_team")[-1]
-
-
 def _move_line_late(_: Fault, case: Case, _row: Row) -> Row | None:
     """Move the last line after the end of the claim, but not out of the coverage."""
     thru = case.claim.get("statement_thru_date")
@@ -278,13 +273,13 @@ _ACTIONS: Final[dict[str, Spoil]] = {
     "both": _repeat_row,
     "insert": _insert_row,
     "without": _remove_rows,
-    "ragged": _choose_ragged,
+    "ragged": lambda _fault, case, _row: case.rows("claim_care_team")[-1],
     "late-line": _move_line_late,
     "not-in-force": _name_ended_coverage,
     "coverage-of-another": _name_other_coverage,
     "card-of-another": _write_other_card,
 }
-"""`both`: the row and its copy are reported."""
+"""`both`: the row and its copy are reported. `ragged`: the row gets a cell too many."""
 
 
 _TEXT: Final = (resources.files("etl.synth") / "faults.csv").read_text(encoding="utf-8")

@@ -84,6 +84,22 @@ class Document:
         return f'W/"{hashlib.blake2b(self.body, digest_size=12).hexdigest()}"'
 
 
+@dataclass(frozen=True, slots=True)
+class RoutedRequest:
+    """A request whose route is known.
+
+    Attributes:
+        headers: names in lower case; headers sent several times are joined.
+        record: what the access log and the audit trail say about it.
+    """
+
+    route: Route
+    scope: Scope
+    receive: Receive
+    headers: Mapping[bytes, bytes]
+    record: RequestRecord
+
+
 class Gateway:
     """One FHIR base.
 
@@ -152,7 +168,8 @@ class Gateway:
             headers = request.join_headers(scope)
             route = self._route(request.read_path(scope, self._path))
             record.route = self._path + route.template
-            reply = await self._timeout.keep(self._dispatch(route, scope, receive, headers, record))
+            incoming = RoutedRequest(route, scope, receive, headers, record)
+            reply = await self._timeout.keep(self._dispatch(incoming))
         except Exception as error:  # every failure becomes an OperationOutcome here
             reply = self._describe_failure(error, record)
         finally:
@@ -165,15 +182,8 @@ class Gateway:
         finally:
             self._file_count -= reply.unpacked > 0
 
-    async def _dispatch(
-        self,
-        route: Route,
-        scope: Scope,
-        receive: Receive,
-        headers: Mapping[bytes, bytes],
-        record: RequestRecord,
-    ) -> Reply:
-        method = scope["method"]
+    async def _dispatch(self, incoming: RoutedRequest) -> Reply:
+        route, method = incoming.route, incoming.scope["method"]
         allowed = ", ".join(route.methods)
         allow = (b"allow", allowed.encode())
         if method not in route.methods:
@@ -181,25 +191,25 @@ class Gateway:
         if method == "OPTIONS":
             return Reply(204, b"", b"", [allow, *self._origins.preflight(route.methods)])
         if route.kind == "document":
-            return self._read_document(route, scope, headers)
+            return self._read_document(incoming)
         if self._request_count > _MAX_REQUESTS:
             raise FhirError("overloaded", "Too many requests at once; try again.", (_RETRY,))
         if route.kind == "file" and self._files is not None:
-            return await self._answer_file(self._files, route, headers)
-        return await self._answer_with_audit(route, scope, receive, headers, record)
+            return await self._answer_file(self._files, route, incoming.headers)
+        return await self._answer_with_audit(incoming)
 
-    def _read_document(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
-        document = self._documents[route.type]()
+    def _read_document(self, incoming: RoutedRequest) -> Reply:
+        document = self._documents[incoming.route.type]()
         media = document.media
         if media is None:
-            query = request.parse_parameters(scope["query_string"])
-            media = request.negotiate_media(headers, request.values_of(query, "_format"))
+            query = request.parse_parameters(incoming.scope["query_string"])
+            media = request.negotiate_media(incoming.headers, request.values_of(query, "_format"))
         fields: list[Header] = [
             (b"etag", document.etag.encode()),
             (b"cache-control", b"public, max-age=300"),
             (b"vary", b"accept, accept-encoding"),
         ]
-        if request.is_not_modified(headers, document.etag, None):
+        if request.is_not_modified(incoming.headers, document.etag, None):
             return Reply(304, b"", b"", fields)
         return Reply(200, document.body, media, fields)
 
@@ -220,29 +230,24 @@ class Gateway:
             self._file_count -= 1
             raise
 
-    async def _answer_with_audit(
-        self,
-        route: Route,
-        scope: Scope,
-        receive: Receive,
-        headers: Mapping[bytes, bytes],
-        record: RequestRecord,
-    ) -> Reply:
+    async def _answer_with_audit(self, incoming: RoutedRequest) -> Reply:
         """Answer a request for data, or refuse it; record either in the audit trail."""
-        address = _address(scope)
+        route, scope, headers = incoming.route, incoming.scope, incoming.headers
+        record = incoming.record
+        address = str(scope["client"][0]) if scope.get("client") else ""
         raw_query: bytes = scope["query_string"]
         grant: Grant | None = None
         try:
             query = _query(raw_query)
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
-                body = await request.receive_body(receive, headers)
+                body = await request.receive_body(incoming.receive, headers)
                 body_parameters = _parse_body(route, body, headers)
                 refuse_tokens(body_parameters)
                 raw_query = b"&".join(part for part in (raw_query, body) if part)
                 query = (*query, *body_parameters)
             media = request.negotiate_media(headers, request.values_of(query, "_format"))
-            data = self._answer_data(route, grant, query, headers, record, scope["method"])
+            data = self._answer_data(incoming, grant, query)
             reply = await (self._charge_time(data, address) if self._authenticator.public else data)
             reply.media = media
         except Exception as error:  # refusals are recorded, too
@@ -278,15 +283,10 @@ class Gateway:
             self._authenticator.count_time(address, spent.seconds)
 
     async def _answer_data(
-        self,
-        route: Route,
-        grant: Grant,
-        query: tuple[tuple[str, str], ...],
-        headers: Mapping[bytes, bytes],
-        record: RequestRecord,
-        method: str,
+        self, incoming: RoutedRequest, grant: Grant, query: tuple[tuple[str, str], ...]
     ) -> Reply:
         service, base = self._service, self._base
+        route, headers = incoming.route, incoming.headers
         answer: Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
@@ -314,14 +314,14 @@ class Gateway:
                         raise
                     raise FhirError("link-invalid", error.diagnostics) from None
         etag = answer.etag
-        record.release, record.delivered = answer.release, answer.types
+        incoming.record.release, incoming.record.delivered = answer.release, answer.types
         # A resource's bytes can change without its lastUpdated, which is the payer's.
         changed = answer.last_updated if answer.release else self._releases.served.created
         fields: list[Header] = [(b"etag", etag.encode()), *self._caching_headers(route), *extra]
         modified = request.http_date(answer.last_updated) if answer.last_updated else None
         if modified is not None:
             fields.append((b"last-modified", modified))
-        if method != "POST" and not _CONDITIONAL_HEADERS.isdisjoint(headers):
+        if incoming.scope["method"] != "POST" and not _CONDITIONAL_HEADERS.isdisjoint(headers):
             since = request.parse_instant(changed) if changed else None
             request.check_preconditions(headers, etag, since)
             if request.is_not_modified(headers, etag, since):
@@ -488,11 +488,6 @@ def _target(route: Route) -> str:
     if route.kind == "search" and route.id:
         return f"Patient/{route.id}/{route.type}"
     return route.type or "_page"
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else ""
 
 
 def _compress(body: bytes) -> bytes:

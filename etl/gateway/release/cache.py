@@ -86,7 +86,7 @@ class Cache:
         """
         task = self._running.get(key)
         if task is None:
-            task = asyncio.ensure_future(_as_coroutine(load))
+            task = asyncio.ensure_future(load())
             self._running[key] = task
             task.add_done_callback(lambda done: self._finish(key, done))
         value: Value = await asyncio.shield(task)
@@ -96,7 +96,3 @@ class Cache:
         del self._running[key]
         if not task.cancelled():
             task.exception()  # marks it as retrieved, even without waiters
-
-
-async def _as_coroutine(load: Callable[[], Awaitable[Value]]) -> Value:
-    return await load()
