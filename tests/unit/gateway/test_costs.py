@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.given.tables import read_tables
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.trees import BASE, bundle, grant, ids, link, opened, run
@@ -32,15 +33,7 @@ def search(made, who, *pairs):
 
 
 @pytest.mark.parametrize("who", [SMALL, BIG])
-@pytest.mark.parametrize(
-    "pairs",
-    [
-        (),
-        (("patient", "{}"),),
-        (("service-date", "ge2021"), ("type", "pharmacy")),
-        (("_lastUpdated", "ge2021"), ("identifier:missing", "false"), ("_sort", "service-date")),
-    ],
-)
+@pytest.mark.parametrize("pairs", read_tables(__file__)["searches"])
 def test_a_cold_search_reads_four_objects_at_most_and_a_warm_one_one(store, who, pairs):
     made, objects = cold(store)
     query = [(name, value.format(who)) for name, value in pairs]

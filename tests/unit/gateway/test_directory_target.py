@@ -98,19 +98,7 @@ def test_what_cannot_be_followed_is_refused(listed, query, status, sentence):
     assert sentence in got.json["issue"][0]["diagnostics"]
 
 
-TYPED = "http://terminology.hl7.org/CodeSystem/v2-0203|RI|PLN-"
-
-
-@pytest.mark.parametrize(
-    ("value", "plans"),
-    [
-        (f"{TYPED}PPO", ["PLN-PPO"]),
-        (f"{TYPED}PPO,{TYPED}HMO", ["PLN-HMO", "PLN-PPO"]),
-        (f"{TYPED}ppo", []),
-        (f"{TYPED}PPO".replace("|RI|", "|NPI|"), []),
-        (f"{TYPED}PPO".replace("|PLN", "|\\|PLN"), []),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "typed_identifiers"))
 def test_a_plan_is_found_by_its_key_and_the_type_of_that(listed, value, plans):
     query = f"identifier:of-type={quote(value)}"
     page = found(listed, f"InsurancePlan?{query}").json

@@ -22,6 +22,7 @@ from tests.unit.gateway.trees import (
     ids,
     link,
     opened,
+    refused,
     run,
     sample_tree,
     walk,
@@ -51,10 +52,8 @@ def walked(made, meanwhile=lambda _: None):
     return seen
 
 
-def refused(made, cursor, **more):
-    with pytest.raises(FhirError) as caught:
-        run(made.service.page(grant(more.pop("patient", ANN), **more), cursor, base=BASE))
-    return caught.value
+def page_refused(made, cursor, **of):
+    return refused(made.service.page(grant(**{"patient": ANN, **of}), cursor, base=BASE))
 
 
 def publish_on(store, claims, day):
@@ -106,7 +105,7 @@ def test_a_link_of_a_pruned_release_is_refused_clearly():
     prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1)
     run(made.releases.refresh())
     for workers in (made, opened(store, page_size=10)):
-        said = refused(workers, cursor)
+        said = page_refused(workers, cursor)
         assert (said.status, said.code) == (410, "link-expired")
         assert "search again" in said.diagnostics
 
@@ -145,7 +144,7 @@ def test_no_character_of_a_link_can_be_changed(place):
     place = place % len(cursor)
     for character in "A_-z9=.":
         if cursor[place] != character:
-            said = refused(made, cursor[:place] + character + cursor[place + 1 :])
+            said = page_refused(made, cursor[:place] + character + cursor[place + 1 :])
             assert (said.status, said.code) == (400, "link-invalid")
 
 
@@ -163,22 +162,20 @@ def test_the_last_character_has_one_spelling():
 @pytest.mark.parametrize("cursor", ["", "A", "AAAA", "=", "é", "x" * 20_000, "a/b", "..", "\x00"])
 def test_what_is_no_link_is_refused(cursor):
     _, made = two_releases()
-    assert refused(made, cursor).status == 400
+    assert page_refused(made, cursor).status == 400
 
 
 def test_a_link_is_of_no_use_to_another_member_or_app():
     _, made = two_releases()
     cursor = link(first(made), "next") or ""
     for other in ({"patient": logical_id("bob")}, {"client": "another"}):
-        assert refused(made, cursor, **other).status == 400
+        assert page_refused(made, cursor, **other).status == 400
 
 
 def test_a_link_does_not_outlive_its_scopes():
     _, made = two_releases()
     cursor = link(first(made), "next") or ""
-    with pytest.raises(FhirError) as caught:
-        run(made.service.page(grant(ANN, ("patient/Coverage.rs",)), cursor, base=BASE))
-    assert caught.value.status == 403
+    assert page_refused(made, cursor, scopes=("patient/Coverage.rs",)).status == 403
 
 
 def test_a_link_shows_nothing_of_what_was_asked():

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from etl.gateway.http.responses import FhirError
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.reader import open_current
 from tests.memory_store import MemoryStore
@@ -15,15 +14,10 @@ from tests.unit.gateway.trees import (
     grant,
     members,
     opened,
+    refused,
     run,
 )
 from tests.unit.publish.samples import claim, logical_id, patient, payer, publish
-
-
-def refused(work):
-    with pytest.raises(FhirError) as caught:
-        run(work)
-    return caught.value
 
 
 def test_every_resource_of_a_member_is_read_as_it_was_published(service):

@@ -13,6 +13,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
 
+import pytest
+
+from etl.gateway.http.responses import FhirError
 from etl.gateway.service import Answer, Service, ServiceOptions
 from etl.gateway.startup import GatewayServices
 from etl.publish.reader import open_current, read_all
@@ -128,6 +131,13 @@ def opened(
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Return what a coroutine gives."""
     return asyncio.run(work)
+
+
+def refused(work: Coroutine[Any, Any, Answer]) -> FhirError:
+    """Return the error that a request is answered with."""
+    with pytest.raises(FhirError) as caught:
+        run(work)
+    return caught.value
 
 
 def bundle(answer: Answer) -> Resource:
