@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from etl.auth.app_names import imitates, is_taken
-from etl.auth.context import AuthContext, hash_of, is_same
+from etl.auth.context import AuthContext, hash_of
 from etl.auth.database_tables import App, Consent
 from etl.auth.records import Action, AppStatus, InvalidForm, NoSuchApp, Origin
 from etl.auth.registration import AppDraft
@@ -234,12 +234,6 @@ class Apps:
             )
             self._revocations.add(session, "app", client_id)
         self._announce("app-deleted", app, _actor(developer), address)
-
-    def has_secret(self, client_id: str, secret: str) -> bool:
-        """Return whether a secret is the app's, in constant time."""
-        with self._context.database.read() as session:
-            app = session.get(App, client_id)
-        return app is not None and is_same(secret, app.secret_hash)
 
     def _check_account(self, session: Session, app: App) -> None:
         own_apps = select(func.count()).where(

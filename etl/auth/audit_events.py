@@ -112,7 +112,7 @@ def chain_event(previous: str, body: bytes) -> tuple[str, bytes]:
     """Return an event's id and its line of NDJSON.
 
     Args:
-        previous: id of the event before it, or the start of a file's chain (`start_of`).
+        previous: id of the event before it, or the start of a file's chain (`chain_start`).
         body: canonical JSON of an AuditEvent without id.
     """
     digest = sha256(b"%b\n%b" % (previous.encode(), body)).hexdigest()

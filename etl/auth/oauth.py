@@ -196,7 +196,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
             app = self._apps.get(client_id)
         except NoSuchApp:
             return None
-        return Client(app, self._apps) if app.is_active else None
+        return Client(app) if app.is_active else None
 
     def authenticate_client(
         self, request: _Request, methods: list[str], endpoint: str = "token"

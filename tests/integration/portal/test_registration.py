@@ -2,6 +2,7 @@
 
 import pytest
 
+from etl.auth.grants import Client
 from etl.auth.records import AppStatus
 from etl.auth.registration import ATTESTATIONS
 from tests.integration.portal.conftest import FORM, browser
@@ -10,7 +11,7 @@ from tests.integration.portal.conftest import FORM, browser
 def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(sandbox, developer):
     client_id, secret = developer.register()
     assert sandbox.services.apps.get(client_id).status is AppStatus.ACTIVE
-    assert sandbox.services.apps.has_secret(client_id, secret)
+    assert Client(sandbox.services.apps.get(client_id)).check_client_secret(secret)
     for path in ("/apps", f"/apps/{client_id}", f"/apps/{client_id}/edit", "/patient-access"):
         assert secret not in developer.get(path).text
 
@@ -104,14 +105,14 @@ def test_an_app_is_edited_and_keeps_id_and_secret(sandbox, developer):
     answer = developer.send(f"/apps/{client_id}/edit", {**FORM, "name": "Claim Lens 2"})
     assert answer.headers["location"] == f"/apps/{client_id}?saved=yes"
     assert sandbox.services.apps.get(client_id).draft.name == "Claim Lens 2"
-    assert sandbox.services.apps.has_secret(client_id, secret)
+    assert Client(sandbox.services.apps.get(client_id)).check_client_secret(secret)
 
 
 def test_a_new_secret_ends_the_old_one(sandbox, developer):
     client_id, old = developer.register()
     answer = developer.send(f"/apps/{client_id}/secret", {}, page=f"/apps/{client_id}")
     assert "A new secret" in answer.text
-    assert not sandbox.services.apps.has_secret(client_id, old)
+    assert not Client(sandbox.services.apps.get(client_id)).check_client_secret(old)
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -149,7 +150,7 @@ def test_another_developers_app_cannot_be_touched(sandbox, step):
     assert answer.status_code == 404
     app = sandbox.services.apps.get(client_id)
     assert app.status is AppStatus.ACTIVE
-    assert sandbox.services.apps.has_secret(client_id, secret)
+    assert Client(sandbox.services.apps.get(client_id)).check_client_secret(secret)
 
 
 def test_the_documentation_shows_the_developers_own_client_id(developer):
