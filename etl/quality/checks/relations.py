@@ -103,7 +103,9 @@ def _check_disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees
         if frame.cells(column).empty:
             continue
         cell_values = _normalize_column(frame, column, rule)
-        is_compared = agrees = np.zeros(frame.count, dtype=bool)
+        agrees = np.zeros(frame.count, dtype=bool)
+        # The same row says it nowhere else: an empty cell differs, too.
+        is_compared = np.full(frame.count, kind.without_line_amounts and not kind.parent)
         for other_column in kind.compared(column):
             if not other.cells(other_column).empty:
                 other_values = _normalize_column(other, other_column, rule).take(parent_index)

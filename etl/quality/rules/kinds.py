@@ -462,7 +462,8 @@ class Disagrees(RelationKind):
         parent: table of the parent row to compare with; if empty, the row itself.
         against: columns of that row; by default those of the same name.
         crosswalk: words with the same answer in this crosswalk are equal.
-        without_line_amounts: check only rows of claims whose lines have no amounts.
+        without_line_amounts: check only rows of claims whose lines have no amounts. Without
+            `parent`, a cell then also differs from empty ones.
     """
 
     columns: p.Columns
