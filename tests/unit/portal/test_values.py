@@ -9,10 +9,11 @@ from joserfc.jwk import ECKey
 
 from etl.auth.records import InvalidForm
 from etl.auth.registration import ATTESTATIONS, AppDraft
+from etl.gateway.http import responses
 from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, LOOPBACK, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explain_errors, form_of
-from etl.portal.portal import local_path
+from etl.portal.portal import ERRORS, local_path
 from etl.portal.rendering import code_marks
 from etl.portal.site_facts import ServerFacts, duration_text
 from tests.given.drafts import draft_like
@@ -148,3 +149,8 @@ def test_a_statement_names_the_oauth_endpoints_and_the_guides():
     assert statement.oauth == {"token": "https://api.example/oauth/token"}
     assert statement.guides == ("US Core 6.1.0",)
     assert [one["type"] for one in statement.resources] == ["Patient", "Widget"]
+
+
+def test_the_table_of_errors_explains_every_status_of_the_fhir_api():
+    explained = [row["code"] for row in ERRORS["fhir"]]
+    assert explained == sorted({str(kind.status) for kind in responses.KINDS.values()})
