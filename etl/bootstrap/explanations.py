@@ -19,9 +19,9 @@ from etl.local.workers import Workers
 from etl.model.data_models import CLAIMS
 from etl.pipeline.context import RunContext
 from etl.pipeline.deltas.layers import kept_layers, layer_of
-from etl.pipeline.deltas.merge import LayerRows, write_merged_origins
+from etl.pipeline.deltas.merge import write_merged_origins
 from etl.pipeline.lineage.explain import Explainer, require_same
-from etl.pipeline.lineage.row_places import ExtractRows
+from etl.pipeline.lineage.row_places import ExtractRows, LayerRows
 from etl.pipeline.progress import Emit
 from etl.pipeline.read import open_with, read
 from etl.pipeline.sidecar.answers import SidecarExplainer

@@ -18,7 +18,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -39,7 +38,7 @@ from etl.model.canonical_tables import (
     TABLES,
 )
 from etl.model.data_models import CLAIMS, DataModel
-from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
+from etl.pipeline.deltas.layers import Layer, kept_object
 from etl.sources.files.listed_files import LAYERS, SOURCE_POSITIONS
 from etl.sources.files.stored_files import FolderFiles, QueriedFile, ReplacedFiles, TableVersion
 from etl.sources.layout.model import highest_sequences, is_sequence
@@ -629,101 +628,3 @@ class _LayerSources:
             QueriedFile(name, 0, digest, count)
             for (name, digest), count in zip(self._files, self._counts.tolist(), strict=True)
         )
-
-
-FIRST_ROW: Final = 2
-"""Number of the first row of a merged table: row 1 is the header's, as in files of text."""
-
-
-@dataclass(frozen=True, slots=True)
-class LayerRow:
-    """One canonical row of a layer.
-
-    Attributes:
-        layer: number of the layer, the full extract's is 0.
-        table: canonical table.
-        file: number of the file of the layer's extract that the row came with.
-        row: its row there; the header is row 1. Of several rows, the first that it was made of.
-        merged: its row in the merged table; None if a later row replaced or deleted it.
-        is_deletion: whether it deletes what it names.
-    """
-
-    layer: int
-    table: str
-    file: int
-    row: int
-    merged: int | None
-    is_deletion: bool
-
-
-class LayerRows:
-    """The rows of all layers of a release.
-
-    Args:
-        layers: the full extract first.
-        tables: what `write_merged_origins` returned for them.
-    """
-
-    def __init__(self, layers: Sequence[Layer], tables: Mapping[str, TableOrigins]) -> None:
-        self.layers = tuple(layers)
-        self._tables = tables
-
-    def title(self, layer: int) -> str:
-        """Return the title of a layer."""
-        return layer_titles(self.layers)[layer]
-
-    def file_of(self, row: LayerRow) -> LayerFile:
-        """Return the file that a row came with."""
-        return self.layers[row.layer].files[row.file]
-
-    def of_merged(self, table: str, row: int) -> LayerRow | None:
-        """Return the layer row behind a merged row; None if unknown."""
-        number = row - FIRST_ROW
-        if table not in self._tables or not 0 <= number < len(self._tables[table].merged):
-            return None
-        return self._row(table, int(self._tables[table].merged[number]))
-
-    def at(self, layer: int, file: int, row: int) -> Iterator[LayerRow]:
-        """Yield the canonical rows at a row of a layer's extract."""
-        for table, places in self._places.items():
-            is_at_row = (places[0] == layer) & (places[1] == file) & (places[2] == row)
-            yield from self._rows(table, np.flatnonzero(is_at_row))
-
-    def of_header(self, header: str, number: str) -> Iterator[LayerRow]:
-        """Yield the rows of a claim or prior authorization in all layers."""
-        for table, origins in self._tables.items():
-            if HEADER_OF.get(table) == header:
-                numbers = origins.rows.column(KEYS[header])
-                is_of_header = pc.fill_null(pc.equal(numbers, number), False)
-                yield from self._rows(table, np.flatnonzero(np.asarray(is_of_header)))
-
-    def _rows(self, table: str, numbers: npt.NDArray[np.int64]) -> Iterator[LayerRow]:
-        rows = (self._row(table, number) for number in numbers.tolist())
-        return (row for row in rows if row is not None)
-
-    def _row(self, table: str, number: int) -> LayerRow | None:
-        layer, file, row = (int(places[number]) for places in self._places[table])
-        if row < 0:
-            return None
-        merged = self._merged[table].get(number)
-        is_deletion = bool(self._tables[table].deleting[number])
-        return LayerRow(layer, table, file, row, merged, is_deletion)
-
-    @cached_property
-    def _places(self) -> Mapping[str, tuple[npt.NDArray[np.int64], ...]]:
-        """Table -> layer, file and row of each of its rows; -1 if they were not kept."""
-        return {
-            table: tuple(
-                pc.fill_null(origins.rows.column(name).cast(pa.int64()), -1).to_numpy()
-                for name in (LAYER_COLUMN, FILE_COLUMN, ROW_COLUMN)
-            )
-            for table, origins in self._tables.items()
-        }
-
-    @cached_property
-    def _merged(self) -> Mapping[str, Mapping[int, int]]:
-        """Table -> number among the rows of all layers -> row of the merged table."""
-        return {
-            table: {number: at for at, number in enumerate(origins.merged.tolist(), FIRST_ROW)}
-            for table, origins in self._tables.items()
-        }

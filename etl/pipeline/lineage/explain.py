@@ -21,14 +21,13 @@ from etl.mapping.row_columns import columns_of
 from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explain_resources
 from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
-from etl.pipeline.deltas.merge import LayerRows
 from etl.pipeline.lineage.mapped_rows import (
     LineageSources,
     MappedPartition,
     explanation_of,
     fates_of,
 )
-from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces
+from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces, LayerRows
 from etl.pipeline.partition.providers import with_stubs
 from etl.pipeline.read import read as read_rows
 from etl.publish.reader import Release

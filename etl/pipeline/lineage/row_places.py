@@ -12,18 +12,26 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from etl.columns.places import RowSources, place_keys
 from etl.errors import UsageError
 from etl.mapping.row_interpreter import Record
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import PartitionedExtract
-from etl.pipeline.deltas.merge import LayerRow, LayerRows
+from etl.pipeline.deltas.layers import Layer, LayerFile
+from etl.pipeline.deltas.merge import LAYER_COLUMN, TableOrigins, layer_titles
 from etl.reports.lineage import Fate, RowFate, SourceCell
 from etl.sources.convert.cell_origins import PartitionOrigins, Place, RawOrigin
 from etl.sources.files.listed_files import RESULT_OF
 from etl.sources.layout.model import Layout, canonical_layouts
 
 _MERGED: Final = ".parquet"
+_FIRST_ROW: Final = 2
+"""Number of the first row of a merged table: row 1 is the header's, as in files of text."""
 
 
 class NamedPlace(NamedTuple):
@@ -123,6 +131,100 @@ class CellsOfPayer(NamedTuple):
     cells: tuple[SourceCell, ...]
     layout: str
     query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One canonical row of a layer.
+
+    Attributes:
+        layer: number of the layer, the full extract's is 0.
+        table: canonical table.
+        file: number of the file of the layer's extract that the row came with.
+        row: its row there; the header is row 1. Of several rows, the first that it was made of.
+        merged: its row in the merged table; None if a later row replaced or deleted it.
+        is_deletion: whether it deletes what it names.
+    """
+
+    layer: int
+    table: str
+    file: int
+    row: int
+    merged: int | None
+    is_deletion: bool
+
+
+class LayerRows:
+    """The rows of all layers of a release.
+
+    Args:
+        layers: the full extract first.
+        tables: what `write_merged_origins` returned for them.
+    """
+
+    def __init__(self, layers: Sequence[Layer], tables: Mapping[str, TableOrigins]) -> None:
+        self.layers = tuple(layers)
+        self._tables = tables
+
+    def title(self, layer: int) -> str:
+        """Return the title of a layer."""
+        return layer_titles(self.layers)[layer]
+
+    def file_of(self, row: LayerRow) -> LayerFile:
+        """Return the file that a row came with."""
+        return self.layers[row.layer].files[row.file]
+
+    def of_merged(self, table: str, row: int) -> LayerRow | None:
+        """Return the layer row behind a merged row; None if unknown."""
+        number = row - _FIRST_ROW
+        if table not in self._tables or not 0 <= number < len(self._tables[table].merged):
+            return None
+        return self._row(table, int(self._tables[table].merged[number]))
+
+    def at(self, layer: int, file: int, row: int) -> Iterator[LayerRow]:
+        """Yield the canonical rows at a row of a layer's extract."""
+        for table, places in self._places.items():
+            is_at_row = (places[0] == layer) & (places[1] == file) & (places[2] == row)
+            yield from self._rows(table, np.flatnonzero(is_at_row))
+
+    def of_header(self, header: str, number: str) -> Iterator[LayerRow]:
+        """Yield the rows of a claim or prior authorization in all layers."""
+        for table, origins in self._tables.items():
+            if HEADER_OF.get(table) == header:
+                numbers = origins.rows.column(KEYS[header])
+                is_of_header = pc.fill_null(pc.equal(numbers, number), False)
+                yield from self._rows(table, np.flatnonzero(np.asarray(is_of_header)))
+
+    def _rows(self, table: str, numbers: npt.NDArray[np.int64]) -> Iterator[LayerRow]:
+        rows = (self._row(table, number) for number in numbers.tolist())
+        return (row for row in rows if row is not None)
+
+    def _row(self, table: str, number: int) -> LayerRow | None:
+        layer, file, row = (int(places[number]) for places in self._places[table])
+        if row < 0:
+            return None
+        merged = self._merged[table].get(number)
+        is_deletion = bool(self._tables[table].deleting[number])
+        return LayerRow(layer, table, file, row, merged, is_deletion)
+
+    @cached_property
+    def _places(self) -> Mapping[str, tuple[npt.NDArray[np.int64], ...]]:
+        """Table -> layer, file and row of each of its rows; -1 if they were not kept."""
+        return {
+            table: tuple(
+                pc.fill_null(origins.rows.column(name).cast(pa.int64()), -1).to_numpy()
+                for name in (LAYER_COLUMN, FILE_COLUMN, ROW_COLUMN)
+            )
+            for table, origins in self._tables.items()
+        }
+
+    @cached_property
+    def _merged(self) -> Mapping[str, Mapping[int, int]]:
+        """Table -> number among the rows of all layers -> row of the merged table."""
+        return {
+            table: {number: at for at, number in enumerate(origins.merged.tolist(), _FIRST_ROW)}
+            for table, origins in self._tables.items()
+        }
 
 
 @dataclass(frozen=True)
