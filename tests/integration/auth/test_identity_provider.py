@@ -9,6 +9,7 @@ import pytest
 from etl.auth.audit import AuditTrail
 from etl.auth.configuration import IdentityProvider
 from etl.errors import StoreError
+from tests.given.tables import read_tables
 from tests.integration.auth import standing as acting
 from tests.integration.auth.provider import MEMBER, provider
 from tests.integration.auth.standing import BASE, stand_up
@@ -103,13 +104,7 @@ def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_al
     assert not any(on_loop)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "wrong-nonce", "wrong-issuer", "wrong-audience", "wrong-key", "unsigned", "over",
-        "no-member", "odd-member", "no-id-token", "mix-up", "refuses", "silent",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("fault", read_tables(__file__)["faults"])
 def test_an_answer_that_does_not_prove_who_it_is_signs_nobody_in(idp, tmp_path, fault):
     with beside(tmp_path, f"{idp}/{fault}") as standing, standing.client() as browser:
         back = browser.get(answer_for(browser, standing))

@@ -10,6 +10,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from etl.web.texts import PageTexts
+from tests.given.tables import read_tables
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, PUBLIC, SCOPE
 
@@ -54,18 +55,7 @@ def test_the_access_token_is_for_the_fhir_base_for_one_member_and_ten_minutes(
     assert grant.may("ExplanationOfBenefit", "s")
 
 
-@pytest.mark.parametrize(
-    "scope",
-    [
-        "launch/patient patient/*.read",
-        "patient/ExplanationOfBenefit.read patient/Coverage.read",
-        "launch/patient patient/ExplanationOfBenefit.rs",
-        "patient/*.r",
-        "patient/*.s",
-        "launch/patient openid fhirUser online_access user/*.rs",
-        "openid patient/*.rs",
-    ],
-)
+@pytest.mark.parametrize("scope", read_tables(__file__)["scopes"])
 def test_scopes_of_both_versions_are_granted_as_they_were_asked_for(standing, browser, scope):
     issued = standing.register(scopes=(*SCOPE.split(), "online_access"))
     body = acting.tokens(browser, issued, scope=scope)
@@ -224,15 +214,5 @@ def test_discovery_names_the_same_endpoints_everywhere(browser):
     assert "private_key_jwt" in document["token_endpoint_auth_methods_supported"]
     assert document["authorization_response_iss_parameter_supported"] is True
     assert answer.headers["access-control-allow-origin"] == "*"
-    asked_by_carin = {
-        *("openid", "fhirUser", "launch/patient"),
-        *(
-            f"{level}/{name}.read"
-            for level in ("patient", "user")
-            for name in (
-                *("ExplanationOfBenefit", "Coverage", "Patient"),
-                *("Organization", "Practitioner"),
-            )
-        ),
-    }
-    assert asked_by_carin <= set(document["scopes_supported"])
+    asked_by_carin = read_tables(__file__)["scopes_of_carin"]
+    assert set(asked_by_carin) <= set(document["scopes_supported"])

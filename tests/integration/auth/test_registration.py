@@ -12,17 +12,10 @@ from etl.auth.grants import Client
 from etl.auth.records import InvalidForm, NoSuchApp
 from etl.auth.registration import draft_of_metadata
 from tests.given.drafts import draft_like
-from tests.given.tables import table
-from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, stand_up
+from tests.given.tables import read_tables, table
+from tests.integration.auth.standing import DRAFT, PUBLIC, stand_up
 
-METADATA = {
-    "client_name": "Claims Compass",
-    "redirect_uris": [CALLBACK],
-    "token_endpoint_auth_method": "client_secret_basic",
-    "policy_uri": "https://app.example/privacy",
-    "contacts": ["jo@app.example"],
-    "software_version": "ignored",
-}
+METADATA = read_tables(__file__)["valid_metadata"]
 
 
 @pytest.mark.parametrize(*table(__file__, "metadata"))

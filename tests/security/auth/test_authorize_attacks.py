@@ -84,26 +84,6 @@ def test_scopes_that_can_never_be_granted_are_dropped_and_the_rest_is_granted(is
     assert body["scope"] == "launch/patient patient/*.rs"
 
 
-def test_a_refresh_that_asks_for_more_learns_which_scope_that_is(issued, browser):
-    body = acting.tokens(browser, issued, scope="launch/patient offline_access patient/*.s")
-    answer = acting.refresh(
-        browser, issued, body["refresh_token"], scope="patient/Coverage.r patient/*.write"
-    )
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
-    assert answer.json()["error_description"] == (
-        "The scope is wider than what was granted: patient/Coverage.r was not granted; "
-        "patient/*.write would write (.read and .rs do not)."
-    )
-
-
-def test_a_request_that_names_no_app_learns_that_the_client_id_is_missing(browser):
-    answer = browser.post(
-        "/oauth/token", data={"grant_type": "refresh_token", "refresh_token": "x"}
-    )
-    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
-    assert "'client_id' is missing" in answer.json()["error_description"]
-
-
 def test_an_app_gets_no_scope_that_it_is_not_registered_for(standing, browser):
     issued = standing.register(scopes=("launch/patient", "patient/Coverage.rs"))
     body = acting.tokens(

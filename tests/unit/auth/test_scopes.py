@@ -81,7 +81,10 @@ def levels(texts):
 
 @pytest.mark.parametrize(("granted", "asked"), [("patient", "user"), ("user", "patient")])
 def test_a_refresh_keeps_the_level_that_was_granted(granted, asked):
-    assert scopes.excess_scopes((f"{granted}/*.rs",), (f"{asked}/Coverage.r",))
+    excess = scopes.excess_scopes((f"{granted}/*.rs",), (f"{asked}/Coverage.r", "patient/*.write"))
+    assert excess == (
+        f"{asked}/Coverage.r was not granted; patient/*.write would write (.read and .rs do not)"
+    )
     assert not scopes.excess_scopes((f"{granted}/*.rs",), (f"{granted}/Coverage.r",))
 
 

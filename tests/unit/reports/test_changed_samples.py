@@ -3,21 +3,12 @@
 import pytest
 
 from etl.reports.changes_page import _mask_pair
+from tests.given.tables import table
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "masked"),
-    [
-        ("2024-01-02", "2024-01-13", (("9999-99-", "99", ""), ("9999-99-", "99", ""))),
-        ("120.50", "1120.50", (("9", "", "99.99"), ("9", "9", "99.99"))),
-        ("aba", "ababa", (("aaa", "", ""), ("aaa", "aa", ""))),
-        (None, "Muñoz", (None, ("", "Aaaaa", ""))),
-        (
-            "Organization/abcdefghijklmnop1",
-            "Organization/abcdefghijklmnop2",
-            (("…aaaaaaaaaaaa", "9", ""), ("…aaaaaaaaaaaa", "9", "")),
-        ),
-    ],
-)
-def test_what_differs_stands_apart(before, after, masked):
-    assert _mask_pair(before, after) == masked
+@pytest.mark.parametrize(*table(__file__, "changes"))
+def test_what_differs_stands_apart(before, masked_before, after, masked_after):
+    assert _mask_pair(before, after) == (
+        tuple(masked_before) if masked_before else None,
+        tuple(masked_after),
+    )
