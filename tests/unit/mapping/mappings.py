@@ -6,48 +6,16 @@ from etl.errors import MappingError
 from etl.mapping.library import compile_set
 from etl.mapping.profile_checks import find_problems
 from etl.model.crosswalks import read_crosswalk
+from tests.given.tables import read_tables
 
 CROSSWALKS = {
     "gender": read_crosswalk("source,code,system\nm,male,\nf,female,\n", "gender", file="gender"),
     "odd": read_crosswalk("source,code\nm,man\n", "odd", file="odd"),
 }
 PAYER = {"id": "p", "name": "Plan", "payer_id_system": ""}
-SET = {
-    "set": "s",
-    "version": "2.2.0",
-    "canonical": "http://hl7.org/fhir/us/carin-bb/StructureDefinition/",
-    "constants": {"NPI": "http://hl7.org/fhir/sid/us-npi"},
-    "tables": {"rows": [{"cell": "a", "column": "phone"}]},
-    "fragments": ["fragments.yaml"],
-    "mappings": ["m.yaml"],
-}
-FRAGMENTS = """\
-listed:
-  - { family: x }
-plain:
-  family: "{{ row.family_name }}"
-texted:
-  family: "{{ word }}"
-circle:
-  include: circle
-guarded:
-  when: "{{ member.phone is present }}"
-  family: x
-"""
-PATIENT = """\
-resource: Patient
-profile: C4BB-Patient
-from: member
-emit:
-  id: "{{ member.member_id | logical_id('Patient') }}"
-"""
-EOB = """\
-resource: ExplanationOfBenefit
-profile: C4BB-ExplanationOfBenefit-Professional-NonClinician
-from: claim
-emit:
-  id: "{{ claim.claim_id | logical_id('ExplanationOfBenefit') }}"
-"""
+_FILES = read_tables(__file__)
+SET, FRAGMENTS = _FILES["set"], _FILES["fragments"]
+PATIENT, EOB = _FILES["patient"], _FILES["eob"]
 
 
 def compiled(text, more=None):

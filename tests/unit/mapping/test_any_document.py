@@ -6,30 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import MappingError
+from tests.given.tables import read_tables
 from tests.unit.documents.spoiled import odd_values, places, replaced
 from tests.unit.mapping.mappings import FRAGMENTS, SET, compiled
 
-_MAPPING = {
-    "resource": "Patient",
-    "profile": "C4BB-Patient",
-    "from": "member",
-    "when": "{{ member.gender is present }}",
-    "compartment": "{{ member.member_id | logical_id('Patient') }}",
-    "last_updated": "{{ member.last_updated | instant }}",
-    "emit": {
-        "id": "{{ member.member_id | logical_id('Patient') }}",
-        "gender": "{{ member.gender | translate('gender') | default('unknown') }}",
-        "name": [
-            {"include": "plain", "with": {"row": "member"}},
-            {"each": "r in rows", "family": "{{ member[r.column] }}"},
-            {"for": "a in member.addresses", "when": "{{ a.use is present }}", "emit": "x"},
-            {"include": "listed", "when": "{{ member.phone is absent }}"},
-        ],
-    },
-    "search": {"gender": ["{{ member.gender }}"]},
-    "skip": [{"map_id": [1, 2], "reason": "none"}],
-    "assured": {"name": "because"},
-}
+_MAPPING = read_tables(__file__)["mapping"]
 _ODD = odd_values(
     st.sampled_from(["", "x", "{{", "}}", "$", "$NPI", "{{ member }}", "m.yaml", "set.yaml"])
     | st.sampled_from(["{{ member.gender | default }}", "{{ [1] }}", "{{ {} }}", "{{ 'a' is b }}"])

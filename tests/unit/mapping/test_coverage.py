@@ -9,6 +9,7 @@ from etl.mapping.coverage import (
     must_support_coverage,
     written_columns,
 )
+from tests.given.tables import table
 from tests.unit.mapping.mappings import CROSSWALKS, EOB, PATIENT, compiled
 
 CANONICAL = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0"
@@ -56,16 +57,7 @@ def test_the_engine_s_own_elements_are_produced():
     assert of(stamped, "Patient.meta.lastUpdated").columns == ("member.last_updated",)
 
 
-@pytest.mark.parametrize(
-    ("code", "slices"),
-    [
-        ("submitted", {"adjudicationamounttype"}),
-        ("allowedunits", {"allowedunits"}),
-        ("other", set()),
-        ("{{ claim.status }}", {"adjudicationamounttype", "allowedunits"}),
-        ("{{ 'submitted' if claim.status is present else 'x' }}", {"adjudicationamounttype"}),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "slices"))
 def test_an_entry_is_in_each_slice_that_it_can_belong_to(code, slices):
     systems = (
         "http://terminology.hl7.org/CodeSystem/adjudication",
@@ -78,17 +70,10 @@ def test_an_entry_is_in_each_slice_that_it_can_belong_to(code, slices):
         (plan,) = compiled(text).plans
         found |= {name for name in written_columns(plan, CROSSWALKS) if "adjudication:" in name}
     names = {name.partition("adjudication:")[2].partition(".")[0] for name in found}
-    assert names & {"adjudicationamounttype", "allowedunits"} == slices
+    assert names & {"adjudicationamounttype", "allowedunits"} == set(slices)
 
 
-@pytest.mark.parametrize(
-    ("element", "words"),
-    [
-        ("contact", "Patient.contact is no must-support element of C4BB-Patient"),
-        ("telcom", "Patient.telcom is no must-support element"),
-        ("gender", "the mapping writes Patient.gender after all"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "misplaced_skips"))
 def test_a_skip_that_is_out_of_place_is_named(element, words):
     text = WITH_GENDER + f"skip: [ {{ element: {element}, reason: x }} ]\n"
     (plan,) = compiled(text).plans

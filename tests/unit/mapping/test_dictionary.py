@@ -14,22 +14,10 @@ from etl.mapping.dictionary import (
     published_dictionary,
 )
 from etl.model.data_models import CLAIMS
+from tests.given.tables import read_tables
 from tests.unit.mapping.mappings import PATIENT, compiled
 
-TEXT = (
-    PATIENT
-    + """\
-  gender: "{{ member.gender | translate('gender') }}"                # 71, 999
-  birthDate: "{{ member.birth_date | date if member.deceased == 'N' }}"
-  contact:
-    - when: "{{ member.phone is present }}"
-      relationship: [ { text: friend } ]                               # 998
-      name: { text: "{{ member.full_name }}" }
-skip:
-  - { map_id: [34, 80], reason: gone & forgotten }
-  - { element: telecom, reason: "no <phone>" }
-"""
-)
+TEXT = PATIENT + read_tables(__file__)["mapping"]
 
 
 def rows():

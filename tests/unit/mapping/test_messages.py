@@ -95,17 +95,7 @@ def test_a_row_where_a_text_is_wanted_is_a_wrong_parameter():
     assert error(text).error_id == "map-parameter"
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "kind"),
-    [
-        ("version", None, "map-missing-key"),
-        ("mappings", ["n.yaml"], "map-missing-file"),
-        ("fragments", ["n.yaml"], "map-missing-file"),
-        ("tables", {"rows": "x"}, "map-shape"),
-        ("version", 2.2, "map-shape"),
-        ("mapings", ["m.yaml"], "map-unknown-key"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "in_set"))
 def test_a_mistake_in_the_set_is_named(key, value, kind):
     body = {name: one for name, one in {**SET, key: value}.items() if one is not None}
     found = error(PATIENT, {"set.yaml": json.dumps(body)})

@@ -7,37 +7,11 @@ import pytest
 from etl.errors import MappingError
 from etl.mapping.library import compile_set
 from etl.mapping.static_values import static_value
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 from tests.unit.mapping.mappings import CROSSWALKS, EOB, FRAGMENTS, PAYER, SET
 
-CLAIM = (
-    EOB
-    + """\
-  status: active
-  payment:
-    type: { text: "{{ claim.payment_status }}" }
-    amount: { value: "{{ claim.payment_amount | money }}", currency: USD }
-  processNote:
-    - for: note in claim.notes
-      text: "{{ note.text }}"
-  total:
-    - category: { text: paid }
-      amount: { value: "{{ claim.amount_benefit | money }}", currency: USD }
-    - when: "{{ claim.has_amounts == 'N' }}"
-      category: { text: submitted }
-      amount: { extension: [ { url: "http://example.com/absent", valueCode: unknown } ] }
-  adjudication:
-    - category: { text: reason }
-      reason: { text: "{{ claim.outcome }}" }
-      amount: { value: "{{ claim.amount_copay | money }}" }
-"""
-)
-BASIS = """\
-view: basis
-profiles:
-  C4BB-ExplanationOfBenefit-Professional-NonClinician: C4BB-ExplanationOfBenefit-Oral-Basis
-without: [Money]
-"""
+_TEXTS = read_tables(__file__)
+CLAIM, BASIS = EOB + _TEXTS["claim"], _TEXTS["basis"]
 
 
 def viewed(claim, view=BASIS, name="basis"):
@@ -111,13 +85,7 @@ def test_the_search_index_tells_no_amount_either():
 
 
 def test_what_no_element_of_the_view_shows_is_not_searched():
-    search = """\
-search:
-  payment: [ "{{ claim.payment_status }}" ]
-  outcome: [ "{{ claim.outcome }}" ]
-  note: [ { for: note in claim.notes, emit: "{{ note.text }}" } ]
-  active: [ active ]
-"""
+    search = _TEXTS["search"]
     every = {"payment", "outcome", "note", "active"}
     for left_out, gone in (
         ("Money", set[str]()),
