@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 from etl.web.texts import PageTexts
 from tests.given.tables import read_tables
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, PUBLIC, SCOPE
+from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, SCOPE
 
 
 def test_a_confidential_app_gets_what_smart_promises(issued, browser):
@@ -114,14 +114,6 @@ def test_the_member_shares_nothing(standing, issued, browser):
     assert back["state"] == "state-0123456789"
     assert back["iss"] == BASE
     assert standing.services.consents.of_patient(ANA.patient) == ()
-
-
-def test_a_public_app_needs_no_secret_but_pkce(standing, browser):
-    issued = standing.register(PUBLIC)
-    assert issued.secret is None
-    body = acting.tokens(browser, issued)
-    again = acting.refresh(browser, issued, body["refresh_token"])
-    assert again.status_code == 200
 
 
 def test_the_token_endpoint_takes_json_with_basic_as_state_portals_write_it(standing, browser):

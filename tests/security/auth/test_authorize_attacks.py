@@ -78,12 +78,6 @@ def test_a_request_without_response_type_is_told_what_is_missing(issued, browser
     assert "unsupported_response_type: &#39;response_type&#39; must be code." in page.text
 
 
-def test_scopes_that_can_never_be_granted_are_dropped_and_the_rest_is_granted(issued, browser):
-    scope = "launch launch/patient patient/*.write nonsense patient/*.rs system/*.read"
-    body = acting.tokens(browser, issued, scope=scope)
-    assert body["scope"] == "launch/patient patient/*.rs"
-
-
 def test_an_app_gets_no_scope_that_it_is_not_registered_for(standing, browser):
     issued = standing.register(scopes=("launch/patient", "patient/Coverage.rs"))
     body = acting.tokens(

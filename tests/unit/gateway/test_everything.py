@@ -15,7 +15,6 @@ from tests.unit.gateway.trees import (
     ids,
     members,
     opened,
-    refused,
     walk,
 )
 from tests.unit.publish.samples import logical_id, publish, resource
@@ -103,13 +102,6 @@ def test_any_count_and_any_zone_are_taken_as_in_a_search(service):
     # A plus sign that nobody escaped is a blank when it comes here.
     blank = everything(service, "_since=2020-01-01T00:00:00 01:00")
     assert own(blank) == own(everything(service, "_since=2020-01-01T00:00:00+01:00"))
-
-
-def test_another_members_everything_is_not_found(service):
-    other = next(one for one in members() if one != busiest())
-    for patient_id in (other, "nobody", "", "../x"):
-        answer = service.everything(grant(busiest()), patient_id, [], base=BASE)
-        assert refused(answer).status == 404
 
 
 def test_a_claim_that_reaches_into_the_dates_of_care_is_among_them():

@@ -1,6 +1,5 @@
 """Small patients to publish. The words in them are made up."""
 
-import json
 from datetime import UTC, datetime
 
 from etl.model import logical_ids
@@ -36,13 +35,13 @@ def resource(resource_type, key, /, *, last_updated=None, search=None, **element
     """
     if search is None and resource_type in ("Organization", "Practitioner"):
         search = {LISTED: [ROW]}
-    body = f'"profile":["{PROFILE}C4BB-{resource_type}|2.2.0"]}}'
+    body = f'"profile":["{PROFILE}C4BB-{resource_type}|2.2.0"]}}'.encode()
     if elements:
-        body += "," + json.dumps(elements)[1:-1]
+        body += b"," + dumps(elements)[1:-1]
     return Resource(
         resource_type,
         logical_id(key),
-        (body + "}").encode(),
+        body + b"}",
         last_updated,
         dumps({name: texts for name, texts in (search or {}).items() if texts}),
     )
