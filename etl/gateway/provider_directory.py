@@ -23,11 +23,10 @@ from etl.gateway.release.served_releases import Releases
 from etl.gateway.search import evaluation
 from etl.gateway.search.evaluation import Masks, RowNumbers
 from etl.gateway.search.query import Query
-from etl.gateway.service import Service, ServiceOptions
+from etl.gateway.service import PageRequest, Service, ServiceOptions
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.publish.public_files import PLAIN, PublicFile, PublicPage, public_files, public_pages
 from etl.publish.segments import reference_key
-from etl.smart.grants import Grant
 from etl.web.cors import Header
 
 _IMMUTABLE: Final = (b"cache-control", b"public, max-age=31536000, immutable")
@@ -129,12 +128,12 @@ class DirectoryService(Service):
         self._cache = Cache(ROW_CACHE_BYTES)
 
     async def _shared(
-        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query, here: slice
+        self, page: PageRequest, member: IndexedBlock | None, query: Query, window: slice
     ) -> tuple[int, Sequence[Hit]]:
         """Return the number of matches, and those of a page: sorted, or in shard order."""
-        kind = query.kind.name
+        tree, kind = page.tree, query.kind.name
         cached: list[RowNumbers | None] = [
-            self._cache.peek((tree.digest, kind, condition.asked)) for condition in query.conditions
+            self._cache.peek((tree.digest, kind, condition.text)) for condition in query.conditions
         ]
         uncached = [one for one, rows in zip(query.conditions, cached, strict=True) if rows is None]
         needed = [*evaluation.columns_read(kind, uncached)]
@@ -148,18 +147,18 @@ class DirectoryService(Service):
             results += [columns.masks_of(kind, rows) for rows in cached if rows is not None]
             masks = evaluation.intersect(results) if results else columns.all_rows(kind)
             total = sum(mask.count(1) for mask in masks)
-            if query.sorts and here.stop > here.start:
-                return total, evaluation.ordered_places(columns, query, masks, here), new_rows
-            return total, columns.page(kind, masks, here.start, here.stop), new_rows
+            if query.sorts and window.stop > window.start:
+                return total, evaluation.ordered_places(columns, query, masks, window), new_rows
+            return total, columns.page(kind, masks, window.start, window.stop), new_rows
 
         size = query.cost * tree.resources
-        total, places, new_rows = await self._long_work.run(size, match)
+        total, positions, new_rows = await self._long_work.run(size, match)
         for condition, rows in zip(uncached, new_rows, strict=True):
             cost = sum(100 + 4 * len(numbers) for numbers in rows)
-            self._cache.put((tree.digest, kind, condition.asked), rows, cost)
+            self._cache.put((tree.digest, kind, condition.text), rows, cost)
         names = ["ids", "parts"]
         names += [column_name(include.type, include.parameter) for include in query.includes]
-        return total, await _hits(tree, kind, places, names)
+        return total, await _hits(tree, kind, positions, names)
 
     async def _referring(
         self, tree: ReleaseTree, query: Query, matches: Sequence[Hit]
@@ -184,15 +183,15 @@ class DirectoryService(Service):
         for (source, _), masks in zip(requested, referring, strict=True):
             total = sum(mask.count(1) for mask in masks)
             room = max(0, MAX_REFERRING - len(hits))
-            places = columns.page(source, masks, 0, room)
-            omitted += total - len(places)
-            for block, row in await _hits(tree, source, places, ["ids", "parts"]):
+            positions = columns.page(source, masks, 0, room)
+            omitted += total - len(positions)
+            for block, row in await _hits(tree, source, positions, ["ids", "parts"]):
                 hits[f"{source}/{block.index.ids[row]}"] = (block, row)
         return hits, omitted
 
 
 async def _hits(
-    tree: ReleaseTree, kind: str, places: Sequence[tuple[int, int]], names: Sequence[str]
+    tree: ReleaseTree, kind: str, positions: Sequence[tuple[int, int]], names: Sequence[str]
 ) -> list[Hit]:
     """Return the resources of a type by their shard and row in it."""
 
@@ -201,6 +200,6 @@ async def _hits(
         await tree.need(block, names)
         return block
 
-    numbers = list(dict.fromkeys(number for number, _ in places))
+    numbers = list(dict.fromkeys(number for number, _ in positions))
     blocks = dict(zip(numbers, await tree.in_turns(map(open_shard, numbers)), strict=True))
-    return [(blocks[number], blocks[number].rows(kind).start + row) for number, row in places]
+    return [(blocks[number], blocks[number].rows(kind).start + row) for number, row in positions]

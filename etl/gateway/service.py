@@ -77,7 +77,7 @@ class _Question(NamedTuple):
     url: str
 
 
-class _PageRequest(NamedTuple):
+class PageRequest(NamedTuple):
     """A requested page.
 
     Attributes:
@@ -271,7 +271,7 @@ class Service:
         question = parse_search(kind.name, pairs, base, strict, tree.now, path, columns)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
         return await self._answer_search(
-            _PageRequest(tree, grant, position, base, question.url), question
+            PageRequest(tree, grant, position, base, question.url), question
         )
 
     async def page(
@@ -297,7 +297,7 @@ class Service:
         current = self._releases.current()
         try:
             tree = await self._releases.open(position.release, position.digest)
-            page = _PageRequest(tree, grant, position, base, f"{base}/_page/{cursor}")
+            page = PageRequest(tree, grant, position, base, f"{base}/_page/{cursor}")
             return await self._answer_page(page, tuple(unsupported.ignored))
         except NotFound:
             if position.release == current.id:
@@ -329,7 +329,7 @@ class Service:
         url = first_page_url(
             base, f"Patient/{patient_id}/$everything", request.used, self._options.page_limit
         )
-        return await self._everything(_PageRequest(tree, grant, position, base, url), request)
+        return await self._everything(PageRequest(tree, grant, position, base, url), request)
 
     def _columns(self, tree: ReleaseTree) -> _Columns:
         return tuple(map(tree.columns, self._kinds))
@@ -365,10 +365,10 @@ class Service:
         url = first_page_url(base, path, query.used, self._options.page_limit)
         return _Question(query, needed_sections(query), url)
 
-    async def _answer_page(self, page: _PageRequest, ignored: tuple[str, ...]) -> Answer:
+    async def _answer_page(self, page: PageRequest, ignored: tuple[str, ...]) -> Answer:
         tree, parameters = page.tree, page.position.parameters
         kind = self._kind(page.position.type)
-        if page.position.what != "search":
+        if page.position.kind != "search":
             require(page.grant, kind, "r")
             request = replace(everything.parse(parameters, strict=True), ignored=ignored)
             return await self._everything(page, request)
@@ -379,32 +379,33 @@ class Service:
         question = question._replace(query=replace(question.query, ignored=ignored))
         return await self._answer_search(page, question)
 
-    async def _answer_search(self, page: _PageRequest, question: _Question) -> Answer:
+    async def _answer_search(self, page: PageRequest, question: _Question) -> Answer:
         tree, grant = page.tree, page.grant
         query, kind = question.query, question.query.kind
-        own = await tree.patient(grant.patient)
+        member = await tree.patient(grant.patient)
         size = self._page_size(query.count, self._options.page_size)
         if query.summary == "count":
             size = 0
-        here = slice(page.position.offset, page.position.offset + size)
+        window = slice(page.position.offset, page.position.offset + size)
         # Matches: rows of the member's block, or resources of the directory.
         rows: Sequence[int] | None = None
         hits: Sequence[Hit] = ()
         total = 0
         if kind.shared:
-            total, hits = await self._shared(tree, grant, own, query, here)
-        elif own is not None:
-            await tree.need(own, question.columns)
-            block = own
+            total, hits = await self._shared(page, member, query, window)
+        elif member is not None:
+            await tree.need(member, question.columns)
+            block = member
             rows = await self._long_work.run(
                 query.cost * len(block.rows(kind.name)), lambda: _rows_in_order(block, query)
             )
             total = len(rows)
+            rows = rows[window]
         # Only the lines of this page are read, and reduced to the requested elements.
-        resolver = ReferenceResolver(tree, grant, own, self._kinds)
-        if rows is not None and own is not None:
-            lines = await tree.lines(own, rows[here])
-            matches: Sequence[Hit] = [(own, row) for row in rows[here]] if query.includes else ()
+        resolver = ReferenceResolver(tree, grant, member, self._kinds)
+        if rows is not None and member is not None:
+            lines = await tree.lines(member, rows)
+            matches: Sequence[Hit] = [(member, row) for row in rows] if query.includes else ()
         else:
             matches = hits
             lines = [line for _, line in await resolver.read_lines(_by_name(matches, kind.name))]
@@ -424,7 +425,7 @@ class Service:
         notes = [Note("not-supported", text) for text in query.ignored]
         if query.revincludes and matches:
             referring, left_out = await self._referring(tree, query, matches)
-            answered = resolver.seen.union(_by_name(matches, kind.name))
+            answered = resolver.answered.union(_by_name(matches, kind.name))
             further = {name: hit for name, hit in referring.items() if name not in answered}
             read = await resolver.read_lines(further)
             entries += [Entries(name, (line,), "include") for name, line in read]
@@ -445,7 +446,7 @@ class Service:
         raise NotImplementedError
 
     async def _shared(
-        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query, here: slice
+        self, page: PageRequest, member: IndexedBlock | None, query: Query, window: slice
     ) -> tuple[int, Sequence[Hit]]:
         """Return the number of matches among directory resources, and the matches of a page.
 
@@ -453,7 +454,7 @@ class Service:
         that the member's claims and coverages refer to, and their roles and places: a member's
         token does not open the whole directory.
         """
-        kind = query.kind
+        tree, grant, kind = page.tree, page.grant, query.kind
         named = [condition.ids for condition in query.conditions if condition.ids]
         if named:
             references = {
@@ -462,15 +463,15 @@ class Service:
                 if ID.fullmatch(resource_id)
             }
         else:
-            references = await find_relevant(tree, grant, own, kind)
-        resolver = ReferenceResolver(tree, grant, own, self._kinds)
-        found = await resolver.locate(sorted(references), needed_sections(query))
+            references = await find_relevant(tree, grant, member, kind)
+        resolver = ReferenceResolver(tree, grant, member, self._kinds)
+        located = await resolver.locate(sorted(references), needed_sections(query))
         if named:
-            found = {
-                name: hit for name, hit in found.items() if await may_read(tree, grant, hit, kind)
+            located = {
+                name: hit for name, hit in located.items() if await may_read(tree, grant, hit, kind)
             }
         candidates: dict[IndexedBlock, set[int]] = {}
-        for block, row in found.values():
+        for block, row in located.values():
             candidates.setdefault(block, set()).add(row)
         hits = [
             (block, row)
@@ -479,31 +480,31 @@ class Service:
             if row in rows
         ]
         hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
-        return len(hits), sort_hits(hits, kind.name, query.sorts)[here]
+        return len(hits), sort_hits(hits, kind.name, query.sorts)[window]
 
-    async def _everything(self, page: _PageRequest, request: EverythingRequest) -> Answer:
+    async def _everything(self, page: PageRequest, request: EverythingRequest) -> Answer:
         tree, grant, offset = page.tree, page.grant, page.position.offset
-        own = await tree.patient(grant.patient)
-        if own is None or not own.rows("Patient"):
-            if own is not None and await _is_gone(tree, own, "Patient", grant.patient):
+        block = await tree.patient(grant.patient)
+        if block is None or not block.rows("Patient"):
+            if block is not None and await _is_gone(tree, block, "Patient", grant.patient):
                 raise FhirError("resource-deleted", "this Patient was retracted")
             raise _missing(TYPES["Patient"])
         for name in request.types or ():
             require(grant, TYPES[name], "r")
         # The entries of the page: all of the compartment, or changes since an instant.
-        resolver = ReferenceResolver(tree, grant, own, self._kinds)
+        resolver = ReferenceResolver(tree, grant, block, self._kinds)
         notes = [Note("not-supported", text) for text in request.ignored]
         size = self._page_size(request.count, self._options.page_limit)
-        here = slice(offset, offset + size)
+        span = slice(offset, offset + size)
         if request.since is None:
-            entries, total = await everything.read_page(tree, grant, own, request, resolver, here)
+            entries, total = await everything.read_page(tree, grant, block, request, resolver, span)
         else:
             change = await difference(self._releases, tree, grant, request)
-            if offset and change.is_complete != (page.position.what == "whole"):
+            if offset and change.is_complete != (page.position.kind == "whole"):
                 raise FhirError("link-expired", "releases since _since were taken down: begin anew")
-            what: Literal["whole", "everything"] = "whole" if change.is_complete else "everything"
-            page = page._replace(position=page.position._replace(what=what))
-            hits = dict(list(change.hits.items())[here])
+            kind: Literal["whole", "everything"] = "whole" if change.is_complete else "everything"
+            page = page._replace(position=page.position._replace(kind=kind))
+            hits = dict(list(change.hits.items())[span])
             total = len(change.hits)
             entries = [
                 Entries(name, (line,), "include" if TYPES[name].shared else "match")
@@ -520,7 +521,7 @@ class Service:
 
     def _build_answer(
         self,
-        page: _PageRequest,
+        page: PageRequest,
         size: int,
         total: int,
         stated_total: int | None,
@@ -545,12 +546,12 @@ class Service:
         return min(otherwise if count is None else count, self._options.page_limit)
 
 
-def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:
+def _rows_in_order(member: IndexedBlock, query: Query) -> Sequence[int]:
     """Return the matching rows of a member's block, in the requested order."""
-    rows = find_matches(own, query.kind.name, query.conditions)
+    rows = find_matches(member, query.kind.name, query.conditions)
     if not query.sorts:
         return rows
-    in_order = sort_hits([(own, row) for row in rows], query.kind.name, query.sorts)
+    in_order = sort_hits([(member, row) for row in rows], query.kind.name, query.sorts)
     return [row for _, row in in_order]
 
 

@@ -120,22 +120,22 @@ def searchset(
     link_texts = ",".join(
         f'{{"relation":"{relation}","url":{orjson.dumps(url).decode()}}}' for relation, url in links
     )
-    # The Bundle is joined from pieces; `before` is the text between one resource and the next.
+    # The Bundle is joined from pieces; `prefix` is the text separator one resource and the next.
     pieces: list[Line] = [f'{head},"link":[{link_texts}]'.encode()]
-    before = b',"entry":['
+    prefix = b',"entry":['
     for resource_type, lines, mode in entries:
         if not lines:
             continue
         match_start, entry_start = _entry_parts(base, resource_type)
-        before, between = before + entry_start, _BETWEEN[mode] + entry_start
+        prefix, separator = prefix + entry_start, _BETWEEN[mode] + entry_start
         for line in lines:
             match = match_start(line)
             if match is None:
                 raise StoreError(f"a block holds a line that is no {resource_type}; run verify")
-            pieces += (before, match[1], _RESOURCE, line)
-            before = between
+            pieces += (prefix, match[1], _RESOURCE, line)
+            prefix = separator
         pieces.append(_MODES[mode])
-        before = b","
+        prefix = b","
     if notes:
         is_first = len(pieces) == 1
         pieces += (b',"entry":[' if is_first else b",", _format_outcome(notes))

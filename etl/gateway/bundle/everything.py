@@ -202,12 +202,12 @@ class MemberChanges:
 
     Attributes:
         hits: resources to add or replace, by `Type/id`: the member's own first.
-        gone: `Type/id` of the resources to delete.
+        deleted: `Type/id` of the resources to delete.
         is_complete: whether these are all resources, as there is no release to compare with.
     """
 
     hits: dict[str, Hit]
-    gone: Sequence[str]
+    deleted: Sequence[str]
     is_complete: bool
 
     def notes(self) -> list[Note]:
@@ -222,7 +222,7 @@ class MemberChanges:
                     "text": name,
                 },
             )
-            for name in self.gone
+            for name in self.deleted
         ]
         if self.is_complete:
             notes.append(
@@ -256,12 +256,12 @@ async def difference(
         member = await tree.patient(grant.patient)
         if member is not None:
             await tree.need(member, ("gone",))
-        gone = [
+        deleted = [
             f"{gone.type}/{gone.id}"
             for gone in (member.index.gone if member is not None else ())
             if grant.may(gone.type, "r") and request.wants(gone.type)
         ]
-        return MemberChanges({name: hit for name, (hit, _) in current.items()}, gone, True)
+        return MemberChanges({name: hit for name, (hit, _) in current.items()}, deleted, True)
     hits = {
         name: hit
         for name, (hit, mark) in current.items()

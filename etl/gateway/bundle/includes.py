@@ -81,7 +81,7 @@ class ReferenceResolver:
         self._grant = grant
         self._member = member
         self.withheld: set[str] = set()
-        self.seen: set[str] = set()
+        self.answered: set[str] = set()
 
     async def read_included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, Line]]:
         """Return type and line of the included resources that are not matches.
@@ -89,15 +89,15 @@ class ReferenceResolver:
         Types outside the scopes are left out and added to `withheld`.
         """
         kind = query.kind.name
-        self.seen = seen = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
+        self.answered = answered = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
         lines: list[tuple[str, Line]] = []
         frontier = [(kind, hit) for hit in matches]
         following = [include for include in query.includes if include.type == kind]
         iterated = [include for include in query.includes if include.iterate]
         names = sorted({column_name(include.type, include.parameter) for include in query.includes})
         while frontier and following:
-            requested = self._references(frontier, following, seen)
-            seen.update(requested)
+            requested = self._references(frontier, following, answered)
+            answered.update(requested)
             hits = await self.locate(requested, names)
             lines += await self.read_lines(hits)
             frontier = [(reference.partition("/")[0], hit) for reference, hit in hits.items()]
@@ -108,7 +108,7 @@ class ReferenceResolver:
         self,
         frontier: Iterable[tuple[str, Hit]],
         following: Sequence[RequestedInclude],
-        seen: set[str],
+        answered: set[str],
     ) -> list[str]:
         references: dict[str, None] = {}  # ordered, each once
         for resource_type, (block, row) in frontier:
@@ -119,7 +119,7 @@ class ReferenceResolver:
                     for value in column.values_of(row - first):
                         reference = value.partition("/_history/")[0]
                         target = reference.partition("/")[0]
-                        if include.target in (None, target) and reference not in seen:
+                        if include.target in (None, target) and reference not in answered:
                             references[reference] = None
         return self.filter_allowed(references)
 

@@ -42,7 +42,7 @@ class Position(NamedTuple):
     """Position of a page; a link contains the fields in this order.
 
     Attributes:
-        what: a search, `$everything`, or `$everything` since an instant with no release to compare.
+        kind: a search, `$everything`, or `$everything` since an instant with no release to compare.
         type: the searched resource type.
         parameters: the supported parameters.
         offset: number of matches before the page.
@@ -50,7 +50,7 @@ class Position(NamedTuple):
         digest: SHA-256 of its manifest.
     """
 
-    what: Literal["search", "everything", "whole"]
+    kind: Literal["search", "everything", "whole"]
     type: str
     parameters: tuple[tuple[str, str], ...]
     offset: int
@@ -107,11 +107,11 @@ class Sealer:
                 expired.
         """
         text = self._decrypt(cursor, grant)
-        expires, what, resource_type, parameters, offset, release, digest = orjson.loads(text)
+        expires, kind, resource_type, parameters, offset, release, digest = orjson.loads(text)
         if expires <= self._clock():
             raise FhirError("link-expired", "this page link is too old; search again")
         pairs = tuple((name, value) for name, value in parameters)
-        return Position(what, resource_type, pairs, offset, release, digest)
+        return Position(kind, resource_type, pairs, offset, release, digest)
 
     def links(
         self, grant: Grant, position: Position, base: str, url: str, size: int, total: int

@@ -306,9 +306,9 @@ class Gateway:
             case "everything":
                 answer = await service.everything(grant, route.id, query, base=base, strict=strict)
             case _:
-                others = [pair for pair in query if pair[0] not in HTTP]
+                pairs = [pair for pair in query if pair[0] not in HTTP]
                 try:
-                    answer = await service.page(grant, route.id, others, base=base, strict=strict)
+                    answer = await service.page(grant, route.id, pairs, base=base, strict=strict)
                 except FhirError as error:
                     if error.status != 400 or error.code == "parameter-unsupported":
                         raise

@@ -127,8 +127,8 @@ class WholeColumn:
             return [code for code, text in enumerate(values) if reference_key(str(text)) in keys]
         if len(keys) > len(values) // _FEW:
             return list(compress(count(), map(keys.__contains__, values)))
-        found = ((bisect_left(values, key), key) for key in keys)
-        return sorted(code for code, key in found if code < len(values) and values[code] == key)
+        slots = ((bisect_left(values, key), key) for key in keys)
+        return sorted(code for code, key in slots if code < len(values) and values[code] == key)
 
     def add_rows(self, mask: bytearray, codes: Collection[int]) -> None:
         """Select the rows that have one of the values with these codes, in ascending order."""

@@ -223,7 +223,7 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
             parsed.ignore(name, "not-supported", _describe_unknown(context, name))
             return
         parsed.spend(query.condition_cost(condition))
-        parsed.conditions.append(replace(condition, asked=(name, value)))
+        parsed.conditions.append(replace(condition, text=(name, value)))
         innermost = condition
         while innermost.link:
             innermost = innermost.link.condition
@@ -248,11 +248,11 @@ def _parse_linked(
     if not follows:
         raise refused(written, "too-costly", f"follows more than {MOST_LINKS} references")
     if is_reverse:
-        other, _, rest = written.removeprefix(_HAS).partition(":")
+        source_name, _, rest = written.removeprefix(_HAS).partition(":")
         name, _, rest = rest.partition(":")
-        source = context.kinds.get(other)
+        source = context.kinds.get(source_name)
         parameter = None if source is None else source.parameters.get(name)
-        types = [other] if parameter and context.kind.name in parameter.targets else []
+        types = [source_name] if parameter and context.kind.name in parameter.targets else []
     else:
         name, _, target = first.partition(":")
         parameter = context.kind.parameters.get(name)
@@ -304,8 +304,8 @@ def _parse_condition(context: _Context, written: str, value: str) -> query.Searc
             test = comparisons.token(parameter, values)
             return query.SearchCondition(parameter, test, modifier == "not")
         case "reference":
-            found = comparisons.references(parameter, values, target, context.base)
-            return query.SearchCondition(parameter, found.__contains__, references=found)
+            references = comparisons.references(parameter, values, target, context.base)
+            return query.SearchCondition(parameter, references.__contains__, references=references)
         case "string":
             test = comparisons.string(values, modifier)
             is_folded = modifier != "exact"
@@ -425,11 +425,11 @@ def _known_elements(parsed: UnsupportedParameters, types: tuple[str, ...], text:
         raise refused("_elements", "too-costly", f"takes no more than {MOST_ELEMENTS} names")
     if not all(_ELEMENT.fullmatch(name) for name in names):
         raise refused("_elements", "invalid", "takes names of top-level elements")
-    known = [name for name in names if name in _element_names(types)]
-    if len(known) < len(names):
+    supported = [name for name in names if name in _element_names(types)]
+    if len(supported) < len(names):
         message = "names no top-level element of these resources"
-        parsed.ignore("_elements", "not-supported", message, in_part=bool(known))
-    return ",".join(known)
+        parsed.ignore("_elements", "not-supported", message, in_part=bool(supported))
+    return ",".join(supported)
 
 
 @cache

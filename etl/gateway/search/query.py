@@ -29,8 +29,8 @@ class SearchCondition:
         compared: values asked for that are compared with each value of the column one by one:
             dates, texts, places.
         column: the search column that `test` takes; empty for that of the parameter's name.
-        asked: name and value as they were asked: equal for equal conditions on a type. Empty for
-            those within a link.
+        text: name and value as the client wrote them: equal for equal conditions on a type.
+            Empty for those within a link.
     """
 
     parameter: SearchParameter
@@ -43,7 +43,7 @@ class SearchCondition:
     link: ReferenceLink | None = None
     compared: int = 0
     column: str = ""
-    asked: tuple[str, str] = ("", "")
+    text: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
