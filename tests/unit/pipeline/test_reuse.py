@@ -29,6 +29,8 @@ DEPENDENCIES = Dependencies(
     frozenset(),
 )
 RULE = {"table": "claim", "rule": "a-rule"}
+CLAIM_ROW = {"source": "claim", "at": 0, **RULE}
+TODAY = {10: (1, 1, 1), 20: (2, 2, 2), 30: (3, 3, 3)}
 
 
 def some(*hashes):
@@ -49,9 +51,7 @@ class Nights:
     before: dict[int, tuple[int, int, int, int]] = field(
         default_factory=lambda: {10: (1, 1, 1, 100), 20: (2, 2, 2, 200), 30: (3, 3, 3, 300)}
     )
-    now: dict[int, tuple[int, int, int]] = field(
-        default_factory=lambda: {10: (1, 1, 1), 20: (2, 2, 2), 30: (3, 3, 3)}
-    )
+    now: dict[int, tuple[int, int, int]] = field(default_factory=TODAY.copy)
     ids: dict[str, Hashes] = field(default_factory=lambda: {"claims": some(7), "members": some(8)})
     sharers: Hashes = field(default_factory=lambda: NO_HASHES)
     entries: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -91,83 +91,50 @@ class Nights:
         return [int(each) for each in find_unchanged(now, self.previous())]
 
 
-def a_cell_changed(nights):
-    nights.now[20] = (9, 2, 2)
-
-
-def digests_differ_in_one_half(nights):
-    nights.now[20] = (2, 9, 2)
-
-
-def rows_are_gone(nights):
-    del nights.now[20]
-
-
-def the_member_is_new(nights):
-    del nights.before[20]
-
-
-def a_claim_that_was_looked_for_is_there_now(nights):
-    nights.entries["asked"] = [{"owner": 20, "kind": "claim", "id": 7, "there": False}]
-
-
-def a_member_who_was_there_is_gone(nights):
-    nights.entries["asked"] = [{"owner": 20, "kind": "member", "id": 7, "there": True}]
-
-
-def a_claim_is_shared_with_another(nights):
-    nights.sharers = some(20)
-
-
-def a_provider_changed(nights):
-    nights.entries["names"] = [{"owner": 20, "name": 55}, {"owner": 30, "name": 56}]
-    nights.changed = some(55)
-
-
-def the_block_was_lost(nights):
-    nights.entries["patients"] = [
-        {"owner": 20, "patient": "anna", "own": True},
-        {"owner": 30, "patient": "bert", "own": True},
-    ]
-    nights.lost = frozenset({"anna"})
-
-
-def rows_with_a_finding_moved(nights):
-    nights.now |= {20: (2, 2, 9), 30: (3, 3, 9)}
-    finding = {"owner": 20, "crosswalk": RULES, "source": "claim", "at": 0, "column": None}
-    nights.entries["findings"] = [{**finding, **RULE}]
-
-
-def a_rejected_row_moved(nights):
-    nights.now[20] = (2, 2, 9)
-    row = {"owner": 20, "source": "claim", "at": 0, "cause": "a-rule", "rules": "a-rule"}
-    nights.entries["rejected"] = [{**row, **RULE}]
-
-
-CHANGES = (
-    a_cell_changed,
-    digests_differ_in_one_half,
-    rows_are_gone,
-    the_member_is_new,
-    a_claim_that_was_looked_for_is_there_now,
-    a_member_who_was_there_is_gone,
-    a_claim_is_shared_with_another,
-    a_provider_changed,
-    the_block_was_lost,
-    rows_with_a_finding_moved,
-    a_rejected_row_moved,
-)
+CHANGES = {
+    "a cell": {"now": TODAY | {20: (9, 2, 2)}},
+    "one half of the digests": {"now": TODAY | {20: (2, 9, 2)}},
+    "rows are gone": {"now": {10: (1, 1, 1), 30: (3, 3, 3)}},
+    "the member is new": {"before": {10: (1, 1, 1, 100), 30: (3, 3, 3, 300)}},
+    "a claim that was looked for is there now": {
+        "entries": {"asked": [{"owner": 20, "kind": "claim", "id": 7, "there": False}]}
+    },
+    "a member who was there is gone": {
+        "entries": {"asked": [{"owner": 20, "kind": "member", "id": 7, "there": True}]}
+    },
+    "a claim is shared with another": {"sharers": some(20)},
+    "a provider": {
+        "entries": {"names": [{"owner": 20, "name": 55}, {"owner": 30, "name": 56}]},
+        "changed": some(55),
+    },
+    "the block was lost": {
+        "entries": {
+            "patients": [
+                {"owner": 20, "patient": "anna", "own": True},
+                {"owner": 30, "patient": "bert", "own": True},
+            ]
+        },
+        "lost": frozenset({"anna"}),
+    },
+    "rows with a finding moved": {
+        "now": TODAY | {20: (2, 2, 9), 30: (3, 3, 9)},
+        "entries": {"findings": [{"owner": 20, "crosswalk": RULES, **CLAIM_ROW}]},
+    },
+    "a rejected row moved": {
+        "now": TODAY | {20: (2, 2, 9)},
+        "entries": {"rejected": [{"owner": 20, "cause": "a-rule", "rules": "a-rule", **CLAIM_ROW}]},
+    },
+}
+"""What happens to member 20 from one night to the next -> the nights."""
 
 
 def test_of_two_equal_nights_everybody_is_kept():
     assert Nights().kept() == [10, 20, 30]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_change_concerns_its_member_alone(change):
-    nights = Nights()
-    change(nights)
-    assert nights.kept() == [10, 30]
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_concerns_its_member_alone(name):
+    assert Nights(**CHANGES[name]).kept() == [10, 30]
 
 
 def test_answers_that_are_the_same_change_nothing():
@@ -213,7 +180,7 @@ def test_nobody_is_kept_of_nothing(empty):
 def test_what_is_reused_is_told_of_the_rows_of_today():
     """Member 10 is gone, so that the row of member 20 moved from row 3 to row 2."""
     nights = Nights()
-    finding = {"crosswalk": RULES, "source": "claim", "at": 0, "column": "paid_date", **RULE}
+    finding = {"crosswalk": RULES, "column": "paid_date", **CLAIM_ROW}
     nights.entries = {
         "findings": [{"owner": owner, **finding} for owner in (10, 20, 30)],
         "counts": [

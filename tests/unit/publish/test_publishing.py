@@ -110,19 +110,6 @@ def test_a_part_holds_a_page_and_never_more_than_its_size():
     assert sum(part.length for part in index.parts) == index.head["bytes"]
 
 
-def test_the_stated_time_is_published_and_otherwise_the_time_of_the_run():
-    stated = "2024-02-29T12:00:00.5-05:00"
-    anna = patient("anna", 2, last_updated=stated)
-    index = index_of(publish(MemoryStore(), [anna]), "anna")
-    assert [index.last_updated.values_of(row) for row in range(4)] == [
-        [NOW],
-        [NOW],
-        [stated],
-        [stated],
-    ]
-    assert index.stated == [False, False, True, True]
-
-
 @pytest.mark.parametrize("stamp", ["2024-02-29", "2024-02-29T12:00:00", "2024-02-30T12:00:00Z", ""])
 def test_a_time_that_is_no_instant_is_a_bug_of_the_caller(stamp):
     with pytest.raises(ValueError, match=r"instant|day|month"):

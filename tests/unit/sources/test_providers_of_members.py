@@ -7,7 +7,7 @@ import pytest
 from etl.columns.places import place_keys
 from etl.errors import MappingError
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
-from tests.unit.sources.extracts import read
+from tests.unit.sources.extracts import all_loaded, read
 
 PRACTITIONERS = """\
   practitioner:
@@ -59,8 +59,7 @@ def test_rows_that_a_grain_merges_are_reported_where_they_contradict(tmp_path):
 
 def test_rows_are_counted_once_and_the_quarantine_gets_them_whole(tmp_path):
     parts = read_bills(tmp_path)
-    loaded = [*map(parts.load, range(3)), parts.directory()]
-    counts = sum((Counter(one.rows) for one in loaded), Counter())
+    counts = sum((Counter(one.rows) for one in all_loaded(parts)), Counter())
     parts.facts.check_all_there(counts, tmp_path)
     (bills,) = (file.index for file in parts.facts.files if file.table == "bills")
     rows = parts.raw_rows(3, place_keys([bills], [6]))
@@ -84,7 +83,7 @@ def test_a_file_that_only_providers_are_made_of_is_counted(tmp_path):
     folder = write(tmp_path / "in")
     (folder / "visits.csv").write_text("Person,Doc,Doc name\nM1,D1,Ann\nM1,D1,Ann\n")
     parts = read(folder, tmp_path / "work", 2, layouts=[layout(text)])
-    loaded = [*map(parts.load, range(2)), parts.directory()]
+    loaded = all_loaded(parts)
     counts = sum((Counter(one.rows) for one in loaded), Counter())
     assert counts["visits"] == 2
     parts.facts.check_all_there(counts, tmp_path)
