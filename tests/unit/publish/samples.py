@@ -141,6 +141,18 @@ def without_pointer(store):
     return {key: data for key, data in objects(store).items() if key != "current.json"}
 
 
+def lose(store, key):
+    """Delete an object."""
+    store.delete([key])
+
+
+def flip(store, key):
+    """Flip a bit of an object, which keeps its size."""
+    data = store.get(key)
+    store.delete([key])
+    store.put(key, data[:-1] + bytes([data[-1] ^ 1]))
+
+
 def saved(result, path):
     """Write a partition to a file, and return it as it is read from there."""
     path.write_bytes(b"".join(result.lines()))

@@ -70,8 +70,7 @@ def nights():
 
 @pytest.mark.parametrize("start", range(6))
 @pytest.mark.parametrize("every", [1, 2, 3, 100])
-def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(start, every):
-    store = MemoryStore()
+def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(store, start, every):
     options = BulkOptions(snapshot_every=every, snapshot_share=100.0)
     follower = consumer_of(store)
     for day, (people, directory) in enumerate(nights()):
@@ -86,8 +85,7 @@ def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(st
     assert follower.restarts == 1
 
 
-def test_the_manifest_page_is_what_the_ballot_asks_for():
-    store = MemoryStore()
+def test_the_manifest_page_is_what_the_ballot_asks_for(store):
     options = BulkOptions("https://payer.example/bulk/", "P1D")
     release = publish(store, [patient("anna", 2)], 0, options)
     root = json.loads(store.get(ROOT))
@@ -116,8 +114,7 @@ def test_the_manifest_page_is_what_the_ballot_asks_for():
     assert release.manifest.bulk["increment"] is None
 
 
-def test_an_increment_holds_what_changed_and_nothing_else():
-    store = MemoryStore()
+def test_an_increment_holds_what_changed_and_nothing_else(store):
     publish(store, [patient("anna", 25), patient("bert", 1)], 0)
     before = objects(store)
     release = publish(store, [patient("anna", 26), patient("bert", 1)], 1)
@@ -130,8 +127,7 @@ def test_an_increment_holds_what_changed_and_nothing_else():
     assert sum(key.startswith("bulk/") for key in new) == 1
 
 
-def test_files_end_where_they_are_large_enough():
-    store = MemoryStore()
+def test_files_end_where_they_are_large_enough(store):
     options = BulkOptions(file_bytes=2000)
     release = publish(store, [patient(f"p{number}", 12) for number in range(20)], 0, options)
     files = release.manifest.bulk["snapshot"]["output"]
@@ -144,8 +140,7 @@ def test_files_end_where_they_are_large_enough():
     assert follower.resources == everything(release)
 
 
-def test_a_snapshot_is_due_when_increments_grow_large_beside_it():
-    store = MemoryStore()
+def test_a_snapshot_is_due_when_increments_grow_large_beside_it(store):
     options = BulkOptions(snapshot_every=100, snapshot_share=0.5)
     small = publish(store, [patient("anna", 200)], 0, options)
     publish(store, [patient("anna", 201)], 1, options)
@@ -156,8 +151,7 @@ def test_a_snapshot_is_due_when_increments_grow_large_beside_it():
     assert large.manifest.bulk["snapshot"] != small.manifest.bulk["snapshot"]
 
 
-def test_a_snapshot_copies_nothing_of_a_damaged_block():
-    store = MemoryStore()
+def test_a_snapshot_copies_nothing_of_a_damaged_block(store):
     base = open_current(store)
     manifest = stage(store, [patient("anna", 12)], base, now=DAYS[0])
     unit = Release(store, manifest).unit(logical_id("anna"))
@@ -171,8 +165,7 @@ def test_a_snapshot_copies_nothing_of_a_damaged_block():
     assert with_bulk(store, base, manifest, OPEN).bulk["snapshot"]["output"]
 
 
-def test_a_rollback_reaches_those_who_follow():
-    store = MemoryStore()
+def test_a_rollback_reaches_those_who_follow(store):
     follower = consumer_of(store)
     first = publish(store, [patient("anna", 12), patient("bert", 1)], 0)
     publish(store, [patient("anna", 3), patient("cleo", 1)], 1)
@@ -210,8 +203,7 @@ def test_a_prune_closes_the_pages_whose_files_it_takes():
     assert late.resources == everything(release)
 
 
-def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some():
-    store = MemoryStore()
+def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some(store):
     follower = consumer_of(store)
     publish(store, [patient("anna", 1)], 0)
     follower.update()
@@ -252,8 +244,7 @@ def test_pages_that_were_not_written_are_written_by_the_next_call():
 
 
 @pytest.mark.parametrize("every", [1, 100])
-def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(every):
-    store = MemoryStore()
+def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(store, every):
     options = replace(OPEN, snapshot_every=every)
     publish(store, [patient("anna", 1)], 0, options)
     publish(store, [patient("anna", 2)], 1, options)
@@ -271,8 +262,7 @@ def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(ever
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"link":[]}', b'{"link":"next"}'])
-def test_a_damaged_page_that_nobody_needs_stops_neither_a_run_nor_a_prune(damage):
-    store = MemoryStore()
+def test_a_damaged_page_that_nobody_needs_stops_neither_a_run_nor_a_prune(store, damage):
     for night in range(3):
         release = publish(store, [patient("anna", night + 1)], night)
     store.put("publish/20200101T000000Z-000000000000.json", damage)
@@ -282,8 +272,7 @@ def test_a_damaged_page_that_nobody_needs_stops_neither_a_run_nor_a_prune(damage
 
 
 @pytest.mark.parametrize("base_url", ["", "https://api.example/bulk"])
-def test_verify_names_a_page_that_is_missing_or_says_what_no_manifest_says(base_url):
-    store = MemoryStore()
+def test_verify_names_a_page_that_is_missing_or_says_what_no_manifest_says(store, base_url):
     options = replace(OPEN, base_url=base_url)
     publish(store, [patient("anna", 1)], 0, options)
     release = publish(store, [patient("anna", 2)], 1, options)
@@ -316,8 +305,7 @@ def test_verify_names_a_page_that_is_missing_or_says_what_no_manifest_says(base_
         assert store.get(key) == there.data
 
 
-def test_verify_holds_links_to_the_url_that_is_set():
-    store = MemoryStore()
+def test_verify_holds_links_to_the_url_that_is_set(store):
     release = publish(store, [patient("anna", 1)], 0, replace(OPEN, base_url="https://one.example"))
     assert verify(release).ok
     assert verify(release, base_url="https://one.example/").ok
@@ -339,8 +327,7 @@ def test_pages_of_releases_that_were_pruned_are_held_to_what_a_later_manifest_sa
     assert [(one.kind, one.key) for one in verify(release).problems] == [("damaged", updates)]
 
 
-def test_pages_that_could_not_be_written_are_written_later():
-    store = MemoryStore()
+def test_pages_that_could_not_be_written_are_written_later(store):
     release = publish(store, [patient("anna", 2)], 1)
     store.delete([ROOT])
     full = FaultyStore(store, at=1, fault=lambda: StoreError("no space is left on the device"))
@@ -351,8 +338,7 @@ def test_pages_that_could_not_be_written_are_written_later():
     assert verify(release).ok
 
 
-def test_a_page_that_a_run_that_died_left_behind_is_not_damaged():
-    store = MemoryStore()
+def test_a_page_that_a_run_that_died_left_behind_is_not_damaged(store):
     publish(store, [patient("anna", 1)], 0, BulkOptions(snapshot_every=1))
     base = open_current(store)
     manifest = stage(store, [patient("anna", 2)], base, now=DAYS[1])

@@ -15,7 +15,6 @@ from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
 from etl.publish.search_index import DeletedResource
 from etl.publish.verify import verify
-from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
     NOW,
@@ -56,8 +55,7 @@ def new_keys(store, before):
     return sorted(key.partition("/")[0] for key in objects(store).keys() - before.keys())
 
 
-def test_a_stated_time_that_changes_alone_is_a_change():
-    store = MemoryStore()
+def test_a_stated_time_that_changes_alone_is_a_change(store):
     publish(store, [patient("anna", 1, last_updated="2024-01-01T00:00:00Z")])
     again = patient("anna", 1, last_updated="2024-01-02T00:00:00Z")
     release = publish(store, [again], now=LATER)
@@ -65,8 +63,7 @@ def test_a_stated_time_that_changes_alone_is_a_change():
     assert release.manifest.counts["changes"]["resources"][EOB]["changed"] == 1
 
 
-def test_a_change_of_search_values_alone_leaves_the_block_as_it_is():
-    store = MemoryStore()
+def test_a_change_of_search_values_alone_leaves_the_block_as_it_is(store):
     anna = patient("anna", 1).resources
     first = publish(store, [PatientResources(ANNA, anna)]).unit(ANNA)
     one = Resource(EOB, anna[-1].id, anna[-1].body, None, b'{"type":["other"]}')
@@ -75,8 +72,7 @@ def test_a_change_of_search_values_alone_leaves_the_block_as_it_is():
     assert first.index != second.index
 
 
-def test_a_full_extract_retracts_what_is_gone_and_remembers_it():
-    store = MemoryStore()
+def test_a_full_extract_retracts_what_is_gone_and_remembers_it(store):
     publish(store, [patient("anna", 3), patient("bert", 1)])
     release = publish(store, [patient("anna", 2)], now=LATER)
     anna, bert = release.unit(ANNA), release.unit(BERT)
@@ -96,8 +92,7 @@ def test_a_full_extract_retracts_what_is_gone_and_remembers_it():
     }
 
 
-def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back():
-    store = MemoryStore()
+def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back(store):
     everyone = [patient("anna", 3), patient("bert", 1)]
     publish(store, everyone)
     publish(store, [patient("anna", 2)], now=LATER)
@@ -123,8 +118,7 @@ def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back():
     ],
     ids=["in no partition", "without a resource", "without a Patient"],
 )
-def test_a_member_who_is_gone_takes_the_whole_block_along(worked_on):
-    store = MemoryStore()
+def test_a_member_who_is_gone_takes_the_whole_block_along(store, worked_on):
     publish(store, [patient("anna", 3), patient("bert", 2)])
     release = night(store, worked_on, gone=[ANNA])
     unit = release.unit(ANNA)
@@ -134,8 +128,7 @@ def test_a_member_who_is_gone_takes_the_whole_block_along(worked_on):
     assert release.manifest.counts["changes"]["patients"] == asdict(ChangeCounts(retracted=1))
 
 
-def test_a_member_who_was_never_published_needs_the_patient():
-    store = MemoryStore()
+def test_a_member_who_was_never_published_needs_the_patient(store):
     lost = claim("nobody", 1, "2020-01-01")
     people = [
         PatientResources(logical_id("nobody"), [lost]),
@@ -146,8 +139,7 @@ def test_a_member_who_was_never_published_needs_the_patient():
     assert objects(store) == {}
 
 
-def test_a_retracted_member_can_come_back_while_others_stay():
-    store = MemoryStore()
+def test_a_retracted_member_can_come_back_while_others_stay(store):
     publish(store, [patient("anna", 2), patient("bert", 1)])
     night(store, [], gone=[ANNA])
     back = night(store, [patient("anna", 1)], now="2026-11-26T00:00:00Z")
@@ -161,8 +153,7 @@ def test_a_retracted_member_can_come_back_while_others_stay():
 @pytest.mark.parametrize(
     "worked_on", [[], [patient("anna", 2), patient("bert", 1)]], ids=["stay", "worked on"]
 )
-def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_other(worked_on):
-    store = MemoryStore()
+def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_other(store, worked_on):
     publish(store, [patient("anna", 2), patient("bert", 1), patient("cleo", 1)])
     units = night(store, [], gone=[logical_id("cleo")]).units([ANNA, BERT])
     older(store)
@@ -197,8 +188,7 @@ def older(store):
 
 
 @pytest.mark.slow
-def test_growth_of_the_catalog_moves_rows_and_loses_none():
-    store = MemoryStore()
+def test_growth_of_the_catalog_moves_rows_and_loses_none(store):
     names = [f"p{number}" for number in range(5000)]
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
     small = publish(store, people[:900])
@@ -216,8 +206,7 @@ def test_growth_of_the_catalog_moves_rows_and_loses_none():
 
 
 @pytest.mark.parametrize("count", [1, 600, 2000])
-def test_the_directory_keeps_times_and_retractions_when_it_grows(count):
-    store = MemoryStore()
+def test_the_directory_keeps_times_and_retractions_when_it_grows(store, count):
     publish(store, [patient("anna", 1)], directory=[payer(), resource("Practitioner", "old")])
     publish(store, [patient("anna", 1)], directory=[payer()], now=LATER)
     more = [resource("Practitioner", f"d{number}") for number in range(count)]
@@ -231,8 +220,7 @@ def test_the_directory_keeps_times_and_retractions_when_it_grows(count):
     assert changes == {"Practitioner": {"added": count, "changed": 0, "retracted": 0}}
 
 
-def test_the_directory_follows_what_is_handed_in():
-    store = MemoryStore()
+def test_the_directory_follows_what_is_handed_in(store):
     anna = patient("anna", 1)
     doctors = [resource("Practitioner", f"d{number}") for number in range(3)]
     publish(store, [anna], directory=[payer(), *doctors])

@@ -18,7 +18,6 @@ from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
     NOW,
-    CountingStore,
     claim,
     logical_id,
     patient,
@@ -39,8 +38,7 @@ def person(number, amount="1"):
     return PatientResources(logical_id(name), resources)
 
 
-def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else():
-    store = CountingStore()
+def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else(store):
     people = [person(number) for number in range(2500)]
     first = publish(store, people)
     assert len(first.manifest.catalog) == 4
@@ -68,8 +66,7 @@ def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else():
 
 
 @pytest.mark.parametrize("lost", [logical_id("nobody"), logical_id("p3")])
-def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost):
-    store = MemoryStore()
+def test_who_is_to_stay_must_be_there_and_must_not_have_changed(store, lost):
     publish(store, [person(3), person(4)])
     base = open_current(store)
     result = write_partition(store, {}, [person(3, "2")], LATER).keeping([lost])

@@ -12,7 +12,7 @@ from etl.publish.manifest import SHARES
 from etl.publish.prune import read_expiry
 from etl.publish.reader import open_current, open_index, read_all, read_rows
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import logical_id, objects, patient, publish
+from tests.unit.publish.samples import flip, logical_id, objects, patient, publish
 
 
 def read_everything(store, release):
@@ -24,8 +24,7 @@ def read_everything(store, release):
 
 
 @pytest.mark.parametrize("what", ["catalog/", "patients/", "releases/", "directory/"])
-def test_damage_of_any_object_is_noticed_and_named(what):
-    store = MemoryStore()
+def test_damage_of_any_object_is_noticed_and_named(store, what):
     release = publish(store, [patient("anna", 1)])
     for key, data in objects(store).items():
         if not key.startswith(what):
@@ -38,8 +37,7 @@ def test_damage_of_any_object_is_noticed_and_named(what):
     read_everything(store, release)
 
 
-def test_damage_inside_a_range_of_a_block_is_noticed():
-    store = MemoryStore()
+def test_damage_inside_a_range_of_a_block_is_noticed(store):
     release = publish(store, [patient("anna", 1)])
     unit = release.unit(logical_id("anna"))
     index = release.index(unit)
@@ -67,8 +65,7 @@ def test_damage_inside_a_range_of_a_block_is_noticed():
     ],
     ids=["a release before it", "pages", "records of runs"],
 )
-def test_a_pointer_that_is_gone_is_no_empty_target(trace):
-    store = MemoryStore()
+def test_a_pointer_that_is_gone_is_no_empty_target(store, trace):
     for night in range(1 if trace else 2):
         publish(store, [patient("anna", night + 1)], now=f"2026-01-0{night + 1}T00:00:00Z")
     for key, data in trace.items():  # what comes after the commit
@@ -82,8 +79,7 @@ def test_a_pointer_that_is_gone_is_no_empty_target(trace):
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"release":"20260101T000000Z-0123456789ab"}'])
-def test_a_damaged_pointer_says_what_to_do(data):
-    store = MemoryStore()
+def test_a_damaged_pointer_says_what_to_do(store, data):
     publish(store, [patient("anna", 1)])
     store.put("current.json", data)
     with pytest.raises(
@@ -92,8 +88,7 @@ def test_a_damaged_pointer_says_what_to_do(data):
         open_current(store)
 
 
-def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release():
-    store = MemoryStore()
+def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release(store):
     publish(store, [patient("anna", 1)])
     store.delete(["current.json"])  # its manifest has no release before it
     store.put("runs/20260101T000000Z-0a.json", b'{"release":null}\n')
@@ -101,22 +96,15 @@ def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release():
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"before":7}', b'{"before":{"reports":"x"}}'])
-def test_a_damaged_record_of_what_was_deleted_is_named(data):
-    store = MemoryStore()
+def test_a_damaged_record_of_what_was_deleted_is_named(store, data):
     store.put("reports/expired.json", data)
     with pytest.raises(StoreError, match=r"reports/expired\.json is damaged: restore it"):
         read_expiry(store)
 
 
-def damage(store, key):
-    """Flip a bit: the object keeps its size."""
-    data = store.get(key)
-    store.put(key, data[:-1] + bytes([data[-1] ^ 1]))
-
-
 def nights_to_find(store, names, key):
     """Publish the same members night after night; return with which one a damaged key is found."""
-    damage(store, key)
+    flip(store, key)
     for night in range(1, SHARES + 1):
         base = open_current(store)
         lost = find_lost(base.release, repair=False)
@@ -138,9 +126,8 @@ def test_a_damaged_object_of_the_same_size_is_found_within_thirty_nights(kind):
     assert len(nights) > 1, "each night reads a share, not everything"
 
 
-def test_every_member_is_in_one_share_whatever_the_number_of_shards(monkeypatch):
+def test_every_member_is_in_one_share_whatever_the_number_of_shards(store, monkeypatch):
     monkeypatch.setattr("etl.publish.release.CATALOG_TARGET", 2)
-    store = MemoryStore()
     people = [patient(f"p{number}", 1) for number in range(40)]
     for night in range(1, SHARES + 1):
         release = publish(store, people[night % 2 :], now=f"2027-01-{night:02}T00:00:00Z")
@@ -162,22 +149,20 @@ def test_every_member_is_in_one_share_whatever_the_number_of_shards(monkeypatch)
     assert sorted(key for key in reads if not key.startswith("catalog/")) == sorted(named)
 
 
-def test_nights_that_publish_nothing_read_the_shares_that_follow():
-    store = MemoryStore()
+def test_nights_that_publish_nothing_read_the_shares_that_follow(store):
     names = [f"p{number}" for number in range(8)]
     release = publish(store, [patient(name, 1) for name in names], now="2027-01-01T02:00:00Z")
     units = {int(id_hash(unit.id)[:8], 16) * SHARES >> 32: unit for unit in release.all_units()}
     share, unit = max(units.items())
-    damage(store, unit.index)
+    flip(store, unit.index)
     created = datetime(2027, 1, 1, 2, tzinfo=UTC)
     assert not find_lost(release, repair=False, now=created + timedelta(days=share))
     assert find_lost(release, repair=False, now=created + timedelta(days=share + 1)).objects == 1
 
 
-def test_a_damaged_catalog_is_told_before_the_work():
-    store = MemoryStore()
+def test_a_damaged_catalog_is_told_before_the_work(store):
     release = publish(store, [patient("anna", 1)])
     (shard,) = filter(None, release.manifest.catalog)
-    damage(store, shard.key)
+    flip(store, shard.key)
     with pytest.raises(StoreError, match=r"objects of the catalog .* or damaged, the first is"):
         find_lost(release, repair=False)

@@ -191,8 +191,7 @@ def test_a_plan_finder_file_is_a_bundle_that_a_person_can_read():
     assert lines[2:] == ["]}", ""]
 
 
-def test_the_base_of_full_urls_is_read_off_a_releases_plan_finder_files():
-    store = MemoryStore()
+def test_the_base_of_full_urls_is_read_off_a_releases_plan_finder_files(store):
     release = publish(store, SMALL)
     assert full_url_base(release) == BASE
     key = release.manifest.bulk["planFinder"][0]["files"][0]["key"]
@@ -200,8 +199,7 @@ def test_the_base_of_full_urls_is_read_off_a_releases_plan_finder_files():
     assert full_url_base(release) is None
 
 
-def test_the_manifest_of_bulk_publish_has_every_list_and_no_link():
-    store = MemoryStore()
+def test_the_manifest_of_bulk_publish_has_every_list_and_no_link(store):
     release = publish(store, SMALL)
     page = public_pages(release.manifest, "", "P1D")[ROOT]
     plain = re.sub(r"[0-9a-f]{64}", "…", page.body.decode())
@@ -288,8 +286,7 @@ def test_a_resource_larger_than_the_limit_is_alone_in_its_file():
     assert file["count"] == 1
 
 
-def test_files_that_stay_keep_their_time_and_lists_tell_when_a_file_of_theirs_changed():
-    store = MemoryStore()
+def test_files_that_stay_keep_their_time_and_lists_tell_when_a_file_of_theirs_changed(store):
     first = publish(store, many(300), options=limited(20))
     second = publish(store, many(300, changed=17), 1, limited(20))
     times = {one["content"]: one["modified"] for one in all_files(second.manifest.bulk)}
@@ -323,8 +320,7 @@ def test_files_follow_from_the_resources_and_not_from_their_order_or_history():
     assert listing(again.manifest) == listing(alone.manifest)
 
 
-def test_verify_reads_the_files_and_prune_deletes_those_that_no_release_names():
-    store = MemoryStore()
+def test_verify_reads_the_files_and_prune_deletes_those_that_no_release_names(store):
     publish(store, many(50), options=limited(20))
     second = publish(store, many(60), 1, limited(20))
     assert verify(second).ok
@@ -343,8 +339,7 @@ def test_verify_reads_the_files_and_prune_deletes_those_that_no_release_names():
     assert [problem.key for problem in verify(second).problems] == [lost]
 
 
-def test_a_chain_that_an_earlier_version_began_is_closed():
-    store = MemoryStore()
+def test_a_chain_that_an_earlier_version_began_is_closed(store):
     for day in (0, 1):  # as an earlier version did: a snapshot, then increments
         base = open_current(store)
         manifest = stage(store, [], base, directory=many(10 + day), now=DAYS[day])
@@ -360,8 +355,7 @@ def test_a_chain_that_an_earlier_version_began_is_closed():
     assert verify(release).ok
 
 
-def test_claims_have_no_public_files():
-    store = MemoryStore()
+def test_claims_have_no_public_files(store):
     base = open_current(store)
     manifest = with_bulk(store, base, stage(store, [patient("ann", 2)], base), OPTIONS)
     assert manifest.bulk["snapshot"]["output"]

@@ -18,7 +18,7 @@ from etl.publish.release import commit
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
 from tests.unit.publish import samples
-from tests.unit.publish.samples import resource, stage
+from tests.unit.publish.samples import flip, lose, resource, stage
 from tests.unit.publish.test_directory_files import (
     BASE,
     DAYS,
@@ -38,6 +38,11 @@ class CountingStore(samples.CountingStore):
 
     def get(self, key):
         return MemoryStore.get(self, key)
+
+
+@pytest.fixture
+def store():
+    return CountingStore()
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,7 @@ def made_anew(nights):
     return published(last.release)
 
 
-def test_a_night_with_one_practitioner_changed_makes_his_files_and_what_all_share():
-    store = CountingStore()
+def test_a_night_with_one_practitioner_changed_makes_his_files_and_what_all_share(store):
     first = night(store, many(300), 0)
     second = night(store, many(300, changed=17), 1)
     # His bulk file, and a file that contracts share or have of their own; the list of inputs.
@@ -111,8 +115,7 @@ def test_a_night_with_one_practitioner_changed_makes_his_files_and_what_all_shar
     assert verify(second.release).ok
 
 
-def test_a_night_without_a_change_makes_no_file():
-    store = CountingStore()
+def test_a_night_without_a_change_makes_no_file(store):
     night(store, many(100), 0)
     second = night(store, many(100), 1)
     assert (second.rendered, second.puts, second.reads) == ([], {"memory": 1}, 0)
@@ -155,8 +158,7 @@ def test_with_other_settings_files_are_made_anew(name):
         ("BULK", "other/"),
     ],
 )
-def test_with_another_program_files_are_made_anew(name, value, monkeypatch):
-    store = CountingStore()
+def test_with_another_program_files_are_made_anew(store, name, value, monkeypatch):
     first = night(store, many(100), 0)
     monkeypatch.setattr(directory_files, name, value)
     second = night(store, many(100), 1)
@@ -178,57 +180,42 @@ def test_with_another_form_of_bundles_they_are_made_anew(head, monkeypatch):
     assert second.puts["bulk"] == 0
 
 
-def test_a_resource_that_is_the_same_but_for_its_time_is_in_another_file():
-    store = CountingStore()
-    stamped = [replace_stamp(one, "2026-01-01T00:00:00Z") for one in many(60)]
+def test_a_resource_that_is_the_same_but_for_its_time_is_in_another_file(store):
+    stamped = [one._replace(last_updated="2026-01-01T00:00:00Z") for one in many(60)]
     night(store, stamped, 0)
-    stamped[5] = replace_stamp(stamped[5], "2026-01-02T00:00:00Z")
+    stamped[5] = stamped[5]._replace(last_updated="2026-01-02T00:00:00Z")
     second = night(store, stamped, 1)
     assert second.puts["bulk"] == 1
     assert verify(second.release).ok
 
 
-def replace_stamp(one, stamp):
-    return one._replace(last_updated=stamp)
-
-
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_a_file_that_is_lost_is_made_again(damage):
-    store = CountingStore()
+@pytest.mark.parametrize("damage", [lose, flip])
+def test_a_file_that_is_lost_is_made_again(store, damage):
     first = night(store, many(100), 0).release
     lost = [
         next(key for key in sorted(published(first)[1]) if key.startswith(folder))
         for folder in FOLDERS
     ]
     for key in lost:
-        spoil(store, key, damage)
+        damage(store, key)
     assert not verify(first).ok
     second = night(store, many(100), 1)
     assert second.puts == {"bulk": 1, "plan-finder": 1, "memory": 1}
     assert verify(second.release).ok
 
 
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_without_the_list_of_inputs_all_files_are_made_anew(damage):
-    store = CountingStore()
+@pytest.mark.parametrize("damage", [lose, flip])
+def test_without_the_list_of_inputs_all_files_are_made_anew(store, damage):
     first = night(store, many(100), 0)
     (named,) = filter(is_file_inputs, first.release.manifest.facts.reports)
-    spoil(store, named.key, damage)
+    damage(store, named.key)
     assert [problem.key for problem in verify(first.release).problems] == [named.key]
     second = night(store, many(100), 1)
     assert len(second.rendered) == len(first.rendered)
     assert verify(second.release).ok
 
 
-def spoil(store, key, damage):
-    data = store.get(key)
-    store.delete([key])
-    if damage == "damaged":
-        store.put(key, bytes([data[0] ^ 1]) + data[1:])
-
-
-def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes_on():
-    store = CountingStore()
+def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes_on(store):
     first = night(store, many(100), 0).release
     night(store, many(100, changed=3), 1)
     back = Release(store, rollback(store, first, DAYS[2], FILES))
@@ -240,7 +227,7 @@ def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_history_of_nights_gives_the_files_that_are_made_anew(seed):
+def test_any_history_of_nights_gives_the_files_that_are_made_anew(store, seed):
     dice = random.Random(seed)
     people = {f"p{number}": 0 for number in range(40)}
     nights = []
@@ -263,7 +250,6 @@ def test_any_history_of_nights_gives_the_files_that_are_made_anew(seed):
         resources = [*head, *named, *roles]
         dice.shuffle(resources)
         nights.append((resources, dice.choice([FILES, FILES, limited(7)])))
-    store = CountingStore()
     for day, (resources, options) in enumerate(nights):
         last = night(store, resources, day, options)
     assert published(last.release) == made_anew(nights)

@@ -30,7 +30,6 @@ from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
     NOW,
-    CountingStore,
     claim,
     logical_id,
     objects,
@@ -69,8 +68,7 @@ def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson():
     }
 
 
-def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_back():
-    store = MemoryStore()
+def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_back(store):
     early, day, late = (f"2026-0{month}-01T00:00:00Z" for month in (2, 3, 4))
     units = {}
     seen = []
@@ -148,8 +146,7 @@ def test_rows_with_several_values_and_with_none_are_kept_apart():
     assert index.parameters("ExplanationOfBenefit") == ["a"]
 
 
-def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads():
-    store = CountingStore()
+def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads(store):
     release = publish(store, [patient("anna", 5000)])
     unit = release.unit(ANNA)
     store.reads.clear()
@@ -165,8 +162,7 @@ def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads():
     assert sum(of_index) < 256 * 1024 < unit.index_bytes
 
 
-def test_a_page_of_ten_is_one_contiguous_range():
-    store = CountingStore()
+def test_a_page_of_ten_is_one_contiguous_range(store):
     release = publish(store, [patient("anna", 500)])
     index = index_of(release, "anna")
     claims = index.types["ExplanationOfBenefit"]
@@ -178,8 +174,7 @@ def test_a_page_of_ten_is_one_contiguous_range():
         assert len(store.reads) == 1
 
 
-def test_rows_far_apart_are_read_apart():
-    store = CountingStore()
+def test_rows_far_apart_are_read_apart(store):
     claims = [
         claim("anna", number, f"20{number:02}-01-01", amount=noise(number, 60_000))
         for number in range(20)
@@ -205,8 +200,7 @@ def test_a_large_index_reads_the_same_in_pieces_as_whole():
     assert json.loads(release.store.get(unit.index))["ids"] == whole.ids
 
 
-def test_sections_next_to_each_other_come_with_one_read():
-    store = CountingStore()
+def test_sections_next_to_each_other_come_with_one_read(store):
     release = publish(store, [patient("anna", 2000)])
     unit = release.unit(ANNA)
     index = release.index(unit)
@@ -220,8 +214,7 @@ def test_sections_next_to_each_other_come_with_one_read():
     )
 
 
-def test_many_patients_are_spread_over_shards_that_find_each_of_them():
-    store = MemoryStore()
+def test_many_patients_are_spread_over_shards_that_find_each_of_them(store):
     names = [f"p{number}" for number in range(2100)]
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
     release = publish(store, people)
@@ -238,8 +231,7 @@ def test_many_patients_are_spread_over_shards_that_find_each_of_them():
     assert release.units([logical_id("nobody")]) == {}
 
 
-def test_the_manifest_says_what_was_published_and_what_it_was_told():
-    store = MemoryStore()
+def test_the_manifest_says_what_was_published_and_what_it_was_told(store):
     facts = ReleaseFacts(
         "full",
         inputs=[{"name": "claim.csv", "sha256": "0" * 64, "bytes": 12, "rows": 3}],
@@ -280,23 +272,6 @@ def test_release_ids_sort_by_time_and_are_made_of_the_content():
     assert ids[0] < later < clock_went_back
 
 
-def test_directory_resources_are_found_by_type_and_id():
-    store = MemoryStore()
-    people = [resource("Practitioner", f"d{n}", search={"name": [f"n{n}"]}) for n in range(1200)]
-    release = publish(store, [patient("anna", 1)], directory=[payer(), *people])
-    assert release.manifest.directory_bits == 2
-    text = release.directory_resource("Practitioner", logical_id("d700"))
-    assert json.loads(text)["id"] == logical_id("d700")
-    unit = release.directory_unit("Practitioner", logical_id("d700"))
-    index = release.index(unit)
-    row = index.row_of("Practitioner", logical_id("d700"))
-    column = index.search("Practitioner", "name")
-    assert column.values_of(row - index.types["Practitioner"].start) == ["n700"]
-    with pytest.raises(NotFound):
-        release.directory_resource("Practitioner", logical_id("nobody"))
-    assert release.manifest.counts["resources"]["Practitioner"] == 1200
-
-
 def test_a_resource_that_is_not_there_is_not_found():
     release = publish(MemoryStore(), [patient("anna", 1), patient("bert", 1)])
     with pytest.raises(NotFound):
@@ -305,10 +280,11 @@ def test_a_resource_that_is_not_there_is_not_found():
         release.patient_resource(logical_id("nobody"), "Patient", logical_id("nobody"))
     with pytest.raises(NotFound):
         release.patient_resource(ANNA, "RelatedPerson", ANNA)
+    with pytest.raises(NotFound):
+        release.directory_resource("Organization", logical_id("nobody"))
 
 
-def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller():
-    store = MemoryStore()
+def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller(store):
     with pytest.raises(ValueError, match="twice"):
         write_partition(store, {}, [patient("anna", 1), patient("anna", 1)], NOW)
     doubled = PatientResources(ANNA, [*patient("anna", 1).resources] * 2)
@@ -330,8 +306,7 @@ def test_what_is_no_type_or_id_is_refused(resource_type, resource_id):
         write_partition(MemoryStore(), {}, [PatientResources(ANNA, [bad])], NOW)
 
 
-def test_a_saved_partition_is_the_partition(tmp_path):
-    store = MemoryStore()
+def test_a_saved_partition_is_the_partition(store, tmp_path):
     lost = PatientResources(logical_id("nobody"), [claim("nobody", 1, "2020-01-01")])
     result = write_partition(store, {}, [patient("anna", 2), patient("bert", 1), lost], NOW)
     there = saved(result, tmp_path / "partition-0")
@@ -390,8 +365,7 @@ def test_a_tree_without_a_release_reads_as_none():
         open_release(MemoryStore(), "20200101T000000Z-abc")
 
 
-def test_a_manifest_of_a_later_format_is_refused_with_what_to_do():
-    store = MemoryStore()
+def test_a_manifest_of_a_later_format_is_refused_with_what_to_do(store):
     release = publish(store, [patient("anna", 1)])
     data = store.get(release.manifest.key).replace(b'"format":1', b'"format":2')
     with pytest.raises(StoreError, match="use the version that wrote it"):

@@ -17,7 +17,7 @@ from etl.publish.release import assemble, commit
 from etl.publish.segments import KEYS, Segment, reference_key
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import LATER, NOW, logical_id, objects, resource
+from tests.unit.publish.samples import LATER, NOW, flip, logical_id, lose, objects, resource
 
 PLACES = 300
 
@@ -98,8 +98,7 @@ def test_texts_that_look_like_references_stay_texts():
     assert rows(release, "address-city") == {("Medical/Surgical", names([1])[1])}
 
 
-def test_a_night_writes_the_segments_of_what_changed_alone():
-    store = MemoryStore()
+def test_a_night_writes_the_segments_of_what_changed_alone(store):
     first = publish(store, map(place, range(PLACES)))
     changed = [place(number, "New" if number == 7 else "") for number in range(PLACES)]
     second = publish(store, changed, LATER)
@@ -108,9 +107,8 @@ def test_a_night_writes_the_segments_of_what_changed_alone():
     assert ("New", names([7])[7]) in rows(second, "address-city")
 
 
-def test_the_same_directory_has_the_same_segments_whatever_its_order_and_past():
+def test_the_same_directory_has_the_same_segments_whatever_its_order_and_past(store):
     straight = publish(MemoryStore(), map(place, range(PLACES)))
-    store = MemoryStore()
     publish(store, map(place, range(PLACES - 1)))
     later = publish(store, map(place, reversed(range(PLACES))), NOW)
     assert rows(later, "address-city") == rows(straight, "address-city")
@@ -118,37 +116,31 @@ def test_the_same_directory_has_the_same_segments_whatever_its_order_and_past():
     assert entries(again) == entries(straight)
 
 
-def test_verify_makes_segments_again_and_compares():
-    store = MemoryStore()
+def test_verify_makes_segments_again_and_compares(store):
     release = publish(store, map(place, range(PLACES)))
     assert verify(release).ok
     one, other = entries(release)[:2]
     swapped = [other, one, *entries(release)[2:]]
     wrong = Release(store, replace(release.manifest, segments=swapped))
     assert {problem.key for problem in verify(wrong).problems} == {one.key, other.key}
-    data = store.get(one.key)
-    store.put(one.key, data[:-1] + bytes([data[-1] ^ 1]))
+    flip(store, one.key)
     assert [problem.key for problem in verify(release).problems] == [one.key]
 
 
-@pytest.mark.parametrize("way", ["missing", "damaged"])
-def test_a_lost_segment_is_made_again(way):
-    store = MemoryStore()
+@pytest.mark.parametrize("damage", [lose, flip])
+def test_a_lost_segment_is_made_again(store, damage):
     release = publish(store, map(place, range(PLACES)))
     before = objects(store)
     key = entries(release)[1].key
-    store.delete([key])
-    if way == "damaged":
-        store.put(key, before[key][::-1])
-    base = with_lost(open_current(store), repair=way == "damaged")
+    damage(store, key)
+    base = with_lost(open_current(store), repair=damage is flip)
     assert base.lost.segments == {key}
     again = publish(store, map(place, range(PLACES)), LATER, base)
     assert entries(again) == entries(release)
     assert store.get(key) == before[key]
 
 
-def test_prune_keeps_the_segments_of_what_stays_and_takes_the_others():
-    store = MemoryStore()
+def test_prune_keeps_the_segments_of_what_stays_and_takes_the_others(store):
     first = publish(store, map(place, range(PLACES)))
     changed = [place(number, "New" if number == 7 else "") for number in range(PLACES)]
     second = publish(store, changed, LATER)
@@ -159,8 +151,7 @@ def test_prune_keeps_the_segments_of_what_stays_and_takes_the_others():
     assert {entry.key for entry in entries(second)} <= there
 
 
-def test_damage_anywhere_in_a_segment_is_noticed():
-    store = MemoryStore()
+def test_damage_anywhere_in_a_segment_is_noticed(store):
     release = publish(store, map(place, range(20)))
     (entry,) = entries(release)
     data = store.get(entry.key)
@@ -172,8 +163,7 @@ def test_damage_anywhere_in_a_segment_is_noticed():
     assert all(read_all(release))
 
 
-def test_another_segment_is_not_taken_for_the_one_that_the_manifest_names():
-    store = MemoryStore()
+def test_another_segment_is_not_taken_for_the_one_that_the_manifest_names(store):
     before = entries(publish(store, map(place, range(PLACES))))[0]
     now = entries(publish(store, [place(number, "New") for number in range(PLACES)], LATER))[0]
     assert before.key != now.key

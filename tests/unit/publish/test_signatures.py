@@ -54,9 +54,8 @@ def published(store, amount, now):
     return publish(store, [anna], now=now, key=SigningKey(private_pem(PRIVATE)))
 
 
-def test_a_signature_is_checked_by_code_that_shares_nothing_with_it(public):
+def test_a_signature_is_checked_by_code_that_shares_nothing_with_it(store, public):
     """The envelope is taken apart as DSSE 1.0 says, and the key is another library's."""
-    store = MemoryStore()
     release = published(store, "1.00", NOW)
     envelope = json.loads(store.get(f"releases/{release.id}/signature.json"))
     payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
@@ -82,8 +81,7 @@ def test_the_same_release_has_the_same_signature():
     assert first == second
 
 
-def test_another_key_a_changed_manifest_and_no_signature_are_detected(public, tmp_path):
-    store = MemoryStore()
+def test_another_key_a_changed_manifest_and_no_signature_are_detected(store, public, tmp_path):
     release = published(store, "1.00", NOW)
     other = write_public(OTHER, tmp_path / "other.pem")
     with pytest.raises(StoreError, match="not a signature by any of the given keys"):
@@ -121,8 +119,7 @@ def test_another_key_a_changed_manifest_and_no_signature_are_detected(public, tm
         check_signature(release, [public])
 
 
-def test_an_older_release_put_back_is_detected_by_those_who_know_the_last_one():
-    store = MemoryStore()
+def test_an_older_release_put_back_is_detected_by_those_who_know_the_last_one(store):
     first = published(store, "1.00", NOW)
     pointer = store.get("current.json")
     second = published(store, "2.00", LATER)
@@ -136,8 +133,7 @@ def test_an_older_release_put_back_is_detected_by_those_who_know_the_last_one():
         check_descent(store, replayed, second.id)
 
 
-def test_a_manifest_between_that_was_exchanged_is_named():
-    store = MemoryStore()
+def test_a_manifest_between_that_was_exchanged_is_named(store):
     first = published(store, "1.00", NOW)
     second = published(store, "2.00", LATER)
     third = published(store, "3.00", "2026-11-27T02:00:00Z")

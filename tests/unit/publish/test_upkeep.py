@@ -38,7 +38,9 @@ from tests.unit.publish.samples import (
     LATER,
     NOW,
     claim,
+    flip,
     logical_id,
+    lose,
     objects,
     old_store,
     patient,
@@ -59,8 +61,7 @@ def clock_at(text):
     return lambda: datetime.fromisoformat(text)
 
 
-def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not():
-    store = MemoryStore()
+def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not(store):
     first = publish(
         store, [patient("anna", 1)], facts=ReleaseFacts("full", inputs=[{"name": "claim.csv"}])
     )
@@ -74,8 +75,7 @@ def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not():
     assert list(lineage(MemoryStore())) == []
 
 
-def test_a_release_is_named_by_its_id_or_a_unique_beginning():
-    store = MemoryStore()
+def test_a_release_is_named_by_its_id_or_a_unique_beginning(store):
     first = publish(store, [patient("anna", 1)])
     second = publish(store, [patient("anna", 2)], now=LATER)
     assert find_release(store, first.id).id == first.id
@@ -87,8 +87,7 @@ def test_a_release_is_named_by_its_id_or_a_unique_beginning():
         find_release(store, "1999")
 
 
-def test_a_difference_counts_patients_and_resources():
-    store = MemoryStore()
+def test_a_difference_counts_patients_and_resources(store):
     first = publish(store, [patient("anna", 3), patient("bert", 1)])
     anna = [*patient("anna", 1).resources, claim("anna", 1, "2020-01-02", amount="7")]
     second = publish(
@@ -113,8 +112,7 @@ def test_a_difference_counts_patients_and_resources():
     assert compare(first, first) == Changes()
 
 
-def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same():
-    store = MemoryStore()
+def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same(store):
     names = [f"p{number}" for number in range(3000)]
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
     doctors = [resource("Practitioner", f"d{number}") for number in range(1500)]
@@ -130,8 +128,7 @@ def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same():
         )
 
 
-def test_a_rollback_is_a_new_release_of_the_old_content():
-    store = MemoryStore()
+def test_a_rollback_is_a_new_release_of_the_old_content(store):
     first = publish(store, [patient("anna", 3)])
     second = publish(store, [patient("anna", 1), patient("bert", 1)], now=LATER)
     before = objects(store)
@@ -189,8 +186,7 @@ def test_a_rollback_leaves_a_damaged_release_and_consumers_begin_again(what, dam
     assert verify(third).problems == []
 
 
-def test_a_rollback_that_is_done_again_is_one():
-    store = MemoryStore()
+def test_a_rollback_that_is_done_again_is_one(store):
     first = publish(store, [patient("anna", 3)])
     publish(store, [patient("anna", 1)], now=LATER)
     manifest = rollback(store, first, DAYS[0])
@@ -201,8 +197,7 @@ def test_a_rollback_that_is_done_again_is_one():
     assert after.keys() == before.keys()
 
 
-def test_a_rollback_to_a_rollback_does_not_take_over_its_reason():
-    store = MemoryStore()
+def test_a_rollback_to_a_rollback_does_not_take_over_its_reason(store):
     first = publish(store, [patient("anna", 3)])
     publish(store, [patient("anna", 1)], now=LATER)
     rollback(store, first, DAYS[0], reason="wrong amounts")
@@ -242,8 +237,7 @@ def test_a_manifest_states_payer_and_a_fingerprint_of_the_key_from_which_there_i
     assert changed_ids(facts, id_facts("other", b"key")) == ("payer", "key")
 
 
-def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_was():
-    store = MemoryStore()
+def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_was(store):
     release = publish(store, [patient("anna", 1)])
     data = store.get(release.manifest.key)
     assert b'"ids"' not in data
@@ -256,8 +250,7 @@ def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_w
     assert again.facts.ids == {"payer": "a", "key": "b"}
 
 
-def test_a_pointer_that_is_lost_or_damaged_is_named():
-    store = MemoryStore()
+def test_a_pointer_that_is_lost_or_damaged_is_named(store):
     publish(store, [patient("anna", 1)])
     data = store.get("current.json")
     for at in range(len(data) - 1):
@@ -269,15 +262,13 @@ def test_a_pointer_that_is_lost_or_damaged_is_named():
         find_release(store, "current")
 
 
-def test_rolling_back_to_the_present_release_is_refused():
-    store = MemoryStore()
+def test_rolling_back_to_the_present_release_is_refused(store):
     first = publish(store, [patient("anna", 3)])
     with pytest.raises(UsageError, match="is already the current release"):
         rollback(store, first, LATER)
 
 
-def test_a_sound_release_verifies_and_is_counted_whole():
-    store = MemoryStore()
+def test_a_sound_release_verifies_and_is_counted_whole(store):
     publish(store, [patient("anna", 25), patient("bert", 1)])
     release = publish(store, [patient("anna", 24)], now=LATER)
     seen = []
@@ -288,16 +279,8 @@ def test_a_sound_release_verifies_and_is_counted_whole():
     assert seen == [1]
 
 
-def damage(store, key, data):
-    if data is None:
-        store.delete([key])
-    else:
-        store.put(key, data)
-
-
-def test_verify_counts_problems_past_those_that_it_names(monkeypatch):
+def test_verify_counts_problems_past_those_that_it_names(store, monkeypatch):
     monkeypatch.setattr("etl.publish.verify._MAX_LISTED", 1)
-    store = MemoryStore()
     release = publish(store, [patient("anna", 1), patient("bert", 1)])
     for unit in release.all_units():
         store.delete([unit.block])
@@ -305,8 +288,7 @@ def test_verify_counts_problems_past_those_that_it_names(monkeypatch):
     assert (len(verified.problems), verified.count) == (1, 2)
 
 
-def test_verify_names_every_object_that_is_missing_or_damaged():
-    store = MemoryStore()
+def test_verify_names_every_object_that_is_missing_or_damaged(store):
     publish(store, [patient("bert", 1)])
     release = publish(store, [patient("anna", 12)], now=LATER)
     named = {shard.key for shard in release.manifest.catalog if shard}
@@ -315,8 +297,9 @@ def test_verify_names_every_object_that_is_missing_or_damaged():
     assert len(named) == 1 + 2 + 1 + 2
     for key in named:
         data = store.get(key)
-        for kind, other in (("missing", None), ("damaged", data[:-3] + b"\0\0\0")):
-            damage(store, key, other)
+        for kind, damage in (("missing", lose), ("damaged", flip)):
+            store.put(key, data)
+            damage(store, key)
             verified = verify(release)
             found = verified.problems
             assert verified.count == len(found)
@@ -326,8 +309,7 @@ def test_verify_names_every_object_that_is_missing_or_damaged():
     assert verify(release).ok
 
 
-def test_verify_finds_a_reference_that_leads_nowhere():
-    store = MemoryStore()
+def test_verify_finds_a_reference_that_leads_nowhere(store):
     lost = resource(
         EOB,
         "e1",
@@ -345,8 +327,7 @@ def test_verify_finds_a_reference_that_leads_nowhere():
     ]
 
 
-def test_verify_finds_counts_and_rows_that_do_not_agree():
-    store = MemoryStore()
+def test_verify_finds_counts_and_rows_that_do_not_agree(store):
     release = publish(store, [patient("anna", 3)])
     manifest = release.manifest
     release.manifest = replace(manifest, counts={**manifest.counts, "patients": 2})
@@ -500,8 +481,7 @@ def test_a_run_whose_lease_was_broken_does_not_commit():
     assert not list(store.list("leases/"))
 
 
-def test_one_clock_that_is_wrong_breaks_no_lease():
-    store = MemoryStore()
+def test_one_clock_that_is_wrong_breaks_no_lease(store):
     publish(store, [patient("anna", 1)])
     ahead = clock_at("2099-01-01T00:00:00Z")
     with run_lease(store, clock_at(NOW)), pytest.raises(StoreError, match="a run or a prune is in"):
@@ -569,9 +549,10 @@ def test_the_lease_of_a_killed_process_of_this_machine_is_broken_at_once(tmp_pat
         ({"processes": "", "started": None}, False, r"progress \(leases/prune-1.json\); run again"),
     ],
 )
-def test_who_holds_a_lease_is_asked_by_process_id_and_start(tmp_path, changed, is_broken, says):
+def test_who_holds_a_lease_is_asked_by_process_id_and_start(
+    store, tmp_path, changed, is_broken, says
+):
     _, lease = with_killed_holder(tmp_path, "prune")
-    store = MemoryStore()
     store.put("leases/prune-1.json", dumps({**lease, **changed}))
     if is_broken:
         with run_lease(store, now_utc):
@@ -623,8 +604,7 @@ def test_a_prune_that_has_no_answer_to_a_deletion_keeps_runs_out_until_its_lease
         pass
 
 
-def test_a_run_that_began_before_a_rollback_was_done_again_does_not_commit():
-    store = MemoryStore()
+def test_a_run_that_began_before_a_rollback_was_done_again_does_not_commit(store):
     first = publish(store, [patient("anna", 1)])
     publish(store, [patient("anna", 2)], now=LATER)
     rollback(store, first, DAYS[0])
