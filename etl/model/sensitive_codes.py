@@ -1,4 +1,4 @@
-"""A payer's value set of sensitive codes, which must not be published (decision 0007).
+"""A payer's value set of sensitive codes, which must not be published (decision 0009).
 
 A CSV file of `system,code[,group]`. A code that ends with `*` is a prefix. Case, points, hyphens
 and blanks in codes are ignored.
