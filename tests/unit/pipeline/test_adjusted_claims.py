@@ -48,41 +48,21 @@ def told(claims, rule=RULE):
     return {row for name, _, row, _ in found(check_totals(claims.decided)) if name == rule}
 
 
-def bad_amount(of):
-    of["claim"][-1]["amount_submitted"] = "twelve"
+FAULTS = {
+    "unreadable amount": lambda of: of["claim"][-1].update(amount_submitted="twelve"),
+    "unreadable line": lambda of: of["claim_line"][-1].update(service_from_date="2024-13-45"),
+    "no line": lambda of: of["claim_line"].pop(),
+    "unknown coverage": lambda of: of["claim"][-1].update(coverage_id="C9"),
+    "contradiction": lambda of: repeat_claim(of, amount_submitted="1.00"),
+    "no number": lambda of: of["claim"][-1].pop("claim_id"),
+    "no date": lambda of: of["claim"][-1].pop("adjudication_date"),
+    "two members": lambda of: repeat_claim(of, member_id="M2", coverage_id="C2"),
+}
+"""What is wrong with the last claim."""
 
 
-def bad_line(of):
-    of["claim_line"][-1]["service_from_date"] = "2024-13-45"
-
-
-def no_line(of):
-    del of["claim_line"][-1]
-
-
-def unknown_coverage(of):
-    of["claim"][-1]["coverage_id"] = "C9"
-
-
-def contradiction(of):
-    of["claim"].append(of["claim"][-1] | {"amount_submitted": "1.00"})
-
-
-def no_number(of):
-    del of["claim"][-1]["claim_id"]
-
-
-def no_date(of):
-    del of["claim"][-1]["adjudication_date"]
-
-
-def two_members(of):
-    of["claim"].append(of["claim"][-1] | {"member_id": "M2", "coverage_id": "C2"})
-
-
-FAULTS = [
-    bad_amount, bad_line, no_line, unknown_coverage, contradiction, no_number, no_date, two_members
-]  # fmt: skip
+def repeat_claim(of, **changed):
+    of["claim"].append(of["claim"][-1] | changed)
 
 
 @pytest.mark.parametrize("leave_out", [False, True])
@@ -94,11 +74,11 @@ def test_a_claim_with_a_rejected_successor_is_cancelled_and_counts_nothing(
     of = chained(O="", R="O")
     if frequency:
         of["claim"][-1]["bill_frequency"] = frequency
-    fault(of)
+    FAULTS[fault](of)
     claims = finalized(of, leave_out=leave_out)
     assert roles(claims) == {"O": "superseded"}
     assert claims.decided.counted.tolist() == [False]
-    named = None if fault is no_number else "R"
+    named = None if fault == "no number" else "R"
     assert claims.chains.successors.to_pylist() == [named]
     assert told(claims) == {2}
 

@@ -19,7 +19,7 @@ from etl.publish.release import commit
 from etl.reports.document import report_document, report_json
 from etl.reports.earlier_reports import NIGHTS, release_before, write_nights_page
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import objects, old_store, patient, stage
+from tests.unit.publish.samples import objects, patient, stage
 from tests.unit.reports.test_report import report
 
 LAST = "2026-12-28T02:00:00Z"
@@ -53,8 +53,7 @@ def page(store):
     return objects(store)[NIGHTS_PAGE].decode()
 
 
-def test_every_night_is_on_the_page_the_newest_first():
-    store = MemoryStore()
+def test_every_night_is_on_the_page_the_newest_first(store):
     ids = [night(store, number).release for number in range(3)]
     stopped = "20261004T020000Z-0badc0de"
     put_report(store, stopped, "2026-10-04T02:00:00Z", release=None)
@@ -64,8 +63,7 @@ def test_every_night_is_on_the_page_the_newest_first():
     assert text.count("✓ published") == 3
 
 
-def test_an_attempt_that_died_before_its_commit_is_no_night():
-    store = MemoryStore()
+def test_an_attempt_that_died_before_its_commit_is_no_night(store):
     first = night(store, 0)
     dead = night(store, 1, dies=True)
     later = night(store, 2)
@@ -75,8 +73,7 @@ def test_an_attempt_that_died_before_its_commit_is_no_night():
     assert later.release in text
 
 
-def test_a_rollback_is_a_night_without_a_report():
-    store = MemoryStore()
+def test_a_rollback_is_a_night_without_a_report(store):
     first = night(store, 0)
     night(store, 1)
     rollback(store, find_release(store, first.release), LAST)
@@ -84,8 +81,7 @@ def test_a_rollback_is_a_night_without_a_report():
     assert f"rolled back</span> to <code>{first.release}" in text
 
 
-def test_the_page_stays_when_reports_are_pruned_and_leads_to_none_that_is_gone():
-    store = old_store()
+def test_the_page_stays_when_reports_are_pruned_and_leads_to_none_that_is_gone(store):
     ids = [night(store, number).release for number in range(3)]
     assert ids[0] in page(store)
     prune(store, lambda: datetime.fromisoformat(LAST), keep=1)
@@ -95,8 +91,7 @@ def test_the_page_stays_when_reports_are_pruned_and_leads_to_none_that_is_gone()
     assert ids[0] not in text
 
 
-def test_older_reports_are_links():
-    store = MemoryStore()
+def test_older_reports_are_links(store):
     ids = [night(store, number).release for number in range(NIGHTS + 2)]
     text = page(store)
     assert text.count("✓ published") == NIGHTS
@@ -104,8 +99,7 @@ def test_older_reports_are_links():
     assert all(f'href="{run}/index.html"' in older for run in ids[:2])
 
 
-def test_a_damaged_report_is_left_out():
-    store = MemoryStore()
+def test_a_damaged_report_is_left_out(store):
     ids = [night(store, number).release for number in range(2)]
     store.swap(
         f"reports/{ids[1]}/report.json", b"{", store.read(f"reports/{ids[1]}/report.json").tag
@@ -115,8 +109,7 @@ def test_a_damaged_report_is_left_out():
     assert ids[1] not in text
 
 
-def test_the_same_reports_give_the_same_page_and_it_is_not_written_again():
-    store = MemoryStore()
+def test_the_same_reports_give_the_same_page_and_it_is_not_written_again(store):
     night(store, 0)
     first = page(store)
     tag = store.read(NIGHTS_PAGE).tag
@@ -124,8 +117,7 @@ def test_the_same_reports_give_the_same_page_and_it_is_not_written_again():
     assert store.read(NIGHTS_PAGE).tag == tag
 
 
-def test_a_page_that_names_the_night_is_not_made_again():
-    store = MemoryStore()
+def test_a_page_that_names_the_night_is_not_made_again(store):
     release = night(store, 0).release
     store.swap(NIGHTS_PAGE, release.encode(), None)
     write_nights_page(store, unless_named=release)
@@ -165,8 +157,7 @@ def test_a_page_that_cannot_be_written_harms_no_run(error, caplog):
     assert NIGHTS_PAGE not in objects(store)
 
 
-def test_the_release_before_comes_with_its_report():
-    store = MemoryStore()
+def test_the_release_before_comes_with_its_report(store):
     assert release_before(open_current(store), Changes()) is None
     first = night(store, 0)
     found = release_before(open_current(store), Changes())
@@ -179,8 +170,7 @@ def test_the_release_before_comes_with_its_report():
     }
 
 
-def test_a_rollback_is_compared_with_the_report_of_what_it_went_back_to():
-    store = MemoryStore()
+def test_a_rollback_is_compared_with_the_report_of_what_it_went_back_to(store):
     first = night(store, 0)
     night(store, 1)
     rollback(store, find_release(store, first.release), LAST)
@@ -189,8 +179,7 @@ def test_a_rollback_is_compared_with_the_report_of_what_it_went_back_to():
 
 
 @pytest.mark.parametrize("damage", ["gone", "damaged"])
-def test_a_report_of_the_release_before_that_cannot_be_read_is_none(damage):
-    store = MemoryStore()
+def test_a_report_of_the_release_before_that_cannot_be_read_is_none(store, damage):
     key = f"reports/{night(store, 0).release}/report.json"
     if damage == "gone":
         store.delete([key])

@@ -13,14 +13,12 @@ from etl.pipeline.reporting.run_record import (
     write_record,
 )
 from etl.publish import object_keys
-from tests.memory_store import MemoryStore
 
 BEGAN = datetime(2026, 1, 31, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("names", [("aaaa0000", "bbbb0000"), ("bbbb0000", "aaaa0000")])
-def test_runs_of_one_second_are_listed_as_they_began(names):
-    store = MemoryStore()
+def test_runs_of_one_second_are_listed_as_they_began(store, names):
     for at, name in enumerate(names):
         began = BEGAN + timedelta(milliseconds=200 * at)
         start = RunStart(f"20260131T020000Z-{name}", began, "/data/in", "/data/tree")
@@ -30,21 +28,19 @@ def test_runs_of_one_second_are_listed_as_they_began(names):
     assert [each.run[-8:] for each in read_records(store, 1)] == [names[-1]]
 
 
-def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_back():
+def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_back(store):
     """Names and times say that the run began last; ids of releases go on from one another."""
     published = ended("published", BEGAN + timedelta(minutes=10), "20260131T021000Z-aaaaaaaaaaaa")
     failed = ended("failed", BEGAN - timedelta(minutes=1), None)
     back = ended("rolled-back", BEGAN, "20260131T021001Z-bbbbbbbbbbbb")
     again = ended("unchanged", BEGAN + timedelta(minutes=1), back.release)
-    store = MemoryStore()
     for record in (published, failed, back, again):
         store.put(object_keys.run_record(record.run), record.to_bytes())
     assert read_records(store) == [again, back, published, failed]
     assert read_records(store, 2) == [again, back]
 
 
-def test_a_record_stays_although_others_are_dated_later(monkeypatch):
-    store = MemoryStore()
+def test_a_record_stays_although_others_are_dated_later(store, monkeypatch):
     later = BEGAN + timedelta(days=20_000)
     future = ended("published", later, "20801104T020000Z-aaaaaaaaaaaa", report="reports/future")
     own = ended("published", BEGAN, "20801104T020001Z-bbbbbbbbbbbb", report="reports/own")
@@ -58,8 +54,7 @@ def test_a_record_stays_although_others_are_dated_later(monkeypatch):
 
 
 @pytest.mark.parametrize("exit_code", [1, 5])
-def test_a_run_that_storage_failed_says_so_once(exit_code, caplog):
-    store = MemoryStore()
+def test_a_run_that_storage_failed_says_so_once(store, exit_code, caplog):
     store.put(object_keys.CURRENT, b"{")
     write_record(store, replace(ended("failed", BEGAN, None), exit_code=exit_code))
     assert bool(caplog.records) == (exit_code != 5)

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from etl.pipeline.progress import StageAdvanced
-from etl.storage.local import LocalStore
 from tests.unit.pipeline.small_run import (
     OF_M2,
     TASK,
@@ -76,8 +75,8 @@ def test_rejected_rows_are_kept_as_they_were_where_they_are_wanted(tmp_path):
     assert result.outcome.resources["ExplanationOfBenefit"] == 5
 
 
-def test_unchanged_members_are_reused_to_the_same_outcome(tmp_path):
-    rows, store = cut(two_members(), tmp_path), LocalStore(tmp_path / "tree")
+def test_unchanged_members_are_reused_to_the_same_outcome(store, tmp_path):
+    rows = cut(two_members(), tmp_path)
     first = process(rows, store)
     night = process(rows, store, night_after(first, rows))
     assert night.outcome.reused == 2
@@ -87,8 +86,7 @@ def test_unchanged_members_are_reused_to_the_same_outcome(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_changed_member_is_processed_and_the_other_reused(tmp_path):
-    store = LocalStore(tmp_path / "tree")
+def test_a_changed_member_is_processed_and_the_other_reused(store, tmp_path):
     first = process(cut(two_members(), tmp_path / "first"), store)
     of = two_members()
     of["claim"][OF_M2] |= {"paid_date": "2024-03-13"}
@@ -103,8 +101,8 @@ def test_a_changed_member_is_processed_and_the_other_reused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("member", ["M1", "M2"])
-def test_members_whose_rows_are_wanted_are_not_reused(tmp_path, member):
-    rows, store = cut(two_members(), tmp_path), LocalStore(tmp_path / "tree")
+def test_members_whose_rows_are_wanted_are_not_reused(store, tmp_path, member):
+    rows = cut(two_members(), tmp_path)
     task = replace(TASK, row_output=ClaimsOf(member))
     first = process(rows, store, task)
     mine = ["K0", "K1", "K2", "K3", "K5"] if member == "M1" else ["K4"]
@@ -117,8 +115,8 @@ def test_members_whose_rows_are_wanted_are_not_reused(tmp_path, member):
     assert texts(alone)["claims"] == mine, "with no store as well"
 
 
-def test_partitions_with_much_to_process_are_units_of_their_own(tmp_path):
-    rows, store = cut(two_members(), tmp_path, count=8), LocalStore(tmp_path / "tree")
+def test_partitions_with_much_to_process_are_units_of_their_own(store, tmp_path):
+    rows = cut(two_members(), tmp_path, count=8)
     steps = list[StageAdvanced]()
     assert process(rows, store, unit=range(8), emit=steps.append) is None
     assert not steps
@@ -129,8 +127,7 @@ def test_partitions_with_much_to_process_are_units_of_their_own(tmp_path):
     assert len(resources) == 8
 
 
-def test_partitions_with_little_to_process_are_processed_together(tmp_path):
-    store = LocalStore(tmp_path / "tree")
+def test_partitions_with_little_to_process_are_processed_together(store, tmp_path):
     first = process(cut(two_members(), tmp_path / "first"), store)
     rows = cut(two_members(), tmp_path / "night", count=2)
     night = process(rows, store, night_after(first, rows), unit=range(2))

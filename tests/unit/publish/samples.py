@@ -131,11 +131,6 @@ def objects(store):
     return {entry.key: store.get(entry.key) for entry in store.list()}
 
 
-def old_store():
-    """Return a store whose objects all look as if written long ago."""
-    return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
-
-
 def without_pointer(store):
     """Return all objects but the pointer, which each prune writes anew."""
     return {key: data for key, data in objects(store).items() if key != "current.json"}
@@ -160,10 +155,13 @@ def saved(result, path):
 
 
 class CountingStore(MemoryStore):
-    """Notes which keys are read, how many bytes of them, and which keys are written."""
+    """Notes which keys are read, how many bytes of them, and which keys are written.
+
+    Its objects all look as if written long ago.
+    """
 
     def __init__(self):
-        super().__init__()
+        super().__init__(lambda: datetime(2020, 1, 1, tzinfo=UTC))
         self.reads = []
         self.writes = []
 

@@ -54,6 +54,11 @@ def consumer_of(store):
     return Consumer(f"memory:///{ROOT}", lambda url: store.get(url.removeprefix("memory:///")))
 
 
+@pytest.fixture
+def follower(store):
+    return consumer_of(store)
+
+
 def nights():
     """Yield what is said night by night: additions, changes, retractions, a claim that moves."""
     doctors = [resource("Practitioner", f"d{number}") for number in range(3)]
@@ -70,9 +75,10 @@ def nights():
 
 @pytest.mark.parametrize("start", range(6))
 @pytest.mark.parametrize("every", [1, 2, 3, 100])
-def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(store, start, every):
+def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(
+    follower, store, start, every
+):
     options = BulkOptions(snapshot_every=every, snapshot_share=100.0)
-    follower = consumer_of(store)
     for day, (people, directory) in enumerate(nights()):
         release = publish(store, people, day, options, directory=directory)
         if day >= start and (day - start) % 2 == 0:
@@ -127,7 +133,7 @@ def test_an_increment_holds_what_changed_and_nothing_else(store):
     assert sum(key.startswith("bulk/") for key in new) == 1
 
 
-def test_files_end_where_they_are_large_enough(store):
+def test_files_end_where_they_are_large_enough(follower, store):
     options = BulkOptions(file_bytes=2000)
     release = publish(store, [patient(f"p{number}", 12) for number in range(20)], 0, options)
     files = release.manifest.bulk["snapshot"]["output"]
@@ -135,7 +141,6 @@ def test_files_end_where_they_are_large_enough(store):
     assert len(claims) > 5
     assert sum(file["count"] for file in claims) == 240
     assert all(file["bytes"] < 4000 for file in claims)
-    follower = consumer_of(store)
     follower.update()
     assert follower.resources == everything(release)
 
@@ -165,8 +170,7 @@ def test_a_snapshot_copies_nothing_of_a_damaged_block(store):
     assert with_bulk(store, base, manifest, OPEN).bulk["snapshot"]["output"]
 
 
-def test_a_rollback_reaches_those_who_follow(store):
-    follower = consumer_of(store)
+def test_a_rollback_reaches_those_who_follow(follower, store):
     first = publish(store, [patient("anna", 12), patient("bert", 1)], 0)
     publish(store, [patient("anna", 3), patient("cleo", 1)], 1)
     follower.update()
@@ -177,8 +181,7 @@ def test_a_rollback_reaches_those_who_follow(store):
     assert follower.restarts == 1
 
 
-def test_a_prune_closes_the_pages_whose_files_it_takes():
-    store = MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
+def test_a_prune_closes_the_pages_whose_files_it_takes(store):
     options = BulkOptions(snapshot_every=3, snapshot_share=100.0)
     everyone = list(nights())
     follower, late = consumer_of(store), consumer_of(store)
@@ -203,8 +206,7 @@ def test_a_prune_closes_the_pages_whose_files_it_takes():
     assert late.resources == everything(release)
 
 
-def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some(store):
-    follower = consumer_of(store)
+def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some(follower, store):
     publish(store, [patient("anna", 1)], 0)
     follower.update()
     base = open_current(store)
@@ -244,12 +246,11 @@ def test_pages_that_were_not_written_are_written_by_the_next_call():
 
 
 @pytest.mark.parametrize("every", [1, 100])
-def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(store, every):
+def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(follower, store, every):
     options = replace(OPEN, snapshot_every=every)
     publish(store, [patient("anna", 1)], 0, options)
     publish(store, [patient("anna", 2)], 1, options)
     copy = store.get("current.json")
-    follower = consumer_of(store)
     for night in (2, 3):
         publish(store, [patient("anna", night + 1)], night, options)
         follower.update()
@@ -314,8 +315,7 @@ def test_verify_holds_links_to_the_url_that_is_set(store):
     assert [(one.kind, one.key) for one in problems] == [("damaged", ROOT)]
 
 
-def test_pages_of_releases_that_were_pruned_are_held_to_what_a_later_manifest_says():
-    store = MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
+def test_pages_of_releases_that_were_pruned_are_held_to_what_a_later_manifest_says(store):
     for night in range(4):
         release = publish(store, [patient("anna", night + 1)], night)
     prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1)

@@ -20,7 +20,7 @@ from etl.publish.reader import Release, open_current
 from etl.publish.signatures import SigningKey, check_descent, check_signature
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import LATER, NOW, objects, old_store, patient, publish
+from tests.unit.publish.samples import LATER, NOW, objects, patient, publish
 from tests.unit.publish.test_upkeep import clock_at
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -147,8 +147,7 @@ def test_a_manifest_between_that_was_exchanged_is_named(store):
         check_descent(store, third, first.id)
 
 
-def test_rollbacks_are_signed_and_prunes_leave_the_signatures_of_what_stays(public):
-    store = old_store()
+def test_rollbacks_are_signed_and_prunes_leave_the_signatures_of_what_stays(store, public):
     first = published(store, "1.00", NOW)
     second = published(store, "2.00", LATER)
     now = "2026-11-27T02:00:00Z"
@@ -194,9 +193,8 @@ FORGED = dumps({"before": {"reports": "2099-01-01T00:00:00+00:00"}, "format": 1}
 
 
 def test_a_prune_signs_what_it_deleted_and_verify_with_a_key_believes_nothing_else(
-    public, tmp_path
+    store, public, tmp_path
 ):
-    store = old_store()
     older, _ = with_reports(store, REPORT_KEYS)
     store.put("reports/expired.json", FORGED)
     store.delete([REPORT_KEYS[0]])
@@ -215,8 +213,7 @@ def test_a_prune_signs_what_it_deleted_and_verify_with_a_key_believes_nothing_el
     assert read_expiry(store, [public]) == expiry
 
 
-def test_reports_of_the_present_release_never_expire():
-    store = old_store()
+def test_reports_of_the_present_release_never_expire(store):
     _, present = with_reports(store, REPORT_KEYS)
     store.put("reports/expired.json", FORGED)
     store.delete(REPORT_KEYS)

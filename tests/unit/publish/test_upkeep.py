@@ -42,7 +42,6 @@ from tests.unit.publish.samples import (
     logical_id,
     lose,
     objects,
-    old_store,
     patient,
     payer,
     publish,
@@ -153,8 +152,7 @@ def test_a_rollback_is_a_new_release_of_the_old_content(store):
 
 @pytest.mark.parametrize("damage", [b"", None])
 @pytest.mark.parametrize("what", ["catalog", "patient", "directory"])
-def test_a_rollback_leaves_a_damaged_release_and_consumers_begin_again(what, damage):
-    store = old_store()
+def test_a_rollback_leaves_a_damaged_release_and_consumers_begin_again(store, what, damage):
     first = publish_with_bulk(store, [patient("anna", 3)], NOW)
     more = {"directory": [payer(), resource("Organization", "other", name="Other")]}
     second = publish_with_bulk(store, [patient("anna", 1)], LATER, **more)
@@ -207,8 +205,7 @@ def test_a_rollback_to_a_rollback_does_not_take_over_its_reason(store):
     assert rollback(store, back, DAYS[2]).facts.run == {"rollbackTo": back.id}
 
 
-def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_again():
-    store = old_store()
+def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_again(store):
     first = publish(store, [patient("anna", 3)])
     assert not holds(store, first)
     publish(store, [patient("anna", 1)], now=LATER)
@@ -352,8 +349,7 @@ def test_verify_finds_counts_and_rows_that_do_not_agree(store):
     assert "the index belongs to another patient" in found
 
 
-def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest():
-    store = old_store()
+def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest(store):
     published = [publish(store, [patient("anna", n + 1)], now=DAYS[n]) for n in range(6)]
     never = stage(store, [patient("anna", 99)], open_current(store), now=DAYS[9])
     store.put(never.key, never.to_bytes())
@@ -417,8 +413,7 @@ def test_reports_and_quarantine_of_a_dropped_release_leave_no_folder_behind(tmp_
     assert len(list((tmp_path / "quarantine").rglob("*.csv"))) == 3
 
 
-def test_prune_keeps_releases_that_are_younger_than_asked_for():
-    store = old_store()
+def test_prune_keeps_releases_that_are_younger_than_asked_for(store):
     published = [publish(store, [patient("anna", n + 1)], now=DAYS[n]) for n in range(6)]
     done = prune(store, clock_at(DAYS[6]), keep=1, older_than=timedelta(days=3, hours=1))
     assert list(done.kept) == [one.id for one in published[:2:-1]]
@@ -429,8 +424,7 @@ def test_the_present_release_cannot_be_pruned():
         prune(MemoryStore(), clock_at(NOW), keep=0)
 
 
-def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read():
-    store = old_store()
+def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read(store):
     publish(store, [patient("anna", 1)], now=DAYS[0])
     release = publish(store, [patient("anna", 2)], now=DAYS[1])
     (shard,) = release.manifest.catalog
@@ -443,8 +437,7 @@ def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read():
     assert without_pointer(store) == before
 
 
-def test_prune_and_run_never_work_at_the_same_time():
-    store = old_store()
+def test_prune_and_run_never_work_at_the_same_time(store):
     clock = clock_at(NOW)
     publish(store, [patient("anna", 1)])
     with (
@@ -580,8 +573,7 @@ def test_a_deletion_that_object_storage_may_still_carry_out_keeps_runs_out(tmp_p
         pass
 
 
-def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing():
-    store = old_store()
+def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing(store):
     stage(store, [patient("anna", 1)], open_current(store))
     before = objects(store)
     assert prune(store, clock_at(DAYS[20]), keep=1).objects == 0
@@ -617,8 +609,7 @@ def test_a_run_that_began_before_a_rollback_was_done_again_does_not_commit(store
     assert holds(store, open_current(store).release)
 
 
-def test_a_lease_that_is_renewed_lasts():
-    store = old_store()
+def test_a_lease_that_is_renewed_lasts(store):
     time = [datetime.fromisoformat(NOW)]
     publish(store, [patient("anna", 1)])
     base = open_current(store)
@@ -640,21 +631,20 @@ def flipped(data):
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
-def three_releases(damage):
-    """Return a store with three releases, newest first, the second of which is damaged."""
-    store = old_store()
+def three_releases(store, damage):
+    """Publish three releases, damage the second, and return their ids, newest first."""
     found = [
         publish(store, [patient("anna", number + 1)], now=day)
         for number, day in enumerate(DAYS[:3])
     ]
     key = found[1].manifest.key
     store.put(key, damage(store.get(key)))
-    return store, [one.id for one in reversed(found)]
+    return [one.id for one in reversed(found)]
 
 
 @pytest.mark.parametrize("damage", [flipped, lambda _: b"", lambda data: data[: len(data) // 2]])
-def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(damage, caplog):
-    store, (newest, damaged, _) = three_releases(damage)
+def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(store, damage, caplog):
+    newest, damaged, _ = three_releases(store, damage)
     assert [one.id for one in lineage(store)] == [newest]
     assert f"releases/{damaged}/manifest.json" in caplog.text
     assert "`cpcds prune --keep 1`" in caplog.text
@@ -662,8 +652,8 @@ def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(damage, c
     assert [one.id for one in lineage(store)] == [later.id, newest]
 
 
-def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing():
-    store, (newest, damaged, _) = three_releases(flipped)
+def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing(store):
+    newest, damaged, _ = three_releases(store, flipped)
     before = without_pointer(store)
     with pytest.raises(StoreError, match=rf"{damaged}.*`cpcds prune --keep 1`; nothing was del"):
         prune(store, clock_at("2030-01-01T00:00:00Z"), keep=2)
@@ -676,8 +666,7 @@ def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing():
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[1]", b'{"expires":5}', b'{"expires":"soon"}'])
-def test_a_lease_that_is_none_is_named(garbage):
-    store = old_store()
+def test_a_lease_that_is_none_is_named(store, garbage):
     publish(store, [patient("anna", 1)])
     store.put("leases/prune-1.json", garbage)
     clock = clock_at("2030-01-01T00:00:00Z")

@@ -1,0 +1,10 @@
+"""What tests of the pipeline share."""
+
+import pytest
+
+from tests.unit.publish.samples import CountingStore
+
+
+@pytest.fixture
+def store():
+    return CountingStore()
