@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import os
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +69,11 @@ def events(tmp_path, database):
     found = verify_trail([tmp_path / "audit"], database)
     assert found.problems == ()
     return found.events
+
+
+def accesses_by_day(database):
+    with database.read() as session:
+        return {row.day: row.count for row in session.query(AccessRow)}
 
 
 def test_a_request_that_was_given_up_while_it_waited_does_not_stop_the_trail(
@@ -169,7 +174,6 @@ def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
 
 def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_path, monkeypatch):
     recorded(trail)
-    tell = audit._save_state
 
     def broken(*_):
         raise RuntimeError("a bug of a driver")
@@ -177,12 +181,10 @@ def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(audit, "_save_state", broken)
         trail.flush()
-    monkeypatch.setattr(audit, "_save_state", tell)
     recorded(trail)
     trail.flush()
     assert events(tmp_path, database) == 2
-    with database.read() as session:
-        assert [row.count for row in session.query(AccessRow)] == [2]
+    assert [*accesses_by_day(database).values()] == [2]
 
 
 def test_accesses_and_happenings_of_many_threads_make_one_chain(trail, database, clock, tmp_path):
@@ -204,9 +206,7 @@ def test_accesses_and_happenings_of_many_threads_make_one_chain(trail, database,
     trail.flush()
     assert events(tmp_path, database) == 400 + 120
     assert len(list((tmp_path / "audit").glob("audit-*.ndjson"))) == 2
-    with database.read() as session:
-        counted = {row.day: row.count for row in session.query(AccessRow)}
-    assert sum(counted.values()) == 400
+    assert sum(accesses_by_day(database).values()) == 400
 
 
 def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(trail, database):
@@ -220,25 +220,15 @@ def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(trai
     ):
         recorded(trail, READ._replace(when=when))
     trail.flush()
-    with database.read() as session:
-        counted = {row.day: row.count for row in session.query(AccessRow)}
-    assert counted == {"2026-02-01": 4, "2026-02-02": 1}
-
-
-@dataclass(slots=True)
-class Hung:
-    """A write that hangs: an event for when it does, and how many lines it has."""
-
-    hangs: threading.Event
-    lines: int
+    assert accesses_by_day(database) == {"2026-02-01": 4, "2026-02-02": 1}
 
 
 @contextlib.contextmanager
 def hanging(monkeypatch):
     """Have each write of the trail hang in the kernel, as a dead network file system has it.
 
-    A pipe that is full and that nobody reads holds it; leaving the block, the pipe is read, and the
-    write goes on to the file.
+    Gives an event for when one hangs, and how many lines it has. A pipe that is full and that
+    nobody reads holds it; leaving the block, the pipe is read, and the write goes on to the file.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -246,7 +236,7 @@ def hanging(monkeypatch):
         while True:
             os.write(writing, bytes(4096))
     os.set_blocking(writing, True)
-    found = Hung(threading.Event(), 0)
+    found = SimpleNamespace(hangs=threading.Event(), lines=0)
     append = audit._append
 
     def hung(file, data):
@@ -255,15 +245,15 @@ def hanging(monkeypatch):
         os.write(writing, b"x")
         append(file, data)
 
-    monkeypatch.setattr(audit, "_append", hung)
-    try:
-        yield found
-    finally:
-        while os.read(reading, 4096) == bytes(4096):
-            pass
-        monkeypatch.setattr(audit, "_append", append)
-        os.close(reading)
-        os.close(writing)
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "_append", hung)
+        try:
+            yield found
+        finally:
+            while os.read(reading, 4096) == bytes(4096):
+                pass
+    os.close(reading)
+    os.close(writing)
 
 
 def is_stalled(trail):

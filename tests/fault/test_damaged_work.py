@@ -11,12 +11,13 @@ from pathlib import Path, PurePath
 import pytest
 
 from etl.bootstrap import opened_extract
-from etl.errors import EtlError, StoreError
+from etl.errors import StoreError
 from etl.local.executor import LocalExecutor
 from etl.pipeline.progress import PartitionDone
 from etl.sources.partition.finished_steps import STEPS_FILE
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
+from tests.given.damage import DAMAGE
 from tests.integration.nights import Payer
 
 ATTEMPT = 2
@@ -95,31 +96,8 @@ def attempt(tmp_path_factory):
         yield Attempt(payer, extract, kept, undisturbed.files())
 
 
-def deleted(path):
-    path.unlink()
-
-
-def emptied(path):
-    os.truncate(path, 0)
-
-
-def halved(path):
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def flipped(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x10
-    path.write_bytes(data)
-
-
-def lengthened(path):
-    path.write_bytes(path.read_bytes() + bytes(8))
-
-
-ALL = (deleted, emptied, halved, flipped, lengthened)
-OF_AN_EMPTY_FILE = (deleted, lengthened)
-"""What of them changes a file that has nothing in it: a set of hashes may be empty."""
+OF_AN_EMPTY_FILE = ("missing", "longer")
+"""What changes a file that has nothing in it: a set of hashes may be empty."""
 
 
 def test_an_attempt_leaves_every_kind_of_file(attempt):
@@ -166,11 +144,11 @@ def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(
         kinds[kind] += 1
         if kinds[kind] <= most:
             sample.append(name)
-    assert len(sample) > 2 * len(ALL)
+    assert len(sample) > 2 * len(DAMAGE)
     for number, name in enumerate(sample):
         filled = (attempt.kept / opened_extract.WORK / name).stat().st_size
-        damages = ALL if filled else OF_AN_EMPTY_FILE
-        attempt.finished_after(damages[number % len(damages)], name)
+        damages = [*DAMAGE] if filled else OF_AN_EMPTY_FILE
+        attempt.finished_after(DAMAGE[damages[number % len(damages)]], name)
 
 
 def test_rows_that_vanish_while_a_run_is_at_work_stop_it(attempt, monkeypatch):
@@ -187,26 +165,33 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(attempt, monkeypatch):
         replace(attempt.payer).run(attempt.extract)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
-def test_a_work_folder_that_others_may_enter_is_refused(attempt, mode):
-    work = attempt.fresh_work()
-    work.mkdir()
-    work.chmod(mode)
-    with pytest.raises(StoreError, match="nobody else can access"):
-        replace(attempt.payer).run(attempt.extract)
+def make_folder(mode, owner=-1):
+    """Return what makes a work folder of some mode, of this user or another."""
+
+    def make(work):
+        work.mkdir()
+        work.chmod(mode)
+        os.chown(work, owner, owner)
+
+    return make
 
 
-def test_a_work_folder_that_is_a_link_is_refused(attempt, tmp_path):
-    attempt.fresh_work().symlink_to(tmp_path)
-    with pytest.raises(EtlError, match="nobody else can access"):
-        replace(attempt.payer).run(attempt.extract)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_work_folder_of_somebody_else_is_refused(attempt):
-    work = attempt.fresh_work()
-    work.mkdir(mode=0o700)
-    os.chown(work, 12345, 12345)
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(
+            pytest.param(make_folder(mode), marks=pytest.mark.slow)
+            for mode in (0o755, 0o770, 0o701)
+        ),
+        lambda work: work.symlink_to(work.parent.parent),
+        pytest.param(
+            make_folder(0o700, 12345),
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away"),
+        ),
+    ],
+    ids=["0o755", "0o770", "0o701", "link", "of somebody else"],
+)
+def test_a_work_folder_that_others_may_enter_is_refused(attempt, make):
+    make(attempt.fresh_work())
     with pytest.raises(StoreError, match="nobody else can access"):
         replace(attempt.payer).run(attempt.extract)

@@ -73,6 +73,17 @@ def whole_release(store):
     return release
 
 
+@pytest.fixture
+def store():
+    return started()
+
+
+def stage_anna(store):
+    """Return the present release, and a staged one in which Anna has one claim."""
+    base = open_current(store)
+    return base, stage(store, [patient("anna", 1)], base, now=LATER)
+
+
 def started():
     store = MemoryStore(lambda: OLD)
     publish(store, [patient("anna", 12), patient("bert", 1), patient("cleo", 3)])
@@ -147,10 +158,8 @@ def test_a_prune_that_dies_leaves_every_listed_release_whole():
         assert open_current(store).release is not None
 
 
-def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see():
-    store = started()
-    base = open_current(store)
-    mine = stage(store, [patient("anna", 1)], base, now=LATER)
+def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see(store):
+    base, mine = stage_anna(store)
     theirs = stage(store, [patient("anna", 2)], base, now=LATER)
     commit(store, theirs, base)
     before = objects(store)
@@ -161,18 +170,14 @@ def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see():
     assert open_current(store).release is not None
 
 
-def test_a_lost_answer_is_settled_by_reading_the_pointer_back():
-    store = started()
-    base = open_current(store)
-    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+def test_a_lost_answer_is_settled_by_reading_the_pointer_back(store):
+    base, manifest = stage_anna(store)
     commit(LostAnswer(store, landed=True), manifest, base)
     assert whole_release(store).id == manifest.release
 
 
-def test_a_lost_answer_is_settled_even_when_someone_published_on_top():
-    store = started()
-    base = open_current(store)
-    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+def test_a_lost_answer_is_settled_even_when_someone_published_on_top(store):
+    base, manifest = stage_anna(store)
 
     class Overtaken(LostAnswer):
         def swap(self, key, data, expected):
@@ -186,11 +191,9 @@ def test_a_lost_answer_is_settled_even_when_someone_published_on_top():
     assert whole_release(store).manifest.parent == manifest.release
 
 
-def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_published():
+def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_published(store):
     """As by S3, where the first attempt's answer was lost and somebody published on top of it."""
-    store = started()
-    base = open_current(store)
-    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+    base, manifest = stage_anna(store)
 
     class Met(FaultyStore):
         def swap(self, key, data, expected):
@@ -217,10 +220,8 @@ def test_a_rollback_whose_lease_was_broken_does_not_commit():
     assert whole_release(store).id == second.id
 
 
-def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit():
-    store = started()
-    base = open_current(store)
-    mine = stage(store, [patient("anna", 1)], base, now=LATER)
+def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit(store):
+    base, mine = stage_anna(store)
     report = store.put("reports/r", b"r") and ObjectRef("reports/r", sha256(b"r"), 1)
     assert report
     commit(store, mine.with_reports([report]), base)
@@ -229,10 +230,8 @@ def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit():
     whole_release(store)
 
 
-def test_an_answer_that_stays_unknown_is_said_to_be():
-    store = started()
-    base = open_current(store)
-    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+def test_an_answer_that_stays_unknown_is_said_to_be(store):
+    base, manifest = stage_anna(store)
     with pytest.raises(CommitUnknown):
         commit(LostAnswer(store, landed=False), manifest, base)
     assert open_current(store).tag == base.tag
@@ -274,8 +273,7 @@ class KeepsWhatIsThere(MemoryStore):
 
 def test_a_manifest_that_a_dead_run_left_with_other_reports_is_replaced():
     store = KeepsWhatIsThere(lambda: OLD)
-    base = open_current(store)
-    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+    base, manifest = stage_anna(store)
     store.put(manifest.key, manifest.to_bytes() + b" ")
     commit(store, manifest, base)
     whole_release(store)
@@ -283,8 +281,7 @@ def test_a_manifest_that_a_dead_run_left_with_other_reports_is_replaced():
 
 def test_a_manifest_that_readers_are_on_is_never_replaced():
     store = KeepsWhatIsThere(lambda: OLD)
-    base = open_current(store)
-    manifest = stage(store, [patient("anna", 1)], base, now=LATER)
+    base, manifest = stage_anna(store)
     commit(store, manifest, base)
     there = objects(store)
     other = replace(

@@ -58,13 +58,25 @@ def data_files(target, table):
     return {name: one for name, one in said.items() if name.startswith(f"{table}/")}
 
 
+def publish(extract, target):
+    called = invoke("run", extract, "--to", target)
+    assert called.exit_code == 0, called.output
+    return resources(target)
+
+
+def refused(folder, text, code=2):
+    """Have the command refuse an `extract.toml`, and return what comes of it."""
+    (folder / "extract.toml").write_text(text)
+    called = invoke("validate", folder / "extract.toml", "--report", folder / "report")
+    assert called.exit_code == code
+    return called
+
+
 @pytest.fixture(scope="module")
 def from_folder(extract, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         make_quick(patch)
-        target = tmp_path_factory.mktemp("from-folder")
-        assert invoke("run", extract, "--to", target).exit_code == 0
-        yield resources(target)
+        yield publish(extract, tmp_path_factory.mktemp("from-folder"))
 
 
 @pytest.mark.slow
@@ -74,9 +86,7 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
     tables = as_tables(extract)
     write_lake(tmp_path / "lake", tables)
     named = toml_of(tmp_path, extract, {name: f'delta = "lake/{name}"' for name in tables})
-    called = invoke("run", named, "--to", tmp_path / "tree")
-    assert called.exit_code == 0, called.output
-    assert resources(tmp_path / "tree") == from_folder
+    assert publish(named, tmp_path / "tree") == from_folder
     said = data_files(tmp_path / "tree", "claim")
     assert len(said) == 2
     for name, one in said.items():
@@ -87,9 +97,7 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
     # The table goes on; the version that was published is read again by its number.
     DeltaTable(tmp_path / "lake/claim").delete()
     pinned = {name: f'delta = "lake/{name}"\nversion = 1' for name in tables}
-    again = invoke("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
-    assert again.exit_code == 0, again.output
-    assert resources(tmp_path / "again") == from_folder
+    assert publish(toml_of(tmp_path, extract, pinned), tmp_path / "again") == from_folder
     assert data_files(tmp_path / "again", "claim") == said
 
 
@@ -120,9 +128,7 @@ def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_re
     monkeypatch.setenv("PYICEBERG_CATALOG__MADE__URI", f"sqlite:///{tmp_path}/catalog.db")
     monkeypatch.setattr(catalogs, "_ENV_CONFIG", Config())  # it was read when it was imported
     named = {name: f'iceberg = "cpcds.{name}"\ncatalog = "made"' for name in made}
-    called = invoke("run", toml_of(tmp_path, extract, named), "--to", tmp_path / "tree")
-    assert called.exit_code == 0, called.output
-    assert resources(tmp_path / "tree") == from_folder
+    assert publish(toml_of(tmp_path, extract, named), tmp_path / "tree") == from_folder
     snapshots = {name: one.current_snapshot() for name, one in made.items()}
     ids = {name: shot.snapshot_id for name, shot in snapshots.items() if shot is not None}
     said = inputs(tmp_path / "tree")["claim.csv"]
@@ -133,9 +139,7 @@ def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_re
     pinned = {
         name: f'iceberg = "{made[name].metadata_location}"\nsnapshot = {ids[name]}' for name in made
     }
-    again = invoke("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
-    assert again.exit_code == 0, again.output
-    assert resources(tmp_path / "again") == from_folder
+    assert publish(toml_of(tmp_path, extract, pinned), tmp_path / "again") == from_folder
 
 
 @pytest.fixture(scope="module")
@@ -159,16 +163,14 @@ def test_queries_of_postgresql_publish_the_resources_of_the_folder(
     monkeypatch.setenv("WAREHOUSE", server)
     files = {name: f'sql = "select * from {name}"\nconnection = "w"' for name in tables}  # noqa: S608
     named = toml_of(tmp_path, extract, files, CONNECTION)
-    called = invoke("run", named, "--to", tmp_path / "tree")
-    assert called.exit_code == 0, called.output
-    assert resources(tmp_path / "tree") == from_folder
+    assert publish(named, tmp_path / "tree") == from_folder
     said = inputs(tmp_path / "tree")["claim.csv"]
     assert said["table"] == {"kind": "sql", "table": "claim", "version": ""}
     # The rows in another order have the same hash.
     named.write_text(
         named.read_text().replace('select * from claim"', 'select * from claim order by 1 desc"')
     )
-    assert invoke("run", named, "--to", tmp_path / "again").exit_code == 0
+    publish(named, tmp_path / "again")
     assert inputs(tmp_path / "again")["claim.csv"] == said
 
 
@@ -213,11 +215,7 @@ def test_what_cannot_be_read_exactly_is_refused_without_a_value(
     query, sentence, server, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("WAREHOUSE", server)
-    (tmp_path / "extract.toml").write_text(
-        f'[files.claim]\nsql = "{query}"\nconnection = "w"\n{CONNECTION}'
-    )
-    called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
-    assert called.exit_code == 2
+    called = refused(tmp_path, f'[files.claim]\nsql = "{query}"\nconnection = "w"\n{CONNECTION}')
     assert sentence in called.stderr
     assert "127.0.0.1" not in called.stderr
 
@@ -226,11 +224,8 @@ def test_a_database_that_does_not_answer_is_exit_code_5_and_its_secret_stays_uns
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("WAREHOUSE", "postgresql://reader:hunter2@127.0.0.1:1/claims")
-    (tmp_path / "extract.toml").write_text(
-        f'[files.claim]\nsql = "select 1"\nconnection = "w"\n{CONNECTION}'
-    )
-    called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
-    assert called.exit_code == 5
+    text = f'[files.claim]\nsql = "select 1"\nconnection = "w"\n{CONNECTION}'
+    called = refused(tmp_path, text, code=5)
     assert "connection w: the database cannot be opened" in called.stderr
     assert "hunter2" not in called.output
 
@@ -242,11 +237,7 @@ def test_tables_and_states_that_are_not_there_are_named(tmp_path):
         'delta = "there"\nversion = 7': "has no version 7; its newest is 0",
         'iceberg = "gone.metadata.json"': "claim: Iceberg table",
     }.items():
-        named = tmp_path / "extract.toml"
-        named.write_text(f"[files.claim]\n{said}\n")
-        called = invoke("validate", named, "--report", tmp_path / "report")
-        assert called.exit_code == 2
-        assert sentence in called.stderr
+        assert sentence in refused(tmp_path, f"[files.claim]\n{said}\n").stderr
 
 
 @pytest.mark.parametrize(
@@ -262,7 +253,4 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
 ):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setenv("WAREHOUSE", "postgresql://127.0.0.1:1/x")
-    (tmp_path / "extract.toml").write_text(f"[files.claim]\n{said}\n{CONNECTION}")
-    called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
-    assert called.exit_code == 2
-    assert extra in called.stderr
+    assert extra in refused(tmp_path, f"[files.claim]\n{said}\n{CONNECTION}").stderr

@@ -230,8 +230,7 @@ def test_a_file_in_place_of_the_folder_is_called_what_it_is(tmp_path):
         open_extract(tmp_path / "claims.xlsx", ())
 
 
-def test_a_layout_that_is_named_does_not_fit_because_of_how_a_file_is_written(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_a_layout_that_is_named_does_not_fit_because_of_how_a_file_is_written(folder):
     (folder / "member.csv").write_bytes(SEMICOLONS)
     with pytest.raises(ExtractError, match=r"not in layout cpcds: member.csv has ; between"):
         open_extract(folder, (), layout="cpcds")
@@ -296,8 +295,7 @@ def test_a_work_folder_that_is_a_file_is_a_storage_error(tmp_path):
         read(write_extract(tmp_path / "in"), tmp_path / "work")
 
 
-def test_a_file_that_goes_away_while_it_is_read_is_told(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_a_file_that_goes_away_while_it_is_read_is_told(folder, tmp_path):
     extract = open_extract(folder, ())
     (folder / "claim.csv").unlink()
     with pytest.raises(EtlError) as caught:

@@ -54,8 +54,7 @@ def test_every_partition_has_every_table_in_its_schema(tmp_path):
         assert loaded.findings.schema == FINDINGS_SCHEMA
 
 
-def test_a_table_may_come_in_parts(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_a_table_may_come_in_parts(folder, tmp_path):
     (folder / "member.csv").unlink()
     write_table(folder, "member-1", [MEMBER])
     write_table(folder, "member-west", [{**MEMBER, "member_id": "M2"}], "psv.gz")
@@ -64,8 +63,7 @@ def test_a_table_may_come_in_parts(tmp_path):
     assert parts.facts.rows_read["member-west.psv.gz"] == 1
 
 
-def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_rows_keep_their_numbers_around_blank_and_ragged_ones(folder, tmp_path):
     header = "member_id,family_name,birth_date,gender"
     lines = [header, "A,Ng,1970-01-01,F", "", "B,Ng", "   ", ",,,", 'C,"N\ng",1970-01-01,F,x', ""]
     (folder / "member.csv").write_text("\n".join([*lines, "D,Ng,1970-01-01,F"]))
@@ -84,8 +82,7 @@ def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path):
     assert ragged.column("_row").to_pylist() == [4, 7]
 
 
-def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_unknown_columns_and_files_are_findings_and_harm_nothing(folder, tmp_path):
     more = {"shoe size": "43", "_row": "9", "Coverage Member-Code 2": "x"}
     write_table(folder, "member", [{**MEMBER, **more}])
     (folder / "faults.csv").write_text("rule,row\nx,1\n")
@@ -116,24 +113,21 @@ def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path):
         ("a folder", lambda path: path.mkdir()),
     ],
 )
-def test_what_has_the_name_of_a_file_and_is_none_is_refused(tmp_path, name, what, make):
-    folder = write_extract(tmp_path / "in")
+def test_what_has_the_name_of_a_file_and_is_none_is_refused(folder, tmp_path, name, what, make):
     (folder / name).unlink(missing_ok=True)
     make(folder / name)
     with pytest.raises(ExtractError, match=f"^{re.escape(name)} is {what}"):
         read(folder, tmp_path / "work")
 
 
-def test_other_things_beside_the_files_are_no_part_of_an_extract(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_other_things_beside_the_files_are_no_part_of_an_extract(folder, tmp_path):
     os.mkfifo(folder / "pipe")
     (folder / "latest").symlink_to("gone")
     assert rows_of(read(folder, tmp_path / "work"), "member")
 
 
 @pytest.mark.parametrize(*table(__file__, "texts"))
-def test_texts_of_files_become_rows_and_findings(files, without, findings, rows, tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_texts_of_files_become_rows_and_findings(folder, files, without, findings, rows, tmp_path):
     for name in without or ():
         (folder / name).unlink()
     for name, text in files.items():
@@ -145,8 +139,7 @@ def test_texts_of_files_become_rows_and_findings(files, without, findings, rows,
         assert rows_of(parts, name) == expected
 
 
-def test_source_rows_can_be_had_as_they_were(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_source_rows_can_be_had_as_they_were(folder, tmp_path):
     (folder / "member.csv").write_text(
         "Member ID,family_name,Birth-Date,gender,shoe size\n M1 ,Ng,1970-01-01,F,43\n"
     )
@@ -268,8 +261,7 @@ def test_progress_is_told_and_ends_at_the_end(tmp_path):
     assert events[-1] == Partitioned(rows=4, partitions=2)
 
 
-def test_the_manifest_says_what_the_extract_is(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_the_manifest_says_what_the_extract_is(folder):
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     files = {name: {"rows": 1, "sha256": text.upper()} for name, text in hashes.items()}
     manifest = {"layout": "cpcds", "kind": "full", "as_of": "2024-02-01", "payer": "Acme"}
@@ -279,8 +271,7 @@ def test_the_manifest_says_what_the_extract_is(tmp_path):
     assert {file.name: file.sha256 for file in extract.files} == hashes
 
 
-def test_parquet_values_are_written_out_exactly(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_parquet_values_are_written_out_exactly(folder, tmp_path):
     (folder / "claim_line.csv").unlink()
     arrays = {
         "claim_id": pa.array(["CL1"]).dictionary_encode(),
@@ -342,9 +333,8 @@ def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(tmp_path, lo
     ],
 )
 def test_a_file_that_cannot_be_of_the_layout_by_its_name_is_a_finding_whatever_it_holds(
-    name, body, tmp_path
+    folder, name, body, tmp_path
 ):
-    folder = write_extract(tmp_path / "in")
     (folder / name).write_bytes(body)
     parts = read(folder, tmp_path / "work")
     assert findings_of(parts) == [("unknown-file", "*", name, None, None)]

@@ -19,8 +19,6 @@ from etl.sources.files.listed_files import list_files
 from etl.sources.files.stored_files import FolderFiles, TableVersion
 from etl.sources.parsing.parquet import read_batches, read_parquet_headers
 
-FIELDS = (("claim_id", "string"), ("paid_at", "timestamp"))
-
 
 def cells_in_place(place, folder):
     """Return the header of a table, and the cells of its data files."""
@@ -73,56 +71,25 @@ def test_partitions_later_columns_and_values_of_every_type_are_those_of_deltalak
 
 def handmade(folder, features=(), configuration=None, vector=None):
     """Write a table of three rows as Spark does: its instants are INT96."""
-    folder.mkdir()
     at = pa.array([datetime(2024, 5, 1, 1, 2, number, tzinfo=UTC) for number in range(3)])
     rows = pa.table({"claim_id": ["C1", "C2", "C3"], "paid_at": at})
-    pq.write_table(rows, folder / "one.parquet", use_deprecated_int96_timestamps=True)
-    schema = {
-        "type": "struct",
-        "fields": [
-            {
-                "name": name,
-                "type": kind,
-                "nullable": True,
-                "metadata": {
-                    "delta.columnMapping.id": number,
-                    "delta.columnMapping.physicalName": name,
-                },
-            }
-            for number, (name, kind) in enumerate(FIELDS, start=1)
-        ],
-    }
-    add = {
-        "path": "one.parquet",
-        "partitionValues": {},
-        "size": (folder / "one.parquet").stat().st_size,
-        "modificationTime": 0,
-        "dataChange": True,
-        "stats": json.dumps({"numRecords": 3}),
-    } | ({"deletionVector": vector} if vector else {})
-    actions = [
-        {
-            "protocol": {
-                "minReaderVersion": 3,
-                "minWriterVersion": 7,
-                "readerFeatures": list(features),
-                "writerFeatures": list(features),
-            }
-        },
-        {
-            "metaData": {
-                "id": "made",
-                "format": {"provider": "parquet", "options": {}},
-                "schemaString": json.dumps(schema),
-                "partitionColumns": [],
-                "configuration": configuration or {},
-            }
-        },
-        {"add": add},
-    ]
-    (folder / "_delta_log").mkdir()
-    text = "".join(f"{json.dumps(action)}\n" for action in actions)
-    (folder / "_delta_log" / f"{0:020}.json").write_text(text)
+    write_deltalake(folder, rows, configuration=configuration)
+    (log,) = (folder / "_delta_log").glob("*.json")
+    actions = {}
+    for line in log.read_text().splitlines():
+        actions |= json.loads(line)
+    listed = {"readerFeatures": list(features), "writerFeatures": list(features)}
+    actions["protocol"] = {"minReaderVersion": 3, "minWriterVersion": 7, **listed}
+    schema = json.loads(actions["metaData"]["schemaString"])
+    for number, field in enumerate(schema["fields"], start=1):
+        mapping = {"id": number, "physicalName": field["name"]}
+        field["metadata"] = {f"delta.columnMapping.{key}": value for key, value in mapping.items()}
+    actions["metaData"]["schemaString"] = json.dumps(schema)
+    path = folder / actions["add"]["path"]
+    pq.write_table(rows, path, use_deprecated_int96_timestamps=True)
+    actions["add"] |= {"size": path.stat().st_size, "stats": json.dumps({"numRecords": 3})}
+    actions["add"] |= {"deletionVector": vector} if vector else {}
+    log.write_text("".join(f"{json.dumps({name: action})}\n" for name, action in actions.items()))
     return folder
 
 

@@ -6,30 +6,7 @@ from etl.errors import ExtractError
 from etl.sources.extract.queries import own_words
 from etl.sources.extract.tables import DatabaseConnection, ExtractTable, read_tables
 from etl.sources.files.stored_files import FolderFiles
-from tests.given.tables import table
-
-GOOD = """
-layout = "tuva-input"
-as_of = 2026-01-31
-
-[files.eligibility]
-delta = "s3://lake/eligibility"
-version = 12
-options = { AWS_REGION = "us-east-1" }
-
-[files.medical_claim]
-iceberg = "tuva.medical_claim"
-catalog = "prod"
-
-[files.pharmacy_claim]
-sql = "select * from pharmacy_claim"
-connection = "warehouse"
-
-[connections.warehouse]
-driver = "snowflake"
-uri = "WAREHOUSE_URI"
-variables = { "adbc.snowflake.sql.warehouse" = "WAREHOUSE_NAME" }
-"""
+from tests.given import tables as cases
 
 
 def read(tmp_path, text):
@@ -38,8 +15,7 @@ def read(tmp_path, text):
 
 
 def test_tables_and_queries_are_read_with_what_a_manifest_says(tmp_path):
-    (tmp_path / "extract.toml").write_text(GOOD)
-    tables = read_tables(FolderFiles(tmp_path), "extract.toml")
+    tables = read(tmp_path, cases.read_tables(__file__)["good"])
     assert (tables.layout, tables.kind, tables.as_of) == ("tuva-input", None, "2026-01-31")
     assert tables.files == {
         "eligibility": ExtractTable(
@@ -57,7 +33,7 @@ def test_tables_and_queries_are_read_with_what_a_manifest_says(tmp_path):
     }
 
 
-@pytest.mark.parametrize(*table(__file__, "mistakes"))
+@pytest.mark.parametrize(*cases.table(__file__, "mistakes"))
 def test_every_mistake_is_one_sentence_and_no_secret_is_shown(text, sentences, tmp_path):
     with pytest.raises(ExtractError) as raised:
         read(tmp_path, text)
@@ -66,7 +42,7 @@ def test_every_mistake_is_one_sentence_and_no_secret_is_shown(text, sentences, t
     assert "hunter2" not in str(raised.value)
 
 
-@pytest.mark.parametrize(*table(__file__, "messages"))
+@pytest.mark.parametrize(*cases.table(__file__, "messages"))
 def test_a_database_has_its_own_words_and_no_value_in_them(message, shown):
     words = own_words(message, "select gone from claim")
     assert shown in words

@@ -1,23 +1,9 @@
 """The list of a work folder: a step counts as long as all that it wrote is what it wrote."""
 
-from pathlib import Path
-
 import pytest
 
 from etl.sources.partition.finished_steps import STEPS_FILE, FinishedSteps, Step
-
-
-def damaged(change):
-    return lambda path: path.write_bytes(change(path.read_bytes()))
-
-
-DAMAGE = {
-    "missing": Path.unlink,
-    "empty": damaged(lambda _: b""),
-    "cut off": damaged(lambda data: data[:-1]),
-    "flipped": damaged(lambda data: bytes([data[0] ^ 1]) + data[1:]),
-    "longer": damaged(lambda data: data + b"\0"),
-}
+from tests.given.damage import DAMAGE
 
 
 def added(folder):

@@ -12,7 +12,6 @@ import pytest
 from etl.sources.files.listed_files import recognize_entry
 from etl.sources.files.stored_files import FolderFiles, StoredFile
 from etl.sources.parsing.parquet import read_batches
-from tests.unit.sources.extracts import write_extract
 
 MOST_MB = 600
 _READ = """
@@ -76,8 +75,7 @@ def one_long_text_in_all_rows(folder):
     ],
     ids=["newlines", "cell", "quoted-cell", "dictionary", "parquet-cell", "parquet-page"],
 )
-def test_a_hostile_file_is_refused_in_little_memory(make, sentence, tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_a_hostile_file_is_refused_in_little_memory(folder, make, sentence, tmp_path):
     make(folder)
     command = [sys.executable, "-c", _READ, str(folder), str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,6 +12,12 @@ from tests.unit.sources.dialects import LAYOUT, layout, write
 from tests.unit.sources.extracts import write_extract
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """Return the folder of an extract of the dialect."""
+    return write(tmp_path / "in")
+
+
 @pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence):
     assert old in LAYOUT
@@ -70,8 +76,7 @@ def test_spellings_that_count_as_the_same_header():
     assert normalize_header("Service date") != normalize_header("Servicedate")
 
 
-def test_a_file_is_known_by_its_headers_whatever_its_name(tmp_path):
-    folder = write(tmp_path / "in")
+def test_a_file_is_known_by_its_headers_whatever_its_name(folder):
     (folder / "persons.csv").rename(folder / "export-0001.csv")
     extract = open_extract(folder, [layout()])
     assert extract.layout.name == "tiny"
@@ -81,8 +86,7 @@ def test_a_file_is_known_by_its_headers_whatever_its_name(tmp_path):
     }
 
 
-def test_other_spellings_of_an_alias_set_are_understood(tmp_path):
-    folder = write(tmp_path / "in")
+def test_other_spellings_of_an_alias_set_are_understood(folder):
     text = (folder / "bills.csv").read_text().replace("Day", "date_of-bill")
     (folder / "bills.csv").write_text(text)
     extract = open_extract(folder, [layout()])
@@ -90,8 +94,7 @@ def test_other_spellings_of_an_alias_set_are_understood(tmp_path):
     assert "Day" in extract.files[0].known
 
 
-def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path):
-    folder = write(tmp_path / "in")
+def test_the_nearest_layout_and_what_it_lacks_are_told(folder):
     text = (folder / "bills.csv").read_text().replace("Row", "Rank")
     (folder / "bills.csv").write_text(text)
     with pytest.raises(ExtractError) as caught:
@@ -105,8 +108,7 @@ def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path):
         open_extract(folder, [layout()], layout="tiny")
 
 
-def test_two_layouts_that_fit_are_refused_until_one_is_named(tmp_path):
-    folder = write(tmp_path / "in")
+def test_two_layouts_that_fit_are_refused_until_one_is_named(folder):
     twins = [layout(), layout(LAYOUT.replace("layout: tiny", "layout: twin"))]
     with pytest.raises(
         ExtractError, match=r"fit the layouts tiny and twin; choose one with --layout"
@@ -124,8 +126,7 @@ def test_the_canonical_layout_is_found_beside_dialects(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", ["|", ";", "~", "^"])
-def test_delimiter_and_quoting_of_a_layout_beat_the_ending(delimiter, tmp_path):
-    folder = write(tmp_path / "in")
+def test_delimiter_and_quoting_of_a_layout_beat_the_ending(folder, delimiter):
     for path in folder.iterdir():
         path.write_text(path.read_text().replace(",", delimiter).replace("Ng", '"Ng'))
     piped = LAYOUT.replace("title: Tiny", f'title: Tiny\ndelimiter: "{delimiter}"\nquoting: false')
@@ -134,8 +135,7 @@ def test_delimiter_and_quoting_of_a_layout_beat_the_ending(delimiter, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".txt", ".dat", ""])
-def test_text_of_another_ending_is_read_where_a_layout_says_how(ending, tmp_path):
-    folder = write(tmp_path / "in")
+def test_text_of_another_ending_is_read_where_a_layout_says_how(folder, ending):
     (folder / "notes.txt").write_text("not of the extract\n")
     (folder / "bills.csv").rename(folder / f"BILLS_2024{ending}")
     (folder / "persons.csv").rename(folder / "persons.txt")

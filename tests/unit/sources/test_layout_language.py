@@ -12,7 +12,7 @@ from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import FolderFiles, TableVersion
 from etl.sources.layout.model import LayoutText
 from etl.sources.layout.syntax import read_layout
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
 from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of
 from tests.unit.sources.golden import assert_written_down
@@ -41,28 +41,16 @@ def test_a_mistake_in_the_language_is_told_with_its_line(old, new, line, error_i
     assert sentence in str(first)
 
 
-OVERLAY = """\
-layout: tiny-b
-extends: tiny
-title: Tiny, with a street
-raw:
-  persons:
-    columns+: [Street]
-    columns-: [Payer]
-tables:
-  member:
-    columns:
-      address_line: Street
-      full_name:
-  coverage: { columns: { payer_id: { constant: tiny } } }
-  claim: { columns: { payer_id: { constant: tiny } } }
-"""
+TABLES = read_tables(__file__)
+
+
+def overlaid(text):
+    """Return the layout of a text that extends the small dialect."""
+    return read_layout(text, "b.yaml", CROSSWALKS, {"tiny": LayoutText("tiny.yaml", LAYOUT)})
 
 
 def test_an_overlay_changes_what_it_names_and_nothing_else():
-    bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
-    text = OVERLAY.replace("full_name:\n", "gender: Sex\n")
-    made = read_layout(text, "b.yaml", CROSSWALKS, bases)
+    made = overlaid(TABLES["overlay"].replace("full_name:\n", "gender: Sex\n"))
     base = layout()
     assert (made.name, made.title, made.description) == (
         "tiny-b",
@@ -83,20 +71,13 @@ def test_an_overlay_changes_what_it_names_and_nothing_else():
 
 
 def test_an_overlay_takes_away_what_has_nothing_behind_its_key():
-    bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
-    made = read_layout(OVERLAY, "b.yaml", CROSSWALKS, bases)
+    made = overlaid(TABLES["overlay"])
     assert "full_name" in layout().tables[0].columns
     assert "full_name" not in made.tables[0].columns
 
 
 def test_an_overlay_changes_one_key_of_an_entry_of_a_list_by_its_name():
-    change = """\
-layout: tiny-b
-extends: tiny
-raw: { bills: { unused: { Extra: { reason: of no use } } } }
-tables: { claim_care_team: { rows: { Clinic: { role: { constant: supervising } } } } }
-"""
-    made = read_layout(change, "b.yaml", CROSSWALKS, {"tiny": LayoutText("tiny.yaml", LAYOUT)})
+    made = overlaid(TABLES["overlay_of_lists"])
     assert made.raw["bills"].unused["Extra"] == "of no use"
     (ours,) = [spec for spec in made.tables if spec.table == "claim_care_team"]
     (theirs,) = [spec for spec in layout().tables if spec.table == "claim_care_team"]

@@ -75,8 +75,7 @@ def test_a_row_lies_in_the_partition_of_what_it_belongs_to(tmp_path):
     ]
 
 
-def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(folder, tmp_path):
     (folder / "coverage.csv").write_text(
         "coverage_id,member_id,relationship,payer_id\n"
         "C1,M1,self,P1,x\nC2,x,M1,self,P1\nC3,M9,self,P1,x\n"

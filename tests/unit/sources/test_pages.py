@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from etl.model.severity import Severity
@@ -12,29 +13,22 @@ from etl.sources.layout.syntax import read_layout
 from tests.unit.sources.dialects import crosswalk
 
 ROOT = Path(__file__).parents[3]
-CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
-DIRECTORY_PAGE = (ROOT / "docs/directory.md").read_text(encoding="utf-8")
 RULES = [value for name, value in vars(names).items() if name.isupper() and type(value) is str]
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
 
 
-def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path):
-    for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", DIRECTORY_PAGE, re.MULTILINE):
+@pytest.mark.parametrize(
+    ("page", "count", "layout"),
+    [("directory.md", 2, "cpcds-directory"), ("canonical-layout.md", 4, "cpcds")],
+)
+def test_the_smallest_extract_of_a_page_loads(page, count, layout, tmp_path):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", text, re.MULTILINE):
         cells = ",".join("x" for _ in header.split(","))
         (tmp_path / name).write_text(f"{header}\n{cells}\n")
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == count
     extract = open_extract(tmp_path, ())
-    assert (extract.layout.name, extract.findings.num_rows) == ("cpcds-directory", 0)
-
-
-def test_the_smallest_extract_of_the_canonical_page_loads(tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", CANONICAL_PAGE, re.MULTILINE):
-        cells = ",".join("x" for _ in header.split(","))
-        (folder / name).write_text(f"{header}\n{cells}\n")
-    assert len(list(folder.iterdir())) == 4
-    assert open_extract(folder, ()).findings.num_rows == 0
+    assert (extract.layout.name, extract.findings.num_rows) == (layout, 0)
 
 
 def test_the_example_of_the_layouts_page_can_be_read():

@@ -60,15 +60,17 @@ def test_a_large_file_is_read_in_spans_of_rows(tmp_path):
             other.start :
         ].splitlines(keepends=True)
     assert not apart.refused
-    assert sorted(row["member_id"] for row in rows_of(parts, "member")) == [
-        f"M{number:03d}" for number in range(30)
-    ]
-    places = {
+    assert len(rows_of(parts, "member")) == 30
+    assert member_rows(parts) == {f"M{number:03d}": number + 2 for number in range(30)}
+
+
+def member_rows(parts):
+    """Return the row number of each member."""
+    return {
         row["member_id"]: row["_row"]
         for index in range(2)
         for row in parts.load(index).tables["member"].to_pylist()
     }
-    assert places == {f"M{number:03d}": number + 2 for number in range(30)}
 
 
 def parquet_extract(base, rows, size):
@@ -89,12 +91,7 @@ def test_a_large_parquet_file_is_read_in_row_groups(tmp_path, monkeypatch):
     spans = spans_of(apart, "member.parquet")
     assert len(spans) > 2
     assert not apart.refused
-    places = {
-        row["member_id"]: row["_row"]
-        for index in range(2)
-        for row in parts.load(index).tables["member"].to_pylist()
-    }
-    assert places == {f"M{number:03d}": number + 2 for number in range(30)}
+    assert member_rows(parts) == {f"M{number:03d}": number + 2 for number in range(30)}
     # Another file in its place is read as a whole: it is cut elsewhere.
     parquet_extract(tmp_path, 33, 5)
     parts = partition_extract(extract, tmp_path / "again", partitions=2, runner=apart)
@@ -157,8 +154,7 @@ def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path):
     assert told[-1] == (len(HEADER + text), 30)
 
 
-def test_small_files_of_a_table_are_read_together(tmp_path):
-    folder = write_extract(tmp_path / "in")
+def test_small_files_of_a_table_are_read_together(folder):
     (folder / "member.csv").unlink()
     for number in range(9):
         (folder / f"member-{number}.csv").write_text(HEADER + members(2))
@@ -168,9 +164,8 @@ def test_small_files_of_a_table_are_read_together(tmp_path):
     assert [len(job) for job in jobs] == [3, 3, 3]
 
 
-def test_a_job_lists_no_other_place_where_its_file_can_be_split(tmp_path):
+def test_a_job_lists_no_other_place_where_its_file_can_be_split(folder):
     """With all of them in each, jobs would grow with the square of a file."""
-    folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(40))
     (file,) = [file for file in open_extract(folder, ()).files if file.table == "member"]
     jobs = list(split_files([file], 200))
@@ -181,9 +176,8 @@ def test_a_job_lists_no_other_place_where_its_file_can_be_split(tmp_path):
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("left", [0, 1, 20])
 def test_rows_that_were_there_when_a_file_was_hashed_and_are_not_read_are_missed(
-    tmp_path, left, apart
+    folder, tmp_path, left, apart
 ):
-    folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(40))
     extract = open_extract(folder, ())
     (folder / "member.csv").write_text(HEADER + members(left))
@@ -193,8 +187,7 @@ def test_rows_that_were_there_when_a_file_was_hashed_and_are_not_read_are_missed
         )
 
 
-def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, monkeypatch):
-    folder = write_extract(tmp_path / "in")
+def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(folder, tmp_path, monkeypatch):
     (folder / "member.csv").write_text(HEADER + members(40))
     extract = open_extract(folder, ())
     batches = delimited._parse
@@ -210,8 +203,7 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, mon
 
 @pytest.mark.parametrize("text", ['"a\nb",x,y,z\n', 'a 5" pipe,x,y,z\n', "a\rb,x,y,z\n", "\n\n"])
 @pytest.mark.parametrize("end", ["", "\n", "\r"])
-def test_rows_that_are_hard_to_count_are_no_error(tmp_path, text, end):
-    folder = write_extract(tmp_path / "in")
+def test_rows_that_are_hard_to_count_are_no_error(folder, tmp_path, text, end):
     (folder / "member.csv").write_text(HEADER + members(3) + text + "M9,Ng,1970-01-01,F" + end)
     cut = partition_extract(open_extract(folder, ()), tmp_path / "work", partitions=2)
     assert cut.facts.rows_read["member.csv"] >= 4

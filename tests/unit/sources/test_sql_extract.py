@@ -21,46 +21,12 @@ from etl.sources.extract.sql_extract import (
 from etl.sources.extract.tables import Query, read_tables
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract, resume_partitions
-from tests.given.tables import table
+from tests.given import tables as cases
 
-BILLS = """Bill|Person|Line|Day|Total|Charge
-B1|P1|1|03/05/2024|100.00|60.00
-B1|P1|2|03/05/2024|100.00|40.00
-B2|P2|1|03/06/2024| 7.50 |7.50
-"""
-PERSONS = "Person,Born\nP1,1980-01-31\nP2,1990-02-28\n"
-TOML = """
-as_of = 2026-01-31
-
-[files]
-bills = { path = "bills_*", delimiter = "|" }
-persons = { path = "persons.csv" }
-
-[tables]
-member = "member.sql"
-coverage = "coverage.sql"
-claim = "claim.sql"
-claim_line = "claim_line.sql"
-"""
-QUERIES = {
-    "member.sql": "select Person as member_id, Born::date as birth_date, 'F' as gender, "
-    "'X' as full_name from persons",
-    "coverage.sql": "select Person as coverage_id, Person as member_id, 'self' as relationship, "
-    "'acme' as payer_id from persons",
-    "claim.sql": """select
-    Bill as claim_id, Person as member_id, Person as coverage_id, 'acme' as payer_id,
-    'professional' as claim_type,
-    strftime(strptime(Day, '%m/%d/%Y'), '%Y-%m-%d') as statement_from_date,
-    strptime(Day, '%m/%d/%Y')::date as adjudication_date,
-    sum(Charge::decimal(18, 2))::decimal(18, 2) as amount_submitted,
-    min_by(_file, _row) as _file, min(_row) as _row
-from bills
-group by all
-""",
-    "claim_line.sql": "select Bill as claim_id, Line as line_number, "
-    "strptime(Day, '%m/%d/%Y')::date as service_from_date, Charge as amount_submitted, "
-    "_file, _row from bills",
-}
+DATA = cases.read_tables(__file__)
+BILLS, PERSONS, TOML, QUERIES = (
+    DATA[name] for name in ("bills", "persons", "definition", "queries")
+)
 
 
 def payer(folder, queries=QUERIES, toml=TOML):
@@ -201,7 +167,7 @@ def test_rows_and_columns_that_no_result_has_are_found(tmp_path):
     assert findings_of(staged(known, tmp_path / "known")) == set()
 
 
-@pytest.mark.parametrize(*table(__file__, "columns_read"))
+@pytest.mark.parametrize(*cases.table(__file__, "columns_read"))
 def test_a_column_is_read_wherever_a_query_names_it(text, unread):
     columns = dict.fromkeys(("Bill", "Person", "Line", "Day", "Total", "Charge"), "VARCHAR")
     with closing(QueryDatabase()) as database:
@@ -232,7 +198,7 @@ def test_a_column_that_a_file_may_lack_is_null_there(tmp_path):
     assert found["claim_line.csv"].count('"none"') == 3
 
 
-@pytest.mark.parametrize(*table(__file__, "unbound"))
+@pytest.mark.parametrize(*cases.table(__file__, "unbound"))
 def test_a_query_is_bound_before_a_row_is_read(text, sentence, tmp_path):
     assert any(sentence in mistake for mistake in mistakes(tmp_path / "in", claim=text))
 
@@ -333,7 +299,7 @@ def test_files_that_cannot_be_read_whole_are_refused(change, sentence, tmp_path)
         staged(extract, tmp_path / "in")
 
 
-@pytest.mark.parametrize(*table(__file__, "definitions"))
+@pytest.mark.parametrize(*cases.table(__file__, "definitions"))
 def test_an_extract_toml_is_checked(old, new, sentence, tmp_path):
     assert old in TOML
     with pytest.raises(ExtractError, match=re.escape(sentence)):
