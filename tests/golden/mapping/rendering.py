@@ -20,19 +20,9 @@ from etl.mapping.plan import Environment, Provider
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
 from etl.rows import table_schema
+from tests.given.tables import read_tables
 
-PAYER = {
-    "id": "golden",
-    "name": "Golden Health Plan",
-    "member_id_system": "https://payer.example.com/member",
-    "unique_member_id_system": "https://payer.example.com/person",
-    "claim_id_system": "https://payer.example.com/claim",
-    "prior_auth_id_system": "https://payer.example.com/prior-auth",
-    "organization_id_system": "https://payer.example.com/organization",
-    "practitioner_id_system": "https://payer.example.com/practitioner",
-    "payer_id_system": "",
-    "default_network_status": "",
-}
+PAYER = read_tables(__file__)["payer"]
 ID_KEY = b"golden"
 
 

@@ -11,21 +11,12 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
 from etl.profiles.structures import load_profile
 from etl.profiles.value_sets import value_set
+from tests.given.tables import read_tables
 from tests.golden.mapping.everything import everything, thinned, without_line_amounts
 from tests.golden.mapping.rendering import exact, rendered, resources
 
 AMOUNTS = value_set("http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication")
-NAMES_OF_MONEY = {
-    "total",
-    "amount",
-    "net",
-    "unitPrice",
-    "currency",
-    "benefitBalance",
-    "allowedMoney",
-    "usedMoney",
-    "valueMoney",
-}
+NAMES_OF_MONEY = {*read_tables(__file__)["names_of_money"]}
 
 
 def odd_amounts(rows):

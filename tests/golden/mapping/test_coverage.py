@@ -15,23 +15,12 @@ from etl.mapping.coverage import (
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.profiles.structures import find_canonical, load_profile
 from tests.filled_elements import FilledElements
+from tests.given.tables import read_tables
 from tests.golden.mapping.everything import everything, without_line_amounts
 from tests.golden.mapping.rendering import mapping_set, resources
 
 GUIDE = Path(__file__).parents[4] / "shared" / "ig" / "must-support.csv"
-NOT_WITHOUT_AMOUNTS = (
-    "ExplanationOfBenefit.total.amount",
-    "ExplanationOfBenefit.total.category",
-    "ExplanationOfBenefit.total.extension:priorauth-utilization",
-    "ExplanationOfBenefit.adjudication:adjudicationamounttype",
-    "ExplanationOfBenefit.adjudication:adjudicationamounttype.category",
-    "ExplanationOfBenefit.adjudication:adjudicationamounttype.extension:reviewAction",
-    "ExplanationOfBenefit.adjudication:adjudicationamounttype.extension:adjudicationActionDate",
-    "ExplanationOfBenefit.item.adjudication:adjudicationamounttype",
-    "ExplanationOfBenefit.item.adjudication:adjudicationamounttype.amount",
-    "ExplanationOfBenefit.item.adjudication:adjudicationamounttype.extension:reviewAction",
-    "ExplanationOfBenefit.item.adjudication:adjudicationamounttype.extension:adjudicationActionDate",
-)
+NOT_WITHOUT_AMOUNTS = read_tables(__file__)["not_without_amounts"]
 VIEWS = pytest.mark.parametrize("view", ["financial", "basis"])
 
 

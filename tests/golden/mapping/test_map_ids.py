@@ -9,24 +9,14 @@ from pathlib import Path
 import pytest
 
 from etl.mapping.dictionary import build_dictionary
+from tests.given.tables import read_tables
 from tests.golden.mapping.rendering import mapping_set
 
 VIEWS = pytest.mark.parametrize("view", ["financial", "basis"])
 INDEX = Path(__file__).parents[4] / "shared/ig/cpcds-to-fhir-mapping/data-element-index.csv"
 """The guide's index of all elements by profile; its profiles' comments cite fewer of them."""
 
-SHEETS = {
-    "EOB Inpatient Institutional": "eob-inpatient",
-    "EOB Outpatient Institutional": "eob-outpatient",
-    "EOBOutpatient Institutional": "eob-outpatient",
-    "EOB Professional & Non-Clinician": "eob-professional",
-    "EOB Pharmacy": "eob-pharmacy",
-    "EOB Oral": "eob-oral",
-    "Coverage": "coverage",
-    "Patient": "patient",
-    "Practitioner": "practitioner",
-    "Organization": "organization",
-}
+SHEETS = read_tables(__file__)["sheets"]
 
 
 def missing(wanted, view):

@@ -5,17 +5,12 @@ import re
 
 import pytest
 
+from tests.given.tables import read_tables
 from tests.golden.mapping.everything import everything
 from tests.golden.mapping.rendering import exact, rendered
 
-PEOPLE = {
-    "member": [{"member_id": "M1", "birth_date": "1980-01-01", "gender": "F"}],
-    "coverage": [
-        {"coverage_id": "C1", "member_id": "M1", "relationship": "self", "payer_id": "PAYER"}
-    ],
-    "organization": [{"organization_id": "PAYER", "kind": "payer", "name": "Plan"}],
-    "practitioner": [{"practitioner_id": "DOC", "npi": "1003000126", "family_name": "Okafor"}],
-}
+_ROWS = read_tables(__file__)
+PEOPLE = _ROWS["people"]
 NAMED_ALONE = (
     ("practitioner", "prior_auth", "entered_by_id"),
     ("practitioner", "prior_auth_line", "authorized_provider_id"),
@@ -105,17 +100,7 @@ def test_a_claim_and_a_prior_authorization_are_found_by_profile_and_every_provid
 
 
 def test_the_directory_is_found_by_every_identifier_and_name_that_is_published():
-    rows = {
-        **PEOPLE,
-        "organization": [
-            {"organization_id": "PAYER", "kind": "payer", "name": "Plan", "naic": "12345"},
-            {"organization_id": "LAB", "kind": "provider", "name": "Lab", "clia": "00D0000006"},
-        ],
-        "practitioner": [
-            {"practitioner_id": "DOC", "family_name": "Okafor", "given_name": "Ada",
-             "middle_name": "Quill"},
-        ],
-    }  # fmt: skip
+    rows = PEOPLE | _ROWS["directory"]
     checked = 0
     for text, search in rendered(rows):
         resource, found = exact(text), json.loads(search)

@@ -7,6 +7,7 @@ SearchParameters; dates are pairs of datetimes; prefixes are the sentences of R4
 import re
 from datetime import UTC, datetime, timedelta
 
+from tests.given.tables import read_tables
 from tests.unit.gateway.plan_net_oracle import text_matches, values_at
 
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
@@ -135,20 +136,7 @@ def strings(resource):
     return [text for one in name for part in parts for text in values_at(one, part)]
 
 
-PATHS = {
-    "patient": ("patient.reference", "beneficiary.reference"),
-    "beneficiary": ("beneficiary.reference",),
-    "payor": ("payor.reference",),
-    "subscriber": ("subscriber.reference",),
-    "coverage": ("insurance.coverage.reference",),
-    "insurer": ("insurer.reference",),
-    "provider": ("provider.reference",),
-    "care-team": ("careTeam.provider.reference",),
-    "payee": ("payee.party.reference",),
-    "practitioner": ("practitioner.reference",),
-    "organization": ("organization.reference", "managingOrganization.reference"),
-    "location": ("location.reference",),
-}
+PATHS = read_tables(__file__)["paths"]
 
 
 def belongs_to(resource):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.gateway.supported_fhir import TYPES
+from tests.given.tables import read_tables
 from tests.property.gateway import oracle
 from tests.unit.gateway.trees import (
     BASE,
@@ -131,15 +132,7 @@ def test_a_search_finds_what_the_specification_finds_in_its_order_on_pages_of_an
     assert [one for page in found for one in ids(page)] == wanted[: 4 * size]
 
 
-OTHERS = {
-    "Coverage": ("patient", "beneficiary", "payor", "subscriber"),
-    "Patient": ("identifier", "name", "birthdate"),
-    "RelatedPerson": ("patient",),
-    "Organization": ("identifier", "name"),
-    "Practitioner": ("identifier", "name"),
-    "PractitionerRole": ("practitioner", "organization", "location", "specialty"),
-    "Location": ("name", "organization"),
-}
+OTHERS = read_tables(__file__)["parameters"]
 
 
 @st.composite

@@ -42,28 +42,13 @@ def test_a_resource_that_conforms_has_no_findings_of_any_kind(resource):
 
 
 PATIENT, COVERAGE = samples.sample("member"), samples.sample("coverage")
-INPATIENT, PHARMACY, ORAL = (
-    samples.sample("institutional"),
-    samples.sample("pharmacy"),
-    samples.sample("oral"),
-)
-PROFESSIONAL = samples.sample("professional")
-ORGANIZATION = samples.sample("payer")
-
-
-RESOURCES = {
-    "patient": PATIENT,
-    "coverage": COVERAGE,
-    "inpatient": INPATIENT,
-    "oral": ORAL,
-    "organization": ORGANIZATION,
-    "pharmacy": PHARMACY,
-}
+INPATIENT, PHARMACY = samples.sample("institutional"), samples.sample("pharmacy")
+ORAL, PROFESSIONAL = samples.sample("oral"), samples.sample("professional")
 
 
 def spoilt(of, *changes):
     """Return a sample with places changed, or taken out."""
-    resource = RESOURCES[of]
+    resource = samples.sample(of)
     for at, to in changes:
         steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", at)]
         resource = changed(resource, *steps, to=json.loads(to)) if to else without(resource, *steps)
@@ -159,17 +144,9 @@ def test_json_that_is_no_resource_is_one_finding(value):
     assert found(value) == [("", "resource")]
 
 
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [
-        ({"name": "x"}, "no resourceType"),
-        ([{"resourceType": "Patient"}], "an array"),
-        (None, "a single value"),
-        ({"transactionTime": "2024-01-01T00:00:00Z", "output": []}, "a manifest of Bulk Data"),
-    ],
-)
-def test_json_that_is_no_resource_is_named_as_what_it_is(value, says):
-    ((_, issue),) = CHECKER.check(value).issues
+@pytest.mark.parametrize(*table(__file__, "no_resources"))
+def test_json_that_is_no_resource_is_named_as_what_it_is(text, says):
+    ((_, issue),) = CHECKER.check(json.loads(text)).issues
     assert says in issue.rule.text
 
 

@@ -6,6 +6,7 @@ import pytest
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality.totals.counts import RowCounts
 from etl.rows import FINDINGS_SCHEMA, table_schema
+from tests.given.tables import table as cases
 from tests.unit.quality.world import (
     KeysInMemory,
     accepted,
@@ -142,19 +143,12 @@ def test_what_names_a_line_that_could_not_be_read_is_rejected_because_of_it(
     assert causes(run(of, rules=rules))[table, 3] == (own, own, own)
 
 
-@pytest.mark.parametrize(
-    ("table", "ids", "hangs"),
-    [
-        ("claim", {"claim_id": "K2"}, ("claim", 4)),
-        ("coverage", {"coverage_id": "C1", "member_id": "M1"}, ("coverage", 2)),
-        ("member", {"member_id": "M1"}, ("member", 2)),
-    ],
-)
+@pytest.mark.parametrize(*cases(__file__, "unread_keys"))
 def test_a_row_with_the_key_of_one_that_could_not_be_read_is_rejected(table, ids, hangs):
     # Which of the two is the later one cannot be told.
     findings = findings_of_sources(("ragged-row", table, list(TABLES).index(table), 99))
     checked = run(world(), findings=findings, unread={table: bare(table, 99, **ids)})
-    assert causes(checked)[hangs][1] == "ragged-row"
+    assert causes(checked)[tuple(hangs)][1] == "ragged-row"
     assert causes(checked)["claim", 4][1] == "ragged-row"
 
 

@@ -13,19 +13,11 @@ from etl.quality.checks.frames import DirectoryIds, NoKeys, RuleContext
 from etl.quality.rules.book import Policy, load_rules
 from etl.quality.totals.counts import reconcile
 from etl.rows import no_findings
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 from tests.unit.quality.world import MAPPINGS, accepted, found, tables
 
 NOBODY = DirectoryIds(pa.array([], pa.string()), pa.array([], pa.string()))
-INCOMPLETE = {
-    "directory-accepting-patients-missing",
-    "directory-role-without-place",
-    "directory-role-without-telecom",
-    "directory-place-without-address",
-    "directory-practitioner-without-npi",
-    "directory-stale",
-}
-"""Rules that find the rows here poor; they are not what the cases are about."""
+INCOMPLETE = read_tables(__file__)["incomplete"]
 ROLE = {"role_id": "R1", "practitioner_id": "D1", "specialties": "207R00000X"}
 
 

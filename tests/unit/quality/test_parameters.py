@@ -54,13 +54,7 @@ def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(rule, told):
     assert told in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "where", "told"),
-    [
-        ("a: b", "mine.yaml", "a rule file must be a list of rules"),
-        ("- {a: b}\n- just words", "mine.yaml:2", "must be key: value pairs"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "no_lists"))
 def test_what_is_no_list_of_rules_is_refused(text, where, told):
     with pytest.raises(MappingError) as caught:
         load(text)

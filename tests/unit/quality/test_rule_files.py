@@ -10,23 +10,11 @@ from etl.model.severity import Severity
 from etl.quality.rules.book import Limits, Policy, load_rules
 from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts, add_counts, reconcile
 from etl.quality.totals.limits import enforce, verdicts
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 from tests.unit.quality.world import book, crosswalks, standard_book
 
-CASCADE = """
-- {id: hangs, table: claim, check: hangs-on-rejected, severity: reject-row, says: a, spoils: b}
-- {id: lines, table: claim, check: line-rejected, severity: reject-claim, says: a, spoils: b}
-"""
-GOOD = """
-- id: my-rule
-  table: claim
-  check: allowed
-  columns: claim_type
-  values: [oral]
-  severity: warn
-  says: It is so.
-  spoils: Much.
-"""
+_FILES = read_tables(__file__)
+CASCADE, GOOD = _FILES["cascade"], _FILES["good"]
 
 
 def load(text, policy=None):

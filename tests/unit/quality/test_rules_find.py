@@ -45,34 +45,14 @@ def _another(table, number, **cells):
     return {**world()[table][number], **cells}
 
 
+TABLES = read_tables(__file__)
 CASES = [
-    *(Case(**one) for one in read_tables(__file__)["cases"]),
+    *(Case(**one) for one in TABLES["cases"]),
     Case("member-without-coverage", "member", 2, _another("member", 1, member_id="M3")),
     Case("claim-without-lines", "claim", 6, _another("claim", 5, claim_id="K6")),
     Case("claim-without-diagnosis", "claim", 6, _another("claim", 2, claim_id="K6")),
     Case("duplicate-conflict", "claim", 6, _another("claim", 2, paid_date="2024-03-13")),
 ]
-
-
-ELSEWHERE = {
-    "icd-version-by-day",
-    "claim-without-amount",
-    "total-of-other-payers",
-    "totals-summed",
-    "service-after-death",
-    "npi",
-    "npi-unassigned",
-    "npi-of-several",
-    "tax-id-shape",
-    "practitioner-organization-unknown",
-    "practitioner-without-name",
-    "duplicate-identical",
-    "duplicate-older",
-    "claim-of-two-members",
-    "coverage-of-two-members",
-    "claim-links-another-member",
-}
-"""Rules with a test of their own below or in a module of their own."""
 
 
 def after(case):
@@ -120,7 +100,7 @@ def test_every_rule_has_a_case():
     told = kinds.Reading | kinds.Unmet  # by reading and by mapping
     rules = {rule.id for rule in standard_book().rules if not isinstance(rule.kind, told)}
     of_prior_auths = {rule for rule in rules if "prior-auth" in rule}  # see test_prior_auth.py
-    assert rules - ELSEWHERE - of_prior_auths == {case.rule for case in CASES}
+    assert rules - {*TABLES["elsewhere"]} - of_prior_auths == {case.rule for case in CASES}
 
 
 def test_a_world_without_a_fault_has_no_finding():
