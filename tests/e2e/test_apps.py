@@ -9,13 +9,7 @@ from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 from etl.cli import main
 from tests.given.drafts import draft_like
-
-METADATA = {
-    "client_name": "Claims Compass",
-    "redirect_uris": ["https://app.example/callback"],
-    "policy_uri": "https://app.example/privacy",
-    "contacts": ["jo@app.example"],
-}
+from tests.integration.auth.test_registration import METADATA
 
 
 @pytest.fixture(autouse=True)

@@ -31,20 +31,10 @@ OF_TYPE = {
     FieldType.DECIMAL: "3.375",
     FieldType.FLAG: "Y",
 }
-WORDS = read_tables(__file__)["words"]
-ROWS = {
-    "claim_procedure": {"code": "0SRC0J9"},
-    "claim_tooth": {"line_number": "1", "tooth_number": "7"},
-    "claim_other_payer": {"payer_name": "Other Mutual"},
-}
+_CELLS = read_tables(__file__)
+WORDS, ROWS = _CELLS["words"], _CELLS["first_rows"]
 """Rows of tables that the claim has none of."""
-SAID_WITH_OTHERS = {
-    ("claim", "bill_classification"),
-    ("claim", "bill_facility_type"),
-    ("claim", "bill_frequency"),
-    ("claim_line", "service_code_system"),
-    ("claim_other_payer", "line_number"),
-}
+SAID_WITH_OTHERS = {tuple(column) for column in _CELLS["said_with_others"]}
 """Columns that say something beside others only: a digit of a type of bill, the system of a code,
 the line that a payment is for."""
 

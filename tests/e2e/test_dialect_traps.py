@@ -76,13 +76,7 @@ def lines_of(folder, work, layouts):
     return sorted(as_text(read(folder, work, layouts=layouts)).splitlines())
 
 
-RESPELT = {
-    "Claim received date": "Claim recieved date",
-    "Claim type": "Claim type code",
-    "Line discount amount": "Line discount",
-    "Plan reported brand generic code": "Plan reported brand-generic code",
-    "Claim source inpatient admission code": "Claim inpatient source admission code",
-}
+RESPELT = read_tables(__file__)["respelt"]
 
 
 def test_headers_as_other_releases_of_the_exporter_spell_them_change_no_row(tmp_path, layouts):

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.commands import ANY_CHANGE, HEADER, SAMPLES, cpcds, current_manifest, done
 from tests.e2e.directories import directory_rows, write_directory
+from tests.given.tables import read_tables
 
 KEEPS = {"CPCDS_PUBLISH__DELTAS": "true"}
 
@@ -126,25 +127,7 @@ def test_a_difference_shows_who_joined_left_and_moved_by_network_and_plan(tmp_pa
     first = str(current_manifest(target)["release"])
     done(cpcds("run", extract, "--to", target))
     told = done(cpcds("diff", target, first, "current")).out
-    shown = """\
-network    added  left  moved
-Of nobody      1     0      0
-Premium        1     0      1
-Standard       0     1      1
-Of nobody:
-  + Poe (NPI 1679576722) from Standard
-Premium:
-  + Group
-  ~ Doe (NPI 1245319599): Hospital → Group
-Standard:
-  - Poe (NPI 1679576722) to Of nobody
-  ~ Doe (NPI 1245319599): Hospital → Group
-plan  added  left  moved
-Gold      2     0      0
-Gold:
-  + Group, network Premium
-  + Poe (NPI 1679576722), network Of nobody
-"""
+    shown = read_tables(__file__)["difference"]
     assert shown in told
     assert shown in planned
     assert "<td>Poe</td><td>1679576722</td><td>left</td>" in page.read_text("utf-8")

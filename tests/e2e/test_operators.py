@@ -22,6 +22,7 @@ from etl.errors import StoreError
 from etl.pipeline.progress import StageBegan, StageExtended, StepCounter
 from etl.storage.local import LocalStore
 from tests.e2e.commands import ANY_CHANGE, COMMAND, NO_SUITES, SAMPLES, cpcds, done
+from tests.given.tables import read_tables
 
 FAULTY = SAMPLES / "faulty"
 LINE = re.compile(
@@ -256,15 +257,7 @@ def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("synth", "--members", "3", "--out", "{}/x"),
-        ("verify", "{}/t"),
-        ("conform", "{}/t"),
-        ("prune", "{}/t", "--keep", "9", "--dry-run"),
-    ],
-)
+@pytest.mark.parametrize("arguments", read_tables(__file__)["long_commands"])
 def test_other_commands_that_take_long_show_progress(arguments, target, tmp_path):
     (tmp_path / "t").symlink_to(target / "tree")
     called = (each.format(tmp_path) for each in arguments)

@@ -27,6 +27,8 @@ from etl.portal.examples import LOOPBACK
 from tests.e2e.commands import SAMPLES, cpcds, done
 from tests.waiting import until
 
+SITE_FILE = Path(__file__).with_name("portal.toml")
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -85,16 +87,6 @@ def stand_up(target: Path, folder: Path, directory: Path | None = None) -> Itera
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     base = f"http://127.0.0.1:{port}"
-    said = folder / "portal.toml"
-    said.write_text(
-        """
-        [contact]
-        name = "API team"
-        email = "api@alder.example"
-        hours = "Monday to Friday, 9 to 5 Eastern"
-        security_email = "security@alder.example"
-        """
-    )
     reports = target.with_name("reports")
     settings = prepared(
         Settings(
@@ -109,7 +101,7 @@ def stand_up(target: Path, folder: Path, directory: Path | None = None) -> Itera
                 mode="sandbox",
                 demo_members=SAMPLES / "member.csv",
             ),
-            portal=PortalSettings(file=said, reports=reports if reports.is_dir() else None),
+            portal=PortalSettings(file=SITE_FILE, reports=reports if reports.is_dir() else None),
         )
     )
     # All tests come from one address; that forms are counted is tested where they are.

@@ -179,14 +179,23 @@ def ticked(page):
     return fields
 
 
-def sign_in(browser, page, *, username="ana", password=PASSWORD):
+def send_sign_in(browser, page, *, username="ana", password=PASSWORD):
+    """Send the sign-in page's form."""
+    fields = {**hidden(page), "username": username, "password": password}
+    return browser.post("/oauth/sign-in", data=fields)
+
+
+def sign_in(browser, page, **member):
     """Send the sign-in page's form and return the consent page, or what came instead."""
-    answer = browser.post(
-        "/oauth/sign-in", data={**hidden(page), "username": username, "password": password}
-    )
+    answer = send_sign_in(browser, page, **member)
     if answer.status_code != 303:
         return answer
     return browser.get(answer.headers["location"])
+
+
+def open_consent(browser, client_id):
+    """Return the consent page for an app, as a member who signed in sees it."""
+    return sign_in(browser, ask(browser, client_id))
 
 
 def decide(browser, page, decision="allow", **changes):

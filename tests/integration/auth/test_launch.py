@@ -106,8 +106,7 @@ def test_the_member_shares_less_than_was_asked_for(issued, browser):
 
 
 def test_the_member_shares_nothing(standing, issued, browser):
-    page = acting.ask(browser, issued.app.client_id)
-    answer = acting.decide(browser, acting.sign_in(browser, page), "deny")
+    answer = acting.decide(browser, acting.open_consent(browser, issued.app.client_id), "deny")
     back = acting.returned(answer)
     assert answer.headers["location"].startswith(CALLBACK + "?")
     assert back["error"] == "access_denied"

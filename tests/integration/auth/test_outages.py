@@ -55,19 +55,16 @@ def test_without_the_database_programs_and_people_are_told_to_come_back(
 
 
 def test_a_consent_that_cannot_be_taken_down_is_not_answered_with_a_code(
-    standing, browser, monkeypatch
+    issued, browser, monkeypatch
 ):
-    issued = standing.register()
-    page = acting.ask(browser, issued.app.client_id)
-    consent = acting.sign_in(browser, page)
+    consent = acting.open_consent(browser, issued.app.client_id)
     with full_disk(monkeypatch):
         answer = acting.decide(browser, consent)
     assert answer.status_code == 503
     assert "location" not in answer.headers
 
 
-def test_a_token_that_cannot_be_taken_down_is_not_given(standing, browser, monkeypatch):
-    issued = standing.register()
+def test_a_token_that_cannot_be_taken_down_is_not_given(issued, browser, monkeypatch):
     code = acting.launched(browser, issued.app.client_id)["code"]
     with full_disk(monkeypatch):
         answer = acting.redeem(browser, issued, code)

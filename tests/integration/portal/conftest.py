@@ -10,21 +10,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from etl.auth.registration import ATTESTATIONS
+from tests.given.tables import read_tables
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.served import PRODUCTION, stand_up
 
-FORM = {
-    "name": "Claim Lens",
-    "organization": "Lens LLC",
-    "description": "Shows what a plan paid.",
-    "kind": "secret",
-    "redirect_uris": "https://lens.example/done\nhttp://127.0.0.1:8765/callback",
-    "scopes": "launch/patient patient/*.rs",
-    "policy_uri": "https://lens.example/privacy",
-    "contact_name": "Dana Developer",
-    "contact_email": "dana@lens.example",
-    **{f"attest_{name}": "yes" for name in ATTESTATIONS},
-}
+FORM = read_tables(__file__)["form"] | {f"attest_{name}": "yes" for name in ATTESTATIONS}
 """A registration form that can be taken."""
 
 

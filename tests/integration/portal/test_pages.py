@@ -17,17 +17,14 @@ from etl.portal.site_facts import Site
 from etl.portal.site_file import Contact, Look, SiteFile
 from etl.reports.public_numbers import post_numbers
 from etl.web.texts import TEXTS
+from tests.given.tables import read_tables
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
 from tests.integration.portal.served import SITE
 from tests.unit.reports.test_prior_auth import document, request
 
-PUBLIC = (
-    "/", "/patient-access", "/patient-access/capability", "/provider-directory",
-    "/provider-directory/capability", "/quickstart", "/sandbox", "/code", "/try", "/contact",
-    "/your-data", "/data-dictionary", "/samples", "/samples/oral", "/status", "/changes",
-    "/sign-in", "/apps",
-)  # fmt: skip
+TABLES = read_tables(__file__)
+PUBLIC = TABLES["public"]
 OWN = ("/profile", "/settings", "/settings/delete", "/apps", "/apps/new")
 ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory")
 """Paths that the other rooms of the process answer."""
@@ -195,14 +192,7 @@ def _texts_of_your_data(payer):
     return [text.replace("{payer}", payer) for key, text in texts if key != "how-to-payer"]
 
 
-API_USE = {
-    "year": 2026,
-    "members": 1200,
-    "more_than_once": None,
-    "apps": [{"app": "<Compass>", "members": 700}],
-    "transfer": "a day",
-    "small_cells": 10,
-}
+API_USE = TABLES["api_use"] | {"more_than_once": None}
 
 
 def test_numbers_that_were_posted_are_public_as_page_json_and_csv(tmp_path, stand):

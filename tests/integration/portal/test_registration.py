@@ -5,6 +5,7 @@ import pytest
 from etl.auth.grants import Client
 from etl.auth.records import AppStatus
 from etl.auth.registration import ATTESTATIONS
+from tests.given.tables import read_tables
 from tests.integration.portal.conftest import FORM, browser
 
 
@@ -46,22 +47,7 @@ def test_an_app_in_production_waits_for_approval(production):
     assert "Active" in developer.get("/apps").text
 
 
-WRONG = {
-    "name": "",
-    "organization": "",
-    "redirect_uris": "http://lens.example/done",
-    "policy_uri": "http://lens.example/privacy",
-    "website": "ftp://lens.example",
-    "logo_uri": "javascript:alert(1)",
-    "terms_uri": "nonsense",
-    "contact_name": "",
-    "contact_email": "nobody",
-    "contact_phone": "call me",
-    "scopes": "patient/*.write",
-}
-
-
-@pytest.mark.parametrize(("field", "value"), WRONG.items())
+@pytest.mark.parametrize(("field", "value"), read_tables(__file__)["wrong"].items())
 def test_a_wrong_field_is_named_with_what_is_wrong(applicant, field, value):
     answer = applicant.send("/apps/new", {**FORM, field: value})
     assert answer.status_code == 422
@@ -80,11 +66,7 @@ def test_every_attestation_has_to_be_confirmed(applicant, name):
     assert answer.text.count("Please confirm this.") == 2  # in the summary, and at the box
 
 
-@pytest.mark.parametrize(
-    "uri",
-    ["https://lens.example/done?x=1", "http://localhost:3000/cb", "http://[::1]:9/cb",
-     "com.example.lens:/done"],
-)  # fmt: skip
+@pytest.mark.parametrize("uri", read_tables(__file__)["safe_redirect_uris"])
 def test_redirect_uris_that_are_safe_are_taken(applicant, uri):
     assert applicant.register(redirect_uris=uri)
 

@@ -15,7 +15,7 @@ from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 from etl.portal.site_file import Contact, colour_css
 from etl.web.texts import TEXTS
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 
 
 def settings(folder, base="https://api.example", **auth):
@@ -84,25 +84,7 @@ def test_what_is_wrong_in_the_file_is_told_at_the_start(tmp_path, text, problem)
 
 
 def test_the_pages_say_what_the_file_says(tmp_path):
-    site = site_said(
-        tmp_path,
-        """
-        title = "Acme for developers"
-        [contact]
-        email = "api@acme.example"
-        [look]
-        primary = "#7a1f5c"
-        primary_dark = "#f0a6d8"
-        [[changes]]
-        day = 2026-11-01
-        text = "Tests."
-        [[changes]]
-        day = 2026-11-29
-        text = "Displays."
-        [texts.home]
-        lead = "{title}: what {payer} paid."
-        """,
-    )
+    site = site_said(tmp_path, read_tables(__file__)["site_file"])
     assert (site.title, site.sandbox) == ("Acme for developers", False)
     assert site.file.contact == Contact(email="api@acme.example")
     assert site.text("home.lead") == f"Acme for developers: what {site.payer} paid."

@@ -13,26 +13,10 @@ from etl.quality.checks.frames import RuleContext
 from etl.quality.totals.counts import add_counts, reconcile
 from etl.quality.totals.money import MoneyKey, add_money
 from etl.rows import no_findings
+from tests.given.tables import read_tables
 from tests.unit.quality.world import LISTED, KeysInMemory, standard_book, tables, world
 
-CELLS = st.sampled_from(
-    [
-        "",
-        "",
-        "X",
-        "2024-03-01",
-        "20240302",
-        "1.00",
-        "1.999",
-        "-5",
-        "M1",
-        "K1",
-        "C2",
-        "A;B",
-        "Y",
-        "2",
-    ]
-)
+CELLS = st.sampled_from(read_tables(__file__)["cells"])
 
 
 @st.composite

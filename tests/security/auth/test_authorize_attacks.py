@@ -164,10 +164,7 @@ def test_pages_cannot_be_framed_scripted_cached_or_told_on(issued, browser):
 def test_after_a_form_with_a_password_the_redirect_forgets_the_body(issued, browser):
     """RFC 9700 section 4.12: 303, so that no browser sends the password on."""
     page = acting.ask(browser, issued.app.client_id)
-    answer = browser.post(
-        "/oauth/sign-in",
-        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-    )
+    answer = acting.send_sign_in(browser, page)
     assert answer.status_code == 303
     assert answer.headers["location"] == "/oauth/consent"
 
@@ -187,10 +184,7 @@ def test_another_site_cannot_sign_a_member_in(standing, issued):
     with standing.client() as attacker, standing.client() as victim:
         page = acting.ask(attacker, issued.app.client_id)
         acting.ask(victim, issued.app.client_id)
-        answer = victim.post(
-            "/oauth/sign-in",
-            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-        )
+        answer = acting.send_sign_in(victim, page)
         bare = victim.post("/member/sign-in", data={"username": "ana", "password": acting.PASSWORD})
     assert answer.status_code in (400, 403)
     assert bare.status_code == 403
@@ -200,8 +194,7 @@ def test_another_site_cannot_consent_for_a_member(standing, issued):
     """CSRF on the consent: with the victim's cookies, yet without a token of the page."""
     evil = standing.register(name="Evil")
     with standing.client() as victim, standing.client() as attacker:
-        page = acting.ask(victim, issued.app.client_id)
-        consent = acting.sign_in(victim, page)
+        consent = acting.open_consent(victim, issued.app.client_id)
         theirs = acting.ask(attacker, evil.app.client_id)
         everything = {**acting.ticked(consent), "decision": "allow"}
         own = acting.hidden(consent)
@@ -224,8 +217,7 @@ def test_another_site_cannot_consent_for_a_member(standing, issued):
 
 
 def test_a_forged_authorization_request_is_no_use(issued, browser):
-    page = acting.ask(browser, issued.app.client_id)
-    consent = acting.sign_in(browser, page)
+    consent = acting.open_consent(browser, issued.app.client_id)
     sealed = acting.hidden(consent)["request"]
     changed = sealed[:-4] + ("AAAA" if not sealed.endswith("AAAA") else "BBBB")
     answer = acting.decide(browser, consent, request=changed)
@@ -244,8 +236,7 @@ def test_without_a_fresh_sign_in_there_is_no_consent(issued, browser):
 def test_a_sign_in_is_good_for_the_request_that_it_was_for_alone(standing, browser):
     """Another app's page sends the browser to its own request while the member is deciding."""
     issued, other = standing.register(), standing.register(name="Another One")
-    page = acting.ask(browser, issued.app.client_id)
-    consent = acting.sign_in(browser, page)
+    consent = acting.open_consent(browser, issued.app.client_id)
     theirs = acting.ask(browser, other.app.client_id)
     sealed = acting.hidden(theirs)["request"]
     forced = acting.decide(browser, consent, request=sealed)
@@ -260,10 +251,7 @@ def test_a_sign_in_is_good_for_the_request_that_it_was_for_alone(standing, brows
 
 def test_cookies_are_for_this_host_tls_and_http_alone(issued, browser):
     page = acting.ask(browser, issued.app.client_id)
-    signed_in = browser.post(
-        "/oauth/sign-in",
-        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-    )
+    signed_in = acting.send_sign_in(browser, page)
     cookies = [
         *page.headers.get_list("set-cookie"),
         *signed_in.headers.get_list("set-cookie"),
@@ -278,8 +266,7 @@ def test_cookies_are_for_this_host_tls_and_http_alone(issued, browser):
 
 
 def test_a_code_goes_nowhere_but_into_the_redirect(issued, browser):
-    page = acting.ask(browser, issued.app.client_id)
-    answer = acting.decide(browser, acting.sign_in(browser, page))
+    answer = acting.decide(browser, acting.open_consent(browser, issued.app.client_id))
     parts = urlsplit(answer.headers["location"])
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK
     assert sorted(dict(parse_qsl(parts.query))) == ["code", "iss", "state"]

@@ -9,6 +9,7 @@ import pytest
 from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES
 from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
+from tests.given.tables import read_tables
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import FHIR, SMART, served
 from tests.unit.gateway.trees import (
@@ -26,14 +27,7 @@ from tests.unit.publish.samples import LATER, logical_id, publish, resource
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 GUIDE = Path(__file__).parents[4] / "shared" / "ig" / "CapabilityStatement-c4bb.json"
 STRICT = (b"prefer", b"handling=strict")
-VALUES = {
-    "date": "ge1900-01-01",
-    "reference": "1",
-    "token": "1",
-    "string": "a",
-    "uri": "http://a.example",
-    "special": "42|-71",
-}
+VALUES = read_tables(__file__)["values"]
 
 
 @cache

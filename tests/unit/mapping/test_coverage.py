@@ -27,19 +27,10 @@ def of(text, element, filled=None):
     return next(one for one in found.elements if one.element == element)
 
 
-def test_what_a_mapping_writes_is_produced_of_the_columns_that_it_reads():
-    found = of(WITH_GENDER, "Patient.gender")
-    assert (found.status, found.columns, found.reason) == ("produced", ("member.gender",), "")
-
-
-def test_what_no_mapping_writes_could_be():
-    found = of(WITH_GENDER, "Patient.birthDate")
-    assert (found.status, found.reason) == ("could be", "no mapping writes it")
-
-
-def test_what_a_mapping_skips_cannot_be_for_the_reason_that_it_gives():
-    found = of(SKIPPED, "Patient.birthDate")
-    assert (found.status, found.reason) == ("cannot be", "nobody is asked")
+@pytest.mark.parametrize(*table(__file__, "statuses"))
+def test_an_element_is_produced_could_be_or_cannot_be(lines, element, status, columns, reason):
+    found = of(PATIENT + lines, element)
+    assert (found.status, found.columns, found.reason) == (status, tuple(columns), reason)
 
 
 def test_of_given_rows_only_what_they_fill_is_produced():

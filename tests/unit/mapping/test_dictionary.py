@@ -5,6 +5,8 @@ import io
 import json
 import re
 
+import pytest
+
 from etl.mapping.dictionary import (
     DictionaryRow,
     build_dictionary,
@@ -14,7 +16,7 @@ from etl.mapping.dictionary import (
     published_dictionary,
 )
 from etl.model.data_models import CLAIMS
-from tests.given.tables import read_tables
+from tests.given.tables import read_tables, table
 from tests.unit.mapping.mappings import PATIENT, compiled
 
 TEXT = PATIENT + read_tables(__file__)["mapping"]
@@ -29,17 +31,10 @@ def row(column, path):
     return found
 
 
-def test_a_column_goes_where_it_is_written_with_its_map_ids_and_those_that_the_line_cites():
-    assert row("gender", "Patient.gender").map_ids == (71, 999)
-    assert row("birth_date", "Patient.birthDate").role == "value"
-
-
-def test_a_column_that_an_element_hangs_on_decides():
-    assert row("phone", "Patient.contact").role == "decides"
-
-
-def test_a_column_that_a_value_hangs_on_decides_and_is_not_written():
-    assert row("deceased", "Patient.birthDate").role == "decides"
+@pytest.mark.parametrize(*table(__file__, "columns"))
+def test_a_column_goes_where_it_is_written_with_its_map_ids_and_role(column, path, map_ids, role):
+    found = row(column, path)
+    assert ([*found.map_ids], found.role) == (map_ids, role)
 
 
 def test_a_column_that_is_written_is_a_value_though_it_decides_besides():
@@ -47,12 +42,6 @@ def test_a_column_that_is_written_is_a_value_though_it_decides_besides():
     plans = compiled(f'{PATIENT}  birthDate: "{{{{ {value} }}}}"\n').plans
     found = {one.column: one.role for one in build_dictionary(plans)}
     assert (found["birth_date"], found["death_date"]) == ("value", "decides")
-
-
-def test_a_map_id_that_no_column_carries_stands_with_the_constant():
-    found = row("", "Patient.contact.relationship.text")
-    assert (found.map_ids, found.role) == ((998,), "constant")
-    assert row("", "Patient.meta.profile").map_ids == (190,)
 
 
 def test_what_is_left_out_is_listed_last_with_the_reason():

@@ -141,12 +141,18 @@ def outcomes(test_file):
     return pytest.mark.parametrize("outcome", rows, ids=[row["case"] for row in rows])
 
 
-def assert_outcome(outcome, of=None):
-    """Change a world as a row of a table of outcomes says, and find all that it says of it."""
+def changed_world(changes, of=None):
+    """Return a world with rows changed: table → number of the row → its cells."""
     of = world() if of is None else of
-    for table, by_number in outcome["changes"].items():
+    for table, by_number in changes.items():
         for number, cells in by_number.items():
             _change(of[table], int(number) - 2, cells)
+    return of
+
+
+def assert_outcome(outcome, of=None):
+    """Change a world as a row of a table of outcomes says, and find all that it says of it."""
+    of = changed_world(outcome["changes"], of)
     checked = run(of, rules=book(**outcome.get("severities", {})))
     rejecting, causes = rejected(checked), dict[str, dict[str, list[str]]]()
     for row in checked.rejected.to_pylist():
