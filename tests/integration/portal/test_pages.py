@@ -104,8 +104,7 @@ def test_the_patient_access_page_names_the_real_endpoints(reader):
 
 def test_the_table_of_errors_has_each_status_that_an_app_can_meet():
     statuses = {str(kind.status) for kind in KINDS.values()}
-    # No app sends preconditions or large bodies.
-    assert {row["code"] for row in ERRORS["fhir"]} == statuses - {"412", "413"}
+    assert {row["code"] for row in ERRORS["fhir"]} == statuses
 
 
 def test_who_is_signed_in_has_profile_settings_and_logout(developer):
