@@ -12,11 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from operator import add
+from types import SimpleNamespace
 
 import httpx2
 
-from tests.soak.independent import App, Stranger, Unavailable
-from tests.soak.payer import PASSWORD, Payer
+from tests.integration.auth import standing
+from tests.soak.payer import Payer
 from tests.unit.publish.samples import logical_id
 
 COUNT = 7
@@ -32,6 +33,7 @@ class Seen:
 
     statuses: Counter[int] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
+    put_off: Counter[str] = field(default_factory=Counter)
     seconds: list[tuple[str, float]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     walks: int = 0
@@ -39,8 +41,6 @@ class Seen:
     across: int = 0
     launches: int = 0
     refreshes: int = 0
-    refused_refreshes: int = 0
-    refused_launches: int = 0
     lost: int = 0
     revoked: int = 0
 
@@ -62,7 +62,7 @@ class World:
 
     Attributes:
         base: the server, without a slash at its end.
-        app: the registered app that all of them are.
+        app: the registered app that all of them are, with its secret.
         payer: knows what is true.
         request_seconds: how long the server may take.
         phase: what is being broken.
@@ -72,13 +72,22 @@ class World:
     """
 
     base: str
-    app: App
+    app: SimpleNamespace
     payer: Payer
     request_seconds: float
     phase: str
     wrong: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     has_room: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Unavailable(Exception):
+    """The server answered 503: it did nothing, and the same may be tried again."""
+
+
+def refuse_unavailable(answer):
+    if answer.status_code == 503:
+        raise Unavailable(answer)
 
 
 class Client:
@@ -89,8 +98,12 @@ class Client:
         self.seen = Seen()
         self.chance = random.Random(number)
         self._from = {"X-Forwarded-For": f"192.0.2.{number}"}
-        self._http = httpx2.Client(headers=self._from, timeout=world.request_seconds * 2)
-        self._stranger = Stranger(f"{world.base}/fhir", self._http)
+        self._browser = httpx2.Client(
+            base_url=world.base,
+            headers=self._from,
+            timeout=world.request_seconds * 2,
+            event_hooks={"response": [refuse_unavailable]},
+        )
         host = world.base.removeprefix("http://")
         self._connection = http.client.HTTPConnection(host, timeout=world.request_seconds * 2)
 
@@ -101,7 +114,7 @@ class Client:
                 act()
         except AssertionError as error:
             self.world.wrong.append(str(error).partition("\n")[0])
-        except (OSError, http.client.HTTPException, httpx2.HTTPError) as error:
+        except (OSError, KeyError, http.client.HTTPException, httpx2.HTTPError) as error:
             self.world.wrong.append(f"no whole answer: {type(error).__name__}")
 
     def __enter__(self):
@@ -109,60 +122,57 @@ class Client:
 
     def __exit__(self, *_):
         self._connection.close()
-        self._http.close()
+        self._browser.close()
 
     def launch(self, name):
-        """Sign a member in and let them share; return the tokens.
+        """Sign a member in and let them share; return the tokens."""
 
-        Storage that fails is answered 503 at sign-in: whether it has the member cannot be said.
-        """
-        told = None
-        while told is None:
-            try:
-                with self.world.has_room:
-                    told = self._stranger.launched(self.world.app, name, PASSWORD)
-            except Unavailable:
-                self.seen.refused_launches += 1
-                time.sleep(0.2)
-        assert told["patient"] == logical_id(name), "a launch for another member"
+        def launch_once():
+            self._browser.cookies.clear()
+            with self.world.has_room:
+                fhir = f"{self.world.base}/fhir"
+                return standing.tokens(self._browser, self.world.app, aud=fhir, username=name)
+
+        granted = self._repeat_refused("launches", launch_once)
         self.seen.launches += 1
-        return {**told, "until": time.monotonic() + told["expires_in"]}
+        return self._checked_tokens(name, granted)
 
     def refreshed(self, name, tokens):
         """Return new tokens; where the refresh token was lost on the way, those of a launch."""
-        seen = self.seen
-        while not self.world.stop.is_set():
-            answer = self._stranger.token(
-                self.world.app,
-                grant_type="refresh_token",
-                refresh_token=tokens["refresh_token"],
-            )
-            if answer.status_code == 200:
-                seen.refreshes += 1
-                told = answer.json()
-                assert told["patient"] == logical_id(name), "a refresh for another member"
-                return {**told, "until": time.monotonic() + told["expires_in"]}
-            if answer.status_code != 503:
-                seen.lost += 1
-                return self.launch(name)
-            assert answer.headers["retry-after"], "503 without Retry-After"
-            seen.refused_refreshes += 1
-            time.sleep(0.2)
-        return tokens
+        answer = self._repeat_refused(
+            "refreshes",
+            lambda: standing.refresh(self._browser, self.world.app, tokens["refresh_token"]),
+        )
+        if answer.status_code != 200:
+            self.seen.lost += 1
+            return self.launch(name)
+        self.seen.refreshes += 1
+        return self._checked_tokens(name, answer.json())
 
     def give_back(self, tokens):
-        """Revoke a consent; while that cannot be taken down, it is asked for again."""
-        url = self._stranger.smart()["revocation_endpoint"]
-        while True:
-            answer = self._stranger.authenticated(
-                self.world.app, url, token=tokens["refresh_token"]
-            )
-            status = answer.status_code
-            if status != 503:
-                break
-            time.sleep(0.1)
-        assert status == 200, f"a revocation was answered {status}"
+        """Revoke a consent."""
+        answer = self._repeat_refused(
+            "revocations",
+            lambda: standing.revoke(self._browser, self.world.app, tokens["refresh_token"]),
+        )
+        assert answer.status_code == 200, f"a revocation was answered {answer.status_code}"
         self.seen.revoked += 1
+
+    def _repeat_refused(self, kind, request):
+        """Return the answer to a request that is repeated while storage or the trail fails."""
+        while True:
+            try:
+                return request()
+            except Unavailable as refused:
+                is_page = kind == "launches"
+                has_delay = "retry-after" in refused.args[0].headers
+                assert is_page or has_delay, "503 without Retry-After"
+                self.seen.put_off[kind] += 1
+                time.sleep(0.2)
+
+    def _checked_tokens(self, name, granted):
+        assert granted["patient"] == logical_id(name), "tokens for another member"
+        return {**granted, "until": time.monotonic() + granted["expires_in"]}
 
     def ask(self, path, token):
         """Return status and body of one request; what may be refused is refused as documented."""

@@ -5,7 +5,6 @@ every connection has one of its own to the server behind.
 """
 
 import asyncio
-import contextlib
 import random
 import threading
 from collections import Counter
@@ -111,14 +110,14 @@ def proxied(upstream, hang_seconds):
     """Run a proxy while the block runs."""
     proxy = Proxy(upstream, hang_seconds)
     loop = asyncio.new_event_loop()
-    started = threading.Event()
+    started, stopped = threading.Event(), asyncio.Event()
 
     async def serving():
         server = await asyncio.start_server(proxy.connected, "127.0.0.1", 0, limit=_LARGEST)
         proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         started.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await server.serve_forever()
+        await stopped.wait()
+        server.close()
         # A connection that was just accepted has its task a turn or two of the loop later.
         quiet = 0
         while quiet < 10:
@@ -130,20 +129,14 @@ def proxied(upstream, hang_seconds):
             await asyncio.sleep(0)
 
     def run():
-        asyncio.set_event_loop(loop)
-        task = loop.create_task(serving())
-        stop.append(lambda: loop.call_soon_threadsafe(task.cancel))
-        loop.run_until_complete(task)
+        loop.run_until_complete(serving())
         loop.close()
 
-    stop = []
     thread = threading.Thread(target=run, name="faulty-proxy")
     thread.start()
     try:
         assert started.wait(10)
         yield proxy
     finally:
-        for one in stop:
-            assert callable(one)
-            one()
+        loop.call_soon_threadsafe(stopped.set)
         thread.join(20)

@@ -1,7 +1,6 @@
 """A payer who publishes, rolls back and prunes all the time, and the truth of each release."""
 
 import json
-import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +15,6 @@ from tests.unit.publish.samples import logical_id, patient, stage
 MEMBERS = tuple(f"member{number}" for number in range(40))
 """Member ids, which are their user names at the authorization server's demo directory too."""
 
-PASSWORD = "sandbox"  # noqa: S105 - public
 KEPT = 4
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -43,7 +41,6 @@ class Payer:
     pruned: set[str] = field(default_factory=set)
     rolled_back: int = 0
     _releases: dict[str, Release] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def enroll(self, file):
         """Write who may sign in, as a `member.csv`."""
@@ -73,8 +70,7 @@ class Payer:
             manifest = stage(self.store, patients, base, now=now)
             self._tell(now, _truth(Release(self.store, manifest)))
             commit(self.store, manifest, base)
-        release = open_current(self.store).release
-        self._releases[now] = release
+        self._releases[now] = open_current(self.store).release
 
     def prune(self):
         """Take all releases away but the last few."""
@@ -83,13 +79,11 @@ class Payer:
 
     def present(self):
         """Return the instant of the last release."""
-        with self._lock:
-            return self.order[-1]
+        return self.order[-1]
 
     def _tell(self, now, truth):
-        with self._lock:
-            self.truth[now] = truth
-            self.order.append(now)
+        self.truth[now] = truth
+        self.order.append(now)
 
 
 def _truth(release):

@@ -21,19 +21,22 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
 
+from tests.e2e.test_serving import rss, sandbox
 from tests.given.object_storage import BUCKET, SECRETS, start_weed
 from tests.given.quick_server import COMMAND
+from tests.integration.auth.standing import CALLBACK, SCOPE
 from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, World, together
 from tests.soak.crowd import HEADER_SECONDS, Crowd
 from tests.soak.faulty_proxy import KINDS, proxied
-from tests.soak.independent import METADATA, App
 from tests.soak.payer import MEMBERS, Payer
 from tests.unit.publish.samples import ID_KEY, PAYER, logical_id
 from tests.waiting import until
@@ -54,6 +57,15 @@ CONSTANTS = {
 CACHE_BYTES = 512 * 1024
 GROWTH_KB = 16 * 1024
 NO_ROOM = "no room for the audit trail"
+METADATA = {
+    "client_name": "Tester",
+    "redirect_uris": [CALLBACK],
+    "token_endpoint_auth_method": "client_secret_basic",
+    "policy_uri": "https://app.example/privacy",
+    "contacts": ["it@app.example"],
+    "scope": SCOPE,
+}
+"""Client metadata, as `cpcds apps register` takes them."""
 PHASES = (
     ("few faults", 6.0, 0.05),
     ("storm", 3.0, 0.6),
@@ -81,11 +93,6 @@ class Served:
     memory: list[int] = field(default_factory=list)
     cached: list[float] = field(default_factory=list)
 
-    def rss(self):
-        """Return its resident memory in KB."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
-
     def metric(self, name):
         """Return a metric without labels."""
         with urllib.request.urlopen(f"{self.base}/metrics", timeout=10) as got:  # noqa: S310
@@ -111,16 +118,14 @@ class Served:
 def settings(proxy, payer, folder):
     payer.enroll(folder / "member.csv")
     return {
+        **sandbox(folder),
         "AWS_ACCESS_KEY_ID": "gateway",
         "AWS_SECRET_ACCESS_KEY": SECRETS["gateway"],
         "AWS_DEFAULT_REGION": "us-east-1",
         "CPCDS_PAYER__ID": PAYER,
         "CPCDS_ID_KEY": ID_KEY.decode(),
         "CPCDS_STORE__ENDPOINT_URL": proxy.url,
-        "CPCDS_AUTH__MODE": "sandbox",
         "CPCDS_AUTH__DEMO_MEMBERS": str(folder / "member.csv"),
-        "CPCDS_AUTH__DATABASE": f"sqlite:///{folder / 'auth.sqlite3'}",
-        "CPCDS_AUTH__AUDIT": str(folder / "audit"),
         "CPCDS_SERVE__TRUSTED_PROXIES": json.dumps(["127.0.0.1"]),
         "CPCDS_SERVE__RATE_LIMIT": "",
         "QUICK_SERVER": json.dumps(CONSTANTS),
@@ -128,14 +133,10 @@ def settings(proxy, payer, folder):
     }
 
 
-def command(*arguments):
-    return [*COMMAND, *arguments]
-
-
 @contextmanager
 def served(environment, folder):
     process = subprocess.Popen(
-        command("serve", f"s3://{BUCKET}/tree", "--port", "0"),
+        [*COMMAND, "serve", f"s3://{BUCKET}/tree", "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=folder,
@@ -176,14 +177,15 @@ def registered(environment, folder):
     metadata = folder / "app.json"
     metadata.write_text(json.dumps(METADATA))
     done = subprocess.run(
-        command("apps", "register", str(metadata), "--json"),
+        [*COMMAND, "apps", "register", str(metadata), "--json"],
         stdout=subprocess.PIPE,
         cwd=folder,
         env={**os.environ, **environment},
         check=True,
     )
     issued = json.loads(done.stdout)
-    return App(issued["client_id"], issued["client_secret"])
+    app = SimpleNamespace(client_id=issued["client_id"])
+    return SimpleNamespace(app=app, secret=issued["client_secret"])
 
 
 def nights(world):
@@ -197,21 +199,19 @@ def nights(world):
         world.wrong.append(f"publishing failed: {error!r}")
 
 
-def weather(world, server, proxy, seconds):
+def weather(world, server, proxy):
     """Change how much is broken, and look at the server's memory, for some seconds."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + SECONDS
     while True:
         for name, lasts, share in PHASES:
             proxy.share = share
-            if name == NO_ROOM:
-                with world.has_room, server.without_room():
-                    world.phase = name
-                    goes_on = watch(world, server, min(end, time.monotonic() + lasts), end)
-            else:
+            with ExitStack() as stack:
+                if name == NO_ROOM:
+                    stack.enter_context(world.has_room)
+                    stack.enter_context(server.without_room())
                 world.phase = name
-                goes_on = watch(world, server, min(end, time.monotonic() + lasts), end)
-            if not goes_on:
-                return
+                if not watch(world, server, min(end, time.monotonic() + lasts), end):
+                    return
         server.cached.append(server.metric("cpcds_cache_bytes"))
 
 
@@ -219,7 +219,7 @@ def watch(world, server, until, end):
     """Look at the server's memory until then; return whether it goes on after that."""
     while time.monotonic() < until:
         time.sleep(0.5)
-        server.memory.append(server.rss())
+        server.memory.append(rss(server.process.pid))
         if world.wrong:
             return False
     return time.monotonic() < end
@@ -259,11 +259,9 @@ def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(tmp_path, capsy
         with proxied((host, int(port)), READ_SECONDS + 0.5) as proxy:
             environment = settings(proxy, payer, tmp_path)
             with served(environment, tmp_path) as server:
-                seen, figures = soaked(
-                    server, registered(environment, tmp_path), proxy, payer, SECONDS
-                )
+                seen, figures = soaked(server, registered(environment, tmp_path), proxy, payer)
     with capsys.disabled():
-        sys.stdout.write(f"\n{report(seen, server, proxy, payer, SECONDS)}\n")
+        sys.stdout.write(f"\n{report(seen, server, proxy, payer)}\n")
         sys.stdout.write(f"slow and endless requests that were cut off: {figures[2]:,}\n")
     assert set(proxy.injected) == set(KINDS)
     assert min(*figures, payer.rolled_back, len(payer.pruned)) > 0
@@ -276,7 +274,7 @@ def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(tmp_path, capsy
     shutil.rmtree(tmp_path / "audit")  # pytest keeps the folder, and this is large
 
 
-def soaked(server, app, proxy, payer, seconds):
+def soaked(server, app, proxy, payer):
     """Let it all happen; return what clients saw.
 
     And how often reads were repeated, how often they failed, and how many requests were cut off.
@@ -298,7 +296,7 @@ def soaked(server, app, proxy, payer, seconds):
         for thread in threads:
             thread.start()
         try:
-            weather(world, server, proxy, seconds)
+            weather(world, server, proxy)
             retries = server.metric("cpcds_object_retries_total")
             failures = server.metric("cpcds_object_failures_total")
         finally:
@@ -338,7 +336,7 @@ def check_trail(seen, server, environment):
     missing = set(seen.answered) - set(taken_down)
     assert not missing, f"{len(missing)} answers are not in the audit trail"
     checked = subprocess.run(
-        command("audit", "verify"),
+        [*COMMAND, "audit", "verify"],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -362,20 +360,14 @@ def quarters(memory):
     return memory[quarter : 2 * quarter], memory[-quarter:]
 
 
-def report(seen, server, proxy, payer, seconds):
+def report(seen, server, proxy, payer):
     """Return what happened, in a few lines."""
+    counts = {name: count for name, count in vars(seen).items() if isinstance(count, int | Counter)}
     lines = [
-        f"{seconds:.0f} s, {sum(seen.statuses.values()):,} requests: "
-        + ", ".join(f"{status}: {number:,}" for status, number in sorted(seen.statuses.items()))
-        + f"; {dict(sorted(seen.codes.items()))}",
-        f"{seen.walks:,} searches to their last page, {seen.reads:,} reads; {seen.across:,} pages "
-        "of a release that was not the present one any more",
+        f"{SECONDS:.0f} s, {sum(seen.statuses.values()):,} requests: {counts}",
         f"{len(payer.order)} releases, {payer.rolled_back} of them rollbacks, "
         f"{len(payer.pruned)} pruned",
         f"faults: {dict(sorted(proxy.injected.items()))}, {proxy.passed:,} as they were",
-        f"{seen.launches} launches and {seen.refused_launches} put off, {seen.refreshes:,} "
-        f"refreshes and {seen.refused_refreshes:,} put off, {seen.lost} refresh tokens lost, "
-        f"{seen.revoked} consents given back",
     ]
     for name, _, _ in PHASES:
         taken = sorted(took for phase, took in seen.seconds if phase == name)
