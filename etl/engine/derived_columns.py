@@ -303,9 +303,9 @@ def _has_several_payers(partition: RelatedRows) -> pa.StringArray:
     return _flag(np.bincount(claims[is_first], minlength=len(claims))[claims] > 1)
 
 
-def _is_masked_code(partition: RelatedRows) -> pa.StringArray:
-    """Return Y if the code, a required cell, was masked."""
-    return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
+def _is_masked_code(table: str) -> DeriveColumn:
+    """Return a function that derives Y if the code, a required cell, was masked."""
+    return lambda partition: _flag(np.asarray(partition.column(table, "code").is_null()))
 
 
 _PRINCIPAL_TYPES: Final = pa.array(["principal", "primary"])
@@ -420,7 +420,8 @@ _DERIVED: Final[Mapping[tuple[str, str], DeriveColumn]] = MappingProxyType(
         ("claim", "other_priors"): lambda partition: partition.chains.priors,
         ("claim", "other_successors"): lambda partition: partition.chains.successors,
         ("claim", "chain_updated"): lambda partition: partition.chains.updated,
-        ("claim_diagnosis", "masked"): _is_masked_code,
+        ("claim_diagnosis", "masked"): _is_masked_code("claim_diagnosis"),
+        ("prior_auth_diagnosis", "masked"): _is_masked_code("prior_auth_diagnosis"),
         ("claim_diagnosis", "role"): _diagnosis_role("claim_diagnosis", "diagnoses"),
         ("claim_procedure", "role"): _diagnosis_role("claim_procedure", "procedures"),
         ("claim_line", "line_key"): _line_key("claim_line"),

@@ -105,6 +105,7 @@ _DERIVED_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("service_start", FieldType.DATE),
             Column("service_end", FieldType.DATE),
         ),
+        "prior_auth_diagnosis": (Column("masked", FieldType.FLAG, required=True),),
         "prior_auth_line": (
             Column("has_amounts", FieldType.FLAG, required=True),
             Column("action", FieldType.CODE),
