@@ -40,11 +40,15 @@ def tally(table, rows, lost, rule):
     return found
 
 
+def advised(found, layout="canonical"):
+    return advice(found, definitions().book, extract(layout))
+
+
 def test_half_of_the_claims_is_not_over_half():
     half = tally("claim", 100, 50, "claim-without-diagnosis")
-    assert advice(half, definitions().book, extract()) == ()
+    assert advised(half) == ()
     more = tally("claim", 100, 51, "claim-without-diagnosis")
-    (sentence,) = advice(more, definitions().book, extract())
+    (sentence,) = advised(more)
     assert sentence.startswith(
         "51 of 100 claim rows were rejected, 51 of them because of claim-with"
     )
@@ -55,7 +59,7 @@ def test_diagnoses_of_another_code_system_lead_to_the_crosswalk_that_is_empty():
     found = tally("claim", 100, 90, "claim-without-diagnosis")
     found.cells["dialect-foreign-code-system", "claim_diagnosis", "code"] = 240
     found.cells["dialect-unmapped-word", "claim_diagnosis", "type"] = 7
-    (sentence,) = advice(found, definitions().book, extract("synthea-members"))
+    (sentence,) = advised(found, "synthea-members")
     assert "no code for 240 cells of claim_diagnosis.code" in sentence
     assert "add codes to mappings/crosswalks/layouts/snomed-icd-10-cm.csv" in sentence
 
@@ -65,23 +69,20 @@ def test_a_word_that_a_crosswalk_of_the_rules_does_not_know_leads_to_it():
         rule for rule in definitions().book.rules if getattr(rule.kind, "crosswalk", "") == "gender"
     )
     found = tally("member", 3, 3, rule.id)
-    (sentence,) = advice(found, definitions().book, extract())
+    (sentence,) = advised(found)
     assert "add codes to mappings/crosswalks/gender.csv" in sentence
 
 
 def test_a_table_of_few_rows_is_no_table_that_was_lost_but_members_are():
-    assert advice(tally("claim_note", 9, 9, "orphan-claim"), definitions().book, extract()) == ()
+    assert advised(tally("claim_note", 9, 9, "orphan-claim")) == ()
     for table, rows in (("claim_note", 10), ("member", 1)):
-        assert (
-            len(advice(tally(table, rows, rows, "orphan-claim"), definitions().book, extract()))
-            == 1
-        )
+        assert len(advised(tally(table, rows, rows, "orphan-claim"))) == 1
 
 
 def test_a_firm_rule_is_not_to_be_softened_and_the_first_place_is_named():
     found = tally("claim", 10, 10, "claim-without-lines")
     found._examples["claim-without-lines"] = [Example(0, 17)]
-    (sentence,) = advice(found, definitions().book, extract())
+    (sentence,) = advised(found)
     assert sentence.endswith("Look at claims.csv row 17, and correct the extract or its layout.")
 
 
@@ -90,7 +91,7 @@ def test_one_cause_is_told_once():
     lines = RowCounts(20, 0, 20, 0)
     found.counts = {**found.counts, "claim_diagnosis": replace(lines)}
     found.causes["claim-without-lines", "claim_diagnosis"] = 20
-    assert len(advice(found, definitions().book, extract())) == 1
+    assert len(advised(found)) == 1
 
 
 def test_empty_crosswalks_are_named_with_their_cells_and_filled_ones_are_not():
@@ -131,5 +132,5 @@ def test_of_a_row_without_its_id_that_id_is_named_and_not_what_was_looked_up_by_
         for column in columns
     ]
     found.add_findings(pa.Table.from_pylist(rows, FINDINGS_SCHEMA))
-    (sentence,) = advice(found, definitions().book, extract())
+    (sentence,) = advised(found)
     assert "Look at claims.csv row 2, column member_id, and" in sentence

@@ -32,14 +32,5 @@ def test_rows_are_the_same_line_by_line_and_all_together(units):
         assert find_row(data, unit.id, "shard") == unit
 
 
-def test_a_row_is_one_line_wherever_it_stands():
-    """The last row of a shard has no comma behind it, and is the same row all the same."""
-    alone, first = (
-        row_lines(render_shard(0, 0, [THERE])),
-        row_lines(render_shard(0, 0, [THERE, OTHER])),
-    )
-    assert alone < first
-
-
 def test_no_lines_are_no_rows():
     assert parse_rows([], "shard") == []

@@ -20,6 +20,7 @@ from etl.publish.public_files import public_files, public_pages
 from etl.publish.reader import open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
+from tests.given.tables import read_tables, table
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import logical_id, patient, publish_with_bulk, resource, stage
 
@@ -146,30 +147,8 @@ def listed(release):
 
 def test_a_contracts_year_has_its_plans_their_networks_and_what_belongs_to_these():
     found = listed(publish(MemoryStore(), SMALL))
-    assert found == {
-        "H1234/2026": [
-            ("InsurancePlan", ["senior-before"]),
-            ("Organization", ["hospital", "payer", "slim"]),
-            ("Practitioner", ["doe"]),
-            ("PractitionerRole", ["doe-slim"]),
-            ("OrganizationAffiliation", ["hospital-slim"]),
-        ],
-        "H1234/2027": [
-            ("InsurancePlan", ["senior-slim", "senior-wide"]),
-            ("Organization", ["hospital", "payer", "slim", "wide"]),
-            ("Practitioner", ["doe", "roe"]),
-            ("PractitionerRole", ["doe-slim", "doe-wide", "roe-wide"]),
-            ("Location", ["campus", "ward"]),
-            ("OrganizationAffiliation", ["hospital-slim"]),
-        ],
-        "H9/2027": [
-            ("InsurancePlan", ["other-contract"]),
-            ("Organization", ["hospital", "payer", "wide"]),
-            ("Practitioner", ["doe", "roe"]),
-            ("PractitionerRole", ["doe-wide", "roe-wide"]),
-            ("Location", ["campus", "ward"]),
-        ],
-    }
+    contracts = read_tables(__file__)["contracts"]
+    assert found == {name: [*files.items()] for name, files in contracts.items()}
 
 
 def test_a_plan_finder_file_is_a_bundle_that_a_person_can_read():
@@ -358,21 +337,10 @@ def test_claims_have_no_public_files(store):
     assert public_pages(manifest, BASE, "P1D") == {}
 
 
-@pytest.mark.parametrize(
-    ("plan_of", "expected"),
-    [
-        ({"period": {"start": "2026-01-01"}}, [("H1234", "2026")]),
-        ({}, []),
-        ({"identifier": [{"system": MA_PLAN, "value": "H1-2-3", "period": {"start": "2027"}}]},
-         [("H1", "2027")]),
-        ({"identifier": [{"system": "urn:other", "value": "H1-2-3"}]}, []),
-        ({"identifier": [{"system": MA_PLAN, "value": "../x-1"}], "period": {"start": "2026"}}, []),
-        ({"identifier": [{"system": MA_PLAN}], "period": {"start": "2026"}}, []),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(*table(__file__, "plans"))
 def test_contract_and_year_of_a_plan(plan_of, expected):
     default = {"identifier": [{"system": MA_PLAN, "value": "H1234-001-000"}]}
-    assert contract_years({**default, **plan_of}) == expected
+    assert [[*found] for found in contract_years({**default, **plan_of})] == expected
 
 
 def test_a_base_that_no_setting_states_is_noted_where_there_are_plan_finder_files():

@@ -22,7 +22,6 @@ from etl.publish.manifest import (
     ChangeCounts,
     Changes,
     Manifest,
-    Pointer,
     ReleaseFacts,
     changed_ids,
     id_facts,
@@ -182,17 +181,6 @@ def test_a_rollback_leaves_a_damaged_release_and_consumers_begin_again(store, wh
     assert third.manifest.counts["changes"]["resources"][EOB]["added"] == 1
     prune(store, clock_at(DAYS[20]), keep=2)
     assert verify(third).problems == []
-
-
-def test_a_rollback_that_is_done_again_is_one(store):
-    first = publish(store, [patient("anna", 3)])
-    publish(store, [patient("anna", 1)], now=LATER)
-    manifest = rollback(store, first, DAYS[0])
-    before = objects(store)
-    assert rollback(store, first, DAYS[1]).release == manifest.release
-    after = objects(store)
-    assert Pointer.from_bytes(after["current.json"], "").release == manifest.release
-    assert after.keys() == before.keys()
 
 
 def test_a_rollback_to_a_rollback_does_not_take_over_its_reason(store):

@@ -60,13 +60,20 @@ def stray_copy(folder):
 HEADER = b"member_id,family_name,birth_date,gender\n"
 ROW = f"M1,{MARKED},1970-01-01,F\n".encode()
 TAIL = b",1970-01-01,F\n"
+ZIPPED = b"PK\x03\x04" + bytes(30) + b"a.csv"
 PACKED = gzip.compress(HEADER + ROW * 5000, mtime=0)
 LINE_COLUMNS = {name: pa.array([cell]) for name, cell in LINE.items()}
 
 
+def fill(text):
+    """Return a text of the tables beside this module with what its words in braces stand for."""
+    filled = text.replace("{HEADER}", HEADER.decode()).replace("{ROW}", ROW.decode())
+    return filled.replace("{ZIP}", ZIPPED.decode("latin-1"))
+
+
 def write_text(file, text, encoding):
     """Write a file of the tables beside this module, in place of the CSV file of its table."""
-    filled = text.replace("{HEADER}", HEADER.decode()).replace("{ROW}", ROW.decode())
+    filled = fill(text)
     content = gzip.compress(filled.encode()) if encoding == "gzip" else filled.encode(encoding)
 
     def spoil(folder):
@@ -175,41 +182,17 @@ def test_what_is_no_extract_is_refused(tmp_path, name, sentence):
 
 
 SEMICOLONS = HEADER.replace(b",", b";") + ROW.replace(b",", b";")
-BARS = HEADER.replace(b",", b"|") + ROW.replace(b",", b"|")
-ZIPPED = b"PK\x03\x04" + bytes(30) + b"a.csv"
-FORMS = {
-    "semicolons": ("member.csv", SEMICOLONS, 'use a layout with delimiter: ";"'),
-    "bars": ("member.csv", BARS, r"has \| between its cells, but its extension says commas"),
-    "bars-in-txt": (
-        "member.txt",
-        BARS,
-        r"has \| between its cells, but its extension does not say so",
-    ),
-    "commas-in-txt": ("member.txt", HEADER + ROW, "rename it to .csv"),
-    "utf-16": ("member.csv", (HEADER + ROW).decode().encode("utf-16"), "is text in UTF-16"),
-    "workbook": ("member.xlsx", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
-    "workbook-called-csv": ("member.csv", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
-    "archive": (
-        "members.zip",
-        ZIPPED,
-        "is a ZIP archive inside an extract; use the archive itself",
-    ),
-    "fixed-width": ("m.txt", b"M1    Ng        19700101F\n" * 4, "has columns of fixed width"),
-    "no-header": ("member.csv", ROW * 3, "member.csv has no header line"),
-    "json": ("member.csv", b'[{"member_id": "M1"}]', "is JSON"),
-    "xml": ("member.csv", b"<members/>", "is XML"),
-    "pdf": ("member.pdf", b"%PDF-1.7 ...", "is a PDF"),
-}
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_file_that_is_written_otherwise_is_called_what_it_is_and_the_doctor_named(tmp_path, form):
-    name, text, sentence = FORMS[form]
-    (tmp_path / name).write_bytes(text)
+@pytest.mark.parametrize(*table(__file__, "forms"))
+def test_a_file_that_is_written_otherwise_is_called_what_it_is_and_the_doctor_named(
+    tmp_path, file, encoding, text, sentence
+):
+    (tmp_path / file).write_bytes(fill(text).encode(encoding))
     with pytest.raises(ExtractError, match=sentence) as caught:
         open_extract(tmp_path, ())
     message = str(caught.value)
-    assert message.startswith(f"{name} ")
+    assert message.startswith(f"{file} ")
     assert f"`cpcds doctor {tmp_path}`" in message
     assert "docs/layouts.md" in message
     assert "nearest" not in message

@@ -6,24 +6,11 @@ import pytest
 
 from etl.columns.places import place_keys
 from etl.errors import MappingError
+from tests.given.tables import read_tables
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import all_loaded, read
 
-PRACTITIONERS = """\
-  practitioner:
-    from: bills
-    needs: [practitioner_id]
-    columns:
-      practitioner_id: Doctor
-      full_name: Note
-"""
-BILLS = (
-    "B1,M1,1,professional,2024-01-05,,20,8,D1,,,,Ann Lee",
-    "B1,M1,2,professional,2024-01-05,,20,12,D2,,,,Bo Ray",
-    "B2,M2,1,professional,2024-01-06,,5,5,D1 ,,,,Ann Lee",
-    "B3,M3,1,professional,2024-01-06,,5,5,,,,,",
-    "B4,M4,1,professional,2024-01-06,,5,5,D2,,,,Bo Roy",
-)
+PRACTITIONERS, BILLS = read_tables(__file__).values()
 PEOPLE = PERSONS + "".join(f"M{n},C{n},1970-01-01,Ng,f,P1\n" for n in (2, 3, 4))
 
 
