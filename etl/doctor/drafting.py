@@ -136,9 +136,9 @@ class LayoutDraft:
             yield f"    extra_cells: {{ most: {extra_cells}, reason: empty in every row }}"
         required = _identifying_columns(raw)
         yield f"    required: [{', '.join(map(_quoted, required))}]"
-        rest = [column.header for column in raw.columns if column.header not in required]
-        yield "    columns:" if rest else "    columns: []"
-        for header in rest:
+        other_headers = [column.header for column in raw.columns if column.header not in required]
+        yield "    columns:" if other_headers else "    columns: []"
+        for header in other_headers:
             yield f"      - {_quoted(header)}"
         unused = [column for column in raw.columns if column.header not in raw.used]
         if unused:
@@ -151,13 +151,13 @@ class LayoutDraft:
     def _is_ambiguous(self, raw: FileDraft) -> bool:
         """Return whether another file has all headers that identify this one."""
         required = set(_identifying_columns(raw))
-        known = {normalize_header(column.header) for column in raw.columns}
+        headers = {normalize_header(column.header) for column in raw.columns}
         of_others = (
             {normalize_header(one.header) for one in other.columns}
             for other in self._raws
             if other is not raw
         )
-        return any(set(map(normalize_header, required)) <= other <= known for other in of_others)
+        return any(set(map(normalize_header, required)) <= other <= headers for other in of_others)
 
     # --- tables
 
@@ -168,18 +168,18 @@ class LayoutDraft:
                 for raw in self._raws
                 if table.name in raw.tables and self._can_feed(raw, table.name)
             ]
-            made = [lines for raw in raws if (lines := list(self._table_spec(raw, table.name)))]
-            if not made and table.compulsory:
-                made = [lines for lines in [list(self._placeholder_lines(table.name))] if lines]
-            if len(made) == 1:
+            specs = [lines for raw in raws if (lines := list(self._table_spec(raw, table.name)))]
+            if not specs and table.compulsory:
+                specs = [lines for lines in [list(self._placeholder_lines(table.name))] if lines]
+            if len(specs) == 1:
                 yield f"  {table.name}:"
-                yield from (f"    {line}" for line in made[0])
-            elif made:
+                yield from (f"    {line}" for line in specs[0])
+            elif specs:
                 yield f"  {table.name}:"
-                for lines in made:
+                for lines in specs:
                     yield f"    - {lines[0]}"
                     yield from (f"      {line}" for line in lines[1:])
-            if made:
+            if specs:
                 yield ""
 
     def _can_feed(self, raw: FileDraft, table: str) -> bool:
@@ -265,33 +265,33 @@ class LayoutDraft:
         groups: Sequence[Mapping[str, ExaminedColumn]],
         line: str | None,
     ) -> Iterator[str]:
-        given: set[str] = set()
+        written: set[str] = set()
         for role, column in _IDS.get(table, {}).items():
             raw.used.add(raw.ids[role])
-            given.add(column)
+            written.add(column)
             yield f"{column}: {_quoted(raw.ids[role])}"
         beside = table != raw.tables[0] and (table in _TYPED or table in _WITH_ROLES)
         beside = beside or (table == "claim_other_payer" and table != raw.tables[0])
         if beside and table != "member_address":
-            given.add("sequence")
+            written.add("sequence")
             yield "sequence: { number_within: [claim_id] }"
         grouped = {id(column) for group in groups for column in group.values()}
         single = is_single(groups)
-        for one in raw.columns_of(table):
-            element = one.match.element
-            name = one.element.partition(".")[2].partition("[")[0]
-            if element is None or name in given or (id(one) in grouped and not single):
+        for examined in raw.columns_of(table):
+            element = examined.match.element
+            name = examined.element.partition(".")[2].partition("[")[0]
+            if element is None or name in written or (id(examined) in grouped and not single):
                 continue
-            given.add(name)
-            raw.used.add(one.header)
-            yield f"{name}: {self._column_source(one)}  # {describe_match(one)}"
+            written.add(name)
+            raw.used.add(examined.header)
+            yield f"{name}: {self._column_source(examined)}  # {describe_match(examined)}"
         if single and line and table == "claim_diagnosis":
             yield f"line_numbers: {{ each_row: {_quoted(line)} }}"
         in_rows = {name for group in groups for name in group}
         in_rows |= {"type", "sequence"} if groups and table == "member_address" else set()
         in_rows |= {_WITH_ROLES[table]} if groups and table in _WITH_ROLES else set()
         for name in TABLES[table].required:
-            if name not in given and name not in in_rows:
+            if name not in written and name not in in_rows:
                 yield self._fallback_column(raw, table, name)
 
     def _fallback_column(self, raw: FileDraft, table: str, name: str) -> str:
@@ -307,13 +307,13 @@ class LayoutDraft:
 
     def _payer_of_coverage(self, raw: FileDraft) -> str:
         by = raw.header_of("claim", "coverage_id")
-        for other in self._raws:
-            key, value = (other.header_of("coverage", name) for name in ("coverage_id", "payer_id"))
-            of_members = "member" in raw.ids and "member" in other.ids
-            if by and key and value and other is not raw and of_members:
+        for draft in self._raws:
+            key, value = (draft.header_of("coverage", name) for name in ("coverage_id", "payer_id"))
+            of_members = "member" in raw.ids and "member" in draft.ids
+            if by and key and value and draft is not raw and of_members:
                 raw.used.add(by)
-                other.used |= {key, value}
-                parts = {"table": other.name, "key": key, "by": by, "value": value}
+                draft.used |= {key, value}
+                parts = {"table": draft.name, "key": key, "by": by, "value": value}
                 inside = ", ".join(f"{name}: {_quoted(text)}" for name, text in parts.items())
                 return f"{{ lookup: {{ {inside} }} }}"
         return ""
@@ -365,13 +365,14 @@ def _draft_raw_file(file: ExaminedFile, names: set[str]) -> FileDraft:
     while name in names:
         name += "_2"
     names.add(name)
-    seen: set[str] = set()
+    seen_headers: set[str] = set()
     columns = []
-    for one in file.columns:
-        if one.header != f"column {one.place}" and normalize_header(one.header) not in seen:
-            seen.add(normalize_header(one.header))
-            is_doubtful = one.match.confidence < SURE or (file.rows and not one.profile.filled)
-            columns.append(_as_question(one) if is_doubtful else one)
+    for column in file.columns:
+        spelling = normalize_header(column.header)
+        if column.header != f"column {column.position}" and spelling not in seen_headers:
+            seen_headers.add(spelling)
+            doubtful = column.match.confidence < SURE or (file.rows and not column.profile.filled)
+            columns.append(_as_question(column) if doubtful else column)
     raw = FileDraft(name, file, {}, columns=tuple(columns))
     main = next(iter(raw.tables), "")
     for role, table in (("member", main), ("claim", main), ("coverage", "coverage")):
@@ -411,8 +412,8 @@ def _as_question(column: ExaminedColumn) -> ExaminedColumn:
     match = column.match
     if match.element is None or match.element.table == NOTHING:
         return column
-    others = (match.element, *match.others)
-    return replace(column, match=replace(match, element=None, others=others, question=True))
+    rivals = (match.element, *match.rivals)
+    return replace(column, match=replace(match, element=None, rivals=rivals, question=True))
 
 
 def column_groups(raw: FileDraft, table: str) -> list[dict[str, ExaminedColumn]]:
@@ -449,10 +450,10 @@ def _crosswalks_of(layouts: Iterable[Layout]) -> Mapping[tuple[str, str], list[C
     for layout in layouts:
         for spec in layout.tables:
             for columns in (spec.columns, *spec.rows):
-                for name, made in columns.items():
-                    plain = isinstance(made.source, FromColumn) and made.accept is None
-                    if made.crosswalk is not None and plain:
-                        crosswalks.setdefault((spec.table, name), []).append(made.crosswalk)
+                for name, column in columns.items():
+                    plain = isinstance(column.source, FromColumn) and column.accept is None
+                    if column.crosswalk is not None and plain:
+                        crosswalks.setdefault((spec.table, name), []).append(column.crosswalk)
     return crosswalks
 
 
@@ -471,8 +472,8 @@ def describe_match(column: ExaminedColumn) -> str:
     sentence = f"{column.confidence:.0%}"
     if not column.has_values:
         sentence += "; QUESTION: no value was seen"
-    if match.others:
-        sentence += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
+    if match.rivals:
+        sentence += f"; QUESTION: or {' or '.join(other.key for other in match.rivals)}"
     if column.profile.ambiguous_date:
         sentence += "; QUESTION: day or month first?"
     elif column.advice:
@@ -483,7 +484,7 @@ def describe_match(column: ExaminedColumn) -> str:
 def describe_doubt(column: ExaminedColumn) -> str:
     match = column.match
     if match.question:
-        return f"QUESTION: {' or '.join(other.key for other in match.others)}?"
+        return f"QUESTION: {' or '.join(other.key for other in match.rivals)}?"
     if match.element is not None and match.element.table == NOTHING:
         return match.element.reason
     if match.element is not None:

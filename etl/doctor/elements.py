@@ -162,12 +162,12 @@ class ElementsFile(Model):
             parts = _KEY.fullmatch(key)
             table = TABLES.get(parts[1]) if parts else None
             if parts is None or table is None or table.column(parts[2].replace("#", "1")) is None:
-                what = f"{key} is no column of the canonical layout"
-                yield Mistake("layout-column", what, at=("elements", key))
+                message = f"{key} is no column of the canonical layout"
+                yield Mistake("layout-column", message, at=("elements", key))
         for category in self.amounts:
             if category not in AMOUNT_CATEGORIES:
-                what = f"there is no amount {category!r}"
-                yield Mistake("layout-column", what, at=("amounts", category))
+                message = f"there is no amount {category!r}"
+                yield Mistake("layout-column", message, at=("amounts", category))
 
 
 def read_elements(
@@ -220,10 +220,10 @@ def read_elements(
 def _add_amounts(names: dict[str, list[str]], body: ElementsFile) -> None:
     """Add names of the amounts of claims and of lines, with and without their level."""
     for category in AMOUNT_CATEGORIES:
-        given = [*body.amounts.get(category, ()), f"amount {category}"]
+        spellings = [*body.amounts.get(category, ()), f"amount {category}"]
         for table, levels in (("claim", _OF_A_CLAIM), ("claim_line", _OF_A_LINE)):
-            plain = [] if table == "claim" and category in _OF_LINES else given
-            marked = (f"{level} {name}" for level in levels for name in given)
+            plain = [] if table == "claim" and category in _OF_LINES else spellings
+            marked = (f"{level} {name}" for level in levels for name in spellings)
             names[f"{table}.amount_{category}"] = [*plain, *marked]
 
 
@@ -244,16 +244,16 @@ def _address_names(
     """Return elements of addresses of each use, each with a name."""
     elements = []
     for column in TABLES["member_address"].names:
-        own = f"member.{column}"
+        member_key = f"member.{column}"
         if TABLES["member"].column(column) is None or column in (
             "member_id",
             "last_updated",
         ):
             continue
         for use, words in uses.items():
-            key = own if use == "home" else f"member_address.{column}[{use}]"
-            given = [column, *names.get(own, ())]
-            elements += [(key, f"{word} {name}") for word in words for name in given]
+            key = member_key if use == "home" else f"member_address.{column}[{use}]"
+            spellings = [column, *names.get(member_key, ())]
+            elements += [(key, f"{word} {name}") for word in words for name in spellings]
     return elements
 
 
@@ -277,9 +277,9 @@ def _carried_elements(
                 entry = body.elements.get(header) or _main_address_entry(header, body)
                 codes = crosswalks.get(entry.codes or "")
                 # An amount has names with its level, another row a name of its own.
-                own = [] if qualifier or key in levels else [column.name]
+                own_names = [] if qualifier or key in levels else [column.name]
                 plain = dict.fromkeys(
-                    bare.name_words(text) for text in [*own, *names.get(header, ())]
+                    bare.name_words(text) for text in [*own_names, *names.get(header, ())]
                 )
                 yield KnownElement(
                     table=table.name,
@@ -295,8 +295,8 @@ def _carried_elements(
 
 def _main_address_entry(key: str, body: ElementsFile) -> ElementEntry:
     """Return the entry of the member's column for a column of a further address."""
-    own = key.partition("[")[0].replace("member_address.", "member.")
-    return body.elements.get(own, ElementEntry()) if own.startswith("member.") else ElementEntry()
+    main = key.partition("[")[0].replace("member_address.", "member.")
+    return body.elements.get(main, ElementEntry()) if main.startswith("member.") else ElementEntry()
 
 
 def _ignored_elements(
@@ -320,11 +320,11 @@ def _layout_headers(layout: Layout) -> Iterator[tuple[str, str]]:
         for entry in (spec.columns, *spec.rows):
             marks = (entry[name].source for name in ("role", "use") if name in entry)
             mark = next((mark.text for mark in marks if isinstance(mark, ConstantText)), "")
-            for column, made in entry.items():
-                if isinstance(made.source, FromColumn) and column not in every:
+            for column, column_spec in entry.items():
+                if isinstance(column_spec.source, FromColumn) and column not in every:
                     name = "modifier_#" if column.startswith("modifier_") else column
                     qualified = f"[{mark}]" if mark and entry is not spec.columns else ""
-                    yield f"{spec.table}.{name}{qualified}", made.source.column
+                    yield f"{spec.table}.{name}{qualified}", column_spec.source.column
 
 
 _LINE_PARTS: Final = ("claim_diagnosis", "claim_procedure", "claim_care_team", "claim_other_payer")
@@ -381,12 +381,12 @@ def possible_elements(every: Sequence[KnownElement], tables: Sequence[str]) -> A
 
     The key columns of the first table are not repeated for the others.
     """
-    main, *others = tables
+    main, *other_tables = tables
     return np.array(
         [
             element.table in (NOTHING, main)
             or (
-                element.table in others
+                element.table in other_tables
                 and element.column not in NAMED_ONCE
                 and _fits_beside(element)
             )

@@ -38,7 +38,7 @@ class ExaminedColumn:
     """A column of a file with its match.
 
     Attributes:
-        place: number of the column, from 1.
+        position: number of the column, from 1.
         header: header in the file; `column 3` if it has none.
         number: its number among several of its kind; None for a single one.
         match: the element that it is.
@@ -46,7 +46,7 @@ class ExaminedColumn:
         has_values: whether one of its own cells is filled.
     """
 
-    place: int
+    position: int
     header: str
     number: int | None
     match: Match
@@ -86,7 +86,7 @@ class ExaminedFile:
         form: its format.
         kind: what its rows are, one of `etl.doctor.elements.KINDS`; "" if unknown.
         rows: number of examined rows.
-        whole: whether these are all rows.
+        is_complete: whether these are all rows.
         columns: its columns in order.
     """
 
@@ -94,7 +94,7 @@ class ExaminedFile:
     form: FileFormat
     kind: str
     rows: int
-    whole: bool
+    is_complete: bool
     columns: tuple[ExaminedColumn, ...]
 
 
@@ -197,14 +197,14 @@ def _group_columns(sample: FileSample, elements: Elements, matching: Matcher) ->
         header = elements.vocabulary.read_header(name)
         repeats = header.number is not None and matching.is_repeated(header)
         groups.setdefault((header.known_words, True) if repeats else index, []).append(index)
-    places = tuple(tuple(group) for group in groups.values())
+    column_groups = tuple(tuple(group) for group in groups.values())
     profiles = tuple(
         profile_values(
             pool_values(sample.columns[index] for index in group) if sample.columns else []
         )
-        for group in places
+        for group in column_groups
     )
-    return _MatchedFile(sample, places, profiles, FileMatch("", ()))
+    return _MatchedFile(sample, column_groups, profiles, FileMatch("", ()))
 
 
 def _build_candidates(
@@ -212,16 +212,16 @@ def _build_candidates(
 ) -> list[Candidate]:
     sample, candidates = file.sample, []
     claims = _column_values(file, "claim.claim_id", "claim_line.claim_id")
-    for group, seen in zip(file.groups, file.profiles, strict=True):
+    for group, profile in zip(file.groups, file.profiles, strict=True):
         values = sample.columns[group[0]] if sample.columns else ()
         joins, clashes = {}, set()
-        for key, (owner, there, whole) in keys.items():
-            share = _share_within(values, there)
-            if owner == sample.name or share is None or not there:
+        for key, (owner, key_values, is_complete) in keys.items():
+            share = _share_within(values, key_values)
+            if owner == sample.name or share is None or not key_values:
                 continue
             if share >= _JOINED:
                 joins[key] = share
-            elif share < _MIN_LEAD and whole:
+            elif share < _MIN_LEAD and is_complete:
                 clashes.add(key)
         headers = [elements.vocabulary.read_header(sample.headers[index]) for index in group]
         candidates.append(
@@ -229,7 +229,7 @@ def _build_candidates(
                 columns=group,
                 numbers=tuple(header.number for header in headers),
                 header=headers[0],
-                profile=seen,
+                profile=profile,
                 joins=MappingProxyType(joins),
                 clashes=frozenset(clashes),
                 constant_share=_share_constant(claims, values) if len(group) == 1 else None,
@@ -254,8 +254,8 @@ def _column_index(file: _MatchedFile, keys: Sequence[str]) -> int | None:
 
 
 def _column_values(file: _MatchedFile, *keys: str) -> tuple[str, ...]:
-    place = _column_index(file, keys)
-    return file.sample.columns[place] if file.sample.columns and place is not None else ()
+    index = _column_index(file, keys)
+    return file.sample.columns[index] if file.sample.columns and index is not None else ()
 
 
 def _share_constant(claims: Sequence[str], values: Sequence[str]) -> float | None:
@@ -290,7 +290,7 @@ def _key_values(files: Sequence[_MatchedFile]) -> dict[str, _Key]:
                 continue
             values = frozenset(_column_values(file, key)) - {""}
             if len(values) > len(keys.get(key, ("", frozenset(), True))[1]):
-                keys[key] = (file.sample.name, values, file.sample.whole)
+                keys[key] = (file.sample.name, values, file.sample.is_complete)
     return keys
 
 
@@ -300,19 +300,19 @@ def _find_joins(files: Sequence[_MatchedFile]) -> tuple[KeyJoin, ...]:
         for group, match in zip(file.groups, file.matched.matches, strict=True):
             values = file.sample.columns[group[0]] if file.sample.columns else ()
             filled = [value for value in values if value]
-            for key, (owner, there, _) in keys.items():
-                share = _share_within(values, there)
+            for key, (owner, key_values, _) in keys.items():
+                share = _share_within(values, key_values)
                 if owner == file.sample.name or share is None or match.element is None:
                     continue
                 if share >= _JOINED:
-                    other = next(file for file in files if file.sample.name == owner)
-                    place = _column_index(other, (key,))
+                    other_file = next(file for file in files if file.sample.name == owner)
+                    index = _column_index(other_file, (key,))
                     joins.append(
                         KeyJoin(
                             file=file.sample.name,
                             header=file.sample.headers[group[0]],
                             to_file=owner,
-                            to_header="" if place is None else other.sample.headers[place],
+                            to_header="" if index is None else other_file.sample.headers[index],
                             share=share,
                             many=len(filled) > len(set(filled)),
                         )
@@ -323,16 +323,18 @@ def _find_joins(files: Sequence[_MatchedFile]) -> tuple[KeyJoin, ...]:
 def _examined_file(file: _MatchedFile, elements: Elements) -> ExaminedFile:
     sample = file.sample
     columns = []
-    for group, match, seen in zip(file.groups, file.matched.matches, file.profiles, strict=True):
+    for group, match, profile in zip(file.groups, file.matched.matches, file.profiles, strict=True):
         for index in group:
             header = sample.headers[index]
             number = elements.vocabulary.read_header(header).number
-            own = match if _has_number(match.element, number) else Match(None, 0.0)
+            matched = match if _has_number(match.element, number) else Match(None, 0.0)
             has_values = any(sample.columns[index])
-            columns.append(ExaminedColumn(index + 1, header, number, own, seen, has_values))
-    columns.sort(key=lambda column: column.place)
+            columns.append(ExaminedColumn(index + 1, header, number, matched, profile, has_values))
+    columns.sort(key=lambda column: column.position)
     kind = file.matched.kind
-    return ExaminedFile(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
+    return ExaminedFile(
+        sample.name, sample.form, kind, sample.rows, sample.is_complete, tuple(columns)
+    )
 
 
 def _has_number(element: KnownElement | None, number: int | None) -> bool:
@@ -355,10 +357,10 @@ def _column_errors(files: Sequence[ExaminedFile]) -> dict[str, tuple[str, ...]]:
     for table in CLAIMS_TABLES.values():
         if not table.compulsory:
             continue
-        there = have.get(table.name, set())
+        present = have.get(table.name, set())
         if table.name == "claim_line":  # it may be in one row with its claim
-            there = {*there, "claim_id"}
-        lacking = tuple(name for name in table.required if name not in there)
+            present = {*present, "claim_id"}
+        lacking = tuple(name for name in table.required if name not in present)
         if lacking:
             missing[table.name] = lacking
     return missing

@@ -91,14 +91,14 @@ class Match:
         element: the element; None if none fits.
         confidence: 0 to 1.
         why: reasons for the match, a few words each.
-        others: elements that fit almost as well.
+        rivals: elements that fit almost as well.
         question: whether there is no match because these can't be distinguished.
     """
 
     element: KnownElement | None
     confidence: float
     why: tuple[str, ...] = ()
-    others: tuple[KnownElement, ...] = ()
+    rivals: tuple[KnownElement, ...] = ()
     question: bool = False
 
 
@@ -256,8 +256,8 @@ class Matcher:
         if shape != "date" and profile.share("date") > 0.9 and shape not in ("", "number"):
             return 0.5
         if element.codes and profile.words:
-            known = len(profile.words & element.codes) / len(profile.words)
-            return 1.1 if known > 0.8 else 0.95
+            known_share = len(profile.words & element.codes) / len(profile.words)
+            return 1.1 if known_share > 0.8 else 0.95
         if not shape:
             return 0.6 if profile.share("decimal") > 0.8 and profile.distinct > 5 else 1.0
         share = profile.share(shape)
@@ -292,11 +292,11 @@ class Matcher:
         order = np.lexsort((np.arange(len(scores)), -scores))[:4]
         near = [int(index) for index in order if scores[index] >= LEAST]
         if to is None:
-            others = tuple(every[index] for index in near[:3])
-            is_amount = bool(others) and bool(others[0].amount)
-            return Match(None, 0.0, (), others, question=is_amount)
+            rivals = tuple(every[index] for index in near[:3])
+            is_amount = bool(rivals) and bool(rivals[0].amount)
+            return Match(None, 0.0, (), rivals, question=is_amount)
         element, score = every[to], float(scores[to])
-        others = tuple(
+        rivals = tuple(
             every[index]
             for index in near
             if index != to
@@ -311,7 +311,7 @@ class Matcher:
             why.append(f"{candidate.joins[target]:.0%} are in {target}")
         if candidate.differs_within_claims and element.table == "claim_line":
             why.append("differs within claims")
-        match = Match(element, min(score, 0.99), tuple(why), others)
+        match = Match(element, min(score, 0.99), tuple(why), rivals)
         if element.amount or any(every[index].amount for index in near[:1]):
             return _match_amount(match, candidate.header, every, scores, names, to)
         return match
@@ -391,7 +391,7 @@ def _match_amount(
     )
     is_named = is_named and not any(_has_same_words(header, every[index]) for index in rivals)
     if is_named or (every[to].amount and names[to] > 0.999 and best < 0.999):
-        return replace(match, others=())
+        return replace(match, rivals=())
     likely = sorted({to, *rivals}, key=lambda index: (-float(names[index]), index))[:3]
     possible = tuple(every[index] for index in likely if every[index].amount)
     return Match(None, 0.0, match.why, possible, question=True)
@@ -416,24 +416,24 @@ def _check_amount_levels(
     for index, match in enumerate(matches):
         element = match.element
         levels = {"claim": "claim_line", "claim_line": "claim"}
-        other = (
+        other_index = (
             index_of.get(f"{levels.get(element.table, '')}.{element.column}") if element else None
         )
-        if element is None or not element.amount or other is None:
+        if element is None or not element.amount or other_index is None:
             checked_matches.append(match)
             continue
-        marked = _level_factor(candidates[index], every[other]) < 1
-        marked |= names[index, index_of[element.key]] >= names[index, other] + _MIN_LEAD
-        beside = every[other].key in matched_keys
+        marked = _level_factor(candidates[index], every[other_index]) < 1
+        marked |= names[index, index_of[element.key]] >= names[index, other_index] + _MIN_LEAD
+        beside = every[other_index].key in matched_keys
         if (
             marked
             or beside
-            or _has_known_level(element, candidates[index], matched_keys, is_possible[other])
+            or _has_known_level(element, candidates[index], matched_keys, is_possible[other_index])
         ):
             checked_matches.append(match)
         else:
-            both = (element, every[other])
-            checked_matches.append(Match(None, 0.0, match.why, both, question=True))
+            options = (element, every[other_index])
+            checked_matches.append(Match(None, 0.0, match.why, options, question=True))
     return checked_matches
 
 

@@ -103,8 +103,8 @@ class Vocabulary:
                 number = value if 0 < value <= _LARGEST_NUMBER else number
                 continue
             for option in self._part_meanings(lowered):
-                first, *others = self._expansions(option[0][0])
-                alternatives = [(other[0], option[0][1]) for other in others]
+                first, *alternates = self._expansions(option[0][0])
+                alternatives = [(other[0], option[0][1]) for other in alternates]
                 words.extend(
                     ((word, option[0][1]), *alternatives, *option[1:])
                     for word in first
@@ -125,20 +125,20 @@ class Vocabulary:
             return [((piece, 0.95),) for piece in pieces]
         meanings: dict[str, float] = {}
         skeleton = _VOWELS.sub("", word)
-        for other in weights:
-            if len(word) >= 3 and other.startswith(word):
-                meanings[other] = 0.85
-            elif len(skeleton) >= 2 and other[0] == word[0]:
-                bare = _VOWELS.sub("", other)
+        for term in weights:
+            if len(word) >= 3 and term.startswith(word):
+                meanings[term] = 0.85
+            elif len(skeleton) >= 2 and term[0] == word[0]:
+                bare = _VOWELS.sub("", term)
                 if bare == skeleton:
-                    meanings[other] = 0.92
-                elif len(word) >= 3 and _is_within(word, other) and bare.startswith(skeleton[:2]):
-                    meanings[other] = 0.7
+                    meanings[term] = 0.92
+                elif len(word) >= 3 and _is_within(word, term) and bare.startswith(skeleton[:2]):
+                    meanings[term] = 0.7
         if len(word) >= 4:
-            for other, ratio, _ in process.extract(
+            for term, ratio, _ in process.extract(
                 word, list(weights), scorer=fuzz.ratio, score_cutoff=_TYPO, limit=3
             ):
-                meanings[other] = max(meanings.get(other, 0), ratio / 100 * 0.97)
+                meanings[term] = max(meanings.get(term, 0), ratio / 100 * 0.97)
         if not meanings:
             return [((word, 1.0),)]
         ranked = sorted(meanings.items(), key=lambda item: (-item[1], item[0]))
@@ -150,14 +150,14 @@ class Vocabulary:
         best: list[tuple[str, ...] | None] = [(), *[None] * len(word)]
         for end in range(2, len(word) + 1):
             for start in range(end - 1):
-                before, piece = best[start], word[start:end]
+                prefix, piece = best[start], word[start:end]
                 if len(piece) < 3 and piece not in _SHORT_PIECES:
                     continue
-                if before is None or not (piece in weights or piece in self.abbreviations):
+                if prefix is None or not (piece in weights or piece in self.abbreviations):
                     continue
                 held = best[end]
-                if held is None or len(before) + 1 < len(held):
-                    best[end] = (*before, piece)
+                if held is None or len(prefix) + 1 < len(held):
+                    best[end] = (*prefix, piece)
         parts = best[-1]
         return parts if parts is not None and 1 < len(parts) <= 6 else ()
 

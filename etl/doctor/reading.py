@@ -71,14 +71,14 @@ class FileSample:
         form: its format.
         headers: headers of its columns; `column 3` for a column without one.
         columns: trimmed cells of each column, in the order of the rows.
-        whole: whether these are all rows.
+        is_complete: whether these are all rows.
     """
 
     name: str
     form: FileFormat
     headers: tuple[str, ...] = ()
     columns: tuple[tuple[str, ...], ...] = ()
-    whole: bool = True
+    is_complete: bool = True
 
     @property
     def rows(self) -> int:
@@ -86,7 +86,7 @@ class FileSample:
         return len(self.columns[0]) if self.columns else 0
 
 
-def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str]) -> FileSample:
+def read_sample(listed: ListedFile, words: frozenset[str], names: Iterable[str]) -> FileSample:
     """Return the first rows of a file.
 
     There are no columns where it cannot be read as a table with a header.
@@ -94,20 +94,20 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
     Args:
         listed: the file.
         words: words that names of elements are made of, abbreviations included.
-        known: headers that are known, as they are written.
+        names: headers that are known, as they are written.
 
     Raises:
         ExtractError: it cannot be read.
     """
-    head, whole = _read_head(listed)
+    head, is_whole = _read_head(listed)
     physical = recognize_format(head[:65536])
     if physical.kind == "parquet":
         return _parquet_sample(listed)
     if physical.kind not in _TEXT_KINDS:
         return FileSample(listed.name, FileFormat(physical))
-    encoding, text = _decode(head, whole=whole)
+    encoding, text = _decode(head, is_whole=is_whole)
     lines = text.splitlines()
-    if not whole and len(lines) > 1:
+    if not is_whole and len(lines) > 1:
         lines.pop()
     some = [line for line in lines[:_LINES] if line.strip()]
     delimiter = "" if is_fixed_width(some) else _find_delimiter(some)
@@ -119,11 +119,11 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
         form = FileFormat(PhysicalFormat("fixed width"), encoding, not_drafted=sentence)
         return FileSample(listed.name, form)
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
-    rows = _parse_rows(text if whole else "\n".join(lines), delimiter, quoted=quoted)
-    whole = whole and len(rows) <= SAMPLE_ROWS
+    rows = _parse_rows(text if is_whole else "\n".join(lines), delimiter, quoted=quoted)
+    is_whole = is_whole and len(rows) <= SAMPLE_ROWS
     extra_cells = _extra_cells(rows)
     rows = [rows[0], *(row[: len(row) - extra_cells] for row in rows[1:])] if rows else []
-    if not _has_header(rows, words, frozenset(name.lower() for name in known)):
+    if not _has_header(rows, words, frozenset(name.lower() for name in names)):
         sentence = NOT_DRAFTED.format("it has no header")
         form = FileFormat(physical, encoding, quoted, not_drafted=sentence)
         return FileSample(listed.name, form)
@@ -133,10 +133,10 @@ def read_sample(listed: ListedFile, words: frozenset[str], known: Iterable[str])
         notes.append(f"{ragged:,} of {len(rows):,} rows have a different number of cells")
     if extra_cells:
         notes.append(f"each row ends in more cells than the header, all empty: {extra_cells}")
-    has_trailer = whole and len(rows[-1]) != len(headers)
+    has_trailer = is_whole and len(rows[-1]) != len(headers)
     sentence = NOT_DRAFTED.format("it ends with a trailer") if has_trailer else ""
     form = FileFormat(physical, encoding, quoted, extra_cells, sentence, tuple(notes))
-    return FileSample(listed.name, form, headers, cells, whole)
+    return FileSample(listed.name, form, headers, cells, is_whole)
 
 
 def _read_head(listed: ListedFile) -> tuple[bytes, bool]:
@@ -154,7 +154,7 @@ def _read_head(listed: ListedFile) -> tuple[bytes, bool]:
     return head[:SAMPLE_BYTES], len(head) <= SAMPLE_BYTES
 
 
-def _decode(head: bytes, *, whole: bool) -> tuple[str, str]:
+def _decode(head: bytes, *, is_whole: bool) -> tuple[str, str]:
     """Return the encoding of some text, and the text."""
     if head.startswith(b"\xef\xbb\xbf"):
         return "UTF-8 with byte order mark", head[3:].decode("utf-8", errors="replace")
@@ -166,7 +166,7 @@ def _decode(head: bytes, *, whole: bool) -> tuple[str, str]:
     try:
         return "UTF-8", head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if not whole and error.start >= len(head) - 3:
+        if not is_whole and error.start >= len(head) - 3:
             return "UTF-8", head[: error.start].decode("utf-8")
     western = head.decode("cp1252", errors="replace")
     if all(char.isascii() or char.isalpha() or char in _WESTERN for char in western):
@@ -218,7 +218,7 @@ def _extra_cells(rows: Sequence[Sequence[str]]) -> int:
 
 
 def _has_header(
-    rows: Sequence[Sequence[str]], words: frozenset[str], known: frozenset[str]
+    rows: Sequence[Sequence[str]], words: frozenset[str], names: frozenset[str]
 ) -> bool:
     """Return whether the first row names the columns. In doubt it does not: it may be a member's.
 
@@ -227,16 +227,16 @@ def _has_header(
     """
     if not rows or len(rows[0]) != Counter(map(len, rows)).most_common(1)[0][0]:
         return False
-    first, rest = rows[0], rows[1:200]
+    first, body = rows[0], rows[1:200]
     filled = [cell for cell in first if cell]
     if any(_is_value(cell) for cell in filled):
         return False
-    named = sum(_is_named(cell, words, known) for cell in filled)
+    named = sum(_is_named(cell, words, names) for cell in filled)
     if filled and named >= 0.5 * len(filled):
         return True
     contrast = numbers = 0
     for at, cell in enumerate(first):
-        below = [row[at] for row in rest if at < len(row) and row[at].lower() not in _NOTHING]
+        below = [row[at] for row in body if at < len(row) and row[at].lower() not in _NOTHING]
         if len(below) >= 2 and sum(map(_is_value, below)) >= 0.9 * len(below):
             numbers += 1
             contrast += cell.lower() not in _NOTHING and _has_few_digits(cell)
@@ -248,8 +248,8 @@ def _has_few_digits(cell: str) -> bool:
     return sum(character.isdigit() for character in cell) <= 2
 
 
-def _is_named(cell: str, words: frozenset[str], known: frozenset[str]) -> bool:
-    if cell.lower() in known:
+def _is_named(cell: str, words: frozenset[str], names: frozenset[str]) -> bool:
+    if cell.lower() in names:
         return True
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", cell)
     return bool(parts) and any(part.lower() in words for part in parts)
@@ -274,12 +274,12 @@ def _parquet_sample(listed: ListedFile) -> FileSample:
     headers = read_parquet_headers(listed)
     columns: list[list[str]] = [[] for _ in headers]
     distinct = tuple(f"{at} {name}" for at, name in enumerate(headers))
-    whole = True
+    is_whole = True
     for batch in read_batches(listed, distinct, 1):
         for at, held in enumerate(columns):
             held.extend(str(cell).strip() for cell in batch.rows.column(at).to_pylist())
         if batch.rows.num_rows and len(columns[0]) >= SAMPLE_ROWS:
-            whole = False
+            is_whole = False
             break
     form = FileFormat(PhysicalFormat("parquet"))
-    return FileSample(listed.name, form, headers, tuple(map(tuple, columns)), whole)
+    return FileSample(listed.name, form, headers, tuple(map(tuple, columns)), is_whole)

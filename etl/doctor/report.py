@@ -32,7 +32,7 @@ def report_json(examination: Examination) -> dict[str, Any]:
             {
                 "file": file.name,
                 "column": column.header,
-                "candidates": [other.key for other in column.match.others],
+                "candidates": [other.key for other in column.match.rivals],
             }
             for file, column in examination.questions
         ],
@@ -57,7 +57,7 @@ def _file(file: ExaminedFile) -> dict[str, Any]:
         "form": _form(file),
         "holds": file.kind,
         "rows": file.rows,
-        "all_rows": file.whole,
+        "all_rows": file.is_complete,
         "notes": [note for note in notes if note],
         "columns": [_column(column) for column in file.columns],
     }
@@ -97,7 +97,7 @@ def _column(column: ExaminedColumn) -> dict[str, Any]:
         else "unknown",
         "why": why,
         "reason": match.element.reason if match.element is not None else "",
-        "others": [other.key for other in match.others if other.table != NOTHING],
+        "others": [other.key for other in match.rivals if other.table != NOTHING],
         "filled": round(profile.filled / profile.rows, 3) if profile.rows else 0.0,
         "distinct": profile.distinct,
         "looks_like": list(profile.sample),

@@ -117,9 +117,9 @@ def _select_lines(
     yield "select"
     for name, (value, why) in values.items():
         yield f"    {value} as {name},  -- {why}"
-    for one in raw.columns if table == raw.tables[0] else ():
-        if not one.element:
-            yield f"    -- {quoted_name(one.header)}: {describe_doubt(one)}"
+    for column in raw.columns if table == raw.tables[0] else ():
+        if not column.element:
+            yield f"    -- {quoted_name(column.header)}: {describe_doubt(column)}"
     yield "    min_by(_file, _row) as _file," if repeated else "    _file,"
     yield "    min(_row) as _row" if repeated else "    _row"
     yield f"from {raw.name}"

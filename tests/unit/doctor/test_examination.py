@@ -62,15 +62,15 @@ def test_an_amount_that_several_elements_fit_is_asked_about_and_never_named(tmp_
     assert named(found, "claims.csv")["Line Amount"] == "?"
     ((file, column),) = found.questions
     assert (file.name, column.header) == ("claims.csv", "Line Amount")
-    assert len(column.match.others) > 1
-    assert all(other.amount for other in column.match.others)
+    assert len(column.match.rivals) > 1
+    assert all(other.amount for other in column.match.rivals)
 
 
 def test_an_amount_whose_level_nothing_tells_is_asked_about(tmp_path):
     found = examined(tmp_path, claims_csv=wide("Copay Amount", "1.50", "2.50"))
     column = columns(found, "claims.csv")["Copay Amount"]
     assert column.match.question
-    assert {other.key for other in column.match.others} == {
+    assert {other.key for other in column.match.rivals} == {
         "claim.amount_copay",
         "claim_line.amount_copay",
     }

@@ -27,7 +27,7 @@ def test_what_stands_between_cells_is_found_whatever_the_ending_says(tmp_path, d
     assert found.form.physical.delimiter == delimiter
     assert found.headers == ("Member ID", "Last Name", "Date of Birth")
     assert found.columns[0] == ("M1", "M2", "M3")
-    assert found.whole
+    assert found.is_complete
 
 
 @pytest.mark.parametrize(*table(__file__, "encodings"))
