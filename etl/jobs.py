@@ -17,7 +17,7 @@ class JobRunner(Protocol):
     def processes(self) -> int:
         """Number of processes."""
 
-    def each(
+    def run_each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield the result of each job, in their order.
@@ -50,7 +50,7 @@ class SingleProcess:
     def begin(self) -> None:
         """Do nothing: there is other work to do first."""
 
-    def each(
+    def run_each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield the result of each job, in their order."""

@@ -133,19 +133,19 @@ def changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
     return changed
 
 
-def among(hashes: Hashes, others: Hashes) -> npt.NDArray[np.bool_]:
+def among(hashes: Hashes, hash_set: Hashes) -> npt.NDArray[np.bool_]:
     """Return which hashes are in a set, shape (n,); fastest if equal hashes are adjacent.
 
     Args:
         hashes: in any order.
-        others: the set, ascending.
+        hash_set: the set, ascending.
     """
-    if not len(hashes) or not len(others):
+    if not len(hashes) or not len(hash_set):
         return np.zeros(len(hashes), dtype=bool)
     changed = changes(hashes)
     distinct = hashes[changed]
-    index = np.minimum(np.searchsorted(others, distinct), len(others) - 1)
-    is_among: npt.NDArray[np.bool_] = (others[index] == distinct)[np.cumsum(changed) - 1]
+    index = np.minimum(np.searchsorted(hash_set, distinct), len(hash_set) - 1)
+    is_among: npt.NDArray[np.bool_] = (hash_set[index] == distinct)[np.cumsum(changed) - 1]
     return is_among
 
 

@@ -37,8 +37,8 @@ def positions_of_keys(keys: Indices, ids: Indices) -> Indices:
         return np.full(len(keys), -1, dtype=np.int64)
     order = np.argsort(ids, kind="stable")
     index = np.minimum(np.searchsorted(ids, keys, sorter=order), len(ids) - 1)
-    found = order[index]
-    return np.where((keys >= 0) & (ids[found] == keys), found, -1)
+    candidates = order[index]
+    return np.where((keys >= 0) & (ids[candidates] == keys), candidates, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,14 +72,14 @@ def read_money(column: Any) -> Money:
     if not is_odd.any():
         return Money(column, pa.array(none), none)
     odd_texts = as_array(column.filter(pa.array(is_odd)))
-    is_number, sign, whole, fraction = _split_number(odd_texts)
+    is_number, sign, units, fraction = _split_number(odd_texts)
     cents = pc.ascii_rpad(pc.utf8_slice_codeunits(fraction, 0, 2), width=2, padding="0")
     excess = pc.ascii_rtrim(pc.utf8_slice_codeunits(fraction, 2), characters="0")
     is_fine = is_number & true_where(pc.greater(pc.binary_length(excess), 0))
-    is_large = true_where(pc.greater(pc.binary_length(whole), MONEY_DIGITS))
-    is_zero = pc.and_(pc.equal(whole, "0"), pc.equal(cents, "00"))
+    is_large = true_where(pc.greater(pc.binary_length(units), MONEY_DIGITS))
+    is_zero = pc.and_(pc.equal(units, "0"), pc.equal(cents, "00"))
     sign = pc.if_else(is_zero, "", sign)
-    text = as_array(pc.binary_join_element_wise(sign, whole, ".", cents, ""))
+    text = as_array(pc.binary_join_element_wise(sign, units, ".", cents, ""))
     is_wrong = ~is_number | is_fine | is_large
     bad, fine_grained = none.copy(), none.copy()
     bad[is_odd] = is_wrong
@@ -101,13 +101,13 @@ def read_decimals(column: Any) -> Parsed:
 
 
 def _rewrite_decimals(odd_texts: Any) -> tuple[Any, Bools]:
-    is_number, sign, whole, fraction = _split_number(odd_texts)
-    digits = pc.add(pc.binary_length(whole), pc.binary_length(fraction))
+    is_number, sign, units, fraction = _split_number(odd_texts)
+    digits = pc.add(pc.binary_length(units), pc.binary_length(fraction))
     is_long = true_where(pc.greater(digits, DECIMAL_DIGITS))
     no_fraction = pc.equal(pc.binary_length(pc.ascii_rtrim(fraction, characters="0")), 0)
-    sign = pc.if_else(pc.and_(pc.equal(whole, "0"), no_fraction), "", sign)
+    sign = pc.if_else(pc.and_(pc.equal(units, "0"), no_fraction), "", sign)
     point = pc.if_else(pc.equal(pc.binary_length(fraction), 0), "", ".")
-    return pc.binary_join_element_wise(sign, whole, point, fraction, ""), ~is_number | is_long
+    return pc.binary_join_element_wise(sign, units, point, fraction, ""), ~is_number | is_long
 
 
 def read_integers(column: Any) -> Parsed:
@@ -123,13 +123,13 @@ def read_integers(column: Any) -> Parsed:
 
 
 def _rewrite_integers(odd_texts: Any) -> tuple[Any, Bools]:
-    _, sign, whole, _fraction = _split_number(odd_texts)
-    short = pc.less_equal(pc.binary_length(whole), 10)
-    size = pc.cast(pc.if_else(short, pc.if_else(pc.is_valid(whole), whole, "0"), "0"), pa.int64())
+    _, sign, units, _fraction = _split_number(odd_texts)
+    short = pc.less_equal(pc.binary_length(units), 10)
+    size = pc.cast(pc.if_else(short, pc.if_else(pc.is_valid(units), units, "0"), "0"), pa.int64())
     fits = pc.and_(short, pc.less_equal(size, LARGEST_INTEGER))
-    sign = pc.if_else(pc.equal(whole, "0"), "", sign)
+    sign = pc.if_else(pc.equal(units, "0"), "", sign)
     is_bad = ~(matches(odd_texts, _WHOLE) & true_where(fits))
-    return pc.binary_join_element_wise(sign, whole, ""), is_bad
+    return pc.binary_join_element_wise(sign, units, ""), is_bad
 
 
 def _rewrite_odd(
@@ -154,9 +154,9 @@ def _split_number(column: Any) -> tuple[Any, Any, Any, Any]:
     """Return which texts are numbers, and their sign, whole part (at least `0`) and fraction."""
     is_number = matches(column, _NUMBER)
     parts = pc.extract_regex(column, pattern=_PARTS)
-    sign, whole, fraction = (pc.struct_field(parts, name) for name in ("sign", "whole", "part"))
-    whole = pc.if_else(pc.equal(pc.binary_length(whole), 0), "0", whole)
-    return is_number, sign, whole, fraction
+    sign, units, fraction = (pc.struct_field(parts, name) for name in ("sign", "whole", "part"))
+    units = pc.if_else(pc.equal(pc.binary_length(units), 0), "0", units)
+    return is_number, sign, units, fraction
 
 
 def cents(column: Any) -> Any:
@@ -179,8 +179,8 @@ def format_cents(cents: Indices, where: Bools) -> pa.StringArray:
         cents: shape (n,).
         where: shape (n,): rows that aren't null.
     """
-    whole = pa.array(cents).cast(pa.decimal128(19, 0))
-    scaled = pa.Array.from_buffers(pa.decimal128(19, 2), len(whole), whole.buffers())
+    unscaled = pa.array(cents).cast(pa.decimal128(19, 0))
+    scaled = pa.Array.from_buffers(pa.decimal128(19, 2), len(unscaled), unscaled.buffers())
     return pc.if_else(pa.array(where), scaled.cast(pa.string()), None)
 
 

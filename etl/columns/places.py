@@ -41,14 +41,14 @@ class RowSources:
     The program identifies a computed row by its own place; reports name the payer's row.
 
     Attributes:
-        places: `place_keys` of computed rows, ascending, and of the payer's row behind each.
+        pairs: `place_keys` of computed rows, ascending, and of the payer's row behind each.
     """
 
     # `empty_table` would make pyarrow import pandas.
-    places: pa.Table = field(default_factory=partial(pa.Table.from_batches, [], _PAIRS))
+    pairs: pa.Table = field(default_factory=partial(pa.Table.from_batches, [], _PAIRS))
 
     @classmethod
-    def of(cls, results: Any, sources: Any) -> RowSources:
+    def from_keys(cls, results: Any, sources: Any) -> RowSources:
         """Build from `place_keys` of computed rows and of the payer's rows."""
         order = np.argsort(results, kind="stable")
         columns = [pa.array(results[order]), pa.array(sources[order])]
@@ -57,8 +57,8 @@ class RowSources:
     def named(self, files: Any, rows: Any) -> tuple[Any, Any]:
         """Return the payer's file and row behind each place, or the place itself."""
         keys = place_keys(files, rows)
-        if self.places.num_rows:
-            results, sources = (column.to_numpy() for column in self.places.columns)
+        if self.pairs.num_rows:
+            results, sources = (column.to_numpy() for column in self.pairs.columns)
             index = np.minimum(np.searchsorted(results, keys), len(results) - 1)
             keys = np.where(results[index] == keys, sources[index], keys)
         return keys >> _SHIFT, keys & ((1 << _SHIFT) - 1)
@@ -66,13 +66,13 @@ class RowSources:
     def results_of(self, file: int, row: int) -> list[tuple[int, int]]:
         """Return file and row of each computed row behind which the payer's row is."""
         source = int(place_keys([file], [row])[0])
-        keys = self.places.filter(pc.equal(self.places.column("source"), source))["result"]
+        keys = self.pairs.filter(pc.equal(self.pairs.column("source"), source))["result"]
         return [(key >> _SHIFT, key & ((1 << _SHIFT) - 1)) for key in keys.to_pylist()]
 
     def of_findings(self, findings: pa.Table) -> pa.Table:
         """Move findings to the payer's rows; findings about a file stay."""
         has_row = findings.column("row").is_valid()
-        if not self.places.num_rows or not pc.any(has_row).as_py():
+        if not self.pairs.num_rows or not pc.any(has_row).as_py():
             return findings
         is_whole_file = ~np.asarray(has_row)
         columns = [findings.column(name).fill_null(0).to_numpy() for name in ("file", "row")]
@@ -86,12 +86,12 @@ class RowSources:
 
     def only(self, *findings: pa.Table) -> RowSources:
         """Return only the sources that some findings need."""
-        if not self.places.num_rows:
+        if not self.pairs.num_rows:
             return self
-        places = pa.concat_tables([table.select(["file", "row"]) for table in findings]).drop_null()
-        keys = place_keys(places.column("file"), places.column("row"))
-        is_needed = np.isin(self.places.column("result").to_numpy(), keys)
-        return RowSources(self.places.filter(pa.array(is_needed)))
+        rows = pa.concat_tables([table.select(["file", "row"]) for table in findings]).drop_null()
+        keys = place_keys(rows.column("file"), rows.column("row"))
+        is_needed = np.isin(self.pairs.column("result").to_numpy(), keys)
+        return RowSources(self.pairs.filter(pa.array(is_needed)))
 
 
 NO_SOURCES: Final = RowSources()

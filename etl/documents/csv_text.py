@@ -58,8 +58,8 @@ def read_csv(
     mistakes.report()
     try:
         columns = header(cells)
-    except Mistake as mistake:
-        raise MappingError(str(mark), mistake.error_id, mistake.what, hint=mistake.hint) from None
+    except Mistake as error:
+        raise MappingError(str(mark), error.error_id, error.message, hint=error.hint) from None
     return CsvTable(columns, _read_rows(records, columns, row_id, mistakes))
 
 
@@ -68,8 +68,8 @@ def _read_rows(
 ) -> Iterator[Map]:
     for mark, cells in records:
         if len(cells) != len(columns):
-            what = f"{len(cells)} cells under a header of {len(columns)}"
-            mistakes.add(MappingError(str(mark), row_id, what))
+            message = f"{len(cells)} cells under a header of {len(columns)}"
+            mistakes.add(MappingError(str(mark), row_id, message))
             continue
         row = Map(zip(columns, cells, strict=True))
         row.mark, row.marks = mark, dict.fromkeys(columns, mark)

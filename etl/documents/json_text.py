@@ -51,8 +51,8 @@ class _JsonReader:
         if opening not in ("{", "["):
             return self._parse_scalar(start)
         if depth > MOST_DEPTH:
-            what = f"nested too deep: more than {MOST_DEPTH} objects and lists within each other"
-            raise UsageError(f"{self._mark(start)}: {what}")
+            message = f"nested too deep: more than {MOST_DEPTH} objects and lists within each other"
+            raise UsageError(f"{self._mark(start)}: {message}")
         parse = self._parse_map if opening == "{" else self._parse_seq
         return parse(start, depth + 1)
 
@@ -117,5 +117,5 @@ class _JsonReader:
         column = offset - (self._breaks[line - 1] if line else -1)
         return Mark(self._file, line + 1, column=column)
 
-    def _error(self, offset: int, what: str) -> UsageError:
-        return UsageError(f"{self._mark(offset)}: not JSON: {what}")
+    def _error(self, offset: int, message: str) -> UsageError:
+        return UsageError(f"{self._mark(offset)}: not JSON: {message}")

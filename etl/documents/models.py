@@ -39,7 +39,7 @@ class Mistake(ValueError):
 
     Attributes:
         error_id: id of the error.
-        what: the message; `{key}` in it is replaced by the key of the value.
+        message: the message; `{key}` in it is replaced by the key of the value.
         hint: what to try, or "".
         at: location below the value; empty for the value itself.
         is_absence: something is missing; not reported if the same map has a misspelt key.
@@ -48,14 +48,14 @@ class Mistake(ValueError):
     def __init__(
         self,
         error_id: str,
-        what: str,
+        message: str,
         hint: str = "",
         *,
         at: Location = (),
         is_absence: bool = False,
     ) -> None:
-        super().__init__(what)
-        self.error_id, self.what, self.hint = error_id, what, hint
+        super().__init__(message)
+        self.error_id, self.message, self.hint = error_id, message, hint
         self.at, self.is_absence = at, is_absence
 
 
@@ -89,7 +89,7 @@ class _ReadPass:
     context: Any
     unknown: dict[int, tuple[Map, type[Model]]] = field(default_factory=dict)
 
-    def known(self, value: Any, model: type[Model]) -> Any:
+    def without_unknown(self, value: Any, model: type[Model]) -> Any:
         """Remove unknown keys from a map; they are reported at the end."""
         unknown_keys = set(value) - set(model.known_keys()) if isinstance(value, Map) else ()
         if not unknown_keys:
@@ -102,9 +102,9 @@ class _ReadPass:
         for value, model in self.unknown.values():
             for key in value:
                 if key not in model.known_keys():
-                    mark, what = value.marks[key], f"there is no key {key!r} here"
+                    mark, message = value.marks[key], f"there is no key {key!r} here"
                     hint = nearest(key, model.known_keys())
-                    yield mark, MappingError(str(mark), ids.key, what, hint=hint)
+                    yield mark, MappingError(str(mark), ids.key, message, hint=hint)
 
 
 @pydantic_dataclass(frozen=True, slots=True)
@@ -143,16 +143,16 @@ class Model:
 
     @model_validator(mode="before")
     @classmethod
-    def _before(cls, value: Any, info: ValidationInfo) -> Any:
+    def _drop_unknown_keys(cls, value: Any, info: ValidationInfo) -> Any:
         read_pass = _get_pass(info)
-        return read_pass.known(cls.normalize(read_pass.known(value, cls)), cls)
+        return read_pass.without_unknown(cls.normalize(read_pass.without_unknown(value, cls)), cls)
 
     @model_validator(mode="after")
     def _after(self, info: ValidationInfo) -> Model:
         context = _get_pass(info).context
-        found = tuple(self.mistakes(context))
-        if found:
-            raise _MistakeList(found)
+        mistakes = tuple(self.mistakes(context))
+        if mistakes:
+            raise _MistakeList(mistakes)
         return self.resolve(context)
 
 
@@ -167,11 +167,11 @@ class Check:
 
     Attributes:
         holds: takes the value and the context of `read_as`, returns the value, raises `Mistake`.
-        before: run it before the check of the type.
+        before_type: run it before the check of the type.
     """
 
     holds: Callable[[Any, Any], Any]
-    before: bool = False
+    before_type: bool = False
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -181,7 +181,7 @@ class Check:
         def checked(value: Any, info: Any) -> Any:
             return self.holds(value, info.context.context)
 
-        if self.before:
+        if self.before_type:
             return core_schema.with_info_before_validator_function(checked, handler(source))
         return core_schema.with_info_after_validator_function(checked, handler(source))
 
@@ -193,13 +193,13 @@ class Given:
     Lets a field default to None although a key without a value is a mistake.
     """
 
-    of: Any
+    source_type: Any
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Take the other type's."""
-        return handler.generate_schema(self.of)
+        return handler.generate_schema(self.source_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +222,8 @@ class ByKey:
 
         def one_key(value: Any) -> dict[str, Any]:
             if not isinstance(value, dict) or len(value) != 1:
-                what = f"one of {', '.join(members)} must be there, and only one"
-                raise Mistake(self.error_id, what, is_absence=value == {})
+                message = f"one of {', '.join(members)} must be there, and only one"
+                raise Mistake(self.error_id, message, is_absence=value == {})
             (key,) = value
             if key not in members:
                 hint = nearest(str(key), members)
@@ -265,13 +265,13 @@ def up_to(most: int, error_id: str) -> Check:
 
 RawText: TypeAlias = Annotated[str, Strict()]
 """Unchanged text; may be empty."""
-Text: TypeAlias = Annotated[str, Strict(), Check(_as_text, before=True)]
+Text: TypeAlias = Annotated[str, Strict(), Check(_as_text, before_type=True)]
 """Text that isn't blank, with runs of blanks collapsed."""
 MaybeText: TypeAlias = Annotated[str | None, Given(Text)]
 Flag: TypeAlias = Annotated[bool, Strict()]
 MaybeFlag: TypeAlias = Annotated[bool | None, Given(Flag)]
 Whole: TypeAlias = Annotated[int, Strict()]
-LISTED: Final = Check(_as_list, before=True)
+LISTED: Final = Check(_as_list, before_type=True)
 """Makes a tuple take one value where a list of one is meant."""
 NOT_EMPTY: Final = Check(_not_empty)
 """Refuses a list or map with nothing in it."""
@@ -314,9 +314,9 @@ def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any
                 continue
             location = (*details["loc"], *mistake.at)
             mark = _find_mark(document, location, is_absence=details["type"] == "missing")
-            what = mistake.what.replace("{key}", _last_key(document, location))
+            message = mistake.message.replace("{key}", _last_key(document, location))
             where = str(mark) if mark else file
-            error = MappingError(where, mistake.error_id, what, hint=mistake.hint)
+            error = MappingError(where, mistake.error_id, message, hint=mistake.hint)
             errors_by_mark.append((mark or Mark(file, 0), error))
     mistakes = Mistakes()
     for _, error in sorted(errors_by_mark, key=lambda pair: (pair[0].line, pair[0].column)):
@@ -381,8 +381,8 @@ def _type_mistake(error: ErrorDetails, error_id: str) -> Mistake:
     kind, value = error["type"], error["input"]
     if kind in ("literal_error", "enum"):
         words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-        what = f"{{key}} must be one of {', '.join(words)}"
-        return Mistake(error_id, what, nearest(str(value), words))
+        message = f"{{key}} must be one of {', '.join(words)}"
+        return Mistake(error_id, message, nearest(str(value), words))
     is_number = kind == "string_type" and isinstance(value, int | float)
     hint = 'put it in quotes: "01"' if is_number and not isinstance(value, bool) else ""
     return Mistake(error_id, _TYPE_MESSAGES.get(kind, f"{{key}}: {error['msg']}"), hint)

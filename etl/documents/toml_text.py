@@ -31,15 +31,15 @@ def read_toml(text: str, file: str, error_id: str) -> Map:
     except tomllib.TOMLDecodeError as error:
         match = _SYNTAX.fullmatch(str(error))
         line = match["line"] if match else None
-        what = match["what"] if match else "it is no TOML"
+        message = match["what"] if match else "it is no TOML"
         where = f"{file}:{line}" if line else file
-        raise MappingError(where, error_id, what[:1].lower() + what[1:]) from None
-    marked: Map = _add_marks(document, (), lines_by_place(text), file)
+        raise MappingError(where, error_id, message[:1].lower() + message[1:]) from None
+    marked: Map = _add_marks(document, (), lines_by_path(text), file)
     return marked
 
 
-def lines_by_place(text: str) -> dict[tuple[Any, ...], int]:
-    """Find the line of each key and entry, from 1, by its place in the document.
+def lines_by_path(text: str) -> dict[tuple[Any, ...], int]:
+    """Find the line of each key and entry, from 1, by its path in the document.
 
     `tomllib` reports no lines. But a prefix that ends after a complete statement is valid too, and
     its new keys are in that statement.
@@ -52,9 +52,9 @@ def lines_by_place(text: str) -> dict[tuple[Any, ...], int]:
         except tomllib.TOMLDecodeError:
             continue
         code_lines = [number for number in range(first_line, line_count) if _is_code(lines[number])]
-        for place in _list_places(document, ()):
+        for path in _list_paths(document, ()):
             if code_lines:
-                lines_found.setdefault(place, code_lines[0] + 1)
+                lines_found.setdefault(path, code_lines[0] + 1)
         first_line = line_count
     return lines_found
 
@@ -63,29 +63,29 @@ def _is_code(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
 
 
-def _list_places(value: Any, place: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def _list_paths(value: Any, path: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     entries = value.items() if isinstance(value, dict) else enumerate(value)
-    places = []
+    paths = []
     for key, value_inside in entries:
-        places.append((*place, key))
+        paths.append((*path, key))
         if isinstance(value_inside, dict | list):
-            places += _list_places(value_inside, (*place, key))
-    return places
+            paths += _list_paths(value_inside, (*path, key))
+    return paths
 
 
 def _add_marks(
-    value: Any, place: tuple[Any, ...], lines: dict[tuple[Any, ...], int], file: str
+    value: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int], file: str
 ) -> Any:
     if isinstance(value, dict):
         result = Map()
-        result.mark = Mark(file, lines.get(place, 1))
-        result.marks = {key: Mark(file, lines.get((*place, key), 1)) for key in value}
+        result.mark = Mark(file, lines.get(path, 1))
+        result.marks = {key: Mark(file, lines.get((*path, key), 1)) for key in value}
         for key, entry in value.items():
-            result[key] = _add_marks(entry, (*place, key), lines, file)
+            result[key] = _add_marks(entry, (*path, key), lines, file)
         return result
     if isinstance(value, list):
-        entries = Seq(_add_marks(entry, (*place, i), lines, file) for i, entry in enumerate(value))
-        entries.mark = Mark(file, lines.get(place, 1))
-        entries.marks = [Mark(file, lines.get((*place, index), 1)) for index in range(len(value))]
+        entries = Seq(_add_marks(entry, (*path, i), lines, file) for i, entry in enumerate(value))
+        entries.mark = Mark(file, lines.get(path, 1))
+        entries.marks = [Mark(file, lines.get((*path, index), 1)) for index in range(len(value))]
         return entries
     return value.isoformat() if isinstance(value, date) else value

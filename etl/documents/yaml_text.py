@@ -124,8 +124,8 @@ def read_yaml(text: str, name: str) -> Any:
 
 
 def _too_deep(where: str) -> MappingError:
-    what = f"more than {MOST_DEPTH} maps and lists within each other, or an alias within itself"
-    return MappingError(where, "yaml-size", what)
+    message = f"more than {MOST_DEPTH} maps and lists within each other, or an alias within itself"
+    return MappingError(where, "yaml-size", message)
 
 
 class _YamlReader:
@@ -150,8 +150,8 @@ class _YamlReader:
         if depth > MOST_DEPTH and not isinstance(node, yaml.ScalarNode):
             raise _too_deep(str(self._mark(node)))
         if self._values > MOST_VALUES:
-            what = f"more than {MOST_VALUES:,} values, those of aliases counted each time"
-            raise MappingError(str(self._mark(node)), "yaml-size", what)
+            message = f"more than {MOST_VALUES:,} values, those of aliases counted each time"
+            raise MappingError(str(self._mark(node)), "yaml-size", message)
         if isinstance(node, yaml.MappingNode):
             return self._read_map(node, depth + 1)
         if isinstance(node, yaml.SequenceNode):
@@ -164,8 +164,8 @@ class _YamlReader:
                 raise ValueError
             return self._loader.construct_object(node)
         except ValueError:
-            what = "a number or date that there is not; put it into quotes if it is text"
-            raise MappingError(str(self._mark(node)), "yaml-value", what) from None
+            message = "a number or date that there is not; put it into quotes if it is text"
+            raise MappingError(str(self._mark(node)), "yaml-value", message) from None
 
     def _read_map(self, node: Any, depth: int) -> Map:
         result = Map()

@@ -192,7 +192,7 @@ class LocalExecutor:
         if self.workers.processes == 1:
             outputs: Iterable[TaskOutput | None] = (runner.run(job, emit) for job in jobs)
         else:
-            outputs = self.workers.each(_run_job, jobs, emit)
+            outputs = self.workers.run_each(_run_job, jobs, emit)
         for job, output in zip(jobs, outputs, strict=True):
             if output is None:  # many members changed: each partition is a unit of its own
                 yield from self._run_jobs(runner, job.partitions(), emit)
@@ -204,11 +204,11 @@ class LocalExecutor:
         """Number of processes."""
         return self.workers.processes
 
-    def each(
+    def run_each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield the result of each job, in their order."""
-        return self.workers.each(call, jobs, emit)
+        return self.workers.run_each(call, jobs, emit)
 
     def dismiss(self) -> None:
         """End the worker processes; this one continues."""

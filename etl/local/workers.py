@@ -105,7 +105,7 @@ class Workers:
             self._shutdown_threads[-1].start()
         self._pool, self.processes = None, 1
 
-    def each(
+    def run_each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield the result of each job, in order.
@@ -116,7 +116,7 @@ class Workers:
             StoreError: a process was killed.
         """
         if self._pool is None:
-            yield from ALONE.each(call, jobs, emit)
+            yield from ALONE.run_each(call, jobs, emit)
             return
         pending: deque[Future[Found]] = deque()
         try:
@@ -259,7 +259,7 @@ class ForkedWorkers:
         with starting_workers():
             forkserver.ensure_running()
 
-    def each(
+    def run_each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield the result of each job, in order.

@@ -33,7 +33,7 @@ class _OwnColumn(Model):
     """One column; `map_id` is `own` if it carries no element of CPCDS."""
 
     type: FieldType
-    map_id: Annotated[tuple[Whole, ...], Check(_check_map_ids, before=True), LISTED]
+    map_id: Annotated[tuple[Whole, ...], Check(_check_map_ids, before_type=True), LISTED]
     meaning: Text
 
 

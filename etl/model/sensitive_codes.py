@@ -152,7 +152,7 @@ def _check_code(code: str, _context: Any) -> str:
 class _Line(Model):
     """A line of the file; a code that ends with `*` is a prefix."""
 
-    system: Annotated[CodeSystem, Check(_find_system, before=True)]
+    system: Annotated[CodeSystem, Check(_find_system, before_type=True)]
     code: Annotated[RawText, Check(_check_code)]
     group: RawText = ""
 

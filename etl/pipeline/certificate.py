@@ -165,7 +165,7 @@ def compare_unit(
 
 def _locate_in_source(comparison: Comparison, sources: RowSources) -> Comparison:
     """Return a comparison whose positions are rows of the payer's files."""
-    if not sources.places.num_rows:
+    if not sources.pairs.num_rows:
         return comparison
 
     def find_row(file: int, row: int) -> tuple[int, int]:

@@ -201,9 +201,9 @@ class StepCounter:
                 return int(self._counts_objects)
             case FileHashed(bytes=size):
                 return size
-            case FileProgress(file=file, done=done):
-                count = done - self._read.get(file, 0)
-                self._read[file] = done
+            case FileProgress(file=file, bytes_read=bytes_read):
+                count = bytes_read - self._read.get(file, 0)
+                self._read[file] = bytes_read
                 return count
             case StageAdvanced(count=count):
                 return count

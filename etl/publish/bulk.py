@@ -157,7 +157,7 @@ def _write_snapshot(release: Release, options: BulkOptions, reading: ParallelRea
     reading.planned(sum(release.manifest.counts["resources"].values()))
     write = partial(_write_shards, reading.open_store, options.file_bytes)
     files: list[JSON] = []
-    for job_files in reading.runner.each(write, _group_shards(release, options), no_event):
+    for job_files in reading.runner.run_each(write, _group_shards(release, options), no_event):
         files += job_files
         reading.copied(sum(file["count"] for file in job_files))
     directory = [unit for unit in release.manifest.directory if unit is not None]

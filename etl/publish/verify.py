@@ -166,7 +166,7 @@ def verify(
         check_shard = partial(_check_shard_in_worker, open_store, release.id)
     shards = [number for number, shard in enumerate(manifest.catalog) if shard is not None]
     retracted = 0
-    for shard_result in runner.each(check_shard, shards, no_event):
+    for shard_result in runner.run_each(check_shard, shards, no_event):
         result.take(shard_result)
         counts.update(shard_result["resources_of_types"])
         retracted += shard_result["retracted"]

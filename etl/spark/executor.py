@@ -72,7 +72,7 @@ class SparkJobs:
     session: Any
     processes = 1
 
-    def each(
+    def run_each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
         """Yield the result of each job, which is JSON, in their order, once all are done."""
@@ -114,8 +114,8 @@ class SparkExecutor(SparkJobs):
         except NotFound:  # executors do not see the files
             staging = self._staging(cutting.folder).subfolder("input")
             names = frozenset(file.stored or file.name for file in extract.files if file.table)
-            staged = StagedFiles.put(staging, extract.place, names)
-            return self._read(replace(extract, place=staged), cutting, emit)
+            staged = StagedFiles.put(staging, extract.location, names)
+            return self._read(replace(extract, location=staged), cutting, emit)
 
     def _read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests
@@ -172,9 +172,9 @@ class SparkExecutor(SparkJobs):
         checkpoints = Checkpoints(read.work, task.fingerprint, FinishedSteps(read.work))
         checkpoints.delete_stale()
         units = task.units(partitions.facts.count)
-        done = {int(name) for name in finished.names()}
-        done |= {unit.start for unit in units if checkpoints.find(unit) is not None}
-        heads = [TaskRow(unit.start, HEAD) for unit in units if unit.start not in done]
+        finished_starts = {int(name) for name in finished.names()}
+        finished_starts |= {unit.start for unit in units if checkpoints.find(unit) is not None}
+        heads = [TaskRow(unit.start, HEAD) for unit in units if unit.start not in finished_starts]
         rows = tables.rows.union(self.session.createDataFrame(heads, ROWS))
         with ExitStack() as cleanup:
             cleanup.callback(tables.release)

@@ -41,8 +41,8 @@ class IdFiles:
         """Return the ids of a bucket."""
         if (table, bucket) not in self.existing:
             return NO_IDS
-        both: Any = np.frombuffer(self.staging.get(f"{table}/{bucket}"), np.uint64).reshape(2, -1)
-        return OwnedIds(both[0], both[1])
+        pair: Any = np.frombuffer(self.staging.get(f"{table}/{bucket}"), np.uint64).reshape(2, -1)
+        return OwnedIds(pair[0], pair[1])
 
     def find_owners(self, table: str, hashes: Hashes) -> OwnedIds:
         """Return those of some ids, ascending, that the extract has."""

@@ -129,11 +129,11 @@ def check_master(master: str | None) -> None:
     Raises:
         UsageError: none of its addresses accepts a connection.
     """
-    scheme, _, rest = (master or "").partition("://")
+    scheme, _, location = (master or "").partition("://")
     default_port = _DEFAULT_PORTS.get(scheme)
     if default_port is None:
         return
-    addresses = re.split(r"[;/]", rest)[0].split(",")
+    addresses = re.split(r"[;/]", location)[0].split(",")
     for address in addresses:
         host, _, port = address.rpartition(":") if ":" in address else (address, "", default_port)
         try:

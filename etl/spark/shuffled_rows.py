@@ -64,7 +64,7 @@ def is_for_executors(extract: Extract) -> bool:
     layout, raw = extract.layout, extract.layout.raw
     files = [file for file in extract.files if file.table]
     for file in files:
-        owners = OwnerColumns.of(raw[file.table], layout)
+        owners = OwnerColumns.build(raw[file.table], layout)
         if owners.followed(file) and owners.feeds:
             return False
         if raw[file.table].id_headers and layout.provider_headers(file.table):
@@ -208,8 +208,8 @@ class ShuffleReceiver:
         """Return what was read."""
         self._save_ids()
         frame, buckets = self._job_rows(), single_shards(self._ids.buckets)
-        following, known = _filter_kinds(frame, *HEADERS), (self._ids, self._count)
-        owned = run_tasks(self._session, following, buckets, assign_owners, known)
+        following, known_ids = _filter_kinds(frame, *HEADERS), (self._ids, self._count)
+        owned = run_tasks(self._session, following, buckets, assign_owners, known_ids)
         rows = _filter_kinds(frame, MEMBER_ROW).union(owned)
         if self._assigned:
             rows = rows.union(self._session.createDataFrame(self._assigned, ROWS))
@@ -244,8 +244,8 @@ class ShuffleReceiver:
         """Write the ids of all jobs to staging, by bucket."""
         if self._saved is not None:
             return
-        seen, buckets = _filter_kinds(self._job_rows(), SEEN_IDS), single_shards(self._ids.buckets)
-        self._saved = collect_rows(run_tasks(self._session, seen, buckets, save_ids, self._ids))
+        rows, buckets = _filter_kinds(self._job_rows(), SEEN_IDS), single_shards(self._ids.buckets)
+        self._saved = collect_rows(run_tasks(self._session, rows, buckets, save_ids, self._ids))
         files = frozenset((row.name, row.shard) for row in self._saved)
         self._ids = replace(self._ids, existing=files)
 

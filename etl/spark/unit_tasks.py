@@ -71,7 +71,7 @@ class ExtractOnExecutors:
     def unit_keys(self, unit: UnitIds) -> GlobalKeys:
         """Return the keys that a unit may look up: its IDs, and the foreign ones that exist."""
         existing = {
-            table: self.ids.find_owners(table, ids).ids for table, ids in unit.foreign.items()
+            table: self.ids.find_owners(table, ids).ids for table, ids in unit.foreign_ids.items()
         }
         return replace(self.keys, ids=existing).of_unit(unit)
 
@@ -162,8 +162,8 @@ def finish_unit(run: RunFacts, batches: Batches) -> Batches:
         parts = [range(index, index + 1) for index in unit]
         results = {part: process_unit(context, part, partitions, keys, store) for part in parts}
     # Last: with the staged results the driver may go on, so all blocks must be written.
-    done = [(part, result) for part, result in results.items() if result]
-    stage_results(run.finished, first_partition, done)
+    finished = [(part, result) for part, result in results.items() if result]
+    stage_results(run.finished, first_partition, finished)
     yield batch_of_row(TaskRow(first_partition, DONE))
 
 

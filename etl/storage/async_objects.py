@@ -64,10 +64,10 @@ class FolderObjects:
                     length = size
                 data = os.pread(descriptor, length, start)
                 while data and len(data) < length:  # a signal may interrupt a read
-                    more = os.pread(descriptor, length - len(data), start + len(data))
-                    if not more:
+                    chunk = os.pread(descriptor, length - len(data), start + len(data))
+                    if not chunk:
                         break
-                    data += more
+                    data += chunk
                 return data
             finally:
                 os.close(descriptor)
@@ -75,12 +75,12 @@ class FolderObjects:
             raise self._to_store_error(error, key) from error
 
     def _to_store_error(self, error: OSError, key: str) -> StoreError:
-        what = f"{self._root}: cannot read {key}"
+        failure = f"{self._root}: cannot read {key}"
         if error.errno in _MISSING:
             return NotFound(f"{self._root}: there is no object {key}")
         if error.errno in _TRANSIENT:
-            return Transient(f"{what}: {error.strerror}")
-        return StoreError(f"{what}: {error.strerror}; check its owner and permissions")
+            return Transient(f"{failure}: {error.strerror}")
+        return StoreError(f"{failure}: {error.strerror}; check its owner and permissions")
 
 
 _FIRST_PAUSE_SECONDS: Final = 0.05

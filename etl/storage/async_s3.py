@@ -105,30 +105,30 @@ class S3Objects:
         return bytes(await obstore.get_range_async(self._store, path, start=start, length=length))
 
     async def _raise_store_errors(self, key: str, reading: Awaitable[bytes]) -> bytes:
-        what = f"{self._name}: cannot read {key}"
+        failure = f"{self._name}: cannot read {key}"
         try:
             return await reading
         except FileNotFoundError:
             raise NotFound(f"{self._name}: there is no object {key}") from None
         except (PermissionDeniedError, UnauthenticatedError):
-            raise StoreError(f"{what}: access denied; check credentials and policy") from None
+            raise StoreError(f"{failure}: access denied; check credentials and policy") from None
         except InvalidPathError:
-            raise StoreError(f"{what}: no such key is possible") from None
+            raise StoreError(f"{failure}: no such key is possible") from None
         except GenericError as error:
-            raise _error_of_response(str(error), what) from None
+            raise _error_of_response(str(error), failure) from None
         except (BaseError, OSError) as error:
-            raise Transient(f"{what}: {type(error).__name__}") from None
+            raise Transient(f"{failure}: {type(error).__name__}") from None
 
 
-def _error_of_response(message: str, what: str) -> StoreError:
+def _error_of_response(message: str, failure: str) -> StoreError:
     """Return the error for a response; obstore only passes its status on as text."""
     match = _STATUS.search(message)
     status = (match[1] or match[2]) if match else ""
     if status in _OPAQUE_STATUS:
-        return StoreError(f"{what}: {_OPAQUE_STATUS[status]}")
+        return StoreError(f"{failure}: {_OPAQUE_STATUS[status]}")
     if not status or status >= "500" or status in _TRANSIENT_STATUS:
-        return Transient(f"{what}: {f'the server answered {status}' if status else 'no answer'}")
-    return StoreError(f"{what}: the server answered {status}")
+        return Transient(f"{failure}: {f'the server answered {status}' if status else 'no answer'}")
+    return StoreError(f"{failure}: the server answered {status}")
 
 
 def _profile_credentials(profile: str) -> Any:

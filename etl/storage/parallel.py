@@ -99,8 +99,8 @@ class Writer:
         finally:
             self._pool.shutdown(cancel_futures=True)
 
-    def _collect(self, done: set[Future[bool]]) -> None:
-        for future in done:
+    def _collect(self, finished: set[Future[bool]]) -> None:
+        for future in finished:
             self._pending_bytes -= self._pending.pop(future)
-        for future in done:
+        for future in finished:
             future.result()

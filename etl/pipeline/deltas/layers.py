@@ -144,7 +144,7 @@ def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
             return number
     extracts = ", ".join(f"{layer.kind} of {layer.time[:10]}" for layer in layers)
     raise UsageError(
-        f"{extract.place.name} is not one of the extracts that the release was made from "
+        f"{extract.location.name} is not one of the extracts that the release was made from "
         f"({extracts}), or was published by a program that did not record its file names"
     )
 

@@ -288,13 +288,13 @@ def _cell_origin(
     extract, file, row = sources.places.named(place)
     if derived or table not in TABLES:
         return lineages.CellOrigin(file, row, table, column, derived, cell.value, extract=extract)
-    origin = part.origins.of(table, record, column)
-    line = None if origin.place or origin.cells else _rendering_line(records, table, record)
+    origin = part.origins.cell_origin(table, record, column)
+    line = None if origin.layout_line or origin.cells else _rendering_line(records, table, record)
     if line is not None:  # a line's rendering provider, added to the care team
         if column != "provider_id":
             return lineages.CellOrigin(file, row, table, column, True, cell.value, extract=extract)
         table, column, record = "claim_line", "rendering_provider_id", line
-        origin = part.origins.of(table, record, column)
+        origin = part.origins.cell_origin(table, record, column)
     payer_cells = sources.places.cells(record, origin, (table, column))
     return lineages.CellOrigin(
         file=file,

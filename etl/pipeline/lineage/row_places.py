@@ -114,9 +114,9 @@ class ExtractRows:
         if query := self.read.partitions.facts.files[_place(record)[0]].query:
             return CellsOfPayer((), "", query)
         cells = [
-            SourceCell(*self.named(cell.place)[1:], cell.header, cell.text) for cell in origin.cells
+            SourceCell(*self.named(raw.position)[1:], raw.header, raw.text) for raw in origin.cells
         ]
-        return CellsOfPayer(tuple(cells), origin.place)
+        return CellsOfPayer(tuple(cells), origin.layout_line)
 
 
 class CellsOfPayer(NamedTuple):
@@ -261,7 +261,7 @@ class LayerPlaces:
             partition = extract.partition_of((row.file, row.row))
             if partition is not None:
                 source_record = {**record, FILE_COLUMN: str(row.file), ROW_COLUMN: str(row.row)}
-                source = extract.origins(partition).of(table, source_record, name)
+                source = extract.origins(partition).cell_origin(table, source_record, name)
                 payer_cells = extract.cells(source_record, source, column)
                 return payer_cells._replace(
                     cells=tuple(replace(cell, extract=title) for cell in payer_cells.cells)
@@ -340,7 +340,7 @@ class LayerPlaces:
         cells = [
             SourceCell(file.name, row.row, cell.header, cell.text, title) for cell in origin.cells
         ]
-        return CellsOfPayer(tuple(cells), origin.place)
+        return CellsOfPayer(tuple(cells), origin.layout_line)
 
 
 def _place(record: Record) -> Place:

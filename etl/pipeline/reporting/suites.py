@@ -100,7 +100,7 @@ def run_stage(
 
     def run_each(runs: Sequence[SuiteRun]) -> Iterator[SuiteResult]:
         context.emit(StageBegan("suites", len(runs)))
-        for result in context.suites.each(_run_suite, runs, context.emit):
+        for result in context.suites.run_each(_run_suite, runs, context.emit):
             context.emit(StageAdvanced(1))
             yield result
 

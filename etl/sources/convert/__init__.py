@@ -1,1 +1,1 @@
-"""Raw rows of a partition into canonical rows, as a layout says, and the way back."""
+"""Conversion of raw rows to canonical rows by a layout, and tracing cells back."""

@@ -1,10 +1,9 @@
-"""Convert raw rows into canonical rows, as a layout says, with a finding for each correction.
+"""Convert raw rows to canonical rows by a layout, with a finding for each correction.
 
-A lookup takes cells of another raw file. Rows fit that belong to the same member or claim and have
-the same keys, and that are in force on the row's day where the layout asks for that. Where several
-do, the first in the order that the layout declares counts; where it declares none, or several come
-first, they must all say the same. A row that could not be read fits wherever it may fit, with
-unknown cells.
+A lookup takes cells of another raw file. Rows match that belong to the same member or claim, have
+the same keys, and are in force on the row's day if the layout requires it. If several match, the
+first in the layout's order counts; without an order, or if several come first, all of them must
+have the same value. A malformed row matches wherever it might match, with unknown cells.
 """
 
 from __future__ import annotations
@@ -65,13 +64,12 @@ from etl.sources.layout.names import (
 
 @dataclass(frozen=True, slots=True)
 class WantedRows:
-    """Keys that rows look for in another file.
+    """Keys to look up in another file, one per row.
 
     Attributes:
-        scope: `string`, shape (n,): the owner of each row; "" where that does not matter.
-        keys: `string`, shape (n,): scope and keys together; null where there is nothing to look
-            for.
-        on: `string`, shape (n,): the day on which a row must be in force; None: any day.
+        scope: `string`, shape (n,): the owner of each row; "" if any owner will do.
+        keys: `string`, shape (n,): scope and keys combined; null if there is nothing to look up.
+        on: `string`, shape (n,): the day on which a match must be in force; None for any day.
     """
 
     scope: Any
@@ -81,13 +79,13 @@ class WantedRows:
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """Cells that rows found in another file.
+    """Cells that a lookup found, one per row.
 
     Attributes:
-        values: `string`, shape (n,); null where nothing is found or known.
-        torn: which rows found rows that disagree, or that could not be read, shape (n,).
-        missing: which rows found none, though the layout says that one is there, shape (n,).
-        notes: findings about the cells that were found: rule and the rows that have it.
+        values: `string`, shape (n,); null if nothing matches or the value is unknown.
+        torn: which rows match rows that disagree or are malformed, shape (n,).
+        missing: which rows match none although the layout requires one, shape (n,).
+        notes: findings about the cells found: rule and the rows that have it.
     """
 
     values: Any
@@ -98,13 +96,13 @@ class LookupResult:
 
 @dataclass(frozen=True, slots=True)
 class _MatchingRows:
-    """Rows of the other file that fit, by what they fit, the more important ones first.
+    """Matching rows of the other file, grouped by key, the preferred ones first.
 
     Attributes:
-        fits: ascending: number of what each fits, shape (m,).
+        fits: number of the key that each row matches, ascending, shape (m,).
         at: number of the row, shape (m,).
-        size: how many things there are that rows may fit.
-        doubt: of which of them it is not known which rows fit, shape (size,).
+        size: number of keys.
+        doubt: keys for which the matching rows are unknown, shape (size,).
     """
 
     fits: Indices
@@ -117,55 +115,55 @@ def look_up(rows: RawRows, source: Lookup, wanted: WantedRows) -> LookupResult:
     """Return what a lookup finds for each row.
 
     Args:
-        rows: of the other file.
+        rows: rows of the other file.
         source: the lookup.
-        wanted: what is looked for.
+        wanted: the keys of the rows that look up.
     """
     scope = [rows.column(source.other_scope)] if source.other_scope else []
     keys = compound_keys(*scope, *(rows.column(key) for key in source.key))
-    there = np.flatnonzero(keys.is_valid().to_numpy(zero_copy_only=False))
-    encoded = keys.take(pa.array(there)).dictionary_encode()
+    keyed_rows = np.flatnonzero(keys.is_valid().to_numpy(zero_copy_only=False))
+    encoded = keys.take(pa.array(keyed_rows)).dictionary_encode()
     group = encoded.indices.to_numpy().astype(np.int64)
     ranks = _sort_keys(rows, source.order)
-    order = np.lexsort((*(rank[there] for rank in reversed(ranks)), group))
+    order = np.lexsort((*(rank[keyed_rows] for rank in reversed(ranks)), group))
     fitting = _MatchingRows(
         group[order],
-        there[order],
+        keyed_rows[order],
         len(encoded.dictionary),
         np.zeros(len(encoded.dictionary), dtype=bool),
     )
     index = pc.index_in(wanted.keys, value_set=encoded.dictionary, skip_nulls=True)
-    place = pc.fill_null(index, -1).to_numpy().astype(np.int64)
+    key_index = pc.fill_null(index, -1).to_numpy().astype(np.int64)
     if source.in_force is not None:
-        fitting, place = _in_force(rows, source.in_force, fitting, place, wanted.on)
+        fitting, key_index = _in_force(rows, source.in_force, fitting, key_index, wanted.on)
     cells = rows.noted(source.value)
     picked, torn, counts = _agreed_cells(cells.values, ranks, fitting)
     if source.rows != "any":
         torn |= counts > 1
-    ours = np.append(torn, False)[place]
+    ours = np.append(torn, False)[key_index]
     unread_keys, anything = _malformed_keys(rows, source)
-    asked = wanted.keys.is_valid()
+    is_wanted = wanted.keys.is_valid()
     if wanted.on is not None:
-        asked = pc.and_(asked, wanted.on.is_valid())
-    for own, lost in ((wanted.keys, unread_keys), (wanted.scope, anything)):
-        ours |= np.asarray(pc.and_(pc.is_in(own, value_set=lost), asked))
-    is_there = np.append(counts, 0)[place] > 0
-    missing = np.asarray(asked) & ~is_there & ~ours
+        is_wanted = pc.and_(is_wanted, wanted.on.is_valid())
+    for wanted_keys, malformed_keys in ((wanted.keys, unread_keys), (wanted.scope, anything)):
+        ours |= np.asarray(pc.and_(pc.is_in(wanted_keys, value_set=malformed_keys), is_wanted))
+    is_there = np.append(counts, 0)[key_index] > 0
+    missing = np.asarray(is_wanted) & ~is_there & ~ours
     if source.rows != "one":
         missing &= False
-    at = np.append(picked, -1)[place]
+    at = np.append(picked, -1)[key_index]
     answers = cells.values.take(pa.array(at, mask=(at < 0) | ours))
     notes = [(rule, np.append(mask, False)[at]) for rule, mask in cells.notes]
     return LookupResult(answers, ours, missing, notes)
 
 
 def _in_force(
-    rows: RawRows, dates: EffectivePeriod, fitting: _MatchingRows, place: Indices, on: Any
+    rows: RawRows, dates: EffectivePeriod, fitting: _MatchingRows, key_index: Indices, on: Any
 ) -> tuple[_MatchingRows, Indices]:
-    """Return which rows fit each distinct key and day, and which of these each row looks for."""
+    """Return the rows in force for each key and day, and each row's key and day."""
     day, bad = _parse_days(on)
-    asked = np.flatnonzero((place >= 0) & ((day != NO_DAY) | bad))
-    pairs = np.stack([place[asked], np.where(bad[asked], NO_DAY, day[asked])], axis=1)
+    day_rows = np.flatnonzero((key_index >= 0) & ((day != NO_DAY) | bad))
+    pairs = np.stack([key_index[day_rows], np.where(bad[day_rows], NO_DAY, day[day_rows])], axis=1)
     distinct, which = np.unique(pairs, axis=0, return_inverse=True)
     counts = np.bincount(fitting.fits, minlength=fitting.size)
     starts = np.cumsum(counts) - counts
@@ -177,18 +175,18 @@ def _in_force(
     until, odd_until = _parse_days(rows.column(dates.until))
     wanted = distinct[fits, 1]
     odd = odd_since[at] | odd_until[at] | (wanted == NO_DAY)
-    here = (since[at] == NO_DAY) | (since[at] <= wanted)
-    here &= (until[at] == NO_DAY) | (wanted <= until[at])
+    in_force = (since[at] == NO_DAY) | (since[at] <= wanted)
+    in_force &= (until[at] == NO_DAY) | (wanted <= until[at])
     doubt = np.zeros(len(distinct), dtype=bool)
     doubt[fits[odd]] = True
-    kept = here & ~odd
-    found = np.full(len(place), -1, dtype=np.int64)
-    found[asked] = which.reshape(-1)
-    return _MatchingRows(fits[kept], at[kept], len(distinct), doubt), found
+    matches = in_force & ~odd
+    pair_index = np.full(len(key_index), -1, dtype=np.int64)
+    pair_index[day_rows] = which.reshape(-1)
+    return _MatchingRows(fits[matches], at[matches], len(distinct), doubt), pair_index
 
 
 def _parse_days(column: Any) -> tuple[Indices, Bools]:
-    """Return the days of dates or timestamps (`NO_DAY` if null), and which texts are not dates."""
+    """Return the days of dates or timestamps (`NO_DAY` if null), and the non-dates."""
     encoded = column.dictionary_encode()
     texts = encoded.dictionary
     instants = pc.match_substring_regex(texts, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
@@ -201,7 +199,7 @@ def _parse_days(column: Any) -> tuple[Indices, Bools]:
 def _agreed_cells(
     column: Any, ranks: list[Any], fitting: _MatchingRows
 ) -> tuple[Indices, Bools, Indices]:
-    """Return the first row that fits, or -1; where rows disagree; and how many rows fit."""
+    """Return each key's first row (or -1), whether rows disagree, and their count."""
     fits, at = fitting.fits, fitting.at
     counts = np.bincount(fits, minlength=fitting.size)
     starts = np.flatnonzero(np.diff(fits, prepend=-1))
@@ -209,8 +207,8 @@ def _agreed_cells(
     ties = np.ones(len(fits), dtype=bool)
     for rank in ranks:
         ties &= rank[at] == rank[at[first]]
-    said = column.dictionary_encode().indices
-    codes = pc.fill_null(said, -1).to_numpy().astype(np.int64)[at]
+    encoded_cells = column.dictionary_encode().indices
+    codes = pc.fill_null(encoded_cells, -1).to_numpy().astype(np.int64)[at]
     torn = fitting.doubt.copy()
     torn[fits[ties & (codes != codes[first])]] = True
     picked = np.full(fitting.size, -1, dtype=np.int64)
@@ -219,12 +217,12 @@ def _agreed_cells(
 
 
 def _malformed_keys(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
-    """Return the keys of malformed rows, and the scopes of those without keys."""
+    """Return the keys of malformed rows, and the scopes of those without."""
     table = rows.unread if rows.unread is not None else rows.table.slice(0, 0)
-    lost = RawRows(table)
-    scopes = [lost.column(source.other_scope)] if source.other_scope else []
-    keys = compound_keys(*scopes, *(lost.column(key) for key in source.key))
-    scope = scopes[0] if scopes else pa.repeat(pa.scalar("", pa.string()), lost.count)
+    malformed = RawRows(table)
+    scopes = [malformed.column(source.other_scope)] if source.other_scope else []
+    keys = compound_keys(*scopes, *(malformed.column(key) for key in source.key))
+    scope = scopes[0] if scopes else pa.repeat(pa.scalar("", pa.string()), malformed.count)
     return keys, scope.filter(pc.and_(scope.is_valid(), keys.is_null()))
 
 
@@ -250,8 +248,8 @@ class Canonical:
 
     Attributes:
         tables: every canonical table by name.
-        bare: canonical table -> rows of which only the ids are known: they could not be read or
-            converted. Each has a finding. Tables without such rows are left out.
+        bare: canonical table -> rows with IDs only, because they could not be read or converted.
+            Each has a finding. Tables without such rows are left out.
         findings: `etl.rows.FINDINGS_SCHEMA`.
     """
 
@@ -264,10 +262,9 @@ def convert_tables(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bo
     """Return every canonical table, and the findings.
 
     Args:
-        layout: how.
-        raw: the rows of each raw file in one partition, as stored: in the order of
-            files and rows.
-        directory: whether to make the tables that belong to no member, or those that do.
+        layout: the layout of the raw files.
+        raw: the rows of each raw file in one partition, in the order of files and rows.
+        directory: whether to make the tables without members, or those with members.
     """
     rows = {
         name: with_fills(layout, layout.raw[name], _raw_rows(layout, name, table))
@@ -281,10 +278,10 @@ def convert_tables(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bo
             for spec in layout.tables:
                 if spec.table == name and spec.source in rows and rows[spec.source].count:
                     feed = TableConverter(spec, rows)
-                    made = feed.run()
+                    converted = feed.run()
                     # A claim's rows name providers again and again.
                     of_members = directory and layout.raw[spec.source].id_headers
-                    pieces.append(drop_repeated_rows(made) if of_members else made)
+                    pieces.append(drop_repeated_rows(converted) if of_members else converted)
                     findings.extend(feed.findings)
                     if feed.bare:
                         bare.setdefault(name, []).extend(feed.bare)
@@ -294,11 +291,11 @@ def convert_tables(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bo
     for spec in layout.tables:
         tables[spec.table] = _number_rows(tables[spec.table], spec)
     for name, table in raw.items():
-        main, lost = layout.raw[name].main_table, malformed_rows(table)
-        if lost.num_rows and main in TABLES and (main in MEMBERLESS) == directory:
+        main, malformed = layout.raw[name].main_table, malformed_rows(table)
+        if malformed.num_rows and main in TABLES and (main in MEMBERLESS) == directory:
             ids = {f"{role}_id": header for role, header in layout.raw[name].id_headers.items()}
-            bare.setdefault(main, []).append(_id_only_rows(main, ids, lost))
-            findings.append(findings_at(RAGGED_ROW, main, *RawRows(lost).places, None))
+            bare.setdefault(main, []).append(_id_only_rows(main, ids, malformed))
+            findings.append(findings_at(RAGGED_ROW, main, *RawRows(malformed).row_positions, None))
     return Canonical(
         {name: sort_rows(table, name) for name, table in tables.items()},
         {name: pa.concat_tables(parts) for name, parts in bare.items()},
@@ -313,13 +310,13 @@ def _raw_rows(layout: Layout, name: str, table: pa.Table) -> RawRows:
 def column_values(
     layout: Layout, specs: Iterable[TableSpec], raw: Mapping[str, pa.Table], column: str
 ) -> Iterator[Any]:
-    """Yield one canonical column of each table that is fed: `string` arrays, null where absent.
+    """Yield one canonical column per feed, as `string` arrays with nulls.
 
     Args:
-        layout: what the rows mean.
+        layout: the layout of the raw files.
         specs: feeds that make the column.
         raw: the rows of each raw file in one partition, as stored.
-        column: its name.
+        column: the canonical column.
     """
     rows = {name: _raw_rows(layout, name, table) for name, table in raw.items()}
     for spec in specs:
@@ -330,9 +327,9 @@ def column_values(
 def _id_only_rows(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
     """Return canonical rows that have only IDs, given the header of each."""
     read = RawRows(rows)
-    places = dict(zip((FILE_COLUMN, ROW_COLUMN), read.places, strict=True))
+    position_columns = dict(zip((FILE_COLUMN, ROW_COLUMN), read.row_positions, strict=True))
     columns = {column: read.column(header) for column, header in ids.items()}
-    return table_of(name, read.count, {**columns, **places})
+    return table_of(name, read.count, {**columns, **position_columns})
 
 
 def _expand_short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
@@ -348,7 +345,7 @@ def _expand_short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
 
 
 def drop_repeated_rows(table: pa.Table) -> pa.Table:
-    """Return the first of the rows that are equal but for their places; empty ones are left out."""
+    """Return distinct rows, ignoring row positions, without empty ones."""
     cells = table.drop_columns([FILE_COLUMN, ROW_COLUMN])
     texts = [pc.fill_null(column.combine_chunks(), "") for column in cells.columns]
     if not texts:
@@ -359,7 +356,7 @@ def drop_repeated_rows(table: pa.Table) -> pa.Table:
 
 
 def sort_rows(table: pa.Table, name: str) -> pa.Table:
-    """Return rows in the order of their key, numbers as numbers, then of file and row."""
+    """Return rows sorted by key (numbers as numbers), then by file and row."""
     if table.num_rows < 2:
         return table.combine_chunks()
     table = table.combine_chunks()
@@ -402,92 +399,92 @@ class TableConverter:
     """One raw file feeding one canonical table.
 
     Attributes:
-        count: number of canonical rows, before those without a needed cell are left out.
-        findings: of the conversion.
-        bare: ids of rows that were not made, though they have findings.
+        count: number of canonical rows, including those that will lack a needed cell.
+        findings: findings of the conversion.
+        bare: IDs of rows that were not made but have findings.
     """
 
     def __init__(self, spec: TableSpec, rows: Mapping[str, RawRows]) -> None:
         self._spec, self._rows = spec, rows
-        own = rows[spec.source]
-        self._groups = Groups(own, spec.where, spec.grain, spec.order)
+        source_rows = rows[spec.source]
+        self._groups = Groups(source_rows, spec.where, spec.grain, spec.order)
         self.count = self._groups.count
-        files, numbers = own.places
+        files, numbers = source_rows.row_positions
         first = pa.array(self._groups.first)
-        self._places = (files.take(first), numbers.take(first))
+        self._positions = (files.take(first), numbers.take(first))
         self.findings: list[pa.Table] = []
         self.bare: list[pa.Table] = []
 
     def run(self) -> pa.Table:
         tables = []
         for entry in self._spec.rows or ({},):
-            made = {
+            columns = {
                 name: convert_column(column, self)
                 for name, column in {**self._spec.columns, **entry}.items()
             }
             if self._spec.table == "claim":
-                self._of_fills(made)
-            kept = np.ones(self._groups.count, dtype=bool)
+                self._of_fills(columns)
+            usable = np.ones(self._groups.count, dtype=bool)
             for name in self._spec.needs:
-                kept &= made[name].values.is_valid().to_numpy(zero_copy_only=False)
+                usable &= columns[name].values.is_valid().to_numpy(zero_copy_only=False)
             if self._spec.needs_any:
-                some = [made[name].values for name in self._spec.needs_any if name in made]
-                kept &= pc.coalesce(*some).is_valid().to_numpy(zero_copy_only=False)
-            lost = np.zeros(self._groups.count, dtype=bool)
-            for name, column in made.items():
-                self.findings.extend(self._findings(name, column, kept))
+                some = [columns[name].values for name in self._spec.needs_any if name in columns]
+                usable &= pc.coalesce(*some).is_valid().to_numpy(zero_copy_only=False)
+            failed = np.zeros(self._groups.count, dtype=bool)
+            for name, column in columns.items():
+                self.findings.extend(self._findings(name, column, usable))
                 if name in self._spec.needs or name in self._spec.needs_any:
                     for _, mask in column.notes:
-                        lost |= mask & ~kept
-            if not kept.all():
-                self.findings.extend(self._missing_row_findings(entry, made, ~kept & ~lost))
-            if lost.any():
-                ids = {name: made[name] for name in _IDS if name in made}
-                self.bare.append(self._table(ids, lost))
-            tables.append(self._table(made, kept))
+                        failed |= mask & ~usable
+            if not usable.all():
+                self.findings.extend(self._missing_row_findings(entry, columns, ~usable & ~failed))
+            if failed.any():
+                ids = {name: columns[name] for name in _IDS if name in columns}
+                self.bare.append(self._table(ids, failed))
+            tables.append(self._table(columns, usable))
         return pa.concat_tables(tables)
 
-    def _of_fills(self, made: Mapping[str, ConvertedColumn]) -> None:
-        """Leave out amounts of the whole claim where its fills are claims: the lines have them."""
+    def _of_fills(self, columns: Mapping[str, ConvertedColumn]) -> None:
+        """Drop claim amounts if its fills become claims: their lines have them."""
         fills = self.cell(FILL).is_valid()
         if not pc.any(fills).as_py():
             return
-        made["claim_id"].note(SPLIT_FILLS, fills)
-        for name, column in made.items():
+        columns["claim_id"].note(SPLIT_FILLS, fills)
+        for name, column in columns.items():
             if name in AMOUNT_COLUMNS:
                 column.values = pc.if_else(fills, None, column.values)
 
     def values(self, column: str) -> Any:
-        """Return one column of `columns`, a cell a group of rows."""
+        """Return one column of `columns`, with one cell per group of rows."""
         return convert_column(self._spec.columns[column], self).values
 
-    def _table(self, made: Mapping[str, ConvertedColumn], kept: Bools) -> pa.Table:
-        places = dict(zip((FILE_COLUMN, ROW_COLUMN), self._places, strict=True))
-        columns = {name: column.values for name, column in made.items()}
-        table = table_of(self._spec.table, self.count, {**columns, **places})
-        return table if kept.all() else table.filter(pa.array(kept))
+    def _table(self, converted: Mapping[str, ConvertedColumn], row_mask: Bools) -> pa.Table:
+        position_columns = dict(zip((FILE_COLUMN, ROW_COLUMN), self._positions, strict=True))
+        columns = {name: column.values for name, column in converted.items()}
+        table = table_of(self._spec.table, self.count, {**columns, **position_columns})
+        return table if row_mask.all() else table.filter(pa.array(row_mask))
 
-    def _findings(self, name: str, column: ConvertedColumn, kept: Bools) -> list[pa.Table]:
+    def _findings(self, name: str, column: ConvertedColumn, usable: Bools) -> list[pa.Table]:
         findings = []
         for rule, mask in column.notes:
             # For a row that is not made, only the cell that prevented it is reported.
             needed = name in self._spec.needs or name in self._spec.needs_any
-            at = np.flatnonzero(mask if needed else mask & kept)
+            at = np.flatnonzero(mask if needed else mask & usable)
             if not len(at):
                 continue
-            files, numbers = (place.take(pa.array(at)) for place in self._places)
+            files, numbers = (cells.take(pa.array(at)) for cells in self._positions)
             findings.append(findings_at(rule, self._spec.table, files, numbers, name))
         return findings
 
     def _missing_row_findings(
-        self, entry: Mapping[str, ColumnSpec], made: Mapping[str, ConvertedColumn], unmade: Bools
+        self, entry: Mapping[str, ColumnSpec], columns: Mapping[str, ConvertedColumn], unmade: Bools
     ) -> Iterator[pa.Table]:
-        """Yield findings of cells that are about a row which is not made.
+        """Yield findings about filled cells of rows that are not made.
 
         Args:
-            entry: the columns that make this row and no other of the group; empty: all do.
-            made: every column.
-            unmade: groups without a needed cell, of which no finding says that it was there.
+            entry: the columns of this row alone, not of others of the group; empty for all.
+            columns: every column.
+            unmade: groups without a needed cell, unless a finding reports that cell.
         """
         named = {
             *self._spec.needs,
@@ -497,29 +494,28 @@ class TableConverter:
         }
         for name, spec in (entry or self._spec.columns).items():
             if name not in named and spec.comes_from_cells:
-                filled = made[name].values.is_valid().to_numpy(zero_copy_only=False)
-                for rule, mask in made[name].notes:
+                filled = columns[name].values.is_valid().to_numpy(zero_copy_only=False)
+                for rule, mask in columns[name].notes:
                     if rule not in (SENTINEL_DATE, WORD_WITHOUT_CODE):
                         filled = filled | mask
                 at = pa.array(np.flatnonzero(unmade & filled))
                 if len(at):
-                    files, numbers = (place.take(at) for place in self._places)
-                    found = FACT_WITHOUT_ROW
-                    yield findings_at(found, self._spec.table, files, numbers, name)
+                    files, numbers = (cells.take(at) for cells in self._positions)
+                    yield findings_at(FACT_WITHOUT_ROW, self._spec.table, files, numbers, name)
 
     def cell(self, header: str) -> Any:
         """Return each group's cell under a header."""
         return self._groups.pick(header)[0]
 
     def agreed(self, header: str, spec: ColumnSpec) -> ConvertedColumn:
-        """Return the cells under a header; absent, with a finding, where rows contradict."""
+        """Return the cells under a header; absent, with a finding, on conflicts."""
         rows = self._groups.rows
         among = match_rows(spec.among, rows.column, rows.count) if spec.among else None
         values, conflict = self._groups.pick(header, among)
-        made = ConvertedColumn(values, self._notes(header))
+        converted = ConvertedColumn(values, self._notes(header))
         if conflict is not None:
-            made.note(spec.conflict, conflict)
-        return made.drop_unknown()
+            converted.note(spec.conflict, conflict)
+        return converted.drop_unknown()
 
     def _notes(self, header: str) -> list[tuple[str, Bools]]:
         """Return the findings about the merged cells under a header."""
@@ -527,37 +523,37 @@ class TableConverter:
         return [(rule, self._groups.noted(mask)) for rule, mask in notes]
 
     def of_other_rows(self, spec: ColumnSpec) -> ConvertedColumn:
-        """Return a column that is made of other rows than those that were merged."""
+        """Return a column made of other rows than the merged ones."""
         match spec.source:
             case DistinctCells(header):
-                made = ConvertedColumn(self._groups.each(header), self._notes(header))
-                return made.drop_unknown()
+                cells = self._groups.distinct_cells(header)
+                return ConvertedColumn(cells, self._notes(header)).drop_unknown()
             case Lookup():
                 return self._look_up(spec.source, spec)
             case _:
                 return ConvertedColumn(pa.nulls(self.count, pa.string()), [])
 
     def _look_up(self, source: Lookup, spec: ColumnSpec) -> ConvertedColumn:
-        """Read another raw file in the row of the same member, so that partitions do not show."""
+        """Look up cells in the same member's rows of another raw file."""
         by = [self.agreed(header, spec) for header in source.by]
-        made = ConvertedColumn(
+        converted = ConvertedColumn(
             pa.nulls(self.count, pa.string()), [note for answer in by for note in answer.notes]
         )
         on = None
         if source.in_force is not None:
             day = self.agreed(source.in_force.on, spec)
-            made.notes.extend(day.notes)
+            converted.notes.extend(day.notes)
             on = day.values
         scope = [self.cell(source.own_scope)] if source.own_scope else []
         keys = compound_keys(*scope, *(answer.values for answer in by))
         members = scope[0] if scope else pa.repeat(pa.scalar("", pa.string()), self.count)
-        other = self._rows.get(source.table)
-        if other is None:
-            return made
-        found = look_up(other, source, WantedRows(members, keys, on))
-        made.values = found.values
-        made.note(AMBIGUOUS_LOOKUP, found.torn)
-        made.note(LOOKUP_WITHOUT_ROW, found.missing)
-        for rule, mask in found.notes:
-            made.note(rule, mask)
-        return made
+        other_rows = self._rows.get(source.table)
+        if other_rows is None:
+            return converted
+        result = look_up(other_rows, source, WantedRows(members, keys, on))
+        converted.values = result.values
+        converted.note(AMBIGUOUS_LOOKUP, result.torn)
+        converted.note(LOOKUP_WITHOUT_ROW, result.missing)
+        for rule, mask in result.notes:
+            converted.note(rule, mask)
+        return converted

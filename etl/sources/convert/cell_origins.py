@@ -42,12 +42,12 @@ class RawCell:
     """One cell of a file of the extract.
 
     Attributes:
-        place: file and row.
+        position: file and row.
         header: its header as the file spells it.
-        text: as it stands there, blanks included. A member's data. None if no file is at hand.
+        text: the cell with its blanks, which is a member's data; None if no file is at hand.
     """
 
-    place: Place
+    position: Place
     header: str
     text: str | None
 
@@ -57,19 +57,18 @@ class RawOrigin:
     """Origin of one canonical cell.
 
     Attributes:
-        cells: the raw cells that the layout makes it of, or that decide on it; none for a constant
-            and for a number that counts rows.
-        place: file and line of the layout that says so; "" in the canonical layout, where a cell is
-            taken as it is.
+        cells: the raw cells that it is made of or depends on; none for a constant or a row number.
+        layout_line: file and line of the layout that says so; "" in the canonical layout, where a
+            cell is taken as it is.
     """
 
     cells: tuple[RawCell, ...]
-    place: str
+    layout_line: str
 
 
 @dataclass(frozen=True)
 class _Feed:
-    """One way of making rows of a table: a `TableSpec`, with one entry of its `rows`."""
+    """One rule for rows of a table: a `TableSpec` and one of its `rows`."""
 
     spec: TableSpec
     columns: Mapping[str, ColumnSpec]
@@ -93,7 +92,7 @@ class _CanonicalRow:
 
     @cached_property
     def values(self) -> Mapping[str, str | None]:
-        """Its cells, but for numbers that count rows."""
+        """Its cells, except row numbers."""
         columns = self.feed.columns.items()
         return {
             name: self.text(spec)
@@ -107,7 +106,7 @@ class _CanonicalRow:
         return text
 
     def headers_read(self, spec: ColumnSpec) -> Set[str]:
-        """Return the headers whose cells are read where a column is made."""
+        """Return the headers that a column reads."""
         self.rows.read.clear()
         convert_column(spec, self.cells)
         return self.rows.read.keys()
@@ -117,10 +116,10 @@ class PartitionOrigins:
     """Origins of the canonical cells of one partition.
 
     Args:
-        layout: what the rows mean.
+        layout: the layout of the files.
         files: the extract's files.
-        written: file name -> its rows in the partition as they were written, with `_file` and
-            `_row` (`Partitions.raw_rows`).
+        written: file name -> its rows in the partition as written, with `_file` and `_row`
+            (`Partitions.raw_rows`).
     """
 
     def __init__(
@@ -143,15 +142,15 @@ class PartitionOrigins:
             for name, tables in parts.items()
         }
         self._groups: dict[int, Groups] = {}
-        self._made: dict[tuple[str, Place], list[_CanonicalRow]] = {}
+        self._cached: dict[tuple[str, Place], list[_CanonicalRow]] = {}
 
-    def of(self, table: str, record: Record, column: str) -> RawOrigin:
+    def cell_origin(self, table: str, record: Record, column: str) -> RawOrigin:
         """Return the origin of one cell.
 
         Args:
             table: its canonical table.
-            record: its row: canonical column -> text, and the row's place.
-            column: its column; a derived one has no origin of its own.
+            record: its row: canonical column -> text, with the row's position.
+            column: its column; a derived one has no origin.
         """
         short = self._short_form(table, record, column)
         if short is not None:
@@ -162,14 +161,14 @@ class PartitionOrigins:
         cells = dict.fromkeys(self._cells(row, row.feed.columns[column]))
         return RawOrigin(tuple(cells), self._line(row.feed, column))
 
-    def headers(self, table: str, source: str, column: str, place: Place) -> RawOrigin:
-        """Return the cells that the layout makes a column of, without their texts.
+    def headers(self, table: str, source: str, column: str, row_position: Place) -> RawOrigin:
+        """Return the cells that a column is made of, without their texts.
 
         Args:
             table: canonical table.
             source: raw table that its row came from.
             column: canonical column.
-            place: of the row.
+            row_position: position of the raw row.
         """
         headers: dict[str, None] = {}
         line = ""
@@ -179,24 +178,24 @@ class PartitionOrigins:
                 written = _as_written(feed.columns[column].headers(), raw)
                 headers |= dict.fromkeys(sorted(written, key=raw.columns.index))
                 line = line or self._line(feed, column)
-        return RawOrigin(tuple(RawCell(place, header, None) for header in headers), line)
+        return RawOrigin(tuple(RawCell(row_position, header, None) for header in headers), line)
 
-    def rows_of(self, place: Place) -> Iterator[tuple[str, Place]]:
-        """Yield table and place of each canonical row that a row of a file went into.
+    def rows_of(self, row_position: Place) -> Iterator[tuple[str, Place]]:
+        """Yield table and position of each canonical row made from a raw row.
 
-        The place of a canonical row is that of the first row that it was made of.
+        A canonical row has the position of the first raw row that it was made of.
         """
-        seen = set()
+        yielded_rows = set()
         for feed in self._feeds:
             if feed.spec.source not in self._rows:
                 continue
             groups = self._group(feed)
             numbers, members = groups.numbered()
-            ours = np.isin(members, _rows_at(groups.rows, place))
+            ours = np.isin(members, _rows_at(groups.rows, row_position))
             for group in np.unique(numbers[ours]).tolist():
-                row = (feed.spec.table, _place(groups.rows, int(groups.first[group])))
-                if row not in seen:
-                    seen.add(row)
+                row = (feed.spec.table, _row_position(groups.rows, int(groups.first[group])))
+                if row not in yielded_rows:
+                    yielded_rows.add(row)
                     yield row
 
     @cached_property
@@ -207,13 +206,13 @@ class PartitionOrigins:
             number = count.setdefault(spec.table, 0)
             count[spec.table] += 1
             for entry, columns in enumerate(spec.rows or ({},)):
-                made = {**spec.columns, **columns}
-                feeds.append(_Feed(spec, made, number, entry))
+                row_columns = {**spec.columns, **columns}
+                feeds.append(_Feed(spec, row_columns, number, entry))
         return tuple(feeds)
 
     @cached_property
     def _with_fills(self) -> Mapping[str, RawRows]:
-        """The rows with the ids that claims of several fills are given."""
+        """The rows, with the new IDs of claims that were split by fill."""
         raw = self._layout.raw
         return {
             name: with_fills(self._layout, raw[name], rows) for name, rows in self._rows.items()
@@ -229,77 +228,76 @@ class PartitionOrigins:
     def _find_canonical_row(self, table: str, record: Record) -> _CanonicalRow | None:
         """Return the canonical row behind a record, converted again.
 
-        A row of a file can be several rows of a table. The one is taken that has the most cells of
-        the record, less those that it has not.
+        A raw row can become several rows of a table: this is the one most like the record.
         """
-        place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
-        if (table, place) not in self._made:
-            self._made[table, place] = list(self._canonical_rows_at(table, place))
-        rows = self._made[table, place]
+        row_position = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
+        if (table, row_position) not in self._cached:
+            self._cached[table, row_position] = list(self._canonical_rows_at(table, row_position))
+        rows = self._cached[table, row_position]
         if len(rows) < 2:
             return rows[0] if rows else None
 
         def likeness(row: _CanonicalRow) -> int:
-            same = [text == record.get(name) for name, text in row.values.items()]
-            return 2 * sum(same) - len(same)
+            equal_cells = [text == record.get(name) for name, text in row.values.items()]
+            return 2 * sum(equal_cells) - len(equal_cells)
 
         return max(rows, key=likeness)
 
-    def _canonical_rows_at(self, table: str, place: Place) -> Iterator[_CanonicalRow]:
-        """Yield the rows of a table whose first raw row stands at a place."""
+    def _canonical_rows_at(self, table: str, row_position: Place) -> Iterator[_CanonicalRow]:
+        """Yield the rows of a table whose first raw row has a position."""
         for feed in self._feeds:
             source = feed.spec.source
             if feed.spec.table != table or source not in self._rows:
                 continue
             groups = self._group(feed)
             numbers, members = groups.numbered()
-            for group in np.flatnonzero(np.isin(groups.first, _rows_at(groups.rows, place))):
-                own = np.sort(members[numbers == group])
-                rows = RawRows(groups.rows.table.take(pa.array(own)), cells=groups.rows.cells)
+            for group in np.flatnonzero(np.isin(groups.first, _rows_at(groups.rows, row_position))):
+                indices = np.sort(members[numbers == group])
+                rows = RawRows(groups.rows.table.take(pa.array(indices)), cells=groups.rows.cells)
                 cells = TableConverter(feed.spec, {**self._with_fills, source: rows})
                 yield _CanonicalRow(feed, rows, cells)
 
     def _cells(self, row: _CanonicalRow, spec: ColumnSpec) -> Iterator[RawCell]:
-        """Yield the filled cells that a column of a row reads: its own, then those looked up."""
+        """Yield the filled cells behind a column: the row's, then those looked up."""
         source, read = row.feed.spec.source, row.headers_read(spec)
         headers = [header for header in self._layout.raw[source].columns if header in read]
-        places = [_place(row.rows, at) for at in range(row.rows.count)]
+        row_positions = [_row_position(row.rows, at) for at in range(row.rows.count)]
         for header in headers:
-            yield from _unique_texts(self._cell(source, place, header) for place in places)
+            yield from _unique_texts(self._cell(source, place, header) for place in row_positions)
         for lookup in _used_lookups(row, spec):
             yield from self._looked_up(row, lookup)
 
     def _looked_up(self, row: _CanonicalRow, source: Lookup) -> Iterator[RawCell]:
-        """Yield the keys and the value of the other file's rows that fit and say what was taken."""
-        other, value = self._rows.get(source.table), row.text(ColumnSpec(source))
-        if other is None or value is None:
+        """Yield keys and value of the other file's rows that have the value found."""
+        target, value = self._rows.get(source.table), row.text(ColumnSpec(source))
+        if target is None or value is None:
             return
         pairs = [*zip(source.key, source.by, strict=True)]
         if source.own_scope:
             pairs.append((source.other_scope, source.own_scope))
-        fits = np.asarray(pc.fill_null(pc.equal(other.column(source.value), value), False))
+        fits = np.asarray(pc.fill_null(pc.equal(target.column(source.value), value), False))
         for theirs, mine in pairs:
-            same = pc.is_in(other.column(theirs), value_set=row.rows.column(mine).drop_null())
-            fits = fits & np.asarray(same)
+            matches = pc.is_in(target.column(theirs), value_set=row.rows.column(mine).drop_null())
+            fits = fits & np.asarray(matches)
         raw = self._layout.raw[source.table]
-        places = [_place(other, at) for at in np.flatnonzero(fits).tolist()]
+        positions = [_row_position(target, at) for at in np.flatnonzero(fits).tolist()]
         read = _as_written(frozenset((*source.key, source.value)), raw)
         for header in sorted(read, key=raw.columns.index):
-            yield from _unique_texts(self._cell(source.table, place, header) for place in places)
+            yield from _unique_texts(self._cell(source.table, at, header) for at in positions)
 
-    def _cell(self, name: str, place: Place, header: str) -> RawCell | None:
-        """Return the cell of a raw file's row under a header of the layout; None where empty."""
+    def _cell(self, name: str, row_position: Place, header: str) -> RawCell | None:
+        """Return a cell of a raw row by the layout's header; None if empty."""
         rows = self._rows[name]
         if header not in rows.table.column_names:
             return None
-        text = rows.table.column(header)[int(_rows_at(rows, place)[0])].as_py()
+        text = rows.table.column(header)[int(_rows_at(rows, row_position)[0])].as_py()
         if text is None or not text.strip():
             return None
-        file = self._files[place[0]]
-        return RawCell(place, file.columns[unique_headers(file).index(header)], text)
+        file = self._files[row_position[0]]
+        return RawCell(row_position, file.columns[unique_headers(file).index(header)], text)
 
     def _line(self, feed: _Feed, column: str) -> str:
-        """Return file and line of a column in its layout; the file alone where it extends one."""
+        """Return a column's file and line in the layout; only the file if inherited."""
         if not self._layout.file:
             return ""
         table, number, entry = feed.spec.table, feed.number, feed.entry
@@ -307,75 +305,75 @@ class PartitionOrigins:
         value = tables.get(table) if isinstance(tables, Map) else None
         if isinstance(value, Seq):
             value = value[number] if number < len(value) else None
-        places = []
+        column_maps = []
         if isinstance(value, Map):
-            places.append(value.get("columns"))
+            column_maps.append(value.get("columns"))
             entries = value.get("rows")
             if isinstance(entries, Seq) and entry < len(entries):
-                places.insert(0, entries[entry])
-        for place in places:
-            if isinstance(place, Map) and column in place.marks:
-                return str(place.marks[column])
+                column_maps.insert(0, entries[entry])
+        for column_map in column_maps:
+            if isinstance(column_map, Map) and column in column_map.marks:
+                return str(column_map.marks[column])
         return self._layout.file
 
     def _short_form(self, table: str, record: Record, column: str) -> RawOrigin | None:
-        """Return the origin of a cell of a row that numbered columns of `claim` stand for."""
+        """Return the origin of a cell from numbered columns of `claim`."""
         rows = self._rows.get("claim")
         if not self._layout.canonical or table not in SHORT_FORMS or rows is None:
             return None
-        found = _rows_at(rows, (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0)))
-        if not len(found):
+        row_indices = _rows_at(rows, (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0)))
+        if not len(row_indices):
             return None
-        at = int(found[0])
+        at = int(row_indices[0])
         stem, words = table.removeprefix("claim_"), SHORT_FORMS[table]
         for number in range(1, SHORT_FORM_COUNT + 1):
             headers = {f"{stem}_{word}_{number}": made for word, made in words.items()}
             texts = {made: rows.column(header)[at].as_py() for header, made in headers.items()}
             if any(texts.values()) and all(record.get(made) == texts[made] for made in texts):
                 wanted = [header for header, made in headers.items() if made == column]
-                own = [column] if column in self._layout.raw["claim"].columns else []
-                read = wanted or (own if column not in ("sequence",) else [])
-                cells = [self._cell("claim", _place(rows, at), header) for header in read]
+                own_header = [column] if column in self._layout.raw["claim"].columns else []
+                read = wanted or (own_header if column not in ("sequence",) else [])
+                cells = [self._cell("claim", _row_position(rows, at), header) for header in read]
                 return RawOrigin(tuple(cell for cell in cells if cell is not None), "")
         return None
 
 
 def _used_lookups(row: _CanonicalRow, spec: ColumnSpec) -> Iterator[Lookup]:
-    """Yield the lookups of a column; of alternatives, those up to the one that decided."""
+    """Yield a column's lookups, up to the alternative that gave the value."""
     if isinstance(spec.source, Lookup):
         yield spec.source
     elif isinstance(spec.source, CoalescedColumns):
         for option in spec.source.options:
             yield from _used_lookups(row, option)
-            made = convert_column(option, row.cells)
-            if made.unknown()[0] or made.values[0].is_valid:
+            converted = convert_column(option, row.cells)
+            if converted.unknown()[0] or converted.values[0].is_valid:
                 return
 
 
 def _unique_texts(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
-    """Yield cells with different texts: merged rows mostly have the same ones."""
-    seen = set()
+    """Yield one cell per distinct text: merged rows mostly repeat theirs."""
+    seen_texts = set()
     for cell in cells:
-        if cell is not None and cell.text is not None and cell.text.strip() not in seen:
-            seen.add(cell.text.strip())
+        if cell is not None and cell.text is not None and cell.text.strip() not in seen_texts:
+            seen_texts.add(cell.text.strip())
             yield cell
 
 
-def _rows_at(rows: RawRows, place: Place) -> Indices:
-    """Return which rows are at a row position."""
-    files, numbers = (column.to_numpy() for column in rows.places)
-    return np.flatnonzero((files == place[0]) & (numbers == place[1]))
+def _rows_at(rows: RawRows, row_position: Place) -> Indices:
+    """Return the indices of the rows at a position."""
+    files, numbers = (column.to_numpy() for column in rows.row_positions)
+    return np.flatnonzero((files == row_position[0]) & (numbers == row_position[1]))
 
 
 def _as_written(headers: frozenset[str], raw: RawTable) -> frozenset[str]:
-    """Return the headers that the file has, those behind made ones in their place."""
+    """Return headers with derived ones replaced by the file's own."""
     texts: set[str] = set()
     for header in headers:
-        made = raw.cells.derived.get(header)
-        texts |= {header} if made is None else _as_written(made.headers(), raw)
+        derived_spec = raw.cells.derived.get(header)
+        texts |= {header} if derived_spec is None else _as_written(derived_spec.headers(), raw)
     return frozenset(texts & set(raw.columns))
 
 
-def _place(rows: RawRows, at: int) -> Place:
-    files, numbers = rows.places
+def _row_position(rows: RawRows, at: int) -> Place:
+    files, numbers = rows.row_positions
     return int(files[at].as_py()), int(numbers[at].as_py())

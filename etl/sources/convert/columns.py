@@ -1,7 +1,7 @@
-"""Columns made of cells by a layout: sources, then conversions, with a note for each finding.
+"""Convert cells to columns by a layout: sources, conversions, and findings.
 
-The cells are those of the rows of a file (`etl.sources.convert.raw_rows`), or of merged rows
-(`etl.sources.convert.canonical_rows`); both are treated alike.
+The cells are those of a file's rows (`etl.sources.convert.raw_rows`) or of merged rows
+(`etl.sources.convert.canonical_rows`).
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from etl.sources.layout.names import (
 
 @dataclass(slots=True)
 class ConvertedColumn:
-    """A column in the making.
+    """A column during conversion.
 
     Attributes:
-        values: its text, shape (n,).
+        values: its texts, shape (n,).
         notes: findings so far: rule and the rows that have it.
     """
 
@@ -67,7 +67,7 @@ class ConvertedColumn:
             self.notes.append((rule, mask))
 
     def unknown(self) -> Bools:
-        """Return where the files have a value, but it isn't known which, shape (n,)."""
+        """Return where the value exists but is unknown, shape (n,)."""
         unknown = np.zeros(len(self.values), dtype=bool)
         for rule, mask in self.notes:
             if rule in UNKNOWN_VALUES:
@@ -75,21 +75,21 @@ class ConvertedColumn:
         return unknown
 
     def drop_unknown(self) -> ConvertedColumn:
-        """Return it without the values that aren't known."""
+        """Return the column without unknown values."""
         return ConvertedColumn(pc.if_else(pa.array(self.unknown()), None, self.values), self.notes)
 
     def read(self, read: tuple[Any, Bools]) -> None:
-        """Take what a kernel read; values that it could not read are absent, with a finding."""
-        there = self.values.is_valid().to_numpy(zero_copy_only=False)
+        """Replace the values by a kernel's; unreadable ones are absent, with a finding."""
+        has_value = self.values.is_valid().to_numpy(zero_copy_only=False)
         self.values = read[0]
-        self.note(UNREADABLE_VALUE, read[1] & there)
+        self.note(UNREADABLE_VALUE, read[1] & has_value)
 
 
 class RowCells(Protocol):
     """Rows with the cells that columns are made of.
 
     Attributes:
-        count: of the rows.
+        count: number of rows.
     """
 
     count: int
@@ -101,35 +101,35 @@ class RowCells(Protocol):
         """Return the cells under a header, and the findings about them."""
 
     def of_other_rows(self, spec: ColumnSpec) -> ConvertedColumn:
-        """Return a column that is made of more than the row: of other rows, or their numbers."""
+        """Return a column made of other rows, or of row numbers."""
 
 
 def convert_column(spec: ColumnSpec, cells: RowCells) -> ConvertedColumn:
-    """Return a column as a layout makes it, a text or null a row."""
-    made = _source(spec, cells)
+    """Return a column converted by a layout, with nulls."""
+    converted = _source(spec, cells)
     if spec.when:
         mask = match_rows(spec.when, cells.cell, cells.count)
-        made.values = pc.if_else(pa.array(mask), made.values, None)
-        made.notes = [(rule, noted & mask) for rule, noted in made.notes]
+        converted.values = pc.if_else(pa.array(mask), converted.values, None)
+        converted.notes = [(rule, noted & mask) for rule, noted in converted.notes]
     if spec.sentinels:
         sentinels = pa.array(sorted(spec.sentinels), pa.string())
-        stood = pc.is_in(made.values, value_set=sentinels)
-        made.note(SENTINEL_DATE, stood)
-        made.values = pc.if_else(stood, None, made.values)
+        stood = pc.is_in(converted.values, value_set=sentinels)
+        converted.note(SENTINEL_DATE, stood)
+        converted.values = pc.if_else(stood, None, converted.values)
     if spec.steps:
-        made.values = apply_steps(made.values, spec.steps)
+        converted.values = apply_steps(converted.values, spec.steps)
     if spec.date is not None:
-        made.read(read_formatted_dates(made.values, spec.date))
+        converted.read(read_formatted_dates(converted.values, spec.date))
     if spec.number is not None:
-        made.read(read_formatted_numbers(made.values, spec.number))
+        converted.read(read_formatted_numbers(converted.values, spec.number))
     if spec.crosswalk is not None or spec.accept is not None:
-        _translate(made, spec, cells)
+        _translate(converted, spec, cells)
     if spec.amount:
-        made.values, rounded = to_cents(made.values)
-        made.note(ROUNDED_AMOUNT, rounded)
+        converted.values, rounded = to_cents(converted.values)
+        converted.note(ROUNDED_AMOUNT, rounded)
     if spec.finding is not None:
-        made.note(spec.finding, made.values.is_valid())
-    return made
+        converted.note(spec.finding, converted.values.is_valid())
+    return converted
 
 
 def _source(spec: ColumnSpec, cells: RowCells) -> ConvertedColumn:
@@ -140,55 +140,55 @@ def _source(spec: ColumnSpec, cells: RowCells) -> ConvertedColumn:
             return ConvertedColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
         case CoalescedColumns(options):
             return _first_of(options, spec.conflict, cells)
-        case JoinedColumns(headers, between, complete):
+        case JoinedColumns(headers, between, needs_all):
             parts = [cells.agreed(header, spec) for header in headers]
             notes = [note for part in parts for note in part.notes]
             texts = [part.values for part in parts]
             return ConvertedColumn(
-                _join_texts(texts, between, complete=complete), notes
+                _join_texts(texts, between, needs_all=needs_all), notes
             ).drop_unknown()
         case _:
             return cells.of_other_rows(spec)
 
 
 def _first_of(options: tuple[ColumnSpec, ...], conflict: str, cells: RowCells) -> ConvertedColumn:
-    made = ConvertedColumn(pa.nulls(cells.count, pa.string()), [])
+    converted = ConvertedColumn(pa.nulls(cells.count, pa.string()), [])
     wanted = np.ones(cells.count, dtype=bool)
     for option in options:
         if not wanted.any():
             break
-        other = convert_column(option, cells)
-        for rule, mask in other.notes:
-            made.note(conflict if rule == CONFLICT else rule, mask & wanted)
-        made.values = pc.if_else(pa.array(wanted), other.values, made.values)
+        candidate = convert_column(option, cells)
+        for rule, mask in candidate.notes:
+            converted.note(conflict if rule == CONFLICT else rule, mask & wanted)
+        converted.values = pc.if_else(pa.array(wanted), candidate.values, converted.values)
         # If it isn't known which value an entry has, no later entry may take its place.
-        wanted &= other.values.is_null().to_numpy(zero_copy_only=False) & ~other.unknown()
-    return made
+        wanted &= candidate.values.is_null().to_numpy(zero_copy_only=False) & ~candidate.unknown()
+    return converted
 
 
-def _join_texts(texts: list[Any], between: str, *, complete: bool) -> Any:
-    if complete:
+def _join_texts(texts: list[Any], between: str, *, needs_all: bool) -> Any:
+    if needs_all:
         return pc.binary_join_element_wise(*texts, between)
     joined = texts[0]
     for text in texts[1:]:
-        both = pc.binary_join_element_wise(joined, text, between)
-        joined = pc.coalesce(both, joined, text)
+        joined_pair = pc.binary_join_element_wise(joined, text, between)
+        joined = pc.coalesce(joined_pair, joined, text)
     return joined
 
 
-def _translate(made: ConvertedColumn, spec: ColumnSpec, cells: RowCells) -> None:
-    accepted = _is_accepted(made.values, spec.accept, cells)
-    encoded = made.values.dictionary_encode()
+def _translate(converted: ConvertedColumn, spec: ColumnSpec, cells: RowCells) -> None:
+    accepted = _is_accepted(converted.values, spec.accept, cells)
+    encoded = converted.values.dictionary_encode()
     words = encoded.dictionary.to_pylist()
     answers = [_look_up(spec.crosswalk, word) for word in words]
     translated = pa.array([answer for answer, _ in answers], pa.string()).take(encoded.indices)
-    known = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
-    there = made.values.is_valid().to_numpy(zero_copy_only=False)
-    known_there = true_where(known)
+    has_line = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
+    has_value = converted.values.is_valid().to_numpy(zero_copy_only=False)
+    known_there = true_where(has_line)
     empty = translated.is_null().to_numpy(zero_copy_only=False)
-    made.note(spec.rule, there & ~accepted & ~known_there)
-    made.note(WORD_WITHOUT_CODE, there & ~accepted & known_there & empty)
-    made.values = pc.if_else(pa.array(accepted), made.values, translated)
+    converted.note(spec.rule, has_value & ~accepted & ~known_there)
+    converted.note(WORD_WITHOUT_CODE, has_value & ~accepted & known_there & empty)
+    converted.values = pc.if_else(pa.array(accepted), converted.values, translated)
 
 
 def _is_accepted(values: Any, accept: AcceptedValues | None, cells: RowCells) -> Bools:
@@ -202,7 +202,7 @@ def _is_accepted(values: Any, accept: AcceptedValues | None, cells: RowCells) ->
 
 
 def _look_up(crosswalk: Crosswalk | None, word: str) -> tuple[str | None, bool]:
-    """Return the code that a crosswalk has for a word, and whether it has a line for it."""
+    """Return a crosswalk's code for a word, and whether it lists the word."""
     if crosswalk is None:
         return None, False
     return crosswalk.answer(word), word.strip().lower() in crosswalk.rows
@@ -219,11 +219,11 @@ Kernel = Callable[[Any], tuple[Any, Bools]]
 
 
 def map_distinct_texts(column: Any, kernel: Kernel) -> tuple[Any, Bools]:
-    """Return a column through a kernel that is run over its distinct texts.
+    """Apply a kernel to a column's distinct texts.
 
     Args:
         column: `string`, shape (n,).
-        kernel: takes distinct texts, gives theirs and where one cannot be read.
+        kernel: takes distinct texts, returns values and which texts cannot be read.
     """
     encoded = column.dictionary_encode()
     values, bad = kernel(encoded.dictionary)
@@ -232,7 +232,7 @@ def map_distinct_texts(column: Any, kernel: Kernel) -> tuple[Any, Bools]:
 
 
 def apply_steps(column: Any, steps: tuple[Step, ...]) -> Any:
-    """Return text after some steps, each taken on what the one before left; shape (n,)."""
+    """Apply steps to texts in order; shape (n,)."""
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
         for step in steps:
@@ -263,7 +263,7 @@ def _apply_step(texts: Any, step: Step) -> Any:
 
 
 def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
-    """Return dates that are written in a format as `YYYY-MM-DD`, and which cannot be read."""
+    """Convert dates of a format to `YYYY-MM-DD`; return also the unreadable ones."""
     patterns = [re.compile(date_pattern(form)) for form in format_.formats]
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
@@ -274,12 +274,12 @@ def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
 
 
 def _parse_day(text: str, patterns: Sequence[re.Pattern[str]]) -> str | None:
-    """Return the date in a text, read by the first pattern that fits; None if none does."""
+    """Parse a date by the first pattern that matches; None if none does."""
     for pattern in patterns:
-        found = pattern.fullmatch(text)
-        if found is None:
+        date_match = pattern.fullmatch(text)
+        if date_match is None:
             continue
-        parts = {name: part for name, part in found.groupdict().items() if part}
+        parts = {name: part for name, part in date_match.groupdict().items() if part}
         try:
             month = parts.get("month") or _MONTH_NAMES.index(parts["name"].title()) + 1
             day = date(int(parts["year"]), int(month), int(parts["day"]))
@@ -294,13 +294,13 @@ def _parse_day(text: str, patterns: Sequence[re.Pattern[str]]) -> str | None:
 
 
 def read_formatted_numbers(column: Any, format_: NumberFormat) -> tuple[Any, Bools]:
-    """Return numbers that are written in a format as plain decimals, and which cannot be read."""
+    """Convert numbers of a format to plain decimals; return also the unreadable ones."""
     point, group = re.escape(format_.decimal), re.escape(format_.thousands)
-    whole = rf"(?P<whole>[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]*)"
-    rest = "" if format_.implied else rf"(?:{point}(?P<part>[0-9]*))?"
+    integer_part = rf"(?P<whole>[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]*)"
+    fraction_part = "" if format_.implied else rf"(?:{point}(?P<part>[0-9]*))?"
     sign = r"[$€£]? ?"
     pattern = (
-        rf"^(?P<open>\(?)(?P<before>[+-]?){sign}(?P<inner>[+-]?){whole}{rest}"
+        rf"^(?P<open>\(?)(?P<before>[+-]?){sign}(?P<inner>[+-]?){integer_part}{fraction_part}"
         r" ?(?P<behind>[+-]?)(?P<close>\)?)$"
     )
 

@@ -1,4 +1,4 @@
-"""Rows of a raw file: their cells, as a layout defines them, and the groups that make one row.
+"""Rows of a raw file: their cells, and groups that become one canonical row.
 
 C4BB has days' supply, refill and the like once a claim. A pharmacy claim of several drugs that
 differ in them is therefore split into fills: each row becomes a claim of its own. Its id is the
@@ -49,7 +49,7 @@ def text_rank(column: Any) -> Indices:
 
 
 def number_rank(column: Any) -> tuple[Indices, Indices]:
-    """Return two sort keys, the more important first: numbers by size, then texts by letter."""
+    """Return two sort keys, primary first: numbers by value, then texts."""
     digits = pc.fill_null(pc.match_substring_regex(column, _DIGITS), False)
     numbers = pc.if_else(digits, column, "0").cast(pa.int64()).to_numpy()
     is_text = ~digits.to_numpy(zero_copy_only=False)
@@ -59,8 +59,8 @@ def number_rank(column: Any) -> tuple[Indices, Indices]:
 class Groups:
     """Raw rows, grouped by grain. Group number i is the i-th canonical row.
 
-    Groups stand in the order of their first rows' order cells, then of their grain, so that the
-    order in which a file has its rows does not show.
+    Groups are sorted by their first rows' order cells, then by grain, so the order of rows in a
+    file does not matter.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Groups:
             starts = starts[:0]
         # Now the groups themselves, by the cells of their first rows.
         firsts = within[starts]
-        said = [key[firsts] for key in (*keys, *grains)]
-        ranked = np.lexsort((self._at[starts], *reversed(said)))
+        first_cells = [key[firsts] for key in (*keys, *grains)]
+        ranked = np.lexsort((self._at[starts], *reversed(first_cells)))
         sizes = np.diff(np.append(starts, len(self._at)))
         pieces = np.repeat(starts[ranked] - _starts_of(sizes[ranked]), sizes[ranked])
         self._at = self._at[pieces + np.arange(len(self._at))]
@@ -102,20 +102,19 @@ class Groups:
         return self._at[self._starts]
 
     def numbered(self) -> tuple[Indices, Indices]:
-        """Return the group of each row that is in one, and which row that is."""
+        """Return the group and the index of each row that is in a group."""
         sizes = np.diff(np.append(self._starts, len(self._at)))
         return np.repeat(np.arange(self.count), sizes), self._at
 
     def pick(self, header: str, among: Bools | None = None) -> tuple[Any, Bools | None]:
         """Return each group's cell and where its rows contradict each other.
 
-        The first filled cell in the order of the group is taken. The mask is None where no two
-        rows were merged.
+        The first filled cell of the group is taken. The mask is None if no two rows were merged.
 
         Args:
-            header: of the column.
-            among: rows that are considered, shape (rows,); an empty cell of theirs contradicts a
-                filled one. None for the rows in which the cell is filled.
+            header: header of the column.
+            among: rows to consider, shape (rows,); their empty cells contradict filled ones. None
+                for the rows in which the cell is filled.
         """
         column = self.rows.column(header)
         if not self._grouped:
@@ -128,37 +127,37 @@ class Groups:
         last = len(codes)
         position = np.where(speaks & (codes >= 0), np.arange(last), last)
         first = np.minimum.reduceat(position, self._starts) if self.count else position
-        found = first < last
+        has_cell = first < last
         low = np.where(speaks, codes, np.iinfo(np.int64).max)
         high = np.where(speaks, codes, -2)
         high = np.maximum.reduceat(high, self._starts) if self.count else high
         low = np.minimum.reduceat(low, self._starts) if self.count else low
-        chosen = codes[np.where(found, first, 0)] if self.count else codes
-        indices = pa.array(np.where(found, chosen, 0), mask=~found)
-        return encoded.dictionary.take(indices), found & (low != high)
+        chosen = codes[np.where(has_cell, first, 0)] if self.count else codes
+        indices = pa.array(np.where(has_cell, chosen, 0), mask=~has_cell)
+        return encoded.dictionary.take(indices), has_cell & (low != high)
 
     def noted(self, mask: Bools) -> Bools:
-        """Return which groups have some of the rows."""
-        here = mask[self._at]
+        """Return which groups have a row of the mask."""
+        row_mask = mask[self._at]
         if self._all or not self.count:
-            return here
-        return np.asarray(np.logical_or.reduceat(here, self._starts))
+            return row_mask
+        return np.asarray(np.logical_or.reduceat(row_mask, self._starts))
 
-    def each(self, header: str) -> Any:
-        """Return each group's distinct filled cells in order, with `;` between them."""
+    def distinct_cells(self, header: str) -> Any:
+        """Return each group's distinct filled cells in order, joined by `;`."""
         column = self.rows.column(header)
         if not self._grouped:
             return column if self._all else column.take(pa.array(self._at))
         encoded = column.dictionary_encode()
         codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)[self._at]
         group = np.repeat(np.arange(self.count), np.diff(np.append(self._starts, len(codes))))
-        kept = np.flatnonzero(codes >= 0)
-        pairs = np.stack([group[kept], codes[kept]], axis=1)
+        filled_rows = np.flatnonzero(codes >= 0)
+        pairs = np.stack([group[filled_rows], codes[filled_rows]], axis=1)
         _, once = np.unique(pairs, axis=0, return_index=True)
-        kept = kept[np.sort(once)]
-        counts = np.bincount(group[kept], minlength=self.count)
+        filled_rows = filled_rows[np.sort(once)]
+        counts = np.bincount(group[filled_rows], minlength=self.count)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        words = encoded.dictionary.take(pa.array(codes[kept]))
+        words = encoded.dictionary.take(pa.array(codes[filled_rows]))
         joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), words), LIST_SEPARATOR)
         return pc.if_else(pa.array(counts == 0), None, joined)
 
@@ -170,7 +169,7 @@ def _starts_of(sizes: Indices) -> Indices:
 
 
 def _group_numbers(grains: list[Indices], count: int) -> Indices:
-    """Return a number a row that rows of one group share."""
+    """Return a number per row, equal within a group."""
     if not grains:
         return np.arange(count, dtype=np.int64)
     number = np.zeros(count, dtype=np.int64)
@@ -184,15 +183,15 @@ def _group_numbers(grains: list[Indices], count: int) -> Indices:
 
 
 class RawRows:
-    """The rows of one raw file in a partition, in the order of files and rows.
+    """The rows of one raw file in a partition, by file and row.
 
     Args:
         table: the rows.
-        unread: further rows, of which only the ids could be read.
-        cells: which words are no cells, and which columns are made.
+        unread: malformed rows, of which only the IDs could be read.
+        cells: null words and derived columns.
 
     Attributes:
-        read: the columns whose cells were read so far, by header.
+        read: the columns read so far, by header.
     """
 
     def __init__(
@@ -222,13 +221,13 @@ class RawRows:
         return self.read[header]
 
     def agreed(self, header: str, spec: ColumnSpec) -> ConvertedColumn:
-        """Return the cells under a header, for a column that is made of the row's cells."""
+        """Return the cells under a header, and the findings about them."""
         del spec
-        found = self.noted(header)
-        return ConvertedColumn(found.values, list(found.notes))
+        column = self.noted(header)
+        return ConvertedColumn(column.values, list(column.notes))
 
     def of_other_rows(self, spec: ColumnSpec) -> ConvertedColumn:
-        """Refuse it: a layout that asks for it is not read."""
+        """Never called: layouts with such a column are rejected."""
         raise AssertionError(f"{spec.source} is not made of one row")
 
     def _text(self, header: str) -> Any:
@@ -241,7 +240,7 @@ class RawRows:
         return pc.if_else(pc.is_in(text, value_set=words), None, text)
 
     @property
-    def places(self) -> tuple[Any, Any]:
+    def row_positions(self) -> tuple[Any, Any]:
         """`_file` and `_row` of every row."""
         return (
             self.table.column(FILE_COLUMN).combine_chunks(),
@@ -261,7 +260,7 @@ def readable_rows(rows: pa.Table) -> pa.Table:
 
 
 def malformed_rows(rows: pa.Table) -> pa.Table:
-    """Return the rows of a raw table of which only the ids could be read."""
+    """Return the rows of a raw table with readable IDs only."""
     if MALFORMED not in rows.column_names:
         return rows.slice(0, 0)
     return rows.filter(pc.is_valid(rows.column(MALFORMED)))
@@ -274,24 +273,24 @@ _AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?([eE][+-]?[0-9])?")
 
 
 def fill_ids(rows: RawRows, claim: str, fills: Fills) -> Any:
-    """Return the claim id that each row would have as a fill; null where it is none.
+    """Return each row's claim ID as a fill; null if it is none.
 
     Args:
-        rows: of a raw file.
-        claim: its header of the claim's id.
-        fills: how fills are written.
+        rows: rows of a raw file.
+        claim: header of the claim's ID.
+        fills: how the layout marks fills.
     """
     ids = pc.binary_join_element_wise(rows.column(claim), rows.column(fills.by), _BETWEEN)
     return pc.if_else(pa.array(match_rows(fills.where, rows.column, rows.count)), ids, None)
 
 
 def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
-    """Return the rows of a raw file, those of claims that are published fill by fill with new ids.
+    """Return rows with new claim IDs where claims are split by fill.
 
     Args:
-        layout: what the rows mean.
-        raw: the file; its rows are returned as they are where it declares no fills.
-        rows: in the order of files and rows.
+        layout: the layout of the file.
+        raw: the file; without declared fills, its rows are returned unchanged.
+        rows: rows of the file, by file and row.
     """
     fills, claim = raw.fills, raw.claim
     spec = _sole_feed(layout, "claim", raw)
@@ -299,17 +298,17 @@ def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
         return rows
     ids = fill_ids(rows, claim, fills)
     groups = Groups(rows, spec.where, spec.grain, spec.order)
-    whole = _are_fills_only(groups, ids) & _fills_differ(groups, spec, fills)
-    if whole.any():
-        whole &= _adds_up(groups, whole, spec, _sole_feed(layout, "claim_line", raw))
+    splittable = _are_fills_only(groups, ids) & _fills_differ(groups, spec, fills)
+    if splittable.any():
+        splittable &= _adds_up(groups, splittable, spec, _sole_feed(layout, "claim_line", raw))
     if rows.unread is not None and rows.unread.num_rows:
         torn = RawRows(rows.unread).column(claim)
-        whole &= ~np.asarray(pc.is_in(groups.pick(claim)[0], value_set=torn, skip_nulls=True))
-    if not whole.any():
+        splittable &= ~np.asarray(pc.is_in(groups.pick(claim)[0], value_set=torn, skip_nulls=True))
+    if not splittable.any():
         return rows
     split = np.zeros(rows.count, dtype=bool)
     number, positions = groups.numbered()
-    split[positions[whole[number]]] = True
+    split[positions[splittable[number]]] = True
     where = pa.array(split)
     cells = pc.if_else(where, ids, rows.table.column(claim).combine_chunks())
     table = rows.table.set_column(rows.table.schema.get_field_index(claim), claim, cells)
@@ -321,19 +320,19 @@ def with_fills(layout: Layout, raw: RawTable, rows: RawRows) -> RawRows:
 
 
 def _sole_feed(layout: Layout, table: str, raw: RawTable) -> TableSpec | None:
-    """Return how a raw file fills a table; None if it does not, or in several ways."""
+    """Return the only spec by which a raw file fills a table, or None."""
     specs = [spec for spec in layout.tables if (spec.table, spec.source) == (table, raw.name)]
     return specs[0] if len(specs) == 1 else None
 
 
 def _are_fills_only(groups: Groups, ids: Any) -> Bools:
-    """Return which groups consist of several fills and nothing else, each with its own ID."""
+    """Return the groups that consist of several fills with distinct IDs."""
     codes = pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy().astype(np.int64)
     number, mine = groups.numbered()
-    own = codes[mine]
+    fill_codes = codes[mine]
     every = np.ones(groups.count, dtype=bool)
-    every[number[own < 0]] = False
-    pairs = np.unique(np.stack([number, own]), axis=1)[0] if len(number) else number
+    every[number[fill_codes < 0]] = False
+    pairs = np.unique(np.stack([number, fill_codes]), axis=1)[0] if len(number) else number
     size = np.bincount(number, minlength=groups.count)
     distinct = np.bincount(pairs, minlength=groups.count)
     is_whole: Bools = every & (size > 1) & (distinct == size)
@@ -341,7 +340,7 @@ def _are_fills_only(groups: Groups, ids: Any) -> Bools:
 
 
 def _fills_differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
-    """Return the groups in which a fact of the claim differs between fills."""
+    """Return the groups in which a claim cell differs between fills."""
     rows = groups.rows
     differ = np.zeros(groups.count, dtype=bool)
     for column in spec.columns.values():
@@ -354,14 +353,14 @@ def _fills_differ(groups: Groups, spec: TableSpec, fills: Fills) -> Bools:
 
 
 def _adds_up(groups: Groups, wanted: Bools, spec: TableSpec, lines: TableSpec | None) -> Bools:
-    """Return in which of some groups each amount of the claim is the sum of its lines.
+    """Return which groups have claim amounts that are the sums of their lines.
 
-    Where it is not, or where only the claim has such an amount, it would be lost.
+    Splitting any other claim would lose an amount.
     """
     fine = wanted.copy()
     number, positions = groups.numbered()
-    here = wanted[number]
-    number, positions = number[here], pa.array(positions[here])
+    is_wanted = wanted[number]
+    number, positions = number[is_wanted], pa.array(positions[is_wanted])
     for name, column in spec.columns.items():
         if not name.startswith("amount_") or not isinstance(column.source, FromColumn):
             continue
@@ -381,7 +380,7 @@ def _adds_up(groups: Groups, wanted: Bools, spec: TableSpec, lines: TableSpec | 
 
 
 def _parse_amount(cell: str | None) -> Decimal | None:
-    """Return an amount in cents as it is published, rounded half to even; None if it is none."""
+    """Parse an amount, rounded half to even to cents; None if it is none."""
     if cell is None or not _AMOUNT.fullmatch(cell):
         return None
     return round_to_cents(Decimal(cell))

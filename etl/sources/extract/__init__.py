@@ -1,1 +1,1 @@
-"""Opening an extract: what is staged, which layout fits, what its files are."""
+"""Opening an extract: staging, layout detection, and the list of its files."""

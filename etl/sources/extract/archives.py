@@ -1,7 +1,7 @@
-"""Archives and workbooks, whose members become files of a private folder.
+"""Unpack archives and workbooks into a private folder.
 
 The members of ZIP and tar archives, plain or compressed by gzip, are unpacked because they cannot
-be read where they lie: what is compressed has no ranges, and every file of an extract is opened
+be read in place: compressed data has no ranges, and every file of an extract is opened
 several times, by several processes.
 
 Each sheet of an Excel workbook, read with calamine, becomes a delimited file. Row numbers stay
@@ -124,7 +124,7 @@ def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
 
 
 def refuse_bomb(stream: BinaryIO, size: int, name: str) -> None:
-    """Refuse a ZIP archive that unpacks to much more than its size; nothing is unpacked.
+    """Refuse a ZIP archive that would unpack to far more than its size.
 
     Args, Raises: as for `unpack_zip`.
     """
@@ -148,7 +148,7 @@ def unpack_tar(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
 
 
 class _BudgetedReader:
-    """A stream for tarfile, which reads names and other headers whole, as long as they may say."""
+    """A stream that refuses the large reads that a forged tar header asks for."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -158,8 +158,8 @@ class _BudgetedReader:
             raise tarfile.ReadError
         return self._stream.read(size)
 
-    def seek(self, place: int) -> int:
-        return self._stream.seek(place)
+    def seek(self, offset: int) -> int:
+        return self._stream.seek(offset)
 
     def tell(self) -> int:
         return self._stream.tell()
@@ -188,8 +188,8 @@ def _unpack_tar(stream: _BudgetedReader, size: int, name: str, folder: Path) -> 
         end = stream.read(_BLOCK)
     if len(end) < _BLOCK or end.count(0) < _BLOCK:
         raise tarfile.ReadError
-    while rest := stream.read(CHUNK_BYTES):  # up to the checksum of what is compressed
-        budget.take(len(rest))
+    while chunk := stream.read(CHUNK_BYTES):  # up to the checksum of what is compressed
+        budget.take(len(chunk))
     wanted = _extract_members(members, name)
     for number, member in enumerate(members, start=1):
         unpacked = folder / f".{number}"
@@ -200,7 +200,7 @@ def _unpack_tar(stream: _BudgetedReader, size: int, name: str, folder: Path) -> 
 
 
 def _extract_members(members: Iterable[_Member], name: str) -> dict[str, _Member]:
-    """Return the files of an archive that belong to the extract, by their names in it."""
+    """Return the members of an archive that belong to the extract, by path."""
     shown = [member for member in members if not _is_hidden(member.path)]
     for member in shown:
         _refuse_path(member.path, name)
@@ -215,7 +215,7 @@ def _extract_members(members: Iterable[_Member], name: str) -> dict[str, _Member
             f"{name} has files in several folders ({', '.join(sorted(folders)[:3])}); an extract "
             "must be in one folder"
         )
-    found: dict[str, _Member] = {}
+    members_by_path: dict[str, _Member] = {}
     names = set[str]()
     for member in shown:
         if member.folder != top:
@@ -223,14 +223,14 @@ def _extract_members(members: Iterable[_Member], name: str) -> dict[str, _Member
         if member.name in names:
             raise ExtractError(f"{name} has {member.name} twice; remove one of them")
         names.add(member.name)
-        found[member.path] = member
-    if not found:
+        members_by_path[member.path] = member
+    if not members_by_path:
         raise ExtractError(f"{name} contains no files")
-    return found
+    return members_by_path
 
 
 def _refuse_path(path: str, name: str) -> None:
-    """Refuse a name of a member that leads out of the archive, or that no file can have."""
+    """Refuse a member whose path leaves the archive or is no valid file name."""
     parts = path.split("/")
     bad = path.startswith("/") or ".." in parts or "\\" in path or _DRIVE.match(path)
     if bad or not path.isprintable() or not parts[-1]:
@@ -241,7 +241,7 @@ def _refuse_path(path: str, name: str) -> None:
 
 
 def _is_hidden(path: str) -> bool:
-    """Return whether a member is an operating system's, or hidden: no part of an extract."""
+    """Return whether a member is hidden or belongs to an operating system."""
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
 
@@ -260,23 +260,23 @@ def _too_many_error(name: str) -> ExtractError:
 def _unpack(source: IO[bytes], member: _Member, folder: Path, archive: str) -> None:
     """Unpack a member: exactly as many bytes as the archive says."""
     path = folder / member.name
-    left = member.bytes
+    bytes_left = member.bytes
     try:
         with path.open("xb") as target:
             path.chmod(0o600)
-            if shutil.disk_usage(folder).free < left:
+            if shutil.disk_usage(folder).free < bytes_left:
                 raise StoreError(
-                    f"{archive}: {member.name} needs {left >> 20:,} MB, and {folder} does not have "
-                    "enough space; free some space, or set run.work to another folder"
+                    f"{archive}: {member.name} needs {bytes_left >> 20:,} MB, and {folder} does "
+                    "not have enough space; free some space, or set run.work to another folder"
                 )
-            while chunk := _read(source, min(left, CHUNK_BYTES)):
+            while chunk := _read(source, min(bytes_left, CHUNK_BYTES)):
                 target.write(chunk)
-                left -= len(chunk)
+                bytes_left -= len(chunk)
     except OSError as error:
         if isinstance(error, (*_BROKEN, _ArchiveReadError)):
             raise
         raise disk_error(error) from None
-    if left:
+    if bytes_left:
         raise EOFError
 
 
@@ -377,7 +377,7 @@ def _write_rows(rows: Iterable[list[Any]], where: str, path: Path) -> None:
 
 
 def _cell_text(cell: Any, where: str, row: int, column: int) -> str:
-    place = f"{where}, row {row}, column {column}"
+    cell_name = f"{where}, row {row}, column {column}"
     if isinstance(cell, str):
         return cell
     if isinstance(cell, bool):
@@ -385,10 +385,10 @@ def _cell_text(cell: Any, where: str, row: int, column: int) -> str:
     if isinstance(cell, int | float):
         if abs(cell) >= _MOST_EXACT:
             raise ExtractError(
-                f"{place}: a number with more than 15 digits, of which Excel kept only 15; "
+                f"{cell_name}: a number with more than 15 digits, of which Excel kept only 15; "
                 "format the column as text, and enter the numbers again"
             )
         return f"{Decimal(f'{cell:.15g}') + 0:f}"
     if isinstance(cell, date | time):  # a datetime is a date
         return cell.isoformat()
-    raise ExtractError(f"{place}: a duration, which no column can contain; format it as text")
+    raise ExtractError(f"{cell_name}: a duration, which no column can contain; format it as text")

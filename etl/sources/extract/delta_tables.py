@@ -1,4 +1,4 @@
-"""Delta tables: data files that are read where they lie, or rows where files do not say everything.
+"""Delta tables: data files to read in place, or rows if the files are not enough.
 
 deltalake comes with the extra `delta`.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _HINT: Final = "the version may be vacuumed, or rights are missing"
 _HARMLESS: Final = frozenset({"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint"})
-"""Features of a table whose data files say everything, unless one of the first two is used."""
+"""Features of tables that can be read from data files, if the first two are unused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,18 @@ class DeltaFiles:
     Attributes:
         location: absolute path of its folder, or an address as `s3://bucket/table`.
         options: of storage.
-        what: what messages call the table.
+        title: what messages call the table.
         files: its data files; names are paths below the location, and the raw file's before them.
     """
 
     location: str
     options: Mapping[str, str]
-    what: str
+    title: str
     files: tuple[StoredFile, ...]
 
     @property
     def is_seen(self) -> bool:
-        """Whether this machine sees the table; it sees every address of a store."""
+        """Whether this machine can read the table; addresses of stores always count."""
         return "://" in self.location or Path(self.location).is_dir()
 
     def open(self, path: str) -> BinaryIO:
@@ -62,7 +62,7 @@ class DeltaFiles:
         except ExtractError:
             raise
         except Exception as error:
-            raise table_error(self.what, error, _HINT) from None
+            raise table_error(self.title, error, _HINT) from None
         return stream
 
 
@@ -77,11 +77,11 @@ def _storage(location: str, options: tuple[tuple[str, str], ...]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LakeFiles:
-    """The files of an extract some of whose tables are read where they lie (`ExtractFiles`).
+    """The files of an extract with tables that are read in place (`ExtractFiles`).
 
     Attributes:
-        staged: the other files; the folder is on the machine that staged them, and other machines
-            see the tables alone.
+        staged: the other files, in a folder of the machine that staged them; other machines have
+            access to the tables alone.
         tables: raw file -> its data files.
     """
 
@@ -94,13 +94,13 @@ class LakeFiles:
         return self.staged.name
 
     def entries(self) -> tuple[StoredFile, ...]:
-        """Return the files that this machine sees."""
+        """Return the files that this machine can read."""
         entries = list(self.staged.entries()) if self.staged.folder.is_dir() else []
         entries += [file for table in self.tables.values() if table.is_seen for file in table.files]
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
     def only(self, names: Set[str]) -> LakeFiles:
-        """Return the same place with some data files: a lake has thousands, and a job reads few."""
+        """Return a copy with some of the data files: a job reads few of thousands."""
         tables = {
             raw: replace(table, files=tuple(file for file in table.files if file.name in names))
             for raw, table in self.tables.items()
@@ -116,7 +116,7 @@ class LakeFiles:
 def read_delta(
     location: str, version: int | None, options: Mapping[str, str], name: str
 ) -> DeltaFiles | TableRows:
-    """Return the data files of a Delta table, or its rows where the files do not say everything.
+    """Return the data files of a Delta table, or its rows if the files are not enough.
 
     They do not where rows are deleted by deletion vectors or columns are mapped.
 
@@ -135,30 +135,30 @@ def read_delta(
         from deltalake.exceptions import DeltaError, TableNotFoundError
     except ImportError:
         raise _not_installed() from None
-    what = f"{name}: Delta table {location}"
+    title = f"{name}: Delta table {location}"
     try:
         table = DeltaTable(location, storage_options=dict(options) or None)
         newest = table.version()
         if version is not None and not 0 <= version <= newest:
-            raise ExtractError(f"{what} has no version {version}; its newest is {newest}")
+            raise ExtractError(f"{title} has no version {version}; its newest is {newest}")
         if version is not None:
             table.load_as_version(version)
         origin = TableVersion("delta", location, str(table.version()))
         if files := _data_files(table, name, origin):
             where = location if "://" in location else str(Path(location).absolute())
-            return DeltaFiles(where, options, what, files)
+            return DeltaFiles(where, options, title, files)
         rows = pa.RecordBatchReader.from_stream(table.scan())
     except TableNotFoundError:
         raise ExtractError(
             f"{name}: there is no Delta table at {location}; check the address and the rights"
         ) from None
     except (DeltaError, OSError, ValueError) as error:
-        raise table_error(what, error, _HINT) from None
-    return TableRows(origin, rows.schema, table_batches(rows, what, _HINT))
+        raise table_error(title, error, _HINT) from None
+    return TableRows(origin, rows.schema, table_batches(rows, title, _HINT))
 
 
 def _data_files(table: DeltaTable, name: str, origin: TableVersion) -> tuple[StoredFile, ...]:
-    """Return the data files of a table; none where they do not say everything, or it is empty."""
+    """Return the data files of a table; none if they are not enough or it is empty."""
     about, features = table.metadata(), set(table.protocol().reader_features or ())
     is_mapped = about.configuration.get("delta.columnMapping.mode", "none") != "none"
     if is_mapped or features - _HARMLESS:

@@ -30,15 +30,15 @@ _NEAR = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LayoutMatch:
-    """LayoutMatch of a layout with the files.
+    """How well a layout matches the files of an extract.
 
     Attributes:
         layout: the layout.
-        tables: file name -> its raw tables, for the files that are of the layout: one, or one a
-            type of record.
-        lacks: what is missing, a clause each; empty where it fits.
+        tables: file name -> its raw tables (one, or one per type of record), for the files of the
+            layout.
+        lacks: what is missing, as clauses; empty if the layout fits.
         share: share of all headers that the layout has, 0 to 1.
-        unreadable: why the headers of a file that may be of the layout cannot be read; empty where
+        unreadable: why the headers of a file that may be of the layout cannot be read; empty if
             all can.
     """
 
@@ -57,7 +57,7 @@ def choose_layout(
     *,
     delta: bool,
 ) -> LayoutMatch:
-    """Return the layout of an extract: the one that is named, else the only one that fits.
+    """Return the layout of an extract: the named one, or else the only fit.
 
     Raises:
         ExtractError: there is no such layout, it does not fit, none does, or two do.
@@ -65,8 +65,8 @@ def choose_layout(
     if named is not None:
         layout = next((known for known in layouts if known.name == named), None)
         if layout is None:
-            known = ", ".join(sorted(known.name for known in layouts))
-            raise ExtractError(f"there is no layout {named!r}; there are {known}")
+            layout_names = ", ".join(sorted(known.name for known in layouts))
+            raise ExtractError(f"there is no layout {named!r}; there are {layout_names}")
         fit = match_layout(files, layout, headers, delta=delta)
         if fit.unreadable:
             raise ExtractError(fit.unreadable)
@@ -75,16 +75,16 @@ def choose_layout(
             raise ExtractError(f"the extract is not in layout {named}: {odd or fit.lacks[0]}")
         return fit
     fits = [match_layout(files, layout, headers, delta=delta) for layout in layouts]
-    whole = [fit for fit in fits if not fit.lacks and not fit.unreadable]
+    full_fits = [fit for fit in fits if not fit.lacks and not fit.unreadable]
     # A delta may hold organizations alone, which claims and directories both have.
-    canonical = [fit for fit in whole if fit.layout.canonical]
-    whole = [fit for fit in whole if fit not in canonical[1:]]
-    names = {fit.layout.name for fit in whole}
-    whole = [fit for fit in whole if not names.intersection(fit.layout.bases)]
-    if len(whole) == 1:
-        return whole[0]
-    if whole:
-        fitting = " and ".join(fit.layout.name for fit in whole)
+    canonical = [fit for fit in full_fits if fit.layout.canonical]
+    full_fits = [fit for fit in full_fits if fit not in canonical[1:]]
+    names = {fit.layout.name for fit in full_fits}
+    full_fits = [fit for fit in full_fits if not names.intersection(fit.layout.bases)]
+    if len(full_fits) == 1:
+        return full_fits[0]
+    if full_fits:
+        fitting = " and ".join(fit.layout.name for fit in full_fits)
         raise ExtractError(
             f"{_list_names(files)} fit the layouts {fitting}; choose one with --layout"
         )
@@ -95,9 +95,9 @@ def choose_layout(
 
 
 def _explain_no_match(files: Sequence[ListedFile], fits: Sequence[LayoutMatch]) -> str:
-    """Return why no layout fits: an unexpected physical form, else the nearest layout.
+    """Explain why no layout fits: an unexpected format, or the nearest layout.
 
-    A layout that has fewer than half of the headers is not near.
+    A layout with fewer than half of the headers is not near.
     """
     odd = _first_mismatch(files, None)
     if odd:
@@ -108,7 +108,7 @@ def _explain_no_match(files: Sequence[ListedFile], fits: Sequence[LayoutMatch]) 
 
 
 def _first_mismatch(files: Sequence[ListedFile], delimiter: str | None) -> str:
-    """Return a message about the first file that does not match its extension or has no headers."""
+    """Return a message about the first file with a wrong extension or no headers."""
     for listed in files:
         form = recognize_format(read_head(listed))
         sentence = describe_problem(form, listed.name, delimiter or listed.delimiter)
@@ -125,7 +125,7 @@ def _first_mismatch(files: Sequence[ListedFile], delimiter: str | None) -> str:
 def match_layout(
     files: Sequence[ListedFile], layout: Layout, headers: Headers, *, delta: bool
 ) -> LayoutMatch:
-    """Return how a layout fits: canonical files are known by name, all others by their headers."""
+    """Match canonical files by name, and all others by their headers."""
     data, cells, unreadable = list[ListedFile](), dict[str, tuple[str, ...]](), ""
     unnamed = list[str]()
     for listed in files:
@@ -153,13 +153,13 @@ def match_layout(
                 for name in tables.get(listed.name, ())
                 for header in _blank_ids(listed, cells[listed.name], layout.raw[name], layout)
             ]
-    known = sum(_known_headers(layout, cells[listed.name]) for listed in data)
+    known_count = sum(_known_headers(layout, cells[listed.name]) for listed in data)
     total = sum(len(names) for names in cells.values())
-    return LayoutMatch(layout, tables, tuple(lacks), known / max(total, 1), unreadable)
+    return LayoutMatch(layout, tables, tuple(lacks), known_count / max(total, 1), unreadable)
 
 
 def uses_file(layout: Layout, listed: ListedFile) -> bool:
-    """Return whether a layout says how a text file is written whose ending does not."""
+    """Return whether a layout defines the format of a text file with another extension."""
     return listed.is_other_text and any(
         raw.name_patterns and raw.matches_name(listed.stem)
         for raw in layout.raw.values()
@@ -168,7 +168,7 @@ def uses_file(layout: Layout, listed: ListedFile) -> bool:
 
 
 def _can_contain(layout: Layout, listed: ListedFile) -> bool:
-    """Return whether a file may be of a layout, as far as its name says."""
+    """Return whether a file may be of a layout, by its name."""
     if layout.canonical:
         return _table_named(listed.stem, layout) is not None
     return any(raw.matches_name(listed.stem) for raw in layout.raw.values())
@@ -177,7 +177,7 @@ def _can_contain(layout: Layout, listed: ListedFile) -> bool:
 def row_form(listed: ListedFile, raw: RawTable | None, layout: Layout) -> RowForm:
     """Return the form of the rows of a file.
 
-    A table or query is staged in our own form, whatever the layout's files have.
+    Tables and queries are staged in the default form, whatever the layout says.
     """
     if listed.is_parquet or listed.origin is not None:
         return RowForm(listed.delimiter)
@@ -196,7 +196,7 @@ def _match_names(
     data: list[ListedFile], cells: dict[str, tuple[str, ...]], layout: Layout, *, delta: bool
 ) -> tuple[dict[str, str], list[str]]:
     tables: dict[str, str] = {}
-    whole: dict[str, str] = {}
+    whole_files: dict[str, str] = {}
     lacks = []
     of_table = {spec.source: spec.table for spec in layout.tables}
     for listed in data:
@@ -205,7 +205,7 @@ def _match_names(
             continue
         tables[listed.name] = name
         if normalize_header(listed.stem) == name and listed.data is None:
-            whole[name] = listed.name
+            whole_files[name] = listed.name
         has = set(layout.raw[name].match_headers(cells[listed.name]))
         lacks += [
             f"{listed.name} lacks the required column {' or '.join(group)}"
@@ -213,9 +213,9 @@ def _match_names(
             if not has.intersection(group)
         ]
     for file, name in tables.items():
-        if whole.get(name, file) != file:
+        if whole_files.get(name, file) != file:
             raise ExtractError(
-                f"{name} exists both as a whole ({whole[name]}) and in parts ({file}); "
+                f"{name} exists both as a whole ({whole_files[name]}) and in parts ({file}); "
                 "remove one of them"
             )
     compulsory = [] if delta else [raw.name for raw in layout.raw.values() if raw.compulsory]
@@ -232,24 +232,24 @@ def _match_names(
 
 
 def _other_model_files(data: list[ListedFile], layout: Layout) -> Iterator[str]:
-    """Yield files that only an extract of another data model has, which have their names in common.
+    """Yield messages about files that only another data model has.
 
-    Claims name organizations and practitioners as well, in files that look like a directory's.
+    Both models have files of organizations and practitioners, which look the same.
     """
-    others = {
+    models_by_file = {
         table.file_name: model
         for model in DATA_MODELS
         for table in model.tables.values()
         if table.compulsory and table.file_name not in layout.raw
     }
     for listed in data:
-        model = others.get(normalize_header(listed.stem))
+        model = models_by_file.get(normalize_header(listed.stem))
         if model is not None:
             yield f"{listed.name} belongs to layout {model.layout}"
 
 
 def _table_named(stem: str, layout: Layout) -> str | None:
-    """Return the table that a file's name says: `claim`, or `claim-2` for a part of it."""
+    """Return the table that a file's name (`claim`, `claim-2`) stands for."""
     spelled = normalize_header(stem)
     if spelled in layout.raw:
         return spelled
@@ -276,11 +276,11 @@ def _match_headers(
                 nearest[raw.name] = (len(has), listed.name, missing)
         if types and (best or not any(raw.has_header for raw in types)):
             tables[listed.name] = tuple(raw.name for raw in types)
-    there = {name for names in tables.values() for name in names}
+    matched_tables = {name for names in tables.values() for name in names}
     lacks = [
         _explain_missing_file(raw, nearest.get(raw.name), unnamed)
         for raw in layout.raw.values()
-        if raw.compulsory and raw.name not in there
+        if raw.compulsory and raw.name not in matched_tables
     ]
     return tables, lacks
 
@@ -288,10 +288,10 @@ def _match_headers(
 def _blank_ids(
     listed: ListedFile, header: tuple[str, ...], raw: RawTable, layout: Layout
 ) -> tuple[str, ...]:
-    """Return the ids of a raw file that are empty in all of its rows; reads until each has a value.
+    """Return the IDs of a raw file that are empty in all rows.
 
-    Tables of a lake are not examined: they may be read where they lie, by others than this process.
-    What makes the file unreadable is left to the reading of its rows, which says where it is.
+    Tables of a lake are not examined: other processes may read them in place. An unreadable file
+    is reported, with the position, when its rows are read.
     """
     blank = set(raw.id_headers.values())
     if raw.lines is not None or not blank or listed.data is not None:
@@ -316,9 +316,9 @@ def _blank_ids(
                 break
     except (ExtractError, SpanMismatch):
         return ()
-    made = raw.cells.derived
+    derived = raw.cells.derived
     return tuple(
-        " and ".join(sorted(made[name].headers())) if name in made else name
+        " and ".join(sorted(derived[name].headers())) if name in derived else name
         for name in raw.id_headers.values()
         if has_rows and name in blank
     )
@@ -339,5 +339,5 @@ def _explain_missing_file(
 
 def _list_names(files: Sequence[ListedFile]) -> str:
     names = [listed.name for listed in files if listed.is_data] or [listed.name for listed in files]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    suffix = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + suffix

@@ -1,4 +1,4 @@
-"""Opening an extract: its files, layout and manifest are examined, no row is read."""
+"""Open an extract: examine its files, layout and manifest without reading rows."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ class Extract:
     """An extract that can be read.
 
     Attributes:
-        place: where its files lie.
-        layout: what its files mean.
-        kind: whether it is everything, or what changed.
-        as_of: day of the state that it holds; None if unknown.
+        location: where its files are.
+        layout: the layout of its files.
+        kind: whether it is full or a delta.
+        as_of: day of the state that it contains; None if unknown.
         payer: name of the payer, as reports show it; None if not stated.
-        files: its files in the order of their names, those of no use included.
+        files: its files in the order of their names, unused ones included.
         findings: unknown files and columns; schema `etl.rows.FINDINGS_SCHEMA`.
-        queried: the payer's files behind its own, where queries or a merge of extracts made them.
+        queried: the payer's files behind its own, if queries or a merge of extracts made them.
     """
 
-    place: ExtractFiles
+    location: ExtractFiles
     layout: Layout
     kind: Kind
     as_of: date | None
@@ -88,7 +88,7 @@ class Extract:
 
     @property
     def named_files(self) -> tuple[SourceFile, ...]:
-        """All files that a row can be named by, by number: those that queries read come last."""
+        """All files by number; those that queries read come last."""
         return (*self.files, *self.queried)
 
     @property
@@ -98,7 +98,7 @@ class Extract:
 
     @property
     def stored(self) -> tuple[SourceFile, ...]:
-        """Its files, those with records of several types once."""
+        """Its files as stored: one entry for a file with several types of records."""
         return tuple({file.stored or file.name: file for file in self.files[::-1]}.values())[::-1]
 
 
@@ -110,11 +110,11 @@ def open_extract(
     runner: JobRunner = ALONE,
     emit: Emit = ignore,
 ) -> Extract:
-    """Examine files and return the extract that they are.
+    """Examine files and return the extract that they form.
 
     Args:
-        extract: its folder, or its files where they lie elsewhere.
-        layouts: known layouts beside the canonical layout.
+        extract: its folder, or its files if they are elsewhere.
+        layouts: known layouts besides the canonical ones.
         layout: name of the layout; None: as the manifest says, else found from the headers.
         runner: where files are hashed.
         emit: called after each file is hashed.
@@ -123,9 +123,9 @@ def open_extract(
         ExtractError: there is no readable extract; nothing was written.
         StoreError: storage refused, or did not answer.
     """
-    place = open_files(extract)
-    files = list_files(place)
-    manifest = _read_manifest(place, files)
+    extract_files = open_files(extract)
+    files = list_files(extract_files)
+    manifest = _read_manifest(extract_files, files)
     known_layouts = (
         *canonical_layouts().values(),
         *(other for other in layouts if other.name not in canonical_layouts()),
@@ -153,7 +153,7 @@ def open_extract(
     if manifest.kind == "full":
         _refuse_no_rows(files, fit)
     sources: list[SourceFile] = []
-    every = runner.each(
+    every = runner.run_each(
         partial(_read_traits, without_quotes=frozenset(_without_quotes(fit))),
         [
             # A file that is not used may hold anything.
@@ -171,9 +171,9 @@ def open_extract(
             file_traits = replace(file_traits, split_points=parquet_split_points(listed))
         parts = _source_files(len(sources), listed, file_traits, tables, header, fit.layout)
         sources += [replace(part, rows=_expected_rows(listed, part, manifest)) for part in parts]
-    queried = tuple(_query_files(place, len(sources)))
+    queried = tuple(_query_files(extract_files, len(sources)))
     return Extract(
-        place=place,
+        location=extract_files,
         layout=fit.layout,
         kind=manifest.kind,
         as_of=manifest.as_of,
@@ -183,23 +183,23 @@ def open_extract(
             [
                 FINDINGS_SCHEMA.empty_table(),
                 *_unknown_findings(sources, fit.layout),
-                *_unused_findings(place, queried, fit.layout),
+                *_unused_findings(extract_files, queried, fit.layout),
             ]
         ).combine_chunks(),
         queried=queried,
     )
 
 
-def count_files(place: ExtractFiles, layouts: Sequence[Layout]) -> int:
-    """Return how many files the layout reads that fits and reads most; 0 where none fits."""
-    files, headers = list_files(place), _Headers()
+def count_files(extract_files: ExtractFiles, layouts: Sequence[Layout]) -> int:
+    """Return how many files the best fitting layout reads; 0 if none fits."""
+    files, headers = list_files(extract_files), _Headers()
     fits = [match_layout(files, layout, headers.read, delta=False) for layout in layouts]
     return max((len(fit.tables) for fit in fits if not fit.lacks), default=0)
 
 
-def _query_files(place: ExtractFiles, first: int) -> Iterator[SourceFile]:
+def _query_files(extract_files: ExtractFiles, first: int) -> Iterator[SourceFile]:
     """Yield the files that queries read, numbered from `first`."""
-    files = place.queried if isinstance(place, ReplacedFiles) else ()
+    files = extract_files.queried if isinstance(extract_files, ReplacedFiles) else ()
     for number, file in enumerate(files, first):
         yield SourceFile(
             number, file.name, "", file.bytes, file.sha256, rows=file.rows, stored=file.name
@@ -207,9 +207,9 @@ def _query_files(place: ExtractFiles, first: int) -> Iterator[SourceFile]:
 
 
 def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
-    """Return the data model of the canonical layout that is named, before other layouts are known.
+    """Return the data model that a layout's name implies.
 
-    Claims where no layout is named, or one of a payer's own.
+    It is claims if no layout is named, or a payer's own: layouts are not loaded yet.
 
     Args:
         extract: the files.
@@ -231,14 +231,14 @@ def _read_traits(listed: ListedFile, emit: Emit, *, without_quotes: frozenset[st
 
 
 def _without_quotes(fit: LayoutMatch) -> Iterator[str]:
-    """Yield the names of files in which a quote never opens a cell over a line end."""
+    """Yield the names of files in which quoted cells never span lines."""
     for name, tables in fit.tables.items():
         if not fit.layout.quoting or any(fit.layout.raw[table].lines for table in tables):
             yield name
 
 
 class _Headers:
-    """Headers of files, each read once for each way of writing."""
+    """Headers of files, cached by file and format."""
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, str, bool], tuple[str, ...]] = {}
@@ -261,10 +261,10 @@ class _Headers:
         return self._read[key]
 
 
-def _read_manifest(place: ExtractFiles, files: tuple[ListedFile, ...]) -> ExtractManifest:
-    if not any(entry.name == MANIFEST_NAME for entry in place.entries()):
+def _read_manifest(extract_files: ExtractFiles, files: tuple[ListedFile, ...]) -> ExtractManifest:
+    if not any(entry.name == MANIFEST_NAME for entry in extract_files.entries()):
         return ExtractManifest()
-    manifest = read_manifest(place)
+    manifest = read_manifest(extract_files)
     present = {listed.name for listed in files}
     for name in manifest.files:
         if name not in present:
@@ -287,7 +287,7 @@ def _check_hash(listed: ListedFile, file_traits: Traits, manifest: ExtractManife
 
 
 def _expected_rows(listed: ListedFile, source: SourceFile, manifest: ExtractManifest) -> int | None:
-    """Return the number of rows to expect when a file is read; that of Parquet is known before."""
+    """Return the number of rows to expect in a file; exact for Parquet."""
     claim = manifest.files.get(listed.name)
     if claim is None or claim.rows is None or not source.table:
         return None
@@ -298,10 +298,10 @@ def _expected_rows(listed: ListedFile, source: SourceFile, manifest: ExtractMani
 
 
 def check_rows(source: SourceFile, rows: int) -> None:
-    """Check that a file has the rows that the manifest says it has.
+    """Check that a file has as many rows as the manifest says.
 
     Raises:
-        ExtractError: it has others.
+        ExtractError: the number differs.
     """
     if source.rows is not None and rows != source.rows:
         raise ExtractError(
@@ -311,27 +311,27 @@ def check_rows(source: SourceFile, rows: int) -> None:
 
 
 def _refuse_duplicate_headers(listed: ListedFile, headers: tuple[str, ...], raw: RawTable) -> None:
-    seen: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     columns = raw.match_headers(headers)
     for number, (header, column) in enumerate(zip(headers, columns, strict=True), start=1):
         if not header:
             continue
         name = column or normalize_header(header)
-        if name in seen:
+        if name in numbers:
             # An unknown header may be a cell of a file without headers, so it is not shown.
             named = f" ({name})" if column else ""
             raise ExtractError(
-                f"{listed.name}: columns {seen[name]} and {number} have the same header{named}"
+                f"{listed.name}: columns {numbers[name]} and {number} have the same header{named}"
             )
-        seen[name] = number
+        numbers[name] = number
 
 
 def _refuse_no_rows(files: tuple[ListedFile, ...], fit: LayoutMatch) -> None:
     filled = fit.layout.model.tables[fit.layout.model.filled]
     feeding = fit.layout.source_files(filled.name)
-    there = [listed for listed in files if feeding.intersection(fit.tables.get(listed.name, ()))]
-    if not any(_has_rows(file, fit) for file in there):
-        names = ", ".join(listed.name for listed in there)
+    sources = [listed for listed in files if feeding.intersection(fit.tables.get(listed.name, ()))]
+    if not any(_has_rows(file, fit) for file in sources):
+        names = ", ".join(listed.name for listed in sources)
         raise ExtractError(
             f"{names}: there are headers but no {filled.file_name}s; the extract is empty"
         )
@@ -390,7 +390,7 @@ def _source_files(
 
 
 def _unknown_findings(sources: list[SourceFile], layout: Layout) -> Iterator[pa.Table]:
-    """Yield findings about unknown files, and unknown headers in the first file that has them."""
+    """Yield findings about unknown files, and each unknown header once."""
     reported: set[tuple[str, str]] = set()
     words = _header_words(canonical_layouts()[layout.model.layout]) | _header_words(layout)
     for source in sources:
@@ -409,11 +409,11 @@ def _unknown_findings(sources: list[SourceFile], layout: Layout) -> Iterator[pa.
 
 
 def _unused_findings(
-    place: ExtractFiles, queried: Sequence[SourceFile], layout: Layout
+    extract_files: ExtractFiles, queried: Sequence[SourceFile], layout: Layout
 ) -> Iterator[pa.Table]:
-    """Yield findings about columns and rows that no query uses, of files that queries read."""
+    """Yield findings about columns and rows that no query uses."""
     words = _header_words(canonical_layouts()[layout.model.layout])
-    files = place.queried if isinstance(place, ReplacedFiles) else ()
+    files = extract_files.queried if isinstance(extract_files, ReplacedFiles) else ()
     for file, source in zip(files, queried, strict=True):
         for number, header in file.unread_columns:
             shown = _safe_header(header, number, words)
@@ -440,11 +440,10 @@ def _header_words(layout: Layout) -> frozenset[str]:
 
 
 def _safe_header(header: str, number: int, words: frozenset[str]) -> str:
-    """Return the name under which a report may show a column that is not in the layout.
+    """Return the name by which reports may show an unknown column.
 
-    Where a file has no header, or its header ran into the first row, the text is a member's data.
-    So a header is shown only if it consists of words of known headers and small numbers; any other
-    column is shown by its number.
+    If a file has no header line, the text is a member's data. So a header is shown only if it
+    consists of words of known headers and small numbers; any other column is shown by its number.
     """
     parts = normalize_header(header).split("_")
     named = all(part in words or (part.isdigit() and len(part) <= 2) for part in parts)
@@ -452,7 +451,7 @@ def _safe_header(header: str, number: int, words: frozenset[str]) -> str:
 
 
 def layout_state(layout: Layout) -> dict[str, Any]:
-    """Return what a layout is read from."""
+    """Return the texts from which a layout can be read again."""
     return {
         "name": layout.name,
         "file": layout.file,
@@ -466,14 +465,14 @@ def layout_state(layout: Layout) -> dict[str, Any]:
 
 
 def restore_layout(state: Any) -> Layout:
-    """Return the layout that `layout_state` kept; without a text it is a built-in one."""
+    """Return the layout of a `layout_state`; without a text, a built-in one."""
     if not state["text"]:
         return canonical_layouts()[state["name"]]
     from etl.sources.layout.syntax import read_layout  # the parser; built-in layouts need none
 
     crosswalks = {}
-    for name, kept in state["crosswalks"].items():
-        rows = {source: tuple(answers) for source, answers in kept["rows"].items()}
-        crosswalks[name] = Crosswalk(name, tuple(kept["columns"]), MappingProxyType(rows))
+    for name, stored in state["crosswalks"].items():
+        rows = {source: tuple(answers) for source, answers in stored["rows"].items()}
+        crosswalks[name] = Crosswalk(name, tuple(stored["columns"]), MappingProxyType(rows))
     bases = {name: LayoutText(file, text) for name, (file, text) in state["bases"].items()}
     return read_layout(state["text"], state["file"], crosswalks, bases)

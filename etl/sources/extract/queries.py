@@ -1,9 +1,8 @@
-"""Queries: of a payer's files in DuckDB, and of a database through ADBC (extra `sql`).
+"""Queries of a payer's files in DuckDB, and of databases through ADBC (extra `sql`).
 
-This is the home of DuckDB's library: it runs SELECTs over tables of text, without files, network or
-clock. Its errors quote cells. While a query is only bound, to tables without rows, there are none
-to quote, so its own words are passed on; of an error while rows are read only the kind and the
-place.
+DuckDB runs SELECTs over tables of text, without files, network or clock. Its errors quote cells.
+While a query is bound to tables without rows, there are none to quote, so the message is passed on;
+for an error while rows are read, only its kind and position are.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ _CLOCK: Final = frozenset(
         "query",  # its text may call any of them
     }
 )
-"""Functions that give something else in the next run, beside those that DuckDB calls volatile."""
+"""Functions with other results in the next run, besides those that DuckDB calls volatile."""
 _EXACT: Final = re.compile(
     r'VARCHAR|DATE|DECIMAL\(.*\)|"NULL"|U?(TINY|SMALL|BIG)INT|HUGEINT|U?INTEGER'
 )
 
 
 class QueryDatabase:
-    """Tables of text in a folder, and the results of queries over them.
+    """Tables of text in a folder, and queries over them.
 
-    One thread reads and writes: the rows of a query without an order come in that of the files.
+    One thread reads and writes, so unordered queries return rows in the order of the files.
 
     Args:
-        folder: where tables and spilled rows lie; private, deleted by its owner. None where
-            queries are only bound.
+        folder: private folder of tables and spilled rows, deleted by the caller. None if queries
+            are only bound.
         memory: most bytes in memory; what needs more is spilled.
     """
 
@@ -71,8 +70,8 @@ class QueryDatabase:
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
         volatile = "SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
-        found = self._connection.execute(volatile).fetchall()
-        self._unrepeatable = _CLOCK | {name for (name,) in found} - {"error"}
+        function_rows = self._connection.execute(volatile).fetchall()
+        self._unrepeatable = _CLOCK | {name for (name,) in function_rows} - {"error"}
 
     def close(self) -> None:
         """Close the database; its folder stays."""
@@ -80,8 +79,8 @@ class QueryDatabase:
 
     def add_table(self, name: str, columns: Mapping[str, str]) -> None:
         """Make a table without rows, given the type of each column."""
-        made = ", ".join(f"{quoted_name(column)} {kind}" for column, kind in columns.items())
-        self._connection.execute(f"CREATE TABLE {quoted_name(name)} ({made})")
+        column_list = ", ".join(f"{quoted_name(column)} {kind}" for column, kind in columns.items())
+        self._connection.execute(f"CREATE TABLE {quoted_name(name)} ({column_list})")
         self._tables[name] = tuple(columns)
 
     def load(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
@@ -101,27 +100,27 @@ class QueryDatabase:
                 raise _read_error(error, name) from None
 
     def bind(self, query: Query) -> tuple[tuple[str, str], ...]:
-        """Return name and type of each column of a query's result; no row is read.
+        """Return name and type of each column of a query's result.
 
         Raises:
-            MappingError: it is no SELECT, names what there is not, or is not repeatable.
+            MappingError: it is no SELECT, names something unknown, or is not repeatable.
         """
         try:
             statements = self._connection.extract_statements(query.text)
         except duckdb.Error as error:
             raise self._binding_mistake(error, query, 0) from None
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-            what = "the file must hold one SELECT, and nothing else"
-            raise MappingError(f"{query.file}:1", "sql-query", what)
+            message = "the file must hold one SELECT, and nothing else"
+            raise MappingError(f"{query.file}:1", "sql-query", message)
         try:
-            found = self._connection.execute(_BIND + query.text).fetchall()
+            result_columns = self._connection.execute(_BIND + query.text).fetchall()
         except duckdb.Error as error:
             raise self._binding_mistake(error, query, len(_BIND)) from None
         self._refuse_unrepeatable(query)
-        return tuple((str(name), str(kind)) for name, kind, *_ in found)
+        return tuple((str(name), str(kind)) for name, kind, *_ in result_columns)
 
     def columns_read(self, query: Query) -> frozenset[str]:
-        """Return the columns that a query reads, in lower case; those of its tables for `*`."""
+        """Return the columns that a query reads, in lower case, with `*` expanded."""
         names: set[str] = set()
         tables: set[str] = set()
         reads_all = False
@@ -136,7 +135,7 @@ class QueryDatabase:
         return frozenset(map(str.casefold, names))
 
     def rows(self, query: Query) -> TableRows:
-        """Return the rows of a query that was bound.
+        """Return the rows of a bound query.
 
         Raises:
             ExtractError: a cell cannot be computed; from the batches, too.
@@ -160,7 +159,7 @@ class QueryDatabase:
             yield batch
 
     def _not_computed(self, error: Exception, query: Query) -> Exception:
-        """Return the error of a query that failed, with the rows at which it failed."""
+        """Return the error of a failed query, with the rows at which it failed."""
         failure = _read_error(error, query.file, query)
         if isinstance(failure, ExtractError):
             rows = ", ".join(f"row {row} of {file}" for file, row in self._failing_rows(query))
@@ -168,10 +167,10 @@ class QueryDatabase:
         return failure
 
     def _failing_rows(self, query: Query) -> Iterator[tuple[str, int]]:
-        """Yield file and row of the first row of each table that makes a query fail.
+        """Yield file and row of each table's first row that makes a query fail.
 
-        Binary search: the query is run again over more or fewer of a table's first rows, which a
-        temporary view shows in the table's place.
+        Binary search: the query is run again over more or fewer of a table's first rows, by a
+        temporary view with the table's name.
         """
         [(database_name,)] = self._connection.execute("SELECT current_database()").fetchall()
         database = quoted_name(database_name)
@@ -203,20 +202,20 @@ class QueryDatabase:
         for name in self._tables:
             self._connection.execute(f"DROP VIEW IF EXISTS temp.{quoted_name(name)}")
 
-    def _binding_mistake(self, error: duckdb.Error, query: Query, before: int) -> MappingError:
-        """Return the mistake of a query that cannot be bound, in DuckDB's words."""
-        said = _error_document(error)
-        words, *more = str(said.get("exception_message", error)).splitlines()
-        hint = nearest(str(said.get("name", "")), self._names(said))
-        if not hint and "Function" in str(said.get("type")) and more:
-            hint = more[0]
+    def _binding_mistake(self, error: duckdb.Error, query: Query, offset: int) -> MappingError:
+        """Return the error of a query that cannot be bound, in DuckDB's words."""
+        details = _error_document(error)
+        words, *other_lines = str(details.get("exception_message", error)).splitlines()
+        hint = nearest(str(details.get("name", "")), self._names(details))
+        if not hint and "Function" in str(details.get("type")) and other_lines:
+            hint = other_lines[0]
         where = query.file
-        if str(said.get("position", "")).isdigit():
-            where = query.at(int(said["position"]) - before)
+        if str(details.get("position", "")).isdigit():
+            where = query.at(int(details["position"]) - offset)
         return MappingError(where, "sql-query", words.rstrip("!"), hint=hint)
 
     def _refuse_unrepeatable(self, query: Query) -> None:
-        """Refuse a query whose rows are others in the next run."""
+        """Refuse a query that can have other rows in the next run."""
         for node in _json_objects(self._parsed_query(query)):
             name = str(node.get("function_name", "")).lower()
             if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 1:
@@ -225,11 +224,11 @@ class QueryDatabase:
             is_sample = bool(node.get("sample"))
             one_day = name == "age" and len(node.get("arguments") or node.get("children", ())) == 1
             if is_sample or one_day or name in self._unrepeatable:
-                what = "a sample" if is_sample else name
+                construct = "a sample" if is_sample else name
                 raise MappingError(
                     query.at(int(node.get("query_location") or 0)),
                     "sql-query",
-                    f"{what} can give different rows in the next run, but equal files must "
+                    f"{construct} can give different rows in the next run, but equal files must "
                     "give equal rows",
                 )
 
@@ -237,9 +236,9 @@ class QueryDatabase:
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [query.text])
         return json.loads(parsed.fetchall()[0][0])
 
-    def _names(self, said: Mapping[str, Any]) -> list[str]:
-        """Return what an unknown name of an error may have meant: tables or columns."""
-        if said.get("type") == "Table":
+    def _names(self, details: Mapping[str, Any]) -> list[str]:
+        """Return the tables or columns that an unknown name may have meant."""
+        if details.get("type") == "Table":
             return list(self._tables)
         return sorted({name for names in self._tables.values() for name in names})
 
@@ -248,16 +247,16 @@ class QueryDatabase:
 
 
 def is_exact(kind: str) -> bool:
-    """Return whether a type of DuckDB is text, a day, or an exact number."""
+    """Return whether a DuckDB type is text, a day, or an exact number."""
     return _EXACT.fullmatch(kind) is not None
 
 
 def _read_error(
     error: Exception, name: str, query: Query | None = None, rows: str = ""
 ) -> Exception:
-    """Return the error of rows that cannot be read or computed, without any cell."""
-    said = _error_document(error)
-    kind = str(said.get("exception_type", "")) or type(error).__name__
+    """Return the error of unreadable or uncomputable rows, without any cell."""
+    details = _error_document(error)
+    kind = str(details.get("exception_type", "")) or type(error).__name__
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in kind:
         return StoreError(
             f"{name}: needs more memory or disk space than is available; reduce what it sorts"
@@ -265,8 +264,8 @@ def _read_error(
     if isinstance(error, OSError) and error.errno:
         return disk_error(error)
     where = name
-    if query is not None and str(said.get("position", "")).isdigit():
-        where = query.at(int(said["position"]))
+    if query is not None and str(details.get("position", "")).isdigit():
+        where = query.at(int(details["position"]))
     return ExtractError(
         f"{where}{rows}: a cell cannot be converted (DuckDB's {kind} error; its text is hidden "
         "because it shows the cell); try_cast and try_strptime return null instead, and "
@@ -278,10 +277,10 @@ def _error_document(error: Exception) -> Mapping[str, Any]:
     """Return DuckDB's description of an error as an object."""
     text = str(error)
     try:
-        said = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        document = json.loads(text[text.index("{") : text.rindex("}") + 1])
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _json_objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -298,9 +297,9 @@ def _json_objects(value: Any) -> Iterator[dict[str, Any]]:
 _ONE_STATE: Final = {
     "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
 }
-"""Driver -> statement after which a transaction sees one state and changes nothing."""
+"""Driver -> statement that makes a transaction read-only and repeatable."""
 _RAISED: Final = "P0"
-"""Class of SQLSTATE of what a function in the database raises, in words of its own."""
+"""Class of SQLSTATE of errors that a database function raises, whose message may quote a cell."""
 _QUOTED: Final = re.compile(r"""(["'`])(.*?)\1""")
 _NUMBER: Final = re.compile(r"(?<![A-Za-z_0-9])[0-9][0-9.,:/-]*")
 _EXTRAS: Final = {"postgresql": "sql", "snowflake": "snowflake", "bigquery": "bigquery"}
@@ -310,11 +309,11 @@ _EXTRAS: Final = {"postgresql": "sql", "snowflake": "snowflake", "bigquery": "bi
 def read_queries(
     connection: DatabaseConnection, name: str, queries: Mapping[str, str]
 ) -> Iterator[TableRows]:
-    """Yield the rows of each query, in one transaction; each is read before the next begins.
+    """Yield the rows of each query, one after the other, in one transaction.
 
     Args:
         connection: the database.
-        name: of the connection, in messages.
+        name: name of the connection in messages.
         queries: name of a raw file -> its query.
 
     Raises:
@@ -330,10 +329,10 @@ def read_queries(
             for option, variable in connection.variables.items()
         },
     }
-    given = [] if connection.uri is None else [_read_variable(connection.uri, name)]
+    uri_args = [] if connection.uri is None else [_read_variable(connection.uri, name)]
     with ExitStack() as until_the_end:
         try:
-            opened = driver.connect(*given, **({"db_kwargs": options} if options else {}))
+            opened = driver.connect(*uri_args, **({"db_kwargs": options} if options else {}))
         except Exception as error:
             raise _database_error(
                 error, f"connection {name}: the database cannot be opened"
@@ -342,7 +341,7 @@ def read_queries(
         statement = _ONE_STATE.get(connection.driver)
         for file, query in queries.items():
             cursor = until_the_end.enter_context(closing(opened.cursor()))
-            what = f"{file}: the query of connection {name} failed"
+            message = f"{file}: the query of connection {name} failed"
             try:
                 if statement is not None:
                     cursor.execute(statement)
@@ -350,17 +349,17 @@ def read_queries(
                 cursor.execute(query)
                 rows = cursor.fetch_record_batch()
             except Exception as error:
-                raise _database_error(error, what, query) from None
-            yield TableRows(TableVersion("sql", file), rows.schema, _batches(rows, what, query))
+                raise _database_error(error, message, query) from None
+            yield TableRows(TableVersion("sql", file), rows.schema, _batches(rows, message, query))
 
 
-def _batches(rows: pa.RecordBatchReader, what: str, query: str) -> Iterator[pa.RecordBatch]:
+def _batches(rows: pa.RecordBatchReader, message: str, query: str) -> Iterator[pa.RecordBatch]:
     try:
         yield from rows
     except Exception as error:
         if isinstance(error, EtlError):
             raise
-        raise _database_error(error, what, query) from None
+        raise _database_error(error, message, query) from None
 
 
 def _load_driver(name: str) -> Any:
@@ -381,10 +380,10 @@ def _read_variable(variable: str, name: str) -> str:
     return value
 
 
-def _database_error(error: Exception, what: str, query: str = "") -> EtlError:
+def _database_error(error: Exception, message: str, query: str = "") -> EtlError:
     """Return the error for a connection or query that a database rejected.
 
-    Its own words about a connection may hold a secret, so only those about a query are passed on.
+    A message about a connection may contain a secret, so only those about queries are passed on.
     """
     state = getattr(error, "sqlstate", None)
     status = getattr(getattr(error, "status_code", None), "name", type(error).__name__)
@@ -393,12 +392,12 @@ def _database_error(error: Exception, what: str, query: str = "") -> EtlError:
         says += f": {words}"
     # Class 08 of SQLSTATE, and IO of ADBC: no connection; 57 and 53: the server is stopped or full.
     if status in ("IO", "TIMEOUT") or (state or "")[:2] in ("08", "53", "57"):
-        return StoreError(f"{what} ({says}); run it again")
-    return ExtractError(f"{what} ({says}); try it with the database's own client")
+        return StoreError(f"{message} ({says}); run it again")
+    return ExtractError(f"{message} ({says}); try it with the database's own client")
 
 
 def own_words(message: str, query: str) -> str:
-    """Return what a database says of a query, without values.
+    """Return a database's message about a query, without values.
 
     What it quotes is shown where it stands in the query, as names do. From the first quotation that
     does not, nothing is shown, because a value may have quotes in it.

@@ -1,8 +1,8 @@
-"""An extract that SQL makes: views over a payer's files, and one SELECT a canonical table.
+"""Extracts made by SQL: views over a payer's files, one SELECT per canonical table.
 
-`extract.toml` names the files and the queries. Every query is bound to empty views first, so that
-a mistake is found before a row is read. Then rows are read by the same readers as any extract's,
-and the results become files of the canonical layout.
+`extract.toml` names the files and the queries. Every query is bound to empty views first, to find
+mistakes before a row is read. Then the usual readers read the rows, and the results become files
+of the canonical layout.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ if TYPE_CHECKING:  # DuckDB takes 50 ms to load, and few extracts need it
     from etl.sources.extract.queries import QueryDatabase
 
 _MEMORY: Final = 1 << 30
-"""Most bytes of the queries in memory; what needs more is spilled to the work folder."""
+"""Memory limit of the queries in bytes; more is spilled to the work folder."""
 PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
 """Columns of every view: the name of the row's file, and the row's number there."""
 _ROW_NUMBER: Final = "^[0-9]{1,15}$"
@@ -69,11 +69,11 @@ _ROW_NUMBER: Final = "^[0-9]{1,15}$"
 
 @dataclass(frozen=True, slots=True)
 class SqlExtract:
-    """Files and queries.
+    """The files and queries of an `extract.toml`.
 
     Attributes:
-        file: what messages call the `extract.toml`.
-        tables: what it says.
+        file: name of the `extract.toml` in messages.
+        tables: its content.
         queries: canonical table -> its query.
     """
 
@@ -144,21 +144,21 @@ def read_sql_layout(folder: Path) -> SqlExtract:
     return read_sql_extract(files, f"{folder.name}/{DEFINITION}", read_tables(files, DEFINITION))
 
 
-def count_files(extract: SqlExtract, place: ExtractFiles) -> int:
-    """Return how many files a layout in SQL reads; 0 where their names or headers are not its."""
-    listed = _list_files(place)
+def count_files(extract: SqlExtract, extract_files: ExtractFiles) -> int:
+    """Return how many files a layout in SQL reads; 0 if it does not fit."""
+    listed = _list_files(extract_files)
     named = [(table, _matching_files(table, listed)) for table in extract.tables.files.values()]
     if not all(table.optional or files for table, files in named):
         return 0
     try:
-        check_sql_extract(extract, place)
+        check_sql_extract(extract, extract_files)
     except (ExtractError, MappingError):
         return 0
     return len({file.name for _, files in named for file in files})
 
 
-def check_sql_extract(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
-    """Check every query against the headers of the files; return what no query reads, in words.
+def check_sql_extract(extract: SqlExtract, extract_files: ExtractFiles) -> tuple[str, ...]:
+    """Check queries against the files' headers; return descriptions of unread columns and files.
 
     Raises:
         ExtractError: a file is missing, or its header cannot be read.
@@ -167,29 +167,29 @@ def check_sql_extract(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ..
     from etl.sources.extract.queries import QueryDatabase
 
     with closing(QueryDatabase()) as database:
-        views = _open_views(extract, place)
+        views = _open_views(extract, extract_files)
         read = _check_queries(extract, views, database)
     unread_columns = (
         f"{name}: {', '.join(header for _, header in columns)}"
         for name, columns in _unread_columns(views, read).items()
         if columns
     )
-    return (*_unread_files(place, views), *unread_columns)
+    return (*_unread_files(extract_files, views), *unread_columns)
 
 
 def stage_queries(
-    extract: SqlExtract, place: ExtractFiles, folder: Path, *, memory: int | None = None
+    extract: SqlExtract, extract_files: ExtractFiles, folder: Path, *, memory: int | None = None
 ) -> ReplacedFiles:
     """Write the result of each query as a file of the canonical layout.
 
     Args:
         extract: files and queries.
-        place: where the payer's files lie. Those that no view reads stay part of the extract.
-        folder: an empty folder that is closed to others.
-        memory: most bytes of the run in memory, where that is limited.
+        extract_files: the payer's files. Those that no view reads stay part of the extract.
+        folder: an empty private folder.
+        memory: memory limit of the run in bytes, if it has one.
 
     Raises:
-        ExtractError: a file cannot be read whole, or a query cannot be carried out.
+        ExtractError: a file cannot be read completely, or a query failed.
         StoreError: storage refused or did not answer, or the disk is full.
     """
     from etl.sources.extract.queries import QueryDatabase
@@ -197,12 +197,12 @@ def stage_queries(
     work, results = folder / "queries", folder / "results"
     work.mkdir()
     results.mkdir()
-    manifest = _read_manifest(place)
+    manifest = _read_manifest(extract_files)
     origins: dict[str, TableVersion] = {}
     queried: dict[str, QueriedFile] = {}
     unused = _UnusedRows()
     with closing(QueryDatabase(work, min(memory or _MEMORY, _MEMORY))) as database:
-        views = _open_views(extract, place)
+        views = _open_views(extract, extract_files)
         try:
             read = _check_queries(extract, views, database)
         except MappingError as error:
@@ -213,25 +213,25 @@ def stage_queries(
             rows = database.rows(query)
             origins[f"{name}.csv"] = rows.origin
             used = replace(rows, batches=unused.without(rows.batches))
-            write_rows(_with_places(used), results / f"{name}.csv")
+            write_rows(_with_positions(used), results / f"{name}.csv")
     (results / MANIFEST_NAME).write_text(
         json.dumps(_result_manifest(extract, manifest)), encoding="utf-8"
     )
-    unread = _unread_files(place, views)
-    replaced = {entry.name for entry in place.entries()} - set(unread)
-    staged = FolderFiles(results, place.name, origins)
+    unread = _unread_files(extract_files, views)
+    replaced = {entry.name for entry in extract_files.entries()} - set(unread)
+    staged = FolderFiles(results, extract_files.name, origins)
     unread_columns = _unread_columns(views, read)
     named = tuple(
-        replace(queried[name], unread_columns=unread_columns[name], unused_rows=unused.of(name))
+        replace(queried[name], unread_columns=unread_columns[name], unused_rows=unused.rows(name))
         for name in sorted(queried)
     )
-    return ReplacedFiles(place, staged, frozenset(replaced), named)
+    return ReplacedFiles(extract_files, staged, frozenset(replaced), named)
 
 
 class _UnusedRows:
-    """The rows of the payer's files that are behind no row of a result.
+    """Rows of the payer's files that no query result uses.
 
-    They are known by the places that queries pass on.
+    Queries pass on the positions of the rows that they use.
     """
 
     def __init__(self) -> None:
@@ -239,20 +239,20 @@ class _UnusedRows:
         self._used_files: set[str] = set()
 
     def loaded(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield rows of views, and take each as unused."""
+        """Yield rows of views, and mark them as unused."""
         for batch in batches:
             if batch.num_rows:
                 name = batch.column(FILE_COLUMN)[0].as_py()
                 rows = batch.column(ROW_COLUMN).to_numpy()
-                known = self._is_unused.get(name, np.zeros(0, np.bool_))
-                longer = np.zeros(max(len(known), int(rows.max()) + 1), np.bool_)
-                longer[: len(known)] = known
+                previous_mask = self._is_unused.get(name, np.zeros(0, np.bool_))
+                longer = np.zeros(max(len(previous_mask), int(rows.max()) + 1), np.bool_)
+                longer[: len(previous_mask)] = previous_mask
                 longer[rows] = True
                 self._is_unused[name] = longer
             yield batch
 
     def without(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield rows of a result, and take the rows behind them as used."""
+        """Yield rows of a result, and mark the rows behind them as used."""
         for batch in batches:
             if set(PLACES) <= set(batch.schema.names):
                 files, rows = (batch.column(name).cast(pa.string()) for name in PLACES)
@@ -266,15 +266,15 @@ class _UnusedRows:
                         self._used_files.add(name)
             yield batch
 
-    def of(self, name: str) -> tuple[int, ...]:
-        """Return the rows of a file; none of a file that results do not name at all."""
+    def rows(self, name: str) -> tuple[int, ...]:
+        """Return the unused rows of a file; none if no result names the file."""
         if name not in self._used_files:
             return ()
         return tuple(np.flatnonzero(self._is_unused[name]).tolist())
 
 
-def _with_places(rows: TableRows) -> TableRows:
-    """Return rows whose places are columns like any other: they have their own in the new file."""
+def _with_positions(rows: TableRows) -> TableRows:
+    """Rename the position columns: rows of the new file get positions of their own."""
     names = dict(zip(PLACES, SOURCE_POSITIONS, strict=True))
     schema = pa.schema(
         [field.with_name(names.get(field.name, field.name)) for field in rows.schema]
@@ -282,11 +282,11 @@ def _with_places(rows: TableRows) -> TableRows:
     return replace(rows, schema=schema)
 
 
-def _list_files(place: ExtractFiles) -> tuple[ListedFile, ...]:
+def _list_files(extract_files: ExtractFiles) -> tuple[ListedFile, ...]:
     """Return the files that a view may read."""
     return tuple(
-        recognize_entry(entry, place)
-        for entry in place.entries()
+        recognize_entry(entry, extract_files)
+        for entry in extract_files.entries()
         if not entry.name.startswith(".")
         and not entry.problem
         and not entry.name.upper().startswith("README")
@@ -304,14 +304,14 @@ def _matching_files(table: ExtractTable, listed: tuple[ListedFile, ...]) -> tupl
     )
 
 
-def _unread_files(place: ExtractFiles, views: tuple[View, ...]) -> tuple[str, ...]:
+def _unread_files(extract_files: ExtractFiles, views: tuple[View, ...]) -> tuple[str, ...]:
     read = {file.listed.name for view in views for file in view.files}
-    return tuple(file.name for file in _list_files(place) if file.name not in read)
+    return tuple(file.name for file in _list_files(extract_files) if file.name not in read)
 
 
-def _read_manifest(place: ExtractFiles) -> ExtractManifest:
-    if any(entry.name == MANIFEST_NAME for entry in place.entries()):
-        return read_manifest(place)
+def _read_manifest(extract_files: ExtractFiles) -> ExtractManifest:
+    if any(entry.name == MANIFEST_NAME for entry in extract_files.entries()):
+        return read_manifest(extract_files)
     return ExtractManifest()
 
 
@@ -328,17 +328,17 @@ def _result_manifest(extract: SqlExtract, manifest: ExtractManifest) -> dict[str
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def _open_views(extract: SqlExtract, place: ExtractFiles) -> tuple[View, ...]:
-    listed = _list_files(place)
+def _open_views(extract: SqlExtract, extract_files: ExtractFiles) -> tuple[View, ...]:
+    listed = _list_files(extract_files)
     return tuple(
-        _open_view(name, table, _matching_files(table, listed), place.name)
+        _open_view(name, table, _matching_files(table, listed), extract_files.name)
         for name, table in extract.tables.files.items()
     )
 
 
-def _open_view(name: str, table: ExtractTable, listed: tuple[ListedFile, ...], place: str) -> View:
+def _open_view(name: str, table: ExtractTable, listed: tuple[ListedFile, ...], title: str) -> View:
     if not listed and not table.optional:
-        raise ExtractError(f"{place} has no file {' or '.join(table.path or ())} for view {name}")
+        raise ExtractError(f"{title} has no file {' or '.join(table.path or ())} for view {name}")
     files = tuple(_view_file(file, table) for file in listed)
     columns = {header.casefold(): header for header in (files[0].headers if files else ())}
     for file in files:
@@ -353,29 +353,29 @@ def _open_view(name: str, table: ExtractTable, listed: tuple[ListedFile, ...], p
 def _view_file(listed: ListedFile, table: ExtractTable) -> ViewFile:
     delimiter = table.delimiter or listed.delimiter
     if listed.is_parquet:
-        found = parquet.read_parquet_headers(listed)
+        written = parquet.read_parquet_headers(listed)
     elif delimiter:
         refuse_non_tables(listed)
-        found = read_header(listed, RowForm(delimiter, table.quoting))
+        written = read_header(listed, RowForm(delimiter, table.quoting))
     else:
-        what = "its extension does not show what separates its cells; set delimiter"
-        raise ExtractError(f"{listed.name}: {what}")
-    headers = tuple(header or f"column_{number}" for number, header in enumerate(found, start=1))
-    seen = Counter(header.casefold() for header in (*headers, *PLACES))
+        message = "its extension does not show what separates its cells; set delimiter"
+        raise ExtractError(f"{listed.name}: {message}")
+    headers = tuple(header or f"column_{number}" for number, header in enumerate(written, start=1))
+    header_counts = Counter(header.casefold() for header in (*headers, *PLACES))
     for number, header in enumerate(headers, start=1):
-        if seen[header.casefold()] > 1:
-            what = (
+        if header_counts[header.casefold()] > 1:
+            message = (
                 "has the same header as another column, or as a position: SQL cannot tell "
                 "them apart"
             )
-            raise ExtractError(f"{listed.name}: column {number} {what}")
+            raise ExtractError(f"{listed.name}: column {number} {message}")
     return ViewFile(listed, delimiter, headers)
 
 
 def _unread_columns(
     views: Iterable[View], read: Set[str]
 ) -> dict[str, tuple[tuple[int, str], ...]]:
-    """Return number and header of the columns that no query reads, by the first file with each."""
+    """Return number and header of each unread column, by its first file."""
     unread: dict[str, tuple[tuple[int, str], ...]] = {}
     for view in views:
         patterns = [pattern.casefold() for pattern in view.table.unused]
@@ -411,7 +411,7 @@ def _check_queries(
 def _column_errors(
     extract: SqlExtract, table: Table, query: Query, columns: tuple[tuple[str, str], ...]
 ) -> Iterator[MappingError]:
-    """Yield what a query's columns lack, or have too much, for the rows of a table."""
+    """Yield errors about missing, unknown, and inexact columns of a query."""
     raw = canonical_layouts()[extract.tables.model.layout].raw[table.file_name]
     counted = Counter(name for name, _ in columns)
     from etl.sources.extract.queries import is_exact
@@ -420,18 +420,18 @@ def _column_errors(
         if name in PLACES:
             continue
         if name not in raw.columns:
-            what = f"the table {table.file_name} has no column {name!r}"
-            yield MappingError(query.file, "sql-column", what, hint=nearest(name, raw.columns))
+            message = f"the table {table.file_name} has no column {name!r}"
+            yield MappingError(query.file, "sql-column", message, hint=nearest(name, raw.columns))
         if counted.pop(name, 0) > 1:
             yield MappingError(query.file, "sql-column", f"{name} appears twice")
         if not is_exact(kind):
-            what = f"{name} is {kind}, but results are text, days or exact decimals: cast it"
-            yield MappingError(query.file, "sql-column", what)
+            message = f"{name} is {kind}, but results are text, days or exact decimals: cast it"
+            yield MappingError(query.file, "sql-column", message)
     is_delta = extract.tables.kind == "delta"
     for group in required_columns(table.name, delta=is_delta):
         if not {name for name, _ in columns}.intersection(group):
-            what = f"the result lacks the required column {' or '.join(group)}"
-            yield MappingError(query.file, "sql-column", what)
+            message = f"the result lacks the required column {' or '.join(group)}"
+            yield MappingError(query.file, "sql-column", message)
 
 
 def _view_schema(view: View) -> pa.Schema:

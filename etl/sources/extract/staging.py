@@ -1,4 +1,4 @@
-"""Extracts of another form than files with rows: staged in a private folder, read from there.
+"""Stage extracts that are not folders of data files in a private folder.
 
 Each form's reader is imported where such an extract is staged: most extracts are folders of files.
 Iceberg tables are read in the snapshot that is asked for; pyiceberg comes with the extra `iceberg`.
@@ -35,29 +35,29 @@ from etl.sources.files.stored_files import (
 
 
 def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: str) -> TableRows:
-    """Return the rows of an Iceberg table; deleted rows are not among them.
+    """Return the rows of an Iceberg table, without deleted ones.
 
     Args:
         table: its name in the catalog; without one, the address of its metadata file.
-        catalog: as pyiceberg's own configuration names it, which holds its secrets.
-        snapshot: which one; None for the present one.
-        name: the raw file, in messages.
+        catalog: its name in pyiceberg's configuration, which contains its secrets.
+        snapshot: its ID; None for the current snapshot.
+        name: the raw file in messages.
 
     Raises:
         ExtractError: there is no such table or snapshot, or pyiceberg is not installed; from the
             rows, data of that snapshot are no longer there.
     """
-    what = f"{name}: Iceberg table {table}"
+    title = f"{name}: Iceberg table {table}"
     hint = "check its name, the catalog's configuration and the rights"
     try:
-        found = _open_table(table, catalog)
-        present = found.current_snapshot()
-        chosen = present if snapshot is None else found.snapshot_by_id(snapshot)
+        iceberg_table = _open_table(table, catalog)
+        present = iceberg_table.current_snapshot()
+        chosen = present if snapshot is None else iceberg_table.snapshot_by_id(snapshot)
         if snapshot is not None and chosen is None:
             newest = "none" if present is None else present.snapshot_id
-            raise ExtractError(f"{what} has no snapshot {snapshot}; the current one is {newest}")
+            raise ExtractError(f"{title} has no snapshot {snapshot}; the current one is {newest}")
         version = None if chosen is None else chosen.snapshot_id
-        rows = found.scan(snapshot_id=version).to_arrow_batch_reader()
+        rows = iceberg_table.scan(snapshot_id=version).to_arrow_batch_reader()
     except ExtractError:
         raise
     except ImportError:
@@ -66,10 +66,10 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
             "need more packages"
         ) from None
     except Exception as error:
-        raise table_error(what, error, hint) from None
+        raise table_error(title, error, hint) from None
 
     origin = TableVersion("iceberg", table, "" if version is None else str(version))
-    return TableRows(origin, rows.schema, table_batches(rows, what, hint))
+    return TableRows(origin, rows.schema, table_batches(rows, title, hint))
 
 
 def _open_table(table: str, catalog: str | None) -> Any:
@@ -89,11 +89,11 @@ _FORMS: Final = ("zip", "tar", "xlsx")
 
 
 def staged_format(beside: ExtractFiles, name: str) -> str:
-    """Return the form of a file that is a whole extract: `zip`, `tar`, `xlsx`, `tables`; else "".
+    """Return `zip`, `tar`, `xlsx` or `tables` for a file that is a whole extract; else "".
 
     Args:
-        beside: where it lies.
-        name: its name there.
+        beside: the files around it.
+        name: its name among them.
 
     Raises:
         ExtractError: it cannot be read.
@@ -114,13 +114,13 @@ def staged_format(beside: ExtractFiles, name: str) -> str:
 
 
 def stage_extract(beside: ExtractFiles, name: str, called: str, folder: Path) -> ExtractFiles:
-    """Write the files of an extract that is one file, and return them.
+    """Write the files of an extract that is a single file, and return them.
 
     Args:
-        beside: where it lies.
-        name: its name there; `staged_format` gives its form.
+        beside: the files around it.
+        name: its name among them.
         called: its name in messages.
-        folder: an empty folder that is closed to others, and deleted when the extract was read.
+        folder: an empty private folder, deleted by the caller once the extract is read.
 
     Raises:
         ExtractError: it is broken, or cannot be staged safely and exactly.
@@ -144,7 +144,7 @@ def stage_extract(beside: ExtractFiles, name: str, called: str, folder: Path) ->
 
 
 def list_workbooks(files: ExtractFiles) -> tuple[str, ...]:
-    """Return the workbooks of an extract that has no other files with rows; else none."""
+    """Return the workbooks of an extract; none if it has other data files."""
     entries = [entry for entry in files.entries() if not entry.name.startswith((".", "~$"))]
     if any(recognize_entry(entry, files).is_data for entry in entries):
         return ()
@@ -152,7 +152,7 @@ def list_workbooks(files: ExtractFiles) -> tuple[str, ...]:
 
 
 def stage_workbooks(files: ExtractFiles, workbooks: tuple[str, ...], folder: Path) -> ReplacedFiles:
-    """Return the files of an extract with sheets in place of its workbooks.
+    """Return the files of an extract, with workbooks replaced by their sheets.
 
     Args, Raises: as for `stage_extract`.
     """
@@ -177,7 +177,7 @@ def _unpacked_head(stream: Any) -> bytes:
 
 
 def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -> ExtractFiles:
-    """Write each table as a delimited file, and what is said of all of them as the manifest.
+    """Write each table as a delimited file, and the manifest of them all.
 
     Delta tables whose data files say everything are not written, but read where they lie.
 
@@ -211,15 +211,15 @@ def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -
 
 
 def _table_rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows | DeltaFiles]]:
-    """Yield the rows, or data files, of each raw file; libraries are loaded when needed."""
+    """Yield the rows or data files of each raw file."""
     queries: dict[str, dict[str, str]] = {}
     for name, table in tables.files.items():
         if table.delta is not None:
             location = _resolve_location(table.delta, base)
             yield name, read_delta(location, table.version, table.options, name)
         elif table.iceberg is not None:
-            found = table.iceberg if table.catalog else _resolve_location(table.iceberg, base)
-            yield name, read_iceberg(found, table.catalog, table.snapshot, name)
+            address = table.iceberg if table.catalog else _resolve_location(table.iceberg, base)
+            yield name, read_iceberg(address, table.catalog, table.snapshot, name)
         elif table.sql is not None and table.connection is not None:
             queries.setdefault(table.connection, {})[name] = table.sql
     for connection, of_connection in queries.items():
@@ -230,5 +230,5 @@ def _table_rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableR
 
 
 def _resolve_location(location: str, base: Path) -> str:
-    """Return the location of a table; a path is relative to the file that contains it."""
+    """Return the absolute location of a table."""
     return location if "://" in location else str(base / location)

@@ -1,4 +1,4 @@
-"""`extract.toml`: an extract of tables of a lake, queries of a database, or queries over files.
+"""`extract.toml`: an extract of lake tables, database queries, or queries over files.
 
 The rows of a table become a delimited file whose bytes depend on the rows alone. A table has no
 order, and a database may return its rows in another one each time. So they are ordered by their
@@ -82,7 +82,7 @@ def _delimiter(text: str, _context: Any) -> str:
 
 
 def quoted_name(name: str) -> str:
-    """Return the name of a table or column as SQL takes it, whatever characters it has."""
+    """Return the name of a table or column, quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -101,10 +101,10 @@ class DatabaseConnection(Model):
     """A database, without any secret.
 
     Attributes:
-        driver: the end of the name of an ADBC driver's package, as `postgresql`.
-        uri: name of the environment variable that holds its URI; None where it has none.
-        options: options of the driver, by their names.
-        variables: options of the driver -> name of the environment variable that holds the value.
+        driver: last part of the name of an ADBC driver's package, such as `postgresql`.
+        uri: environment variable with its URI; None if it has none.
+        options: options of the driver, by name.
+        variables: options of the driver -> environment variable with the value.
     """
 
     driver: Annotated[str, Given(FilledText)]
@@ -119,23 +119,23 @@ class DatabaseConnection(Model):
 
 @dataclass(frozen=True, slots=True)
 class ExtractTable(Model):
-    """A table or a query that is one raw file, or the payer's files that are one view.
+    """A table or query that is one raw file, or payer files that are one view.
 
     Attributes:
-        delta: location of a Delta table; None where it is none.
-        version: of the Delta table; None for the newest.
+        delta: location of a Delta table, or None.
+        version: version of the Delta table; None for the newest.
         options: storage options of the Delta table, without secrets.
         iceberg: name of an Iceberg table in its catalog, or location of its metadata file.
-        catalog: the catalog, as pyiceberg's own configuration names it.
-        snapshot: of the Iceberg table; None for the present one.
+        catalog: the catalog's name in pyiceberg's configuration.
+        snapshot: snapshot of the Iceberg table; None for the current one.
         sql: a query.
-        connection: name of the database that it is put to.
+        connection: name of the database to query.
         path: patterns of the names of files that queries read as one view.
-        delimiter: what stands between their cells; None: what their endings say.
+        delimiter: their delimiter; None if their extensions imply it.
         quoting: whether their cells may be quoted.
-        columns: columns that queries may read though a file has none of the name: null there.
+        columns: columns that queries may read although a file lacks them; null there.
         unused: patterns of the columns that no query has to read.
-        optional: whether there may be no such file; the view has no rows then.
+        optional: whether the files may be missing; the view then has no rows.
     """
 
     delta: _MaybeLocation = None
@@ -156,7 +156,7 @@ class ExtractTable(Model):
     optional: Flag = False
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield keys that do not go together."""
+        """Report keys that contradict each other."""
         del context
         kinds = [kind for kind in _KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
@@ -181,17 +181,17 @@ class ExtractTable(Model):
 
 @dataclass(frozen=True, slots=True)
 class ExtractTables(Model):
-    """The tables of an extract, and what else its manifest would say.
+    """The tables of an extract, and the entries of its manifest.
 
     Attributes:
-        files: name of a raw file -> the table or query that it is; with `tables` name of a view.
-        tables: canonical table -> file of the SELECT that makes it of the views; none where the
+        files: raw file -> its table or query; with `tables`, view -> its files.
+        tables: canonical table -> file of the SELECT that makes it of the views; empty if the
             files are the extract.
-        title, description: of a layout that ships, for people.
-        connections: name -> a database.
-        layout: name of the layout; None for that which the columns show.
+        title, description: texts about a shipped layout, for people.
+        connections: name -> database.
+        layout: name of the layout; None to detect it from the columns.
         kind: `full` or `delta`.
-        as_of: day of the state that the extract holds.
+        as_of: day of the state that the extract contains.
         payer: name of the payer, as reports show it.
     """
 
@@ -213,25 +213,25 @@ class ExtractTables(Model):
         return next((model for model in DATA_MODELS if model.layout == self.layout), DATA_MODELS[0])
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield names that no file or table can have, and connections that are not there."""
+        """Report invalid names and unknown connections."""
         del context
         yield from self._wrong_tables()
         for name, table in self.files.items():
             if not _NAME.fullmatch(name):
                 yield Mistake("", f"{name!r} is no name of a raw file", at=("files", name))
             if table.connection is not None and table.connection not in self.connections:
-                what = f"there is no connection {table.connection!r}"
-                yield Mistake("", what, at=("files", name, "connection"))
+                message = f"there is no connection {table.connection!r}"
+                yield Mistake("", message, at=("files", name, "connection"))
         if not self.files:
             yield Mistake("", "there are no files: name a table or query as [files.NAME]")
 
     def _wrong_tables(self) -> Iterator[Mistake]:
-        """Yield what does not fit queries that make the canonical tables."""
+        """Report what does not fit queries that make canonical tables."""
         if not self.tables:
             for name, table in self.files.items():
                 if table.path is not None:
-                    what = "path names files that queries read: name a query as [tables]"
-                    yield Mistake("", what, at=("files", name))
+                    message = "path names files that queries read: name a query as [tables]"
+                    yield Mistake("", message, at=("files", name))
             return
         views: dict[str, str] = {}
         for name, table in self.files.items():
@@ -241,11 +241,11 @@ class ExtractTables(Model):
                 yield Mistake("", f"SQL cannot tell {name} from another view", at=("files", name))
         names = {table.file_name: table for table in self.model.tables.values()}
         if self.layout not in (None, self.model.layout):
-            known = " or ".join(model.layout for model in DATA_MODELS)
-            yield Mistake("", f"layout of what queries make is {known}", at=("layout",))
+            layouts = " or ".join(model.layout for model in DATA_MODELS)
+            yield Mistake("", f"layout of what queries make is {layouts}", at=("layout",))
         for name in self.tables.keys() - names.keys():
-            what, hint = f"there is no canonical table {name!r}", nearest(name, names)
-            yield Mistake("", what, hint, at=("tables", name))
+            message, hint = f"there is no canonical table {name!r}", nearest(name, names)
+            yield Mistake("", message, hint, at=("tables", name))
         for name, canonical in names.items():
             if canonical.compulsory and name not in self.tables and self.kind != "delta":
                 yield Mistake("", f"tables lacks the required table {name}", at=("tables",))
@@ -256,7 +256,7 @@ class Query:
     """A SELECT.
 
     Attributes:
-        file: what messages call its file.
+        file: its file in messages.
         text: the SQL.
     """
 
@@ -265,15 +265,15 @@ class Query:
 
     def at(self, offset: int) -> str:
         """Return the file, line and column of an offset in bytes."""
-        before = self.text.encode()[:offset].decode(errors="replace")
-        return f"{self.file}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        prefix = self.text.encode()[:offset].decode(errors="replace")
+        return f"{self.file}:{prefix.count(chr(10)) + 1}:{len(prefix) - prefix.rfind(chr(10))}"
 
 
 def read_tables(files: ExtractFiles, name: str) -> ExtractTables:
-    """Return what an `extract.toml` says.
+    """Read an `extract.toml`.
 
     Raises:
-        ExtractError: it is not valid: every mistake, with its line.
+        ExtractError: it is invalid; names every mistake with its line.
         StoreError: storage refused, or did not answer.
     """
     try:
@@ -291,19 +291,19 @@ def read_tables(files: ExtractFiles, name: str) -> ExtractTables:
 
 
 _BITS: Final = 6
-"""Rows are gathered by the first bits of their digests, and ordered one such file at a time."""
+"""Rows are sorted in buckets by the first bits of their digests."""
 _HIGH: Final = "\0high"
 _LOW: Final = "\0low"
 
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """Rows of one state of a table.
+    """Rows of one version of a table.
 
     Attributes:
-        origin: the table and its state.
-        schema: of the rows.
-        batches: the rows, once.
+        origin: the table and its version.
+        schema: schema of the rows.
+        batches: the rows; can be read once.
     """
 
     origin: TableVersion
@@ -311,22 +311,22 @@ class TableRows:
     batches: Iterator[pa.RecordBatch]
 
 
-def table_batches(rows: pa.RecordBatchReader, what: str, hint: str) -> Iterator[pa.RecordBatch]:
-    """Yield rows of a library whose errors share no class, and may quote a value."""
+def table_batches(rows: pa.RecordBatchReader, title: str, hint: str) -> Iterator[pa.RecordBatch]:
+    """Yield a library's rows; convert its errors, which may quote a value."""
     try:
         yield from rows
     except (ExtractError, StoreError):
         raise
     except Exception as error:
-        raise table_error(what, error, hint) from None
+        raise table_error(title, error, hint) from None
 
 
-def table_error(what: str, error: Exception, hint: str) -> ExtractError:
-    return ExtractError(f"{what} cannot be read ({type(error).__name__}); {hint}")
+def table_error(title: str, error: Exception, hint: str) -> ExtractError:
+    return ExtractError(f"{title} cannot be read ({type(error).__name__}); {hint}")
 
 
 def write_rows(rows: TableRows, path: Path) -> None:
-    """Write rows as text: a header, then the rows in the order of their digests.
+    """Write rows as text: a header, then the rows sorted by digest.
 
     Args:
         rows: the rows.

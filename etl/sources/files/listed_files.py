@@ -62,13 +62,13 @@ class FileProgress:
 
     Attributes:
         file: its name inside the extract.
-        done: bytes read so far, as stored (so before decompression).
+        bytes_read: bytes read so far, as stored (so before decompression).
         bytes: its size.
         rows: rows read from it so far.
     """
 
     file: str
-    done: int
+    bytes_read: int
     bytes: int
     rows: int
 
@@ -429,9 +429,9 @@ def _refuse_duplicate_tables(listed_files: list[ListedFile]) -> None:
     for listed in listed_files:
         if not listed.is_data or listed.data is not None:
             continue
-        other = names_by_stem.setdefault(listed.stem.lower(), listed.name)
-        if other != listed.name:
-            raise ExtractError(f"{other} and {listed.name} are the same table; remove one of them")
+        first = names_by_stem.setdefault(listed.stem.lower(), listed.name)
+        if first != listed.name:
+            raise ExtractError(f"{first} and {listed.name} are the same table; remove one of them")
 
 
 def read_traits(listed: ListedFile, *, quoting: bool = True) -> Traits:

@@ -161,8 +161,8 @@ class RangeStream(io.RawIOBase):
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
-        left = max(self._item.bytes - self._at, 0)
-        missing = left if size is None or size < 0 else min(size, left)
+        remaining = max(self._item.bytes - self._at, 0)
+        missing = remaining if size is None or size < 0 else min(size, remaining)
         chunks = []
         while missing:
             if not self._start <= self._at < self._start + len(self._data):
@@ -356,8 +356,8 @@ class ReplacedFiles:
 
     def entries(self) -> tuple[StoredFile, ...]:
         """Return the entries, including staged ones."""
-        kept = [entry for entry in self.files.entries() if entry.name not in self.replaced]
-        return tuple(sorted([*kept, *self.staged.entries()], key=lambda entry: entry.name))
+        unreplaced = [entry for entry in self.files.entries() if entry.name not in self.replaced]
+        return tuple(sorted([*unreplaced, *self.staged.entries()], key=lambda entry: entry.name))
 
     def open(self, name: str) -> BinaryIO:
         """Return the bytes of a file."""
@@ -527,7 +527,7 @@ def describe_problem(physical: PhysicalFormat, name: str, ending_says: str) -> s
         ending_says: the delimiter that its extension implies; "" for none.
     """
     is_parquet = name.lower().endswith(".parquet")
-    rest = {
+    explanation = {
         "xlsx": "is an Excel workbook next to files of another format; save each sheet "
         "as CSV UTF-8",
         "xls": "is an old Excel workbook, or one with a password; save each sheet as CSV UTF-8",
@@ -546,8 +546,8 @@ def describe_problem(physical: PhysicalFormat, name: str, ending_says: str) -> s
         "fixed width": "has columns of fixed width without a delimiter; use a layout with "
         "fixed_width",
     }.get(physical.kind, "")
-    if rest:
-        return f"{name} {rest}"
+    if explanation:
+        return f"{name} {explanation}"
     if physical.kind == "delimited" and physical.delimiter != ending_says:
         between, ending = physical.delimiter, "but its extension does not say so"
         if ending_says:

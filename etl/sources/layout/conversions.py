@@ -59,8 +59,8 @@ class Replace(Model):
         """Report a reference to a group of the pattern."""
         del context
         if _GROUP_REFERENCE.search(self.by):
-            what = "with stands as it is written: groups of the pattern (\\1) are not put in"
-            yield Mistake("layout-value", what, at=("with",))
+            message = "with stands as it is written: groups of the pattern (\\1) are not put in"
+            yield Mistake("layout-value", message, at=("with",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ def _check_date_format(form: str, _context: Any) -> str:
         or re.search("[A-Za-z]", separators)
     ):
         words = (ISO, "YYYY-MM-DD", "MM/DD/YYYY", "DD/MM/YYYY", "DD-Mon-YYYY")
-        what = f"{form!r} is no format of dates; one has YYYY, MM, M or Mon, and DD or D"
-        raise Mistake("layout-value", what, nearest(form, words))
+        message = f"{form!r} is no format of dates; one has YYYY, MM, M or Mon, and DD or D"
+        raise Mistake("layout-value", message, nearest(form, words))
     return form
 
 
@@ -201,9 +201,9 @@ def _format_shape(form: str) -> list[tuple[str, int, int]]:
     return parts
 
 
-def _formats_overlap(form: str, other: str) -> bool:
+def _formats_overlap(form: str, second: str) -> bool:
     """Return whether two formats can read one text as different dates."""
-    shape, other_shape = _format_shape(form), _format_shape(other)
+    shape, other_shape = _format_shape(form), _format_shape(second)
     can_match = len(shape) == len(other_shape) and all(
         kind == other_kind and least <= other_most and other_least <= most
         for (kind, least, most), (other_kind, other_least, other_most) in zip(
@@ -211,7 +211,7 @@ def _formats_overlap(form: str, other: str) -> bool:
         )
     )
     # The first letter of a token is its part: year, month or day.
-    parts, other_parts = ([token[0] for token in _TOKEN.findall(text)] for text in (form, other))
+    parts, other_parts = ([token[0] for token in _TOKEN.findall(text)] for text in (form, second))
     return can_match and parts != other_parts
 
 
@@ -236,10 +236,10 @@ class DateFormat(Model):
         """Report formats that read one text as different dates."""
         del context
         for number, form in enumerate(self.formats):
-            for other in self.formats[:number]:
-                if form == other or _formats_overlap(form, other):
-                    what = f"a date may be read as {other} and as {form}: say which it is"
-                    yield Mistake("layout-ambiguous", what)
+            for earlier in self.formats[:number]:
+                if form == earlier or _formats_overlap(form, earlier):
+                    message = f"a date may be read as {earlier} and as {form}: say which it is"
+                    yield Mistake("layout-ambiguous", message)
 
 
 _LOCALES: Final = {"us": (".", ","), "eu": (",", ".")}
@@ -269,8 +269,8 @@ class NumberFormat(Model):
             decimal, thousands = _LOCALES[value]
             return {"decimal": decimal, "thousands": thousands}
         if isinstance(value, str):
-            what = f"{{key}} must be one of {', '.join(_LOCALES)}, or have keys of its own"
-            raise Mistake("layout-value", what, nearest(value, _LOCALES))
+            message = f"{{key}} must be one of {', '.join(_LOCALES)}, or have keys of its own"
+            raise Mistake("layout-value", message, nearest(value, _LOCALES))
         return value
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:

@@ -102,9 +102,9 @@ def _merge_entries(base: Seq, overlay: Map, *, is_deep: bool) -> Seq:
             if isinstance(entry, Map) and name in entry.values()
         ]
         if len(named) != 1 or not isinstance(change, Map):
-            what = "has no keys" if named else "is in no entry of the list that is extended"
-            what = "is in several entries of the list" if len(named) > 1 else what
-            raise MappingError(str(overlay.marks[name]), "layout-extends", f"{name!r} {what}")
+            problem = "has no keys" if named else "is in no entry of the list that is extended"
+            problem = "is in several entries of the list" if len(named) > 1 else problem
+            raise MappingError(str(overlay.marks[name]), "layout-extends", f"{name!r} {problem}")
         entries[named[0]] = _merge_maps(entries[named[0]], change, is_deep=is_deep)
     return _new_list(entries, list(base.marks), base.mark)
 
@@ -114,10 +114,10 @@ def _remove_texts(inherited: Any, texts: Seq, mark: Mark) -> Seq:
     inherited = inherited if isinstance(inherited, Seq) else _new_list([], [], mark)
     for text, text_mark in zip(texts, texts.marks, strict=True):
         if text not in inherited:
-            what = f"{text!r} is not in the list of the layout that is extended"
-            raise MappingError(str(text_mark), "layout-extends", what)
-    rest = [number for number, text in enumerate(inherited) if text not in texts]
-    return _new_list([inherited[at] for at in rest], [inherited.marks[at] for at in rest], mark)
+            message = f"{text!r} is not in the list of the layout that is extended"
+            raise MappingError(str(text_mark), "layout-extends", message)
+    indexes = [number for number, text in enumerate(inherited) if text not in texts]
+    return _new_list([inherited[i] for i in indexes], [inherited.marks[i] for i in indexes], mark)
 
 
 def _new_list(values: list[Any], marks: list[Mark], mark: Mark) -> Seq:
@@ -171,8 +171,8 @@ def _expand_entry(entry: Any, mistakes: Mistakes) -> list[Any]:
         return [entry]
     match = _RANGE.fullmatch(str(entry[NUMBERS]))
     if match is None:
-        what = f"{NUMBERS} must be such as 1..25"
-        mistakes.add(MappingError(str(entry.marks[NUMBERS]), "layout-loop", what))
+        message = f"{NUMBERS} must be such as 1..25"
+        mistakes.add(MappingError(str(entry.marks[NUMBERS]), "layout-loop", message))
         return []
     numbers = _range_numbers(match.group(), entry.marks[NUMBERS], mistakes)
     return [_with_number(entry.without(NUMBERS), number) for number in numbers]
@@ -205,8 +205,8 @@ def _expand_range(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
 def _range_numbers(text: str, mark: Mark, mistakes: Mistakes) -> list[str]:
     first, last = text.split("..")
     if not int(first) <= int(last) < int(first) + MOST_NUMBERS:
-        what = f"{text} must be at least one number, and at most {MOST_NUMBERS}"
-        mistakes.add(MappingError(str(mark), "layout-loop", what))
+        message = f"{text} must be at least one number, and at most {MOST_NUMBERS}"
+        mistakes.add(MappingError(str(mark), "layout-loop", message))
         return []
     width = len(first) if first.startswith("0") else 0
     return [str(number).zfill(width) for number in range(int(first), int(last) + 1)]

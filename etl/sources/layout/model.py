@@ -99,12 +99,12 @@ class Condition(Model):
         if self.none_hold and self == Condition(none_hold=self.none_hold):
             return
         if self.column is None or self.none_hold:
-            what = "a condition is of a column, or has not"
-            yield Mistake("layout-key", what, is_absence=not self.none_hold)
+            message = "a condition is of a column, or has not"
+            yield Mistake("layout-key", message, is_absence=not self.none_hold)
         elif self == Condition(self.column):
             tests = [key for key in self.known_keys()[1:] if key != "not"]
-            what = f"a condition asks one of {', '.join(tests)}"
-            yield Mistake("layout-key", what, is_absence=True)
+            message = f"a condition asks one of {', '.join(tests)}"
+            yield Mistake("layout-key", message, is_absence=True)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -269,29 +269,29 @@ class Lookup(Model):
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Report headers that the other file lacks, and files without a common id."""
-        raw, other = context.raw, context.raws.get(self.table)
+        raw, target = context.raw, context.raws.get(self.table)
         for header in self.other_headers:
-            if other and header not in other.headers:
-                yield unknown_header(header, other.name, other.headers)
+            if target and header not in target.headers:
+                yield unknown_header(header, target.name, target.headers)
         if len(self.key) != len(self.by):
             yield Mistake("layout-keys", "key and by must be as many headers")
-        if raw and other and _shared_id_headers(raw, other) is None:
-            what = f"{raw.name} and {other.name} must both name their member, or both their claim"
+        if raw and target and _shared_id_headers(raw, target) is None:
+            what = f"{raw.name} and {target.name} must both name their member, or both their claim"
             yield Mistake("layout-keys", what)
 
     def resolve(self, context: LayoutNames) -> Lookup:
         """Return the lookup with the headers of both files' scopes."""
-        raw, other = context.raw, context.raws.get(self.table)
-        own, others = (raw and other and _shared_id_headers(raw, other)) or ("", "")
-        return replace(self, own_scope=own, other_scope=others)
+        raw, target = context.raw, context.raws.get(self.table)
+        own_header, other_header = (raw and target and _shared_id_headers(raw, target)) or ("", "")
+        return replace(self, own_scope=own_header, other_scope=other_header)
 
 
-def _shared_id_headers(raw: RawColumns, other: RawColumns) -> tuple[str, str] | None:
+def _shared_id_headers(raw: RawColumns, target: RawColumns) -> tuple[str, str] | None:
     """Return both files' headers of the id that they share; None if they share none."""
     for role in ("member", *HEADERS):
-        if role in raw.id_headers and role in other.id_headers:
-            return raw.id_headers[role], other.id_headers[role]
-    return None if other.id_headers else ("", "")
+        if role in raw.id_headers and role in target.id_headers:
+            return raw.id_headers[role], target.id_headers[role]
+    return None if target.id_headers else ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +382,8 @@ class ColumnSpec(Model):
             if key in _USELESS_KEYS.get(source, ()) or source == "number_within":
                 yield Mistake("layout-key", f"{key} has no effect with {source}", at=(key,))
         if "rule" in given_keys and self.crosswalk is None and self.accept is None:
-            what = "rule has no effect without crosswalk or accept"
-            yield Mistake("layout-key", what, at=("rule",))
+            message = "rule has no effect without crosswalk or accept"
+            yield Mistake("layout-key", message, at=("rule",))
 
     def all_specs(self) -> Iterator[ColumnSpec]:
         """Yield the column, and the entries of its `first_of`, at any depth."""
@@ -414,21 +414,21 @@ class ColumnSpec(Model):
         if not isinstance(value, dict):
             return {"source": {"column": value}} if isinstance(value, str) else value
         source = {key: value[key] for key in value if key in _source_models()}
-        rest = {key: part for key, part in value.items() if key not in source}
-        return {"source": source, **rest}
+        other_keys = {key: part for key, part in value.items() if key not in source}
+        return {"source": source, **other_keys}
 
     @property
     def is_row_local(self) -> bool:
         """Whether it depends on cells of one row only, and uses only steps, date and number."""
         plain = ColumnSpec(self.source, (), self.when, self.sentinels, self.steps)
-        same = self == replace(plain, date=self.date, number=self.number)
+        is_plain = self == replace(plain, date=self.date, number=self.number)
         match self.source:
             case CoalescedColumns(options):
-                return same and all(option.is_row_local for option in options)
+                return is_plain and all(option.is_row_local for option in options)
             case DistinctCells() | Lookup() | RowNumber():
                 return False
             case _:
-                return same
+                return is_plain
 
     def headers(self) -> frozenset[str]:
         """Return the headers of its own raw file that it reads."""
@@ -564,14 +564,14 @@ class TableSpec(Model):
         for key, names, enough in (("needs", self.needs, all), ("needs_any", self.needs_any, any)):
             for name in names:
                 if not enough(name in row for row in rows):
-                    what = f"{context.table} is not given its column {name}"
-                    yield Mistake("layout-key", what, at=(key,))
+                    message = f"{context.table} is not given its column {name}"
+                    yield Mistake("layout-key", message, at=(key,))
 
     def _useless_keys(self, spec: ColumnSpec, at: Location) -> Iterator[Mistake]:
         for part in spec.all_specs():
             if isinstance(part.source, RowNumber) and (part is not spec or at[0] == "rows"):
-                what = "number_within must be under columns, and not in first_of"
-                yield Mistake("layout-key", what, at=at)
+                message = "number_within must be under columns, and not in first_of"
+                yield Mistake("layout-key", message, at=at)
             for key in ("among", "conflict") if not self.grain else ():
                 if getattr(part, key) != getattr(ColumnSpec(part.source), key):
                     yield Mistake("layout-key", f"{key} has no effect without grain", at=(*at, key))

@@ -85,8 +85,8 @@ class LayoutNames:
 
 def unknown_header(header: str, name: str, headers: Sequence[str], at: Location = ()) -> Mistake:
     """Return the mistake of a header that a raw file does not have."""
-    what = f"{name} has no column {header!r}"
-    return Mistake("layout-header", what, nearest(header, headers), at=at)
+    message = f"{name} has no column {header!r}"
+    return Mistake("layout-header", message, nearest(header, headers), at=at)
 
 
 def _check_header(header: str, names: LayoutNames) -> str:
@@ -99,8 +99,8 @@ def _check_header(header: str, names: LayoutNames) -> str:
 def _check_canonical_column(name: str, names: LayoutNames) -> str:
     table = TABLES[names.table]
     if table.column(name) is None:
-        what = f"{table.name} has no column {name!r}"
-        raise Mistake("layout-column", what, nearest(name, table.names))
+        message = f"{table.name} has no column {name!r}"
+        raise Mistake("layout-column", message, nearest(name, table.names))
     return name
 
 
@@ -121,15 +121,15 @@ def _find_crosswalk(name: str, names: LayoutNames) -> Crosswalk:
 
 def _check_finding(rule: str, _names: LayoutNames) -> str:
     if rule not in NAMED_IN_LAYOUTS:
-        what = f"{{key}} must be one of {', '.join(NAMED_IN_LAYOUTS)}"
-        raise Mistake("layout-rule", what, nearest(rule, NAMED_IN_LAYOUTS))
+        message = f"{{key}} must be one of {', '.join(NAMED_IN_LAYOUTS)}"
+        raise Mistake("layout-rule", message, nearest(rule, NAMED_IN_LAYOUTS))
     return rule
 
 
 def _parse_conflict(word: str, _names: LayoutNames) -> str:
     if word not in _CONFLICTS:
-        what = f"{{key}} must be one of {', '.join(_CONFLICTS)}"
-        raise Mistake("layout-value", what, nearest(word, _CONFLICTS))
+        message = f"{{key}} must be one of {', '.join(_CONFLICTS)}"
+        raise Mistake("layout-value", message, nearest(word, _CONFLICTS))
     return _CONFLICTS[word]
 
 
@@ -141,8 +141,8 @@ def _check_pattern(pattern: str, _names: LayoutNames) -> str:
     except re.error as error:
         raise Mistake("layout-value", f"not a regular expression: {error}") from None
     except pa.ArrowInvalid:
-        what = "not a regular expression of RE2: nothing may look ahead, behind or back"
-        raise Mistake("layout-value", what) from None
+        message = "not a regular expression of RE2: nothing may look ahead, behind or back"
+        raise Mistake("layout-value", message) from None
     return pattern
 
 

@@ -56,8 +56,8 @@ _DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";", "~": "~", "^": 
 
 def _delimiter(word: str, _names: Any) -> str:
     if word not in _DELIMITERS:
-        what = f"delimiter must be one of {' '.join(_DELIMITERS)}"
-        raise Mistake("layout-value", what, nearest(word, _DELIMITERS))
+        message = f"delimiter must be one of {' '.join(_DELIMITERS)}"
+        raise Mistake("layout-value", message, nearest(word, _DELIMITERS))
     return _DELIMITERS[word]
 
 
@@ -153,7 +153,7 @@ class RawFile(Model):
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Report duplicate and unknown headers, and keys that contradict each other."""
-        seen: set[str] = set()
+        seen_headers: set[str] = set()
         fixed = tuple(slot.column for slot in self.fixed_width)
         for key, headers in (
             ("required", self.required),
@@ -161,41 +161,41 @@ class RawFile(Model):
             ("fixed_width", fixed),
         ):
             for header in headers:
-                if normalize_header(header) in seen:
-                    what = f"{header!r} appears twice in {context.raw_name}"
-                    yield Mistake("layout-header", what, at=(key,))
-                seen.add(normalize_header(header))
+                if normalize_header(header) in seen_headers:
+                    message = f"{header!r} appears twice in {context.raw_name}"
+                    yield Mistake("layout-header", message, at=(key,))
+                seen_headers.add(normalize_header(header))
         for header, at in self._any_headers():
             if header not in self.all_headers:
                 yield unknown_header(header, context.raw_name, self.all_headers, at)
         for header, at in self._file_headers():
             if header not in self.headers:
                 yield unknown_header(header, context.raw_name, self.headers, at)
-        yield from self._derived_mistakes(seen, context.raw_name)
+        yield from self._derived_mistakes(seen_headers, context.raw_name)
         headers_by_spelling: dict[str, str] = {}
         for title, header, spelled in self._spellings():
             if headers_by_spelling.setdefault(normalize_header(spelled), header) != header:
-                what, at = f"{spelled!r} stands for two columns", ("aliases", title, header)
-                yield Mistake("layout-header", what, at=at)
+                message, at = f"{spelled!r} stands for two columns", ("aliases", title, header)
+                yield Mistake("layout-header", message, at=at)
         yield from self._contradictions()
         yield from self._wrong_starts()
 
     def _contradictions(self) -> Iterator[Mistake]:
         """Report keys that contradict each other, or that need another key."""
         if self.fixed_width and (self.required or self.columns or self.extra_cells):
-            what = "where widths are fixed, columns stand under fixed_width alone"
-            yield Mistake("layout-key", what, at=("fixed_width",))
+            message = "where widths are fixed, columns stand under fixed_width alone"
+            yield Mistake("layout-key", message, at=("fixed_width",))
         if self.short_lines and not self.fixed_width:
-            what = "short_lines are lines of fixed_width"
-            yield Mistake("layout-key", what, at=("short_lines",))
+            message = "short_lines are lines of fixed_width"
+            yield Mistake("layout-key", message, at=("short_lines",))
         unnamed = {
             "a file of lines": self.fixed_width or self.record,
             "a file without a header": not self.has_header,
         }
         for file, needs_name in unnamed.items():
             if needs_name and not self.name_patterns:
-                what = f"{file} must be named: by its headers it is not known"
-                yield Mistake("layout-key", what, is_absence=True)
+                message = f"{file} must be named: by its headers it is not known"
+                yield Mistake("layout-key", message, is_absence=True)
         if self.fills is not None and self.claim is None:
             yield Mistake("layout-key", "fills need a claim", at=("fills",))
         elif self.fills is not None and self.claim in self.derived:
@@ -206,20 +206,20 @@ class RawFile(Model):
         start = 1
         for number, slot in enumerate(self.fixed_width):
             if slot.at is not None and slot.at != start:
-                what = (
+                message = (
                     f"{slot.column!r} begins at {start}, by the widths before it, not at {slot.at}"
                 )
-                yield Mistake("layout-value", what, at=("fixed_width", number, "at"))
+                yield Mistake("layout-value", message, at=("fixed_width", number, "at"))
             start += slot.width
 
-    def _derived_mistakes(self, seen: set[str], name: str) -> Iterator[Mistake]:
+    def _derived_mistakes(self, seen_headers: set[str], name: str) -> Iterator[Mistake]:
         """Report derived columns that read more than the columns before them in the row."""
         known_headers = set(self.headers)
         for header, spec in self.derived.items():
             at = ("made", header)
-            if normalize_header(header) in seen:
+            if normalize_header(header) in seen_headers:
                 yield Mistake("layout-header", f"{header!r} appears twice in {name}", at=at)
-            seen.add(normalize_header(header))
+            seen_headers.add(normalize_header(header))
             if not spec.is_row_local:
                 what = f"{header!r} must be made of cells of its row, and by steps, date or number"
                 yield Mistake("layout-value", what, at=at)
@@ -390,8 +390,8 @@ def _main_tables(tables: Map) -> dict[str, str]:
 def _check_raw_name(name: str, raws: Map) -> str:
     if not _RAW_NAME.fullmatch(name):
         # Files in the work folder are named after it.
-        what = f"{name!r} must be lower-case letters, digits and _"
-        raise MappingError(str(raws.marks[name]), "layout-value", what)
+        message = f"{name!r} must be lower-case letters, digits and _"
+        raise MappingError(str(raws.marks[name]), "layout-value", message)
     return name
 
 
@@ -419,17 +419,17 @@ def check_layout(
     table_names = {spec.table for spec in layout.tables}
     for table in layout.model.tables.values():
         if table.compulsory and table.name not in table_names:
-            what = f"nothing feeds the required table {table.name}"
-            mistakes.add(MappingError(layout.file, "layout-required", what))
+            message = f"nothing feeds the required table {table.name}"
+            mistakes.add(MappingError(layout.file, "layout-required", message))
     for spec in layout.tables:
         raw = layout.raw[spec.source]
         errors = (*_column_errors(spec), *_key_errors(spec, raw), *_lookup_errors(spec, layout))
-        for rule, what in errors:
-            mistakes.add(MappingError(table_mark(spec.table), rule, what))
+        for rule, message in errors:
+            mistakes.add(MappingError(table_mark(spec.table), rule, message))
     for raw in layout.raw.values():
         errors = (*_fill_errors(layout, raw), *_record_errors(layout, raw))
-        for rule, what in (*errors, *_unused_errors(layout, raw)):
-            mistakes.add(MappingError(raw_mark(raw.name), rule, what))
+        for rule, message in (*errors, *_unused_errors(layout, raw)):
+            mistakes.add(MappingError(raw_mark(raw.name), rule, message))
     mistakes.report()
 
 
@@ -478,17 +478,17 @@ def _record_errors(layout: Layout, raw: RawTable) -> Errors:
     if raw.lines is None:
         return
     patterns = set(raw.name_patterns)
-    others = [
+    siblings = [
         other
         for other in layout.raw.values()
         if other.name != raw.name and patterns & set(other.name_patterns)
     ]
-    if others and not raw.lines.record:
-        files = f"{raw.name} and {others[0].name} are in the same files"
+    if siblings and not raw.lines.record:
+        files = f"{raw.name} and {siblings[0].name} are in the same files"
         yield "layout-key", f"{files}, so record must tell them apart"
-    if others and raw.has_header and any(other.has_header for other in others if other.lines):
-        what = "one type of record at most has the headers; of the others say header: false"
-        yield "layout-key", what
+    if siblings and raw.has_header and any(other.has_header for other in siblings if other.lines):
+        message = "one type of record at most has the headers; of the others say header: false"
+        yield "layout-key", message
 
 
 def _unused_errors(layout: Layout, raw: RawTable) -> Errors:

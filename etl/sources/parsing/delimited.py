@@ -174,18 +174,18 @@ def _parse(
             if batch.num_rows and batch.column(0)[-1].as_py() == _END:
                 sentinel_row, rows = next_row - 1, rows.slice(0, batch.num_rows - 1)
             # The parser may be a block ahead and add rows, so remove only those taken here.
-            taken = tuple(malformed)
-            del malformed[: len(taken)]
+            bad_rows = tuple(malformed)
+            del malformed[: len(bad_rows)]
             refuse_long_rows(rows, stream.name)
-            if long := [row.row for row in taken if len(row.text.encode()) > LONGEST_ROW]:
+            if long := [row.row for row in bad_rows if len(row.text.encode()) > LONGEST_ROW]:
                 raise long_row_error(stream.name, long[0])
             if quotes is not None and quotes.has_quotes and swallowing_row is None:
-                swallowing_row = find_swallowing_row(rows, taken, form)
+                swallowing_row = find_swallowing_row(rows, bad_rows, form)
             filled_rows = drop_empty_rows(rows)
-            blank = 0 if filled_rows.num_rows or taken else blank + rows.num_rows
+            blank = 0 if filled_rows.num_rows or bad_rows else blank + rows.num_rows
             if blank > MOST_BLANK:
                 raise ExtractError(f"{stream.name}: {blank:,} rows up to row {next_row} are blank")
-            parsed = Batch(filled_rows, taken, stream.bytes_read)
+            parsed = Batch(filled_rows, bad_rows, stream.bytes_read)
             yield _drop_extra_cells(parsed, headers, form) if form.extra_cells else parsed
     finally:
         stream.close()
@@ -312,9 +312,9 @@ def _line_widths(cells: Sequence[str], delimiter: str) -> list[int]:
     """Count the cells of each line of a row, ignoring quotes before a line break."""
     widths = [0]
     for cell in cells:
-        first, *rest = _LINE_BREAK.split(cell)
-        widths[-1] += 1 + (first.count(delimiter) if rest else 0)
-        widths += [1 + line.count(delimiter) for line in rest]
+        first, *following = _LINE_BREAK.split(cell)
+        widths[-1] += 1 + (first.count(delimiter) if following else 0)
+        widths += [1 + line.count(delimiter) for line in following]
     return widths
 
 
@@ -376,14 +376,14 @@ def refuse_text_after_quotes(listed: ListedFile, delimiter: str, span: Span) -> 
 
 
 def _lines_with_end(listed: ListedFile) -> Iterator[str]:
-    rest = b""
+    partial_line = b""
     for chunk in text_chunks(listed):
-        *lines, rest = (rest + chunk).split(b"\n")
+        *lines, partial_line = (partial_line + chunk).split(b"\n")
         for line in lines:
             yield line.decode("utf-8", "replace") + "\n"
-        if len(rest) > LONGEST_ROW:
+        if len(partial_line) > LONGEST_ROW:
             raise csv.Error
-    yield rest.decode("utf-8", "replace") + "\n"
+    yield partial_line.decode("utf-8", "replace") + "\n"
     yield "end\n"
 
 
@@ -554,7 +554,7 @@ def _parse_line(line: str, delimiter: str) -> list[str]:
             return []
 
 
-def _select_type(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Batch:
+def _select_type(name: str, rows: pa.RecordBatch, file: RecordFile, bytes_read: int) -> Batch:
     """Return the records of the selected type."""
     lines, numbers = rows.columns
     kind, cells = file.types[file.selected], _Cells(lines, file)
@@ -580,7 +580,7 @@ def _select_type(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -
         lists = cells.split.filter(mask)
         columns = [pc.list_element(lists, i) for i in range(len(kind.names))]
     rows = pa.RecordBatch.from_arrays([*columns, numbers.filter(mask)], [*kind.names, ROW_COLUMN])
-    return Batch(drop_empty_rows(rows), tuple(malformed), done)
+    return Batch(drop_empty_rows(rows), tuple(malformed), bytes_read)
 
 
 def _refuse_ambiguous(name: str, numbers: Any, masks: Sequence[Bools], file: RecordFile) -> None:

@@ -221,17 +221,17 @@ class UnitIds:
     """Ids in the rows of one unit, by table of `KEYS`.
 
     Attributes:
-        own: hashes of the IDs of its readable rows, ascending.
-        foreign: hashes of the other IDs that its rows refer to, ascending; other units may have
+        own_ids: hashes of the IDs of its readable rows, ascending.
+        foreign_ids: hashes of the other IDs that its rows refer to, ascending; other units may have
             them.
     """
 
-    own: Mapping[str, Hashes]
-    foreign: Mapping[str, Hashes]
+    own_ids: Mapping[str, Hashes]
+    foreign_ids: Mapping[str, Hashes]
 
     def __len__(self) -> int:
         """Return the number of foreign IDs."""
-        return sum(map(len, self.foreign.values()))
+        return sum(map(len, self.foreign_ids.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +245,13 @@ class GlobalKeys:
         ids: table of `KEYS` -> hashes of all its ids, ascending.
         shared_ids: table -> hashes of its IDs that several members own.
         sharers: hashes of those members.
-        asked: the only IDs that may be looked up, if the keys are those of one unit; None for any.
+        lookup_ids: the only IDs that may be looked up, if the keys are of one unit; None for any.
     """
 
     ids: Mapping[str, Hashes]
     shared_ids: Mapping[str, Hashes]
     sharers: Hashes
-    asked: UnitIds | None = field(default=None, kw_only=True)
+    lookup_ids: UnitIds | None = field(default=None, kw_only=True)
 
     def has(self, table: str, ids: Hashes) -> npt.NDArray[np.bool_]:
         """Return which ID hashes are in a table; shape (n,), as `ids`.
@@ -259,9 +259,10 @@ class GlobalKeys:
         Raises:
             AssertionError: an id was not asked about before.
         """
-        if self.asked is not None:
-            own, foreign = self.asked.own[table], self.asked.foreign[table]
-            if not (among(ids, own) | among(ids, foreign)).all():
+        if self.lookup_ids is not None:
+            own_ids = self.lookup_ids.own_ids[table]
+            foreign_ids = self.lookup_ids.foreign_ids[table]
+            if not (among(ids, own_ids) | among(ids, foreign_ids)).all():
                 raise AssertionError(f"a {table} is looked up that was not asked about (a bug)")
         return among(ids, self.ids.get(table, NO_HASHES))
 
@@ -271,7 +272,7 @@ class GlobalKeys:
         Raises:
             AssertionError: an id was not asked about before.
         """
-        if self.asked is not None:
+        if self.lookup_ids is not None:
             self.has(table, hash_ids(ids)[filled(ids)])
         return is_among(ids, self.ids.get(table, NO_HASHES))
 
@@ -286,11 +287,11 @@ class GlobalKeys:
             ids: the IDs in the unit's rows.
         """
         existing = {
-            table: np.union1d(ids.own[table], foreign[self.has(table, foreign)])
-            for table, foreign in ids.foreign.items()
+            table: np.union1d(ids.own_ids[table], foreign[self.has(table, foreign)])
+            for table, foreign in ids.foreign_ids.items()
         }
         shared = {table: np.array(hashes) for table, hashes in self.shared_ids.items()}
-        return GlobalKeys(existing, shared, np.array(self.sharers), asked=ids)
+        return GlobalKeys(existing, shared, np.array(self.sharers), lookup_ids=ids)
 
     @classmethod
     def save(cls, work: Path, owners: Mapping[str, OwnedIdSorter]) -> tuple[Path, ...]:

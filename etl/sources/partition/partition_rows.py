@@ -92,7 +92,7 @@ class OwnerColumns:
     lines: Mapping[str, LineForm] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, raw: RawTable, layout: Layout) -> OwnerColumns:
+    def build(cls, raw: RawTable, layout: Layout) -> OwnerColumns:
         """Return the owner columns of a raw table of a layout."""
         feeds = {
             role: layout.row_conditions(role, raw.name)
@@ -130,7 +130,7 @@ class FilePart:
     span: Span
 
     @classmethod
-    def whole(cls, file: SourceFile) -> FilePart:
+    def whole_file(cls, file: SourceFile) -> FilePart:
         """Return the whole file, with the number of rows that was counted."""
         return cls(file, Span(next_row=_row_after_end(file)))
 

@@ -218,10 +218,10 @@ class Partitions:
                     row_counts[name] = count
                 continue
             parts = [_filter_owners(self.raw.read(name, index), owners) for index in indexes]
-            raw[name] = _sort_by_place(pa.concat_tables(parts, promote_options="default"))
+            raw[name] = _sort_by_position(pa.concat_tables(parts, promote_options="default"))
             row_counts[name] = raw[name].num_rows
-        made = convert_tables(self.facts.layout, {**self._shared, **raw}, directory=directory)
-        return Loaded(made.tables, made.findings, self.facts.names, row_counts, made.bare)
+        result = convert_tables(self.facts.layout, {**self._shared, **raw}, directory=directory)
+        return Loaded(result.tables, result.findings, self.facts.names, row_counts, result.bare)
 
     def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
         """Return the distinct provider cells in rows of members, and the number of rows.
@@ -230,15 +230,15 @@ class Partitions:
         what is held in memory grows with the providers, not with the claims.
         """
         headers = self.facts.layout.provider_headers(name)
-        found, count = pa.schema(PLACE_FIELDS).empty_table(), 0
+        distinct_rows, count = pa.schema(PLACE_FIELDS).empty_table(), 0
         for index in range(self.facts.count):
             rows = self.raw.read(name, index)
             count += rows.num_rows
             columns = [*(column for column in headers if column in rows.column_names), *_PLACE]
-            new = _sort_by_place(readable_rows(rows).select(columns))
-            both = pa.concat_tables([found, drop_repeated_rows(new)], promote_options="default")
-            found = drop_repeated_rows(_sort_by_place(both))
-        return found, count
+            new_rows = drop_repeated_rows(_sort_by_position(readable_rows(rows).select(columns)))
+            all_rows = pa.concat_tables([distinct_rows, new_rows], promote_options="default")
+            distinct_rows = drop_repeated_rows(_sort_by_position(all_rows))
+        return distinct_rows, count
 
     @cached_property
     def _shared(self) -> Mapping[str, pa.Table]:
@@ -264,7 +264,7 @@ class Partitions:
         raw = {name: self.raw.read(name, index) for name in sorted(names)} | {**self._shared}
         yield from column_values(self.facts.layout, feeds, raw, column)
 
-    def raw_rows(self, index: int, places: Any = None) -> dict[str, pa.Table]:
+    def raw_rows(self, index: int, positions: Any = None) -> dict[str, pa.Table]:
         """Return the source rows of a partition as they were, by file name.
 
         A table has every header of its file as it is written, as text that is not trimmed, then
@@ -273,7 +273,7 @@ class Partitions:
 
         Args:
             index: the partition.
-            places: `place_keys` of the rows that are wanted; None for all of them.
+            positions: `place_keys` of the rows that are wanted; None for all of them.
         """
         rows = {}
         tables: dict[str, pa.Table] = {}
@@ -281,23 +281,23 @@ class Partitions:
             if not file.table:
                 continue
             if file.table not in tables:
-                tables[file.table] = readable_rows(self._raw_table(file.table, index, places))
+                tables[file.table] = readable_rows(self._raw_table(file.table, index, positions))
             table = tables[file.table]
             wanted = table.column(FILE_COLUMN).to_numpy() == file.index
-            if places is not None:
-                wanted &= np.isin(table_places(table), places)
+            if positions is not None:
+                wanted &= np.isin(table_places(table), positions)
             at = np.flatnonzero(wanted)
             if len(at):
                 rows[file.name] = _as_written(table.take(pa.array(at)), file)
         return rows
 
-    def _raw_table(self, name: str, index: int, places: Any) -> pa.Table:
+    def _raw_table(self, name: str, index: int, positions: Any) -> pa.Table:
         """Return the rows of a raw table in a partition, or of it all if it is the directory's."""
         layout = self.facts.layout
         is_directory = index >= self.facts.count
         if not (is_directory and layout.raw[name].id_headers and layout.provider_headers(name)):
             return self.raw.read(name, index)
-        return self._provider_rows(name)[0] if places is None else self.raw.read(name, None)
+        return self._provider_rows(name)[0] if positions is None else self.raw.read(name, None)
 
     def row_sources(self, *indexes: int) -> RowSources:
         """Return the payer's rows behind computed rows in some partitions.
@@ -323,7 +323,7 @@ class Partitions:
                 texts = rows.column(SOURCE_POSITION_HEADERS[1])
                 results.append(table_places(rows))
                 sources.append(place_keys(numbers + files[0].index, texts.cast(pa.int64())))
-        return RowSources.of(np.concatenate(results), np.concatenate(sources))
+        return RowSources.from_keys(np.concatenate(results), np.concatenate(sources))
 
     def malformed_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`.
@@ -341,12 +341,12 @@ def _filter_owners(rows: pa.Table, owners: Hashes | None) -> pa.Table:
     return rows if is_owned.all() else rows.take(pa.array(np.flatnonzero(is_owned)))
 
 
-def _sort_by_place(rows: pa.Table) -> pa.Table:
+def _sort_by_position(rows: pa.Table) -> pa.Table:
     """Sort rows by file and row number; mostly they are sorted already."""
-    places = table_places(rows)
-    if np.all(places[1:] >= places[:-1]):
+    positions = table_places(rows)
+    if np.all(positions[1:] >= positions[:-1]):
         return rows
-    return rows.take(pa.array(np.argsort(places, kind="stable")))
+    return rows.take(pa.array(np.argsort(positions, kind="stable")))
 
 
 def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
@@ -355,9 +355,9 @@ def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
     arrays = [
         rows.column(name) if name in rows.column_names else absent for name in unique_headers(file)
     ]
-    places = [rows.column(field.name) for field in PLACE_FIELDS]
+    position_columns = [rows.column(field.name) for field in PLACE_FIELDS]
     names = [*file.columns, *(field.name for field in PLACE_FIELDS)]
-    return pa.Table.from_arrays([*arrays, *places], names)
+    return pa.Table.from_arrays([*arrays, *position_columns], names)
 
 
 Tables = Mapping[tuple[str, int | None], pa.Table]

@@ -263,7 +263,7 @@ class FolderReceiver:
 
     def read(self, jobs: Sequence[ReadJob], emit: Emit) -> Iterator[Sequence[int] | JobFailure]:
         """Run jobs; yield the number of rows of each part, in order."""
-        results = self._runner.each(partial(write_job, self._work), jobs, emit)
+        results = self._runner.run_each(partial(write_job, self._work), jobs, emit)
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, JobFiles):
                 self._job_files[job.number] = result
@@ -443,7 +443,7 @@ class _Reading:
         raw = self._extract.layout.raw
         files = [file for file in self._extract.files if file.table]
         owners = {
-            file.table: OwnerColumns.of(raw[file.table], self._extract.layout) for file in files
+            file.table: OwnerColumns.build(raw[file.table], self._extract.layout) for file in files
         }
         # Rows that name only a header belong to its member, so headers are read before them.
         leading, following = list[SourceFile](), list[SourceFile]()
@@ -475,16 +475,16 @@ class _Reading:
 
     def _split(self, files: Sequence[SourceFile]) -> list[tuple[FilePart, ...]]:
         if not self._receiver.is_shared:
-            return [tuple(map(FilePart.whole, files))]
+            return [tuple(map(FilePart.whole_file, files))]
         job_bytes = self._receiver.job_bytes(sum(file.bytes for file in files))
         return list(split_files(files, max(listed_files.SPLIT_BYTES, job_bytes)))
 
     def _make_job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> ReadJob:
         number = next(self._numbers)
-        place = self._extract.place
-        if isinstance(place, LakeFiles):
-            place = place.only({part.file.stored for part in parts})
-        return ReadJob(number, place, self._count, self._digests, owners, parts)
+        extract_files = self._extract.location
+        if isinstance(extract_files, LakeFiles):
+            extract_files = extract_files.only({part.file.stored for part in parts})
+        return ReadJob(number, extract_files, self._count, self._digests, owners, parts)
 
     def _finish_table(
         self,
@@ -497,20 +497,20 @@ class _Reading:
         Raises:
             ExtractError: one of its files cannot be read.
         """
-        done, is_refused = list[tuple[ReadJob, Sequence[int]]](), False
+        completed, is_refused = list[tuple[ReadJob, Sequence[int]]](), False
         for job, result in zip(jobs, results, strict=False):  # other tables' results come after
             if not isinstance(result, JobFailure):
                 self._report_progress(job, result)
-                done.append((job, result))
+                completed.append((job, result))
             elif not job.has_spans and result.error is not None:
                 raise result.error
             else:
                 is_refused = True
         if is_refused:  # of one of its spans: read the files as a whole
-            for job, _ in done:
+            for job, _ in completed:
                 self._receiver.discard(job)
-            done = [self._read_whole(jobs[0].owners, files)]
-        for job, rows in done:
+            completed = [self._read_whole(jobs[0].owners, files)]
+        for job, rows in completed:
             for part, count in zip(job.parts, rows, strict=True):
                 self.rows_read[part.file.name] += count
 
@@ -522,7 +522,7 @@ class _Reading:
         Raises:
             ExtractError: one of them cannot be read.
         """
-        job = self._make_job(owners, tuple(map(FilePart.whole, files)))
+        job = self._make_job(owners, tuple(map(FilePart.whole_file, files)))
         (result,) = self._receiver.read([job], self._emit)
         if isinstance(result, JobFailure):
             raise result.error or AssertionError("what was read was no span")

@@ -107,7 +107,7 @@ class DirectExecutor(SingleProcess):
         rows, keys = _unit_rows(read.partitions, unit), read.partitions.keys
         with _away(read.work):
             ids = unit_ids(context, unit, rows, store)
-        for table, own in ids.own.items():
+        for table, own in ids.own_ids.items():
             assert keys.has(table, own).all(), "a unit knows its own ids without a question"
         unit_keys = keys.of_unit(ids)
         self.asked.append(len(ids))

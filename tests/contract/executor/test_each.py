@@ -72,13 +72,13 @@ def wait_for(folder, job, emit):
 
 
 def test_results_come_in_the_order_of_the_jobs(runner):
-    assert list(runner.each(doubled, range(100), no_event)) == list(range(0, 200, 2))
-    assert list(runner.each(doubled, (), no_event)) == []
+    assert list(runner.run_each(doubled, range(100), no_event)) == list(range(0, 200, 2))
+    assert list(runner.run_each(doubled, (), no_event)) == []
 
 
 def test_jobs_are_asked_for_as_they_are_begun(runner):
     jobs = iter(range(1000))
-    results = runner.each(doubled, jobs, no_event)
+    results = runner.run_each(doubled, jobs, no_event)
     assert next(results) == 0
     assert next(jobs) <= 1 + 4 * runner.processes
     assert len(list(results)) == 998
@@ -89,15 +89,15 @@ def test_the_first_error_in_the_order_of_the_jobs_is_raised(runner, tmp_path):
         (tmp_path / "several").touch()
     taken = list[int]()
     with pytest.raises(ExtractError, match="the third"):
-        taken.extend(runner.each(partial(late_or_wrong, tmp_path), range(9), no_event))
+        taken.extend(runner.run_each(partial(late_or_wrong, tmp_path), range(9), no_event))
     assert taken == [0, 1, 2]
-    assert list(runner.each(doubled, range(3), no_event)) == [0, 2, 4], "the next jobs are done"
+    assert list(runner.run_each(doubled, range(3), no_event)) == [0, 2, 4], "the next jobs are done"
 
 
 def test_an_interruption_ends_jobs_and_processes(tmp_path):
     def interrupt():
         with _local(2) as runner:
-            results = runner.each(partial(wait_for, tmp_path), range(9), no_event)
+            results = runner.run_each(partial(wait_for, tmp_path), range(9), no_event)
             assert next(results) == 0
             until((tmp_path / "begun1").exists)
             os.kill(os.getpid(), signal.SIGINT)
@@ -115,7 +115,7 @@ def test_what_was_dismissed_works_on_alone():
         assert isinstance(runner, LocalExecutor)
         runner.dismiss()
         assert runner.processes == 1
-        assert list(runner.each(doubled, range(3), no_event)) == [0, 2, 4]
+        assert list(runner.run_each(doubled, range(3), no_event)) == [0, 2, 4]
 
 
 def test_files_are_hashed_by_any_process(runner, tmp_path):

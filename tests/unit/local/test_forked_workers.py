@@ -46,7 +46,7 @@ def test_suites_come_to_the_same_wherever_they_are_run(tmp_path):
     rows = suite_rows(spoiled(), tmp_path / "rows", "claim_note", "member_address")
 
     def elsewhere(runs):
-        return TWO.each(suite, runs, ignore)
+        return TWO.run_each(suite, runs, ignore)
 
     results = [
         run_suites(rows, tmp_path / name, run_name="run", run_time=when, runner=each)
@@ -63,7 +63,7 @@ def test_the_library_is_there_before_the_first_job():
     code = (
         "from etl.pipeline.progress import ignore;"
         "from tests.unit.local.test_forked_workers import TWO, loaded;"
-        "print(list(TWO.each(loaded, ['great_expectations'], ignore)))"
+        "print(list(TWO.run_each(loaded, ['great_expectations'], ignore)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
@@ -74,7 +74,7 @@ def test_the_library_is_there_before_the_first_job():
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_in_a_sentence():
     with pytest.raises(StoreError, match="a worker process was killed"):
-        list(TWO.each(killed, [1], ignore))
+        list(TWO.run_each(killed, [1], ignore))
 
 
 def test_one_process_does_its_jobs_itself():

@@ -44,7 +44,7 @@ def test_an_opened_extract_is_worked_on_with_it(pool, tmp_path):
 def test_worker_processes_allocate_with_it_too():
     with Workers(2, nothing) as workers:
         workers.begin(2)
-        assert list(workers.each(allocator, [1, 2], ignore)) == ["jemalloc"] * 2
+        assert list(workers.run_each(allocator, [1, 2], ignore)) == ["jemalloc"] * 2
 
 
 def test_arrow_s_own_variable_counts(monkeypatch):

@@ -37,7 +37,7 @@ def test_a_process_that_is_killed_ends_the_run_in_a_sentence(tmp_path):
     with Workers(2, killed) as workers:
         workers.begin(2)
         with pytest.raises(StoreError, match="a worker process was killed"):
-            list(workers.each(touched, [tmp_path / "a", tmp_path / "b"], ignore))
+            list(workers.run_each(touched, [tmp_path / "a", tmp_path / "b"], ignore))
 
 
 def counted(job, emit):
@@ -61,8 +61,8 @@ def test_steps_of_other_processes_are_reported_while_their_jobs_go_on(tmp_path):
     with Workers(2, nothing) as workers:
         workers.begin(2)
         jobs = [(tmp_path / "a", 3), (tmp_path / "b", 4)]
-        assert list(workers.each(counted, jobs, end_both)) == [None, None]
-        assert list(workers.each(counted, jobs, end_both)) == [None, None]
+        assert list(workers.run_each(counted, jobs, end_both)) == [None, None]
+        assert list(workers.run_each(counted, jobs, end_both)) == [None, None]
     assert reported == 14
 
 
@@ -77,9 +77,9 @@ def test_an_error_comes_through_from_another_process_as_it_was(error):
 SPAWNED = """
     with Workers(2, int) as workers:
         workers.begin(2)
-        print(list(workers.each(sigint_is_blocked, range(2), ignore)))
+        print(list(workers.run_each(sigint_is_blocked, range(2), ignore)))
 """
-FORKED = "print(list(ForkedWorkers(2, 'json').each(sigint_is_blocked, range(2), ignore)))"
+FORKED = "print(list(ForkedWorkers(2, 'json').run_each(sigint_is_blocked, range(2), ignore)))"
 
 
 def sigint_is_blocked(job, emit):

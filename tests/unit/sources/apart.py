@@ -21,7 +21,7 @@ class Apart:
         self.jobs: list[Any] = []
         self.refused: list[JobFailure] = []
 
-    def each(self, call, jobs, emit):
+    def run_each(self, call, jobs, emit):
         """Yield what comes of each job."""
         del emit
         for job in jobs:

@@ -255,7 +255,7 @@ def test_progress_is_told_and_ends_at_the_end(tmp_path):
     extract = open_extract(write_extract(tmp_path / "in"), ())
     partition_extract(extract, tmp_path / "work", partitions=2, emit=events.append)
     last = {event.file: event for event in events if isinstance(event, FileProgress)}
-    assert {event.file: (event.done, event.rows) for event in last.values()} == {
+    assert {event.file: (event.bytes_read, event.rows) for event in last.values()} == {
         file.name: (file.bytes, 1) for file in extract.files
     }
     assert events[-1] == Partitioned(rows=4, partitions=2)

@@ -177,6 +177,6 @@ def test_a_cell_comes_from_the_alternative_that_decided(tmp_path, payers, payer,
     (claim,) = rows_of(parts, "claim")
     origins = PartitionOrigins(parts.facts.layout, parts.facts.files, parts.raw_rows(0))
     file = parts.facts.names.index("bills.csv")
-    found = origins.of("claim", {**claim, "_file": str(file), "_row": "2"}, "payer_id")
+    found = origins.cell_origin("claim", {**claim, "_file": str(file), "_row": "2"}, "payer_id")
     assert claim.get("payer_id") == payer
     assert {cell.header for cell in found.cells} == headers

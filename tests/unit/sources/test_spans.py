@@ -131,7 +131,7 @@ def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(text, names,
     left = list((tmp_path / "work").glob("member.*.rows"))
     assert len(left) == 1  # nothing of the spans
     last = {event.file: event for event in events if isinstance(event, FileProgress)}["member.csv"]
-    assert (last.done, last.rows) == (last.bytes, len(rows))
+    assert (last.bytes_read, last.rows) == (last.bytes, len(rows))
 
 
 def test_a_quoted_cell_that_swallows_rows_of_a_span_is_told_as_one_process_would(tmp_path):
@@ -147,7 +147,9 @@ def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path):
     text = members(30)
     read(tmp_path, text, events)
     told = [
-        (e.done, e.rows) for e in events if isinstance(e, FileProgress) and e.file == "member.csv"
+        (e.bytes_read, e.rows)
+        for e in events
+        if isinstance(e, FileProgress) and e.file == "member.csv"
     ]
     assert told == sorted(told)
     assert len(told) == 4

@@ -138,7 +138,7 @@ def test_findings_about_whole_files_stay_where_they_are():
     of_file = findings_at("unknown-file", "*", pa.array([0]), pa.nulls(1, pa.int64()), None)
     of_row = findings_at("required", "claim", pa.array([1]), pa.array([7]), "claim_id")
     both = pa.concat_tables([of_file, of_row])
-    sources = RowSources.of(place_keys([1, 0], [7, 0]), place_keys([5, 6], [70, 60]))
+    sources = RowSources.from_keys(place_keys([1, 0], [7, 0]), place_keys([5, 6], [70, 60]))
     assert sources.of_findings(both).select(["file", "row"]).to_pylist() == [
         {"file": 0, "row": None},
         {"file": 5, "row": 70},

@@ -35,9 +35,9 @@ def staging(tmp_path):
 
 def done(extract, table):
     """Return the batches that the job makes which reads a raw table."""
-    owners = OwnerColumns.of(extract.layout.raw[table], extract.layout)
-    parts = tuple(FilePart.whole(file) for file in extract.files if file.table == table)
-    job = ReadJob(5, extract.place, 3, True, owners, parts)
+    owners = OwnerColumns.build(extract.layout.raw[table], extract.layout)
+    parts = tuple(FilePart.whole_file(file) for file in extract.files if file.table == table)
+    job = ReadJob(5, extract.location, 3, True, owners, parts)
     rows = iter([batch_of_row(TaskRow(0, "job", "", job.number, pickled(job)))])
     return list(task_function(read_jobs, BUCKETS)(rows))
 
@@ -86,7 +86,7 @@ def test_a_task_with_rows_of_two_places_refuses_them(extract, staging):
 
 
 def test_a_file_that_is_not_there_or_is_another_is_not_seen(extract, tmp_path):
-    elsewhere = replace(extract, place=FolderFiles(tmp_path / "elsewhere"))
+    elsewhere = replace(extract, location=FolderFiles(tmp_path / "elsewhere"))
     assert _failure(done(elsewhere, "claim")) == "NotFound"
     with (tmp_path / "in" / "claim.csv").open("a") as file:
         file.write("\n")
@@ -101,9 +101,9 @@ def _failure(batches):
 
 def test_staged_files_are_read_like_those_that_they_were_made_of(extract, staging):
     names = frozenset(file.name for file in extract.files)
-    staged = replace(extract, place=StagedFiles.put(staging, extract.place, names))
+    staged = replace(extract, location=StagedFiles.put(staging, extract.location, names))
     assert done(staged, "claim_line") == done(extract, "claim_line")
-    assert staged.place.name == extract.place.name
+    assert staged.location.name == extract.location.name
 
 
 def test_staged_files_can_be_sought_in(staging, tmp_path):
