@@ -1,1 +1,1 @@
-"""Configuration and files into wired objects: the composition root."""
+"""The composition root: wires objects from settings and files."""

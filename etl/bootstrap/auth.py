@@ -1,4 +1,4 @@
-"""Settings into the authorization server, as the served process and the commands need it."""
+"""Build the authorization server from settings, for the served process and commands."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
             hint="put a TLS proxy in front of it, and use its https:// address",
         )
     if auth.mode == "production" and auth.demo_members is not None:
-        what = "made-up members are for the sandbox, because anyone can sign in as them"
-        yield _config_error(settings, "demo_members", what)
+        message = "made-up members are for the sandbox, because anyone can sign in as them"
+        yield _config_error(settings, "demo_members", message)
     if auth.oidc_issuer and auth.demo_members is not None:
-        what = "members sign in either here or at the identity provider, not both"
-        yield _config_error(settings, "demo_members", what)
+        message = "members sign in either here or at the identity provider, not both"
+        yield _config_error(settings, "demo_members", message)
     if auth.oidc_issuer and not (auth.oidc_client_id and auth.oidc_client_secret):
         yield _config_error(
             settings, "oidc_issuer", "it also needs oidc_client_id and oidc_client_secret"
@@ -99,7 +99,7 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
 
 
 def prepared(settings: Settings) -> Settings:
-    """Return settings that all processes can start with: secret created, tables up to date.
+    """Create the secret and update the tables; return settings for all processes.
 
     An SQLite database is migrated here; a PostgreSQL database by `cpcds auth migrate`, because
     several machines may be starting on it.
@@ -138,8 +138,8 @@ def opened(
 
     Args:
         settings: as `prepared` returns them.
-        base_url: where it is reached; its issuer.
-        database: the database; that of the settings where not given.
+        base_url: its public URL, which is its issuer.
+        database: the database; by default that of the settings.
         releases: the served releases, to refuse members without a Patient; None for commands.
     """
     quiet_logs()
@@ -182,7 +182,7 @@ def expect_server(settings: Settings) -> None:
     """Refuse to administer an authorization server that is not configured.
 
     Raises:
-        MappingError: `config-value`: it is off. Its database would be created for no server.
+        MappingError: `config-value`: it is off; a database would be created for nothing.
     """
     if settings.auth.mode == "off":
         raise _config_error(
@@ -195,7 +195,7 @@ def expect_server(settings: Settings) -> None:
 
 @contextmanager
 def services(settings: Settings) -> Iterator[Services]:
-    """Give the authorization server's services to a command, and close them after it.
+    """Yield the authorization server's services for a command, then close them.
 
     Raises:
         MappingError: as `expect_server` and `prepared`.
@@ -244,14 +244,14 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
 
 
 def patient_of(settings: Settings, member_id: str) -> str:
-    """Return the logical id of a member's Patient, as a run of the pipeline makes it."""
+    """Return the logical ID of a member's Patient, as the pipeline computes it."""
     return logical_id(settings.payer.id, settings.id_key_bytes(), "Patient", member_id)
 
 
 def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
     """Return the members of a `member.csv` (canonical layout) as a demo directory.
 
-    User names are made from first names; a number follows where two share one.
+    User names are first names, with a number if several members share one.
 
     Raises:
         MappingError: `config-value`: there is no such file, or no member in it.
@@ -264,19 +264,19 @@ def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
             settings, "demo_members", f"{file} cannot be read as a member.csv"
         ) from None
     members: dict[str, DemoMember] = {}
-    taken: dict[str, int] = {}
+    name_counts: dict[str, int] = {}
     for row in rows:
         member_id = row["member_id"].strip()
         if member_id in members or row.get("record_action") == "D":
             continue
-        given, family = (
+        given_name, family = (
             (row.get("given_name") or "").strip(),
             (row.get("family_name") or "").strip(),
         )
-        name = f"{given} {family}".strip() or (row.get("full_name") or "").strip() or member_id
+        name = f"{given_name} {family}".strip() or (row.get("full_name") or "").strip() or member_id
         slug = _slug(name.split()[0]) or "member"
-        taken[slug] = taken.get(slug, 0) + 1
-        username = slug if taken[slug] == 1 else f"{slug}{taken[slug]}"
+        name_counts[slug] = name_counts.get(slug, 0) + 1
+        username = slug if name_counts[slug] == 1 else f"{slug}{name_counts[slug]}"
         members[member_id] = DemoMember(username, name, patient_of(settings, member_id))
     if not members:
         raise _config_error(settings, "demo_members", f"{file} has no row with a member_id")
@@ -305,13 +305,13 @@ async def lifespan(services: Services) -> AsyncIterator[None]:
 
 
 def _secret(settings: Settings) -> bytes:
-    given = settings.auth.secret.get_secret_value()
-    if given:
-        if len(given) < SHORTEST_SECRET:
+    secret = settings.auth.secret.get_secret_value()
+    if secret:
+        if len(secret) < SHORTEST_SECRET:
             raise _config_error(
                 settings, "secret", f"it needs at least {SHORTEST_SECRET} characters"
             )
-        return given.encode()
+        return secret.encode()
     url = open_database(settings.auth.database).engine.url
     if url.get_backend_name() != "sqlite" or not url.database:
         raise _config_error(
@@ -326,18 +326,18 @@ def _secret(settings: Settings) -> bytes:
 def _kept_secret(file: Path) -> bytes:
     """Return the secret of a file that only its owner can read; create it if missing."""
     if not file.exists():
-        fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        new_file = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
             out.write(secrets.token_hex(32).encode())
         with contextlib.suppress(FileExistsError):  # another process was first: its secret is used
-            os.link(fresh, file)
-        fresh.unlink()
-    kept = file.read_bytes()
-    if len(kept) < SHORTEST_SECRET:
-        what = f"setting auth.secret: {file} does not hold one"
-        raise MappingError("auth.secret", "config-value", what)
-    return kept
+            os.link(new_file, file)
+        new_file.unlink()
+    stored_secret = file.read_bytes()
+    if len(stored_secret) < SHORTEST_SECRET:
+        message = f"setting auth.secret: {file} does not hold one"
+        raise MappingError("auth.secret", "config-value", message)
+    return stored_secret
 
 
 def _slug(name: str) -> str:

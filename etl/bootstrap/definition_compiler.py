@@ -1,4 +1,4 @@
-"""Compile a payer's layouts, rules and mappings, and prove what profiles require of them.
+"""Compile a payer's layouts, rules and mappings, and prove them against profiles.
 
 A process that finds them compiled (`definitions`) does not import this module.
 """
@@ -64,7 +64,7 @@ def compile_definitions(
             crosswalks,
             payer_facts(settings),
             layers=files[model.mappings].layers,
-            places=files[model.mappings].places,
+            places=files[model.mappings].labels,
             view=view_of(settings, model),
         )
     sensitive = SensitiveCodes()
@@ -104,34 +104,34 @@ def compile_definitions(
 
 
 def _load_displays(files: Files, guide: Guide) -> Displays:
-    """Return the displays in some files; codes of a guide's own systems keep the guide's."""
+    """Return the displays of codes: from files, or the guide for its own systems."""
     displays: dict[tuple[str, str], tuple[str, str]] = {}
     mistakes = Mistakes()
     for file in files.layers:
-        for text, place in files.named_layers(file, DISPLAYS):
+        for text, source in files.named_layers(file, DISPLAYS):
             with mistakes.collected():
-                displays |= read_displays(text, place)
+                displays |= read_displays(text, source)
     mistakes.report()
-    for one in (guide, PDEX) if guide is DEFAULT else (guide,):
-        place = f"{one.title} {one.version}"
-        for system, codes in code_systems(one).items():
-            displays |= {(system, code): (display, place) for code, display in codes.items()}
+    for code_guide in (guide, PDEX) if guide is DEFAULT else (guide,):
+        source = f"{code_guide.title} {code_guide.version}"
+        for system, codes in code_systems(code_guide).items():
+            displays |= {(system, code): (display, source) for code, display in codes.items()}
     return displays
 
 
 def _rule_files(files: Files, model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
     """Return the rule files of a data model, and the IDs of rules of other models only."""
-    others = [other.rules for other in DATA_MODELS if other is not model and other.rules]
+    roots = [other.rules for other in DATA_MODELS if other is not model and other.rules]
     mine = [
-        name for name in files.texts if not any(name.startswith(f"{folder}/") for folder in others)
+        name for name in files.texts if not any(name.startswith(f"{folder}/") for folder in roots)
     ]
-    rest = (text for name, text in files.texts.items() if name not in mine)
-    other_rules = frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
-    return {files.places[name][-1]: files.texts[name] for name in mine}, other_rules
+    other_texts = (text for name, text in files.texts.items() if name not in mine)
+    other_rules = frozenset(rule for text in other_texts for rule in _RULE_ID.findall(text))
+    return {files.labels[name][-1]: files.texts[name] for name in mine}, other_rules
 
 
 def _of_layouts(crosswalks: Mapping[str, Crosswalk]) -> dict[str, Crosswalk]:
-    """Return the crosswalks of layouts, by the names that layouts call them."""
+    """Return the crosswalks of layouts by the names that layouts use."""
     return {
         name.removeprefix(_OF_LAYOUTS): crosswalk
         for name, crosswalk in crosswalks.items()
@@ -140,12 +140,12 @@ def _of_layouts(crosswalks: Mapping[str, Crosswalk]) -> dict[str, Crosswalk]:
 
 
 def _load_layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
-    own = _of_layouts(crosswalks)
+    by_name = _of_layouts(crosswalks)
     texts = {}
     for name in sorted(files.texts):
-        *_, (text, place) = files.named_layers(name, "layouts")
-        texts[name.removesuffix(".yaml")] = LayoutText(place, text)
-    return tuple(read_layout(each.text, each.file, own, texts) for each in texts.values())
+        *_, (text, file_name) = files.named_layers(name, "layouts")
+        texts[name.removesuffix(".yaml")] = LayoutText(file_name, text)
+    return tuple(read_layout(each.text, each.file, by_name, texts) for each in texts.values())
 
 
 def policy(settings: Settings) -> Policy:

@@ -1,4 +1,4 @@
-"""Definitions by settings: those that were compiled before, or compiled now.
+"""Load a payer's definitions from the cache, or compile them.
 
 Reading layouts and rules, compiling mappings and proving what profiles require of them takes three
 seconds; reading the result from the user's cache folder takes a quarter of a second. The cache is
@@ -80,7 +80,7 @@ def _dependencies(
     return {
         "model": model.name,
         "files": {folder: dict(layered.layers) for folder, layered in files.items()},
-        "places": {folder: dict(layered.places) for folder, layered in files.items()},
+        "places": {folder: dict(layered.labels) for folder, layered in files.items()},
         "settings": [
             group.model_dump(mode="json")
             for group in (settings.payer, settings.rules, settings.limits, settings.claims)
@@ -97,12 +97,12 @@ _DIGEST_BYTES: Final = 32
 
 
 def read_compiled(facts: Mapping[str, Any], id_key: bytes) -> Definitions | None:
-    """Return the definitions that were compiled from the same facts; None if there are none.
+    """Return cached definitions compiled from the same facts, or None.
 
     Args:
-        facts: all that definitions depend on beside the program, ready for JSON.
-        id_key: the payer's key. A file that was not written with it is not read: who can write
-            into the folder, but does not know the key, cannot make this process run their code.
+        facts: everything except the program that definitions depend on, ready for JSON.
+        id_key: the payer's key. A file that was not written with it is ignored: whoever can write
+            to the folder without knowing the key cannot make this process run their code.
     """
     with suppress(OSError):
         folder = _private_folder()
@@ -117,7 +117,7 @@ def read_compiled(facts: Mapping[str, Any], id_key: bytes) -> Definitions | None
 
 
 def write_compiled(definitions: Definitions, facts: Mapping[str, Any]) -> None:
-    """Keep definitions for the next process, without the payer's key; do nothing if that fails."""
+    """Cache definitions without the payer's key; ignore failures."""
     buffer = io.BytesIO()
     _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(replace(definitions, id_key=b""))
     pickled = buffer.getvalue()
@@ -134,7 +134,7 @@ def write_compiled(definitions: Definitions, facts: Mapping[str, Any]) -> None:
 
 
 def _private_folder() -> Path | None:
-    """Return the folder of the cache, which nobody else can write into; None if others can.
+    """Return the cache folder; None if other users can write to it.
 
     Raises:
         OSError: it cannot be made.
@@ -164,9 +164,9 @@ def _key_digest(id_key: bytes) -> bytes:
 
 @cache
 def _program_version() -> list[Any]:
-    """Return what identifies this program: versions, and when each file last changed.
+    """Return the program's versions, and the time of the last change of each file.
 
-    A file's ctime is compared, for builders of packages and images set mtime to what they like.
+    The ctime counts: builders of packages and images set mtime to any value.
     """
     root = Path(etl.__file__).parent
     versions = [sys.version, np.__version__, pa.__version__]

@@ -1,4 +1,4 @@
-"""Lineage of what a target publishes, from its rows, their places or its extracts."""
+"""Explain the lineage of published data from kept rows, row positions, or extracts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from etl.sources.files.stored_files import ExtractFiles
 def explain_subject(
     settings: Settings, extracts: Sequence[Path], subject: Subject, emit: Emit
 ) -> Lineage:
-    """Return the lineage of a resource of the present release, or of a claim or row.
+    """Return the lineage of a resource, claim or row in the current release.
 
     Args: as for `explainer_of`; the subject is the resource, claim or row.
 
@@ -51,13 +51,13 @@ def explain_subject(
 def explainer_of(
     settings: Settings, extracts: Sequence[Path], emit: Emit
 ) -> Iterator[Explainer | SidecarExplainer]:
-    """Give what answers questions about the lineage of the present release.
+    """Yield an explainer of the current release's lineage.
 
     Args:
         settings: name the target; the mappings must be those of the release.
-        extracts: folders that the release was made from. Where the target keeps its rows, none are
-            needed; those of a full extract and of its deltas then add cells as they are written.
-            Nor are any where it keeps the rows' places; those alone are named then.
+        extracts: folders that the release was made from. None are needed if the target keeps its
+            rows (then extracts add the cells as written) or its row positions (then only these
+            are shown).
         emit: takes events.
 
     Raises:
@@ -92,13 +92,13 @@ def explainer_of(
             )
         )
 
-        def context(place: ExtractFiles, layout: str | None) -> RunContext:
-            files = open_with(place, definitions, layout, emit)
+        def context(stored_files: ExtractFiles, layout: str | None) -> RunContext:
+            files = open_with(stored_files, definitions, layout, emit)
             return opened_extract.OpenedExtract(
                 settings, files, definitions, executor, emit
             ).context(work, use_cases.now())
 
-        given = [
+        contexts = [
             context(
                 until_the_end.enter_context(extract_files(settings, extract, None)),
                 layout_of_rows(settings),
@@ -107,11 +107,11 @@ def explainer_of(
         ]
         if len(layers) > 1 or not extracts:
             rows = LayerRows(layers, write_merged_origins(store, layers, work / "merged"))
-            whole = context(open_files(work / "merged"), "cpcds")
-            own = {layer_of(layers, each.extract): ExtractRows(read(each)) for each in given}
-            yield Explainer(whole, base.release, rows, own)
+            merged = context(open_files(work / "merged"), "cpcds")
+            by_layer = {layer_of(layers, run.extract): ExtractRows(read(run)) for run in contexts}
+            yield Explainer(merged, base.release, rows, by_layer)
             return
         if len(extracts) > 1:
             raise UsageError(f"{base.release.id} was made from one extract: give only that one")
-        require_same(given[0].extract, base.release, str(extracts[0]))
-        yield Explainer(given[0], base.release)
+        require_same(contexts[0].extract, base.release, str(extracts[0]))
+        yield Explainer(contexts[0], base.release)

@@ -1,4 +1,4 @@
-"""The files that EXTRACT names: a folder, a prefix of a bucket, or a file that is an extract."""
+"""Open the files of EXTRACT: a folder, a bucket prefix, or a single file."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ _ENDINGS: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".toml", *WORKBOOK_ENDINGS
 def extract_files(
     settings: Settings, extract: Path, beside: Path | None, *, as_sent: bool = False
 ) -> Iterator[ExtractFiles]:
-    """Give the files of what a command named; those that were staged are deleted afterwards.
+    """Yield the files of an extract; staged ones are deleted afterwards.
 
     Args:
-        settings: of storage and the work folder.
+        settings: name the storage options and the work folder.
         extract: a folder, `s3://bucket/prefix`, or a file that is a whole extract, on disk or in a
             bucket. An `extract.toml` in the folder or under the prefix is the extract.
-        beside: where members' data may lie while it is read, unless `run.work` names a place;
-            None for the system's folder of temporary files.
-        as_sent: whether no layout in SQL is applied to them.
+        beside: folder for members' data while it is read, unless `run.work` is set; None for the
+            system's folder of temporary files.
+        as_sent: whether layouts in SQL are ignored.
 
     Raises:
         ExtractError: there is no such extract, or it cannot be unpacked.
@@ -102,12 +102,12 @@ def extract_files(
 
 
 def layout_of_rows(settings: Settings) -> str | None:
-    """Return the layout that settings name, but for one in SQL: its rows are canonical."""
+    """Return the layout of the rows; canonical if the settings name one in SQL."""
     return None if settings.layout in sql_layouts(settings) else settings.layout
 
 
 def sql_layouts(settings: Settings) -> dict[str, Path]:
-    """Return the folders of the layouts in SQL by name, a payer's own in place of shipped ones."""
+    """Return the folders of layouts in SQL by name; a payer's own override shipped ones."""
     return {
         definition.parent.name: definition.parent
         for root in mapping_roots(settings)
@@ -116,7 +116,7 @@ def sql_layouts(settings: Settings) -> dict[str, Path]:
 
 
 def _own_queries(files: ExtractFiles, name: str) -> SqlExtract | None:
-    """Return the queries of an `extract.toml` that has some."""
+    """Return the queries of an `extract.toml`, if it has any."""
     if not name.lower().endswith(".toml"):
         return None
     from etl.sources.extract.sql_extract import read_sql_extract
@@ -127,12 +127,12 @@ def _own_queries(files: ExtractFiles, name: str) -> SqlExtract | None:
 
 
 def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | None:
-    """Return the layout in SQL that is named, or that files are of by their names and headers.
+    """Return the named layout in SQL, or the one that fits the files.
 
-    Of layouts that fit, in SQL or YAML, the one that reads most files counts.
+    Of several fitting layouts, in SQL or YAML, the one that reads the most files counts.
 
     Raises:
-        ExtractError: several in SQL read most files.
+        ExtractError: several layouts in SQL read the most files.
     """
     folders = sql_layouts(settings)
     named = settings.layout
@@ -157,16 +157,16 @@ def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | Non
 
 
 def _source_options(settings: Settings) -> StoreOptions:
-    """Return the storage options of extracts: those of the target where no others are set."""
-    given = settings.extract.model_dump(exclude_none=True)
-    return StoreOptions(**{**settings.store.model_dump(), **given})
+    """Return the storage options of extracts; by default those of the target."""
+    overrides = settings.extract.model_dump(exclude_none=True)
+    return StoreOptions(**{**settings.store.model_dump(), **overrides})
 
 
 @contextmanager
 def _private_folder(settings: Settings, beside: Path | None) -> Iterator[Path]:
-    """Give a new folder that only its owner can access, and delete it whatever happens.
+    """Yield a new private folder, and delete it afterwards.
 
-    What a killed process left is deleted too: its lock is free.
+    Folders of killed processes, whose locks are free, are deleted too.
     """
     parent = settings.run.work if settings.run.work is not None else beside
     with ExitStack() as until_the_end:

@@ -1,4 +1,4 @@
-"""What publishes nothing: `validate`, `convert`, and inspections of mappings and resources."""
+"""Commands that publish nothing: `validate`, `convert`, and inspections."""
 
 from __future__ import annotations
 
@@ -80,21 +80,21 @@ def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[Pro
 
 
 def conform_to_guide(
-    what: Sequence[str],
+    inputs: Sequence[str],
     *,
     profiles: Iterable[str],
     strict: bool,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> ConformanceReport:
-    """Check files, or the release that readers of a published tree see.
+    """Check files, or the current release of a published tree.
 
     Args:
-        what: files and folders, or one published tree: a folder with `current.json` in it, or
+        inputs: files and folders, or one published tree: a folder with `current.json` in it, or
             `s3://bucket/prefix`.
         profiles: profiles to check against, whatever `meta.profile` says.
-        strict: what the guide says in words only counts as an error everywhere.
-        progress: called with the number of resources checked so far, and of all that there are;
-            of Bundles in files each counts as one there.
+        strict: whether breaches of the guide's text alone are errors everywhere.
+        progress: called with the number of resources checked so far, and of all resources; each
+            Bundle in files counts as one.
 
     Raises:
         UsageError: there is nothing that can be read.
@@ -106,10 +106,10 @@ def conform_to_guide(
 
     trees = [
         name
-        for name in what
+        for name in inputs
         if name.startswith("s3://") or (Path(name) / object_keys.CURRENT).is_file()
     ]
-    if trees and len(what) > 1:
+    if trees and len(inputs) > 1:
         raise UsageError(f"{trees[0]} is a published tree: check it alone")
     if trees:
         store = open_store(trees[0])
@@ -118,7 +118,7 @@ def conform_to_guide(
         return conform(
             _blocks(store), profiles=profiles, whole=True, strict=strict, progress=checked
         )
-    sources = file_sources([Path(name) for name in what])
+    sources = file_sources([Path(name) for name in inputs])
     total = sum(source.count() for source in sources)
     return conform(sources, profiles=profiles, strict=strict, progress=checked)
 
@@ -134,11 +134,11 @@ def _blocks(store: Store) -> Iterator[Source]:
 
 
 def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
-    """Write the public files of the release that readers see.
+    """Write the public files of the current release.
 
     Args:
         settings: name the target.
-        folder: made where it is missing.
+        folder: created if missing.
 
     Raises:
         UsageError: nothing has been published yet, or it is no provider directory, or has no files.
@@ -176,8 +176,8 @@ class CheckedMappings:
     """Result of `cpcds mapping check`.
 
     Attributes:
-        names: of the mappings.
-        views: of the views; every mapping was checked in each.
+        names: names of the mappings.
+        views: names of the views; every mapping was checked in each.
         problems: the errors, each once.
     """
 
@@ -213,7 +213,7 @@ def check_mappings(settings: Settings) -> CheckedMappings:
 
 
 def _search_types(plan: Plan, model: DataModel) -> dict[str, str]:
-    """Return the type of each column of the index that the gateway searches or follows."""
+    """Return the type of each index column that the gateway searches."""
     declared = TYPES if model is CLAIMS else PLAN_NET_TYPES
     resource = declared.get(plan.resource)
     if resource is None:

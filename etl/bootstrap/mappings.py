@@ -1,4 +1,4 @@
-"""The files of `mappings/`, with a payer's own on top, and what settings select of them."""
+"""Read the files of `mappings/` and a payer's overlays, as settings select them."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def shipped() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Files of some folder of `mappings/`: those shipped, and those of overlays, later ones first.
+    """Files of one folder of `mappings/`, shipped and from overlays.
 
     Attributes:
-        texts: path below the folder -> text, an overlay's file in place of the shipped one.
+        texts: path below the folder -> text; an overlay's file replaces the shipped one.
         layers: path below the folder -> every text under that path, the shipped one first.
-        places: path below the folder -> what messages call each of these: the path itself, and of
-            a file on top of another one its folder as well.
+        labels: path below the folder -> the name of each of these texts in messages: the path,
+            preceded by the folder if the file overlays another one.
     """
 
     texts: Mapping[str, str]
     layers: Mapping[str, tuple[str, ...]]
-    places: Mapping[str, tuple[str, ...]]
+    labels: Mapping[str, tuple[str, ...]]
 
     def named_layers(self, name: str, folder: str) -> Iterator[tuple[str, str]]:
-        """Yield every text under a path, and its place as messages about the folder name it."""
-        for text, place in zip(self.layers[name], self.places[name], strict=True):
-            yield text, f"{folder}/{place}" if place == name else place
+        """Yield every text under a path, and its name in messages."""
+        for text, label in zip(self.layers[name], self.labels[name], strict=True):
+            yield text, f"{folder}/{label}" if label == name else label
 
 
 def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
@@ -66,23 +66,23 @@ def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
             `yaml-size`; all errors together.
     """
     layers: dict[str, tuple[str, ...]] = {}
-    places: dict[str, tuple[str, ...]] = {}
+    labels: dict[str, tuple[str, ...]] = {}
     mistakes = Mistakes()
     for root in roots:
         if not root.is_dir():
-            what = "there is no such mappings folder"
-            mistakes.add(MappingError(str(root), "map-missing-file", what))
+            message = "there is no such mappings folder"
+            mistakes.add(MappingError(str(root), "map-missing-file", message))
         for path in sorted((root / folder).glob(pattern)):
             name = path.relative_to(root / folder).as_posix()
             with mistakes.collected():
                 layers[name] = (*layers.get(name, ()), _text(path))
-                place = path.as_posix() if name in places else name
-                places[name] = (*places.get(name, ()), place)
+                label = path.as_posix() if name in labels else name
+                labels[name] = (*labels.get(name, ()), label)
     mistakes.report()
     return Files(
         MappingProxyType({name: texts[-1] for name, texts in layers.items()}),
         MappingProxyType(layers),
-        MappingProxyType(places),
+        MappingProxyType(labels),
     )
 
 
@@ -94,8 +94,8 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        what = f"not UTF-8 at byte {error.start}"
-        raise MappingError(str(path), "map-encoding", what) from None
+        message = f"not UTF-8 at byte {error.start}"
+        raise MappingError(str(path), "map-encoding", message) from None
 
 
 def read_crosswalks(roots: Iterable[Path], *, of_plan_net: bool = False) -> Mapping[str, Crosswalk]:
@@ -103,7 +103,7 @@ def read_crosswalks(roots: Iterable[Path], *, of_plan_net: bool = False) -> Mapp
 
     Args:
         roots: folders shaped like `mappings/`, the shipped one first.
-        of_plan_net: whether those of the value sets of Plan-Net are included.
+        of_plan_net: whether to include those of Plan-Net's value sets.
 
     Raises:
         MappingError: as of `read_folder`, `crosswalk-header`, `crosswalk-row`,
@@ -138,8 +138,8 @@ def _overlaid(below: Crosswalk | None, layer: Crosswalk, where: str) -> Crosswal
     if below is None:
         return layer
     if below.columns != layer.columns:
-        what = f"an overlay needs the columns source,{','.join(below.columns)}"
-        raise MappingError(where, "crosswalk-header", what)
+        message = f"an overlay needs the columns source,{','.join(below.columns)}"
+        raise MappingError(where, "crosswalk-header", message)
     return below.overlaid(layer)
 
 
@@ -149,7 +149,7 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
 
 
 def declare_columns(settings: Settings) -> None:
-    """Give the canonical tables of this process the payer's own columns (`declare_file_columns`).
+    """Add the payer's own columns to this process's canonical tables.
 
     Raises:
         MappingError: a file has mistakes.
@@ -159,15 +159,15 @@ def declare_columns(settings: Settings) -> None:
 
 
 def sensitive_text(settings: Settings) -> tuple[str, str]:
-    """Return text and name of the payer's file of sensitive codes; a header only without one."""
+    """Return text and name of the payer's sensitive codes; only a header if there is no file."""
     path = settings.claims.sensitive_codes
     if path is None:
         return "system,code", ""
     try:
         return path.read_text(encoding="utf-8"), str(path)
     except UnicodeDecodeError as error:
-        what = f"not UTF-8 at byte {error.start}"
-        raise MappingError(str(path), "config-sensitive-codes", what) from None
+        message = f"not UTF-8 at byte {error.start}"
+        raise MappingError(str(path), "config-sensitive-codes", message) from None
     except OSError as error:
         raise MappingError(
             str(path),
@@ -183,7 +183,7 @@ def payer_facts(settings: Settings) -> Mapping[str, str]:
 
 
 def view_of(settings: Settings, model: DataModel) -> str:
-    """Return the view of a model's mappings that the settings ask for."""
+    """Return the view of a model's mappings that the settings select."""
     if model is CLAIMS:
         return settings.publish.view
     return FINANCIAL if settings.publish.plan_net == PLAN_NET.version else settings.publish.plan_net

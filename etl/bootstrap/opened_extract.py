@@ -31,10 +31,10 @@ SUITES = "etl.quality.suites.preloaded"
 
 @contextmanager
 def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
-    """Give the work folder; its content is deleted on success.
+    """Yield the work folder; its content is deleted on success.
 
-    After a failure it stays, so that the next run of the same extract resumes from it. Deleting it
-    is always safe.
+    After a failure it stays, and the next run of the same extract resumes from it. Deleting it is
+    always safe.
 
     Raises:
         StoreError: it exists, and is not accessible by the caller alone.
@@ -51,8 +51,8 @@ class OpenedExtract:
     """An extract, with the dependencies of a job that processes it.
 
     Attributes:
-        settings: of the job.
-        extract: the extract; only headers and hashes were read of it.
+        settings: settings of the job.
+        extract: the extract; only its headers and hashes have been read.
         definitions: rules and mappings.
         executor: where it is processed.
         emit: takes events.
@@ -88,21 +88,20 @@ def opened(
     *,
     suites_due: Callable[[], bool] = lambda: False,
 ) -> Iterator[OpenedExtract]:
-    """Open the extract of a job, and begin processes, which load their definitions meanwhile.
+    """Open the extract of a job, and start worker processes.
 
-    How many there are, and how many rows each has at a time, follows from the memory that the job
-    may have, where that is set.
+    A memory limit of the job determines their number, and the rows that each has at a time.
 
     Definitions stay in memory for the whole job and are excluded from garbage collection. Files get
     the mode of the settings, in the processes too.
 
     Args:
-        settings: of the job.
-        extract: what the command named.
+        settings: settings of the job.
+        extract: the extract, as the command named it.
         emit: takes events.
-        beside: where an archive may be unpacked (`extract_files`).
-        suites_due: whether the job will run the suites, where settings ask for them: the library is
-            then loaded beside everything else.
+        beside: folder to unpack an archive in (`extract_files`).
+        suites_due: whether the job will run the suites if settings enable them: then their library
+            is loaded in the background.
 
     Raises:
         UsageError: the memory limit is too low for any run.
@@ -117,14 +116,14 @@ def opened(
         settings = settings.with_run(workers=processes, partition_rows=rows)
     with (
         _masked(settings.publish.folder_mode),
-        extract_files(settings, extract, beside) as place,
+        extract_files(settings, extract, beside) as stored_files,
         ExitStack() as until_the_end,
     ):
         layout = layout_of_rows(settings)
-        model = expected_model(place, layout)
+        model = expected_model(stored_files, layout)
         load = partial(load_definitions, settings, model)
         workers = until_the_end.enter_context(Workers(settings.run.workers, load))
-        workers.begin(expected_partitions(place, settings.run.partition_rows))
+        workers.begin(expected_partitions(stored_files, settings.run.partition_rows))
         if settings.report.gx_rows and suites_due():
             forked_workers(settings.run.workers, SUITES).begin()
         with gc_disabled():
@@ -132,7 +131,7 @@ def opened(
             until_the_end.enter_context(gc_relaxed())
         emit(StageAdvanced(len(definitions.book.rules)))
         executor = LocalExecutor(workers, budget)
-        files = open_with(place, definitions, layout, emit, executor)
+        files = open_with(stored_files, definitions, layout, emit, executor)
         if files.layout.model is not definitions.model:
             # Processes keep their definitions: they process members' rows only.
             definitions = load_definitions(settings, files.layout.model)
@@ -156,7 +155,7 @@ def check_executor(settings: Settings) -> None:
 
 @contextmanager
 def with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
-    """Give a job with the executor of its settings."""
+    """Yield a job with the executor of its settings."""
     run = job.settings.run
     if run.executor == "local":
         yield job
@@ -171,9 +170,9 @@ def with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
 
 @contextmanager
 def _masked(mode: int) -> Iterator[None]:
-    """Limit the mode of created files and folders to that mode, whatever the umask was."""
-    before = os.umask(0o777 & ~mode)
+    """Set the umask so that created files and folders have at most a mode."""
+    previous_umask = os.umask(0o777 & ~mode)
     try:
         yield
     finally:
-        os.umask(before)
+        os.umask(previous_umask)

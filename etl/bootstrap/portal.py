@@ -1,4 +1,4 @@
-"""Settings into the developer portal: a room of the served process."""
+"""Build the developer portal, a room of the served process, from settings."""
 
 from __future__ import annotations
 
@@ -44,10 +44,9 @@ def portal_room(
 
     Args:
         settings: as `served_app.prepared` returns them.
-        description: documents that the server publishes of itself.
+        description: documents that the server publishes about itself.
         services: the authorization server.
-        served: what the gateway answers from, for the sandbox's list of members and the search
-            of a directory.
+        served: the gateway's releases, for the sandbox's list of members and the directory search.
 
     Raises:
         MappingError: `config-value`: a file or folder of the settings is missing.
@@ -83,7 +82,7 @@ def portal_room(
 
 
 def site_of(settings: Settings, *, sandbox: bool) -> Site:
-    """Return the portal's look and words.
+    """Return the portal's branding and texts.
 
     Raises:
         MappingError: `config-value`: a file or folder is missing, or `portal.toml` is wrong.
@@ -110,9 +109,9 @@ def served_of(
     limits = {}
     if serve.rate_limit:
         limits["Requests"] = f"{serve.rate_limit.replace('/', ' a ')}, of one app for one member"
-    for endpoint, what in _LIMITED.items():
+    for endpoint, label in _LIMITED.items():
         if rate := services.limits.rates[endpoint]:
-            limits[what] = f"{rate.replace('/', ' a ')}, of one address"
+            limits[label] = f"{rate.replace('/', ' a ')}, of one address"
     return ServerFacts(
         base_url=serve.base_url,
         fhir=f"{serve.base_url}{FHIR}",

@@ -1,4 +1,4 @@
-"""Prior-authorization metrics of the rows that a target keeps."""
+"""Prior-authorization metrics from the rows that a target keeps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from etl.rows import empty_table
 
 
 def prior_auth_metrics(settings: Settings, year: int) -> dict[str, Any]:
-    """Return the metrics of a year, made of the rows of the target's present release.
+    """Return the metrics of a year from the current release's rows.
 
     Raises:
         UsageError: nothing was published or a provider directory, rows were not kept, or none are

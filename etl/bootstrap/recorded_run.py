@@ -1,6 +1,6 @@
-"""A run with its record and its monitors: what the command line and a scheduler call to publish.
+"""Publish an extract, keep a record of the run, and notify monitors.
 
-No monitor can fail a run: an error is logged. What only one of them needs is imported there.
+No monitor can fail a run: an error is logged. Libraries of a single monitor are imported there.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Outcome:
     """What a command has changed for readers so far.
 
     Attributes:
-        target: as it was named.
+        target: the target, as the command named it.
         sentence: the state, and what to do if the command ends here.
         release: id of the release that readers see because of it; None before its commit.
     """
@@ -178,7 +178,7 @@ class Outcome:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Add the sentence as a note to whatever ends the command, unless its message suffices."""
+        """Add the sentence as a note to an exception, unless its message suffices."""
         try:
             yield
         except BaseException as error:
@@ -202,7 +202,7 @@ def run_and_record(
     *,
     repair: bool = False,
 ) -> RunResult:
-    """Publish an extract to the target, and keep a record of the run there.
+    """Publish an extract to the target, and store a record of the run there.
 
     Args:
         settings: name the target and the options.
@@ -238,7 +238,7 @@ def _finish(settings: Settings, observer: RunObserver, record: run_record.RunRec
 
 
 def keep_record(settings: Settings, record: run_record.RunRecord) -> None:
-    """Keep the record of a run in its target, if that can be opened."""
+    """Store the record of a run in its target, if that can be opened."""
     try:
         store = target_store(settings)
     except EtlError:  # the cause of the failed run

@@ -1,4 +1,4 @@
-"""Releases of a target: made again, rolled back, resumed, pruned."""
+"""Verify, rebuild, roll back, resume, and prune the releases of a target."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _WORTH_PROCESSES: Final = 2_000
 def verify_release(
     settings: Settings, release: Release, progress: Callable[[int], None], keys: Sequence[Path]
 ) -> VerifyResult:
-    """Check everything that a release names, with the processes or the executors of the settings.
+    """Check every object of a release, with the executor of the settings.
 
     Args:
         settings: name the target and the executor.
-        release: what to check.
+        release: the release to check.
         progress: called with the number of members checked so far.
-        keys: files with public keys: a prune that deleted reports must have signed that.
+        keys: files with public keys; the deletion of reports must be signed by one of them.
 
     Raises:
         UsageError: the executor cannot be used here.
@@ -77,13 +77,13 @@ def verify_release(
 def rebuild_release(
     settings: Settings, release: Release, extract: Path, emit: Emit
 ) -> RebuildResult:
-    """Make a release again, in a temporary folder and at its own time, and compare every object.
+    """Rebuild a release in a temporary folder, as of its time, and compare every object.
 
-    Nothing is taken over from the release before but what states when resources changed.
+    From the previous release, only the times at which resources changed are used.
 
     Args:
-        settings: name the target; mappings, rules and ids should be those of the release.
-        release: what is made again.
+        settings: name the target; mappings, rules and IDs should be those of the release.
+        release: the release to rebuild.
         extract: folder that it was made from.
         emit: takes events.
 
@@ -119,14 +119,14 @@ def rebuild_release(
             work,
             publication,
         ):
-            made = remake(job.context(work, when), publication)
-            return compare_rebuild(release, Release(publication.store, made))
+            rebuilt = remake(job.context(work, when), publication)
+            return compare_rebuild(release, Release(publication.store, rebuilt))
 
 
 def _bulk_options_of(release: Release, settings: Settings) -> BulkOptions | None:
-    """Return the options that a release's bulk files are made with again; None where it has none.
+    """Return the options to rebuild a release's bulk files with; None if it has none.
 
-    The server may have moved since: `fullUrl` is made as it was.
+    They include the old base of `fullUrl`: the server may have moved since.
     """
     options = bulk_options(settings) if release.manifest.bulk else None
     base = full_url_base(release) if options is not None else None
@@ -136,7 +136,7 @@ def _bulk_options_of(release: Release, settings: Settings) -> BulkOptions | None
 
 
 def _parent(release: Release) -> Release | None:
-    """Return the release before one; None for the first.
+    """Return the previous release; None for the first.
 
     Raises:
         UsageError: it was pruned.
@@ -154,7 +154,7 @@ def _parent(release: Release) -> Release | None:
 def roll_back(
     settings: Settings, release: str, reason: str = "", emit: Emit = ignore
 ) -> tuple[Manifest, str]:
-    """Make an earlier release of the target the present one again; return it, and its model's id.
+    """Publish an earlier release again; return it, and its model's ID.
 
     Args:
         settings: name the target.
@@ -184,7 +184,7 @@ def roll_back(
 
 
 def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple[Manifest, str]:
-    """Publish an earlier release of the target again, and keep a record of that.
+    """Publish an earlier release again, and store a record of that.
 
     Args:
         settings: name the target.
@@ -208,13 +208,13 @@ def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple
 
 
 def plan_finder_note(settings: Settings, manifest: Manifest) -> str:
-    """Return what to do about a release's Plan Finder files; empty where there is nothing."""
+    """Return a note about a release's Plan Finder files; empty if there are none."""
     bulk = bulk_options(settings)
     return bulk.plan_finder.note(manifest.bulk) if bulk is not None else ""
 
 
 def resume_target(settings: Settings) -> str | None:
-    """Let runs publish over a rollback of the target; return its id, None without a rollback.
+    """Let runs publish over a rollback; return its ID, or None without a rollback.
 
     Raises:
         UsageError: nothing was published there yet.
@@ -235,14 +235,14 @@ def prune_target(
     dry_run: bool,
     progress: Callable[[int], None] = lambda _: None,
 ) -> PruneResult:
-    """Drop old releases of the target, and every object that only they named.
+    """Delete old releases of the target, and objects that only they use.
 
     Args:
         settings: name the target.
-        keep: how many releases stay at least.
-        older_than: younger ones stay as well.
-        dry_run: count, and delete nothing.
-        progress: called with the number of folders looked through so far, of `prune.FOLDERS`.
+        keep: minimum number of releases to keep.
+        older_than: younger releases are kept as well.
+        dry_run: whether to count only, and delete nothing.
+        progress: called with the number of folders searched so far, of `prune.FOLDERS`.
 
     Raises:
         UsageError: no release would be kept.
@@ -260,7 +260,7 @@ def prune_target(
             if age is not None
         }
     )
-    done = prune(
+    pruned = prune(
         store,
         use_cases.now,
         keep=keep,
@@ -272,4 +272,4 @@ def prune_target(
     )
     if not dry_run:
         write_nights_page(store)
-    return done
+    return pruned

@@ -1,4 +1,4 @@
-"""Settings into the served process: one Starlette application of several rooms.
+"""Build the served process from settings: one Starlette application of several rooms.
 
 | path | room |
 |---|---|
@@ -85,7 +85,7 @@ REQUEST_SECONDS: Final = 30.0
 
 
 class PrefixDispatcher(Starlette):
-    """Hands all paths under some bases to applications of their own, and the rest to Starlette.
+    """Routes paths under some bases to other applications, all others to Starlette.
 
     Those applications get every path under their base, and the base itself without a slash, which
     Starlette's `Mount` leaves out. They also avoid the cost of its routes and middleware, a tenth
@@ -93,11 +93,11 @@ class PrefixDispatcher(Starlette):
 
     Args:
         bases: prefix of a path, without a slash at its end → the application below it.
-        more: arguments of `Starlette`.
+        options: arguments of `Starlette`.
     """
 
-    def __init__(self, bases: Sequence[tuple[str, ASGIApp]], **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, bases: Sequence[tuple[str, ASGIApp]], **options: Any) -> None:
+        super().__init__(**options)
         self._bases = tuple(bases)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,7 +123,7 @@ def configure_logging() -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process finish requests under way and end once its parent process is gone.
+    """Finish requests and end this process once its parent has ended.
 
     A parent that ends normally ends its workers before. One that is killed cannot: they would go on
     answering, at the address that the next server needs, with outdated settings.
@@ -169,7 +169,7 @@ class Authorization:
 
 
 def prepared(settings: Settings) -> Settings:
-    """Return settings ready to serve: keys generated where none are given, the base URL filled in.
+    """Return settings with missing keys and the base URL filled in.
 
     It is called once, before workers start, so that all of them share the same settings.
 
@@ -223,21 +223,21 @@ def _config_mistakes(settings: Settings) -> Iterator[MappingError]:
     for name in ("cursor_key", "log_key"):
         key = getattr(serve, name).get_secret_value()
         if key and len(key) < _KEY_CHARACTERS:
-            what = f"serve.{name} is shorter than {_KEY_CHARACTERS} characters"
-            yield MappingError(settings.origin("serve", name), "config-key", what)
+            message = f"serve.{name} is shorter than {_KEY_CHARACTERS} characters"
+            yield MappingError(settings.origin("serve", name), "config-key", message)
     for name in ("rate_limit", "refused_limit"):
         try:
             parse_rate(getattr(serve, name))
         except ValueError as error:
-            what = f"serve.{name}: {error}"
-            yield MappingError(settings.origin("serve", name), "config-rate", what)
+            message = f"serve.{name}: {error}"
+            yield MappingError(settings.origin("serve", name), "config-rate", message)
     if serve.page_size > PAGE_LIMIT:
-        what = f"serve.page_size is larger than {PAGE_LIMIT}"
-        yield MappingError(settings.origin("serve", "page_size"), "config-paging", what)
+        message = f"serve.page_size is larger than {PAGE_LIMIT}"
+        yield MappingError(settings.origin("serve", "page_size"), "config-paging", message)
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether an address to listen on can be reached from this machine alone."""
+    """Return whether an address can be reached from this machine only."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -257,7 +257,7 @@ def opened(settings: Settings) -> GatewayServices:
 
 
 def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
-    """Return the authorization server, or one that refuses every token if there is none.
+    """Return the authorization server, or one that rejects every token.
 
     Args:
         settings: as `prepared` returns them.
@@ -285,7 +285,7 @@ def rooms_of(
     authorized: Authorization,
     service: GatewayServices,
 ) -> tuple[ServedRoom, ...]:
-    """Return the rooms beside gateway and authorization server, in the order they are tried.
+    """Return the rooms besides gateway and authorization server, in routing order.
 
     The portal needs the authorization server, which has its accounts.
     """
@@ -311,8 +311,8 @@ def application(
 
     Args:
         settings: as `prepared` returns them.
-        service: the gateway's services; those of the settings where not given.
-        authorized: the authorization; that of the settings where not given.
+        service: the gateway's services; by default those of the settings.
+        authorized: the authorization; by default that of the settings.
         rooms: gives the other rooms.
         write: writes a line of the log; to standard error where not given.
     """
@@ -382,9 +382,9 @@ def application(
     if brand is not None:
         document = brand_document(settings, brand, [path for path, _ in bases])
         routes.append(_well_known(BRANDS, document))
-    others = (authorized.room, *rooms(settings, description, authorized, service))
-    routes += [route for room in others for route in room.routes]
-    lifespans = [room.lifespan for room in others if room.lifespan is not None]
+    app_rooms = (authorized.room, *rooms(settings, description, authorized, service))
+    routes += [route for room in app_rooms for route in room.routes]
+    lifespans = [room.lifespan for room in app_rooms if room.lifespan is not None]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -409,7 +409,7 @@ def application(
 def describe_server(
     settings: Settings, authorized: Authorization, service: GatewayServices
 ) -> ServerDescription:
-    """Return the documents that the server publishes of itself."""
+    """Return the documents that the server publishes about itself."""
     serve = settings.serve
 
     def about(path: str) -> StatementFacts:
@@ -450,7 +450,7 @@ def _base_documents(
     *,
     public: bool = False,
 ) -> dict[str, Callable[[], Document]]:
-    """Return the documents of a base by their path: its CapabilityStatement and its OpenAPI."""
+    """Return a base's CapabilityStatement and OpenAPI document by path."""
 
     def described() -> dict[str, Any]:
         return openapi(base, title, _version(), service.kinds(), public=public)

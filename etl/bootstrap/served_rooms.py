@@ -29,13 +29,13 @@ class ServedRoom:
 
 @dataclass(frozen=True, slots=True)
 class ServerDescription:
-    """Documents that the server publishes of itself, for the portal.
+    """Documents that the server publishes about itself, for the portal.
 
     Attributes:
         base_url: scheme, host and port.
-        capability: returns the CapabilityStatement of Patient Access, as the served release has it.
-        directory: returns that of the Provider Directory; None where it is not served.
-        smart: the SMART configuration; None where there is no authorization server.
+        capability: returns the served release's CapabilityStatement of Patient Access.
+        directory: returns that of the Provider Directory; None if it is not served.
+        smart: the SMART configuration; None if there is no authorization server.
     """
 
     base_url: str

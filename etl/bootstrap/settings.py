@@ -60,32 +60,32 @@ def locations_in(flags: Mapping[str, Any]) -> Iterator[Location]:
         yield from ((name, *rest) for rest in below)
 
 
-def origin_of(location: Location, file: Path, given: Collection[Location]) -> str:
-    """Return where a setting was given: an option, a variable, or a file with its line.
+def origin_of(location: Location, file: Path, flag_names: Collection[Location]) -> str:
+    """Return a setting's source: an option, a variable, or a file with its line.
 
     Args:
         location: its name, part by part.
         file: the configuration file, which may be missing.
-        given: names of the settings that a command's flags give.
+        flag_names: names of the settings that a command's flags set.
     """
     for end in range(len(location), 0, -1):
-        if location[:end] in given:
+        if location[:end] in flag_names:
             return option_of(location[:end])
     for end in range(len(location), 0, -1):
         if variable_of(location[:end]) in os.environ:
             return variable_of(location[:end])
-    from etl.documents.toml_text import lines_by_place  # brings in yaml; errors alone need it
+    from etl.documents.toml_text import lines_by_path  # brings in yaml; errors alone need it
 
     try:
-        lines = lines_by_place(file.read_text(encoding="utf-8"))
+        lines = lines_by_path(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return str(file)
-    places = (location[:end] for end in range(len(location), 0, -1))
-    return next((f"{file}:{lines[place]}" for place in places if place in lines), str(file))
+    prefixes = (location[:end] for end in range(len(location), 0, -1))
+    return next((f"{file}:{lines[prefix]}" for prefix in prefixes if prefix in lines), str(file))
 
 
 def syntax_error(error: ValueError, file: Path) -> tuple[str, str]:
-    """Return the place of a TOML error, and its message."""
+    """Return the position of a TOML error, and its message."""
     match = _SYNTAX.fullmatch(str(error))
     return (str(file), str(error)) if not match else (f"{file}:{match['line']}", match["what"])
 
@@ -107,36 +107,36 @@ _MANY: Final = {int: "whole numbers", str: "texts", Path: "paths"}
 def mistake_in(error: ErrorDetails, settings: type[BaseModel], origin: str) -> tuple[str, str]:
     """Return the error in the value of a setting, and the remedy.
 
-    Neither text holds the value, which may be a secret.
+    Neither text contains the value, which may be a secret.
 
     Args:
         error: pydantic's error.
         settings: the class of all settings.
-        origin: where it was given, as `origin_of` returns it.
+        origin: its source, from `origin_of`.
     """
     name = ".".join(str(part) for part in error["loc"])
     kind, field = _declared(settings, error["loc"])
-    what = f"setting {name} must be {_words(kind)}{_bounds(field)}"
-    return what, _hint(error, kind, origin) or _default(field) or _SEE
+    message = f"setting {name} must be {_words(kind)}{_bounds(field)}"
+    return message, _hint(error, kind, origin) or _default(field) or _SEE
 
 
 def _hint(error: ErrorDetails, kind: Any, origin: str) -> str:
-    """Return how to write a value that has an invalid form; "" where the form is not the error."""
-    given, shape = error["input"], get_origin(kind)
-    if shape is Literal and isinstance(given, str):
-        return nearest(given, [str(word) for word in get_args(kind)])
-    if origin.startswith(PREFIX) and isinstance(given, str) and (shape or is_part(kind)):
+    """Return how to write a value of an invalid form; "" for other errors."""
+    value, shape = error["input"], get_origin(kind)
+    if shape is Literal and isinstance(value, str):
+        return nearest(value, [str(word) for word in get_args(kind)])
+    if origin.startswith(PREFIX) and isinstance(value, str) and (shape or is_part(kind)):
         example = '["…", "…"]' if shape is tuple else '{"…": …}'
         return f"in a variable it is JSON: {variable_of(error['loc'])}='{example}'"
-    if shape is tuple and not isinstance(given, list):
+    if shape is tuple and not isinstance(value, list):
         return "put it in square brackets"
-    if kind in _QUOTED and not isinstance(given, str | list | dict):
+    if kind in _QUOTED and not isinstance(value, str | list | dict):
         return "put it in quotes"
     return ""
 
 
 def _declared(settings: type[BaseModel], location: Location) -> tuple[Any, FieldInfo | None]:
-    """Return the type declared at a place, and its field; None for an entry of a field."""
+    """Return the type declared for a setting, and its field (None inside a field)."""
     kind: Any = settings
     field: FieldInfo | None = None
     for part in location:
@@ -246,20 +246,20 @@ class Settings(BaseSettings):
     _flags: frozenset[Location] = PrivateAttr(default=frozenset())
 
     @classmethod
-    def of(cls, validated: Settings, file: Path, flags: frozenset[Location]) -> Settings:
-        """Return validated settings as an object of this class, which other processes can find.
+    def copy_of(cls, validated: Settings, file: Path, flags: frozenset[Location]) -> Settings:
+        """Return settings as an object of this class, which can be pickled.
 
         Args:
             validated: the settings.
             file: the configuration file.
             flags: names of the settings that a command's flags gave.
         """
-        made = cls.model_construct(**{name: getattr(validated, name) for name in cls.model_fields})
-        made._file, made._flags = file, flags  # noqa: SLF001 - its own class
-        return made
+        copy = cls.model_construct(**{name: getattr(validated, name) for name in cls.model_fields})
+        copy._file, copy._flags = file, flags  # noqa: SLF001 - its own class
+        return copy
 
     def origin(self, *name: str) -> str:
-        """Return where a setting was given: option, variable, file and line; else its name."""
+        """Return a setting's source (option, variable, file and line), or else its name."""
         origin = origin_of(name, self._file, self._flags)
         return ".".join(name) if origin == str(self._file) else origin
 
@@ -287,7 +287,7 @@ class Settings(BaseSettings):
         return self.id_key.get_secret_value() == DEMO_ID_KEY
 
     def of_a_run(self) -> Settings:
-        """Return these settings with the limits that are on by default for a run alone."""
+        """Return these settings with the default limits of a run."""
         return self.model_copy(update={"limits": self.limits.of_a_run()})
 
     def with_run(self, **changed: int) -> Settings:
@@ -310,7 +310,7 @@ class Settings(BaseSettings):
 
 
 class _Variables(EnvSettingsSource):
-    """The environment; a value that is not valid JSON stays text, which validation refuses."""
+    """The environment; invalid JSON stays text, which validation rejects."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Return a list or table."""
@@ -339,37 +339,37 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
         model_config = SettingsConfigDict(toml_file=path)
 
     options = {name: value for name, value in flags.items() if value is not None}
-    given = frozenset(locations_in(options))
+    flag_names = frozenset(locations_in(options))
     mistakes = Mistakes()
     for variable in _unknown_variables():
         mistakes.add(_unknown(variable, variable, map(variable_of, _names())))
     try:
-        settings = _with_database(Settings.of(_FromFile(**options), path, given))
+        settings = _with_database(Settings.copy_of(_FromFile(**options), path, flag_names))
         with mistakes.collected():
             settings.id_key_bytes()
     except ValidationError as error:
         for details in error.errors():
-            where = origin_of(details["loc"], path, given)
+            where = origin_of(details["loc"], path, flag_names)
             if details["type"] == "extra_forbidden":
                 name = ".".join(str(part) for part in details["loc"])
                 mistakes.add(_unknown(where, name, setting_names()))
             else:
-                what, hint = mistake_in(details, Settings, where)
-                mistakes.add(MappingError(where, "config-value", what, hint=hint))
+                message, hint = mistake_in(details, Settings, where)
+                mistakes.add(MappingError(where, "config-value", message, hint=hint))
     except UnicodeDecodeError as error:
-        what = f"not UTF-8 at byte {error.start}"
-        mistakes.add(MappingError(str(path), "config-file", what, hint="write it as UTF-8"))
+        message = f"not UTF-8 at byte {error.start}"
+        mistakes.add(MappingError(str(path), "config-file", message, hint="write it as UTF-8"))
     except tomllib.TOMLDecodeError as error:
-        where, what = syntax_error(error, path)
-        mistakes.add(MappingError(where, "config-file", f"not TOML: {what}"))
+        where, message = syntax_error(error, path)
+        mistakes.add(MappingError(where, "config-file", f"not TOML: {message}"))
     mistakes.report()
     return settings
 
 
 def _with_database(settings: Settings) -> Settings:
-    """Return settings whose sandbox keeps its database, and so its secret, beside the target.
+    """Place the sandbox's database, and so its secret, beside the target.
 
-    One that is in the working folder already is used; elsewhere nothing is left there.
+    An existing database in the working folder is used instead.
     """
     auth, target = settings.auth, settings.target
     file = Path(SANDBOX_DATABASE)
@@ -390,7 +390,7 @@ def _names() -> Iterator[Sequence[str]]:
 
 
 def _unknown_variables() -> list[str]:
-    """Return the variables that begin with no setting's name; those below a part are validated."""
+    """Return the variables whose names match no setting."""
     unknown = []
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX):
@@ -402,19 +402,19 @@ def _unknown_variables() -> list[str]:
 
 
 def is_part(kind: Any) -> TypeGuard[type[BaseModel]]:
-    """Return whether settings of a type have settings of their own below them."""
+    """Return whether a type is a group of settings."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def setting_names(model: type[BaseModel] = Settings, before: str = "") -> dict[str, str]:
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, str]:
     """Return every setting's dotted name with its description."""
     names: dict[str, str] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
         if is_part(kind):
-            names |= setting_names(kind, f"{before}{name}.")
+            names |= setting_names(kind, f"{prefix}{name}.")
         else:
-            names[f"{before}{name}"] = " ".join((field.description or "").split())
+            names[f"{prefix}{name}"] = " ".join((field.description or "").split())
     return names
 
 

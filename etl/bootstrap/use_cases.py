@@ -1,4 +1,4 @@
-"""The use cases, called with settings: what the command line and a scheduler call."""
+"""The use cases, which the command line and schedulers call with settings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ NO_APPROVALS: Final = Approvals()
 def check_base(
     settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
 ) -> None:
-    """Refuse to publish over the present release where that needs an approval.
+    """Refuse to publish over the current release if that needs an approval.
 
     Raises:
         UsageError: the target holds another view, or another kind of extract.
@@ -79,7 +79,7 @@ def check_base(
 def refusal_of(
     settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
 ) -> EtlError | None:
-    """Return why a run may not publish over the present release; None where it may."""
+    """Return why a run may not publish over the current release, or None."""
     if base.release is None:
         return None
     facts = base.release.manifest.facts
@@ -105,34 +105,34 @@ def refusal_of(
 
 
 def limits_against(settings: Settings, base: Current, definitions: Definitions) -> ReleaseLimits:
-    """Return the limits against the present release; changed ids retract all of it on purpose."""
+    """Return the limits against the current release; changed IDs may retract all of it."""
     limits = _release_limits(settings)
-    before = base.release.manifest.facts.ids if base.release is not None else {}
+    previous_ids = base.release.manifest.facts.ids if base.release is not None else {}
     return (
         limits.of_other_ids()
-        if changed_ids(before, id_facts(definitions.payer, definitions.id_key))
+        if changed_ids(previous_ids, id_facts(definitions.payer, definitions.id_key))
         else limits
     )
 
 
 def check_model(settings: Settings, base: Current, model: DataModel) -> None:
-    """Refuse claims where a directory was published, and the other way round.
+    """Refuse to publish claims over a directory, or a directory over claims.
 
     Raises:
         UsageError: the target was made of another kind of extract.
     """
     if base.release is None:
         return
-    there = base.release.manifest.subject.model
-    if there is not model:
+    published = base.release.manifest.subject.model
+    if published is not model:
         raise UsageError(
-            f"{settings.target} contains {there.what}, but this would be {model.what}: "
+            f"{settings.target} contains {published.what}, but this would be {model.what}: "
             "publish each to its own target"
         )
 
 
 def check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
-    """Refuse to publish one view over another: readers of the one may not see the other.
+    """Refuse to publish one view over another, because their readers differ.
 
     Raises:
         UsageError: the target holds another view of claims, or version of Plan-Net.
@@ -140,8 +140,8 @@ def check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
     if base.release is None:
         return
     facts = base.release.manifest.facts.mapping
-    there, wanted = str(facts.get("view", FINANCIAL)), mappings.view.name
-    if there == wanted:
+    published, wanted = str(facts.get("view", FINANCIAL)), mappings.view.name
+    if published == wanted:
         return
     if base.release.manifest.subject.is_directory:
         raise UsageError(
@@ -149,8 +149,8 @@ def check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
             f"{mappings.version}: use another target, or set publish.plan_net"
         )
     raise UsageError(
-        f"{settings.target} contains the {there} view of claims, but the {wanted} view is for "
-        f"other readers: use another target, or --view {there}"
+        f"{settings.target} contains the {published} view of claims, but the {wanted} view is for "
+        f"other readers: use another target, or --view {published}"
     )
 
 
@@ -165,7 +165,7 @@ log = logging.getLogger(__name__)
 
 
 def now() -> datetime:
-    """Return the time: the one place where the clock is read."""
+    """Return the current time; nothing else reads the clock."""
     return datetime.now(UTC)
 
 
@@ -180,14 +180,14 @@ def run_extract(
     """Publish an extract to the target.
 
     Two runs on one machine never use one folder at the same time. Published objects that are
-    missing or damaged are rebuilt: those that a check finds before the work, and all of them where
-    the work comes upon one.
+    missing or damaged are rebuilt: those that a check finds before the run, and all of them if the
+    run comes upon one.
 
     Args:
         settings: name the target and the options.
         extract: folder of the extract.
         emit: takes events.
-        approvals: what the caller approves of.
+        approvals: the caller's approvals.
         repair: whether to read the whole current release, and rebuild damaged objects as well.
 
     Raises:
@@ -202,8 +202,8 @@ def run_extract(
     except DamagedObject as error:
         if repair:
             raise
-        what = str(error).removesuffix("; run verify")
-        log.warning("%s; the run begins again, and reads all objects of the release", what)
+        failure = str(error).removesuffix("; run verify")
+        log.warning("%s; the run begins again, and reads all objects of the release", failure)
     return _publish_extract(settings, extract, emit, approvals, repair=True)
 
 
@@ -250,7 +250,7 @@ def _publish_extract(
 
 
 def _holds_nothing(settings: Settings) -> bool:
-    """Return whether a target has no release yet; False where that is not known."""
+    """Return whether a target has no release yet; False if unknown."""
     try:
         return open_current(target_store(settings)).release is None
     except EtlError:
@@ -258,7 +258,7 @@ def _holds_nothing(settings: Settings) -> bool:
 
 
 def signing_key(settings: Settings) -> SigningKey | None:
-    """Return the key that signs releases; None where there is none.
+    """Return the key that signs releases; None if there is none.
 
     Raises:
         UsageError: the file holds no such key, or the library is not installed.
@@ -274,7 +274,7 @@ def signing_key(settings: Settings) -> SigningKey | None:
 def plan_extract(
     settings: Settings, extract: Path, emit: Emit, approvals: Approvals = NO_APPROVALS
 ) -> PlanResult:
-    """Return what publishing an extract to the target would do. Nothing is written to the target.
+    """Return what publishing an extract to the target would do.
 
     Args: as for `run_extract`.
 
@@ -298,7 +298,7 @@ def plan_extract(
 def trial_run(
     settings: Settings, base: Current, definitions: Definitions, name: str, **options: Any
 ) -> Iterator[tuple[Path, Publication]]:
-    """Give a work folder, and a publication that writes beside the target; both are temporary."""
+    """Yield a temporary work folder, and a publication that leaves the target unchanged."""
     make_work_folder(settings)
     with TemporaryDirectory(prefix=f"cpcds-{name}-", dir=settings.run.work) as folder:
         target = Target(settings.target, store_options(settings), str(Path(folder, "tree")))
@@ -312,7 +312,7 @@ def make_work_folder(settings: Settings) -> None:
 
 
 def _work_parent(settings: Settings) -> Path:
-    """Return the parent of the work folder: the target, or this folder for object storage."""
+    """Return the work folder's parent: the target, or this folder for object storage."""
     return Path() if "://" in settings.target else Path(settings.target)
 
 
@@ -321,7 +321,7 @@ def _lock_of(settings: Settings) -> Path:
 
 
 def _lock_holder(lock: Path) -> str:
-    """Return a lock's text about the run that holds it; empty if none is written yet."""
+    """Return the text of a lock's holder; empty if none is written yet."""
     try:
         text = lock.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -350,7 +350,7 @@ def _lock_work_folder(settings: Settings) -> Iterator[None]:
 
 
 def bulk_options(settings: Settings) -> BulkOptions | None:
-    """Return the options of bulk files; None where none are written."""
+    """Return the options of bulk files; None if none are written."""
     wanted = settings.publish
     if not wanted.bulk:
         return None
