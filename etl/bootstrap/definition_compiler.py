@@ -168,7 +168,7 @@ def policy(settings: Settings) -> Policy:
 
 
 def _as_decimal(number: float | None) -> Decimal | None:
-    """Return a share of the settings as it is written there."""
+    """Return a share as written in the settings."""
     return None if number is None else Decimal(str(number))
 
 
@@ -204,7 +204,7 @@ def read_own_layout(text: str, file: str, definitions: Definitions) -> Layout:
 
 
 def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[MappingError, ...]:
-    """Return the errors of a layout; empty where it is valid."""
+    """Return the errors of a layout; empty if it is valid."""
     try:
         read_own_layout(text, file, definitions)
     except MappingError as error:

@@ -21,7 +21,7 @@ from etl.profiles.value_sets import open_crosswalk, value_set_crosswalks
 COLUMNS = "columns"
 """Folder of the files in which a payer declares columns of canonical tables."""
 _OF_PLAN_NET = "plan-net"
-"""Folder of crosswalks that are named like value sets of Plan-Net, which they lie on top of."""
+"""Folder of crosswalks that overlay the Plan-Net value sets of the same names."""
 _MOST_BYTES = 4 * MOST_CHARACTERS
 
 

@@ -211,7 +211,7 @@ def run_and_record(
         approvals: the caller's.
         repair: as for `run_extract`.
 
-    Raises: as `run_extract`; the record is kept all the same.
+    Raises: as `run_extract`; the record is stored anyway.
     """
     outcome = Outcome(settings.target, _NOT_PUBLISHED)
     phases = Phases(time.monotonic, observer.phase_ended)

@@ -191,7 +191,7 @@ def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple
         release: id of the release to go back to, or a unique beginning of it.
         reason: why; kept in the new release.
 
-    Raises: as `roll_back`; the record is kept all the same.
+    Raises: as `roll_back`; the record is stored anyway.
     """
     start = start_of(settings, "")
     outcome = Outcome(settings.target, "nothing was rolled back; run the same command again")

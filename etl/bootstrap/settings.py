@@ -39,7 +39,7 @@ _SYNTAX: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)
 Location = tuple[int | str, ...]
 """Name of a setting, part by part, as pydantic states it."""
 _OPTIONS: Final[Mapping[str, str]] = {"target": "--to or TARGET"}
-"""Setting -> its option, where that is not the last part of its name."""
+"""Setting -> its option, if that is not the last part of its name."""
 
 
 def variable_of(location: Sequence[int | str]) -> str:
@@ -325,7 +325,7 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
 
     Args:
         file: a configuration file; None for `cpcds.toml` in the current folder, if there is one.
-        flags: settings that a command's flags give; None where the flag was not given.
+        flags: settings from a command's flags; None if the flag was not given.
 
     Raises:
         MappingError: `config-file`, `config-unknown-setting`, `config-value`; all errors

@@ -102,7 +102,7 @@ class Elements:
         every: the elements.
         vocabulary: parses headers.
         tables: canonical table -> names of files with its rows.
-        written: every name as it is written.
+        written: every name, as written.
         uses: use of an address -> the words for it.
         likeness: header -> its similarity to each element; filled as headers are compared.
     """
@@ -185,7 +185,7 @@ def read_elements(
         file: name of the file in messages.
         crosswalks: their words are possible values.
         layouts: known layouts; their headers are names, too.
-        without: names to ignore, as they are written, when the doctor is measured.
+        without: names to ignore, as written, when the doctor is measured.
 
     Raises:
         MappingError: `layout-key`, `layout-value`, `layout-column`, or one of `read_yaml`.
@@ -356,7 +356,7 @@ KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "claim": (("claim_id",), ("member_id", "claim_type", "statement_from_date", "paid_date")),
     "claim_line": (("claim_id",), ("line_number", "service_code", "service_from_date", "ndc")),
 }
-"""Table -> columns of which its files have at least one, and columns that they likely have."""
+"""Table -> columns, at least one of which its files have, and columns that are likely."""
 NAMED_ONCE: Final = frozenset(
     {"member_id", "claim_id", "line_number", "sequence", "last_updated", "line_numbers"}
 )

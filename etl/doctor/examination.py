@@ -43,7 +43,7 @@ class ExaminedColumn:
         number: its number among several of its kind; None for a single one.
         match: the element that it is.
         profile: profile of its values, pooled with the others of its kind.
-        has_values: whether one of its own cells is filled.
+        has_values: whether any of its cells is filled.
     """
 
     position: int
@@ -240,7 +240,7 @@ def _build_candidates(
 
 
 def _share_within(values: Sequence[str], keys: frozenset[str]) -> float | None:
-    """Return the share of different values that are keys; None if no value can be one."""
+    """Return the share of distinct values that are keys; None if none can be one."""
     distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
     return len(distinct & keys) / len(distinct) if distinct else None
 
@@ -282,7 +282,7 @@ def _share_constant(claims: Sequence[str], values: Sequence[str]) -> float | Non
 
 
 def _key_values(files: Sequence[_MatchedFile]) -> dict[str, _Key]:
-    """Return canonical key -> the file that has it, its values, and whether these are all."""
+    """Return key -> its file, its values, and whether these are complete."""
     keys: dict[str, _Key] = {}
     for key in _KEYS:
         for file in files:
@@ -338,7 +338,7 @@ def _examined_file(file: _MatchedFile, elements: Elements) -> ExaminedFile:
 
 
 def _has_number(element: KnownElement | None, number: int | None) -> bool:
-    """Return whether there is an element of a number: a line has four modifiers and no fifth."""
+    """Return whether an element exists with a number: a line has four modifiers."""
     if element is None or not element.column.endswith("#"):
         return True
     column = element.column.replace("#", str(number or 1))
@@ -346,7 +346,7 @@ def _has_number(element: KnownElement | None, number: int | None) -> bool:
 
 
 def _column_errors(files: Sequence[ExaminedFile]) -> dict[str, tuple[str, ...]]:
-    """Return the columns that C4BB requires, by table, of tables that some file fills or must."""
+    """Return missing columns that C4BB requires, by table."""
     have: dict[str, set[str]] = {}
     for file in files:
         for column in file.columns:

@@ -89,12 +89,12 @@ class FileSample:
 def read_sample(listed: ListedFile, words: frozenset[str], names: Iterable[str]) -> FileSample:
     """Return the first rows of a file.
 
-    There are no columns where it cannot be read as a table with a header.
+    The sample has no columns if the file cannot be read as a table with a header.
 
     Args:
         listed: the file.
         words: words that names of elements are made of, abbreviations included.
-        names: headers that are known, as they are written.
+        names: known headers, as written.
 
     Raises:
         ExtractError: it cannot be read.
@@ -210,7 +210,7 @@ def _parse_rows(text: str, delimiter: str, *, quoted: bool) -> list[list[str]]:
 
 
 def _extra_cells(rows: Sequence[Sequence[str]]) -> int:
-    """Return how many empty cells stand at the end of every row, but not of the first one."""
+    """Return the number of empty cells that every row has after the last header."""
     extra = {len(row) - len(rows[0]) for row in rows[1:]}
     count = max(0, *extra) if extra else 0
     is_empty = not any(cell for row in rows[1:] for cell in row[len(rows[0]) :])
@@ -220,7 +220,7 @@ def _extra_cells(rows: Sequence[Sequence[str]]) -> int:
 def _has_header(
     rows: Sequence[Sequence[str]], words: frozenset[str], names: frozenset[str]
 ) -> bool:
-    """Return whether the first row names the columns. In doubt it does not: it may be a member's.
+    """Return whether the first row is a header; in doubt, it may be a member's.
 
     A header has as many cells as most rows, and a name is no number or date. Either most are made
     of words of the field, or they are words above cells of another kind: numbers and dates.
@@ -244,7 +244,7 @@ def _has_header(
 
 
 def _has_few_digits(cell: str) -> bool:
-    """Return whether a cell can be a name that nobody knows: `Q4 total`, and not `555Q6`."""
+    """Return whether a cell can be an unknown name (`Q4 total`, not `555Q6`)."""
     return sum(character.isdigit() for character in cell) <= 2
 
 
@@ -264,7 +264,7 @@ def _is_value(cell: str) -> bool:
 def _columns_of_rows(
     rows: Sequence[Sequence[str]],
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Return the headers of a file and the cells of each column, without rows of other lengths."""
+    """Return headers, and cells by column, without rows of other lengths."""
     headers = tuple(name or f"column {at}" for at, name in enumerate(rows[0], start=1))
     body = [row for row in rows[1:] if len(row) == len(headers)]
     return headers, tuple(tuple(row[at] for row in body) for at in range(len(headers)))

@@ -272,7 +272,7 @@ Flag: TypeAlias = Annotated[bool, Strict()]
 MaybeFlag: TypeAlias = Annotated[bool | None, Given(Flag)]
 Whole: TypeAlias = Annotated[int, Strict()]
 LISTED: Final = Check(_as_list, before_type=True)
-"""Makes a tuple take one value where a list of one is meant."""
+"""Lets a tuple also accept a single value without a list."""
 NOT_EMPTY: Final = Check(_not_empty)
 """Refuses a list or map with nothing in it."""
 Texts: TypeAlias = Annotated[tuple[Text, ...], LISTED]

@@ -33,24 +33,22 @@ def choose_memory_pool() -> None:
 
 _MB: Final = 1_000_000
 _RUN_BYTES: Final = 280 * _MB
-"""Taken by the process that reads and commits beside rows: libraries, definitions, blocks of the
-parser, and one bulk file."""
+"""Memory of the main process besides rows: libraries, definitions, parser blocks, one bulk file."""
 _WORKER_BYTES: Final = 130 * _MB
-"""Taken by each worker process beside rows; libraries are shared."""
+"""Memory of each worker process besides rows; libraries are shared."""
 _SUITES_BYTES: Final = 120 * _MB
-"""Taken by Great Expectations with the rows that it looks at, in each process that runs suites, and
-in the one that those are forks of."""
+"""Memory of Great Expectations and its rows, in each process of suites and in their parent."""
 _PARTITION_FACTOR: Final = 20
-"""Memory that a partition takes, for each byte of its rows as they are in the work folder."""
+"""Memory of a partition per byte of its rows in the work folder."""
 _ROW_BYTES: Final = 500
-"""Bytes of a row there: 250, and the largest partition is twice as large as the mean, where few
-members make one. Wide layouts have more, which `check_largest` finds."""
+"""Bytes of a row there: 250, doubled because the largest partition may be twice the mean if it has
+few members. Wide layouts have larger rows, which `check_largest` finds."""
 MIN_PARTITION_ROWS: Final = 8_000
 """Smaller partitions take several times as long, for hardly less memory."""
 _LARGE_MEMBER_ROW_BYTES: Final = 7_500
-"""Memory for each row of a member with very many, whose claims are made and held together."""
+"""Memory per row of a very large member, whose claims are processed together."""
 MANY_ROWS: Final = 20_000
-"""A member with fewer rows is no reason to look how much memory is free."""
+"""For members with fewer rows, free memory is not checked."""
 _MIN_PROCESS_ROWS: Final = 25_000
 """Rows that a process's partition should have before another process is worth its memory."""
 
@@ -59,7 +57,7 @@ def partition_memory(row_bytes: int) -> int:
     """Estimate the memory of a partition while it is processed.
 
     Args:
-        row_bytes: bytes of its rows as they are in the work folder.
+        row_bytes: bytes of its rows in the work folder.
     """
     return _PARTITION_FACTOR * row_bytes
 
@@ -109,11 +107,11 @@ class MemoryBudget:
     def check_largest(self, row_bytes: int, processes: int) -> None:
         """Check that the largest partition of an extract fits.
 
-        One holds all rows of a member, however many there are.
+        A partition has all rows of its members, however many there are.
 
         Args:
-            row_bytes: bytes of its rows as they are in the work folder.
-            processes: how many processes there are.
+            row_bytes: bytes of its rows in the work folder.
+            processes: number of processes.
 
         Raises:
             StoreError: it does not fit.

@@ -1,4 +1,4 @@
-"""Worker processes: begun where there is enough to do for them, and ended with the run."""
+"""Worker processes, started if an extract is large enough, and ended with the run."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Workers:
         """Start as many processes as an extract needs; they load definitions at once.
 
         Args:
-            partitions: how many the extract has: no more processes than that.
+            partitions: number of the extract's partitions: the maximum number of processes.
 
         Raises:
             StoreError: a process was killed.

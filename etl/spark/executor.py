@@ -1,9 +1,9 @@
-"""The executor that has an extract read and processed by Apache Spark.
+"""The executor that reads and processes an extract with Apache Spark.
 
-Executors read the extract where they see it, and in staging where they do not. Spark brings the
-rows of each unit into one task, which publishes blocks to the target and leaves its results in
-staging. The driver takes them as they come, in order, and keeps them in its work folder, so that an
-attempt after it goes on from there.
+Executors read the extract directly if they can access it, or else from staging. Spark collects the
+rows of each unit in one task, which publishes blocks to the target and writes its results to
+staging. The driver takes the results in order and stores them in its work folder, so that another
+attempt can resume from there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """First tries of the requests that a run makes by the hundred thousand, made by obstore.
 
 A put or a read of a small object takes boto3 1.0 to 1.3 ms of processor time, and obstore a seventh
-of that, for it works outside Python. It does each request once, and says little of what failed; so
-what fails, for whatever reason, is done again by boto3, which retries and explains
+of that, because it works outside Python. It tries each request once and hardly explains failures,
+so boto3 repeats any failed request, with retries and messages
 ([decision 0039](../../docs/decisions/0039-requests-to-s3.md)).
 """
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 LARGEST_PUT: Final = 4 * 1024 * 1024
-"""Bytes of the largest object that is put so: what a request costs is little beside its bytes then,
-and a time-out would be of all of it."""
+"""Largest object to put this way, in bytes: for larger ones, the cost of a request is small beside
+the transfer, and a time-out would waste all of it."""
 _MAX_FAILURES: Final = 16
 """Failures without any success after which a bucket is left to boto3 alone."""
 _TIMEOUT_FACTOR: Final = 20
-"""A request may take so many times as long as the server may say nothing."""
+"""Time limit of a request, as a multiple of the time that the server may be silent."""
 _CREDENTIALS_LIFETIME: Final = timedelta(minutes=10)
 """Time for which credentials are used before they are looked up again. botocore hands out none that
 end within ten minutes, if it can have others."""

@@ -1,4 +1,4 @@
-"""Many requests at once: reads in order, and writes of which the caller waits for all."""
+"""Many requests at once: reads in order, and writes that are awaited together."""
 
 from __future__ import annotations
 

@@ -471,7 +471,7 @@ class S3Prefix(S3Store):
         Args:
             item: the object.
             start: the first byte, inside of it.
-            length: how many bytes, at least 1; fewer come where the object ends before.
+            length: number of bytes, at least 1; fewer are returned at the end of the object.
 
         Raises:
             CommitConflict: the object was replaced since it was listed.

@@ -1,9 +1,9 @@
 """Rows of a raw file: their cells, and groups that become one canonical row.
 
-C4BB has days' supply, refill and the like once a claim. A pharmacy claim of several drugs that
-differ in them is therefore split into fills: each row becomes a claim of its own. Its id is the
+C4BB has days' supply, refill number and similar data once per claim. A pharmacy claim of several
+drugs that differ in them is therefore split by fill: each row becomes a claim. Its ID is the
 claim's, `-`, and the cell that the layout names to distinguish fills. docs/decisions/0017 states
-when that is done, and when it cannot be.
+when claims are split, and when they cannot be.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class _Member:
 
     Attributes:
         path: its name in the archive.
-        bytes: its size, as the archive says.
+        bytes: the size that the archive declares.
         is_file: whether it is a file, not a link or device.
     """
 
@@ -81,13 +81,13 @@ class _Member:
 def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
     """Unpack the files of a ZIP archive.
 
-    The extract is the files at the top, or, where none is there, those of the only folder.
+    The extract is the files at the top, or if there are none, those of the only folder.
 
     Args:
-        stream: the archive, which can be sought in.
+        stream: the archive, a seekable stream.
         size: its size in bytes.
-        name: what messages call it.
-        folder: an empty folder, closed to others; afterwards it holds the files.
+        name: its name in messages.
+        folder: an empty private folder for the files.
 
     Raises:
         ExtractError: it is broken, encrypted, too large unpacked, has a name that leads out of it,
@@ -258,7 +258,7 @@ def _too_many_error(name: str) -> ExtractError:
 
 
 def _unpack(source: IO[bytes], member: _Member, folder: Path, archive: str) -> None:
-    """Unpack a member: exactly as many bytes as the archive says."""
+    """Unpack a member, with exactly as many bytes as the archive declares."""
     path = folder / member.name
     bytes_left = member.bytes
     try:

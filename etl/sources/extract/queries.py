@@ -399,8 +399,8 @@ def _database_error(error: Exception, message: str, query: str = "") -> EtlError
 def own_words(message: str, query: str) -> str:
     """Return a database's message about a query, without values.
 
-    What it quotes is shown where it stands in the query, as names do. From the first quotation that
-    does not, nothing is shown, because a value may have quotes in it.
+    Quotations are shown if they occur in the query, as names do. The message ends at the first one
+    that does not, because a value may contain quotes.
     """
     lines = [line for line in message.splitlines() if line.strip()]
     words = next((line for line in lines if "ERROR:" in line), lines[0] if lines else "")

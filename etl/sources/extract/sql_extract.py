@@ -88,8 +88,8 @@ class ViewFile:
 
     Attributes:
         listed: the file.
-        delimiter: what stands between its cells.
-        headers: its own, in order; an empty one is called by its number.
+        delimiter: the delimiter of its cells.
+        headers: its headers in order, with names for empty ones.
     """
 
     listed: ListedFile
@@ -102,11 +102,11 @@ class View:
     """Files that queries read as one table.
 
     Attributes:
-        name: of the table.
-        table: what the `extract.toml` says of it.
+        name: name of the table in SQL.
+        table: its entry in the `extract.toml`.
         files: the files, in the order of their names.
-        columns: those that all files have, then those that the `extract.toml` names beside them;
-            without those of the places.
+        columns: columns of all files, then others that the `extract.toml` declares; without the
+            columns of row positions.
     """
 
     name: str
@@ -135,7 +135,7 @@ def read_sql_extract(files: ExtractFiles, name: str, tables: ExtractTables) -> S
 
 
 def read_sql_layout(folder: Path) -> SqlExtract:
-    """Return the layout in SQL in a folder of its own.
+    """Read the layout in SQL in a folder.
 
     Raises:
         ExtractError: it cannot be read.

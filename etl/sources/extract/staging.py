@@ -1,7 +1,7 @@
 """Stage extracts that are not folders of data files in a private folder.
 
-Each form's reader is imported where such an extract is staged: most extracts are folders of files.
-Iceberg tables are read in the snapshot that is asked for; pyiceberg comes with the extra `iceberg`.
+The reader of each form is imported when needed: most extracts are folders of files. The extra
+`iceberg` installs pyiceberg.
 """
 
 from __future__ import annotations
@@ -179,13 +179,13 @@ def _unpacked_head(stream: Any) -> bytes:
 def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -> ExtractFiles:
     """Write each table as a delimited file, and the manifest of them all.
 
-    Delta tables whose data files say everything are not written, but read where they lie.
+    Delta tables with sufficient data files are not copied, but read in place.
 
     Args:
-        tables: what to read. Queries of one connection see one state, where the database can.
-        called: what the caller named.
-        base: folder of the file; paths in it are relative to that.
-        folder: an empty folder that is closed to others.
+        tables: what to read. Queries of one connection see one state, if the database can do that.
+        called: name of the extract in messages.
+        base: folder of the `extract.toml`, to which paths are relative.
+        folder: an empty private folder.
 
     Raises:
         ExtractError: a table or column cannot be read as text exactly, or a library is missing.

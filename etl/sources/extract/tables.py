@@ -330,7 +330,7 @@ def write_rows(rows: TableRows, path: Path) -> None:
 
     Args:
         rows: the rows.
-        path: the file, which is made; its name stands in messages.
+        path: the file to create.
 
     Raises:
         ExtractError: a column has no name or a type without exact text.

@@ -1,1 +1,1 @@
-"""The files of an extract: where they lie, how they are written, what stands beside them."""
+"""The files of an extract: their storage, their formats, and the manifest."""

@@ -1,1 +1,1 @@
-"""Layout files: their grammar, what they extend, the checks of what they say."""
+"""Layout files: their grammar, inheritance, and checks."""

@@ -69,13 +69,13 @@ class RawTables(Protocol):
     ) -> pa.Table:
         """Return the rows of a raw table in one partition, in any order.
 
-        The table has `_file` and `_row`, and every column in which something is filled; a cell is
-        null or "" where it is empty.
+        The table has `_file` and `_row`, and every column with a filled cell; an empty cell is null
+        or "".
 
         Args:
             name: the raw table.
             partition: the partition; None for all.
-            columns: which columns to read, where they are there; None for all.
+            columns: columns to read, as far as they exist; None for all.
         """
 
 
@@ -124,7 +124,7 @@ class PartitionFacts:
 
         Args:
             loaded: raw table -> rows in all of them.
-            work: the folder where they are, for the message.
+            work: their folder, for the message.
 
         Raises:
             StoreError: rows are missing, or there are too many.
@@ -226,8 +226,8 @@ class Partitions:
     def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
         """Return the distinct provider cells in rows of members, and the number of rows.
 
-        Of rows that say the same the first is returned, with only the columns that are read:
-        what is held in memory grows with the providers, not with the claims.
+        Only the columns that are read are kept, so memory grows with the number of providers, not
+        of claims.
         """
         headers = self.facts.layout.provider_headers(name)
         distinct_rows, count = pa.schema(PLACE_FIELDS).empty_table(), 0
@@ -265,15 +265,15 @@ class Partitions:
         yield from column_values(self.facts.layout, feeds, raw, column)
 
     def raw_rows(self, index: int, positions: Any = None) -> dict[str, pa.Table]:
-        """Return the source rows of a partition as they were, by file name.
+        """Return the unchanged source rows of a partition, by file name.
 
-        A table has every header of its file as it is written, as text that is not trimmed, then
-        `_file` and `_row`, in the order of the rows. `index` may be `count`: the directory. Files
+        A table has every header as spelled in its file, with untrimmed cells, then `_file` and
+        `_row`, in the order of the rows. `index` may be `count`: the directory. Files
         without rows in the partition are left out.
 
         Args:
             index: the partition.
-            positions: `place_keys` of the rows that are wanted; None for all of them.
+            positions: `place_keys` of the wanted rows; None for all.
         """
         rows = {}
         tables: dict[str, pa.Table] = {}
@@ -369,7 +369,7 @@ class UnitRows:
     """Rows of some partitions (`RawTables`), and those that every partition is loaded with.
 
     Attributes:
-        tables: the rows. Where there are none, there is no entry.
+        tables: the rows; no entry for a table without rows.
     """
 
     tables: Tables
