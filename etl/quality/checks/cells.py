@@ -141,7 +141,11 @@ def _check_words(work: Work, frame: Frame, rule: Rule, kind: _WordKind) -> None:
 
 
 def _check_sentinel(work: Work, frame: Frame, rule: Rule, kind: kinds.Sentinel) -> None:
-    table_dates = (column.name for column in frame.spec.columns if column.type is FieldType.DATE)
+    table_dates = (
+        column.name
+        for column in frame.spec.columns
+        if column.type in (FieldType.DATE, FieldType.TIMESTAMP) and column.name != "last_updated"
+    )
     for column in kind.columns or table_dates:
         _check_column(work, frame, rule, column)
 
@@ -198,7 +202,8 @@ def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
         case kinds.Npi():
             return codes.are_npis(words) & ~matches(words, f"^[{''.join(NPI_FIRST_DIGITS)}]")
         case kinds.Sentinel(days=days):
-            return true_where(pc.is_in(words, value_set=pa.array(days, pa.string())))
+            word_days = pc.utf8_slice_codeunits(words, 0, 10)  # of instants, too
+            return true_where(pc.is_in(word_days, value_set=pa.array(days, pa.string())))
         case kinds.NotBefore(day=day):
             word_days = dates.read_dates(words).days
             return (word_days < dates.day_number(day)) & (word_days != dates.NO_DAY)

@@ -249,11 +249,11 @@ class Npi(CellKind):
 
 
 class Sentinel(CellKind):
-    """A date is a placeholder of systems that cannot leave a date empty.
+    """A date or instant is a placeholder of systems that cannot leave it empty.
 
     Attributes:
         days: the placeholders, `YYYY-MM-DD`.
-        columns: columns to check; if empty, all dates.
+        columns: columns to check; if empty, all dates and instants but `last_updated`.
     """
 
     days: p.Days

@@ -365,11 +365,15 @@ def _write_rows(rows: Iterable[list[Any]], where: str, path: Path) -> None:
     try:
         with path.open("x", encoding="utf-8", newline="") as target:
             path.chmod(0o600)
-            writer = csv.writer(target, lineterminator="\n")
+            minimal = csv.writer(target, lineterminator="\n")
+            # Python 3.12 and older do not quote a lone CR unless all cells are quoted.
+            quoted = csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL)
             for number, row in enumerate(rows, start=1):
-                writer.writerow(
-                    [_cell_text(cell, where, number, at) for at, cell in enumerate(row, start=1)]
-                )
+                texts = [
+                    _cell_text(cell, where, number, at) for at, cell in enumerate(row, start=1)
+                ]
+                writer = quoted if any("\r" in text for text in texts) else minimal
+                writer.writerow(texts)
     except FileExistsError:
         raise ExtractError(f"{path.name} is in the extract twice; remove one of them") from None
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -258,12 +257,13 @@ def _writer(kind: pa.DataType, where: str) -> Callable[[Any], Any]:
         raise ExtractError(f"{where} has a decimal type with a negative scale; write it as text")
     if types.is_date(kind):
         return lambda column: _day_texts(column, where)
+    if types.is_decimal(kind):
+        return _decimal_texts
     exact = (
         types.is_string(kind)
         or types.is_large_string(kind)
         or types.is_string_view(kind)
         or types.is_integer(kind)
-        or types.is_decimal(kind)
         or types.is_null(kind)
     )
     if not exact:
@@ -279,14 +279,22 @@ def _day_texts(column: Any, where: str) -> Any:
     return column.cast(pa.string())
 
 
+def _decimal_texts(column: Any) -> Any:
+    """Return decimals as texts with all digits of their scale, as `0.00000000`."""
+    texts = column.cast(pa.string())
+    # Arrow writes numbers whose first digit is far behind the point as `0E-8`.
+    if not pc.any(pc.match_substring(texts, "E")).as_py():
+        return texts
+    values = column.to_pylist()
+    return pa.array([None if value is None else f"{value:f}" for value in values], pa.string())
+
+
 def _timestamp_texts(column: Any, *, zoned: bool) -> Any:
     """Return timestamps as RFC 3339 texts; whole seconds have no fraction."""
-    # Where there are fractions of seconds the cast is refused, and they are kept.
-    with contextlib.suppress(pa.ArrowInvalid):
-        column = column.cast(pa.timestamp("s", tz=column.type.tz))
     if zoned:
         column = column.cast(pa.timestamp(column.type.unit, tz="UTC"))
-    return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ" if zoned else "%Y-%m-%dT%H:%M:%S")
+    texts = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ" if zoned else "%Y-%m-%dT%H:%M:%S")
+    return pc.replace_substring_regex(texts, r"\.0+(Z?)$", r"\1")
 
 
 def _uuid_texts(column: Any) -> Any:

@@ -23,13 +23,14 @@ def source(*rows):
 def test_rejected_rows_stand_in_the_order_of_their_file_with_their_rules():
     tables = [
         source(("K3", '1,234.50 "net"', 6, 9), ("K1", None, 6, 2), ("K9", "1", 5, 9)),
-        source(("K2", "1.00", 6, 4)),
+        source(("K2", "1.00", 6, 4), ("K4", "1\r2", 6, 11)),
     ]
     got = b"".join(
-        quarantine_csv(tables, ["CLAIM ID", "AMT"], {9: "amount-unreadable", 2: "a;b"}, 6)
+        quarantine_csv(tables, ["CLAIM ID", "AMT"], {9: "amount-unreadable", 2: "a;b", 11: "c"}, 6)
     )
     assert got.decode() == (
         'cpcds_row,cpcds_rules,CLAIM ID,AMT\n2,a;b,K1,\n9,amount-unreadable,K3,"1,234.50 ""net"""\n'
+        '"11","c","K4","1\r2"\n'
     )
 
 

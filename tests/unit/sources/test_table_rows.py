@@ -10,6 +10,7 @@ import pytest
 from etl.errors import ExtractError
 from etl.sources.extract.tables import TableRows, write_rows
 from etl.sources.files.stored_files import TableVersion
+from etl.sources.parsing.parquet import text_converter
 
 SCHEMA = pa.schema(
     [("claim_id", pa.string()), ("paid", pa.decimal128(38, 4)), ("units", pa.uint64())]
@@ -67,3 +68,21 @@ def test_a_column_without_exact_text_is_refused(field, sentence, tmp_path):
     with pytest.raises(ExtractError, match=sentence):
         write_rows(rows, tmp_path / "claim.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "texts"),
+    [
+        (["0", "1.5", None, "0.00000001"], pa.decimal128(38, 8),
+         ["0.00000000", "1.50000000", None, "0.00000001"]),
+        (["2024-01-05T10:00:00", "2024-01-05T10:00:00.25", None], pa.timestamp("ms"),
+         ["2024-01-05T10:00:00", "2024-01-05T10:00:00.250", None]),
+        (["2024-01-05T10:00:00Z", "2024-01-05T10:00:00.010Z"], pa.timestamp("us", tz="UTC"),
+         ["2024-01-05T10:00:00Z", "2024-01-05T10:00:00.010000Z"]),
+    ],
+)  # fmt: skip
+def test_a_value_has_the_same_text_whatever_is_beside_it(values, kind, texts):
+    column = pa.array(values).cast(kind)
+    write = text_converter(pa.field("x", kind), "x")
+    assert write(column).to_pylist() == texts
+    assert [write(column[at : at + 1])[0].as_py() for at in range(len(values))] == texts

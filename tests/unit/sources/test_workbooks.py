@@ -35,7 +35,7 @@ def staged(path):
     folder = path.parent / "staged"
     folder.mkdir()
     files = stage_extract(FolderFiles(path.parent), path.name, path.name, folder)
-    return {entry.name: (folder / entry.name).read_text() for entry in files.entries()}
+    return {entry.name: (folder / entry.name).read_bytes().decode() for entry in files.entries()}
 
 
 def test_values_become_the_text_that_excel_shows_with_all_its_digits(tmp_path):
@@ -45,6 +45,7 @@ def test_values_become_the_text_that_excel_shows_with_all_its_digits(tmp_path):
         [7, -0.01, datetime.date(1999, 12, 31), None, False, 'b,"c"\nd', None],
         [],
         [123456789012345, 0.1 + 0.2, None, datetime.time(9, 30), None, " e ", 1e-7],
+        ["8", None, None, None, None, "a_x000D_b", None],
     ]  # fmt: skip
     assert staged(workbook(tmp_path / "claims.xlsx", {"Sheet1": rows})) == {
         "claims.csv": "id,paid,day,at,yes,note,none\n"
@@ -52,6 +53,7 @@ def test_values_become_the_text_that_excel_shows_with_all_its_digits(tmp_path):
         '7,-0.01,1999-12-31,,N,"b,""c""\nd",\n'
         ",,,,,,\n"
         "123456789012345,0.3,,09:30:00,, e ,0.0000001\n"
+        '"8","","","","","a\rb",""\n'
     }
 
 
