@@ -42,7 +42,7 @@ from etl.reports.lineage import (
     Subject,
     Through,
 )
-from etl.sources.convert.cell_origins import Place
+from etl.sources.convert.cell_origins import RowPosition
 from etl.sources.extract.opening import Extract
 from etl.sources.layout.names import RAGGED_ROW
 
@@ -256,7 +256,7 @@ def _explain_row(sources: LineageSources, subject: RowSubject) -> Lineage:
             f"the extract has no file {subject.file}; it has {', '.join(sorted(rows.facts.names))}"
         )
     place = (rows.facts.names.index(subject.file), subject.row)
-    targets: dict[int, set[tuple[str, Place]]] = {}
+    targets: dict[int, set[tuple[str, RowPosition]]] = {}
     for index, places in sources.rows.rows_at(place).items():
         origins = sources.rows.origins(index)
         targets[index] = {(name, at) for at in places for name in TABLES}
@@ -289,7 +289,7 @@ def _explain_row(sources: LineageSources, subject: RowSubject) -> Lineage:
 def _explain_layers(sources: LineageSources, places: LayerPlaces, subject: RowSubject) -> Lineage:
     """Return the lineage of a row if the release was made from several extracts."""
     layer_rows = places.at(subject.file, subject.row)
-    targets: dict[int, set[tuple[str, Place]]] = {}
+    targets: dict[int, set[tuple[str, RowPosition]]] = {}
     for row in layer_rows:
         if row.merged is not None:
             name = f"{row.table}.parquet"
@@ -302,7 +302,9 @@ def _explain_layers(sources: LineageSources, places: LayerPlaces, subject: RowSu
 
 
 def _explain_partitions(
-    sources: LineageSources, subject: RowSubject, targets: Mapping[int, Set[tuple[str, Place]]]
+    sources: LineageSources,
+    subject: RowSubject,
+    targets: Mapping[int, Set[tuple[str, RowPosition]]],
 ) -> Lineage:
     """Return the lineage of canonical rows, given by partition, table and place."""
     parts = [_explain_rows(sources, subject, index, rows) for index, rows in targets.items()]
@@ -314,7 +316,7 @@ def _explain_partitions(
 
 
 def _explain_rows(
-    sources: LineageSources, subject: RowSubject, index: int, targets: Set[tuple[str, Place]]
+    sources: LineageSources, subject: RowSubject, index: int, targets: Set[tuple[str, RowPosition]]
 ) -> Lineage:
     """Return the lineage of a partition's canonical rows, given by table and place."""
     rows = sources.read.partitions

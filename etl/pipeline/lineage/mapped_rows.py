@@ -32,7 +32,7 @@ from etl.pipeline.partition.providers import Providers, decide_directory, provid
 from etl.publish.reader import Release
 from etl.quality.check import Checked, check_totals
 from etl.reports import lineage as lineages
-from etl.sources.convert.cell_origins import PartitionOrigins, Place
+from etl.sources.convert.cell_origins import PartitionOrigins, RowPosition
 from etl.sources.partition.partitions import Loaded
 
 
@@ -96,9 +96,9 @@ class MappedPartition:
     origins: PartitionOrigins
 
     @cached_property
-    def findings(self) -> Mapping[tuple[str, Place], tuple[tuple[str, str], ...]]:
+    def findings(self) -> Mapping[tuple[str, RowPosition], tuple[tuple[str, str], ...]]:
         """Table and place of a row -> its findings: rule, and column or ""."""
-        rules_by_row: dict[tuple[str, Place], dict[tuple[str, str], None]] = {}
+        rules_by_row: dict[tuple[str, RowPosition], dict[tuple[str, str], None]] = {}
         for finding in self.checked.findings.to_pylist():
             if finding["row"] is not None:
                 place = (finding["file"], finding["row"])

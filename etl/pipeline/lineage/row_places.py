@@ -25,7 +25,7 @@ from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.deltas.layers import Layer, LayerFile
 from etl.pipeline.deltas.merge import LAYER_COLUMN, TableOrigins, layer_titles
 from etl.reports.lineage import Fate, RowFate, SourceCell
-from etl.sources.convert.cell_origins import PartitionOrigins, Place, RawOrigin
+from etl.sources.convert.cell_origins import PartitionOrigins, RawOrigin, RowPosition
 from etl.sources.files.listed_files import RESULT_OF
 from etl.sources.layout.model import Layout, canonical_layouts
 
@@ -59,9 +59,9 @@ class ExtractRows:
     read: PartitionedExtract
     _origins: dict[int, PartitionOrigins] = field(default_factory=dict)
     _sources: dict[int, RowSources] = field(default_factory=dict)
-    _partitions: dict[Place, int | None] = field(default_factory=dict)
+    _partitions: dict[RowPosition, int | None] = field(default_factory=dict)
 
-    def partition_of(self, place: Place) -> int | None:
+    def partition_of(self, place: RowPosition) -> int | None:
         """Return the partition with a row, `count` for the directory; None if none has it."""
         if place not in self._partitions:
             partitions, key = self.read.partitions, place_keys([place[0]], [place[1]])
@@ -82,7 +82,7 @@ class ExtractRows:
             self._sources[partition] = partitions.row_sources(partition)
         return self._origins[partition]
 
-    def named(self, place: Place) -> NamedPlace:
+    def named(self, place: RowPosition) -> NamedPlace:
         """Return the place of a row in the payer's files, or in the result of a query.
 
         The source of a query's row is only known after `origins` was called for its partition.
@@ -92,7 +92,7 @@ class ExtractRows:
             file, row = (int(number[0]) for number in sources.named([file], [row]))
         return NamedPlace("", self.read.partitions.facts.names[file], row)
 
-    def rows_at(self, place: Place) -> Mapping[int, Sequence[Place]]:
+    def rows_at(self, place: RowPosition) -> Mapping[int, Sequence[RowPosition]]:
         """Return partition -> places of the rows read at a place, or computed from them."""
         facts = self.read.partitions.facts
         if place[0] < len(facts.files):
@@ -243,7 +243,7 @@ class LayerPlaces:
     layouts: Sequence[Layout]
     extracts: Mapping[int, ExtractRows]
 
-    def named(self, place: Place) -> NamedPlace:
+    def named(self, place: RowPosition) -> NamedPlace:
         """Return the place in the extract of the row's layer."""
         row = self._layer_row(place)
         return self.merged.named(place) if row is None else self._named(row)
@@ -305,7 +305,7 @@ class LayerPlaces:
     def _by_name(self) -> Mapping[str, Layout]:
         return {**{layout.name: layout for layout in self.layouts}, **canonical_layouts()}
 
-    def _at(self, layer: int, place: Place) -> Iterator[LayerRow]:
+    def _at(self, layer: int, place: RowPosition) -> Iterator[LayerRow]:
         extract = self.extracts.get(layer)
         partition = None if extract is None else extract.partition_of(place)
         if extract is None or partition is None:
@@ -314,7 +314,7 @@ class LayerPlaces:
         for table, (file, number) in extract.origins(partition).rows_of(place):
             yield from (row for row in self.rows.at(layer, file, number) if row.table == table)
 
-    def _layer_row(self, place: Place) -> LayerRow | None:
+    def _layer_row(self, place: RowPosition) -> LayerRow | None:
         file = self.merged.named(place).file
         return self.rows.of_merged(file.removesuffix(_MERGED), place[1])
 
@@ -343,5 +343,5 @@ class LayerPlaces:
         return CellsOfPayer(tuple(cells), origin.layout_line)
 
 
-def _place(record: Record) -> Place:
+def _place(record: Record) -> RowPosition:
     return int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0)

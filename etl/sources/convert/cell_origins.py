@@ -33,7 +33,7 @@ from etl.sources.layout.model import (
 )
 
 Record: TypeAlias = Mapping[str, str | None]
-Place: TypeAlias = tuple[int, int]
+RowPosition: TypeAlias = tuple[int, int]
 """Number of a file, and of a row in it; its header is row 1."""
 
 
@@ -47,7 +47,7 @@ class RawCell:
         text: the cell with its blanks, which is a member's data; None if no file is at hand.
     """
 
-    position: Place
+    position: RowPosition
     header: str
     text: str | None
 
@@ -142,7 +142,7 @@ class PartitionOrigins:
             for name, tables in parts.items()
         }
         self._groups: dict[int, Groups] = {}
-        self._cached: dict[tuple[str, Place], list[_CanonicalRow]] = {}
+        self._cached: dict[tuple[str, RowPosition], list[_CanonicalRow]] = {}
 
     def cell_origin(self, table: str, record: Record, column: str) -> RawOrigin:
         """Return the origin of one cell.
@@ -161,7 +161,7 @@ class PartitionOrigins:
         cells = dict.fromkeys(self._cells(row, row.feed.columns[column]))
         return RawOrigin(tuple(cells), self._line(row.feed, column))
 
-    def headers(self, table: str, source: str, column: str, row_position: Place) -> RawOrigin:
+    def headers(self, table: str, source: str, column: str, row_position: RowPosition) -> RawOrigin:
         """Return the cells that a column is made of, without their texts.
 
         Args:
@@ -180,7 +180,7 @@ class PartitionOrigins:
                 line = line or self._line(feed, column)
         return RawOrigin(tuple(RawCell(row_position, header, None) for header in headers), line)
 
-    def rows_of(self, row_position: Place) -> Iterator[tuple[str, Place]]:
+    def rows_of(self, row_position: RowPosition) -> Iterator[tuple[str, RowPosition]]:
         """Yield table and position of each canonical row made from a raw row.
 
         A canonical row has the position of the first raw row that it was made of.
@@ -243,7 +243,7 @@ class PartitionOrigins:
 
         return max(rows, key=likeness)
 
-    def _canonical_rows_at(self, table: str, row_position: Place) -> Iterator[_CanonicalRow]:
+    def _canonical_rows_at(self, table: str, row_position: RowPosition) -> Iterator[_CanonicalRow]:
         """Yield the rows of a table whose first raw row has a position."""
         for feed in self._feeds:
             source = feed.spec.source
@@ -285,7 +285,7 @@ class PartitionOrigins:
         for header in sorted(read, key=raw.columns.index):
             yield from _unique_texts(self._cell(source.table, at, header) for at in positions)
 
-    def _cell(self, name: str, row_position: Place, header: str) -> RawCell | None:
+    def _cell(self, name: str, row_position: RowPosition, header: str) -> RawCell | None:
         """Return a cell of a raw row by the layout's header; None if empty."""
         rows = self._rows[name]
         if header not in rows.table.column_names:
@@ -359,7 +359,7 @@ def _unique_texts(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
             yield cell
 
 
-def _rows_at(rows: RawRows, row_position: Place) -> Indices:
+def _rows_at(rows: RawRows, row_position: RowPosition) -> Indices:
     """Return the indices of the rows at a position."""
     files, numbers = (column.to_numpy() for column in rows.row_positions)
     return np.flatnonzero((files == row_position[0]) & (numbers == row_position[1]))
@@ -374,6 +374,6 @@ def _as_written(headers: frozenset[str], raw: RawTable) -> frozenset[str]:
     return frozenset(texts & set(raw.columns))
 
 
-def _row_position(rows: RawRows, at: int) -> Place:
+def _row_position(rows: RawRows, at: int) -> RowPosition:
     files, numbers = rows.row_positions
     return int(files[at].as_py()), int(numbers[at].as_py())
