@@ -29,7 +29,6 @@ def brand_document(
 
     Args:
         settings: give the payer's name and public URL.
-        brand: the payer's brand.
         bases: paths of the FHIR bases that are served.
     """
     payer, base = settings.payer.name, settings.serve.reached_at

@@ -42,9 +42,7 @@ def compile_definitions(
     """Return the definitions of a data model.
 
     Args:
-        settings: the payer's.
         files: folder of the mappings -> its files.
-        model: the data model.
 
     Raises:
         MappingError: a file or a setting is invalid; all errors together.

@@ -71,10 +71,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     A request that has not reached the application is answered with 408, 414 or 431. If a response
     is under way, the connection just ends.
-
-    Args:
-        bounds: the limits.
-        arguments: uvicorn's.
     """
 
     def __init__(self, *, bounds: ConnectionBounds, **arguments: Any) -> None:
@@ -285,7 +281,6 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are finished first.
 
     Args:
-        bound: the server.
         announce: called once, after all settings were checked and before the first request.
 
     Raises:

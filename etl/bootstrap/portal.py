@@ -45,7 +45,6 @@ def portal_room(
     Args:
         settings: as `served_app.prepared` returns them.
         description: documents that the server publishes about itself.
-        services: the authorization server.
         served: the gateway's releases, for the sandbox's list of members and the directory search.
 
     Raises:

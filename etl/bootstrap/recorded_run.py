@@ -206,9 +206,7 @@ def run_and_record(
 
     Args:
         settings: name the target and the options.
-        start: the run.
         observer: receives events, phases, and the record.
-        approvals: the caller's.
         repair: as for `run_extract`.
 
     Raises: as `run_extract`; the record is stored anyway.

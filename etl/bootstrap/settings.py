@@ -110,7 +110,6 @@ def mistake_in(error: ErrorDetails, settings: type[BaseModel], origin: str) -> t
     Neither text contains the value, which may be a secret.
 
     Args:
-        error: pydantic's error.
         settings: the class of all settings.
         origin: its source, from `origin_of`.
     """
@@ -250,7 +249,6 @@ class Settings(BaseSettings):
         """Return settings as an object of this class, which can be pickled.
 
         Args:
-            validated: the settings.
             file: the configuration file.
             flags: names of the settings that a command's flags gave.
         """

@@ -187,7 +187,6 @@ def run_extract(
         settings: name the target and the options.
         extract: folder of the extract.
         emit: takes events.
-        approvals: the caller's approvals.
         repair: whether to read the whole current release, and rebuild damaged objects as well.
 
     Raises:

@@ -92,7 +92,6 @@ def read_sample(listed: ListedFile, words: frozenset[str], names: Iterable[str])
     The sample has no columns if the file cannot be read as a table with a header.
 
     Args:
-        listed: the file.
         words: words that names of elements are made of, abbreviations included.
         names: known headers, as written.
 

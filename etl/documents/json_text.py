@@ -17,7 +17,6 @@ def read_json(text: str, file: str) -> Any:
     """Parse a JSON text; objects become `Map`, arrays `Seq`.
 
     Args:
-        text: the document.
         file: the file's name in messages.
 
     Raises:
@@ -30,7 +29,6 @@ class _JsonReader:
     """A parser that tracks positions, which `json` doesn't.
 
     Args:
-        text: the document.
         file: the file's name in messages.
     """
 

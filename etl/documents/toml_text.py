@@ -19,7 +19,6 @@ def read_toml(text: str, file: str, error_id: str) -> Map:
     """Parse a TOML text; tables become `Map`, arrays `Seq`, dates text.
 
     Args:
-        text: the document.
         file: the file's name in messages.
         error_id: id of the error.
 

@@ -96,7 +96,6 @@ def read_yaml(text: str, name: str) -> Any:
     """Parse a YAML document; maps become `Map`, sequences `Seq`.
 
     Args:
-        text: the document.
         name: the file's name in messages.
 
     Raises:
@@ -133,7 +132,6 @@ class _YamlReader:
 
     Args:
         name: the file's name in messages.
-        text: the document.
         loader: constructs scalars.
     """
 

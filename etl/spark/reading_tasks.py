@@ -138,7 +138,6 @@ def assign_owners(facts: tuple[IdFiles, int], batches: Batches) -> Batches:
 
     Args:
         facts: all ids of the extract, and the number of partitions.
-        batches: the rows.
     """
     ids, partitions = facts
     owned_ids: dict[str, OwnedIds] = {}

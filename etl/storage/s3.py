@@ -469,7 +469,6 @@ class S3Prefix(S3Store):
         """Read a byte range of an object, unless it changed since it was listed.
 
         Args:
-            item: the object.
             start: the first byte, inside of it.
             length: number of bytes, at least 1; fewer are returned at the end of the object.
 

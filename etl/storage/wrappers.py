@@ -10,11 +10,7 @@ from etl.storage.port import Entry, Store, Tagged
 
 
 class StoreWrapper:
-    """Passes every call to another store.
-
-    Args:
-        store: the store.
-    """
+    """Passes every call to another store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -70,7 +66,6 @@ class ObservedStore(StoreWrapper):
     """Reports each write to another store.
 
     Args:
-        store: the store.
         on_write: called after each `put`, in the writing thread, and after each `swap`.
     """
 

@@ -316,7 +316,6 @@ def column_values(
         layout: the layout of the raw files.
         specs: feeds that make the column.
         raw: the rows of each raw file in one partition, as stored.
-        column: the canonical column.
     """
     rows = {name: _raw_rows(layout, name, table) for name, table in raw.items()}
     for spec in specs:
@@ -483,7 +482,6 @@ class TableConverter:
 
         Args:
             entry: the columns of this row alone, not of others of the group; empty for all.
-            columns: every column.
             unmade: groups without a needed cell, unless a finding reports that cell.
         """
         named = {

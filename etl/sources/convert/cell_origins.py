@@ -165,9 +165,7 @@ class PartitionOrigins:
         """Return the cells that a column is made of, without their texts.
 
         Args:
-            table: canonical table.
             source: raw table that its row came from.
-            column: canonical column.
             row_position: position of the raw row.
         """
         headers: dict[str, None] = {}

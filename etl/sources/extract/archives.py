@@ -319,7 +319,6 @@ def stage_workbook(stream: BinaryIO, size: int, name: str, folder: Path) -> tupl
     Args:
         stream: the workbook, which can be sought in.
         size: its size in bytes.
-        name: its name.
         folder: closed to others.
 
     Raises:

@@ -212,7 +212,6 @@ def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
     It is claims if no layout is named, or a payer's own: layouts are not loaded yet.
 
     Args:
-        extract: the files.
         layout: name of the layout; None: as the manifest says.
 
     Raises:

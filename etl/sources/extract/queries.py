@@ -312,7 +312,6 @@ def read_queries(
     """Yield the rows of each query, one after the other, in one transaction.
 
     Args:
-        connection: the database.
         name: name of the connection in messages.
         queries: name of a raw file -> its query.
 

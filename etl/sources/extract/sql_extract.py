@@ -445,7 +445,6 @@ def _view_rows(
     """Yield the rows of a view's files: cells stripped of blanks, null if empty.
 
     Args:
-        view: the view.
         manifest: what the payer states of the files.
         queried: is given each file that was read.
     """

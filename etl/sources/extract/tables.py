@@ -329,7 +329,6 @@ def write_rows(rows: TableRows, path: Path) -> None:
     """Write rows as text: a header, then the rows sorted by digest.
 
     Args:
-        rows: the rows.
         path: the file to create.
 
     Raises:

@@ -438,7 +438,6 @@ def read_traits(listed: ListedFile, *, quoting: bool = True) -> Traits:
     """Read a file once for its size, hash, split points and estimated number of rows.
 
     Args:
-        listed: the file.
         quoting: whether cells of a delimited file may be quoted.
 
     Raises:

@@ -522,8 +522,6 @@ def describe_problem(physical: PhysicalFormat, name: str, ending_says: str) -> s
     """Explain a file whose format isn't that of its extension, and what to do; else "".
 
     Args:
-        physical: its format.
-        name: its name.
         ending_says: the delimiter that its extension implies; "" for none.
     """
     is_parquet = name.lower().endswith(".parquet")

@@ -408,7 +408,6 @@ def check_layout(
     """Refuse a layout that cannot work.
 
     Args:
-        layout: the layout.
         raw_mark: returns the position of a raw file in the layout file, for messages.
         table_mark: returns the position of a canonical table.
 

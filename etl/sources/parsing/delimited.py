@@ -74,7 +74,6 @@ def read_batches(
     """Yield the rows of a delimited file, or of a span of it, in order.
 
     Args:
-        listed: the file.
         headers: distinct names for its columns.
         form: how its rows are written.
         span: what to read; all of a compressed file.
@@ -457,7 +456,6 @@ def read_records(
     A record is malformed if its line has the wrong length or number of cells.
 
     Args:
-        listed: the file.
         file: its record types.
         span: what to read; all of a compressed file.
         sha256: hash of the file at the time its rows were counted; empty for any.

@@ -36,7 +36,6 @@ class SpanStream(io.RawIOBase):
     because a thread that reads while the interpreter shuts down would abort the process.
 
     Args:
-        listed: the file.
         span: what to read of it; bytes are those of the file as it is stored.
         sentinel: the sentinel row.
         quotes: checks the quotes of the text; None if cells are not quoted.

@@ -436,8 +436,6 @@ def assign_malformed(
 
     Args:
         malformed: the rows: unchanged `text`, `_file`, `_row`; in any order.
-        files: the extract's files.
-        layout: the extract's layout.
         owned_ids: `member` or a table of headers -> ids of the readable rows.
         partitions: number of partitions.
         digests: whether every row gets a digest.

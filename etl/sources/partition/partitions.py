@@ -73,7 +73,6 @@ class RawTables(Protocol):
         or "".
 
         Args:
-            name: the raw table.
             partition: the partition; None for all.
             columns: columns to read, as far as they exist; None for all.
         """
@@ -165,7 +164,6 @@ class Partitions:
         """Return the canonical rows of some members of some partitions, as if there were no others.
 
         Args:
-            indexes: the partitions.
             owners: hashes of the members, as `marks` gives them, ascending.
 
         Raises:
@@ -272,7 +270,6 @@ class Partitions:
         without rows in the partition are left out.
 
         Args:
-            index: the partition.
             positions: `place_keys` of the wanted rows; None for all.
         """
         rows = {}

@@ -51,8 +51,6 @@ class RowFileWriter:
     """Writes one file of a raw table's rows, in chunks by partition.
 
     Args:
-        work: the work folder.
-        table: the raw table.
         number: number of the file, unique in the table.
         partitions: number of partitions.
     """
@@ -185,8 +183,6 @@ def save_index(work: Path, table: str, indexes: Sequence[Index]) -> Path:
     """Write the index of a raw table, without which the table has no rows; return its file.
 
     Args:
-        work: the work folder.
-        table: the raw table.
         indexes: index of each file, in the order in which the files are to be read.
 
     Raises:
@@ -206,8 +202,6 @@ def read_row_files(
     Files are mapped into memory, so only the columns that are used are read.
 
     Args:
-        work: the work folder.
-        table: the raw table.
         partition: the partition.
         columns: columns to read, as far as they exist; None for all.
     """
