@@ -171,6 +171,17 @@ def published(target: Path) -> list[dict[str, Any]]:
     return [one for _, lines in blocks(target) for one in lines if one["resourceType"] != HEADER]
 
 
+def texts_of(folder: Path) -> dict[str, str]:
+    """Return the text of every file below a folder by its path there, decompressed."""
+    texts = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            text = gzip.decompress(data) if path.suffix == ".gz" else data
+            texts[path.relative_to(folder).as_posix()] = text.decode("utf-8", "replace")
+    return texts
+
+
 HEADER = "Parameters"
 
 

@@ -1,12 +1,11 @@
 """`--view basis`: claims without amounts from the command line to the published tree."""
 
-import gzip
 import json
 import re
 
 import pytest
 
-from tests.e2e.commands import contents, cpcds, done
+from tests.e2e.commands import contents, cpcds, done, texts_of
 
 MONEY = re.compile(r'"(?:total|amount|net|unitPrice|currency|benefitBalance|\w*Money)"')
 """Members of FHIR's Money, and where it stands."""
@@ -23,18 +22,9 @@ def tree(small, tmp_path_factory):
     return target
 
 
-def published(target):
-    """Yield name and text of every object that readers are led to: not the payer's own."""
-    for path in sorted(target.rglob("*")):
-        name = path.relative_to(target).as_posix()
-        if path.is_file() and not name.startswith(OWN):
-            data = path.read_bytes()
-            yield name, (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
-
-
 @pytest.mark.slow
 def test_no_object_of_a_published_tree_holds_an_amount(tree):
-    objects = dict(published(tree))
+    objects = {name: text for name, text in texts_of(tree).items() if not name.startswith(OWN)}
     assert {name.partition("/")[0] for name in objects} >= {"patients", "bulk", "releases"}
     assert [name for name, text in objects.items() if MONEY.search(text)] == []
     (manifest,) = (json.loads(text) for name, text in objects.items() if "manifest" in name)

@@ -1,6 +1,5 @@
 """One claim in quarantine: its amounts are nowhere but in the quarantine, and still add up."""
 
-import gzip
 import json
 from stat import S_IMODE
 
@@ -14,6 +13,7 @@ from tests.e2e.commands import (
     cpcds,
     done,
     rows_of,
+    texts_of,
     write_rows,
 )
 
@@ -41,26 +41,15 @@ def extract(tmp_path_factory):
     return folder
 
 
-def texts(folder):
-    """Return every file of a folder as text."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            data = path.read_bytes()
-            data = gzip.decompress(data) if path.suffix == ".gz" else data
-            found[path.name] = data.decode("utf-8", "replace")
-    return found
-
-
 @pytest.mark.slow
 def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_a_run_says(extract, tmp_path):
     target, log = tmp_path / "tree", tmp_path / "night.log"
     called = done(cpcds("run", extract, "--to", target, "--log", log, "--json"))
     release = json.loads(called.out)["release"]
     report = target / "reports" / release
-    shown = texts(report) | {"out": called.out, "err": called.err, "log": log.read_text("utf-8")}
-    for path in (target / "current.json", *(target / "releases").rglob("*.json")):
-        shown[str(path)] = path.read_text("utf-8")
+    shown = texts_of(report) | {"out": called.out, "err": called.err, "log": log.read_text("utf-8")}
+    shown |= {"current.json": (target / "current.json").read_text("utf-8")}
+    shown |= texts_of(target / "releases")
     for name, text in shown.items():
         assert not [amount for amount in WRITTEN if amount in text], name
     assert "✗" not in shown["index.html"]

@@ -21,6 +21,16 @@ class Watched(MemoryObjects):
         self.fault: Callable[[str, bytes], bytes] | None = None
         self.wait: Callable[[], Awaitable[object]] | None = None
 
+    def fail(self, error: Exception, kind: str = "") -> None:
+        """Have reads of objects of a kind raise an error; `kind` is a part of their keys."""
+
+        def fault(key: str, data: bytes) -> bytes:
+            if kind in key:
+                raise error
+            return data
+
+        self.fault = fault
+
     async def get(self, key: str) -> bytes:
         self.reads.append((key, 0, None))
         return await self._given(key, lambda: MemoryObjects.get(self, key))

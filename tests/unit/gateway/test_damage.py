@@ -106,24 +106,14 @@ def test_the_large_index_of_an_earlier_release_is_not_taken_for_the_present_one(
 @pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])
 def test_an_object_that_is_missing_is_an_error_and_no_empty_answer(store, kind):
     made, objects = watched(store)
-
-    def lose(key, data):
-        if kind in key:
-            raise NotFound(f"there is no object {key}")
-        return data
-
-    objects.fault = lose
+    objects.fail(NotFound("there is no such object"), kind)
     with pytest.raises(StoreError):
         answered(made)
 
 
 def test_storage_that_is_down_is_an_error_and_comes_back(store):
     made, objects = watched(store)
-
-    def fail(key, data):
-        raise Transient(f"cannot read {key}: no answer")
-
-    objects.fault = fail
+    objects.fail(Transient("cannot read: no answer"))
     with pytest.raises(Transient):
         answered(made)
     assert made.counts()["failures"] > 0

@@ -40,11 +40,7 @@ def retrying(objects, time, policy):
 
 def test_pauses_double_and_tries_end():
     objects, time = watched(), Time()
-
-    def fail(key, data):
-        raise Transient("no answer")
-
-    objects.fault = fail
+    objects.fail(Transient("no answer"))
     reading = retrying(objects, time, RetryPolicy(attempts=4))
     with pytest.raises(Transient):
         asyncio.run(reading.get("key"))
@@ -72,11 +68,7 @@ def test_no_try_begins_after_the_deadline():
 @pytest.mark.parametrize("error", [NotFound("gone"), StoreError("access denied")])
 def test_what_does_not_pass_is_not_tried_again(error):
     objects, time = watched(), Time()
-
-    def fail(key, data):
-        raise error
-
-    objects.fault = fail
+    objects.fail(error)
     with pytest.raises(type(error)):
         asyncio.run(retrying(objects, time, RetryPolicy()).get("key"))
     assert len(objects.reads) == 1

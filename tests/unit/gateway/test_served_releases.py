@@ -70,11 +70,7 @@ def test_storage_that_fails_leaves_what_is_served_and_tells_its_age():
     now = [100.0]
     releases = Releases(objects, Cache(1_000_000), clock=lambda: now[0])
     run(releases.refresh())
-
-    def fail(key, data):
-        raise Transient("no answer")
-
-    objects.fault = fail
+    objects.fail(Transient("no answer"))
     published(store, 2, 11)
     for turn in range(1, 4):
         now[0] += 5

@@ -27,9 +27,11 @@ from etl.quality.suites.plan import plan_suite
 from etl.quality.suites.sample import Sample, Share, SuiteRows
 from etl.quality.totals.counts import add_counts
 from etl.rows import no_findings
+from tests.given.tables import read_tables
 from tests.unit.quality.world import (
     LISTED,
     KeysInMemory,
+    changed_world,
     run,
     standard_book,
     tables,
@@ -42,19 +44,7 @@ MARK = "ZZSECRETZZ"
 
 def spoiled():
     """Return a world with many faults, every value of it marked."""
-    of = world()
-    of["member"][0] |= {"family_name": MARK, "email": MARK, "gender": MARK, "language": f"{MARK}!"}
-    of["member"][1] |= {"birth_date": "", "given_name": MARK}
-    of["claim"][2] |= {"type_of_bill": MARK, "admission_type": MARK, "patient_account_number": MARK}
-    of["claim"][3] |= {"discharge_date": "2020-01-01", "admission_date": "2021-01-01"}
-    of["claim"].append(of["claim"][4] | {"patient_account_number": MARK})
-    of["claim_line"][2] |= {"modifier_1": MARK, "revenue_code": "450", "ndc": MARK}
-    of["claim_line"][3] |= {"revenue_code": MARK, "amount_copay": MARK}
-    of["claim_line"][0] |= {"service_from_date": MARK}
-    of["claim_diagnosis"][0] |= {"code": MARK}
-    of["coverage"][1] |= {"end_date": "9999-12-31", "subscriber_family_name": MARK}
-    of["claim_note"][0] |= {"text": MARK}
-    return of
+    return changed_world(read_tables(__file__)["spoiled"])
 
 
 def test_a_suite_has_the_rules_that_the_library_can_check_by_itself():
@@ -217,6 +207,7 @@ def test_suites_and_findings_count_the_same_failures(docs):
 def test_no_value_of_a_member_is_in_anything_that_is_written(docs):
     written = [path for path in docs.folder.rglob("*") if path.is_file()]
     assert len(written) > 10
+    assert MARK in repr(spoiled())
     for path in written:
         assert MARK not in path.read_text("utf-8"), path.name
         assert MARK not in path.name
