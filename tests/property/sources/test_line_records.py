@@ -19,7 +19,7 @@ from etl.sources.layout.syntax import read_layout
 from etl.sources.parsing.delimited import RecordFile, RecordType, read_records
 from etl.sources.parsing.spans import Span
 from etl.sources.partition.reading import partition_extract
-from tests.unit.sources.apart import Apart
+from tests.unit.sources.apart import Apart, split_every
 from tests.unit.sources.extracts import all_loaded
 
 FIXED = (
@@ -141,9 +141,7 @@ def test_spans_of_lines_are_read_as_the_whole(lines, every, has_stray, end):
     stray = ["?"] if has_stray else []
     text = "".join(line + end for line in [*lines, *stray, "e0000"])
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", every)
-        patch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", every)
-        patch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
+        split_every(patch, every, every)
         folder = Path(base) / "in"
         folder.mkdir()
         (folder / "people.txt").write_text("".join(f"M{n}C{n}\n" for n in range(4)))

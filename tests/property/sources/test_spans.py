@@ -20,7 +20,7 @@ from etl.spark.shuffled_rows import ShuffleReceiver
 from etl.spark.staging import Staging
 from etl.storage.port import StoreOptions
 from tests.contract.executor.frames import Session, whole
-from tests.unit.sources.apart import Apart
+from tests.unit.sources.apart import Apart, split_every
 from tests.unit.sources.extracts import CLAIM, MEMBER
 
 COUNT = 3
@@ -160,9 +160,7 @@ def test_what_went_through_a_shuffle_is_what_is_read_as_a_whole(
 def written_extract(member, claim, line, every, in_parts):
     """Give an extract that is cut at every so many bytes, and a folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", every)
-        patch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", every)
-        patch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
+        split_every(patch, every, every)
         folder = Path(base) / "in"
         folder.mkdir()
         (folder / "member.csv").write_bytes(("\ufeff" + member + "M0,Ng,1970-01-01,F\n").encode())

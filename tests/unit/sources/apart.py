@@ -7,6 +7,13 @@ from etl.sources.files.listed_files import ignore
 from etl.sources.partition.partition_rows import JobFailure
 
 
+def split_every(patch, span_bytes, buffer_bytes):
+    """Have files split at every so many bytes, and rows written as they come."""
+    patch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", span_bytes)
+    patch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", buffer_bytes)
+    patch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
+
+
 class Apart:
     """Does what other processes do: what goes there and comes back is pickled.
 

@@ -7,7 +7,7 @@ from etl.errors import ExtractError, MappingError
 from etl.sources.extract.opening import open_extract
 from etl.sources.layout.model import normalize_header
 from etl.sources.layout.syntax import read_layout
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 from tests.unit.sources.dialects import LAYOUT, layout, write
 from tests.unit.sources.extracts import write_extract
 
@@ -30,27 +30,13 @@ def test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence):
 
 
 def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_from_another():
-    wrong = LAYOUT
-    for old, new in (
-        ("title: Tiny", "title: Tiny\ndelimiter: x"),
-        ("old: { Day", "old: { Dy"),
-        ("full_name: Name", "full_name: Nmae"),
-        ("crosswalk: sexes", "crosswalk: sex"),
-        ("finding: dialect-stand-in-value", "finding: x"),
-        ("needs: [code]", "needs: [cod]"),
-    ):
+    wrong, several = LAYOUT, read_tables(__file__)["several"]
+    for old, new in several["changes"]:
         assert old in wrong
         wrong = wrong.replace(old, new, 1)
     with pytest.raises(MappingError) as caught:
         layout(wrong)
-    assert sorted((one.where, one.error_id) for one in caught.value.every) == [
-        ("tiny.yaml:19", "layout-header"),
-        ("tiny.yaml:27", "layout-header"),
-        ("tiny.yaml:29", "layout-crosswalk"),
-        ("tiny.yaml:3", "layout-value"),
-        ("tiny.yaml:48", "layout-rule"),
-        ("tiny.yaml:74", "layout-column"),
-    ]
+    assert sorted([one.where, one.error_id] for one in caught.value.every) == several["errors"]
 
 
 @pytest.mark.parametrize("text", ["", "- a", "x"])

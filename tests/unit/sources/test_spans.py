@@ -13,7 +13,7 @@ from etl.sources.files.listed_files import FileProgress
 from etl.sources.parsing import delimited
 from etl.sources.partition.partition_rows import split_files
 from etl.sources.partition.reading import partition_extract
-from tests.unit.sources.apart import Apart
+from tests.unit.sources.apart import Apart, split_every
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 
 HEADER = ",".join(MEMBER) + "\n"
@@ -21,9 +21,7 @@ HEADER = ",".join(MEMBER) + "\n"
 
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch):
-    monkeypatch.setattr("etl.sources.files.listed_files.SPLIT_BYTES", 200)
-    monkeypatch.setattr("etl.sources.partition.row_files.BUFFER_BYTES", 100)
-    monkeypatch.setattr("etl.sources.partition.row_files.BYTES_PER_PARTITION", 0)
+    split_every(monkeypatch, 200, 100)
 
 
 def members(rows):
