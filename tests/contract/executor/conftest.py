@@ -1,12 +1,9 @@
 """What tests of executors share: definitions, and an extract with the tree that comes of it."""
 
-from contextlib import nullcontext
-
 import pytest
 
-from tests.contract.executor.direct import DirectExecutor
 from tests.contract.executor.spark import entangled
-from tests.contract.executor.test_executor_contract import Payer, load
+from tests.contract.executor.test_executor_contract import Payer, direct_executor, load
 
 
 @pytest.fixture(scope="module")
@@ -24,5 +21,5 @@ def extract(tmp_path_factory):
 def expected(definitions, extract, tmp_path_factory):
     """The tree of that extract."""
     payer = Payer(definitions, tmp_path_factory.mktemp("expected"))
-    payer.publish(lambda: nullcontext(DirectExecutor()), extract, 1)
+    payer.publish(direct_executor, extract, 1)
     return payer.files()

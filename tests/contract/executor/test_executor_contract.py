@@ -86,7 +86,7 @@ def _local(processes):
         yield LocalExecutor(workers)
 
 
-def _direct():
+def direct_executor():
     return nullcontext(DirectExecutor())
 
 
@@ -196,7 +196,7 @@ def expected(definitions, extracts, tmp_path_factory):
         payer = Payer(definitions, tmp_path_factory.mktemp(f"nights{nights}"))
         if payers:
             shutil.copytree(payers[0].target, payer.target)
-        payer.publish(_direct, extracts[nights - 1], nights)
+        payer.publish(direct_executor, extracts[nights - 1], nights)
         payers.append(payer)
     return payers[0], payers[1]
 
@@ -245,7 +245,7 @@ def _checked_and_converted(payer, open_executor, extract):
 def expected_files(definitions, extracts, tmp_path_factory):
     """The files of a validation and of a conversion, made by no more than the port's functions."""
     payer = Payer(definitions, tmp_path_factory.mktemp("files"))
-    return _checked_and_converted(payer, _direct, extracts[0])
+    return _checked_and_converted(payer, direct_executor, extracts[0])
 
 
 @with_kinds(long=["frames"])
@@ -376,7 +376,7 @@ def _same_of_entangled(definitions, folder, open_executor):
     one, other = (Payer(definitions, folder / name, 300) for name in ("one", "other"))
     for night in (0, 1):
         extract = entangled(folder / f"extract{night}", night)
-        one.publish(_direct, extract, night)
+        one.publish(direct_executor, extract, night)
         other.publish(open_executor, extract, night)
         assert other.files() == one.files()
     rejected = {name.rpartition("/")[2] for name in one.files() if name.startswith("quarantine/")}

@@ -1,19 +1,10 @@
 """Executors whose Python, libraries and program come from an archive that Spark unpacks."""
 
 import tarfile
-from contextlib import nullcontext
 
 import pytest
 
-from tests.contract.executor.direct import DirectExecutor
-from tests.contract.executor.spark import (
-    CLUSTER,
-    MARKS,
-    cluster,
-    entangled,
-    on_spark,
-    spark_or_skip,
-)
+from tests.contract.executor.spark import CLUSTER, MARKS, cluster, on_spark, spark_or_skip
 from tests.contract.executor.test_executor_contract import Payer, load
 from tests.given.environment import install_extra
 
@@ -60,10 +51,10 @@ def _places(session):
     return {row.name: row.place for row in rows}
 
 
-def test_executors_with_an_unpacked_archive_make_the_same_tree(archive, tmp_path, monkeypatch):
-    extract, definitions = entangled(tmp_path / "extract"), load()
-    expected, payer = (Payer(definitions, tmp_path / name) for name in ("expected", "payer"))
-    expected.publish(lambda: nullcontext(DirectExecutor()), extract, 1)
+def test_executors_with_an_unpacked_archive_make_the_same_tree(
+    archive, definitions, extract, expected, tmp_path, monkeypatch
+):
+    payer = Payer(definitions, tmp_path / "payer")
     monkeypatch.setenv("PYSPARK_PYTHON", "./environment/bin/python")
     settings = {"spark.archives": f"{archive}#environment"}
     with cluster(CLUSTER, settings, path="") as session:
@@ -71,4 +62,4 @@ def test_executors_with_an_unpacked_archive_make_the_same_tree(archive, tmp_path
         payer.publish(on_spark(session, load), extract, 1)
     assert all("/environment/" in places[name] for name in ("python", *NEEDED)), places
     assert not any(places[name] for name in ABSENT), places
-    assert payer.files() == expected.files()
+    assert payer.files() == expected

@@ -4,7 +4,7 @@ import csv
 import os
 import shutil
 import signal
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,11 +12,10 @@ import pytest
 
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
-from tests.contract.executor.direct import DirectExecutor
 from tests.contract.executor.spark import MARKS, entangled, spark_or_skip
 from tests.contract.executor.spark_driver import STAGES, driver
 from tests.contract.executor.spark_programs import children, processes, standalone_cluster
-from tests.contract.executor.test_executor_contract import Payer
+from tests.contract.executor.test_executor_contract import Payer, direct_executor
 from tests.waiting import until
 
 pytestmark = [*MARKS, pytest.mark.long]
@@ -35,9 +34,9 @@ def extracts(tmp_path_factory):
 def expected(definitions, extracts, tmp_path_factory):
     """The trees of one night and of two."""
     first, second = (Payer(definitions, tmp_path_factory.mktemp("expected")) for _ in range(2))
-    first.publish(lambda: nullcontext(DirectExecutor()), extracts[0], 1)
+    first.publish(direct_executor, extracts[0], 1)
     shutil.copytree(first.target, second.target)
-    second.publish(lambda: nullcontext(DirectExecutor()), extracts[1], 2)
+    second.publish(direct_executor, extracts[1], 2)
     return first, second
 
 

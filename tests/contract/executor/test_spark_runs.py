@@ -32,22 +32,23 @@ def payers(folder, patch, settings):
     return local, spark
 
 
+def publish_by_each(both, extract):
+    """Return the trees of both payers after a night."""
+    for payer in both:
+        payer.run(extract)
+    return [objects(LocalStore(payer.target)) for payer in both]
+
+
 def test_a_delta_on_top_of_a_full_extract_makes_the_same_tree(tmp_path, monkeypatch):
     both = payers(tmp_path, monkeypatch, {"publish": {"deltas": True}})
     for extract in (full(tmp_path / "day0", 0), delta(tmp_path / "day1", 1)):
-        trees = []
-        for payer in both:
-            payer.run(extract)
-            trees.append(objects(LocalStore(payer.target)))
+        trees = publish_by_each(both, extract)
         assert trees[0] == trees[1]
         assert any(name.startswith("rows/") for name in trees[0])
 
 
 def test_a_directory_of_providers_makes_the_same_tree(tmp_path, monkeypatch):
-    trees = []
-    for payer in payers(tmp_path, monkeypatch, {}):
-        payer.run(SAMPLES / "directory")
-        trees.append(objects(LocalStore(payer.target)))
+    trees = publish_by_each(payers(tmp_path, monkeypatch, {}), SAMPLES / "directory")
     assert trees[0] == trees[1]
     assert any(name.startswith("bulk/") for name in trees[0])
 
