@@ -117,10 +117,11 @@ def tables(seed):
 
 
 def to_table(name, rows):
-    """Return rows as a canonical table."""
+    """Return rows as a canonical table; an empty cell is absent."""
     schema = table_schema(name)
     columns = {
-        field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in schema
+        field.name: pa.array([row.get(field.name) or None for row in rows], field.type)
+        for field in schema
     }
     return pa.table(columns, schema=schema)
 

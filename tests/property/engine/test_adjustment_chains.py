@@ -187,9 +187,6 @@ def test_columns_say_what_the_chains_of_the_rows_are(claims):
         assert (found.updated[at].as_py() is None) == (stated is None)
 
 
-MONEY = st.integers(-500, 500).map(lambda cents: f"{cents / 100:.2f}".replace("-0.00", "0.00"))
-
-
 @given(linked(), st.sampled_from(NUMBERS))
 def test_a_claim_without_a_member_is_in_no_chain(claims, named):
     rows = [*map(row_of, claims)]

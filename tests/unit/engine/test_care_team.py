@@ -23,19 +23,15 @@ def team(rows, rendering, claim_type):
         DIRECTORY,
         claim=[{"claim_id": "C1", "claim_type": claim_type, "member_id": "M1"}],
         claim_line=[
-            _filled(claim_id="C1", line_number=str(number), rendering_provider_id=name)
+            {"claim_id": "C1", "line_number": str(number), "rendering_provider_id": name}
             for number, name in enumerate(rendering, 1)
         ],
         claim_care_team=[
-            _filled(claim_id="C1", sequence=str(number), **dict(zip(names, row, strict=True)))
+            {"claim_id": "C1", "sequence": str(number), **dict(zip(names, row, strict=True))}
             for number, row in enumerate(rows, 1)
         ],
     )
     return [tuple(row.values()) for row in made["claim_care_team"].select(SHOWN).to_pylist()]
-
-
-def _filled(**cells):
-    return {name: text for name, text in cells.items() if text}
 
 
 @pytest.mark.parametrize(*table(__file__, "teams"))

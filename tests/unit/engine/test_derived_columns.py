@@ -25,7 +25,7 @@ def test_a_column_is_derived_of_the_rows_as_it_is_written_down(rows, expected):
 
 
 def money(cents):
-    return f"{Decimal(cents).scaleb(-2):.2f}"
+    return "" if cents is None else f"{Decimal(cents).scaleb(-2):.2f}"
 
 
 AMOUNT = st.none() | st.integers(-(10**11), 10**11)
@@ -38,11 +38,9 @@ def test_totals_are_the_decimal_sums(claims):
     wanted: list[str | None] = []
     for at, (stated, amounts) in enumerate(claims):
         name = f"C{at}"
-        header = {} if stated is None else {"amount_copay": money(stated)}
-        headers.append({"claim_id": name, **header})
+        headers.append({"claim_id": name, "amount_copay": money(stated)})
         for number, amount in enumerate(amounts, 1):
-            cells = {} if amount is None else {"amount_copay": money(amount)}
-            lines.append(line(str(number), name, **cells))
+            lines.append(line(str(number), name, amount_copay=money(amount)))
         there = [amount for amount in amounts if amount is not None]
         summed = money(sum(there)) if there else None
         wanted.append(summed if stated is None else money(stated))
@@ -63,7 +61,7 @@ def test_a_row_is_principal_by_its_type_or_as_number_one(rows, roles):
     claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C0", "C1")]
     for name in ("claim_diagnosis", "claim_procedure"):
         made = [
-            {"claim_id": "C1", "sequence": number, "code": "I10"} | ({"type": word} if word else {})
+            {"claim_id": "C1", "sequence": number, "code": "I10", "type": word}
             for number, word in rows.items()
         ]
         assert column(name, "role", claim=claims, **{name: made}) == roles

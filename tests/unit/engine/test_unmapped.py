@@ -5,7 +5,6 @@ from functools import cache
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
-from etl.columns.arrays import column_of
 from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
@@ -51,6 +50,16 @@ def mappings():
     return compile_set(texts, crosswalks(), payer)
 
 
+def findings_of(plans, partition, known):
+    """Yield the findings of plans as rows."""
+    environment = Environment("golden", ID_KEY, known, {})
+    for plan in plans:
+        rendering = render(plan, partition, environment)
+        list(rendering)
+        for told in findings(rendering.values).values():
+            yield from told.to_pylist()
+
+
 def found(rule, **rows):
     """Return the columns, with their tables, that a rule finds in rows."""
     rows = {"claim": [], "claim_line": []} | rows
@@ -59,18 +68,11 @@ def found(rule, **rows):
         {"claim_id": "C1", "service_from_date": "2024-01-02"} | row for row in rows["claim_line"]
     ]
     partition = Partition(prepared(None, **rows | {"claim": claims, "claim_line": lines}))
-    environment = Environment("golden", ID_KEY, crosswalks(), {})
-    columns = set()
-    for plan in mappings().plans:
-        rendering = render(plan, partition, environment)
-        list(rendering)
-        for told in findings(rendering.values).values():
-            columns |= {
-                f"{finding['table']}.{finding['column']}"
-                for finding in told.to_pylist()
-                if finding["rule"] == rule
-            }
-    return columns
+    return {
+        f"{finding['table']}.{finding['column']}"
+        for finding in findings_of(mappings().plans, partition, crosswalks())
+        if finding["rule"] == rule
+    }
 
 
 @pytest.mark.parametrize(*table(__file__, "words"))
@@ -97,15 +99,11 @@ def test_a_word_of_a_derived_row_is_found_in_the_cell_that_it_is_from():
         ],
     }
     partition = Partition(directory_rows(tables(rows, DIRECTORY.tables)))
-    environment = Environment("golden", ID_KEY, known, {})
-    cells = set()
-    for plan in compile_set(texts, known, payer, view="financial").plans:
-        rendering = render(plan, partition, environment)
-        list(rendering)
-        for told in findings(rendering.values).values():
-            names = [column_of(told, name).to_pylist() for name in ("table", "row", "column")]
-            cells |= set(zip(*names, strict=True))
-    assert cells == {
+    plans = compile_set(texts, known, payer, view="financial").plans
+    assert {
+        (finding["table"], finding["row"], finding["column"])
+        for finding in findings_of(plans, partition, known)
+    } == {
         ("directory_practitioner", 2, "language_proficiency"),
         ("provider_role", 3, "accepts_new_patients"),
         ("provider_role_network", 2, "accepts_new_patients"),
