@@ -5,11 +5,13 @@ import re
 from decimal import Decimal, InvalidOperation
 
 import pyarrow as pa
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.columns import codes, dates, numbers
 from etl.model.code_shapes import is_npi
+from tests.given.tables import table
 
 
 def column(cells):
@@ -263,27 +265,12 @@ def test_ndcs_are_padded_where_their_hyphens_say_how(cells):
     assert got.values.to_pylist() == [None if cell is None else one_ndc(cell) for cell in cells]
 
 
-def test_icd_points_go_where_each_classification_has_them():
-    cases = [
-        ("icd-10-cm", "E1165", "E11.65", False),
-        ("icd-10-cm", "E11.65", "E11.65", False),
-        ("icd-10-cm", "e116.5", "E11.65", True),
-        ("icd-10-cm", "I10", "I10", False),
-        ("icd-10-cm", "I10.", "I10", True),
-        ("icd-10-cm", "S72001A", "S72.001A", False),
-        ("icd-10-pcs", "0DTJ4ZZ", "0DTJ4ZZ", False),
-        ("icd-10-pcs", "0DT.J4ZZ", "0DTJ4ZZ", True),
-        ("icd-9-cm", "25000", "250.00", False),
-        ("icd-9-cm", "V5789", "V57.89", False),
-        ("icd-9-cm", "E8120", "E812.0", False),
-        ("icd-9-cm", "E81.20", "E812.0", True),
-        ("icd-9-pcs", "4513", "45.13", False),
-    ]
-    for kind, sent, want, moved in cases:
-        got = codes.read_icd(column([sent, None]), kind)
-        assert got.values.to_pylist() == [want, None], (kind, sent)
-        assert got.misplaced.tolist() == [moved, False], (kind, sent)
-        assert not got.impossible.any(), (kind, sent)
+@pytest.mark.parametrize(*table(__file__, "icd_codes"))
+def test_icd_points_go_where_each_classification_has_them(kind, sent, read, moved):
+    got = codes.read_icd(column([sent, None]), kind)
+    assert got.values.to_pylist() == [read, None]
+    assert got.misplaced.tolist() == [moved, False]
+    assert not got.impossible.any()
 
 
 def test_codes_of_other_systems_are_no_icd_codes():

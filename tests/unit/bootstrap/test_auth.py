@@ -8,6 +8,7 @@ from etl.auth.rate_limits import RATES
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 from etl.errors import MappingError
+from tests.given.tables import table
 from tests.unit.gateway import trees
 
 ROOT = Path(__file__).parents[3]
@@ -89,22 +90,9 @@ def test_a_file_without_members_is_refused(tmp_path, content):
         auth.demo_members(settings(tmp_path), tmp_path / "none.csv")
 
 
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ({"mode": "production", "demo_members": SAMPLES}, "demo_members"),
-        ({"oidc_issuer": "https://idp.example", "demo_members": SAMPLES}, "demo_members"),
-        ({"oidc_issuer": "https://idp.example"}, "oidc_client_id"),
-        ({"mode": "production"}, "id_key"),
-        ({"consent_days": (0,)}, "consent_days"),
-        ({"secret": "too short"}, "secret"),
-        ({"mail_server": "smtps://mail.example"}, "mail_from"),
-        ({"mail_server": "mail.example:587", "mail_from": "a@b.example"}, "mail_server: no URL"),
-        ({"mail_server": "smtp://mail:x@m.example:0x", "mail_from": "a@b.example"}, "its port"),
-        ({"database": "postgresql://nobody@127.0.0.1:1/none"}, "secret"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "unsafe"))
 def test_what_cannot_be_safe_is_refused_before_the_start(tmp_path, given, named):
+    (tmp_path / "member.csv").symlink_to(SAMPLES)
     with pytest.raises(MappingError, match=named):
         auth.prepared(settings(tmp_path, **given))
 
@@ -147,13 +135,7 @@ def test_limits_of_endpoints_are_settings(tmp_path):
         services.database.close()
 
 
-@pytest.mark.parametrize(
-    ("limits", "says"),
-    [
-        ({"sign-on": "3/minute"}, "'sign-on' is no endpoint; there are authorize, sign-in"),
-        ({"token": "many"}, "token: 'many' is no rate; write one like 600/minute"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "limits"))
 def test_a_limit_that_is_none_is_refused_at_the_start(tmp_path, limits, says):
     with pytest.raises(MappingError, match=says):
         auth.prepared(settings(tmp_path, limits=limits))

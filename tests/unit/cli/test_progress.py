@@ -6,21 +6,10 @@ from etl.cli.progress import _Lines
 from etl.cli.time_left import percent, time_left
 from etl.pipeline.progress import StageAdvanced, StageBegan
 from etl.sources.files.listed_files import Partitioned
+from tests.given.tables import table
 
 
-@pytest.mark.parametrize(
-    ("elapsed", "done", "total", "left"),
-    [
-        (60, 0, 100, ""),
-        (60, 50, None, ""),
-        (30, 50, 100, "less than a minute left"),
-        (60, 50, 100, "about 1 minute left"),
-        (60, 20, 100, "about 4 minutes left"),
-        (61, 20, 100, "about 5 minutes left"),
-        (3600, 10, 100, "about 9 hours left"),
-        (60, 100, 100, ""),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "times"))
 def test_the_time_left_follows_from_the_steps_so_far(elapsed, done, total, left):
     assert time_left(elapsed, done, total) == left
 

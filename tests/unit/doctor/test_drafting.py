@@ -7,47 +7,12 @@ from etl.doctor.drafting import LayoutDraft
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import examine
 from etl.doctor.report import report_json
-from etl.sources.layout.model import ConstantText, FromColumn, Lookup
 from etl.sources.layout.syntax import read_layout
-from tests.unit.doctor.world import GOLDEN, elements, examined
+from tests.unit.doctor.world import examined
 
 
 def layout_of(found):
     return read_layout(LayoutDraft(found, "mine").text(), "mine.yaml", {})
-
-
-def test_a_question_is_the_reason_why_a_column_is_unused():
-    layout = layout_of(examine(GOLDEN / "wide/extract", elements()))
-    unused = layout.raw["claims"].unused
-    assert set(unused) == {"Line Amt"}
-    assert unused["Line Amt"].startswith("QUESTION: claim_line.amount_")
-    lines = next(spec for spec in layout.tables if spec.table == "claim_line")
-    assert "Line Amt" not in lines.headers()
-
-
-def test_what_no_file_has_is_never_there_and_never_made_up():
-    layout = layout_of(examine(GOLDEN / "parts/extract", elements()))
-    claim = next(spec for spec in layout.tables if spec.table == "claim")
-    for spec in layout.tables:
-        for columns in (spec.columns, *spec.rows):
-            for name, made in columns.items():
-                if isinstance(made.source, ConstantText):
-                    assert name in ("role", "type", "use", "sequence")
-    assert all(made.when == () for made in claim.columns.values())
-    wide = layout_of(examine(GOLDEN / "wide/extract", elements()))
-    adjudicated = next(one for one in wide.tables if one.table == "claim").columns[
-        "adjudication_date"
-    ]
-    (condition,) = adjudicated.when
-    assert adjudicated.source == FromColumn(condition.column or "")
-    assert condition.filled is False
-
-
-def test_a_payer_that_only_the_coverage_names_is_looked_up_there():
-    wide = layout_of(examine(GOLDEN / "wide/extract", elements()))
-    source = next(one for one in wide.tables if one.table == "claim").columns["payer_id"].source
-    assert isinstance(source, Lookup)
-    assert (source.table, source.by, source.value) == ("policies", ("Policy Number",), "Payer Id")
 
 
 def test_tables_that_no_file_has_are_fed_by_the_ids_alone(tmp_path):

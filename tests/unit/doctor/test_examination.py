@@ -33,19 +33,6 @@ def test_a_column_is_the_element_that_its_name_and_its_values_tell(files, claims
     assert named(examined(tmp_path, **files), "claims.csv") == claims
 
 
-def test_joins_have_their_share_and_cardinality(tmp_path):
-    found = examined(
-        tmp_path,
-        members_csv=MEMBERS,
-        coverages_csv="Coverage ID,Member ID,Start Date\n"
-        + "".join(f"V200{at},M100{at % 2 + 1},2023-01-01\n" for at in range(4)),
-    )
-    (join,) = found.joins
-    assert (join.file, join.header) == ("coverages.csv", "Member ID")
-    assert (join.to_file, join.to_header) == ("members.csv", "Member ID")
-    assert (join.share, join.many) == (1.0, True)
-
-
 WIDE = "Claim Number,Member ID,Claim Type,Statement From Date,Line Number,Procedure Code,{}\n"
 
 
@@ -66,16 +53,6 @@ def test_an_amount_that_several_elements_fit_is_asked_about_and_never_named(tmp_
     assert all(other.amount for other in column.match.rivals)
 
 
-def test_an_amount_whose_level_nothing_tells_is_asked_about(tmp_path):
-    found = examined(tmp_path, claims_csv=wide("Copay Amount", "1.50", "2.50"))
-    column = columns(found, "claims.csv")["Copay Amount"]
-    assert column.match.question
-    assert {other.key for other in column.match.rivals} == {
-        "claim.amount_copay",
-        "claim_line.amount_copay",
-    }
-
-
 def test_an_amount_never_gets_what_another_amount_has_left_over(tmp_path):
     header = "Claim Number,Member ID,Claim Type,Paid Date,Total Allowed Amount,Allowed Amt Total"
     rows = "".join(f"C300{at},M1001,vision,2023-02-01,{at}.50,{at}.75\n" for at in range(4))
@@ -93,13 +70,6 @@ def test_numbered_columns_are_one_element_each_with_its_number(tmp_path):
     assert [told[f"Dx {at}"].element for at in (1, 2, 3)] == ["claim_diagnosis.code"] * 3
     assert [told[f"Dx {at}"].number for at in (1, 2, 3)] == [1, 2, 3]
     assert told["Dx POA 2"].element == "claim_diagnosis.present_on_admission"
-
-
-def test_what_carin_blue_button_cannot_do_without_is_listed_where_no_column_is_it(tmp_path):
-    found = examined(tmp_path, members_csv=MEMBERS.replace("DOB", "Shoe size"))
-    assert found.missing["member"] == ("birth_date",)
-    assert "relationship" in found.missing["coverage"]
-    assert "claim_id" not in found.missing["claim_line"]
 
 
 def test_well_known_headers_that_nothing_carries_say_why(tmp_path):

@@ -21,16 +21,7 @@ def test_a_header_is_like_its_element_however_it_is_written(header, element):
     assert best(header) == element
 
 
-@pytest.mark.parametrize(
-    ("header", "number"),
-    [
-        ("Modifier Code-2", 2),
-        ("dx10", 10),
-        ("HCPCS_1ST_MDFR_CD", 1),
-        ("Zip", None),
-        ("c2024", None),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "numbers"))
 def test_the_number_of_a_header_is_its_last_small_one(header, number):
     assert elements().vocabulary.read_header(header).number == number
 

@@ -1,7 +1,7 @@
 """What was found, as a page and as values."""
 
 from etl.doctor.examination import examine
-from etl.doctor.report import report_json, report_page
+from etl.doctor.report import report_page
 from tests.unit.doctor.world import GOLDEN, elements, examined
 
 
@@ -21,24 +21,3 @@ def test_headers_of_a_file_are_text_on_the_page(tmp_path):
     )
     assert "<b>x</b>" not in report_page(found, "<i>extract</i>")
     assert "<i>" not in report_page(found, "<i>extract</i>")
-
-
-def test_a_file_that_is_not_written_as_it_should_be_says_what_to_do():
-    report = report_json(examine(GOLDEN / "odd/extract", elements()))
-    notes = {file["file"]: " ".join(file["notes"]) for file in report["files"]}
-    assert 'delimiter: ";"' in notes["members.csv"]
-    assert "iconv -f cp1252 -t UTF-8 members.csv" in notes["members.csv"]
-    assert "UTF-16" in notes["coverage.csv"]
-    assert "fixed width" in notes["fixed.txt"]
-    assert "needs a header or a layout" in notes["fixed.txt"]
-    assert "it has no header" in notes["headless.csv"]
-    assert "needs a header or a layout" in notes["mixed.csv"]
-
-
-def test_dates_and_amounts_that_are_not_read_as_they_are_say_so():
-    report = report_json(examine(GOLDEN / "parts/extract", elements()))
-    why = {
-        column["column"]: column["why"] for file in report["files"] for column in file["columns"]
-    }
-    assert "dates are DD-Mon-YYYY, write them YYYY-MM-DD" in why["clm_from_dt"]
-    assert "amounts are not plain decimals, write them 1234.56" in why["tot_chrg_amt"]

@@ -47,22 +47,13 @@ def test_totals_are_the_decimal_sums(claims):
     assert column("claim", "total_copay", claim=headers, claim_line=lines) == wanted
 
 
-@pytest.mark.parametrize(
-    ("rows", "roles"),
-    [
-        ({"1": "", "2": ""}, ["principal", "secondary"]),
-        ({"0": "", "1": ""}, ["principal", "secondary"]),
-        ({"1": "", "2": "Principal"}, ["secondary", "Principal"]),
-        ({"1": "other", "2": ""}, ["other", "secondary"]),
-        ({"2": "", "3": ""}, ["secondary", "secondary"]),
-    ],
-)
-def test_a_row_is_principal_by_its_type_or_as_number_one(rows, roles):
+@pytest.mark.parametrize(*table(__file__, "roles"))
+def test_a_row_is_principal_by_its_type_or_as_number_one(types, roles):
     claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C0", "C1")]
     for name in ("claim_diagnosis", "claim_procedure"):
         made = [
             {"claim_id": "C1", "sequence": number, "code": "I10", "type": word}
-            for number, word in rows.items()
+            for number, word in types.items()
         ]
         assert column(name, "role", claim=claims, **{name: made}) == roles
 

@@ -13,6 +13,7 @@ from etl.sources.files.listed_files import ignore
 from etl.sources.partition.reading import largest_member
 from etl.sources.partition.row_files import largest_partition
 from etl.synth import Spec, write_extract
+from tests.given.tables import table
 
 MB = 1_000_000
 MOST = 200_000
@@ -47,18 +48,24 @@ def test_a_budget_in_which_nothing_fits_is_one_sentence():
     assert UsageError.exit_code == 2
 
 
-def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence(tmp_path):
-    write_extract(tmp_path / "in", Spec(members=20, seed=1))
-    extract = open_extract(tmp_path / "in", ())
-    cutting = Cutting(tmp_path / "work", 2, digests=False)
+def extract_reader(folder, members, partitions):
+    """Write an extract; return a function that reads it within so many bytes of memory."""
+    write_extract(folder / "in", Spec(members=members, seed=1))
+    extract = open_extract(folder / "in", ())
+    cutting = Cutting(folder / "work", partitions, digests=False)
 
-    def read(memory):
+    def read(memory=None):
+        budget = memory and MemoryBudget(memory, suites=False)
         with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
-            budget = MemoryBudget(memory, suites=False)
-            LocalExecutor(workers, budget).read(extract, cutting, ignore)
+            return LocalExecutor(workers, budget).read(extract, cutting, ignore)
 
+    return read
+
+
+def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence(tmp_path):
+    read = extract_reader(tmp_path, 20, 2)
     read(400 * MB)
-    needed = partition_memory(largest_partition(cutting.folder, 2))
+    needed = partition_memory(largest_partition(tmp_path / "work", 2))
     read(280 * MB + needed)  # what an earlier attempt read is looked at as well
     with pytest.raises(StoreError, match=r"must be processed together need about \d+ MB"):
         read(280 * MB + needed - 1)
@@ -70,51 +77,28 @@ def test_a_size_is_written_with_its_unit(text, size):
 
 
 def test_a_member_with_more_rows_than_fit_is_one_sentence(tmp_path):
-    write_extract(tmp_path / "in", Spec(members=1, seed=1))
-    extract = open_extract(tmp_path / "in", ())
-    cutting = Cutting(tmp_path / "work", 4, digests=False)
-    with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
-        parts = LocalExecutor(workers, None).read(extract, cutting, ignore)
-        of_nobody = {"organization", "practitioner"}
-        rows = sum(
-            rows for name, rows in parts.facts.rows_read.items() if name[:-4] not in of_nobody
-        )
-        assert largest_member(cutting.folder, 4) == rows > 10
-        needed = 280 * MB + 7_500 * rows
-        LocalExecutor(workers, MemoryBudget(needed, suites=False)).read(extract, cutting, ignore)
-        with pytest.raises(
-            StoreError,
-            match=rf"one member has {rows:,} rows, .*about \d+ MB; run.memory is \d+ MB: raise",
-        ):
-            LocalExecutor(workers, MemoryBudget(needed - 1, suites=False)).read(
-                extract, cutting, ignore
-            )
+    read = extract_reader(tmp_path, 1, 4)
+    of_nobody = {"organization.csv", "practitioner.csv"}
+    rows = sum(rows for name, rows in read().facts.rows_read.items() if name not in of_nobody)
+    assert largest_member(tmp_path / "work", 4) == rows > 10
+    needed = 280 * MB + 7_500 * rows
+    read(needed)
+    message = rf"one member has {rows:,} rows, .*about \d+ MB; run.memory is \d+ MB: raise"
+    with pytest.raises(StoreError, match=message):
+        read(needed - 1)
 
 
 def test_many_rows_of_a_member_are_weighed_against_what_is_free(tmp_path, monkeypatch):
-    write_extract(tmp_path / "in", Spec(members=1, seed=1))
-    extract = open_extract(tmp_path / "in", ())
-    cutting = Cutting(tmp_path / "work", 1, digests=False)
+    read = extract_reader(tmp_path, 1, 1)
     free = MemoryBudget(250 * MB, suites=False, is_set=False)
     monkeypatch.setattr("etl.local.executor.free_memory", lambda: free)
-    with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
-        LocalExecutor(workers).read(extract, cutting, ignore)  # few rows are no reason to look
-        monkeypatch.setattr("etl.local.executor.MANY_ROWS", 5)
-        with pytest.raises(StoreError, match="this machine has free 250 MB: use a machine"):
-            LocalExecutor(workers).read(extract, cutting, ignore)
+    read()  # few rows are no reason to look
+    monkeypatch.setattr("etl.local.executor.MANY_ROWS", 5)
+    with pytest.raises(StoreError, match="this machine has free 250 MB: use a machine"):
+        read()
 
 
-@pytest.mark.parametrize(
-    ("meminfo", "limit", "free"),
-    [
-        ("MemTotal: 9 kB\nMemAvailable:  2000 kB\n", None, 2_048_000),
-        ("MemAvailable: 2000 kB\n", "max\n", 2_048_000),
-        ("MemAvailable: 2000 kB\n", "1000000\n", 1_000_000),
-        ("MemTotal: 9 kB\n", None, None),
-        ("?", None, None),
-        (None, "1000000\n", None),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "free_memory"))
 def test_what_is_free_is_the_system_s_or_the_container_s_number(meminfo, limit, free, tmp_path):
     for name, text in (("meminfo", meminfo), ("limit", limit)):
         if text is not None:

@@ -18,24 +18,9 @@ revenue,116,room
 """
 
 
-@pytest.mark.parametrize(
-    ("system", "code", "group"),
-    [
-        (CodeSystem.ICD_10_CM, "F10.239", "use"),
-        (CodeSystem.ICD_10_CM, "F10", "use"),
-        (CodeSystem.ICD_10_CM, "F11.10", None),
-        (CodeSystem.ICD_10_CM, "z21", ""),
-        (CodeSystem.ICD_10_CM, "Z21.1", None),
-        (CodeSystem.ICD_9_CM, "F10.1", None),
-        (CodeSystem.NDC, "00054017625", "drug"),
-        (CodeSystem.HCPCS, "H0020", ""),
-        (CodeSystem.MS_DRG, "897", ""),
-        (CodeSystem.APR_DRG, "897", None),
-        (CodeSystem.REVENUE, "0116", "room"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "codes"))
 def test_a_code_is_compared_without_points_hyphens_case_and_leading_noughts(system, code, group):
-    assert read_sensitive(FILE, "codes.csv").group({system}, code) == group
+    assert read_sensitive(FILE, "codes.csv").group({CodeSystem(system)}, code) == group
 
 
 def test_a_code_is_looked_for_in_every_system_that_it_may_be_of():
