@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from etl.errors import DataRejected, StoreError, UsageError
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.publish.verify import verify
 from tests.e2e.commands import published
 from tests.integration.nights import blocks, delta, full, small_delta
-from tests.integration.test_adjustment_chains import extract
+from tests.integration.test_adjustment_chains import extract, findings
 
 
 @pytest.mark.slow
@@ -140,9 +141,47 @@ def test_a_delta_with_a_torn_row_is_not_applied_at_all(payer, extracts, tmp_path
     before = payer.release.id
     text = (delta(extracts / "delta1", 1) / "claim.csv").read_text(encoding="utf-8")
     torn = small_delta(tmp_path / "torn", "2026-01-01", claim=f"{text}one,two\n")
-    with pytest.raises(DataRejected, match="1 rows of the delta cannot be read"):
+    with pytest.raises(DataRejected, match=r"\(claim.csv, row [0-9]+, rule ragged-row\)"):
         payer.run(torn)
     assert payer.release.id == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("claim", "DELETE,A,M1,professional"),
+        ("claim_line", "x,A,1"),
+        ("member", "-,M1"),
+        ("prior_auth", "DELETE,P1,M1"),
+        ("practitioner", "DELETED,1"),
+    ],
+)
+def test_a_delta_with_an_unknown_record_action_is_not_applied_at_all(payer, tmp_path, table, line):
+    payer.run(extract(tmp_path / "full", "full", A=("2024-03-10", "", "100.00")))
+    before = payer.release.id
+    changed = extract(tmp_path / "delta", "delta", A=("2024-04-10", "", "90.00"))
+    columns = ["record_action", *TABLES[table].key, "member_id", "claim_type"]
+    header = ",".join(columns[: line.count(",") + 1])
+    (changed / f"{table}.csv").write_text(f"{header}\n{line}\n")
+    position = rf"\({table}.csv, row 2, column record_action, rule record-action-unknown\)"
+    with pytest.raises(DataRejected, match=position):
+        payer.run(changed)
+    assert payer.release.id == before
+
+
+@pytest.mark.slow
+def test_a_row_with_an_unknown_action_in_the_full_extract_stays_rejected(payer, tmp_path):
+    rows = {"A": ("2024-03-10", "", "100.00"), "B": ("2024-03-10", "", "50.00")}
+    whole = extract(tmp_path / "full", "full", **rows)
+    header, first, *others = (whole / "claim.csv").read_text().splitlines()
+    texts = [f"{header},record_action", f"{first},DELETE", *(f"{line},A" for line in others)]
+    (whole / "claim.csv").write_text("\n".join(texts))
+    payer.run(whole)
+    assert claims(payer) == {"B"}
+    ran = payer.run(extract(tmp_path / "delta", "delta", C=("2024-04-10", "", "90.00")))
+    assert claims(payer) == {"B", "C"}
+    assert findings(ran, "record-action-unknown") == 1
 
 
 @pytest.mark.slow

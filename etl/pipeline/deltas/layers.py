@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,6 +30,7 @@ from etl.publish.canonical_json import sha256
 from etl.publish.kept_objects import ObjectRef, from_bytes, put_by_content, write_list
 from etl.publish.reader import Current, Release
 from etl.quality.rules.kinds import LineRejected
+from etl.rows import findings_at
 from etl.sources.extract.opening import Extract
 from etl.sources.partition.partitions import Loaded, Partitions
 from etl.storage.port import Store
@@ -38,6 +39,9 @@ FOLDER: Final = "rows/"
 _FORMAT: Final = 2
 _FORMAT_WITHOUT_PLACES: Final = 1
 """Format of lists whose layers have no places; such layers stay without them."""
+_ACTION: Final = "record_action"
+_UNKNOWN_ACTION: Final = "record-action-unknown"
+"""The rule about rows with an unknown record action."""
 _PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
 
 
@@ -164,11 +168,12 @@ def write_layer(
     reported, and stay in quarantine. Of such a claim, only the fact that it replaces another stays.
 
     Raises:
-        DataRejected: some rows of a delta cannot be read. A delta is applied completely or not at
-            all, because an unreadable row might be the one that deletes something.
+        DataRejected: some rows of a delta, or their record actions, cannot be read. A delta is
+            applied completely or not at all, because such a row might delete something.
     """
-    if kind == "delta" and _rejecting(partitions.facts.findings, definitions).num_rows:
-        raise _unreadable_error(_rejecting(partitions.facts.findings, definitions).num_rows)
+    facts = partitions.facts
+    if kind == "delta":
+        _require_readable(_rejecting(facts.findings, definitions), facts.names)
     folder = work / "layer"
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, pq.ParquetWriter] = {}
@@ -176,8 +181,9 @@ def write_layer(
     try:
         for loaded, sources in _iterate_partitions(partitions):
             unreadable = _rejecting(loaded.findings, definitions)
-            if kind == "delta" and unreadable.num_rows:
-                raise _unreadable_error(unreadable.num_rows)
+            if kind == "delta":
+                problems = pa.concat_tables([unreadable, *_action_findings(loaded)])
+                _require_readable(sources.of_findings(problems), facts.names)
             left_out = _left_out_ids(loaded, unreadable, definitions)
             for name, table in loaded.tables.items():
                 rows = _drop_rows(table, unreadable, left_out.get(name, {}))
@@ -203,7 +209,6 @@ def write_layer(
             store, FOLDER, (folder / f"{name}.parquet").read_bytes(), "parquet"
         )
         positions[name] = put_by_content(store, FOLDER, _places_bytes(places[name]), "parquet")
-    facts = partitions.facts
     all_files = (*facts.files, *facts.queried)
     files = tuple(LayerFile(file.title, file.sha256, file.table) for file in all_files)
     return Layer(kind, time, tables, positions, facts.layout.name, files)
@@ -313,8 +318,40 @@ def _replacements(claims: pa.Table, incomplete: pa.Array) -> pa.Table:
     return rows.set_column(index, "claim_type", pa.nulls(rows.num_rows, pa.string()))
 
 
-def _unreadable_error(count: int) -> DataRejected:
-    return DataRejected(
-        f"nothing was published: {count} rows of the delta cannot be read, and a delta is applied "
-        "completely or not at all; `cpcds validate` lists them"
+def action_codes(rows: pa.Table) -> Any:
+    """Return the record actions of rows: trimmed, in upper case, null if absent."""
+    return pc.utf8_upper(pc.utf8_trim_whitespace(rows.column(_ACTION)))
+
+
+def has_unknown_action(rows: pa.Table) -> Any:
+    """Return which rows have a record action that is not A, U, or D."""
+    return pc.invert(pc.is_in(action_codes(rows), value_set=pa.array(["A", "U", "D", None])))
+
+
+def _action_findings(loaded: Loaded) -> Iterator[pa.Table]:
+    """Yield findings about record actions that cannot be read: such a row may be a deletion."""
+    # A layout's crosswalk has blanked the words that it does not list.
+    yield loaded.findings.filter(pc.equal(loaded.findings.column("column"), _ACTION))
+    for name, table in loaded.tables.items():
+        rows = table.filter(has_unknown_action(table))
+        files, numbers = rows.column(FILE_COLUMN), rows.column(ROW_COLUMN)
+        yield findings_at(_UNKNOWN_ACTION, name, files, numbers, _ACTION)
+
+
+def _require_readable(problems: pa.Table, file_names: Sequence[str]) -> None:
+    """Check that nothing of a delta is unreadable.
+
+    Raises:
+        DataRejected: there are findings about unreadable rows.
+    """
+    if not problems.num_rows:
+        return
+    problem, *_ = problems.sort_by([("file", "ascending"), ("row", "ascending")]).to_pylist()
+    position = "" if problem["file"] is None else f"{file_names[problem['file']]}, "
+    position += "" if problem["row"] is None else f"row {problem['row']}, "
+    position += "" if problem["column"] is None else f"column {problem['column']}, "
+    raise DataRejected(
+        f"nothing was published: the delta cannot be read ({position}rule {problem['rule']}), and "
+        "a delta is applied completely or not at all; correct the delta (`cpcds validate` lists "
+        "all its errors)"
     )

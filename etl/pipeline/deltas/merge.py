@@ -38,7 +38,7 @@ from etl.model.canonical_tables import (
     TABLES,
 )
 from etl.model.data_models import CLAIMS, DataModel
-from etl.pipeline.deltas.layers import Layer, kept_object
+from etl.pipeline.deltas.layers import Layer, action_codes, has_unknown_action, kept_object
 from etl.sources.files.listed_files import LAYERS, SOURCE_POSITIONS
 from etl.sources.files.stored_files import FolderFiles, QueriedFile, ReplacedFiles, TableVersion
 from etl.sources.layout.model import highest_sequences, is_sequence
@@ -427,10 +427,7 @@ def _read_rows(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
         tables.append(pa.table({name: cells.get(name, null_column) for name in schema.names}))
         positions.append(_read_positions(store, layer, number, name, table.num_rows))
         times.append(_row_times(table, layer.time) * len(layers) + number)
-        is_delete_action = pc.equal(
-            pc.utf8_upper(pc.utf8_trim_whitespace(table.column("record_action"))), "D"
-        )
-        is_deletion = np.asarray(pc.fill_null(is_delete_action, False))
+        is_deletion = np.asarray(pc.fill_null(pc.equal(action_codes(table), "D"), False))
         deleted.append(is_deletion & (layer.kind == "delta"))
     rows = pa.concat_tables(tables).combine_chunks()
     all_positions = pa.concat_tables(positions).unify_dictionaries().combine_chunks()
@@ -554,8 +551,8 @@ def _current_rows(rows: _Rows, name: str) -> pa.Table:
     """Return the latest row of every key, unless it is a deletion.
 
     Rows of one time and layer stay together, for the rules about duplicates to decide; a
-    deletion beside another row is an update sent as two rows. Rows without a key stay, for the
-    rules to reject.
+    deletion beside another row is an update sent as two rows. Rows without a key and unknown
+    record actions stay, for the rules to reject.
     """
     key_numbers, size = _number_keys(rows.table, name)
     latest = np.full(size + 1, _NEVER, np.int64)
@@ -563,7 +560,8 @@ def _current_rows(rows: _Rows, name: str) -> pa.Table:
     is_current = ((rows.times == latest[key_numbers]) | (key_numbers < 0)) & ~rows.deleted
     table = rows.table.filter(pa.array(is_current))
     column_index = table.schema.get_field_index("record_action")
-    return table.set_column(column_index, "record_action", pa.nulls(table.num_rows, pa.string()))
+    unknown_actions = pc.if_else(has_unknown_action(table), table.column("record_action"), None)
+    return table.set_column(column_index, "record_action", unknown_actions)
 
 
 def _number_keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int]:

@@ -102,6 +102,17 @@ def replayed(history):
     return there
 
 
+def stored(store, name, rows):
+    """Store rows of a table as a layer's object, and return its reference."""
+    schema = pa.schema([pa.field(each, pa.string()) for each in TABLES[name].names])
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
+    data = buffer.getvalue()
+    digest = sha256(data).hexdigest()
+    store.put(f"rows/{digest}.parquet", data)
+    return ObjectRef(f"rows/{digest}.parquet", digest, len(data))
+
+
 def merged(layers, header):
     """Return what layers of rows of members and of a header and its lines say together."""
     store = MemoryStore()
@@ -111,13 +122,7 @@ def merged(layers, header):
         for name in ("member", header, LINES[header]):
             rows = [one.row for one in layer if one.table == name]
             if rows:
-                schema = pa.schema([pa.field(each, pa.string()) for each in TABLES[name].names])
-                buffer = io.BytesIO()
-                pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
-                data = buffer.getvalue()
-                digest = sha256(data).hexdigest()
-                store.put(f"rows/{digest}.parquet", data)
-                tables[name] = ObjectRef(f"rows/{digest}.parquet", digest, len(data))
+                tables[name] = stored(store, name, rows)
         written.append(Layer("delta" if number else "full", "2026-01-01T00:00:00Z", tables))
     found = {}
     with TemporaryDirectory() as folder:
@@ -147,6 +152,17 @@ def test_any_split_and_order_of_a_history_ends_where_the_history_does(header, da
     assert merged([[], *layers], header) == expected
     again = data.draw(st.integers(0, len(layers) - 1))
     assert merged([[], *layers, layers[again]], header) == expected
+
+
+def test_an_unknown_record_action_is_kept_for_the_rules(tmp_path):
+    store = MemoryStore()
+    actions = ["A", " u", "d", "DELETE", None]
+    rows = [{"member_id": str(number), "record_action": a} for number, a in enumerate(actions)]
+    layer = Layer("full", "2026-01-01T00:00:00Z", {"member": stored(store, "member", rows)})
+    write_merged_extract(store, [layer], tmp_path)
+    kept = pq.read_table(tmp_path / "member.parquet", columns=["member_id", "record_action"])
+    expected = ["DELETE" if action == "DELETE" else None for action in actions]
+    assert kept.column("record_action").to_pylist() == expected
 
 
 @pytest.mark.parametrize("header", HEADERS)
