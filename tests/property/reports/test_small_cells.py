@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.small_cells import SUMS, shown_money
+from tests.given.tables import read_tables
 
 MOST = 10
-PARTS = {
-    "source": ("net", "not counting", "quarantined", "superseded"),
-    "published": ("net", "not counting"),
-    "not counting": ("not counting",),
-    "quarantined": ("quarantined",),
-    "superseded": ("superseded",),
-    "net": ("net",),
-}
+PARTS = read_tables(__file__)["parts"]
 """Each sum, and the parts that it is a sum of: what nobody knows to begin with."""
 UNKNOWN = PARTS["source"]
 

@@ -16,6 +16,7 @@ from schemathesis import GenerationMode
 
 from etl.gateway.http.responses import KINDS
 from etl.gateway.supported_fhir import API, TYPES
+from tests.given.tables import read_tables
 from tests.security.gateway.judging import assert_nothing_of_another, entries, own, server, words
 
 ROUND = settings(
@@ -95,27 +96,16 @@ def test_no_request_that_can_be_made_of_the_description_does_harm(rounds):
     assert min(seen[200], seen[400]) > 0, seen
 
 
+WORDS = read_tables(__file__)
 NAMES = sorted(
     {name for kind in TYPES.values() for name in kind.parameters}
     | set(API["result_parameters"])
-    | {"_revinclude", "_format", "start", "end", "_since", "_type", "access_token", "patient.name"}
+    | set(WORDS["further_names"])
 )
-SUFFIXES = ("", "", "", ":missing", ":not", ":exact", ":Patient", ":iterate", ":x", ".name")
-VALUES = (
-    "{me}", "{them}", "{mine}", "{claim}", "{cover}", "{number}", "Patient/{them}", "|{number}",
-    "{me},{them}", "https://payer.example/fhir/Patient/{them}", "ge2000", "lt2100-01-01", "ap2024",
-    "2024-13-45", "true", "false", "count", "*", "", ",", "|", "\\", "%", "\x00", "-1", "0", "1",
-    "99999999999", "ExplanationOfBenefit:*", "Coverage:payor", "*:*", "-_lastUpdated", "ä", "😀",
-    "Patient", "ExplanationOfBenefit,Patient", "xml", "json", "'", '"', "<script>", "../..",
-)  # fmt: skip
-PARTS = (
-    *TYPES, "{me}", "{them}", "{claim}", "{mine}", "_history", "_search", "_page", "{page}",
-    "{mypage}", "$everything", "{version}", "metadata", "..", ".", "", "%2e%2e", "%2f", "*",
-)  # fmt: skip
+PARTS = (*TYPES, *WORDS["parts"])
 
 parameters = st.lists(
-    st.tuples(st.sampled_from(NAMES), st.sampled_from(SUFFIXES), st.sampled_from(VALUES)),
-    max_size=4,
+    st.tuples(*map(st.sampled_from, (NAMES, WORDS["suffixes"], WORDS["values"]))), max_size=4
 )
 paths = st.one_of(
     st.sampled_from([(one,) for one in TYPES]),

@@ -14,7 +14,7 @@ from etl.profiles.guides import C4BB, C4BB_2_1_0, PDEX, PLAN_NET, PLAN_NET_1_1_0
 from etl.profiles.invariants import INVARIANTS, NOT_CHECKED, constraint_of, signature
 from etl.profiles.structures import load_profile, load_type, profile_names
 from etl.profiles.value_sets import value_set
-from tests.given.tables import table
+from tests.given.tables import read_tables, table
 from tests.unit.conform import fhirpath_library
 
 Json = dict[str, Any]
@@ -114,21 +114,9 @@ def claims(coding):
     )
 
 
-DATES = st.sampled_from(
-    ["2024", "2023", "2024-02", "2024-03", "2024-02-01", "2024-02-02", "2023-12-31"]
-)
-TIMES = st.sampled_from(
-    [
-        "2024-02-01T00:00:00Z",
-        "2024-02-29T23:59:59Z",
-        "2024-03-01T00:00:00Z",
-    ]
-)
-"""In one zone and whole seconds: the library gets leap days across zones, and fractions, wrong."""
-
-IDENTIFIER_VALUES = st.text("0123456789D", max_size=12) | st.sampled_from(
-    ["1234567893", "1234567890", "11D1234567", "12345", "12345678931", "123456789 "]
-)
+WORDS = read_tables(__file__)
+DATES, TIMES = st.sampled_from(WORDS["dates"]), st.sampled_from(WORDS["times"])
+IDENTIFIER_VALUES = st.text("0123456789D", max_size=12) | st.sampled_from(WORDS["identifiers"])
 TEXTS = st.sampled_from(["a", "home", "work"])
 
 
@@ -163,14 +151,7 @@ def values_of(case):
         "us-core-6": maybe(
             family=TEXTS,
             given=lists(TEXTS),
-            extension=lists(
-                st.sampled_from(
-                    [
-                        {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason"},
-                        {"url": "urn:x"},
-                    ]
-                )
-            ),
+            extension=lists(st.sampled_from(WORDS["absent_reasons"])),
         ),
         "pat-1": maybe(
             name=maybe(family=TEXTS).filter(bool), organization=thing, gender=st.just("male")
@@ -201,21 +182,7 @@ def values_of(case):
         ),
         "plan-type-is-distinct": maybe(plan=lists(maybe(type=PLAN_TYPES).filter(bool))),
         "new-patients-characteristics": maybe(
-            extension=lists(
-                st.sampled_from(
-                    [
-                        {"url": "characteristics", "valueString": "a"},
-                        {
-                            "url": "acceptingPatients",
-                            "valueCodeableConcept": {"coding": [{"code": "no"}]},
-                        },
-                        {
-                            "url": "acceptingPatients",
-                            "valueCodeableConcept": {"coding": [{"code": "nopt"}]},
-                        },
-                    ]
-                )
-            )
+            extension=lists(st.sampled_from(WORDS["accepting_patients"]))
         ),
         "us-core-23": maybe(
             extension=lists(
@@ -245,7 +212,7 @@ def values_of(case):
     elif key in {"us-core-16", "us-core-17", "us-core-18", "us-core-19"}:
         value = maybe(value=IDENTIFIER_VALUES, system=TEXTS)
     elif key in {"txt-1", "txt-2"}:
-        value = st.sampled_from(NARRATIVES)
+        value = st.sampled_from(WORDS["narratives"])
     elif "careTeam" in path:
         value = maybe(
             role=concept,
@@ -291,12 +258,6 @@ TRIGGERS = maybe(
 PLAN_TYPES = st.lists(st.sampled_from(["gold", "silver"]), min_size=1, max_size=2).map(
     lambda codes: {"coding": [{"code": code} for code in codes]}
 )
-NARRATIVES = [
-    '<div xmlns="http://www.w3.org/1999/xhtml">text</div>',
-    '<div xmlns="http://www.w3.org/1999/xhtml"> </div>',
-    "<div>text</div>",
-    "<p>text</p>",
-]
 
 
 def _leaves_open(period):

@@ -126,8 +126,6 @@ def test_what_is_not_told_is_not_there():
     told = set(resources(statement()))
     assert told == set(TYPES)
     assert set(resources(public())) == set(PLAN_NET_TYPES)
-    for kind in ("Claim", "Observation", "Group", "CapabilityStatement"):
-        assert server().call(f"/fhir/{kind}").status == 404
 
 
 def test_it_is_one_that_the_guide_and_its_testers_look_for():
