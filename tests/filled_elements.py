@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from etl.conform.json_elements import Test
@@ -12,31 +12,10 @@ from etl.conform.slices import slice_test
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
 
-@dataclass(slots=True)
-class FilledElements:
-    """Counts, by profile, the resources that fill each element.
-
-    A resource counts for the first profile that `meta.profile` names.
-
-    Attributes:
-        resources: canonical of a profile -> how many resources.
-        elements: canonical of a profile -> id of an element -> how many of them fill it.
-    """
-
-    resources: Counter[str] = field(default_factory=Counter)
-    elements: dict[str, Counter[str]] = field(default_factory=dict)
-    _known: dict[str, _Elements | None] = field(default_factory=dict)
-
-    def add(self, resource: Mapping[str, Any]) -> None:
-        """Count one resource; one without a known profile is ignored."""
-        for canonical in resource.get("meta", {}).get("profile", ())[:1]:
-            if canonical not in self._known:
-                profile = find_canonical(canonical)
-                self._known[canonical] = None if profile is None else _Elements(profile)
-            filled = self._known[canonical]
-            if filled is not None:
-                self.resources[canonical] += 1
-                self.elements.setdefault(canonical, Counter()).update(filled.ids_in(resource))
+def filled_elements(resource: Mapping[str, Any]) -> set[str]:
+    """Return the ids of the elements that a resource fills, by the first profile that it names."""
+    elements = _elements_of(resource["meta"]["profile"][0])
+    return set(elements.ids_below(resource, elements.profile.root))
 
 
 @dataclass(slots=True)
@@ -50,10 +29,7 @@ class _Elements:
     profile: Profile
     _tests: dict[str, tuple[tuple[Element, Test], ...]] = field(default_factory=dict)
 
-    def ids_in(self, resource: Mapping[str, Any]) -> set[str]:
-        return set(self._below(resource, self.profile.root))
-
-    def _below(self, value: Mapping[str, Any], element: Element) -> Iterator[str]:
+    def ids_below(self, value: Mapping[str, Any], element: Element) -> Iterator[str]:
         for child in self.profile.children(element.id):
             for name in tuple(choice_names(child)) or (child.name,):
                 if name in value:
@@ -65,7 +41,7 @@ class _Elements:
             for described in (child, *self._slices(entry, name, child)):
                 yield described.id
                 if isinstance(entry, dict):
-                    yield from self._below(entry, described)
+                    yield from self.ids_below(entry, described)
 
     def _slices(self, entry: Any, name: str, whole: Element) -> Iterable[Element]:
         if whole.name.endswith("[x]"):
@@ -82,3 +58,10 @@ class _Elements:
                 if slicing is not None
             )
         return (slice_element for slice_element, fits in self._tests[whole.id] if fits(entry))
+
+
+@cache
+def _elements_of(canonical: str) -> _Elements:
+    profile = find_canonical(canonical)
+    assert profile is not None, canonical
+    return _Elements(profile)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
+from operator import attrgetter
 
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.storage.port import Entry, StoreOptions, Tagged
+from etl.errors import CommitUnknown, StoreError
+from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
+from tests.memory_store import MemoryStore
 from tests.simulation.world import Killed
 
 _PAGE = 7
@@ -20,49 +20,45 @@ _PAGE = 7
 _URL = "http://storage.example"
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An object.
+@lru_cache(maxsize=10_000)
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+class Disk(MemoryStore):
+    """Objects by key, and who changed them.
 
     Attributes:
-        data: its bytes.
-        sha256: of them.
-        modified: when it was written.
-        by: the process that wrote it.
-        mark: metadata of the write, in a bucket.
-    """
-
-    data: bytes
-    sha256: str
-    modified: datetime
-    by: str
-    mark: str = ""
-
-
-class Disk:
-    """Objects by key.
-
-    Attributes:
-        objects: them.
         changes: how many writes and deletions there were.
+        writers: key -> the process that wrote it last.
         deleted: key -> the process that deleted it last.
+        marks: key -> metadata of the write, in a bucket.
     """
 
     def __init__(self, world):
-        self._world = world
-        self.objects = {}
+        super().__init__(lambda: world.now)
         self.changes = 0
+        self.writers = {}
         self.deleted = {}
+        self.marks = {}
 
-    def write(self, by, key, data, mark=""):
-        """Write an object, whatever was there."""
-        digest = hashlib.sha256(data).hexdigest()
-        self.objects[key] = Held(bytes(data), digest, self._world.now, by, mark)
+    def data(self, key):
+        """Return an object, or None."""
+        return self._objects.get(key, (None,))[0]
+
+    def tag(self, key):
+        """Return the SHA-256 of an object, or None."""
+        data = self.data(key)
+        return None if data is None else digest(data)
+
+    def note_write(self, by, key, mark=""):
+        """Note that a process wrote an object."""
         self.changes += 1
+        self.writers[key], self.marks[key] = by, mark
 
-    def delete(self, by, key):
+    def remove(self, by, key):
         """Delete an object."""
-        if self.objects.pop(key, None) is not None:
+        if self._objects.pop(key, None) is not None:
             self.changes += 1
             self.deleted[key] = by
 
@@ -72,20 +68,19 @@ class Disk:
         They are no steps worth taking: no other process ever looks at what they look at.
         """
         is_cut = prefix.startswith(("patients/", "directory/"))
-        return is_cut and not any(key.startswith(prefix) for key in self.objects)
+        return is_cut and not any(key.startswith(prefix) for key in self._objects)
 
     def pages(self, prefix):
         """Yield pages of a listing, each as things are when it is asked for."""
         last = ""
         while True:
-            found = sorted(key for key in self.objects if key.startswith(prefix) and key > last)
+            listed = sorted(self.list(prefix), key=attrgetter("key"))
+            found = [entry for entry in listed if entry.key > last]
             page = found[:_PAGE]
-            yield [
-                Entry(key, len(self.objects[key].data), self.objects[key].modified) for key in page
-            ]
+            yield page
             if len(found) <= _PAGE:
                 return
-            last = page[-1]
+            last = page[-1].key
 
 
 class Folder:
@@ -106,28 +101,13 @@ class Folder:
 
     def read(self, key):
         self._refuse(self._process.call("get", key), key)
-        held = self._disk.objects.get(key)
-        if held is None:
-            raise NotFound(f"folder: there is no object {key}")
-        return Tagged(held.data, held.sha256)
+        return self._disk.read(key)
 
     def put(self, key, data):
-        def write():
-            there = self._disk.objects.get(key)
-            if there is None or there.data != data:
-                self._disk.write(self._process.name, key, data)
-            return there is None
-
-        return self._write("put", key, write, StoreError)
+        return self._write("put", key, partial(self._disk.put, key, data), StoreError)
 
     def swap(self, key, data, expected):
-        def write():
-            there = self._disk.objects.get(key)
-            if (there.sha256 if there is not None else None) != expected:
-                raise CommitConflict(f"folder: {key} was changed by someone else")
-            self._disk.write(self._process.name, key, data)
-            return hashlib.sha256(data).hexdigest()
-
+        write = partial(self._disk.swap, key, data, expected)
         return self._write("swap", key, write, CommitUnknown)
 
     def list(self, prefix=""):
@@ -142,7 +122,7 @@ class Folder:
     def delete(self, keys):
         count = 0
         for key in keys:
-            do = partial(self._disk.delete, self._process.name, key)
+            do = partial(self._disk.remove, self._process.name, key)
             self._write("delete", key, do, StoreError)
             count += 1
         return count
@@ -157,6 +137,7 @@ class Folder:
         fate = self._process.call(what, key, can_be_late=False)
         self._refuse(fate, key)
         done = do()
+        self._disk.note_write(self._process.name, key)
         if fate == "dies after":
             raise Killed
         if fate == "lost":
@@ -179,35 +160,32 @@ class Client:
         mark = (Metadata or {}).get("swapped-by", "")
 
         def write():
-            there = self._disk.objects.get(Key)
-            if IfNoneMatch is not None and there is not None:
-                raise _answer(412, "PreconditionFailed")
+            there = self._disk.tag(Key)
             if IfMatch is not None and there is None:
                 raise _answer(404, "NoSuchKey")
-            if IfMatch is not None and there is not None and there.sha256 != IfMatch:
+            if there is not None and (IfNoneMatch is not None or there != (IfMatch or there)):
                 raise _answer(412, "PreconditionFailed")
-            self._disk.write(self._process.name, Key, Body, mark)
-            return {"ETag": hashlib.sha256(Body).hexdigest()}
+            self._disk.note_write(self._process.name, Key, mark)
+            return {"ETag": self._disk.swap(Key, Body, there)}
 
         return self._call("swap" if IfMatch or mark else "put", Key, write)
 
     def get_object(self, *, Key, Range="", **_):
         def read():
-            held = self._there(Key)
-            data = held.data
+            data = whole = self._there(Key)
             if Range:
                 start, _, last = Range.removeprefix("bytes=").partition("-")
                 if int(start) >= len(data):
                     raise _answer(416, "InvalidRange")
                 data = data[int(start) : int(last) + 1]
-            return {"Body": io.BytesIO(data), "ETag": held.sha256}
+            return {"Body": io.BytesIO(data), "ETag": digest(whole)}
 
         return self._call("get", Key, read)
 
     def head_object(self, *, Key, **_):
         def read():
-            held = self._there(Key)
-            return {"ETag": held.sha256, "Metadata": {"swapped-by": held.mark}}
+            tag = digest(self._there(Key))
+            return {"ETag": tag, "Metadata": {"swapped-by": self._disk.marks[Key]}}
 
         return self._call("get", Key, read)
 
@@ -216,7 +194,7 @@ class Client:
 
         def write():
             for key in keys:
-                self._disk.delete(self._process.name, key)
+                self._disk.remove(self._process.name, key)
             return {}
 
         return self._call("delete", " ".join(keys), write)
@@ -237,10 +215,10 @@ class Client:
             }
 
     def _there(self, key):
-        held = self._disk.objects.get(key)
-        if held is None:
+        data = self._disk.data(key)
+        if data is None:
             raise _answer(404, "NoSuchKey")
-        return held
+        return data
 
     def _call(self, what, key, do):
         fate = self._process.call(what, key)

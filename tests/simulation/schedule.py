@@ -10,7 +10,6 @@ from etl.publish.bulk_files import BulkOptions
 from etl.publish.prune import GRACE
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from tests.memory_store import MemoryStore
 from tests.simulation import jobs
 from tests.simulation.disk import Disk
 from tests.simulation.jobs import NAMES, Extract, Tree
@@ -123,16 +122,10 @@ class _Schedule:
                 self._turn()
             if process.ended.startswith(("StoreError", "Commit", "NotFound", "UsageError")):
                 raise Broken(f"without any fault, {name} fails: {process.ended}")
-        release = open_current(self._snapshot()).release
+        release = open_current(tree.disk).release
         found = verify(release)
         if not found.ok:
             raise Broken(f"verify: {found.problems[0].key}: {found.problems[0].what}")
-
-    def _snapshot(self):
-        store = MemoryStore(lambda: self._world.now)
-        for key, held in self._tree.disk.objects.items():
-            store.put(key, held.data)
-        return store
 
     def _start(self, number, name, job):
         process = self._world.start(f"{name} {number}", job)

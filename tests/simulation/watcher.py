@@ -69,29 +69,26 @@ class Watcher:
         if self.disk.changes == self._seen:
             return
         self._seen = self.disk.changes
-        pointer = self.disk.objects.get(POINTER)
+        pointer = self.disk.data(POINTER)
         if pointer is None:
             _check(not self.history, "current.json is gone")
             return
-        told = json.loads(pointer.data)
+        told = json.loads(pointer)
         release = told["release"]
         if not self.history or release != self.history[-1]:
             self._succeed(release, told)
-            self._by[release] = pointer.by
-        manifest = self.disk.objects.get(told["manifest"])
-        right = manifest is not None and manifest.sha256 == told["sha256"]
+            self._by[release] = self.disk.writers[POINTER]
+        right = self.disk.tag(told["manifest"]) == told["sha256"]
         _check(right, f"the manifest of {release}, which is present, is gone or another")
         for kept in self._lineage():
-            for key, digest in self._needs[kept].items():
-                there = self.disk.objects.get(key)
-                _check(there is not None, f"{key}, which {kept} names, is gone")
-                _check(there is None or there.sha256 == digest, f"{key} of {kept} is another")
+            for key, tag in self._needs[kept].items():
+                _check(self.disk.tag(key) == tag, f"{key}, which {kept} names, is gone or another")
         for name, who in self.promised.items():
             _check(name in self.history, f"{who} said that {name} is published, and it never was")
         for name, who in self.denied:
             _check(self._by.get(name) != who, f"{who} said that nothing was changed; so was {name}")
         self.held -= {
-            one for one in self.held if f"releases/{one}/resumed.json" in self.disk.objects
+            one for one in self.held if self.disk.data(f"releases/{one}/resumed.json") is not None
         }
 
     def promise(self, release, who):
@@ -124,7 +121,7 @@ class Watcher:
     def must_keep(self, before, keep, who):
         """Check that a prune left the newest releases, as far as they were there before it."""
         for release in self.history[-keep:]:
-            gone = release in before and _manifest(release) not in self.disk.objects
+            gone = release in before and self.disk.data(_manifest(release)) is None
             _check(
                 not gone or self.disk.deleted[_manifest(release)] != who,
                 f"{who} dropped {release}, which was to be kept",
@@ -181,13 +178,13 @@ class Watcher:
     def _lineage(self):
         """Yield the releases that can be gone back to."""
         for one in reversed(self.history):
-            if _manifest(one) not in self.disk.objects:
+            if self.disk.data(_manifest(one)) is None:
                 return
             yield one
 
     def _named(self, release, manifest):
         key = _manifest(release)
-        named = {key: self.disk.objects[key].sha256}
+        named = {key: self.disk.tag(key)}
         for shard in manifest["catalog"]["shards"]:
             if shard is not None:
                 named[shard["key"]] = shard["sha256"]
@@ -216,17 +213,16 @@ class Watcher:
         return [json.loads(line) for line in text.splitlines()]
 
     def _json(self, key, digest=None):
-        data = self._object(key, digest)
-        return json.loads(data)
+        return json.loads(self._object(key, digest))
 
     def _object(self, key, digest=None):
-        held = self.disk.objects.get(key)
-        _check(held is not None, f"{key} is gone")
+        data = self.disk.data(key)
+        _check(data is not None, f"{key} is gone")
         if not key.startswith("releases/"):
             digest = digest or key.rpartition("/")[2].partition(".")[0]
-        right = digest is None or hashlib.sha256(held.data).hexdigest() == digest
+        right = digest is None or hashlib.sha256(data).hexdigest() == digest
         _check(right, f"{key} is another")
-        return held.data
+        return data
 
 
 def _manifest(release):

@@ -14,7 +14,7 @@ from etl.mapping.coverage import (
 )
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.profiles.structures import find_canonical, load_profile
-from tests.filled_elements import FilledElements
+from tests.filled_elements import filled_elements
 from tests.given.tables import read_tables
 from tests.golden.mapping.everything import everything, without_line_amounts
 from tests.golden.mapping.rendering import mapping_set, resources
@@ -27,14 +27,14 @@ VIEWS = pytest.mark.parametrize("view", ["financial", "basis"])
 @cache
 def filled(view):
     """Return what full rows fill. Institutional amounts stand on lines or in the header: both."""
-    found = FilledElements()
+    found = defaultdict(set)
     rows = everything()
     for resource in [
         *resources(rows, view=view),
         *resources(without_line_amounts(rows), view=view),
     ]:
-        found.add(resource)
-    return found.elements
+        found[resource["meta"]["profile"][0]] |= filled_elements(resource)
+    return found
 
 
 def columns_of(mappings):
