@@ -120,12 +120,6 @@ def test_the_members_page_shows_what_was_read(standing, issued, browser):
     assert numbers.members == 1
 
 
-def test_what_was_recorded_stands_in_the_file_before_the_answer(standing):
-    asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
-    (file,) = (standing.folder / "audit").iterdir()
-    assert b'"request-1"' in file.read_bytes()
-
-
 def test_an_access_that_cannot_be_recorded_is_not_answered(standing, monkeypatch):
     def full(*_):
         raise OSError(28, "no space left on device")
