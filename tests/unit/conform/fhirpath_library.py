@@ -26,7 +26,7 @@ _ROOT = ContextVar("root")
 
 def answer(expression, path, guide, value, root):
     """Return what the library makes of an expression about a value of a resource."""
-    node = _node(value, path)
+    node = ResourceNode.create_node(value, path)
     around = {"resource": root, "rootResource": root, "context": node}
     token = _ROOT.set(root)
     try:
@@ -48,11 +48,6 @@ def _compiled(expression, guide):
     return fhirpathpy.compile(expression, models["r4"], options)
 
 
-def _node(value, path):
-    make = ResourceNode.create_node
-    return make(value, path)
-
-
 def _member_of(guide):
     def member(values, url):
         return [member_of(value_set(url, guide), value) is not False for value in values[:1]]
@@ -62,7 +57,7 @@ def _member_of(guide):
 
 def _resolve(values):
     types = (resolved_type(value, _ROOT.get()) for value in values)
-    return [_node({"resourceType": kind}, kind) for kind in types if kind]
+    return [ResourceNode.create_node({"resourceType": kind}, kind) for kind in types if kind]
 
 
 def _has_value(values):
@@ -76,7 +71,7 @@ def _html_checks(values):
 def _extension(values, url):
     """Return all extensions of a URL (FHIR R4, FHIRPath: `extension(url)`)."""
     return [
-        _node(extension, "Extension")
+        ResourceNode.create_node(extension, "Extension")
         for value in values
         if isinstance(value, dict)
         for extension in value.get("extension", ())

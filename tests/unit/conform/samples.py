@@ -10,7 +10,6 @@ Json = dict[str, Any]
 CANONICAL = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 C4BB = "http://hl7.org/fhir/us/carin-bb/CodeSystem/"
 THO = "http://terminology.hl7.org/CodeSystem/"
-NUBC = "https://www.nubc.org/CodeSystem/"
 WHEN = "2024-03-01T00:00:00Z"
 
 
