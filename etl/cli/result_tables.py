@@ -68,9 +68,9 @@ def show_missing(rejected: summary.Rejected) -> None:
         )
     if rejected.missing:
         console.print(
-            "The layout must fill a missing cell, or the payer must send it. The report of cpcds run "
-            "or cpcds validate lists the rows; docs/layouts.md says which cells the shipped layouts "
-            "cannot fill.",
+            "The layout must fill a missing cell, or the payer must send it. The report of cpcds "
+            "run or cpcds validate lists the rows; docs/layouts.md says which cells the shipped "
+            "layouts cannot fill.",
             markup=False,
         )
 
