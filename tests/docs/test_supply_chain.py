@@ -18,6 +18,7 @@ from scripts.sbom import (
     packages_in,
     shipped_extras,
 )
+from tests.given.tables import read_tables
 
 ROOT = Path(__file__).parents[2]
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
@@ -105,28 +106,15 @@ def test_the_licence_of_every_installed_package_is_listed():
 
 
 def test_a_licence_is_what_a_package_states_most_exactly(tmp_path):
-    stated = {
-        "expression": "License-Expression: MIT\nLicense: other\n",
-        "classifiers": (
-            "License: other\nClassifier: License :: OSI Approved :: MIT License\n"
-            "Classifier: License :: OSI Approved\nClassifier: Topic :: Software Development\n"
-            "Classifier: License :: OSI Approved :: BSD License\n"
-        ),
-        "words": "License: Apache 2.0 | BSD\n and more\n",
-        "none": "License: UNKNOWN\n",
-    }
-    for name, lines in stated.items():
+    cases = read_tables(__file__)["packages"]
+    for name, stated in cases.items():
         folder = tmp_path / f"{name}-1.0.dist-info"
         folder.mkdir()
-        (folder / "METADATA").write_text(
-            f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{lines}"
-        )
+        head = f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n"
+        (folder / "METADATA").write_text(head + stated["metadata"])
     read = packages_in(tmp_path)
     assert {package.name: licence_of(found) for package, found in read.items()} == {
-        "expression": "MIT",
-        "classifiers": "BSD License; MIT License",
-        "words": "Apache 2.0 / BSD",
-        "none": "not stated",
+        name: stated["licence"] for name, stated in cases.items()
     }
 
 

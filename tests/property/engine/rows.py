@@ -11,6 +11,7 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
 from etl.model.sensitive_codes import CodeSystem, SensitiveCodes
 from etl.rows import table_schema
+from tests.given.tables import read_tables
 
 TEXTS = ('"', "\\", "a\nb", "\t\x01", "é\u2028", "Nguyễn", "x" * 40, "</s>", "plain", "A", "b7")
 
@@ -21,28 +22,9 @@ def money(cents):
     return f"{sign}{abs(cents) // 100}.{abs(cents) % 100:02d}"
 
 
-_FIXED = {
-    ("claim", "claim_type"): ("inpatient", "professional", "pharmacy", "oral"),
-    ("claim_line", "service_code"): ("99213", "J1100", "D0120", "ABC12", "nope"),
-    ("claim_line", "benefit_payment_status"): ("innetwork", "outofnetwork"),
-    ("claim_care_team", "role"): ("rendering", "attending", "Performing"),
-    ("claim_tooth", "tooth_number"): ("3", "A"),
-    ("claim_transport", "value"): ("12", "12.5", "home", "01"),
-}
+_CELLS = read_tables(__file__)
+_WORDS, _ID_COUNTS = _CELLS["words"], _CELLS["id_counts"]
 _CODES = ("A", "b7", "M12", "innetwork", "outofnetwork", 'q"', "\u00e9\x07")
-_IDS = {
-    "member_id": 2,
-    "coverage_id": 3,
-    "payer_id": 2,
-    "organization_id": 2,
-    "practitioner_id": 3,
-    "provider_id": 3,
-    "rendering_provider_id": 3,
-    "billing_provider_id": 3,
-    "service_facility_id": 2,
-    "adjusted_from_claim_id": 4,
-    "adjusted_to_claim_id": 4,
-}
 
 
 def _cell(chance, table, column):
@@ -52,11 +34,11 @@ def _cell(chance, table, column):
         return ";".join(chance.sample(["1", "2", "3"], chance.randint(1, 3)))
     if column.name == "line_number":
         return chance.choice(["1", "2", "3"])
-    if column.name in _IDS:
-        number = chance.randint(1, _IDS[column.name])
+    if column.name in _ID_COUNTS:
+        number = chance.randint(1, _ID_COUNTS[column.name])
         return f"{column.name.removesuffix('_id')[-5:]}{number}"
-    if (table, column.name) in _FIXED:
-        return chance.choice(_FIXED[table, column.name])
+    if column.name in _WORDS.get(table, {}):
+        return chance.choice(_WORDS[table][column.name])
     match column.type:
         case FieldType.TEXT:
             return chance.choice(TEXTS)

@@ -18,6 +18,7 @@ from etl.model.crosswalks import read_crosswalk
 from etl.model.relations import Many, One, relations_of
 from etl.pipeline.lineage.explain import records_of
 from etl.publish.canonical_json import dumps
+from tests.given.tables import read_tables
 from tests.property.engine.rows import tables, to_partition
 
 CROSSWALKS = {
@@ -35,25 +36,7 @@ ENVIRONMENT = Environment(
     },
 )
 
-_FILTERS = {
-    FieldType.TEXT: ["", " | lower", " | upper", " | left(2)", " | logical_id('Patient')"],
-    FieldType.CODE: [
-        "",
-        " | translate('words')",
-        " | translate('words', 'system')",
-        " | translate('words') | default('none')",
-        " | provider('Organization')",
-        " | provider('Practitioner', 'only')",
-        " | shape('npi')",
-    ],
-    FieldType.DATE: ["", " | date", " | datetime", " | instant"],
-    FieldType.TIMESTAMP: [" | instant", " | datetime"],
-    FieldType.MONEY: ["", " | money"],
-    FieldType.DECIMAL: ["", " | decimal"],
-    FieldType.INTEGER: ["", " | integer", " | plus(100)", " | decimal"],
-    FieldType.FLAG: ["", " | boolean"],
-    FieldType.LIST: ["", " | translate_all('words', 'code', ', ')"],
-}
+_FILTERS = {FieldType[name]: ends for name, ends in read_tables(__file__)["filters"].items()}
 
 
 @st.composite

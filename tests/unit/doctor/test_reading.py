@@ -70,17 +70,9 @@ def test_a_compressed_file_and_a_parquet_file_are_read_too(tmp_path):
     assert stored.columns == (("M1", ""), ("1", "2"))
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (b"PK\x03\x04xl/workbook", "xlsx"),
-        (b"PK\x03\x04other", "zip"),
-        (b"%PDF-1", "PDF"),
-        (b"", "empty"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "kinds"))
 def test_what_is_no_table_has_a_name_and_no_columns(tmp_path, content, kind):
-    found = sample(tmp_path, "m.csv", content)
+    found = sample(tmp_path, "m.csv", content.encode())
     assert (found.form.physical.kind, found.headers) == (kind, ())
 
 
@@ -95,26 +87,7 @@ def test_padded_cells_with_delimiters_between_are_delimited(tmp_path):
     assert found.form.physical.delimiter == "|"
 
 
-@pytest.mark.parametrize(
-    ("text", "cause"),
-    [
-        ("C1,1,99213\nC2,1,99214\n", "it has no header"),
-        ("HDR,20240101\nDTL,C1,99213,10.00\nDTL,C2,99214,20.00\nTRL,2\n", "it has no header"),
-        (
-            "HDR,CLAIMS\nDTL,C1,99213,1.00\nDTL,C2,99214,2.00\nDTL,C3,99215,3.00\n",
-            "it has no header",
-        ),
-        ("Claim ID,Code\nC1,99213\nC2,99214\nTRL\n", "it ends with a trailer"),
-        (
-            "".join(f"C{at:05d}  M{at % 3}  2023-01-0{at + 1}  {at:3d}.50\n" for at in range(6)),
-            "it has columns of fixed width",
-        ),
-        (  # commas in names separate nothing
-            "".join(f"M100{at}{'N' * at + 'G, BO':<20}1970010{at + 1}\n" for at in range(6)),
-            "it has columns of fixed width",
-        ),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "not_drafted"))
 def test_other_files_need_a_header_or_a_layout(tmp_path, text, cause):
     found = sample(tmp_path, "m.csv", text.encode())
     assert found.form.not_drafted == NOT_DRAFTED.format(cause)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.columns import numbers
-from etl.columns.arrays import join, join_lists, join_runs, sum_groups, text_bytes
+from etl.columns.arrays import join, join_lists, join_runs, text_bytes
 from etl.engine.evaluate import escape_json, logical_ids
 from etl.mapping.plan import Environment
 
@@ -68,13 +68,6 @@ def test_money_of_cents_is_the_decimal_with_two_digits(cents, data):
         f"{Decimal(c).scaleb(-2):.2f}" if t else None for c, t in zip(cents, there, strict=True)
     ]
     assert got.to_pylist() == wanted
-
-
-@given(groups=st.lists(st.lists(CENTS, max_size=4), max_size=6))
-def test_totals_are_exact(groups):
-    values = np.array([value for group in groups for value in group], dtype=np.int64)
-    numbers = np.array([at for at, group in enumerate(groups) for _ in group], dtype=np.int64)
-    assert sum_groups(values, numbers, len(groups)).tolist() == [sum(g) for g in groups]
 
 
 @given(runs=st.lists(st.lists(st.sampled_from(["a", "", "é,", "{}"]), max_size=3), max_size=6))

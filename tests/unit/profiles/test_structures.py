@@ -18,6 +18,7 @@ from etl.profiles.value_sets import code_systems, value_set, value_set_urls
 
 INPATIENT = "C4BB-ExplanationOfBenefit-Inpatient-Institutional"
 ORAL = "C4BB-ExplanationOfBenefit-Oral"
+ITEM = "ExplanationOfBenefit.item"
 ADJUDICATION = "http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication"
 
 
@@ -80,26 +81,20 @@ def test_every_type_that_an_element_names_is_known():
                 assert known or choice.code == "Resource", (element.id, choice.code)
 
 
-def test_a_child_is_found_in_its_type_where_the_profile_is_silent():
-    profile = st.load_profile(INPATIENT)
-    found = st.child(profile, profile.by_id["ExplanationOfBenefit.insurer"], "reference")
-    assert found[1].id == "Reference.reference"
-
-
-def test_a_child_is_found_where_a_content_reference_points():
-    profile = st.load_profile(ORAL)
-    found = st.child(
-        profile, profile.by_id["ExplanationOfBenefit.item.detail.adjudication"], "amount"
-    )
-    assert found[1].id == "ExplanationOfBenefit.item.adjudication.amount"
-
-
-def test_a_slice_that_is_not_unfolded_has_the_children_of_the_unsliced_element():
-    profile = st.load_profile("C4BB-Patient")
-    slices = profile.slices("Patient.extension")
-    assert slices
-    found = st.child(profile, slices[0], "url")
-    assert found[1].id == "Extension.url"
+@pytest.mark.parametrize(
+    ("name", "above", "child", "found"),
+    [
+        # in its type, where the profile is silent
+        (INPATIENT, "ExplanationOfBenefit.insurer", "reference", "Reference.reference"),
+        # where a content reference points
+        (ORAL, f"{ITEM}.detail.adjudication", "amount", f"{ITEM}.adjudication.amount"),
+        # in the unsliced element, where a slice is not unfolded
+        ("C4BB-Patient", "Patient.extension:race", "url", "Extension.url"),
+    ],
+)
+def test_a_child_that_an_element_does_not_list_is_found(name, above, child, found):
+    profile = st.load_profile(name)
+    assert st.child(profile, profile.by_id[above], child)[1].id == found
 
 
 def test_a_choice_is_found_by_the_json_name_of_each_of_its_types_and_no_other():

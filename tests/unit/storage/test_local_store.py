@@ -17,6 +17,7 @@ from etl.errors import CommitUnknown, NotFound, StoreError
 from etl.storage import local
 from etl.storage.async_objects import FolderObjects
 from etl.storage.local import STAGING, LocalStore
+from tests.given.tables import table
 
 
 @pytest.fixture
@@ -96,22 +97,11 @@ def test_a_damaged_object_is_replaced_when_it_is_put_again(store):
         assert store.get("a") == b"12345"
 
 
-@pytest.mark.parametrize(
-    ("code", "sentence"),
-    [
-        (
-            errno.ENOSPC,
-            "no space is left on the device; free some space, and run the command again",
-        ),
-        (errno.EDQUOT, "the disk quota is used up"),
-        (errno.EACCES, "permission denied; check its owner and permissions"),
-        (errno.EROFS, "the file system is read-only"),
-        (errno.EIO, "Input/output error"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "refusals"))
 def test_a_disk_that_refuses_is_one_sentence_and_leaves_nothing_behind(
-    store, monkeypatch, code, sentence
+    store, monkeypatch, name, sentence
 ):
+    code = getattr(errno, name)
     store.put("before", b"x")
     tag = store.swap("current.json", b"old", None)
 
