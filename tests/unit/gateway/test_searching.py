@@ -68,12 +68,6 @@ def test_claims_are_found_by_use_and_by_profile_with_or_without_its_version(serv
     assert bundle(asked(service, "_profile:missing=true"))["total"] == 0
 
 
-def test_an_answer_without_matches_has_no_empty_list(service):
-    found = bundle(asked(service, "type=vision&service-date=1900"))
-    assert found["total"] == 0
-    assert "entry" not in found
-
-
 def test_the_self_link_says_what_was_understood(service):
     query = "service-date=ge2024-01-01T00:00:00+01:00&type=a b,c&nonsense=1&_count=2"
     found = bundle(asked(service, query, strict=False))
