@@ -181,8 +181,12 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
     # The rows become a layer of their own: later deltas need them as they were delivered.
     day = extract.as_of.isoformat() if extract.as_of is not None else None
     layer_time = day_instant(day) if day is not None else as_instant(when)
-    layer = write_layer(store, rows.partitions, definitions, rows.work, extract.kind, layer_time)
-    is_stored = any(layer.tables == other.tables and layer.kind == other.kind for other in base)
+    layer, findings = write_layer(
+        store, rows.partitions, definitions, rows.work, extract.kind, layer_time
+    )
+    content = layer.kind, layer.tables, layer.files
+    contents = [(other.kind, other.tables, other.files) for other in base]
+    is_stored = content in contents
     layers = base if is_stored else (*base, layer)
     if not is_delta:
         return ReleaseRows(rows, layers, when)
@@ -194,7 +198,27 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
     full_extract = open_with(merged_files, definitions, model.layout, context.emit)
     merged = read(replace(context, extract=full_extract), digests=True)
     _start_time(context, publication, merged.work)
+    # The delta was read before the merge, so its findings are added to those of the merged rows.
+    earlier_layers = layers[: [*contents, content].index(content)]
+    first_file = sum(len(other.files) for other in earlier_layers)
+    merged = replace(merged, partitions=_add_findings(merged.partitions, findings, first_file))
     return ReleaseRows(merged, layers, when, () if is_stored else notes)
+
+
+def _add_findings(partitions: Partitions, findings: pa.Table, first_file: int) -> Partitions:
+    """Add the findings of reading a delta to those of the merged rows.
+
+    Args:
+        partitions: the merged rows.
+        findings: findings whose files are numbered as in the delta.
+        first_file: position of the delta's first file among the files of all layers.
+    """
+    facts = partitions.facts
+    index = findings.schema.get_field_index("file")
+    files = pc.add(findings.column(index), facts.queried[first_file].index).cast(pa.int32())
+    moved = findings.set_column(index, findings.schema.field(index), files)
+    all_findings = pa.concat_tables([facts.findings, moved])
+    return replace(partitions, facts=replace(facts, findings=all_findings))
 
 
 def _require_stable_keys(layout: Layout) -> None:

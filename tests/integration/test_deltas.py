@@ -185,6 +185,40 @@ def test_a_row_with_an_unknown_action_in_the_full_extract_stays_rejected(payer, 
 
 
 @pytest.mark.slow
+def test_findings_of_reading_a_delta_are_reported_and_limited(payer, tmp_path):
+    payer.run(extract(tmp_path / "full", "full", A=("2024-03-10", "", "100.00")))
+    before = payer.release.id
+    changed = extract(tmp_path / "delta", "delta", A=("2024-04-10", "", "90.00"))
+    header, line = (changed / "claim.csv").read_text().splitlines()
+    (changed / "claim.csv").write_text(f"{header},amount_deductable\n{line},5.00\n")
+    (changed / "claim_noted.csv").write_text("claim_id\n")
+    payer.changed = {**payer.changed, "limits": {"findings": {"unknown-column": 0}}}
+    with pytest.raises(DataRejected, match="unknown-column"):
+        payer.run(changed)
+    assert payer.release.id == before
+    payer.changed = {**payer.changed, "limits": {"findings": {"unknown-column": 1}}}
+    expected = {
+        ("unknown-column", "delta extract of 2024-04-10: claim.csv", "column 10"),
+        ("unknown-file", "delta extract of 2024-04-10: claim_noted.csv", ""),
+    }
+    assert file_findings(payer, payer.run(changed)) == expected
+    next_night = payer.run(extract(tmp_path / "next", "delta", A=("2024-05-10", "", "80.00")))
+    assert file_findings(payer, next_night) == set()
+    assert file_findings(payer, payer.run(changed)) == expected  # sent again
+
+
+def file_findings(payer, ran):
+    """Return the findings about whole files of a release's report."""
+    [report] = payer.target.glob(f"reports/{ran.release}/findings.csv.gz")
+    with gzip.open(report, "rt") as text:
+        return {
+            (finding["rule"], finding["file"], finding["column"])
+            for finding in csv.DictReader(text)
+            if finding["rule"].startswith("unknown-")
+        }
+
+
+@pytest.mark.slow
 def test_a_claim_that_was_not_whole_in_the_full_extract_is_not_published_by_a_delta(
     payer, extracts, tmp_path
 ):

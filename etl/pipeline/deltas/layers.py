@@ -161,18 +161,23 @@ def keep_layers(store: Store, layers: Sequence[Layer]) -> list[ObjectRef]:
 
 def write_layer(
     store: Store, partitions: Partitions, definitions: Definitions, work: Path, kind: str, time: str
-) -> Layer:
+) -> tuple[Layer, pa.Table]:
     """Write the rows of an extract as a layer, with one table's file in memory at a time.
 
     Unreadable rows are left out, and so are headers that are incomplete without them: they were
     reported, and stay in quarantine. Of such a claim, only the fact that it replaces another stays.
+
+    Returns:
+        The layer, and the findings of reading a delta; none of a full extract.
 
     Raises:
         DataRejected: some rows of a delta, or their record actions, cannot be read. A delta is
             applied completely or not at all, because such a row might delete something.
     """
     facts = partitions.facts
+    reading_findings = [facts.findings.slice(0, 0)]
     if kind == "delta":
+        reading_findings.append(facts.findings)
         _require_readable(_rejecting(facts.findings, definitions), facts.names)
     folder = work / "layer"
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +189,7 @@ def write_layer(
             if kind == "delta":
                 problems = pa.concat_tables([unreadable, *_action_findings(loaded)])
                 _require_readable(sources.of_findings(problems), facts.names)
+                reading_findings.append(sources.of_findings(loaded.findings))
             left_out = _left_out_ids(loaded, unreadable, definitions)
             for name, table in loaded.tables.items():
                 rows = _drop_rows(table, unreadable, left_out.get(name, {}))
@@ -211,7 +217,8 @@ def write_layer(
         positions[name] = put_by_content(store, FOLDER, _places_bytes(places[name]), "parquet")
     all_files = (*facts.files, *facts.queried)
     files = tuple(LayerFile(file.title, file.sha256, file.table) for file in all_files)
-    return Layer(kind, time, tables, positions, facts.layout.name, files)
+    layer = Layer(kind, time, tables, positions, facts.layout.name, files)
+    return layer, pa.concat_tables(reading_findings)
 
 
 def _places_bytes(places: Sequence[pa.Table]) -> bytes:
