@@ -7,59 +7,13 @@ from dataclasses import replace
 import pytest
 
 from etl.model.canonical_tables import TABLES
+from tests.given.tables import read_tables
 from tests.integration.nights import worked_on
 from tests.integration.test_remembering import run_with_and_without_memory
 
 pytestmark = pytest.mark.slow
 
 HEADER, LINE, DIAGNOSIS = "prior_auth", "prior_auth_line", "prior_auth_diagnosis"
-NPI = "1003000126"
-
-
-def standard_rows():
-    """Return the rows of three members with a prior authorization each; one has a claim too."""
-    rows = {name: [] for name in ("member", "coverage", "claim", "claim_line", "claim_diagnosis")}
-    rows |= {HEADER: [], LINE: [], DIAGNOSIS: []}
-    for at in "123":
-        member, coverage, number = f"M{at}", f"C{at}", f"P{at}"
-        birth_date = f"198{at}-05-06"
-        rows["member"].append(
-            {"member_id": member, "family_name": "Doe", "birth_date": birth_date, "gender": "F"}
-        )
-        owner = {"coverage_id": coverage, "member_id": member, "payer_id": "PAY"}
-        rows["coverage"].append({**owner, "relationship": "self"})
-        rows[HEADER].append(
-            {
-                **owner,
-                "prior_auth_id": number,
-                "type": "professional",
-                "received_at": "2025-03-01T08:00:00Z",
-                "decided_at": "2025-03-02T08:00:00Z",
-                "requesting_provider_id": NPI,
-                "review_action": "A1",
-                "amount_submitted": "100.00",
-                "claim_ids": "K1" if at == "1" else "",
-            }
-        )
-        rows[LINE] += [
-            {"prior_auth_id": number, "line_number": line, "service_code": "97110"} for line in "12"
-        ]
-        rows[DIAGNOSIS].append({"prior_auth_id": number, "sequence": "1", "code": "M54.50"})
-    dates = {"statement_from_date": "2025-04-01", "adjudication_date": "2025-04-10"}
-    claim = {"claim_id": "K1", "claim_type": "professional", "amount_submitted": "100.00"}
-    owner = {"member_id": "M1", "coverage_id": "C1", "payer_id": "PAY"}
-    rows["claim"].append({**claim, **owner, **dates})
-    rows["claim_line"].append(
-        {
-            "claim_id": "K1",
-            "line_number": "1",
-            "service_from_date": "2025-04-01",
-            "service_code": "97110",
-            "amount_submitted": "100.00",
-        }
-    )
-    rows["claim_diagnosis"].append({"claim_id": "K1", "sequence": "1", "code": "M54.50"})
-    return rows
 
 
 def written(folder, rows, as_of):
@@ -99,8 +53,8 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_night_in_which_one_changes_is_that_of_a_full_run(payer, tmp_path, name):
     payer.changed = {"limits": {"rejected_claims": 1}}
-    first = written(tmp_path / "first", standard_rows(), "2026-01-01")
-    rows = standard_rows()
+    first = written(tmp_path / "first", read_tables(__file__), "2026-01-01")
+    rows = read_tables(__file__)
     CHANGES[name](rows)
     second = written(tmp_path / "second", rows, "2026-01-02")
     run_with_and_without_memory(payer, first, second, tmp_path)

@@ -60,11 +60,8 @@ def case(request, tmp_path_factory):
         explainer_of(settings, [extract], silent) as with_extract,
         explainer_of(settings, (), silent) as without,
     ):
-        yield Case(release_in(folder / "tree"), with_extract, without)
-
-
-def release_in(tree):
-    return open_current(LocalStore(tree)).release
+        release = open_current(LocalStore(folder / "tree")).release
+        yield Case(release, with_extract, without)
 
 
 def names_in(release):
@@ -300,22 +297,16 @@ def test_what_no_kept_release_names_is_pruned_and_a_rollback_answers_as_before(
 
 
 @pytest.mark.slow
-def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path):
+def test_it_is_a_tenth_of_the_blocks_at_most(payer, tmp_path):
+    payer.changed = {}
     write_extract(tmp_path / "extract", Spec(members=25, seed=4))
-    settings = Settings(
-        target=str(tmp_path / "tree"),
-        publish={"bulk": False},
-        report={"gx_rows": 0},
-        run={"workers": 1},
-    )
-    run_extract(settings, tmp_path / "extract", silent)
-    release = release_in(tmp_path / "tree")
-    named = release.manifest.facts.reports
+    payer.run(tmp_path / "extract")
+    named = payer.release.manifest.facts.reports
     size = sum(one.bytes for one in named if one.key.endswith((".places", ".sidecar")))
-    assert 0 < size < sum(unit.bytes for unit in release.all_units()) / 10
-    kept = [one.key for one in named if one.key.endswith((".places", ".sidecar"))]
+    assert 0 < size < sum(unit.bytes for unit in payer.release.all_units()) / 10
+    kept = objects(payer)
     text = "".join(
-        json.dumps(from_bytes((tmp_path / "tree" / key).read_bytes(), key).to_pylist())
+        json.dumps(from_bytes((payer.target / key).read_bytes(), key).to_pylist())
         for key in kept
         if key.endswith(".places")
     )
@@ -323,7 +314,7 @@ def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path):
     for file, column in (("claim.csv", "claim_id"), ("member.csv", "member_id")):
         for row in rows_of(tmp_path / "extract" / file):
             assert row[column] not in text
-    assert {(tmp_path / "tree" / key).stat().st_mode & 0o777 for key in kept} == {0o600}
+    assert {(payer.target / key).stat().st_mode & 0o777 for key in kept} == {0o600}
 
 
 @pytest.mark.slow

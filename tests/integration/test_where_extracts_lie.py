@@ -47,15 +47,12 @@ def archive(extract, kind, folder):
     return Path(packed)
 
 
-def filled_bucket(extract, client, bucket):
-    for file in extract.iterdir():
-        client.put_object(Bucket=bucket, Key=f"in/2026 01/{file.name}", Body=file.read_bytes())
-
-
 @pytest.fixture
 def bucket(extract, monkeypatch):
     with moto_bucket(monkeypatch, "payer"):
-        filled_bucket(extract, boto3.client("s3"), "payer")
+        client = boto3.client("s3")
+        for file in extract.iterdir():
+            client.put_object(Bucket="payer", Key=f"in/2026 01/{file.name}", Body=file.read_bytes())
         yield
 
 
@@ -144,14 +141,9 @@ def test_a_prefix_of_a_bucket_is_read_with_a_read_only_identity_of_a_real_server
     extract, from_folder, tmp_path, monkeypatch
 ):
     with start_weed(tmp_path / "weed") as server:
-        publisher = boto3.client(
-            "s3",
-            endpoint_url=server.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id="publisher",
-            aws_secret_access_key=SECRETS["publisher"],
-        )
-        filled_bucket(extract, publisher, BUCKET)
+        publisher = server.store("publisher", prefix="in/2026 01")
+        for file in extract.iterdir():
+            publisher.put(file.name, file.read_bytes())
         (tmp_path / "credentials").write_text(
             f"[reader]\naws_access_key_id = gateway\naws_secret_access_key = {SECRETS['gateway']}\n"
         )
