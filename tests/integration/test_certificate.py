@@ -175,13 +175,18 @@ def test_a_mistake_in_a_mapping_is_seen(unit, tmp_path, name):
     assert_mistake_seen(unit, tmp_path / "mappings", name)
 
 
+def split_table(whole, at):
+    """Write the rows of a file as two files."""
+    header, *rows = whole.read_text().splitlines(keepends=True)
+    for name, part in (("a", rows[:at]), ("b", rows[at:])):
+        whole.with_stem(f"{whole.stem}-{name}").write_text("".join([header, *part]))
+    whole.unlink()
+
+
 def in_parts(extract):
     """Write headers, lines and adjustments as two files each, cut at different claims."""
     for table, at in (("claim", 3), ("claim_line", 8), ("claim_adjustment", 5)):
-        header, *rows = (extract / f"{table}.csv").read_text().splitlines(keepends=True)
-        (extract / f"{table}.csv").unlink()
-        for name, part in (("a", rows[:at]), ("b", rows[at:])):
-            (extract / f"{table}-{name}.csv").write_text("".join([header, *part]))
+        split_table(extract / f"{table}.csv", at)
     (extract / "manifest.json").unlink()
 
 
@@ -211,11 +216,7 @@ def test_an_adjustment_left_out_counts_where_the_adjustments_of_its_line_do(tmp_
     at = next(at for at in range(1, len(lines)) if lines[at] == lines[at - 1] and lines[at][1])
     adjustments[at] |= {"reason_code": "12.50", "amount": "10.00"}
     write_tables(tables, tmp_path / "changed", tmp_path / "extract", "2026-01-01")
-    whole = tmp_path / "changed" / "claim_adjustment.csv"
-    header, *rows = whole.read_text().splitlines(keepends=True)
-    for name, part in (("a", rows[:at]), ("b", rows[at:])):
-        whole.with_stem(f"claim_adjustment-{name}").write_text("".join([header, *part]))
-    whole.unlink()
+    split_table(tmp_path / "changed" / "claim_adjustment.csv", at)
     found = Unit.read(tmp_path / "changed", tmp_path / "work").outcome()
     explained = dict(found.certificate.reasons)
     assert explained["adjustment-reason-shape", "claim_line.adjustmentreason"] == (1, -1000)

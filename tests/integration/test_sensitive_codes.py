@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -12,24 +13,7 @@ from tests.integration.nights import Payer
 
 pytestmark = pytest.mark.slow
 
-SENSITIVE = """\
-# made up for the test
-system,code,group
-ICD-10-CM,N186,kidneys
-ICD-10-CM,M25561,
-ICD-10-CM,Z00*,checks
-ICD-10-PCS,B2111ZZ,hearts
-MS-DRG,139,
-CPT,90999,kidneys
-CPT,99203,visits
-CDT,D0120,teeth
-HCPCS,Q40*,kidneys
-NDC,00907-0107-77,
-NDC,00901-0201-51,
-NDC,00905030150,
-Revenue,821,kidneys
-Revenue,0250,
-"""
+SENSITIVE = Path(__file__).with_name("sensitive_codes.csv")
 CODES = {
     "M25.561", "M25561", "N18.6", "N186", "Z00.129", "Z00.00", "B2111ZZ", "139", "90999", "99203",
     "D0120", "Q4081", "00907010777", "00901020151", "00905030150", "0821", "0250",
@@ -45,10 +29,8 @@ MASKED = {
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sensitive")
-    codes = folder / "codes.csv"
-    codes.write_text(SENSITIVE)
     with pytest.MonkeyPatch.context() as patch:
-        payer = Payer(folder / "out", patch, {"claims": {"sensitive_codes": codes}})
+        payer = Payer(folder / "out", patch, {"claims": {"sensitive_codes": SENSITIVE}})
         payer.run(SAMPLES)
         yield payer
 
