@@ -7,14 +7,13 @@ import re
 import subprocess
 import sys
 from datetime import date
-from pathlib import Path
 
 import pytest
 
 from benchmarks.process_tree import run_sampled
 from etl.synth import Spec, write_extract
+from tests.e2e.commands import SAMPLES, rows_of
 
-SAMPLES = Path(__file__).parents[2] / "cpcds_samples"
 FEW = 600
 MANY = 3_000
 
@@ -72,6 +71,12 @@ def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_membe
     assert many[1] - few[1] < 400 * further, "Arrow: more than 400 bytes for each further member"
 
 
+def run_measured(extract, tree, *arguments):
+    command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
+    command += [str(extract), "--to", str(tree), *arguments]
+    return run_sampled(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
+
+
 @pytest.mark.slow
 def test_a_budget_is_kept_and_changes_no_block(tmp_path):
     """Of this extract, the processes of an unbounded run take more than twice as much together."""
@@ -79,12 +84,9 @@ def test_a_budget_is_kept_and_changes_no_block(tmp_path):
     write_extract(extract, Spec(800, seed=1, since=date(2016, 1, 1)))
 
     def run(name, *arguments):
-        tree = tmp_path / name
-        command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
-        command += [str(extract), "--to", str(tree), *arguments]
-        done = run_sampled(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
+        done = run_measured(extract, tmp_path / name, *arguments)
         assert done.code == 0, done.output
-        return done.memory, {path.name for path in (tree / "patients").glob("*/*")}
+        return done.memory, {path.name for path in (tmp_path / name / "patients").glob("*/*")}
 
     unbounded, blocks = run("unbounded", "--workers", "2")
     bounded, same = run("bounded", "--memory", "380MB")
@@ -96,10 +98,8 @@ def test_a_budget_is_kept_and_changes_no_block(tmp_path):
 def _write_member(folder, claims, lines):
     """Write an extract of one member, each claim of whom has as many lines."""
     folder.mkdir()
-    rows = {}
-    for name in ("member", "coverage", "claim", "claim_line", "claim_diagnosis"):
-        with (SAMPLES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-            rows[name] = list(csv.DictReader(file))
+    names = ("member", "coverage", "claim", "claim_line", "claim_diagnosis")
+    rows = {name: rows_of(SAMPLES / f"{name}.csv") for name in names}
     claim = next(one for one in rows["claim"] if one["claim_type"] == "professional")
     own = {
         name: [row for row in rows[name] if row["member_id"] == claim["member_id"]]
@@ -126,19 +126,14 @@ def test_one_member_with_100_000_claim_lines_passes_or_is_refused(tmp_path):
     extract, budget = tmp_path / "in", 1_800_000_000
     _write_member(extract, 20_000, 5)
 
-    def run(memory):
-        command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
-        command += [str(extract), "--to", str(tmp_path / "tree"), "--workers", "1"]
-        command += ["--memory", memory]
-        return run_sampled(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
-
-    done = run("700MB")
+    arguments = (extract, tmp_path / "tree", "--workers", "1", "--memory")
+    done = run_measured(*arguments, "700MB")
     assert done.code == 5, done.output
     assert re.search(
         r"error: one member has 1\d\d,\d{3} rows, .*; run.memory is 700 MB", done.output
     )
     assert not (tmp_path / "tree/current.json").exists()
-    done = run("1.8GB")
+    done = run_measured(*arguments, "1.8GB")
     assert done.code == 0, done.output
     assert re.search(r"all \d+ tables +(1\d\d,\d{3}) +\1 +0", done.output)
     assert done.memory < budget
