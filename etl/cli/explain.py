@@ -18,7 +18,7 @@ from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject, Subj
 
 
 @click.command("explain")
-@options.target_argument()
+@options.on_target
 @click.argument("subject", required=False)
 @click.argument("path", required=False, default="")
 @click.option(
@@ -45,7 +45,6 @@ from etl.reports.lineage import HeaderSubject, ResourceSubject, RowSubject, Subj
 @click.option("--values", is_flag=True, help="Show values on the HTML page.")
 @options.view_option
 @options.layout_option
-@options.json_option
 @click.pass_context
 def explain_command(
     context: click.Context,

@@ -140,3 +140,15 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one(words, meant):
     called = CliRunner().invoke(main, words)
     assert called.exit_code == 2
     assert f"No such command '{words[-1]}'. Did you mean '{meant}'?" in called.stderr
+
+
+def test_commands_that_read_a_target_can_name_its_server():
+    groups = [main]
+    for group in groups:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                groups.append(command)
+            options = {option for parameter in command.params for option in parameter.opts}
+            assert not {"target"} & options or "--endpoint-url" in options, name
