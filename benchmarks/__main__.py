@@ -154,7 +154,7 @@ def accepted(
     checked = check(
         loaded.tables,
         loaded.findings,
-        RuleContext(definitions.book, rows.partitions.keys, providers.known, rows.as_of),
+        RuleContext(definitions.book, rows.partitions.keys, providers.ids, rows.as_of),
         loaded.unread,
     )
     return prepare_for_mapping(

@@ -46,7 +46,7 @@ def main(extract: str, target: str, workers: str) -> None:
             objects=after.objects - before.objects,
             bytes=after.bytes - before.bytes,
             resources={} if release is None else release.manifest.counts["resources"],
-            phases={each.stage: (each.seconds, each.steps) for each in phases.done},
+            phases={each.stage: (each.seconds, each.steps) for each in phases.finished},
         )
     )
 

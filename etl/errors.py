@@ -61,12 +61,12 @@ class MappingError(EtlError):
 
     exit_code = 3
 
-    def __init__(self, where: str, error_id: str, what: str, *, hint: str = "") -> None:
-        where, what, hint = _one_line(where), _one_line(what), _one_line(hint)
+    def __init__(self, where: str, error_id: str, problem: str, *, hint: str = "") -> None:
+        where, problem, hint = _one_line(where), _one_line(problem), _one_line(hint)
         self.where = where
         self.error_id = error_id
         self.hint = hint
-        self._what = what
+        self._what = problem
         super().__init__(f"{self.sentence} [{error_id}]")
 
     @property
@@ -93,8 +93,8 @@ def _one_line(text: str) -> str:
     )
 
 
-def _mapping_error(where: str, error_id: str, what: str, hint: str) -> MappingError:
-    return MappingError(where, error_id, what, hint=hint)
+def _mapping_error(where: str, error_id: str, problem: str, hint: str) -> MappingError:
+    return MappingError(where, error_id, problem, hint=hint)
 
 
 class MappingErrors(MappingError):
@@ -139,19 +139,19 @@ class Mistakes:
         except MappingError as error:
             self.add(error)
 
-    def report(self, more: Iterable[MappingError] = ()) -> None:
+    def report(self, other_errors: Iterable[MappingError] = ()) -> None:
         """Raise what was collected, and more.
 
         Raises:
             MappingError: there were mistakes; `MappingErrors` where there were several.
         """
-        for error in more:
+        for error in other_errors:
             self.add(error)
         every = tuple(self._every.values())
         if every:
             raise every[0] if len(every) == 1 else MappingErrors(every)
 
-    def made(self, value: T | None) -> T:
+    def require(self, value: T | None) -> T:
         """Return what blocks without mistakes have made.
 
         Raises:

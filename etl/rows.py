@@ -83,8 +83,8 @@ def no_findings() -> pa.Table:
 
 def once_each(tables: Iterable[pa.Table]) -> pa.Table:
     """Return findings combined, each once."""
-    whole = pa.concat_tables([no_findings(), *tables])
-    return whole.group_by(FINDINGS_SCHEMA.names).aggregate([])
+    findings = pa.concat_tables([no_findings(), *tables])
+    return findings.group_by(FINDINGS_SCHEMA.names).aggregate([])
 
 
 def findings_at(rule: str, table: str, files: Any, rows: Any, column: str | None) -> pa.Table:

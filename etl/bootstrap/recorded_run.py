@@ -73,7 +73,7 @@ def _timestamp_release(settings: Settings, url: str) -> None:
     release = open_current(store).release
     if release is None or any(store.list(object_keys.time_stamp(release.id))):
         return
-    request = StampRequest.of(store.get(release.manifest.key))
+    request = StampRequest.from_data(store.get(release.manifest.key))
     answer = post(url, HOOK_SECONDS, request.body, MEDIA_TYPE)
     request.check(answer)
     store.put(object_keys.time_stamp(release.id), answer)
@@ -219,10 +219,10 @@ def run_and_record(
         try:
             ran = run_extract(settings, Path(start.extract), emit, approvals, repair=repair)
             phases.end()
-            record = run_record.record_of(start, now(), phases.done, ran)
+            record = run_record.record_of(start, now(), phases.finished, ran)
         except BaseException as error:
             phases.end()
-            facts = (start, now(), phases.done, error, outcome.release)
+            facts = (start, now(), phases.finished, error, outcome.release)
             _finish(settings, observer, run_record.record_of_error(*facts))
             raise
         _finish(settings, observer, record)

@@ -237,7 +237,7 @@ def _publish_extract(
             publication = Publication(
                 Target(settings.target, store_options(settings)),
                 ObservedStore(store, lambda: emit(ObjectWritten())),
-                with_lost(base, repair=repair, now=moment),
+                with_lost(base, repair=repair, run_time=moment),
                 limits_against(settings, base, definitions),
                 lease,
                 bulk_options(settings),

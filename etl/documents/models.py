@@ -321,7 +321,7 @@ def read_as(kind: type[T], document: Any, file: str, ids: ErrorIds, context: Any
     mistakes = Mistakes()
     for _, error in sorted(errors_by_mark, key=lambda pair: (pair[0].line, pair[0].column)):
         mistakes.add(error)
-    return mistakes.made(model)
+    return mistakes.require(model)
 
 
 def _last_key(document: Any, location: Location) -> str:

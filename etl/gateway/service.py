@@ -560,7 +560,7 @@ async def _is_gone(
 ) -> bool:
     """Return whether a resource that a block had was retracted."""
     await tree.need(block, ("gone",))
-    return any((gone.type, gone.id) == (resource_type, resource_id) for gone in block.index.gone)
+    return any((gone.type, gone.id) == (resource_type, resource_id) for gone in block.index.deleted)
 
 
 def _by_name(hits: Sequence[Hit], resource_type: str) -> dict[str, Hit]:

@@ -253,7 +253,7 @@ class _UnitRunner:
 
     @cached_property
     def dependencies(self) -> Dependencies:
-        return Dependencies.of(self.definitions)
+        return Dependencies.find(self.definitions)
 
     @cached_property
     def steps(self) -> FinishedSteps:

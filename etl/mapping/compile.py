@@ -156,7 +156,7 @@ class _Compiler:
             compartment = self.parse_optional(document, "compartment", scope)
         with self.mistakes.collected():
             last_updated = self.parse_optional(document, "last_updated", scope)
-        header = self.mistakes.made(header)
+        header = self.mistakes.require(header)
         map_ids, elements = skip_reasons(header.skip)
         (first, id_node), *rest = members
         if not isinstance(id_node, pl.Leaf) or id_node.expr.nullable or first != "id":

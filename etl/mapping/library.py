@@ -57,7 +57,7 @@ def compile_set(
         mistakes.report()
     fragments = _read_fragments(document, sources, mistakes)
     views = {view.name: view for view in _read_views(document, sources, mistakes)}
-    set_file = mistakes.made(set_file)  # mappings would only repeat its mistakes
+    set_file = mistakes.require(set_file)  # mappings would only repeat its mistakes
     if view not in views:
         where = str(document.marks.get("views", document.mark))
         raise MappingError(where, "map-view", f"no view {view!r}; there are {', '.join(views)}")

@@ -55,14 +55,14 @@ class Certifying:
     Attributes:
         states_money: whether the release has amounts.
         leaves_out: whether claims that others of their chain replace are not published.
-        before: id of the release whose members may be taken over; None if none are.
+        reusable_release: id of the release whose members may be taken over; None if none are.
         parent: id of the release that readers see; None before the first.
         day: `YYYY-MM-DD`, day of the run, UTC.
     """
 
     states_money: bool
     leaves_out: bool
-    before: str | None
+    reusable_release: str | None
     parent: str | None
     day: str
 
@@ -155,7 +155,7 @@ def compare_unit(
         leaves_out=certifying.leaves_out,
     )
     previous_sums: Sums | None = Sums()
-    if certifying.before is not None:
+    if certifying.reusable_release is not None:
         try:
             previous_sums = published_sums(_read_blocks(store, previous).claims())
         except StoreError:  # missing or damaged: its replacement is published anyway
@@ -190,7 +190,7 @@ def _visible_claim_ids(store: Store, entries: Iterable[CatalogEntry]) -> Iterato
         index = open_index(store, entry)
         for row in index.types.get(_CLAIM_TYPE, range(0)):
             yield index.ids[row]
-        yield from (deleted.id for deleted in index.gone if deleted.type == _CLAIM_TYPE)
+        yield from (deleted.id for deleted in index.deleted if deleted.type == _CLAIM_TYPE)
 
 
 def _patient_entries(catalog: Iterable[bytes]) -> Iterator[CatalogEntry]:
@@ -244,7 +244,7 @@ def certify(
 
 def _read_carried_state(previous_release: Release) -> tuple[Sums, Counter[int]] | None:
     """Read the previous release's sums and delays; None if unusable."""
-    ref = previous_release.kept(MEMORY, f".{_STATE_ENDING}")
+    ref = previous_release.kept_object(MEMORY, f".{_STATE_ENDING}")
     try:
         return (
             None

@@ -136,13 +136,13 @@ class Output(Protocol):
     """
 
     def __call__(
-        self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
+        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], store: Store | None, /
     ) -> Mapping[str, Chunks]:
         """Write resources.
 
         Args:
-            made: the resources, plan by plan.
-            kept: ids of patients whose blocks stay as they are.
+            resources: the resources, plan by plan.
+            kept_ids: ids of patients whose blocks stay as they are.
             store: the target; None if nothing is published.
 
         Returns:
@@ -160,13 +160,13 @@ class RowOutput(Protocol):
         """Return numpy `bool`, shape (n,): which members' rows are wanted, not only results."""
 
     def __call__(
-        self, decided: DecidedRows, places: Any, owners: Hashes, /
+        self, decided: DecidedRows, positions: Any, owners: Hashes, /
     ) -> Mapping[str, Chunks]:
         """Write rows.
 
         Args:
             decided: the rows, accepted or not.
-            places: numpy `int64`, shape (n,): `place_keys` of the rows that belong to a member.
+            positions: numpy `int64`, shape (n,): `place_keys` of the rows that belong to a member.
             owners: the hash of the member of each.
 
         Returns:

@@ -158,7 +158,7 @@ def convert(context: RunContext, out: Path) -> Conversion:
     if refusal(processed.verdicts):
         raise report_files.LimitBroken(processed)
     directory = processed.mapped_directory()
-    files = _join_files([*processed.files, output.files(directory.made)], out)
+    files = _join_files([*processed.files, output.files(directory.plan_resources)], out)
     for plan in context.definitions.mappings.plans:
         if plan.resource not in files:  # a type that only an earlier extract had
             (out / f"{plan.resource}{_ENDING}").unlink(missing_ok=True)
@@ -171,25 +171,25 @@ class NdjsonOutput:
     """Writes a task's resources as NDJSON, one file per type; can be sent to another process.
 
     Attributes:
-        now: FHIR instant for resources whose source states no time.
+        default_instant: FHIR instant for resources whose source states no time.
     """
 
-    now: str
+    default_instant: str
 
     def __call__(
-        self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
+        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], store: Store | None, /
     ) -> Mapping[str, Chunks]:
         """Return the files of a task; a conversion has no previous release."""
-        if kept or store is not None:
+        if kept_ids or store is not None:
             raise AssertionError("a conversion writes everything, and to no target")
-        return self.files(made)
+        return self.files(resources)
 
-    def files(self, made: Iterable[PlanResources]) -> Mapping[str, Chunks]:
+    def files(self, resources: Iterable[PlanResources]) -> Mapping[str, Chunks]:
         """Return name -> lines, resources in the order of their members' hashes."""
         by_type: dict[str, list[tuple[pa.LargeStringArray, Hashes]]] = {}
-        for plan, runs, partition in made:
+        for plan, runs, partition in resources:
             for run in runs:
-                lines = _render_lines(run, self.now).cast(pa.large_string())
+                lines = _render_lines(run, self.default_instant).cast(pa.large_string())
                 order = np.zeros(len(lines), dtype=np.uint64)
                 if plan.compartment is not None:
                     members = partition.column(plan.table, "member_id").take(pa.array(run.rows))
@@ -204,13 +204,13 @@ def _sort_lines(batches: Sequence[tuple[pa.LargeStringArray, Hashes]]) -> memory
     return text_bytes(lines).data
 
 
-def _render_lines(run: ResourceBatch, now: str) -> pa.StringArray:
+def _render_lines(run: ResourceBatch, default_instant: str) -> pa.StringArray:
     """Render complete resources, each with a line break."""
     return join(
         f'{{"resourceType":"{run.plan.resource}","id":"',
         run.ids,
         '","meta":{"lastUpdated":"',
-        run.last_updated.fill_null(now),
+        run.last_updated.fill_null(default_instant),
         '",',
         run.bodies,
         "\n",

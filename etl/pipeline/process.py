@@ -69,7 +69,7 @@ class ProcessedExtract:
         unowned: file -> rows that cannot be read and have no known owner.
         directory_files: name -> file of the work folder, of the directory's checked rows.
         files: of each unit, name -> file of the work folder (`context.TaskOutput`).
-        made: resources of an extract that is a directory; None if claims name more of them.
+        own_directory: resources of a directory extract; None if claims name more of them.
         results: what a next release may reuse.
         previous: what of the previous release was reused.
         certificate: the bytes compared with their rows; None before there are any.
@@ -86,7 +86,7 @@ class ProcessedExtract:
     unowned: Mapping[str, int]
     directory_files: Mapping[str, Path]
     files: tuple[Mapping[str, Path], ...]
-    made: Mapped | None
+    own_directory: Mapped | None
     results: cache.CachedResults
     previous: PreviousRelease
     certificate: Certificate | None = None
@@ -105,9 +105,9 @@ class ProcessedExtract:
         return partitions.row_sources(partitions.facts.count)
 
     def mapped_directory(self) -> Mapped:
-        """Return the resources of the directory; those of claims are made of it now."""
-        if self.made is not None:
-            return self.made
+        """Return the directory's resources; those of claims are rendered now."""
+        if self.own_directory is not None:
+            return self.own_directory
         return map_directory(self.providers, self.missing, self.definitions)
 
     @property
@@ -181,7 +181,7 @@ def process(
     definitions, rows = context.definitions, partitioned.partitions
     totals = Totals(FindingPlaces(partitioned.work / "findings") if is_reported else None)
     totals.add_findings(rows.facts.findings)
-    if publication is not None and publication.base.lost:
+    if publication is not None and publication.base.lost_objects:
         no_position = pa.nulls(1)  # it is about no file of the extract
         totals.add_findings(findings_at(DAMAGED_OBJECT, "", no_position, no_position, None))
     # The directory comes first: rules and mappings of members' rows look up its accepted rows.
@@ -208,7 +208,7 @@ def process(
     if has_members:
         row_count = sum(rows.facts.row_counts.values()) - sum(directory.rows.values())
         context.emit(StageBegan("partitions", row_count))
-        directory_hashes = directory_digests(provider_directory, Dependencies.of(definitions))
+        directory_hashes = directory_digests(provider_directory, Dependencies.find(definitions))
     new_results = cache.CachedResults(
         [], rows.facts.count, partitioned.as_of, directory_hashes, None
     )
@@ -237,7 +237,7 @@ def process(
         row_counts.update(outcome.rows)
         files.append(task_output.files)
         if outcome.ledger is not None:
-            ledgers.append(RangeRef.of(outcome.ledger, unit))
+            ledgers.append(RangeRef.from_ref(outcome.ledger, unit))
         sidecar_pieces += outcome.sidecar
         members = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
@@ -286,7 +286,7 @@ def _load_previous_release(
         if sidecar is None:  # the places of no member's rows are known
             results = None
     changed = NO_HASHES if results is None else changed_names(results.names, new_results.names)
-    return PreviousRelease(results, changed, base.lost.patients, sidecar)
+    return PreviousRelease(results, changed, base.lost_objects.patients, sidecar)
 
 
 def _keeps_places(context: RunContext, publication: Publication | None) -> bool:

@@ -249,7 +249,7 @@ class Phases:
         self._on_end(phase)
 
     @property
-    def done(self) -> tuple[Phase, ...]:
+    def finished(self) -> tuple[Phase, ...]:
         """The finished phases in the order of `STAGES`; a repeated stage is one phase."""
         phases = []
         for stage, unit in STAGES.items():

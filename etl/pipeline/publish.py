@@ -41,47 +41,47 @@ class BlockOutput:
 
     Attributes:
         release: ID of the release that the run builds on; None before the first.
-        now: FHIR instant of the run.
+        run_time: FHIR instant of the run.
         stamp: FHIR instant for resources that state none.
-        lost: IDs of patients whose block or index is missing from the store.
+        lost_patients: IDs of patients whose block or index is missing from the store.
     """
 
     release: str | None
-    now: str
+    run_time: str
     stamp: str
-    lost: tuple[str, ...]
+    lost_patients: tuple[str, ...]
 
     def __call__(
-        self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
+        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], store: Store | None, /
     ) -> Mapping[str, Chunks]:
         """Write the blocks, and return the catalog entries."""
         if store is None:
             raise AssertionError("blocks are written to a target")
-        runs = [run for plan_resources in made for run in plan_resources.runs]
+        runs = [run for plan_resources in resources for run in plan_resources.runs]
         patients = _group_by_patient(runs)
         previous: Mapping[str, Any] = {}
         if self.release is not None:
             previous = open_release(store, self.release).units(patients)
-        columns = [_RunColumns.of(run) for run in runs]
-        resources = (
+        columns = [_RunColumns.from_run(run) for run in runs]
+        patient_resources = (
             PatientResources(patient, [columns[run].resource(index) for run, index in positions])
             for patient, positions in patients.items()
         )
         result = write_partition(
             store,
             previous,
-            resources,
-            self.now,
+            patient_resources,
+            self.run_time,
             default_time=self.stamp,
-            lost_ids=frozenset(self.lost),
+            lost_ids=frozenset(self.lost_patients),
         )
-        return {CATALOG_ROWS: result.keeping(kept).lines()}
+        return {CATALOG_ROWS: result.keeping(kept_ids).lines()}
 
 
-def _group_by_patient(made: Sequence[ResourceBatch]) -> dict[str, list[tuple[int, int]]]:
+def _group_by_patient(runs: Sequence[ResourceBatch]) -> dict[str, list[tuple[int, int]]]:
     """Return patient -> (run, position) of each resource."""
     patients: dict[str, list[tuple[int, int]]] = {}
-    for run_number, run in enumerate(made):
+    for run_number, run in enumerate(runs):
         for index, patient in enumerate(run.compartments.to_pylist()):
             patients.setdefault(patient, []).append((run_number, index))
     return patients
@@ -106,7 +106,7 @@ class _RunColumns:
     searches: tuple[memoryview, list[int]]
 
     @classmethod
-    def of(cls, run: ResourceBatch) -> _RunColumns:
+    def from_run(cls, run: ResourceBatch) -> _RunColumns:
         return cls(
             run.plan.resource,
             run.ids.to_pylist(),
@@ -192,7 +192,7 @@ def stage(
     resources = _Resources(
         [
             with_listing(plan, run, partition, claimed) if has_members else run
-            for plan, runs, partition in directory.made
+            for plan, runs, partition in directory.plan_resources
             for run in runs
         ],
         advance,
@@ -200,8 +200,9 @@ def stage(
     partitions = [SavedPartition(files[CATALOG_ROWS]) for files in processed.files]
     counts = [partition.written for partition in partitions]
     emit(StageExtended(len(resources) + sum(count.count + count.kept for count in counts)))
+    previous, lost = base.release, base.lost_objects
     directory_result = write_directory(
-        store, base.release, resources, when, stamp=stamp, lost=base.lost, columns=not has_members
+        store, previous, resources, when, stamp=stamp, lost=lost, columns=not has_members
     )
     advance(len(resources) % _BATCH_STEPS)
     manifest = assemble(store, base, partitions, directory_result, facts, when, advance)
@@ -210,21 +211,21 @@ def stage(
         manifest=manifest,
         resources=directory.resources,
         elements=directory.elements,
-        directory=directory.made,
+        directory=directory.plan_resources,
     )
 
 
-def clock_note(before: Release | None, when: datetime) -> str:
+def clock_note(previous: Release | None, when: datetime) -> str:
     """Return advice if the previous release is dated in the future; otherwise empty.
 
     Args:
-        before: the previous release.
+        previous: the previous release.
         when: time of the run.
     """
-    if before is None or instant(before.manifest.created) - when < _CLOCK_TOLERANCE:
+    if previous is None or instant(previous.manifest.created) - when < _CLOCK_TOLERANCE:
         return ""
     return (
-        f"the previous release, {before.id}, is dated {before.manifest.created}, which is "
+        f"the previous release, {previous.id}, is dated {previous.manifest.created}, which is "
         "later than this run, so one of the two clocks is wrong; new IDs continue from its ID, "
         "and its reports and quarantine do not expire before that time; set the clock, and "
         "delete that release with `cpcds prune` when nobody needs to roll back to it"
@@ -242,9 +243,9 @@ def certified(staged: StagedRelease, publication: Publication) -> StagedRelease:
     if not processed.definitions.model.has_members:
         verdict_of_directory = directory_verdict(store, staged.manifest, published)
         return replace(staged, processed=processed.with_verdicts([verdict_of_directory]))
-    kept = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
+    kept_count = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
     pieces = PieceFiles(processed.files)
-    certificate = certify(pieces, store, publication.base, staged.manifest, kept)
+    certificate = certify(pieces, store, publication.base, staged.manifest, kept_count)
     names = processed.read.extract.names
     processed = processed.with_verdicts([verdict(certificate, published, names)])
     return replace(staged, processed=replace(processed, certificate=certificate))
@@ -260,7 +261,7 @@ class _Resources:
 
     def __init__(self, runs: Sequence[ResourceBatch], advance: Callable[[int], None]) -> None:
         self._advance, self._next = advance, 0
-        self._columns = [_RunColumns.of(run) for run in runs]
+        self._columns = [_RunColumns.from_run(run) for run in runs]
         self._ends = list(accumulate(len(run.ids) for run in runs))
 
     def __len__(self) -> int:

@@ -246,11 +246,12 @@ def _start_time(context: RunContext, publication: Publication, work: Path) -> da
     its result equals that of an undisturbed run and its finished tasks count.
     """
     steps, base, when = FinishedSteps(work), publication.base, context.when
-    lost_objects = [sorted(base.lost.patients), sorted(base.lost.shards), base.lost.bulk]
+    lost = base.lost_objects
+    damage = [sorted(lost.patients), sorted(lost.shards), lost.bulk]
     facts = {
         "target": publication.store.name,
         "release": None if base.release is None else base.release.id,
-        "lost": hashlib.sha256(json.dumps(lost_objects).encode()).hexdigest() if base.lost else "",
+        "lost": hashlib.sha256(json.dumps(damage).encode()).hexdigest() if lost else "",
     }
     earlier_step = steps.find(_START_STEP)
     if earlier_step is not None and facts.items() <= earlier_step.facts.items():

@@ -37,10 +37,10 @@ def advice(tally: Tally, book: RuleBook, extract: Extract) -> tuple[str, ...]:
         ]
         rows, rule = min((-rows, rule) for rows, rule in causes)
         if rule not in advice_by_rule:
-            lost = f"{counts.quarantined:,} of {counts.rows_in:,} {table} rows were rejected"
+            rejected = f"{counts.quarantined:,} of {counts.rows_in:,} {table} rows were rejected"
             share = f"{-rows:,} of them because of {rule}"
             remedy = _suggest_fix(book[rule], totals[rule], tally, extract)
-            advice_by_rule[rule] = f"{lost}, {share}: {totals[rule].says} {remedy}"
+            advice_by_rule[rule] = f"{rejected}, {share}: {totals[rule].says} {remedy}"
     return tuple(advice_by_rule.values())
 
 

@@ -64,17 +64,17 @@ class ReleaseLimits:
 class _Loss:
     """A loss or move against the previous release; `says` has counts and shares only."""
 
-    lost: Decimal
+    amount: Decimal
     total: Decimal
     says: str
 
     @property
     def share(self) -> Decimal:
-        return _loss_share(self.lost, self.total)
+        return _loss_share(self.amount, self.total)
 
     def is_within(self, allowed: Decimal) -> bool:
         # Multiplied, not divided: exact, and safe if the total is zero.
-        return self.lost <= allowed * self.total
+        return self.amount <= allowed * self.total
 
 
 def input_verdicts(
@@ -118,9 +118,9 @@ def retraction_verdicts(
     claims = _retraction_loss("claim", retracted.get(_CLAIM_TYPE, 0), published.get(_CLAIM_TYPE, 0))
     has_members = stated_model(previous.facts.mapping).has_members
     resources = [
-        _retraction_loss(f"{name} resource", lost, count)
+        _retraction_loss(f"{name} resource", lost_count, count)
         for name, count in sorted(published.items())
-        if _is_compared(lost := retracted.get(name, 0), count, has_members=has_members)
+        if _is_compared(lost_count := retracted.get(name, 0), count, has_members=has_members)
     ]
     verdicts = [
         _verdict("retracted_members", limits.retracted_members, [members] if has_members else []),
@@ -130,10 +130,10 @@ def retraction_verdicts(
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _retraction_loss(noun: str, lost: int, total: int) -> _Loss:
-    share = percent(_loss_share(Decimal(lost), Decimal(total)))
-    says = f"{lost} of {total} published {noun}s ({share}) would be retracted"
-    return _Loss(Decimal(lost), Decimal(total), says)
+def _retraction_loss(noun: str, lost_count: int, total: int) -> _Loss:
+    share = percent(_loss_share(Decimal(lost_count), Decimal(total)))
+    says = f"{lost_count} of {total} published {noun}s ({share}) would be retracted"
+    return _Loss(Decimal(lost_count), Decimal(total), says)
 
 
 def _row_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
@@ -150,12 +150,12 @@ def _row_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
     ]
 
 
-def _is_compared(lost: int, total: int, *, has_members: bool) -> bool:
+def _is_compared(lost_count: int, total: int, *, has_members: bool) -> bool:
     """Return whether a loss is large enough to report.
 
     A directory has few networks and plans: losing all of them is no accident of small numbers.
     """
-    return total >= FEW or (0 < total == lost and not has_members)
+    return total >= FEW or (0 < total == lost_count and not has_members)
 
 
 def _claim_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
@@ -165,10 +165,10 @@ def _claim_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
     return [_count_loss("accepted claims", previous.run["claim"]["published"], current_count)]
 
 
-def _count_loss(noun: str, old: int, new: int) -> _Loss:
-    lost, total = Decimal(max(old - new, 0)), Decimal(old)
-    share = f" ({percent(_loss_share(lost, total))} fewer)" if lost else ""
-    return _Loss(lost, total, f"{new} {noun}, after {old} in the previous release{share}")
+def _count_loss(noun: str, previous: int, count: int) -> _Loss:
+    loss, total = Decimal(max(previous - count, 0)), Decimal(previous)
+    share = f" ({percent(_loss_share(loss, total))} fewer)" if loss else ""
+    return _Loss(loss, total, f"{count} {noun}, after {previous} in the previous release{share}")
 
 
 def _money_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
@@ -213,13 +213,13 @@ def _money_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
 
 
 def _unexplained_change(
-    old: Decimal, new: Decimal, old_claims: int | None, new_claims: int | None
+    old_sum: Decimal, new_sum: Decimal, old_claims: int | None, new_claims: int | None
 ) -> Decimal:
     """Return the missing part of a sum, or its growth beyond its claims."""
-    if old * new > 0 and abs(new) > abs(old):
+    if old_sum * new_sum > 0 and abs(new_sum) > abs(old_sum):
         growth = Decimal(new_claims or 0) / old_claims if old_claims else Decimal(1)
-        return max(abs(new) - abs(old) * max(growth, Decimal(1)), Decimal(0))
-    return abs(new - old)
+        return max(abs(new_sum) - abs(old_sum) * max(growth, Decimal(1)), Decimal(0))
+    return abs(new_sum - old_sum)
 
 
 def _round_amount(amount: Decimal) -> Decimal:
@@ -238,19 +238,19 @@ def _verdict(
     """Check several losses against one limit; None without losses."""
     if not losses:
         return None
-    ordered = sorted(losses, key=lambda loss: -loss.lost)
+    ordered = sorted(losses, key=lambda loss: -loss.amount)
     broken = [loss for loss in ordered if not loss.is_within(allowed)]
     shown = broken[:_SHOWN] or ordered[:1]
-    more = f", and {len(broken) - _SHOWN} similar ones" if len(broken) > _SHOWN else ""
+    ending = f", and {len(broken) - _SHOWN} similar ones" if len(broken) > _SHOWN else ""
     message = ", ".join(loss.says for loss in shown)
     return Verdict(
         limit=name,
         allowed=percent(allowed),
         found=percent(max(loss.share for loss in losses)),
         holds=not broken,
-        sentence=f"{message}{more}; at most {percent(allowed)}{comparison} are allowed",
+        sentence=f"{message}{ending}; at most {percent(allowed)}{comparison} are allowed",
     )
 
 
-def _loss_share(lost: Decimal, total: Decimal) -> Decimal:
-    return lost / total if total else Decimal(0)
+def _loss_share(lost_amount: Decimal, total: Decimal) -> Decimal:
+    return lost_amount / total if total else Decimal(0)

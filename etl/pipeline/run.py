@@ -100,7 +100,7 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     """
     store, base, bulk = publication.store, publication.base, publication.bulk
     # The same files again: only complete the last steps of an earlier attempt.
-    if base.release is not None and not base.lost and _is_published(context, base):
+    if base.release is not None and not base.lost_objects and _is_published(context, base):
         context.emit(progress.Committed(base.release.id))
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
@@ -339,7 +339,7 @@ def _process(
         None if base.release is None else base.release.id,
         as_instant(context.when),
         stamp.instant,
-        tuple(sorted(base.lost.patients)),
+        tuple(sorted(base.lost_objects.patients)),
     )
     is_reported = not publication.target.is_trial
     sample = suite_stage.sample_of(rows, context.options) if is_reported else None
@@ -353,11 +353,11 @@ def _write(
     context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
 ) -> StagedRelease:
     """Write a release's directory and catalog; check its retractions and certificate."""
-    base, now = publication.base, as_instant(context.when)
+    base, run_time = publication.base, as_instant(context.when)
     parent = None if base.release is None else base.release.manifest
     context.emit(progress.StageBegan("publish"))
     facts = facts_of(context.extract, context.definitions, processed)
-    staged = publishing.stage(processed, publication, facts, now, stamp.instant, context.emit)
+    staged = publishing.stage(processed, publication, facts, run_time, stamp.instant, context.emit)
     verdicts = retraction_verdicts(publication.limits, parent, staged.manifest.counts)
     staged = replace(staged, processed=processed.with_verdicts(verdicts))
     return staged if publication.target.is_trial else publishing.certified(staged, publication)
@@ -393,7 +393,7 @@ def _report_facts(
         elements=elements,
         quarantine=f"../../{report_files.QUARANTINE}/{run_id}",
         default_stamp=stamp,
-        before=previous_release,
+        previous=previous_release,
         all_reports="../index.html",
     )
 
@@ -447,7 +447,7 @@ def _write_sidecar(
         publication.store,
         processed.sidecar,
         entries,
-        (extract_id, sidecars.SidecarExtract.of(context.extract, context.when)),
+        (extract_id, sidecars.SidecarExtract.from_extract(context.extract, context.when)),
         sidecars.sidecar_before(publication.base),
     )
 

@@ -306,11 +306,11 @@ class Tally:
         child_rows: set[tuple[int, int]] = set()
         line_rows: set[tuple[int, int]] = set()
         for row in missing_ids.to_pylist():
-            place = (row["file"], row["row"])
+            position = (row["file"], row["row"])
             if OWN_COLUMNS.get(row["table"]) == row["column"]:
-                owner_rows.add(place)
+                owner_rows.add(position)
             elif OWNER_COLUMNS.get(row["table"]) == row["column"]:
-                (line_rows if row["table"] in LINES.values() else child_rows).add(place)
+                (line_rows if row["table"] in LINES.values() else child_rows).add(position)
         self.unowned.update(file for file, _ in line_rows | (child_rows - owner_rows))
 
     @property
@@ -383,7 +383,7 @@ class Totals:
     """Totals after some partitions.
 
     Attributes:
-        places: takes places of findings; None if no report is written.
+        finding_places: takes places of findings; None if no report is written.
         tally: counts, money and findings.
         resources: FHIR type -> how many were made.
         elements: how many of them have each must-support element.
@@ -392,7 +392,7 @@ class Totals:
         owned: `place_keys` of rows that could not be read and that some rejected claim lacks.
     """
 
-    places: FindingPlaces | None = None
+    finding_places: FindingPlaces | None = None
     tally: Tally = field(default_factory=Tally)
     resources: Counter[str] = field(default_factory=Counter)
     elements: ElementCounts = field(default_factory=dict)
@@ -405,8 +405,8 @@ class Totals:
         """Count the outcome of one more unit, or of the directory."""
         sources = outcome.sources
         self.tally.add(outcome.checked, sources)
-        if self.places is not None:
-            self.places.add(sources.of_findings(outcome.checked.findings))
+        if self.finding_places is not None:
+            self.finding_places.add(sources.of_findings(outcome.checked.findings))
         # A cell that two crosswalks look up counts once.
         self.add_findings(sources.of_findings(once_each(outcome.unmapped.values())))
         self.resources.update(outcome.resources)
@@ -426,8 +426,8 @@ class Totals:
     def add_findings(self, findings: pa.Table) -> None:
         """Count findings alone: those about whole files belong to no partition."""
         self.tally.add_findings(findings)
-        if self.places is not None:
-            self.places.add(findings)
+        if self.finding_places is not None:
+            self.finding_places.add(findings)
 
     def unmapped(self) -> tuple[Unmapped, ...]:
         """Return words that crosswalks lack, the most frequent of each crosswalk first."""

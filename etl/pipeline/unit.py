@@ -81,8 +81,8 @@ class _MemberResults:
 
     Attributes:
         outcome: the outcome of all members.
-        made: resources of the processed members.
-        kept: patients whose blocks are carried over.
+        resources: resources of the processed members.
+        kept_patients: patients whose blocks are carried over.
         ledger: the outcome by member.
         rows: name -> checked rows.
         certified: rows for the certificate to compare with the blocks; None without a certificate.
@@ -90,8 +90,8 @@ class _MemberResults:
     """
 
     outcome: Outcome
-    made: Sequence[PlanResources]
-    kept: Sequence[str] = ()
+    resources: Sequence[PlanResources]
+    kept_patients: Sequence[str] = ()
     ledger: Ledger | None = None
     rows: Mapping[str, Chunks] = field(default_factory=dict)
     certified: CertifiedRows | None = None
@@ -133,7 +133,7 @@ def process_unit(
     outcome = processed.outcome.with_sources(sources)
     files: dict[str, Chunks] = {**processed.rows}
     if task.output is not None:
-        files |= task.output(processed.made, processed.kept, store)
+        files |= task.output(processed.resources, processed.kept_patients, store)
     progress.reach(_WRITTEN_SHARE, row_count)
     if store is not None and task.certifying is not None and processed.certified is not None:
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
@@ -172,7 +172,7 @@ def _process_all_members(
     if row_output is not None:
         files, numbers, owners = rows.owners(index)
         row_files |= row_output(decided, place_keys(files, numbers), owners)
-    return _MemberResults(outcome, mapped.made, rows=row_files)
+    return _MemberResults(outcome, mapped.plan_resources, rows=row_files)
 
 
 def _process_incrementally(
@@ -184,7 +184,7 @@ def _process_incrementally(
         None if the task has several partitions and more rows to process than one of them has.
     """
     task = context.task
-    positions = Places.of(rows, unit)
+    positions = Places.from_partitions(rows, unit)
     previous = task.previous.members(store, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(
@@ -220,23 +220,23 @@ def _process_members(
 
     Returns None if an unchanged member shares a patient with a changed one.
     """
-    positions, row_output = current.places, context.task.row_output
+    positions, row_output = current.positions, context.task.row_output
     reused_outcome, reused_ledger = reuse_results(previous, positions, unchanged)
     row_counts = {name: len(owners) for name, (owners, _) in positions.owned.items()}
     patients = reused_ledger["patients"]
-    kept = patients.filter(patients.column("own")).column("patient").to_pylist()
+    kept_ids = patients.filter(patients.column("own")).column("patient").to_pylist()
     changed = np.setdiff1d(positions.marks.column("owner").to_numpy(), unchanged)
     if not len(changed):
         sidecar = _sidecar_update(context, previous, positions, empty_entries(changed))
         total = replace(reused_outcome, rows=row_counts)
-        return _MemberResults(total, (), kept, merge_ledgers([reused_ledger]), sidecar=sidecar)
+        return _MemberResults(total, (), kept_ids, merge_ledgers([reused_ledger]), sidecar=sidecar)
     loaded = rows.load_members(unit, changed)
     attribution = Attribution(owners_of(positions, changed), positions, context.partition.providers)
     decided, checked, mapped = check_and_map(
         context.partition, loaded, current.keys, attribution.owners, attribution
     )
     reused_ids = patients.column("patient").combine_chunks()
-    for _, runs, _ in mapped.made:
+    for _, runs, _ in mapped.plan_resources:
         if any(pc.any(pc.is_in(run.compartments, value_set=reused_ids)).as_py() for run in runs):
             return None
     ledger = attribution.ledger(loaded, checked, mapped, current.dependencies, current.keys)
@@ -254,10 +254,11 @@ def _process_members(
     sidecar = None
     if context.task.sidecar is not None:
         owners, extract = attribution.owners, context.task.sidecar
-        entries = entries_of(loaded, checked, mapped.made, owners, extract, rows.row_sources(*unit))
+        resources, sources = mapped.plan_resources, rows.row_sources(*unit)
+        entries = entries_of(loaded, checked, resources, owners, extract, sources)
         sidecar = _sidecar_update(context, previous, positions, add_owners(entries, changed))
     return _MemberResults(
-        total, mapped.made, kept, merge_ledgers(ledgers), files, certified, sidecar
+        total, mapped.plan_resources, kept_ids, merge_ledgers(ledgers), files, certified, sidecar
     )
 
 
@@ -305,7 +306,7 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
         (index,) = unit
         return _collect_ids(context, rows.load(index), no_ledger())
     # The ledger already has the ids that unchanged members mention.
-    positions, task = Places.of(rows, unit), context.task
+    positions, task = Places.from_partitions(rows, unit), context.task
     previous = task.previous.members(store, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(

@@ -215,13 +215,13 @@ def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
     return Block(b"".join(compressed), tuple(parts))
 
 
-def unpack(data: bytes | memoryview, part: BlockPart, what: str) -> bytearray:
+def unpack(data: bytes | memoryview, part: BlockPart, label: str) -> bytearray:
     """Decompress one part to NDJSON, in the library's buffer to avoid a copy.
 
     Args:
         data: exactly the part's bytes.
         part: the part's entry in the index.
-        what: name of the block in messages.
+        label: name of the block in messages.
 
     Raises:
         DamagedObject: length, checksum or size are wrong.
@@ -233,4 +233,4 @@ def unpack(data: bytes | memoryview, part: BlockPart, what: str) -> bytearray:
             ndjson = bytearray()
         if len(ndjson) == part.size:
             return ndjson
-    raise DamagedObject(f"{what}: bytes {part.offset} to {part.offset + part.length} are damaged")
+    raise DamagedObject(f"{label}: bytes {part.offset} to {part.offset + part.length} are damaged")

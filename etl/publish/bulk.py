@@ -87,7 +87,7 @@ def with_bulk(
     reading = reading or ParallelReading(ALONE, lambda: store)
     if manifest.subject.is_directory:
         return _with_directory_files(release, current, previous_bulk, options, reading)
-    if current.lost:  # the previous content cannot be compared: consumers start again
+    if current.lost_objects:  # the previous content cannot be compared: consumers start again
         previous_bulk = {}
     increment: JSON = None
     chain: list[JSON] = []
@@ -109,7 +109,7 @@ def with_bulk(
 
 
 def _with_directory_files(
-    release: Release, current: Current, before: JSON, options: BulkOptions, reading: ParallelReading
+    release: Release, current: Current, bulk: JSON, options: BulkOptions, reading: ParallelReading
 ) -> Manifest:
     """Write the bulk files of a directory; return its manifest with them and their inputs named."""
     from etl.publish import directory_files  # claims do without it
@@ -120,9 +120,9 @@ def _with_directory_files(
     reading.planned(count)
     reusable = directory_files.KnownFiles(store)
     if current.release is not None and reading.reuses:
-        reusable = directory_files.KnownFiles.of(current.release)
+        reusable = directory_files.KnownFiles.from_release(current.release)
     with Writer(store) as writer:
-        files = directory_files.write_directory_files(writer, release, before, reusable, options)
+        files = directory_files.write_directory_files(writer, release, bulk, reusable, options)
     inputs = write_object(store, MEMORY, files.inputs, directory_files.FILE_INPUTS)
     reading.copied(count)
     store.sync()
@@ -222,12 +222,12 @@ def _copy_parts(store: Store, unit: CatalogEntry) -> list[tuple[str, bytes, int]
 
 def _write_increment(
     writer: Writer,
-    before: Release,
-    after: Release,
+    earlier: Release,
+    later: Release,
     options: BulkOptions,
     reading: ParallelReading,
 ) -> JSON:
-    changes = Changes.from_json(after.manifest.counts["changes"])
+    changes = Changes.from_json(later.manifest.counts["changes"])
     reading.planned(
         sum(
             type_changes.added + type_changes.changed for type_changes in changes.resources.values()
@@ -237,11 +237,11 @@ def _write_increment(
     retracted: list[Name] = []
 
     def read_change(change: UnitChange) -> tuple[UnitChange, list[tuple[str, bytes, int, bool]]]:
-        return change, list(_changed_parts(after.store, change))
+        return change, list(_changed_parts(later.store, change))
 
     files = BulkFiles(writer, options.file_bytes)
-    for unit_changes in (diff_patients(before, after), diff_directory(before, after)):
-        for change, parts in map_concurrently(after.store, read_change, unit_changes):
+    for unit_changes in (diff_patients(earlier, later), diff_directory(earlier, later)):
+        for change, parts in map_concurrently(later.store, read_change, unit_changes):
             present.update(change.added)
             retracted += change.retracted
             for name, data, count, is_compressed in parts:
@@ -253,7 +253,7 @@ def _write_increment(
     # Consumers delete after they have inserted, so what moved to another member is no deletion.
     deleted_names = sorted(set(retracted) - present, key=lambda name: (rank(name[0]), name[1]))
     return {
-        "time": after.manifest.created,
+        "time": later.manifest.created,
         "output": files.finish(),
         "deleted": _write_deletions(writer, deleted_names, options),
     }
@@ -261,7 +261,7 @@ def _write_increment(
 
 def _changed_parts(store: Store, change: UnitChange) -> Iterator[tuple[str, bytes, int, bool]]:
     """Yield type, bytes, number of resources, and whether the bytes are compressed."""
-    index = change.new
+    index = change.new_index
     if index is None:
         return
     wanted_rows = _find_rows(index, {*change.added, *change.changed})

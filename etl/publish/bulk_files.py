@@ -163,8 +163,8 @@ class BulkFiles:
         if file.size >= self._file_bytes:
             self._write(kind)
         elif sum(file.size for file in self._open_files.values()) >= 2 * self._file_bytes:
-            for other in list(self._open_files):
-                self._write(other)
+            for open_kind in list(self._open_files):
+                self._write(open_kind)
 
     def _write(self, kind: str) -> None:
         file = self._open_files.pop(kind)

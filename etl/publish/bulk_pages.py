@@ -278,8 +278,8 @@ def _is_directory(bulk: Mapping[str, JSON]) -> bool:
     return "planFinder" in bulk
 
 
-def _tag_or_none(there: Tagged | None) -> str | None:
-    return None if there is None else there.tag
+def _tag_or_none(tagged: Tagged | None) -> str | None:
+    return None if tagged is None else tagged.tag
 
 
 def directory_root(snapshot: Mapping[str, JSON], cadence: str, urls: Iterable[str]) -> bytes:

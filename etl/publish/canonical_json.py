@@ -27,12 +27,12 @@ def dumps(value: JSON) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def loads(data: bytes | memoryview, what: str) -> JSON:
+def loads(data: bytes | memoryview, label: str) -> JSON:
     """Parse JSON text.
 
     Args:
         data: the text.
-        what: name of its object in messages.
+        label: name of its object in messages.
 
     Raises:
         StoreError: the text is not JSON: the object was damaged, or another program wrote it.
@@ -40,7 +40,7 @@ def loads(data: bytes | memoryview, what: str) -> JSON:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise StoreError(f"{what} is not JSON: the object is damaged; run verify") from None
+        raise StoreError(f"{label} is not JSON: the object is damaged; run verify") from None
 
 
 def sha256(data: bytes) -> str:

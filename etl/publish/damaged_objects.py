@@ -32,11 +32,11 @@ IsRead = Callable[[str], bool]
 log = logging.getLogger(__name__)
 
 
-def with_lost(base: Current, *, repair: bool, now: datetime | None = None) -> Current:
+def with_lost(base: Current, *, repair: bool, run_time: datetime | None = None) -> Current:
     """Return the current release with its lost objects; arguments as of `find_lost`."""
     if base.release is None:
         return base
-    damaged = replace(base, lost=find_lost(base.release, repair=repair, now=now))
+    damaged = replace(base, lost_objects=find_lost(base.release, repair=repair, run_time=run_time))
     note = damage_note(damaged)
     if note:
         log.warning("%s: %s", base.release.store.name, note)
@@ -45,7 +45,7 @@ def with_lost(base: Current, *, repair: bool, now: datetime | None = None) -> Cu
 
 def damage_note(base: Current) -> str:
     """Describe the lost objects that a run rewrites; empty if there are none."""
-    lost = base.lost
+    lost = base.lost_objects
     if base.release is None or not lost:
         return ""
     bulk = ", and bulk files" if lost.bulk else ""
@@ -56,7 +56,7 @@ def damage_note(base: Current) -> str:
     )
 
 
-def find_lost(release: Release, *, repair: bool, now: datetime | None = None) -> LostObjects:
+def find_lost(release: Release, *, repair: bool, run_time: datetime | None = None) -> LostObjects:
     """Find the lost objects of a release, which must be made again; usually none.
 
     Damaged objects are deleted, because not every store replaces them.
@@ -64,15 +64,15 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
     Args:
         release: what readers see.
         repair: whether to read all objects, not only the share that is due.
-        now: time of the run: a share is due for each day since the release, in which runs with the
-            same files may have published nothing. None for one share.
+        run_time: a share is due for each day from the release to this time, because runs with the
+            same files publish nothing. None for one share.
 
     Raises:
         StoreError: storage failed, or the catalog itself is damaged: only a copy helps then.
     """
     _check_catalog(release)
     manifest, store = release.manifest, release.store
-    days = 0 if now is None else (now - instant(manifest.created)).days
+    days = 0 if run_time is None else (run_time - instant(manifest.created)).days
     shares = {
         (manifest.share_read + offset) % SHARES for offset in range(max(1, min(days, SHARES)))
     }

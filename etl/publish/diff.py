@@ -24,17 +24,17 @@ class UnitChange:
     """Changes to one patient, or to one shard of the directory.
 
     Attributes:
-        before: its row before; None if there was none.
-        after: its row after.
-        new: its index after; None if it has no block.
+        old_entry: its row before; None if there was none.
+        new_entry: its row after.
+        new_index: its index after; None if it has no block.
         added: resources that are new.
         changed: resources with another content or time.
         retracted: resources that are gone.
     """
 
-    before: CatalogEntry | None
-    after: CatalogEntry | None
-    new: Index | None
+    old_entry: CatalogEntry | None
+    new_entry: CatalogEntry | None
+    new_index: Index | None
     added: Sequence[Name]
     changed: Sequence[Name]
     retracted: Sequence[Name]
@@ -45,8 +45,8 @@ class UnitChange:
         for index, names in enumerate((self.added, self.changed, self.retracted)):
             for resource_type, _ in names:
                 counts_by_type.setdefault(resource_type, [0, 0, 0])[index] += 1
-        existed_before = self.before is not None and self.before.block is not None
-        exists_after = self.after is not None and self.after.block is not None
+        existed_before = self.old_entry is not None and self.old_entry.block is not None
+        exists_after = self.new_entry is not None and self.new_entry.block is not None
         patients = ChangeCounts(
             added=int(exists_after and not existed_before),
             changed=int(exists_after and existed_before),
@@ -61,55 +61,56 @@ class UnitChange:
         )
 
 
-def compare(before: Release | None, after: Release) -> Changes:
+def compare(earlier: Release | None, later: Release) -> Changes:
     """Count the changes between two releases: patients touched, resources by type.
 
-    Reads only objects that the two releases do not share. If `before` is None, everything is added.
+    Reads only objects that the releases do not share. If `earlier` is None, everything is added.
 
     Raises:
         StoreError: an object of either release is missing or damaged.
     """
-    changes = [total(unit.tally() for unit in diff_patients(before, after))]
-    changes += [Changes(resources=unit.tally().resources) for unit in diff_directory(before, after)]
+    changes = [total(unit.tally() for unit in diff_patients(earlier, later))]
+    shards = diff_directory(earlier, later)
+    changes += [Changes(resources=unit.tally().resources) for unit in shards]
     return total(changes)
 
 
-def diff_patients(before: Release | None, after: Release) -> Iterator[UnitChange]:
+def diff_patients(earlier: Release | None, later: Release) -> Iterator[UnitChange]:
     """Yield every patient whose catalog row differs, ordered by ID hash.
 
     Args:
-        before: the earlier release; None for all patients of the later one.
-        after: the later release.
+        earlier: the earlier release; None for all patients of the later one.
+        later: the later release.
     """
-    yield from _diff_entries(after.store, changed_rows(before, after))
+    yield from _diff_entries(later.store, changed_rows(earlier, later))
 
 
-def diff_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:
+def diff_directory(earlier: Release | None, later: Release) -> Iterator[UnitChange]:
     """Yield the changes to the directory, by shard of the later release."""
-    old = before.manifest.directory if before is not None else ()
-    new = after.manifest.directory
-    if len(old) in (0, len(new)):
-        pairs = zip(old or [None] * len(new), new, strict=True)
-        yield from _diff_entries(after.store, (pair for pair in pairs if pair[0] != pair[1]))
+    old_shards = earlier.manifest.directory if earlier is not None else ()
+    new_shards = later.manifest.directory
+    if len(old_shards) in (0, len(new_shards)):
+        pairs = zip(old_shards or [None] * len(new_shards), new_shards, strict=True)
+        yield from _diff_entries(later.store, (pair for pair in pairs if pair[0] != pair[1]))
         return
-    yield from _diff_resharded(after.store, old, new)
+    yield from _diff_resharded(later.store, old_shards, new_shards)
 
 
 def changed_rows(
-    before: Release | None, after: Release
+    earlier: Release | None, later: Release
 ) -> Iterator[tuple[CatalogEntry | None, CatalogEntry | None]]:
     """Yield both catalog rows of each patient whose row differs, by shard."""
-    bits = after.manifest.catalog_bits
-    shared_bits = bits if before is None else min(bits, before.manifest.catalog_bits)
+    bits = later.manifest.catalog_bits
+    shared_bits = bits if earlier is None else min(bits, earlier.manifest.catalog_bits)
     for slice_number in range(1 << shared_bits):
-        old_shards = _shards_in_range(before, shared_bits, slice_number)
-        new_shards = _shards_in_range(after, shared_bits, slice_number)
+        old_shards = _shards_in_range(earlier, shared_bits, slice_number)
+        new_shards = _shards_in_range(later, shared_bits, slice_number)
         if old_shards == new_shards:
             continue
-        old_lines, new_lines = _row_lines(before, old_shards), _row_lines(after, new_shards)
+        old_lines, new_lines = _row_lines(earlier, old_shards), _row_lines(later, new_shards)
         # Most rows are unchanged; parsing them would be most of the work.
-        old_entries = _parse_entries(before, old_lines - new_lines)
-        new_entries = _parse_entries(after, new_lines - old_lines)
+        old_entries = _parse_entries(earlier, old_lines - new_lines)
+        new_entries = _parse_entries(later, new_lines - old_lines)
         for unit_id in sorted(old_entries.keys() | new_entries.keys(), key=id_hash):
             pair = (old_entries.get(unit_id), new_entries.get(unit_id))
             if pair[0] != pair[1]:
@@ -152,13 +153,13 @@ def _diff_entries(
 
 
 def _diff_resharded(
-    store: Store, old: Sequence[CatalogEntry | None], new: Sequence[CatalogEntry | None]
+    store: Store, shards: Sequence[CatalogEntry | None], new_shards: Sequence[CatalogEntry | None]
 ) -> Iterator[UnitChange]:
     """Compare directories with different numbers of shards, resource by resource."""
     unmatched: dict[Name, State] = {}
-    for entry in old:
+    for entry in shards:
         unmatched.update(_resource_states(_open_live_index(store, entry)))
-    for entry in new:
+    for entry in new_shards:
         index = _open_live_index(store, entry)
         old_states = {
             name: unmatched.pop(name) for name in _resource_states(index) if name in unmatched
@@ -187,8 +188,8 @@ def _resource_states(index: Index | None) -> dict[Name, State]:
 
 
 def _build_change(
-    before: CatalogEntry | None,
-    after: CatalogEntry | None,
+    old_entry: CatalogEntry | None,
+    new_entry: CatalogEntry | None,
     old_states: Mapping[Name, State],
     new_index: Index | None,
 ) -> UnitChange:
@@ -196,4 +197,4 @@ def _build_change(
     added = [name for name in new_states if name not in old_states]
     changed = [name for name, state in new_states.items() if old_states.get(name, state) != state]
     retracted = [name for name in old_states if name not in new_states]
-    return UnitChange(before, after, new_index, added, changed, retracted)
+    return UnitChange(old_entry, new_entry, new_index, added, changed, retracted)

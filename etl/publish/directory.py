@@ -46,7 +46,7 @@ def write_directory(
     store: Store,
     previous: Release | None,
     resources: Resources,
-    now: str,
+    run_time: str,
     *,
     stamp: str = "",
     lost: LostObjects = NOTHING_LOST,
@@ -58,8 +58,8 @@ def write_directory(
         store: the target.
         previous: the release that the run started from.
         resources: all of them, in any order. Those of one shard are held together.
-        now: FHIR instant of the run.
-        stamp: FHIR instant for resources that state none; `now` where empty.
+        run_time: FHIR instant of the run.
+        stamp: FHIR instant for resources that state none; `run_time` where empty.
         lost: shards and segments that are not in the store any more.
         columns: whether to write columns of the whole.
 
@@ -88,7 +88,7 @@ def write_directory(
     with Writer(store) as writer:
         for number, unit in enumerate(previous_units):
             positions = by_shard.get(number, ())
-            shard_lines = [to_line(resources[position], stamp or now) for position in positions]
+            shard_lines = [to_line(resources[at], stamp or run_time) for at in positions]
             earlier = resharded_units.get(number) if resharded_units is not None else None
             if shard_lines or unit is not None or earlier is not None:
                 unit, change = write_unit(
@@ -97,7 +97,7 @@ def write_directory(
                     Owner.shard(number),
                     shard_lines,
                     unit,
-                    now,
+                    run_time,
                     earlier=earlier,
                     is_lost=resharded_units is None and number in lost.shards,
                 )
@@ -127,15 +127,15 @@ def _reshard_previous(
     store: Store, shards: Iterable[CatalogEntry | None], bits: int, lost: AbstractSet[int]
 ) -> Mapping[int, PreviousUnit]:
     """Return the directory's previous content by the shards of another bit count."""
-    known: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
-    gone: dict[int, list[DeletedResource]] = {}
+    states: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
+    deleted: dict[int, list[DeletedResource]] = {}
     for index, unit in enumerate(shards):
         content = (
             recover_previous_unit(store, unit) if index in lost else read_previous_unit(store, unit)
         )
-        for (name, resource_id), state in content.known.items():
-            known.setdefault(_shard_of(name, resource_id, bits), {})[name, resource_id] = state
-        for retracted in content.gone:
-            gone.setdefault(_shard_of(retracted.type, retracted.id, bits), []).append(retracted)
-    numbers = known.keys() | gone.keys()
-    return {number: PreviousUnit(known.get(number, {}), gone.get(number, ())) for number in numbers}
+        for (name, resource_id), state in content.states.items():
+            states.setdefault(_shard_of(name, resource_id, bits), {})[name, resource_id] = state
+        for retracted in content.deleted:
+            deleted.setdefault(_shard_of(retracted.type, retracted.id, bits), []).append(retracted)
+    numbers = states.keys() | deleted.keys()
+    return {at: PreviousUnit(states.get(at, {}), deleted.get(at, ())) for at in numbers}

@@ -92,9 +92,9 @@ class KnownFiles:
     files: Mapping[str, JSON] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, release: Release) -> KnownFiles:
+    def from_release(cls, release: Release) -> KnownFiles:
         """Return the reusable files of a release; none if their inputs are unknown."""
-        ref = release.kept(MEMORY, f".{FILE_INPUTS}")
+        ref = release.kept_object(MEMORY, f".{FILE_INPUTS}")
         try:
             stored = (
                 None

@@ -64,10 +64,10 @@ def _open_verified(store: Store, release: str, data: bytes) -> Release:
     Raises:
         StoreError: the release's ID is not the hash of these bytes.
     """
-    what = f"{store.name}: {object_keys.manifest(release)}"
-    if not is_named(data, release, what):
-        raise StoreError(f"{what} is damaged: it is not what {release} is named after")
-    return Release(store, Manifest.from_bytes(data, what))
+    label = f"{store.name}: {object_keys.manifest(release)}"
+    if not is_named(data, release, label):
+        raise StoreError(f"{label} is damaged: it is not what {release} is named after")
+    return Release(store, Manifest.from_bytes(data, label))
 
 
 def holds(store: Store, present: Release | None) -> bool:
@@ -86,19 +86,19 @@ def holds(store: Store, present: Release | None) -> bool:
     return False
 
 
-def resume(store: Store, now: str) -> str | None:
+def resume(store: Store, resume_time: str) -> str | None:
     """Let runs publish after a rollback again; return its ID, or None if none blocks them.
 
     Args:
         store: the target.
-        now: FHIR instant.
+        resume_time: FHIR instant.
     """
     present = open_current(store).release
     if present is None or not holds(store, present):
         return None
     store.put(
         object_keys.resumed(present.id),
-        dumps({"format": object_keys.FORMAT, "resumed": now}) + b"\n",
+        dumps({"format": object_keys.FORMAT, "resumed": resume_time}) + b"\n",
     )
     store.sync()
     return present.id
@@ -127,7 +127,7 @@ def find_release(store: Store, name: str) -> Release:
 def rollback(
     store: Store,
     to: Release,
-    now: str,
+    rollback_time: str,
     bulk: BulkOptions | None = None,
     reason: str = "",
     lease: Lease | None = None,
@@ -146,7 +146,7 @@ def rollback(
     Args:
         store: the target.
         to: the release to go back to.
-        now: FHIR instant of the rollback.
+        rollback_time: FHIR instant of the rollback.
         bulk: options of the bulk increment, if the tree has bulk files. The caller must then call
             `write_pages`.
         reason: the reason, for the list of releases.
@@ -177,8 +177,8 @@ def rollback(
             to.id,
         )
         changes = compare(None, to)
-        base = replace(base, lost=LostObjects(bulk=True))  # its increments end here
-    manifest = plan_rollback(present, to, changes, now, reason)
+        base = replace(base, lost_objects=LostObjects(bulk=True))  # its increments end here
+    manifest = plan_rollback(present, to, changes, rollback_time, reason)
     if current.bulk:
         manifest = with_bulk(store, base, manifest, bulk)
     commit(store, manifest, base, lease, key)
@@ -186,7 +186,7 @@ def rollback(
 
 
 def plan_rollback(
-    present: Release, to: Release, changes: Changes, now: str, reason: str
+    present: Release, to: Release, changes: Changes, rollback_time: str, reason: str
 ) -> Manifest:
     """Return the manifest that `rollback` commits."""
     counts = {name: count for name, count in to.manifest.facts.run.items() if name != "reason"}
@@ -195,7 +195,7 @@ def plan_rollback(
         to.manifest,
         release="",
         parent=present.id,
-        created=now,
+        created=rollback_time,
         facts=replace(to.manifest.facts, kind="rollback", run=run),
         bulk={},
         counts={**to.manifest.counts, "changes": changes.to_json()},

@@ -51,7 +51,7 @@ class RangeRef(ObjectRef):
     end: int
 
     @classmethod
-    def of(cls, ref: ObjectRef, partitions: range) -> RangeRef:
+    def from_ref(cls, ref: ObjectRef, partitions: range) -> RangeRef:
         """Return the reference with the range of its partitions."""
         return cls(ref.key, ref.sha256, ref.bytes, partitions.start, partitions.stop)
 
@@ -95,13 +95,13 @@ def to_bytes(value: Any) -> bytes:
     return dumps(msgspec.to_builtins(value)) + b"\n"
 
 
-def from_bytes(data: bytes, kind: type[Value], what: str, formats: tuple[int, ...]) -> Value:
+def from_bytes(data: bytes, kind: type[Value], label: str, formats: tuple[int, ...]) -> Value:
     """Parse an object's bytes into a value.
 
     Args:
         data: the bytes.
         kind: class of the value.
-        what: what messages call the object.
+        label: what messages call the object.
         formats: values of `format` that this program reads.
 
     Raises:
@@ -111,12 +111,12 @@ def from_bytes(data: bytes, kind: type[Value], what: str, formats: tuple[int, ..
         stated_format = msgspec.json.decode(data, type=_Versioned).format
         if stated_format not in formats:
             raise StoreError(
-                f"{what} is of format {stated_format}, which this version cannot read; "
+                f"{label} is of format {stated_format}, which this version cannot read; "
                 "use the version that wrote it, or a later one"
             )
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError:
-        raise StoreError(f"{what} is damaged: it is not what its name says; run verify") from None
+        raise StoreError(f"{label} is damaged: it is not what its name says; run verify") from None
 
 
 def read_object(

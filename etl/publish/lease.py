@@ -90,11 +90,11 @@ class Lease:
         Raises:
             StoreError: the lease had expired and a prune broke it; written objects are not safe.
         """
-        now = self._clock()
+        renewal_time = self._clock()
         try:
             with self._renewing:
                 self._tag = self._store.swap(self.key, self._to_bytes(), self._tag)
-            self._renewed = now
+            self._renewed = renewal_time
         except CommitConflict:
             outcome = "nothing was published, " if self._kind == "run" else ""
             raise StoreError(

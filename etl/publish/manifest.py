@@ -257,8 +257,8 @@ class Manifest:
             **later_facts,
         }
         # Older releases have none of the later facts: a manifest says them if there are any.
-        for name, fact in later_facts.items():
-            if not fact:
+        for name, value in later_facts.items():
+            if not value:
                 del manifest[name]
         return manifest
 
@@ -285,17 +285,17 @@ class Manifest:
         return replace(self, facts=replace(self.facts, reports=reports))
 
     @classmethod
-    def from_bytes(cls, data: bytes, what: str) -> Manifest:
+    def from_bytes(cls, data: bytes, label: str) -> Manifest:
         """Parse a manifest.
 
         Raises:
             StoreError: the bytes are no manifest, or of a later format.
         """
-        value = loads(data, what)
+        value = loads(data, label)
         try:
             if value["format"] != object_keys.FORMAT:
                 raise StoreError(
-                    f"{what} is of format {value['format']}, which this version cannot "
+                    f"{label} is of format {value['format']}, which this version cannot "
                     "read; use the version that wrote it, or a later one"
                 )
             catalog, directory = value["catalog"], value["directory"]
@@ -319,7 +319,7 @@ class Manifest:
             )
         except (KeyError, TypeError, msgspec.ValidationError):
             raise StoreError(
-                f"{what} is not a manifest: the object is damaged; run verify"
+                f"{label} is not a manifest: the object is damaged; run verify"
             ) from None
 
 

@@ -108,7 +108,7 @@ class NetworkChanges(msgspec.Struct, frozen=True):
     plans: Sequence[ProviderChanges] = ()
 
 
-def network_changes(before: Release, after: Release) -> NetworkChanges:
+def network_changes(earlier: Release, later: Release) -> NetworkChanges:
     """Return how networks and plans changed between two releases of a directory.
 
     Only the shards that differ are read. If roles, affiliations or plans in them changed, the whole
@@ -118,21 +118,21 @@ def network_changes(before: Release, after: Release) -> NetworkChanges:
         StoreError: an object of a release is missing or damaged.
     """
     old_keys, new_keys = set[Name](), set[Name]()
-    for change in diff_directory(before, after):
+    for change in diff_directory(earlier, later):
         old_keys |= {name for name in (*change.changed, *change.retracted) if name[0] in _TYPES}
         new_keys |= {name for name in (*change.changed, *change.added) if name[0] in _TYPES}
     if not old_keys and not new_keys:
         return NetworkChanges()
-    old, new = _Memberships.read(before, old_keys), _Memberships.read(after, new_keys)
+    old, new = _Memberships.read(earlier, old_keys), _Memberships.read(later, new_keys)
     # Unchanged roles may put a provider in the same network: then its membership did not change.
     providers = None if old.plans != new.plans else old.changed_providers(new)
-    unchanged = _read_unchanged(after, new_keys, providers)
+    unchanged = _read_unchanged(later, new_keys, providers)
     old.merge(unchanged, providers)
     new.merge(unchanged, providers)
     plans = [_draft_plan(plan, old, new) for plan in sorted(old.plans.keys() | new.plans.keys())]
     drafts = [draft for draft in (*_draft_networks(old, new), *plans) if draft.is_change]
     names = _read_names(
-        (after, before), {reference for draft in drafts for reference in draft.references}
+        (later, earlier), {reference for draft in drafts for reference in draft.references}
     )
     changes = sorted((draft.resolve(names) for draft in drafts), key=lambda change: change.sort_key)
     return NetworkChanges(
@@ -166,16 +166,16 @@ class _Memberships:
         if resource["resourceType"] == _PLAN:
             self.plans[f"{_PLAN}/{resource['id']}"] = frozenset(stated_networks(resource))
             return
-        provider, networks, places = _membership(resource)
+        provider, networks, locations = _membership(resource)
         for network in networks if provider else ():
             provider_networks = self.members.setdefault(provider, {})
-            provider_networks.setdefault(network, set()).update(places)
+            provider_networks.setdefault(network, set()).update(locations)
 
-    def changed_providers(self, other: _Memberships) -> set[str]:
+    def changed_providers(self, later: _Memberships) -> set[str]:
         """Return the providers whose memberships differ."""
-        before, after = self.members, other.members
-        providers = before.keys() | after.keys()
-        return {name for name in providers if before.get(name) != after.get(name)}
+        old_members, new_members = self.members, later.members
+        providers = old_members.keys() | new_members.keys()
+        return {name for name in providers if old_members.get(name) != new_members.get(name)}
 
     def merge(self, unchanged: _Memberships, providers: AbstractSet[str] | None) -> None:
         """Add memberships that both releases have; keep only `providers`, if given."""
@@ -187,8 +187,8 @@ class _Memberships:
             }
         for provider, networks in unchanged.members.items():
             provider_networks = self.members.setdefault(provider, {})
-            for network, places in networks.items():
-                provider_networks.setdefault(network, set()).update(places)
+            for network, locations in networks.items():
+                provider_networks.setdefault(network, set()).update(locations)
         self.plans |= unchanged.plans
 
     def plan_providers(self, plan: str) -> dict[str, frozenset[str]]:
@@ -201,15 +201,15 @@ class _Memberships:
 def _membership(resource: Json) -> tuple[str, list[str], list[str]]:
     """Return the provider, the networks and the places of a role or affiliation."""
     networks = [*stated_networks(resource)]
-    places = _references(resource.get("location", ()))
+    locations = _references(resource.get("location", ()))
     if resource["resourceType"] == _AFFILIATION:
         organization = _references([resource.get("organization", {})])
         provider = _references([resource.get("participatingOrganization", {})])
-        return "".join(provider), networks, places + organization
+        return "".join(provider), networks, locations + organization
     person, group = (
         "".join(_references([resource.get(name, {})])) for name in ("practitioner", "organization")
     )
-    return person or group, networks, places + ([group] if person and group else [])
+    return person or group, networks, locations + ([group] if person and group else [])
 
 
 def _references(values: Iterable[Json]) -> list[str]:

@@ -60,7 +60,7 @@ class PartitionUnits(Protocol):
     def units(self) -> Iterator[CatalogEntry]:
         """Yield the catalog entries of its patients, by ID hash; repeatable."""
 
-    def kept(self) -> Iterator[str]:
+    def unchanged_ids(self) -> Iterator[str]:
         """Yield the IDs of unchanged patients, ordered by ID hash."""
 
 
@@ -82,7 +82,7 @@ class PartitionResult:
         """Yield the catalog entries of its patients, ordered by ID hash."""
         yield from self.rows
 
-    def kept(self) -> Iterator[str]:
+    def unchanged_ids(self) -> Iterator[str]:
         """Yield the IDs of unchanged patients, ordered by ID hash."""
         yield from self.staying
 
@@ -127,7 +127,7 @@ class SavedPartition:
                 return
             yield msgspec.json.decode(line, type=CatalogEntry)
 
-    def kept(self) -> Iterator[str]:
+    def unchanged_ids(self) -> Iterator[str]:
         """Yield the IDs of unchanged patients, ordered by ID hash."""
         for line in islice(self._lines(), 1, None):
             if line.startswith(_UNCHANGED_PREFIX):
@@ -155,7 +155,7 @@ def write_partition(
     store: Store,
     previous: Mapping[str, CatalogEntry],
     patients: Iterable[PatientResources],
-    now: str,
+    run_time: str,
     *,
     default_time: str = "",
     lost_ids: AbstractSet[str] = frozenset(),
@@ -169,8 +169,8 @@ def write_partition(
         previous: the rows that these patients have in the release that the run started from
             (`Release.units`); empty before the first release.
         patients: everything there is of each patient.
-        now: FHIR instant of the run.
-        default_time: FHIR instant for resources that state none; `now` where empty.
+        run_time: FHIR instant of the run.
+        default_time: FHIR instant for resources that state none; `run_time` where empty.
         lost_ids: ids of patients whose block or index is not in the store any more.
 
     Returns:
@@ -188,13 +188,13 @@ def write_partition(
             if patient_id in units:
                 raise ValueError(f"Patient/{patient_id} was handed in twice")
             previous_entry = previous.get(patient_id)
-            lines = [to_line(resource, default_time or now) for resource in patient.resources]
+            lines = [to_line(resource, default_time or run_time) for resource in patient.resources]
             if not any((line.row.type, line.row.id) == ("Patient", patient_id) for line in lines):
                 lines = []  # nobody could be shown them
             if lines or previous_entry is not None:
                 owner, is_lost = Owner.patient(patient_id), patient_id in lost_ids
                 unit, change = write_unit(
-                    store, writer, owner, lines, previous_entry, now, is_lost=is_lost
+                    store, writer, owner, lines, previous_entry, run_time, is_lost=is_lost
                 )
                 units[patient_id] = unit
                 changes.append(change)
@@ -223,4 +223,4 @@ def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[CatalogEntry]
 
 def merged_kept(partitions: Iterable[PartitionUnits]) -> Iterator[str]:
     """Merge the unchanged patients of many partitions, ordered by ID hash."""
-    return heapq.merge(*(partition.kept() for partition in partitions), key=id_hash)
+    return heapq.merge(*(partition.unchanged_ids() for partition in partitions), key=id_hash)

@@ -35,11 +35,11 @@ class Expiry:
     """Times before which reports and quarantines of runs are gone.
 
     Attributes:
-        before: `reports` or `quarantine` -> runs that began before this; a folder that is not there
+        limits: `reports` or `quarantine` -> runs that began before this; a folder that is not there
             expires with its releases alone.
     """
 
-    before: Mapping[str, datetime] = field(default_factory=dict)
+    limits: Mapping[str, datetime] = field(default_factory=dict)
 
     def covers(self, key: str, created: str) -> bool:
         """Return whether an object's run began before its folder's expiry time.
@@ -50,7 +50,7 @@ class Expiry:
                 of its run where ids count on from a release of a clock that was ahead.
         """
         folder, _, key_rest = key.partition("/")
-        expiry_time = self.before.get(folder)
+        expiry_time = self.limits.get(folder)
         if expiry_time is None:
             return False
         try:
@@ -58,9 +58,9 @@ class Expiry:
         except ValueError:
             return False  # of no run: the page of all reports
 
-    def later(self, other: Expiry) -> Expiry:
+    def later(self, expiry: Expiry) -> Expiry:
         """Return the later time of each folder."""
-        limits = [limit for limit in (self.before, other.before) if limit]
+        limits = [limit for limit in (self.limits, expiry.limits) if limit]
         folders = {folder for limit in limits for folder in limit}
         return Expiry(
             {
@@ -109,7 +109,7 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
         "format": object_keys.FORMAT,
         "before": {
             name: moment.astimezone(UTC).isoformat(timespec="seconds")
-            for name, moment in merged_expiry.before.items()
+            for name, moment in merged_expiry.limits.items()
         },
     }
     signed = {} if key is None else {"signed": key.envelope(dumps(body), PAYLOAD_TYPE)}
@@ -125,16 +125,16 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
 
 def _parse_expiry(tagged: Tagged, name: str, public_keys: Sequence[Any]) -> Expiry:
     """Parse an expiry record; with public keys, trust only its signed part."""
-    what = f"{name}: {object_keys.EXPIRY}"
+    label = f"{name}: {object_keys.EXPIRY}"
     try:
-        record = loads(tagged.data, what)
+        record = loads(tagged.data, label)
         if public_keys:
             payload = open_envelope(dumps(record.get("signed")), PAYLOAD_TYPE, public_keys)
-            record = {"before": {}} if payload is None else loads(payload[0], what)
+            record = {"before": {}} if payload is None else loads(payload[0], label)
         times = record["before"]
         return Expiry({folder: instant(times[folder]) for folder in _EXPIRING if folder in times})
     except (StoreError, KeyError, TypeError, ValueError, AttributeError):
-        raise StoreError(f"{what} is damaged: restore it from a copy") from None
+        raise StoreError(f"{label} is damaged: restore it from a copy") from None
 
 
 GRACE: Final = timedelta(days=1)
@@ -221,12 +221,12 @@ def prune(
             return PruneResult([], [], [], 0, 0)
         if not dry_run:
             put_fence(store, base)
-        kept, young, dropped = _select_releases(store, keep, now - older_than, now - grace)
+        kept_releases, young, dropped = _select_releases(store, keep, now - older_than, now - grace)
         with tempfile.TemporaryDirectory() as folder, _KeysInUse(Path(folder)) as keys_in_use:
-            _add_kept_objects(store, kept, keys_in_use)
-            if expiry.before:
+            _add_kept_objects(store, kept_releases, keys_in_use)
+            if expiry.limits:
                 expired_reports = expiry if dry_run else write_expiry(store, expiry, key)
-                keys_in_use.keys -= _expired_reports(kept, expired_reports)
+                keys_in_use.keys -= _expired_reports(kept_releases, expired_reports)
             objects = size = 0
             unused_objects = _list_unused(store, keys_in_use, now - grace, progress)
             while batch := list(islice(unused_objects, _BATCH_OBJECTS)):
@@ -238,9 +238,9 @@ def prune(
                 lease.renew_to_delete()
                 _delete_objects(store, batch, lease)
         if not dry_run:
-            close_pages(store, kept, now - grace)
+            close_pages(store, kept_releases, now - grace)
             store.clean(now - grace)
-    return PruneResult([release.id for release in kept], young, dropped, objects, size)
+    return PruneResult([release.id for release in kept_releases], young, dropped, objects, size)
 
 
 def _delete_objects(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
@@ -340,18 +340,18 @@ def _select_releases(
     return kept, young, dropped
 
 
-def _add_kept_objects(store: Store, kept: Sequence[Release], used: _KeysInUse) -> None:
+def _add_kept_objects(store: Store, releases: Sequence[Release], used: _KeysInUse) -> None:
     """Add the keys of all objects that kept releases name."""
-    seen: set[str] = set()
+    shard_keys: set[str] = set()
 
     def new_shards() -> Iterator[Shard]:
-        for release in kept:
+        for release in releases:
             for shard in release.manifest.catalog:
-                if shard is not None and shard.key not in seen:
-                    seen.add(shard.key)
+                if shard is not None and shard.key not in shard_keys:
+                    shard_keys.add(shard.key)
                     yield shard
 
-    for release in kept:
+    for release in releases:
         used.keys |= own_keys(release.manifest)
         for _, ref in release.manifest.objects():
             used.add(ref.key)
@@ -381,14 +381,14 @@ def own_keys(manifest: Manifest) -> set[str]:
     return keys
 
 
-def _expired_reports(kept: Sequence[Release], expiry: Expiry) -> set[str]:
+def _expired_reports(kept_releases: Sequence[Release], expiry: Expiry) -> set[str]:
     """Return the reports and quarantines that expired in every release that names them.
 
     Those of the first release, which readers see, never expire.
     """
     expired_keys: set[str] = set()
-    kept_keys = {report.key for report in kept[0].manifest.facts.reports}
-    for manifest in (release.manifest for release in kept[1:]):
+    kept_keys = {report.key for report in kept_releases[0].manifest.facts.reports}
+    for manifest in (release.manifest for release in kept_releases[1:]):
         for report in manifest.facts.reports:
             is_expired = expiry.covers(report.key, manifest.created)
             (expired_keys if is_expired else kept_keys).add(report.key)
@@ -396,13 +396,13 @@ def _expired_reports(kept: Sequence[Release], expiry: Expiry) -> set[str]:
 
 
 def _list_unused(
-    store: Store, used: _KeysInUse, before: datetime, progress: Callable[[int], None]
+    store: Store, used: _KeysInUse, grace_start: datetime, progress: Callable[[int], None]
 ) -> Iterator[Entry]:
     """Yield old objects that no kept release names, folder by folder."""
     folder_count = 0
     for prefix in SWEPT:
         for entry in store.list(prefix):
-            if entry.key not in used.keys and entry.modified < before:
+            if entry.key not in used.keys and entry.modified < grace_start:
                 yield entry
         folder_count += 1
         progress(folder_count)
@@ -412,7 +412,7 @@ def _list_unused(
             prefixes_per_bucket = 256 // _BUCKETS
             for number in range(bucket * prefixes_per_bucket, (bucket + 1) * prefixes_per_bucket):
                 for entry in store.list(f"{prefix}{number:02x}/"):
-                    if entry.modified < before and _key_digest(entry.key) not in digests:
+                    if entry.modified < grace_start and _key_digest(entry.key) not in digests:
                         yield entry
                 folder_count += 1
                 progress(folder_count)

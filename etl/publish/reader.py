@@ -60,12 +60,12 @@ class Current:
     Attributes:
         release: None before the first release.
         tag: what `Store.swap` expects; None before the first release.
-        lost: what of it is to be made again, as far as that was checked.
+        lost_objects: what of it is to be made again, as far as that was checked.
     """
 
     release: Release | None
     tag: str | None
-    lost: LostObjects = NOTHING_LOST
+    lost_objects: LostObjects = NOTHING_LOST
 
 
 class Release:
@@ -96,7 +96,7 @@ class Release:
             for ref in entry.objects():
                 yield "patient", ref
 
-    def kept(self, folder: str, suffix: str) -> ObjectRef | None:
+    def kept_object(self, folder: str, suffix: str) -> ObjectRef | None:
         """Return the kept object in a folder with a key suffix; None without one."""
         for ref in self.manifest.facts.reports:
             if ref.key.startswith(folder) and ref.key.endswith(suffix):
@@ -265,12 +265,12 @@ def open_release(store: Store, release: str, digest: str | None = None) -> Relea
 
 def open_index(store: Store, unit: CatalogEntry) -> Index:
     """Open a unit's index: a small one whole, of a large one the head."""
-    what = f"{store.name}: {unit.index}"
+    label = f"{store.name}: {unit.index}"
     if unit.index_bytes <= WHOLE:
-        return Index.of(read_verified(store, unit.index), what)
+        return Index.from_bytes(read_verified(store, unit.index), label)
     head = store.get_range(unit.index, 0, HEAD)
-    index = Index(what, head, lambda start, length: store.get_range(unit.index, start, length))
-    check_head(index, unit, what)
+    index = Index(label, head, lambda start, length: store.get_range(unit.index, start, length))
+    check_head(index, unit, label)
     return index
 
 

@@ -47,7 +47,7 @@ def assemble(
     partitions: Sequence[PartitionUnits],
     directory: DirectoryResult,
     facts: ReleaseFacts,
-    now: str,
+    run_time: str,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
     """Write the catalog of a release; return its manifest. Readers see nothing yet.
@@ -62,7 +62,7 @@ def assemble(
         partitions: all partitions of the run.
         directory: the release's directory.
         facts: facts about the run for the manifest.
-        now: FHIR instant of the run.
+        run_time: FHIR instant of the run.
         advance: called for each shard with its number of patients from the partitions.
 
     Raises:
@@ -84,30 +84,32 @@ def assemble(
     counts = _ReleaseCounts(parent)
     with Writer(store) as writer:
         for number in range(1 << bits):
-            new: list[CatalogEntry] = []
+            new_rows: list[CatalogEntry] = []
             if next_group is not None and next_group[0] == number:
-                new = list(next_group[1])
+                new_rows = list(next_group[1])
                 next_group = next(merged, None)
             stay_ids = unchanged_patients.of_shard(number)
-            old = previous_rows.rows(number)
+            old_rows = previous_rows.rows(number)
             # Previous rows without a new one: unchanged patients stay, others are retracted.
-            new_ids = {unit.id for unit in new}
-            unmatched = [unit for unit in old if unit.id not in new_ids]
+            new_ids = {unit.id for unit in new_rows}
+            unmatched = [unit for unit in old_rows if unit.id not in new_ids]
             _check_staying(store, stay_ids, unmatched)
             missing = [unit for unit in unmatched if unit.id not in stay_ids]
-            retracted, retractions = _retract(store, writer, missing, now, base.lost.patients)
+            lost = base.lost_objects.patients
+            retracted, retractions = _retract(store, writer, missing, run_time, lost)
             changes.append(retractions)
-            rows = [*new, *(unit for unit in unmatched if unit.id in stay_ids), *retracted]
-            counts.replace((unit for unit in old if unit.id not in stay_ids), [*new, *retracted])
+            rows = [*new_rows, *(unit for unit in unmatched if unit.id in stay_ids), *retracted]
+            replaced = (unit for unit in old_rows if unit.id not in stay_ids)
+            counts.replace(replaced, [*new_rows, *retracted])
             shards.append(_write_shard(writer, bits, number, rows, previous_rows.shard(number)))
-            if new or stay_ids:
-                advance(len(new) + len(stay_ids))
+            if new_rows or stay_ids:
+                advance(len(new_rows) + len(stay_ids))
     # The manifest names everything, and its ID is a hash of that.
     all_changes = total([*changes, directory.changes])
     manifest = Manifest(
         release="",
         parent=parent.release if parent is not None else None,
-        created=now,
+        created=run_time,
         facts=facts,
         counts=counts.to_json(directory, all_changes),
         catalog_bits=bits,
@@ -329,11 +331,11 @@ def _check_staying(store: Store, stay_ids: set[str], rows: Iterable[CatalogEntry
 
 
 def _retract(
-    store: Store, writer: Writer, units: Iterable[CatalogEntry], now: str, lost: AbstractSet[str]
+    store: Store, writer: Writer, units: Iterable[CatalogEntry], time: str, lost: AbstractSet[str]
 ) -> tuple[list[CatalogEntry], Changes]:
     """Retract patients; return their rows and the changes."""
     results = [
-        write_unit(store, writer, Owner.patient(unit.id), (), unit, now, is_lost=unit.id in lost)
+        write_unit(store, writer, Owner.patient(unit.id), (), unit, time, is_lost=unit.id in lost)
         for unit in units
     ]
     return [unit for unit, _ in results], total(change for _, change in results)
@@ -368,9 +370,9 @@ class _ReleaseCounts:
             for unit in parent.directory:
                 self.resources.subtract(unit.counts if unit is not None else {})
 
-    def replace(self, old: Iterable[CatalogEntry], new: Iterable[CatalogEntry]) -> None:
+    def replace(self, replaced: Iterable[CatalogEntry], entries: Iterable[CatalogEntry]) -> None:
         """Count new rows, and subtract the old ones that they replace."""
-        for units, sign in ((old, -1), (new, 1)):
+        for units, sign in ((replaced, -1), (entries, 1)):
             for unit in units:
                 self.patients += sign * (unit.block is not None)
                 self.retracted += sign * (unit.block is None)

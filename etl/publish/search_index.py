@@ -99,7 +99,7 @@ def render_index(
     head: Mapping[str, JSON],
     parts: Sequence[tuple[int, int, int]],
     rows: Sequence[IndexRow],
-    gone: Sequence[DeletedResource],
+    deleted: Sequence[DeletedResource],
 ) -> bytes:
     """Serialize the index of a block.
 
@@ -107,7 +107,7 @@ def render_index(
         head: what the index is of: block key, its bytes, patient or shard.
         parts: rows, length and size of each part of the block.
         rows: what the block holds, in its order.
-        gone: what it held once.
+        deleted: what it held once.
     """
     stated = [row.stated for row in rows]
     sections: dict[str, bytes] = {
@@ -116,7 +116,7 @@ def render_index(
         "versions": dumps([row.version for row in rows]),
         "lastUpdated": _encode_column([[row.last_updated] for row in rows]),
         "stated": dumps(stated[0] if len(set(stated)) == 1 else [int(flag) for flag in stated]),
-        "gone": dumps([[gone.type, gone.id, gone.when] for gone in gone]),
+        "gone": dumps([[deleted.type, deleted.id, deleted.when] for deleted in deleted]),
     }
     types = [(name, len(list(run))) for name, run in groupby(row.type for row in rows)]
     first_row = 0
@@ -169,7 +169,7 @@ class Index:
         self._loaded: dict[str, JSON] = {}
 
     @classmethod
-    def of(cls, data: bytes, object_name: str) -> Index:
+    def from_bytes(cls, data: bytes, object_name: str) -> Index:
         """Return the index of an object that was read completely."""
         return cls(object_name, data, lambda start, length: data[start : start + length])
 
@@ -277,7 +277,7 @@ class Index:
         return [flags] * self.count if isinstance(flags, bool) else [bool(flag) for flag in flags]
 
     @cached_property
-    def gone(self) -> list[DeletedResource]:
+    def deleted(self) -> list[DeletedResource]:
         """Retracted resources, and the time of their retraction."""
         return [DeletedResource(*entry) for entry in self._section("gone")]
 

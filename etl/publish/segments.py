@@ -158,16 +158,16 @@ class Segment:
         StoreError: the head is damaged, or of another segment.
     """
 
-    def __init__(self, what: str, head: bytes, size: int) -> None:
-        self._what = what
+    def __init__(self, label: str, head: bytes, size: int) -> None:
+        self._what = label
         self._base = len(head)
-        document: JSON = loads(head, what)
+        document: JSON = loads(head, label)
         checksum = document.pop(_CHECKSUM_KEY, None)
         if checksum != zlib.crc32(dumps(document)):
-            raise StoreError(f"{what}: its head is damaged; run verify")
+            raise StoreError(f"{label}: its head is damaged; run verify")
         self._columns: Mapping[str, Sequence[int]] = document["columns"]
         if self._base + sum(length for _, length, _ in self._columns.values()) != size:
-            raise StoreError(f"{what} is another segment than the manifest names; run verify")
+            raise StoreError(f"{label} is another segment than the manifest names; run verify")
         self._references = frozenset(document["references"])
         self._runs: Mapping[str, Sequence[tuple[int, int]]] = document["types"]
 
@@ -183,7 +183,7 @@ class Segment:
             row -= rows
         raise StoreError(f"{self._what} has no such row; run verify")
 
-    def place(self, name: str) -> tuple[int, int] | None:
+    def section_span(self, name: str) -> tuple[int, int] | None:
         """Return start and length of a section in the object; None if missing."""
         position = self._columns.get(name)
         return None if position is None else (self._base + position[0], position[1])
@@ -216,7 +216,7 @@ def write_segments(
     shards: Sequence[CatalogEntry | None],
     previous: Sequence[CatalogEntry | None],
     previous_segments: Sequence[SegmentEntry | None],
-    lost: AbstractSet[str],
+    lost_keys: AbstractSet[str],
     open_shard: Callable[[CatalogEntry], Index],
     put: Callable[[str, bytes], None],
 ) -> list[SegmentEntry | None]:
@@ -226,7 +226,7 @@ def write_segments(
         shards: the directory's shards by number.
         previous: those of the release that the run started from.
         previous_segments: its segments; empty if it has none.
-        lost: keys of segments that the store has lost.
+        lost_keys: keys of segments that the store has lost.
         open_shard: opens the index of a shard.
         put: writes an object.
 
@@ -244,7 +244,7 @@ def write_segments(
             if entry
             else False
         )
-        if entry is None or not is_same or entry.key in lost:
+        if entry is None or not is_same or entry.key in lost_keys:
             entry = _write_segment(numbers, units, open_shard, put)
         segments.append(entry)
     return segments
@@ -274,14 +274,14 @@ def _index_keys(units: Iterable[CatalogEntry | None]) -> list[str | None]:
     return [None if unit is None or unit.block is None else unit.index for unit in units]
 
 
-def _text_column(places: Mapping[str, Sequence[int]]) -> bytes:
-    values = sorted(places)
-    return _encode_pairs([places[value] for value in values], dumps(values))
+def _text_column(rows_by_value: Mapping[str, Sequence[int]]) -> bytes:
+    values = sorted(rows_by_value)
+    return _encode_pairs([rows_by_value[value] for value in values], dumps(values))
 
 
-def _key_column(places: Mapping[str, Sequence[int]]) -> bytes:
+def _key_column(rows_by_value: Mapping[str, Sequence[int]]) -> bytes:
     by_key: dict[int, list[int]] = {}
-    for value, rows in places.items():
+    for value, rows in rows_by_value.items():
         by_key.setdefault(reference_key(value), []).extend(rows)
     keys = sorted(by_key)
     return _encode_pairs([sorted(by_key[key]) for key in keys], _pack(array("Q", keys)))

@@ -158,17 +158,17 @@ def check_descent(store: Store, release: Release, known: str) -> int:
                 f"{store.name}: release {release.id} does not come after {known}: current.json was "
                 "put back to an older release, or this is another tree"
             )
-        what = f"{store.name}: {object_keys.manifest(parent)}"
+        name = f"{store.name}: {object_keys.manifest(parent)}"
         try:
             data = store.get(object_keys.manifest(parent))
         except NotFound:
             raise StoreError(
-                f"{what} is missing, so it is unknown whether {release.id} comes after "
+                f"{name} is missing, so it is unknown whether {release.id} comes after "
                 f"{known}; if it was pruned, use a release that `cpcds releases` lists"
             ) from None
         if manifest.parent_sha256 and sha256(data) != manifest.parent_sha256:
-            raise StoreError(f"{what} is not the one that release {manifest.release} was made from")
-        steps, manifest = steps + 1, Manifest.from_bytes(data, what)
+            raise StoreError(f"{name} is not the one that release {manifest.release} was made from")
+        steps, manifest = steps + 1, Manifest.from_bytes(data, name)
     return steps
 
 
@@ -258,7 +258,7 @@ class StampRequest:
     nonce: int | None
 
     @classmethod
-    def of(cls, data: bytes) -> StampRequest:
+    def from_data(cls, data: bytes) -> StampRequest:
         """Return a request to stamp bytes, with a random nonce.
 
         Raises:

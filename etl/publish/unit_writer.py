@@ -116,12 +116,12 @@ class PreviousUnit:
     """Present and earlier content of a unit.
 
     Attributes:
-        known: (type, id) -> version, lastUpdated, whether it was stated.
-        gone: what had been retracted already.
+        states: (type, id) -> version, lastUpdated, whether it was stated.
+        deleted: what had been retracted already.
     """
 
-    known: Mapping[tuple[str, str], tuple[str, str, bool]]
-    gone: Sequence[DeletedResource]
+    states: Mapping[tuple[str, str], tuple[str, str, bool]]
+    deleted: Sequence[DeletedResource]
 
 
 def read_previous_unit(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
@@ -138,7 +138,7 @@ def read_previous_unit(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
         for name, rows in index.types.items()
         for row in rows
     }
-    return PreviousUnit(known_resources, index.gone)
+    return PreviousUnit(known_resources, index.deleted)
 
 
 def recover_previous_unit(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
@@ -156,11 +156,11 @@ def recover_previous_unit(store: Store, unit: CatalogEntry | None) -> PreviousUn
         text = gzip.decompress(read_verified(store, unit.block))
     except (StoreError, OSError, EOFError, zlib.error):
         return PreviousUnit({}, ())
-    known = {
+    states = {
         (kind.decode(), resource_id.decode()): (version.decode(), stamp.decode(), False)
         for kind, resource_id, version, stamp in _HEAD.findall(text)
     }
-    return PreviousUnit(known, ())
+    return PreviousUnit(states, ())
 
 
 def write_unit(
@@ -169,7 +169,7 @@ def write_unit(
     owner: Owner,
     lines: Iterable[Line],
     previous: CatalogEntry | None,
-    now: str,
+    run_time: str,
     *,
     earlier: PreviousUnit | None = None,
     is_lost: bool = False,
@@ -186,7 +186,7 @@ def write_unit(
         lines: everything that is in it now. What has no stated time has its own only if it did not
             have this content before, and never an earlier one than its content before.
         previous: its row in the release that the run started from.
-        now: instant of the run: the time of what is retracted.
+        run_time: instant of the run: the time of what is retracted.
         earlier: what was there, if that is not in the previous index.
         is_lost: whether the previous block or index is not in the store any more.
 
@@ -208,7 +208,7 @@ def write_unit(
             else read_previous_unit(store, previous)
         )
     resources = _count_changes(ordered, earlier, present)
-    if earlier.known:
+    if earlier.states:
         ordered = [_keep_time(line, earlier) for line in ordered]
     rows = [line.row for line in ordered]
     block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
@@ -216,7 +216,7 @@ def write_unit(
     if block_key is not None and (is_lost or previous is None or previous.block != block_key):
         writer.put(block_key, block.data)
     head = {**owner.head, "block": block_key, "bytes": len(block.data)}
-    index = render_index(head, block.parts, rows, _deleted_resources(earlier, present, now))
+    index = render_index(head, block.parts, rows, _deleted_resources(earlier, present, run_time))
     index_key = owner.index_key(sha256(index))
     writer.put(index_key, index)
     unit = CatalogEntry(
@@ -228,7 +228,7 @@ def write_unit(
         content,
         dict(Counter(row.type for row in rows)),
         max({row.last_updated for row in rows}, key=instant) if rows else "",
-        None if rows else now,
+        None if rows else run_time,
     )
     if unit == previous:  # it was lost, and is what it was
         return unit, Changes()
@@ -251,7 +251,7 @@ def body_of(row: IndexRow, text: bytes) -> bytes:
 def _keep_time(line: Line, previous: PreviousUnit) -> Line:
     """Keep a line's earlier time if its source states none."""
     row = line.row
-    version, previous_time, _ = previous.known.get((row.type, row.id), ("", "", False))
+    version, previous_time, _ = previous.states.get((row.type, row.id), ("", "", False))
     if row.stated or not previous_time:
         return line
     if version == row.version or instant(previous_time) > instant(row.last_updated):
@@ -266,24 +266,24 @@ def _count_changes(
     for line in lines:
         row = line.row
         counts = changes.setdefault(row.type, [0, 0, 0])
-        previous = previous_content.known.get((row.type, row.id))
+        previous = previous_content.states.get((row.type, row.id))
         if previous is None:
             counts[0] += 1
         elif previous[0] != row.version or (row.stated and previous[1] != row.last_updated):
             counts[1] += 1
-    for name, resource_id in previous_content.known:
+    for name, resource_id in previous_content.states:
         if (name, resource_id) not in present:
             changes.setdefault(name, [0, 0, 0])[2] += 1
     return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 
 
 def _deleted_resources(
-    previous_content: PreviousUnit, present_names: AbstractSet[tuple[str, str]], now: str
+    previous_content: PreviousUnit, present_names: AbstractSet[tuple[str, str]], run_time: str
 ) -> list[DeletedResource]:
-    deleted = {(entry.type, entry.id): entry for entry in previous_content.gone}
+    deleted = {(entry.type, entry.id): entry for entry in previous_content.deleted}
     deleted |= {
-        (name, resource_id): DeletedResource(name, resource_id, now)
-        for name, resource_id in previous_content.known
+        (name, resource_id): DeletedResource(name, resource_id, run_time)
+        for name, resource_id in previous_content.states
     }
     still_deleted = [entry for key, entry in deleted.items() if key not in present_names]
     return sorted(still_deleted, key=lambda entry: (rank(entry.type), entry.id))

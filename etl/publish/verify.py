@@ -327,7 +327,7 @@ def _check_block(
     result = _BlockResult(unit, [], Counter(), set(), [])
     try:
         data = read_verified(release.store, unit.index)
-        index = Index.of(data, unit.index)
+        index = Index.from_bytes(data, unit.index)
         rows = rows_of(index)
         result.names = {(row.type, row.id) for row in rows}
         result.counts = Counter(row.type for row in rows)
@@ -377,7 +377,7 @@ def _check_catalog_entry(
     if sum(part.rows for part in index.parts) != len(rows):
         yield Problem("index", unit.index, "the parts do not contain the rows")
     present = {(row.type, row.id) for row in rows}
-    for retracted in index.gone:
+    for retracted in index.deleted:
         if (retracted.type, retracted.id) in present:
             yield Problem(
                 "index",
@@ -529,21 +529,21 @@ def compare_rebuild(published: Release, remade: Release) -> RebuildResult:
 
 def _changed_inputs(published: Manifest, remade: Manifest) -> Iterator[str]:
     """Yield the inputs that differ from those of the published release."""
-    old, new = published.facts.mapping, remade.facts.mapping
+    old_mapping, new_mapping = published.facts.mapping, remade.facts.mapping
     for name, description in (
         ("set", "the mapping set"),
         ("version", "the version of the mappings"),
         ("layout", "the layout"),
         ("view", "the view"),
     ):
-        before, after = old.get(name), new.get(name)
-        if before != after:
-            yield f"{description} is {after}, and was {before}"
-    if old.get("fingerprint") != new.get("fingerprint"):
+        old_value, new_value = old_mapping.get(name), new_mapping.get(name)
+        if old_value != new_value:
+            yield f"{description} is {new_value}, and was {old_value}"
+    if old_mapping.get("fingerprint") != new_mapping.get("fingerprint"):
         yield (
             "the program, mappings, rules, crosswalks, layouts, or configuration differ from those "
-            f"of the run (fingerprint {str(new.get('fingerprint'))[:12]}, and was "
-            f"{str(old.get('fingerprint'))[:12]})"
+            f"of the run (fingerprint {str(new_mapping.get('fingerprint'))[:12]}, and was "
+            f"{str(old_mapping.get('fingerprint'))[:12]})"
         )
     if published.bulk and not remade.bulk:
         yield "bulk files were not rebuilt: the setting publish.bulk is off"
@@ -584,7 +584,7 @@ def _differing_parts(old_facts: Mapping[str, Any], new_facts: Mapping[str, Any],
 
 def _change_problems(change: UnitChange, key: str) -> Iterator[Problem]:
     """Report the resources of a patient or directory shard that differ."""
-    unit = change.before or change.after
+    unit = change.old_entry or change.new_entry
     object_name = key if unit is None else unit.block or f"{key}: {unit.id}"
     for names, description in (
         (change.changed, "differs from the extract"),

@@ -124,20 +124,22 @@ _MAX_SAMPLES: Final = 5
 """Most changed resources to show."""
 
 
-def changed_samples(before: Release, after: Release) -> list[ChangedSample]:
+def changed_samples(earlier: Release, later: Release) -> list[ChangedSample]:
     """Return the differences in some changed resources, at most one per patient.
 
     Raises:
         StoreError: an object of a release is missing or damaged.
     """
     samples: list[ChangedSample] = []
-    for change in diff_patients(before, after):
-        if change.before is None or change.after is None or not change.changed:
+    for change in diff_patients(earlier, later):
+        if change.old_entry is None or change.new_entry is None or not change.changed:
             continue
         # A claim shows more about a night's changes than a patient's new time stamp.
         name = min(change.changed, key=lambda name: name[0] != "ExplanationOfBenefit")
-        old, new = _values(before, change.before.id, name), _values(after, change.after.id, name)
-        values = {path: (old.get(path), new.get(path)) for path in {**new, **old}}
+        old_values = _values(earlier, change.old_entry.id, name)
+        new_values = _values(later, change.new_entry.id, name)
+        paths = {**new_values, **old_values}
+        values = {path: (old_values.get(path), new_values.get(path)) for path in paths}
         outlines = {path: _mask_pair(*pair) for path, pair in values.items() if pair[0] != pair[1]}
         samples.append((name[0], outlines))
         if len(samples) == _MAX_SAMPLES:

@@ -261,7 +261,7 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
 
     A rollback names the report of the release that it restores.
     """
-    ref = release.kept(_FOLDER, _FILE)
+    ref = release.kept_object(_FOLDER, _FILE)
     if ref is None:
         return None
     try:

@@ -114,7 +114,7 @@ class RunFacts:
         store = None if task.target is None else task.target.store()
         if store is not None:
             check_same_target(store, self.leases)
-        return UnitContext(partition, Dependencies.of(self.definitions), task), store
+        return UnitContext(partition, Dependencies.find(self.definitions), task), store
 
 
 def do_jobs(facts: tuple[Callable[[Any, EmitAny], Any], int], batches: Batches) -> Batches:

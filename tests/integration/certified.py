@@ -81,7 +81,7 @@ class Unit:
         context = PartitionContext(definitions, providers, None)
         _, checked, mapped = check_and_map(context, loaded, self.partitions.keys)
         store = MemoryStore()
-        files = BlockOutput(None, NOW, NOW, ())(mapped.made, (), store)
+        files = BlockOutput(None, NOW, NOW, ())(mapped.plan_resources, (), store)
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
         piece = compare_unit(
             Certifying(

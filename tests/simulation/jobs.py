@@ -131,7 +131,7 @@ def run(tree, extract):
             if history.holds(store, base.release):
                 return "a rollback holds"
             base = damaged_objects.with_lost(base, repair=False)
-            if not base.lost and release.is_published(base, extract.facts):
+            if not base.lost_objects and release.is_published(base, extract.facts):
                 if tree.bulk is not None:
                     write_pages(store, tree.bulk)
                 store.sync()
@@ -165,7 +165,7 @@ def _staged(tree, extract, process, store, base, held):
     changed = [
         _patient(name, version)
         for name, version in members.items()
-        if before.get(name) != version or logical_id(name) in base.lost.patients
+        if before.get(name) != version or logical_id(name) in base.lost_objects.patients
     ]
     same = [
         logical_id(name)
@@ -176,12 +176,14 @@ def _staged(tree, extract, process, store, base, held):
     for part in (changed[::2], changed[1::2]):
         units = base.release.units(one.patient_id for one in part) if base.release else {}
         parts.append(
-            partition_writer.write_partition(store, units, part, now, lost_ids=base.lost.patients)
+            partition_writer.write_partition(
+                store, units, part, now, lost_ids=base.lost_objects.patients
+            )
         )
         held.renew()
     parts[0] = parts[0].keeping(same)
     directory = [_payer(), *map(_practitioner, sorted(extract.directory))]
-    shared = write_directory(store, base.release, directory, now, lost=base.lost)
+    shared = write_directory(store, base.release, directory, now, lost=base.lost_objects)
     manifest = release.assemble(store, base, parts, shared, extract.facts, now)
     if tree.bulk is not None:
         manifest = with_bulk(store, base, manifest, tree.bulk)

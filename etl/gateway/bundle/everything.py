@@ -258,7 +258,7 @@ async def difference(
             await tree.need(member, ("gone",))
         deleted = [
             f"{gone.type}/{gone.id}"
-            for gone in (member.index.gone if member is not None else ())
+            for gone in (member.index.deleted if member is not None else ())
             if grant.may(gone.type, "r") and request.wants(gone.type)
         ]
         return MemberChanges({name: hit for name, (hit, _) in current.items()}, deleted, True)

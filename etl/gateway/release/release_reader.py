@@ -226,7 +226,7 @@ class ReleaseTree:
             name: name of an existing section.
             parse: parses the section's bytes; also returns the result's estimated bytes in memory.
         """
-        start, length = segment.place(name) or (0, 0)
+        start, length = segment.section_span(name) or (0, 0)
 
         async def read() -> tuple[Result, int]:
             return parse(await self._objects.get_range(entry.key, start, length))
@@ -364,7 +364,7 @@ class ReleaseTree:
         label = f"{self._objects.name}: {entry.index}"
         if entry.index_bytes <= WHOLE:
             data = await self._read_whole(entry.index)
-            return IndexedBlock(Index.of(data, label), entry.index, len(data))
+            return IndexedBlock(Index.from_bytes(data, label), entry.index, len(data))
 
         async def read_head() -> IndexedBlock:
             head = await self._objects.get_range(entry.index, 0, HEAD)

@@ -283,7 +283,7 @@ async def columns_of(tree: ReleaseTree, requested: Iterable[tuple[str, str]]) ->
             cached = tree.cached_section(entry, name)
             if cached is not None:
                 sections[number][name] = cached
-            elif segments[number].place(name) is not None:
+            elif segments[number].section_span(name) is not None:
                 missing.append((number, kind, parameter))
     read = await tree.in_turns(read_section(*column) for column in missing)
     for (number, kind, parameter), section in zip(missing, read, strict=True):

@@ -109,12 +109,12 @@ def kept_layers(release: Release) -> tuple[Layer, ...]:
     Raises:
         StoreError: the list is missing or damaged.
     """
-    ref = release.kept(FOLDER, ".json")
+    ref = release.kept_object(FOLDER, ".json")
     if ref is None:
         return ()
-    what = f"{release.store.name}: {ref.key}"
+    label = f"{release.store.name}: {ref.key}"
     data = kept_object(release.store, ref)
-    return from_bytes(data, _LayerList, what, (_FORMAT_WITHOUT_PLACES, _FORMAT)).layers
+    return from_bytes(data, _LayerList, label, (_FORMAT_WITHOUT_PLACES, _FORMAT)).layers
 
 
 def kept_object(store: Store, ref: ObjectRef) -> bytes:
@@ -182,7 +182,7 @@ def write_layer(
     folder = work / "layer"
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, pq.ParquetWriter] = {}
-    places: dict[str, list[pa.Table]] = {}
+    positions: dict[str, list[pa.Table]] = {}
     try:
         for loaded, sources in _iterate_partitions(partitions):
             unreadable = _rejecting(loaded.findings, definitions)
@@ -199,7 +199,7 @@ def write_layer(
                 canonical = rows.select(TABLES[name].names)
                 if canonical.num_rows:
                     row_places = sources.named(*places_of(rows))
-                    places.setdefault(name, []).append(
+                    positions.setdefault(name, []).append(
                         pa.table([*map(pa.array, row_places)], [*_PLACES])
                     )
                     if name not in writers:
@@ -209,22 +209,22 @@ def write_layer(
     finally:
         for writer in writers.values():
             writer.close()
-    tables, positions = {}, {}
+    tables, position_refs = {}, {}
     for name in sorted(writers):
         tables[name] = put_by_content(
             store, FOLDER, (folder / f"{name}.parquet").read_bytes(), "parquet"
         )
-        positions[name] = put_by_content(store, FOLDER, _places_bytes(places[name]), "parquet")
+        position_refs[name] = put_by_content(store, FOLDER, _to_parquet(positions[name]), "parquet")
     all_files = (*facts.files, *facts.queried)
     files = tuple(LayerFile(file.title, file.sha256, file.table) for file in all_files)
-    layer = Layer(kind, time, tables, positions, facts.layout.name, files)
+    layer = Layer(kind, time, tables, position_refs, facts.layout.name, files)
     return layer, pa.concat_tables(reading_findings)
 
 
-def _places_bytes(places: Sequence[pa.Table]) -> bytes:
+def _to_parquet(positions: Sequence[pa.Table]) -> bytes:
     """Encode the places of a table's rows as Parquet; deltas of row numbers are mostly small."""
     columns = [pa.field(FILE_COLUMN, pa.int32()), pa.field(ROW_COLUMN, pa.int64())]
-    table = pa.concat_tables(places).cast(pa.schema(columns))
+    table = pa.concat_tables(positions).cast(pa.schema(columns))
     sink = io.BytesIO()
     pq.write_table(
         table,
@@ -268,8 +268,8 @@ def _select_rows(table: pa.Table, findings: pa.Table) -> pa.Table:
 def _has_finding(table: pa.Table, findings: pa.Table) -> npt.NDArray[np.bool_]:
     rows = (table.column(name).to_numpy(zero_copy_only=False) for name in (FILE_COLUMN, ROW_COLUMN))
     located = findings.filter(pc.is_valid(findings.column("row")))
-    found = (located.column(name).to_numpy(zero_copy_only=False) for name in ("file", "row"))
-    mask: npt.NDArray[np.bool_] = np.isin(place_keys(*rows), place_keys(*found))
+    file_and_row = (located.column(name).to_numpy(zero_copy_only=False) for name in ("file", "row"))
+    mask: npt.NDArray[np.bool_] = np.isin(place_keys(*rows), place_keys(*file_and_row))
     return mask
 
 

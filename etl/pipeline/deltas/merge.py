@@ -264,8 +264,8 @@ def _raw_tables(rows: pa.Table) -> set[str | None]:
     return {*pc.unique(_joined(rows, LAYER_COLUMN, _RAW_COLUMN)).to_pylist()} - {None}
 
 
-def _is_among(origins: Any, known: Any) -> npt.NDArray[np.bool_]:
-    return np.asarray(pc.is_in(origins, value_set=known, skip_nulls=True))
+def _is_among(origins: Any, searched: Any) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.is_in(origins, value_set=searched, skip_nulls=True))
 
 
 def _current_children(
@@ -285,11 +285,11 @@ def _current_children(
     current_parts = parts.only(_is_among(_origins(parts.table, key), current_origins))
     if name in LINES.values():
         _require_all_lines(parts, current_parts, name, headers, layers)
-    others = rows.only(~is_part)
-    current = _current_rows(others, name)
+    separate_rows = rows.only(~is_part)
+    current = _current_rows(separate_rows, name)
     current_part_rows = _current_rows(current_parts, name)
     if _SEQUENCE in TABLES[name].key:
-        current_part_rows = _renumber(current_part_rows, others.table, current, key)
+        current_part_rows = _renumber(current_part_rows, separate_rows.table, current, key)
     return pa.concat_tables([current, current_part_rows]).combine_chunks()
 
 
@@ -325,22 +325,22 @@ def _require_all_lines(
         )
 
 
-def _renumber(parts: pa.Table, others: pa.Table, current: pa.Table, key: str) -> pa.Table:
+def _renumber(parts: pa.Table, other_rows: pa.Table, current: pa.Table, key: str) -> pa.Table:
     """Number rows that are part of their header's row after the other rows of the header.
 
     Args:
         parts: those rows, numbered after the other rows of their own layer.
-        others: the other rows of all layers.
+        other_rows: the other rows of all layers.
         current: the latest of them.
         key: column with the key of the header.
     """
-    if not parts.num_rows or not others.num_rows:
+    if not parts.num_rows or not other_rows.num_rows:
         return parts
-    before = highest_sequences(others, [key, LAYER_COLUMN], parts)
-    now = highest_sequences(current, [key], parts)
+    layer_highest = highest_sequences(other_rows, [key, LAYER_COLUMN], parts)
+    current_highest = highest_sequences(current, [key], parts)
     stated = parts.column(_SEQUENCE)
     numbers = pc.if_else(is_sequence(stated), stated, None).cast(pa.int64())
-    moved = pc.add(pc.subtract(numbers, before), now).cast(pa.string())
+    moved = pc.add(pc.subtract(numbers, layer_highest), current_highest).cast(pa.string())
     renumbered = pc.coalesce(moved, stated)  # the rules reject what is no number
     return parts.set_column(parts.schema.get_field_index(_SEQUENCE), _SEQUENCE, renumbered)
 
@@ -391,11 +391,11 @@ def _idle_notes(store: Store, layer: Layer, idle_rows: Mapping[str, _IdleRows]) 
     ):
         count = sum(map(len, rows_by_table.values()))
         if count:
-            places = itertools.chain.from_iterable(
+            descriptions = itertools.chain.from_iterable(
                 _describe_positions(store, layer, name, rows)
                 for name, rows in rows_by_table.items()
             )
-            shown_positions = "; ".join(itertools.islice(places, _MAX_NOTED_ROWS))
+            shown_positions = "; ".join(itertools.islice(descriptions, _MAX_NOTED_ROWS))
             ellipsis = "; …" if count > _MAX_NOTED_ROWS else ""
             details = f" ({shown_positions}{ellipsis})" if shown_positions else ""
             yield f"rows of the delta that change nothing, because {reason}: {count:,}{details}"

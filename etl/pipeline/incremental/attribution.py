@@ -34,11 +34,11 @@ from etl.sources.partition.ids import GlobalKeys
 from etl.sources.partition.partitions import Loaded
 
 
-def owners_of(places: Places, member_hashes: Hashes) -> RowOwners:
+def owners_of(positions: Places, member_hashes: Hashes) -> RowOwners:
     """Return the owners of the rows of some members, by ascending hash."""
-    is_selected = among(places.owner, member_hashes)
-    ids, codes = np.unique(places.owner[is_selected], return_inverse=True)
-    return RowOwners(ids, places.keys[is_selected], codes.astype(np.int64))
+    is_selected = among(positions.owner, member_hashes)
+    ids, codes = np.unique(positions.owner[is_selected], return_inverse=True)
+    return RowOwners(ids, positions.keys[is_selected], codes.astype(np.int64))
 
 
 @dataclass
@@ -47,12 +47,12 @@ class Attribution:
 
     Attributes:
         owners: the members of the rows.
-        places: the places of all rows of the partition.
+        positions: the places of all rows of the partition.
         providers: the directory.
     """
 
     owners: RowOwners
-    places: Places
+    positions: Places
     providers: Providers
     _made: list[tuple[PlanResources, Any]] = field(default_factory=list)
     _naming: list[tuple[PlanResources, Any, Any]] = field(default_factory=list)
@@ -110,20 +110,20 @@ class Attribution:
         Raises:
             CountsDoNotAddUp: the members' shares are not the whole (a bug).
         """
-        owners, member_shares, places = self.owners, checked.shares, self.places
+        owners, member_shares, positions = self.owners, checked.shares, self.positions
         findings = {RULES: checked.findings, **mapped.unmapped}
         if member_shares is None or any(
             table.column("row").null_count or table.column("file").null_count
             for table in findings.values()
         ):
             return None
-        if not all(dependencies.covers(partition) for _, _, partition in mapped.made):
+        if not all(dependencies.covers(partition) for _, _, partition in mapped.plan_resources):
             return None
         if dict(checked.counts) != sum_counts(member_shares.counts):
             raise CountsDoNotAddUp("what members have is not what their partition has (a bug)")
         rows = OwnedRows((loaded.tables, checked.tables), owners)
-        owner_digests = places.marks.filter(
-            pa.array(among(places.marks.column("owner").to_numpy(), owners.ids))
+        owner_digests = positions.marks.filter(
+            pa.array(among(positions.marks.column("owner").to_numpy(), owners.ids))
         )
         latest_days_column = pa.array(latest_days(dependencies, loaded.tables, owners), pa.int32())
         ledger = {
@@ -132,8 +132,8 @@ class Attribution:
             "counts": member_shares.counts,
             "money": member_shares.money,
             "filled": member_shares.filled,
-            "findings": _ledger_findings(findings, places),
-            "rejected": _rejected_rows(checked.rejected, places),
+            "findings": _ledger_findings(findings, positions),
+            "rejected": _rejected_rows(checked.rejected, positions),
             "resources": self._resources(),
             "elements": self._elements(),
             "missing": self.missing,
@@ -267,11 +267,11 @@ def _drop_owners(table: pa.Table, owners: Any) -> pa.Table:
     return table.filter(pa.array(~is_dropped)) if is_dropped.any() else table
 
 
-def _ledger_findings(findings_by_name: Mapping[str, pa.Table], places: Places) -> pa.Table:
+def _ledger_findings(findings_by_name: Mapping[str, pa.Table], positions: Places) -> pa.Table:
     tables = [SCHEMAS["findings"].empty_table()]
     for crosswalk, table in sorted(findings_by_name.items()):
         ordered = table.sort_by([(name, "ascending") for name in table.column_names])
-        owner, source, row = places.find_owners(
+        owner, source, row = positions.find_owners(
             ordered.column("file").to_numpy(), ordered.column("row").to_numpy()
         )
         tables.append(
@@ -279,7 +279,7 @@ def _ledger_findings(findings_by_name: Mapping[str, pa.Table], places: Places) -
                 [
                     pa.array(owner),
                     _encode_words(pa.array([crosswalk] * len(owner), pa.string())),
-                    _source_column(source, places),
+                    _source_column(source, positions),
                     pa.array(row),
                     *(_encode_words(ordered.column(name)) for name in ("rule", "table", "column")),
                 ],
@@ -289,14 +289,14 @@ def _ledger_findings(findings_by_name: Mapping[str, pa.Table], places: Places) -
     return pa.concat_tables(tables)
 
 
-def _rejected_rows(table: pa.Table, places: Places) -> pa.Table:
-    owner, source, row = places.find_owners(
+def _rejected_rows(table: pa.Table, positions: Places) -> pa.Table:
+    owner, source, row = positions.find_owners(
         table.column("file").to_numpy(), table.column("row").to_numpy()
     )
     return pa.Table.from_arrays(
         [
             pa.array(owner),
-            _source_column(source, places),
+            _source_column(source, positions),
             pa.array(row),
             *(_encode_words(table.column(name)) for name in ("table", "rule", "cause", "rules")),
         ],
@@ -304,8 +304,8 @@ def _rejected_rows(table: pa.Table, places: Places) -> pa.Table:
     )
 
 
-def _source_column(numbers: Any, places: Places) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(places.sources, pa.string()))
+def _source_column(codes: Any, positions: Places) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(positions.sources, pa.string()))
 
 
 def _encode_words(column: Any) -> Any:

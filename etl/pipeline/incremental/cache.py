@@ -162,7 +162,7 @@ def open_cache(store: Store, base: Current, key: str) -> CachedResults | None:
 def _open_matching_cache(store: Store, base: Current, key: str) -> CachedResults | None:
     if base.release is None:
         return None
-    ref = base.release.kept(MEMORY, ".json")
+    ref = base.release.kept_object(MEMORY, ".json")
     if ref is None:
         return None
     cached = read_object(store, ref, _CacheList)

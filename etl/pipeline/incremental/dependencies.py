@@ -74,7 +74,7 @@ class Dependencies:
     directory: Columns
 
     @classmethod
-    def of(cls, definitions: Definitions) -> Dependencies:
+    def find(cls, definitions: Definitions) -> Dependencies:
         """Return the external dependencies of some rules and mappings."""
         ids: dict[str, set[tuple[str, str]]] = {kind: set() for kind in KEYS}
         names = set(_provider_columns())
@@ -276,9 +276,9 @@ def directory_digests(providers: Providers, dependencies: Dependencies) -> tuple
     return unique_names, sums
 
 
-def changed_names(before: tuple[Hashes, Hashes], after: tuple[Hashes, Hashes]) -> Hashes:
+def changed_names(old_digests: tuple[Hashes, Hashes], new_digests: tuple[Hashes, Hashes]) -> Hashes:
     """Return the names whose content differs between two directories."""
-    pairs = np.concatenate([np.stack(digests, axis=1) for digests in (before, after)])
+    pairs = np.concatenate([np.stack(digests, axis=1) for digests in (old_digests, new_digests)])
     unique, counts = np.unique(pairs, axis=0, return_counts=True)
     names: Hashes = np.unique(unique[counts == 1, 0])
     return names

@@ -182,7 +182,7 @@ def _renumber_words(words: pa.DictionaryArray) -> pa.DictionaryArray:
     )
 
 
-def from_bytes(data: bytes, what: str) -> Ledger:
+def from_bytes(data: bytes, label: str) -> Ledger:
     """Parse a ledger.
 
     Raises:
@@ -192,7 +192,7 @@ def from_bytes(data: bytes, what: str) -> Ledger:
         end = data.index(b"\n") + 1
         head = json.loads(data[:end])
         if head["format"] != _FORMAT:
-            raise StoreError(f"{what} is of another format than {_FORMAT}: run again")
+            raise StoreError(f"{label} is of another format than {_FORMAT}: run again")
         columns, view = {}, pa.py_buffer(data)
         for name, size in head["sizes"].items():
             with pa.ipc.open_stream(view.slice(end, size)) as reader:
@@ -200,7 +200,7 @@ def from_bytes(data: bytes, what: str) -> Ledger:
             end += size
         return {name: columns[name].cast(schema) for name, schema in SCHEMAS.items()}
     except (ValueError, KeyError, TypeError, pa.ArrowException):
-        raise StoreError(f"{what} is not a ledger: the object is damaged; run verify") from None
+        raise StoreError(f"{label} is not a ledger: the object is damaged; run verify") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,26 +226,26 @@ class Places:
     marks: pa.Table
 
     @classmethod
-    def of(cls, partitions: Partitions, indexes: Sequence[int]) -> Places:
+    def from_partitions(cls, partitions: Partitions, indexes: Sequence[int]) -> Places:
         """Return the row positions of some partitions."""
         tables = partitions.marks(indexes)
         keys, sources, owners, numbers_in_owner, digests = [], [], [], [], []
         owned = {}
         for number, (name, table) in enumerate(tables.items()):
             file, row, owner, low, high = (column.to_numpy() for column in table.columns)
-            places = place_keys(file, row)
-            order = _order_by_owner(owner, places)
+            row_keys = place_keys(file, row)
+            order = _order_by_owner(owner, row_keys)
             sorted_owners = owner[order]
             starts = _owner_starts(sorted_owners)
             sizes = np.diff(np.append(starts, len(sorted_owners)))
             numbers = (np.arange(len(sorted_owners)) - np.repeat(starts, sizes)).astype(np.int32)
-            owned[name] = (sorted_owners, places[order])
+            owned[name] = (sorted_owners, row_keys[order])
             digests.append(
                 _digest_rows(sorted_owners, starts, number, numbers, low[order], high[order])
             )
             by_row = np.empty_like(numbers)
             by_row[order] = numbers
-            keys.append(places)
+            keys.append(row_keys)
             owners.append(owner)
             sources.append(np.full(len(owner), number, dtype=np.int32))
             numbers_in_owner.append(by_row)
@@ -272,21 +272,21 @@ class Places:
 
     def find_positions(self, table: pa.Table) -> tuple[Any, Any]:
         """Return file and row of entries with `owner`, `source`, `at`."""
-        found = np.zeros(table.num_rows, dtype=np.int64)
+        row_keys = np.zeros(table.num_rows, dtype=np.int64)
         names = table.column("source").cast(pa.string())
         owner, row_numbers = table.column("owner").to_numpy(), table.column("at").to_numpy()
         for name in pc.unique(names).to_pylist():
             mask = np.asarray(pc.equal(names, name))
             owners, positions = self.owned[name]
-            found[mask] = positions[np.searchsorted(owners, owner[mask]) + row_numbers[mask]]
-        return (found >> 40).astype(np.int32), found & ((1 << 40) - 1)
+            row_keys[mask] = positions[np.searchsorted(owners, owner[mask]) + row_numbers[mask]]
+        return (row_keys >> 40).astype(np.int32), row_keys & ((1 << 40) - 1)
 
 
 def _empty_digests() -> pa.Table:
     return SCHEMAS["owners"].empty_table().drop_columns(["latest"])
 
 
-def _order_by_owner(owner: Any, places: Any) -> Any:
+def _order_by_owner(owner: Any, row_keys: Any) -> Any:
     """Return the order of rows by owner, and within an owner by position.
 
     Rows of a member are mostly adjacent and in order, so sorting runs is cheaper than rows.
@@ -296,9 +296,9 @@ def _order_by_owner(owner: Any, places: Any) -> Any:
     run_order = np.argsort(owner[starts], kind="stable")
     run_offsets = np.cumsum(sizes[run_order]) - sizes[run_order]
     order = np.repeat(starts[run_order] - run_offsets, sizes[run_order]) + np.arange(len(owner))
-    sorted_owners, sorted_places = owner[order], places[order]
-    if np.any((sorted_owners[1:] == sorted_owners[:-1]) & (sorted_places[1:] < sorted_places[:-1])):
-        return np.lexsort((places, owner))
+    sorted_owners, sorted_keys = owner[order], row_keys[order]
+    if np.any((sorted_owners[1:] == sorted_owners[:-1]) & (sorted_keys[1:] < sorted_keys[:-1])):
+        return np.lexsort((row_keys, owner))
     return order
 
 
@@ -349,26 +349,26 @@ def _mix_bits(value: Any) -> Any:
     return value ^ (value >> np.uint64(31))
 
 
-def checked_of(ledger: Ledger, places: Places) -> Checked:
+def checked_of(ledger: Ledger, positions: Places) -> Checked:
     """Return the rules' results for a ledger's members, without tables or samples."""
     findings = ledger["findings"]
     rule_findings = findings.filter(pc.equal(findings.column("crosswalk").cast(pa.string()), RULES))
     return Checked(
         tables={},
-        findings=_locate_findings(rule_findings, places),
-        rejected=_locate_rejected(ledger["rejected"], places),
+        findings=_locate_findings(rule_findings, positions),
+        rejected=_locate_rejected(ledger["rejected"], positions),
         counts=by_member.sum_counts(ledger["counts"]),
         money=by_member.sum_money(ledger["money"]),
         filled=by_member.sum_filled(ledger["filled"]),
     )
 
 
-def unmapped_of(ledger: Ledger, places: Places) -> dict[str, pa.Table]:
+def unmapped_of(ledger: Ledger, positions: Places) -> dict[str, pa.Table]:
     """Return cells without a code, by crosswalk."""
     findings = ledger["findings"]
     names = findings.column("crosswalk").cast(pa.string())
     return {
-        name: _locate_findings(findings.filter(pc.equal(names, name)), places)
+        name: _locate_findings(findings.filter(pc.equal(names, name)), positions)
         for name in sorted(pc.unique(names).to_pylist())
         if name != RULES
     }
@@ -396,14 +396,14 @@ def missing_of(missing: pa.Table) -> frozenset[Mention]:
     return frozenset(Mention(**row) for row in table.to_pylist())
 
 
-def _locate_findings(table: pa.Table, places: Places) -> pa.Table:
-    file, row = places.find_positions(table)
+def _locate_findings(table: pa.Table, positions: Places) -> pa.Table:
+    file, row = positions.find_positions(table)
     words = {name: _text_column(table, name) for name in ("rule", "table", "column")}
     return pa.table({**words, "file": file, "row": row}, schema=FINDINGS_SCHEMA)
 
 
-def _locate_rejected(table: pa.Table, places: Places) -> pa.Table:
-    file, row = places.find_positions(table)
+def _locate_rejected(table: pa.Table, positions: Places) -> pa.Table:
+    file, row = positions.find_positions(table)
     words = {name: _text_column(table, name) for name in ("table", "rule", "cause", "rules")}
     return pa.table({**words, "file": file, "row": row}, schema=REJECTED_SCHEMA)
 

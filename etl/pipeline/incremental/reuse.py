@@ -42,13 +42,13 @@ class PreviousRelease:
     Attributes:
         results: the stored results; None if they cannot be used.
         changed: hashes of names whose directory rows changed since then.
-        lost: patients whose block or index is missing from the store.
+        lost_patients: patients whose block or index is missing from the store.
         sidecar: the pieces that name the members' rows; None to start a new sidecar.
     """
 
     results: CachedResults | None = None
     changed: Hashes = field(default_factory=lambda: NO_HASHES)
-    lost: frozenset[str] = frozenset()
+    lost_patients: frozenset[str] = frozenset()
     sidecar: Sidecar | None = None
 
     def for_partitions(self, unit: range, count: int) -> PreviousRelease:
@@ -61,10 +61,10 @@ class PreviousRelease:
         """Return the results of members in some of `count` partitions."""
         results = self.results
         if results is None:
-            return PreviousMembers(no_ledger(), None, self.changed, self.lost)
+            return PreviousMembers(no_ledger(), None, self.changed, self.lost_patients)
         ledger = results.ledger(store, unit, count)
         sidecar = unit_sidecar(store, self.sidecar, unit, count)
-        return PreviousMembers(ledger, results.as_of, self.changed, self.lost, sidecar)
+        return PreviousMembers(ledger, results.as_of, self.changed, self.lost_patients, sidecar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,14 @@ class PreviousMembers:
         ledger: their entries, and perhaps entries of other members.
         as_of: day of the previous extract.
         changed: hashes of names whose directory rows changed since then.
-        lost: patients whose block or index is missing from the store.
+        lost_patients: patients whose block or index is missing from the store.
         sidecar: the pieces that name their rows; None if one is lost or damaged.
     """
 
     ledger: Ledger
     as_of: int | None
     changed: Hashes
-    lost: frozenset[str]
+    lost_patients: frozenset[str]
     sidecar: UnitSidecar | None = field(default_factory=UnitSidecar)
 
 
@@ -91,14 +91,14 @@ class ComparedFacts:
     """Facts that previous results of members are compared with.
 
     Attributes:
-        places: the rows of the unit, with digests.
+        positions: the rows of the unit, with digests.
         keys: ids of all partitions.
         dependencies: which columns refer to something outside.
         as_of: day of the extract, in days since 1970; None if it is not stated.
         canonical: whether every row of the layout is a canonical one.
     """
 
-    places: Places
+    positions: Places
     keys: GlobalKeys
     dependencies: Dependencies
     as_of: int | None
@@ -107,7 +107,7 @@ class ComparedFacts:
 
 def find_unchanged(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
     """Return the members whose previous results are still valid."""
-    ledger, digests = previous.ledger, current.places.marks
+    ledger, digests = previous.ledger, current.positions.marks
     owners = ledger["owners"]
     ids, current_ids = owners.column("owner").to_numpy(), digests.column("owner").to_numpy()
     current_index = np.searchsorted(current_ids, ids)
@@ -136,9 +136,9 @@ def find_unchanged(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
     if previous.as_of != current.as_of:
         days = [day for day in (previous.as_of, current.as_of) if day is not None]
         is_unchanged &= owners.column("latest").to_numpy() <= min(days)
-    if previous.lost:
-        patients, lost = ledger["patients"], pa.array(sorted(previous.lost), pa.string())
-        affected = patients.filter(pc.is_in(patients.column("patient"), value_set=lost))
+    if previous.lost_patients:
+        patients, absent = ledger["patients"], pa.array(sorted(previous.lost_patients), pa.string())
+        affected = patients.filter(pc.is_in(patients.column("patient"), value_set=absent))
         is_unchanged &= ~np.isin(ids, affected.column("owner").to_numpy())
     unchanged: Hashes = ids[is_unchanged & ~np.isin(ids, _changed_lookups(current, previous))]
     return unchanged
@@ -147,12 +147,12 @@ def find_unchanged(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
 def _changed_lookups(current: ComparedFacts, previous: PreviousMembers) -> Hashes:
     """Return the members with an external lookup whose answer changed."""
     parts = [np.asarray(current.keys.sharers)]
-    ids_asked = previous.ledger["asked"]
-    kinds = ids_asked.column("kind").cast(pa.string())
+    all_ids = previous.ledger["asked"]
+    kinds = all_ids.column("kind").cast(pa.string())
     for kind in current.dependencies.ids:
-        asked = ids_asked.filter(pc.equal(kinds, kind))
-        exists = lookup_answers(kind, asked.column("id").to_numpy(), current.keys)
-        parts.append(asked.column("owner").to_numpy()[exists != np.asarray(asked.column("there"))])
+        ids = all_ids.filter(pc.equal(kinds, kind))
+        exists = lookup_answers(kind, ids.column("id").to_numpy(), current.keys)
+        parts.append(ids.column("owner").to_numpy()[exists != np.asarray(ids.column("there"))])
     names = previous.ledger["names"]
     is_changed = np.isin(names.column("name").to_numpy(), previous.changed)
     parts.append(names.column("owner").to_numpy()[is_changed])
@@ -161,17 +161,17 @@ def _changed_lookups(current: ComparedFacts, previous: PreviousMembers) -> Hashe
 
 
 def reuse_results(
-    previous: PreviousMembers, places: Places, members: Hashes
+    previous: PreviousMembers, positions: Places, members: Hashes
 ) -> tuple[Outcome, Ledger]:
     """Return the results of reused members, with their rows in today's order."""
     ledger = select_owners(previous.ledger, members)
-    is_reused = among(places.marks.column("owner").to_numpy(), members)
-    owner_digests = places.marks.filter(pa.array(is_reused))
+    is_reused = among(positions.marks.column("owner").to_numpy(), members)
+    owner_digests = positions.marks.filter(pa.array(is_reused))
     latest = ledger["owners"].column("latest")  # both are ordered by member
     ledger = {**ledger, "owners": owner_digests.append_column("latest", latest)}
     outcome = Outcome(
-        checked=checked_of(ledger, places),
-        unmapped=unmapped_of(ledger, places),
+        checked=checked_of(ledger, positions),
+        unmapped=unmapped_of(ledger, positions),
         resources=resources_of(ledger),
         elements=elements_of(ledger),
         missing=missing_of(ledger["missing"]),

@@ -85,10 +85,10 @@ class Explainer:
         extracts: Mapping[int, ExtractRows] = MappingProxyType({}),
     ) -> None:
         rows = ExtractRows(read_rows(context))
-        places: ExtractRows | LayerPlaces = rows
+        positions: ExtractRows | LayerPlaces = rows
         if layers is not None:
-            places = LayerPlaces(rows, layers, context.definitions.layouts, extracts)
-        self._sources = LineageSources(context.definitions, rows, places, release)
+            positions = LayerPlaces(rows, layers, context.definitions.layouts, extracts)
+        self._sources = LineageSources(context.definitions, rows, positions, release)
         self._through: Through = "extract" if layers is None else "layers"
 
     def explain(self, subject: Subject) -> Lineage:
@@ -227,10 +227,10 @@ def _explain_header(sources: LineageSources, subject: HeaderSubject) -> Lineage:
 
 def _past_rows(sources: LineageSources, subject: HeaderSubject) -> tuple[RowFate, ...]:
     """Return a header's rows that later extracts replaced or deleted."""
-    places = sources.places
-    if not isinstance(places, LayerPlaces):
+    positions = sources.positions
+    if not isinstance(positions, LayerPlaces):
         return ()
-    return tuple(places.fates(places.rows.of_header(subject.table, subject.number)))
+    return tuple(positions.fates(positions.rows.of_header(subject.table, subject.number)))
 
 
 def _explain_all(
@@ -248,29 +248,30 @@ def _explain_all(
 
 
 def _explain_row(sources: LineageSources, subject: RowSubject) -> Lineage:
-    if isinstance(sources.places, LayerPlaces):
-        return _explain_layers(sources, sources.places, subject)
+    if isinstance(sources.positions, LayerPlaces):
+        return _explain_layers(sources, sources.positions, subject)
     rows = sources.read.partitions
     if subject.file not in rows.facts.names:
         raise UsageError(
             f"the extract has no file {subject.file}; it has {', '.join(sorted(rows.facts.names))}"
         )
-    place = (rows.facts.names.index(subject.file), subject.row)
+    number = rows.facts.names.index(subject.file)
+    position = (number, subject.row)
     targets: dict[int, set[tuple[str, RowPosition]]] = {}
-    for index, places in sources.rows.rows_at(place).items():
+    for index, positions in sources.rows.rows_at(position).items():
         origins = sources.rows.origins(index)
-        targets[index] = {(name, at) for at in places for name in TABLES}
-        targets[index] |= {row for at in places for row in origins.rows_of(at)}
+        targets[index] = {(name, at) for at in positions for name in TABLES}
+        targets[index] |= {row for at in positions for row in origins.rows_of(at)}
     if targets:
         return _explain_partitions(sources, subject, targets)
-    if place[0] >= len(rows.facts.files):
+    if number >= len(rows.facts.files):
         raise UsageError(
             f"no query result comes from row {subject.row} of {subject.file} (the header is "
             "row 1). A query that combines rows passes on the position of only one of them. "
             "Trace the claim (claim:NUMBER) or prior authorization (prior-auth:NUMBER) instead"
         )
     ragged = rows.malformed_rows()
-    if place in zip(
+    if position in zip(
         *(ragged.column(name).to_pylist() for name in (FILE_COLUMN, ROW_COLUMN)), strict=True
     ):
         rule = sources.definitions.book[RAGGED_ROW]
@@ -278,7 +279,7 @@ def _explain_row(sources: LineageSources, subject: RowSubject) -> Lineage:
         fate = RowFate(subject.file, subject.row, "*", "quarantined", (reason,))
         return Lineage(str(subject), (fate,), ())
     header = (
-        "the header is row 1" if rows.facts.files[place[0]].form.has_header else "without a header"
+        "the header is row 1" if rows.facts.files[number].form.has_header else "without a header"
     )
     raise UsageError(
         f"{subject.file} has no row {subject.row} with cells: {header}, blank rows are counted, "
@@ -286,19 +287,19 @@ def _explain_row(sources: LineageSources, subject: RowSubject) -> Lineage:
     )
 
 
-def _explain_layers(sources: LineageSources, places: LayerPlaces, subject: RowSubject) -> Lineage:
+def _explain_layers(sources: LineageSources, layers: LayerPlaces, subject: RowSubject) -> Lineage:
     """Return the lineage of a row if the release was made from several extracts."""
-    layer_rows = places.at(subject.file, subject.row)
+    layer_rows = layers.at(subject.file, subject.row)
     targets: dict[int, set[tuple[str, RowPosition]]] = {}
     for row in layer_rows:
         if row.merged is not None:
             name = f"{row.table}.parquet"
-            place = (sources.read.partitions.facts.names.index(name), row.merged)
-            index = sources.rows.partition_of(place)
+            position = (sources.read.partitions.facts.names.index(name), row.merged)
+            index = sources.rows.partition_of(position)
             if index is not None:
-                targets.setdefault(index, set()).add((row.table, place))
+                targets.setdefault(index, set()).add((row.table, position))
     merged = _explain_partitions(sources, subject, targets)
-    return replace(merged, rows=(*merged.rows, *places.fates(iter(layer_rows))))
+    return replace(merged, rows=(*merged.rows, *layers.fates(iter(layer_rows))))
 
 
 def _explain_partitions(
@@ -327,10 +328,10 @@ def _explain_rows(
     claim_ids: set[str] | None = set()
     for name in TABLES:
         table = mapped.loaded.tables.get(name)
-        places = [at for table_name, at in targets if table_name == name]
-        if table is None or not places:
+        positions = [at for table_name, at in targets if table_name == name]
+        if table is None or not positions:
             continue
-        keys = place_keys([at[0] for at in places], [at[1] for at in places])
+        keys = place_keys([at[0] for at in positions], [at[1] for at in positions])
         selected = table.filter(pa.array(np.isin(table_places(table), keys)))
         fates += fates_of(sources, mapped, name, selected)
         # A row of a claim only contributes to that claim's resource; other rows may to any.
@@ -348,7 +349,7 @@ def _explain_rows(
         owners = pc.unique(pa.concat_arrays([pa.array([], pa.string()), *members])).drop_null()
         partition = sources.select_members(mapped, owners)
     records = records_of(partition)
-    names = {(name, *sources.places.named(at)) for name, at in targets}
+    names = {(name, *sources.positions.named(at)) for name, at in targets}
     resources = []
     for plan, resource in _explain_all(sources, partition, records):
         if claim_ids is not None and resource.row.get(_CLAIM_ID) not in claim_ids:

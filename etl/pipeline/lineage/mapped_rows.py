@@ -50,26 +50,26 @@ def fates_of(
     rejections = {(row["file"], row["row"]): row for row in rejected_rows.to_pylist()}
     accepted = set(table_places(part.checked.tables[name]).tolist())
     withdrawn = set(map(int, part.checked.withdrawn.get(name, ())))
-    places = zip(
+    positions = zip(
         *(table.column(column).to_pylist() for column in (FILE_COLUMN, ROW_COLUMN)), strict=True
     )
-    for place in dict.fromkeys(places):
+    for position in dict.fromkeys(positions):
         fate: lineages.Fate = "superseded"
         reasons: tuple[lineages.Reason, ...] = ()
-        rejection = rejections.get(place)
+        rejection = rejections.get(position)
         if rejection is not None:
             fate, cause = "quarantined", rejection["cause"]
             rules = dict.fromkeys(rule for rule in (*rejection["rules"].split(";"), cause) if rule)
             reasons = tuple(lineages.Reason(rule, book[rule].says, rule == cause) for rule in rules)
-        elif (key := int(place_keys([place[0]], [place[1]])[0])) in accepted:
+        elif (key := int(place_keys([position[0]], [position[1]])[0])) in accepted:
             fate = "published"
         elif key in withdrawn:
             fate = "withdrawn"
         findings = tuple(
             lineages.CellFinding(rule, column, book[rule].says)
-            for rule, column in part.findings.get((name, place), ())
+            for rule, column in part.findings.get((name, position), ())
         )
-        extract, file, row = sources.places.named(place)
+        extract, file, row = sources.positions.named(position)
         fates[lineages.RowFate(file, row, name, fate, reasons, findings, extract)] = None
     yield from fates
 
@@ -101,8 +101,8 @@ class MappedPartition:
         rules_by_row: dict[tuple[str, RowPosition], dict[tuple[str, str], None]] = {}
         for finding in self.checked.findings.to_pylist():
             if finding["row"] is not None:
-                place = (finding["file"], finding["row"])
-                rules = rules_by_row.setdefault((finding["table"], place), {})
+                position = (finding["file"], finding["row"])
+                rules = rules_by_row.setdefault((finding["table"], position), {})
                 rules[finding["rule"], finding["column"] or ""] = None
         return {row: tuple(rules) for row, rules in rules_by_row.items()}
 
@@ -120,13 +120,13 @@ class LineageSources:
     Attributes:
         definitions: rules and mappings.
         rows: the extract's rows.
-        places: places of rows in the payer's files.
+        positions: places of rows in the payer's files.
         release: the release to compare with; None to skip the comparison.
     """
 
     definitions: Definitions
     rows: ExtractRows
-    places: ExtractRows | LayerPlaces
+    positions: ExtractRows | LayerPlaces
     release: Release | None
     _last: dict[int, MappedPartition] = field(default_factory=dict)
 
@@ -161,7 +161,7 @@ class LineageSources:
         context = PartitionContext(self.definitions, self.providers, self.read.as_of)
         _, checked, mapped = check_and_map(context, loaded, self.read.partitions.keys)
         return MappedPartition(
-            loaded, checked, mapped, mapped.made[0].partition, self.rows.origins(index)
+            loaded, checked, mapped, mapped.plan_resources[0].partition, self.rows.origins(index)
         )
 
     def partitions(self) -> Iterator[tuple[int, Loaded]]:
@@ -212,26 +212,26 @@ def explanation_of(
         records: the rows that the mapping ran over.
         resource: the resource.
     """
-    made, release = resource.made, sources.release
+    rendered, release = resource.made, sources.release
     return lineages.Explanation(
-        resource=f"{plan.resource}/{made.id}",
+        resource=f"{plan.resource}/{rendered.id}",
         profile=plan.profile,
         mapping=plan.name,
         origins=tuple(_origin(sources, part, records, element) for element in resource.elements),
-        agrees=None if release is None else _is_published(release, plan, made),
+        agrees=None if release is None else _is_published(release, plan, rendered),
     )
 
 
-def _is_published(release: Release, plan: Plan, made: RenderedResource) -> bool:
+def _is_published(release: Release, plan: Plan, rendered: RenderedResource) -> bool:
     """Return whether the published resource is equal, apart from `meta`'s time stamps."""
     try:
-        if made.compartment is None:
-            line = release.directory_resource(plan.resource, made.id)
+        if rendered.compartment is None:
+            line = release.directory_resource(plan.resource, rendered.id)
         else:
-            line = release.patient_resource(made.compartment, plan.resource, made.id)
+            line = release.patient_resource(rendered.compartment, plan.resource, rendered.id)
     except NotFound:
         return False
-    return line.endswith(made.body.encode())
+    return line.endswith(rendered.body.encode())
 
 
 def _origin(
@@ -264,12 +264,12 @@ def _total_amounts(cell: Cell, records: Records) -> Iterator[Cell]:
         return
     amount = f"amount_{category}"
     claim = (cell.row["claim_id"] or "",)
-    others = records.where("claim_other_payer", ("claim_id",), claim)
+    payer_rows = records.where("claim_other_payer", ("claim_id",), claim)
     for table, rows in (
         ("claim", [cell.row]),
-        ("claim_other_payer", [row for row in others if row.get("line_number") is None]),
+        ("claim_other_payer", [row for row in payer_rows if row.get("line_number") is None]),
         ("claim_line", records.where("claim_line", ("claim_id",), claim)),
-        ("claim_other_payer", [row for row in others if row.get("line_number") is not None]),
+        ("claim_other_payer", [row for row in payer_rows if row.get("line_number") is not None]),
     ):
         amounts = [Cell(table, amount, row, value) for row in rows if (value := row.get(amount))]
         if amounts:
@@ -284,8 +284,8 @@ def _cell_origin(
     derived = table in TABLES and TABLES[table].column(column) is None
     if record.get(FILE_COLUMN) is None:
         return lineages.CellOrigin(None, None, table, column, derived, cell.value)
-    place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
-    extract, file, row = sources.places.named(place)
+    position = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
+    extract, file, row = sources.positions.named(position)
     if derived or table not in TABLES:
         return lineages.CellOrigin(file, row, table, column, derived, cell.value, extract=extract)
     origin = part.origins.cell_origin(table, record, column)
@@ -295,7 +295,8 @@ def _cell_origin(
             return lineages.CellOrigin(file, row, table, column, True, cell.value, extract=extract)
         table, column, record = "claim_line", "rendering_provider_id", line
         origin = part.origins.cell_origin(table, record, column)
-    payer_cells = sources.places.cells(record, origin, (table, column))
+    findings = part.findings.get((table, position), ())
+    payer_cells = sources.positions.cells(record, origin, (table, column))
     return lineages.CellOrigin(
         file=file,
         row=row,
@@ -306,7 +307,7 @@ def _cell_origin(
         layout=payer_cells.layout,
         query=payer_cells.query,
         source=payer_cells.cells,
-        rules=tuple(rule for rule, name in part.findings.get((table, place), ()) if name == column),
+        rules=tuple(rule for rule, name in findings if name == column),
         extract=extract,
     )
 

@@ -61,14 +61,14 @@ class ExtractRows:
     _sources: dict[int, RowSources] = field(default_factory=dict)
     _partitions: dict[RowPosition, int | None] = field(default_factory=dict)
 
-    def partition_of(self, place: RowPosition) -> int | None:
+    def partition_of(self, position: RowPosition) -> int | None:
         """Return the partition with a row, `count` for the directory; None if none has it."""
-        if place not in self._partitions:
-            partitions, key = self.read.partitions, place_keys([place[0]], [place[1]])
+        if position not in self._partitions:
+            partitions, key = self.read.partitions, place_keys([position[0]], [position[1]])
             numbers = range(partitions.facts.count + 1)
             matches = (number for number in numbers if partitions.raw_rows(number, key))
-            self._partitions[place] = next(matches, None)
-        return self._partitions[place]
+            self._partitions[position] = next(matches, None)
+        return self._partitions[position]
 
     def origins(self, partition: int) -> PartitionOrigins:
         """Return the finder of source cells for a partition's canonical rows."""
@@ -82,25 +82,25 @@ class ExtractRows:
             self._sources[partition] = partitions.row_sources(partition)
         return self._origins[partition]
 
-    def named(self, place: RowPosition) -> NamedPlace:
+    def named(self, position: RowPosition) -> NamedPlace:
         """Return the place of a row in the payer's files, or in the result of a query.
 
         The source of a query's row is only known after `origins` was called for its partition.
         """
-        file, row = place
+        file, row = position
         for sources in self._sources.values():
             file, row = (int(number[0]) for number in sources.named([file], [row]))
         return NamedPlace("", self.read.partitions.facts.names[file], row)
 
-    def rows_at(self, place: RowPosition) -> Mapping[int, Sequence[RowPosition]]:
+    def rows_at(self, position: RowPosition) -> Mapping[int, Sequence[RowPosition]]:
         """Return partition -> places of the rows read at a place, or computed from them."""
         facts = self.read.partitions.facts
-        if place[0] < len(facts.files):
-            partition = self.partition_of(place)
-            return {} if partition is None else {partition: [place]}
+        if position[0] < len(facts.files):
+            partition = self.partition_of(position)
+            return {} if partition is None else {partition: [position]}
         sources = map(self.read.partitions.row_sources, range(facts.count + 1))
-        results = {number: rows.results_of(*place) for number, rows in enumerate(sources)}
-        return {number: places for number, places in results.items() if places}
+        results = {number: rows.results_of(*position) for number, rows in enumerate(sources)}
+        return {number: positions for number, positions in results.items() if positions}
 
     def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
         """Return the payer's cells behind a canonical cell.
@@ -111,7 +111,7 @@ class ExtractRows:
             column: its canonical table and column.
         """
         del column
-        if query := self.read.partitions.facts.files[_place(record)[0]].query:
+        if query := self.read.partitions.facts.files[_row_position(record)[0]].query:
             return CellsOfPayer((), "", query)
         cells = [
             SourceCell(*self.named(raw.position)[1:], raw.header, raw.text) for raw in origin.cells
@@ -183,8 +183,8 @@ class LayerRows:
 
     def at(self, layer: int, file: int, row: int) -> Iterator[LayerRow]:
         """Yield the canonical rows at a row of a layer's extract."""
-        for table, places in self._places.items():
-            is_at_row = (places[0] == layer) & (places[1] == file) & (places[2] == row)
+        for table, positions in self._positions.items():
+            is_at_row = (positions[0] == layer) & (positions[1] == file) & (positions[2] == row)
             yield from self._rows(table, np.flatnonzero(is_at_row))
 
     def of_header(self, header: str, number: str) -> Iterator[LayerRow]:
@@ -200,7 +200,7 @@ class LayerRows:
         return (row for row in rows if row is not None)
 
     def _row(self, table: str, number: int) -> LayerRow | None:
-        layer, file, row = (int(places[number]) for places in self._places[table])
+        layer, file, row = (int(places[number]) for places in self._positions[table])
         if row < 0:
             return None
         merged = self._merged[table].get(number)
@@ -208,7 +208,7 @@ class LayerRows:
         return LayerRow(layer, table, file, row, merged, is_deletion)
 
     @cached_property
-    def _places(self) -> Mapping[str, tuple[npt.NDArray[np.int64], ...]]:
+    def _positions(self) -> Mapping[str, tuple[npt.NDArray[np.int64], ...]]:
         """Table -> layer, file and row of each of its rows; -1 if they were not kept."""
         return {
             table: tuple(
@@ -243,14 +243,14 @@ class LayerPlaces:
     layouts: Sequence[Layout]
     extracts: Mapping[int, ExtractRows]
 
-    def named(self, place: RowPosition) -> NamedPlace:
+    def named(self, position: RowPosition) -> NamedPlace:
         """Return the place in the extract of the row's layer."""
-        row = self._layer_row(place)
-        return self.merged.named(place) if row is None else self._named(row)
+        row = self._layer_row(position)
+        return self.merged.named(position) if row is None else self._named(row)
 
     def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
         """Return the cells of the layer's extract; without it, their places and headers."""
-        row = self._layer_row(_place(record))
+        row = self._layer_row(_row_position(record))
         if row is None:
             return self.merged.cells(record, origin, column)
         table, name = column
@@ -293,8 +293,8 @@ class LayerPlaces:
             if file in files and (layer_rows := list(self._at(layer, (files.index(file), row)))):
                 return layer_rows
         if file not in names:
-            known = ", ".join(sorted(names)) or "no files with recorded names"
-            raise UsageError(f"the extracts of the release have no file {file}; they have {known}")
+            shown = ", ".join(sorted(names)) or "no files with recorded names"
+            raise UsageError(f"the extracts of the release have no file {file}; they have {shown}")
         raise UsageError(
             f"no row of the release starts at row {row} of {file} (the header is row 1). Rows that "
             "could not be read were not kept. If a layout combines rows, use the first of them, "
@@ -305,18 +305,18 @@ class LayerPlaces:
     def _by_name(self) -> Mapping[str, Layout]:
         return {**{layout.name: layout for layout in self.layouts}, **canonical_layouts()}
 
-    def _at(self, layer: int, place: RowPosition) -> Iterator[LayerRow]:
+    def _at(self, layer: int, position: RowPosition) -> Iterator[LayerRow]:
         extract = self.extracts.get(layer)
-        partition = None if extract is None else extract.partition_of(place)
+        partition = None if extract is None else extract.partition_of(position)
         if extract is None or partition is None:
-            yield from self.rows.at(layer, *place)
+            yield from self.rows.at(layer, *position)
             return
-        for table, (file, number) in extract.origins(partition).rows_of(place):
+        for table, (file, number) in extract.origins(partition).rows_of(position):
             yield from (row for row in self.rows.at(layer, file, number) if row.table == table)
 
-    def _layer_row(self, place: RowPosition) -> LayerRow | None:
-        file = self.merged.named(place).file
-        return self.rows.of_merged(file.removesuffix(_MERGED), place[1])
+    def _layer_row(self, position: RowPosition) -> LayerRow | None:
+        file = self.merged.named(position).file
+        return self.rows.of_merged(file.removesuffix(_MERGED), position[1])
 
     def _query_of(self, row: LayerRow) -> str:
         """Return the file of the query that computed a row; "" if none did."""
@@ -335,13 +335,13 @@ class LayerPlaces:
         if layout is None:
             return CellsOfPayer((), "")
         if not (layout.canonical and file.table == table and name in TABLES[table].names):
-            place = (row.file, row.row)
-            origin = PartitionOrigins(layout, (), {}).headers(table, file.table, name, place)
+            position = (row.file, row.row)
+            origin = PartitionOrigins(layout, (), {}).headers(table, file.table, name, position)
         cells = [
             SourceCell(file.name, row.row, cell.header, cell.text, title) for cell in origin.cells
         ]
         return CellsOfPayer(tuple(cells), origin.layout_line)
 
 
-def _place(record: Record) -> RowPosition:
+def _row_position(record: Record) -> RowPosition:
     return int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0)

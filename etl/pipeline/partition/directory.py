@@ -78,13 +78,13 @@ def _drop_stub_findings(unmapped: Mapping[str, pa.Table]) -> Mapping[str, pa.Tab
 
 def row_owners(loaded: Loaded) -> tuple[Any, Hashes]:
     """Return `place_keys` and ID hash of each directory row."""
-    places, owners = [], []
+    positions, owners = [], []
     for name, table in loaded.tables.items():
         if name not in MEMBERLESS:
             continue
-        places.append(table_places(table))
+        positions.append(table_places(table))
         owners.append(hash_ids(table.column(TABLES[name].key[0])))
-    return np.concatenate(places), np.concatenate(owners)
+    return np.concatenate(positions), np.concatenate(owners)
 
 
 def _require_conforming_stubs(broken: pa.Table) -> pa.Table:
@@ -118,9 +118,9 @@ def map_directory(
         )
         if _require_conforming_stubs(mapped.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")
-        known = {resource: _resource_keys(partition.tables, resource) for resource in TABLE_OF}
+        keys = {resource: _resource_keys(partition.tables, resource) for resource in TABLE_OF}
         added = frozenset(
-            mention for mention in mapped.mentioned if mention.key not in known[mention.resource]
+            mention for mention in mapped.mentioned if mention.key not in keys[mention.resource]
         )
         if not added:
             return mapped

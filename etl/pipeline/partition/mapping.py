@@ -109,7 +109,7 @@ class ClaimRules:
     leave_out: bool
 
     @classmethod
-    def of(cls, definitions: Definitions) -> ClaimRules:
+    def from_definitions(cls, definitions: Definitions) -> ClaimRules:
         """Return the rules that a payer's definitions configure."""
         return cls(
             Masker(definitions.sensitive, definitions.crosswalks),
@@ -271,7 +271,7 @@ class Observer(Protocol):
     def begin(self) -> None:
         """Start over: all plans are about to run, for the first time or again."""
 
-    def take(self, made: PlanResources, values: Values) -> None:
+    def take(self, resources: PlanResources, values: Values) -> None:
         """Take what a plan made, and the values that it was made of."""
 
 
@@ -280,7 +280,7 @@ class Mapped:
     """The result of running some plans.
 
     Attributes:
-        made: the resources; none if anything is broken.
+        plan_resources: the resources; none if anything is broken.
         resources: FHIR type -> how many.
         elements: how many of them have each must-support element.
         unmapped: crosswalk -> cells for which it has no code.
@@ -289,7 +289,7 @@ class Mapped:
             reject for what was noticed while mapping (`etl.rows.FINDINGS_SCHEMA`).
     """
 
-    made: Sequence[PlanResources]
+    plan_resources: Sequence[PlanResources]
     resources: Mapping[str, int]
     elements: ElementCounts
     unmapped: Mapping[str, pa.Table]
@@ -301,7 +301,7 @@ class Mapped:
         if not missing:
             return missing
         references: set[bytes] = set()
-        for _, runs, _ in self.made:
+        for _, runs, _ in self.plan_resources:
             for run in runs:
                 references.update(REFERENCE.findall(text_bytes(run.bodies).tobytes()))
         return frozenset(
@@ -421,8 +421,8 @@ def check_and_map(
         All rows as they were decided on, the result of the rules, and the resources.
     """
     definitions, providers = context.definitions, context.providers
-    rules = RuleContext(definitions.book, keys, providers.known, context.as_of)
-    claim_rules = ClaimRules.of(definitions)
+    rules = RuleContext(definitions.book, keys, providers.ids, context.as_of)
+    claim_rules = ClaimRules.from_definitions(definitions)
     rejecting = rejecting_rules(definitions.book)
     findings = loaded.findings
     while True:

@@ -50,12 +50,12 @@ class Providers:
 
     Attributes:
         tables: those of the data model that belong to no member.
-        known: ids that rules may look up.
+        ids: ids that rules may look up.
         environment: what plans are run with.
     """
 
     tables: Mapping[str, pa.Table]
-    known: DirectoryIds
+    ids: DirectoryIds
     environment: Environment
 
     def holds(self, mention: Mention) -> bool:

@@ -74,7 +74,7 @@ class About:
         elements: how many resources have each must-support element.
         quarantine: path of the quarantine's folder, relative to the report.
         default_stamp: of resources that state none; None if nothing is published.
-        before: the release that the run builds on; None without one.
+        previous: the release that the run builds on; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
         notes: sentences for the publisher about settings of the run.
     """
@@ -87,7 +87,7 @@ class About:
     elements: ElementCounts
     quarantine: str
     default_stamp: values.DefaultStamp | None = None
-    before: values.ReleaseBefore | None = None
+    previous: values.ReleaseBefore | None = None
     all_reports: str = ""
     notes: tuple[str, ...] = ()
 
@@ -197,8 +197,8 @@ def _rejected_rows(processed: ProcessedExtract, file_id: int) -> Iterator[pa.Tab
     """Yield the rejected rows of a source file: directory rows, then those of each task."""
     partitions, rejected_rows = processed.read.partitions, processed.directory.rejected
     if pc.any(pc.equal(rejected_rows.column("file"), file_id)).as_py():
-        places = np.unique(place_keys(rejected_rows.column("file"), rejected_rows.column("row")))
-        rows = partitions.raw_rows(partitions.facts.count, places)
+        positions = np.unique(place_keys(rejected_rows.column("file"), rejected_rows.column("row")))
+        rows = partitions.raw_rows(partitions.facts.count, positions)
         yield from (rows[name] for name in (partitions.facts.files[file_id].name,) if name in rows)
     for task_files in processed.files:
         path = task_files.get(f"{REJECTED}{file_id:05d}")
@@ -266,15 +266,15 @@ def write_reports(
     if sample is not None:
         docs = folder / REPORT / _DOCS
         suites = run_stage(
-            context, processed, sample, docs, run_name=about.run, known=known_results
+            context, processed, sample, docs, run_name=about.run, previous=known_results
         )
     # Rejected rows and finding places come next: the report lists their files.
     rules = processed.totals.tally.rules(definitions.book)
     pages = sum(bool(rule.findings) for rule in rules)
     emit(StageBegan("report", pages + _REPORT_STEPS))
     quarantined = write_quarantine(processed, folder / QUARANTINE, emit)
-    findings, names = processed.totals.places, processed.read.extract.names
-    places = findings.write(folder / REPORT / _FINDINGS, names) if findings is not None else {}
+    findings, names = processed.totals.finding_places, processed.read.extract.names
+    csv_files = findings.write(folder / REPORT / _FINDINGS, names) if findings is not None else {}
     emit(StageAdvanced(1))
     # The report's values: the only input of `report.json` and its pages.
     tally = processed.totals.tally
@@ -307,7 +307,7 @@ def write_reports(
         data_docs=f"{_DOCS}/index.html" if suites.results else "",
         notes=about.notes,
         default_stamp=about.default_stamp,
-        findings_file=_FINDINGS if places else "",
+        findings_file=_FINDINGS if csv_files else "",
         advice=processed.rejected.advice,
         small_cells=context.options.small_cells,
         missing=processed.missing_cells,
@@ -315,7 +315,7 @@ def write_reports(
         must_support=tuple(
             profile for profile in processed.must_support(about.elements) if profile.resources
         ),
-        before=about.before,
+        before=about.previous,
         all_reports=about.all_reports,
         certificate=_certificate_facts(processed, folder / REPORT),
         timeliness=_timeliness(processed, folder / REPORT, about),
@@ -327,32 +327,33 @@ def write_reports(
         _write_private(
             folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, definitions.id_key)])
         )
-    write_report(report, folder / REPORT, places)
+    write_report(report, folder / REPORT, csv_files)
     emit(StageAdvanced(pages + 1))
     return WrittenReport(report, folder, suites.results)
 
 
 def _certificate_facts(processed: ProcessedExtract, folder: Path) -> CertificateFacts | None:
     """Return the certificate for the report; write its differences to a file."""
-    made, counts = processed.certificate, processed.totals.tally.counts
-    if made is None:
+    certificate, counts = processed.certificate, processed.totals.tally.counts
+    if certificate is None:
         return None
-    has_differences = bool(made.reasons or made.unexplained)
+    has_differences = bool(certificate.reasons or certificate.unexplained)
     if has_differences:
         names = processed.read.extract.names
         _write_private(folder / _DIFFERENCES, differences_csv(PieceFiles(processed.files), names))
+    release = certificate.release
     return CertificateFacts(
-        files=tuple(_money_by_file(made, processed.read.extract)),
-        payers=_payer_names(made, processed),
-        facts=made.facts,
-        sums=made.sums,
-        carried=made.carried,
+        files=tuple(_money_by_file(certificate, processed.read.extract)),
+        payers=_payer_names(certificate, processed),
+        facts=certificate.facts,
+        sums=certificate.sums,
+        carried=certificate.carried,
         counted={
-            table: (counts[table].published, made.release.counts.get(table, 0)) for table in COUNTED
+            table: (counts[table].published, release.counts.get(table, 0)) for table in COUNTED
         },
-        reasons=made.reasons,
-        money=made.release.money,
-        joint=made.release.joint,
+        reasons=certificate.reasons,
+        money=release.money,
+        joint=release.joint,
         differences=_DIFFERENCES if has_differences else "",
         holds=all(one.holds for one in processed.verdicts if one.limit == CERTIFICATE_LIMIT),
     )
@@ -382,9 +383,9 @@ def _money_by_file(certificate: Certificate, extract: Extract) -> Iterator[FileM
         yield FileMoney(names[0] if len(names) == 1 else None, level, category, claims, cents)
 
 
-def _payer_names(made: Certificate, processed: ProcessedExtract) -> Mapping[str, str]:
+def _payer_names(certificate: Certificate, processed: ProcessedExtract) -> Mapping[str, str]:
     """Return reference -> name for the payers among the sums that have a name."""
-    references = {value for by, value, _, _ in made.release.money if by == "payer"}
+    references = {value for by, value, _, _ in certificate.release.money if by == "payer"}
     rows, names = processed.providers.tables["organization"], dict[str, str]()
     environment = processed.providers.environment
     columns = (rows.column(name).to_pylist() for name in ("organization_id", "name"))
@@ -423,13 +424,13 @@ def _directory(processed: ProcessedExtract, folder: Path, about: About) -> Direc
 
     extract = processed.read.extract
     roles = roles_in_networks(tables["provider_role"], tables["provider_role_network"])
-    quality, places = directory_quality(
+    quality, findings = directory_quality(
         tables, roles, definitions.crosswalks, extract.as_of or about.when.date()
     )
-    if not places.num_rows:
+    if not findings.num_rows:
         return DirectoryFacts(quality)
-    places, names = processed.directory_sources.of_findings(places), pa.array(extract.names)
-    rows = places.set_column(0, "file", names.take(places.column("file").combine_chunks()))
+    findings, names = processed.directory_sources.of_findings(findings), pa.array(extract.names)
+    rows = findings.set_column(0, "file", names.take(findings.column("file").combine_chunks()))
     csv_file = io.BytesIO()  # no time or name in the gzip header: the same rows give the same bytes
     csv_file.write(f"{','.join(rows.column_names)}\n".encode())
     write_csv(rows, csv_file, WriteOptions(include_header=False, quoting_style="needed"))
@@ -441,7 +442,7 @@ def _suite_lines(suites: RanSuites) -> Iterator[values.SuiteLine]:
     for suite_result in suites.results:
         yield values.SuiteLine(
             suite_result.table,
-            suites.of[suite_result.table],
+            suites.row_counts[suite_result.table],
             suite_result.covered,
             len(suite_result.expectations),
             suite_result.passed,

@@ -232,8 +232,8 @@ def write_record(store: Store, record: RunRecord) -> None:
             return
         key = object_keys.run_record(record.run)
         store.put(key, record.to_bytes())
-        others = sorted((other for other in _keys(store) if other != key), reverse=True)
-        if excess := others[MOST_RECORDS - 1 :]:
+        other_keys = sorted((other for other in _keys(store) if other != key), reverse=True)
+        if excess := other_keys[MOST_RECORDS - 1 :]:
             store.delete(excess)
     except StoreError as error:
         if record.exit_code != StoreError.exit_code:  # else the run's error already says it

@@ -50,17 +50,17 @@ def sample_of(read: PartitionedExtract, options: RunOptions) -> Sample | None:
 
 
 def begin_due_suites(
-    context: RunContext, processed: ProcessedExtract, known: Mapping[str, SuiteResult]
+    context: RunContext, processed: ProcessedExtract, previous: Mapping[str, SuiteResult]
 ) -> None:
     """Load the suites' libraries in the background if a suite is due.
 
     Args:
         context: the run's context.
         processed: the extract.
-        known: result of `known_results`.
+        previous: result of `known_results`.
     """
     sample = sample_of(processed.read, context.options)
-    if sample is not None and find_stale(suite_digests(_suite_rows(processed, sample)), known):
+    if sample is not None and find_stale(suite_digests(_suite_rows(processed, sample)), previous):
         context.suites.begin()
 
 
@@ -70,11 +70,11 @@ class RanSuites:
 
     Attributes:
         results: of each table with sampled rows, in the order of the canonical tables.
-        of: table -> all its rows, without superseded ones.
+        row_counts: table -> all its rows, without superseded ones.
     """
 
     results: tuple[SuiteResult, ...]
-    of: Mapping[str, int]
+    row_counts: Mapping[str, int]
 
 
 def run_stage(
@@ -84,7 +84,7 @@ def run_stage(
     docs: Path,
     *,
     run_name: str,
-    known: Mapping[str, SuiteResult],
+    previous: Mapping[str, SuiteResult],
 ) -> RanSuites:
     """Run the suites over the sample of an extract, and build their Data Docs.
 
@@ -94,7 +94,7 @@ def run_stage(
         sample: the members with rows to check.
         docs: folder for the pages.
         run_name: name of the run on the pages.
-        known: result of `known_results`.
+        previous: result of `known_results`.
     """
     rows = _suite_rows(processed, sample)
 
@@ -105,7 +105,7 @@ def run_stage(
             yield result
 
     results = run_suites(
-        rows, docs, run_name=run_name, run_time=context.when, prior=known, runner=run_each
+        rows, docs, run_name=run_name, run_time=context.when, prior=previous, runner=run_each
     )
     return RanSuites(results, rows.of)
 
@@ -151,7 +151,7 @@ def to_bytes(results: Sequence[SuiteResult]) -> bytes:
     return gzip.compress(json.dumps(stored, separators=(",", ":")).encode(), mtime=0)
 
 
-def from_bytes(data: bytes, what: str) -> Mapping[str, SuiteResult]:
+def from_bytes(data: bytes, label: str) -> Mapping[str, SuiteResult]:
     """Decode the result of each table's suite.
 
     Raises:
@@ -160,6 +160,6 @@ def from_bytes(data: bytes, what: str) -> Mapping[str, SuiteResult]:
     try:
         body = gzip.decompress(data)
     except (OSError, EOFError, zlib.error):
-        raise StoreError(f"{what} is damaged; run verify") from None
-    stored = kept_objects.from_bytes(body, _StoredSuites, what, (_FORMAT,))
+        raise StoreError(f"{label} is damaged; run verify") from None
+    stored = kept_objects.from_bytes(body, _StoredSuites, label, (_FORMAT,))
     return {result.table: result for result in stored.tables}

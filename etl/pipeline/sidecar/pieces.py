@@ -80,14 +80,14 @@ class _Entries(NamedTuple):
 
     Attributes:
         table: number of the table in `_NAMES`.
-        places: `place_keys`.
+        positions: `place_keys`.
         claims: hashes of numbers of claims and prior authorizations, and which entries have one.
         fates: numbers in `ROW_FATES`.
         resources: hashes of `Type/id`, Patients and name of the mapping.
     """
 
     table: int
-    places: Numbers
+    positions: Numbers
     claims: tuple[Hashes, npt.NDArray[np.bool_]]
     fates: npt.NDArray[np.int8]
     resources: tuple[Hashes, pa.Array, str] | None = None
@@ -114,8 +114,8 @@ def entries_of(
     batches = [*_resource_entries(plan_resources), *_row_entries(loaded, checked)]
     if not batches:
         return SCHEMA.empty_table()
-    batch_sizes = [len(batch.places) for batch in batches]
-    positions = np.concatenate([batch.places for batch in batches])
+    batch_sizes = [len(batch.positions) for batch in batches]
+    positions = np.concatenate([batch.positions for batch in batches])
     files, row_numbers = (positions >> 40).astype(np.int32), positions & ((1 << 40) - 1)
     owner_numbers = owners.codes_of(files, row_numbers)
     files, row_numbers = sources.named(files, row_numbers)
@@ -208,7 +208,7 @@ def _resource_columns(entry_batches: Sequence[_Entries]) -> tuple[Any, Any, Any]
     """Return the columns of resource hashes, patients, and mapping names."""
     hashes, patients, mappings = [], [], []
     for batch in entry_batches:
-        count = len(batch.places)
+        count = len(batch.positions)
         if batch.resources is None:
             hashes.append(pa.nulls(count, pa.uint64()))
             patients.append(pa.nulls(count, pa.string()))
@@ -293,7 +293,7 @@ def to_bytes(piece: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def from_bytes(data: bytes, what: str) -> pa.Table:
+def from_bytes(data: bytes, label: str) -> pa.Table:
     """Parse a piece from Parquet bytes.
 
     Raises:
@@ -304,7 +304,7 @@ def from_bytes(data: bytes, what: str) -> pa.Table:
         table = pq.read_table(io.BytesIO(data), read_dictionary=dictionary_columns)
         return table.select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowException, KeyError, ValueError):
-        raise StoreError(f"{what} names no rows: the object is damaged; run verify") from None
+        raise StoreError(f"{label} names no rows: the object is damaged; run verify") from None
 
 
 _LIST_ENDING: Final = "sidecar"
@@ -343,7 +343,7 @@ class SidecarExtract(msgspec.Struct, frozen=True, rename="camel"):
     files: tuple[SidecarFile, ...]
 
     @classmethod
-    def of(cls, extract: Extract, when: datetime) -> SidecarExtract:
+    def from_extract(cls, extract: Extract, when: datetime) -> SidecarExtract:
         """Return the facts about an extract that a sidecar stores."""
         return cls(
             None if extract.as_of is None else extract.as_of.isoformat(),
@@ -401,7 +401,7 @@ def sidecar_of(release: Release) -> Sidecar | None:
     Raises:
         StoreError: its list is missing or damaged.
     """
-    ref = release.kept(kept_objects.MEMORY, f".{_LIST_ENDING}")
+    ref = release.kept_object(kept_objects.MEMORY, f".{_LIST_ENDING}")
     return None if ref is None else kept_objects.read_object(release.store, ref, Sidecar)
 
 
@@ -469,20 +469,20 @@ class SidecarUpdate:
     """Changes that a run makes to the pieces of a unit.
 
     Attributes:
-        before: the pieces of the release before.
-        fresh: entries of the members who were processed, each of them among the owners.
+        previous: the pieces of the release before.
+        processed: entries of the members who were processed, each of them among the owners.
         present: hashes of all members of the unit, ascending.
     """
 
-    before: UnitSidecar
-    fresh: pa.Table
+    previous: UnitSidecar
+    processed: pa.Table
     present: Hashes
 
     def write(self, store: Store, unit: range) -> tuple[SidecarPiece, ...]:
         """Write what changed, and return the pieces of the unit: the partitions."""
-        pieces, entries = list(self.before.pieces), list(self.before.entries)
-        new_entries = self.fresh
-        if not self.before.is_own:
+        pieces, entries = list(self.previous.pieces), list(self.previous.entries)
+        new_entries = self.processed
+        if not self.previous.is_own:
             previous_entries = merge_pieces(entries)
             is_present = np.isin(previous_entries.column("owner").to_numpy(), self.present)
             new_entries = merge_pieces([previous_entries.filter(pa.array(is_present)), new_entries])
@@ -536,7 +536,7 @@ def write_sidecar(
     piece = _write_piece(store, directory, range(0)) if directory.num_rows else None
     all_pieces = [*sidecar.pieces, *(() if piece is None else (piece,))]
     used = {extract_id for entry in all_pieces for extract_id in entry.extracts}
-    known = {extract_id: extract, **({} if previous is None else previous.extracts)}
-    extracts = {extract_id: facts for extract_id, facts in known.items() if extract_id in used}
+    facts_by_id = {extract_id: extract, **({} if previous is None else previous.extracts)}
+    extracts = {name: facts for name, facts in facts_by_id.items() if name in used}
     full = Sidecar(sidecar.partitions, sidecar.pieces, piece, extracts)
     return kept_objects.write_list(store, kept_objects.MEMORY, full, _LIST_ENDING, all_pieces)

@@ -423,7 +423,7 @@ def _parse_rule(entry: Any, where: str, names: RuleNames) -> Rule:
     if names.kind is not None and names.tables:
         with mistakes.collected():
             kind = read_as(names.kind, entry.without(*RULE_KEYS), where, _IDS, names)
-    parsed, kind = mistakes.made(parsed), mistakes.made(kind)
+    parsed, kind = mistakes.require(parsed), mistakes.require(kind)
     if isinstance(kind, Unmet) and not (parsed.severity.rejects and parsed.firm):
         what = "a rule about a profile must reject, and must be firm"
         raise MappingError(str(entry.marks["severity"]), "rule-value", what)

@@ -334,7 +334,7 @@ def read_layout(
                     names.raw = names.raws.get(str(_source_name(entry)))
                     where = str(tables.marks[table])
                     specs.append(read_as(TableSpec, entry, where, _ERROR_IDS, names))
-    top = mistakes.made(top)
+    top = mistakes.require(top)
     layout = Layout(
         name=top.name,
         title=top.title,

@@ -82,7 +82,7 @@ class DirectExecutor(SingleProcess):
         providers = providers_of(task.directory, definitions)
         context = UnitContext(
             PartitionContext(definitions, providers, task.as_of),
-            Dependencies.of(definitions),
+            Dependencies.find(definitions),
             task,
         )
         store = None if task.target is None else task.target.store()

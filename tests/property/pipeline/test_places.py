@@ -76,7 +76,7 @@ def mixed(value):
 
 def places_of(tables):
     """Return the places of raw tables."""
-    return Places.of(cast("Partitions", Marked(tables)), range(1))
+    return Places.from_partitions(cast("Partitions", Marked(tables)), range(1))
 
 
 @given(marked())

@@ -98,15 +98,15 @@ def process(rows, store=None, task=TASK, unit=range(1), emit=ignore):
     """Process a unit of an extract."""
     of = definitions()
     partition_context = PartitionContext(of, directory_of(rows), None)
-    context = UnitContext(partition_context, Dependencies.of(of), task)
+    context = UnitContext(partition_context, Dependencies.find(of), task)
     return process_unit(context, unit, rows, rows.keys, store, emit)
 
 
 def night_after(result, rows):
     """Return the task of a night after a release of one unit."""
     count = rows.facts.count
-    names = directory_digests(directory_of(rows), Dependencies.of(definitions()))
-    ledgers = [RangeRef.of(result.outcome.ledger, range(count))]
+    names = directory_digests(directory_of(rows), Dependencies.find(definitions()))
+    ledgers = [RangeRef.from_ref(result.outcome.ledger, range(count))]
     return replace(TASK, previous=PreviousRelease(CachedResults(ledgers, count, None, names, None)))
 
 

@@ -31,7 +31,7 @@ def chained(**links):
 
 def finalized(of, *, leave_out=False, **severities):
     definitions = same_definitions(Settings())
-    rules = ClaimRules.of(definitions)
+    rules = ClaimRules.from_definitions(definitions)
     context = RuleContext(book(**severities), KeysInMemory(), LISTED)
     rules = ClaimRules(rules.masker, rules.statuses, leave_out)
     return rules.finalize(check_rows(tables(of), no_findings(), context))

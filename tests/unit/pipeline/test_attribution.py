@@ -46,7 +46,7 @@ def ledger(tmp_path_factory):
 
 def test_totals_of_a_partition_are_the_sums_of_its_members(tmp_path):
     rows = cut(two_members(), tmp_path)
-    places = Places.of(rows, range(1))
+    places = Places.from_partitions(rows, range(1))
     context = PartitionContext(definitions(), directory_of(rows), None)
     decided, _, _ = check_and_map(context, rows.load(0), rows.keys)
     owners = owners_of(places, np.unique(places.owner))
@@ -87,7 +87,7 @@ def test_a_provider_with_another_npi_is_another_to_those_who_name_it(tmp_path):
         of = two_members()
         of["organization"][0]["npi"] = npi
         rows = cut(of, tmp_path / npi)
-        return directory_digests(directory_of(rows), Dependencies.of(definitions()))
+        return directory_digests(directory_of(rows), Dependencies.find(definitions()))
 
     before, after = digests("1234567893"), digests("1033102005")
     assert len(before[0]) == 2
@@ -157,7 +157,7 @@ def test_members_who_share_a_claim_are_left_out(tmp_path):
 
 def test_owners_of_rows_are_found_by_place(tmp_path):
     rows = cut(two_members(), tmp_path)
-    places = Places.of(rows, range(1))
+    places = Places.from_partitions(rows, range(1))
     claims = rows.facts.names.index("claim.csv")
     wanted = np.array(sorted({owner("M2")}), dtype=np.uint64)
     owners = owners_of(places, wanted)

@@ -32,11 +32,11 @@ def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps():
         phases(event)
     assert ended == [Phase("hash", 1.0, 1000, "bytes")]
     phases.end()
-    assert phases.done == (
+    assert phases.finished == (
         Phase("hash", 1.0, 1000, "bytes"),
         Phase("partitions", 1.0, 90, "rows"),
     )
-    assert [each.steps for each in phases.done] == ["1,000 bytes", "90 rows"]
+    assert [each.steps for each in phases.finished] == ["1,000 bytes", "90 rows"]
 
 
 def test_a_phase_that_comes_twice_is_one():
@@ -46,13 +46,13 @@ def test_a_phase_that_comes_twice_is_one():
         phases(StageBegan(stage))
         phases(StageAdvanced(2))
     phases.end()
-    assert phases.done == (Phase("read", 2.0, 4, "bytes"), Phase("publish", 1.0, 2, "rows"))
+    assert phases.finished == (Phase("read", 2.0, 4, "bytes"), Phase("publish", 1.0, 2, "rows"))
 
 
 def test_an_end_without_a_phase_is_nothing():
     phases = Phases(lambda: 0.0)
     phases.end()
-    assert phases.done == ()
+    assert phases.finished == ()
 
 
 def test_progress_of_files_that_are_read_side_by_side_adds_up_to_their_bytes():

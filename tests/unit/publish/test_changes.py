@@ -76,9 +76,9 @@ def test_a_full_extract_retracts_what_is_gone_and_remembers_it(store):
     publish(store, [patient("anna", 3), patient("bert", 1)])
     release = publish(store, [patient("anna", 2)], now=LATER)
     anna, bert = release.unit(ANNA), release.unit(BERT)
-    assert release.index(anna).gone == [DeletedResource(EOB, logical_id("anna-claim-2"), LATER)]
+    assert release.index(anna).deleted == [DeletedResource(EOB, logical_id("anna-claim-2"), LATER)]
     assert (bert.block, bert.retracted) == (None, LATER)
-    assert [one.type for one in release.index(bert).gone] == ["Patient", "Coverage", EOB]
+    assert [one.type for one in release.index(bert).deleted] == ["Patient", "Coverage", EOB]
     assert release.manifest.counts["patients"] == 1
     assert release.manifest.counts["retractedPatients"] == 1
     assert release.manifest.counts["resources"][EOB] == 2
@@ -99,12 +99,12 @@ def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back(store):
     publish(store, [patient("anna", 1)], now="2026-11-26T00:00:00Z")
     third = publish(store, [patient("anna", 1)], now="2026-11-27T00:00:00Z")
     anna, bert = third.unit(ANNA), third.unit(BERT)
-    assert {one.when for one in third.index(anna).gone} == {LATER, "2026-11-26T00:00:00Z"}
+    assert {one.when for one in third.index(anna).deleted} == {LATER, "2026-11-26T00:00:00Z"}
     assert bert.retracted == LATER
     back = publish(store, everyone, now="2026-11-28T00:00:00Z")
     for one in (ANNA, BERT):
         unit = back.unit(one)
-        assert back.index(unit).gone == []
+        assert back.index(unit).deleted == []
     assert back.manifest.counts["retractedPatients"] == 0
     assert back.manifest.counts["changes"]["patients"] == {"added": 1, "changed": 1, "retracted": 0}
 
@@ -123,7 +123,7 @@ def test_a_member_who_is_gone_takes_the_whole_block_along(store, worked_on):
     release = night(store, worked_on, gone=[ANNA])
     unit = release.unit(ANNA)
     assert unit.block is None
-    assert len(release.index(unit).gone) == 5
+    assert len(release.index(unit).deleted) == 5
     assert release.manifest.counts["patients"] == 1
     assert release.manifest.counts["changes"]["patients"] == asdict(ChangeCounts(retracted=1))
 
@@ -145,7 +145,7 @@ def test_a_retracted_member_can_come_back_while_others_stay(store):
     back = night(store, [patient("anna", 1)], now="2026-11-26T00:00:00Z")
     unit = back.unit(ANNA)
     assert unit.counts == {"Patient": 1, "Coverage": 1, EOB: 1}
-    assert back.index(unit).gone == [DeletedResource(EOB, logical_id("anna-claim-1"), LATER)]
+    assert back.index(unit).deleted == [DeletedResource(EOB, logical_id("anna-claim-1"), LATER)]
     assert back.manifest.counts["retractedPatients"] == 0
     assert back.manifest.counts["patients"] == 2
 
@@ -215,7 +215,7 @@ def test_the_directory_keeps_times_and_retractions_when_it_grows(store, count):
     text = json.loads(release.directory_resource("Organization", logical_id("payer")))
     assert text["meta"]["lastUpdated"] == NOW
     unit = release.directory_unit("Practitioner", logical_id("old"))
-    assert DeletedResource("Practitioner", logical_id("old"), LATER) in release.index(unit).gone
+    assert DeletedResource("Practitioner", logical_id("old"), LATER) in release.index(unit).deleted
     changes = release.manifest.counts["changes"]["resources"]
     assert changes == {"Practitioner": {"added": count, "changed": 0, "retracted": 0}}
 
@@ -234,7 +234,7 @@ def test_the_directory_follows_what_is_handed_in(store):
     }
     assert counts["resources"]["Practitioner"] == 2
     unit = release.directory_unit("Practitioner", logical_id("d0"))
-    assert release.index(unit).gone == [DeletedResource("Practitioner", logical_id("d0"), LATER)]
+    assert release.index(unit).deleted == [DeletedResource("Practitioner", logical_id("d0"), LATER)]
     again = publish(store, [anna], directory=changed[::-1], now="2026-11-26T00:00:00Z")
     assert again.manifest.directory == release.manifest.directory
     empty = write_directory(store, again, [], "2026-11-27T00:00:00Z")

@@ -156,8 +156,10 @@ def test_nights_that_publish_nothing_read_the_shares_that_follow(store):
     share, unit = max(units.items())
     flip(store, unit.index)
     created = datetime(2027, 1, 1, 2, tzinfo=UTC)
-    assert not find_lost(release, repair=False, now=created + timedelta(days=share))
-    assert find_lost(release, repair=False, now=created + timedelta(days=share + 1)).objects == 1
+    assert not find_lost(release, repair=False, run_time=created + timedelta(days=share))
+    assert (
+        find_lost(release, repair=False, run_time=created + timedelta(days=share + 1)).objects == 1
+    )
 
 
 def test_a_damaged_catalog_is_told_before_the_work(store):

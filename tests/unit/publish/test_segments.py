@@ -38,7 +38,7 @@ def publish(store, places, now=NOW, base=None):
     base = base or open_current(store)
     with patch.object(publishing, "DIRECTORY_TARGET", 2):
         written = write_directory(
-            store, base.release, list(places), now, lost=base.lost, columns=True
+            store, base.release, list(places), now, lost=base.lost_objects, columns=True
         )
     facts = ReleaseFacts("full", mapping={"model": "directory"})
     manifest = assemble(store, base, [], written, facts, now)
@@ -58,7 +58,7 @@ def rows(release, parameter):
         segment = Segment("it", data[: entry.head], entry.bytes)
 
         def section(name, data=data, segment=segment):
-            start, length = segment.place(name) or (0, 0)
+            start, length = segment.section_span(name) or (0, 0)
             return data[start : start + length]
 
         keys = segment.keys("Location", section(f"Location/{KEYS}"))
@@ -134,7 +134,7 @@ def test_a_lost_segment_is_made_again(store, damage):
     key = entries(release)[1].key
     damage(store, key)
     base = with_lost(open_current(store), repair=damage is flip)
-    assert base.lost.segments == {key}
+    assert base.lost_objects.segments == {key}
     again = publish(store, map(place, range(PLACES)), LATER, base)
     assert entries(again) == entries(release)
     assert store.get(key) == before[key]
