@@ -62,7 +62,7 @@ def compile_definitions(
             crosswalks,
             payer_facts(settings),
             layers=files[model.mappings].layers,
-            places=files[model.mappings].labels,
+            labels=files[model.mappings].labels,
             view=view_of(settings, model),
         )
     sensitive = SensitiveCodes()

@@ -116,7 +116,7 @@ def conform_to_guide(
         release = open_current(store).release
         total = 0 if release is None else sum(release.manifest.counts["resources"].values())
         return conform(
-            _blocks(store), profiles=profiles, whole=True, strict=strict, progress=checked
+            _blocks(store), profiles=profiles, is_complete=True, strict=strict, progress=checked
         )
     sources = file_sources([Path(name) for name in inputs])
     total = sum(source.count() for source in sources)
@@ -151,7 +151,7 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
     model = release.manifest.subject.model
     if model is not DIRECTORY:
         raise UsageError(
-            f"{settings.target} contains {model.what}, but only {DIRECTORY.what} can be "
+            f"{settings.target} contains {model.contents}, but only {DIRECTORY.contents} can be "
             f"exported to a public folder"
         )
     publish = settings.publish

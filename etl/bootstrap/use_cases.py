@@ -126,7 +126,7 @@ def check_model(settings: Settings, base: Current, model: DataModel) -> None:
     published = base.release.manifest.subject.model
     if published is not model:
         raise UsageError(
-            f"{settings.target} contains {published.what}, but this would be {model.what}: "
+            f"{settings.target} contains {published.contents}, but this would be {model.contents}: "
             "publish each to its own target"
         )
 

@@ -157,16 +157,16 @@ def late_claims(encoded: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
 def broken_sums(certificate: Certificate) -> list[str]:
     """Return the sums whose rows, with explained differences, don't match the bytes."""
     explained: Counter[str] = Counter()
-    for (_, fact), (_, cents) in certificate.reasons.items():
-        explained[fact] += cents
+    for (_, name), (_, cents) in certificate.reasons.items():
+        explained[name] += cents
     broken = []
     for level in LEVELS:
         source_sums = certificate.source.by_category(level)
         published_sums = certificate.read.by_category(level)
         for category in sorted(source_sums.keys() | published_sums.keys()):
-            fact = f"{level}.{category}"
-            if source_sums.get(category, 0) + explained[fact] != published_sums.get(category, 0):
-                broken.append(fact)
+            name = f"{level}.{category}"
+            if source_sums.get(category, 0) + explained[name] != published_sums.get(category, 0):
+                broken.append(name)
     return broken
 
 

@@ -91,7 +91,7 @@ def compare(
         availability: when claims become visible; None before the first release.
     """
     published_rows = {name: _select_rows(tables[name], fates[name].published) for name in COMPARED}
-    differences = Differences.of(findings)
+    differences = Differences.from_findings(findings)
     source = SourceClaims(
         published_rows["claim"],
         published_rows["claim_line"],
@@ -140,8 +140,8 @@ def compare(
     )
 
 
-def _select_rows(table: pa.Table, places: Any) -> SourceTable:
-    return SourceTable(table.filter(pa.array(is_among(places_of(table), places))))
+def _select_rows(table: pa.Table, positions: Any) -> SourceTable:
+    return SourceTable(table.filter(pa.array(is_among(places_of(table), positions))))
 
 
 def _count_new_delays(
@@ -153,10 +153,10 @@ def _count_new_delays(
     if availability is None:
         return Delays({}, ())
     ids = published.texts["id"].to_pylist()
-    is_new = np.array([claim not in availability.known for claim in ids], dtype=np.bool_)
+    is_new = np.array([claim not in availability.visible_ids for claim in ids], dtype=np.bool_)
     rows = claim_rows[is_new & (claim_rows >= 0)]
     days = source.claims.dates("adjudication_date").take(pa.array(rows))
-    return count_delays(as_numpy(days), source.claims.places[rows], availability)
+    return count_delays(as_numpy(days), source.claims.positions[rows], availability)
 
 
 def _check_superseded(
@@ -173,7 +173,7 @@ def _check_superseded(
     """
     claims, lines = SourceTable(tables["claim"]), SourceTable(tables["claim_line"])
     is_missing, is_line_missing = (
-        ~is_among(rows.places, np.concatenate([fates[name].published, fates[name].quarantined]))
+        ~is_among(rows.positions, np.concatenate([fates[name].published, fates[name].quarantined]))
         for name, rows in (("claim", claims), ("claim_line", lines))
     )
     differences.facts += len(is_missing) + len(is_line_missing)
@@ -188,7 +188,7 @@ def _check_superseded(
     for row in np.flatnonzero(is_missing):
         is_replaced = leaves_out and (numbers[row] in replaced or priors[row] or successors[row])
         if not (numbers[row] in present or is_replaced or is_deletion[row]):
-            differences.add("claim", claims.places[row], "superseded by nothing")
+            differences.add("claim", claims.positions[row], "superseded by nothing")
     missing = set(numbers[is_missing].tolist())
     line_numbers = lines.integers("line_number").tolist()
     keys = list(zip(lines.cells("claim_id").to_pylist(), line_numbers, strict=True))
@@ -201,7 +201,7 @@ def _check_superseded(
     for row in np.flatnonzero(is_line_missing):
         key = keys[row]
         if not (key in present_lines or key[0] in missing or is_deletion[row]):
-            differences.add("claim_line", lines.places[row], "superseded by nothing")
+            differences.add("claim_line", lines.positions[row], "superseded by nothing")
 
 
 def _match_claims(
@@ -218,7 +218,7 @@ def _check_once(name: str, table: SourceTable, rows: Any, differences: Differenc
     """Report rows not published exactly once, and published data without a row."""
     counts = np.bincount(rows[rows >= 0], minlength=len(table))
     for row in np.flatnonzero(counts != 1):
-        differences.add(name, table.places[row], "doubled" if counts[row] else "lost")
+        differences.add(name, table.positions[row], "doubled" if counts[row] else "lost")
     for _ in range(int(np.count_nonzero(rows < 0))):
         differences.add(name, (-1, 0), "without a row")
 
@@ -231,7 +231,7 @@ def _compare_texts(
     starts, ends = claims.dates("statement_from_date"), claims.dates("statement_thru_date")
     is_reversed = pc.and_(pc.not_equal(ends, ""), pc.less(ends, starts))
     for row in _true_positions(is_reversed):
-        differences.add("claim", claims.places[row], "end", _END_REASON)
+        differences.add("claim", claims.positions[row], "end", _END_REASON)
     expected = {
         "member": (claims.cells("member_id"), "member_id"),
         "type": (source.types, "claim_type"),
@@ -247,16 +247,16 @@ def _compare_texts(
     for name, (values, column) in expected.items():
         differences.facts += len(rows)
         for index in _true_positions(pc.not_equal(values.take(row_numbers), texts[name])):
-            place = claims.places[rows[index]]
-            rule = differences.rule(place, column) if texts[name][index].as_py() == "" else ""
-            differences.add("claim", place, name, rule)
+            position = claims.positions[rows[index]]
+            rule = differences.rule(position, column) if texts[name][index].as_py() == "" else ""
+            differences.add("claim", position, name, rule)
     word_pairs = {}
     is_own, is_cancelled = (flags[rows] for flags in source.statuses())
     source_statuses = claims.cells("status").take(row_numbers).filter(pa.array(is_own))
     word_pairs["status"] = _count_pairs(source_statuses, texts["status"].filter(pa.array(is_own)))
     not_cancelled = is_cancelled & ~as_numpy(pc.equal(texts["status"], "cancelled"))
     for index in np.flatnonzero(not_cancelled):
-        differences.add("claim", claims.places[rows[index]], "status")
+        differences.add("claim", claims.positions[rows[index]], "status")
     for name, column in _PAIRED_FACTS:
         word_pairs[name] = _count_pairs(claims.cells(column).take(row_numbers), texts[name])
         reversed_pairs = frozenset((code, word) for word, code in word_pairs[name])
@@ -285,10 +285,10 @@ def _check_words(
     words: Mapping[str, Collection[tuple[str, str]]], differences: Differences
 ) -> None:
     """Report source words that are published in more than one way."""
-    for fact, pairs in words.items():
+    for name, pairs in words.items():
         for _, count in sorted(Counter(word for word, _ in pairs).items()):
             if count > 1:
-                differences.add("claim", (-1, 0), f"{fact} by its word")
+                differences.add("claim", (-1, 0), f"{name} by its word")
 
 
 def _compare_members(
@@ -299,21 +299,21 @@ def _compare_members(
     birth_dates = members.dates("birth_date").to_pylist()
     differences.facts += len(members)
     numbers = members.cells("member_id").to_pylist()
-    for place, number, birth_date in zip(members.places, numbers, birth_dates, strict=True):
+    for position, number, birth_date in zip(members.positions, numbers, birth_dates, strict=True):
         published_date = published.members.get(number)
         if published_date is None:
-            differences.add("member", place, "lost")
+            differences.add("member", position, "lost")
         elif published_date != birth_date:
-            rule = "" if published_date else differences.rule(place, "birth_date")
-            differences.add("member", place, "birth date", rule)
-    for fact, resource_type, rows in (
+            rule = "" if published_date else differences.rule(position, "birth_date")
+            differences.add("member", position, "birth date", rule)
+    for table, resource_type, rows in (
         ("member", "Patient", len(members)),
         ("coverage", "Coverage", len(source.coverages)),
     ):
         differences.facts += rows
         surplus = published.resources.get(resource_type, 0) - rows
         for _ in range(abs(surplus)):
-            differences.add(fact, (-1, 0), "without a row" if surplus > 0 else "lost")
+            differences.add(table, (-1, 0), "without a row" if surplus > 0 else "lost")
 
 
 def _match_lines(
@@ -333,15 +333,16 @@ def _match_lines(
     for index in _true_positions(pc.invert(_is_service_date_valid(dates, starts, ends))):
         date, start, end = (column[index].as_py() for column in (dates, starts, ends))
         row = rows[index]
-        place, claim = lines.places[row], source.line_claims[row]
+        position, claim = lines.positions[row], source.line_claims[row]
         claim_type = source.types[claim].as_py() if claim >= 0 else ""
         if date == start and claim_type in _ONE_DAY_TYPES:
-            differences.add("claim_line", place, "date", _NO_PERIOD_REASON)
+            differences.add("claim_line", position, "date", _NO_PERIOD_REASON)
             continue
-        rules = [differences.rule(place, name) for name in ("service_from_date", "service_to_date")]
+        columns = ("service_from_date", "service_to_date")
+        rules = [differences.rule(position, name) for name in columns]
         is_incomplete = date in ("", "/", start, f"{start}/", f"/{end}")
         differences.add(
-            "claim_line", place, "date", next(filter(None, rules), "") if is_incomplete else ""
+            "claim_line", position, "date", next(filter(None, rules), "") if is_incomplete else ""
         )
     return line_rows
 
@@ -398,19 +399,19 @@ def _compare_amounts(
         table = source.lines if level == "claim_line" else source.claims
         differences.facts += cents.size
         for index, code in zip(*entries_where(cents != expected_cents[rows]), strict=True):
-            differences.add(table_name, table.places[rows[index]], f"{level}.{CATEGORIES[code]}")
+            differences.add(table_name, table.positions[rows[index]], f"{level}.{CATEGORIES[code]}")
     rows, payments = claims[claims >= 0], source.claims.cents("payment_amount")
     paid = published.payments[claims >= 0]
     differences.facts += len(rows)
     for index in np.flatnonzero(paid != payments[rows]):
-        place = source.claims.places[rows[index]]
-        rule = differences.rule(place, "payment_amount") if paid[index] == ABSENT else ""
-        differences.add("claim", place, "payment", rule)
+        position = source.claims.positions[rows[index]]
+        rule = differences.rule(position, "payment_amount") if paid[index] == ABSENT else ""
+        differences.add("claim", position, "payment", rule)
     totals = expected[0]
     is_sum = (totals != ABSENT) & (headers == ABSENT)
     for index, code in zip(*entries_where(is_sum), strict=True):
-        place, total = source.claims.places[index], int(totals[index, code])
-        differences.add("claim", place, f"claim.{CATEGORIES[code]}", _SUM_REASON, total)
+        position, total = source.claims.positions[index], int(totals[index, code])
+        differences.add("claim", position, f"claim.{CATEGORIES[code]}", _SUM_REASON, total)
 
 
 def _drop_left_out(
@@ -424,7 +425,7 @@ def _drop_left_out(
     published, item_rows = items
     item_by_row = np.full(len(table), -1, dtype=np.int64)
     item_by_row[item_rows[item_rows >= 0]] = np.flatnonzero(item_rows >= 0)
-    rows = find_pairs(np.array([cell[:2] for cell in cells], dtype=np.int64), table.places)
+    rows = find_pairs(np.array([cell[:2] for cell in cells], dtype=np.int64), table.positions)
     for (file, row, column), at in zip(cells, rows.tolist(), strict=True):
         rule, code = differences.rules[file, row, column], codes[column]
         if at < 0 or item_by_row[at] < 0 or cents[at, code] == ABSENT:
@@ -455,7 +456,7 @@ def _published_adjustments(
         if cell[2] == column
     }
     positions = np.array(sorted(rules), dtype=np.int64).reshape(-1, 2)
-    rows = find_pairs(positions, source.adjustments.places)
+    rows = find_pairs(positions, source.adjustments.positions)
     rows = rows[(rows >= 0) & (adjustments[rows, 0] > NO_CENTS)]
     if not len(rows):
         return adjustments
@@ -477,9 +478,9 @@ def _published_adjustments(
             amounts[has_row, ADJUSTED] == cents_without
         )
         for row in rows[is_short[owners[rows]]].tolist():
-            place, cents = source.adjustments.places[row], int(adjustments[row, 0])
-            rule = rules[int(place[0]), int(place[1])]
-            differences.add("claim_adjustment", place, f"{level}.{ADJUSTMENT}", rule, -cents)
+            position, cents = source.adjustments.positions[row], int(adjustments[row, 0])
+            rule = rules[int(position[0]), int(position[1])]
+            differences.add("claim_adjustment", position, f"{level}.{ADJUSTMENT}", rule, -cents)
             is_left_out[row] = True
     kept_adjustments[~is_left_out] = adjustments[~is_left_out]
     return kept_adjustments

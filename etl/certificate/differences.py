@@ -58,7 +58,7 @@ class Differences:
     facts: int = 0
 
     @classmethod
-    def of(cls, findings: pa.Table) -> Differences:
+    def from_findings(cls, findings: pa.Table) -> Differences:
         """Return an empty list of differences for rows with these findings."""
         names = ("file", "row", "column", "rule")
         cells = zip(*(findings.column(name).to_pylist() for name in names), strict=True)
@@ -70,9 +70,9 @@ class Differences:
             }
         )
 
-    def add(self, table: str, position: Any, fact: str, reason: str = "", cents: int = 0) -> None:
+    def add(self, table: str, position: Any, name: str, reason: str = "", cents: int = 0) -> None:
         """Record a difference between a row and its published fact."""
-        difference = FactDifference(table, int(position[0]), int(position[1]), fact, reason, cents)
+        difference = FactDifference(table, int(position[0]), int(position[1]), name, reason, cents)
         if reason:
             self.explained.append(difference)
             return
@@ -173,7 +173,7 @@ def _files_of_differences(source: SourceClaims, differences: Sequence[FactDiffer
     the file of the first of them (`SourceClaims.line_files`).
     """
     positions = np.array([(change.file, change.row) for change in differences], dtype=np.int64)
-    rows = find_pairs(positions.reshape(-1, 2), source.adjustments.places)
+    rows = find_pairs(positions.reshape(-1, 2), source.adjustments.positions)
     return [
         int(source.line_files[source.adjustment_lines[row], ADJUSTED])
         if difference.table == "claim_adjustment" and source.adjustment_lines[row] >= 0

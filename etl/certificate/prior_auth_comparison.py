@@ -65,15 +65,15 @@ def compare_prior_auths(
         states_money: whether the release has amounts. If not, no amount may be published.
     """
     _check_lost_rows(tables, fates, differences)
-    places = {name: table.places for name, table in tables.items()}
-    is_kept = {name: is_among(places[name], fates[name].published) for name in FACTS}
+    positions = {name: table.positions for name, table in tables.items()}
+    is_kept = {name: is_among(positions[name], fates[name].published) for name in FACTS}
     headers = _rows_by_key(tables[HEADER], is_kept[HEADER], lambda row: row["prior_auth_id"])
     lines = _rows_by_key(tables[LINE], is_kept[LINE], _line_key)
     stated = {
-        HEADER: {key: (place, _header_facts(row)) for key, (place, row) in headers.items()},
+        HEADER: {key: (position, _header_facts(row)) for key, (position, row) in headers.items()},
         LINE: {
-            key: (place, _line_facts(row, headers[key[0]][1]))
-            for key, (place, row) in lines.items()
+            key: (position, _line_facts(row, headers[key[0]][1]))
+            for key, (position, row) in lines.items()
             if key[0] in headers
         },
     }
@@ -114,23 +114,23 @@ def _compare_table(
         elif key in facts_by_key:
             differences.add(table, stated[key][0], "doubled")
         facts_by_key[key] = facts
-    for key, (place, expected) in stated.items():
+    for key, (position, expected) in stated.items():
         if key not in facts_by_key:
-            differences.add(table, place, "lost")
+            differences.add(table, position, "lost")
             continue
         facts = facts_by_key[key]
         for name, column in columns.items():
             is_shown = states_money or name not in AMOUNTS
             row_fact, byte_fact = (expected.get(name) if is_shown else None, facts.get(name))
             if name == "end" and str(row_fact or "9") < str(expected.get("start", "")):
-                differences.add(table, place, name, _END_REASON)
+                differences.add(table, position, name, _END_REASON)
                 row_fact = None
             if name == "action":
                 # Without an entry to carry it, a rule has already reported the missing action.
                 row_fact = None if byte_fact is None else row_fact or NO_ACTION
             if byte_fact != row_fact:
-                rule = differences.rule(place, column) if byte_fact in (None, NO_ACTION) else ""
-                differences.add(table, place, name, rule)
+                rule = differences.rule(position, column) if byte_fact in (None, NO_ACTION) else ""
+                differences.add(table, position, name, rule)
 
 
 def _check_lost_rows(
@@ -143,11 +143,11 @@ def _check_lost_rows(
     missing_headers: set[str] = set()
     for name, table in tables.items():
         accounted = np.concatenate([fates[name].published, fates[name].quarantined])
-        is_missing = ~is_among(table.places, accounted)
+        is_missing = ~is_among(table.positions, accounted)
         differences.facts += len(table)
         rows = list(_iterate_rows(table, ~is_missing))
         present = {_line_key(row) for _, row in rows}
-        for place, row in _iterate_rows(table, is_missing):
+        for position, row in _iterate_rows(table, is_missing):
             is_explained = (
                 _line_key(row) in present
                 or row["record_action"].lower() == "d"
@@ -157,7 +157,7 @@ def _check_lost_rows(
             if name == HEADER:
                 missing_headers.add(row["prior_auth_id"])
             if not is_explained:
-                differences.add(name, place, "superseded by nothing")
+                differences.add(name, position, "superseded by nothing")
 
 
 def _rows_by_key(
@@ -174,9 +174,9 @@ def _iterate_rows(table: SourceTable, mask: Any) -> Iterator[tuple[Any, dict[str
     names = [name for name in table.table.column_names if not name.startswith("_")]
     columns = [table.cells(name).to_pylist() for name in names]
     rows = zip(*columns, strict=True)
-    for place, is_selected, cells in zip(table.places, mask, rows, strict=True):
+    for position, is_selected, cells in zip(table.positions, mask, rows, strict=True):
         if is_selected:
-            yield place, dict(zip(names, cells, strict=True))
+            yield position, dict(zip(names, cells, strict=True))
 
 
 def _line_key(row: Mapping[str, str]) -> tuple[str, int]:

@@ -138,7 +138,7 @@ class SourceTable:
         return pa.array(map(parse, distinct.dictionary.to_pylist()), kind).take(distinct.indices)
 
     @cached_property
-    def places(self) -> Any:
+    def positions(self) -> Any:
         """File and row of each row: numpy `int64`, shape (rows, 2)."""
         return places_of(self.table)
 
@@ -382,7 +382,7 @@ class SourceClaims:
     @cached_property
     def claim_files(self) -> Any:
         """Files of the claims' amounts: those of their rows."""
-        return np.repeat(self.claims.places[:, :1], len(CATEGORIES), axis=1)
+        return np.repeat(self.claims.positions[:, :1], len(CATEGORIES), axis=1)
 
     @cached_property
     def line_files(self) -> Any:
@@ -391,7 +391,7 @@ class SourceClaims:
         Prior payers' amounts and adjustments may come from rows of other tables. If those of one
         line come from several files, the first file counts.
         """
-        files = np.repeat(self.lines.places[:, :1], len(CATEGORIES), axis=1)
+        files = np.repeat(self.lines.positions[:, :1], len(CATEGORIES), axis=1)
         added_amounts = (
             (_PRIOR, self.payers, self.payer_lines, self.stated_lines[:, _PRIOR] == ABSENT),
             (
@@ -402,7 +402,7 @@ class SourceClaims:
         for category, table, line, is_added in added_amounts:
             rows = np.flatnonzero(line >= 0)
             rows = rows[is_added[line[rows]]][::-1]  # reversed, so that the first file wins
-            files[line[rows], category] = table.places[rows, 0]
+            files[line[rows], category] = table.positions[rows, 0]
         return files
 
     def expected(self, headers: Any, lines: Any, adjustments: Any) -> tuple[Any, Any, Any]:

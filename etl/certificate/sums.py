@@ -93,9 +93,9 @@ class Sums:
         )
 
 
-def _add_counts(counts: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dict[Any, int]:
+def _add_counts(counts: Mapping[Any, int], added: Mapping[Any, int], sign: int) -> dict[Any, int]:
     result = dict(counts)
-    for key, count in others.items():
+    for key, count in added.items():
         result[key] = result.get(key, 0) + sign * count
     return {key: count for key, count in result.items() if count}
 

@@ -24,11 +24,11 @@ class Availability:
 
     Attributes:
         day: day of the run, UTC.
-        known: ids of ExplanationOfBenefits that an earlier release has or had.
+        visible_ids: ids of ExplanationOfBenefits that an earlier release has or had.
     """
 
     day: date
-    known: frozenset[str]
+    visible_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

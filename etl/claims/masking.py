@@ -215,7 +215,7 @@ class Masker:
         return self.codes.group(SERVICES, code)
 
     def _modifier_group(self, code: str, _: str | None) -> str | None:
-        return self.codes.group({CodeSystem.CPT, CodeSystem.HCPCS}, code, whole=True)
+        return self.codes.group({CodeSystem.CPT, CodeSystem.HCPCS}, code, exact=True)
 
 
 def mask_codes(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:

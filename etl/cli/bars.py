@@ -28,10 +28,10 @@ class _Steps(ProgressColumn):
     """The share of all steps that is done; their number once all are, or if all is not known."""
 
     def render(self, task: Task) -> Text:
-        done, total = task.fields.get("count", int(task.completed)), task.total
-        steps = _amount(done, task)
+        completed, total = task.fields.get("count", int(task.completed)), task.total
+        steps = _amount(completed, task)
         if total is not None and not task.finished:
-            steps = f"{percent(done, total)} of {_amount(int(total), task)}"
+            steps = f"{percent(completed, total)} of {_amount(int(total), task)}"
         unit = "" if _is_bytes(task) else f" {task.fields['unit']}"
         return Text(f"{steps}{unit}", style="progress.download")
 
@@ -66,17 +66,17 @@ def bars() -> Iterator[Progress]:
         yield shown
 
 
-def advance(shown: Progress, task_id: TaskID, done: float, total: float | None) -> None:
+def advance(shown: Progress, task_id: TaskID, steps: float, total: float | None) -> None:
     """Show how many steps of a phase are done.
 
     Args:
         shown: the bars.
         task_id: the phase.
-        done: its completed steps.
+        steps: its completed steps.
         total: all of its steps; None if they are not known.
     """
     elapsed = shown.tasks[shown.task_ids.index(task_id)].elapsed or 0.0
-    shown.update(task_id, completed=done, total=total, left=time_left(elapsed, done, total))
+    shown.update(task_id, completed=steps, total=total, left=time_left(elapsed, steps, total))
 
 
 def extend(shown: Progress, task: TaskID, count: int) -> None:
@@ -87,5 +87,5 @@ def extend(shown: Progress, task: TaskID, count: int) -> None:
 
 def fill(shown: Progress, task: TaskID) -> None:
     """Show a phase as done, whatever its number of steps."""
-    done = int(shown.tasks[shown.task_ids.index(task)].completed)
-    shown.update(task, total=max(done, 1), completed=max(done, 1), count=done)
+    steps = int(shown.tasks[shown.task_ids.index(task)].completed)
+    shown.update(task, total=max(steps, 1), completed=max(steps, 1), count=steps)

@@ -161,9 +161,9 @@ def _show(report: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for file in report["files"]:
         holds = file["holds"] or "its rows belong to no known table"
-        more = "" if file["all_rows"] else ", there are more"
+        ending = "" if file["all_rows"] else ", there are more"
         console.print(f"\n[bold]{_escape(file['file'])}[/bold]: {holds}", soft_wrap=True)
-        console.print(f"{_escape(file['form'])}; {file['rows']:,} rows{more}", soft_wrap=True)
+        console.print(f"{_escape(file['form'])}; {file['rows']:,} rows{ending}", soft_wrap=True)
         for note in file["notes"]:
             console.print(f"! {note}", markup=False, soft_wrap=True)
         if file["columns"]:

@@ -188,15 +188,15 @@ def _origin_lines(origin: lineages.Origin) -> Iterator[str]:
     yield f"  by {origin.place}{cited}"
     for answer in origin.answers:
         says = "no code" if answer.answer is None else answer.answer
-        place = answer.place or f"no row of the crosswalk {answer.crosswalk}"
-        yield f"  translated {answer.word} to {says}, {place}"
+        answer_line = answer.place or f"no row of the crosswalk {answer.crosswalk}"
+        yield f"  translated {answer.word} to {says}, {answer_line}"
     for cell in origin.cells:
         yield from _cell_lines(cell)
 
 
 def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
-    place = f"{_of_extract(cell.extract)}{cell.file} row {cell.row}, "
-    where = place if cell.file is not None else ""
+    position = f"{_of_extract(cell.extract)}{cell.file} row {cell.row}, "
+    where = position if cell.file is not None else ""
     derived = " (worked out)" if cell.derived else ""
     yield f"  from {where}{cell.table}.{cell.column}{derived} = {cell.value}"
     if cell.layout:
@@ -204,13 +204,13 @@ def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
     if cell.query:
         yield f"    computed by {cell.query}"
     for raw in cell.source:
-        same = (raw.file, raw.row, raw.header, raw.text) == (
+        is_same = (raw.file, raw.row, raw.header, raw.text) == (
             cell.file,
             cell.row,
             cell.column,
             cell.value,
         )
-        if not same:
+        if not is_same:
             text = (
                 "(not kept: use --extract FOLDER to see it)"
                 if raw.text is None

@@ -38,19 +38,19 @@ class RowDifference:
 
     Attributes:
         expected: the row; None where none was expected.
-        found: the row; None where there is none.
+        actual: the row; None where there is none.
     """
 
     expected: Row | None
-    found: Row | None
+    actual: Row | None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns in which the two differ; empty where one of them is not there."""
-        if self.expected is None or self.found is None:
+        if self.expected is None or self.actual is None:
             return ()
-        names = dict.fromkeys([*self.expected, *self.found])
-        return tuple(name for name in names if self.expected.get(name) != self.found.get(name))
+        names = dict.fromkeys([*self.expected, *self.actual])
+        return tuple(name for name in names if self.expected.get(name) != self.actual.get(name))
 
 
 def samples_of(layout: Layout, folders: Sequence[Path]) -> Path:
@@ -67,8 +67,8 @@ def samples_of(layout: Layout, folders: Sequence[Path]) -> Path:
         raise UsageError(
             f"{layout.name} is built in and has no samples; pass a folder of samples with --samples"
         )
-    here = Path()  # a file of a shipped name has its own folder in its place
-    beside = [(folder / layout.file).with_suffix("") for folder in (*folders, here)]
+    current_folder = Path()  # a file of a shipped name has its own folder in its place
+    beside = [(folder / layout.file).with_suffix("") for folder in (*folders, current_folder)]
     return next((folder for folder in beside if (folder / INPUT).is_dir()), beside[0])
 
 
@@ -95,14 +95,14 @@ def canonical_rows(parts: Partitions) -> tuple[Row, ...]:
     rows = []
     names = parts.facts.names
     loaded = [*map(parts.load, range(parts.facts.count)), parts.directory()]
-    for each in loaded:
-        for name, table in each.tables.items():
+    for part in loaded:
+        for name, table in part.tables.items():
             for row in table.to_pylist():
-                place = f"{names[row.pop('_file')]}:{row.pop('_row')}"
+                position = f"{names[row.pop('_file')]}:{row.pop('_row')}"
                 filled = {column: text for column, text in row.items() if text is not None}
-                rows.append({"table": name, "place": place, **filled})
-    findings = pa.concat_tables([parts.facts.findings, *(each.findings for each in loaded)])
-    found = [
+                rows.append({"table": name, "place": position, **filled})
+    findings = pa.concat_tables([parts.facts.findings, *(part.findings for part in loaded)])
+    finding_rows = [
         {
             "finding": finding["rule"],
             "table": finding["table"],
@@ -111,7 +111,7 @@ def canonical_rows(parts: Partitions) -> tuple[Row, ...]:
         }
         for finding in findings.to_pylist()
     ]
-    return (*rows, *sorted(found, key=lambda finding: str(tuple(finding.values()))))
+    return (*rows, *sorted(finding_rows, key=lambda finding: str(tuple(finding.values()))))
 
 
 def rows_text(rows: Iterable[Row]) -> str:
@@ -139,33 +139,33 @@ def expected_rows(path: Path) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def row_differences(expected: Sequence[Row], found: Sequence[Row]) -> tuple[RowDifference, ...]:
+def row_differences(expected: Sequence[Row], actual: Sequence[Row]) -> tuple[RowDifference, ...]:
     """Return where rows differ from those that are expected; their order does not count.
 
     Rows of one table and place are paired, in order.
     """
-    missing, more = _missing_rows(expected, found), _missing_rows(found, expected)
-    rest: dict[tuple[str, ...], list[Row]] = {}
+    missing, surplus = _missing_rows(expected, actual), _missing_rows(actual, expected)
+    unpaired: dict[tuple[str, ...], list[Row]] = {}
     for row in missing:
-        rest.setdefault(_row_key(row), []).append(row)
+        unpaired.setdefault(_row_key(row), []).append(row)
     differences = []
-    for row in more:
-        pairs = rest.get(_row_key(row))
+    for row in surplus:
+        pairs = unpaired.get(_row_key(row))
         differences.append(RowDifference(pairs.pop(0) if pairs else None, row))
-    differences += [RowDifference(row, None) for rows in rest.values() for row in rows]
+    differences += [RowDifference(row, None) for rows in unpaired.values() for row in rows]
     return tuple(differences)
 
 
-def _missing_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+def _missing_rows(rows: Sequence[Row], other_rows: Sequence[Row]) -> list[Row]:
     """Return the rows that others do not have, or have less often."""
-    left = Counter(map(_row_text, others))
-    found = []
+    other_counts = Counter(map(_row_text, other_rows))
+    missing = []
     for row in rows:
-        if left[_row_text(row)]:
-            left[_row_text(row)] -= 1
+        if other_counts[_row_text(row)]:
+            other_counts[_row_text(row)] -= 1
         else:
-            found.append(row)
-    return found
+            missing.append(row)
+    return missing
 
 
 def _row_text(row: Row) -> str:

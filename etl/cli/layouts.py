@@ -100,11 +100,11 @@ def test_command(
     Exit code 4 means that they differ from the expected rows.
     """
     settings = context.obj.settings()
-    known, folders = named_or_read(layout, load_definitions(settings)), [Path()]
-    if known.file != layout:
+    tested_layout, folders = named_or_read(layout, load_definitions(settings)), [Path()]
+    if tested_layout.file != layout:
         folders = [*map(Path, reversed(settings.mappings)), shipped()]
-    folder = samples or layout_samples.samples_of(known, folders)
-    rows = layout_samples.sample_rows(known, folder)
+    folder = samples or layout_samples.samples_of(tested_layout, folders)
+    rows = layout_samples.sample_rows(tested_layout, folder)
     path = folder / layout_samples.EXPECTED
     is_new = not path.exists()
     differences = layout_samples.row_differences(layout_samples.expected_rows(path), rows)
@@ -112,10 +112,10 @@ def test_command(
         path.write_text(layout_samples.rows_text(rows), encoding="utf-8")
     if as_json:
         body = {
-            "layout": known.name,
+            "layout": tested_layout.name,
             "samples": str(folder),
             "rows": list(rows),
-            "differences": [{"expected": d.expected, "found": d.found} for d in differences],
+            "differences": [{"expected": d.expected, "found": d.actual} for d in differences],
         }
         options.print_json(body)
     else:
@@ -138,7 +138,7 @@ def _lines(
     rows: Sequence[layout_samples.Row], differences: Sequence[layout_samples.RowDifference]
 ) -> Iterator[str]:
     """Yield every row, those that differ with both texts; then those that are not there."""
-    changed = {id(change.found): change for change in differences if change.found is not None}
+    changed = {id(change.actual): change for change in differences if change.actual is not None}
     title = ""
     for row in rows:
         if _title(row) != title:
@@ -150,24 +150,24 @@ def _lines(
         elif change.expected is None:
             yield click.style(f"  + {_cells(row)}", fg="green")
         else:
-            yield f"  ~ {_place(row)}"
+            yield f"  ~ {_position(row)}"
             for name in change.columns:
-                was, now = change.expected.get(name), row.get(name)
+                was, actual = change.expected.get(name), row.get(name)
                 yield "      " + " ".join(
                     [
                         f"{name}:",
                         click.style(f"-{was}" if was is not None else "-", fg="red"),
-                        click.style(f"+{now}" if now is not None else "+", fg="green"),
+                        click.style(f"+{actual}" if actual is not None else "+", fg="green"),
                     ]
                 )
-    lost = [
+    missing_rows = [
         change.expected
         for change in differences
-        if change.found is None and change.expected is not None
+        if change.actual is None and change.expected is not None
     ]
-    if lost:
+    if missing_rows:
         yield click.style("expected, but missing", bold=True)
-    for row in lost:
+    for row in missing_rows:
         yield click.style(f"  - {_title(row)} {_cells(row)}", fg="red")
 
 
@@ -175,14 +175,14 @@ def _title(row: layout_samples.Row) -> str:
     return "findings" if "finding" in row else str(row["table"])
 
 
-def _place(row: layout_samples.Row) -> str:
+def _position(row: layout_samples.Row) -> str:
     finding = f"{row['finding']} {row['table']} " if "finding" in row else ""
     return f"{finding}{row['place']}"
 
 
 def _cells(row: layout_samples.Row) -> str:
     cells = (f"{name}={text}" for name, text in row.items() if name not in _PLACE and text)
-    return "  ".join((_place(row), *cells))
+    return "  ".join((_position(row), *cells))
 
 
 @click.group("layouts", invoke_without_command=True)
@@ -230,9 +230,9 @@ def show_command(context: click.Context, name: str) -> None:
         for line in canonical_lines(layout):
             click.echo(line)
         return
-    for each in (LayoutText(layout.file, layout.text), *layout.bases.values()):
-        click.echo(f"# {each.file}")
-        click.echo(each.text.rstrip("\n"))
+    for layout_file in (LayoutText(layout.file, layout.text), *layout.bases.values()):
+        click.echo(f"# {layout_file.file}")
+        click.echo(layout_file.text.rstrip("\n"))
 
 
 @layouts_group.command("check")

@@ -84,8 +84,8 @@ class Main(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, and where to read on."""
         with formatter.section("Examples"):
-            for what, command in EXAMPLES.items():
-                formatter.write(f"{'':{formatter.current_indent}}# {what}\n")
+            for purpose, command in EXAMPLES.items():
+                formatter.write(f"{'':{formatter.current_indent}}# {purpose}\n")
                 formatter.write(f"{'':{formatter.current_indent}}{command}\n")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -137,8 +137,8 @@ def _add_examples(command: click.Command, path: str) -> None:
     if path in EXAMPLE_OF:
         command.epilog = f"\b\nExample:\n  {EXAMPLE_OF[path]}"
     if isinstance(command, click.Group):
-        for name, one in command.commands.items():
-            _add_examples(one, f"{path} {name}")
+        for name, subcommand in command.commands.items():
+            _add_examples(subcommand, f"{path} {name}")
 
 
 def _not_installed(error: ModuleNotFoundError) -> str | None:

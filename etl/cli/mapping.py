@@ -147,8 +147,8 @@ def _show_coverage(profiles: tuple[ProfileCoverage, ...], *, every: bool) -> Non
             click.echo(f"\n{profile.profile}")
         for element in shown:
             click.echo(f"  {format_status(element):<20} {element.element}")
-            if what := element.reason or ", ".join(element.columns):
-                click.echo(f"  {'':<20}   {what}")
+            if explanation := element.reason or ", ".join(element.columns):
+                click.echo(f"  {'':<20}   {explanation}")
 
 
 def _coverage_json(coverage: ProfileCoverage) -> dict[str, Any]:

@@ -24,8 +24,8 @@ _GIVEN: Final = "etl.cli.settings"
 
 def given_settings(context: click.Context) -> dict[str, Any]:
     """Return the settings that the command's options gave, by group."""
-    given: dict[str, Any] = context.meta.setdefault(_GIVEN, {})
-    return given
+    settings: dict[str, Any] = context.meta.setdefault(_GIVEN, {})
+    return settings
 
 
 def read_settings(context: click.Context) -> Settings:

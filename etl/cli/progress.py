@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Advance(Protocol):
     """Takes the number of steps done so far, and of all where that was not known before."""
 
-    def __call__(self, done: int, total: int | None = None, /) -> None:
+    def __call__(self, steps: int, total: int | None = None, /) -> None:
         """Show them."""
 
 
@@ -120,11 +120,11 @@ class _Lines:
                     self._print_share()
 
     def _print_share(self) -> None:
-        now = self._clock()
-        left = time_left(now - self._began, self._done, self._total)
-        if left and now - self._printed >= _LINE_SECONDS:
+        current_time = self._clock()
+        remaining_time = time_left(current_time - self._began, self._done, self._total)
+        if remaining_time and current_time - self._printed >= _LINE_SECONDS:
             share = f"{percent(self._done, self._total)} of {STAGES[self._stage]}"
-            self._print(f"{_NAMES[self._stage]}: {share}, {left}")
+            self._print(f"{_NAMES[self._stage]}: {share}, {remaining_time}")
 
     def _print(self, line: str) -> None:
         self._printed = self._clock()

@@ -256,15 +256,15 @@ def init_command(folder: Path) -> None:
 
     Default for FOLDER: the current folder. Existing files are not overwritten.
     """
-    file, own = folder / FILE, folder / OWN / "README.md"
-    for path in (file, own):
+    file, readme = folder / FILE, folder / OWN / "README.md"
+    for path in (file, readme):
         if path.exists():
             raise UsageError(f"{path} already exists; nothing was written")
-    own.parent.mkdir(parents=True, exist_ok=True)
-    own.write_text(_README, encoding="utf-8")
+    readme.parent.mkdir(parents=True, exist_ok=True)
+    readme.write_text(_README, encoding="utf-8")
     file.write_text("\n".join([_HEAD, *_settings_lines()]) + "\n", encoding="utf-8")
     click.echo(f"{file}: the settings, all with their defaults")
-    click.echo(f"{own.parent}: for your own rules, crosswalks, layouts, and mappings")
+    click.echo(f"{readme.parent}: for your own rules, crosswalks, layouts, and mappings")
 
 
 def _settings_lines() -> Iterator[str]:

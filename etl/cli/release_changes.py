@@ -57,9 +57,9 @@ def show_networks(networks: NetworkChanges) -> None:
     if not networks.networks and not networks.plans:
         click.echo("networks and plans: no provider joined, left, or moved")
         return
-    for what, every in (("network", networks.networks), ("plan", networks.plans)):
+    for kind, every in (("network", networks.networks), ("plan", networks.plans)):
         result_tables.print_table(
-            (what, "added", "left", "moved"),
+            (kind, "added", "left", "moved"),
             [
                 (
                     changes.name,
@@ -91,15 +91,15 @@ def _provider_lines(changes: ProviderChanges) -> Iterator[str]:
 
 
 def _move_text(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
-    before, after = (
+    old_names, new_names = (
         ", ".join(dict.fromkeys(resource.name for resource in side))
         for side in (move.before, move.after)
     )
     if sign == "~":
-        return f": {before or 'nothing'} → {after or 'nothing'}"
+        return f": {old_names or 'nothing'} → {new_names or 'nothing'}"
     if of_plan:
-        return f", network {before or after}"
-    return f" from {before}" if before else f" to {after}" if after else ""
+        return f", network {old_names or new_names}"
+    return f" from {old_names}" if old_names else f" to {new_names}" if new_names else ""
 
 
 def changes_text(changes: Changes, subject: ReleaseSubject) -> str:
@@ -197,15 +197,17 @@ def plan_page(planned: PlanResult, target: str) -> str:
     )
 
 
-def money_between(before: Release, after: Release, changes: Changes) -> list[dict[str, Any]] | None:
+def money_between(
+    earlier: Release, later: Release, changes: Changes
+) -> list[dict[str, Any]] | None:
     """Return the net sums of two releases as their reports show them; None if one is missing."""
-    old, new = report_of(before), report_of(after)
+    old, new = report_of(earlier), report_of(later)
     return None if old is None or new is None else money_changes(old, new, changes)
 
 
 def difference_page(
-    before: Release,
-    after: Release,
+    earlier: Release,
+    later: Release,
     changes: Changes,
     networks: NetworkChanges | None,
 ) -> str:
@@ -221,18 +223,18 @@ def difference_page(
         moved_elements,
     )
 
-    old, new = report_of(before), report_of(after)
+    old, new = report_of(earlier), report_of(later)
     return changes_page(
         ChangesPage(
-            title=f"Changes in {after.store.name}",
-            before=before.id,
-            after=after.id,
+            title=f"Changes in {later.store.name}",
+            before=earlier.id,
+            after=later.id,
             changes=changes,
-            money=money_between(before, after, changes),
+            money=money_between(earlier, later, changes),
             news=None if old is None or new is None else news_since(old, new),
             must_support=None if old is None or new is None else moved_elements(old, new),
-            samples=changed_samples(before, after),
-            is_directory=after.manifest.subject.is_directory,
+            samples=changed_samples(earlier, later),
+            is_directory=later.manifest.subject.is_directory,
             networks=networks,
         )
     )

@@ -374,24 +374,24 @@ def prune_command(
         counting("looking through", "folders", FOLDERS, quiet=as_json) as advance,
     ):
         older = timedelta(days=days)
-        done = prune_target(settings, keep, older, dry_run=dry_run, progress=advance)
+        result = prune_target(settings, keep, older, dry_run=dry_run, progress=advance)
     if as_json:
         body = {
             "dry_run": dry_run,
-            "kept": list(done.kept),
-            "kept_for_their_age": list(done.young),
-            "dropped": list(done.dropped),
-            "objects": done.objects,
-            "bytes": done.bytes,
+            "kept": list(result.kept),
+            "kept_for_their_age": list(result.young),
+            "dropped": list(result.dropped),
+            "objects": result.objects,
+            "bytes": result.bytes,
         }
         options.print_json(body)
         return
-    for release in done.dropped:
+    for release in result.dropped:
         click.echo(f"{'would delete' if dry_run else 'deleted'} {release}")
-    young = f", {len(done.young):,} of them younger than a day" * bool(done.young)
+    young = f", {len(result.young):,} of them younger than a day" * bool(result.young)
     click.echo(
-        f"{counted(len(done.kept), 'release')} kept{young}; "
-        f"{counted(done.objects, 'object')} of {counted(done.bytes, 'byte')} "
+        f"{counted(len(result.kept), 'release')} kept{young}; "
+        f"{counted(result.objects, 'object')} of {counted(result.bytes, 'byte')} "
         f"{'would be' if dry_run else 'were'} deleted"
     )
 

@@ -29,8 +29,8 @@ def show_summary(report: Report) -> None:
     totals = summary.totals_of(report)
     _print_counts(totals.tables, is_published=report.release is not None)
     console = _console()
-    made = ", ".join(f"{name} {count:,}" for name, count in totals.resources.items())
-    console.print(f"{sum(totals.resources.values()):,} resources: {made}", markup=False)
+    resource_counts = ", ".join(f"{name} {count:,}" for name, count in totals.resources.items())
+    console.print(f"{sum(totals.resources.values()):,} resources: {resource_counts}", markup=False)
     findings = totals.findings
     console.print(f"{findings.reject:,} findings reject rows, {findings.warn:,} are warnings")
     show_rejected(summary.rejected_of(report))
@@ -113,10 +113,10 @@ def _print_counts(tables: Mapping[str, Mapping[str, int]], *, is_published: bool
     are_withdrawn = any(summary.FATES[-1] in rows for rows in tables.values())
     fates = summary.FATES if are_withdrawn else summary.FATES[:-1]
 
-    def lost(name: str) -> int:
+    def losses(name: str) -> int:
         return tables[name]["in"] - tables[name]["published"]
 
-    shown = {name: [name] for name in sorted(tables, key=lost, reverse=True) if lost(name)}
+    shown = {name: [name] for name in sorted(tables, key=losses, reverse=True) if losses(name)}
     shown = dict(list(shown.items())[:_MOST_TABLES]) | {
         f"all {counted(len(tables), 'table')}": [*tables]
     }

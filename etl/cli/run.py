@@ -118,13 +118,13 @@ def run_command(
         except LimitBroken as stopped:
             _show_stopped(stopped, ended[0], as_json=as_json)
             raise
-        done = "nothing to do, readers still see" if ran.reported is None else "published"
+        outcome = "nothing to do, readers still see" if ran.reported is None else "published"
         if ran.reported is not None and ran.manifest is not None:
             lines.info(f"changes: {changes_text(ran.changes, ran.manifest.subject)}")
             for note in ran.reported.report.notes:
                 lines.warning(note)
                 click.echo(f"warning: {note}", err=True)
-        lines.info(f"{done} release {ran.release}")
+        lines.info(f"{outcome} release {ran.release}")
     (record,) = ended
     if as_json:
         options.print_json(_as_json(ran, record))

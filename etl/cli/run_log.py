@@ -110,21 +110,21 @@ def run_log(path: Path | None, form: LogFormat = "text") -> Iterator[RunLog]:
     log = RunLog()
     handler.addFilter(_Named(log))
     handler.setFormatter(_json_lines() if form == "json" else _text_lines())
-    before = _run_log.level, _run_log.propagate
+    previous_settings = _run_log.level, _run_log.propagate
     everything = logging.getLogger("etl")
     # The command prints its own output; these lines are shown there only with -v.
     _run_log.propagate = logging.getLogger().isEnabledFor(logging.INFO)
     _run_log.setLevel(logging.INFO)
     loggers = (everything,) if _run_log.propagate else (everything, _run_log)
-    for each in loggers:
-        each.addHandler(handler)
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
         with _ending():
             yield log
     finally:
-        for each in loggers:
-            each.removeHandler(handler)
-        _run_log.level, _run_log.propagate = before
+        for logger in loggers:
+            logger.removeHandler(handler)
+        _run_log.level, _run_log.propagate = previous_settings
         handler.close()
 
 

@@ -161,20 +161,20 @@ def _check_options(context: click.Context, *, directory: bool) -> None:
     Raises:
         UsageError: an option is missing, or does not go with the others.
     """
-    given = {
+    given_options = {
         name
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    if directory and (astray := sorted(given & set(_OF_CLAIMS))):
+    if directory and (astray := sorted(given_options & set(_OF_CLAIMS))):
         option = astray[0].replace("_", "-")
         raise UsageError(
             f"--{option} is only for extracts of claims; leave it out with --directory"
         )
-    if not directory and "practitioners" in given:
+    if not directory and "practitioners" in given_options:
         raise UsageError(
             "--practitioners is only for --directory; use --members to set the number of members"
         )
     wanted = "practitioners" if directory else "members"
-    if wanted not in given:
+    if wanted not in given_options:
         raise UsageError("use --members N, or --directory and --practitioners N")

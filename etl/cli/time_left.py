@@ -11,22 +11,22 @@ _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 
 
-def percent(done: float, total: float) -> str:
+def percent(steps: float, total: float) -> str:
     """Return a share of all steps, such as `50 %`; never 100 before all are done."""
-    return f"{int(100 * done / total) if total else 100} %"
+    return f"{int(100 * steps / total) if total else 100} %"
 
 
-def time_left(elapsed: float, done: float, total: float | None) -> str:
+def time_left(elapsed: float, steps: float, total: float | None) -> str:
     """Return about how long a phase will still take, in words; empty if that is not known.
 
     Args:
         elapsed: seconds since it began.
-        done: its completed steps.
+        steps: its completed steps.
         total: all of its steps; None if they are not known.
     """
-    if not total or not 0 < done < total:
+    if not total or not 0 < steps < total:
         return ""
-    seconds = elapsed * (total - done) / done
+    seconds = elapsed * (total - steps) / steps
     if seconds < _MINUTE:
         return "less than a minute left"
     size, unit = (_MINUTE, "minute") if seconds < _HOUR else (_HOUR, "hour")

@@ -70,13 +70,13 @@ def _find_repeated(rule: c.UniqueNumbers, value: Json) -> Iterator[str]:
 
 
 def _find_repeated_in(value: Json, name: str, number: str) -> Iterator[str]:
-    seen = set()
+    seen_numbers = set()
     for index, entry in _entries(value, name):
         number_of_entry = entry.get(number)
         if type(number_of_entry) is int:
-            if number_of_entry in seen:
+            if number_of_entry in seen_numbers:
                 yield f"{name}[{index}].{number}"
-            seen.add(number_of_entry)
+            seen_numbers.add(number_of_entry)
 
 
 def _find_unlisted(rule: c.ListedNumbers, value: Json) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _unlisted_in(value: Json, lists: Sequence[str], listed: dict[str, set[int]])
 
 def _find_forbidden(rule: c.ForbiddenEntry, guide: Guide) -> _Breaches:
     applies, forbidden = (
-        compile_constraint(rule.given, guide),
+        compile_constraint(rule.when, guide),
         compile_constraint(rule.forbidden, guide),
     )
 

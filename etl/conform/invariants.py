@@ -65,7 +65,7 @@ def compile_constraint(constraint: Constraint, guide: Guide) -> Holds:
         case constraints.NumbersListed(numbers=numbers, among=others):
             listed, allowed = _numbers_at(numbers, guide), _numbers_at(others, guide)
             return lambda value, root: set(allowed(root, root)).issuperset(listed(value, root))
-        case constraints.NumbersApart(numbers=numbers, others=others):
+        case constraints.NumbersApart(numbers=numbers, other_numbers=others):
             listed, allowed = _numbers_at(numbers, guide), _numbers_at(others, guide)
             return lambda value, root: set(allowed(root, root)).isdisjoint(listed(value, root))
         case EntriesNamed():
@@ -213,13 +213,13 @@ _Numbers = Callable[[Any, dict[str, Any]], Iterator[int]]
 
 
 def _numbers_at(numbers: NumberPath, guide: Guide) -> _Numbers:
-    first, *rest = numbers.path
+    first, *inner_path = numbers.path
     entry_test = None if numbers.where is None else compile_constraint(numbers.where, guide)
 
     def numbers_in(value: Any, root: dict[str, Any]) -> Iterator[int]:
         for entry in entries(value, first):
             if entry_test is None or entry_test(entry, root):
-                yield from _integers(entry, rest)
+                yield from _integers(entry, inner_path)
 
     return numbers_in
 
@@ -234,7 +234,7 @@ def _integers(value: Any, path: Sequence[str]) -> Iterator[int]:
 
 def _entry_reference_test(constraint: EntriesNamed, guide: Guide) -> Holds:
     is_required = compile_constraint(constraint.where, guide)
-    known_numbers = _numbers_at(constraint.known, guide)
+    known_numbers = _numbers_at(constraint.listed, guide)
     member = (constraint.member,)
 
     def test(value: Any, root: dict[str, Any]) -> bool:

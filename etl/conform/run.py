@@ -22,7 +22,7 @@ def conform(
     sources: Iterable[Source],
     *,
     profiles: Iterable[str] = (),
-    whole: bool = False,
+    is_complete: bool = False,
     strict: bool = False,
     keep: int = 20,
     progress: Callable[[str, int], None] | None = None,
@@ -33,7 +33,7 @@ def conform(
         sources: files (`reading.file_sources`) or blocks of a published tree (`reading.Lines`).
         profiles: names or canonicals to check all resources of their types against, whatever
             meta.profile says.
-        whole: the sources are complete, so every relative reference must resolve; otherwise
+        is_complete: the sources are complete, so every relative reference must resolve; otherwise
             references to types that don't occur aren't checked.
         strict: rules that the guide states only in words are always errors.
         keep: how many findings of one kind are kept; all are counted.
@@ -54,7 +54,7 @@ def conform(
                 progress(source.name, report.resources.total())
         if progress is not None:
             progress(source.name, report.resources.total())
-    for finding in population.findings(is_complete=whole):
+    for finding in population.findings(is_complete=is_complete):
         report.add(finding)
     return report
 
@@ -77,8 +77,9 @@ def _check_record(
         return
     report.resources[checked.kind] += 1
     report.profiles.update(checked.profiles)
-    place = Occurrence(file, record.line, record.above or checked.kind, _first_profile(checked))
-    yield from population.add(record.resource, checked.references, place, record.url)
+    type_name, profile = record.above or checked.kind, _first_profile(checked)
+    occurrence = Occurrence(file, record.line, type_name, profile)
+    yield from population.add(record.resource, checked.references, occurrence, record.url)
 
 
 def _first_profile(checked: CheckedResource) -> str:

@@ -89,11 +89,11 @@ def _classify_by_coding(
     table: dict[tuple[str, str], tuple[int, str | None]] = {}
     path = ""
     for index, one_slice in enumerate(slices):
-        found = discriminators(profile, slicing, one_slice)
-        codes = _list_codings(found[0], guide) if len(found) == 1 else None
+        criteria = discriminators(profile, slicing, one_slice)
+        codes = _list_codings(criteria[0], guide) if len(criteria) == 1 else None
         if codes is None:
             return None
-        (path,) = found[0].path
+        (path,) = criteria[0].path
         for system, code, version in codes:
             table.setdefault((system, code), (index, version))
 
@@ -122,7 +122,7 @@ def _list_codings(
         if values.status == "complete":
             return [(code.system, code.code, None) for code in values.codes]
     elif type(discriminator.pattern) is dict and set(discriminator.pattern) == {"coding"}:
-        (coding, *more) = discriminator.pattern["coding"]
-        if not more and {"system", "code"} <= set(coding) <= {"system", "code", "version"}:
+        (coding, *other_codings) = discriminator.pattern["coding"]
+        if not other_codings and {"system", "code"} <= set(coding) <= {"system", "code", "version"}:
             return [(coding["system"], coding["code"], coding.get("version"))]
     return None

@@ -127,9 +127,9 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     for column in ("start_date", "end_date"):
         columns[column] = pc.coalesce(of_exception(column), columns[column])
     derived = table_of("role_in_network", len(role_rows), {**columns, "network_id": networks})
-    for name, place in zip(OF_NETWORK, (FILE_COLUMN, ROW_COLUMN), strict=True):
+    for name, source_column in zip(OF_NETWORK, (FILE_COLUMN, ROW_COLUMN), strict=True):
         derived = derived.append_column(
-            name, pc.if_else(pc.is_valid(flag), of_exception(place), None)
+            name, pc.if_else(pc.is_valid(flag), of_exception(source_column), None)
         )
     return derived
 

@@ -389,8 +389,8 @@ class Values:
                 return collapse(np.asarray(is_listed))
             case ex.Equality(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
-                same = pc.not_equal(*texts) if negated else pc.equal(*texts)
-                return collapse(true_where(same))
+                matches = pc.not_equal(*texts) if negated else pc.equal(*texts)
+                return collapse(true_where(matches))
             case ex.DateOrder(left=left, right=right, or_same=or_same):
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
                 is_earlier = pc.less_equal(*texts) if or_same else pc.less(*texts)
@@ -426,7 +426,7 @@ def collapse(mask: Bools | bool) -> Bools | bool:
     return mask if mask.any() else False
 
 
-def both(*masks: Bools | bool) -> Bools | bool:
+def all_of(*masks: Bools | bool) -> Bools | bool:
     """Return the rows in which all masks are true."""
     arrays = [mask for mask in masks if not isinstance(mask, bool)]
     if False in [mask for mask in masks if isinstance(mask, bool)]:
@@ -434,7 +434,7 @@ def both(*masks: Bools | bool) -> Bools | bool:
     return collapse(np.logical_and.reduce(arrays)) if arrays else True
 
 
-def either(*masks: Bools | bool) -> Bools | bool:
+def any_of(*masks: Bools | bool) -> Bools | bool:
     """Return the rows in which at least one mask is true."""
     arrays = [mask for mask in masks if not isinstance(mask, bool)]
     if True in [mask for mask in masks if isinstance(mask, bool)]:
@@ -456,8 +456,9 @@ def combine(
         return negate(evaluate(combination.of))
     is_conjunction = isinstance(combination, logic.AllOf)
     result: Bools | bool = is_conjunction
+    operator = all_of if is_conjunction else any_of
     for part in combination.parts:
-        result = both(result, evaluate(part)) if is_conjunction else either(result, evaluate(part))
+        result = operator(result, evaluate(part))
         if result is not is_conjunction and isinstance(result, bool):
             break
     return result

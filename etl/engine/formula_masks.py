@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes, true_where
-from etl.engine.evaluate import Values, collapse, combine, either
+from etl.engine.evaluate import Values, any_of, collapse, combine
 from etl.mapping import formulas as fm
 from etl.mapping.expressions import Constant, Expr
 from etl.mapping.plan import Loop
@@ -137,7 +137,7 @@ class FormulaMasks:
         if formula.open_systems:
             open_systems = pa.array(sorted(formula.open_systems), pa.string())
             is_open = pc.and_(pc.is_in(systems, value_set=open_systems), code_texts.is_valid())
-            allowed = either(allowed, true_where(is_open))
+            allowed = any_of(allowed, true_where(is_open))
         return allowed
 
     def _has_wrong_format(self, expr: Expr, name: str, level: int) -> Bools | bool:

@@ -97,8 +97,8 @@ class _Checks:
                 level = self.masks.enter(loops)
                 owners, keys = self.entry_numbers(numbers, level)
                 return _owners_with_repeats(owners, keys), level
-            case UnlistedNumber(named=named, known=known):
-                return self.shared_numbers(named, known, is_shared=False), 0
+            case UnlistedNumber(named=named, listed=listed):
+                return self.shared_numbers(named, listed, is_shared=False), 0
             case SharedNumber(left=left, right=right):
                 return self.shared_numbers(left, right, is_shared=True), 0
             case UnnamedEntry():
@@ -137,20 +137,20 @@ class _Checks:
 
     def unnamed_entries(self, test: UnnamedEntry) -> tuple[Indices, int]:
         level = self.masks.enter(test.loops)
-        rows = self.masks.where(self.masks.mask(test.given, level), level)
+        rows = self.masks.where(self.masks.mask(test.condition, level), level)
         if not len(rows):
             return rows, level
         owners, named_numbers = self.entry_numbers(test.named, level)
         roots = owners if level == 0 else self.values.outer_rows(level, 0)[owners]
         is_listed = np.isin(
-            _join_keys(roots, named_numbers), _join_keys(*self.entry_numbers(test.known, 0))
+            _join_keys(roots, named_numbers), _join_keys(*self.entry_numbers(test.listed, 0))
         )
         return rows[~np.isin(rows, owners[is_listed])], level
 
     def dangling_references(self, test: DanglingReference) -> tuple[Indices, int]:
         """Return rows with a reference to a resource that wasn't made."""
         level = self.masks.enter(test.loops)
-        rows = self.masks.where(self.masks.mask(test.given, level), level)
+        rows = self.masks.where(self.masks.mask(test.condition, level), level)
         texts = self.values.text(test.reference, level).take(pa.array(rows))
         is_checked = np.zeros(len(rows), dtype=np.bool_)
         for name in sorted(self.types):

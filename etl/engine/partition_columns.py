@@ -72,9 +72,9 @@ class Partition(RelatedRows):
         positions: Indices,
         rule: str,
         column: str | None,
-        places: tuple[str, str] = _PLACES,
+        columns: tuple[str, str] = _PLACES,
     ) -> pa.Table:
         files, rows = (
-            self.tables[source_table].column(name).take(pa.array(positions)) for name in places
+            self.tables[source_table].column(name).take(pa.array(positions)) for name in columns
         )
         return findings_at(rule, finding_table, files, rows, column)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, join_runs, valid
 from etl.engine.element_counts import element_bits
-from etl.engine.evaluate import Level, Values, both, either
+from etl.engine.evaluate import Level, Values, all_of, any_of
 from etl.engine.partition_columns import Partition
 from etl.mapping import plan as pl
 from etl.mapping.expressions import Concat, Constant, Kind
@@ -237,7 +237,7 @@ class _Resolver:
                 if is_true is False:
                     return _ResolvedNode([], present=False, alive=False)
                 resolved = self.resolve(guarded_node, level)
-                present = both(is_true, resolved.present)
+                present = all_of(is_true, resolved.present)
                 return _ResolvedNode(resolved.pieces, present, present)
             case pl.ObjectNode():
                 return self.resolve_object(entry, level)
@@ -259,7 +259,7 @@ class _Resolver:
                     continue
                 column = self.values.json_text(part, level)
                 pieces.append(column)
-                present = both(present, valid(column))
+                present = all_of(present, valid(column))
             pieces.append('"')
         else:
             column = self.values.json_text(expr, level)
@@ -275,7 +275,7 @@ class _Resolver:
     def resolve_object(self, node: pl.ObjectNode, level: int) -> _ResolvedNode:
         fields = self.resolve_members(node, level)
         alive = _any_alive(part for _, part in fields)
-        present = either(*(part.present for _, part in fields)) if alive is None else alive
+        present = any_of(*(part.present for _, part in fields)) if alive is None else alive
         if present is False:
             return _ResolvedNode([], present=False, alive=alive)
         visible_fields = [(label, _without_mask(part, present)) for label, part in fields]
@@ -287,7 +287,7 @@ class _Resolver:
         self, node: pl.ListNode | pl.Splice, level: int, opening: str, closing: str
     ) -> _ResolvedNode:
         entries = [("", self.resolve_entry(entry, level)) for entry in node.entries]
-        present = either(*(part.present for _, part in entries))
+        present = any_of(*(part.present for _, part in entries))
         alive = _any_alive(part for _, part in entries)
         if present is False:
             return _ResolvedNode([], present=False, alive=alive)
@@ -307,7 +307,7 @@ class _Resolver:
         if loop_rows.size == 0 or is_true is False:
             return _ResolvedNode([], present=False, alive=False)
         resolved = self.resolve(loop.node, loop.level)
-        has_entry = both(is_true, resolved.present)
+        has_entry = all_of(is_true, resolved.present)
         if has_entry is False:
             return _ResolvedNode([], present=False, alive=False)
         counts = _entry_counts(loop_rows.starts, has_entry)
@@ -357,7 +357,7 @@ class _Resolver:
                 comma = [pc.if_else(pa.array(has_earlier), f",{label}", label)]
                 label = ""  # the label follows the comma
             pieces.append(_make_optional(level, [*comma, label, *part.pieces], part.present))
-            has_earlier = either(has_earlier, part.present)
+            has_earlier = any_of(has_earlier, part.present)
         return pieces
 
 
@@ -372,7 +372,7 @@ def _without_mask(node: _ResolvedNode, outer_present: Bools | bool) -> _Resolved
 
 def _any_alive(parts: Iterator[_ResolvedNode]) -> Bools | bool | None:
     conditions = [part.alive for part in parts if part.alive is not None]
-    return either(*conditions) if conditions else None
+    return any_of(*conditions) if conditions else None
 
 
 def _entry_counts(starts: Indices, has_entry: Bools | bool) -> Indices:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, true_where, valid
-from etl.engine.evaluate import Values, both, either, negate
+from etl.engine.evaluate import Values, all_of, any_of, negate
 from etl.mapping import expressions as ex
 from etl.mapping.expressions import Condition, IsPresent, walk
 from etl.mapping.plan import AnswerUse, Loop, nodes_of
@@ -138,13 +138,13 @@ def _cells_without_code(values: Values, use: AnswerUse) -> Iterator[pa.Table]:
     ]
     if not words:
         return
-    needs_code = both(
+    needs_code = all_of(
         _is_needed(values, use, level),
         *(values.holds(condition, level) for condition in use.conditions),
     )
     for column in _source_columns(answer.of):
         lacks_code = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
-        is_affected = both(needs_code, np.asarray(lacks_code))
+        is_affected = all_of(needs_code, np.asarray(lacks_code))
         rows = np.flatnonzero(np.broadcast_to(np.asarray(is_affected), values.levels[level].size))
         positions = rows if column.level == level else values.outer_rows(level, column.level)[rows]
         yield _cell_findings(values, column, column.level, np.unique(positions), WITHOUT_CODE)
@@ -156,7 +156,7 @@ def _is_needed(values: Values, use: AnswerUse, level: int) -> Bools | bool:
         return negate(values.holds(use.user, level))
     has_value = valid(values.text(use.user, level))
     is_read = _is_looked_up(values, use.user, use.answer, level)
-    return is_read if use.is_required else both(is_read, has_value)
+    return is_read if use.is_required else all_of(is_read, has_value)
 
 
 def _is_looked_up(
@@ -171,16 +171,16 @@ def _is_looked_up(
             has_earlier: Bools | bool = False
             for part in parts:
                 part_reads = _is_looked_up(values, part, answer, level)
-                is_read = either(is_read, both(part_reads, negate(has_earlier)))
-                has_earlier = either(has_earlier, valid(values.text(part, level)))
+                is_read = any_of(is_read, all_of(part_reads, negate(has_earlier)))
+                has_earlier = any_of(has_earlier, valid(values.text(part, level)))
             return is_read
         case ex.Concat(parts=parts):
-            return either(*(_is_looked_up(values, part, answer, level) for part in parts))
+            return any_of(*(_is_looked_up(values, part, answer, level) for part in parts))
         case ex.Choice(condition=condition, then=then, otherwise=otherwise):
             is_true = values.holds(condition, level)
-            return either(
-                both(is_true, _is_looked_up(values, then, answer, level)),
-                both(negate(is_true), _is_looked_up(values, otherwise, answer, level)),
+            return any_of(
+                all_of(is_true, _is_looked_up(values, then, answer, level)),
+                all_of(negate(is_true), _is_looked_up(values, otherwise, answer, level)),
             )
         case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return False
@@ -286,7 +286,7 @@ def omitted_rows(values: Values) -> pa.Table:
         if isinstance(node, Loop) and node.level in values.levels:
             level = values.levels[node.level]
             for required, other_conditions in _required_alternatives(node.condition):
-                is_incomplete = both(
+                is_incomplete = all_of(
                     *(values.holds(condition, node.level) for condition in other_conditions),
                     negate(values.holds(required, node.level)),
                 )

@@ -99,10 +99,10 @@ def _extend_list(base: Any, added: Any, mark: Mark) -> Seq:
 
 
 def _fail(
-    mark: Mark, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None
+    mark: Mark, error_id: str, problem: str, near: tuple[str, Iterable[str]] | None = None
 ) -> NoReturn:
     hint = nearest(*near) if near else ""
-    raise MappingError(f"{mark.file}:{mark.line}", error_id, what, hint=hint)
+    raise MappingError(f"{mark.file}:{mark.line}", error_id, problem, hint=hint)
 
 
 def _cite_mark(mark: Mark, outer_mark: pl.CitedMark | None = None) -> pl.CitedMark:
@@ -146,8 +146,8 @@ class _Compiler:
             values, mark = document["search"][parameter], document["search"].marks[parameter]
             path = f"search.{parameter}"
             search[parameter] = self.compile_list(values, scope, _cite_mark(mark), path)
-        place = _cite_mark(document.marks["emit"])
-        members = self.compile_members(body, scope, place, resource)
+        body_mark = _cite_mark(document.marks["emit"])
+        members = self.compile_members(body, scope, body_mark, resource)
         condition: Condition = True
         compartment = last_updated = None
         with self.mistakes.collected():
@@ -158,7 +158,7 @@ class _Compiler:
             last_updated = self.parse_optional(document, "last_updated", scope)
         header = self.mistakes.require(header)
         map_ids, elements = skip_reasons(header.skip)
-        (first, id_node), *rest = members
+        (first, id_node), *other_members = members
         if not isinstance(id_node, pl.Leaf) or id_node.expr.nullable or first != "id":
             _fail(body.marks["id"], "map-no-id", "id can be absent; build it from required columns")
         return pl.Plan(
@@ -171,7 +171,7 @@ class _Compiler:
             id=id_node.expr,
             compartment=compartment,
             last_updated=last_updated,
-            body=pl.ObjectNode(tuple(rest), place),
+            body=pl.ObjectNode(tuple(other_members), body_mark),
             search=MappingProxyType(search),
             skipped_map_ids=map_ids,
             skipped_elements=elements,
@@ -197,47 +197,47 @@ class _Compiler:
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def compile_node(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+    def compile_node(self, value: Any, scope: Scope, mark: pl.CitedMark, path: str) -> pl.Node:
         if isinstance(value, Map):
-            return self.compile_object(value, scope, place, path)
+            return self.compile_object(value, scope, mark, path)
         if isinstance(value, Seq):
-            return self.compile_list(value, scope, place, path)
-        return self.compile_leaf(value, scope, place, path)
+            return self.compile_list(value, scope, mark, path)
+        return self.compile_leaf(value, scope, mark, path)
 
     def compile_leaf(
-        self, value: Any, scope: Scope, place: pl.CitedMark, path: str
+        self, value: Any, scope: Scope, mark: pl.CitedMark, path: str
     ) -> pl.JsonConstant | pl.Leaf:
         match value:
             case bool() | int():
-                return pl.JsonConstant(json.dumps(value), place)
+                return pl.JsonConstant(json.dumps(value), mark)
             case str():
-                parsed = parse_leaf(value, scope, str(place))
+                parsed = parse_leaf(value, scope, str(mark))
             case None:
-                _fail(place, "map-null", f"{path}: null is no FHIR value; leave the element out")
+                _fail(mark, "map-null", f"{path}: null is no FHIR value; leave the element out")
             case _:
-                _fail(place, "map-leaf", f"{path}: write the value as text in quotes")
+                _fail(mark, "map-leaf", f"{path}: write the value as text in quotes")
         match parsed.expr:
             case Constant(value=text, kind=kind):
                 if not text:
-                    _fail(place, "map-empty", f"{path}: an empty text is no FHIR value")
+                    _fail(mark, "map-empty", f"{path}: an empty text is no FHIR value")
                 is_text = kind.json == "string"
                 return pl.JsonConstant(
-                    json.dumps(text, ensure_ascii=False) if is_text else text, place
+                    json.dumps(text, ensure_ascii=False) if is_text else text, mark
                 )
             case expr:
-                return pl.Leaf(expr, parsed.weak, place)
+                return pl.Leaf(expr, parsed.weak, mark)
 
-    def compile_object(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+    def compile_object(self, value: Map, scope: Scope, mark: pl.CitedMark, path: str) -> pl.Node:
         for word in ("for", "each", "emit"):
             if word in value:
                 _fail(value.marks[word], "map-directive", f"{path}: {word} is for list entries")
         condition = self.parse_when(value, scope)
-        members = self.compile_members(value, scope, place, path)
-        members += self.display_member(dict(members), place)
-        return self.add_guard(condition, pl.ObjectNode(tuple(members), place), place)
+        members = self.compile_members(value, scope, mark, path)
+        members += self.display_member(dict(members), mark)
+        return self.add_guard(condition, pl.ObjectNode(tuple(members), mark), mark)
 
     def display_member(
-        self, members: Mapping[str, pl.Node], place: pl.CitedMark
+        self, members: Mapping[str, pl.Node], mark: pl.CitedMark
     ) -> list[tuple[str, pl.Node]]:
         """Return the display of a coding as a member; no member for other objects."""
         crosswalks = self.library.crosswalks
@@ -259,21 +259,21 @@ class _Compiler:
             )
         elif isinstance(code, Constant):
             text = crosswalks[f"{DISPLAYS}/{system.value}"].answer(code.value)
-            fixed = pl.JsonConstant(json.dumps(text, ensure_ascii=False), place)
+            fixed = pl.JsonConstant(json.dumps(text, ensure_ascii=False), mark)
             return [] if text is None else [(DISPLAY, fixed)]
         else:
             expr = Translation(code, f"{DISPLAYS}/{system.value}", DISPLAY, Kind.TEXT)
-        return [(DISPLAY, pl.Leaf(expr, True, place))]
+        return [(DISPLAY, pl.Leaf(expr, True, mark))]
 
-    def add_guard(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
+    def add_guard(self, condition: Condition, node: pl.Node, mark: pl.CitedMark) -> pl.Node:
         if condition is True:
             return node
         if isinstance(node, pl.Guard):
-            return pl.Guard(logic.all_of(condition, node.condition), node.node, place)
-        return pl.Guard(condition, node, place)
+            return pl.Guard(logic.all_of(condition, node.condition), node.node, mark)
+        return pl.Guard(condition, node, mark)
 
     def compile_members(
-        self, value: Map, scope: Scope, place: pl.CitedMark, path: str
+        self, value: Map, scope: Scope, mark: pl.CitedMark, path: str
     ) -> list[tuple[str, pl.Node]]:
         result: dict[str, pl.Node] = {}
         if "include" in value:
@@ -282,61 +282,61 @@ class _Compiler:
                 _fail(value.marks["include"], "map-fragment", f"{path}: this fragment is a list")
             if _DIRECTIVES & (set(body) - {"include", "with"}):
                 _fail(body.mark, "map-fragment", "guard the place that includes the fragment")
-            result |= dict(self.compile_members(body, inner, place, path))
+            result |= dict(self.compile_members(body, inner, mark, path))
         for key, member in value.items():
             if key in _DIRECTIVES:
                 continue
-            mark = _cite_mark(value.marks[key], place)
+            member_mark = _cite_mark(value.marks[key], mark)
             with self.mistakes.collected():
-                node = self.compile_node(member, scope, mark, f"{path}.{key}")
+                node = self.compile_node(member, scope, member_mark, f"{path}.{key}")
                 if not _is_never_present(node):
                     result[key] = node
         return list(result.items())
 
-    def compile_list(self, value: Seq, scope: Scope, place: pl.CitedMark, path: str) -> pl.ListNode:
+    def compile_list(self, value: Seq, scope: Scope, mark: pl.CitedMark, path: str) -> pl.ListNode:
         entries: list[pl.Entry] = []
-        for entry, mark in zip(value, value.marks, strict=True):
+        for entry, own_mark in zip(value, value.marks, strict=True):
             with self.mistakes.collected():
-                entries.extend(self.compile_entries(entry, scope, _cite_mark(mark, place), path))
-        return pl.ListNode(tuple(entry for entry in entries if not _is_never_present(entry)), place)
+                entries.extend(self.compile_entries(entry, scope, _cite_mark(own_mark, mark), path))
+        return pl.ListNode(tuple(entry for entry in entries if not _is_never_present(entry)), mark)
 
     def compile_entries(
-        self, value: Any, scope: Scope, place: pl.CitedMark, path: str
+        self, value: Any, scope: Scope, mark: pl.CitedMark, path: str
     ) -> list[pl.Entry]:
         """Compile one entry of a list; it can become several."""
         if not isinstance(value, Map):
-            return [self.compile_node(value, scope, place, path)]
+            return [self.compile_node(value, scope, mark, path)]
         if "each" in value:
             body = value.without("each")
             return [
                 entry
                 for name, row in self.static_rows(value, path)
-                for entry in self.compile_entries(body, scope.bind(name, row), place, path)
+                for entry in self.compile_entries(body, scope.bind(name, row), mark, path)
             ]
         if "for" in value:
-            return [self.compile_loop(value, scope, place, path)]
+            return [self.compile_loop(value, scope, mark, path)]
         if "include" in value:
             body, inner = self.open_fragment(value, scope, path)
             if isinstance(body, Seq):
                 condition = self.parse_when(value, scope)
-                spliced = self.compile_list(body, inner, place, path).entries
+                spliced = self.compile_list(body, inner, mark, path).entries
                 return [self.add_entry_guard(condition, entry) for entry in spliced]
-        return [self.compile_entry(value, scope, place, path)]
+        return [self.compile_entry(value, scope, mark, path)]
 
     def add_entry_guard(self, condition: Condition, entry: pl.Entry) -> pl.Entry:
         if not isinstance(entry, pl.Loop):
-            return self.add_guard(condition, entry, entry.place)
+            return self.add_guard(condition, entry, entry.mark)
         return replace(entry, condition=logic.all_of(condition, entry.condition))
 
-    def compile_entry(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
+    def compile_entry(self, value: Map, scope: Scope, mark: pl.CitedMark, path: str) -> pl.Node:
         """Compile an entry that is not a loop: an object, or a scalar under `emit`."""
         if "emit" not in value:
-            return self.compile_object(value, scope, place, path)
+            return self.compile_object(value, scope, mark, path)
         if set(value) - {"emit", "when"}:
             _fail(value.mark, "map-directive", f"{path}: beside emit only for, each and when")
-        mark = _cite_mark(value.marks["emit"], place)
-        node = self.compile_node(value["emit"], scope, mark, path)
-        return self.add_guard(self.parse_when(value, scope), node, place)
+        emit_mark = _cite_mark(value.marks["emit"], mark)
+        node = self.compile_node(value["emit"], scope, emit_mark, path)
+        return self.add_guard(self.parse_when(value, scope), node, mark)
 
     def static_rows(self, value: Map, path: str) -> list[tuple[str, StaticRow]]:
         mark, text = value.marks["each"], str(value["each"])
@@ -349,37 +349,35 @@ class _Compiler:
             _fail(mark, "map-each", f"{path}: no static table {table!r}", (table, tables))
         return [(name, row) for row in tables[table]]
 
-    def compile_loop(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Loop:
-        mark, text = value.marks["for"], str(value["for"])
+    def compile_loop(self, value: Map, scope: Scope, mark: pl.CitedMark, path: str) -> pl.Loop:
+        at, text = value.marks["for"], str(value["for"])
         match = _FOR_SYNTAX.fullmatch(text)
         if match is None:
-            _fail(mark, "map-for", f"{path}: for is written 'row in row.rows', not {text!r}")
+            _fail(at, "map-for", f"{path}: for is written 'row in row.rows', not {text!r}")
         name, owner, rows = match.groups()
         parent = scope.names.get(owner)
         if not isinstance(parent, Row):
-            _fail(mark, "map-unknown-name", f"{path}: no row {owner!r}", (owner, scope.names))
-        relation, table = self.find_relation(parent.table, rows, mark, path)
+            _fail(at, "map-unknown-name", f"{path}: no row {owner!r}", (owner, scope.names))
+        relation, table = self.find_relation(parent.table, rows, at, path)
         level = len(self.levels)
         self.levels.append(table)
         inner = scope.enter_loop(name, Row(level, table))
         condition = self.parse_when(value, inner)
         if any(isinstance(part, LoopIndex) and part.level == level for part in walk(condition)):
-            _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
-        node = self.compile_loop_body(value.without("for", "when"), inner, place, path)
+            _fail(at, "map-loop", "loop.index counts what `when` lets through; not usable in it")
+        node = self.compile_loop_body(value.without("for", "when"), inner, mark, path)
         around = scope.loop or 0
-        return pl.Loop(around, parent.level, level, relation, condition, node, place)
+        return pl.Loop(around, parent.level, level, relation, condition, node, mark)
 
-    def compile_loop_body(
-        self, value: Map, scope: Scope, place: pl.CitedMark, path: str
-    ) -> pl.Node:
+    def compile_loop_body(self, value: Map, scope: Scope, mark: pl.CitedMark, path: str) -> pl.Node:
         """Compile the body of a loop: one entry, or several that are spliced."""
         if "include" in value:
             body, inner = self.open_fragment(value, scope, path)
             if isinstance(body, Seq):
-                return pl.Splice(self.compile_list(body, inner, place, path).entries, place)
+                return pl.Splice(self.compile_list(body, inner, mark, path).entries, mark)
         if isinstance(value.get("emit"), Seq) and len(value) == 1:
-            return pl.Splice(self.compile_list(value["emit"], scope, place, path).entries, place)
-        return self.compile_entry(value, scope, place, path)
+            return pl.Splice(self.compile_list(value["emit"], scope, mark, path).entries, mark)
+        return self.compile_entry(value, scope, mark, path)
 
     def find_relation(self, table: str, rows: str, mark: Mark, path: str) -> tuple[Many | str, str]:
         relation = relations_of(table).get(rows)
@@ -407,16 +405,16 @@ class _Compiler:
         if not isinstance(arguments, Map):
             _fail(mark, "map-fragment", f"{path}: with is a map of parameters")
         for parameter, argument in arguments.items():
-            place = _cite_mark(arguments.marks[parameter])
-            inner = inner.bind(parameter, self.bind_argument(argument, scope, place, path))
+            own_mark = _cite_mark(arguments.marks[parameter])
+            inner = inner.bind(parameter, self.bind_argument(argument, scope, own_mark, path))
         return fragments[name], inner
 
-    def bind_argument(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> Binding:
+    def bind_argument(self, value: Any, scope: Scope, mark: pl.CitedMark, path: str) -> Binding:
         if isinstance(value, str) and value in scope.names:
             return scope.names[value]
         if isinstance(value, Map | Seq):
-            _fail(place, "map-fragment", f"{path}: a parameter is a row or a leaf")
-        node = self.compile_leaf(value, scope, place, path)
+            _fail(mark, "map-fragment", f"{path}: a parameter is a row or a leaf")
+        node = self.compile_leaf(value, scope, mark, path)
         if isinstance(node, pl.Leaf):
             return Parameter(node, None)
         decoded = json.loads(node.json)

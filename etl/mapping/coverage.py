@@ -151,11 +151,11 @@ def find_misplaced_skips(
     for path in plan.skipped_elements:
         element = f"{plan.resource}.{path}"
         if element not in must_support:
-            what = f"skip: {element} is no must-support element of {profile.name}"
-            yield MappingError(str(plan.body.place), "map-skip", what)
+            problem = f"skip: {element} is no must-support element of {profile.name}"
+            yield MappingError(str(plan.body.mark), "map-skip", problem)
         elif element in written:
-            what = f"skip: the mapping writes {element} after all"
-            yield MappingError(str(plan.body.place), "map-skip", what)
+            problem = f"skip: the mapping writes {element} after all"
+            yield MappingError(str(plan.body.mark), "map-skip", problem)
 
 
 # -- what a plan writes ----------------------------------------------------------------------
@@ -214,8 +214,8 @@ def coverage_markdown(profiles: Sequence[ProfileCoverage]) -> str:
             "|---|---|---|",
         ]
         for element in profile.elements:
-            what = element.reason or ", ".join(f"`{name}`" for name in element.columns)
-            lines.append(f"| `{element.element}` | {format_status(element)} | {what} |")
+            explanation = element.reason or ", ".join(f"`{name}`" for name in element.columns)
+            lines.append(f"| `{element.element}` | {format_status(element)} | {explanation} |")
     return "\n".join(lines) + "\n"
 
 

@@ -212,8 +212,8 @@ class _Walker:
             for answer in _required_answers(condition):
                 is_required = required or answer in self.fallback_answers
                 if answer in self.incomplete_answers and is_required:
-                    others = (other for other in tested if other is not condition)
-                    self.add(name, answer, condition, (*conditions, *others), True)
+                    other_conditions = (other for other in tested if other is not condition)
+                    self.add(name, answer, condition, (*conditions, *other_conditions), True)
 
     def add(
         self,
@@ -223,8 +223,8 @@ class _Walker:
         conditions: _Conditions,
         is_required: bool,
     ) -> None:
-        others = tuple(other for other in conditions if answer not in ex.walk(other))
-        self.uses.append((name, pl.AnswerUse(answer, user, others, is_required)))
+        other_conditions = tuple(other for other in conditions if answer not in ex.walk(other))
+        self.uses.append((name, pl.AnswerUse(answer, user, other_conditions, is_required)))
 
 
 def _is_needed(elements: _Elements) -> bool:

@@ -68,17 +68,17 @@ def _plan_rows(plan: Plan) -> Iterator[DictionaryRow]:
         for row, mark in rows
         if row.role == "value" or _cell_key(row) not in written_cells
     ]
-    cited = {map_id for _, node in nodes_of(plan.body) for map_id in node.place.map_ids}
+    cited = {map_id for _, node in nodes_of(plan.body) for map_id in node.mark.map_ids}
     uncarried = cited.difference(*(row.map_ids for row, _ in rows))
     attached: set[int] = set()
     for row, mark in rows:
-        more = uncarried.intersection(mark.map_ids) if mark is not None else set()
-        attached |= more
-        yield replace(row, map_ids=tuple(sorted({*row.map_ids, *more})))
+        carried_ids = uncarried.intersection(mark.map_ids) if mark is not None else set()
+        attached |= carried_ids
+        yield replace(row, map_ids=tuple(sorted({*row.map_ids, *carried_ids})))
     for path, node in nodes_of(plan.body):
         if not isinstance(node, JsonConstant) or path.endswith(_CODING_SUFFIXES):
             continue
-        if map_ids := (uncarried - attached).intersection(node.place.map_ids):
+        if map_ids := (uncarried - attached).intersection(node.mark.map_ids):
             name = _element_name(plan, path)
             yield DictionaryRow("", "", tuple(sorted(map_ids)), name, profile, "constant")
     name = f"{plan.resource}.meta.profile"
@@ -114,7 +114,7 @@ def _column_rows(plan: Plan) -> Iterator[tuple[DictionaryRow, CitedMark | None]]
     for path, node in nodes_of(plan.body):
         element = _element_name(plan, path)
         match node:
-            case Leaf(expr=expr, place=mark):
+            case Leaf(expr=expr, mark=mark):
                 values = rows(written_parts(expr), element, "value")
                 yield from ((row, mark) for row in values)
                 deciding_mark = None if values else mark

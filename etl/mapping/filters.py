@@ -19,7 +19,7 @@ class Reader(Protocol):
         """The scope of the leaf."""
 
     def fail(
-        self, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None
+        self, error_id: str, problem: str, near: tuple[str, Iterable[str]] | None = None
     ) -> NoReturn:
         """Raise the error with the place of the leaf.
 

@@ -43,8 +43,8 @@ def _check_column(name: str, context: Any) -> str:
 
 def _check_element(name: str, _context: Any) -> str:
     if not is_type(name.partition(".")[0]):
-        what = f"{name!r} is no type of FHIR, and no element of one of its resources"
-        raise Mistake("map-view", what)
+        problem = f"{name!r} is no type of FHIR, and no element of one of its resources"
+        raise Mistake("map-view", problem)
     return name
 
 
@@ -60,8 +60,8 @@ class Skip(Model):
         """Yield that neither is named, or both are."""
         del context
         if bool(self.map_id) == bool(self.element):
-            what = "skip lists { map_id: …, reason: … } and { element: …, reason: … }"
-            yield Mistake("map-shape", what, is_absence=True)
+            problem = "skip lists { map_id: …, reason: … } and { element: …, reason: … }"
+            yield Mistake("map-shape", problem, is_absence=True)
 
 
 def profile_canonical(profile: str, pattern: str) -> str:

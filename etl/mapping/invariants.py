@@ -79,7 +79,7 @@ def find_tests(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
     match constraint:
         case constraints.NumbersListed(numbers=named, among=known):
             yield rt.UnlistedNumber(_numbers(named, subject), _numbers(known, subject))
-        case constraints.NumbersApart(numbers=left, others=right):
+        case constraints.NumbersApart(numbers=left, other_numbers=right):
             yield rt.SharedNumber(_numbers(left, subject), _numbers(right, subject))
         case EntriesNamed():
             yield from _unnamed_entry_tests(constraint, subject)
@@ -99,9 +99,9 @@ def _numbers(path: NumberPath, subject: Subject) -> rt.EntryNumbers:
 
 
 def _unnamed_entry_tests(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.UnnamedEntry]:
-    listed = _numbers(constraint.known, subject)
-    for loops, given, entry in rt.find_entries(subject.root, constraint.name):
-        must_refer = logic.all_of(given, fulfills(constraint.where, entry, subject))
+    listed = _numbers(constraint.listed, subject)
+    for loops, presence, entry in rt.find_entries(subject.root, constraint.name):
+        must_refer = logic.all_of(presence, fulfills(constraint.where, entry, subject))
         if must_refer is not False:
             entry_numbers = rt.find_numbers(entry, (constraint.member,), loops=loops)
             yield rt.UnnamedEntry(loops, must_refer, entry_numbers, listed)
@@ -229,26 +229,27 @@ def guide_rule_tests(
             for name in lists:
                 yield f"{name}.{number}", rt.RepeatedNumber(rt.find_numbers(root, (name, number)))
             for outer, name in inner:
-                for loops, given, entry in rt.find_entries(root, outer):
-                    inner_numbers = rt.find_numbers(entry, (name, number), loops=loops, given=given)
+                for loops, presence, entry in rt.find_entries(root, outer):
+                    path = (name, number)
+                    inner_numbers = rt.find_numbers(entry, path, loops=loops, presence=presence)
                     if inner_numbers.sources:
                         yield f"{outer}.{name}.{number}", rt.RepeatedNumber(inner_numbers, loops)
         case constraints.ListedNumbers():
             yield from _listed_tests(rule, subject)
-        case constraints.ForbiddenEntry(given=given, name=name, forbidden=forbidden):
+        case constraints.ForbiddenEntry(when=when, name=name, forbidden=forbidden):
             forbidden_part = fm.exists_at(
                 root, (name,), lambda inner: fulfills(forbidden, inner, subject)
             )
-            both = logic.all_of(fulfills(given, root, subject), forbidden_part)
-            yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), both)
+            broken = logic.all_of(fulfills(when, root, subject), forbidden_part)
+            yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), broken)
 
 
 def _marked_entries(
     subject: Subject, name: str, mark: str
 ) -> Iterator[tuple[fm.Loops, fm.Formula]]:
-    for loops, given, entry in rt.find_entries(subject.root, name):
+    for loops, presence, entry in rt.find_entries(subject.root, name):
         is_marked = fm.exists_at(entry, (mark,), partial(fm.match_condition, pattern=True))
-        yield loops, logic.all_of(given, is_marked)
+        yield loops, logic.all_of(presence, is_marked)
 
 
 def _listed_tests(

@@ -29,7 +29,7 @@ def compile_set(
     payer: Mapping[str, str],
     *,
     layers: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-    places: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     view: str = FINANCIAL,
 ) -> MappingSet:
     """Return the compiled mappings of a set.
@@ -40,14 +40,14 @@ def compile_set(
         payer: the payer's settings, as mappings see them.
         layers: file name -> all texts of that name, the shipped one first: an overlay that extends
             its own name extends the text before it.
-        places: file name -> names of these texts in messages; by default the file name.
+        labels: file name -> names of these texts in messages; by default the file name.
         view: the view of the set to compile.
 
     Raises:
         MappingError: every mistake of the set's file, its fragments and its views, or a view that
             the set doesn't have; if there are none, every mistake of the mappings.
     """
-    sources = _Sources(texts, layers, places)
+    sources = _Sources(texts, layers, labels)
     document = sources.document(SET_FILE, SET_FILE)
     mistakes = Mistakes()
     set_file: SetFile | None = None
@@ -130,20 +130,20 @@ def _file_names(document: Map, key: str) -> list[str]:
 class _Sources:
     texts: Mapping[str, str]
     layers: Mapping[str, tuple[str, ...]]
-    places: Mapping[str, tuple[str, ...]]
+    labels: Mapping[str, tuple[str, ...]]
 
     def document(self, name: str, where: str) -> Any:
         """Return the topmost document of a name."""
         if name not in self.texts:
             raise MappingError(where, "map-missing-file", f"there is no file {name!r}")
-        return read_yaml(self.texts[name], self.places.get(name, (name,))[-1])
+        return read_yaml(self.texts[name], self.labels.get(name, (name,))[-1])
 
     def lower_document(self, name: str, depth: int, where: str) -> Any:
         """Return the document that is `depth` layers below the topmost one of a name."""
         texts = self.layers.get(name, ())
         if depth >= len(texts):
             raise MappingError(where, "map-extends", f"{name!r} extends itself")
-        return read_yaml(texts[-1 - depth], self.places.get(name, (name,) * len(texts))[-1 - depth])
+        return read_yaml(texts[-1 - depth], self.labels.get(name, (name,) * len(texts))[-1 - depth])
 
 
 def _read_extended(

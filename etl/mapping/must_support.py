@@ -61,7 +61,7 @@ def written_elements(
     """
     walker = _Walker(profile, Codes(crosswalks))
     walker.visit_object(plan.body, profile.root, NodeContext())
-    return walker.found
+    return walker.filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,9 @@ class _Walker:
 
     profile: Profile
     codes: Codes
-    found: dict[str, list[tuple[Formula, Entry]]] = field(default_factory=lambda: defaultdict(list))
+    filled: dict[str, list[tuple[Formula, Entry]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
     def visit_object(self, node: ObjectNode, element: Element, context: NodeContext) -> None:
         members = dict(node.members)
@@ -93,6 +95,6 @@ class _Walker:
         for slice_element, belongs in ((element, True), *slices):
             inner = context if belongs is True else context.when(belongs)
             presence = in_nested_rows(inner.loops, inner.presence)
-            self.found[slice_element.id].append((presence, node))
+            self.filled[slice_element.id].append((presence, node))
             if isinstance(node, ObjectNode):
                 self.visit_object(node, slice_element, inner)

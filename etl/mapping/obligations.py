@@ -128,14 +128,12 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
     """
     profile = st.find_canonical(plan.profile)
     if profile is None:
-        raise MappingError(
-            str(plan.body.place), "map-unknown-profile", f"no profile {plan.profile}"
-        )
+        raise MappingError(str(plan.body.mark), "map-unknown-profile", f"no profile {plan.profile}")
     collector = _ObligationCollector(plan, profile, fm.Codes(crosswalks))
     collector.run()
     for rule in guide_rules(profile):
         for path, test in guide_rule_tests(rule, collector.subject(plan.body, NodeContext())):
-            collector.add("guide", path, plan.body.place, test, rule.rule)
+            collector.add("guide", path, plan.body.mark, test, rule.rule)
     return tuple(collector.obligations)
 
 
@@ -154,13 +152,13 @@ class _ObligationCollector(ProfileWalk):
     obligations: list[Obligation] = field(default_factory=list)
 
     def add(
-        self, what: ObligationKind, path: str, mark: CitedMark, test: Test | str, rule: str = ""
+        self, kind: ObligationKind, path: str, mark: CitedMark, test: Test | str, rule: str = ""
     ) -> None:
         """Add an obligation: with its test, or with the reason why it is proved."""
         if not isinstance(test, str) and self.is_proved(test):
             test = _PROVED_BY_MAPPING
         name = f"{profile_slug(self.profile)}.{path}" if path else profile_slug(self.profile)
-        obligation = Obligation(rule or name, what, path, self.profile.name, mark)
+        obligation = Obligation(rule or name, kind, path, self.profile.name, mark)
         if isinstance(test, str):
             self.obligations.append(replace(obligation, proved=test))
         else:
@@ -192,23 +190,23 @@ class _ObligationCollector(ProfileWalk):
     def check_member(self, key: str, node: Entry, parent: Shape, context: NodeContext) -> bool:
         shape = parent.member(key)
         if shape is None or shape.element.max == 0:
-            self.forbid("limit", node.place, context)
+            self.forbid("limit", node.mark, context)
             return False
         return True
 
     def forbid(
-        self, what: ObligationKind, mark: CitedMark, context: NodeContext, *broken: fm.Formula
+        self, kind: ObligationKind, mark: CitedMark, context: NodeContext, *broken: fm.Formula
     ) -> None:
         """Add an obligation that rows break if all formulas are true."""
         # `broken` comes first: it is nearly always false, and then nothing else is evaluated.
         test = BrokenRows(context.loops, logic.all_of(*broken, context.presence))
-        self.add(what, context.path, mark, test)
+        self.add(kind, context.path, mark, test)
 
     def require(
-        self, what: ObligationKind, mark: CitedMark, context: NodeContext, valid: fm.Formula
+        self, kind: ObligationKind, mark: CitedMark, context: NodeContext, valid: fm.Formula
     ) -> None:
         """Add an obligation that rows break if a formula is false."""
-        self.forbid(what, mark, context, logic.negate(valid))
+        self.forbid(kind, mark, context, logic.negate(valid))
 
     def add_required(self, node: ObjectNode, shape: Shape, context: NodeContext) -> None:
         """Require an element wherever its object is present, with one type only."""
@@ -218,7 +216,7 @@ class _ObligationCollector(ProfileWalk):
         child = context.member(element.name)
         required_slices = [part for part in shape.profile.slices(element.id) if part.min > 0]
         members = [member for key, member in node.members if key.lstrip("_") in names]
-        mark = members[0].place if members else node.place
+        mark = members[0].mark if members else node.mark
         if is_choice and required_slices:
             for part in required_slices:
                 (spelt,) = st.choice_names(replace(element, types=part.types))
@@ -239,10 +237,10 @@ class _ObligationCollector(ProfileWalk):
         for key, invariant in invariants.items():
             wording = f"{key} {signature(invariant.expression)}"
             if reason := NOT_CHECKED.get(key, NOT_CHECKED.get(wording)):
-                self.add_unchecked("invariant", node.place, context, reason, key)
+                self.add_unchecked("invariant", node.mark, context, reason, key)
                 continue
             for test in self.invariant_tests(node, context, invariant):
-                self.add("invariant", context.path, node.place, test, key)
+                self.add("invariant", context.path, node.mark, test, key)
 
     def subject(self, node: ObjectNode, context: NodeContext) -> Subject:
         loops, presence = context.loops, context.presence
@@ -262,7 +260,7 @@ class _ObligationCollector(ProfileWalk):
             pass
         name = f"{self.plan.resource}.{context.path}"
         message = f"{name}: nothing here can check invariant {invariant.key}"
-        raise MappingError(str(node.place), "map-unchecked", message)
+        raise MappingError(str(node.mark), "map-unchecked", message)
 
     # -- lists -------------------------------------------------------------------------------
 
@@ -278,14 +276,14 @@ class _ObligationCollector(ProfileWalk):
         presences = [(entry.loops, entry.presence) for entry in entries]
         slicing = shape.element.slicing
         if shape.element.min > 1:
-            self.require("required", node.place, context, fm.at_least(shape.element.min, presences))
-        self.add_maximum(node.place, context, presences, shape.element)
+            self.require("required", node.mark, context, fm.at_least(shape.element.min, presences))
+        self.add_maximum(node.mark, context, presences, shape.element)
         if slices and slicing is not None and slicing.rules == "closed":
             for index, entry in enumerate(entries):
                 unsliced = logic.all_of(*(logic.negate(part.belongs[index]) for part in slices))
                 inner = context.inside(entry.node, entry.condition, entry.loops)
                 presence = fm.presence_condition(entry.node)
-                self.forbid("limit", entry.node.place, inner, presence, unsliced)
+                self.forbid("limit", entry.node.mark, inner, presence, unsliced)
         for part in slices:
             presences = [
                 (entry.loops, logic.all_of(entry.presence, belongs))
@@ -295,11 +293,11 @@ class _ObligationCollector(ProfileWalk):
             slice_context, min_count = replace(context, path=part.path), part.shape.element.min
             if min_count == 1:
                 has_entry = logic.any_of(*(fm.in_nested_rows(*entry) for entry in presences))
-                self.require("required", node.place, slice_context, has_entry)
+                self.require("required", node.mark, slice_context, has_entry)
             elif min_count > 1:
                 has_enough = fm.at_least(min_count, presences)
-                self.require("required", node.place, slice_context, has_enough)
-            self.add_maximum(node.place, slice_context, presences, part.shape.element)
+                self.require("required", node.mark, slice_context, has_enough)
+            self.add_maximum(node.mark, slice_context, presences, part.shape.element)
 
     def add_maximum(
         self,
@@ -316,7 +314,7 @@ class _ObligationCollector(ProfileWalk):
     def check_value(self, node: Entry, shape: Shape, context: NodeContext) -> Shape | None:
         pattern = shape.required_value
         if pattern is not None:
-            self.require("pattern", node.place, context, fm.match_condition(node, pattern))
+            self.require("pattern", node.mark, context, fm.match_condition(node, pattern))
         if not isinstance(node, ObjectNode):
             self.add_leaf(node, shape, context)
             return None
@@ -346,7 +344,7 @@ class _ObligationCollector(ProfileWalk):
                     *(fm.match_condition(value_node, word) for word in sorted(ABSENT_REASONS))
                 ),
             )
-            self.require("code", node.place, context, has_reason)
+            self.require("code", node.mark, context, has_reason)
         elif isinstance(url, str) and US_CORE.covers(url):
             target = st.find_canonical(url)
             if target is not None and target.type == "Extension":
@@ -362,14 +360,14 @@ class _ObligationCollector(ProfileWalk):
         allowed = value_set(shape.required_values, self.guide)
         if allowed.status == "unavailable":
             reason = "the codes of the value set are not to be had"
-            self.add_unchecked("binding", node.place, context, reason)
+            self.add_unchecked("binding", node.mark, context, reason)
             return
         is_allowed = self.codes.concept_in(node, allowed, certain=False)
-        self.require("binding", node.place, context, is_allowed)
+        self.require("binding", node.mark, context, is_allowed)
 
     def add_unchecked(
         self,
-        what: ObligationKind,
+        kind: ObligationKind,
         mark: CitedMark,
         context: NodeContext,
         reason: str,
@@ -378,7 +376,7 @@ class _ObligationCollector(ProfileWalk):
         """Add an obligation that isn't checked, with the reason."""
         path, profile = context.path, self.profile
         rule = rule or f"{profile_slug(profile)}.{path}"
-        self.obligations.append(Obligation(rule, what, path, profile.name, mark, listed=reason))
+        self.obligations.append(Obligation(rule, kind, path, profile.name, mark, listed=reason))
 
     def add_guide_codes(self, node: ObjectNode, context: NodeContext) -> None:
         """Require that codes of the guide's own code systems exist."""
@@ -409,34 +407,34 @@ class _ObligationCollector(ProfileWalk):
                 )
             ):
                 reason = "every answer is a code of its system"
-                self.add("code", context.path, node.place, reason)
+                self.add("code", context.path, node.mark, reason)
                 continue
             is_own = fm.is_one_of(system_expr, *sorted(guide_systems))
             has_codes = (has_system, has_code, is_own, fm.is_present(code_expr))
-            self.forbid("code", node.place, context, *has_codes, logic.negate(is_known))
+            self.forbid("code", node.mark, context, *has_codes, logic.negate(is_known))
             displays = (member for _, member in fm.members_of(node, DISPLAY, f"_{DISPLAY}"))
             if not all(_is_looked_up(member) for member in displays):
                 name = f"{self.plan.resource}.{context.path}"
                 message = f"{name}: a display of the guide's own codes"
-                raise MappingError(str(node.place), "map-unchecked", message, hint="use text")
+                raise MappingError(str(node.mark), "map-unchecked", message, hint="use text")
 
     def add_reference(self, node: ObjectNode, choice: st.TypeChoice, context: NodeContext) -> None:
         """Require a reference to point to an allowed type, and to a resource that is made."""
         allowed, path = target_types(choice), context.path
-        for given, value in fm.members_of(node, "reference"):
+        for presence, value in fm.members_of(node, "reference"):
             expr = fm.expr_of(value)
             if expr is None:
                 continue
-            condition = logic.all_of(context.presence, given, fm.is_present(expr))
+            condition = logic.all_of(context.presence, presence, fm.is_present(expr))
             test = DanglingReference(context.loops, condition, expr)
-            self.add("reference", path, node.place, test, _UNRESOLVED)
+            self.add("reference", path, node.mark, test, _UNRESOLVED)
             types = set(reference_types(expr))
             if not allowed or (types and types <= allowed):
-                self.add("reference", path, node.place, "the types that the mapping can name")
+                self.add("reference", path, node.mark, "the types that the mapping can name")
                 continue
             is_allowed = logic.any_of(*(starts_with(expr, f"{name}/") for name in sorted(allowed)))
-            broken = (given, fm.is_present(expr), logic.negate(is_allowed))
-            self.forbid("reference", node.place, context, *broken)
+            broken = (presence, fm.is_present(expr), logic.negate(is_allowed))
+            self.forbid("reference", node.mark, context, *broken)
 
     def add_leaf(self, node: Entry, shape: Shape, context: NodeContext) -> None:
         """Add the format and the binding of a primitive value."""
@@ -446,20 +444,20 @@ class _ObligationCollector(ProfileWalk):
         possible_texts = None if expr is None else possible_values(expr, self.codes.crosswalks)
         format_problem = check_format(node, shape.choice.code, possible_texts)
         if isinstance(format_problem, str):
-            self.add("form", path, node.place, format_problem)
+            self.add("form", path, node.mark, format_problem)
         elif format_problem is not None:
-            self.forbid("form", node.place, context, format_problem)
+            self.forbid("form", node.mark, context, format_problem)
         if expr is None or shape.required_values is None or shape.choice.code not in TEXT_TYPES:
             return
         allowed = value_set(shape.required_values, self.guide)
         if allowed.status != "complete":
             reason = "not all codes of the value set are known"
-            self.add_unchecked("binding", node.place, context, reason)
+            self.add_unchecked("binding", node.mark, context, reason)
             return
         codes = frozenset(code.code for code in allowed.codes)
         if possible_texts is not None and possible_texts <= codes:
-            self.add("binding", path, node.place, "every answer is of the value set")
+            self.add("binding", path, node.mark, "every answer is of the value set")
             return
         is_known = fm.is_one_of(expr, *sorted(codes))
         broken = (fm.is_present(expr), logic.negate(is_known))
-        self.forbid("binding", node.place, context, *broken)
+        self.forbid("binding", node.mark, context, *broken)

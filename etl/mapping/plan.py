@@ -31,7 +31,7 @@ class JsonConstant:
     """A constant, ready as JSON text."""
 
     json: str
-    place: CitedMark
+    mark: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Leaf:
 
     expr: Expr
     weak: bool
-    place: CitedMark
+    mark: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class ObjectNode:
     """A JSON object: members in the order in which they are written."""
 
     members: tuple[tuple[str, Node], ...]
-    place: CitedMark
+    mark: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ListNode:
     """A JSON list."""
 
     entries: tuple[Entry, ...]
-    place: CitedMark
+    mark: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Splice:
     """Several entries of the outer list; only directly in a loop."""
 
     entries: tuple[Entry, ...]
-    place: CitedMark
+    mark: CitedMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Guard:
 
     condition: Condition
     node: Node
-    place: CitedMark
+    mark: CitedMark
 
 
 Node: TypeAlias = JsonConstant | Leaf | ObjectNode | ListNode | Splice | Guard
@@ -98,7 +98,7 @@ class Loop:
     relation: Many | str
     condition: Condition
     node: Node
-    place: CitedMark
+    mark: CitedMark
 
 
 Entry: TypeAlias = Node | Loop
@@ -178,7 +178,7 @@ class Plan:
         """Yield every expression and condition of the plan, with its line."""
         for part in (self.id, self.compartment, self.last_updated, self.condition):
             if part is not None:
-                yield self.body.place, part
+                yield self.body.mark, part
         for root in self.roots:
             yield from expressions_of(root)
 
@@ -210,9 +210,9 @@ def expressions_of(node: Entry) -> Iterator[tuple[CitedMark, Expr | Condition]]:
     for _, inner in nodes_of(node):
         match inner:
             case Leaf(expr=expr):
-                yield inner.place, expr
+                yield inner.mark, expr
             case Guard(condition=condition) | Loop(condition=condition):
-                yield inner.place, condition
+                yield inner.mark, condition
             case _:
                 continue
 

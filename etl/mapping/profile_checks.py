@@ -65,11 +65,11 @@ def find_problems(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> list[Ma
     """
     profile = find_canonical(plan.profile)
     if profile is None:
-        where = str(plan.body.place)
+        where = str(plan.body.mark)
         return [MappingError(where, "map-unknown-profile", f"no profile {plan.profile}")]
     if profile.type != plan.resource:
         message = f"{profile.name} is a profile of {profile.type}, not of {plan.resource}"
-        return [MappingError(str(plan.body.place), "map-unknown-profile", message)]
+        return [MappingError(str(plan.body.mark), "map-unknown-profile", message)]
     checker = _Checker(plan, profile, fm.Codes(crosswalks))
     checker.run()
     return checker.problems
@@ -113,7 +113,7 @@ class _Checker(ProfileWalk):
         if shape is None:
             names = [name for child in parent.children() for name in choice_names(child.element)]
             hint = nearest(key, names)
-            self.report(node.place, "map-unknown-path", path, "no such element", hint)
+            self.report(node.mark, "map-unknown-path", path, "no such element", hint)
         return shape
 
     def check_member(self, key: str, node: pl.Entry, parent: Shape, context: NodeContext) -> bool:
@@ -129,7 +129,7 @@ class _Checker(ProfileWalk):
             message = "FHIR has no list here"
         else:
             return True
-        self.report(node.place, "map-cardinality", context.path, message)
+        self.report(node.mark, "map-cardinality", context.path, message)
         return False
 
     def check_list(
@@ -144,7 +144,7 @@ class _Checker(ProfileWalk):
         certain_count = sum(entry.condition is True for entry in entries)
         if shape.element.max == 1 and (certain_count > 1 or has_loop):
             message = "the profile allows one entry"
-            self.report(node.place, "map-cardinality", context.path, message)
+            self.report(node.mark, "map-cardinality", context.path, message)
         for list_slice in slices:
             slice_entries = (
                 _under_own_guards(entry)
@@ -156,16 +156,16 @@ class _Checker(ProfileWalk):
             if is_required and not is_one_present(tuple(slice_entries), self.facts(context)):
                 slice_name = element.slice_name
                 message = f"the profile requires slice {slice_name}, and it can be absent"
-                self.report(node.place, "map-required", context.path, message)
+                self.report(node.mark, "map-required", context.path, message)
 
     def check_value(self, node: pl.Entry, shape: Shape, context: NodeContext) -> Shape | None:
         choice, path = shape.choice, context.path
         if isinstance(node, pl.JsonConstant | pl.Leaf):
             self.check_leaf(node, shape, path)
         elif not isinstance(node, pl.ObjectNode):
-            self.report(node.place, "map-type", path, "FHIR has no list in a list")
+            self.report(node.mark, "map-type", path, "FHIR has no list in a list")
         elif choice is not None and not is_type(choice.code):
-            self.report(node.place, "map-type", path, f"a {choice.code} is no object")
+            self.report(node.mark, "map-type", path, f"a {choice.code} is no object")
         else:
             self.check_pattern(node, shape, path, " in it")
             self.check_bindings(node, shape, path)
@@ -182,7 +182,7 @@ class _Checker(ProfileWalk):
         if self.is_assured(path, shape):
             return
         if not members:
-            self.report(node.place, "map-required", path, "the profile requires it")
+            self.report(node.mark, "map-required", path, "the profile requires it")
             return
         if is_one_present(tuple(members), self.facts(context)):
             return
@@ -190,7 +190,7 @@ class _Checker(ProfileWalk):
         if "." in path and deciding_members and set(deciding_members) <= accepted_names:
             return  # the object is present only if the element is
         self.report(
-            members[0].place,
+            members[0].mark,
             "map-required",
             path,
             "the profile requires it, and it can be absent",
@@ -210,7 +210,7 @@ class _Checker(ProfileWalk):
         choice = shape.choice
         if choice is None or is_type(choice.code):
             name = choice.code if choice else "an object"
-            self.report(node.place, "map-type", path, f"FHIR has {name} here, not a single value")
+            self.report(node.mark, "map-type", path, f"FHIR has {name} here, not a single value")
             return
         accepted_kinds = _KINDS.get(choice.code)
         if isinstance(node, pl.Leaf):
@@ -218,10 +218,10 @@ class _Checker(ProfileWalk):
             if accepted_kinds is not None and kind not in accepted_kinds:
                 names = ", ".join(sorted(kind.value for kind in accepted_kinds))
                 message = f"a {choice.code} is made of {names}, not of {kind.value}"
-                self.report(node.place, "map-type", path, message, "use a filter")
+                self.report(node.mark, "map-type", path, message, "use a filter")
             elif accepted_kinds is None and kind in _NON_TEXT_KINDS:
                 message = f"a {choice.code} is text"
-                self.report(node.place, "map-type", path, message, "add the filter text")
+                self.report(node.mark, "map-type", path, message, "add the filter text")
         else:
             self.check_constant(node, choice, accepted_kinds, path)
         self.check_pattern(node, shape, path)
@@ -242,7 +242,7 @@ class _Checker(ProfileWalk):
         else:
             is_valid = not is_text and node.json not in {"true", "false"}
         if not is_valid:
-            self.report(node.place, "map-type", path, f"{node.json} is no {choice.code}")
+            self.report(node.mark, "map-type", path, f"{node.json} is no {choice.code}")
 
     def check_pattern(
         self,
@@ -254,7 +254,7 @@ class _Checker(ProfileWalk):
         pattern = shape.required_value
         if pattern is not None and matches_pattern(static_value(node), pattern) is not True:
             message = f"the profile wants {pattern!r}{where}"
-            self.report(node.place, "map-pattern", path, message)
+            self.report(node.mark, "map-pattern", path, message)
 
     def check_code(self, node: pl.JsonConstant | pl.Leaf, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "code" or shape.required_values is None:
@@ -265,7 +265,7 @@ class _Checker(ProfileWalk):
         allowed_codes = {code.code for code in allowed.codes}
         for code in sorted((self.node_values(node) or frozenset()) - allowed_codes):
             message = f"{code!r} is not in the required value set"
-            self.report(node.place, "map-binding", path, message, nearest(code, allowed_codes))
+            self.report(node.mark, "map-binding", path, message, nearest(code, allowed_codes))
 
     def node_values(self, node: pl.Entry | None) -> frozenset[str] | None:
         """Return all texts that a node can yield; None if they are not known."""
@@ -295,13 +295,13 @@ class _Checker(ProfileWalk):
                 if system not in allowed.systems:
                     message = f"system {system} is not in the required value set"
                     hint = nearest(system, allowed.systems)
-                    self.report(coding.place, "map-binding", f"{path}.coding", message, hint)
+                    self.report(coding.mark, "map-binding", f"{path}.coding", message, hint)
             if systems is not None and len(systems) == 1 and codes is not None:
                 (system,) = systems
                 for code in sorted(codes):
                     if system in allowed.systems and allowed.includes(system, code) is False:
                         message = f"{code!r} is not in the required value set"
-                        self.report(coding.place, "map-binding", f"{path}.coding", message)
+                        self.report(coding.mark, "map-binding", f"{path}.coding", message)
 
     def check_references(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "Reference":
@@ -314,7 +314,7 @@ class _Checker(ProfileWalk):
             if type_name not in allowed:
                 names = " or ".join(sorted(allowed))
                 message = f"refers to {type_name}, the profile wants {names}"
-                self.report(member.place, "map-reference", path, message)
+                self.report(member.mark, "map-reference", path, message)
 
 
 def _without_slices(path: str) -> str:
@@ -336,7 +336,7 @@ def _under_own_guards(entry: fm.ListEntry) -> pl.Entry:
     node = entry.node
     if not guards or isinstance(node, pl.Loop):
         return node
-    return pl.Guard(guards[0] if len(guards) == 1 else logic.AllOf(guards), node, node.place)
+    return pl.Guard(guards[0] if len(guards) == 1 else logic.AllOf(guards), node, node.mark)
 
 
 def _find_codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:
@@ -381,9 +381,9 @@ def find_search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[Mappi
     for parameter, values in plan.search.items():
         name, _, modifier = parameter.partition(":")
         if types and name not in types:
-            place = next(str(node.place) for _, node in nodes_of(values))
+            mark = next(str(node.mark) for _, node in nodes_of(values))
             text = f"search.{parameter}: the API has no search parameter {name} of {plan.resource}"
-            yield MappingError(place, "map-search", text, hint=nearest(name, types))
+            yield MappingError(mark, "map-search", text, hint=nearest(name, types))
             continue
         if types.get(name) not in _SEPARATORS or modifier == "text":
             continue
@@ -391,7 +391,7 @@ def find_search_problems(plan: Plan, types: Mapping[str, str]) -> Iterator[Mappi
         for _, node in nodes_of(values):
             if isinstance(node, JsonConstant | Leaf) and not _has_separator(node, separator):
                 message = f"search.{parameter}: no search finds a value without the form {form}"
-                yield MappingError(str(node.place), "map-search", message)
+                yield MappingError(str(node.mark), "map-search", message)
 
 
 def _has_separator(node: JsonConstant | Leaf, separator: str) -> bool:

@@ -32,21 +32,21 @@ _SAME_TEXT: Final = frozenset(
 
 
 def is_never_true(
-    formula: fm.Formula, given: ex.Condition | None = None, names: Names | None = None
+    formula: fm.Formula, assumption: ex.Condition | None = None, names: Names | None = None
 ) -> bool:
     """Prove that no row can make a formula true; False if no proof was found.
 
     Args:
         formula: the formula that must never be true.
-        given: a known fact about the row, such as the mapping's condition.
+        assumption: a known fact about the row, such as the mapping's condition.
         names: shared by the proofs of a plan, to save time.
     """
     if isinstance(formula, bool):
         return not formula
     search = _ProofSearch(names or Names())
-    both = formula if given is None else logic.AllOf((given, formula))
+    conjunction = formula if assumption is None else logic.AllOf((assumption, formula))
     try:
-        return not search.can_be(both, {})
+        return not search.can_be(conjunction, {})
     except _ProofTooLongError:
         return False
 
@@ -207,8 +207,8 @@ class _ProofSearch:
                 answer = self.one_of(first, values, facts)
                 if not rest:
                     return answer
-                more = self.one_of(ex.FirstOf(tuple(rest), expr.kind), values, facts)
-                return _any_true((answer, _all_true((_not(self.is_present(first, facts)), more))))
+                later = self.one_of(ex.FirstOf(tuple(rest), expr.kind), values, facts)
+                return _any_true((answer, _all_true((_not(self.is_present(first, facts)), later))))
             case ex.Choice(condition=condition, then=then, otherwise=otherwise):
                 return self._choose(
                     condition,

@@ -71,7 +71,7 @@ class Records:
             if row.get(own_column) in (child.get(list_column) or "").split(";")
         ]
 
-    def one(self, row: Record, relation: One) -> Record:
+    def related_row(self, row: Record, relation: One) -> Record:
         """Return the row that a row refers to; an empty one if there is none."""
         key = row.get(relation.column)
         rows = self.where(relation.table, (relation.key,), (key,)) if key else []
@@ -123,14 +123,14 @@ class CrosswalkAnswer:
         column: the answer column.
         word: the word that was looked up.
         answer: what the crosswalk says; None if it has no code.
-        place: file and line of its row; None if it lacks the word.
+        mark: file and line of its row; None if it lacks the word.
     """
 
     crosswalk: str
     column: str
     word: str
     answer: str | None
-    place: str | None
+    mark: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,14 @@ class ExplainedElement:
     Attributes:
         path: its place in the resource: member names, and positions in lists from 0.
         json: the value as it is written.
-        place: the line of the mapping that says so.
+        mark: the line of the mapping that says so.
         cells: the cells that it was made of or that decided on it; none for a constant.
         answers: the crosswalks' answers that it was made of or that decided on it.
     """
 
     path: tuple[str | int, ...]
     json: str
-    place: pl.CitedMark
+    mark: pl.CitedMark
     cells: tuple[Cell, ...] = ()
     answers: tuple[CrosswalkAnswer, ...] = ()
 
@@ -183,7 +183,7 @@ class ExplainedResource:
     _at: _RowInterpreter
 
     @cached_property
-    def made(self) -> RenderedResource:
+    def rendered(self) -> RenderedResource:
         """The resource."""
         return self._at.made()
 
@@ -240,7 +240,7 @@ class _RowInterpreter:
     def write(self, node: pl.Entry) -> _NodeOutput:
         match node:
             case pl.JsonConstant():
-                return _NodeOutput(node.json, None, (ExplainedElement((), node.json, node.place),))
+                return _NodeOutput(node.json, None, (ExplainedElement((), node.json, node.mark),))
             case pl.Leaf():
                 return self.write_leaf(node)
             case pl.Guard():
@@ -267,7 +267,7 @@ class _RowInterpreter:
         active_nodes = tuple(self.active_nodes(leaf.expr))
         cells = tuple(cell for node in active_nodes for cell in self.cell(node))
         answers = tuple(answer for node in active_nodes for answer in self.crosswalk_answers(node))
-        element = ExplainedElement((), text, leaf.place, cells, answers)
+        element = ExplainedElement((), text, leaf.mark, cells, answers)
         return _NodeOutput(text, None if leaf.weak else True, (element,))
 
     def write_object(self, node: pl.ObjectNode) -> _NodeOutput:
@@ -417,8 +417,8 @@ class _RowInterpreter:
             words = value.split(";")
         for word in words:
             answer = crosswalk.answer(word, node.column)
-            place = crosswalk.places.get(word.strip().lower())
-            yield CrosswalkAnswer(crosswalk.name, node.column, word, answer, place)
+            mark = crosswalk.marks.get(word.strip().lower())
+            yield CrosswalkAnswer(crosswalk.name, node.column, word, answer, mark)
 
     def referenced_row(self, expr: ex.ColumnOf) -> tuple[Record, str]:
         row, table = self.rows[expr.level], self.plan.tables[expr.level]
@@ -426,7 +426,7 @@ class _RowInterpreter:
             relation = relations_of(table)[step]
             if not isinstance(relation, One):
                 raise AssertionError(step)
-            row, table = self.records.one(row, relation), relation.table
+            row, table = self.records.related_row(row, relation), relation.table
         return row, table
 
     def holds(self, condition: ex.Condition) -> bool:
@@ -440,8 +440,8 @@ class _RowInterpreter:
                 return value is not None and (value in condition.values) != condition.negated
             case ex.Equality():
                 left, right = self.value(condition.left), self.value(condition.right)
-                both = left is not None and right is not None
-                return both and (left == right) != condition.negated
+                are_present = left is not None and right is not None
+                return are_present and (left == right) != condition.negated
             case ex.DateOrder():
                 left, right = self.value(condition.left), self.value(condition.right)
                 if left is None or right is None:
@@ -460,8 +460,8 @@ def _splices(node: pl.Entry) -> bool:
 
 
 def _shift_position(element: ExplainedElement, offset: int) -> ExplainedElement:
-    position, *rest = element.path
-    return replace(element, path=(int(position) + offset, *rest))
+    position, *inner_path = element.path
+    return replace(element, path=(int(position) + offset, *inner_path))
 
 
 def _any_alive(written: Iterable[_NodeOutput]) -> bool | None:

@@ -97,7 +97,7 @@ class UnlistedNumber:
     """A number that names an entry of the same resource, and no entry has it."""
 
     named: EntryNumbers
-    known: EntryNumbers
+    listed: EntryNumbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +114,15 @@ class UnnamedEntry:
 
     Attributes:
         loops: the loops that lead to the rows.
-        given: the condition under which a row must refer to an entry.
+        condition: the condition under which a row must refer to an entry.
         named: the numbers that rows refer to; the loops of each source begin with `loops`.
-        known: the numbers of the entries.
+        listed: the numbers of the entries.
     """
 
     loops: fm.Loops
-    given: fm.Formula
+    condition: fm.Formula
     named: EntryNumbers
-    known: EntryNumbers
+    listed: EntryNumbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +131,12 @@ class DanglingReference:
 
     Attributes:
         loops: the loops that lead to the rows.
-        given: the condition under which the reference is present.
+        condition: the condition under which the reference is present.
         reference: the text of the reference.
     """
 
     loops: fm.Loops
-    given: fm.Formula
+    condition: fm.Formula
     reference: ex.Expr
 
 
@@ -182,7 +182,7 @@ def find_numbers(
     path: tuple[str, ...],
     where: Callable[[Entry], fm.Formula] = lambda entry: True,
     loops: fm.Loops = (),
-    given: fm.Formula = True,
+    presence: fm.Formula = True,
 ) -> EntryNumbers:
     """Find the numbers at a path below a node.
 
@@ -191,9 +191,9 @@ def find_numbers(
         path: names of members; includes all entries of lists on the way.
         where: selects the entries of the first list.
         loops: the loops that lead to the node's row.
-        given: the condition under which the node is present.
+        presence: the condition under which the node is present.
     """
-    return EntryNumbers(tuple(_iterate_numbers(node, path, where, loops, given)))
+    return EntryNumbers(tuple(_iterate_numbers(node, path, where, loops, presence)))
 
 
 def _iterate_numbers(
@@ -201,11 +201,11 @@ def _iterate_numbers(
     path: tuple[str, ...],
     where: Callable[[Entry], fm.Formula],
     loops: fm.Loops,
-    given: fm.Formula,
+    presence: fm.Formula,
 ) -> Iterator[tuple[fm.Loops, fm.Formula, ex.Expr | int]]:
     if isinstance(node, ListNode):
         for entry in fm.list_entries(node):
-            condition = logic.all_of(given, entry.presence)
+            condition = logic.all_of(presence, entry.presence)
             if path:  # `where` applies to the first list only
                 condition = logic.all_of(condition, where(entry.node))
             all_loops = (*loops, *entry.loops)
@@ -213,24 +213,24 @@ def _iterate_numbers(
         return
     if path:
         for inner_condition, member in fm.members_of(node, path[0]):
-            condition = logic.all_of(given, inner_condition, fm.presence_condition(member))
+            condition = logic.all_of(presence, inner_condition, fm.presence_condition(member))
             yield from _iterate_numbers(member, path[1:], where, loops, condition)
         return
-    if given is False:
+    if presence is False:
         return
     if isinstance(node, JsonConstant):
         value = static_value(node)
         if isinstance(value, int):
-            yield loops, given, value
+            yield loops, presence, value
     elif (expr := fm.expr_of(node)) is not None:
-        yield loops, given, expr
+        yield loops, presence, expr
 
 
 def find_entries(node: Entry, name: str) -> Iterator[tuple[fm.Loops, fm.Formula, Entry]]:
     """Yield the entries of a list: loops, presence condition, and node."""
-    for given, member in fm.members_of(node, name):
+    for presence, member in fm.members_of(node, name):
         for entry in fm.list_entries(member):
-            yield entry.loops, logic.all_of(given, entry.presence), entry.node
+            yield entry.loops, logic.all_of(presence, entry.presence), entry.node
 
 
 ObligationKind: TypeAlias = Literal[
@@ -245,20 +245,20 @@ class Obligation:
     Attributes:
         rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the
             key of the invariant.
-        what: kind of obligation.
+        kind: kind of obligation.
         path: FHIR path with slices, without the resource type.
         profile: name of the profile.
-        place: the line of the mapping that it is about.
+        mark: the line of the mapping that it is about.
         proved: why no row can break it; "" if one can.
         test: finds the rows that break it; None if it is proved or listed.
         listed: why it isn't checked; "" if it is.
     """
 
     rule: str
-    what: ObligationKind
+    kind: ObligationKind
     path: str
     profile: str
-    place: CitedMark
+    mark: CitedMark
     proved: str = ""
     test: Test | None = None
     listed: str = ""

@@ -101,9 +101,9 @@ def _insert_constants(text: str, scope: Scope, where: str) -> str:
 
 
 def _fail(
-    where: str, error_id: str, what: str, *, near: tuple[str, Iterable[str]] | None = None
+    where: str, error_id: str, problem: str, *, near: tuple[str, Iterable[str]] | None = None
 ) -> NoReturn:
-    raise MappingError(where, error_id, what, hint=nearest(*near) if near else "")
+    raise MappingError(where, error_id, problem, hint=nearest(*near) if near else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,9 @@ class _LeafReader:
     where: str
 
     def fail(
-        self, error_id: str, what: str, near: tuple[str, Iterable[str]] | None = None
+        self, error_id: str, problem: str, near: tuple[str, Iterable[str]] | None = None
     ) -> NoReturn:
-        _fail(self.where, error_id, what, near=near)
+        _fail(self.where, error_id, problem, near=near)
 
     def read_expression(self, node: nodes.Expr) -> ex.Expr:
         match node:

@@ -82,7 +82,7 @@ def apply_view(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
     if profile is not None and profile.type == plan.resource:
         remover = _ElementRemover(view)
         visible = remover.visible_object(plan.body, profile, profile.root, plan.resource)
-        body = visible or pl.ObjectNode((), plan.body.place)
+        body = visible or pl.ObjectNode((), plan.body.mark)
         if body is not plan.body:
             plan = replace(plan, body=body, search=_visible_search(plan, body))
     if not view.states_money:

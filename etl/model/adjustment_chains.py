@@ -164,17 +164,17 @@ def _find_links(claims: Sequence[Linked]) -> tuple[list[set[int]], list[set[int]
 
 
 def _find_chains(priors: Sequence[set[int]], successors: Sequence[set[int]]) -> Iterator[list[int]]:
-    seen: set[int] = set()
+    visited: set[int] = set()
     for start in range(len(priors)):
-        if start in seen:
+        if start in visited:
             continue
         chain, queue = [], [start]
-        seen.add(start)
+        visited.add(start)
         while queue:
             index = queue.pop()
             chain.append(index)
-            unseen = (priors[index] | successors[index]) - seen
-            seen |= unseen
+            unseen = (priors[index] | successors[index]) - visited
+            visited |= unseen
             queue += unseen
         yield chain
 

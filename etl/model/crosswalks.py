@@ -32,7 +32,7 @@ class Crosswalk:
         name: file name without its ending.
         columns: names of the answer columns, the default first.
         rows: source word in lower case -> answers in the order of `columns`; "" for no code.
-        places: source word in lower case -> file and line of its row; empty for a crosswalk without
+        marks: source word in lower case -> file and line of its row; empty for a crosswalk without
             a file.
         systems: code systems whose codes a source may state as `system|code`, which is then also
             the answer; `*` for any.
@@ -41,14 +41,14 @@ class Crosswalk:
     name: str
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[str, ...]]
-    places: Mapping[str, str] = field(
+    marks: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )
     systems: frozenset[str] = frozenset()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with plain mappings, because MappingProxyType can't be pickled."""
-        values = (self.name, self.columns, dict(self.rows), dict(self.places), self.systems)
+        values = (self.name, self.columns, dict(self.rows), dict(self.marks), self.systems)
         return Crosswalk, values
 
     def answer(self, source: str, column: str | None = None) -> str | None:
@@ -89,7 +89,7 @@ class Crosswalk:
             self.name,
             self.columns,
             MappingProxyType({**self.rows, **overlay.rows}),
-            MappingProxyType({**self.places, **overlay.places}),
+            MappingProxyType({**self.marks, **overlay.marks}),
             self.systems,
         )
 
@@ -114,28 +114,28 @@ def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:
     mistakes = Mistakes()
     table = read_csv(text, file, "crosswalk-row", mistakes, _check_header)
     rows: dict[str, tuple[str, ...]] = {}
-    places: dict[str, str] = {}
+    marks: dict[str, str] = {}
     for row in table.rows:
         source, *answers = row.values()
         if source.lower() in rows:
-            what = f"source {source!r} appears twice"
-            mistakes.add(MappingError(str(row.mark), "crosswalk-duplicate", what))
+            problem = f"source {source!r} appears twice"
+            mistakes.add(MappingError(str(row.mark), "crosswalk-duplicate", problem))
         rows[source.lower()] = tuple(answers)
-        places[source.lower()] = str(row.mark)
+        marks[source.lower()] = str(row.mark)
     mistakes.report()
-    return Crosswalk(name, table.columns[1:], MappingProxyType(rows), MappingProxyType(places))
+    return Crosswalk(name, table.columns[1:], MappingProxyType(rows), MappingProxyType(marks))
 
 
 def _check_header(cells: tuple[str, ...]) -> tuple[str, ...]:
-    what = ""
+    problem = ""
     if not cells:
-        what = "the file is empty; it must begin with the header source,<code>,…"
+        problem = "the file is empty; it must begin with the header source,<code>,…"
     elif cells[0] != "source" or len(cells) < 2:
-        what = "the header must be source,<code>,…"
+        problem = "the header must be source,<code>,…"
     elif len(set(cells)) < len(cells):
-        what = "a column appears twice in the header"
-    if what:
-        raise Mistake("crosswalk-header", what)
+        problem = "a column appears twice in the header"
+    if problem:
+        raise Mistake("crosswalk-header", problem)
     return cells
 
 
@@ -154,11 +154,11 @@ def read_displays(text: str, file: str) -> Displays:
     displays: dict[tuple[str, str], tuple[str, str]] = {}
     for row in read_csv(text, file, "display-row", mistakes, _check_display_header).rows:
         system, code, display = row["system"], row["code"], row["display"]
-        what = f"code {code!r} of {system} appears twice" if (system, code) in displays else ""
+        problem = f"code {code!r} of {system} appears twice" if (system, code) in displays else ""
         if not (system and code and display):
-            what = "a cell is empty; a code without a display has no line"
-        if what:
-            mistakes.add(MappingError(str(row.mark), "display-row", what))
+            problem = "a cell is empty; a code without a display has no line"
+        if problem:
+            mistakes.add(MappingError(str(row.mark), "display-row", problem))
         displays[system, code] = (display, str(row.mark))
     mistakes.report()
     return displays

@@ -24,7 +24,7 @@ class DataModel:
         name: its name in rules and reports.
         layout: name of its canonical layout.
         title: a few words for a list of layouts.
-        what: the contents of a target with such extracts, for sentences.
+        contents: the contents of a target with such extracts, for sentences.
         page: the page that describes its canonical layout.
         tables: its tables by name, in the order of documentation and loading.
         one_of: an extract needs at least one of these tables, besides the compulsory ones.
@@ -37,7 +37,7 @@ class DataModel:
     name: str
     layout: str
     title: str
-    what: str
+    contents: str
     page: str
     tables: Mapping[str, Table]
     one_of: tuple[str, ...]
@@ -65,7 +65,7 @@ CLAIMS: Final = DataModel(
     name="claims",
     layout="cpcds",
     title="Canonical CPCDS layout",
-    what="claims",
+    contents="claims",
     page="docs/canonical-layout.md",
     tables=CLAIMS_TABLES,
     one_of=(),
@@ -78,7 +78,7 @@ DIRECTORY: Final = DataModel(
     name="directory",
     layout="cpcds-directory",
     title="Canonical layout of a provider directory",
-    what="a provider directory",
+    contents="a provider directory",
     page="docs/directory.md",
     tables=LISTED_TABLES,
     one_of=("network", "directory_practitioner", "location"),

@@ -104,20 +104,20 @@ class SensitiveCodes:
         """Whether there is any."""
         return bool(self.exact or self.prefixes)
 
-    def group(self, systems: Iterable[CodeSystem], code: str, *, whole: bool = False) -> str | None:
+    def group(self, systems: Iterable[CodeSystem], code: str, *, exact: bool = False) -> str | None:
         """Return the group of a sensitive code; None if it may be published.
 
         Args:
             systems: the systems that the code may belong to.
             code: the code in the source.
-            whole: ignore prefixes.
+            exact: ignore prefixes.
         """
         for system in sorted(systems, key=lambda system: system.value):
             normalized = normalize_code(system, code)
             exact_group = self.exact.get(system, {}).get(normalized)
             if exact_group is not None:
                 return exact_group
-            if whole:
+            if exact:
                 continue
             for prefix, group in self.prefixes.get(system, {}).items():
                 if normalized.startswith(prefix):

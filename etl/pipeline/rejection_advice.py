@@ -53,7 +53,7 @@ def missing_cells(tally: Tally, definitions: Definitions) -> tuple[MissingCells,
         obligation.rule
         for obligations in definitions.obligations.values()
         for obligation in obligations
-        if obligation.what == "required"
+        if obligation.kind == "required"
     }
     missing = [
         MissingCells(rule, table, column or None, cells)

@@ -156,7 +156,7 @@ class NumbersApart:
     """No number is among other numbers of the resource."""
 
     numbers: NumberPath
-    others: NumberPath
+    other_numbers: NumberPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +167,13 @@ class EntriesNamed:
         name: the list.
         where: selects the entries that must.
         member: the entries' member with numbers.
-        known: the numbers.
+        listed: the numbers.
     """
 
     name: str
     where: Constraint
     member: str
-    known: NumberPath
+    listed: NumberPath
 
 
 Constraint: TypeAlias = (
@@ -291,14 +291,14 @@ class ForbiddenEntry(_Rule):
     """If the resource meets a constraint, no entry of a list may meet another.
 
     Attributes:
-        given: the constraint on the resource.
+        when: the constraint on the resource.
         name: the list.
         forbidden: the constraint on entries.
         at: member of the entry, for the path in findings.
         slice_name: slice of the entries that can break it.
     """
 
-    given: Constraint
+    when: Constraint
     name: str
     forbidden: Constraint
     at: str

@@ -216,7 +216,7 @@ C4BB_GUIDE_RULES: Final[Mapping[str, tuple[c.GuideRule, ...]]] = MappingProxyTyp
             c.ForbiddenEntry(
                 "guide-newborn",
                 "A newborn admission must have a point of origin for newborns.",
-                given=c.Exists(("supportingInfo",), c.coded("code", _NEWBORN, _ADMISSION_TYPES)),
+                when=c.Exists(("supportingInfo",), c.coded("code", _NEWBORN, _ADMISSION_TYPES)),
                 name="supportingInfo",
                 forbidden=c.of_system("code", "https://www.nubc.org/CodeSystem/PointOfOrigin"),
                 at="code",
@@ -263,8 +263,8 @@ _ON_DATA: Final = AnyOf(
 )
 
 
-def _implies_present(name: str, other: str) -> c.Constraint:
-    return c.implies(c.present(name), c.present(other))
+def _implies_present(name: str, implied: str) -> c.Constraint:
+    return c.implies(c.present(name), c.present(implied))
 
 
 R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(

@@ -217,16 +217,16 @@ def _reject_by_reading(work: Work, findings: pa.Table) -> None:
         if table not in work.frames:
             continue
         frame = work.frames[table]
-        found = findings.filter(pc.equal(findings.column("table"), table))
-        places = place_keys(frame.files, frame.rows)
-        for rule_id in pc.unique(found.column("rule")).to_pylist():
+        issues = findings.filter(pc.equal(findings.column("table"), table))
+        keys = place_keys(frame.files, frame.rows)
+        for rule_id in pc.unique(issues.column("rule")).to_pylist():
             rule = work.book[rule_id]
             if not rule.severity.rejects:
                 continue
-            failures = found.filter(
-                pc.and_(pc.equal(found.column("rule"), rule_id), pc.is_valid(found.column("row")))
+            failures = issues.filter(
+                pc.and_(pc.equal(issues.column("rule"), rule_id), pc.is_valid(issues.column("row")))
             )
-            work.reject_quietly(rule, frame, np.flatnonzero(np.isin(places, _row_places(failures))))
+            work.reject_quietly(rule, frame, np.flatnonzero(np.isin(keys, _row_places(failures))))
 
 
 def _quarantine_counts(rejected: pa.Table) -> dict[str, int]:

@@ -63,7 +63,7 @@ def quarantine_csv(
     if not rows:
         return
     rejected = np.fromiter(rows, dtype=np.int64, count=len(rows))
-    found: list[tuple[int, tuple[Any, ...]]] = []
+    rejected_rows: list[tuple[int, tuple[Any, ...]]] = []
     for table in source:
         numbers = as_array(table.column(ROW_COLUMN)).to_numpy(zero_copy_only=False)
         files = as_array(table.column(FILE_COLUMN)).to_numpy(zero_copy_only=False)
@@ -71,8 +71,8 @@ def quarantine_csv(
         if len(at):
             cells = table.select(list(header)).take(pa.array(at))
             columns = [column.to_pylist() for column in cells.columns]
-            found.extend(zip(numbers[at].tolist(), zip(*columns, strict=True), strict=True))
-    for number, row in sorted(dict(found).items()):
+            rejected_rows.extend(zip(numbers[at].tolist(), zip(*columns, strict=True), strict=True))
+    for number, row in sorted(dict(rejected_rows).items()):
         yield _format([str(number), rows[number], *("" if cell is None else cell for cell in row)])
 
 

@@ -198,10 +198,10 @@ class _Divisions:
         claims, cents = (sum(part) for part in zip(*cells.values(), strict=True))
         return Pool(tuple(cells), claims, cents, pool.is_withheld or is_withheld)
 
-    def shows_reasons(self, fact: str) -> bool:
+    def shows_reasons(self, name: str) -> bool:
         """Return whether the amounts that each reason explains are shown."""
-        level, _, category = fact.partition(".")
-        differences = self.reasons[fact]
+        level, _, category = name.partition(".")
+        differences = self.reasons[name]
         are_all = sum(cents for _, cents in differences) == self.surplus[level, category][1]
         are_many = all(count > self.threshold for count, _ in differences)
         return self.threshold == 0 or (
@@ -224,8 +224,8 @@ def _build_divisions(
         claims[key.level, key.category] -= sums.published_claims
         cents[key.level, key.category] -= sums.published
     reasons = defaultdict[str, list[Cell]](list)
-    for (_, fact), difference in facts.reasons.items():
-        reasons[fact].append(difference)
+    for (_, name), difference in facts.reasons.items():
+        reasons[name].append(difference)
     surplus = {total: (claims[total], cents[total]) for total in claims.keys() | cents.keys()}
     return _Divisions(
         small_cells,
@@ -362,8 +362,8 @@ def _dimension_sums(facts: CertificateFacts, divisions: _Divisions) -> Iterator[
         joint_pool = divisions.pools.get((level, category), {}).get(by)
         pool = divisions.pool(cells, level, category, divides=divides, joint_pool=joint_pool)
         shown = [(name, cells[name]) for name in cells if name not in pool.names]
-        others: list[tuple[str | None, Cell]] = [(None, (pool.claims, pool.cents))]
-        for label, (claims, cents) in [*shown, *(others if pool.names else [])]:
+        pooled: list[tuple[str | None, Cell]] = [(None, (pool.claims, pool.cents))]
+        for label, (claims, cents) in [*shown, *(pooled if pool.names else [])]:
             is_shown = label is not None or not pool.is_withheld
             yield {
                 "by": by,

@@ -20,17 +20,17 @@ TOTALS_SUMMED: Final = "totals-summed"
 _SUMS: Final = ("before", "now", "change")
 
 
-def changes_since(before: ReleaseBefore, document: Mapping[str, Any]) -> dict[str, Any]:
+def changes_since(previous: ReleaseBefore, document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report's differences from the previous release.
 
     Args:
-        before: the previous release.
+        previous: the previous release.
         document: the new report, still without `changes`.
     """
-    past, changes = before.document, before.changes
+    past, changes = previous.document, previous.changes
     counts = {"patients": None, "resources": {}} if changes is None else changes.to_json()
     return {
-        "since": before.release,
+        "since": previous.release,
         "members": counts["patients"],
         "resources": counts["resources"],
         "money": [] if changes is None or past is None else money_changes(past, document, changes),
@@ -70,10 +70,10 @@ def money_changes(
     for category in COMPARED_MONEY:
         if category not in previous_sums and category not in current_sums:
             continue
-        old, new = (sums.get(category, "0.00") for sums in (previous_sums, current_sums))
+        old_sum, new_sum = (sums.get(category, "0.00") for sums in (previous_sums, current_sums))
         shown: list[str | None] = [None, None, None]
-        if not (is_few or old is None or new is None):
-            shown = [old, new, str(Decimal(new) - Decimal(old))]
+        if not (is_few or old_sum is None or new_sum is None):
+            shown = [old_sum, new_sum, str(Decimal(new_sum) - Decimal(old_sum))]
         sums = dict(zip(_SUMS, shown, strict=True))
         rows.append({"level": level, "category": category, **sums})
     return rows
@@ -103,9 +103,9 @@ def net_sums(document: Mapping[str, Any], level: str) -> dict[str, Any]:
 
 
 def _new_rules(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    old = {rule["rule"] for rule in previous.get("rules", ()) if rule["findings"]}
-    found = [rule["rule"] for rule in current["rules"] if rule["findings"]]
-    return [rule for rule in found if rule not in old]
+    old_rules = {rule["rule"] for rule in previous.get("rules", ()) if rule["findings"]}
+    current_rules = [rule["rule"] for rule in current["rules"] if rule["findings"]]
+    return [rule for rule in current_rules if rule not in old_rules]
 
 
 def _new_unmapped(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -118,12 +118,12 @@ def _new_unmapped(previous: Mapping[str, Any], current: Mapping[str, Any]) -> li
     are_hashed = all(word for _, word in old_words)
     words: Sequence[Mapping[str, Any]] = current["unmapped"]
     if are_hashed:
-        new = Counter(
+        new_counts = Counter(
             word["crosswalk"]
             for word in words
             if (word["crosswalk"], word["word"]) not in old_words
         )
     else:
         old_counts = Counter(word["crosswalk"] for word in previous["unmapped"])
-        new = Counter(word["crosswalk"] for word in words) - old_counts
-    return [{"crosswalk": name, "words": count} for name, count in sorted(new.items())]
+        new_counts = Counter(word["crosswalk"] for word in words) - old_counts
+    return [{"crosswalk": name, "words": count} for name, count in sorted(new_counts.items())]

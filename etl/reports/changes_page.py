@@ -88,7 +88,7 @@ def changes_page(page: ChangesPage) -> str:
 
 
 def moved_elements(
-    before: Mapping[str, Any], after: Mapping[str, Any]
+    earlier: Mapping[str, Any], later: Mapping[str, Any]
 ) -> list[MovedElement] | None:
     """Return the must-support elements whose share of a profile's resources changed.
 
@@ -96,17 +96,17 @@ def moved_elements(
     only one of the two reports are left out.
 
     Args:
-        before: the document of the earlier report.
-        after: the document of the later one; only `must_support` is read.
+        earlier: the document of the earlier report.
+        later: the document of the later one; only `must_support` is read.
 
     Returns:
         None if the earlier report was made by a program that did not count them.
     """
-    if "must_support" not in before:
+    if "must_support" not in earlier:
         return None
-    previous_profiles = {profile["profile"]: profile for profile in before["must_support"]}
+    previous_profiles = {profile["profile"]: profile for profile in earlier["must_support"]}
     moved = []
-    for profile in after["must_support"]:
+    for profile in later["must_support"]:
         previous, profile_name = previous_profiles.get(profile["profile"]), profile["profile"]
         if previous is None or not previous["resources"] or not profile["resources"]:
             continue
@@ -164,13 +164,13 @@ def _leaf_values(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield path, value if isinstance(value, str) else json.dumps(value)
 
 
-def _mask_pair(before: str | None, after: str | None) -> tuple[Masked | None, Masked | None]:
+def _mask_pair(old_text: str | None, new_text: str | None) -> tuple[Masked | None, Masked | None]:
     """Return the outlines of two values, split where they differ."""
-    if before is None or after is None:
-        return _mask_whole(before), _mask_whole(after)
-    prefix = _prefix_length(before, after)
-    suffix = _prefix_length(before[prefix:][::-1], after[prefix:][::-1])
-    return _mask_parts(before, prefix, suffix), _mask_parts(after, prefix, suffix)
+    if old_text is None or new_text is None:
+        return _mask_whole(old_text), _mask_whole(new_text)
+    prefix = _prefix_length(old_text, new_text)
+    suffix = _prefix_length(old_text[prefix:][::-1], new_text[prefix:][::-1])
+    return _mask_parts(old_text, prefix, suffix), _mask_parts(new_text, prefix, suffix)
 
 
 def _mask_whole(value: str | None) -> Masked | None:

@@ -24,12 +24,11 @@ class DirectoryFacts:
 
     Attributes:
         quality: the figures.
-        places: path of the file with the rows behind them, relative to the report; empty if there
-            are none.
+        rows_file: path of the file with their rows, relative to the report; empty if none.
     """
 
     quality: directory.DirectoryQuality
-    places: str = ""
+    rows_file: str = ""
 
 
 def directory_document(facts: DirectoryFacts) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def directory_document(facts: DirectoryFacts) -> dict[str, Any]:
         "networks": [{**asdict(each), "unstated": each.unstated} for each in quality.networks],
         "addresses": [asdict(each) for each in quality.addresses],
         "duplicates": [asdict(each) for each in quality.duplicates],
-        "places": facts.places or None,
+        "places": facts.rows_file or None,
     }
 
 

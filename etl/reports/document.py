@@ -48,7 +48,7 @@ def report_json(document: Mapping[str, Any]) -> bytes:
 def report_document(report: Report) -> dict[str, Any]:
     """Return a report as plain values; docs/reports.md describes its fields."""
     document = _report_fields(report)
-    document["changes"] = report.before and changes_since(report.before, document)
+    document["changes"] = report.previous and changes_since(report.previous, document)
     return document
 
 
@@ -188,11 +188,11 @@ def _file_name(report: Report, number: int | None) -> str:
     return ""
 
 
-def _example_json(report: Report, place: Example) -> dict[str, Any]:
+def _example_json(report: Report, example: Example) -> dict[str, Any]:
     return {
-        "file": _file_name(report, place.file) or None,
-        "row": place.row,
-        "column": place.column or None,
+        "file": _file_name(report, example.file) or None,
+        "row": example.row,
+        "column": example.column or None,
     }
 
 
@@ -265,14 +265,14 @@ CERTIFICATE: Final = "certificate.json"
 
 
 def write_report(
-    report: Report, folder: Path, places: Mapping[str, Sequence[ShownPlace]] = MappingProxyType({})
+    report: Report, folder: Path, shown: Mapping[str, Sequence[ShownPlace]] = MappingProxyType({})
 ) -> tuple[Path, Path]:
     """Write a report into a folder, which is created if necessary.
 
     Args:
         report: the contents.
         folder: the destination.
-        places: rule -> the first places of its findings, for its page.
+        shown: rule -> the first places of its findings, for its page.
 
     Returns:
         The paths of `report.json` and `index.html`.
@@ -292,7 +292,7 @@ def write_report(
         if rule["page"] is not None:
             path = folder / rule["page"]
             path.parent.mkdir(exist_ok=True)
-            text = rule_page(document, rule, places.get(rule["rule"], ()))
+            text = rule_page(document, rule, shown.get(rule["rule"], ()))
             path.write_text(text, encoding="utf-8")
     return json_path, page_path
 

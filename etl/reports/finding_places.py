@@ -65,17 +65,17 @@ class FindingPlaces:
         """Add the places of findings (`etl.rows.FINDINGS_SCHEMA`), in any order."""
         if not findings.num_rows:
             return
-        places = np.empty(findings.num_rows, _PLACE_TYPE)
+        records = np.empty(findings.num_rows, _PLACE_TYPE)
         for name in ("file", "row"):
-            places[name] = findings.column(name).fill_null(_MISSING).to_numpy()
+            records[name] = findings.column(name).fill_null(_MISSING).to_numpy()
         for name in ("table", "column", "rule"):
-            places[name] = self._encode_texts(findings.column(name))
-        block_keys = np.stack([places["file"], places["row"] // BLOCK_ROWS])
+            records[name] = self._encode_texts(findings.column(name))
+        block_keys = np.stack([records["file"], records["row"] // BLOCK_ROWS])
         distinct_keys, indices = np.unique(block_keys, axis=1, return_inverse=True)
         for number, (file, block) in enumerate(distinct_keys.T.tolist()):
             self._blocks.add((file, block))
             with self._path(file, block).open("ab") as block_file:
-                block_file.write(places[indices.ravel() == number].tobytes())
+                block_file.write(records[indices.ravel() == number].tobytes())
 
     def write(self, path: Path, names: Sequence[str]) -> dict[str, list[ShownPlace]]:
         """Write all places as gzipped CSV, ordered by file and row.
@@ -98,9 +98,9 @@ class FindingPlaces:
         with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
             file.write(f"{','.join(_HEADER)}\n".encode())
             for block in sorted(self._blocks):
-                places = np.fromfile(self._path(*block), _PLACE_TYPE)
-                keys = [ranks[places[name]] for name in ("rule", "column", "table")]
-                table = _place_table(places[np.lexsort((*keys, places["row"]))], texts, names)
+                records = np.fromfile(self._path(*block), _PLACE_TYPE)
+                keys = [ranks[records[name]] for name in ("rule", "column", "table")]
+                table = _place_table(records[np.lexsort((*keys, records["row"]))], texts, names)
                 csv.write_csv(table, file, options)
                 _add_shown_places(table, shown)
         return dict(shown)
@@ -121,20 +121,20 @@ def _add_shown_places(table: pa.Table, shown: dict[str, list[ShownPlace]]) -> No
     """Add places to rules that have fewer than `SHOWN_PLACES`."""
     rules = table.column("rule")
     for rule in rules.unique().to_pylist():
-        places = table.filter(pc.equal(rules, rule)).slice(0, SHOWN_PLACES - len(shown[rule]))
+        first_rows = table.filter(pc.equal(rules, rule)).slice(0, SHOWN_PLACES - len(shown[rule]))
         shown[rule] += [
             ShownPlace(place["file"] or "", place["row"], place["table"], place["column"] or "")
-            for place in places.to_pylist()
+            for place in first_rows.to_pylist()
         ]
 
 
-def _place_table(places: Any, texts: Any, names: Sequence[str]) -> pa.Table:
+def _place_table(records: Any, texts: Any, names: Sequence[str]) -> pa.Table:
     files = np.array([*names, None], dtype=object)  # the last one: the extract as a whole
     text_array = np.array([text or None for text in texts], dtype=object)
-    rows = places["row"]
+    rows = records["row"]
     columns = [
-        pa.array(files[places["file"]], pa.string()),
+        pa.array(files[records["file"]], pa.string()),
         pa.array(rows, pa.int64(), mask=rows == _MISSING),
-        *(pa.array(text_array[places[name]], pa.string()) for name in _HEADER[2:]),
+        *(pa.array(text_array[records[name]], pa.string()) for name in _HEADER[2:]),
     ]
     return pa.table(columns, names=list(_HEADER))

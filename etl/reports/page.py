@@ -129,7 +129,7 @@ def report_page(document: Mapping[str, Any]) -> str:
 
 
 def rule_page(
-    document: Mapping[str, Any], rule: Mapping[str, Any], places: Sequence[ShownPlace]
+    document: Mapping[str, Any], rule: Mapping[str, Any], shown_places: Sequence[ShownPlace]
 ) -> str:
     """Return the page of one rule: its sentences, its findings, and their first places."""
     return (
@@ -139,7 +139,7 @@ def rule_page(
             report=document,
             rule=rule,
             rejects=rejects(rule),
-            places=places,
+            places=shown_places,
             is_directory=is_directory(document["tables"]),
         )
     )
@@ -284,14 +284,14 @@ def percentages(parts: Sequence[int]) -> list[str]:
     ]
 
 
-def share(part: int, whole: int) -> str:
+def share(part: int, total: int) -> str:
     """Return one percentage: `100 %` only for all, `0 %` only for none."""
-    return percentages([part, whole - part])[0]
+    return percentages([part, total - part])[0]
 
 
-def _largest_remainder(parts: Sequence[int], whole: int, units: int) -> list[int]:
-    quotas = [part * units // whole for part in parts]
-    order = sorted(range(len(parts)), key=lambda index: (-(parts[index] * units % whole), index))
+def _largest_remainder(parts: Sequence[int], total: int, units: int) -> list[int]:
+    quotas = [part * units // total for part in parts]
+    order = sorted(range(len(parts)), key=lambda index: (-(parts[index] * units % total), index))
     for index in order[: units - sum(quotas)]:
         quotas[index] += 1
     return quotas

@@ -44,9 +44,9 @@ def pool_cells(cells: Mapping[Name, Cell], threshold: int) -> Pool[Name]:
     # An amount without claims would be a counting bug: it is withheld as well.
     filled = sorted((name for name in cells if any(cells[name])), key=lambda name: cells[name][0])
     names = [name for name in filled if threshold and cells[name][0] <= threshold]
-    others = filled[len(names) :]
-    while names and others and discloses([cells[name] for name in names], threshold):
-        names.append(others.pop(0))
+    larger_names = filled[len(names) :]
+    while names and larger_names and discloses([cells[name] for name in names], threshold):
+        names.append(larger_names.pop(0))
     return make_pool(cells, names, threshold)
 
 

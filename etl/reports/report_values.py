@@ -149,8 +149,8 @@ class Unmapped:
         """Sort key of equally frequent words: the first place."""
         if not self.examples:
             return (0, 0, "")
-        place = self.examples[0]
-        return (place.file or 0, place.row or 0, place.column)
+        example = self.examples[0]
+        return (example.file or 0, example.row or 0, example.column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class Report:
         missing: empty required cells.
         empty_crosswalks: crosswalks of the layout without any code.
         must_support: how many resources have each must-support element, by profile.
-        before: the release that the run builds on; None without one.
+        previous: the release that the run builds on; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
         certificate: comparison of published bytes and source; None if nothing was written.
         timeliness: how soon claims were visible; None before the first release.
@@ -304,7 +304,7 @@ class Report:
     missing: tuple[MissingCells, ...] = ()
     empty_crosswalks: tuple[EmptyCrosswalk, ...] = ()
     must_support: tuple[ProfileCoverage, ...] = ()
-    before: ReleaseBefore | None = None
+    previous: ReleaseBefore | None = None
     all_reports: str = ""
     certificate: CertificateFacts | None = None
     timeliness: TimelinessFacts | None = None

@@ -46,7 +46,7 @@ class Rejected:
 
     Attributes:
         claims: claims in quarantine: the sum over all causes.
-        of: claims in the extract.
+        total_claims: claims in the extract.
         causes: every first cause of a rejection, most rejected claims first.
         advice: what to do if a whole table or over half of the claims was rejected.
         empty_crosswalks: crosswalks of the layout without any code.
@@ -55,7 +55,7 @@ class Rejected:
     """
 
     claims: int
-    of: int
+    total_claims: int
     causes: tuple[Cause, ...]
     advice: tuple[str, ...] = ()
     empty_crosswalks: tuple[EmptyCrosswalk, ...] = ()
@@ -65,7 +65,7 @@ class Rejected:
     def share(self) -> str:
         """Return a sentence on how much of the extract is in quarantine."""
         if self.rows is None:
-            return f"{self.claims:,} of {self.of:,} claims are in quarantine"
+            return f"{self.claims:,} of {self.total_claims:,} claims are in quarantine"
         rejected, total = self.rows
         return f"{rejected:,} of {counted(total, 'row')} are in quarantine"
 

@@ -112,7 +112,7 @@ def test_an_example_of_plan_net_that_is_spoilt_is_found(example):
 
 
 def test_the_official_examples_are_whole_together():
-    report = conform(file_sources([GUIDE / "examples"]), whole=True)
+    report = conform(file_sources([GUIDE / "examples"]), is_complete=True)
     assert (report.resources.total(), report.errors) == (42, 0)
 
 

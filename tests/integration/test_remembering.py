@@ -143,7 +143,7 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
     suites_run.clear()
     loaded = []
     monkeypatch.setattr(SingleProcess, "begin", lambda _: loaded.append("library"))
-    share, ids = Share.of(max(map(len, tables.values())), GX_ROWS), list(tables["member"])
+    share, ids = Share.at_most(max(map(len, tables.values())), GX_ROWS), list(tables["member"])
     others = [one for one, out in zip(ids, share.includes(hashes(ids)), strict=True) if not out]
     others[-1]["family_name"] = "Other"
     after = write_tables(tables, tmp_path / "after", dirty, "2026-01-01")

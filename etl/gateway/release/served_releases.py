@@ -230,7 +230,7 @@ class Releases:
         model = stated_model(tree.manifest.facts.mapping)
         if model is not self._model:
             raise OtherModel(
-                f"{self._objects.name} holds {model.what}, {_PLACE[model.name]}", model
+                f"{self._objects.name} holds {model.contents}, {_PLACE[model.name]}", model
             )
         self._current = tree
         return True

@@ -212,7 +212,7 @@ def explanation_of(
         records: the rows that the mapping ran over.
         resource: the resource.
     """
-    rendered, release = resource.made, sources.release
+    rendered, release = resource.rendered, sources.release
     return lineages.Explanation(
         resource=f"{plan.resource}/{rendered.id}",
         profile=plan.profile,
@@ -244,14 +244,14 @@ def _origin(
         for cell in (*_total_amounts(used_cell, records), used_cell)
     )
     answers = dict.fromkeys(
-        lineages.AnswerOrigin(answer.crosswalk, answer.word, answer.answer, answer.place)
+        lineages.AnswerOrigin(answer.crosswalk, answer.word, answer.answer, answer.mark)
         for answer in element.answers
     )
     return lineages.Origin(
         "".join(steps).lstrip("."),
         element.json,
-        str(element.place),
-        element.place.map_ids,
+        str(element.mark),
+        element.mark.map_ids,
         tuple(cells),
         tuple(answers),
     )

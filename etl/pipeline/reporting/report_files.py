@@ -315,7 +315,7 @@ def write_reports(
         must_support=tuple(
             profile for profile in processed.must_support(about.elements) if profile.resources
         ),
-        before=about.previous,
+        previous=about.previous,
         all_reports=about.all_reports,
         certificate=_certificate_facts(processed, folder / REPORT),
         timeliness=_timeliness(processed, folder / REPORT, about),

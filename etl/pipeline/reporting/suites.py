@@ -46,7 +46,7 @@ def sample_of(read: PartitionedExtract, options: RunOptions) -> Sample | None:
     row_counts: Counter[str] = Counter()
     for file in read.partitions.facts.files:
         row_counts[file.table] += read.partitions.facts.rows_read.get(file.name, 0)
-    return Sample(Share.of(max(row_counts.values(), default=0), options.gx_rows))
+    return Sample(Share.at_most(max(row_counts.values(), default=0), options.gx_rows))
 
 
 def begin_due_suites(
@@ -107,7 +107,7 @@ def run_stage(
     results = run_suites(
         rows, docs, run_name=run_name, run_time=context.when, prior=previous, runner=run_each
     )
-    return RanSuites(results, rows.of)
+    return RanSuites(results, rows.row_counts)
 
 
 def _suite_rows(processed: ProcessedExtract, sample: Sample) -> SuiteRows:

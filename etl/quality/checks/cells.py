@@ -183,12 +183,12 @@ def _code_array(cells: Cells) -> Any:
 
 def _drop_failing(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
     """Drop the values that are not allowed from lists; null if none is left."""
-    kept: list[str | None] = []
+    allowed_texts: list[str | None] = []
     for word in words.to_pylist():
         values = pa.array(word.split(";") if word else [], pa.string())
         allowed_values = values.filter(pa.array(_is_allowed(rule, allowed, values))).to_pylist()
-        kept.append(";".join(allowed_values) or None)
-    return pa.array(kept, pa.string())
+        allowed_texts.append(";".join(allowed_values) or None)
+    return pa.array(allowed_texts, pa.string())
 
 
 def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:

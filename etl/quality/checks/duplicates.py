@@ -48,13 +48,13 @@ def find_duplicates(work: Work, frame: Frame) -> None:
 def _group_by_key(frame: Frame) -> list[Any]:
     """Return the positions of rows that share a key, key by key; ignore incomplete keys."""
     key = frame.spec.key
-    complete = ~frame.malformed
+    has_key = ~frame.malformed
     if frame.name in (*HEADERS, "coverage"):
         # A row without an owner can be in any partition and is rejected: never a duplicate.
-        complete &= frame.filled("member_id") & ~frame.shared
+        has_key &= frame.filled("member_id") & ~frame.shared
     codes, largest = np.zeros(frame.count, dtype=np.int64), 1
     for column in key:
-        complete &= frame.filled(column)
+        has_key &= frame.filled(column)
         if column in ("line_number", "sequence"):
             line_numbers = frame.integers(column)
             part = line_numbers - line_numbers.min()
@@ -65,9 +65,9 @@ def _group_by_key(frame: Frame) -> list[Any]:
             codes = np.unique(codes, return_inverse=True)[1]
             largest = frame.count
         codes, largest = codes * part_size + part, largest * part_size
-    if complete.all() and bool(np.all(codes[1:] > codes[:-1])):
+    if has_key.all() and bool(np.all(codes[1:] > codes[:-1])):
         return []  # already sorted, all keys distinct: the usual case
-    positions = np.flatnonzero(complete)
+    positions = np.flatnonzero(has_key)
     sorted_positions = positions[np.argsort(codes[positions], kind="stable")]
     keys = codes[sorted_positions]
     starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else np.array([], int)
@@ -80,7 +80,7 @@ def find_shared(work: Work, frame: Frame) -> None:
         if frame.name not in rule.tables:
             continue
         cells = frame.cells(KEYS[frame.name])
-        is_shared = true_where(work.context.known.shared(frame.name, cells.words))
+        is_shared = true_where(work.context.known_keys.shared(frame.name, cells.words))
         keys, members = cells.codes, frame.cells("member_id").codes
         eligible = np.flatnonzero(~(frame.deleted | frame.malformed) & (keys >= 0) & (members >= 0))
         if len(cells.words) < len(eligible):

@@ -170,8 +170,8 @@ class Cells:
         codes, previous = self._encode()
         if words is previous or words.equals(previous):
             return
-        places = pa.array(codes, mask=codes < 0)
-        self.text = as_array(words.take(places))
+        indices = pa.array(codes, mask=codes < 0)
+        self.text = as_array(words.take(indices))
         self._encoded = None if words.null_count else (codes, words)
 
     def spread(self, word_values: Any, absent: Any) -> Any:
@@ -331,14 +331,14 @@ class RuleContext:
 
     Attributes:
         book: the rules.
-        known: what other partitions hold.
+        known_keys: what other partitions hold.
         directory: ids of the directory's tables.
         as_of: day of the extract, in days since 1970 (`dates.day_number`); None where it is not
             stated.
     """
 
     book: RuleBook
-    known: KnownKeys
+    known_keys: KnownKeys
     directory: DirectoryIds
     as_of: int | None = None
 
@@ -469,7 +469,7 @@ class Work:
 
     def _named_parents(self, frame: Frame, parent: str) -> Any:
         parent_frame = self.frames[parent]
-        places = self._possible_parents(parent_frame)
+        parent_rows = self._possible_parents(parent_frame)
         if parent == "coverage":
             # Another member's coverage is never the claim's, whatever its partition.
             members, row_members = parent_frame.cells("member_id").text, self.members_of(frame)
@@ -477,10 +477,10 @@ class Work:
             cells = Cells(compound_keys(frame.cells("coverage_id").text, row_members))
         else:
             keys, cells = parent_frame.cells(KEYS[parent]).text, frame.cells(KEYS[parent])
-        if len(places) != parent_frame.count or parent_frame.ambiguous:
-            keys = keys.take(pa.array(places))
+        if len(parent_rows) != parent_frame.count or parent_frame.ambiguous:
+            keys = keys.take(pa.array(parent_rows))
         index = positions(cells.words, keys)
-        return cells.spread(np.where(index < 0, -1, np.append(places, -1)[index]), -1)
+        return cells.spread(np.where(index < 0, -1, np.append(parent_rows, -1)[index]), -1)
 
     def members_of(self, frame: Frame) -> pa.StringArray:
         """Return the member of each row's header; null if unknown."""
@@ -500,24 +500,24 @@ class Work:
         is_parent = ~frame.superseded
         if frame.name in HEADERS:
             is_parent &= ~frame.shared
-        places = np.flatnonzero(is_parent)
+        parents = np.flatnonzero(is_parent)
         if frame.ambiguous:
-            places = places[np.lexsort((frame.rows[places], frame.files[places]))]
-        return places
+            parents = parents[np.lexsort((frame.rows[parents], frame.files[parents]))]
+        return parents
 
     def is_parent(self, frame: Frame) -> Any:
         """Return which rows can have children: of rows with the same key, only the first."""
-        places = self._possible_parents(frame)
+        parent_rows = self._possible_parents(frame)
         if frame.ambiguous:
-            keys = frame.cells(KEYS[frame.name]).text.take(pa.array(places))
-            places = places[first_of_each(keys)]
-        return np.isin(np.arange(frame.count), places)
+            keys = frame.cells(KEYS[frame.name]).text.take(pa.array(parent_rows))
+            parent_rows = parent_rows[first_of_each(keys)]
+        return np.isin(np.arange(frame.count), parent_rows)
 
     def _parent_lines(self, frame: Frame, parent: str) -> Any:
         lines = self.frames[parent]
-        places = self._possible_parents(lines)
-        index = positions_of_keys(self.line_keys(frame), self.line_keys(lines)[places])
-        return np.append(places, -1)[index]
+        parent_rows = self._possible_parents(lines)
+        index = positions_of_keys(self.line_keys(frame), self.line_keys(lines)[parent_rows])
+        return np.append(parent_rows, -1)[index]
 
     def line_keys(self, frame: Frame) -> Any:
         """Return one number per row for its header and line; -1 if either is unknown."""

@@ -160,8 +160,8 @@ class References:
         is_first = first_of_each(compound_keys(pa.array(owners).cast(pa.string()), values))
         if not is_first.all():
             frame.keep_original(column)
-            kept = values.filter(pa.array(is_first))
-            frame.set_text(column, lists_of(kept, owners[is_first], frame.count))
+            kept_values = values.filter(pa.array(is_first))
+            frame.set_text(column, lists_of(kept_values, owners[is_first], frame.count))
 
     def _drop_withdrawn(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
         """Drop the list values of published rows that withdrawn or rejected rows describe."""
@@ -186,8 +186,8 @@ class References:
         values, owners = list_values(frame.cells(column).text)
         self._work.record(rule, frame, np.unique(owners[is_dropped]), column)
         frame.keep_original(column)
-        kept = values.filter(pa.array(~is_dropped))
-        frame.set_text(column, lists_of(kept, owners[~is_dropped], frame.count))
+        kept_values = values.filter(pa.array(~is_dropped))
+        frame.set_text(column, lists_of(kept_values, owners[~is_dropped], frame.count))
 
     def _break_circles(self, rule: Rule, frame: Frame, column: str) -> None:
         """Blank one link of each circle: that of the row with the greatest key."""

@@ -29,7 +29,7 @@ def _fail_words(work: Work, frame: Frame, rule: Rule, column: str, failing: Any)
 def _exists(work: Work, table: str, ids: Any) -> Any:
     """Return which ids a table has, in this partition or another."""
     partition_ids = work.frames[table].cells(KEYS[table]).text
-    return true_where(work.context.known.exists(table, ids)) | true_where(
+    return true_where(work.context.known_keys.exists(table, ids)) | true_where(
         pc.is_in(ids, value_set=partition_ids)
     )
 
@@ -95,9 +95,9 @@ def _check_childless(work: Work, frame: Frame, rule: Rule, kind: kinds.Childless
 
 
 def _check_disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees) -> None:
-    other, parents = frame, np.arange(frame.count)
+    compared, parents = frame, np.arange(frame.count)
     if kind.parent:
-        other, parents = work.frames[kind.parent], work.parents(frame, kind.parent)
+        compared, parents = work.frames[kind.parent], work.parents(frame, kind.parent)
     parent_index = pa.array(parents, mask=parents < 0)
     for column in kind.columns:
         if frame.cells(column).empty:
@@ -107,8 +107,8 @@ def _check_disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees
         # The same row says it nowhere else: an empty cell differs, too.
         is_compared = np.full(frame.count, kind.without_line_amounts and not kind.parent)
         for other_column in kind.compared(column):
-            if not other.cells(other_column).empty:
-                other_values = _normalize_column(other, other_column, rule).take(parent_index)
+            if not compared.cells(other_column).empty:
+                other_values = _normalize_column(compared, other_column, rule).take(parent_index)
                 is_compared = is_compared | true_where(pc.is_valid(other_values))
                 agrees = agrees | true_where(pc.equal(cell_values, other_values))
         fails = frame.filled(column) & is_compared & ~agrees

@@ -217,8 +217,8 @@ class Answers(Model):
         answers = context.crosswalks[self.crosswalk].answers()
         for answer in self.answers:
             if answer not in answers:
-                what = f"crosswalk {self.crosswalk!r} never answers {answer!r}"
-                yield Mistake("rule-crosswalk", what, nearest(answer, answers), at=("answers",))
+                problem = f"crosswalk {self.crosswalk!r} never answers {answer!r}"
+                yield Mistake("rule-crosswalk", problem, nearest(answer, answers), at=("answers",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,8 +371,8 @@ def read_rules(
                 with mistakes.collected():
                     rule = _parse_rule(entry, str(mark), RuleNames(crosswalks, tables))
                     if rule.id in rules:
-                        what = f"rule {rule.id!r} is already defined in {rules[rule.id].where}"
-                        raise MappingError(rule.where, "rule-duplicate", what)
+                        problem = f"rule {rule.id!r} is already defined in {rules[rule.id].where}"
+                        raise MappingError(rule.where, "rule-duplicate", problem)
                     rules[rule.id] = rule
     mistakes.report()
     return rules
@@ -401,15 +401,15 @@ def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:
     for key, ids in (("severities", policy.severities), ("findings", policy.limits.findings)):
         for rule_id in ids:
             if rule_id not in rules and rule_id not in policy.other_rules:
-                what, hint = f"no rule {rule_id!r}", nearest(rule_id, rules)
+                problem, hint = f"no rule {rule_id!r}", nearest(rule_id, rules)
                 where = policy.origin(key, rule_id)
-                mistakes.add(MappingError(where, "rule-unknown", what, hint=hint))
+                mistakes.add(MappingError(where, "rule-unknown", problem, hint=hint))
     for rule_id, severity in policy.severities.items():
         rule = rules.get(rule_id)
         if rule and rule.firm and rule.default.rejects and not severity.rejects:
-            what = f"rule {rule_id!r} cannot be softened to {severity.value!r}: {rule.spoils}"
+            problem = f"rule {rule_id!r} cannot be softened to {severity.value!r}: {rule.spoils}"
             where = policy.origin("severities", rule_id)
-            mistakes.add(MappingError(where, "rule-firm", what))
+            mistakes.add(MappingError(where, "rule-firm", problem))
     mistakes.report()
 
 
@@ -425,8 +425,8 @@ def _parse_rule(entry: Any, where: str, names: RuleNames) -> Rule:
             kind = read_as(names.kind, entry.without(*RULE_KEYS), where, _IDS, names)
     parsed, kind = mistakes.require(parsed), mistakes.require(kind)
     if isinstance(kind, Unmet) and not (parsed.severity.rejects and parsed.firm):
-        what = "a rule about a profile must reject, and must be firm"
-        raise MappingError(str(entry.marks["severity"]), "rule-value", what)
+        problem = "a rule about a profile must reject, and must be firm"
+        raise MappingError(str(entry.marks["severity"]), "rule-value", problem)
     words: Iterable[str] = ()
     if isinstance(kind, Allowed) and kind.crosswalk:
         words = names.crosswalks[kind.crosswalk].rows
@@ -474,7 +474,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
     for obligation in obligations:
         if obligation.test is None or obligation.rule in rules:
             continue
-        text = _SAYS[obligation.what].format(
+        text = _SAYS[obligation.kind].format(
             path=obligation.path or "its root", profile=obligation.profile
         )
         rules[obligation.rule] = Rule(
@@ -486,7 +486,7 @@ def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
             firm=True,
             says=text,
             spoils=_SPOILS,
-            where=str(obligation.place),
+            where=str(obligation.mark),
         )
     return tuple(rules.values())
 

@@ -78,8 +78,8 @@ class RuleKind(Model):
         """Yield tables that the kind can't check, and missing columns."""
         for table in context.tables:
             if self.only and table not in self.only:
-                what = f"this check is for table {self.only[0]!r}, not for {table!r}"
-                yield Mistake("rule-column", what, at=("table",))
+                problem = f"this check is for table {self.only[0]!r}, not for {table!r}"
+                yield Mistake("rule-column", problem, at=("table",))
         for name in self.reads:
             yield from column_mistakes(name, context.tables, location=("table",))
 
@@ -197,8 +197,8 @@ class Allowed(CellKind):
         """Yield that no allowed values are configured."""
         yield from super().mistakes(context)
         if not (self.values or self.pattern or self.crosswalk):
-            what = "this check needs values, pattern or crosswalk"
-            yield Mistake("rule-key", what, is_absence=True)
+            problem = "this check needs values, pattern or crosswalk"
+            yield Mistake("rule-key", problem, is_absence=True)
 
 
 class IcdVersion(CellKind):
@@ -423,8 +423,8 @@ class Orphan(RelationKind):
         yield from super().mistakes(context)
         keys = p.PARENT_KEYS[self.parent]
         if self.by not in keys:
-            what = f"{self.parent!r} is named by {' and '.join(keys)}, not by {self.by!r}"
-            yield Mistake("rule-column", what, nearest(self.by, keys), at=("by",))
+            problem = f"{self.parent!r} is named by {' and '.join(keys)}, not by {self.by!r}"
+            yield Mistake("rule-column", problem, nearest(self.by, keys), at=("by",))
 
 
 class Childless(RelationKind):
@@ -447,8 +447,8 @@ class Childless(RelationKind):
                 if self.filled:
                     yield from p.column_mistakes(self.filled, [self.child], location=("filled",))
             else:
-                what = f"no rows of others belong to {table!r}"
-                yield Mistake("rule-column", what, at=("table",))
+                problem = f"no rows of others belong to {table!r}"
+                yield Mistake("rule-column", problem, at=("table",))
 
 
 class Disagrees(RelationKind):

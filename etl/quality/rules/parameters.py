@@ -124,13 +124,13 @@ def _check_table_column(name: str, _names: RuleNames) -> str:
     return name
 
 
-def _word(what: str, words: Iterable[str]) -> Check:
+def _word(noun: str, words: Iterable[str]) -> Check:
     """Check that a text is one of some words."""
     allowed = list(words)
 
     def check_word(word: str, _names: RuleNames) -> str:
         if word not in allowed:
-            raise Mistake("rule-value", f"{{key}}: no {what} {word!r}", nearest(word, allowed))
+            raise Mistake("rule-value", f"{{key}}: no {noun} {word!r}", nearest(word, allowed))
         return word
 
     return Check(check_word)
@@ -165,13 +165,13 @@ def _check_pattern(text: str, _names: RuleNames) -> str:
     return text
 
 
-def _pair(what: str, types: frozenset[FieldType]) -> Check:
+def _pair(example: str, types: frozenset[FieldType]) -> Check:
     """Check that a text is two columns of some types, written `first <= second`."""
 
     def check_pair(text: str, names: RuleNames) -> str:
         column_names = text.split(" <= ")
         if len(column_names) != 2:
-            raise Mistake("rule-value", f"a pair is written: {what}, not {text!r}")
+            raise Mistake("rule-value", f"a pair is written: {example}, not {text!r}")
         for part in column_names:
             for mistake in column_mistakes(part, names.tables, types):
                 raise mistake

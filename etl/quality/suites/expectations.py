@@ -165,7 +165,7 @@ def run_suites(
     runs.sort(key=lambda run: -len(run.suite.expectations))
     results |= {result.table: result for result in runner(runs)}
     ordered = tuple(results[table] for table in digests)
-    write_pages(out, ordered, rows.of, run_name=run_name, run_time=run_time)
+    write_pages(out, ordered, rows.row_counts, run_name=run_name, run_time=run_time)
     return ordered
 
 

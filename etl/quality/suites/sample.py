@@ -50,7 +50,7 @@ class Share:
     halvings: int
 
     @classmethod
-    def of(cls, rows: int, most: int) -> Share:
+    def at_most(cls, rows: int, most: int) -> Share:
         """Return the largest share with at most about `most` of all `rows`."""
         halvings = 0
         while rows >> halvings > most and halvings < _MOST_HALVINGS:
@@ -84,30 +84,30 @@ class Sample:
         return self.share.includes(members)
 
     def __call__(
-        self, decided: DecidedRows, places: Any, owners: Hashes, /
+        self, decided: DecidedRows, row_keys: Any, owners: Hashes, /
     ) -> dict[str, list[pa.Buffer]]:
         """Return file name -> rows of a table, as an Arrow stream; omits empty tables.
 
         Args:
             decided: the rows.
-            places: numpy `int64`, shape (n,): `place_keys` of the rows that have an owner.
+            row_keys: numpy `int64`, shape (n,): `place_keys` of the rows that have an owner.
             owners: the hash of the owner of each.
         """
-        wanted = None if self.share.is_all else places[self.share.includes(owners)]
+        wanted = None if self.share.is_all else row_keys[self.share.includes(owners)]
         files = {}
         for name, frame in decided.work.frames.items():
-            kept = np.flatnonzero(_is_sampled(frame, wanted))
-            if len(kept):
+            sampled_rows = np.flatnonzero(_is_sampled(frame, wanted))
+            if len(sampled_rows):
                 files[f"{SAMPLE}{name}"] = [
-                    arrow_stream(_sampled_rows(decided, frame, kept), compressed=False)
+                    arrow_stream(_sampled_rows(decided, frame, sampled_rows), compressed=False)
                 ]
         return files
 
 
-def _is_sampled(frame: Frame, places: Any) -> Any:
+def _is_sampled(frame: Frame, keys: Any) -> Any:
     """Return which rows of a table are sampled; never deletions and superseded rows."""
     rows = frame.whole_rows
-    return rows if places is None else rows & np.isin(place_keys(frame.files, frame.rows), places)
+    return rows if keys is None else rows & np.isin(place_keys(frame.files, frame.rows), keys)
 
 
 def _sampled_rows(decided: DecidedRows, frame: Frame, positions: Any) -> pa.Table:
@@ -128,13 +128,13 @@ class SuiteRows:
     Attributes:
         suites: table -> its suite.
         covered: table -> number of sampled rows; omits tables without any.
-        of: table -> number of all rows, without superseded ones.
+        row_counts: table -> number of all rows, without superseded ones.
         files: table -> files of `Sample`, in the order of the units.
     """
 
     suites: Mapping[str, Suite]
     covered: Mapping[str, int]
-    of: Mapping[str, int]
+    row_counts: Mapping[str, int]
     files: Mapping[str, Sequence[Path]]
 
     @classmethod
@@ -161,8 +161,9 @@ class SuiteRows:
         covered = {name: sum(map(_count_rows, paths)) for name, paths in files.items()}
         # Deletions should not count either, but are known only if all rows are sampled.
         totals = {name: c.rows_in - c.superseded for name, c in counts.items()}
-        of = {name: covered.get(name, 0) for name in counts} if share.is_all else totals
-        return cls({name: plan_suite(book, name) for name in book.model.tables}, covered, of, files)
+        row_counts = {name: covered.get(name, 0) for name in counts} if share.is_all else totals
+        suites = {name: plan_suite(book, name) for name in book.model.tables}
+        return cls(suites, covered, row_counts, files)
 
     def rows(self, table: str) -> pa.Table:
         """Return the rows of a table, with the columns of its suite."""

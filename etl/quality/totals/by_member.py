@@ -71,21 +71,21 @@ class RowOwners:
 
     Attributes:
         ids: numpy `uint64`, ascending: the members' hashes.
-        places: numpy `int64`, ascending: file and row of every source row, as `place_keys`.
+        row_keys: numpy `int64`, ascending: file and row of every source row, as `place_keys`.
         codes: numpy `int64`: index in `ids` of each row's owner.
     """
 
     ids: Any
-    places: Any
+    row_keys: Any
     codes: Any
 
     def codes_of(self, files: Any, rows: Any) -> Any:
         """Return the index in `ids` of each row's owner; -1 if it has none."""
-        if not len(self.places):
+        if not len(self.row_keys):
             return np.full(len(rows), -1, dtype=np.int64)
-        places = place_keys(files, rows)
-        index = np.minimum(np.searchsorted(self.places, places), len(self.places) - 1)
-        return np.where(self.places[index] == places, self.codes[index], -1)
+        row_keys = place_keys(files, rows)
+        index = np.minimum(np.searchsorted(self.row_keys, row_keys), len(self.row_keys) - 1)
+        return np.where(self.row_keys[index] == row_keys, self.codes[index], -1)
 
 
 NO_OWNERS: Final = RowOwners(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))

@@ -248,7 +248,7 @@ def directory_quality(
         tuple(_count_addresses(rows, name, crosswalks["state_area"]) for name in _ADDRESSED),
         tuple(_find_duplicates(rows)),
     )
-    return quality, rows.places()
+    return quality, rows.positions()
 
 
 class _Rows:
@@ -256,7 +256,7 @@ class _Rows:
 
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
         self.tables = tables
-        self._found: list[pa.Table] = []
+        self._noted: list[pa.Table] = []
 
     def count(self, table: str) -> int:
         return int(self.tables[table].num_rows)
@@ -270,12 +270,12 @@ class _Rows:
     def keys(self, table: str) -> pa.StringArray:
         return self.column(table, TABLES[table].key[0])
 
-    def found(self, table: str, figure: str, where: Bools, groups: Indices | None = None) -> int:
+    def note(self, table: str, figure: str, where: Bools, groups: Indices | None = None) -> int:
         """Record the places of rows and return their number."""
         at = np.flatnonzero(where)
         if len(at):
             file, row = places_of(self.tables[table])
-            self._found.append(
+            self._noted.append(
                 pa.table(
                     [
                         pa.array(file[at], pa.int64()),
@@ -289,10 +289,10 @@ class _Rows:
             )
         return len(at)
 
-    def places(self) -> pa.Table:
+    def positions(self) -> pa.Table:
         """Return all recorded places, sorted by file and row."""
-        places = pa.concat_tables([PLACES_SCHEMA.empty_table(), *self._found])
-        return places.sort_by([(name, "ascending") for name in ("file", "row", "table", "figure")])
+        rows = pa.concat_tables([PLACES_SCHEMA.empty_table(), *self._noted])
+        return rows.sort_by([(name, "ascending") for name in ("file", "row", "table", "figure")])
 
 
 # Age ---------------------------------------------------------------------------------------------
@@ -303,18 +303,18 @@ def _count_ages(rows: _Rows, table: str, day: date) -> EntryAges:
     days = read_dates(update_texts).days
     dated = days != NO_DAY
     ages = (day - date(1970, 1, 1)).days - days.astype(np.int64)
-    old = dated & (ages > OLD_DAYS)
-    aging = dated & (ages > RECENT_DAYS) & ~old
+    is_old = dated & (ages > OLD_DAYS)
+    aging = dated & (ages > RECENT_DAYS) & ~is_old
     oldest = None
     if dated.any():
         oldest = date(1970, 1, 1) + timedelta(int(days[dated].min()))
     return EntryAges(
         table,
         rows.count(table),
-        int((dated & ~old & ~aging).sum()),
-        rows.found(table, f"older-than-{RECENT_DAYS}-days", aging),
-        rows.found(table, f"older-than-{OLD_DAYS}-days", old),
-        rows.found(table, "undated", ~dated),
+        int((dated & ~is_old & ~aging).sum()),
+        rows.note(table, f"older-than-{RECENT_DAYS}-days", aging),
+        rows.note(table, f"older-than-{OLD_DAYS}-days", is_old),
+        rows.note(table, "undated", ~dated),
         oldest,
     )
 
@@ -348,10 +348,10 @@ def _count_networks(rows: _Rows, roles: pa.Table, accepting: Crosswalk) -> Itera
         code: np.bincount(inside[(inside >= 0) & true_where(pc.equal(flags, code))], minlength=size)
         for code in ACCEPTING
     }
-    rows.found(
+    rows.note(
         "network", "network-without-provider", (counts["roles"] + counts["organizations"]) == 0
     )
-    rows.found("network", "network-without-plan", counts["plans"] == 0)
+    rows.note("network", "network-without-plan", counts["plans"] == 0)
     for index, (key, name) in enumerate(zip(keys.to_pylist(), names.to_pylist(), strict=True)):
         yield NetworkCounts(
             key,
@@ -387,14 +387,14 @@ def _count_coverage(
     is_planless = ~rows.filled("insurance_plan", "network_ids")
     return NetworkCoverage(
         rows.count(people),
-        rows.found(people, "practitioner-without-role", without_role),
-        rows.found(people, "practitioner-without-network", without_network),
+        rows.note(people, "practitioner-without-role", without_role),
+        rows.note(people, "practitioner-without-network", without_network),
         int(caregivers.sum()),
-        rows.found(organizations, "organization-without-network", outside),
+        rows.note(organizations, "organization-without-network", outside),
         rows.count("provider_role"),
-        rows.found("provider_role", "role-without-network", is_networkless),
+        rows.note("provider_role", "role-without-network", is_networkless),
         rows.count("insurance_plan"),
-        rows.found("insurance_plan", "plan-without-network", is_planless),
+        rows.note("insurance_plan", "plan-without-network", is_planless),
         len(networks),
         sum(not (each.roles or each.organizations) for each in networks),
         sum(not each.plans for each in networks),
@@ -465,12 +465,10 @@ def _count_addresses(rows: _Rows, table: str, states: Crosswalk) -> AddressCount
         table,
         int(is_checked.sum()),
         int((is_checked & ~has_parts).sum()),
-        rows.found(table, "address-incomplete", incomplete),
+        rows.note(table, "address-incomplete", incomplete),
         {part: int((incomplete & ~filled[part]).sum()) for part in ADDRESS_PARTS},
         int(np.logical_or.reduce(list(faults.values())).sum()),
-        **{
-            name: rows.found(table, name.replace("_", "-"), where) for name, where in faults.items()
-        },
+        **{name: rows.note(table, name.replace("_", "-"), where) for name, where in faults.items()},
     )
 
 
@@ -514,7 +512,7 @@ def _size(codes: Indices) -> int:
 def _summarize(rows: _Rows, table: str, by: str, codes: Indices, repeated: Bools) -> Duplicates:
     hits = (codes >= 0) & np.append(repeated, False)[codes]
     groups = np.append(np.cumsum(repeated), 0)[codes]
-    return Duplicates(table, by, int(repeated.sum()), rows.found(table, f"same-{by}", hits, groups))
+    return Duplicates(table, by, int(repeated.sum()), rows.note(table, f"same-{by}", hits, groups))
 
 
 def _name_address_keys(rows: _Rows, table: str) -> pa.StringArray:

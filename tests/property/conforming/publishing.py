@@ -67,7 +67,7 @@ def published(folder, rows, how):
     shutil.rmtree(folder, ignore_errors=True)
     write(folder / "in", rows)
     converted = inspections.convert_extract(how, folder / "in", folder / "out", ignore)
-    report = conform(file_sources([folder / "out"]), whole=True, strict=True)
+    report = conform(file_sources([folder / "out"]), is_complete=True, strict=True)
     errors = Counter()
     for (severity, rule, profile, path), count in report.counts.items():
         if severity is IssueSeverity.ERROR:

@@ -194,7 +194,7 @@ def test_engine_and_interpreter_write_the_same_bytes(chunk, plan, seed):
     want = [
         (made.id, made.compartment, made.last_updated, made.body, made.search)
         for made in (
-            resource.made
+            resource.rendered
             for resource in explain_resources(plan, records_of(partition), ENVIRONMENT)
         )
     ]
@@ -230,11 +230,11 @@ def _put(into, path, value):
 @given(plan=plans(), seed=st.integers(0, 10_000))
 def test_the_elements_that_are_explained_are_just_those_of_the_resource(plan, seed):
     records = records_of(to_partition(tables(seed), ENVIRONMENT))
-    resources = [resource.made for resource in explain_resources(plan, records, ENVIRONMENT)]
+    resources = [resource.rendered for resource in explain_resources(plan, records, ENVIRONMENT)]
     assert list(explain_resources(plan, records, ENVIRONMENT, "no such id")) == []
     for made in resources:
         first = next(explain_resources(plan, records, ENVIRONMENT, made.id))
-        same, elements = first.made, first.elements
+        same, elements = first.rendered, first.elements
         built = {}
         for element in elements:
             built = _put(built, element.path, json.loads(element.json))

@@ -125,7 +125,7 @@ def test_files_are_ndjson_json_or_gzip_alone_or_in_folders(tmp_path):
     (tmp_path / "deep" / "all.ndjson.gz").write_bytes(gzip.compress(text))
     (tmp_path / "index.json").write_text("{}")
     (tmp_path / "note.txt").write_text("x")
-    folder = conform(file_sources([tmp_path]), whole=True)
+    folder = conform(file_sources([tmp_path]), is_complete=True)
     assert (folder.resources.total(), folder.errors) == (len(ALL), 0)
 
     alone = tmp_path / "patient.json"
@@ -178,7 +178,7 @@ def test_a_folder_of_single_resources_is_read_when_there_is_no_ndjson(tmp_path):
     for resource in ALL:
         name = f"{resource['resourceType']}-{resource['id']}.json"
         (tmp_path / name).write_text(json.dumps(resource))
-    report = conform(file_sources([tmp_path]), whole=True)
+    report = conform(file_sources([tmp_path]), is_complete=True)
     assert (report.resources.total(), report.errors) == (len(ALL), 0)
 
 

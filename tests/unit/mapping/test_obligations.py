@@ -72,7 +72,7 @@ def test_what_the_whole_mapping_says_of_its_rows_counts():
 def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it():
     """The entry of constants is there where the one with an expression keeps both alive."""
     of_constants = ObjectNode((("url", JsonConstant('"unknown"', HERE)),), HERE)
-    of_a_column = ObjectNode((("valueString", Leaf(A, weak=False, place=HERE)),), HERE)
+    of_a_column = ObjectNode((("valueString", Leaf(A, weak=False, mark=HERE)),), HERE)
     entries = ListNode((of_constants, of_a_column), HERE)
     around = ObjectNode((("url", JsonConstant('"race"', HERE)), ("extension", entries)), HERE)
     listed = NodeContext().inside(around, True).inside(entries, True)

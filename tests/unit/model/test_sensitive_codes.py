@@ -26,7 +26,7 @@ def test_a_code_is_compared_without_points_hyphens_case_and_leading_noughts(syst
 def test_a_code_is_looked_for_in_every_system_that_it_may_be_of():
     codes = read_sensitive("system,code\nCPT,99*\nAP-DRG,12\n", "codes.csv")
     assert codes.group(SERVICES, "99213") == ""
-    assert codes.group(SERVICES, "99213", whole=True) is None
+    assert codes.group(SERVICES, "99213", exact=True) is None
     assert codes.group(DRGS, "012") == ""
     assert codes.group({CodeSystem.HCPCS}, "99213") is None
 

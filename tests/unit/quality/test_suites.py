@@ -105,14 +105,14 @@ def test_rows_that_are_not_in_the_sample_are_counted_and_not_kept(tmp_path):
     twice = {name: add_counts([{name: each}] * 2)[name] for name, each in run(of).counts.items()}
     rows = SuiteRows.open(units, twice, standard_book(), Share(1))
     assert rows.covered["claim"] == 4
-    assert rows.of["claim"] == 14
+    assert rows.row_counts["claim"] == 14
     assert rows.rows("claim").num_rows == 4
 
 
 def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted():
-    assert Share.of(2000, 2000) == Share(0)
-    assert Share.of(2001, 2000) == Share(1)
-    assert Share.of(300_000, 2000) == Share(8)
+    assert Share.at_most(2000, 2000) == Share(0)
+    assert Share.at_most(2001, 2000) == Share(1)
+    assert Share.at_most(300_000, 2000) == Share(8)
     hashes = np.random.default_rng(1).integers(0, 2**64, 20_000, dtype=np.uint64)
     assert Share(0).includes(hashes).all()
     assert 2300 < np.count_nonzero(Share(3).includes(hashes)) < 2700
