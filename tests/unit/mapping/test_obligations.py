@@ -98,11 +98,11 @@ def test_every_obligation_is_exactly_one_of_three():
 
 
 def test_a_default_proves_and_a_column_leaves_it_to_the_rows():
-    oral = {(one.rule, one.what): one for one in found(plan_of("eob-oral"))}
+    oral = {(one.rule, one.kind): one for one in found(plan_of("eob-oral"))}
     assert oral["c4bb.oral.status", "required"].proved
     status = oral["c4bb.oral.adjudication:renderingnetworkstatus", "required"]
     assert isinstance(status.test, BrokenRows)
-    assert status.place.file == "eob-oral.yaml"
+    assert status.mark.file == "eob-oral.yaml"
     assert oral["dom-6", "invariant"].listed
 
 

@@ -55,5 +55,5 @@ def test_a_crosswalk_with_an_overlay_can_be_sent_to_another_process():
     crosswalk = ours.overlaid(theirs)
     sent = pickle.loads(pickle.dumps(crosswalk))  # noqa: S301 - it was written a line ago
     assert sent == crosswalk
-    assert sent.places == crosswalk.marks
+    assert sent.marks == crosswalk.marks
     assert (sent.answer("M"), sent.answer("f")) == ("male", "female")
