@@ -59,7 +59,7 @@ def compile_constraint(constraint: Constraint, guide: Guide) -> Holds:
         case logic.AnyOf(parts=parts):
             tests = tuple(map(compiled_part, parts))
             return lambda value, root: any(test(value, root) for test in tests)
-        case logic.Not(of=inner):
+        case logic.Not(operand=inner):
             broken = compiled_part(inner)
             return lambda value, root: not broken(value, root)
         case constraints.NumbersListed(numbers=numbers, among=others):

@@ -247,7 +247,7 @@ class Values:
             case ex.Choice(condition=condition, then=then, otherwise=otherwise):
                 return self._choose(condition, then, otherwise, level)
             case _:
-                return self._transform(expr, self.text(expr.of, level))
+                return self._transform(expr, self.text(expr.operand, level))
 
     def _scalar_or_text(self, expr: ex.Expr, level: int) -> pa.StringArray | pa.StringScalar:
         if isinstance(expr, ex.Constant):
@@ -278,7 +278,7 @@ class Values:
                 is_date = pc.equal(pc.binary_length(values), 10)
                 midnight = join(values, "T00:00:00Z", absent_as_empty=False)
                 return pc.if_else(is_date, midnight, values)
-            case ex.Cast(kind=ex.Kind.BOOLEAN, of=inner) if inner.kind is ex.Kind.FLAG:
+            case ex.Cast(kind=ex.Kind.BOOLEAN, operand=inner) if inner.kind is ex.Kind.FLAG:
                 return pc.if_else(pc.equal(values, "Y"), "true", "false")
             case ex.Cast():
                 return values
@@ -379,10 +379,10 @@ class Values:
         match condition:
             case bool():
                 return condition
-            case ex.IsPresent(of=of):
-                return valid(self.text(of, level))
-            case ex.OneOf(of=of, values=values, negated=negated):
-                text = self.text(of, level)
+            case ex.IsPresent(operand=operand):
+                return valid(self.text(operand, level))
+            case ex.OneOf(operand=operand, values=values, negated=negated):
+                text = self.text(operand, level)
                 is_listed = pc.is_in(text, value_set=pa.array(values, pa.string()))
                 if negated:
                     is_listed = pc.and_(pc.invert(is_listed), text.is_valid())
@@ -453,7 +453,7 @@ def combine(
             can't change the result.
     """
     if isinstance(combination, logic.Not):
-        return negate(evaluate(combination.of))
+        return negate(evaluate(combination.operand))
     is_conjunction = isinstance(combination, logic.AllOf)
     result: Bools | bool = is_conjunction
     operator = all_of if is_conjunction else any_of

@@ -78,10 +78,10 @@ class FormulaMasks:
                 return self._expand(self._any_row(loop, inner), loop.around, level)
             case fm.MinCount(entries=entries, least=least):
                 return self._entry_counts(entries, level) >= least
-            case fm.WrongFormat(of=of, type=name):
-                return self._has_wrong_format(of, name, level)
-            case fm.StartsWith(of=of, text=text):
-                return true_where(pc.starts_with(self.values.text(of, level), text))
+            case fm.WrongFormat(operand=operand, type=name):
+                return self._has_wrong_format(operand, name, level)
+            case fm.StartsWith(operand=operand, text=text):
+                return true_where(pc.starts_with(self.values.text(operand, level), text))
             case fm.AllowedCoding():
                 return self._is_allowed_coding(formula, level)
             case _:

@@ -65,11 +65,11 @@ def _find_mentions(values: Values) -> Iterator[tuple[ex.Expr, int, Callable[[str
     """Yield expressions that name directory resources, with their key-to-mention functions."""
     for expr, level in values.evaluated():
         match expr:
-            case ex.LogicalId(of=key_expr, resource=("Organization" | "Practitioner") as resource):
-                payer = any(column.column == "payer_id" for column in _source_columns(key_expr))
-                yield key_expr, level, partial(Mention, resource, payer=payer)
-            case ex.ProviderReference(of=key_expr):
-                yield key_expr, level, partial(_mention_provider, values, expr)
+            case ex.LogicalId(operand=key, resource=("Organization" | "Practitioner") as resource):
+                payer = any(column.column == "payer_id" for column in _source_columns(key))
+                yield key, level, partial(Mention, resource, payer=payer)
+            case ex.ProviderReference(operand=key):
+                yield key, level, partial(_mention_provider, values, expr)
             case _:
                 continue
 
@@ -93,13 +93,13 @@ def findings(values: Values) -> dict[str, pa.Table]:
     for expr, level in values.evaluated():
         is_known: Callable[[str], bool]
         match expr:
-            case ex.Translation(of=of, crosswalk=name) if not is_of_displays(name):
+            case ex.Translation(operand=operand, crosswalk=name) if not is_of_displays(name):
                 is_known, rule = values.environment.crosswalks[name].knows, UNMAPPED
-            case ex.ShapedText(of=of, shape=name):
+            case ex.ShapedText(operand=operand, shape=name):
                 is_known, rule = SHAPES[name], MISSHAPEN
             case _:
                 continue
-        for column in _source_columns(of):
+        for column in _source_columns(operand):
             texts = values.text(column, level)
             encoded = texts.dictionary_encode()
             words = encoded.dictionary.to_pylist()
@@ -130,7 +130,7 @@ def _cells_without_code(values: Values, use: AnswerUse) -> Iterator[pa.Table]:
     level = max(values.own_level(part) for part in (answer, use.user, *use.conditions))
     if level not in values.levels or not values.levels[level].size:
         return
-    texts = values.text(answer.of, level)
+    texts = values.text(answer.operand, level)
     words = [
         word
         for word in pc.unique(texts.drop_null()).to_pylist()
@@ -142,7 +142,7 @@ def _cells_without_code(values: Values, use: AnswerUse) -> Iterator[pa.Table]:
         _is_needed(values, use, level),
         *(values.holds(condition, level) for condition in use.conditions),
     )
-    for column in _source_columns(answer.of):
+    for column in _source_columns(answer.operand):
         lacks_code = pc.is_in(values.text(column, level), value_set=pa.array(words, pa.string()))
         is_affected = all_of(needs_code, np.asarray(lacks_code))
         rows = np.flatnonzero(np.broadcast_to(np.asarray(is_affected), values.levels[level].size))
@@ -185,7 +185,7 @@ def _is_looked_up(
         case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return False
         case _:
-            return _is_looked_up(values, expr.of, answer, level)
+            return _is_looked_up(values, expr.operand, answer, level)
 
 
 def _hash_word(word: str, key: bytes) -> str:
@@ -200,8 +200,8 @@ def _source_columns(expr: ex.Expr) -> Iterator[ex.ColumnOf]:
             return  # its values are looked up one by one elsewhere
         case ex.ColumnOf():
             yield expr
-        case ex.Cast(of=of) | ex.CaseChange(of=of):
-            yield from _source_columns(of)
+        case ex.Cast(operand=operand) | ex.CaseChange(operand=operand):
+            yield from _source_columns(operand)
         case ex.FirstOf(parts=parts):
             for part in parts:
                 yield from _source_columns(part)

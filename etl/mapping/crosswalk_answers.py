@@ -71,7 +71,7 @@ def _crosswalks_with_codes(body: pl.Entry) -> frozenset[str]:
 def _answers_with_fallback(body: pl.Entry) -> frozenset[ex.Expr]:
     """Return the answers that are replaced by something else if absent."""
     return frozenset(
-        presence.of
+        presence.operand
         for part in _all_parts(body)
         if isinstance(part, logic.Not)
         for presence in ex.walk(part)
@@ -90,8 +90,8 @@ def _required_answers(condition: ex.Condition) -> Iterator[ex.Translation]:
     match condition:
         case logic.Not():
             return
-        case ex.IsPresent(of=of) | ex.OneOf(of=of, negated=False):
-            yield from (part for part in ex.walk(of) if isinstance(part, ex.Translation))
+        case ex.IsPresent(operand=operand) | ex.OneOf(operand=operand, negated=False):
+            yield from (part for part in ex.walk(operand) if isinstance(part, ex.Translation))
         case _:
             for part in getattr(condition, "parts", ()):
                 yield from _required_answers(part)
@@ -114,7 +114,7 @@ def _answers_in(expr: ex.Expr, *, optional: bool = False) -> Iterator[tuple[ex.T
         case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return
         case _:
-            yield from _answers_in(expr.of, optional=optional)
+            yield from _answers_in(expr.operand, optional=optional)
 
 
 @dataclass(frozen=True, slots=True)

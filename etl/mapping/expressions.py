@@ -143,12 +143,12 @@ class Choice:
 class Conversion:
     """A value that is made of another one, and absent only if that one is."""
 
-    of: Expr
+    operand: Expr
 
     @property
     def nullable(self) -> bool:
         """Whether the other value can be absent."""
-        return self.of.nullable
+        return self.operand.nullable
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Plus(Conversion):
 class Translation:
     """The answer of a crosswalk; absent if it has none."""
 
-    of: Expr
+    operand: Expr
     crosswalk: str
     column: str
     kind: Kind = Kind.CODE
@@ -206,7 +206,7 @@ class ListTranslation(Conversion):
 class ShapedText:
     """A text with a shape from `etl.model.code_shapes.SHAPES`; absent if it doesn't match."""
 
-    of: Expr
+    operand: Expr
     shape: str
     kind: Kind = Kind.CODE
     nullable: Literal[True] = True
@@ -266,14 +266,14 @@ Expr: TypeAlias = (
 class IsPresent:
     """Whether a value is there."""
 
-    of: Expr
+    operand: Expr
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
     """Whether a value is there and is (or, `negated`, is not) one of some constants."""
 
-    of: Expr
+    operand: Expr
     values: tuple[str, ...]
     negated: bool = False
 
@@ -311,7 +311,7 @@ def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
         case Constant() | Absent() | ColumnOf() | LoopIndex() | bool():
             return ()
         case _:
-            return (node.of,)
+            return (node.operand,)
 
 
 def walk(node: Expr | Condition) -> Iterator[Expr | Condition]:

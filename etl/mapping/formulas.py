@@ -54,11 +54,11 @@ class WrongFormat:
     """A value is present but has the wrong format for its type or shape.
 
     Attributes:
-        of: the value.
+        operand: the value.
         type: `code`, `string`, `positiveInt`, …; or a name of `etl.model.code_shapes.SHAPES`.
     """
 
-    of: Expr
+    operand: Expr
     type: str
 
 
@@ -66,7 +66,7 @@ class WrongFormat:
 class StartsWith:
     """A value is present and begins with a text."""
 
-    of: Expr
+    operand: Expr
     text: str
 
 
@@ -338,8 +338,8 @@ class Codes:
                 return any(map(self.is_possible, parts))
             case SomeRow(inner=inner):
                 return self.is_possible(inner)
-            case OneOf(of=of, values=texts, negated=False):
-                possible_answers = possible_values(of, self.crosswalks)
+            case OneOf(operand=operand, values=texts, negated=False):
+                possible_answers = possible_values(operand, self.crosswalks)
                 return possible_answers is None or not possible_answers.isdisjoint(texts)
             case _:
                 return True

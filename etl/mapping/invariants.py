@@ -114,8 +114,8 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
             return logic.any_of(*(broken(part, node, subject) for part in parts))
         case logic.AnyOf(parts=parts):
             return logic.all_of(*(broken(part, node, subject) for part in parts))
-        case logic.Not(of=of):
-            return fulfills(of, node, subject)
+        case logic.Not(operand=operand):
+            return fulfills(operand, node, subject)
         case constraints.FewerThan(count=count, name=name, pattern=pattern):
             return fm.at_least(count, _matching_entries(node, name, pattern))
         case constraints.PeriodOrder():

@@ -411,8 +411,8 @@ def _always_contains(expr: ex.Expr, separator: str) -> bool:
             return all(_always_contains(part, separator) for part in parts)
         case ex.Choice(then=then, otherwise=otherwise):
             return _always_contains(then, separator) and _always_contains(otherwise, separator)
-        case ex.CaseChange(of=of):
-            return _always_contains(of, separator)
+        case ex.CaseChange(operand=operand):
+            return _always_contains(operand, separator)
         case ex.ProviderReference():
             return separator == "/"
         case ex.Absent():

@@ -125,23 +125,25 @@ class _ProofSearch:
         match formula:
             case bool():
                 return formula
-            case ex.IsPresent(of=of):
-                return self.is_present(of, facts)
-            case ex.OneOf(of=of, values=values, negated=negated):
-                answer = self.one_of(of, values, facts)
-                return _all_true((self.is_present(of, facts), _not(answer))) if negated else answer
+            case ex.IsPresent(operand=operand):
+                return self.is_present(operand, facts)
+            case ex.OneOf(operand=text, values=values, negated=negated):
+                answer = self.one_of(text, values, facts)
+                if negated:
+                    return _all_true((self.is_present(text, facts), _not(answer)))
+                return answer
             case logic.AllOf(parts=parts):
                 return _all_true(self.formula(part, facts) for part in parts)
             case logic.AnyOf(parts=parts):
                 return _any_true(self.formula(part, facts) for part in parts)
-            case logic.Not(of=of):
-                return _not(self.formula(of, facts))
+            case logic.Not(operand=operand):
+                return _not(self.formula(operand, facts))
             case ex.Equality(left=left, right=right) | ex.DateOrder(left=left, right=right):
                 return self.opaque_truth(formula, facts, left, right)
             case fm.AllowedCoding(system=system, code=code):
                 return self.opaque_truth(formula, facts, system, code)
-            case fm.WrongFormat(of=of) | fm.StartsWith(of=of):
-                return self.opaque_truth(formula, facts, of)
+            case fm.WrongFormat(operand=operand) | fm.StartsWith(operand=operand):
+                return self.opaque_truth(formula, facts, operand)
             case fm.SomeRow() | fm.MinCount():
                 return self.opaque_truth(formula, facts)
 
@@ -166,15 +168,15 @@ class _ProofSearch:
                     self.is_present(otherwise, facts),
                     facts,
                 )
-            case ex.Translation(of=of) | ex.ShapedText(of=of) if (
-                self.is_present(of, facts) is False
+            case ex.Translation(operand=operand) | ex.ShapedText(operand=operand) if (
+                self.is_present(operand, facts) is False
             ):
                 return False
             case ex.Translation() | ex.ShapedText() | ex.ColumnOf():
                 text = self.value(expr, facts)
                 return None if text is ... else text is not None
             case _:
-                return self.is_present(expr.of, facts)
+                return self.is_present(expr.operand, facts)
 
     def _choose(
         self, condition: ex.Condition, then: bool | None, otherwise: bool | None, facts: _Facts
@@ -201,8 +203,8 @@ class _ProofSearch:
                 return value in values
             case ex.Absent():
                 return False
-            case ex.Cast(of=of, kind=kind) if kind in _SAME_TEXT:
-                return self.one_of(of, values, facts)
+            case ex.Cast(operand=operand, kind=kind) if kind in _SAME_TEXT:
+                return self.one_of(operand, values, facts)
             case ex.FirstOf(parts=(first, *rest)):
                 answer = self.one_of(first, values, facts)
                 if not rest:

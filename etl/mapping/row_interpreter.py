@@ -350,14 +350,14 @@ class _RowInterpreter:
             case ex.Choice():
                 return self.value(expr.then if self.holds(expr.condition) else expr.otherwise)
             case _:
-                value = self.value(expr.of)
+                value = self.value(expr.operand)
                 return None if value is None else self.convert(expr, value)
 
     def convert(self, expr: Any, value: str) -> str | None:
         match expr:
             case ex.Cast(kind=ex.Kind.INSTANT):
                 return value if "T" in value else f"{value}T00:00:00Z"
-            case ex.Cast(kind=ex.Kind.BOOLEAN, of=of) if of.kind is ex.Kind.FLAG:
+            case ex.Cast(kind=ex.Kind.BOOLEAN, operand=operand) if operand.kind is ex.Kind.FLAG:
                 return "true" if value == "Y" else "false"
             case ex.Cast():
                 return value
@@ -411,7 +411,7 @@ class _RowInterpreter:
         """Yield a translation's look-ups in its crosswalk."""
         if not isinstance(node, ex.Translation | ex.ListTranslation):
             return
-        value, crosswalk = self.value(node.of), self.environment.crosswalks[node.crosswalk]
+        value, crosswalk = self.value(node.operand), self.environment.crosswalks[node.crosswalk]
         words = [] if value is None else [value]
         if value is not None and isinstance(node, ex.ListTranslation):
             words = value.split(";")
@@ -434,9 +434,9 @@ class _RowInterpreter:
             case bool():
                 return condition
             case ex.IsPresent():
-                return self.value(condition.of) is not None
+                return self.value(condition.operand) is not None
             case ex.OneOf():
-                value = self.value(condition.of)
+                value = self.value(condition.operand)
                 return value is not None and (value in condition.values) != condition.negated
             case ex.Equality():
                 left, right = self.value(condition.left), self.value(condition.right)
@@ -452,7 +452,7 @@ class _RowInterpreter:
             case logic.AnyOf():
                 return any(self.holds(part) for part in condition.parts)
             case logic.Not():
-                return not self.holds(condition.of)
+                return not self.holds(condition.operand)
 
 
 def _splices(node: pl.Entry) -> bool:

@@ -56,7 +56,7 @@ class Facts:
             case ex.Translation() | ex.ShapedText() | ex.Prefix():
                 return False  # these can drop a value
             case _:
-                return hasattr(expr, "of") and self.always_has_value(expr.of)
+                return hasattr(expr, "operand") and self.always_has_value(expr.operand)
 
 
 def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
@@ -72,8 +72,8 @@ def _present_expressions(condition: ex.Condition) -> Iterator[ex.Expr]:
     """Yield the expressions that have a value if a condition is true."""
     for part in _conjuncts(condition):
         match part:
-            case ex.IsPresent(of=of) | ex.OneOf(of=of):
-                yield from _implied_present(of)
+            case ex.IsPresent(operand=operand) | ex.OneOf(operand=operand):
+                yield from _implied_present(operand)
             case ex.Equality(left=left, right=right):
                 yield from (*_implied_present(left), *_implied_present(right))
             case _:
@@ -92,7 +92,7 @@ def _implied_present(expr: ex.Expr) -> Iterator[ex.Expr]:
         case ex.LoopIndex():
             return
         case _:
-            yield from _implied_present(expr.of)
+            yield from _implied_present(expr.operand)
 
 
 def is_strong(node: Entry) -> bool:
@@ -149,10 +149,10 @@ def is_always_present(node: Entry, facts: Facts) -> bool:
 def _has_opposites(nodes: tuple[Entry, ...], facts: Facts) -> bool:
     """Return whether the nodes are present under a condition and under its opposite."""
     conditions = {condition for node in nodes for condition in _sufficient_conditions(node, facts)}
-    return any(
-        (condition.of if isinstance(condition, logic.Not) else logic.Not(condition)) in conditions
-        for condition in conditions
-    )
+    opposites = {
+        part.operand if isinstance(part, logic.Not) else logic.Not(part) for part in conditions
+    }
+    return not conditions.isdisjoint(opposites)
 
 
 def _sufficient_conditions(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
@@ -235,10 +235,10 @@ def possible_values(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> froze
             return crosswalks[name].answers(column)
         case ex.FirstOf(parts=parts):
             return _union_of_values(parts, crosswalks)
-        case ex.Choice(condition=condition, then=then, otherwise=otherwise):
-            if isinstance(condition, ex.OneOf) and condition.of == then and not condition.negated:
+        case ex.Choice(condition=test, then=then, otherwise=otherwise):
+            if isinstance(test, ex.OneOf) and test.operand == then and not test.negated:
                 other_texts = possible_values(otherwise, crosswalks)
-                return None if other_texts is None else other_texts | frozenset(condition.values)
+                return None if other_texts is None else other_texts | frozenset(test.values)
             return _union_of_values((then, otherwise), crosswalks)
         case _:
             return None

@@ -29,7 +29,7 @@ class AnyOf:
 class Not:
     """True if the operand is not."""
 
-    of: Any
+    operand: Any
 
 
 def all_of(*parts: T) -> T | AllOf | bool:
@@ -63,4 +63,4 @@ def negate(part: T) -> T | Not | bool:
     """Return the negation of a part."""
     if isinstance(part, bool):
         return not part
-    return part.of if isinstance(part, Not) else Not(part)
+    return part.operand if isinstance(part, Not) else Not(part)

@@ -145,9 +145,9 @@ def _name_columns(nodes: Iterable[Expr | Condition], plan: Plan) -> Iterator[tup
     """Yield the columns by which expressions name a provider or payer."""
     for node in nodes:
         match node:
-            case LogicalId(of=key_expression, resource="Organization" | "Practitioner"):
+            case LogicalId(operand=key_expression, resource="Organization" | "Practitioner"):
                 yield from _canonical_columns(walk(key_expression), plan)
-            case ProviderReference(of=key_expression):
+            case ProviderReference(operand=key_expression):
                 yield from _canonical_columns(walk(key_expression), plan)
             case _:
                 continue
