@@ -1,11 +1,11 @@
 """Rows as no payer should send them: rows of everything, changed at random where a row can be."""
 
-import csv
 import random
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.model.canonical_tables import CLAIM_TYPES, FieldType
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from tests.e2e.commands import write_rows
 from tests.given.tables import read_tables
 from tests.golden.mapping.everything import everything
 
@@ -146,8 +146,4 @@ def write(folder, rows):
     """Write rows as an extract in the canonical layout."""
     folder.mkdir(parents=True)
     for table, found in rows.items():
-        names = list(TABLES[table].names)
-        with (folder / f"{table}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(found)
+        write_rows(folder / f"{table}.csv", TABLES[table].names, found)

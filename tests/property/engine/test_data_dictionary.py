@@ -1,6 +1,5 @@
 """The data dictionary beside the engine: the cells of one column change, and elements follow."""
 
-import csv
 import json
 import random
 from collections import defaultdict
@@ -8,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -26,12 +24,12 @@ from etl.model.canonical_tables import TABLES, FieldType
 from etl.model.code_shapes import is_npi, npi_check_digit
 from etl.model.data_models import DIRECTORY
 from etl.model.relations import Many, relations_of
+from tests.e2e.commands import SAMPLES, rows_of
 from tests.golden.mapping.comparing import leaves
 from tests.golden.mapping.everything import everything
 from tests.golden.mapping.rendering import ID_KEY, PAYER, mapping_set, providers_of, tables_of
 
 Element = tuple[str, str]
-SAMPLES = Path(__file__).parents[3] / "cpcds_samples" / "directory"
 DIRECTORY_PAYER = {**PAYER, "directory_id_system": "https://payer.example.com/directory"}
 
 
@@ -115,11 +113,11 @@ def of_a_directory():
     )
     rows = {}
     for table in DIRECTORY.tables:
-        path = SAMPLES / f"{table.removeprefix('directory_')}.csv"
+        path = SAMPLES / "directory" / f"{table.removeprefix('directory_')}.csv"
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                found = list(csv.DictReader(file))
-            rows[table] = [{name: cell for name, cell in row.items() if cell} for row in found]
+            rows[table] = [
+                {name: cell for name, cell in row.items() if cell} for row in rows_of(path)
+            ]
     environment = Environment("golden", ID_KEY, mappings.crosswalks, {})
     return Mapped(
         mappings, environment, Partition(directory_rows(tables_of(rows, DIRECTORY.tables)))

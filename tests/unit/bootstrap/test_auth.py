@@ -1,18 +1,16 @@
 """Settings into the authorization server."""
 
-from pathlib import Path
-
 import pytest
 
 from etl.auth.rate_limits import RATES
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 from etl.errors import MappingError
+from tests.e2e.commands import SAMPLES
 from tests.given.tables import table
 from tests.unit.gateway import trees
 
-ROOT = Path(__file__).parents[3]
-SAMPLES = ROOT / "cpcds_samples" / "member.csv"
+MEMBERS = SAMPLES / "member.csv"
 
 
 def settings(folder, **auth):
@@ -39,7 +37,7 @@ def test_everything_is_made_ready_before_the_workers_start(tmp_path):
 
 
 def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published_under(tmp_path):
-    members = auth.demo_members(settings(tmp_path), SAMPLES)
+    members = auth.demo_members(settings(tmp_path), MEMBERS)
     names = [member.username for member in members]
     assert len(names) == len(set(names)) >= 10
     assert all(name.isascii() and name.isalnum() and name == name.lower() for name in names)
@@ -92,7 +90,7 @@ def test_a_file_without_members_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize(*table(__file__, "unsafe"))
 def test_what_cannot_be_safe_is_refused_before_the_start(tmp_path, given, named):
-    (tmp_path / "member.csv").symlink_to(SAMPLES)
+    (tmp_path / "member.csv").symlink_to(MEMBERS)
     with pytest.raises(MappingError, match=named):
         auth.prepared(settings(tmp_path, **given))
 

@@ -113,12 +113,18 @@ def test_a_command_completes_from_its_first_letters_and_options_come_after():
     assert "--to" in [item.value for item in complete.get_completions(["run", "folder"], "--t")]
 
 
-def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
+def call_without(module_name, monkeypatch):
+    """Call a command whose module cannot be loaded for want of another."""
+
     def missing(module):
-        raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow.compute")
+        raise ModuleNotFoundError(f"No module named {module_name!r}", name=module_name)
 
     monkeypatch.setattr(sys.modules["etl.cli.main"], "import_module", missing)
-    ended = CliRunner().invoke(main, ["validate", "folder"])
+    return CliRunner().invoke(main, ["validate", "folder"])
+
+
+def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
+    ended = call_without("pyarrow.compute", monkeypatch)
     assert ended.exit_code == 2
     assert ended.stderr == (
         "error: this command needs the package pyarrow, which is not installed: make install\n"
@@ -126,11 +132,7 @@ def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeyp
 
 
 def test_a_module_of_the_program_itself_that_is_missing_is_a_bug(monkeypatch):
-    def missing(module):
-        raise ModuleNotFoundError("No module named 'etl.gone'", name="etl.gone")
-
-    monkeypatch.setattr(sys.modules["etl.cli.main"], "import_module", missing)
-    assert CliRunner().invoke(main, ["validate", "folder"]).exit_code == 1
+    assert call_without("etl.gone", monkeypatch).exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The allocator of a run: jemalloc where the build of Arrow has it, or what somebody chose."""
 
-from pathlib import Path
-
 import pyarrow as pa
 import pytest
 
@@ -10,10 +8,10 @@ from etl.bootstrap.settings import Settings
 from etl.local.memory import choose_memory_pool
 from etl.local.workers import Workers
 from etl.pipeline.progress import ignore
+from tests.e2e.commands import SAMPLES
 from tests.unit.local.test_workers import nothing
 
 VARIABLE = "ARROW_DEFAULT_MEMORY_POOL"
-SAMPLES = Path(__file__).parents[3] / "cpcds_samples"
 BUILT_IN = "jemalloc" in pa.supported_memory_backends()
 
 

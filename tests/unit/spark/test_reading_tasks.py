@@ -121,11 +121,8 @@ def test_staged_files_can_be_sought_in(staging, tmp_path):
         assert file.read() == b""
 
 
-def test_executors_read_extracts_of_claims(extract):
+def test_executors_read_extracts_of_claims_and_the_driver_directories(extract):
     assert is_for_executors(extract)
-
-
-def test_directories_are_for_the_driver():
     assert not is_for_executors(open_extract(SAMPLES / "directory", ()))
 
 

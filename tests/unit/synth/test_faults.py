@@ -1,6 +1,5 @@
 """Faults are planted where the ledger says, nowhere else, and the rules find them there."""
 
-import csv
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,6 +14,7 @@ from etl.sources.extract.opening import open_extract
 from etl.sources.partition.reading import partition_extract
 from etl.synth import Spec
 from etl.synth.faults import FAULTS
+from tests.e2e.commands import rows_of
 from tests.unit.synth.written import MEMBER_TABLES, folder_of, read, table_of, world
 
 FAULTY = Spec(members=12, seed=71, fault_rate=0.8, as_of=date(2024, 8, 31), since=date(2019, 1, 1))
@@ -24,8 +24,7 @@ Entry = tuple[str, int, str, str]
 
 
 def ledger(folder):
-    with (folder / "faults.csv").open(encoding="utf-8", newline="") as stream:
-        entries = list(csv.DictReader(stream))
+    entries = rows_of(folder / "faults.csv")
     assert entries[0]["fault"] == "unknown-file"  # the ledger is no table itself
     return [(row["file"], int(row["row"]), row["column"], row["fault"]) for row in entries[1:]]
 

@@ -1,8 +1,6 @@
 """Synthetic provider directories: the same for the same seed, and with the providers of claims."""
 
-import csv
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,16 +8,15 @@ from etl.errors import UsageError
 from etl.model.data_models import DIRECTORY
 from etl.synth import Spec, write_extract, write_network
 from etl.synth.faults import NETWORK_FAULTS
+from tests.e2e.commands import SAMPLES, rows_of
 from tests.unit.synth.written import hashes
 
-SAMPLES = Path(__file__).parents[3] / "cpcds_samples"
 SMALL = Spec(practitioners=10, seed=7)
 KEYS = {table.file or name: table.key for name, table in DIRECTORY.tables.items()}
 
 
 def rows(folder, name):
-    with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return rows_of(folder / f"{name}.csv")
 
 
 def test_the_samples_list_every_provider_of_the_claims_samples():

@@ -1,25 +1,23 @@
 """`cpcds_samples/` is what the generator writes, and what its README says."""
 
 from collections import Counter
-from pathlib import Path
 
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth.samples import write_samples
+from tests.e2e.commands import SAMPLES
 from tests.unit.synth.written import hashes, plain, read
 
-ROOT = Path(__file__).parents[3]
-FOLDER = ROOT / "cpcds_samples"
-ROWS = plain(read(FOLDER))
+ROWS = plain(read(SAMPLES))
 
 
 def test_the_samples_are_what_the_generator_writes_byte_for_byte(tmp_path):
     write_samples(tmp_path)
 
-    written = {name: digest for name, digest in hashes(FOLDER).items() if name != "README.md"}
+    written = {name: digest for name, digest in hashes(SAMPLES).items() if name != "README.md"}
     assert written == hashes(tmp_path)
     for name in ("faulty", "directory"):
-        assert hashes(FOLDER / name) == hashes(tmp_path / name)
+        assert hashes(SAMPLES / name) == hashes(tmp_path / name)
 
 
 def test_they_hold_every_column_and_every_type_of_claim():
