@@ -116,7 +116,7 @@ def test_changes_since_the_release_before_name_new_rules_and_new_words():
         Unmapped("gender", 1, word="bb"),
         Unmapped("race", 2, word="cc"),
     )
-    document, told = shown(replace(report(), unmapped=words, before=before(earlier)))
+    document, told = shown(replace(report(), unmapped=words, previous=before(earlier)))
     changes = document["changes"]
     assert changes["since"] == "release-6"
     assert "Members: 1 added, 2 changed, 3 retracted" in told["changed"]
@@ -141,7 +141,7 @@ def test_changes_since_the_release_before_name_new_rules_and_new_words():
 
 def test_what_was_there_the_night_before_is_not_new():
     made = replace(report(), unmapped=(Unmapped("gender", 3, word="aa"),))
-    document, told = shown(replace(made, before=before(report_document(made))))
+    document, told = shown(replace(made, previous=before(report_document(made))))
     assert document["changes"]["new_rules"] == document["changes"]["new_unmapped"] == []
     assert "Rules with findings that had none before: none." in told["changed"]
     assert "New unmapped words: none." in told["changed"]
@@ -151,12 +151,12 @@ def test_words_of_a_report_without_hashes_are_compared_by_their_number():
     earlier = report_document(report())
     earlier["unmapped"] = [{"crosswalk": "gender"}, {"crosswalk": "gender"}]
     words = tuple(Unmapped("gender", 1, word=word) for word in ("aa", "bb", "cc"))
-    document, _ = shown(replace(report(), unmapped=words, before=before(earlier)))
+    document, _ = shown(replace(report(), unmapped=words, previous=before(earlier)))
     assert document["changes"]["new_unmapped"] == [{"crosswalk": "gender", "words": 1}]
 
 
 def test_a_report_of_the_release_before_that_is_gone_is_said_to_be():
-    document, told = shown(replace(report(), before=before(None)))
+    document, told = shown(replace(report(), previous=before(None)))
     assert document["changes"]["new_rules"] is document["changes"]["new_unmapped"] is None
     assert "rules and words were not compared" in told["changed"]
     assert document["changes"]["money"] == []
@@ -164,7 +164,7 @@ def test_a_report_of_the_release_before_that_is_gone_is_said_to_be():
 
 def test_a_stopped_run_names_the_rules_that_newly_fire():
     earlier = report_document(report(tally_of([run(world())])))
-    document, told = shown(replace(report(), release=None, before=before(earlier, None)))
+    document, told = shown(replace(report(), release=None, previous=before(earlier, None)))
     assert document["changes"]["members"] is None
     assert document["changes"]["money"] == []
     assert "Nothing that members see" in told["changed"]
@@ -176,7 +176,7 @@ def money_of(made, *, small_cells, touched):
     earlier = report_document(replace(made, small_cells=small_cells))
     for each in earlier["money_totals"]:
         each["net"] = each["net"] and "1.00"
-    now = replace(made, small_cells=small_cells, before=before(earlier, changes))
+    now = replace(made, small_cells=small_cells, previous=before(earlier, changes))
     return report_document(now)["changes"]["money"]
 
 
@@ -200,7 +200,7 @@ def test_the_money_that_few_claims_changed_is_withheld():
 
 
 def test_a_stopped_run_names_the_release_that_limits_compare_it_with():
-    stopped = replace(report(), release=None, before=before(report_document(report()), None))
+    stopped = replace(report(), release=None, previous=before(report_document(report()), None))
     page = report_page(report_document(stopped))
     assert "There is nothing to compare with" not in page
     assert 'Members still see release <code>release-6</code>. <a href="#limits">' in page
@@ -215,7 +215,7 @@ def test_money_is_that_of_lines_where_totals_are_summed_from_them():
     assert lines
     page = report_page(report_document(made))
     assert "<th>Claim lines</th>" in page
-    now = replace(made, before=before(report_document(made)))
+    now = replace(made, previous=before(report_document(made)))
     money = report_document(now)["changes"]["money"]
     assert {each["level"] for each in money} == {"lines"}
     net = sum(sums.net for key, sums in lines.items() if key.category == "submitted")
