@@ -36,6 +36,7 @@ from etl.sources.partition.partition_rows import (
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _PLACE: Final = tuple(field.name for field in PLACE_FIELDS)
+_ACTION: Final = "record_action"
 _ROW_NUMBER: Final = "^[1-9][0-9]{0,11}$"
 """A number that `place_keys` can hold."""
 
@@ -92,6 +93,7 @@ class PartitionFacts:
             without orphan rows are left out.
         has_digests: whether rows have digests.
         queried: the payer's files behind these, where queries or a merge of extracts made them.
+        is_delta: whether the extract is a delta, the only kind of extract whose rows can delete.
     """
 
     count: int
@@ -102,6 +104,7 @@ class PartitionFacts:
     unowned: Mapping[str, tuple[int, ...]]
     has_digests: bool = False
     queried: tuple[SourceFile, ...] = ()
+    is_delta: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -219,7 +222,8 @@ class Partitions:
             raw[name] = _sort_by_position(pa.concat_tables(parts, promote_options="default"))
             row_counts[name] = raw[name].num_rows
         result = convert_tables(self.facts.layout, {**self._shared, **raw}, directory=directory)
-        return Loaded(result.tables, result.findings, self.facts.names, row_counts, result.bare)
+        tables = result.tables if self.facts.is_delta else _drop_deletions(result.tables)
+        return Loaded(tables, result.findings, self.facts.names, row_counts, result.bare)
 
     def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
         """Return the distinct provider cells in rows of members, and the number of rows.
@@ -329,6 +333,18 @@ class Partitions:
         """
         rows = self.raw.read(MALFORMED_TABLE, None)
         return rows.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
+
+
+def _drop_deletions(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """Blank the record action D: in a full extract, such a row is like any other."""
+    dropped = {}
+    for name, table in tables.items():
+        actions = table.column(_ACTION)
+        is_deletion = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(actions)), "D")
+        index = table.schema.get_field_index(_ACTION)
+        column = pc.if_else(pc.fill_null(is_deletion, False), None, actions)
+        dropped[name] = table.set_column(index, table.schema.field(index), column)
+    return dropped
 
 
 def _filter_owners(rows: pa.Table, owners: Hashes | None) -> pa.Table:

@@ -125,6 +125,7 @@ def open_partitions(work: Path) -> Partitions:
         unowned=MappingProxyType({file: tuple(at) for file, at in state["unowned"].items()}),
         has_digests=state["digests"],
         queried=queried,
+        is_delta=state["is_delta"],
     )
     return Partitions(facts, WorkFolderTables(work), keys)
 
@@ -164,6 +165,7 @@ def save_facts(work: Path, facts: PartitionFacts) -> tuple[Path, ...]:
         "rows_read": dict(facts.rows_read),
         "unowned": dict(facts.unowned),
         "digests": facts.has_digests,
+        "is_delta": facts.is_delta,
     }
     with pa.ipc.new_file(work / _FINDINGS, facts.findings.schema) as writer:
         writer.write_table(facts.findings)
@@ -571,4 +573,5 @@ class _Reading:
             self._unowned,
             self._digests,
             self._extract.queried,
+            self._extract.kind == "delta",
         )
