@@ -171,6 +171,12 @@ def searches(draw):
 @example(("Practitioner", [("_has:PractitionerRole:practitioner:specialty:text", "FAMILY")]))
 @example(("Organization", [("_has:InsurancePlan:owned-by:identifier:text", "the key pln-p")]))
 @example(("Location", [("_has:InsurancePlan:coverage-area:owned-by.name", "b")]))
+@example(
+    (
+        "Organization",
+        [("address:exact", "1992 Kingfisher Way\\, Apt 4\\\\B\\, Peñasquito Alto\\, NM 87541")],
+    )
+)
 def test_a_search_finds_what_a_look_at_everything_finds(search):
     kind, conditions = search
     assert set(found(kind, conditions)) == expected(kind, conditions)

@@ -68,7 +68,7 @@ def known(folder, read):
         parts = read(open_extract(folder, ()))
     except ExtractError as error:
         return str(error)
-    assert parts.keys.asked is None
+    assert parts.keys.lookup_ids is None
     keys = [
         {table: hashes.tolist() for table, hashes in ids.items()}
         for ids in (parts.keys.ids, parts.keys.shared_ids, {"sharers": parts.keys.sharers})

@@ -42,14 +42,14 @@ COVERAGE, INPATIENT = 1, 8
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_population_that_is_whole_and_right_has_no_findings(*, whole):
-    report = check(*ALL, whole=whole)
+    report = check(*ALL, is_complete=whole)
     assert told(report) == []
     assert report.resources.total() == len(ALL)
     assert report.profiles["http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0"]
 
 
 def test_the_order_of_resources_does_not_matter():
-    assert told(check(*reversed(ALL), whole=True)) == []
+    assert told(check(*reversed(ALL), is_complete=True)) == []
 
 
 def test_a_reference_that_leads_nowhere_is_found_where_it_stands():
@@ -62,7 +62,7 @@ def test_a_reference_that_leads_nowhere_is_found_where_it_stands():
 def test_a_type_that_is_not_there_at_all_is_judged_only_when_the_input_is_whole():
     rest = [r for r in ALL if r["resourceType"] != "Practitioner"]
     assert told(check(*rest)) == []
-    missing = told(check(*rest, whole=True))
+    missing = told(check(*rest, is_complete=True))
     assert [rule for _, _, rule in missing] == ["reference-unresolved"]
 
 
@@ -70,7 +70,7 @@ def test_references_to_servers_are_not_followed_and_versions_are_cut_off():
     elsewhere = {"reference": "https://example.org/fhir/Organization/x"}
     versioned = {"reference": "Organization/payer/_history/3"}
     claim = changed(changed(ALL[INPATIENT], "provider", to=elsewhere), "insurer", to=versioned)
-    assert told(check(*swapped(INPATIENT, claim), whole=True)) == []
+    assert told(check(*swapped(INPATIENT, claim), is_complete=True)) == []
 
 
 def test_the_same_id_twice_is_found():

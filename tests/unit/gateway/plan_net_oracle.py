@@ -71,7 +71,7 @@ def meets(directory: Directory, resource: Resource, name: str, value: str) -> bo
     parameter, _, modifier = name.partition(":")
     if modifier == "missing":
         return bool(_any_values(resource, parameter)) is (value == "false")
-    wanted = [one.replace("\\,", ",") for one in re.split(r"(?<!\\),", value)]
+    wanted = [re.sub(r"\\([,\\])", r"\1", one) for one in re.split(r"(?<!\\),", value)]
     found = any(_one(resource, parameter, modifier, one) for one in wanted)
     return not found if modifier == "not" else found
 
