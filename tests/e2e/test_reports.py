@@ -19,6 +19,7 @@ from tests.e2e.commands import (
     current_release,
     done,
     rows_of,
+    texts_of,
     write_rows,
 )
 from tests.given.tables import read_tables
@@ -211,14 +212,14 @@ def told(tmp_path_factory):
     return run_of(extract, folder, CPCDS_REPORT__GX_ROWS="100000", **ANY_SHARE), secrets
 
 
+CLOSED = ("quarantine/", "patients/", "directory/", "bulk/", ".")
+
+
 def shown(run):
     """Return every text that a run shows to somebody who may not see members' data."""
     texts = {"stdout": run.called.out, "stderr": run.called.err, "log": run.log.read_text()}
-    for path in sorted(run.target.rglob("*")):
-        name = path.relative_to(run.target).as_posix()
-        if path.is_file() and not name.startswith(("quarantine/", "patients/", "directory/", ".")):
-            texts[name] = path.read_text(encoding="utf-8", errors="replace")
-    return texts
+    files = texts_of(run.target)
+    return texts | {name: files[name] for name in files if not name.startswith(CLOSED)}
 
 
 @pytest.mark.slow
