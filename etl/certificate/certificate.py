@@ -31,6 +31,7 @@ class Certificate:
         carried: number of claims whose sums are carried over.
         reasons: (reason, fact) -> number of differences that it explains, and their cents.
         unexplained: number of differences that nothing explains.
+        exposing: number of these that would show somebody what isn't theirs.
         first: the first unexplained difference; None if there is none.
         days: business days -> claims that became visible; empty for a first release.
         late: number of these claims that took too long.
@@ -45,6 +46,7 @@ class Certificate:
     carried: int = 0
     reasons: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     unexplained: int = 0
+    exposing: int = 0
     first: FactDifference | None = None
     days: Counter[int] = field(default_factory=Counter)
     late: int = 0
@@ -101,7 +103,7 @@ def merge_comparisons(encoded: Iterable[bytes]) -> tuple[Certificate, Sums | Non
         The certificate of these members, and their sums in the previous release; None if one of
         its blocks can't be read.
     """
-    facts = unexplained = late = 0
+    facts = unexplained = exposing = late = 0
     source, read, previous_sums = Sums(), Sums(), Sums()
     is_known = True
     reasons: dict[tuple[str, str], tuple[int, int]] = {}
@@ -111,6 +113,7 @@ def merge_comparisons(encoded: Iterable[bytes]) -> tuple[Certificate, Sums | Non
     for comparison, task_previous in map(_COMPARISONS.decode, encoded):
         facts += comparison.facts
         unexplained += comparison.unexplained
+        exposing += comparison.exposing
         source += comparison.source
         read += comparison.published
         is_known = is_known and task_previous is not None
@@ -133,6 +136,7 @@ def merge_comparisons(encoded: Iterable[bytes]) -> tuple[Certificate, Sums | Non
         release=read,
         reasons=dict(sorted(reasons.items())),
         unexplained=unexplained,
+        exposing=exposing,
         first=first_unexplained,
         days=days,
         late=late,

@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.certificate.differences import Differences, FactDifference, FileCell, FileSum, file_sums
+from etl.certificate.differences import (
+    NO_MONEY,
+    Differences,
+    FactDifference,
+    FileCell,
+    FileSum,
+    file_sums,
+)
 from etl.certificate.prior_auth_comparison import FACTS, compare_prior_auths
 from etl.certificate.published import (
     ABSENT,
@@ -37,6 +44,7 @@ from etl.certificate.timeliness import Availability, Delays, count_delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
 _SUM_REASON: Final = "sum-of-lines"
+_HEADER_REASON: Final = "amount-of-header"
 _END_REASON: Final = "end-before-start"
 _NO_PERIOD_REASON: Final = "no-place-for-a-period"
 _ONE_DAY_TYPES: Final = ("outpatient", "pharmacy")
@@ -56,6 +64,7 @@ class Comparison:
         published: sums of the bytes.
         differences: the explained ones, and up to `MAX_LISTED` others.
         unexplained: number of unexplained differences.
+        exposing: number of these that would show somebody what isn't theirs.
         delays: delays of the claims that become visible.
         files: amounts by the file whose row contributed them; empty in a view without money.
     """
@@ -65,6 +74,7 @@ class Comparison:
     published: Sums
     differences: tuple[FactDifference, ...]
     unexplained: int
+    exposing: int
     delays: Delays
     files: Mapping[FileCell, FileSum]
 
@@ -118,22 +128,26 @@ def compare(
     )
     # Amounts: each, and none if the view has none.
     expected = source.expected(source.stated, source.stated_lines, source.stated_adjustments)
+    published_lines = source.stated_lines
     if states_money:
-        _compare_amounts(source, published, (claim_rows, line_rows), expected, differences)
+        matched_rows = (claim_rows, line_rows)
+        published_lines = _compare_amounts(source, published, matched_rows, expected, differences)
     else:
         _check_no_amounts(published, differences)
     # Sums: the rows' from here, the bytes' from the blocks alone.
     labels = _sum_labels(source, published, claim_rows)
-    sums = claim_sums(labels, source.stated, source.line_claims, expected[2], source.counts)
+    line_cents = source.line_cents(source.stated_lines, source.stated_adjustments, published_lines)
+    sums = claim_sums(labels, source.stated, source.line_claims, line_cents, source.counts)
     return Comparison(
         facts=differences.facts,
         source=sums if states_money else sums.without_money(),
         published=published_sums(published),
         differences=(*differences.explained, *differences.unexplained),
         unexplained=differences.count,
+        exposing=differences.exposing,
         delays=_count_new_delays(source, published, claim_rows, availability),
         files=file_sums(
-            source, published, (claim_rows, line_rows), expected[2], differences.explained
+            source, published, (claim_rows, line_rows), line_cents, differences.explained
         )
         if states_money
         else {},
@@ -363,7 +377,7 @@ def _check_no_amounts(published: PublishedClaims, differences: Differences) -> N
     for level in (published.totals, published.headers, published.lines, published.payments):
         differences.facts += 1
         for _ in range(int(np.count_nonzero(level != ABSENT))):
-            differences.add("claim", (-1, 0), "amount in a view without money")
+            differences.add("claim", (-1, 0), NO_MONEY)
 
 
 def _compare_amounts(
@@ -372,8 +386,8 @@ def _compare_amounts(
     matched_rows: tuple[Any, Any],
     row_amounts: tuple[Any, Any, Any],
     differences: Differences,
-) -> None:
-    """Compare every amount.
+) -> Any:
+    """Compare every amount; return those of lines, without what rules left out.
 
     A rule may have left out an amount with a finding: the published bytes show whether it did.
     """
@@ -412,6 +426,14 @@ def _compare_amounts(
     for index, code in zip(*entries_where(is_sum), strict=True):
         position, total = source.claims.positions[index], int(totals[index, code])
         differences.add("claim", position, f"claim.{CATEGORIES[code]}", _SUM_REASON, total)
+    # An amount that a rule left out is explained already.
+    is_copied = expected[2] != source.line_cents(line_cents, adjustments, line_cents)
+    is_copied &= source.stated_lines == line_cents
+    for index, code in zip(*entries_where(is_copied), strict=True):
+        position, amount = source.lines.positions[index], int(expected[2][index, code])
+        fact = f"claim_line.{CATEGORIES[code]}"
+        differences.add("claim_line", position, fact, _HEADER_REASON, amount)
+    return line_cents
 
 
 def _drop_left_out(

@@ -16,6 +16,10 @@ from etl.certificate.sums import LEVELS, amounts_of
 
 MAX_LISTED: Final = 1_000
 """Unexplained differences of a task that are listed; the others are only counted."""
+NO_MONEY: Final = "amount in a view without money"
+"""Fact of an amount that readers of a view must not see."""
+_EXPOSING_FACTS: Final = frozenset({"member", "without a row", NO_MONEY})
+"""Facts whose differences would show somebody what isn't theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Differences:
         explained: differences with a reason.
         unexplained: the first `MAX_LISTED` of the others.
         count: number of the others.
+        exposing: number of unexplained differences that would show somebody what isn't theirs.
         facts: number of compared facts.
     """
 
@@ -55,6 +60,7 @@ class Differences:
     explained: list[FactDifference] = field(default_factory=list)
     unexplained: list[FactDifference] = field(default_factory=list)
     count: int = 0
+    exposing: int = 0
     facts: int = 0
 
     @classmethod
@@ -77,6 +83,7 @@ class Differences:
             self.explained.append(difference)
             return
         self.count += 1
+        self.exposing += name in _EXPOSING_FACTS
         if len(self.unexplained) < MAX_LISTED:
             self.unexplained.append(difference)
 

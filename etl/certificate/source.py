@@ -392,16 +392,14 @@ class SourceClaims:
         line come from several files, the first file counts.
         """
         files = np.repeat(self.lines.positions[:, :1], len(CATEGORIES), axis=1)
-        added_amounts = (
-            (_PRIOR, self.payers, self.payer_lines, self.stated_lines[:, _PRIOR] == ABSENT),
-            (
-                *(ADJUSTED, self.adjustments, self.adjustment_lines),
-                np.ones(len(self.lines), dtype=np.bool_),
-            ),
-        )
-        for category, table, line, is_added in added_amounts:
-            rows = np.flatnonzero(line >= 0)
-            rows = rows[is_added[line[rows]]][::-1]  # reversed, so that the first file wins
+        paid = np.flatnonzero(self.payers.cents("amount_priorpayerpaid") != ABSENT)
+        paid = paid[self.payer_lines[paid] >= 0]
+        paid = paid[self.stated_lines[self.payer_lines[paid], _PRIOR] == ABSENT]
+        for category, table, rows, line in (
+            (_PRIOR, self.payers, paid, self.payer_lines),
+            (ADJUSTED, self.adjustments, np.arange(len(self.adjustments)), self.adjustment_lines),
+        ):
+            rows = rows[line[rows] >= 0][::-1]  # reversed, so that the first file wins
             files[line[rows], category] = table.positions[rows, 0]
         return files
 
@@ -410,6 +408,7 @@ class SourceClaims:
 
         Totals are those that the header states or, if it states none, sums of the lines.
         Amounts of institutional claims are published with their lines, or else in the header.
+        Other claims' only line has the header's amounts, if it states none.
 
         Args:
             headers: as `stated`, without what rules left out.
@@ -417,8 +416,6 @@ class SourceClaims:
             adjustments: as `stated_adjustments`.
         """
         count, line_claims = len(self.claims), self.line_claims
-        has_lines = np.zeros(count + 1, dtype=np.bool_)  # the last is that of no claim
-        has_lines[line_claims[(lines != ABSENT).any(axis=1)]] = True
         claim_payments, line_payments, all_payments = self._prior_payer_amounts
         # Totals.
         totals = headers.copy()
@@ -430,17 +427,47 @@ class SourceClaims:
         sums[:, _PRIOR] = _fill_absent(sums[:, _PRIOR], payments)
         totals[~states_totals] = _fill_absent(totals, sums)[~states_totals]
         # Adjudication: of lines, and of the header.
-        line_cents = lines.copy()
-        line_cents[:, _PRIOR] = _fill_absent(lines[:, _PRIOR], line_payments)
-        line_cents[:, ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(line_cents))[:, 0]
-        in_header = self._is_institutional & ~has_lines[:-1]
-        line_cents[np.append(in_header, False)[line_claims]] = ABSENT
+        line_cents = self.line_cents(lines, adjustments, lines)
+        copies = np.flatnonzero(self._are_only_lines & ~(lines != ABSENT).any(axis=1))
+        line_cents[copies] = _fill_absent(line_cents[copies], headers[line_claims[copies]])
+        in_header = self._are_in_header(lines)
         header_cents = np.full_like(headers, ABSENT)
         header_cents[in_header] = headers[in_header]
         header_cents[in_header, _PRIOR] = _fill_absent(headers[:, _PRIOR], all_payments)[in_header]
         adjustment_sums = sums_by(self.adjustment_claims, adjustments, count)[:, 0]
         header_cents[in_header, ADJUSTED] = adjustment_sums[in_header]
         return totals, header_cents, line_cents
+
+    def line_cents(self, lines: Any, adjustments: Any, published_lines: Any) -> Any:
+        """Return the amounts that rows state for lines, those of other tables included.
+
+        Args:
+            lines: as `stated_lines`.
+            adjustments: as `stated_adjustments`.
+            published_lines: as `stated_lines`, without what rules left out.
+        """
+        in_header = np.append(self._are_in_header(published_lines), False)[self.line_claims]
+        adjustment_sums = sums_by(self.adjustment_lines, adjustments, len(lines))[:, 0]
+        line_cents = lines.copy()
+        line_cents[:, ADJUSTED] = np.where(in_header, ABSENT, adjustment_sums)
+        payments = np.where(in_header, ABSENT, self._prior_payer_amounts[1])
+        line_cents[:, _PRIOR] = _fill_absent(lines[:, _PRIOR], payments)
+        return line_cents
+
+    def _are_in_header(self, lines: Any) -> Any:
+        """Return the institutional claims without amounts of lines: numpy `bool`."""
+        has_lines = np.zeros(len(self.claims) + 1, dtype=np.bool_)  # the last is that of no claim
+        has_lines[self.line_claims[(lines != ABSENT).any(axis=1)]] = True
+        return self._is_institutional & ~has_lines[:-1]
+
+    @cached_property
+    def _are_only_lines(self) -> Any:
+        """Which lines are the only one of a claim that isn't institutional: numpy `bool`."""
+        claims = self.line_claims
+        line_counts = np.bincount(claims[claims >= 0], minlength=len(self.claims))
+        return (claims >= 0) & np.append(~self._is_institutional & (line_counts == 1), False)[
+            claims
+        ]
 
     @cached_property
     def _is_institutional(self) -> Any:

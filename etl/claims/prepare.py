@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from etl.claims.adjustment_reasons import deduplicate_reasons
 from etl.claims.care_team import build_care_team
 from etl.claims.masking import Masks, mask_codes
-from etl.columns.arrays import Bools, any_valid, column_of, true_where
+from etl.columns.arrays import Bools, any_valid, column_of, compound_keys, true_where
 from etl.columns.navigation import positions
 from etl.mapping.plan import Environment
 from etl.model.canonical_tables import AMOUNT_COLUMNS
@@ -33,7 +33,7 @@ def prepare_for_mapping(
     * The care team has one row per provider and role, with the lines that name the provider
       (`etl.claims.care_team`).
     * If a claim has one line and amounts only on its header, they are copied to the line if the
-      profile requires amounts on items.
+      profile requires amounts on items; what other payers paid only if their rows don't state it.
     * Adjustment reasons are deduplicated (`etl.claims.adjustment_reasons`).
 
     Args:
@@ -45,7 +45,7 @@ def prepare_for_mapping(
         tables = mask_codes(tables, masks)
     tables = {
         **tables,
-        "claim_line": _copy_header_amounts(tables["claim_line"], tables["claim"]),
+        "claim_line": _copy_header_amounts(tables),
     }
     return {
         **tables,
@@ -54,8 +54,9 @@ def prepare_for_mapping(
     }
 
 
-def _copy_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
-    """Copy header amounts to a claim's only line if the line has none."""
+def _copy_header_amounts(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the lines; a claim's only line has the header's amounts if it has none."""
+    lines, claims = tables["claim_line"], tables["claim"]
     if lines.num_rows == 0 or claims.num_rows == 0:
         return lines
     claim_rows = positions(column_of(lines, "claim_id"), column_of(claims, "claim_id"))
@@ -72,15 +73,27 @@ def _copy_header_amounts(lines: pa.Table, claims: pa.Table) -> pa.Table:
     )
     if not is_copied.any():
         return lines
-    copied_mask, source_rows = pa.array(is_copied), pa.array(np.maximum(claim_rows, 0))
+    source_rows = pa.array(np.maximum(claim_rows, 0))
+    paid_by_others = _lines_paid_by_others(lines, tables["claim_other_payer"])
     for name in AMOUNT_COLUMNS:
         header_amounts = column_of(claims, name)
         if header_amounts.null_count == len(header_amounts):
             continue
         index = lines.schema.get_field_index(name)
+        is_stated = paid_by_others if name == "amount_priorpayerpaid" else np.False_
+        copied_mask = pa.array(is_copied & ~is_stated)
         amounts = pc.if_else(copied_mask, header_amounts.take(source_rows), column_of(lines, name))
         lines = lines.set_column(index, name, amounts)
     return lines
+
+
+def _lines_paid_by_others(lines: pa.Table, payers: pa.Table) -> Bools:
+    """Return the lines for which rows of other payers state an amount."""
+    line_keys, paid_keys = (
+        compound_keys(column_of(table, "claim_id"), column_of(table, "line_number"))
+        for table in (lines, payers.filter(payers.column("amount_priorpayerpaid").is_valid()))
+    )
+    return true_where(pc.is_in(line_keys, value_set=paid_keys.drop_null()))
 
 
 def _has_any_amount(table: pa.Table) -> Bools:

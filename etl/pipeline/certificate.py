@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -263,14 +264,20 @@ def _removed_patients(previous: Release, following: Release) -> Iterator[Catalog
 
 
 def verdict(
-    certificate: certificates.Certificate, published: Mapping[str, int], files: Sequence[str]
+    certificate: certificates.Certificate,
+    published: Mapping[str, int],
+    files: Sequence[str],
+    allowed: Decimal,
 ) -> Verdict:
     """Decide whether the certificate allows a release to be published.
+
+    No setting allows a difference that would show somebody what isn't theirs.
 
     Args:
         certificate: its certificate.
         published: table -> rows that the run counted as published.
         files: names of the extract's files.
+        allowed: highest number of differences.
     """
     sums = certificates.broken_sums(certificate)
     sums += [
@@ -293,12 +300,24 @@ def verdict(
             text += f"; sums that differ: {', '.join(sums)}"
         if tables:
             text += f"; counts that differ: {', '.join(tables)}"
+        text += f"; at most {allowed} differences are allowed"
+    if certificate.exposing:
+        text += (
+            f". Of these, {certificate.exposing:,} would show data to somebody whose data it isn't"
+        )
     return Verdict(
-        CERTIFICATE_LIMIT, "0", str(differences), not differences, text, is_setting=False
+        CERTIFICATE_LIMIT,
+        str(allowed),
+        str(differences),
+        holds=differences <= allowed and not certificate.exposing,
+        sentence=text,
+        is_setting=not certificate.exposing,
     )
 
 
-def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, int]) -> Verdict:
+def directory_verdict(
+    store: Store, manifest: Manifest, published: Mapping[str, int], allowed: Decimal
+) -> Verdict:
     """Decide whether a directory release has each accepted row exactly once.
 
     Args:
@@ -319,7 +338,8 @@ def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, 
     text = f"the published bytes contain every accepted row: {counts.resources:,} resources"
     if mistakes:
         text = f"the published bytes differ from the accepted rows: {'; '.join(mistakes)}"
-    return Verdict(CERTIFICATE_LIMIT, "0", str(len(mistakes)), not mistakes, text, is_setting=False)
+    count = len(mistakes)
+    return Verdict(CERTIFICATE_LIMIT, str(allowed), str(count), count <= allowed, text)
 
 
 def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:

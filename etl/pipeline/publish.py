@@ -241,13 +241,16 @@ def certified(staged: StagedRelease, publication: Publication) -> StagedRelease:
     counts = processed.totals.tally.counts
     published = {name: table_counts.published for name, table_counts in counts.items()}
     if not processed.definitions.model.has_members:
-        verdict_of_directory = directory_verdict(store, staged.manifest, published)
+        verdict_of_directory = directory_verdict(
+            store, staged.manifest, published, publication.limits.certificate
+        )
         return replace(staged, processed=processed.with_verdicts([verdict_of_directory]))
     kept_count = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
     pieces = PieceFiles(processed.files)
     certificate = certify(pieces, store, publication.base, staged.manifest, kept_count)
     names = processed.read.extract.names
-    processed = processed.with_verdicts([verdict(certificate, published, names)])
+    allowed = publication.limits.certificate
+    processed = processed.with_verdicts([verdict(certificate, published, names, allowed)])
     return replace(staged, processed=replace(processed, certificate=certificate))
 
 

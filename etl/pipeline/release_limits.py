@@ -40,6 +40,7 @@ class ReleaseLimits:
         retracted_members: published members that may be retracted.
         retracted_claims: published claims that may be retracted.
         retracted_resources: published resources of a type that may be retracted.
+        certificate: number of differences between published bytes and rows.
     """
 
     fewer_rows: Decimal
@@ -48,6 +49,7 @@ class ReleaseLimits:
     retracted_members: Decimal
     retracted_claims: Decimal
     retracted_resources: Decimal
+    certificate: Decimal
 
     def of_other_ids(self) -> ReleaseLimits:
         """Return the limits of a run with new ids: everything is retracted."""

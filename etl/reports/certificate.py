@@ -14,6 +14,7 @@ from etl.reports.small_cells import LEVEL_NAMES, MoneyTable, ShownMoney, pool_jo
 
 REASONS: Final = {
     "sum-of-lines": "the claim has no total, so the sum of its lines is published",
+    "amount-of-header": "the claim's only line has no amounts, so those of the claim are published",
     "end-before-start": "the statement ends before it begins, so its end is left out",
     "no-place-for-a-period": "the profile has a service date for a line, but no period",
 }

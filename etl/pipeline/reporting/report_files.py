@@ -355,7 +355,7 @@ def _certificate_facts(processed: ProcessedExtract, folder: Path) -> Certificate
         money=release.money,
         joint=release.joint,
         differences=_DIFFERENCES if has_differences else "",
-        holds=all(one.holds for one in processed.verdicts if one.limit == CERTIFICATE_LIMIT),
+        holds=all(one.found == "0" for one in processed.verdicts if one.limit == CERTIFICATE_LIMIT),
     )
 
 

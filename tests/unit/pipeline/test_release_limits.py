@@ -17,6 +17,7 @@ LIMITS = ReleaseLimits(
     retracted_members=Decimal("0.25"),
     retracted_claims=Decimal("0.25"),
     retracted_resources=Decimal("0.5"),
+    certificate=Decimal(0),
 )
 
 
