@@ -90,6 +90,9 @@ class LimitsSettings(SettingGroup):
     """Highest share of published claims that a run may retract."""
     retracted_resources: float = Field(0.5, ge=0, le=1)
     """Highest share of a type's published resources that a run may retract."""
+    lost_columns: int = Field(0, ge=0)
+    """Highest number of columns that are empty although at least a tenth of the previous release's
+    rows filled them."""
     certificate: int = Field(0, ge=0)
     """Highest number of unexplained differences between published files and their rows."""
     unowned_rows: int | None = Field(None, ge=0)

@@ -232,6 +232,19 @@ def clock_note(previous: Release | None, when: datetime) -> str:
     )
 
 
+def backdated_note(changes: Changes) -> str:
+    """Return advice if resources changed without a later time of their source; otherwise empty."""
+    counts = {name: tally.backdated for name, tally in changes.resources.items() if tally.backdated}
+    if not counts:
+        return ""
+    resources = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    return (
+        f"{resources} changed, but last_updated of their rows is not later than in the previous "
+        "release, so apps that search by _lastUpdated miss the changes; have the source set "
+        "last_updated whenever a row changes"
+    )
+
+
 def certified(staged: StagedRelease, publication: Publication) -> StagedRelease:
     """Add the certificate and its verdict to a staged release.
 

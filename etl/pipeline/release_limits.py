@@ -26,6 +26,8 @@ _LITTLE_MONEY: Final = Decimal(1000)
 _CLAIM_TYPE: Final = "ExplanationOfBenefit"
 _LEVEL_NOUNS: Final = {"claim": "claims", "claim_line": "claim lines"}
 _SHOWN: Final = 3
+_LOST_SHARE: Final = Decimal("0.1")
+"""Share of the rows that must have filled a column for its loss to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class ReleaseLimits:
         retracted_members: published members that may be retracted.
         retracted_claims: published claims that may be retracted.
         retracted_resources: published resources of a type that may be retracted.
+        lost_columns: number of columns that may be empty although the release before filled them.
         certificate: number of differences between published bytes and rows.
     """
 
@@ -49,6 +52,7 @@ class ReleaseLimits:
     retracted_members: Decimal
     retracted_claims: Decimal
     retracted_resources: Decimal
+    lost_columns: Decimal
     certificate: Decimal
 
     def of_other_ids(self) -> ReleaseLimits:
@@ -99,6 +103,56 @@ def input_verdicts(
         _verdict("money_change", limits.money_change, _money_losses(previous.facts, current)),
     ]
     return [verdict for verdict in verdicts if verdict is not None]
+
+
+def lost_columns_verdict(
+    allowed: Decimal, columns: Sequence[Mapping[str, Any]], files: Mapping[str, Sequence[str]]
+) -> Verdict:
+    """Compare the filled columns of a run with those of the previous release.
+
+    A column is lost if at least a tenth of the rows filled it, and none does now. A column that
+    only claims of one type have lost counts, too.
+
+    Args:
+        allowed: highest number of lost columns.
+        columns: the report's `completeness`, with the previous figures.
+        files: canonical table -> files of the extract with its rows.
+    """
+    details = []
+    for column in columns:
+        parts = [column, *column["by_claim_type"]]
+        lost = [part for part in parts if _is_lost(part)]
+        if not lost:
+            continue
+        # A column that all claims have lost is one loss, not one of each type.
+        for part in lost[:1] if lost[0] is column else lost:
+            claims = f" of {part['claim_type']} claims" if "claim_type" in part else ""
+            source = ", ".join(files.get(column["table"], ())) or "no file"
+            past = part["previous"]
+            filled = percent(Decimal(past["filled"]) / past["of"])
+            details.append(
+                f"{source}: column {column['column']} of {column['table']} is empty in all "
+                f"{part['of']:,} accepted rows{claims}, but {filled} of {past['of']:,} rows filled "
+                "it in the previous release"
+            )
+    shown = details[:_SHOWN] or ["no column that was filled in the previous release is empty"]
+    ending = f", and {len(details) - _SHOWN} similar ones" if len(details) > _SHOWN else ""
+    return Verdict(
+        "lost_columns",
+        str(allowed),
+        str(len(details)),
+        len(details) <= allowed,
+        f"{'; '.join(shown)}{ending}; at most {allowed} lost columns are allowed",
+        details=tuple(details),
+    )
+
+
+def _is_lost(part: Mapping[str, Any]) -> bool:
+    """Return whether a column is empty now, although a tenth of the rows filled it before."""
+    past = part["previous"]
+    if past is None or part["filled"] or not part["of"] or past["of"] < FEW:
+        return False
+    return bool(past["filled"] >= _LOST_SHARE * past["of"])
 
 
 def retraction_verdicts(
@@ -240,7 +294,7 @@ def _verdict(
     """Check several losses against one limit; None without losses."""
     if not losses:
         return None
-    ordered = sorted(losses, key=lambda loss: -loss.amount)
+    ordered = sorted(losses, key=lambda loss: (-loss.share, -loss.amount))
     broken = [loss for loss in ordered if not loss.is_within(allowed)]
     shown = broken[:_SHOWN] or ordered[:1]
     ending = f", and {len(broken) - _SHOWN} similar ones" if len(broken) > _SHOWN else ""
@@ -251,6 +305,7 @@ def _verdict(
         found=percent(max(loss.share for loss in losses)),
         holds=not broken,
         sentence=f"{message}{ending}; at most {percent(allowed)}{comparison} are allowed",
+        details=tuple(loss.says for loss in broken),
     )
 
 

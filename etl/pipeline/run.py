@@ -18,7 +18,11 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.process import ProcessedExtract, process, write_results
 from etl.pipeline.publish import StagedRelease
 from etl.pipeline.read import default_stamp, read_release
-from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
+from etl.pipeline.release_limits import (
+    input_verdicts,
+    lost_columns_verdict,
+    retraction_verdicts,
+)
 from etl.pipeline.reporting import report_files
 from etl.pipeline.reporting import suites as suite_stage
 from etl.pipeline.reporting.report_files import LimitBroken, RunResult, WrittenReport
@@ -36,7 +40,7 @@ from etl.publish.reader import Current, Release
 from etl.publish.release import commit, is_published, put_named
 from etl.quality.totals.by_member import NO_OWNERS
 from etl.reports.changes import money_changes, news_since
-from etl.reports.document import money_document
+from etl.reports.document import completeness, money_document
 from etl.reports.earlier_reports import release_before, report_of, write_nights_page
 from etl.reports.must_support import must_support_json
 from etl.reports.report_values import DefaultStamp, ReleaseBefore
@@ -111,23 +115,24 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     rows = read_release(context, publication)
     attempt = replace(context, when=rows.when)
     stamp = default_stamp(context.executor, rows.read, rows.when)
-    # Process them. Limits on the input are checked before the release is written.
-    processed = _process(attempt, publication, rows.read, stamp)
-    if not _is_within_limits(processed):
-        raise _report_broken_limit(attempt, publication, processed, stamp)
-    # Write the release, and decide whether it may be published.
+    # Process them, write the release, and decide whether it may be published: all limits are
+    # checked at once, so that one look at the report is enough.
+    previous = release_before(base, None)
+    processed = _process(attempt, publication, rows.read, stamp, previous)
     checked_release = _write(attempt, publication, processed, stamp)
     if not _is_within_limits(checked_release.processed):
-        raise _report_broken_limit(attempt, publication, checked_release.processed, stamp)
+        raise _report_broken_limit(attempt, publication, checked_release.processed, stamp, previous)
     results = suite_stage.known_results(store, processed.previous.results)
     suite_stage.begin_due_suites(attempt, checked_release.processed, results)
     staged = _with_bulk(attempt, publication, checked_release)
     attempt.executor.dismiss()
     # The report follows the directory and bulk files, because it counts their contents.
-    previous = release_before(base, staged.changes)
+    if previous is not None:
+        previous = replace(previous, changes=staged.changes)
     notes = (
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
         publishing.clock_note(base.release, attempt.when),
+        publishing.backdated_note(staged.changes),
         damage_note(base),
         *rows.notes,
     )
@@ -317,21 +322,29 @@ def _is_published(context: RunContext, base: Current) -> bool:
 
 
 def _report_broken_limit(
-    context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
+    context: RunContext,
+    publication: Publication,
+    processed: ProcessedExtract,
+    stamp: DefaultStamp,
+    previous: ReleaseBefore | None,
 ) -> LimitBroken:
     """Write the report of a run that broke a limit; return its error."""
     run_id = report_files.run_id(context.when, processed.read)
-    base = publication.base
-    report_facts = _report_facts(context, processed, stamp, release_before(base, None), run_id)
+    report_facts = _report_facts(context, processed, stamp, previous, run_id)
     written_report = report_files.write_reports(context, processed, report_facts)
-    _store_reports(publication.store, _report_entries(written_report.folder, run_id), base)
+    report_entries = _report_entries(written_report.folder, run_id)
+    _store_reports(publication.store, report_entries, publication.base)
     write_nights_page(publication.store)
     page = report_files.page_of(publication.target.name, run_id)
     return LimitBroken(processed, written_report.report, page)
 
 
 def _process(
-    context: RunContext, publication: Publication, rows: PartitionedExtract, stamp: DefaultStamp
+    context: RunContext,
+    publication: Publication,
+    rows: PartitionedExtract,
+    stamp: DefaultStamp,
+    previous: ReleaseBefore | None,
 ) -> ProcessedExtract:
     """Check and map an extract and write its blocks; return it with the limits on its input."""
     base = publication.base
@@ -346,7 +359,22 @@ def _process(
     processed = process(context, rows, output, publication, sample, is_reported=is_reported)
     facts = facts_of(context.extract, context.definitions, processed)
     previous_manifest = None if base.release is None else base.release.manifest
-    return processed.with_verdicts(input_verdicts(publication.limits, previous_manifest, facts))
+    verdicts = input_verdicts(publication.limits, previous_manifest, facts)
+    if previous is not None and previous.document is not None:
+        tally = processed.totals.tally
+        columns = completeness(tally.filled, tally.counts, previous.document["completeness"])
+        files = _files_by_table(context.extract)
+        allowed = publication.limits.lost_columns
+        verdicts.append(lost_columns_verdict(allowed, columns, files))
+    return processed.with_verdicts(verdicts)
+
+
+def _files_by_table(extract: Extract) -> dict[str, list[str]]:
+    """Return the names of the files from which the rows of each canonical table come."""
+    return {
+        table.table: [file.title for file in extract.files if file.table == table.source]
+        for table in extract.layout.tables
+    }
 
 
 def _write(
@@ -367,7 +395,9 @@ def _write_trial(
     context: RunContext, publication: Publication, rows: PartitionedExtract, stamp: DefaultStamp
 ) -> StagedRelease:
     """Process an extract and write its release to an overlay, ignoring limits."""
-    return _write(context, publication, _process(context, publication, rows, stamp), stamp)
+    previous = release_before(publication.base, None)
+    processed = _process(context, publication, rows, stamp, previous)
+    return _write(context, publication, processed, stamp)
 
 
 def _report_facts(

@@ -392,11 +392,16 @@ def stamp_of(release: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCounts:
-    """Counts of added, changed and retracted items."""
+    """Counts of added, changed and retracted items.
+
+    Attributes:
+        backdated: changed ones whose source states a time that isn't later than before.
+    """
 
     added: int = 0
     changed: int = 0
     retracted: int = 0
+    backdated: int = 0
 
     def __add__(self, other: ChangeCounts) -> ChangeCounts:
         """Return the sums."""
@@ -404,6 +409,7 @@ class ChangeCounts:
             self.added + other.added,
             self.changed + other.changed,
             self.retracted + other.retracted,
+            self.backdated + other.backdated,
         )
 
     @property
@@ -427,7 +433,11 @@ class Changes:
     def to_json(self) -> JSON:
         """Return the counts as a manifest states them; types without a change are left out."""
         touched = {name: tally for name, tally in self.resources.items() if tally.touched}
-        return msgspec.to_builtins(replace(self, resources=touched))
+        value = msgspec.to_builtins(replace(self, resources=touched))
+        for counts in (value["patients"], *value["resources"].values()):
+            if not counts["backdated"]:
+                del counts["backdated"]
+        return value
 
     @classmethod
     def from_json(cls, value: JSON) -> Changes:

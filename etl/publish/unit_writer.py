@@ -265,15 +265,17 @@ def _count_changes(
     changes: dict[str, list[int]] = {}
     for line in lines:
         row = line.row
-        counts = changes.setdefault(row.type, [0, 0, 0])
+        counts = changes.setdefault(row.type, [0, 0, 0, 0])
         previous = previous_content.states.get((row.type, row.id))
         if previous is None:
             counts[0] += 1
         elif previous[0] != row.version or (row.stated and previous[1] != row.last_updated):
             counts[1] += 1
+            if row.stated and instant(row.last_updated) <= instant(previous[1]):
+                counts[3] += 1
     for name, resource_id in previous_content.states:
         if (name, resource_id) not in present:
-            changes.setdefault(name, [0, 0, 0])[2] += 1
+            changes.setdefault(name, [0, 0, 0, 0])[2] += 1
     return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 
 

@@ -18,7 +18,7 @@ import msgspec
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import DIRECTORY
-from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts, reconcile
+from etl.quality.totals.counts import CountsDoNotAddUp, FilledKey, RowCounts, reconcile
 from etl.quality.totals.money import MONEY_TYPES, MoneyKey, MoneyTotals
 from etl.reports.certificate import certificate_document, timeliness_document
 from etl.reports.changes import changes_since
@@ -79,7 +79,8 @@ def _report_fields(report: Report) -> dict[str, Any]:
             and (count.rows_in or not TABLES[name].optional)
         },
         "limits": [
-            {**limit_json(verdict), "sentence": verdict.sentence} for verdict in report.verdicts
+            {**limit_json(verdict), "sentence": verdict.sentence, "details": list(verdict.details)}
+            for verdict in report.verdicts
         ],
         "rules_looked_at": report.rules_looked_at,
         "rules": [
@@ -104,7 +105,7 @@ def _report_fields(report: Report) -> dict[str, Any]:
         "timeliness": report.timeliness and timeliness_document(report.timeliness),
         "directory": report.directory and directory_document(report.directory),
         "resources": dict(sorted(report.resources.items())),
-        "completeness": _completeness(report),
+        "completeness": completeness(report.filled, report.counts, _previous_columns(report)),
         "claims_by_month": _claims_by_month(report),
         "missing": to_json(report.missing),
         "empty_crosswalks": to_json(report.empty_crosswalks),
@@ -196,17 +197,39 @@ def _example_json(report: Report, example: Example) -> dict[str, Any]:
     }
 
 
-def _completeness(report: Report) -> list[dict[str, Any]]:
+def _previous_columns(report: Report) -> Sequence[Mapping[str, Any]]:
+    document = None if report.previous is None else report.previous.document
+    return [] if document is None else document["completeness"]
+
+
+def completeness(
+    filled_cells: Mapping[FilledKey, int],
+    counts: Mapping[str, RowCounts],
+    previous: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
     """Count the rows that fill each column with a CPCDS element.
 
     Also by claim type: a column that one type never fills is no gap in the others.
+
+    Args:
+        filled_cells: filled cells of accepted rows.
+        counts: table -> counts of its rows, by fate.
+        previous: the same of the previous release, whose figures are added.
     """
     filled: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for key, rows in report.filled.items():
+    for key, rows in filled_cells.items():
         filled[key.table, key.column][key.claim_type] += rows
+    earlier = {
+        (column["table"], column["column"], part.get("claim_type")): {
+            "filled": part["filled"],
+            "of": part["of"],
+        }
+        for column in previous
+        for part in (column, *column["by_claim_type"])
+    }
     entries = []
     for name in TABLES:
-        published = report.counts[name].published if name in report.counts else 0
+        published = counts[name].published if name in counts else 0
         by_type = filled[name, _CLAIM_ID]
         is_listed = name in DIRECTORY.tables  # its columns are not elements of CPCDS
         for column in TABLES[name].columns:
@@ -222,11 +245,13 @@ def _completeness(report: Report) -> list[dict[str, Any]]:
                     "required": column.required,
                     "filled": cells.total(),
                     "of": published,
+                    "previous": earlier.get((name, column.name, None)),
                     "by_claim_type": [
                         {
                             "claim_type": claim_type,
                             "filled": cells[claim_type],
                             "of": by_type[claim_type],
+                            "previous": earlier.get((name, column.name, claim_type)),
                         }
                         for claim_type in MONEY_TYPES
                         if by_type[claim_type]

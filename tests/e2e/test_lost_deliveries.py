@@ -71,7 +71,7 @@ def test_claim_files_of_headers_alone_stop_the_run_and_its_plan(extract, target,
     said = json.loads(stopped.out)
     assert said["published"] is False
     assert Path(said["report"]).is_file()
-    assert len(said["broken_limits"]) == 3
+    assert len(said["broken_limits"]) == 5
 
 
 @pytest.mark.slow

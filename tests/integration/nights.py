@@ -26,7 +26,7 @@ SINCE = date(2024, 12, 31)
 """Claims of one year: there are as many kinds of them as in many."""
 ANY_CHANGE = {
     "fewer_rows": 1, "fewer_claims": 1, "money_change": 1_000_000, "retracted_members": 1,
-    "retracted_claims": 1, "retracted_resources": 1,
+    "retracted_claims": 1, "retracted_resources": 1, "lost_columns": 1000,
 }  # fmt: skip
 """Limits that let everything through: of so few members each one is a large share."""
 FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
@@ -33,6 +34,7 @@ class Verdict:
         holds: whether the value is within the limit.
         sentence: all of this in words.
         is_setting: whether a setting can raise the limit.
+        details: everything beyond the limit, one entry each, if `sentence` has only the first ones.
     """
 
     limit: str
@@ -41,6 +43,7 @@ class Verdict:
     holds: bool
     sentence: str
     is_setting: bool = True
+    details: tuple[str, ...] = ()
 
 
 def verdicts(
@@ -140,19 +143,27 @@ def refusal(results: Iterable[Verdict]) -> str:
     broken = [verdict for verdict in results if not verdict.holds]
     if not broken:
         return ""
-    message = f"nothing was published: {'; '.join(verdict.sentence for verdict in broken)}. "
+    message = f"nothing was published: {broken[0].sentence}. "
+    if len(broken) > 1:
+        sentences = "".join(f"- {verdict.sentence}\n" for verdict in broken)
+        message = f"nothing was published, because {len(broken)} limits are broken:\n{sentences}"
     if not all(verdict.is_setting for verdict in broken):
         return message + "Fix the mapping or the program: no setting allows this."
-    variables = " ".join(_override_setting(verdict) for verdict in broken)
+    variables = " ".join(_override_settings(broken))
     return message + f"Fix the extract or, if this is intended, allow it for one run: {variables}."
 
 
-def _override_setting(verdict: Verdict) -> str:
-    """Return the environment variable that raises the limit just enough."""
-    name, _, rule = verdict.limit.partition(".")
-    share = verdict.found.removesuffix(" %")
-    is_share = share != verdict.found
-    value = str(Decimal(ceil(Decimal(share))) / 100) if is_share else verdict.found
-    if rule:
-        value = f"'{{\"{rule}\": {value}}}'"
-    return f"CPCDS_LIMITS__{name.upper()}={value}"
+def _override_settings(broken: Iterable[Verdict]) -> Iterator[str]:
+    """Yield the environment variables that raise the limits just enough."""
+    findings = {}
+    for verdict in broken:
+        name, _, rule = verdict.limit.partition(".")
+        share = verdict.found.removesuffix(" %")
+        is_share = share != verdict.found
+        value = str(Decimal(ceil(Decimal(share))) / 100) if is_share else verdict.found
+        if rule:
+            findings[rule] = int(value)
+        else:
+            yield f"CPCDS_LIMITS__{name.upper()}={value}"
+    if findings:
+        yield f"CPCDS_LIMITS__FINDINGS='{json.dumps(findings)}'"

@@ -277,7 +277,13 @@ def _match_headers(
         if types and (best or not any(raw.has_header for raw in types)):
             tables[listed.name] = tuple(raw.name for raw in types)
     matched_tables = {name for names in tables.values() for name in names}
+    # A file that has most headers of a table was meant for it: none of its rows would be read.
     lacks = [
+        f"{file} lacks the required column {missing[0]}"
+        for known_count, file, missing in nearest.values()
+        if file not in tables and 2 * known_count >= len(cells[file])
+    ]
+    lacks += [
         _explain_missing_file(raw, nearest.get(raw.name), unnamed)
         for raw in layout.raw.values()
         if raw.compulsory and raw.name not in matched_tables

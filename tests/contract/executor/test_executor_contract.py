@@ -54,7 +54,7 @@ from tests.fault.faulty import Killed
 
 FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
 ANY = Decimal(1_000_000)
-LIMITS = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY, Decimal(0))
+LIMITS = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY, ANY, Decimal(0))
 BULK = BulkOptions(snapshot_every=1, file_bytes=4000)
 """A snapshot each night, of several files a type."""
 

@@ -5,7 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
+from etl.pipeline.release_limits import (
+    ReleaseLimits,
+    input_verdicts,
+    lost_columns_verdict,
+    retraction_verdicts,
+)
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality.totals.limits import Verdict, refusal
 from tests.given.tables import table
@@ -17,6 +22,7 @@ LIMITS = ReleaseLimits(
     retracted_members=Decimal("0.25"),
     retracted_claims=Decimal("0.25"),
     retracted_resources=Decimal("0.5"),
+    lost_columns=Decimal(0),
     certificate=Decimal(0),
 )
 
@@ -194,3 +200,87 @@ def test_a_directory_that_lost_its_few_networks_is_stopped():
     assert broken(retraction_verdicts(LIMITS, before, retracted(0, InsurancePlan=2))) == []
     gone = retraction_verdicts(LIMITS, before, retracted(0, InsurancePlan=3))
     assert broken(gone) == ["retracted_resources"]
+
+
+def column(name, filled, rows, past, past_rows=100, *, by_type=()):
+    return {
+        "table": "claim",
+        "column": name,
+        "filled": filled,
+        "of": rows,
+        "previous": past if past is None else {"filled": past, "of": past_rows},
+        "by_claim_type": [
+            {
+                "claim_type": claim_type,
+                "filled": now,
+                "of": 50,
+                "previous": {"filled": before, "of": 50},
+            }
+            for claim_type, now, before in by_type
+        ],
+    }
+
+
+def lost(*columns, allowed=0):
+    return lost_columns_verdict(Decimal(allowed), columns, {"claim": ["claims.txt"]})
+
+
+@pytest.mark.parametrize(
+    ("filled", "rows", "past", "past_rows", "is_lost"),
+    [
+        (0, 90, 10, 100, True),
+        (0, 90, 9, 100, False),
+        (1, 90, 100, 100, False),
+        (0, 0, 100, 100, False),
+        (0, 90, 9, 9, False),
+        (0, 90, None, None, False),
+    ],
+    ids=["a tenth", "less than a tenth", "one row", "no rows", "few rows", "a new column"],
+)
+def test_a_column_is_lost_if_it_was_filled_and_no_row_fills_it(
+    filled, rows, past, past_rows, is_lost
+):
+    assert lost(column("paid_date", filled, rows, past, past_rows)).holds is not is_lost
+
+
+def test_a_lost_column_is_named_with_its_file_and_both_shares():
+    verdict = lost(column("paid_date", 0, 610, 610, 700))
+    assert (verdict.limit, verdict.allowed, verdict.found) == ("lost_columns", "0", "1")
+    assert verdict.details == (
+        "claims.txt: column paid_date of claim is empty in all 610 accepted rows, but 87.1429 % of "
+        "700 rows filled it in the previous release",
+    )
+    assert refusal([verdict]).endswith("CPCDS_LIMITS__LOST_COLUMNS=1.")
+    assert lost(column("paid_date", 0, 610, 610), allowed=1).holds
+
+
+def test_a_column_that_claims_of_one_type_have_lost_counts():
+    types = (("oral", 0, 40), ("vision", 40, 40))
+    verdict = lost(column("paid_date", 40, 100, 80, by_type=types))
+    assert not verdict.holds
+    assert "all 50 accepted rows of oral claims" in verdict.sentence
+    all_types = (("oral", 0, 40), ("vision", 0, 40))
+    assert lost(column("paid_date", 0, 100, 80, by_type=all_types)).found == "1"
+
+
+def test_a_sentence_has_three_lost_columns_and_the_details_have_all():
+    names = [f"column_{number}" for number in range(5)]
+    verdict = lost(*(column(name, 0, 90, 90) for name in names))
+    assert len(verdict.details) == 5
+    assert verdict.sentence.count("column_") == 3
+    assert "and 2 similar ones" in verdict.sentence
+
+
+def test_the_tables_that_lost_the_largest_share_come_first():
+    now = rows(claim=300, claim_line=0)
+    before = rows(claim=900, claim_line=20)
+    found = input_verdicts(LIMITS, manifest(replace(BEFORE, run=before)), replace(BEFORE, run=now))
+    assert [says.split()[1] for says in found[0].details] == ["claim_line", "claim"]
+
+
+def test_one_setting_allows_the_findings_of_several_rules():
+    verdicts = [
+        Verdict(f"findings.{rule}", "0", "7", False, f"7 findings of {rule}")
+        for rule in ("npi", "zip")
+    ]
+    assert """CPCDS_LIMITS__FINDINGS='{"npi": 7, "zip": 7}'.""" in refusal(verdicts)

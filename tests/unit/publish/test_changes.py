@@ -1,7 +1,7 @@
 """What a second release does with what is there: changes, retractions, who stays as he is."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -125,7 +125,11 @@ def test_a_member_who_is_gone_takes_the_whole_block_along(store, worked_on):
     assert unit.block is None
     assert len(release.index(unit).deleted) == 5
     assert release.manifest.counts["patients"] == 1
-    assert release.manifest.counts["changes"]["patients"] == asdict(ChangeCounts(retracted=1))
+    assert release.manifest.counts["changes"]["patients"] == {
+        "added": 0,
+        "changed": 0,
+        "retracted": 1,
+    }
 
 
 def test_a_member_who_was_never_published_needs_the_patient(store):
@@ -164,7 +168,11 @@ def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_othe
     before = objects(store)
     after = night(store, worked_on, gone=[logical_id("cleo")], now="2026-11-27T00:00:00Z")
     assert after.units([ANNA, BERT]) == units
-    assert after.manifest.counts["changes"]["patients"] == asdict(ChangeCounts())
+    assert after.manifest.counts["changes"]["patients"] == {
+        "added": 0,
+        "changed": 0,
+        "retracted": 0,
+    }
     assert set(new_keys(store, before)) <= {"catalog", "releases"}
 
 

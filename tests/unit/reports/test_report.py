@@ -144,8 +144,14 @@ def test_completeness_lists_the_columns_that_carry_elements():
         "required": False,
         "filled": 1,
         "of": 5,
+        "previous": None,
         "by_claim_type": [
-            {"claim_type": claim_type, "filled": claim_type == "inpatient", "of": 1}
+            {
+                "claim_type": claim_type,
+                "filled": claim_type == "inpatient",
+                "of": 1,
+                "previous": None,
+            }
             for claim_type in ("inpatient", "outpatient", "vision", "oral", "pharmacy")
         ],
     }
