@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from etl.columns import numbers
 from etl.columns.arrays import Bools, Indices, column_of, true_where
 from etl.columns.navigation import positions
-from etl.model.adjustment_chains import Linked, Role, chain_positions
+from etl.model.adjustment_chains import ChainPosition, Linked, Role, chain_positions
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 
 _TEXTS: Final = (
@@ -32,7 +32,9 @@ _TEXTS: Final = (
 _AMOUNTS: Final = (*AMOUNT_COLUMNS, "payment_amount")
 _VOID: Final = "8"
 """Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
-_NEEDS_PRIOR: Final = pa.array(["7", _VOID])
+_REPLACEMENT: Final = "7"
+"""Bill frequency of a claim that replaces a prior one."""
+_NEEDS_PRIOR: Final = pa.array([_REPLACEMENT, _VOID])
 """Bill frequencies of claims that replace or void a prior one."""
 _PARTIAL: Final = pa.array(["2", "3", "4", "5"])
 """Bill frequencies of claims that add to others: interim bills and late charges."""
@@ -50,6 +52,7 @@ class Chains:
         priors: claims directly before it that it doesn't name, joined by `;`; null for none.
         successors: claims directly after it that it doesn't name.
         updated: `last_updated` of the claim or of the claim that superseded it, if later.
+        replaces: whether the claim replaces another one, known or not, with amounts above zero.
         findings: rule -> the claims that it finds irregular.
         cell_findings: rule, table, column and rows of the table, of irregular cells.
     """
@@ -59,6 +62,7 @@ class Chains:
     priors: pa.StringArray
     successors: pa.StringArray
     updated: pa.StringArray
+    replaces: Bools
     findings: Mapping[str, Bools] = field(default_factory=dict)
     cell_findings: Sequence[tuple[str, str, str, Bools]] = ()
 
@@ -71,6 +75,7 @@ class Chains:
             self.priors.filter(mask),
             self.successors.filter(mask),
             self.updated.filter(mask),
+            self.replaces[keep],
             {rule: where[keep] for rule, where in self.findings.items()},
         )
 
@@ -116,7 +121,8 @@ def find_chains(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -
     # Negative amounts of other claims are reported by `amount-negative` and `payment-negative`.
     is_replacement = np.asarray(column_of(claims, "adjusted_from_claim_id").is_valid()) & ~is_void
     needs_prior = true_where(pc.is_in(frequency, value_set=_NEEDS_PRIOR))
-    is_partial = true_where(pc.is_in(frequency, value_set=_PARTIAL))
+    remainders = _sum_after_reversals(tables, linked_rows, linked)
+    is_interim = true_where(pc.is_in(frequency, value_set=_PARTIAL))
     current = pa.repeat(Role.CURRENT.value, size).cast(pa.string())
     own_updates = column_of(claims, "last_updated")
     return Chains(
@@ -125,14 +131,24 @@ def find_chains(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -
         priors=_replace_texts(priors, linked_rows, no_ids),
         successors=_replace_texts(successors, linked_rows, no_ids),
         updated=_replace_texts([place.updated for place in places], linked_rows, own_updates),
+        replaces=has_prior & signs.above,
         findings={
             "claim-replaced-twice": expand(place.rival for place in places),
             "claim-chain-circle": expand(place.circular for place in places),
             "claim-successor-rejected": expand(place.bereft for place in places),
+            "claim-prior-rejected": expand(place.orphaned for place in places),
+            "replacement-adjudicated-earlier": expand(place.early for place in places),
+            "cancellation-cancelled": expand(
+                place.cancels and any(places[prior].cancels for prior in place.priors)
+                for place in places
+            ),
+            "reversal-partial": expand(cents > 0 for cents in remainders),
+            "reversal-larger": expand(cents < 0 for cents in remainders),
+            "reversal-as-replacement": is_reversal & true_where(pc.equal(frequency, _REPLACEMENT)),
             "reversal-without-claim": ~is_linked & (signs.total < 0),
             "reversal-positive": is_reversal & signs.above,
             "replacement-without-claim": needs_prior & ~has_prior,
-            "partial-bill-replaces": is_partial & has_prior,
+            "partial-bill-replaces": is_interim & has_prior,
         },
         cell_findings=[
             *_negative_replacements(tables, is_replacement & ~is_reversal, negative_cells),
@@ -200,6 +216,48 @@ def _amount_signs(
         np.add.at(sums, line_groups[relevant_lines], cents)
         total[selected_rows] += sums[claim_groups]
     return _Signs(total, is_positive)
+
+
+def _sum_after_reversals(
+    tables: Mapping[str, pa.Table],
+    linked_rows: Indices,
+    linked: Sequence[tuple[Linked, ChainPosition]],
+) -> list[int]:
+    """Return, for each linked claim that reverses one other, the cents that it leaves of that one.
+
+    Only amounts that both claims state are added up. The result is 0 for all other claims.
+    """
+    remainders = [0] * len(linked)
+    pairs = [
+        (index, place.priors[0])
+        for index, (claim, place) in enumerate(linked)
+        if claim.reverses and len(place.priors) == 1 and not linked[place.priors[0]][1].cancels
+    ]
+    if not pairs:
+        return remainders
+    indices = sorted({index for pair in pairs for index in pair})
+    reversals, priors = np.searchsorted(indices, np.array(pairs)).T
+    claims = tables["claim"].take(pa.array(linked_rows[indices]))
+    claim_rows = positions(
+        column_of(tables["claim_line"], "claim_id"), column_of(claims, "claim_id")
+    )
+    lines = tables["claim_line"].filter(pa.array(claim_rows >= 0))
+    claim_rows = claim_rows[claim_rows >= 0]
+    for name in _AMOUNTS:
+        owners = {"claim": (claims, np.arange(len(indices)))}
+        if name in lines.column_names:
+            owners["claim_line"] = (lines, claim_rows)
+        for table, rows in owners.values():
+            amounts = column_of(table, name)
+            is_stated = np.bincount(rows[np.asarray(amounts.is_valid())], minlength=len(indices))
+            sums = np.zeros(len(indices), dtype=np.int64)
+            np.add.at(sums, rows, numbers.cents(amounts))
+            sums = np.where(
+                is_stated[reversals] & is_stated[priors], sums[reversals] + sums[priors], 0
+            )
+            for (reversal, _), cents in zip(pairs, sums.tolist(), strict=True):
+                remainders[reversal] += cents
+    return remainders
 
 
 def _negative_cells(table: pa.Table) -> dict[str, Bools]:

@@ -70,6 +70,9 @@ class ChainPosition:
         rival: whether it lost to another claim without a successor.
         bereft: whether it is `last` only because the claim that replaces it was rejected.
         circular: whether its links lead back to it.
+        cancels: whether it voids or reverses the claim before it.
+        orphaned: whether a claim directly before it was rejected.
+        early: whether a claim directly before it was adjudicated later.
         updated: its `last_updated` or, if later, that of the claim that determines its role; None
             if it states none.
     """
@@ -81,6 +84,9 @@ class ChainPosition:
     rival: bool = False
     bereft: bool = False
     circular: bool = False
+    cancels: bool = False
+    orphaned: bool = False
+    early: bool = False
     updated: str | None = None
 
 
@@ -129,6 +135,13 @@ def chain_positions(claims: Sequence[Linked]) -> list[ChainPosition]:
                 rival=index in candidates and index != last and not voids[index],
                 bereft=index == newest != last and not claims[newest].rejected,
                 circular=index in circular,
+                cancels=voids[index],
+                orphaned=not claims[index].rejected
+                and any(claims[prior].rejected for prior in priors[index]),
+                early=any(
+                    (claims[prior].adjudicated or "") > (claims[index].adjudicated or _UNKNOWN_DAY)
+                    for prior in priors[index]
+                ),
                 updated=_latest_update(claims, index, last),
             )
     return positions

@@ -40,7 +40,7 @@ from etl.model.crosswalks import Crosswalk
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers
 from etl.quality.check import Checked, check_rows, check_totals
-from etl.quality.checks.cascade import SUCCESSOR_REJECTED, DecidedRows, decide_rows
+from etl.quality.checks.cascade import NEIGHBOR_REJECTED, DecidedRows, decide_rows
 from etl.quality.checks.claims import (
     Findings,
     chain_rows,
@@ -127,13 +127,14 @@ class ClaimRules:
         chains = find_chains(tables)
         record_findings(work, self._chain_and_code_findings(tables, chains))
 
-        def claims_without_successor(rejected: Mapping[str, Rejections]) -> Bools:
+        def claims_next_to_rejected(rejected: Mapping[str, Rejections]) -> Mapping[str, Bools]:
             nonlocal chains
             if any(rejected[name].rows.any() for name in ("claim", "claim_line")):
                 chains = find_chains(*chain_rows(work, rejected))
-            return in_frame(work.frames["claim"], chains.findings[SUCCESSOR_REJECTED])
+            claims = work.frames["claim"]
+            return {rule: in_frame(claims, chains.findings[rule]) for rule in NEIGHBOR_REJECTED}
 
-        decided = decide_rows(work, claims_without_successor)
+        decided = decide_rows(work, claims_next_to_rejected)
         accepted = ~decided.rejected["claim"].rows
         chains = chains.filter(accepted[is_readable(work.frames["claim"])])
         is_counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
@@ -149,6 +150,9 @@ class ClaimRules:
         """Yield findings about irregular chains and sensitive codes."""
         for rule, is_found in chains.findings.items():
             yield Findings(rule, "claim", None, is_found)
+        is_last = np.asarray(pc.equal(chains.role, Role.CURRENT.value)) & chains.replaces
+        is_void = is_last & ~self._are_active(tables)
+        yield Findings("replacement-not-in-force", "claim", None, is_void)
         for cells in chains.cell_findings:
             yield Findings(*cells)
         for cell in self.masker.masks(tables).cells:

@@ -26,11 +26,12 @@ from etl.quality.checks.frames import NO_RULE, Failure, Frame, Rejections, Work
 from etl.quality.checks.references import References
 from etl.quality.rules import kinds
 
-SUCCESSOR_REJECTED: Final = "claim-successor-rejected"
-"""Rule of a claim that only rejected claims of its chain supersede."""
+NEIGHBOR_REJECTED: Final = ("claim-successor-rejected", "claim-prior-rejected")
+"""Rules of claims that only rejected claims of their chain supersede, and of claims that follow a
+rejected one."""
 
-FindStranded: TypeAlias = Callable[[Mapping[str, Rejections]], Any]
-"""Maps rejected rows to claims whose successors in the chain are all rejected: numpy `bool`, shape
+FindStranded: TypeAlias = Callable[[Mapping[str, Rejections]], Mapping[str, Any]]
+"""Maps rejected rows to the claims that each rule of `NEIGHBOR_REJECTED` finds: numpy `bool`, shape
 (claims,)."""
 
 
@@ -141,16 +142,22 @@ class _Cascade:
             self.rejected[header].add(self.work.book.numbers[rule.id], is_rejected, cause)
 
     def _reject_predecessors(self) -> None:
-        """Report claims that only rejected claims supersede; the rule may reject them."""
+        """Report claims next to rejected ones in their chain; the rules may reject them."""
         if self.find_stranded is None:
             return
-        rule, claims = self.work.book[SUCCESSOR_REJECTED], self.work.frames["claim"]
-        # Once a claim is rejected, the one before it in the chain has a rejected successor too.
-        while (is_stranded := self.find_stranded(self.rejected)).any():
-            self.work.record(rule, claims, np.flatnonzero(is_stranded), None)
+        claims = self.work.frames["claim"]
+        rules = [self.work.book[rule_id] for rule_id in NEIGHBOR_REJECTED]
+        rejecting = [rule for rule in rules if rule.severity.rejects]
+        found = self.find_stranded(self.rejected)
+        # Once a claim is rejected, its neighbors in the chain have a rejected neighbor, too.
+        while any(found[rule.id].any() for rule in rejecting):
+            for rule in rejecting:
+                self.work.record(rule, claims, np.flatnonzero(found[rule.id]), None)
+                self.rejected["claim"].add(self.work.book.numbers[rule.id], found[rule.id])
+            found = self.find_stranded(self.rejected)
+        for rule in rules:
             if not rule.severity.rejects:
-                break
-            self.rejected["claim"].add(self.work.book.numbers[rule.id], is_stranded)
+                self.work.record(rule, claims, np.flatnonzero(found[rule.id]), None)
 
     def _reject_children(self, child: str, parent: str) -> None:
         """Reject rows with a rejected parent row."""

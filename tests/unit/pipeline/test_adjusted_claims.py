@@ -159,3 +159,32 @@ def test_a_bill_that_the_prior_claim_names_has_its_link():
     assert not told(finalized(of), "replacement-without-claim")
     of["claim"][1]["type_of_bill"] = "114"
     assert told(finalized(of), "partial-bill-replaces") == {3}
+
+
+IRREGULAR = {
+    "claim-prior-rejected", "replacement-adjudicated-earlier", "replacement-not-in-force",
+    "cancellation-cancelled", "reversal-partial", "reversal-larger", "reversal-as-replacement",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(*table(__file__, "irregular"))
+def test_an_irregular_chain_is_told(links, cells, amounts, rules):
+    of = chained(**links)
+    for claim, line in zip(of["claim"], of["claim_line"], strict=True):
+        number = claim["claim_id"]
+        claim |= cells.get(number, {})
+        for row in (claim, line):
+            row |= {name: amounts.get(number, "100.00") for name in row if name[:7] == "amount_"}
+    numbers = dict(enumerate(links, 2))
+    told_rules = {}
+    for rule, _, row, _ in found(check_totals(finalized(of).decided)):
+        if rule in IRREGULAR:
+            told_rules.setdefault(numbers[row], []).append(rule)
+    assert told_rules == rules
+
+
+def test_claims_on_both_sides_of_a_rejected_one_may_be_rejected_with_it():
+    of = chained(A="", B="A", C="B", N="")
+    of["claim"][1]["coverage_id"] = "C9"
+    claims = finalized(of, claim_prior_rejected="reject-claim")
+    assert roles(claims) == {"A": "superseded", "N": "current"}
