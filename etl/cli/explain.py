@@ -145,6 +145,8 @@ def _lineage_lines(lineage: lineages.Lineage) -> Iterator[str]:
         yield from _resource_lines(resource)
     yield ""
     yield f"answered from {lineages.THROUGH[lineage.through]}"
+    if lineage.searched:
+        yield f"searched {' and '.join(lineage.searched)}"
     for file in lineage.files:
         prefix = _of_extract(file.extract)
         yield f"  {prefix}{file.file}: {file.bytes:,} bytes, SHA-256 {file.sha256}"

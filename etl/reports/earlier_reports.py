@@ -330,6 +330,12 @@ def _load_nights(store: Store) -> tuple[list[Night], list[str]]:
     return [nights[run] for run in shown_runs], runs[NIGHTS:]
 
 
+def latest_report(store: Store) -> Mapping[str, Any] | None:
+    """Return the report of the latest run, published or stopped; None if it can't be read."""
+    runs = sorted(_list_runs(store))
+    return _read_report(store, runs[-1]) if runs else None
+
+
 def _list_runs(store: Store) -> Iterator[str]:
     for entry in store.list(_FOLDER):
         run, _, file = entry.key.removeprefix(_FOLDER).partition("/")

@@ -21,7 +21,7 @@ FATES: Final[Mapping[str, str]] = {
     "deletes": "deletes the row with its key",
 }
 """Fates of rows in words."""
-Through: TypeAlias = Literal["extract", "layers", "sidecar"]
+Through: TypeAlias = Literal["extract", "layers", "sidecar", "quarantine"]
 THROUGH: Final[Mapping[str, str]] = {
     "extract": "the extract",
     "layers": "the rows that the release keeps",
@@ -29,6 +29,7 @@ THROUGH: Final[Mapping[str, str]] = {
         "the row positions that the release keeps, without cells. If a layout combines rows, only "
         "the first row is listed, and no rows that it looks up"
     ),
+    "quarantine": "the quarantine of the latest run",
 }
 """Sources of answers in words."""
 
@@ -227,6 +228,7 @@ class Lineage:
         resources: the subject's resources; for a row, only the elements made from it.
         through: a key of `THROUGH`.
         files: the named files if they are missing; otherwise none.
+        searched: what was searched for a claim or a prior authorization.
     """
 
     subject: str
@@ -234,6 +236,7 @@ class Lineage:
     resources: tuple[Explanation, ...]
     through: Through = "extract"
     files: tuple[NamedFile, ...] = ()
+    searched: tuple[str, ...] = ()
 
 
 def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:

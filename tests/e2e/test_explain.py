@@ -1,6 +1,7 @@
 """`cpcds explain`: what it says of a resource can be looked up in the extract's files."""
 
 import json
+import shutil
 from decimal import Decimal
 from hashlib import sha256
 
@@ -132,3 +133,46 @@ def test_what_cannot_be_explained_is_said_in_a_sentence(target, small, tmp_path)
     ):
         called = cpcds("explain", target, *subject)
         assert (called.code, sentence in called.sentence) == (2, True), called.sentence
+
+
+@pytest.fixture(scope="module")
+def stopped(target, small, tmp_path_factory):
+    """Return a target whose latest run rejected most claims and published nothing."""
+    folder = tmp_path_factory.mktemp("stopped")
+    shutil.copytree(target, folder / "target")
+    shutil.copytree(small, folder / "extract")
+    (folder / "extract" / "manifest.json").unlink()
+    rows = rows_of(folder / "extract" / "claim.csv")
+    for row in rows:
+        row["amount_submitted"] = "ten"
+    rows.append(rows[0] | {"claim_id": "NEW-1"})
+    write_rows(folder / "extract" / "claim.csv", list(rows[0]), rows)
+    with (folder / "extract" / "claim.csv").open("a") as file:
+        file.write("NEW-2,torn\n")
+    assert cpcds("run", folder / "extract", "--to", folder / "target", "--workers", "1").code == 4
+    return folder / "target"
+
+
+def test_a_claim_that_only_a_stopped_run_had_is_found_in_its_quarantine(stopped):
+    text = done(cpcds("explain", stopped, "claim:NEW-1")).out
+    assert "claim.csv row" in text
+    assert "not published: in quarantine" in text
+    assert "amount-unreadable: The cell is not a decimal amount" in text
+    assert "answered from the quarantine of the latest run" in text
+    assert "(stopped; full extract" in text
+    assert "ragged-row" in done(cpcds("explain", stopped, "claim:NEW-2")).out
+
+
+def test_a_published_claim_that_a_later_run_rejected_has_both_rows(stopped, small):
+    number = rows_of(small / "claim.csv")[0]["claim_id"]
+    said = answer_to(stopped, f"claim:{number}")
+    fates = {(row["fate"], "stopped" in row["extract"]) for row in said["rows"]}
+    assert {("published", False), ("quarantined", True)} <= fates
+    assert len(said["searched"]) == 2
+
+
+def test_a_claim_that_no_extract_has_is_said_with_what_was_searched(stopped):
+    called = cpcds("explain", stopped, "claim:NEW")
+    assert called.code == 2
+    assert "searched the extract of release" in called.err
+    assert "and the quarantine of run" in called.err
