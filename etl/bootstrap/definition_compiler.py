@@ -28,6 +28,7 @@ from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.profiles.guides import DEFAULT, PDEX, PLAN_NET, Guide
 from etl.profiles.value_sets import code_systems
+from etl.publish.kept_definitions import hash_definitions
 from etl.quality.rules.book import Limits, Policy, assign_rules, load_rules, read_rules, rules_of
 from etl.sources.layout.model import Layout, LayoutText
 from etl.sources.layout.syntax import read_layout
@@ -95,6 +96,7 @@ def compile_definitions(
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks, view_of(settings, model)),
         dictionary=published_dictionary(build_dictionary(mappings.plans), model),
+        hashed_lines=_hash_lines(settings, files, view_of(settings, model)),
         sensitive=sensitive,
         leave_out_superseded=settings.claims.superseded == "leave-out",
         model=model,
@@ -188,6 +190,29 @@ def _fingerprint(
         "id_key": hashlib.sha256(settings.id_key_bytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_lines(settings: Settings, files: Mapping[str, Files], view: str) -> bytes:
+    """Return hashes of everything in the fingerprint except the ID key.
+
+    Files have the same names wherever an overlay is, since it may have a folder for each version.
+    """
+    texts = {"the file of claims.sensitive_codes": sensitive_text(settings)[0]}
+    for folder, layered in files.items():
+        for file, layers in layered.layers.items():
+            texts[f"{folder}/{file}"] = layers[0]
+            for number, text in enumerate(layers[1:], 1):
+                texts[f"{folder}/{file} in overlay {number}"] = text
+    return hash_definitions(
+        texts,
+        {
+            "the program": version("cpcds-bluebutton"),
+            "the settings of payer": json.dumps(payer_facts(settings)),
+            "the setting rules.severities": json.dumps(settings.rules.severities, sort_keys=True),
+            "the setting claims.superseded": settings.claims.superseded,
+            "the setting publish.view": view,
+        },
+    )
 
 
 def read_own_layout(text: str, file: str, definitions: Definitions) -> Layout:

@@ -5,12 +5,15 @@ No monitor can fail a run: an error is logged. Libraries of a single monitor are
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -187,11 +190,16 @@ class Outcome:
             raise
 
 
-def start_of(settings: Settings, extract: Path | str) -> run_record.RunStart:
+def start_of(settings: Settings, extract: Path | str, note: str = "") -> run_record.RunStart:
     """Return a run that begins now."""
     began = now()
     run = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    return run_record.RunStart(run, began, str(extract), settings.target)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        user = str(os.getuid())
+    start = run_record.RunStart(run, began, str(extract), settings.target)
+    return replace(start, user=user, host=socket.gethostname(), note=" ".join(note.split()))
 
 
 def run_and_record(

@@ -12,6 +12,7 @@ import msgspec
 from etl.cli import result_tables
 from etl.cli.options import print_json
 from etl.pipeline.run import PlanResult
+from etl.publish.kept_definitions import definitions_note
 from etl.publish.manifest import ChangeCounts, Changes, ReleaseSubject
 from etl.publish.reader import Release
 from etl.quality.totals.limits import enforce
@@ -147,6 +148,7 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
             "parent": planned.parent,
             "nothing_to_do": processed is None,
             "refusal": None if planned.refusal is None else str(planned.refusal),
+            "definitions": planned.definitions or None,
             **changes_json(planned.changes, planned.money, planned.networks),
         }
         if processed is not None:
@@ -161,6 +163,8 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
         show_changes(planned.changes, planned.money, manifest.subject)
         if planned.networks is not None:
             show_networks(planned.networks)
+        if planned.definitions:
+            click.echo(planned.definitions)
         for verdict in processed.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
         result_tables.show_rejected(planned.rejected)
@@ -193,6 +197,7 @@ def plan_page(planned: PlanResult, target: str) -> str:
             samples=planned.samples,
             is_directory=planned.manifest is not None and planned.manifest.subject.is_directory,
             networks=planned.networks,
+            definitions=planned.definitions,
         )
     )
 
@@ -236,6 +241,7 @@ def difference_page(
             samples=changed_samples(earlier, later),
             is_directory=later.manifest.subject.is_directory,
             networks=networks,
+            definitions=definitions_note(earlier, later),
         )
     )
 

@@ -29,6 +29,7 @@ from etl.pipeline.reporting.run_record import GOOD, RunRecord, read_records
 from etl.publish.canonical_json import as_instant
 from etl.publish.diff import compare
 from etl.publish.history import find_release, holds, lineage
+from etl.publish.kept_definitions import definitions_note
 from etl.publish.manifest import Changes, ReleaseSubject
 from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
@@ -146,9 +147,12 @@ def diff_command(
     money = release_changes.money_between(old, new, changes)
     if as_json:
         body = release_changes.changes_json(changes, money, networks)
-        options.print_json({"before": old.id, "after": new.id, **body})
+        definitions = definitions_note(old, new) or None
+        options.print_json({"before": old.id, "after": new.id, "definitions": definitions, **body})
     else:
         click.echo(f"{old.id} → {new.id}")
+        if definitions := definitions_note(old, new):
+            click.echo(definitions)
         release_changes.show_changes(changes, money, subject)
         if networks is not None:
             release_changes.show_networks(networks)
@@ -439,6 +443,8 @@ def _show(record: RunRecord) -> None:
     if slow:
         phases = ", ".join(f"{each.stage} {each.seconds:,.1f} s" for each in slow)
         click.echo(f"  slowest phases: {phases}")
+    if record.user or record.note:
+        click.echo(f"  by {record.user}@{record.host}{f': {record.note}' if record.note else ''}")
     if record.rollback_to:
         reason = f": {record.reason}" if record.reason else ""
         click.echo(f"  back to release {record.rollback_to}{reason}")

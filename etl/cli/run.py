@@ -49,6 +49,9 @@ NOTHING_WRITTEN: Final = "nothing was written; run the command again"
     is_flag=True,
     help="Read everything that is published, and rewrite objects that are missing or damaged.",
 )
+@click.option(
+    "--note", default="", help="Note for the run's record, such as a ticket. No member data."
+)
 @options.job_options
 @options.executor_options
 @click.option(
@@ -73,6 +76,7 @@ def run_command(
     dry_run: bool,
     page: Path | None,
     repair: bool,
+    note: str,
     log: Path | None,
     log_format: LogFormat,
     as_json: bool,
@@ -92,7 +96,7 @@ def run_command(
     approvals = Approvals(rekey, after_rollback)
     with run_log(log, log_format) as lines:
         settings = options.read_settings(context)
-        start = start_of(settings, extract)
+        start = start_of(settings, extract, note)
         lines.run = start.run
         if dry_run:
             with if_interrupted(NOTHING_WRITTEN), progress(quiet=as_json) as emit:

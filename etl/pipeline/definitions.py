@@ -35,6 +35,7 @@ class Definitions:
         sensitive: codes that are not published.
         leave_out_superseded: whether claims that another of their chain replaced are left out.
         dictionary: the data dictionary, as a release has it.
+        hashed_lines: hashes of the lines that these were made of (`publish.kept_definitions`).
         model: the data model of the rows that they process.
     """
 
@@ -49,6 +50,7 @@ class Definitions:
     id_key: bytes
     fingerprint: str
     dictionary: bytes
+    hashed_lines: bytes
     sensitive: SensitiveCodes = field(default_factory=SensitiveCodes)
     leave_out_superseded: bool = False
     model: DataModel = CLAIMS

@@ -34,6 +34,7 @@ from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import damage_note
+from etl.publish.kept_definitions import definitions_note, keep_definitions
 from etl.publish.kept_objects import ObjectRef, put_by_content
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
 from etl.publish.reader import Current, Release
@@ -78,6 +79,7 @@ class PlanResult:
         samples: some changed resources, values masked.
         networks: networks and plans of a directory that would change; None for claims and before
             the first release.
+        definitions: a sentence on the definitions that changed; empty if none did.
     """
 
     parent: str | None
@@ -91,6 +93,7 @@ class PlanResult:
     must_support: Sequence[MovedElement] | None = None
     samples: Sequence[ChangedSample] = ()
     networks: NetworkChanges | None = None
+    definitions: str = ""
 
 
 def run(context: RunContext, publication: Publication) -> RunResult:
@@ -133,6 +136,7 @@ def run(context: RunContext, publication: Publication) -> RunResult:
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
         publishing.clock_note(base.release, attempt.when),
         publishing.backdated_note(staged.changes),
+        definitions_note(base.release, attempt.definitions.hashed_lines),
         damage_note(base),
         *rows.notes,
     )
@@ -177,6 +181,7 @@ def _store_objects(
     refs += _write_sidecar(context, publication, staged)
     dictionary = context.definitions.dictionary
     refs.append(put_by_content(store, object_keys.DICTIONARY, dictionary, "json"))
+    refs.append(keep_definitions(store, context.definitions.hashed_lines))
     return refs, commit_base
 
 
@@ -222,6 +227,7 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
         must_support=None if previous_report is None else _moved_elements(previous_report, staged),
         samples=samples,
         networks=networks,
+        definitions=definitions_note(base.release, context.definitions.hashed_lines),
     )
 
 

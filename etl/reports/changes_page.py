@@ -65,6 +65,7 @@ class ChangesPage:
         is_directory: whether the releases are provider directories, without members and money.
         networks: networks and plans of a directory that changed; None for claims and before the
             first release.
+        definitions: a sentence on the definitions that changed; empty if none did.
     """
 
     title: str
@@ -80,6 +81,7 @@ class ChangesPage:
     samples: Sequence[ChangedSample] = ()
     is_directory: bool = False
     networks: NetworkChanges | None = None
+    definitions: str = ""
 
 
 def changes_page(page: ChangesPage) -> str:

@@ -51,12 +51,18 @@ class RunStart:
         began: start time, with its zone.
         extract: the extract's folder, as the user wrote it.
         target: the target, as the user wrote it.
+        user: the operating system's name of the user who started it.
+        host: name of the machine.
+        note: what the user noted about it, such as a ticket.
     """
 
     run: str
     began: datetime
     extract: str
     target: str
+    user: str = ""
+    host: str = ""
+    note: str = ""
 
 
 class RunRecord(msgspec.Struct, frozen=True):
@@ -81,6 +87,9 @@ class RunRecord(msgspec.Struct, frozen=True):
         error: the error that ended the run; None if it succeeded.
         rollback_to: the restored release, as the user wrote it; only for rollbacks.
         reason: reason for the rollback.
+        user: the operating system's name of the user who started the run.
+        host: name of the machine.
+        note: what the user noted about the run, such as a ticket.
     """
 
     format: int
@@ -100,6 +109,9 @@ class RunRecord(msgspec.Struct, frozen=True):
     error: str | None = None
     rollback_to: str | msgspec.UnsetType = msgspec.UNSET
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    user: str = ""
+    host: str = ""
+    note: str = ""
 
     @property
     def began_at(self) -> datetime:
@@ -133,6 +145,9 @@ def new_record(
         run=start.run,
         extract=start.extract,
         target=start.target,
+        user=start.user,
+        host=start.host,
+        note=start.note,
         began=times[0],
         ended=times[1],
         # The difference of the rounded times, so that a reader computes the same.
