@@ -3,12 +3,14 @@
 import html
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import ANY_CHANGE, cpcds, done, rows_of
 
+MAPPINGS = Path(__file__).parents[2] / "mappings"
 PRIVATE = ("member_id", "family_name", "birth_date", "address_line", "claim_id", "email")
 
 
@@ -60,3 +62,26 @@ def test_a_page_of_a_run_that_is_no_plan_is_refused(small, tmp_path):
     assert "--dry-run" in called.sentence
     assert not (tmp_path / "t").exists()
     assert not (tmp_path / "x.html").exists()
+
+
+def test_a_run_says_which_definitions_changed_and_who_started_it(small, tmp_path):
+    tree, overlay, name = tmp_path / "tree", tmp_path / "overlay", "claim_status.csv"
+    done(cpcds("run", small, "--to", tree, "--note", " CHG-1 "))
+    shipped = (MAPPINGS / "crosswalks" / name).read_text().splitlines(keepends=True)
+    (overlay / "crosswalks").mkdir(parents=True)
+    (overlay / "crosswalks" / name).write_text("".join([*shipped, "unheard-of,active\n"]))
+    run = ("--mappings", overlay, "run", small, "--to", tree)
+    changed = f"crosswalks/{name} in overlay 1 (new)"
+    planned = json.loads(done(cpcds(*run, "--dry-run", "--json")).out)
+    assert changed in planned["definitions"]
+    called = done(cpcds(*run))
+    assert changed in called.err
+    releases = json.loads(done(cpcds("releases", tree, "--json")).out)
+    ids = sorted(release["release"] for release in releases)
+    assert changed in (tree / "reports" / ids[1] / "index.html").read_text()
+    assert changed in done(cpcds("diff", tree, *ids)).out
+    assert json.loads(done(cpcds("diff", tree, *ids[::-1], "--json")).out)["definitions"]
+    last, first = json.loads(done(cpcds("history", tree, "--json")).out)
+    assert (first["note"], last["note"]) == ("CHG-1", "")
+    assert first["user"]
+    assert first["host"]

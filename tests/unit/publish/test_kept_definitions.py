@@ -32,7 +32,9 @@ def kept(files=FILES, settings=SETTINGS):
 
 @pytest.mark.parametrize(*table(__file__, "changes"))
 def test_a_change_is_named_with_its_file_and_lines(text, said):
-    files = {name: content for name, content in (FILES | {"rules/10.yaml": text}).items() if content}
+    files = {
+        name: content for name, content in (FILES | {"rules/10.yaml": text}).items() if content
+    }
     note = definitions_note(kept(), hash_definitions(files, SETTINGS))
     assert note == (said and f"the definitions changed since release R1: rules/10.yaml ({said})")
 
