@@ -465,7 +465,7 @@ class Service:
         else:
             references = await find_relevant(tree, grant, member, kind)
         resolver = ReferenceResolver(tree, grant, member, self._kinds)
-        located = await resolver.locate(sorted(references), needed_sections(query))
+        located = await resolver.locate(sorted(references), {kind.name: needed_sections(query)})
         if named:
             located = {
                 name: hit for name, hit in located.items() if await may_read(tree, grant, hit, kind)
