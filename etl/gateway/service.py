@@ -160,7 +160,10 @@ class Service:
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._parse_search)
         self._every_kind = tuple(self._kinds.values())
         self._answerable = lru_cache(maxsize=_FEW)(
-            lambda columns: tuple(map(answerable, kinds.values(), columns))
+            lambda columns, version: tuple(
+                answerable(kind, of_type, version)
+                for kind, of_type in zip(kinds.values(), columns, strict=True)
+            )
         )
 
     def kinds(self) -> tuple[ResourceType, ...]:
@@ -172,7 +175,7 @@ class Service:
             tree = self._releases.current()
         except StoreError:
             return self._every_kind
-        return self._answerable(self._columns(tree))
+        return self._answerable(self._columns(tree), tree.guide_version)
 
     async def read(
         self,
@@ -352,7 +355,7 @@ class Service:
         columns: _Columns,
     ) -> _Question:
         """Parse parameters against a release with some columns in its indexes."""
-        kinds = {kind.name: kind for kind in self._answerable(columns)}
+        kinds = {kind.name: kind for kind in self._answerable(columns, "")}
         query = parse(
             kinds[resource_type],
             parameters,
