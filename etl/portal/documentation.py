@@ -56,6 +56,7 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/samples/{kind}", pages.sample),
         Route("/status", pages.status),
         Route("/changes", pages.static_page),
+        Route("/changes.atom", pages.changes_feed),
         Route("/contact", pages.static_page),
         Route("/your-data", pages.static_page),
         Route("/public-reporting", pages.public_reporting),
@@ -87,6 +88,14 @@ class _Pages:
         """Show a page whose template, named by the path, needs no values."""
         template = request.url.path.strip("/").replace("-", "_")
         return await self._portal.show(request, template, versions=CHANGES)
+
+    async def changes_feed(self, _request: Request) -> Response:
+        portal = self._portal
+        feed = portal.templates.get_template("changes.atom.j2")
+        text = feed.render(site=portal.site, served=portal.served, versions=CHANGES)
+        response = Response(text, media_type="application/atom+xml")
+        portal.protect(response, no_store=False)
+        return response
 
     async def data_dictionary(self, request: Request) -> Response:
         await self._portal.limit(request, "find")  # a long table takes time to render

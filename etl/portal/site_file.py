@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -61,10 +61,12 @@ class Change(_Table):
     Attributes:
         day: since when.
         text: what changed, in a sentence or two.
+        label: of Keep a Changelog.
     """
 
     day: date
     text: str
+    label: Literal["added", "changed", "deprecated", "removed", "fixed", "security"] = "changed"
 
 
 class Links(_Table):

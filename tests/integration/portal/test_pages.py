@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from markupsafe import escape
@@ -12,9 +13,9 @@ from markupsafe import escape
 from etl.errors import StoreError
 from etl.gateway.http.responses import KINDS
 from etl.portal.data_dictionary import DataDictionary
-from etl.portal.portal import ERRORS
+from etl.portal.portal import CHANGES, ERRORS
 from etl.portal.site_facts import Site
-from etl.portal.site_file import Contact, Look, SiteFile
+from etl.portal.site_file import Change, Contact, Look, SiteFile
 from etl.reports.public_numbers import post_numbers
 from etl.web.texts import TEXTS
 from tests.given.tables import read_tables
@@ -174,6 +175,29 @@ def test_contact_us_shows_what_is_configured_and_nothing_else(stand):
     assert "mailto:api@alder.example" in text
     assert "1 Main Street<br>Alder Falls" in text
     assert "Phone" not in text
+
+
+def test_changes_have_days_and_labels_on_the_page_and_in_the_feed(stand):
+    own = (
+        Change(day="2026-05-01", text="`code` & <more>.", label="removed"),
+        Change(day="2020-01-01", text="Older."),
+    )
+    anyone = browser(stand(site=replace(SITE, file=SiteFile(changes=own))))
+    page = anyone.get("/changes").text
+    assert '<time datetime="2026-05-01">May 1, 2026</time> <span class="tag">Removed</span>' in page
+    assert 'type="application/atom+xml"' in page
+    got = anyone.get("/changes.atom")
+    assert got.headers["content-type"].startswith("application/atom+xml")
+    feed = ElementTree.fromstring(got.text)  # noqa: S314 - our own
+    atom = "{http://www.w3.org/2005/Atom}"
+    days = [entry.findtext(f"{atom}updated") for entry in feed.iter(f"{atom}entry")]
+    assert days[:2] == ["2026-05-01T00:00:00Z", "2020-01-01T00:00:00Z"]
+    assert feed.findtext(f"{atom}updated") == max(days)
+    assert len(days) == 2 + sum(map(len, CHANGES.values()))
+    titles = [entry.findtext(f"{atom}title") for entry in feed.iter(f"{atom}entry")]
+    assert titles[0] == "Removed: code & <more>."
+    ids = [entry.findtext(f"{atom}id") for entry in feed.iter(f"{atom}entry")]
+    assert len(set(ids)) == len(ids)
 
 
 def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_words(stand):
