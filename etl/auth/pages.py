@@ -44,26 +44,16 @@ class PageRenderer:
             _REQUEST.set(request)
             response = await handler(request)
             if (language := request.query_params.get("lang")) in self._texts:
+                is_secure = self._configuration.is_secure
                 response.set_cookie(
-                    _COOKIE,
-                    language,
-                    max_age=_COOKIE_SECONDS,
-                    secure=self._configuration.is_secure,
-                    httponly=True,
-                    samesite="lax",
+                    _COOKIE, language, _COOKIE_SECONDS, secure=is_secure, httponly=True
                 )
             return response
 
         return answer
 
     def page(
-        self,
-        name: str,
-        *,
-        status: int = 200,
-        form_action: str = "'self'",
-        has_times: bool = False,
-        **values: Any,
+        self, name: str, *, status: int = 200, form_action: str = "'self'", **values: Any
     ) -> HTMLResponse:
         """Return a page.
 
@@ -71,8 +61,8 @@ class PageRenderer:
             name: name of the template.
             status: HTTP status.
             form_action: where its forms may lead, redirects included (CSP `form-action`).
-            has_times: whether a script shows its times in the reader's zone.
-            values: variables of the template.
+            values: variables of the template; with `has_times`, a script shows the page's times in
+                the reader's zone.
         """
         request = _REQUEST.get()
         language = self._language(request)
@@ -86,12 +76,11 @@ class PageRenderer:
                 language=language,
                 # The answer to a form has no address to link to; a refusal repeats no request.
                 languages=self._links(request) if request.method == "GET" and status == 200 else (),
-                has_times=has_times,
                 **values,
             )
         )
         headers = page_headers(
-            self._configuration.base_url, form_action=form_action, has_scripts=has_times
+            self._configuration.base_url, form_action=form_action, has_scripts="has_times" in values
         )
         return HTMLResponse(text, status, headers)
 

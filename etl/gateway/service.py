@@ -175,7 +175,8 @@ class Service:
             tree = self._releases.current()
         except StoreError:
             return self._every_kind
-        return self._answerable(self._columns(tree), tree.guide_version)
+        version = tree.manifest.facts.mapping.get("version", "")
+        return self._answerable(self._columns(tree), str(version))
 
     async def read(
         self,

@@ -147,11 +147,6 @@ class ReleaseTree:
         """`created` in nanoseconds: the current time of searches, the same on all pages."""
         return stored_span(self.manifest.created)[0]
 
-    @property
-    def guide_version(self) -> str:
-        """Version of the guide that the release follows; empty in older releases."""
-        return str(self.manifest.facts.mapping.get("version", ""))
-
     def columns(self, resource_type: str) -> frozenset[str] | None:
         """Return the index columns of a type; None if the release does not record them."""
         return None if self._columns is None else self._columns.get(resource_type, frozenset())
