@@ -65,7 +65,7 @@ class PageRenderer:
                 the reader's zone.
         """
         request = _REQUEST.get()
-        language = self._language(request)
+        language = self.language_of(request)
         text = (
             self._environments[language]
             .get_template(name)
@@ -75,7 +75,7 @@ class PageRenderer:
                 is_sandbox=self._configuration.demo is not None,
                 language=language,
                 # The answer to a form has no address to link to; a refusal repeats no request.
-                languages=self._links(request) if request.method == "GET" and status == 200 else (),
+                languages=self.links(request) if request.method == "GET" and status == 200 else (),
                 **values,
             )
         )
@@ -88,13 +88,14 @@ class PageRenderer:
         """Return a page that reports an error, by the name of its text."""
         return self.page("problem.html.j2", status=status, problem=text, detail=detail)
 
-    def _language(self, request: Request) -> str:
+    def language_of(self, request: Request) -> str:
+        """Return the language of a request's reader."""
         for chosen in (request.query_params.get("lang"), request.cookies.get(_COOKIE)):
             if chosen in self._texts:
                 return chosen
         return choose_language(request.headers.get("accept-language", ""), [*self._texts])
 
-    def _links(self, request: Request) -> list[tuple[str, str, str]]:
+    def links(self, request: Request) -> list[tuple[str, str, str]]:
         """Return the tag and name of each language, and the link to this page in it."""
         kept = [pair for pair in request.query_params.multi_items() if pair[0] != "lang"]
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +59,7 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/changes", pages.static_page),
         Route("/changes.atom", pages.changes_feed),
         Route("/contact", pages.static_page),
-        Route("/your-data", pages.static_page),
+        Route("/your-data", pages.your_data),
         Route("/public-reporting", pages.public_reporting),
         Route("/public-reporting/{name}", pages.public_report),
     ]
@@ -88,6 +89,12 @@ class _Pages:
         """Show a page whose template, named by the path, needs no values."""
         template = request.url.path.strip("/").replace("-", "_")
         return await self._portal.show(request, template, versions=CHANGES)
+
+    async def your_data(self, request: Request) -> Response:
+        pages = self._portal.services.pages
+        site = replace(self._portal.site, language=pages.language_of(request))
+        links = pages.links(request)
+        return await self._portal.show(request, "your_data", site=site, languages=links)
 
     async def changes_feed(self, _request: Request) -> Response:
         portal = self._portal

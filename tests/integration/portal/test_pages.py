@@ -17,7 +17,7 @@ from etl.portal.portal import CHANGES, ERRORS
 from etl.portal.site_facts import Site
 from etl.portal.site_file import Change, Contact, Look, SiteFile
 from etl.reports.public_numbers import post_numbers
-from etl.web.texts import TEXTS
+from etl.web.texts import TEXTS, TRANSLATIONS
 from tests.given.tables import read_tables
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
@@ -208,6 +208,16 @@ def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_wo
         assert f'href="https://{address}"' in text
     assert "Call Alder at 1-800-555-0100." in text
     assert all(escape(text_of_payer) in text for text_of_payer in _texts_of_your_data("Alder"))
+
+
+def test_members_learn_it_in_their_language(reader):
+    spanish = {"accept-language": "es"}
+    for path, headers in (("/your-data?lang=es", {}), ("/your-data", spanish)):
+        text = reader.client.get(path, headers=headers).text
+        assert '<div class="wrap page" lang="es">' in text
+        assert TRANSLATIONS["es"]["your_data"]["ask-limits"] in text
+        assert "lang=en" in text
+        assert "Your health data" not in text
 
 
 def _texts_of_your_data(payer):

@@ -8,7 +8,7 @@ import pytest
 from etl.web.texts import TEXTS, TRANSLATIONS, PageTexts, choose_language
 from tests.given.tables import table
 
-MEMBERS = ("share", "dates", "member_sign_in", "consent", "member", "problem", "data")
+MEMBERS = ("share", "dates", "member_sign_in", "consent", "member", "problem", "data", "your_data")
 
 
 @pytest.mark.parametrize(*table(__file__, "preferences"))
