@@ -102,13 +102,13 @@ def _of_a_run(settings: Settings, extract: Path, folder: Path) -> tuple[float, f
         nonlocal spent
         spent += _seconds(lambda: look(self, values))
 
-    ObligationChecks.check = timed
+    ObligationChecks.check = timed  # type: ignore[method-assign]
     try:
         whole = _seconds(
             lambda: inspections.convert_extract(settings, extract, folder / "out", ignore)
         )
     finally:
-        ObligationChecks.check = look
+        ObligationChecks.check = look  # type: ignore[method-assign]
     return whole, spent
 
 

@@ -13,10 +13,10 @@ held out or the variants are below 90 %.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import random
 import re
-import sys
 import tempfile
 from calendar import month_abbr
 from collections.abc import Callable, Mapping, Sequence
@@ -493,8 +493,17 @@ def _judged(found: ExaminedColumn, truth: Column, where: str) -> Score:
 
 def main() -> int:
     """Measure, print, and say whether it is enough."""
-    layouts = known_layouts()
-    known, show = elements(), "--mistakes" in sys.argv
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.doctor", description=__doc__)
+    parser.add_argument("--mistakes", action="store_true", help="name each wrong column")
+    parser.add_argument("--layout", action="append", help="only these layouts and their variants")
+    parser.add_argument("--variants", type=int, default=VARIANTS)
+    options = parser.parse_args()
+    layouts = {
+        name: made
+        for name, made in known_layouts().items()
+        if options.layout is None or name in options.layout
+    }
+    known, show = elements(), options.mistakes
     heads = f"{'shipped':>9}{'held out':>10}{'asked':>7}{'wrong':>7}{'blind':>9}"
     print(f"{'layout':22}{'columns':>8}{heads}")
     whole, strict, unseen = Score(), Score(), Score()
@@ -514,7 +523,7 @@ def main() -> int:
         f"{strict.amounts_wrong}, blind {unseen.amounts_wrong}"
     )
     spoilt = Score()
-    for number in range(VARIANTS):
+    for number in range(options.variants):
         made = variant(number, layouts)
         one = score(made, known)
         spoilt += one

@@ -1,7 +1,7 @@
 """The served process under load: requests a second, latency, processor time, memory.
 
     python -m benchmarks.gateway [--members 4000] [--tree FOLDER] [--seconds 3] [--rounds 3]
-        [--practitioners 100000] [--directory FOLDER]
+        [--connections 8] [--practitioners 100000] [--directory FOLDER]
 
 Members of the generator with forty claims or more, 500 of them, are searched for ten claims each in
 random order, by wrk, from a folder and from SeaweedFS on loopback, with one and two workers. Tokens
@@ -81,11 +81,13 @@ class Asked:
         members: how many the generator makes.
         seconds: length of a round.
         rounds: how many.
+        connections: numbers of connections, each measured.
     """
 
     members: int
     seconds: int
     rounds: int
+    connections: Sequence[int]
 
 
 def main() -> None:
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, help="a tree of such members that is there already")
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, action="append", help="by default 1, 8 and 64")
     parser.add_argument("--practitioners", type=int, default=100_000)
     parser.add_argument("--directory", type=Path, help="a tree of such a directory, likewise")
     parser.add_argument(
@@ -105,7 +108,7 @@ def main() -> None:
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed, so nothing was measured: apt-get install wrk")
-    asked = Asked(given.members, given.seconds, given.rounds)
+    asked = Asked(given.members, given.seconds, given.rounds, given.connections or CONCURRENCY)
     only = given.only or ["start", "folder", "s3", "directory"]
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
@@ -118,7 +121,7 @@ def main() -> None:
         patients = _patients(tree)
         _say(f"{len(patients)} patients of {CLAIMS} claims or more; {_yardstick()}")
         if "start" in only:
-            _started(tree, folder)
+            _started(tree, folder, asked)
         if "folder" in only:
             _folder(tree, folder, patients, asked)
         if "s3" in only:
@@ -173,12 +176,12 @@ def _patients(tree: Path) -> list[str]:
     return found
 
 
-def _started(tree: Path, folder: Path) -> None:
+def _started(tree: Path, folder: Path, asked: Asked) -> None:
     _say("\n| served process | first answer | processor until then | memory at rest |")
     _say("|---|---|---|---|")
     for name, variables in (("gateway alone", {}), ("with auth and portal", environment(folder))):
         runs = []
-        for _ in range(4):  # the first fills the caches, and makes keys and tables
+        for _ in range(asked.rounds + 1):  # the first fills the caches, and makes keys and tables
             with served(str(tree), folder, 1, variables) as server:
                 runs.append((server.seconds, server.at_start, server.memory()))
         wall, processor, memory = (median(one) for one in zip(*runs[1:], strict=True))
@@ -209,8 +212,8 @@ def _gateway(
                 _first(server, what, patients, given)
             searches = folder / "searches"
             searches.write_text("".join(f"{_search()} {given[one]}\n" for one in patients))
-            _load(server, searches, 8, 2)  # fills caches; what follows is warm
-            for connections in CONCURRENCY:
+            _load(server, searches, 8, asked.seconds)  # fills caches; what follows is warm
+            for connections in asked.connections:
                 measured = _rounds(server, searches, connections, asked)
                 _row(f"{what}", connections, measured, server.memory())
             if workers == 1:
@@ -244,7 +247,7 @@ def _s3(tree: Path, folder: Path, patients: Sequence[str], asked: Asked) -> None
             given = tokens(server, folder, patients)
             searches = folder / "searches"
             searches.write_text("".join(f"{_search()} {given[one]}\n" for one in patients))
-            _load(server, searches, 8, 2)
+            _load(server, searches, 8, asked.seconds)
             before = _reads(server)
             measured = _rounds(server, searches, 8, asked)
             reads = (_reads(server) - before) / max(1, measured.rate * asked.seconds * asked.rounds)
@@ -289,7 +292,7 @@ def _search() -> str:
 
 def _links(server: Server, patients: Sequence[str], given: dict[str, str]) -> Iterator[str]:
     """Yield the page links of some patients, each with its token."""
-    for patient in patients[:: PATIENTS // PAGES]:
+    for patient in patients[:: max(1, len(patients) // PAGES)]:
         bundle = _fetch(server, patient, given[patient])
         for _ in range(10):
             _, found, rest = bundle[:6000].partition(b'"relation":"next","url":"')

@@ -157,7 +157,7 @@ def token_of(services: Services, patient: str) -> str:
     with services.database.read() as session:
         row = session.get_one(Consent, consent)
     making = AccessTokens(services.context, services.keys)
-    given = making.generate("authorization_code", Client(app, services.apps), row, SCOPE)
+    given = making.generate("authorization_code", Client(app), row, SCOPE)
     return str(given["access_token"])
 
 

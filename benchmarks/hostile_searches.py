@@ -1,6 +1,7 @@
 """A provider directory under attack: the slowest of 2,000 searches, and how long others wait.
 
     python -m benchmarks.hostile_searches [--practitioners 6500] [--directory FOLDER]
+        [--searches 2000]
 
 Hostile searches are of all parameters, modifiers and references, up to a hundred conditions each.
 Then six clients send the slowest ones without pause, and `/healthz` is asked beside them.
@@ -26,7 +27,6 @@ from etl.gateway.http.responses import FhirError
 from etl.gateway.search.parsing import parse
 from etl.gateway.supported_fhir import COLUMN_MODIFIERS, PLAN_NET_TYPES, ResourceType, revincludes
 
-SEARCHES = 2_000
 CLIENTS = 6
 PROBES = 500
 
@@ -44,18 +44,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile_searches")
     parser.add_argument("--practitioners", type=int, default=6_500)
     parser.add_argument("--directory", type=Path, help="a tree of such a directory")
+    parser.add_argument("--searches", type=int, default=2_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hostile-bench-") as name:
         folder = Path(name)
         tree = given.directory or published_directory(folder, given.practitioners)
         print(resource_counts(tree))
-        searches = hostile_searches(1, SEARCHES)
+        searches = hostile_searches(1, given.searches)
         variables = {"CPCDS_SERVE__RATE_LIMIT": "1000000000/minute"}
         with served(str(tree), folder, 1, variables) as server:
             _measure(server, searches)  # fills the caches
             slowest = _measure(server, searches)
-            _probe(server, [])
-            _probe(server, slowest)
+            probes = min(PROBES, given.searches)
+            _probe(server, [], probes)
+            _probe(server, slowest, probes)
 
 
 def hostile_searches(seed: int, count: int) -> list[str]:
@@ -134,7 +136,7 @@ def _measure(server: Server, searches: Sequence[str]) -> list[str]:
     return [search for _, search in took[:CLIENTS]]
 
 
-def _probe(server: Server, searches: Sequence[str]) -> None:
+def _probe(server: Server, searches: Sequence[str], probes: int) -> None:
     """Print how long `/healthz` takes beside clients that each repeat a search."""
     ended = Event()
 
@@ -148,13 +150,13 @@ def _probe(server: Server, searches: Sequence[str]) -> None:
     with ThreadPoolExecutor(max(1, len(searches))) as pool:
         clients = [pool.submit(repeat, search) for search in searches]
         connection, took = _connection(server), []
-        for _ in range(PROBES):
+        for _ in range(probes):
             took.append(_get(connection, "/healthz")[0] * 1000)
             time.sleep(0.01)
         ended.set()
         answered = sum(client.result() for client in clients)
     took.sort()
-    p50, p99 = took[PROBES // 2], took[PROBES * 99 // 100]
+    p50, p99 = took[probes // 2], took[probes * 99 // 100]
     print(
         f"/healthz beside {len(searches)} clients ({answered} answers): p50 {p50:.1f} ms, "
         f"p99 {p99:.1f} ms, worst {took[-1]:.1f} ms"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,40 +26,38 @@ JOINED: Final = (
 )
 """Columns of claims that a file of their own has in the layout with joins."""
 _FACTS: Final = "claim_facts"
+CANONICAL: Final = "rows read in the canonical layout"
+JOINED_LAYOUT: Final = "rows read in a layout with ten joins"
 
 
-def rows_a_second(extract: Path, folder: Path, rounds: int) -> tuple[float, float]:
-    """Return how many rows a second are read: with ten joins, and in the canonical layout.
+def reading_ways(extract: Path, folder: Path) -> dict[str, Callable[[], int]]:
+    """Return how to read an extract with ten joins, and in the canonical layout.
 
     Args:
         extract: in the canonical layout, one CSV file a table.
         folder: for the other extract, and for work.
-        rounds: how often; the best counts.
     """
     joined = folder / "joined"
-    layout, more = _with_joins(extract, joined)
-    _, plain_rows = _read(extract, folder / "work", ())
-    best = {"joined": float("inf"), "plain": float("inf")}
-    for _ in range(rounds):
-        best["joined"] = min(best["joined"], _read(joined, folder / "work", (layout,))[0])
-        best["plain"] = min(best["plain"], _read(extract, folder / "work", ())[0])
-    return (plain_rows + more) / best["joined"], plain_rows / best["plain"]
+    layout = _with_joins(extract, joined)
+    return {
+        CANONICAL: lambda: _read(extract, folder / "work", ()),
+        JOINED_LAYOUT: lambda: _read(joined, folder / "work", (layout,)),
+    }
 
 
-def _read(extract: Path, work: Path, layouts: tuple[Layout, ...]) -> tuple[float, int]:
-    """Return how long an extract takes to become canonical rows, and how many rows it has."""
-    began = time.perf_counter()
+def _read(extract: Path, work: Path, layouts: tuple[Layout, ...]) -> int:
+    """Turn an extract into canonical rows; return how many rows it has."""
     parts = partition_extract(open_extract(extract, layouts), work, partitions=4)
     for index in range(parts.facts.count):
         parts.load(index)
     parts.directory()
-    return time.perf_counter() - began, sum(parts.facts.rows_read.values())
+    return sum(parts.facts.rows_read.values())
 
 
-def _with_joins(extract: Path, joined: Path) -> tuple[Layout, int]:
-    """Write the extract with some columns of its claims apart; return its layout and how many."""
+def _with_joins(extract: Path, joined: Path) -> Layout:
+    """Write the extract with some columns of its claims apart; return its layout."""
     joined.mkdir()
-    raw, tables, apart = [], [], 0
+    raw, tables = [], []
     for path in sorted(extract.glob("*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             headers, *rows = csv.reader(file)
@@ -68,7 +66,6 @@ def _with_joins(extract: Path, joined: Path) -> tuple[Layout, int]:
         if name == "claim":
             facts = ["claim_id", "member_id", *(one for one in JOINED if one in headers)]
             _write(joined / f"{_FACTS}.csv", headers, rows, facts)
-            apart = len(rows)
             raw.append(_raw(_FACTS, facts))
         _write(joined / path.name, headers, rows, kept)
         raw.append(_raw(name, kept))
@@ -78,7 +75,7 @@ def _with_joins(extract: Path, joined: Path) -> tuple[Layout, int]:
         ]
         tables += [f"  {name}:", f"    from: {name}", "    columns:", *columns]
     text = ["layout: joined", "title: Ten joins", "description: For a benchmark.", "raw:", *raw]
-    return read_layout("\n".join([*text, "tables:", *tables]), "joined.yaml", {}), apart
+    return read_layout("\n".join([*text, "tables:", *tables]), "joined.yaml", {})
 
 
 def _write(path: Path, headers: list[str], rows: list[list[str]], kept: list[str]) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from benchmarks.publish import measured_run
 from etl.bootstrap.settings import read_settings
+from etl.columns.digests import NO_HASHES
 from etl.pipeline.context import Task
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.reuse import PreviousRelease
@@ -93,8 +94,8 @@ def main() -> None:
     rows = read_settings(None).run.partition_rows
     for payer, size in PAYERS.items():
         print(f"\n{payer}, an extract of {size / 1e9:,.0f} GB, worked out")
-        for name, value in _of_payer(runs, size, rows):
-            print(f"{name:>52}  {value}")
+        for name, estimate in _of_payer(runs, size, rows):
+            print(f"{name:>52}  {estimate}")
 
 
 def _measured(members: int, master: str, rows: int) -> ScaleRun:
@@ -184,7 +185,7 @@ def _lines(folder: Path) -> Iterator[Mapping[str, Any]]:
 def _of_payer(runs: Sequence[ScaleRun], size: int, rows: int) -> Iterator[tuple[str, str]]:
     """Yield what a payer's run takes: a name, and its value in words."""
     count = partition_count([(size, False)], rows)
-    results = CachedResults([], count, None, (), None)
+    results = CachedResults([], count, None, (NO_HASHES, NO_HASHES), None)
     night = Task(None, {}, None, None, previous=PreviousRelease(results)).units(count)
     yield "partitions, and tasks of a full run", f"{count:,}"
     yield "tasks of a night", f"{len(night):,}"

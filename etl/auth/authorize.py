@@ -33,11 +33,6 @@ _SUPPORTED: Final = (
 LONGEST_REQUEST: Final = 2500
 """Most characters of an authorization request: it has to fit into a cookie."""
 
-_UNREADABLE: Final = "Your data cannot be reached at the moment. Please try again in a minute."
-_NO_DATA: Final = (
-    "You are signed in, but we found no claims or coverage of yours to share. Please ask {payer}."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
@@ -84,7 +79,7 @@ class AuthorizePages:
         if isinstance(app_request, Response):
             return app_request
         if sum(len(value) for _, value in incoming.parameters) > LONGEST_REQUEST:
-            return services.pages.problem("The app's request is too long.")
+            return services.pages.problem("problem.request-too-long")
         cookies = self._browsers.read_cookies(request)
         sealed = self._browsers.seal(cookies, list(incoming.parameters))
         if services.provider is None:
@@ -174,7 +169,7 @@ class AuthorizePages:
         if form.get("decision") == "allow":
             choice = _read_choice(fields, app_request.scopes, self._configuration.consent_days)
             if not choice.types:
-                error = "Check at least one kind of data to share."
+                error = "consent.nothing-checked"
                 return self._consent_page(
                     cookies, session, sealed, app_request, choice, error=error
                 )
@@ -191,7 +186,7 @@ class AuthorizePages:
             )
         await run_in_threadpool(services.sessions.end, cookies.tokens["authorize"])
         if not answer.location:
-            return services.pages.problem("The app's request is no longer valid.")
+            return services.pages.problem("problem.request-ended")
         response = redirect(services, answer.location)
         self._browsers.clear(response, "authorize")
         self._browsers.clear(response, "request")
@@ -206,7 +201,7 @@ class AuthorizePages:
                 answer = self._services.protocol.error_answer(incoming, error)
                 return redirect(self._services, answer.location)
             detail = f"{error.error}: {error.description or ''}"
-            return self._services.pages.problem("The app's request is not valid.", detail=detail)
+            return self._services.pages.problem("problem.request-invalid", detail=detail)
 
     async def _unseal(
         self, request: Request, cookies: BrowserCookies, sealed: str
@@ -223,10 +218,9 @@ class AuthorizePages:
         try:
             is_published = await services.is_published(patient)
         except StoreError:
-            return services.pages.problem(_UNREADABLE, status=503)
+            return services.pages.problem("problem.unreadable", status=503)
         if not is_published:
-            payer = services.configuration.payer
-            return services.pages.problem(_NO_DATA.format(payer=payer), status=404)
+            return services.pages.problem("problem.no-data", status=404)
         subject = f"{patient} {hash_of(sealed)}"
         token = await run_in_threadpool(self._services.sessions.start, "authorize", subject)
         response = redirect(self._services, "/oauth/consent")

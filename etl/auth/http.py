@@ -135,15 +135,15 @@ def with_json_errors(handler: Handler) -> Handler:
 def with_error_pages(pages: PageRenderer) -> Callable[[Handler], Handler]:
     """Return a decorator that answers a handler's errors with pages."""
     texts = {
-        400: "The form could not be read.",
-        429: "Too many requests. Please wait a moment, and then try again.",
-        503: "Please try again later.",
+        400: "problem.form",
+        429: "problem.too-many",
+        503: "problem.later",
     }
 
     def error_response(status: int, detail: str) -> Response:
         return pages.problem(texts[status], status=status, detail=detail)
 
-    return lambda handler: _catch_errors(handler, error_response)
+    return lambda handler: pages.in_readers_language(_catch_errors(handler, error_response))
 
 
 def _catch_errors(handler: Handler, error_response: Callable[[int, str], Response]) -> Handler:

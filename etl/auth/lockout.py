@@ -23,8 +23,8 @@ FIRST_LOCK_SECONDS: Final = 60
 LONGEST_LOCK_SECONDS: Final = 900
 FORGOTTEN_AFTER_SECONDS: Final = 3600
 
-REFUSED: Final = "The user name or password is wrong."
-LOCKED: Final = "Too many attempts with a wrong password. Please wait, and then try again."
+REFUSED: Final = "problem.refused"
+LOCKED: Final = "problem.locked"
 
 
 class Lockout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -81,7 +82,7 @@ class MemberPages:
                 address=address_of(request),
             )
         )
-        return redirect(services, "/member?stopped=yes")
+        return redirect(services, f"/member?{urlencode({'stopped': form.get('consent', '')})}")
 
     async def sign_out(self, request: Request) -> Response:
         """Sign the member out."""
@@ -116,20 +117,27 @@ class MemberPages:
             await run_in_threadpool(services.consents.history, session.subject)
         )
         now = services.clock()
+        closed = [consent for consent in consents if not consent.is_open(now)]
+        stopped = request.query_params.get("stopped")
+        read_kinds = {(read.consent, read.what) for read in history}
         member = demo.member(session.subject) if demo is not None else None
         return services.pages.page(
             "member.html.j2",
             person=member.name if member is not None else "",
-            stopped=request.query_params.get("stopped") == "yes",
+            has_times=True,
+            stopped=next((one.app.draft.name for one in closed if one.id == stopped), ""),
             open=[consent for consent in consents if consent.is_open(now)],
-            closed=[consent for consent in consents if not consent.is_open(now)],
+            closed=closed,
             kinds={
                 consent.id: scope_rules.data_kinds(scope_rules.types_of(consent.scopes))
                 for consent in consents
             },
             known_kinds=DATA_KINDS,
             history=history,
-            seen={(read.consent, read.what) for read in history},
+            seen={
+                consent.id: [kind for kind in DATA_KINDS if (consent.id, kind) in read_kinds]
+                for consent in consents
+            },
             form_token=self._browsers.form_token(cookies, "member"),
         )
 

@@ -15,7 +15,7 @@ from etl.auth.members import DemoSignIn, ProviderSignIn
 from etl.auth.records import SignInRefused
 from etl.auth.services import Services
 
-STALE: Final = "This page is too old, or belongs to another browser."
+STALE: Final = "problem.stale"
 
 
 async def redirect_to_provider(
@@ -68,7 +68,7 @@ def sign_in_page(
         sealed: the app's request.
     """
     if services.demo is None:
-        problem = services.pages.problem("Nobody can sign in here yet.", status=503)
+        problem = services.pages.problem("problem.no-sign-in", status=503)
         services.browsers.set_browser(problem, cookies)
         return problem
     status = 200 if error is None else 429 if error.retry_after else 401

@@ -27,7 +27,7 @@ IsPublished = Callable[[str], Awaitable[bool]]
 
 LONGEST_MEMBER_ID: Final = 200
 
-_UNAVAILABLE: Final = "The sign-in service does not answer at the moment."
+_UNAVAILABLE: Final = "problem.unavailable"
 
 
 class DemoSignIn:
@@ -144,7 +144,7 @@ class ProviderSignIn:
 
     async def _refusal(self, address: str) -> SignInRefused:
         await run_in_threadpool(_note_sign_in, self._context, "", address, succeeded=False)
-        return SignInRefused("The sign-in did not work. Please start again from the app.")
+        return SignInRefused("problem.sign-in-failed")
 
 
 def _new_client(provider: IdentityProvider) -> StarletteOAuth2App:

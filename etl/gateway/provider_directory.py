@@ -13,12 +13,12 @@ from functools import lru_cache
 from typing import Final
 
 from etl.errors import NotFound
-from etl.gateway.bundle.includes import Hit
+from etl.gateway.bundle.includes import Hit, include_columns
 from etl.gateway.bundle.paging import Sealer
 from etl.gateway.http.request import http_date
 from etl.gateway.http.responses import FhirError, Reply
 from etl.gateway.release.cache import Cache
-from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
+from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.search import evaluation
 from etl.gateway.search.evaluation import Masks, RowNumbers
@@ -157,7 +157,7 @@ class DirectoryService(Service):
             cost = sum(100 + 4 * len(numbers) for numbers in rows)
             self._cache.put((tree.digest, kind, condition.text), rows, cost)
         names = ["ids", "parts"]
-        names += [column_name(include.type, include.parameter) for include in query.includes]
+        names += include_columns(query.includes).get(kind, ())
         return total, await _hits(tree, kind, positions, names)
 
     async def _referring(

@@ -160,7 +160,10 @@ class Service:
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._parse_search)
         self._every_kind = tuple(self._kinds.values())
         self._answerable = lru_cache(maxsize=_FEW)(
-            lambda columns: tuple(map(answerable, kinds.values(), columns))
+            lambda columns, version: tuple(
+                answerable(kind, of_type, version)
+                for kind, of_type in zip(kinds.values(), columns, strict=True)
+            )
         )
 
     def kinds(self) -> tuple[ResourceType, ...]:
@@ -172,7 +175,8 @@ class Service:
             tree = self._releases.current()
         except StoreError:
             return self._every_kind
-        return self._answerable(self._columns(tree))
+        version = tree.manifest.facts.mapping.get("version", "")
+        return self._answerable(self._columns(tree), str(version))
 
     async def read(
         self,
@@ -352,7 +356,7 @@ class Service:
         columns: _Columns,
     ) -> _Question:
         """Parse parameters against a release with some columns in its indexes."""
-        kinds = {kind.name: kind for kind in self._answerable(columns)}
+        kinds = {kind.name: kind for kind in self._answerable(columns, "")}
         query = parse(
             kinds[resource_type],
             parameters,
@@ -465,7 +469,7 @@ class Service:
         else:
             references = await find_relevant(tree, grant, member, kind)
         resolver = ReferenceResolver(tree, grant, member, self._kinds)
-        located = await resolver.locate(sorted(references), needed_sections(query))
+        located = await resolver.locate(sorted(references), {kind.name: needed_sections(query)})
         if named:
             located = {
                 name: hit for name, hit in located.items() if await may_read(tree, grant, hit, kind)

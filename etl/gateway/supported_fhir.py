@@ -53,6 +53,7 @@ class SearchParameter:
         targets: target types of a reference.
         has_implicit_system: whether its element is a code without a system in the resource: `|code`
             finds it, too (FHIR R4, search 3.1.1.4.10).
+        since: first version of the guide with the definition; empty for all.
     """
 
     name: str
@@ -63,6 +64,7 @@ class SearchParameter:
     prefixes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     has_implicit_system: bool = False
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def _read_parameter(name: str, entry: Mapping[str, Any]) -> SearchParameter:
         PREFIXES if entry["type"] == "date" else (),
         tuple(entry.get("targets", ())),
         entry.get("implicit_system", False),
+        entry.get("since", ""),
     )
 
 
@@ -203,12 +206,15 @@ PLAN_NET_TYPES: Final = read_types(
 """Types of the Provider Directory API, by name: the eight of Plan-Net."""
 
 
-def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceType:
+def answerable(kind: ResourceType, columns: frozenset[str] | None, version: str) -> ResourceType:
     """Return a type with only those search parameters that a release has columns for.
+
+    A parameter that the release's version of the guide doesn't define becomes the server's own.
 
     Args:
         kind: the type.
         columns: index columns that the release records; None if it records none.
+        version: version of the guide that the release follows; empty if unknown.
     """
     if columns is None:
         return kind
@@ -217,7 +223,10 @@ def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceTy
         return name in _ALWAYS_INDEXED or name in columns
 
     parameters = {
-        name: _drop_modifiers(parameter, columns)
+        name: _drop_modifiers(
+            replace(parameter, definition="") if "" < version < parameter.since else parameter,
+            columns,
+        )
         for name, parameter in kind.parameters.items()
         if is_indexed(name)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -56,8 +57,9 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/samples/{kind}", pages.sample),
         Route("/status", pages.status),
         Route("/changes", pages.static_page),
+        Route("/changes.atom", pages.changes_feed),
         Route("/contact", pages.static_page),
-        Route("/your-data", pages.static_page),
+        Route("/your-data", pages.your_data),
         Route("/public-reporting", pages.public_reporting),
         Route("/public-reporting/{name}", pages.public_report),
     ]
@@ -87,6 +89,20 @@ class _Pages:
         """Show a page whose template, named by the path, needs no values."""
         template = request.url.path.strip("/").replace("-", "_")
         return await self._portal.show(request, template, versions=CHANGES)
+
+    async def your_data(self, request: Request) -> Response:
+        pages = self._portal.services.pages
+        site = replace(self._portal.site, language=pages.language_of(request))
+        links = pages.links(request)
+        return await self._portal.show(request, "your_data", site=site, languages=links)
+
+    async def changes_feed(self, _request: Request) -> Response:
+        portal = self._portal
+        feed = portal.templates.get_template("changes.atom.j2")
+        text = feed.render(site=portal.site, served=portal.served, versions=CHANGES)
+        response = Response(text, media_type="application/atom+xml")
+        portal.protect(response, no_store=False)
+        return response
 
     async def data_dictionary(self, request: Request) -> Response:
         await self._portal.limit(request, "find")  # a long table takes time to render

@@ -153,7 +153,6 @@ class Portal:
             return field
 
         html = self.templates.get_template(f"{template}.html.j2").render(
-            site=self.site,
             served=self.served,
             menu=[entry for entry in MENU if has_directory or entry[0] != "/provider-directory"],
             here=request.url.path,
@@ -162,7 +161,7 @@ class Portal:
             csrf_field=csrf_field,
             holds=HOLDS,
             errors=ERRORS,
-            **values,
+            **{"site": self.site, **values},
         )
         response = HTMLResponse(html, status)
         self.protect(response, no_store=no_store or visit.developer is not None or bool(forms))

@@ -7,7 +7,7 @@ configuration. So the documented and the actual values cannot differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -27,17 +27,19 @@ class Site:
         file: what its `portal.toml` says.
         sandbox: whether this is a sandbox: synthetic members, apps active at once.
         reports: folder of the yearly numbers that are public; None for none.
+        language: of the texts.
     """
 
     payer: str
     file: SiteFile = field(default_factory=SiteFile)
     sandbox: bool = True
     reports: Path | None = None
+    language: str = "en"
 
     @property
     def texts(self) -> PageTexts:
         """What the pages say, with the names of payer and portal."""
-        return self.file.page_texts(self.payer)
+        return replace(self.file.page_texts(self.payer), language=self.language)
 
     @property
     def title(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails
 from etl.documents.packaged_toml import read_beside
 from etl.errors import MappingError, Mistakes
 from etl.smart.brands import Brand
-from etl.web.texts import TEXTS, PageTexts, unknown_values
+from etl.web.texts import TEXTS, TRANSLATIONS, PageTexts, Texts, unknown_values
 
 _HEX: Final = r"^#[0-9a-fA-F]{6}$"
 _HTTPS: Final = r"^https://\S+$"
@@ -61,10 +62,12 @@ class Change(_Table):
     Attributes:
         day: since when.
         text: what changed, in a sentence or two.
+        label: of Keep a Changelog.
     """
 
     day: date
     text: str
+    label: Literal["added", "changed", "deprecated", "removed", "fixed", "security"] = "changed"
 
 
 class Links(_Table):
@@ -103,6 +106,7 @@ class SiteFile(_Table):
 
     Attributes:
         texts: page → key → text, in place of those of `texts.toml`.
+        translations: the same by language, for the members' pages: `[texts.es.consent]`.
     """
 
     title: str = "Developer Portal"
@@ -112,15 +116,17 @@ class SiteFile(_Table):
     look: Look = Look()
     changes: tuple[Change, ...] = ()
     texts: dict[str, dict[str, str]] = {}
+    translations: dict[str, dict[str, dict[str, str]]] = {}
 
     def page_texts(self, payer: str) -> PageTexts:
         """Return what the pages of a payer say."""
-        return PageTexts(payer, self.title, self.texts)
+        return PageTexts(payer, self.title, self.texts, self.translations)
 
 
 _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "contact": Contact, "links": Links, "brand": Brand, "look": Look, "changes": Change,
 }  # fmt: skip
+_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _SENTENCES: Final[Mapping[str, str]] = read_beside(__file__, "site_mistakes.toml")
 
 
@@ -137,11 +143,15 @@ def read_site_file(path: Path | None) -> SiteFile:
     except (OSError, ValueError) as error:  # TOMLDecodeError, UnicodeDecodeError
         raise MappingError(str(path), "config-value", f"it cannot be read: {error}") from None
     mistakes = Mistakes()
+    texts = document.get("texts")
+    if isinstance(texts, dict):
+        languages = [name for name, pages in texts.items() if _is_language(name, pages)]
+        document["translations"] = {name: texts.pop(name) for name in languages}
     try:
         site = SiteFile.model_validate(document)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            where = ".".join(map(str, problem["loc"]))
+            where = ".".join(map(str, problem["loc"])).replace("translations.", "texts.")
             mistakes.add(MappingError(f"{path}: {where}", "config-value", _sentence(problem)))
         mistakes.report()
         raise
@@ -154,6 +164,12 @@ def read_site_file(path: Path | None) -> SiteFile:
         if (file := getattr(site.look, name)) is not None
     }
     return site.model_copy(update={"look": site.look.model_copy(update=files)})
+
+
+def _is_language(name: str, pages: object) -> bool:
+    """Return whether a table of `[texts]` is a language with tables of its own, and no page."""
+    has_pages = isinstance(pages, dict) and all(isinstance(one, dict) for one in pages.values())
+    return has_pages and name not in TEXTS and _LANGUAGE.fullmatch(name) is not None
 
 
 def _sentence(problem: ErrorDetails) -> str:
@@ -172,13 +188,23 @@ def _unknown_key(key: str, keys: Iterable[str]) -> str:
 
 
 def _text_problems(site: SiteFile) -> list[tuple[str, str]]:
+    problems = list(_page_problems("texts", site.texts))
+    for language, pages in site.translations.items():
+        problems += _page_problems(f"texts.{language}", pages)
+        if language not in TRANSLATIONS and not pages.get("share", {}).get("language"):
+            location = f"texts.{language}.share.language"
+            problems.append((location, "it is missing: the name of the language, for the link"))
+    return problems
+
+
+def _page_problems(where: str, pages: Texts) -> list[tuple[str, str]]:
     problems = []
-    for page, texts in site.texts.items():
+    for page, texts in pages.items():
         if page not in TEXTS:
-            problems.append((f"texts.{page}", _unknown_key(page, TEXTS)))
+            problems.append((f"{where}.{page}", _unknown_key(page, TEXTS)))
             continue
         for key, text in texts.items():
-            location = f"texts.{page}.{key}"
+            location = f"{where}.{page}.{key}"
             if key not in TEXTS[page]:
                 problems.append((location, _unknown_key(key, TEXTS[page])))
                 continue

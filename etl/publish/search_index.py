@@ -48,8 +48,7 @@ class DeletedResource:
     when: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlockPart:
+class BlockPart(NamedTuple):
     """One independently compressed part of a block.
 
     Attributes:

@@ -15,7 +15,8 @@ OPEN_TO_ALL: Final = {"access-control-allow-origin": "*"}
 """Header of a public document."""
 
 EXPOSED_HEADERS: Final = (
-    b"etag, last-modified, retry-after, www-authenticate, x-request-id, preference-applied"
+    b"etag, last-modified, retry-after, www-authenticate, x-request-id, preference-applied, "
+    b"ratelimit, ratelimit-policy"
 )
 REQUEST_HEADERS: Final = (
     b"authorization, content-type, accept, prefer, if-none-match, if-modified-since, "

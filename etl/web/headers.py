@@ -28,6 +28,7 @@ def page_headers(
     *,
     form_action: str = "'self'",
     scripts_from: str = "",
+    has_scripts: bool = False,
     cache: str = "no-store",
 ) -> dict[str, str]:
     """Return the security headers of a page: no inline script or style, no framing, no referrer.
@@ -35,11 +36,12 @@ def page_headers(
     Args:
         base_url: public URL of the server.
         form_action: allowed targets of forms and their redirects (CSP `form-action`).
-        scripts_from: origin that scripts may call besides the page's own; empty for a page
-            without scripts.
+        scripts_from: origin that scripts may call besides the page's own; empty for none.
+        has_scripts: whether the page has scripts of this server that call nobody.
         cache: `Cache-Control`.
     """
-    scripts = f"script-src 'self'; connect-src 'self' {scripts_from}; " if scripts_from else ""
+    scripts = "script-src 'self'; " if scripts_from or has_scripts else ""
+    scripts += f"connect-src 'self' {scripts_from}; " if scripts_from else ""
     headers = api_headers(base_url) | {
         "content-security-policy": (
             f"default-src 'none'; {scripts}style-src 'self'; img-src 'self' data:; "

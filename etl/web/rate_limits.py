@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, NamedTuple
 
 from limits import RateLimitItem, parse
+
+from etl.web.cors import Header
 
 _MAX_WINDOWS: Final = 100_000
 """Maximum number of windows of one rate; the oldest are dropped, so memory is bounded."""
@@ -23,17 +25,41 @@ _CUSTOMER_PREFIX: Final = 64
 for each call (RFC 6177)."""
 
 
+class Usage(NamedTuple):
+    """How much of a rate limit a caller has used.
+
+    Attributes:
+        limit: calls that a window allows.
+        window: its length in seconds.
+        calls: calls so far, this one included.
+        reset: seconds until it ends.
+    """
+
+    limit: int
+    window: int
+    calls: int
+    reset: int
+
+    def headers(self) -> tuple[Header, Header]:
+        """Return its headers (draft-ietf-httpapi-ratelimit-headers-10)."""
+        remaining = max(0, self.limit - self.calls)
+        return (
+            (b"ratelimit-policy", b'"requests";q=%d;w=%d' % (self.limit, self.window)),
+            (b"ratelimit", b'"requests";r=%d;t=%d' % (remaining, self.reset)),
+        )
+
+
 class TooMany(Exception):
     """A rate limit was exceeded.
 
     Attributes:
+        usage: how much of the limit was used.
         retry_after: seconds to wait.
-        limit: the limit in words.
     """
 
-    def __init__(self, retry_after: int, limit: str) -> None:
-        self.retry_after = retry_after
-        self.limit = limit
+    def __init__(self, usage: Usage) -> None:
+        self.usage = usage
+        self.retry_after = usage.reset
         super().__init__("too many requests")
 
 
@@ -59,8 +85,8 @@ class Windows:
     def __len__(self) -> int:
         return len(self._open_windows)
 
-    def hit(self, caller: tuple[str, ...]) -> None:
-        """Count a call; the first one begins a window.
+    def hit(self, caller: tuple[str, ...]) -> Usage:
+        """Count a call; the first one begins a window. Return what is used.
 
         Raises:
             TooMany: the call exceeds the limit.
@@ -73,7 +99,7 @@ class Windows:
             if len(self._open_windows) >= self._max_windows:
                 del self._open_windows[next(iter(self._open_windows))]
         self._open_windows[caller] = (count + 1, end)
-        self._refuse(count, end - now)
+        return self._usage(count + 1, end - now)
 
     def check(self, caller: tuple[str, ...]) -> None:
         """Refuse a caller whose limit is used up; counts nothing.
@@ -84,7 +110,7 @@ class Windows:
         count, end = self._open_windows.get(caller, (0, 0.0))
         now = self._now()
         if end > now:
-            self._refuse(count, end - now)
+            self._usage(count + 1, end - now)
 
     def add(self, more: int, caller: tuple[str, ...]) -> None:
         """Count `more` calls of a caller whose window is open."""
@@ -92,10 +118,12 @@ class Windows:
         if end > self._now():
             self._open_windows[caller] = (count + more, end)
 
-    def _refuse(self, earlier_calls: int, seconds_left: float) -> None:
-        if earlier_calls >= self._requests_per_window:
-            limit = f"{self._requests_per_window} requests in {self._window_seconds} seconds"
-            raise TooMany(max(1, math.ceil(seconds_left)), limit)
+    def _usage(self, calls: int, seconds_left: float) -> Usage:
+        reset = max(1, math.ceil(seconds_left))
+        usage = Usage(self._requests_per_window, self._window_seconds, calls, reset)
+        if calls > usage.limit:
+            raise TooMany(usage)
+        return usage
 
 
 class RateLimiter:
@@ -120,8 +148,8 @@ class RateLimiter:
             if (rate := parse_rate(text)) is not None
         }
 
-    def hit(self, name: str, *caller: str) -> None:
-        """Count a call.
+    def hit(self, name: str, *caller: str) -> Usage | None:
+        """Count a call. Return what is used; None if there is no such limit.
 
         Args:
             name: the limit.
@@ -130,8 +158,9 @@ class RateLimiter:
         Raises:
             TooMany: the call exceeds the limit.
         """
-        if name in self._windows:
-            self._windows[name].hit(tuple(map(caller_of, caller)))
+        if name not in self._windows:
+            return None
+        return self._windows[name].hit(tuple(map(caller_of, caller)))
 
     def check(self, name: str, *caller: str) -> None:
         """Refuse a caller whose limit is used up; counts nothing.

@@ -65,7 +65,7 @@ class TokenAuthenticator:
             raise
         record.client = grant.client
         record.patient = grant.patient
-        self._limits.hit("member", grant.client, grant.patient)
+        record.usage = self._limits.hit("member", grant.client, grant.patient)
         return grant
 
     def count_refused(self, address: str) -> None:
@@ -111,7 +111,7 @@ class PublicAuthenticator:
         self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
         """Return the public grant."""
-        self._limits.hit("member", "public", address)
+        record.usage = self._limits.hit("member", "public", address)
         return self._grant
 
     def count_refused(self, address: str) -> None:

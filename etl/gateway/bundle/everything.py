@@ -294,7 +294,7 @@ async def _all_hits(
     for name, kind in TYPES.items():
         if kind.shared and request.wants(name) and grant.may(name, "r"):
             references = sorted(await find_referenced(tree, member, name, row_set))
-            hits |= await ReferenceResolver(tree, grant, None).locate(references, _SECTIONS)
+            hits |= await ReferenceResolver(tree, grant, None).locate(references, {name: _SECTIONS})
     return {name: (hit, _mark(hit)) for name, hit in hits.items()}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import starmap
+from types import MappingProxyType
+from typing import Final
 
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query, RequestedInclude
@@ -13,6 +15,16 @@ from etl.storage.port import Line
 
 Hit = tuple[IndexedBlock, int]
 """A block and a row in it."""
+
+NOTHING_ELSE: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
+
+
+def include_columns(includes: Iterable[RequestedInclude]) -> dict[str, list[str]]:
+    """Return type -> the index sections with the references that includes follow."""
+    columns: dict[str, list[str]] = {}
+    for include in includes:
+        columns.setdefault(include.type, []).append(column_name(include.type, include.parameter))
+    return columns
 
 
 async def find_referenced(
@@ -94,11 +106,11 @@ class ReferenceResolver:
         frontier = [(kind, hit) for hit in matches]
         following = [include for include in query.includes if include.type == kind]
         iterated = [include for include in query.includes if include.iterate]
-        names = sorted({column_name(include.type, include.parameter) for include in query.includes})
+        columns = include_columns(query.includes)
         while frontier and following:
             requested = self._references(frontier, following, answered)
             answered.update(requested)
-            hits = await self.locate(requested, names)
+            hits = await self.locate(requested, columns)
             lines += await self.read_lines(hits)
             frontier = [(reference.partition("/")[0], hit) for reference, hit in hits.items()]
             following = iterated
@@ -134,18 +146,24 @@ class ReferenceResolver:
                 allowed.append(reference)
         return allowed
 
-    async def locate(self, references: Iterable[str], needed: Sequence[str] = ()) -> dict[str, Hit]:
+    async def locate(
+        self, references: Iterable[str], needed: Mapping[str, Sequence[str]] = NOTHING_ELSE
+    ) -> dict[str, Hit]:
         """Return the block and row of each resource that exists, by reference, in order.
 
         Args:
             references: `Type/id`.
-            needed: index sections that the caller needs besides ids and parts.
+            needed: type -> index sections that the caller needs of it besides ids and parts.
         """
         requested = [(text, *text.split("/", 1)) for text in references]
         blocks = await self._blocks([(kind, resource_id) for _, kind, resource_id in requested])
-        opened = dict.fromkeys(block for block in blocks if block is not None)
-        sections = ("ids", "parts", *needed)
-        await self._tree.in_turns(self._tree.need(block, sections) for block in opened)
+        # A section is parsed as a whole, even for one row: parse those of the types found there.
+        sections: dict[IndexedBlock, dict[str, None]] = {}
+        for (_, kind, _), block in zip(requested, blocks, strict=True):
+            if block is not None:
+                of_block = sections.setdefault(block, {"ids": None, "parts": None})
+                of_block.update(dict.fromkeys(needed.get(kind, ())))
+        await self._tree.in_turns(starmap(self._tree.need, sections.items()))
         hits: dict[str, Hit] = {}
         for (reference, kind, resource_id), block in zip(requested, blocks, strict=True):
             row = block.index.row_of(kind, resource_id) if block is not None else None
@@ -185,7 +203,7 @@ async def find_relevant(
     source, name = kind.through
     references = await find_referenced(tree, member, source)
     resolver = ReferenceResolver(tree, grant, member)
-    hits = await resolver.locate(references, [column_name(source, name)])
+    hits = await resolver.locate(references, {source: [column_name(source, name)]})
     return {
         value
         for block, row in hits.values()

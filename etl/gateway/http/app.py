@@ -176,9 +176,10 @@ class Gateway:
             self._request_count -= 1
         record.route = record.route or f"{self._path}/other"
         is_open = self._authenticator.public or (route is not None and route.kind == "document")
-        cors_headers = self._origins.headers(headers.get(b"origin"), open_to_all=is_open)
+        standing = (*self._standing, *(record.usage.headers() if record.usage else ()))
+        standing += self._origins.headers(headers.get(b"origin"), open_to_all=is_open)
         try:
-            await self._send(send, scope["method"] == "HEAD", headers, reply, cors_headers)
+            await self._send(send, scope["method"] == "HEAD", headers, reply, standing)
         finally:
             self._file_count -= reply.unpacked > 0
 
@@ -354,7 +355,9 @@ class Gateway:
                 if error.__cause__ is not None:
                     self._log.fault(record, error.__cause__)
             case TooMany():
-                text = f"Wait {error.retry_after} seconds; the limit is {error.limit}."
+                record.usage = used = error.usage
+                limit = f"{used.limit} requests in {used.window} seconds"
+                text = f"Wait {error.retry_after} seconds; the limit is {limit}."
                 retry_after = (b"retry-after", b"%d" % error.retry_after)
                 refusal = FhirError("rate-limited", text, (retry_after,))
             case StoreError() if self._releases.served.release is None:
@@ -379,11 +382,11 @@ class Gateway:
         head: bool,
         headers: Mapping[bytes, bytes],
         reply: Reply,
-        cors_headers: tuple[Header, ...],
+        standing: tuple[Header, ...],
     ) -> None:
         """Send an answer; for HEAD only its headers."""
         body = reply.body
-        all_headers: list[Header] = [*self._standing, *cors_headers, *reply.headers]
+        all_headers: list[Header] = [*standing, *reply.headers]
         if reply.media and reply.status != 304:
             all_headers.append((b"content-type", reply.media))
         encodings = headers.get(b"accept-encoding")

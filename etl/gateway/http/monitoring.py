@@ -49,6 +49,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from etl.gateway.http.request import parse_instant
 from etl.gateway.startup import GatewayServices
+from etl.web.rate_limits import Usage
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the folder of the workers' counts."""
@@ -272,6 +273,7 @@ class RequestRecord:
         release: id of the release in the answer; empty for none.
         delivered: resource types in the answer; for the audit trail.
         code: stable error code; empty for none.
+        usage: how much of the caller's rate limit is used; None if no limit applies.
         status: HTTP status; 0 if nothing was sent.
         sent: bytes of the body that were sent.
     """
@@ -284,6 +286,7 @@ class RequestRecord:
     release: str = ""
     delivered: tuple[str, ...] = ()
     code: str = ""
+    usage: Usage | None = None
     status: int = 0
     sent: int = 0
 

@@ -33,6 +33,9 @@ RowNumbers = Sequence["array[int]"]
 _TEXT: Final = 120
 """Estimated bytes in memory of a text and its folded form."""
 
+_NO_DATE: Final = END + 1
+"""Sorts after every date."""
+
 _INVERTED: Final = bytes((1, 0)) + bytes(254)
 """`bytes.translate` table that inverts a mask."""
 
@@ -98,6 +101,7 @@ class WholeColumn:
 
     column: SegmentColumn
     _folded: Sequence[str] = field(default=(), init=False)
+    _dates: dict[int, list[int]] = field(default_factory=dict, init=False)
 
     @property
     def values(self) -> Sequence[str] | array[int]:
@@ -145,11 +149,26 @@ class WholeColumn:
         for row in rows:
             mask[row] = 1
 
+    def dates(self, row_count: int, sign: int) -> Sequence[int]:
+        """Return for each row the start of its earliest date; if `sign` is -1, its latest, negated.
+
+        So the smallest always comes first. They are kept as long as the column is.
+        """
+        dates = self._dates.get(sign)
+        if dates is None:
+            starts = [sign * stored_span(str(value))[0] for value in self.values]
+            dates = [_NO_DATE] * row_count
+            for code, row in zip(self.column.codes, self.column.rows, strict=True):
+                dates[row] = min(dates[row], starts[code])
+            if starts:  # the empty column is that of all segments
+                self._dates[sign] = dates
+        return dates
+
     @property
     def cost(self) -> int:
         """Estimated bytes in memory."""
         value_bytes = 8 if self.is_reference else _TEXT
-        return 8 * len(self.column.rows) + value_bytes * len(self.column.values)
+        return 24 * len(self.column.rows) + value_bytes * len(self.column.values)
 
 
 NO_COLUMN: Final = WholeColumn(SegmentColumn((), array("I"), array("I")))
@@ -304,7 +323,11 @@ def needed_sections(query: Query) -> list[str]:
     if query.includes:
         columns += [
             "ids",
-            *(column_name(include.type, include.parameter) for include in query.includes),
+            *(
+                column_name(include.type, include.parameter)
+                for include in query.includes
+                if include.type == query.kind.name
+            ),
         ]
     return ["parts", *columns]
 
@@ -354,10 +377,6 @@ _FEW: Final = 16
 """Up to this many values, or this part of a column, binary search is faster than a scan."""
 
 
-_NO_DATE: Final = END + 1
-"""Sorts after every date."""
-
-
 def columns_read(kind: str, conditions: Iterable[SearchCondition]) -> Iterator[tuple[str, str]]:
     """Yield type and parameter of each column that conditions on a type read."""
     for condition in conditions:
@@ -402,32 +421,26 @@ def ordered_places(
     ascending, the latest when descending.
     """
     kind = query.kind.name
-    dates = [_dates(columns, kind, sort) for sort in query.sorts]
+    dates = [
+        [
+            column.dates(len(mask), -1 if sort.descending else 1)
+            for column, mask in zip(columns.column(kind, sort.parameter), masks, strict=True)
+        ]
+        for sort in query.sorts
+    ]
     by_segment = []  # one sort of all rows would block the other threads
     for number, mask in enumerate(masks):
         rows = list(compress(range(len(mask)), mask))
-        keys = [map(sort_dates[number].get, rows, repeat(_NO_DATE)) for sort_dates in dates]
-        by_segment.append(sorted(zip(*keys, repeat(number), rows)))
-    page_rows = islice(merge(*by_segment), page.start, page.stop)
-    return [columns.place(kind, number, row) for *_, number, row in page_rows]
+        for sort_dates in reversed(dates):
+            rows.sort(key=sort_dates[number].__getitem__)
+        by_segment.append(zip(repeat(number), rows))
 
+    def sort_key(place: tuple[int, int]) -> list[int]:
+        number, row = place
+        return [sort_dates[number][row] for sort_dates in dates]
 
-def _dates(columns: DirectoryColumns, kind: str, sort: SortKey) -> list[dict[int, int]]:
-    """Return per segment: row -> start of its earliest date, or of its latest negated.
-
-    Dates are negated when descending, so that the smallest always comes first.
-    """
-    sign = -1 if sort.descending else 1
-    by_segment = []
-    for segment in columns.column(kind, sort.parameter):
-        starts = [sign * stored_span(str(value))[0] for value in segment.column.values]
-        dates: dict[int, int] = {}
-        for code, row in zip(segment.column.codes, segment.column.rows, strict=True):
-            start = starts[code]
-            if start < dates.setdefault(row, start):
-                dates[row] = start
-        by_segment.append(dates)
-    return by_segment
+    page_rows = islice(merge(*by_segment, key=sort_key), page.start, page.stop)
+    return [columns.place(kind, number, row) for number, row in page_rows]
 
 
 def matching_rows(

@@ -328,6 +328,9 @@ def _describe_unknown(context: _Context, name: str) -> str:
         return "is a chain, which is not supported"
     if name.startswith("_revinclude"):
         return "is not supported; use _include or _include:iterate"
+    if name == "_since":
+        everything = "" if context.chains else "Patient/[id]/$everything?_since=… or "
+        return f"is not supported in a search; use {everything}_lastUpdated=ge…"
     return f"is no search parameter of {kind.name}: {', '.join(kind.parameters)}"
 
 

@@ -132,7 +132,7 @@ def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptle
     scriptless.goto("/patient-access")
     form = scriptless.locator(".tabs").first
     assert form.get_by_text("Confidential app").first.is_visible()
-    form.get_by_role("radio", name="JSON").focus()
+    form.get_by_role("radio", name="Form").focus()
     scriptless.keyboard.press("ArrowRight")
     scriptless.keyboard.press("ArrowRight")
     assert form.locator(".panel").nth(2).is_visible()

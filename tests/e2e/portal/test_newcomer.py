@@ -24,8 +24,8 @@ def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page, tmp_path):
     with page.expect_navigation():
         page.get_by_role("link", name="Quickstart with this app").click()
     steps = [text.removesuffix("\n") for text in page.locator(".trail pre code").all_inner_texts()]
-    link, _json = steps[0], page.locator(".trail .panel").nth(0).locator("code").text_content()
-    assert _json is not None
+    link, form = steps[0], page.locator(".trail .panel").nth(0).locator("code").text_content()
+    assert form is not None
     claims = steps[-1]
 
     # One shell, as the page says: what was set before is there afterwards.
@@ -38,7 +38,7 @@ def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page, tmp_path):
     code, state = page.locator("main pre code").all_inner_texts()
     assert f'STATE="{state}"' in (tmp_path / "kept").read_text()
 
-    trade = filled(_json, CODE=code, CLIENT_SECRET=secret)
+    trade = filled(form, CODE=code, CLIENT_SECRET=secret)
     token = json.loads(in_shell(f"source ./kept\n{trade}", tmp_path))
     read = filled(claims, ACCESS_TOKEN=token["access_token"], PATIENT=token["patient"])
     bundle = json.loads(in_shell(read.replace("ge2024-01-01", "ge2016-01-01"), tmp_path))

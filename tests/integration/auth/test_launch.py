@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from joserfc import jwt
@@ -92,6 +93,29 @@ def test_the_members_pages_say_what_the_payer_wants_them_to_say(tmp_path):
         untils = re.findall(r" days, until ([^<]+)<", consent)
         assert untils == [f"{end:%B} {end.day}, {end.year}" for end in ends]
         assert "Which apps see your data." in browser.get("/member").text
+
+
+def test_the_members_pages_are_in_the_language_of_their_reader(tmp_path):
+    own = {"vi": {"share": {"language": "Tiếng Việt"}, "consent": {"share": "Chia sẻ"}}}
+    with acting.stand_up(tmp_path, texts=PageTexts("Alder", translations=own)) as standing:
+        app = standing.register().app
+        spanish = standing.client()
+        spanish.headers["accept-language"] = "es-US,es;q=0.9"
+        page = acting.ask(spanish, app.client_id)
+        assert '<html lang="es">' in page.text
+        assert ">Iniciar sesión</button>" in page.text
+        links = re.findall(r'<a href="([^"]+)" lang="(\w+)"', page.text)
+        assert [language for _, language in links] == ["en", "es", "vi"]
+        assert "mental, consumo de sustancias, VIH" in acting.sign_in(spanish, page).text
+        refused = spanish.get("/oauth/authorize?client_id=nobody")
+        assert "La solicitud de la aplicación no es válida." in refused.text
+
+        # A link keeps the app's request, and a cookie the choice.
+        vietnamese = spanish.get(f"/oauth/authorize{unescape(links[2][0])}")
+        assert '<html lang="vi">' in vietnamese.text
+        assert ">Chia sẻ</button>" in acting.sign_in(spanish, vietnamese).text
+        assert '<html lang="en">' in spanish.get("/member?lang=en").text
+        assert '<html lang="en">' in spanish.get("/member?lang=xx").text
 
 
 def test_the_member_shares_less_than_was_asked_for(issued, browser):

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from markupsafe import escape
@@ -12,11 +13,11 @@ from markupsafe import escape
 from etl.errors import StoreError
 from etl.gateway.http.responses import KINDS
 from etl.portal.data_dictionary import DataDictionary
-from etl.portal.portal import ERRORS
+from etl.portal.portal import CHANGES, ERRORS
 from etl.portal.site_facts import Site
-from etl.portal.site_file import Contact, Look, SiteFile
+from etl.portal.site_file import Change, Contact, Look, SiteFile
 from etl.reports.public_numbers import post_numbers
-from etl.web.texts import TEXTS
+from etl.web.texts import TEXTS, TRANSLATIONS
 from tests.given.tables import read_tables
 from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
@@ -176,6 +177,29 @@ def test_contact_us_shows_what_is_configured_and_nothing_else(stand):
     assert "Phone" not in text
 
 
+def test_changes_have_days_and_labels_on_the_page_and_in_the_feed(stand):
+    own = (
+        Change(day="2026-05-01", text="`code` & <more>.", label="removed"),
+        Change(day="2020-01-01", text="Older."),
+    )
+    anyone = browser(stand(site=replace(SITE, file=SiteFile(changes=own))))
+    page = anyone.get("/changes").text
+    assert '<time datetime="2026-05-01">May 1, 2026</time> <span class="tag">Removed</span>' in page
+    assert 'type="application/atom+xml"' in page
+    got = anyone.get("/changes.atom")
+    assert got.headers["content-type"].startswith("application/atom+xml")
+    feed = ElementTree.fromstring(got.text)  # noqa: S314 - our own
+    atom = "{http://www.w3.org/2005/Atom}"
+    days = [entry.findtext(f"{atom}updated") for entry in feed.iter(f"{atom}entry")]
+    assert days[:2] == ["2026-05-01T00:00:00Z", "2020-01-01T00:00:00Z"]
+    assert feed.findtext(f"{atom}updated") == max(days)
+    assert len(days) == 2 + sum(map(len, CHANGES.values()))
+    titles = [entry.findtext(f"{atom}title") for entry in feed.iter(f"{atom}entry")]
+    assert titles[0] == "Removed: code & <more>."
+    ids = [entry.findtext(f"{atom}id") for entry in feed.iter(f"{atom}entry")]
+    assert len(set(ids)) == len(ids)
+
+
 def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_words(stand):
     own = {"your_data": {"how-to-payer": "Call {payer} at 1-800-555-0100."}}
     standing = stand(site=Site("Alder", SiteFile(texts=own)))
@@ -184,6 +208,16 @@ def test_members_learn_what_sharing_means_and_where_to_complain_in_the_payers_wo
         assert f'href="https://{address}"' in text
     assert "Call Alder at 1-800-555-0100." in text
     assert all(escape(text_of_payer) in text for text_of_payer in _texts_of_your_data("Alder"))
+
+
+def test_members_learn_it_in_their_language(reader):
+    spanish = {"accept-language": "es"}
+    for path, headers in (("/your-data?lang=es", {}), ("/your-data", spanish)):
+        text = reader.client.get(path, headers=headers).text
+        assert '<div class="wrap page" lang="es">' in text
+        assert TRANSLATIONS["es"]["your_data"]["ask-limits"] in text
+        assert "lang=en" in text
+        assert "Your health data" not in text
 
 
 def _texts_of_your_data(payer):

@@ -88,7 +88,10 @@ def test_the_pages_say_what_the_file_says(tmp_path):
     assert (site.title, site.sandbox) == ("Acme for developers", False)
     assert site.file.contact == Contact(email="api@acme.example")
     assert site.text("home.lead") == f"Acme for developers: what {site.payer} paid."
-    assert [change.text for change in site.changes] == ["Displays.", "Tests."]
+    assert [(change.text, change.label) for change in site.changes] == [
+        ("Displays.", "fixed"),
+        ("Tests.", "changed"),
+    ]
     assert site.text("home.title") == TEXTS["home"]["title"]
     assert "--pico-primary: light-dark(#7a1f5c, #f0a6d8);" in colour_css(site.file.look)
     assert "--pico-primary-inverse: light-dark(#ffffff, #000000);" in colour_css(site.file.look)

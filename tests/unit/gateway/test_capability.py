@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES
+from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES, answerable
 from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
 from tests.given.tables import read_tables
@@ -243,6 +243,40 @@ def test_the_statement_names_what_the_served_release_can_be_searched_by():
     after = older.call("/fhir/metadata", token=None)
     assert after.headers["etag"] != before.headers["etag"]
     assert parameters(after.json, "ExplanationOfBenefit") == own | {"status"}
+
+
+@pytest.mark.parametrize(
+    ("version", "undefined"),
+    [
+        ("1.2.0", set()),
+        (
+            "1.1.0",
+            {
+                "HealthcareService.delivery-method",
+                "InsurancePlan.network",
+                "Organization.period",
+                "Practitioner.period",
+            },
+        ),
+    ],
+)
+def test_a_statement_names_only_definitions_of_its_version_of_the_guide(version, undefined):
+    """A 1.1.0 release has no column for the practitioner's period: e2e/test_directory.py."""
+    own = {"PractitionerRole.new-patients"}
+    kinds = [
+        answerable(kind, frozenset(kind.parameters), version) for kind in PLAN_NET_TYPES.values()
+    ]
+    listed = {
+        f"{kind.name}.{parameter.name}": parameter.definition
+        for kind in kinds
+        for parameter in kind.parameters.values()
+    }
+    assert {name for name, definition in listed.items() if not definition} == own | undefined
+    folder = GUIDE.parent / f"plan-net-{version}" / "searchparameters"
+    if folder.is_dir():
+        defined = {json.loads(file.read_text())["url"] for file in folder.glob("*.json")}
+        named = {one for one in listed.values() if "/davinci-pdex-plan-net/" in one}
+        assert named == defined
 
 
 def test_the_openapi_description_names_every_address():

@@ -128,7 +128,9 @@ def test_modifiers_go_with_the_columns_of_a_release():
 
     def modifiers(*columns):
         return (
-            answerable(kind, frozenset({*columns, "identifier"})).parameters["identifier"].modifiers
+            answerable(kind, frozenset({*columns, "identifier"}), "")
+            .parameters["identifier"]
+            .modifiers
         )
 
     assert modifiers() == ("missing", "not")

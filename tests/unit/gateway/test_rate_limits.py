@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from etl.gateway.http.time_limits import RequestTimeout
 from etl.web.rate_limits import RateLimiter, TooMany, Windows, parse_rate
+from tests.unit.gateway.calls import TOKEN, served
+from tests.unit.gateway.trees import LISTED, opened, sample_tree
 from tests.virtual_time import pass_time, run_virtually
 
 
@@ -137,3 +139,20 @@ def test_a_cancellation_from_elsewhere_stays_one():
             await task
 
     asyncio.run(cancelled())
+
+
+def test_answers_tell_limit_rest_and_reset_and_a_refusal_the_same():
+    app = served(opened(sample_tree(), listed=sample_tree(LISTED)), rate_limit="2/minute")
+    remaining = []
+    for path, token in (("/fhir/Patient", TOKEN), ("/directory/Location", None)):
+        for _ in range(3):
+            got = app.call(path, (b"origin", b"https://app.example"), token=token)
+            assert got.headers["ratelimit-policy"] == '"requests";q=2;w=60'
+            name, left, reset = got.headers["ratelimit"].split(";")
+            assert (name, reset[:2], 0 < int(reset[2:]) <= 60) == ('"requests"', "t=", True)
+            remaining.append((got.status, left))
+        assert got.headers["retry-after"] == reset[2:]
+        assert "ratelimit" not in app.call(path.replace("/", "/x", 1)).headers
+    assert remaining == [(200, "r=1"), (200, "r=0"), (429, "r=0")] * 2
+    assert "ratelimit" not in app.call("/fhir/metadata").headers
+    assert "ratelimit, ratelimit-policy" in got.headers["access-control-expose-headers"]

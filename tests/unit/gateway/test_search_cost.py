@@ -15,6 +15,7 @@ from etl.gateway.http import time_limits as processor_time
 from etl.gateway.http.responses import FhirError
 from etl.gateway.http.time_limits import LongWork, ProcessorTime
 from etl.gateway.provider_directory import DirectoryService
+from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.search import comparisons, evaluation
 from etl.gateway.search.evaluation import DirectoryColumns, columns_of
 from etl.gateway.search.parsing import parse
@@ -23,7 +24,7 @@ from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.web.rate_limits import RateLimiter, TooMany
 from tests.given.tables import table
 from tests.unit.gateway.calls import served
-from tests.unit.gateway.trees import LISTED, grant, opened, run, sample_tree
+from tests.unit.gateway.trees import LISTED, bundle, grant, opened, run, sample_tree
 
 NEAR = "_has:PractitionerRole:practitioner:location.near=42|-72|3{}"
 
@@ -122,6 +123,31 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeyp
         assert points <= BUDGET
         assert sum(one.looked_at for one in looks) <= points * tree.resources
     assert accepted > many // 3
+
+
+def test_an_include_parses_sections_of_the_types_found_in_a_shard_and_no_others(monkeypatch):
+    service = opened(None, listed=sample_tree(LISTED)).directory
+    parsed: dict[IndexedBlock, set[str]] = {}
+    need = ReleaseTree.need
+
+    async def counted(tree, block, names):
+        columns = (name.split("/")[1] for name in block.index.missing(*names) if "/" in name)
+        parsed.setdefault(block, set()).update(columns)
+        await need(tree, block, names)
+
+    monkeypatch.setattr(ReleaseTree, "need", counted)
+    query = [("_include", "*"), ("_include:iterate", "*"), ("_count", "3")]
+    types = tuple(f"patient/{name}.rs" for name in PLAN_NET_TYPES)
+    answer = run(service.search(grant("", types), "PractitionerRole", query, base="", strict=True))
+    entries = [entry["resource"] for entry in bundle(answer)["entry"]]
+    for block, types in parsed.items():
+        there = {
+            entry["resourceType"]
+            for entry in entries
+            if block.index.row_of(entry["resourceType"], entry["id"]) is not None
+        }
+        assert types <= there
+    assert set().union(*parsed.values()) > {"PractitionerRole", "Location"}
 
 
 def test_long_work_leaves_the_event_loop_and_short_work_does_not():
