@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Final, TypeAlias
 
 from etl.columns.numbers import cents_text
@@ -98,6 +99,7 @@ class TimelinessFacts:
     """Timeliness of a release, for the report.
 
     Attributes:
+        visible_day: the day on which readers see this release, UTC.
         days: business days -> claims that became visible in this release.
         all_days: the same of all releases since the first.
         allowed: business days that CMS allows.
@@ -105,6 +107,7 @@ class TimelinessFacts:
         late: path of the file with the claims that took longer; empty if none did.
     """
 
+    visible_day: date
     days: Mapping[int, int]
     all_days: Mapping[int, int]
     allowed: int
@@ -115,6 +118,7 @@ class TimelinessFacts:
 def timeliness_document(facts: TimelinessFacts) -> dict[str, Any]:
     """Return timeliness as a report states it."""
     return {
+        "visible_day": facts.visible_day.isoformat(),
         "allowed_business_days": facts.allowed,
         **_count_on_time(facts.days, facts.allowed),
         "percentiles": {f"p{share}": days for share, days in sorted(facts.percentiles.items())},
