@@ -45,7 +45,7 @@ def show_changes(
                 (
                     sums["category"],
                     *(_amount_text(sums[name]) for name in ("before", "now")),
-                    _amount_text(sums["change"], "+,"),
+                    "no change" if sums["change"] == "0.00" else _amount_text(sums["change"], "+,"),
                 )
                 for sums in money
             ],

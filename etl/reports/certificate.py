@@ -332,6 +332,7 @@ def _file_sums(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[di
             shows = file.source is not None and shows_source
             yield {
                 "file": file.file,
+                "all_files": False,
                 "carried": file.source is None,
                 "level": LEVEL_NAMES[level],
                 "category": category,
@@ -342,14 +343,22 @@ def _file_sums(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[di
                 "adds_up": file.adds_up,
             }
         if pool.names:
+            # All files together: their source is the sum of the rows, which the report shows.
+            is_carried = any(file.source is None for file in group)
+            row_sums = divisions.shown.get((level, category))
+            shows = not is_carried and row_sums is not None and row_sums.published is not None
+            explains = shows and not pool.is_withheld
             yield {
                 "file": None,
-                "carried": None,
+                "all_files": True,
+                "carried": is_carried,
                 "level": LEVEL_NAMES[level],
                 "category": category,
                 "claims": None if pool.is_withheld else pool.claims,
-                "source": None,
-                "explained": None,
+                "source": cents_text(sum(file.source or 0 for file in group)) if shows else None,
+                "explained": cents_text(sum(file.explained for file in group))
+                if explains
+                else None,
                 "published": None if pool.is_withheld else cents_text(pool.cents),
                 "adds_up": all(group[index].adds_up is not False for index in pool.names),
             }

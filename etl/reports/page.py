@@ -232,6 +232,8 @@ def _number_text(value: float | Decimal | None) -> str:
 
 
 def _signed_money(text: str) -> str:
+    if not Decimal(text):
+        return "no change"
     return _money_text(text) if text.startswith("-") else f"+{_money_text(text)}"
 
 

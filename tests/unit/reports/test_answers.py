@@ -196,7 +196,18 @@ def test_the_money_that_few_claims_changed_is_withheld():
         whole = replace(made.money[key], published_claims=99, net_claims=99)
         some = {replace(key, level="claim", category="benefit"): whole}
         [each] = money_of(replace(made, money=some), small_cells=10, touched=touched)
-        assert (each["change"] is not None) is is_shown
+        assert (each["change"] is not None) is (each["before"] is not None) is is_shown
+        assert each["now"] == cents_text(whole.net), "as in the report's other tables"
+
+
+def test_a_sum_that_did_not_change_says_so_whatever_the_number_of_claims():
+    made = replace(report(), small_cells=0)
+    changes = Changes(ChangeCounts(1), {"ExplanationOfBenefit": ChangeCounts(1)})
+    document = report_document(replace(made, previous=before(report_document(made), changes)))
+    money = document["changes"]["money"]
+    assert money
+    assert all(each["before"] == each["now"] and each["change"] == "0.00" for each in money)
+    assert report_page(document).count('<td class="n">no change</td>') == len(money)
 
 
 def test_a_stopped_run_names_the_release_that_limits_compare_it_with():
