@@ -163,6 +163,8 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
             show_networks(planned.networks)
         for verdict in processed.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
+        rules = processed.totals.tally.rules(processed.definitions.book)
+        result_tables.show_warnings(rules, planned.news[0] if planned.news else ())
         result_tables.show_rejected(planned.rejected)
         click.echo(f"dry run: nothing was written to {target}")
     if planned.refusal is not None:

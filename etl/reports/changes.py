@@ -32,7 +32,7 @@ def changes_since(previous: ReleaseBefore, document: Mapping[str, Any]) -> dict[
         "members": counts["patients"],
         "resources": counts["resources"],
         "money": [] if changes is None or past is None else money_changes(past, document, changes),
-        "new_rules": None if past is None else _new_rules(past, document),
+        "new_rules": None if past is None else new_rules(past, document),
         "new_unmapped": None if past is None else _new_unmapped(past, document),
     }
 
@@ -46,7 +46,7 @@ def news_since(
         previous: the document of the previous report.
         current: the document of the new one; only `rules` and `unmapped` are read.
     """
-    return _new_rules(previous, current), _new_unmapped(previous, current)
+    return new_rules(previous, current), _new_unmapped(previous, current)
 
 
 def money_changes(
@@ -104,7 +104,8 @@ def net_sums(document: Mapping[str, Any], level: str) -> dict[str, Any]:
     }
 
 
-def _new_rules(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def new_rules(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return the rules that find something, and found nothing in the previous release."""
     old_rules = {rule["rule"] for rule in previous.get("rules", ()) if rule["findings"]}
     current_rules = [rule["rule"] for rule in current["rules"] if rule["findings"]]
     return [rule for rule in current_rules if rule not in old_rules]
