@@ -15,12 +15,22 @@ from etl.errors import UsageError
 from etl.pipeline.deltas.layers import kept_layers
 from etl.pipeline.deltas.merge import write_merged_extract
 from etl.publish.reader import open_current
-from etl.reports.prior_auth import PRIOR_AUTH_TABLES, count_prior_auth, prior_auth_document
+from etl.reports.prior_auth import (
+    PRIOR_AUTH_TABLES,
+    count_prior_auth,
+    prior_auth_document,
+    without_counts,
+)
 from etl.rows import empty_table
 
 
-def prior_auth_metrics(settings: Settings, year: int) -> dict[str, Any]:
+def prior_auth_metrics(settings: Settings, year: int, *, has_counts: bool) -> dict[str, Any]:
     """Return the metrics of a year from the current release's rows.
+
+    Args:
+        settings: name the target.
+        year: calendar year.
+        has_counts: whether counts are shown, so that small ones are withheld.
 
     Raises:
         UsageError: nothing was published or a provider directory, rows were not kept, or none are
@@ -57,8 +67,9 @@ def prior_auth_metrics(settings: Settings, year: int) -> dict[str, Any]:
         write_merged_extract(store, few, Path(work))
         requests, lines, required = (_read(Path(work), name) for name in PRIOR_AUTH_TABLES)
     counted = count_prior_auth(requests, lines, required, year)
-    as_of, most = layers[-1].time[:10], settings.report.small_cells
-    return prior_auth_document(counted, year, settings.payer.name, as_of, most)
+    as_of, most = layers[-1].time[:10], settings.report.small_cells if has_counts else 0
+    document = prior_auth_document(counted, year, settings.payer.name, as_of, most)
+    return document if has_counts else without_counts(document)
 
 
 def _read(folder: Path, table: str) -> pa.Table:

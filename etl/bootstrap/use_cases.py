@@ -245,7 +245,7 @@ def _publish_extract(
                 key=key,
                 keep_places=settings.publish.sidecar,
             )
-            return run(job.context(work, moment), publication)
+            return run(job.context(work, moment), publication, now)
 
 
 def _holds_nothing(settings: Settings) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field, replace
+from datetime import date
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from etl.certificate.comparison import Comparison
 from etl.certificate.differences import FactDifference, FileCell, FileSum
 from etl.certificate.sums import COUNTED, LEVELS, Sums
+from etl.certificate.timeliness import count_delays
 
 _FORMAT: Final = 3
 """Format of `state_to_bytes`; 1 had no business days, 2 no claims by several dimensions."""
@@ -33,9 +35,9 @@ class Certificate:
         unexplained: number of differences that nothing explains.
         exposing: number of these that would show somebody what isn't theirs.
         first: the first unexplained difference; None if there is none.
-        days: business days -> claims that became visible; empty for a first release.
-        late: number of these claims that took too long.
-        all_delays: business days -> claims, for all releases since the first.
+        adjudicated: date of adjudication -> claims that become visible with the release; empty for
+            a first one.
+        earlier_delays: business days -> claims, of earlier releases.
         files: amounts of the compared members, by the file whose row contributed them.
     """
 
@@ -48,9 +50,8 @@ class Certificate:
     unexplained: int = 0
     exposing: int = 0
     first: FactDifference | None = None
-    days: Counter[int] = field(default_factory=Counter)
-    late: int = 0
-    all_delays: Counter[int] = field(default_factory=Counter)
+    adjudicated: Counter[str] = field(default_factory=Counter)
+    earlier_delays: Counter[int] = field(default_factory=Counter)
     files: Mapping[FileCell, FileSum] = field(default_factory=dict)
 
     def with_carried_sums(self, carried_sums: Sums, earlier_delays: Counter[int]) -> Certificate:
@@ -64,7 +65,7 @@ class Certificate:
             self,
             release=carried_sums + self.read,
             carried=carried_sums.counts.get("claim", 0),
-            all_delays=self.days + earlier_delays,
+            earlier_delays=earlier_delays,
         )
 
     @property
@@ -103,12 +104,12 @@ def merge_comparisons(encoded: Iterable[bytes]) -> tuple[Certificate, Sums | Non
         The certificate of these members, and their sums in the previous release; None if one of
         its blocks can't be read.
     """
-    facts = unexplained = exposing = late = 0
+    facts = unexplained = exposing = 0
     source, read, previous_sums = Sums(), Sums(), Sums()
     is_known = True
     reasons: dict[tuple[str, str], tuple[int, int]] = {}
     first_unexplained: FactDifference | None = None
-    days: Counter[int] = Counter()
+    adjudicated: Counter[str] = Counter()
     files: dict[FileCell, FileSum] = {}
     for comparison, task_previous in map(_COMPARISONS.decode, encoded):
         facts += comparison.facts
@@ -125,8 +126,7 @@ def merge_comparisons(encoded: Iterable[bytes]) -> tuple[Certificate, Sums | Non
                 reasons[key] = (count + 1, cents + difference.cents)
             elif first_unexplained is None:
                 first_unexplained = difference
-        days.update(comparison.delays.days)
-        late += len(comparison.delays.late)
+        adjudicated.update(day for *_, day in comparison.visible)
         for cell, file_sum in comparison.files.items():
             files[cell] = files.get(cell, FileSum()) + file_sum
     certificate = Certificate(
@@ -138,9 +138,7 @@ def merge_comparisons(encoded: Iterable[bytes]) -> tuple[Certificate, Sums | Non
         unexplained=unexplained,
         exposing=exposing,
         first=first_unexplained,
-        days=days,
-        late=late,
-        all_delays=days,
+        adjudicated=adjudicated,
         files=dict(sorted(files.items())),
     )
     return certificate, previous_sums if is_known else None
@@ -152,10 +150,10 @@ def listed_differences(encoded: Iterable[bytes]) -> Iterator[FactDifference]:
         yield from sorted(comparison.differences, key=astuple)
 
 
-def late_claims(encoded: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Yield file, row and business days of claims that became visible late, task by task."""
+def visible_claims(encoded: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
+    """Yield file, row and adjudication date of claims that become visible, task by task."""
     for comparison, _ in map(_COMPARISONS.decode, encoded):
-        yield from sorted(comparison.delays.late)
+        yield from sorted(comparison.visible)
 
 
 def broken_sums(certificate: Certificate) -> list[str]:
@@ -201,12 +199,18 @@ def miscounted_tables(certificate: Certificate, published: Mapping[str, int]) ->
     return [table for table in COUNTED if counts.get(table, 0) != published.get(table, 0)]
 
 
-def state_to_bytes(certificate: Certificate) -> bytes:
-    """Serialize the state from which the next release continues."""
+def state_to_bytes(certificate: Certificate, visible_day: date) -> bytes:
+    """Serialize the state from which the next release continues.
+
+    Args:
+        certificate: of the release.
+        visible_day: the day on which its claims become visible, UTC.
+    """
+    delays = certificate.earlier_delays + count_delays(certificate.adjudicated, visible_day)
     body = {
         "format": _FORMAT,
         "sums": certificate.release.to_json(),
-        "days": [list(day_count) for day_count in sorted(certificate.all_delays.items())],
+        "days": [list(day_count) for day_count in sorted(delays.items())],
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 

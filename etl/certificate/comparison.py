@@ -40,7 +40,6 @@ from etl.certificate.source import (
     places_of,
 )
 from etl.certificate.sums import Sums, claim_sums, entries_where, published_sums
-from etl.certificate.timeliness import Availability, Delays, count_delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
 _SUM_REASON: Final = "sum-of-lines"
@@ -65,7 +64,8 @@ class Comparison:
         differences: the explained ones, and up to `MAX_LISTED` others.
         unexplained: number of unexplained differences.
         exposing: number of these that would show somebody what isn't theirs.
-        delays: delays of the claims that become visible.
+        visible: file, row and adjudication date, `YYYY-MM-DD`, of the claims that become visible;
+            those without a date are left out.
         files: amounts by the file whose row contributed them; empty in a view without money.
     """
 
@@ -75,7 +75,7 @@ class Comparison:
     differences: tuple[FactDifference, ...]
     unexplained: int
     exposing: int
-    delays: Delays
+    visible: tuple[tuple[int, int, str], ...]
     files: Mapping[FileCell, FileSum]
 
 
@@ -87,7 +87,7 @@ def compare(
     *,
     states_money: bool,
     leaves_out: bool = False,
-    availability: Availability | None = None,
+    visible_ids: Collection[str] | None = None,
 ) -> Comparison:
     """Compare the published claims of some members with their rows.
 
@@ -98,7 +98,8 @@ def compare(
         published: their claims, as read from the blocks.
         states_money: whether the release has amounts. If not, no amount may be published.
         leaves_out: whether superseded claims of a chain are not published.
-        availability: when claims become visible; None before the first release.
+        visible_ids: IDs of ExplanationOfBenefits that an earlier release has or had; None if no
+            claim becomes visible, or if unknown.
     """
     published_rows = {name: _select_rows(tables[name], fates[name].published) for name in COMPARED}
     differences = Differences.from_findings(findings)
@@ -145,7 +146,7 @@ def compare(
         differences=(*differences.explained, *differences.unexplained),
         unexplained=differences.count,
         exposing=differences.exposing,
-        delays=_count_new_delays(source, published, claim_rows, availability),
+        visible=_find_visible(source, published, claim_rows, visible_ids),
         files=file_sums(
             source, published, (claim_rows, line_rows), line_cents, differences.explained
         )
@@ -158,19 +159,20 @@ def _select_rows(table: pa.Table, positions: Any) -> SourceTable:
     return SourceTable(table.filter(pa.array(is_among(places_of(table), positions))))
 
 
-def _count_new_delays(
+def _find_visible(
     source: SourceClaims,
     published: PublishedClaims,
     claim_rows: Any,
-    availability: Availability | None,
-) -> Delays:
-    if availability is None:
-        return Delays({}, ())
+    visible_ids: Collection[str] | None,
+) -> tuple[tuple[int, int, str], ...]:
+    if visible_ids is None:
+        return ()
     ids = published.texts["id"].to_pylist()
-    is_new = np.array([claim not in availability.visible_ids for claim in ids], dtype=np.bool_)
+    is_new = np.array([claim not in visible_ids for claim in ids], dtype=np.bool_)
     rows = claim_rows[is_new & (claim_rows >= 0)]
-    days = source.claims.dates("adjudication_date").take(pa.array(rows))
-    return count_delays(as_numpy(days), source.claims.positions[rows], availability)
+    days = source.claims.dates("adjudication_date").take(pa.array(rows)).to_pylist()
+    positions = source.claims.positions[rows].tolist()
+    return tuple((file, row, day) for (file, row), day in zip(positions, days, strict=True) if day)
 
 
 def _check_superseded(

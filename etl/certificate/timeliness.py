@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -18,51 +17,19 @@ MAX_BUSINESS_DAYS = 1
 """Business days allowed between adjudication and availability."""
 
 
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """The day on which claims become visible, and the claims that were visible before.
-
-    Attributes:
-        day: day of the run, UTC.
-        visible_ids: ids of ExplanationOfBenefits that an earlier release has or had.
-    """
-
-    day: date
-    visible_ids: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Delays:
-    """Business days that claims took, of those that became visible in a release.
-
-    Attributes:
-        days: business days -> how many claims.
-        late: file, row and business days of claims that took more than `MAX_BUSINESS_DAYS`.
-    """
-
-    days: Mapping[int, int]
-    late: tuple[tuple[int, int, int], ...]
-
-
-def count_delays(adjudication_dates: Any, positions: Any, availability: Availability) -> Delays:
-    """Count business days from adjudication until each claim became available.
+def count_delays(adjudicated: Mapping[str, int], visible_day: date) -> Counter[int]:
+    """Return business days -> claims that took them until they became visible.
 
     Args:
-        adjudication_dates: numpy `object`, `YYYY-MM-DD` of each claim; those without are left out.
-        positions: numpy `int64`, shape (claims, 2): file and row of each.
-        availability: when they become visible.
+        adjudicated: `YYYY-MM-DD` of the adjudication -> claims.
+        visible_day: the day on which they become visible, UTC.
     """
-    has_date = adjudication_dates != ""
-    if not has_date.any():
-        return Delays({}, ())
-    from_days = adjudication_dates[has_date].astype("datetime64[D]")
-    days = business_days(from_days, availability.day)
-    late = [
-        (int(file), int(row), int(delay))
-        for (file, row), delay in zip(positions[has_date].tolist(), days.tolist(), strict=True)
-        if delay > MAX_BUSINESS_DAYS
-    ]
-    return Delays(Counter(days.tolist()), tuple(late))
+    delays: Counter[int] = Counter()
+    if adjudicated:
+        days = business_days(np.array(list(adjudicated), dtype="datetime64[D]"), visible_day)
+        for delay, count in zip(days.tolist(), adjudicated.values(), strict=True):
+            delays[delay] += count
+    return delays
 
 
 def business_days(adjudication_days: Any, visible_day: date) -> Any:

@@ -46,7 +46,7 @@ def show_changes(
                 (
                     sums["category"],
                     *(_amount_text(sums[name]) for name in ("before", "now")),
-                    _amount_text(sums["change"], "+,"),
+                    "no change" if sums["change"] == "0.00" else _amount_text(sums["change"], "+,"),
                 )
                 for sums in money
             ],
@@ -167,6 +167,8 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
             click.echo(planned.definitions)
         for verdict in processed.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
+        rules = processed.totals.tally.rules(processed.definitions.book)
+        result_tables.show_warnings(rules, planned.news[0] if planned.news else ())
         result_tables.show_rejected(planned.rejected)
         click.echo(f"dry run: nothing was written to {target}")
     if planned.refusal is not None:

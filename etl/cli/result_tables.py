@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -14,12 +14,15 @@ from etl.pipeline.reporting.report_files import MOST_CAUSES
 from etl.pipeline.reporting.run_record import GOOD, RunRecord
 from etl.quality.totals.counts import RowCounts
 from etl.reports import summary
-from etl.reports.report_values import Report
+from etl.reports.changes import new_rules
+from etl.reports.report_values import Report, RuleTotals
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+_MOST_WARNINGS: Final = 10
+"""Rules that warn and are printed."""
 _MOST_TABLES: Final = 5
 """Tables that lost rows and are printed; the report has all."""
 
@@ -33,10 +36,27 @@ def show_summary(report: Report) -> None:
     console.print(f"{sum(totals.resources.values()):,} resources: {resource_counts}", markup=False)
     findings = totals.findings
     console.print(f"{findings.reject:,} findings reject rows, {findings.warn:,} are warnings")
+    previous = report.previous and report.previous.document
+    rules = {"rules": summary.rules_of(report.rules)}
+    show_warnings(report.rules, new_rules(previous, rules) if previous else ())
     show_rejected(summary.rejected_of(report))
     show_unowned(summary.unowned_rows(report))
     for sentence in totals.broken_limits:
         console.print(f"limit broken: {sentence}")
+
+
+def show_warnings(rules: Iterable[RuleTotals], new: Collection[str]) -> None:
+    """Print the rules that warn, new ones first."""
+    warnings = [rule for rule in rules if rule.findings and not rule.severity.rejects]
+    warnings.sort(key=lambda rule: (rule.rule not in new, -rule.findings))
+    rows = [
+        (f"{rule.rule}{' (new)' * (rule.rule in new)}", f"{rule.findings:,}") for rule in warnings
+    ]
+    if len(rows) > _MOST_WARNINGS:
+        rest = sum(rule.findings for rule in warnings[_MOST_WARNINGS:])
+        rows[_MOST_WARNINGS:] = [(f"{len(rows) - _MOST_WARNINGS} other rules", f"{rest:,}")]
+    if rows:
+        print_table(("warnings", "findings"), rows)
 
 
 def show_rejected(rejected: summary.Rejected) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from etl.cli import options
 from etl.errors import UsageError
+
+_ALL: Final = "extended_and_approved"
+"""Field with the requests of both kinds together."""
 
 _year_option = click.option(
     "--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year."
@@ -94,6 +100,11 @@ def cms_command(
 @_csv_option
 @_html_option
 @_post_option
+@click.option(
+    "--without-counts",
+    is_flag=True,
+    help="Show percentages and times without the counts behind them; withhold none.",
+)
 @options.endpoint_option
 @options.json_option
 @click.pass_context
@@ -103,48 +114,62 @@ def prior_auth_command(
     to_csv: Path | None,
     to_page: Path | None,
     is_posted: bool,
+    without_counts: bool,
     as_json: bool,
 ) -> None:
     """Count how prior authorization requests were decided in a year, and how fast.
 
     TARGET must keep the rows that it publishes (publish.deltas). Small numbers are withheld
-    (report.small_cells).
+    (report.small_cells), and required figures among them are named.
     """
     from etl.bootstrap.prior_auth import prior_auth_metrics
     from etl.reports.prior_auth import prior_auth_csv, prior_auth_page
     from etl.reports.public_numbers import post_numbers
-    from etl.web.pages import number_text
 
     settings = options.read_settings(context)
-    document = prior_auth_metrics(settings, year)
+    document = prior_auth_metrics(settings, year, has_counts=not without_counts)
     is_whole = document["as_of"] > f"{year}-12-31"
     if to_csv is not None:
         options.write_file(to_csv, prior_auth_csv(document))
     if to_page is not None:
         options.write_file(to_page, prior_auth_page(document))
-    if is_posted:
-        if not is_whole:
-            raise UsageError(
-                f"{year} is not complete in these rows; publish the rows up to its end first"
-            )
-        table = prior_auth_csv(document)
-        post_numbers(settings.portal.reports, f"prior-auth-{year}", document, table)
+    if is_posted and not is_whole:
+        raise UsageError(
+            f"{year} is not complete in these rows; publish the rows up to its end first"
+        )
     if as_json:
         options.print_json(document)
-        return
+    else:
+        _show_metrics(document)
+    if is_posted:
+        table = prior_auth_csv(document)
+        post_numbers(settings.portal.reports, f"prior-auth-{year}", document, table)
+        if not as_json:
+            click.echo(f"posted: /public-reporting/prior-auth-{year}")
+
+
+def _show_metrics(document: Mapping[str, Any]) -> None:
+    """Print each required figure; name those that are withheld."""
+    from etl.reports.prior_auth import program_name, required_figures
+    from etl.web.pages import number_text
+
     for program in document["programs"]:
-        name = " ".join(filter(None, (program["program"], program["contract_id"])))
-        click.echo(name or "all requests")
-        for kind in ("standard", "expedited"):
-            numbers = program[kind]
-            click.echo(
-                f"  {kind}: {number_text(numbers['requests'])} decided, approved "
-                f"{number_text(numbers['approved']['count'])}, denied "
-                f"{number_text(numbers['denied']['count'])}"
-            )
+        click.echo(program_name(program))
+        for kind, figures in groupby(required_figures(program), key=lambda figure: figure[0]):
+            decided = program[kind]["requests"] if kind in program else program[_ALL]["of"]
+            click.echo(f"  {kind}: {number_text(decided)} decided")
+            for _, name, value, has_requests in figures:
+                unit = " hours" if name in ("mean", "median") else " %"
+                text = (
+                    "none" if not has_requests else number_text(value) + unit * (value is not None)
+                )
+                click.echo(f"    {name.replace('_', ' ')}: {text}")
+    click.echo(f"services that need prior authorization: {len(document['required']):,}")
     for row in document["left_out"]:
         click.echo(f"left out, {row['reason']}: {number_text(row['requests'])}")
-    if not is_whole:
+    for sentence in document["withheld"]:
+        click.echo(f"withheld: {sentence}")
+    if document["withheld"]:
+        click.echo(document["choice"])
+    if document["as_of"] <= f"{document['year']}-12-31":
         click.echo(f"The year is not over. Rows until {document['as_of']}.")
-    if is_posted:
-        click.echo(f"posted: /public-reporting/prior-auth-{year}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from etl.certificate.comparison import Comparison, compare
 from etl.certificate.published import BlockReader
 from etl.certificate.source import COMPARED, Fates, places_of
 from etl.certificate.sums import Sums, published_sums
-from etl.certificate.timeliness import Availability
+from etl.certificate.timeliness import MAX_BUSINESS_DAYS, count_delays
 from etl.columns.places import RowSources
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
@@ -58,14 +59,12 @@ class Certifying:
         leaves_out: whether claims that others of their chain replace are not published.
         reusable_release: id of the release whose members may be taken over; None if none are.
         parent: id of the release that readers see; None before the first.
-        day: `YYYY-MM-DD`, day of the run, UTC.
     """
 
     states_money: bool
     leaves_out: bool
     reusable_release: str | None
     parent: str | None
-    day: str
 
 
 class PieceFiles:
@@ -139,20 +138,20 @@ def compare_unit(
         sources: the payer's rows behind the unit's, where queries computed them.
     """
     entries, parent = list(_patient_entries(catalog)), certifying.parent
-    day, previous, availability = date.fromisoformat(certifying.day), [], None
+    previous, visible_ids = list[CatalogEntry](), None
     if parent is not None:
         previous = list(open_release(store, parent).units(entry.id for entry in entries).values())
         try:
-            availability = Availability(day, frozenset(_visible_claim_ids(store, previous)))
+            visible_ids = frozenset(_visible_claim_ids(store, previous))
         except StoreError:  # a block is missing or damaged: earlier claims are unknown
-            availability = None
+            visible_ids = None
     comparison = compare(
         rows.tables,
         rows.fates,
         rows.findings,
         _read_blocks(store, entries).claims(),
         states_money=certifying.states_money,
-        availability=availability,
+        visible_ids=visible_ids,
         leaves_out=certifying.leaves_out,
     )
     previous_sums: Sums | None = Sums()
@@ -177,11 +176,10 @@ def _locate_in_source(comparison: Comparison, sources: RowSources) -> Comparison
     for difference in comparison.differences:
         file, row = find_row(difference.file, difference.row)
         differences.append(replace(difference, file=file, row=row))
-    late_claims = tuple((*find_row(file, row), days) for file, row, days in comparison.delays.late)
     return replace(
         comparison,
         differences=tuple(differences),
-        delays=replace(comparison.delays, late=late_claims),
+        visible=tuple((*find_row(file, row), day) for file, row, day in comparison.visible),
     )
 
 
@@ -361,14 +359,20 @@ def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[b
     return _gzip_csv(("file", "row", "table", "fact", "reason"), rows)
 
 
-def late_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:
-    """Yield the claims that became visible late, as gzipped CSV.
+def late_csv(pieces: Iterable[bytes], files: Sequence[str], visible_day: date) -> Iterator[bytes]:
+    """Yield the claims that become visible late, as gzipped CSV.
 
     Args:
         pieces: the comparisons of the run's units.
         files: names of the extract's files.
+        visible_day: the day on which they become visible, UTC.
     """
-    rows = ((files[file], row, days) for file, row, days in certificates.late_claims(pieces))
+    count_days = cache(lambda day: max(count_delays({day: 1}, visible_day)))
+    rows = (
+        (files[file], row, count_days(day))
+        for file, row, day in certificates.visible_claims(pieces)
+        if count_days(day) > MAX_BUSINESS_DAYS
+    )
     return _gzip_csv(("file", "row", "business_days"), rows)
 
 
@@ -383,6 +387,9 @@ def _gzip_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterat
     yield compressor.flush()
 
 
-def write_state(store: Store, certificate: certificates.Certificate) -> ObjectRef:
+def write_state(
+    store: Store, certificate: certificates.Certificate, visible_day: date
+) -> ObjectRef:
     """Write the state from which the next release continues."""
-    return put_by_content(store, MEMORY, certificates.state_to_bytes(certificate), _STATE_ENDING)
+    data = certificates.state_to_bytes(certificate, visible_day)
+    return put_by_content(store, MEMORY, data, _STATE_ENDING)

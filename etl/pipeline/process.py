@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
 from pathlib import Path
 from typing import Final
 
@@ -314,7 +313,6 @@ def _certificate_parameters(
         context.definitions.leave_out_superseded,
         None if previous.results is None else previous_id,
         previous_id,
-        context.when.astimezone(UTC).date().isoformat(),
     )
 
 

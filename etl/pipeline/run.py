@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,8 +97,13 @@ class PlanResult:
     definitions: str = ""
 
 
-def run(context: RunContext, publication: Publication) -> RunResult:
+def run(context: RunContext, publication: Publication, clock: Callable[[], datetime]) -> RunResult:
     """Publish an extract; emits `Committed` when readers see the release.
+
+    Args:
+        context: of the run.
+        publication: the target.
+        clock: returns the time, with its zone.
 
     Raises:
         UsageError: a delta, and the release that it changes did not keep its rows.
@@ -144,9 +150,15 @@ def run(context: RunContext, publication: Publication) -> RunResult:
         attempt, staged.processed, stamp, previous, staged.manifest.release, staged
     )
     facts = replace(facts, notes=tuple(filter(None, notes)))
-    reported = report_files.write_reports(attempt, staged.processed, facts, results)
-    # Everything that the manifest names is stored before the commit makes it visible.
-    refs, commit_base = _store_objects(attempt, publication, staged, reported, rows.layers)
+    # Everything that the manifest names is stored before the commit makes it visible. A claim is
+    # visible on the day of the commit: if that day begins only now, the report is written again.
+    while facts.visible_day != (today := clock().astimezone(UTC).date()):
+        facts = replace(facts, visible_day=today)
+        reported = report_files.write_reports(attempt, staged.processed, facts, results)
+        refs, commit_base = _store_objects(
+            attempt, publication, staged, reported, rows.layers, today
+        )
+        publication = replace(publication, base=commit_base)
     manifest = staged.manifest.with_reports(refs)
     commit(store, manifest, commit_base, publication.lease, publication.key)
     context.emit(progress.Committed(manifest.release))
@@ -163,6 +175,7 @@ def _store_objects(
     staged: StagedRelease,
     reported: WrittenReport,
     layers: Sequence[Layer],
+    visible_day: date,
 ) -> tuple[list[ObjectRef], Current]:
     """Store reports and reusable results; return their references and the commit base."""
     store, processed = publication.store, staged.processed
@@ -173,7 +186,7 @@ def _store_objects(
     refs += staged.manifest.facts.reports
     refs += write_results(processed, publication, suite_stage.keep_results(store, reported.suites))
     if processed.certificate is not None:
-        refs.append(write_state(store, processed.certificate))
+        refs.append(write_state(store, processed.certificate, visible_day))
     if layers:
         from etl.pipeline.deltas.layers import keep_layers
 

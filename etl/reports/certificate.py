@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Final, TypeAlias
 
 from etl.columns.numbers import cents_text
@@ -99,6 +100,7 @@ class TimelinessFacts:
     """Timeliness of a release, for the report.
 
     Attributes:
+        visible_day: the day on which readers see this release, UTC.
         days: business days -> claims that became visible in this release.
         all_days: the same of all releases since the first.
         allowed: business days that CMS allows.
@@ -106,6 +108,7 @@ class TimelinessFacts:
         late: path of the file with the claims that took longer; empty if none did.
     """
 
+    visible_day: date
     days: Mapping[int, int]
     all_days: Mapping[int, int]
     allowed: int
@@ -116,6 +119,7 @@ class TimelinessFacts:
 def timeliness_document(facts: TimelinessFacts) -> dict[str, Any]:
     """Return timeliness as a report states it."""
     return {
+        "visible_day": facts.visible_day.isoformat(),
         "allowed_business_days": facts.allowed,
         **_count_on_time(facts.days, facts.allowed),
         "percentiles": {f"p{share}": days for share, days in sorted(facts.percentiles.items())},
@@ -329,6 +333,7 @@ def _file_sums(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[di
             shows = file.source is not None and shows_source
             yield {
                 "file": file.file,
+                "all_files": False,
                 "carried": file.source is None,
                 "level": LEVEL_NAMES[level],
                 "category": category,
@@ -339,14 +344,22 @@ def _file_sums(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[di
                 "adds_up": file.adds_up,
             }
         if pool.names:
+            # All files together: their source is the sum of the rows, which the report shows.
+            is_carried = any(file.source is None for file in group)
+            row_sums = divisions.shown.get((level, category))
+            shows = not is_carried and row_sums is not None and row_sums.published is not None
+            explains = shows and not pool.is_withheld
             yield {
                 "file": None,
-                "carried": None,
+                "all_files": True,
+                "carried": is_carried,
                 "level": LEVEL_NAMES[level],
                 "category": category,
                 "claims": None if pool.is_withheld else pool.claims,
-                "source": None,
-                "explained": None,
+                "source": cents_text(sum(file.source or 0 for file in group)) if shows else None,
+                "explained": cents_text(sum(file.explained for file in group))
+                if explains
+                else None,
                 "published": None if pool.is_withheld else cents_text(pool.cents),
                 "adds_up": all(group[index].adds_up is not False for index in pool.names),
             }

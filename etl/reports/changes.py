@@ -17,8 +17,6 @@ COMPARED_MONEY: Final = ("submitted", "eligible", "benefit", "memberliability")
 TOTALS_SUMMED: Final = "totals-summed"
 """The rule that counts claims whose totals are summed from their lines."""
 
-_SUMS: Final = ("before", "now", "change")
-
 
 def changes_since(previous: ReleaseBefore, document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report's differences from the previous release.
@@ -34,7 +32,7 @@ def changes_since(previous: ReleaseBefore, document: Mapping[str, Any]) -> dict[
         "members": counts["patients"],
         "resources": counts["resources"],
         "money": [] if changes is None or past is None else money_changes(past, document, changes),
-        "new_rules": None if past is None else _new_rules(past, document),
+        "new_rules": None if past is None else new_rules(past, document),
         "new_unmapped": None if past is None else _new_unmapped(past, document),
     }
 
@@ -48,13 +46,16 @@ def news_since(
         previous: the document of the previous report.
         current: the document of the new one; only `rules` and `unmapped` are read.
     """
-    return _new_rules(previous, current), _new_unmapped(previous, current)
+    return new_rules(previous, current), _new_unmapped(previous, current)
 
 
 def money_changes(
     previous: Mapping[str, Any], current: Mapping[str, Any], changes: Changes
 ) -> list[dict[str, Any]]:
-    """Return by how much net sums changed; withheld if few claims did.
+    """Return by how much net sums changed.
+
+    The new sums are those of the report's other tables. If few claims changed, the difference
+    would be their amounts, so it is withheld together with the previous sum.
 
     Args:
         previous: the document of the previous report; empty before the first release.
@@ -71,10 +72,11 @@ def money_changes(
         if category not in previous_sums and category not in current_sums:
             continue
         old_sum, new_sum = (sums.get(category, "0.00") for sums in (previous_sums, current_sums))
-        shown: list[str | None] = [None, None, None]
-        if not (is_few or old_sum is None or new_sum is None):
-            shown = [old_sum, new_sum, str(Decimal(new_sum) - Decimal(old_sum))]
-        sums = dict(zip(_SUMS, shown, strict=True))
+        if is_few and old_sum != new_sum:
+            old_sum = None
+        is_known = old_sum is not None and new_sum is not None
+        change = str(Decimal(new_sum) - Decimal(old_sum)) if is_known else None
+        sums = {"before": old_sum, "now": new_sum, "change": change}
         rows.append({"level": level, "category": category, **sums})
     return rows
 
@@ -102,7 +104,8 @@ def net_sums(document: Mapping[str, Any], level: str) -> dict[str, Any]:
     }
 
 
-def _new_rules(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def new_rules(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return the rules that find something, and found nothing in the previous release."""
     old_rules = {rule["rule"] for rule in previous.get("rules", ()) if rule["findings"]}
     current_rules = [rule["rule"] for rule in current["rules"] if rule["findings"]]
     return [rule for rule in current_rules if rule not in old_rules]

@@ -158,8 +158,8 @@ def _trend_plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
         Plot(
             "money",
             "Net amounts of claims",
-            f"Net sums of all claims ({level}), {span}; with a gap if a sum or its change is "
-            "withheld, or if nothing was published.",
+            f"Net sums of all claims ({level}), {span}; with a gap if a sum is withheld or nothing "
+            "was published. If only few claims changed, the sum of the run before is repeated.",
             labels,
             {CATEGORIES[category]: sums for category, sums in nets.items()},
             kind="lines",
@@ -175,21 +175,21 @@ def _rejected_percent(document: Mapping[str, Any]) -> float:
 def _nets(nights: Sequence[Mapping[str, Any]], level: str, category: str) -> list[Decimal | None]:
     """Return the net sum of each night, oldest first; None if it is not shown.
 
-    If few claims changed since the last shown sum, the difference would disclose their money. So a
-    gap lasts until a night on which more claims changed.
+    If few claims changed since the last shown sum, the difference would disclose their money. So
+    that sum is repeated until a night on which more claims changed.
     """
     shown: list[Decimal | None] = []
+    last_sum: Decimal | None = None
     changed_claims: int | None = None
     for night in nights:
         net_text = None if night["release"] is None else net_sums(night, level).get(category)
         net = None if net_text is None else Decimal(net_text)
         if changed_claims is not None:
             changed_claims = max(changed_claims, _changed_claims(night))
-            if 0 < changed_claims <= night["money_check"]["small_cells"]:
-                net = None
-        if net is not None:
-            changed_claims = 0
-        shown.append(net)
+        is_few = 0 < (changed_claims or 0) <= night["money_check"]["small_cells"]
+        if net is not None and not is_few:
+            last_sum, changed_claims = net, 0
+        shown.append(None if net is None else last_sum)
     return shown
 
 

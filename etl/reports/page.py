@@ -86,6 +86,7 @@ def report_page(document: Mapping[str, Any]) -> str:
     # In a directory, rules that only warn are about recommended cells: no profile requires them.
     is_provider_run = is_directory(document["tables"])
     level = money_level([document])
+    new_rules = (document["changes"] or {}).get("new_rules") or ()
     recommended_rules = {rule["rule"] for rule in rules if is_provider_run and not rejects(rule)}
     return (
         environment()
@@ -121,7 +122,11 @@ def report_page(document: Mapping[str, Any]) -> str:
             required=[cells for cells in missing if cells["rule"] not in recommended_rules],
             wanted=[cells for cells in missing if cells["rule"] in recommended_rules],
             rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
-            warning=[rule for rule in rules if not rejects(rule) and rule["findings"]],
+            warning=sorted(
+                (rule for rule in rules if not rejects(rule) and rule["findings"]),
+                key=lambda rule: (rule["rule"] not in new_rules, -rule["findings"]),
+            ),
+            new=new_rules,
             rule_of={rule["rule"]: rule for rule in rules},
             **_extract_age(document),
         )
@@ -232,6 +237,8 @@ def _number_text(value: float | Decimal | None) -> str:
 
 
 def _signed_money(text: str) -> str:
+    if not Decimal(text):
+        return "no change"
     return _money_text(text) if text.startswith("-") else f"+{_money_text(text)}"
 
 

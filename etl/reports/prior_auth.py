@@ -40,8 +40,13 @@ _DECISIONS: Final = {
 """X12 306 (review action) → outcome in the metrics; other actions are no decision."""
 _OUTCOMES: Final = ("approved", "approved_in_part", "denied")
 _SHARES: Final = (*_OUTCOMES, "approved_after_appeal", "extended_and_approved")
-_TIMED: Final = ("timed", "day", "order")
-"""Whether a request's hours are known; if not, the reason, a key of `prior_auth.toml`."""
+_TIMED: Final = ("timed", "day", "order", "unknown")
+"""Whether a request's hours are known, or only its days; if neither, the reason."""
+_REQUIRED: Final = {
+    "standard": ("approved", "denied", "approved_after_appeal"),
+    "expedited": ("approved", "denied"),
+}
+"""Shares that 42 CFR 422.122(c) requires of each kind, besides the mean and median time."""
 _TEXT_COLUMNS: Final = (
     "prior_auth_id", "status", "review_action", "first_review_action", "program", "contract_id",
 )  # fmt: skip
@@ -132,15 +137,20 @@ def count_prior_auth(
         kind_counts.counts["extended_and_approved"] += (
             request["extended"] == "Y" and outcome == "approved"
         )
-        if min(len(request["received_at"]), len(first.at)) <= _DAY_LENGTH:
-            kind_counts.counts["day"] += 1
+        times = (request["received_at"], first.at)
+        if not all(times):
+            kind_counts.counts["unknown"] += 1
             continue
-        elapsed = datetime.fromisoformat(first.at) - datetime.fromisoformat(request["received_at"])
-        if elapsed < timedelta(0):
+        # If one of them is only a day, the time is the number of days from one to the other.
+        is_day = min(map(len, times)) <= _DAY_LENGTH
+        received, decided = (
+            datetime.fromisoformat(time[:_DAY_LENGTH] if is_day else time) for time in times
+        )
+        if decided < received:
             kind_counts.counts["order"] += 1
         else:
-            kind_counts.counts["timed"] += 1
-            kind_counts.microseconds.append(elapsed // timedelta(microseconds=1))
+            kind_counts.counts["day" if is_day else "timed"] += 1
+            kind_counts.microseconds.append((decided - received) // timedelta(microseconds=1))
     return PriorAuthCounts(
         dict(sorted(programs.items())), left_out, tuple(_required_services(required, year))
     )
@@ -152,6 +162,8 @@ def _first_decision(
     """Return the first decision: from `first_*`, the current decision, or the lines."""
     if request["first_review_action"]:
         return _FirstDecision(request["first_review_action"].upper(), request["first_decided_at"])
+    if request["overturned"] == "Y":  # the current decision is that on the appeal
+        return _FirstDecision("A3", request["first_decided_at"])
     decided_at = request["first_decided_at"] or request["decided_at"]
     if request["review_action"]:
         return _FirstDecision(request["review_action"].upper(), decided_at)
@@ -169,13 +181,12 @@ def _reason_to_leave_out(
         return "void"
     if first.action not in _DECISIONS:
         return "undecided"
-    # An appeal overturns a denial: an approval, or the current decision, cannot be the first one.
-    is_overturned = request["overturned"] == "Y"
-    if not first.at or (
-        is_overturned and (first.action == "A1" or not request["first_review_action"])
-    ):
-        return "unknown"
-    return ""
+    if request["overturned"] == "Y":
+        # An appeal overturns a denial, never an approval.
+        is_known = first.action != "A1" and (first.at or request["received_at"])
+    else:
+        is_known = first.at
+    return "" if is_known else "unknown"
 
 
 _DRUGS: Final = _FirstDecision("", "of drugs")
@@ -263,16 +274,19 @@ def prior_auth_document(
         as_of: day of the newest rows.
         threshold: counts from 1 to this many are withheld, and counts that would disclose them.
     """
+    programs = [
+        program._asdict() | _program_document(kinds, threshold)
+        for program, kinds in counts.programs.items()
+    ]
     return {
         "year": year,
         "payer": payer,
         "as_of": as_of,
         "small_cells": threshold,
         "definitions": dict(_TEXTS["definitions"]),
-        "programs": [
-            program._asdict() | _program_document(kinds, threshold)
-            for program, kinds in counts.programs.items()
-        ],
+        "programs": programs,
+        "withheld": [sentence for program in programs for sentence in _withheld(program)],
+        "choice": _TEXTS["withheld"]["choice"],
         "left_out": [
             {"reason": sentence, "requests": withhold_small(count, count, threshold)}
             for key, sentence in _TEXTS["left_out"].items()
@@ -293,6 +307,48 @@ def _program_document(kinds: Mapping[str, RequestCounts], threshold: int) -> dic
         )
     )
     return shown | {"extended_and_approved": _share(extended, requests) | {"of": requests}}
+
+
+def without_counts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics that withhold nothing without their counts, except for zeros."""
+
+    def strip_counts(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: strip_counts(part) for name, part in value.items()}
+        return None if isinstance(value, int) and value else value
+
+    return {
+        name: [strip_counts(row) for row in value] if name in ("programs", "left_out") else value
+        for name, value in document.items()
+    }
+
+
+def program_name(program: Mapping[str, Any]) -> str:
+    """Return the program and contract of some requests."""
+    return " ".join(filter(None, (program["program"], program["contract_id"]))) or "all requests"
+
+
+def required_figures(program: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None, bool]]:
+    """Yield kind, name, and value of each required figure, and whether there is any request.
+
+    42 CFR 422.122(c): shares in percent, and times in hours.
+    """
+    for kind, names in _REQUIRED.items():
+        numbers = program[kind]
+        for name in names:
+            yield kind, name, numbers[name]["percent"], numbers["requests"] != 0
+        for name in ("mean", "median"):
+            hours = numbers["hours"]
+            yield kind, name, hours[name], not hours["timed"] == hours["day"] == 0
+    extended = program["extended_and_approved"]
+    yield "all", "extended_and_approved", extended["percent"], extended["of"] != 0
+
+
+def _withheld(program: Mapping[str, Any]) -> Iterator[str]:
+    """Name the required figures of a program that are withheld."""
+    for kind, name, value, has_requests in required_figures(program):
+        if value is None and has_requests:
+            yield f"{program_name(program)}, {kind}: {_TEXTS['required'][name]}"
 
 
 def _kind_document(kind_counts: RequestCounts, threshold: int) -> dict[str, Any]:
@@ -350,9 +406,14 @@ def _csv_rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield kind_fields | {"metric": name} | numbers[name] | base
             hours = numbers["hours"]
             for name in ("mean", "median"):
-                metric = {"metric": f"{name}_hours", "hours": hours[name], "of": hours["timed"]}
+                of = (
+                    None
+                    if None in (hours["timed"], hours["day"])
+                    else hours["timed"] + hours["day"]
+                )
+                metric = {"metric": f"{name}_hours", "hours": hours[name], "of": of}
                 yield kind_fields | metric
-            for name in ("day", "order"):
+            for name in _TIMED[1:]:
                 yield kind_fields | {"metric": _TEXTS["not_timed"][name], "count": hours[name]}
         name = "extended_and_approved"
         yield program_fields | {"requests": "all", "metric": name} | program[name]

@@ -43,7 +43,7 @@ def extract(folder, kind, as_of, rows, members=("M1",)):
 
 
 def report(target, *options, **environment):
-    return cpcds("report", "prior-auth", target, "--year", "2026", *options, **KEPT, **environment)
+    return cpcds("report", "prior-auth", target, "--year", "2026", *options, **KEPT | environment)
 
 
 def fates(target, number, *options):
@@ -75,7 +75,15 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     assert "retracted: ExplanationOfBenefit 1" in night.out
     page = tmp_path / "page.html"
     posted = done(report(target, "--html", page, "--post", CPCDS_PORTAL__REPORTS=str(public)))
-    assert "standard: 2 decided, approved 0, denied 2" in posted.out
+    shown = posted.out.replace("\n    ", ", ")
+    assert (
+        "  standard: 2 decided, approved: 0.0 %, denied: 100.0 %, approved after appeal: 0.0 %, "
+        "mean: 7.0 hours, median: 7.0 hours" in shown
+    )
+    assert "  all: 3 decided, extended and approved: 0.0 %" in shown
+    assert posted.out.index("services that need prior authorization: 1") < posted.out.index(
+        "posted:"
+    )
     assert "posted: /public-reporting/prior-auth-2026" in posted.out
     document = json.loads((public / "prior-auth-2026.json").read_text())
     assert document == json.loads(report(target, "--json").out)
@@ -87,6 +95,16 @@ def test_a_full_extract_and_its_delta_are_counted_and_posted(tmp_path):
     assert [row["code"] for row in document["required"]] == ["70551"]
     assert {line["program"] for line in rows_of(public / "prior-auth-2026.csv")} == {"MA", ""}
     assert "MRI of the brain" in page.read_text()
+    # So few requests are withheld by default: each required figure is named, with the choice.
+    few = report(
+        target, "--post", CPCDS_PORTAL__REPORTS=str(public), CPCDS_REPORT__SMALL_CELLS="10"
+    )
+    assert "withheld: MA, standard: percentage denied\n" in done(few).out
+    assert "--without-counts" in few.out
+    assert "percentage denied" in (public / "prior-auth-2026.json").read_text()
+    shares = done(report(target, "--without-counts", CPCDS_REPORT__SMALL_CELLS="10")).out
+    assert "standard: withheld decided" in shares
+    assert "denied: 100.0 %" in shares
 
 
 def test_nothing_and_a_directory_have_no_prior_authorizations(tmp_path):

@@ -89,7 +89,6 @@ class Unit:
                 definitions.leave_out_superseded,
                 None,
                 None,
-                NOW[:10],
             ),
             certified_rows(self.loaded, checked),
             catalog,

@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from collections import Counter
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html import escape
 from pathlib import Path
@@ -17,6 +17,9 @@ from etl.certificate.certificate import broken_files, broken_sums, state_from
 from etl.certificate.published import BlockReader
 from etl.certificate.sums import published_sums
 from etl.errors import MappingError
+from etl.pipeline.progress import StageBegan, ignore
+from etl.pipeline.reporting.report_files import LimitBroken
+from etl.quality.totals.limits import Verdict
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.certified import CHANGES, MISTAKES, Unit
@@ -348,6 +351,62 @@ def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(payer, ni
     assert timely["claims"] == sum(state_of(payer)[1].values())
     assert timely["claims"] == sum(each["claims"] for each in timely["by_business_days"])
     assert timely["claims"] > 0
+
+
+def published_at(payer, extract, moment, emit=ignore):
+    """Publish an extract, beginning at a moment; return what its report says of timeliness."""
+    payer.at = moment - timedelta(days=1)
+    payer.run(extract, emit=emit)
+    timely = report_of(payer)["timeliness"]
+    assert timely["all_releases"]["claims"] == sum(state_of(payer)[1].values())
+    assert (timely["claims"] - timely["on_time"] > 0) == (timely["late"] is not None)
+    return timely
+
+
+def on_commit(act):
+    """Return what does something as the last stage of a run begins: its report is written."""
+
+    def emit(event):
+        if isinstance(event, StageBegan) and event.stage == "commit":
+            act()
+
+    return emit
+
+
+EVENING = datetime(2026, 1, 5, 20, tzinfo=UTC)
+AFTER_MIDNIGHT = EVENING + timedelta(hours=10)
+
+
+@pytest.mark.slow
+def test_claims_are_visible_on_the_day_the_pointer_moves(payer, nights, tmp_path, monkeypatch):
+    def stop():
+        raise InterruptedError
+
+    # An attempt in the evening dies before its commit, and another goes on from it in the morning.
+    shutil.copytree(payer.target, tmp_path / "undisturbed")
+    with pytest.raises(InterruptedError):
+        published_at(payer, nights[1], EVENING, on_commit(stop))
+    resumed = published_at(payer, nights[1], AFTER_MIDNIGHT)
+    assert resumed["visible_day"] == "2026-01-06"
+    assert report_of(payer)["when"] == EVENING.isoformat()
+    # As late as if it had begun in the morning, and so they are if midnight passes in a commit.
+    for name, moment, tick in (("a", AFTER_MIDNIGHT, timedelta()), ("b", EVENING, timedelta(1))):
+        other = Payer(shutil.copytree(tmp_path / "undisturbed", tmp_path / name), monkeypatch)
+
+        def pass_time(other=other, tick=tick, moment=moment):
+            other.at = min(other.at + tick, AFTER_MIDNIGHT)
+
+        assert published_at(other, nights[1], moment, on_commit(pass_time)) == resumed
+
+
+@pytest.mark.slow
+def test_a_run_that_publishes_nothing_made_no_claim_visible(payer, nights, monkeypatch):
+    broken = Verdict("certificate", "0", "1", holds=False, sentence="differs", is_setting=False)
+    monkeypatch.setattr("etl.pipeline.publish.verdict", lambda *_: broken)
+    with pytest.raises(LimitBroken) as stopped:
+        payer.run(nights[1])
+    assert stopped.value.processed.certificate.adjudicated
+    assert stopped.value.report.timeliness is None
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.certificate.timeliness import Availability, business_days, count_delays, percentile
+from etl.certificate.timeliness import business_days, count_delays, percentile
 from tests.given.tables import table
 
 DAYS = st.dates(date(2019, 1, 1), date(2031, 12, 31))
@@ -37,14 +37,12 @@ def test_weekends_and_federal_holidays_do_not_count(adjudicated, visible, days):
     assert found.tolist() == [days]
 
 
-def test_late_claims_are_named_by_their_place():
-    found = count_delays(
-        np.array(["2026-03-06", "", "2026-03-09"], dtype=object),
-        np.array([[0, 2], [0, 3], [1, 4]]),
-        Availability(date(2026, 3, 10), frozenset()),
-    )
-    assert found.days == Counter({2: 1, 1: 1})
-    assert found.late == ((0, 2, 2),)
+@given(st.dictionaries(DAYS.map(str), st.integers(1, 9), max_size=9), DAYS)
+def test_claims_are_counted_by_their_delay(adjudicated, visible):
+    expected = Counter[int]()
+    for day, claims in adjudicated.items():
+        expected[walked(date.fromisoformat(day), visible)] += claims
+    assert count_delays(adjudicated, visible) == expected
 
 
 def test_a_percentile_is_the_fewest_days_within_which_that_share_was_visible():

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from pyarrow.csv import WriteOptions, write_csv
 from etl.certificate.certificate import Certificate, carried_money
 from etl.certificate.source import amount_tables
 from etl.certificate.sums import COUNTED
-from etl.certificate.timeliness import MAX_BUSINESS_DAYS, percentile
+from etl.certificate.timeliness import MAX_BUSINESS_DAYS, count_delays, percentile
 from etl.columns.places import place_keys
 from etl.engine.element_counts import ElementCounts
 from etl.errors import DataRejected
@@ -77,6 +77,7 @@ class About:
         previous: the release that the run builds on; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
         notes: sentences for the publisher about settings of the run.
+        visible_day: the day on which readers see the release, UTC; None if it publishes nothing.
     """
 
     run: str
@@ -90,6 +91,7 @@ class About:
     previous: values.ReleaseBefore | None = None
     all_reports: str = ""
     notes: tuple[str, ...] = ()
+    visible_day: date | None = None
 
 
 class LimitBroken(DataRejected):
@@ -398,19 +400,21 @@ def _payer_names(certificate: Certificate, processed: ProcessedExtract) -> Mappi
 
 def _timeliness(processed: ProcessedExtract, folder: Path, about: About) -> TimelinessFacts | None:
     """Return timeliness for the report; write the late claims to a file."""
-    certificate = processed.certificate
-    if certificate is None or about.parent is None:
+    certificate, visible_day = processed.certificate, about.visible_day
+    if certificate is None or about.parent is None or visible_day is None:
         return None
-    if certificate.late:
+    days = count_delays(certificate.adjudicated, visible_day)
+    is_late = any(delay > MAX_BUSINESS_DAYS for delay in days)
+    if is_late:
         names = processed.read.extract.names
-        _write_private(folder / _LATE, late_csv(PieceFiles(processed.files), names))
-    days = certificate.days
+        _write_private(folder / _LATE, late_csv(PieceFiles(processed.files), names, visible_day))
     return TimelinessFacts(
+        visible_day,
         days,
-        certificate.all_delays,
+        certificate.earlier_delays + days,
         MAX_BUSINESS_DAYS,
         {share: percentile(days, share) for share in _PERCENTILES} if days else {},
-        _LATE if certificate.late else "",
+        _LATE if is_late else "",
     )
 
 

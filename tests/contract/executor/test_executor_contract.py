@@ -177,7 +177,7 @@ class Payer:
         with open_executor() as executor:
             context = self.context(executor, extract, FIRST + timedelta(days=night), emit)
             base = open_current(store)
-            run(context, Publication(target, store, base, LIMITS, bulk=BULK))
+            run(context, Publication(target, store, base, LIMITS, bulk=BULK), lambda: context.when)
 
     def files(self):
         return _files(self.target)

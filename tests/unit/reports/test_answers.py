@@ -1,14 +1,17 @@
 """The first screen answers what an auditor asks, in the figures of `report.json`."""
 
 import html
+import json
 import re
 from dataclasses import replace
 from datetime import date
+from importlib.resources import files
 
 import pytest
 
 from etl.columns.numbers import cents_text
 from etl.mapping.coverage import ElementCoverage, ProfileCoverage
+from etl.model.severity import Severity
 from etl.publish.manifest import ChangeCounts, Changes
 from etl.quality.totals.counts import RowCounts
 from etl.reports.document import report_document, write_report
@@ -16,7 +19,7 @@ from etl.reports.finding_places import ShownPlace
 from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import MissingCells, ReleaseBefore, Unmapped
 from etl.reports.summary import totals_of
-from tests.unit.quality.world import run, world
+from tests.unit.quality.world import run, standard_book, world
 from tests.unit.reports.test_report import report, spoiled, tally_of
 
 QUESTIONS = ("how-many", "why", "cents", "changed", "missing", "current")
@@ -196,7 +199,18 @@ def test_the_money_that_few_claims_changed_is_withheld():
         whole = replace(made.money[key], published_claims=99, net_claims=99)
         some = {replace(key, level="claim", category="benefit"): whole}
         [each] = money_of(replace(made, money=some), small_cells=10, touched=touched)
-        assert (each["change"] is not None) is is_shown
+        assert (each["change"] is not None) is (each["before"] is not None) is is_shown
+        assert each["now"] == cents_text(whole.net), "as in the report's other tables"
+
+
+def test_a_sum_that_did_not_change_says_so_whatever_the_number_of_claims():
+    made = replace(report(), small_cells=0)
+    changes = Changes(ChangeCounts(1), {"ExplanationOfBenefit": ChangeCounts(1)})
+    document = report_document(replace(made, previous=before(report_document(made), changes)))
+    money = document["changes"]["money"]
+    assert money
+    assert all(each["before"] == each["now"] and each["change"] == "0.00" for each in money)
+    assert report_page(document).count('<td class="n">no change</td>') == len(money)
 
 
 def test_a_stopped_run_names_the_release_that_limits_compare_it_with():
@@ -296,7 +310,8 @@ def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them():
 def test_what_is_folded_is_printed():
     page = report_page(report_document(report(tally_of([run(spoiled())]))))
     assert "details::details-content { content-visibility: visible" in page
-    assert "@page { margin: 12mm }" in page
+    assert 'content: "Page " counter(page) " of " counter(pages)' in page
+    assert f'@bottom-left {{ content: "Run {report().run}";' in page
 
 
 def test_the_report_of_a_directory_speaks_of_rows_and_of_neither_claims_nor_members():
@@ -358,3 +373,24 @@ def test_must_support_elements_are_counted_by_grade_and_each_gap_has_its_reason(
     assert "Patient (40): 1 in every resource, 1 in half or more, 1 in none, but possible" in page
     assert "the layout has no link" in page
     assert ">50.0 %</td>" in page
+
+
+def test_warnings_are_on_the_first_screen_new_ones_first_and_beside_the_cents():
+    usual, other = (
+        replace(report().rules[0], rule=name, severity=Severity.WARN, findings=findings)
+        for name, findings in (("usual", 90), ("total-of-lines", 3))
+    )
+    made = replace(report(), rules=(*report().rules, usual))
+    earlier = report_document(made)
+    made = replace(made, rules=(*made.rules, other), previous=before(earlier, Changes()))
+    page = report_page(report_document(made))
+    first_screen, cents = page.partition('<div class="answers">')[::2]
+    listed = first_screen.partition("#warnings")[2]
+    assert listed.index("(new, 3)") < listed.index("(90)")
+    assert "But in 3 rows: " in cents.partition('id="cents"')[2].partition("</section>")[0]
+
+
+def test_the_page_names_rules_about_amounts_that_exist():
+    template = files("etl.reports") / "pages" / "report.html.j2"
+    (listed,) = re.findall(r"set disagreeing = (\[.*?\])", template.read_text("utf-8"))
+    assert set(json.loads(listed)) <= {rule.id for rule in standard_book().rules}

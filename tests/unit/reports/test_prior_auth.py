@@ -3,8 +3,9 @@
 import csv
 import io
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from html import escape
 from itertools import combinations
 from statistics import median
 
@@ -18,6 +19,7 @@ from etl.reports.prior_auth import (
     prior_auth_csv,
     prior_auth_document,
     prior_auth_page,
+    without_counts,
 )
 from tests.given.tables import table
 
@@ -30,6 +32,7 @@ REQUIRED = ("code", "code_system", "description", "from_date", "to_date", "progr
 SHARES = (
     "approved", "approved_in_part", "denied", "approved_after_appeal", "extended_and_approved",
 )  # fmt: skip
+TIMES = ("timed", "day", "order", "unknown")
 
 
 def rows(names, given_rows):
@@ -68,8 +71,8 @@ def test_a_request_is_judged(cells, lines, found):
         f"{program[kind]['hours'][name]} {name}"
         for program in shown["programs"]
         for kind in ("standard", "expedited")
-        for name in ("mean", "day", "order")
-        if program[kind]["hours"][name]
+        for name in ("mean", "day", "order", "unknown")
+        if program[kind]["hours"][name] not in (None, 0)
     ]
     assert [*counted, *times, *([f"left out: {reason}"] if reason else [])] == found
 
@@ -117,7 +120,37 @@ def test_a_few_denials_are_withheld_with_what_they_follow_from():
     assert shown["standard"]["hours"]["mean"] == 24.0
     assert shown["expedited"]["requests"] is None
     assert shown["expedited"]["hours"]["mean"] is None
-    assert "withheld" in prior_auth_page(document(requests, most=10))
+    page = prior_auth_page(document(requests, most=10))
+    named = [
+        f"all requests, {figure}"
+        for figure in (
+            "standard: percentage approved",
+            "standard: percentage denied",
+            "expedited: percentage approved",
+            "expedited: mean time to decision",
+            "expedited: median time to decision",
+        )
+    ]
+    whole = document(requests, most=10)
+    assert set(named) <= set(whole["withheld"])
+    assert all(f"<li>{name}</li>" in page for name in whole["withheld"])
+    assert escape(whole["choice"]) in page
+    assert "report.small_cells" in whole["choice"]
+
+
+def test_percentages_and_times_without_counts_withhold_nothing():
+    requests = [request(at) for at in range(7)] + [request(9, review_action="A3")]
+    exact = document(requests)
+    shown = without_counts(exact)
+    (program,) = shown["programs"]
+    assert program["standard"]["approved"] == {"count": None, "percent": 87.5}
+    assert program["standard"]["hours"]["mean"] == 24.0
+    assert program["standard"]["requests"] is program["standard"]["hours"]["timed"] is None
+    assert program["expedited"]["requests"] == 0
+    assert shown["withheld"] == []
+    assert (shown["year"], shown["required"]) == (exact["year"], exact["required"])
+    assert "87.5%<" in prior_auth_page(shown).replace("\n", "")
+    assert not re.search(r"[78] |\(\d", prior_auth_csv(shown))
 
 
 # ---- the oracle: no code of the program, one request at a time -------------------------------
@@ -181,6 +214,8 @@ def first_of(one, lines):
     mine = [line for line in mine if not yes(line["is_drug"])]
     if one["first_review_action"]:
         return one["first_review_action"], when(one["first_decided_at"])
+    if yes(one["overturned"]):
+        return "A3", when(one["first_decided_at"])
     stated = when(one["first_decided_at"]) or when(one["decided_at"])
     if one["review_action"]:
         return one["review_action"].upper(), stated
@@ -222,7 +257,9 @@ def plainly(requests, lines):
             reasons.append("cancelled or entered in error")
         elif not decided:
             reasons.append("no decision yet, or none that approves or denies")
-        elif moment is None or (overturned and one["first_review_action"] in ("", "A1")):
+        elif (overturned and (action == "A1" or (moment or when(one["received_at"])) is None)) or (
+            moment is None and not overturned
+        ):
             reasons.append("the first decision or its date is missing")
         else:
             kind = "expedited" if yes(one["expedited"]) else "standard"
@@ -263,18 +300,23 @@ def test_the_metrics_are_those_of_a_plain_count(requests, lines):
             for name, count in counts.items():
                 percent = tenth(Fraction(100 * count, len(mine))) if mine else None
                 assert numbers[name] == {"count": count, "percent": percent}
-            pairs = [(a, b) for *_, a, b in mine]
-            pairs = [p for p in pairs if all(isinstance(moment, datetime) for moment in p)]
+            pairs = [(a, b) for *_, a, b in mine if a is not None and b is not None]
+            exact = [p for p in pairs if all(isinstance(moment, datetime) for moment in p)]
+            days = [[date.fromisoformat(str(m)[:10]) for m in p] for p in pairs if p not in exact]
+            elapsed = [b - a for a, b in exact] + [b - a for a, b in days]
             hours = [
-                Fraction((b - a) // timedelta(microseconds=1), 3_600_000_000) for a, b in pairs
+                Fraction(time // timedelta(microseconds=1), 3_600_000_000)
+                for time in elapsed
+                if time >= timedelta(0)
             ]
-            hours = [hour for hour in hours if hour >= 0]
+            in_days = sum(a <= b for a, b in days)
             assert numbers["hours"] == {
                 "mean": tenth(sum(hours) / len(hours)) if hours else None,
                 "median": tenth(median(hours)) if hours else None,
-                "timed": len(hours),
-                "day": len(mine) - len(pairs),
+                "timed": len(hours) - in_days,
+                "day": in_days,
                 "order": len(pairs) - len(hours),
+                "unknown": len(mine) - len(pairs),
             }
             extended, total = extended + counts["extended_and_approved"], total + len(mine)
         assert program["extended_and_approved"] == {
@@ -295,9 +337,9 @@ def test_no_small_number_is_shown_or_follows_from_one_that_is(requests):
         for kind in ("standard", "expedited"):
             numbers = program[kind]
             counts = {name: numbers[name]["count"] for name in SHARES}
-            counts |= {name: numbers["hours"][name] for name in ("timed", "day", "order")}
+            counts |= {name: numbers["hours"][name] for name in TIMES}
             assert not any(count in small for count in (numbers["requests"], *counts.values()))
-            for parts in (SHARES[:3], ("timed", "day", "order")):
+            for parts in (SHARES[:3], TIMES):
                 # What is withheld of a total that is shown is several parts, not small together.
                 of = true[kind] if parts == SHARES[:3] else true[kind]["hours"]
                 exact_of = {n: of[n]["count"] if parts == SHARES[:3] else of[n] for n in parts}
@@ -311,5 +353,5 @@ def test_no_small_number_is_shown_or_follows_from_one_that_is(requests):
                 if None not in (part, whole):
                     assert whole - part not in small
             if numbers["hours"]["mean"] is not None:
-                assert true[kind]["hours"]["timed"] not in small
+                assert true[kind]["hours"]["timed"] + true[kind]["hours"]["day"] not in small
         assert program["extended_and_approved"]["count"] not in small
