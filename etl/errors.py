@@ -9,6 +9,7 @@
   + StoreError         storage refused, or did not answer                           exit 5
     - NotFound         no object under that key
     - DamagedObject    an object has other bytes than those that were written
+    - DamagedRelease   what it names cannot be known: its manifest or catalog is damaged
     - CommitConflict   someone published first; nothing changed; safe to plan again
     - CommitUnknown    the answer was lost; it may have landed; delete nothing
 
@@ -181,6 +182,10 @@ class NotFound(StoreError):
 
 class DamagedObject(StoreError):
     """An object has other bytes than those that were written."""
+
+
+class DamagedRelease(StoreError):
+    """The manifest of the current release, or its catalog, is missing or damaged."""
 
 
 class CommitConflict(StoreError):

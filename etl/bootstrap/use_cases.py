@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from etl.bootstrap import opened_extract
 from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings, store_options, target_store
-from etl.errors import DamagedObject, EtlError, MappingError, StoreError, UsageError
+from etl.errors import DamagedObject, DamagedRelease, EtlError, MappingError, StoreError, UsageError
 from etl.mapping.plan import FINANCIAL, MappingSet
 from etl.model.data_models import DataModel
 from etl.pipeline.context import Publication, Target
@@ -28,13 +28,14 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Emit, ObjectWritten
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.reporting.report_files import RunResult
+from etl.pipeline.reporting.run_record import read_records
 from etl.pipeline.run import PlanResult, plan, run
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.canonical_json import as_instant
-from etl.publish.damaged_objects import with_lost
+from etl.publish.damaged_objects import open_checked
 from etl.publish.history import holds
 from etl.publish.lease import run_lease
-from etl.publish.manifest import changed_ids, id_facts
+from etl.publish.manifest import ReleaseFacts, changed_ids, id_facts
 from etl.publish.reader import Current, open_current
 from etl.storage.port import Store
 from etl.storage.wrappers import ObservedStore
@@ -50,10 +51,12 @@ class Approvals:
     Attributes:
         rekey: approves ids made with another key or payer id than those of the target.
         after_rollback: approves publishing over a rollback that is in effect.
+        repair: approves building on a stand-in if the release's manifest or catalog is damaged.
     """
 
     rekey: bool = False
     after_rollback: bool = False
+    repair: bool = False
 
 
 NO_APPROVALS: Final = Approvals()
@@ -225,19 +228,26 @@ def _publish_extract(
         moment = now()
         definitions = job.definitions
         key = signing_key(settings)  # before the work, so that an unreadable key is reported first
-        check_base(settings, store, open_current(store), definitions, approvals)
+        _check_current(settings, store, definitions, approvals)
         with (
             _lock_work_folder(settings),
             run_lease(store, now) as lease,
             opened_extract.work_folder(settings, _work_parent(settings)) as work,
             lease.renewed_in_background(),
         ):
-            base = open_current(store)  # another run may have been first
-            check_base(settings, store, base, definitions, approvals)
+            _check_current(settings, store, definitions, approvals)
+            lost_facts = {"view": definitions.mappings.view.name, **definitions.model.stated}
+            base = open_checked(
+                store,
+                repair=repair,
+                run_time=moment,
+                lost_facts=ReleaseFacts("full", mapping=lost_facts) if approvals.repair else None,
+            )
+            check_base(settings, store, base, definitions, approvals)  # another run may be first
             publication = Publication(
                 Target(settings.target, store_options(settings)),
                 ObservedStore(store, lambda: emit(ObjectWritten())),
-                with_lost(base, repair=repair, run_time=moment),
+                base,
                 limits_against(settings, base, definitions),
                 lease,
                 bulk_options(settings),
@@ -246,6 +256,27 @@ def _publish_extract(
                 keep_places=settings.publish.sidecar,
             )
             return run(job.context(work, moment), publication, now)
+
+
+def _check_current(
+    settings: Settings, store: Store, definitions: Definitions, approvals: Approvals
+) -> None:
+    """Refuse to publish over the current release if that needs an approval, as `check_base` does.
+
+    If the release's manifest is damaged, the records of runs say whether it is a rollback.
+    """
+    try:
+        check_base(settings, store, open_current(store), definitions, approvals)
+    except DamagedRelease:
+        if not approvals.repair:
+            raise
+        records = (record for record in read_records(store) if record.release is not None)
+        latest = next(records, None)
+        if latest is not None and latest.verdict == "rolled-back" and not approvals.after_rollback:
+            raise StoreError(
+                f"{settings.target} was rolled back to {latest.rollback_to}, and the manifest of "
+                "the rollback is damaged: restore it from a copy, or pass --after-rollback too"
+            ) from None
 
 
 def _holds_nothing(settings: Settings) -> bool:

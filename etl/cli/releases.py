@@ -38,8 +38,7 @@ from etl.publish.verify import Problem, RebuildResult, VerifyResult
 from etl.reports.earlier_reports import runs_page
 
 _SHOWN: Final = 20
-_MOST: Final = 1000
-"""Most problems that are printed, and that the JSON output has."""
+"""Problems that are printed without `--all`."""
 
 
 @click.command("releases")
@@ -224,6 +223,7 @@ def resume_command(context: click.Context, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Root or intermediate certificate of the required timestamp authority. Can be repeated.",
 )
+@click.option("--all", "show_all", is_flag=True, help="Print all problems, as --json always does.")
 @click.option("--since", help="Check that the release comes after this earlier release.")
 @click.option(
     "--rebuild",
@@ -241,6 +241,7 @@ def verify_command(
     release: str,
     keys: tuple[Path, ...],
     roots: tuple[Path, ...],
+    show_all: bool,
     since: str | None,
     extract: Path | None,
 ) -> None:
@@ -267,17 +268,16 @@ def verify_command(
         proofs["rebuilt"] = None if remade is None else _rebuilt_json(remade)
         options.print_json({**_verified_json(verified), **proofs})
     else:
-        _show_problems(verified.problems, verified.count)
+        _show_problems(verified.problems, show_all=show_all)
         click.echo(
             f"{verified.release}: {_checked_counts(verified, is_directory)}, "
             f"{verified.objects:,} objects, {verified.bytes:,} bytes were checked"
         )
     if not verified.ok:
         raise StoreError(
-            f"{target}: {verified.count:,} problems in release {verified.release}; "
-            "`cpcds run --repair` rewrites objects in patients/, directory/, and bulk/, and the "
-            "next run with other files rewrites objects in memory/; for all others, restore the "
-            "objects from a copy, roll back to an intact release, or publish to a new target"
+            f"{target}: {counted(len(verified.problems), 'problem')} in {verified.release}; "
+            "`cpcds run EXTRACT --repair` rewrites what it can, and publishes a release that is "
+            "intact; otherwise, restore the objects from a copy, or roll back to an intact release"
         )
     if not as_json:
         click.echo("no problems found")
@@ -288,7 +288,7 @@ def verify_command(
         if steps is not None:
             click.echo(f"{counted(steps, 'release')} after {since}")
     if remade is not None:
-        _show_rebuilt(remade, target, is_directory, as_json=as_json)
+        _show_rebuilt(remade, target, is_directory, as_json=as_json, show_all=show_all)
 
 
 def _checked_counts(checked: VerifyResult | RebuildResult, is_directory: bool) -> str:
@@ -296,21 +296,24 @@ def _checked_counts(checked: VerifyResult | RebuildResult, is_directory: bool) -
     return f"{members}{checked.resources:,} resources"
 
 
-def _show_problems(problems: Sequence[Problem], count: int) -> None:
-    for problem in problems[:_SHOWN]:
+def _show_problems(problems: Sequence[Problem], *, show_all: bool) -> None:
+    shown = problems if show_all else problems[:_SHOWN]
+    for problem in shown:
         click.echo(f"{problem.kind}: {problem.key}: {problem.what}")
-    if count > _SHOWN:
-        click.echo(f"… and {count - _SHOWN:,} more")
+    if len(problems) > len(shown):
+        click.echo(f"… and {len(problems) - len(shown):,} more: --all prints them")
 
 
-def _show_rebuilt(remade: RebuildResult, target: str, is_directory: bool, *, as_json: bool) -> None:
+def _show_rebuilt(
+    remade: RebuildResult, target: str, is_directory: bool, *, as_json: bool, show_all: bool
+) -> None:
     """Print what a rebuild came to.
 
     Raises:
         StoreError: something is not what the extract gives.
     """
     if not as_json:
-        _show_problems(remade.problems, len(remade.problems))
+        _show_problems(remade.problems, show_all=show_all)
         for reason in remade.reasons:
             click.echo(f"made differently: {reason}")
     if remade.problems:
@@ -331,7 +334,7 @@ def _rebuilt_json(remade: RebuildResult) -> dict[str, Any]:
         "same": not remade.problems,
         "release": remade.remade,
         "made_otherwise": list(remade.reasons),
-        "problems": [asdict(problem) for problem in remade.problems[:_MOST]],
+        "problems": [asdict(problem) for problem in remade.problems],
         "problem_count": len(remade.problems),
     }
 
@@ -341,7 +344,7 @@ def _verified_json(verified: VerifyResult) -> dict[str, Any]:
         "release": verified.release,
         "ok": verified.ok,
         "problems": [asdict(problem) for problem in verified.problems],
-        "problem_count": verified.count,
+        "problem_count": len(verified.problems),
         "patients": verified.patients,
         "resources": verified.resources,
         "objects": verified.objects,

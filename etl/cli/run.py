@@ -93,7 +93,7 @@ def run_command(
         raise UsageError("--html writes the page of a plan: use it with --dry-run")
     if dry_run and options.given_settings(context).get("run", {}).get("executor") == "spark":
         raise UsageError("--dry-run works only on this machine: leave out --executor spark")
-    approvals = Approvals(rekey, after_rollback)
+    approvals = Approvals(rekey, after_rollback, repair)
     with run_log(log, log_format) as lines:
         settings = options.read_settings(context)
         start = start_of(settings, extract, note)

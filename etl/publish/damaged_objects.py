@@ -17,12 +17,13 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 
-from etl.errors import NotFound, StoreError
+from etl.errors import DamagedRelease, NotFound
 from etl.publish.canonical_json import instant, sha256
 from etl.publish.catalog import CatalogEntry, id_hash
+from etl.publish.catalog_repair import rebuild_shards, stand_in
 from etl.publish.kept_objects import ObjectRef
-from etl.publish.manifest import SHARES
-from etl.publish.reader import Current, LostObjects, Release
+from etl.publish.manifest import SHARES, ReleaseFacts
+from etl.publish.reader import Current, LostObjects, Release, open_current
 from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
@@ -32,15 +33,42 @@ IsRead = Callable[[str], bool]
 log = logging.getLogger(__name__)
 
 
-def with_lost(base: Current, *, repair: bool, run_time: datetime | None = None) -> Current:
-    """Return the current release with its lost objects; arguments as of `find_lost`."""
-    if base.release is None:
-        return base
-    damaged = replace(base, lost_objects=find_lost(base.release, repair=repair, run_time=run_time))
-    note = damage_note(damaged)
+def open_checked(
+    store: Store,
+    *,
+    repair: bool,
+    run_time: datetime | None = None,
+    lost_facts: ReleaseFacts | None = None,
+) -> Current:
+    """Open the current release with its lost objects.
+
+    Args:
+        store: the target.
+        repair: as for `find_lost`.
+        run_time: as for `find_lost`.
+        lost_facts: facts of a release whose manifest is damaged, if a stand-in may replace it; None
+            to raise.
+
+    Raises:
+        DamagedRelease: the manifest or the catalog is damaged, and nothing may stand in for it.
+        StoreError: storage failed.
+    """
+    try:
+        base = open_current(store)
+        if base.release is not None:
+            lost = find_lost(base.release, repair=repair, run_time=run_time)
+            base = replace(base, lost_objects=lost)
+    except DamagedRelease:
+        if lost_facts is None:
+            raise
+        base = stand_in(store, lost_facts)
+        if base.release is not None:
+            lost = find_lost(base.release, repair=True)
+            base = replace(base, lost_objects=replace(lost, bulk=True))
+    note = damage_note(base)
     if note:
-        log.warning("%s: %s", base.release.store.name, note)
-    return damaged
+        log.warning("%s: %s", store.name, note)
+    return base
 
 
 def damage_note(base: Current) -> str:
@@ -48,10 +76,17 @@ def damage_note(base: Current) -> str:
     lost = base.lost_objects
     if base.release is None or not lost:
         return ""
-    bulk = ", and bulk files" if lost.bulk else ""
+    if base.release.manifest.is_stand_in:
+        return (
+            f"the manifest or the catalog of release {base.release.manifest.parent} is damaged; "
+            "this run processes all members again, and takes the times and retractions of "
+            "resources from the indexes that are left"
+        )
+    others = ", and bulk files" if lost.bulk else ""
+    others += ", and reports or results for later runs" if lost.kept else ""
     return (
         f"of release {base.release.id}, objects of {len(lost.patients):,} members and of "
-        f"{len(lost.shards) + len(lost.segments):,} shards of the directory{bulk} are missing or "
+        f"{len(lost.shards) + len(lost.segments):,} shards of the directory{others} are missing or "
         f"damaged ({lost.objects:,} in all, the first is {lost.first}); this run rewrites them"
     )
 
@@ -68,9 +103,10 @@ def find_lost(release: Release, *, repair: bool, run_time: datetime | None = Non
             same files publish nothing. None for one share.
 
     Raises:
-        StoreError: storage failed, or the catalog itself is damaged: only a copy helps then.
+        DamagedRelease: a shard of the catalog is damaged, and does not follow from the indexes.
+        StoreError: storage failed.
     """
-    _check_catalog(release)
+    _repair_catalog(release)
     manifest, store = release.manifest, release.store
     days = 0 if run_time is None else (run_time - instant(manifest.created)).days
     shares = {
@@ -101,8 +137,10 @@ def find_lost(release: Release, *, repair: bool, run_time: datetime | None = Non
     lost_members = [(unit.id, keys) for unit, keys in lost_units if keys]
     segments, bulk = _find_lost_segments(release, is_read), _find_lost_bulk(release, is_read)
     lost_keys = (keys for _, keys in [*lost_shards, *lost_members])
-    damaged = [*chain.from_iterable(lost_keys), *bulk, *sorted(segments)]
-    store.delete(damaged)
+    kept = _find_lost_kept(release) if repair else []
+    damaged = [*chain.from_iterable(lost_keys), *bulk, *sorted(segments), *kept]
+    # A damaged report stays: the next release has its own, and parts of it may still be legible.
+    store.delete(key for key in damaged if not key.startswith(("reports/", "quarantine/")))
     return LostObjects(
         frozenset(patient for patient, _ in lost_members),
         frozenset(int(unit.id) for unit, _ in lost_shards),
@@ -110,7 +148,17 @@ def find_lost(release: Release, *, repair: bool, run_time: datetime | None = Non
         segments,
         len(damaged),
         damaged[0] if damaged else "",
+        kept=bool(kept),
     )
+
+
+def _find_lost_kept(release: Release) -> list[str]:
+    """Return the keys of damaged reports and kept results; a prune may delete a rollback's."""
+    if release.manifest.rolled_back_to is not None:
+        return []
+    store, refs = release.store, release.manifest.objects_of("report")
+    intact_flags = map_concurrently(store, partial(_is_intact, store, read=True), refs)
+    return [ref.key for ref, intact in zip(refs, intact_flags, strict=True) if not intact]
 
 
 def _find_lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
@@ -136,19 +184,29 @@ def _find_lost_bulk(release: Release, is_read: IsRead) -> list[str]:
     ]
 
 
-def _check_catalog(release: Release) -> None:
-    """Check that all catalog shards are intact."""
-    store = release.store
-    shards = release.manifest.objects_of("catalog")
+def _repair_catalog(release: Release) -> None:
+    """Check all catalog shards; rebuild damaged ones.
+
+    Raises:
+        DamagedRelease: a shard cannot be rebuilt from the indexes in the store.
+    """
+    store, shards = release.store, release.manifest.objects_of("catalog")
     intact_flags = map_concurrently(store, partial(_is_intact, store, read=True), shards)
     lost_keys = [
         shard.key for shard, is_intact in zip(shards, intact_flags, strict=True) if not is_intact
     ]
+    unsolved_keys = rebuild_shards(release, lost_keys) if lost_keys else []
+    if unsolved_keys:
+        raise DamagedRelease(
+            f"{store.name}: {len(unsolved_keys)} objects of the catalog of {release.id} are "
+            f"missing or damaged, the first is {unsolved_keys[0]}; no indexes match them, so "
+            "restore them from a copy, publish a full extract with `cpcds run --repair`, or roll "
+            "back to an intact release"
+        )
     if lost_keys:
-        raise StoreError(
-            f"{store.name}: {len(lost_keys)} objects of the catalog of {release.id} are missing "
-            f"or damaged, the first is {lost_keys[0]}; restore them from a copy, or roll back to "
-            "an intact release"
+        log.warning(
+            "%s: %d damaged objects of the catalog of %s were rebuilt",
+            *(store.name, len(lost_keys), release.id),
         )
 
 

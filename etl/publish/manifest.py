@@ -51,7 +51,7 @@ def changed_ids(previous: Mapping[str, object], current: Mapping[str, str]) -> t
     return tuple(name for name in current if name in previous and previous[name] != current[name])
 
 
-Kind = Literal["full", "delta", "rollback"]
+Kind = Literal["full", "delta", "rollback", "stand-in"]
 Role = Literal["patient", "catalog", "directory", "segment", "report", "bulk"]
 """What an object is to its release: of a patient or of the directory, its block or index; report,
 quarantine and kept state; bulk file."""
@@ -115,7 +115,7 @@ class ReleaseFacts:
     """Facts about a release that publishing takes from its caller and only writes down.
 
     Attributes:
-        kind: a full extract, a delta, or a rollback.
+        kind: a full extract, a delta, a rollback, or a stand-in (`catalog_repair`).
         inputs: the extract's files: `name`, `sha256`, `bytes`; `table` if rows came from a table.
         mapping: the mapping set, its version, view, and layout, search columns, and a fingerprint.
         run: counts of rows in, quarantined, superseded, and the like.
@@ -186,6 +186,18 @@ class Manifest:
     def due_share(self) -> int:
         """Number of the share of this release's objects that the next run reads."""
         return self.share_read % SHARES + 1
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether it was never published, and stands in for its damaged parent."""
+        return self.facts.kind == "stand-in"
+
+    @property
+    def link(self) -> tuple[str | None, str]:
+        """ID and hash that the next release states as its parent's."""
+        if self.is_stand_in:
+            return self.parent, self.parent_sha256
+        return self.release, sha256(self.to_bytes())
 
     @property
     def key(self) -> str:
@@ -273,9 +285,10 @@ class Manifest:
         ids always sort in the order of the releases.
         """
         id_time = instant(self.created).astimezone(UTC).replace(microsecond=0)
-        if parent is not None:
-            id_time = max(id_time, stamp_of(parent.release) + timedelta(seconds=1))
-        parent_digest = "" if parent is None else sha256(parent.to_bytes())
+        if parent is not None or self.parent is not None:
+            previous_id = str(self.parent) if parent is None else parent.release
+            id_time = max(id_time, stamp_of(previous_id) + timedelta(seconds=1))
+        parent_digest = self.parent_sha256 if parent is None else parent.link[1]
         manifest = replace(self, parent_sha256=parent_digest)
         id_suffix = _id_suffix(manifest._to_json())  # noqa: SLF001 - its own class
         return replace(manifest, release=f"{id_time:%Y%m%dT%H%M%SZ}-{id_suffix}")

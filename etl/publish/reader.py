@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from etl.errors import DamagedObject, NotFound, StoreError
+from etl.errors import DamagedObject, DamagedRelease, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import unpack
 from etl.publish.canonical_json import loads
@@ -36,6 +36,7 @@ class LostObjects:
         segments: keys of the directory's segments.
         objects: how many objects there are of all these.
         first: key of the first of them.
+        kept: whether reports or results for later runs are among it.
     """
 
     patients: frozenset[str] = frozenset()
@@ -44,10 +45,11 @@ class LostObjects:
     segments: frozenset[str] = frozenset()
     objects: int = 0
     first: str = ""
+    kept: bool = False
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
-        return bool(self.patients or self.shards or self.bulk or self.segments)
+        return bool(self.patients or self.shards or self.bulk or self.segments or self.kept)
 
 
 NOTHING_LOST: Final = LostObjects()
@@ -187,8 +189,8 @@ def open_current(store: Store) -> Current:
     """Return the release that readers see now.
 
     Raises:
-        StoreError: the release that the pointer names is missing; or the pointer is, though
-            releases were published.
+        DamagedRelease: the manifest that the pointer names is missing or damaged.
+        StoreError: the pointer is missing, though releases were published.
     """
     tagged = read_pointer(store)
     if tagged is None:
@@ -202,7 +204,13 @@ def open_current(store: Store) -> Current:
                 f"releases were published: {RESTORE_POINTER}"
             )
     pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {object_keys.CURRENT}")
-    return Current(open_release(store, pointer.release, pointer.sha256), tagged.tag)
+    try:
+        return Current(open_release(store, pointer.release, pointer.sha256), tagged.tag)
+    except (NotFound, DamagedObject):
+        raise DamagedRelease(
+            f"{store.name}: {pointer.manifest} is missing or damaged; restore it from a copy, or "
+            "publish a full extract with `cpcds run --repair`"
+        ) from None
 
 
 def read_pointer(store: Store) -> Tagged | None:

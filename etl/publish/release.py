@@ -101,14 +101,14 @@ def assemble(
             rows = [*new_rows, *(unit for unit in unmatched if unit.id in stay_ids), *retracted]
             replaced = (unit for unit in old_rows if unit.id not in stay_ids)
             counts.replace(replaced, [*new_rows, *retracted])
-            shards.append(_write_shard(writer, bits, number, rows, previous_rows.shard(number)))
+            shards.append(write_shard(writer, bits, number, rows, previous_rows.shard(number)))
             if new_rows or stay_ids:
                 advance(len(new_rows) + len(stay_ids))
     # The manifest names everything, and its ID is a hash of that.
     all_changes = total([*changes, directory.changes])
     manifest = Manifest(
         release="",
-        parent=parent.release if parent is not None else None,
+        parent=parent.link[0] if parent is not None else None,
         created=run_time,
         facts=facts,
         counts=counts.to_json(directory, all_changes),
@@ -341,8 +341,12 @@ def _retract(
     return [unit for unit, _ in results], total(change for _, change in results)
 
 
-def _write_shard(
-    writer: Writer, bits: int, number: int, rows: Sequence[CatalogEntry], previous: Shard | None
+def write_shard(
+    writer: Writer,
+    bits: int,
+    number: int,
+    rows: Sequence[CatalogEntry],
+    previous: Shard | None = None,
 ) -> Shard | None:
     """Write a catalog shard, unless the previous one is the same."""
     if not rows:

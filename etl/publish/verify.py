@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from etl.errors import NotFound, StoreError
+from etl.errors import NotFound, StoreError, counted
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.publish import object_keys
 from etl.publish.block import REFERENCE, Line, hashed_head, header_line, line_head, unpack
@@ -33,8 +33,6 @@ from etl.publish.segments import render_segment, shard_range
 from etl.publish.unit_writer import body_of, content_hash
 from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
-
-_MAX_LISTED: Final = 1000
 
 Kind = Literal["missing", "damaged", "catalog", "index", "block", "reference", "count"]
 
@@ -60,8 +58,7 @@ class VerifyResult:
 
     Attributes:
         release: id of the release.
-        problems: what is broken, the first thousand.
-        count: how many problems there are.
+        problems: what is broken.
         patients: how many patients were checked.
         resources: how many resources.
         objects: how many objects.
@@ -70,7 +67,6 @@ class VerifyResult:
 
     release: str
     problems: list[Problem] = field(default_factory=list)
-    count: int = 0
     patients: int = 0
     resources: int = 0
     objects: int = 0
@@ -79,7 +75,7 @@ class VerifyResult:
     @property
     def ok(self) -> bool:
         """Whether nothing is broken."""
-        return self.count == 0
+        return not self.problems
 
     def count_object(self, size: int) -> None:
         """Count an object that was checked."""
@@ -87,16 +83,12 @@ class VerifyResult:
         self.bytes += size
 
     def add(self, problems: Iterable[Problem]) -> None:
-        """Record problems; beyond the first thousand, only count them."""
-        for problem in problems:
-            self.count += 1
-            if len(self.problems) < _MAX_LISTED:
-                self.problems.append(problem)
+        """Record problems."""
+        self.problems += problems
 
     def take(self, part_result: Mapping[str, Any]) -> None:
         """Add the result of a shard, given as JSON."""
         self.add(Problem(**problem) for problem in part_result["problems"])
-        self.count += part_result["count"] - len(part_result["problems"])
         self.patients += part_result["patients"]
         self.resources += part_result["resources"]
         self.objects += part_result["objects"]
@@ -478,7 +470,8 @@ def require_intact(release: Release) -> None:
         first_problem = result.problems[0]
         raise StoreError(
             f"{release.store.name}: {release.id} is damaged, so nothing was rolled back: "
-            f"{result.count:,} problems, the first in {first_problem.key}: {first_problem.what}; "
+            f"{counted(len(result.problems), 'problem')}, the first in {first_problem.key}: "
+            f"{first_problem.what}; "
             "`cpcds verify --release` lists them"
         )
 

@@ -253,7 +253,8 @@ def release_before(base: Current, changes: Changes | None) -> ReleaseBefore | No
     """
     if base.release is None:
         return None
-    return ReleaseBefore(base.release.id, changes, report_of(base.release))
+    previous_id = str(base.release.manifest.link[0])
+    return ReleaseBefore(previous_id, changes, report_of(base.release))
 
 
 def report_of(release: Release) -> Mapping[str, Any] | None:

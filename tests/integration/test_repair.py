@@ -1,6 +1,7 @@
 """Objects that a release names and the store has lost are made again by the next run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -164,19 +165,47 @@ def test_damage_that_the_work_comes_upon_is_made_again(payer, extract, night, ca
     assert rules_found(payer)["damaged-object"] == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", [flipped, Path.unlink])
-def test_the_advice_about_a_damaged_catalog_works(payer, night, extracts, damage):
+@pytest.fixture
+def catalog_damage(payer, night):
+    """Publish a night, and damage a shard of its catalog and an index that the shard names."""
     first = payer.release
     payer.run(night)
     (shard,) = set(payer.release.manifest.catalog) - set(first.manifest.catalog)
-    damage(payer.target / shard.key)
-    with pytest.raises(StoreError, match="or roll back to an intact release"):
-        payer.run(full(extracts / "full2", 2))
-    releases.roll_back(payer.settings, first.id)
+    indexes = {unit.index for unit in payer.release.all_units()}
+    (payer.target / min(indexes - {unit.index for unit in first.all_units()})).unlink()
+    flipped(payer.target / shard.key)
+    return first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_rolled_back", [False, True])
+def test_the_advice_about_a_damaged_catalog_works(payer, extracts, catalog_damage, is_rolled_back):
+    later = full(extracts / "full2", 2)
+    before = payer.files()
+    with pytest.raises(StoreError, match="run --repair`, or roll back to an intact release"):
+        payer.run(later)
+    assert payer.files() == before
+    approvals = Approvals(repair=True)
+    if is_rolled_back:
+        releases.roll_back(payer.settings, catalog_damage.id)
+        assert verify(payer.release).problems == []
+        approvals = Approvals(after_rollback=True)
+    damaged = payer.release.id
+    payer.run(later, approvals=approvals)
     assert verify(payer.release).problems == []
-    payer.run(full(extracts / "full2", 2), approvals=Approvals(after_rollback=True))
-    assert verify(payer.release).problems == []
+    assert payer.release.manifest.parent == damaged
+
+
+@pytest.mark.slow
+def test_a_rollback_whose_manifest_is_damaged_stays_in_force(payer, night):
+    first = payer.release
+    payer.run(night)
+    releases.roll_back_and_record(payer.settings, first.id, "")
+    (payer.target / payer.release.manifest.key).unlink()
+    with pytest.raises(StoreError, match=r"manifest\.json is missing or damaged; restore it"):
+        payer.run(night)
+    with pytest.raises(StoreError, match=r"was rolled back to .* pass --after-rollback too"):
+        payer.run(night, repair=True, approvals=Approvals(repair=True))
 
 
 @pytest.mark.slow
@@ -191,3 +220,37 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer, night):
     with pytest.raises(StoreError, match=f"{first.id} is damaged, so nothing was rolled back"):
         releases.roll_back(payer.settings, first.id)
     assert payer.files() == before
+
+
+def kinds_of_objects(release):
+    """Return an object of each kind that a release consists of: kind -> key."""
+    kinds = {"manifest": release.manifest.key}
+    for role, ref in release.objects():
+        folder, _, name = ref.key.partition("/")
+        kinds.setdefault(f"{role} {folder} {name.rpartition('.')[2]}", ref.key)
+    return kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("nights", "damage"), [(1, Path.unlink), (2, flipped)])
+def test_repair_ends_in_an_intact_tree_whatever_is_damaged(
+    payer, extract, night, nights, damage, monkeypatch, tmp_path
+):
+    if nights == 2:
+        payer.run(night)
+        extract = night
+    before = payer.release
+    kinds = kinds_of_objects(before)
+    assert {"manifest", "catalog catalog json", "report memory ledger"} <= kinds.keys()
+    for number, key in enumerate(kinds.values()):
+        hurt = Payer(tmp_path / f"hurt{number}", monkeypatch, at=payer.at)
+        shutil.copytree(payer.target, hurt.target)
+        damage(hurt.target / key)
+        hurt.run(extract, repair=True, approvals=Approvals(repair=True))
+        after = hurt.release
+        assert verify(after).problems == [], key
+        if not key.startswith("catalog/"):
+            assert after.manifest.parent == before.id, key
+        else:  # the same bytes: the release stays valid, and so does its signature
+            assert after.id == before.id
+        assert list(after.all_units()) == list(before.all_units()), key

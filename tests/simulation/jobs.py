@@ -19,7 +19,6 @@ from etl.publish.bulk_pages import write_pages
 from etl.publish.directory import write_directory
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import Kind, ReleaseFacts
-from etl.publish.reader import open_current
 from etl.publish.verify import require_intact
 from tests.simulation.disk import Disk, store_of
 from tests.simulation.watcher import Content, Watcher
@@ -127,10 +126,9 @@ def run(tree, extract):
 
     def job(process, store):
         with lease.run_lease(store, process.clock) as held:
-            base = open_current(store)
+            base = damaged_objects.open_checked(store, repair=False)
             if history.holds(store, base.release):
                 return "a rollback holds"
-            base = damaged_objects.with_lost(base, repair=False)
             if not base.lost_objects and release.is_published(base, extract.facts):
                 if tree.bulk is not None:
                     write_pages(store, tree.bulk)

@@ -9,10 +9,11 @@ from etl.errors import StoreError
 from etl.publish.catalog import id_hash
 from etl.publish.damaged_objects import find_lost
 from etl.publish.manifest import SHARES
+from etl.publish.partition_writer import write_partition
 from etl.publish.prune import read_expiry
 from etl.publish.reader import open_current, open_index, read_all, read_rows
 from tests.memory_store import MemoryStore
-from tests.unit.publish.samples import flip, logical_id, objects, patient, publish
+from tests.unit.publish.samples import flip, logical_id, lose, objects, patient, publish
 
 
 def read_everything(store, release):
@@ -162,9 +163,26 @@ def test_nights_that_publish_nothing_read_the_shares_that_follow(store):
     )
 
 
-def test_a_damaged_catalog_is_told_before_the_work(store):
+def test_a_damaged_catalog_is_rebuilt_from_indexes_alone(store):
+    """Indexes of other releases and of runs that never committed do not mislead it."""
+    publish(store, [patient("anna", 1), patient("bert", 1)], now="2026-01-01T00:00:00Z")
+    publish(store, [patient("anna", 2), patient("bert", 1)], now="2026-01-02T00:00:00Z")
+    release = publish(store, [patient("anna", 1)], now="2026-01-03T00:00:00Z")
+    tried = [patient("anna", 3), patient("carl", 1)]
+    write_partition(store, {}, tried, "2026-01-04T00:00:00Z")
+    (shard,) = filter(None, release.manifest.catalog)
+    for damage in (flip, lose):
+        data = store.get(shard.key)
+        damage(store, shard.key)
+        assert not find_lost(release, repair=False)
+        assert store.get(shard.key) == data
+
+
+def test_a_damaged_catalog_that_no_indexes_match_is_told_before_the_work(store):
     release = publish(store, [patient("anna", 1)])
     (shard,) = filter(None, release.manifest.catalog)
     flip(store, shard.key)
+    for unit in [key for key in objects(store) if key.endswith(".index.json")]:
+        flip(store, unit)
     with pytest.raises(StoreError, match=r"objects of the catalog .* or damaged, the first is"):
         find_lost(release, repair=False)

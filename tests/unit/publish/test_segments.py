@@ -8,7 +8,7 @@ import pytest
 
 from etl.errors import StoreError
 from etl.publish import directory as publishing
-from etl.publish.damaged_objects import with_lost
+from etl.publish.damaged_objects import open_checked
 from etl.publish.directory import write_directory
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.prune import prune
@@ -133,7 +133,7 @@ def test_a_lost_segment_is_made_again(store, damage):
     before = objects(store)
     key = entries(release)[1].key
     damage(store, key)
-    base = with_lost(open_current(store), repair=damage is flip)
+    base = open_checked(store, repair=damage is flip)
     assert base.lost_objects.segments == {key}
     again = publish(store, map(place, range(PLACES)), LATER, base)
     assert entries(again) == entries(release)
