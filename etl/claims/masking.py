@@ -6,54 +6,56 @@ docs/decisions/ lists all cases.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, column_of, compound_keys, over_distinct, true_where
-from etl.columns.navigation import positions
-from etl.model.canonical_tables import HEADER_OF, KEYS, TABLES
-from etl.model.crosswalks import Crosswalk
-from etl.model.sensitive_codes import (
-    DIAGNOSES,
-    DRGS,
-    PROCEDURES,
-    SERVICES,
-    CodeSystem,
-    SensitiveCodes,
+from etl.columns.arrays import (
+    Bools,
+    column_of,
+    compound_keys,
+    join,
+    matches,
+    over_distinct,
+    true_where,
 )
-from etl.rows import empty_table
+from etl.columns.navigation import positions
+from etl.model import sensitive_codes as codes
+from etl.model.canonical_tables import HEADER_OF, KEYS, TABLES, Column, FieldType
+from etl.model.crosswalks import Crosswalk
+from etl.model.sensitive_codes import CodeKind, SensitiveCodes
 
 MASKED: Final = "masked"
 """Replaces the text of a masked service; a code of data-absent-reason (FHIR R4)."""
 
-_MODIFIERS: Final = ("modifier_1", "modifier_2", "modifier_3", "modifier_4")
+_KINDS: Final[Mapping[str, CodeKind]] = {
+    "drg_code": codes.DRG,
+    "ndc": codes.NDC,
+    "revenue_code": codes.REVENUE,
+    "service_code": codes.SERVICE,
+    **{f"modifier_{number}": codes.MODIFIER for number in range(1, 5)},
+}
+"""Columns with codes, in any table; on a line of a prior authorization, with `approved_` too."""
+_NOT_SEARCHED: Final = ("_id", "_number", "reason_code", "remark_code")
+"""Ends of columns with identifiers, and with codes that may look like diagnoses (N130)."""
 _TEXTS: Final = (
     ("claim_line", "service_text"),
     ("claim_note", "text"),
+    ("claim_transport", "value"),
     ("prior_auth", "denial_text"),
     ("prior_auth", "end_circumstance"),
     ("prior_auth_line", "service_text"),
 )
 """Texts that may reveal a code of their claim or prior authorization."""
+_PAYERS: Final = "claim_other_payer"
 _REMOVED_ROWS: Final = ("claim_procedure", "claim_ingredient")
 """Tables whose rows are removed if their code is sensitive."""
 _COMPOUND: Final = "2"
-_ICD_9: Final = "http://hl7.org/fhir/sid/icd-9-cm"
-_DRG_SYSTEMS: Final = {
-    "http://uri.hddaccess.com/cs/apdrg": CodeSystem.AP_DRG,
-    "http://uri.hddaccess.com/cs/aprdrg": CodeSystem.APR_DRG,
-    "https://www.cms.gov/Medicare/Medicare-Fee-for-Service-Payment/AcuteInpatientPPS/"
-    "MS-DRG-Classifications-and-Software": CodeSystem.MS_DRG,
-}
-
-FindGroup: TypeAlias = Callable[[str, str | None], str | None]
-"""Takes a code and its system's word; returns the code's group, None if it isn't sensitive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,6 @@ class SensitiveCells:
         table: the table.
         column: the column.
         is_sensitive: the cells with a sensitive code.
-        groups: group of the code in the payer's value set; null for other cells.
         withholds: cells whose claim is not published, because its profile requires the code and
             has no code for a masked one.
     """
@@ -72,7 +73,6 @@ class SensitiveCells:
     table: str
     column: str
     is_sensitive: Bools
-    groups: pa.StringArray
     withholds: Bools
 
 
@@ -82,26 +82,27 @@ class Masks:
 
     Attributes:
         cells: one entry per column that has such a cell.
+        affected: key column -> claims or prior authorizations with such a cell.
     """
 
     cells: tuple[SensitiveCells, ...] = ()
+    affected: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def withheld(self, tables: Mapping[str, pa.Table]) -> pa.StringArray:
-        """Return the IDs of the claims that are not published; sorted, each once."""
-        claim_ids: set[str] = set()
-        for cells in self.cells:
-            if cells.withholds.any():
-                ids = tables[cells.table].column("claim_id").filter(pa.array(cells.withholds))
-                claim_ids.update(ids.to_pylist())
-        return pa.array(sorted(claim_ids), pa.string())
+    def select(self, rows: Mapping[str, Bools]) -> Masks:
+        """Keep the cells of some rows; other rows still affect their claims.
 
-    def counts(self) -> Counter[tuple[str, str]]:
-        """Count the sensitive codes: (table.column, group) -> count."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for cells in self.cells:
-            for group in pc.value_counts(cells.groups.drop_null()).to_pylist():
-                counts[f"{cells.table}.{cells.column}", group["values"]] += group["counts"]
-        return counts
+        Args:
+            rows: by table.
+        """
+        cells = tuple(
+            replace(
+                cell,
+                is_sensitive=cell.is_sensitive[rows[cell.table]],
+                withholds=cell.withholds[rows[cell.table]],
+            )
+            for cell in self.cells
+        )
+        return replace(self, cells=cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,112 +111,60 @@ class Masker:
 
     Attributes:
         codes: the payer's value set.
-        crosswalks: by name; some give the system of a code, as in the mappings.
+        crosswalks: by name; one tells which drugs are compounds, as in the mappings.
     """
 
     codes: SensitiveCodes
     crosswalks: Mapping[str, Crosswalk] = field(default_factory=dict)
 
-    def masks(self, tables: Mapping[str, pa.Table]) -> Masks:
-        """Find the sensitive codes in the accepted rows of a partition."""
-        if not self.codes:
-            return Masks()
-        types = _ClaimTypes(tables["claim"], self.crosswalks)
-        line, drug_lines = "claim_line", types.drug_lines
-        inpatient_lines, professional_lines = types.inpatient_lines, types.professional_lines
-        columns = [
-            self._find(tables, "claim_diagnosis", "code", self._diagnosis_group, "icd_version"),
-            self._find(tables, "claim_procedure", "code", self._procedure_group, "icd_version"),
-            self._find(tables, "claim", "drg_code", self._drg_group, "drg_system"),
-            self._find(tables, "claim_ingredient", "ndc", self._ndc_group),
-            self._find(tables, line, "ndc", self._ndc_group, withholds=drug_lines),
-            self._find(
-                tables, line, "revenue_code", self._revenue_group, withholds=inpatient_lines
-            ),
-            self._find(
-                tables, line, "service_code", self._service_group, withholds=professional_lines
-            ),
-            *(self._find(tables, line, name, self._modifier_group) for name in _MODIFIERS),
-            *self._find_in_prior_auths(tables),
-        ]
-        return Masks(tuple(cells for cells in columns if cells.is_sensitive.any()))
-
-    def _find_in_prior_auths(self, tables: Mapping[str, pa.Table]) -> Iterator[SensitiveCells]:
-        """Yield the cells of prior authorizations, whose profile requires none of them."""
-        diagnoses, line = "prior_auth_diagnosis", "prior_auth_line"
-        yield self._find(tables, diagnoses, "code", self._diagnosis_group, "icd_version")
-        for prefix in ("", "approved_"):
-            yield self._find(tables, line, f"{prefix}service_code", self._service_group)
-            yield self._find(tables, line, f"{prefix}revenue_code", self._revenue_group)
-            for name in _MODIFIERS:
-                yield self._find(tables, line, f"{prefix}{name}", self._modifier_group)
-
-    def _find(
-        self,
-        tables: Mapping[str, pa.Table],
-        table: str,
-        column: str,
-        find_group: FindGroup,
-        system_column: str = "",
-        withholds: Callable[[pa.Table], Bools] | None = None,
-    ) -> SensitiveCells:
-        """Find the sensitive codes of a column; looks each distinct code up once.
+    def masks(self, tables: Mapping[str, pa.Table], claims: pa.Table | None = None) -> Masks:
+        """Find the sensitive codes in the rows of a partition.
 
         Args:
-            tables: canonical tables.
-            table: the table.
-            column: the column with codes.
-            find_group: finds the group of a code.
-            system_column: column with the code's system or version, if there is one.
-            withholds: returns the rows whose claim can't be published without the code.
+            tables: canonical tables; the cells need not be readable.
+            claims: the readable claims; None for those of `tables`.
         """
-        rows = tables.get(table, empty_table(table))
-        codes = column_of(rows, column)
-        no_systems = pa.nulls(len(codes), pa.string())
-        systems = column_of(rows, system_column) if system_column else no_systems
-        keys = compound_keys(pc.coalesce(systems, ""), pc.coalesce(codes, ""))
+        if not self.codes:
+            return Masks()
+        types = _ClaimTypes(tables["claim"] if claims is None else claims, self.crosswalks)
+        withholding: Mapping[tuple[str, str], Callable[[pa.Table], Bools]] = {
+            ("claim_line", "ndc"): types.drug_lines,
+            ("claim_line", "revenue_code"): types.inpatient_lines,
+            ("claim_line", "service_code"): types.professional_lines,
+        }
+        cells: list[SensitiveCells] = []
+        affected: dict[str, frozenset[str]] = dict.fromkeys(KEYS.values(), frozenset())
+        for table in (name for name in HEADER_OF if name in tables):
+            rows, key = tables[table], KEYS[HEADER_OF[table]]
+            for column in TABLES[table].columns:
+                is_sensitive = self._find_cells(rows, table, column)
+                if not is_sensitive.any():
+                    continue
+                is_withheld = np.zeros_like(is_sensitive)
+                if (table, column.name) in withholding:
+                    is_withheld = is_sensitive & withholding[table, column.name](rows)
+                cells.append(SensitiveCells(table, column.name, is_sensitive, is_withheld))
+                ids = column_of(rows, key).filter(pa.array(is_sensitive)).drop_null()
+                affected[key] |= frozenset(ids.to_pylist())
+        return Masks(tuple(cells), affected)
 
-        def find_groups(texts: list[str]) -> list[str | None]:
-            pairs = (text.split("\x1f", 1) for text in texts)
-            return [find_group(code, system or None) for system, code in pairs]
-
-        groups = over_distinct(pc.if_else(codes.is_valid(), keys, None), find_groups)
-        is_sensitive: Bools = np.asarray(groups.is_valid()).copy()
-        is_withheld = np.zeros(len(is_sensitive), dtype=np.bool_)
-        if withholds is not None and is_sensitive.any():
-            is_withheld = is_sensitive & withholds(rows)
-        return SensitiveCells(table, column, is_sensitive, groups, is_withheld)
-
-    def _system(self, crosswalk: str, word: str | None, default: str) -> str | None:
-        if crosswalk not in self.crosswalks:
-            return None
-        return self.crosswalks[crosswalk].answer(word or default)
-
-    def _diagnosis_group(self, code: str, version: str | None) -> str | None:
-        is_icd_9 = self._system("icd_diagnosis_system", version, "10") == _ICD_9
-        system = CodeSystem.ICD_9_CM if is_icd_9 else CodeSystem.ICD_10_CM
-        return self.codes.group(DIAGNOSES & {system}, code)
-
-    def _procedure_group(self, code: str, version: str | None) -> str | None:
-        is_icd_9 = self._system("icd_procedure_system", version, "10") == _ICD_9
-        other_system = CodeSystem.ICD_10_PCS if is_icd_9 else CodeSystem.ICD_9_PCS
-        return self.codes.group(PROCEDURES - {other_system}, code)
-
-    def _drg_group(self, code: str, system: str | None) -> str | None:
-        drg_system = _DRG_SYSTEMS.get(self._system("drg_system", system, "MS-DRG") or "")
-        return self.codes.group({drg_system} if drg_system else DRGS, code)
-
-    def _ndc_group(self, code: str, _: str | None) -> str | None:
-        return self.codes.group({CodeSystem.NDC}, code)
-
-    def _revenue_group(self, code: str, _: str | None) -> str | None:
-        return self.codes.group({CodeSystem.REVENUE}, code)
-
-    def _service_group(self, code: str, _: str | None) -> str | None:
-        return self.codes.group(SERVICES, code)
-
-    def _modifier_group(self, code: str, _: str | None) -> str | None:
-        return self.codes.group({CodeSystem.CPT, CodeSystem.HCPCS}, code, exact=True)
+    def _find_cells(self, rows: pa.Table, table: str, column: Column) -> Bools:
+        """Find the sensitive codes of a column; looks each distinct text up once."""
+        kind = _KINDS.get(column.name.removeprefix("approved_"))
+        if column.name == "code":
+            kind = codes.DIAGNOSIS if table.endswith("_diagnosis") else codes.PROCEDURE
+        texts = column_of(rows, column.name)
+        is_searched = column.type in (FieldType.TEXT, FieldType.CODE) and not column.name.endswith(
+            _NOT_SEARCHED
+        )
+        if texts.null_count == len(texts) or (kind is None and not is_searched):
+            return np.zeros(len(texts), dtype=np.bool_)
+        is_in = self.codes.is_in_text if kind is None else partial(self.codes.is_in_cell, kind)
+        found = over_distinct(
+            texts, lambda words: [word if is_in(word) else None for word in words]
+        )
+        is_sensitive: Bools = np.asarray(found.is_valid()).copy()
+        return is_sensitive
 
 
 def mask_codes(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Table]:
@@ -224,38 +173,53 @@ def mask_codes(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Tab
     * A diagnosis keeps its row; the mapping writes a masked code.
     * The rows of procedures and ingredients are removed.
     * Any other code is removed from its cell. The text of a service states that it is masked.
-    * Texts of the same claim or prior authorization (of services, notes, and in the payer's own
-      columns) are removed, because they may reveal the code.
+    * Texts of the same claim or prior authorization (of services, notes, transports, and in the
+      payer's own columns) are removed, because they may reveal the code. The names of other payers
+      are replaced.
 
     Args:
         tables: canonical tables.
-        masks: the sensitive codes of these tables.
+        masks: the sensitive codes of these tables, and what they affect.
     """
     masked_tables = dict(tables)
-    affected_ids: dict[str, set[str]] = {key: set() for key in KEYS.values()}
+    if not any(masks.affected.values()):
+        return masked_tables
 
-    def replace(table: str, column: str, where: Bools, text: str | None = None) -> None:
+    def mask(table: str, column: str, where: Bools, text: str | pa.Array | None = None) -> None:
         masked_tables[table] = _replace_cells(masked_tables[table], column, where, text)
 
+    def find_affected(table: str) -> Bools:
+        key = KEYS[HEADER_OF[table]]
+        ids = pa.array(sorted(masks.affected.get(key, ())), pa.string())
+        return true_where(pc.is_in(column_of(tables[table], key), value_set=ids))
+
     for cells in masks.cells:
-        rows, key = tables[cells.table], KEYS[HEADER_OF[cells.table]]
-        affected_ids[key].update(rows.column(key).filter(pa.array(cells.is_sensitive)).to_pylist())
         if cells.table not in _REMOVED_ROWS:
-            replace(cells.table, cells.column, cells.is_sensitive)
+            mask(cells.table, cells.column, cells.is_sensitive)
     own_columns = ((table, column.name) for table in tables for column in TABLES[table].own_columns)
     for table, column in (*_TEXTS, *own_columns):
         if table in HEADER_OF and table in tables:
-            key = KEYS[HEADER_OF[table]]
-            ids = pa.array(sorted(affected_ids[key]), pa.string())
-            is_affected = pc.is_in(column_of(masked_tables[table], key), value_set=ids)
-            replace(table, column, true_where(is_affected))
+            # The distance and weight of a transport are numbers.
+            is_number = matches(column_of(tables[table], column), "^[0-9.]+$")
+            is_kept = is_number & (table == "claim_transport")
+            mask(table, column, find_affected(table) & ~is_kept)
+    if _PAYERS in tables:
+        mask(_PAYERS, "payer_name", find_affected(_PAYERS), _masked_payer_names(tables[_PAYERS]))
     for cells in masks.cells:
         if cells.column == "service_code":
-            replace(cells.table, "service_text", cells.is_sensitive, MASKED)
+            mask(cells.table, "service_text", cells.is_sensitive, MASKED)
         if cells.table in _REMOVED_ROWS:
             unmasked_rows = pa.array(~cells.is_sensitive)
             masked_tables[cells.table] = masked_tables[cells.table].filter(unmasked_rows)
     return masked_tables
+
+
+def _masked_payer_names(payers: pa.Table) -> pa.StringArray:
+    """Return names that differ where the names of a claim's other payers do; null for none."""
+    keys = compound_keys(*(column_of(payers, name) for name in ("claim_id", "payer_name")))
+    first_rows = pc.index_in(keys, value_set=keys, skip_nulls=True)
+    sequences = column_of(payers, "sequence").take(first_rows)
+    return join(f"{MASKED} ", sequences, absent_as_empty=False)
 
 
 class _ClaimTypes:
@@ -292,8 +256,11 @@ class _ClaimTypes:
         return in_claims
 
 
-def _replace_cells(table: pa.Table, column: str, where: Bools, text: str | None) -> pa.Table:
+def _replace_cells(
+    table: pa.Table, column: str, where: Bools, text: str | pa.Array | None
+) -> pa.Table:
     if not where.any():
         return table
-    cells = pc.if_else(pa.array(where), pa.scalar(text, pa.string()), column_of(table, column))
+    texts = text if isinstance(text, pa.Array) else pa.scalar(text, pa.string())
+    cells = pc.if_else(pa.array(where), texts, column_of(table, column))
     return table.set_column(table.schema.get_field_index(column), column, cells)

@@ -1,5 +1,6 @@
 """Codes of the payer's value set: in no byte that is published, and counted in the report."""
 
+import csv
 import gzip
 import json
 import re
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap.inspections import conform_to_guide
-from tests.e2e.commands import SAMPLES, rows_of
-from tests.integration.nights import Payer
+from tests.e2e.commands import SAMPLES, copied, rows_of
+from tests.integration.nights import Payer, blocks, worked_on
 
 pytestmark = pytest.mark.slow
 
@@ -144,3 +145,31 @@ def test_texts_and_notes_go_with_a_code(night):
             assert "processNote" not in eob
             for item in eob["item"]:
                 assert item["productOrService"].get("text") in (None, "masked")
+
+
+def test_a_rejected_row_that_is_new_masks_its_claim_the_next_night(tmp_path, monkeypatch):
+    extract = copied(SAMPLES, tmp_path / "extract")
+    payer = Payer(tmp_path / "out", monkeypatch, {"claims": {"sensitive_codes": SENSITIVE}})
+    payer.run(extract)
+    claim_id, text = next(
+        (eob["identifier"][0]["value"], eob["processNote"][0]["text"])
+        for eob in eobs(payer)
+        if eob.get("processNote")
+    )
+    with (extract / "claim_diagnosis.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    row = {"claim_id": claim_id, "sequence": "99", "code": "N18 6", "icd_version": "11"}
+    with (extract / "claim_diagnosis.csv").open("a", newline="") as file:
+        csv.DictWriter(file, header).writerow(row)
+    processed, reused = worked_on(payer, extract)
+    assert (processed, reused > 0) == (1, True)
+    blocks_now = {f"{key}" for key in blocks(payer.release).values()}
+    current = [
+        line
+        for name, content in published(payer)
+        if any(name in key for key in blocks_now)
+        for line in content.splitlines()
+        if claim_id in line
+    ]
+    assert current
+    assert not any(text in line for line in current)

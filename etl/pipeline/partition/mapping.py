@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.claims.adjustment_chains import Chains, find_chains
-from etl.claims.masking import Masker
+from etl.claims.masking import Masker, Masks
 from etl.claims.prepare import prepare_for_mapping
 from etl.columns.arrays import Bools, join, over_distinct, text_bytes
 from etl.engine.element_counts import ElementCounts, add_element_counts, count_elements
@@ -68,30 +68,22 @@ class FinalizedClaims:
     Attributes:
         decided: its rows; claims that are left out are superseded.
         chains: what each published claim is within its chain, those that are left out among them.
-        masker: finds sensitive codes.
+        masks: the sensitive codes of accepted rows, and the claims that a sensitive code in any
+            row affects, a rejected one included.
     """
 
     decided: DecidedRows
     chains: Chains
-    masker: Masker
+    masks: Masks
 
-    def partition(
-        self,
-        tables: Mapping[str, pa.Table],
-        environment: Environment,
-        is_included: Bools | None = None,
-    ) -> Partition:
+    def partition(self, tables: Mapping[str, pa.Table], environment: Environment) -> Partition:
         """Return accepted rows as mappings run over them.
 
         Args:
             tables: the accepted rows, and the directory's.
             environment: the directory and the crosswalks, as mappings read them.
-            is_included: which of the accepted claims `tables` holds; None for all of them.
         """
-        chains = self.chains if is_included is None else self.chains.filter(is_included)
-        return Partition(
-            prepare_for_mapping(tables, environment, self.masker.masks(tables)), chains
-        )
+        return Partition(prepare_for_mapping(tables, environment, self.masks), self.chains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +115,13 @@ class ClaimRules:
         Irregular chains, and sensitive codes that cannot be masked, may reject rows. Which claims
         are left out, and which count in net sums, follows from the accepted rows.
         """
-        tables = readable_rows(work)
+        tables, frames = readable_rows(work), work.frames
+        readable = {name: is_readable(frame) for name, frame in frames.items()}
         chains = find_chains(tables)
-        record_findings(work, self._chain_and_code_findings(tables, chains))
+        # Rules may have emptied a misspelled code, and may reject its row.
+        source_rows = {name: frame.source(readable[name]) for name, frame in frames.items()}
+        masks = self.masker.masks(source_rows, tables["claim"])
+        record_findings(work, self._chain_and_code_findings(chains, masks))
 
         def claims_next_to_rejected(rejected: Mapping[str, Rejections]) -> Mapping[str, Bools]:
             nonlocal chains
@@ -136,17 +132,18 @@ class ClaimRules:
 
         decided = decide_rows(work, claims_next_to_rejected)
         accepted = ~decided.rejected["claim"].rows
-        chains = chains.filter(accepted[is_readable(work.frames["claim"])])
+        chains = chains.filter(accepted[readable["claim"]])
         is_counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
         is_counted = is_counted & self._are_active(decided.accepted)
         is_left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
-        return FinalizedClaims(
-            supersede(decided, is_left_out, is_counted), chains.filter(~is_left_out), self.masker
-        )
+        decided = supersede(decided, is_left_out, is_counted)
+        accepted_rows = {
+            name: frame.accepted(decided.rejected[name])[readable[name]]
+            for name, frame in frames.items()
+        }
+        return FinalizedClaims(decided, chains.filter(~is_left_out), masks.select(accepted_rows))
 
-    def _chain_and_code_findings(
-        self, tables: Mapping[str, pa.Table], chains: Chains
-    ) -> Iterator[Findings]:
+    def _chain_and_code_findings(self, chains: Chains, masks: Masks) -> Iterator[Findings]:
         """Yield findings about irregular chains and sensitive codes."""
         for rule, is_found in chains.findings.items():
             yield Findings(rule, "claim", None, is_found)
@@ -155,7 +152,7 @@ class ClaimRules:
         yield Findings("replacement-not-in-force", "claim", None, is_void)
         for cells in chains.cell_findings:
             yield Findings(*cells)
-        for cell in self.masker.masks(tables).cells:
+        for cell in masks.cells:
             yield Findings("sensitive-code", cell.table, cell.column, cell.is_sensitive)
             if cell.withholds.any():
                 yield Findings("sensitive-code-required", cell.table, cell.column, cell.withholds)

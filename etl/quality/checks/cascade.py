@@ -229,8 +229,7 @@ def decided_rows(
 ) -> DecidedRows:
     """Return the rows of a partition; the accepted ones have no other fate."""
     accepted = {
-        name: frame.table(~(rejected[name].rows | frame.superseded | frame.withdrawn))
-        for name, frame in work.frames.items()
+        name: frame.table(frame.accepted(rejected[name])) for name, frame in work.frames.items()
     }
     return DecidedRows(work, rejected, accepted, counted)
 

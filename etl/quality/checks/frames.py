@@ -295,6 +295,14 @@ class Frame:
         """Numpy `bool`: live rows that are not malformed."""
         return self.live & ~self.malformed
 
+    def accepted(self, rejections: Rejections) -> Any:
+        """Return numpy `bool`: rows with no other fate."""
+        return ~(rejections.rows | self.superseded | self.withdrawn)
+
+    def source(self, keep: Any) -> pa.Table:
+        """Return the text of the rows to keep as it was before any rule."""
+        return self._table if keep.all() else self._table.filter(pa.array(keep))
+
     def table(self, keep: Any) -> pa.Table:
         """Return the canonical text of the rows to keep, with their places."""
         schema = self._table.schema

@@ -67,8 +67,8 @@ def _row(chance, table, key):
 
 MASKER = Masker(
     SensitiveCodes(
-        exact={CodeSystem.ICD_10_CM: {"A": ""}, CodeSystem.ICD_10_PCS: {"B7": ""}},
-        prefixes={CodeSystem.HCPCS: {"J": ""}, CodeSystem.NDC: {"M": ""}},
+        exact={CodeSystem.ICD_10_CM: {"M12": ""}, CodeSystem.HCPCS: {"B7": ""}},
+        prefixes={CodeSystem.NDC: {"0": ""}},
     )
 )
 """A payer's sensitive codes; some of those that are drawn are among them."""
