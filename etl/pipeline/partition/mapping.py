@@ -121,7 +121,7 @@ class ClaimRules:
         # Rules may have emptied a misspelled code, and may reject its row.
         source_rows = {name: frame.source(readable[name]) for name, frame in frames.items()}
         masks = self.masker.masks(source_rows, tables["claim"])
-        record_findings(work, self._chain_and_code_findings(chains, masks))
+        record_findings(work, self._chain_and_code_findings(tables, chains, masks))
 
         def claims_next_to_rejected(rejected: Mapping[str, Rejections]) -> Mapping[str, Bools]:
             nonlocal chains
@@ -143,7 +143,9 @@ class ClaimRules:
         }
         return FinalizedClaims(decided, chains.filter(~is_left_out), masks.select(accepted_rows))
 
-    def _chain_and_code_findings(self, chains: Chains, masks: Masks) -> Iterator[Findings]:
+    def _chain_and_code_findings(
+        self, tables: Mapping[str, pa.Table], chains: Chains, masks: Masks
+    ) -> Iterator[Findings]:
         """Yield findings about irregular chains and sensitive codes."""
         for rule, is_found in chains.findings.items():
             yield Findings(rule, "claim", None, is_found)
