@@ -15,22 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings, target_store
 from etl.bootstrap.use_cases import Approvals, now, run_extract
 from etl.errors import CommitUnknown, EtlError
 from etl.pipeline.progress import Committed, Emit, Event, Phase, Phases, StageBegan, to_all
 from etl.pipeline.reporting import run_record
 from etl.pipeline.reporting.report_files import RunResult
-from etl.pipeline.reporting.run_record import GOOD, RunRecord, RunStart
+from etl.pipeline.reporting.run_record import GOOD, RunRecord
 from etl.publish import object_keys
 from etl.publish.reader import open_current
-
-if TYPE_CHECKING:
-    from etl.monitoring.openlineage_events import LineageOptions
-
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +33,6 @@ HOOK_SECONDS: Final = 10.0
 """Time limit of each hook."""
 
 _NOT_PUBLISHED: Final = "nothing was published; run the same command again to continue from here"
-
-
-def run_began(settings: Settings, start: RunStart) -> None:
-    """Notify monitors of the start of a run."""
-    if settings.lineage.to:
-        _run_hook("lineage", lambda: _emit_start(settings, start))
 
 
 def run_ended(settings: Settings, record: RunRecord) -> None:
@@ -57,8 +46,6 @@ def run_ended(settings: Settings, record: RunRecord) -> None:
         _run_hook("timestamp_url", lambda: _timestamp_release(settings, url))
     if wanted.notify_on == "always" or not is_good:
         _notify(settings, record)
-    if settings.lineage.to:
-        _run_hook("lineage", lambda: _emit_end(settings, record))
 
 
 def _write_textfile(path: Path, record: RunRecord) -> None:
@@ -96,28 +83,6 @@ def _notify(settings: Settings, record: RunRecord) -> None:
     if wanted.notify_services:
         services = [each.get_secret_value() for each in wanted.notify_services]
         _run_hook("notify_services", lambda: notify_services(services, record))
-
-
-def _lineage_options(settings: Settings) -> LineageOptions:
-    from etl.monitoring.openlineage_events import LineageOptions
-
-    wanted = settings.lineage
-    key = wanted.api_key.get_secret_value()
-    return LineageOptions(wanted.to, wanted.namespace, key, HOOK_SECONDS)
-
-
-def _emit_start(settings: Settings, start: RunStart) -> None:
-    from etl.monitoring.openlineage_events import emit_start
-
-    emit_start(_lineage_options(settings), start)
-
-
-def _emit_end(settings: Settings, record: RunRecord) -> None:
-    from etl.monitoring.openlineage_events import emit_end
-
-    published = record.verdict == "published"
-    plans = load_definitions(settings).mappings.plans if published else ()
-    emit_end(_lineage_options(settings), record, plans)
 
 
 def _run_hook(name: str, hook: Callable[[], None]) -> None:
@@ -223,7 +188,6 @@ def run_and_record(
     phases = Phases(time.monotonic, observer.phase_ended)
     emit = to_all(outcome.watch, phases, observer.emit)
     with outcome.noted():
-        run_began(settings, start)
         try:
             ran = run_extract(settings, Path(start.extract), emit, approvals, repair=repair)
             phases.end()

@@ -162,17 +162,6 @@ class MonitoringSettings(SettingGroup):
     """Whether to send the summary after every run, or only after failures."""
 
 
-class LineageSettings(SettingGroup):
-    """OpenLineage events of runs."""
-
-    to: str = ""
-    """URL of an OpenLineage API, or a file to append events to."""
-    namespace: str = "cpcds"
-    """OpenLineage namespace of the job."""
-    api_key: SecretStr = SecretStr("")
-    """API key."""
-
-
 class StorageSettings(SettingGroup):
     """Object storage of the target. Credentials come from AWS's usual chain."""
 

@@ -233,7 +233,6 @@ class Settings(BaseSettings):
     report: groups.ReportSettings = groups.ReportSettings()
     retention: groups.RetentionSettings = groups.RetentionSettings()
     monitoring: groups.MonitoringSettings = groups.MonitoringSettings()
-    lineage: groups.LineageSettings = groups.LineageSettings()
     extract: groups.ExtractSettings = groups.ExtractSettings()
     store: groups.StorageSettings = groups.StorageSettings()
     publish: groups.PublishSettings = groups.PublishSettings()

@@ -1,1 +1,1 @@
-"""Hooks of batch runs, all off by default: metrics, notifications, OpenLineage events."""
+"""Hooks of batch runs, all off by default: metrics and notifications."""
