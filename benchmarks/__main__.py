@@ -1,6 +1,6 @@
 """What one core does in a second: read, render, publish, search. One table, for any machine.
 
-    python -m benchmarks [--members 1500] [--rounds 5]
+    python -m benchmarks [--members 600] [--rounds 5]
 
 Everything is measured in one process, in processor time, in turns; the median of the rounds counts.
 Machines differ and are noisy, so compare ratios: each figure is divided by the rate of a fixed loop
@@ -66,7 +66,7 @@ _SEARCHED_PATIENTS = 100
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--members", type=int, default=1500)
+    parser.add_argument("--members", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     pa.set_cpu_count(1)
@@ -111,7 +111,7 @@ def print_table(figures: Mapping[str, float]) -> None:
     print(f"{'':54}{'a second':>12}{'per loop':>12}{'per fhir.resources':>20}")
     for name, rate in figures.items():
         per_loop, per_model = rate / figures[LOOP], rate / figures[FHIR_RESOURCES]
-        print(f"{name:54}{rate:>12,.0f}{per_loop:>12,.3g}{per_model:>20,.3g}")
+        print(f"{name:54}{rate:>12,.0f}{per_loop:>12,.2f}{per_model:>20,.2f}")
     print()
 
 

@@ -51,7 +51,7 @@ class PageTexts:
 
     def day(self, when: datetime) -> str:
         """Return a date in words."""
-        month = self.text("dates.months").split()[when.month - 1]
+        month = self.text(f"dates.{when.month}")
         return self.text("dates.day", day=str(when.day), month=month, year=str(when.year))
 
     def moment(self, when: datetime) -> str:

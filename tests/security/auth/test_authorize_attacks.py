@@ -1,5 +1,6 @@
 """Attacks on the authorize URL, the sign-in and the consent. One test for each."""
 
+import re
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
@@ -159,6 +160,18 @@ def test_pages_cannot_be_framed_scripted_cached_or_told_on(issued, browser):
         assert "<script" not in one.text
         assert "style=" not in one.text
     assert "https://app.example" in consent.headers["content-security-policy"]
+
+
+def test_the_members_own_page_runs_one_script_of_this_server_that_calls_nobody(issued, browser):
+    acting.tokens(browser, issued)
+    fields = acting.hidden(browser.get("/member"))
+    member = {"username": "ana", "password": acting.PASSWORD}
+    assert browser.post("/member/sign-in", data={**fields, **member}).status_code == 303
+    page = browser.get("/member?lang=en%22><script>&next=%22><script>alert(1)")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src" in policy
+    assert "connect-src" not in policy
+    assert re.findall("<script.*", page.text) == ['<script src="/static/times.js" defer></script>']
 
 
 def test_after_a_form_with_a_password_the_redirect_forgets_the_body(issued, browser):
