@@ -15,12 +15,7 @@ from etl.errors import UsageError
 from etl.pipeline.deltas.layers import kept_layers
 from etl.pipeline.deltas.merge import write_merged_extract
 from etl.publish.reader import open_current
-from etl.reports.prior_auth import (
-    PRIOR_AUTH_TABLES,
-    count_prior_auth,
-    prior_auth_document,
-    without_counts,
-)
+from etl.reports.prior_auth import PRIOR_AUTH_TABLES, count_prior_auth, prior_auth_document
 from etl.rows import empty_table
 
 
@@ -67,9 +62,8 @@ def prior_auth_metrics(settings: Settings, year: int, *, has_counts: bool) -> di
         write_merged_extract(store, few, Path(work))
         requests, lines, required = (_read(Path(work), name) for name in PRIOR_AUTH_TABLES)
     counted = count_prior_auth(requests, lines, required, year)
-    as_of, most = layers[-1].time[:10], settings.report.small_cells if has_counts else 0
-    document = prior_auth_document(counted, year, settings.payer.name, as_of, most)
-    return document if has_counts else without_counts(document)
+    as_of, most = layers[-1].time[:10], settings.report.small_cells if has_counts else None
+    return prior_auth_document(counted, year, settings.payer.name, as_of, most)
 
 
 def _read(folder: Path, table: str) -> pa.Table:

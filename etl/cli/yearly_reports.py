@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from etl.cli import options
 from etl.errors import UsageError
-
-_ALL: Final = "extended_and_approved"
-"""Field with the requests of both kinds together."""
 
 _year_option = click.option(
     "--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year."
@@ -155,15 +151,11 @@ def _show_metrics(document: Mapping[str, Any]) -> None:
 
     for program in document["programs"]:
         click.echo(program_name(program))
-        for kind, figures in groupby(required_figures(program), key=lambda figure: figure[0]):
-            decided = program[kind]["requests"] if kind in program else program[_ALL]["of"]
-            click.echo(f"  {kind}: {number_text(decided)} decided")
-            for _, name, value, has_requests in figures:
-                unit = " hours" if name in ("mean", "median") else " %"
-                text = (
-                    "none" if not has_requests else number_text(value) + unit * (value is not None)
-                )
-                click.echo(f"    {name.replace('_', ' ')}: {text}")
+        for kind, requests, figures in required_figures(program):
+            click.echo(f"  {kind}: {number_text(requests)} decided")
+            for name, value in figures.items():
+                unit = "" if value is None else " hours" if name in ("mean", "median") else " %"
+                click.echo(f"    {name.replace('_', ' ')}: {number_text(value)}{unit}")
     click.echo(f"services that need prior authorization: {len(document['required']):,}")
     for row in document["left_out"]:
         click.echo(f"left out, {row['reason']}: {number_text(row['requests'])}")

@@ -76,8 +76,8 @@ def money_changes(
             old_sum = None
         is_known = old_sum is not None and new_sum is not None
         change = str(Decimal(new_sum) - Decimal(old_sum)) if is_known else None
-        sums = {"before": old_sum, "now": new_sum, "change": change}
-        rows.append({"level": level, "category": category, **sums})
+        row = {"level": level, "category": category, "before": old_sum, "now": new_sum}
+        rows.append(row | {"change": change})
     return rows
 
 

@@ -263,7 +263,7 @@ def _read_rows(
 
 
 def prior_auth_document(
-    counts: PriorAuthCounts, year: int, payer: str, as_of: str, threshold: int
+    counts: PriorAuthCounts, year: int, payer: str, as_of: str, most_withheld: int | None
 ) -> dict[str, Any]:
     """Return the metrics as plain values; null if withheld or if a share has no base.
 
@@ -272,8 +272,10 @@ def prior_auth_document(
         year: calendar year.
         payer: the payer's name.
         as_of: day of the newest rows.
-        threshold: counts from 1 to this many are withheld, and counts that would disclose them.
+        most_withheld: counts from 1 to this many are withheld, and counts that would disclose them;
+            None to withhold all counts but no other figure.
     """
+    threshold = most_withheld or 0
     programs = [
         program._asdict() | _program_document(kinds, threshold)
         for program, kinds in counts.programs.items()
@@ -284,11 +286,16 @@ def prior_auth_document(
         "as_of": as_of,
         "small_cells": threshold,
         "definitions": dict(_TEXTS["definitions"]),
-        "programs": programs,
+        "programs": programs if most_withheld is not None else list(map(_strip_counts, programs)),
         "withheld": [sentence for program in programs for sentence in _withheld(program)],
         "choice": _TEXTS["withheld"]["choice"],
         "left_out": [
-            {"reason": sentence, "requests": withhold_small(count, count, threshold)}
+            {
+                "reason": sentence,
+                "requests": None
+                if most_withheld is None
+                else withhold_small(count, count, threshold),
+            }
             for key, sentence in _TEXTS["left_out"].items()
             if (count := counts.left_out.get(key, 0))
         ],
@@ -309,18 +316,11 @@ def _program_document(kinds: Mapping[str, RequestCounts], threshold: int) -> dic
     return shown | {"extended_and_approved": _share(extended, requests) | {"of": requests}}
 
 
-def without_counts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metrics that withhold nothing without their counts, except for zeros."""
-
-    def strip_counts(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: strip_counts(part) for name, part in value.items()}
-        return None if isinstance(value, int) and value else value
-
-    return {
-        name: [strip_counts(row) for row in value] if name in ("programs", "left_out") else value
-        for name, value in document.items()
-    }
+def _strip_counts(value: Any) -> Any:
+    """Return metrics without counts, except for zeros."""
+    if isinstance(value, dict):
+        return {name: _strip_counts(part) for name, part in value.items()}
+    return None if isinstance(value, int) and value else value
 
 
 def program_name(program: Mapping[str, Any]) -> str:
@@ -328,26 +328,28 @@ def program_name(program: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (program["program"], program["contract_id"]))) or "all requests"
 
 
-def required_figures(program: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None, bool]]:
-    """Yield kind, name, and value of each required figure, and whether there is any request.
+def required_figures(
+    program: Mapping[str, Any],
+) -> Iterator[tuple[str, int | None, Mapping[str, float | None]]]:
+    """Yield kind, number of requests, and the figures that 42 CFR 422.122(c) requires.
 
-    42 CFR 422.122(c): shares in percent, and times in hours.
+    Shares are in percent and times in hours; None if withheld. Figures about no request are left
+    out.
     """
     for kind, names in _REQUIRED.items():
-        numbers = program[kind]
-        for name in names:
-            yield kind, name, numbers[name]["percent"], numbers["requests"] != 0
-        for name in ("mean", "median"):
-            hours = numbers["hours"]
-            yield kind, name, hours[name], not hours["timed"] == hours["day"] == 0
-    extended = program["extended_and_approved"]
-    yield "all", "extended_and_approved", extended["percent"], extended["of"] != 0
+        numbers, hours = program[kind], program[kind]["hours"]
+        figures = {name: numbers[name]["percent"] for name in names if numbers["requests"] != 0}
+        if hours["timed"] != 0 or hours["day"] != 0:
+            figures |= {name: hours[name] for name in ("mean", "median")}
+        yield kind, numbers["requests"], figures
+    name, extended = "extended_and_approved", program["extended_and_approved"]
+    yield "all", extended["of"], {name: extended["percent"]} if extended["of"] != 0 else {}
 
 
 def _withheld(program: Mapping[str, Any]) -> Iterator[str]:
     """Name the required figures of a program that are withheld."""
-    for kind, name, value, has_requests in required_figures(program):
-        if value is None and has_requests:
+    for kind, _, figures in required_figures(program):
+        for name in (name for name, value in figures.items() if value is None):
             yield f"{program_name(program)}, {kind}: {_TEXTS['required'][name]}"
 
 
