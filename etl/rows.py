@@ -34,6 +34,12 @@ _COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=Fals
 OF_LINE: Final = "_of_line"
 """Column of the care team that mappings run over: whether the row was made of a claim line."""
 
+LINE_PROVIDERS: Final = {
+    "claim_care_team": ("claim_line", "rendering_provider_id"),
+    "prior_auth_care_team": ("prior_auth_line", "provider_id"),
+}
+"""Table of a care team -> table and column of lines that name a rendering provider."""
+
 OF_NETWORK: Final = ("_network_file", "_network_row")
 """Columns of roles in networks: the place of the row of `provider_role_network` whose
 `accepts_new_patients` the role has there; null if the role has its own."""

@@ -208,9 +208,11 @@ def mask_codes(tables: Mapping[str, pa.Table], masks: Masks) -> dict[str, pa.Tab
     for cells in masks.cells:
         if cells.column == "service_code":
             mask(cells.table, "service_text", cells.is_sensitive, MASKED)
-        if cells.table in _REMOVED_ROWS:
-            unmasked_rows = pa.array(~cells.is_sensitive)
-            masked_tables[cells.table] = masked_tables[cells.table].filter(unmasked_rows)
+    for table in _REMOVED_ROWS:
+        is_removed = [cells.is_sensitive for cells in masks.cells if cells.table == table]
+        if is_removed:
+            unmasked_rows = pa.array(~np.logical_or.reduce(is_removed))
+            masked_tables[table] = masked_tables[table].filter(unmasked_rows)
     return masked_tables
 
 

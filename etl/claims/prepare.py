@@ -19,6 +19,7 @@ from etl.columns.arrays import Bools, any_valid, column_of, compound_keys, true_
 from etl.columns.navigation import positions
 from etl.mapping.plan import Environment
 from etl.model.canonical_tables import AMOUNT_COLUMNS
+from etl.rows import LINE_PROVIDERS
 
 _LINE_AMOUNT_TYPES: Final = pa.array(["pharmacy", "professional", "vision", "oral"])
 """Claim types with profiles that require an amount on every item (adjudicationamounttype 1..*)."""
@@ -50,7 +51,7 @@ def prepare_for_mapping(
     return {
         **tables,
         **deduplicate_reasons(tables),
-        "claim_care_team": build_care_team(tables, environment),
+        **{name: build_care_team(tables, environment, name) for name in LINE_PROVIDERS},
     }
 
 

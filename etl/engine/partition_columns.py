@@ -12,7 +12,7 @@ from etl.columns.arrays import Indices
 from etl.engine import derived_columns
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.rows import OF_LINE, OF_NETWORK, findings_at
+from etl.rows import LINE_PROVIDERS, OF_LINE, OF_NETWORK, findings_at
 
 _PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
 _LISTS: Final[Mapping[tuple[str, str], str]] = {
@@ -57,7 +57,7 @@ class Partition(RelatedRows):
         if OF_LINE not in source.column_names:
             return self._row_findings(table, table, positions, rule, column)
         is_from_line = np.asarray(source.column(OF_LINE))[positions]
-        line_table, line_column = "claim_line", "rendering_provider_id"
+        line_table, line_column = LINE_PROVIDERS[table]
         return pa.concat_tables(
             [
                 self._row_findings(table, table, positions[~is_from_line], rule, column),

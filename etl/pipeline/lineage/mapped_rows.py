@@ -32,6 +32,7 @@ from etl.pipeline.partition.providers import Providers, decide_directory, provid
 from etl.publish.reader import Release
 from etl.quality.check import Checked, check_totals
 from etl.reports import lineage as lineages
+from etl.rows import LINE_PROVIDERS
 from etl.sources.convert.cell_origins import PartitionOrigins, RowPosition
 from etl.sources.partition.partitions import Loaded
 
@@ -293,7 +294,7 @@ def _cell_origin(
     if line is not None:  # a line's rendering provider, added to the care team
         if column != "provider_id":
             return lineages.CellOrigin(file, row, table, column, True, cell.value, extract=extract)
-        table, column, record = "claim_line", "rendering_provider_id", line
+        (table, column), record = LINE_PROVIDERS[table], line
         origin = part.origins.cell_origin(table, record, column)
     findings = part.findings.get((table, position), ())
     payer_cells = sources.positions.cells(record, origin, (table, column))
@@ -314,10 +315,11 @@ def _cell_origin(
 
 def _rendering_line(records: Records, table: str, record: Record) -> Record | None:
     """Return the line whose rendering provider a care team row comes from, if any."""
-    if table != "claim_care_team":
+    if table not in LINE_PROVIDERS:
         return None
-    for line in records.tables.get("claim_line", ()):
+    line_table, provider_column = LINE_PROVIDERS[table]
+    for line in records.tables.get(line_table, ()):
         same_place = all(line.get(name) == record.get(name) for name in (FILE_COLUMN, ROW_COLUMN))
-        if same_place and line.get("rendering_provider_id") == record.get("provider_id"):
+        if same_place and line.get(provider_column) == record.get("provider_id"):
             return line
     return None

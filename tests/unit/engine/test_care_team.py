@@ -49,3 +49,40 @@ def test_claims_do_not_share_members():
     lines = [{"claim_id": "C2", "line_number": "1", "rendering_provider_id": NPI}]
     made = prepared(DIRECTORY, claim=claims, claim_line=lines, claim_care_team=rows)
     assert made["claim_care_team"].column("line_numbers").to_pylist() == [None, "1"]
+
+
+def test_a_provider_of_several_lines_of_a_prior_authorization_is_one_member():
+    number = {"prior_auth_id": "A1"}
+    rows = prepared(
+        prior_auth=[{**number, "type": "professional"}],
+        prior_auth_care_team=[
+            {
+                **number,
+                "sequence": "1",
+                "role": "referring",
+                "provider_id": "P",
+                "responsible": "Y",
+            },
+            {**number, "sequence": "2", "role": "performing", "provider_id": "P"},
+            {
+                **number,
+                "sequence": "3",
+                "role": "performing",
+                "provider_id": "P",
+                "responsible": "Y",
+                "line_numbers": "3",
+            },
+            {**number, "sequence": "4", "provider_id": "R"},
+        ],
+        prior_auth_line=[
+            {**number, "line_number": line, "provider_id": provider}
+            for line, provider in (("1", "P"), ("2", "Q"), ("3", "Q"), ("4", None))
+        ],
+    )["prior_auth_care_team"]
+    columns = ("sequence", "role", "provider_id", "line_numbers", "responsible")
+    assert list(zip(*(rows.column(name).to_pylist() for name in columns), strict=True)) == [
+        ("1", "referring", "P", None, "Y"),
+        ("2", "performing", "P", "3;1", "Y"),
+        ("4", None, "R", None, None),
+        ("5", "rendering", "Q", "2;3", None),
+    ]
