@@ -11,6 +11,7 @@ from etl.bootstrap.definition_compiler import mistakes_of, read_own_layout
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import sql_layouts
 from etl.bootstrap.mappings import shipped
+from etl.bootstrap.settings import Settings
 from etl.cli import layout_samples, options
 from etl.errors import DataRejected, MappingErrors, UsageError, counted, nearest
 from etl.pipeline.definitions import Definitions
@@ -64,19 +65,30 @@ def layout_text(path: Path) -> str:
         raise UsageError(f"{path} is not UTF-8 at byte {error.start + 1}") from None
 
 
-def unread_by_queries(path: Path) -> tuple[str, ...]:
-    """Check the queries of an `extract.toml` by the files beside it; return files not read.
+def check_extract_file(path: Path, settings: Settings) -> Iterator[str]:
+    """Check an `extract.toml`: its queries by the files beside it, or the layout that it names.
+
+    Yields what was checked, a line each.
 
     Raises:
-        UsageError: it has no queries.
+        UsageError: it has neither queries nor a layout, or the layout is unknown.
         ExtractError: a file is missing, or cannot be read.
         MappingErrors: queries have mistakes.
     """
     files = FolderFiles(path.parent)
     tables = read_tables(files, path.name)
-    if not tables.tables:
-        raise UsageError(f"{path} has no [tables], so it has no query to check")
-    return check_sql_extract(read_sql_extract(files, path.name, tables), files)
+    if tables.tables:
+        for name in check_sql_extract(read_sql_extract(files, path.name, tables), files):
+            yield f"not read: {name}"
+        return
+    if tables.layout is None:
+        raise UsageError(
+            f"{path} has no [tables] and names no layout, so it has nothing to check: write "
+            'layout = "…" (`cpcds layouts` lists them)'
+        )
+    if tables.layout not in sql_layouts(settings):
+        known_layout(tables.layout, load_definitions(settings))
+    yield f"the tables are compared with layout {tables.layout} when they are read"
 
 
 _PLACE = ("finding", "table", "place")
@@ -241,14 +253,16 @@ def show_command(context: click.Context, name: str) -> None:
 def check_command(context: click.Context, layout: Path) -> None:
     """Check the layout in the file LAYOUT, and report all mistakes. No data is read.
 
-    For an extract.toml, each query is checked against the headers of the files next to it.
+    For an extract.toml, each query is checked against the headers of the files next to it. Without
+    queries, only the name of its layout is checked.
     """
+    settings = context.obj.settings()
     if layout.suffix == ".toml":
-        unread = unread_by_queries(layout)
-        click.echo("\n".join([*(f"not read: {name}" for name in unread), f"{layout}: no mistakes"]))
+        for line in check_extract_file(layout, settings):
+            click.echo(line)
+        click.echo(f"{layout}: no mistakes")
         return
-    text = layout_text(layout)
-    mistakes = mistakes_of(text, str(layout), load_definitions(context.obj.settings()))
+    mistakes = mistakes_of(layout_text(layout), str(layout), load_definitions(settings))
     if mistakes:
         raise MappingErrors(mistakes)
     click.echo(f"{layout}: no mistakes")

@@ -20,7 +20,12 @@ from etl.doctor.examination import Examination, ExaminedColumn, ExaminedFile
 from etl.doctor.matching import SURE
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.sources.files.listed_files import COMPRESSIONS, ENDINGS, TEXT_ENDINGS
+from etl.sources.files.listed_files import (
+    COMPRESSIONS,
+    ENDINGS,
+    PARQUET_ENDING,
+    TEXT_ENDINGS,
+)
 from etl.sources.layout.model import FromColumn, Layout, normalize_header
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9 _()./-]*")
@@ -126,7 +131,7 @@ class LayoutDraft:
         yield f"  {raw.name}:  # {raw.file.name}: {kind}"
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
-        if self._is_ambiguous(raw):
+        if self._is_ambiguous(raw) or not _has_data_ending(raw.file.name):
             yield f"    named: {_quoted(escape(_file_stem(raw.file.name)))}"
         for role, header in raw.ids.items():
             yield f"    {role}: {_quoted(header)}"
@@ -405,6 +410,12 @@ def _file_stem(name: str) -> str:
         ending = next((suffix for suffix in endings if name.lower().endswith(suffix)), "")
         name = name.removesuffix(name[len(name) - len(ending) :]) if ending else name
     return name
+
+
+def _has_data_ending(name: str) -> bool:
+    """Return whether a layout reads a file without being told its name."""
+    stem = next((name[: -len(end)] for end in COMPRESSIONS if name.lower().endswith(end)), name)
+    return stem.lower().endswith((*ENDINGS, PARQUET_ENDING))
 
 
 def _as_question(column: ExaminedColumn) -> ExaminedColumn:

@@ -12,13 +12,13 @@ PARTS = ROOT / "tests/golden/doctor/parts/extract"
 NAMES = {"member": "persons", "coverage": "policies", "claim": "bills", "claim_line": "items"}
 
 
-def respelt(folder):
+def respelt(folder, ending="csv"):
     """Write the samples with other names of files, headers and delimiter."""
     folder.mkdir()
     for table, name in NAMES.items():
         with (SAMPLES / f"{table}.csv").open(encoding="utf-8", newline="") as stream:
             header, *rows = csv.reader(stream)
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
+        with (folder / f"{name}.{ending}").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, delimiter="|", lineterminator="\n")
             writer.writerow([f"SRC {word.replace('_', ' ').upper()}" for word in header])
             writer.writerows(rows)
@@ -26,16 +26,17 @@ def respelt(folder):
 
 
 @pytest.mark.slow
-def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_claims(tmp_path):
-    extract = respelt(tmp_path / "in")
+@pytest.mark.parametrize("ending", ["csv", "txt"])
+def test_the_first_day_with_an_unknown_extract_until_its_claims_are_valid(tmp_path, ending):
+    extract = respelt(tmp_path / "in", ending)
     refused = cpcds("validate", extract, "--report", tmp_path / "no")
     assert refused.code == 2
-    assert "bills.csv has | between its cells" in refused.err
+    assert f"bills.{ending} has | between its cells" in refused.err
     assert f"`cpcds doctor {extract}`" in refused.err
     layouts = tmp_path / "own" / "layouts"
     layouts.mkdir(parents=True)
     told = done(cpcds("doctor", extract, "--write", layouts / "mine.yaml"))
-    assert "persons.csv: members" in told.out
+    assert f"persons.{ending}: members" in told.out
     assert "missing" not in told.out
     checked = done(cpcds("layouts", "check", layouts / "mine.yaml"))
     assert checked.out.endswith("no mistakes\n")

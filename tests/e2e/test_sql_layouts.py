@@ -101,11 +101,19 @@ def test_layouts_in_sql_are_listed_and_shown():
     assert "CLM_ID as claim_id" in shown
 
 
-def test_an_extract_toml_without_queries_has_none_to_check(tmp_path):
-    (tmp_path / "extract.toml").write_text('[files.claim]\ndelta = "x"\n')
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ('[files.claim]\ndelta = "x"\n', 2, "has no [tables] and names no layout"),
+        ('layout = "cpcd"\n[files.claim]\ndelta = "x"\n', 2, "did you mean 'cpcds'"),
+        ('layout = "cpcds"\n[files.claim]\ndelta = "x"\n', 0, "compared with layout cpcds when"),
+    ],
+)
+def test_an_extract_toml_without_queries_is_checked_by_its_layout(tmp_path, text, code, said):
+    (tmp_path / "extract.toml").write_text(text)
     called = cpcds("layouts", "check", tmp_path / "extract.toml")
-    assert called.code == 2
-    assert "has no [tables]" in called.err
+    assert called.code == code
+    assert said in called.out + called.err
 
 
 @pytest.mark.slow
