@@ -14,7 +14,7 @@ from etl.columns.arrays import as_array, compound_keys, list_values, true_where
 from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import AMOUNT_COLUMNS, HEADER_OF, KEYS, LINES, FieldType
 from etl.model.severity import Severity
-from etl.quality.checks.frames import Checks, Frame, Work
+from etl.quality.checks.frames import Cells, Checks, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
@@ -361,11 +361,13 @@ def _check_repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeat
     first = repeated.columns[0]
     if frame.cells(first).empty:
         return
-    texts = [normalize_text(frame.cells(column).text) for column in repeated.columns]
+    is_checked = work.applies(rule, frame) & ~frame.superseded & frame.filled(first)
+    if not is_checked.any():
+        return
+    texts = [_normalize_cells(frame.cells(column)) for column in repeated.columns]
     owner = frame.cells(repeated.within).text
     keys = as_array(pc.binary_join_element_wise(owner, *texts, "\x1f", null_handling="replace"))
     codes = keys.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    is_checked = work.applies(rule, frame) & ~frame.superseded & frame.filled(first)
     rows = np.flatnonzero(is_checked)
     # The first row by its key passes, so that the order of rows in the file doesn't matter.
     key = frame.spec.key[-1]
@@ -403,6 +405,10 @@ def _check_first(work: Work, frame: Frame, rule: Rule, _kind: kinds.NoFirst) -> 
     is_first = np.zeros(frame.count, dtype=bool)
     is_first[index[firsts]] = True
     work.fail(rule, frame, is_first & (sequences > 1), "sequence")
+
+
+def _normalize_cells(cells: Cells) -> Any:
+    return normalize_text(cells.words).take(pa.array(cells.codes, mask=cells.codes < 0))
 
 
 def normalize_text(text: Any) -> Any:
