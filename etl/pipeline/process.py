@@ -42,6 +42,7 @@ from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.totals import Outcome, Totals
 from etl.publish.kept_objects import ObjectRef, RangeRef
 from etl.quality.check import Checked, check_totals
+from etl.quality.checks.members import differing_members
 from etl.quality.totals.counts import reconcile
 from etl.quality.totals.limits import Verdict, verdicts
 from etl.reports.finding_places import FindingPlaces
@@ -226,6 +227,7 @@ def process(
         else None,
     )
     sidecar_pieces: list[sidecars.SidecarPiece] = []
+    members: list[pa.Table] = []
     ledgers: list[RangeRef] = []
     files: list[Mapping[str, Path]] = []
     row_counts = Counter(directory.rows)
@@ -233,14 +235,17 @@ def process(
     for task_output in units if has_members else ():
         unit, outcome = task_output.unit, task_output.outcome
         totals.add(outcome)
+        members.append(outcome.members)
         row_counts.update(outcome.rows)
         files.append(task_output.files)
         if outcome.ledger is not None:
             ledgers.append(RangeRef.from_ref(outcome.ledger, unit))
         sidecar_pieces += outcome.sidecar
-        members = outcome.checked.counts["member"].published
+        member_count = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
-        context.emit(PartitionDone(unit.start, len(unit), members, resources, outcome.reused))
+        context.emit(PartitionDone(unit.start, len(unit), member_count, resources, outcome.reused))
+    if has_members:
+        totals.add_findings(differing_members(members, definitions.book))
     # No total is used before it is checked that every row went into it, once.
     rows.facts.check_all_there(row_counts, partitioned.work)
     tally = totals.tally

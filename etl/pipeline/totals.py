@@ -51,6 +51,7 @@ class Outcome:
         rows: raw table -> how many of the extract's rows it is of.
         sidecar: the pieces in the target that name its rows; none if none are kept.
         sources: the payer's rows behind those with findings, where queries computed them.
+        members: hashes of members' cells (`quality.checks.members`); none for the directory.
     """
 
     checked: Checked
@@ -63,6 +64,7 @@ class Outcome:
     rows: Mapping[str, int] = field(default_factory=dict)
     sidecar: tuple[SidecarPiece, ...] = ()
     sources: RowSources = NO_SOURCES
+    members: pa.Table = field(default_factory=no_findings)
 
     @property
     def row_count(self) -> int:

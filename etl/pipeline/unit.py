@@ -37,6 +37,7 @@ from etl.pipeline.sidecar.pieces import (
 from etl.pipeline.totals import Outcome
 from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality.check import Checked
+from etl.quality.checks.members import member_hashes
 from etl.rows import arrow_stream
 from etl.sources.partition.ids import NO_KEYS, GlobalKeys, UnitIds
 from etl.sources.partition.partitions import Loaded, Partitions
@@ -130,7 +131,8 @@ def process_unit(
     progress, row_count = UnitProgress(emit), processed.outcome.row_count
     progress.reach(_MAPPED_SHARE, row_count)
     sources, task = rows.row_sources(*unit), context.task
-    outcome = processed.outcome.with_sources(sources)
+    hashes = member_hashes(rows.member_rows(unit), sources, context.partition.definitions.book)
+    outcome = replace(processed.outcome.with_sources(sources), members=hashes)
     files: dict[str, Chunks] = {**processed.rows}
     if task.output is not None:
         files |= task.output(processed.resources, processed.kept_patients, store)

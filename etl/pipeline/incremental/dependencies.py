@@ -44,6 +44,7 @@ _TABLES: Final = tuple(DIRECTORY_TABLES)
 _ALWAYS_READ: Final = (
     ("organization", "organization_id"),
     ("organization", "npi"),
+    ("organization", "kind"),
     ("practitioner", "practitioner_id"),
     ("practitioner", "npi"),
     ("practitioner", "taxonomy_code"),  # `derive` gives it to care teams that state none

@@ -22,6 +22,7 @@ from etl.columns.arrays import (
     compound_keys,
     first_of_each,
     list_values,
+    matches,
     true_where,
 )
 from etl.columns.navigation import positions, positions_of_keys
@@ -108,15 +109,20 @@ class DirectoryIds:
     """Ids in the provider directory's tables.
 
     Attributes:
-        organizations, practitioners: `string`; ids and NPIs.
+        organizations, practitioners, payers: `string`; ids and NPIs.
     """
 
     organizations: Any = field(default_factory=lambda: pa.array([], pa.string()))
     practitioners: Any = field(default_factory=lambda: pa.array([], pa.string()))
+    payers: Any = field(default_factory=lambda: pa.array([], pa.string()))
 
     def contains(self, ids: Any, tables: Iterable[str]) -> Any:
         """Return which ids are in any of the tables, as numpy `bool`."""
-        listed = {"organization": self.organizations, "practitioner": self.practitioners}
+        listed = {
+            "organization": self.organizations,
+            "practitioner": self.practitioners,
+            "payer": self.payers,
+        }
         directory_ids = pa.concat_arrays([listed[table] for table in tables])
         return true_where(pc.is_in(ids, value_set=directory_ids))
 
@@ -128,7 +134,12 @@ def read_directory(organization: pa.Table, practitioner: pa.Table) -> DirectoryI
         key_and_npi = pa.concat_arrays([as_array(table.column(key)), as_array(table.column("npi"))])
         return as_array(pc.drop_null(pc.unique(key_and_npi)))
 
-    return DirectoryIds(ids(organization, "organization_id"), ids(practitioner, "practitioner_id"))
+    is_payer = true_where(pc.equal(pc.utf8_lower(as_array(organization.column("kind"))), "payer"))
+    return DirectoryIds(
+        ids(organization, "organization_id"),
+        ids(practitioner, "practitioner_id"),
+        ids(organization.filter(pa.array(is_payer)), "organization_id"),
+    )
 
 
 _LINE_SHIFT: Final = 32
@@ -436,17 +447,19 @@ class Work:
         is_match = np.ones(frame.count, dtype=bool)
         for clause in condition:
             if clause.above and frame.name != clause.above:
-                matches = np.append(self._matches_clause(self.frames[clause.above], clause), False)
-                is_match &= matches[self.parents(frame, clause.above)]
+                parent_matches = self._matches_clause(self.frames[clause.above], clause)
+                is_match &= np.append(parent_matches, False)[self.parents(frame, clause.above)]
             else:
                 is_match &= self._matches_clause(frame, clause)
         return is_match
 
     def _matches_clause(self, frame: Frame, clause: Clause) -> Any:
-        if not clause.words:
+        if not (clause.words or clause.pattern):
             filled = frame.filled(clause.column)
             return filled if clause.filled else ~filled
         cells = frame.cells(clause.column)
+        if clause.pattern:
+            return cells.spread(matches(cells.words, clause.pattern), absent=False)
         lower = pc.utf8_lower(cells.words)
         allowed = pa.array(sorted(clause.words), pa.string())
         is_match = true_where(pc.is_in(lower, value_set=allowed))

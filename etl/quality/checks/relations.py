@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +14,13 @@ from etl.columns.arrays import as_array, compound_keys, list_values, true_where
 from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import AMOUNT_COLUMNS, HEADER_OF, KEYS, LINES, FieldType
 from etl.model.severity import Severity
-from etl.quality.checks.frames import Checks, Frame, Work
+from etl.quality.checks.frames import Cells, Checks, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
 _REJECTING: Final = (Severity.REJECT_ROW, Severity.REJECT_CLAIM)
+_NO_END: Final = np.iinfo(np.int32).max
+_ACCENTS: Final = dict.fromkeys(range(0x300, 0x370))
 _END_OF_FRACTION: Final = r"^(-?\d+(?:\.\d*?[1-9])?)\.?0*$"
 """Matches a canonical number; group 1 omits trailing zeros of the fraction."""
 
@@ -86,11 +90,16 @@ def _check_childless(work: Work, frame: Frame, rule: Rule, kind: kinds.Childless
         is_rejected = work.rejected_so_far(children, *_REJECTING)
         rejecting = children.malformed & work.rejected_so_far(children, Severity.REJECT_CLAIM)
         counted = counted & (~is_rejected | rejecting)
-    if kind.filled:
-        counted = counted & children.filled(kind.filled)
-    parents = work.parents(children, frame.name)[counted]
     has_child = np.zeros(frame.count, dtype=bool)
-    has_child[parents[parents >= 0]] = True
+    parents = work.parents(children, frame.name)
+    if kind.values:
+        has_child = ~np.isin(np.arange(frame.count), parents[counted])
+        cells, words = children.cells(kind.filled), pa.array(kind.values, pa.string())
+        is_listed = true_where(pc.is_in(pc.utf8_lower(cells.words), value_set=words))
+        counted = counted & cells.spread(is_listed, absent="" in kind.values)
+    elif kind.filled:
+        counted = counted & children.filled(kind.filled)
+    has_child[parents[counted & (parents >= 0)]] = True
     work.fail(rule, frame, ~has_child & work.is_parent(frame) & frame.filled(frame.spec.key[0]))
 
 
@@ -110,8 +119,11 @@ def _check_disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees
             if not compared.cells(other_column).empty:
                 other_values = _normalize_column(compared, other_column, rule).take(parent_index)
                 is_compared = is_compared | true_where(pc.is_valid(other_values))
-                agrees = agrees | true_where(pc.equal(cell_values, other_values))
-        fails = frame.filled(column) & is_compared & ~agrees
+                if kind.words:
+                    agrees |= _share_words(cell_values, other_values)
+                else:
+                    agrees |= true_where(pc.equal(cell_values, other_values))
+        fails = frame.filled(column) & is_compared & (agrees == kind.alike)
         if fails.any():
             if kind.without_line_amounts:
                 fails &= _lacks_line_amounts(work, frame)
@@ -135,6 +147,16 @@ def _normalize_column(frame: Frame, column: str, rule: Rule) -> Any:
     return as_array(plain.take(pa.array(cells.codes, mask=cells.codes < 0)))
 
 
+def _share_words(texts: Any, other_texts: Any) -> Any:
+    """Return which texts have a word in common, whatever its accents."""
+    pairs = zip(texts.to_pylist(), other_texts.to_pylist(), strict=True)
+    return np.array([not _words(text).isdisjoint(_words(other)) for text, other in pairs], bool)
+
+
+def _words(text: str | None) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W\d_]+", normalize("NFKD", text or "").translate(_ACCENTS)))
+
+
 def _lacks_line_amounts(work: Work, frame: Frame) -> Any:
     """Return which rows are of claims without any amount on a line."""
     claims = np.arange(frame.count) if frame.name == "claim" else work.parents(frame, "claim")
@@ -153,10 +175,10 @@ def _check_period(work: Work, frame: Frame, rule: Rule, kind: kinds.Outside) -> 
     is_outside = np.zeros(frame.count, dtype=bool)
     if kind.start:
         start = np.append(ancestor.days(kind.start), NO_DAY)[ancestors]
-        is_outside |= days < start
+        is_outside |= days.astype(np.int64) + kind.apart < start
     if kind.end:
         end = np.append(ancestor.days(kind.end), NO_DAY)[ancestors]
-        is_outside |= (days > end) & (end != NO_DAY)
+        is_outside |= (days.astype(np.int64) - kind.apart > end) & (end != NO_DAY)
     work.fail(rule, frame, is_outside & (days != NO_DAY), kind.column)
 
 
@@ -175,9 +197,10 @@ def _check_line_sums(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfLin
         work.fail(rule, frame, fails, column)
 
 
-def _check_payment_sums(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfPayments) -> None:
-    """Fail payments whose sum differs from what the claim or line states."""
+def _check_payment_sums(work: Work, frame: Frame, rule: Rule, kind: kinds.SumOfPayments) -> None:
+    """Fail payments whose sum differs from, or is above, an amount of the claim or line."""
     column = "amount_priorpayerpaid"
+    stated = "amount_submitted" if kind.above_submitted else column
     paid = frame.filled(column) & frame.live
     if not paid.any():
         return
@@ -188,7 +211,10 @@ def _check_payment_sums(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOf
         index = np.flatnonzero(is_selected & (parents >= 0))
         total = np.zeros(rows.count, dtype=np.int64)
         np.add.at(total, parents[index], cents[index])
-        fails[index] = (rows.filled(column) & (total != rows.cents(column)))[parents[index]]
+        stated_cents = rows.cents(stated)
+        exceeds = np.abs(total) > np.abs(stated_cents)
+        is_wrong = exceeds if kind.above_submitted else total != stated_cents
+        fails[index] = (rows.filled(stated) & is_wrong)[parents[index]]
     work.fail(rule, frame, fails, column)
 
 
@@ -335,25 +361,35 @@ def _check_repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeat
     first = repeated.columns[0]
     if frame.cells(first).empty:
         return
-    texts = [_normalize(frame.cells(column).text) for column in repeated.columns]
+    is_checked = work.applies(rule, frame) & ~frame.superseded & frame.filled(first)
+    if not is_checked.any():
+        return
+    texts = [_normalize_cells(frame.cells(column)) for column in repeated.columns]
     owner = frame.cells(repeated.within).text
     keys = as_array(pc.binary_join_element_wise(owner, *texts, "\x1f", null_handling="replace"))
     codes = keys.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    is_checked = work.applies(rule, frame) & ~frame.superseded & frame.filled(first)
     rows = np.flatnonzero(is_checked)
     # The first row by its key passes, so that the order of rows in the file doesn't matter.
-    order = np.lexsort((frame.rows[rows], frame.files[rows], frame.integers("sequence")[rows]))
+    key = frame.spec.key[-1]
+    is_number = key in ("sequence", "line_number")
+    keys = frame.integers(key) if is_number else pc.rank(frame.cells(key).text).to_numpy()
+    order = np.lexsort((frame.rows[rows], frame.files[rows], keys[rows]))
     rows = rows[order]
-    _, firsts = np.unique(codes[rows], return_index=True)
-    is_repeat = np.ones(len(rows), dtype=bool)
-    is_repeat[firsts] = False
     fails = np.zeros(frame.count, dtype=bool)
-    fails[rows[is_repeat]] = True
+    if repeated.overlap:
+        start, end = (frame.days(column) for column in repeated.overlap)
+        end, latest = np.where(end == NO_DAY, _NO_END, end), dict[int, int]()
+        for row in rows[np.argsort(start[rows], kind="stable")].tolist():
+            fails[row] = start[row] < latest.get(codes[row], NO_DAY)
+            latest[codes[row]] = max(end[row], latest.get(codes[row], NO_DAY))
+    else:
+        _, firsts = np.unique(codes[rows], return_index=True)
+        fails[np.delete(rows, firsts)] = True
     if repeated.also:
         members = work.parents(frame, "member")
         index = pa.array(members, mask=members < 0)
         for column in repeated.also:
-            values = _normalize(work.frames["member"].cells(column).text).take(index)
+            values = normalize_text(work.frames["member"].cells(column).text).take(index)
             fails |= is_checked & true_where(pc.equal(texts[0], values))
     work.fail(rule, frame, fails, first)
 
@@ -371,7 +407,11 @@ def _check_first(work: Work, frame: Frame, rule: Rule, _kind: kinds.NoFirst) -> 
     work.fail(rule, frame, is_first & (sequences > 1), "sequence")
 
 
-def _normalize(text: Any) -> Any:
+def _normalize_cells(cells: Cells) -> Any:
+    return normalize_text(cells.words).take(pa.array(cells.codes, mask=cells.codes < 0))
+
+
+def normalize_text(text: Any) -> Any:
     """Return lower-case text without blanks, hyphens, dots and brackets, for comparison."""
     lower_text = pc.utf8_lower(text)
     return as_array(pc.replace_substring_regex(lower_text, pattern=r"[\s().\-]", replacement=""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,8 @@ from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 from etl.quality.rules.parameters import split_pairs
 
+_FISCAL_DAYS: Final = 92
+"""Days by which a fiscal year starts before the calendar year."""
 _HOUR: Final = 3_600_000_000
 
 
@@ -41,6 +44,17 @@ def _check_unexpected(work: Work, frame: Frame, rule: Rule, kind: kinds.Unexpect
 def _check_past_midnight(work: Work, frame: Frame, rule: Rule, kind: kinds.PastMidnight) -> None:
     opens, closes = frame.cells(kind.opens).text, frame.cells(kind.closes).text
     work.fail(rule, frame, true_where(pc.less(closes, opens)), kind.closes)
+
+
+def _check_drg_version(work: Work, frame: Frame, rule: Rule, kind: kinds.DrgVersion) -> None:
+    cells, days = frame.cells("drg_version"), frame.days("discharge_date")
+    digits = [re.search("[0-9]{2}", word) for word in cells.words.to_pylist()]
+    numbers = np.array([int(match[0]) if match else 0 for match in digits], dtype=np.int64)
+    versions = cells.spread(numbers, 0)
+    years = (days.astype(np.int64) + _FISCAL_DAYS).astype("datetime64[D]").astype("datetime64[Y]")
+    newest = years.astype(np.int64) + 1970 - 1983
+    is_wrong = (versions > newest) | (versions < newest - kind.older)
+    work.fail(rule, frame, is_wrong & (versions > 0) & (days != NO_DAY), "drg_version")
 
 
 def _check_misplaced(work: Work, frame: Frame, rule: Rule, _kind: kinds.Misplaced) -> None:
@@ -161,5 +175,6 @@ CHECKS: Final[Checks] = {
     kinds.Unexpected: _check_unexpected,
     kinds.Misplaced: _check_misplaced,
     kinds.PastMidnight: _check_past_midnight,
+    kinds.DrgVersion: _check_drg_version,
     kinds.NotActive: _withdraw_inactive,
 }

@@ -55,7 +55,9 @@ from etl.quality.rules.kinds import (
     Unmet,
 )
 from etl.quality.rules.parameters import (
+    PARENT_KEYS,
     CrosswalkName,
+    Pattern,
     RawTexts,
     RuleNames,
     column_mistakes,
@@ -223,22 +225,25 @@ class Answers(Model):
 
 @dataclass(frozen=True, slots=True)
 class ColumnCondition(Model):
-    """Condition of one column: `filled`, `empty`, words, or answers of a crosswalk."""
+    """Condition of one column: `filled`, `empty`, words, a pattern, or answers of a crosswalk."""
 
     filled: bool = True
     words: RawTexts = ()
+    pattern: Pattern = ""
     among: Annotated[Answers | None, Given(Answers)] = None
 
     @classmethod
     def known_keys(cls) -> tuple[str, ...]:
-        """Return the keys of answers: words stand alone."""
-        return Answers.known_keys()
+        """Return the keys of answers and patterns: words stand alone."""
+        return (*Answers.known_keys(), "pattern")
 
     @classmethod
     def normalize(cls, value: Any) -> Any:
         """Distinguish words from other conditions."""
         if value in ("filled", "empty"):
             return {"filled": value == "filled"}
+        if isinstance(value, dict) and "pattern" in value:
+            return value
         return {"among" if isinstance(value, dict) else "words": value}
 
 
@@ -246,7 +251,7 @@ def _condition_column(name: str, names: RuleNames) -> str:
     parent, column = _split_name(name)
     if parent in HEADERS and any(HEADER_OF.get(table) != parent for table in names.tables):
         raise Mistake("rule-column", f"{name!r}: the table belongs to no {parent}")
-    if parent == "coverage":
+    if parent and parent not in HEADERS:
         for mistake in relation_mistakes(names.tables, parent, (name,)):
             raise mistake
     for mistake in column_mistakes(column, [parent] if parent else names.tables):
@@ -257,7 +262,7 @@ def _condition_column(name: str, names: RuleNames) -> str:
 def _split_name(name: str) -> tuple[str, str]:
     """Split a condition's column into its parent table (or "") and the column."""
     parent, _, column = name.rpartition(".")
-    return (parent, column) if parent in (*HEADERS, "coverage") else ("", name)
+    return (parent, column) if parent in PARENT_KEYS else ("", name)
 
 
 def _build_clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Condition:
@@ -267,7 +272,7 @@ def _build_clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Con
         if condition.among is not None:
             crosswalk, chosen = names.crosswalks[condition.among.crosswalk], condition.among.answers
             words = frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in chosen)
-        clauses.append(Clause(*_split_name(name), words, condition.filled))
+        clauses.append(Clause(*_split_name(name), words, condition.filled, condition.pattern))
     return tuple(clauses)
 
 

@@ -27,17 +27,19 @@ class Clause:
     """One condition on one column of the row, or of the header or coverage it belongs to.
 
     Attributes:
-        above: `claim`, `prior_auth` or `coverage` if the column is one of that parent row; else "".
+        above: the table of the parent row with the column; "" for the row's own.
         column: the column.
         words: allowed words, in lower case; `""` means an empty cell. If there are none, only
             `filled` counts.
         filled: whether the cell must be filled, or empty.
+        pattern: regular expression (RE2) that the cell must match; "" for none.
     """
 
     above: str
     column: str
     words: frozenset[str]
     filled: bool
+    pattern: str = ""
 
 
 Condition: TypeAlias = tuple[Clause, ...]
@@ -386,13 +388,15 @@ class Repeated(RelationKind):
     Attributes:
         columns: columns to compare, ignoring case, blanks, hyphens, dots and brackets.
         within: column with the owner; only rows of the same owner are compared.
+        overlap: columns with the start and the end of a period; report instead later rows whose
+            period begins before that of an earlier one ends.
         also: columns of the row's member that are compared with the first of `columns`.
     """
 
     columns: p.Columns
     within: p.ColumnName
     also: p.MemberColumns = ()
-    reads: ClassVar = ("sequence",)
+    overlap: p.Dates = ()
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield tables whose rows belong to no member."""
@@ -433,10 +437,13 @@ class Childless(RelationKind):
     Attributes:
         child: table of the children.
         filled: count only children in which this column is filled.
+        values: check only rows with children; count only those in which `filled` is one of these
+            words (`""` is an empty cell).
     """
 
     child: p.Child
     filled: RawText = ""
+    values: p.RawTexts = ()
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield tables that aren't parents of the child table."""
@@ -464,6 +471,8 @@ class Disagrees(RelationKind):
         crosswalk: words with the same answer in this crosswalk are equal.
         without_line_amounts: check only rows of claims whose lines have no amounts. Without
             `parent`, a cell then also differs from empty ones.
+        alike: report instead cells that are equal to one of the cells.
+        words: cells agree if they have a word in common.
     """
 
     columns: p.Columns
@@ -471,6 +480,8 @@ class Disagrees(RelationKind):
     against: p.RawTexts = ()
     crosswalk: p.CrosswalkName = ""
     without_line_amounts: Flag = False
+    alike: Flag = False
+    words: Flag = False
 
     def compared(self, column: str) -> tuple[str, ...]:
         """Return the columns of the other row that a column is compared with."""
@@ -504,12 +515,14 @@ class Outside(RelationKind):
         above: the tables on the way up; the last one has the period.
         start: column with the first day of the period; not checked if empty.
         end: column with the last day of the period; not checked if empty.
+        apart: report only dates that are more than this number of days outside.
     """
 
     column: p.DateName
     above: p.Parents
     start: RawText = ""
     end: RawText = ""
+    apart: Whole = 0
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield invalid parents on the way up, and a missing or unknown period."""
@@ -532,8 +545,13 @@ class SumOfLines(RelationKind):
 
 
 class SumOfPayments(RelationKind):
-    """Other payers' payments differ from what their claim or line states."""
+    """Other payers' payments differ from what their claim or line states.
 
+    Attributes:
+        above_submitted: report instead payments whose sum is greater than the submitted amount.
+    """
+
+    above_submitted: Flag = False
     only: ClassVar = ("claim_other_payer",)
 
 
@@ -574,7 +592,7 @@ class NotInDirectory(RelationKind):
     Attributes:
         columns: columns with IDs.
         of: tables to look in: `organization`, `practitioner`, or both.
-        listed: report only IDs that these tables contain.
+        listed: report only IDs that these tables contain; `payer`: organizations of that kind.
     """
 
     columns: p.Columns
@@ -586,6 +604,24 @@ class CardOfAnother(RelationKind):
     """`card_member_id` is the member ID of another member."""
 
     reads: ClassVar = ("card_member_id", "member_id")
+
+
+class MembersDiffer(RuleKind):
+    """Rows of several members agree in some columns, and differ in others.
+
+    Upper and lower case, blanks, hyphens, dots and brackets don't matter. Members with several rows
+    are not compared. A member without `unique_member_id` is compared by `member_id` instead.
+
+    Attributes:
+        agree: columns in which the rows agree; all must be filled.
+        differ: columns of which one differs; empty cells are not compared.
+        or_key: report instead rows whose `agree` is the key of a row that differs.
+    """
+
+    agree: p.Columns
+    differ: p.Columns
+    or_key: Flag = False
+    only: ClassVar = ("member",)
 
 
 class UnknownClaim(RelationKind):
@@ -635,6 +671,17 @@ class NotActive(RowKind):
     status: p.ColumnName = ""
     in_force: p.RawTexts = ()
     until: p.DateName = ""
+
+
+class DrgVersion(RowKind):
+    """The version of an MS-DRG is not that of the discharge's fiscal year, which is year - 1983.
+
+    Attributes:
+        older: number of years by which the version may be older.
+    """
+
+    older: Whole
+    reads: ClassVar = ("drg_version", "discharge_date")
 
 
 class PastMidnight(RowKind):

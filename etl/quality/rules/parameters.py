@@ -214,7 +214,7 @@ LineChild: TypeAlias = Annotated[Child, Check(_check_line_child)]
 TableColumn: TypeAlias = Annotated[RawText, Check(_check_table_column)]
 TableColumns: TypeAlias = Annotated[tuple[TableColumn, ...], LISTED, NOT_EMPTY]
 DirectoryTables: TypeAlias = Annotated[
-    tuple[Annotated[RawText, _word("table of the directory", DIRECTORY_TABLES)], ...],
+    tuple[Annotated[RawText, _word("table of the directory", (*DIRECTORY_TABLES, "payer"))], ...],
     LISTED,
     NOT_EMPTY,
 ]

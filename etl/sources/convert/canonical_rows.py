@@ -57,6 +57,7 @@ from etl.sources.layout.names import (
     LOOKUP_WITHOUT_ROW,
     RAGGED_ROW,
     SENTINEL_DATE,
+    SHORT_FORM_BESIDE_ROWS,
     SPLIT_FILLS,
     WORD_WITHOUT_CODE,
 )
@@ -286,8 +287,8 @@ def convert_tables(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bo
                     if feed.bare:
                         bare.setdefault(name, []).extend(feed.bare)
         tables[name] = pa.concat_tables([empty_table(name), *pieces])
-    if layout.canonical and not directory:
-        _expand_short_forms(tables, rows["claim"])
+    if layout.canonical and "claim" in rows:
+        findings.extend(_expand_short_forms(tables, rows["claim"]))
     for spec in layout.tables:
         tables[spec.table] = _number_rows(tables[spec.table], spec)
     for name, table in raw.items():
@@ -331,7 +332,8 @@ def _id_only_rows(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table
     return table_of(name, read.count, {**columns, **position_columns})
 
 
-def _expand_short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
+def _expand_short_forms(tables: dict[str, pa.Table], claims: RawRows) -> Iterator[pa.Table]:
+    """Add rows for the numbered columns of claims; yield findings about claims that have both."""
     for name, words in SHORT_FORMS.items():
         stem = name.removeprefix("claim_")
         numbered = {
@@ -340,6 +342,13 @@ def _expand_short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
             if any(header.startswith(f"{stem}_{word}_") for word in words)
         }
         if numbered:
+            has_rows = pc.is_in(
+                tables["claim"].column("claim_id"), tables[name].column("claim_id").combine_chunks()
+            )
+            has_any = pc.is_valid(pc.coalesce(*numbered.values()))
+            both = tables["claim"].filter(pc.and_(has_rows, has_any))
+            files, numbers = both.select([FILE_COLUMN, ROW_COLUMN]).columns
+            yield findings_at(SHORT_FORM_BESIDE_ROWS, "claim", files, numbers, None)
             tables[name] = add_short_forms(tables[name], tables["claim"], pa.table(numbered), name)
 
 

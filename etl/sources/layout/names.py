@@ -18,6 +18,7 @@ from etl.model.crosswalks import Crosswalk
 UNKNOWN_FILE: Final = "unknown-file"
 UNKNOWN_COLUMN: Final = "unknown-column"
 UNUSED_ROW: Final = "unused-row"
+SHORT_FORM_BESIDE_ROWS: Final = "short-form-beside-rows"
 RAGGED_ROW: Final = "ragged-row"
 CONFLICT: Final = "dialect-conflict"
 LEFT_OUT_CONFLICT: Final = "dialect-conflict-left-out"

@@ -206,22 +206,36 @@ class Partitions:
         file, row, owner = pa.concat_tables(owned).columns
         return file.to_numpy(), row.to_numpy(), owner.to_numpy()
 
+    def member_rows(self, unit: Sequence[int]) -> pa.Table:
+        """Return the canonical rows of the table `member` in some partitions."""
+        layout = self.facts.layout
+        tables = tuple(spec for spec in layout.tables if spec.table == "member")
+        layout = replace(layout, tables=tables)
+        return self._load(*unit, directory=False, layout=layout).tables["member"]
+
     def directory(self) -> Loaded:
         """Return the tables that belong to no member: of claims, organization and practitioner."""
         return self._load(self.facts.count, directory=True)
 
-    def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
+    def _load(
+        self,
+        *indexes: int,
+        directory: bool,
+        owners: Hashes | None = None,
+        layout: Layout | None = None,
+    ) -> Loaded:
+        layout = layout or self.facts.layout
         raw, row_counts = {}, {}
-        for name in self.facts.layout.raw_files(directory=directory):
-            if directory and self.facts.layout.raw[name].id_headers:
+        for name in layout.raw_files(directory=directory):
+            if directory and layout.raw[name].id_headers:
                 raw[name], count = self._provider_rows(name)
-                if name not in self.facts.layout.raw_files(directory=False):
+                if name not in layout.raw_files(directory=False):
                     row_counts[name] = count
                 continue
             parts = [_filter_owners(self.raw.read(name, index), owners) for index in indexes]
             raw[name] = _sort_by_position(pa.concat_tables(parts, promote_options="default"))
             row_counts[name] = raw[name].num_rows
-        result = convert_tables(self.facts.layout, {**self._shared, **raw}, directory=directory)
+        result = convert_tables(layout, {**self._shared, **raw}, directory=directory)
         tables = result.tables if self.facts.is_delta else _drop_deletions(result.tables)
         return Loaded(tables, result.findings, self.facts.names, row_counts, result.bare)
 

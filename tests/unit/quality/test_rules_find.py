@@ -57,7 +57,7 @@ CASES = [
 
 def after(case):
     of = world()
-    table = of[case.table]
+    table = of.setdefault(case.table, [])
     if case.at == len(table):
         table.append({})
     table[case.at] = {k: v for k, v in (table[case.at] | case.cells).items() if v}
@@ -66,8 +66,13 @@ def after(case):
     if case.rule.endswith("-without-amount"):
         for name in [name for name in table[case.at] if name.startswith("amount_")]:
             del table[case.at][name]
+    if case.rule == "adjustment-of-line-without-amount":
+        line = of["claim_line"][0]
+        of["claim_line"][0] = {k: v for k, v in line.items() if not k.startswith("amount_")}
     if case.rule == "coverage-not-real":
         of["coverage"][0]["status"] = "Draft"
+    for cells in TABLES["beside"].get(case.rule, []):
+        of[cells["table"]][cells["at"]] |= cells["cells"]
     if case.rule == "line-benefit-status-missing":
         del of["claim"][case.at]["benefit_payment_status"]
     if case.rule == "compound-without-ingredient":

@@ -105,7 +105,9 @@ def book(**severities):
     return load_rules(rule_texts(), Policy(severities=told), crosswalks())
 
 
-LISTED = DirectoryIds(pa.array(["P1", "1234567893"]), pa.array(["1234567893", "D1"]))
+LISTED = DirectoryIds(
+    pa.array(["P1", "1234567893"]), pa.array(["1234567893", "D1"]), pa.array(["P1"])
+)
 
 
 def run(of, *, rules=None, known=None, findings=None, as_of=None, unread=None):
