@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_MOST_WARNINGS: Final = 10
+_MOST_WARNINGS: Final = 5
 """Rules that warn and are printed."""
 _MOST_TABLES: Final = 5
 """Tables that lost rows and are printed; the report has all."""

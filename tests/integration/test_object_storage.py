@@ -80,7 +80,7 @@ def test_verify_names_what_is_broken_and_exits_with_5(payer, extracts):
     called = invoke("verify", payer.target)
     assert called.exit_code == 5
     assert path.name in called.stdout
-    assert "problems in release" in called.stderr
+    assert "1 problem in " in called.stderr
 
 
 def test_what_cannot_be_found_is_said_in_one_sentence(payer, extracts):

@@ -18,7 +18,6 @@ from etl.model.crosswalks import Crosswalk
 UNKNOWN_FILE: Final = "unknown-file"
 UNKNOWN_COLUMN: Final = "unknown-column"
 UNUSED_ROW: Final = "unused-row"
-SHORT_FORM_BESIDE_ROWS: Final = "short-form-beside-rows"
 RAGGED_ROW: Final = "ragged-row"
 CONFLICT: Final = "dialect-conflict"
 LEFT_OUT_CONFLICT: Final = "dialect-conflict-left-out"
@@ -34,6 +33,7 @@ WORD_WITHOUT_CODE: Final = "dialect-word-without-code"
 FOREIGN_CODE_SYSTEM: Final = "dialect-foreign-code-system"
 STAND_IN_VALUE: Final = "dialect-stand-in-value"
 FACT_WITHOUT_ROW: Final = "dialect-fact-without-row"
+SHORT_FORM_BESIDE_ROWS: Final = "short-form-beside-rows"
 
 UNKNOWN_VALUES: Final = (CONFLICT, LEFT_OUT_CONFLICT, AMBIGUOUS_LOOKUP, UNREADABLE_VALUE)
 """Findings of cells whose value is unknown."""
