@@ -52,7 +52,7 @@ def show_warnings(rules: Iterable[RuleTotals], new: Collection[str]) -> None:
     rows = [
         (f"{rule.rule}{' (new)' * (rule.rule in new)}", f"{rule.findings:,}") for rule in warnings
     ]
-    if len(rows) > _MOST_WARNINGS:
+    if len(rows) > _MOST_WARNINGS + 1:
         rest = sum(rule.findings for rule in warnings[_MOST_WARNINGS:])
         rows[_MOST_WARNINGS:] = [(f"{len(rows) - _MOST_WARNINGS} other rules", f"{rest:,}")]
     if rows:
