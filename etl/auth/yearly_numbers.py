@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, Subquery, delete, func, select
 from sqlalchemy.orm import Session
 
 from etl.auth.database import Database
@@ -24,6 +25,28 @@ from etl.web.pages import open_templates
 
 TRANSFER: Final = "a day (UTC) on which one app read the member's data, however often"
 """Meaning of a transfer: apps fetch one copy in many requests."""
+
+
+Programs: TypeAlias = Mapping[str, Set[tuple[str, str]]]
+"""Patient's logical id -> program and CMS contract of the member, empty if not stated."""
+_NO_PROGRAM: Final = frozenset({("", "")})
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramNumbers:
+    """Members of one program and contract whose data went to apps.
+
+    Attributes:
+        program: the program; empty if not stated.
+        contract_id: the CMS contract; empty if not stated.
+        members: as in `YearlyNumbers`.
+        more_than_once: as in `YearlyNumbers`.
+    """
+
+    program: str
+    contract_id: str
+    members: int
+    more_than_once: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +61,8 @@ class YearlyNumbers:
         more_than_once: those of them with data sent to an app on more than one day, or to several.
         several_apps: those of them with data sent to several apps.
         apps: name of an app and its members, by name.
+        programs: the numbers of each program and contract; None if the programs are unknown, or
+            the daily counts of the year are deleted.
     """
 
     year: int
@@ -47,6 +72,7 @@ class YearlyNumbers:
     more_than_once: int
     several_apps: int
     apps: tuple[tuple[str, int], ...]
+    programs: tuple[ProgramNumbers, ...] | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -54,7 +80,9 @@ class YearlyNumbers:
         return self.until == date(self.year, 12, 31)
 
 
-def yearly_numbers(database: Database, year: int, payer: str, today: date) -> YearlyNumbers:
+def yearly_numbers(
+    database: Database, year: int, payer: str, today: date, programs: Programs | None = None
+) -> YearlyNumbers:
     """Return the numbers of a year.
 
     Args:
@@ -62,9 +90,14 @@ def yearly_numbers(database: Database, year: int, payer: str, today: date) -> Ye
         year: calendar year, UTC.
         payer: its name.
         today: the day of the report, UTC.
+        programs: programs of the members; None if unknown.
     """
+    by_program = None
     with database.read() as session:
-        row = session.get(YearRow, year) or _count_year(session, year)
+        row = session.get(YearRow, year)
+        if row is None:
+            row = _count_year(session, year)
+            by_program = None if programs is None else _count_programs(session, year, programs)
         drafts = session.execute(select(App.client_id, App.draft)).all()
     names = {client: draft.name for client, draft in drafts}
     return YearlyNumbers(
@@ -75,6 +108,7 @@ def yearly_numbers(database: Database, year: int, payer: str, today: date) -> Ye
         row.more_than_once,
         row.several_apps,
         tuple(sorted((names[app], count) for app, count in row.apps.items() if app in names)),
+        by_program,
     )
 
 
@@ -102,14 +136,15 @@ def _of_year(year: int) -> ColumnElement[bool]:
     return AccessRow.day.between(f"{year}-01-01", f"{year}-12-31")
 
 
+def _transfers(year: int) -> Subquery:
+    """Return patient, app and day of each transfer of a year."""
+    accesses = select(AccessRow.patient, AccessRow.client_id, AccessRow.day)
+    return accesses.where(_of_year(year)).distinct().subquery()
+
+
 def _count_year(session: Session, year: int) -> YearRow:
     """Return the counts of a year, made of its daily counts."""
-    transfers = (
-        select(AccessRow.patient, AccessRow.client_id, AccessRow.day)
-        .where(_of_year(year))
-        .distinct()
-        .subquery()
-    )
+    transfers = _transfers(year)
     by_member = (
         select(
             func.count().label("times"),
@@ -139,6 +174,22 @@ def _count_year(session: Session, year: int) -> YearRow:
     )
 
 
+def _count_programs(session: Session, year: int, programs: Programs) -> tuple[ProgramNumbers, ...]:
+    """Count the members of each program; a member of several programs counts in each."""
+    transfers = _transfers(year)
+    times = select(transfers.c.patient, func.count()).group_by(transfers.c.patient)
+    members: Counter[tuple[str, str]] = Counter()
+    more_than_once: Counter[tuple[str, str]] = Counter()
+    for patient, count in session.execute(times):
+        for program in programs.get(patient, _NO_PROGRAM):
+            members[program] += 1
+            more_than_once[program] += count > 1
+    return tuple(
+        ProgramNumbers(*program, members[program], more_than_once[program])
+        for program in sorted(members)
+    )
+
+
 def as_document(numbers: YearlyNumbers) -> dict[str, Any]:
     """Return the numbers as plain values, with the meaning of a transfer."""
     document = asdict(numbers) | {"until": numbers.until.isoformat(), "transfer": TRANSFER}
@@ -150,12 +201,15 @@ def as_csv(document: Mapping[str, Any]) -> str:
     """Return the numbers of a document as CSV, a line a number; those withheld are empty."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("year", "until", "metric", "app", "members"))
-    first = (document["year"], document["until"])
-    rows.writerow((*first, "data went to an app", "", document["members"]))
-    rows.writerow((*first, "data went to an app more than once", "", document["more_than_once"]))
+    rows.writerow(("year", "until", "metric", "app", "members", "program", "contract_id"))
+    first, total = (document["year"], document["until"]), {"program": "", "contract_id": ""}
+    for row in ({**document, **total}, *(document["programs"] or ())):
+        program = (row["program"], row["contract_id"])
+        rows.writerow((*first, "data went to an app", "", row["members"], *program))
+        repeated = row["more_than_once"]
+        rows.writerow((*first, "data went to an app more than once", "", repeated, *program))
     for row in document["apps"]:
-        rows.writerow((*first, "data went to this app", row["app"], row["members"]))
+        rows.writerow((*first, "data went to this app", row["app"], row["members"], "", ""))
     return text.getvalue()
 
 

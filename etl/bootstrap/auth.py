@@ -36,8 +36,9 @@ from etl.auth.rate_limits import rates_of
 from etl.auth.records import DemoMember
 from etl.auth.registration import email_problem
 from etl.auth.services import Services
+from etl.auth.yearly_numbers import Programs
 from etl.bootstrap.settings import Settings
-from etl.errors import MappingError, Mistakes
+from etl.errors import MappingError, Mistakes, UsageError
 from etl.gateway.release.served_releases import Releases
 from etl.model.logical_ids import logical_id
 from etl.portal.site_file import read_site_file
@@ -246,6 +247,34 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
 def patient_of(settings: Settings, member_id: str) -> str:
     """Return the logical ID of a member's Patient, as the pipeline computes it."""
     return logical_id(settings.payer.id, settings.id_key_bytes(), "Patient", member_id)
+
+
+def read_programs(settings: Settings, file: Path) -> Programs:
+    """Return the programs of members by patient, from a CSV file.
+
+    Raises:
+        UsageError: the file can't be read, lacks a column, or has a row without a member ID.
+    """
+    programs: dict[str, set[tuple[str, str]]] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.DictReader(lines)
+            for column in ("member_id", "program", "contract_id"):
+                if column not in (rows.fieldnames or ()):
+                    raise UsageError(f"{file} lacks the column {column}")
+            for row in rows:
+                member_id, program, contract_id = (
+                    (row[name] or "").strip() for name in ("member_id", "program", "contract_id")
+                )
+                if not member_id:
+                    raise UsageError(f"{file}, line {rows.line_num}: member_id is empty")
+                patient = logical_id(
+                    settings.payer.id, settings.id_key_bytes(), "Patient", member_id
+                )
+                programs.setdefault(patient, set()).add((program, contract_id))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise UsageError(f"{file} cannot be read as CSV in UTF-8") from None
+    return programs
 
 
 def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:

@@ -41,6 +41,12 @@ def report_group() -> None:
 
 @report_group.command("cms")
 @_year_option
+@click.option(
+    "--members",
+    "members_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV file with member_id, program, and contract_id: also count by program and contract.",
+)
 @_csv_option
 @_html_option
 @_post_option
@@ -49,6 +55,7 @@ def report_group() -> None:
 def cms_command(
     context: click.Context,
     year: int,
+    members_file: Path | None,
     to_csv: Path | None,
     to_page: Path | None,
     is_posted: bool,
@@ -64,9 +71,12 @@ def cms_command(
     from etl.reports.public_numbers import post_numbers, public_api_use
 
     settings = context.obj.settings()
+    programs = None if members_file is None else auth.read_programs(settings, members_file)
     with auth.services(settings) as services:
         today = services.clock().date()
-        numbers = yearly_numbers(services.database, year, settings.payer.name, today)
+        numbers = yearly_numbers(services.database, year, settings.payer.name, today, programs)
+    if programs is not None and numbers.programs is None:
+        raise UsageError(f"the members of {year} are no longer kept; leave out --members")
     document = as_document(numbers)
     if to_csv is not None:
         options.write_file(to_csv, as_csv(document))
@@ -84,6 +94,9 @@ def cms_command(
     click.echo(f"members whose data went to an app more than once: {numbers.more_than_once:,}")
     for name, members in numbers.apps:
         click.echo(f"  {name}: {members:,}")
+    for row in numbers.programs or ():
+        names = ", ".join(filter(None, (row.program, row.contract_id))) or "program not stated"
+        click.echo(f"{names}: {row.members:,} members, {row.more_than_once:,} more than once")
     if not numbers.is_whole:
         click.echo(f"The year is not over. Counted until {numbers.until}.")
     if is_posted:

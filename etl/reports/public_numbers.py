@@ -31,7 +31,14 @@ def public_api_use(document: Mapping[str, Any], threshold: int) -> dict[str, Any
         document: from `auth.yearly_numbers`.
         threshold: counts from 1 to this many are withheld, and counts that would disclose them.
     """
-    members = document["members"]
+    members, programs = document["members"], document["programs"] or ()
+    small = {
+        number
+        for name in ("members", "more_than_once")
+        for number in pool_cells(
+            {(name, at): (row[name],) * 2 for at, row in enumerate(programs)}, threshold
+        ).names
+    }
     apps = {row["app"]: row["members"] for row in document["apps"]}
     withheld = pool_cells({name: (count,) * 2 for name, count in apps.items()}, threshold).names
     return {name: value for name, value in document.items() if name != "several_apps"} | {
@@ -41,6 +48,16 @@ def public_api_use(document: Mapping[str, Any], threshold: int) -> dict[str, Any
         "apps": [
             {"app": name, "members": None if name in withheld else count}
             for name, count in apps.items()
+        ],
+        "programs": [
+            row
+            | {
+                "members": None if ("members", at) in small else row["members"],
+                "more_than_once": None
+                if {("members", at), ("more_than_once", at)} & small
+                else withhold_small(row["more_than_once"], row["members"], threshold),
+            }
+            for at, row in enumerate(programs)
         ],
     }
 

@@ -46,6 +46,14 @@ def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path, monkeypatch):
     assert "active" in cpcds("apps", "enable", "compass").output
     assert "members" in cpcds("apps", "usage", "--year", "2026").output
     assert "members whose data went to an app: 0" in cpcds("report", "cms", "--year", "2026").output
+    members = tmp_path / "members.csv"
+    by_program = ("report", "cms", "--year", "2026", "--members", str(members))
+    members.write_text("member_id,program\nM1,ma\n")
+    assert "lacks the column contract_id" in cpcds(*by_program, code=2).output
+    members.write_text("member_id,program,contract_id\nM1,ma,H1\n,ma,H1\n")
+    assert "line 3: member_id is empty" in cpcds(*by_program, code=2).output
+    members.write_text("member_id,program,contract_id\nM1,ma,H1\n")
+    assert json.loads(cpcds(*by_program, "--json").output)["programs"] == []
     assert "portal.reports" in cpcds("report", "cms", "--year", "2016", "--post", code=2).output
     assert "not over" in cpcds("report", "cms", "--year", "9999", "--post", code=2).output
     monkeypatch.setenv("CPCDS_PORTAL__REPORTS", str(tmp_path))

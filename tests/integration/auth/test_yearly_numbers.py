@@ -4,7 +4,9 @@ import asyncio
 import csv
 import io
 from datetime import UTC, date, datetime
+from random import Random
 
+import pytest
 from sqlalchemy import select
 
 from etl.auth.database_tables import AccessRow, YearRow
@@ -15,6 +17,7 @@ from etl.auth.yearly_numbers import (
     delete_old_counts,
     yearly_numbers,
 )
+from etl.reports.public_numbers import public_api_use
 from tests.given.drafts import draft_like
 from tests.integration.auth.standing import ANA, PUBLIC, access
 
@@ -103,3 +106,68 @@ def test_what_is_written_names_no_member_and_says_that_a_year_is_not_over(lastin
     written = f"{page}{text}{as_document(found)}"
     assert ANA.patient not in written
     assert app not in written
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_numbers_of_programs_are_those_of_a_slow_count(lasting, seed):
+    random = Random(seed)
+    apps = [
+        lasting.services.apps.register(draft_like(PUBLIC, name=f"App {number}")).app.client_id
+        for number in range(2)
+    ]
+    programs = {
+        f"member-{number}": set(
+            random.sample([("medicaid", ""), ("ma", "H1"), ("ma", "H2")], random.randint(1, 2))
+        )
+        for number in range(6)
+    }
+    transfers = set()
+    for _ in range(20):
+        member, app = f"member-{random.randrange(9)}", random.choice(apps)
+        day = random.randint(1, 5)
+        read(lasting, member, app, datetime(2026, 3, day, random.randrange(24), tzinfo=UTC))
+        transfers.add((member, app, day))
+    expected = {}
+    for member in {member for member, *_ in transfers}:
+        times = sum(transfer[0] == member for transfer in transfers)
+        for program in programs.get(member, {("", "")}):
+            members, repeated = expected.get(program, (0, 0))
+            expected[program] = (members + 1, repeated + (times > 1))
+    lasting.services.trail.flush()
+    found = yearly_numbers(lasting.services.database, 2026, PAYER, LATER, programs)
+    counted = {
+        (row.program, row.contract_id): (row.members, row.more_than_once) for row in found.programs
+    }
+    assert counted == expected
+    document = as_document(found)
+    rows = list(csv.DictReader(io.StringIO(as_csv(document))))
+    assert {(row["program"], row["contract_id"]) for row in rows} == {("", ""), *expected}
+    assert ("H1" in as_page(found)) is (("ma", "H1") in expected)
+    assert not any(member in f"{document}{rows}" for member in programs)
+
+
+def test_a_year_without_daily_counts_has_no_numbers_of_programs(lasting):
+    app = lasting.services.apps.register(PUBLIC).app.client_id
+    read(lasting, "one", app, datetime(2026, 3, 1, tzinfo=UTC))
+    lasting.services.trail.flush()
+    delete_old_counts(lasting.services.database, date(2027, 12, 31), 90)
+    found = yearly_numbers(lasting.services.database, 2026, PAYER, LATER, {"one": {("ma", "H1")}})
+    assert (found.members, found.programs) == (1, None)
+
+
+def test_small_numbers_of_programs_are_withheld_with_what_would_tell_them(lasting):
+    counts = {"H1": (500, 400), "H2": (300, 296), "H3": (4, 0)}
+    document = {
+        "members": 804, "more_than_once": 696, "apps": [],
+        "programs": [
+            {"program": "ma", "contract_id": name, "members": members, "more_than_once": repeated}
+            for name, (members, repeated) in counts.items()
+        ],
+    }  # fmt: skip
+    shown = {row["contract_id"]: row for row in public_api_use(document, 10)["programs"]}
+    assert shown["H3"]["members"] is None
+    assert shown["H2"]["members"] is None  # or the total less H1 and H2 would tell H3's
+    assert (shown["H1"]["members"], shown["H1"]["more_than_once"]) == (500, 400)
+    assert shown["H2"]["more_than_once"] is None  # 4 of 300 is a small number, too
+    exact = public_api_use(document, 0)["programs"]
+    assert [row["members"] for row in exact] == [500, 300, 4]
