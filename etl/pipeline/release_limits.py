@@ -150,10 +150,10 @@ def lost_columns_verdict(
 def _is_lost(part: Mapping[str, Any]) -> bool:
     """Return whether a column is empty now, although a tenth of the rows filled it before."""
     past = part["previous"]
-    if past is None or part["filled"] or not part["of"] or past["of"] < FEW:
+    if past is None or part["filled"] or not part["of"]:
         return False
-    few = FEW if "claim_type" in part else 0  # of one type, a few rows may differ by chance
-    return bool(past["filled"] >= max(few, _LOST_SHARE * past["of"]))
+    # A few rows may differ by chance.
+    return bool(past["filled"] >= max(FEW, _LOST_SHARE * past["of"]))
 
 
 def retraction_verdicts(

@@ -280,8 +280,10 @@ def _match_headers(
     # A file that has most headers of a table was meant for it: none of its rows would be read.
     lacks = [
         f"{file} lacks the required column {missing[0]}"
-        for known_count, file, missing in nearest.values()
-        if file not in tables and 2 * known_count >= len(cells[file])
+        for name, (known_count, file, missing) in nearest.items()
+        if name not in matched_tables
+        and file not in tables
+        and 2 * known_count >= len(cells[file])
     ]
     lacks += [
         _explain_missing_file(raw, nearest.get(raw.name), unnamed)
