@@ -281,9 +281,7 @@ def _match_headers(
     lacks = [
         f"{file} lacks the required column {missing[0]}"
         for name, (known_count, file, missing) in nearest.items()
-        if name not in matched_tables
-        and file not in tables
-        and 2 * known_count >= len(cells[file])
+        if name not in matched_tables and file not in tables and 2 * known_count >= len(cells[file])
     ]
     lacks += [
         _explain_missing_file(raw, nearest.get(raw.name), unnamed)
