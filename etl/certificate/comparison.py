@@ -484,29 +484,36 @@ def _published_adjustments(
     rows = rows[(rows >= 0) & (adjustments[rows, 0] > NO_CENTS)]
     if not len(rows):
         return adjustments
-    kept_adjustments = adjustments.copy()
-    kept_adjustments[rows] = ABSENT
-    amounts_without = source.expected(source.stated, source.stated_lines, kept_adjustments)
     levels = (
         ("header", source.adjustment_claims, published.headers, matched_rows[0], 1),
         ("claim_line", source.adjustment_lines, published.lines, matched_rows[1], 2),
     )
     is_left_out = np.zeros(len(adjustments), dtype=np.bool_)
-    for level, owners, amounts, items, index in levels:
-        is_short = np.zeros(len(row_amounts[index]) + 1, dtype=np.bool_)  # the last is of no owner
-        has_row = items >= 0
-        cents_with, cents_without = (
-            expected[index][items[has_row], ADJUSTED] for expected in (row_amounts, amounts_without)
-        )
-        is_short[items[has_row]] = (cents_with != cents_without) & (
-            amounts[has_row, ADJUSTED] == cents_without
-        )
-        for row in rows[is_short[owners[rows]]].tolist():
-            position, cents = source.adjustments.positions[row], int(adjustments[row, 0])
-            rule = rules[int(position[0]), int(position[1])]
-            differences.add("claim_adjustment", position, f"{level}.{ADJUSTMENT}", rule, -cents)
-            is_left_out[row] = True
-    kept_adjustments[~is_left_out] = adjustments[~is_left_out]
+    row_rules = np.array([rules[file, row] for file, row in source.adjustments.positions[rows]])
+    # Not every rule with a finding leaves its cell out: try each alone, then all together.
+    for rule in (*np.unique(row_rules), None):
+        candidates = rows if rule is None else rows[row_rules == rule]
+        kept_adjustments = adjustments.copy()
+        kept_adjustments[candidates] = ABSENT
+        amounts_without = source.expected(source.stated, source.stated_lines, kept_adjustments)
+        for level, owners, amounts, items, index in levels:
+            is_short = np.zeros(len(row_amounts[index]) + 1, dtype=np.bool_)  # the last: no owner
+            has_row = items >= 0
+            cents_with, cents_without = (
+                expected[index][items[has_row], ADJUSTED]
+                for expected in (row_amounts, amounts_without)
+            )
+            is_short[items[has_row]] = (cents_with != cents_without) & (
+                amounts[has_row, ADJUSTED] == cents_without
+            )
+            is_found = is_short[owners[candidates]] & ~is_left_out[candidates]
+            for row in candidates[is_found].tolist():
+                position, cents = source.adjustments.positions[row], int(adjustments[row, 0])
+                name = rules[int(position[0]), int(position[1])]
+                differences.add("claim_adjustment", position, f"{level}.{ADJUSTMENT}", name, -cents)
+                is_left_out[row] = True
+    kept_adjustments = adjustments.copy()
+    kept_adjustments[is_left_out] = ABSENT
     return kept_adjustments
 
 

@@ -440,3 +440,18 @@ def test_a_state_that_is_lost_is_made_of_all_blocks(payer, nights):
     payer.run(nights[1])
     assert report_of(payer)["certificate"]["carried_claims"] > 0
     assert state_of(payer)[0] == sums_of_all(payer)
+
+
+@pytest.mark.slow
+def test_a_finding_that_leaves_an_adjustment_stands_beside_one_that_leaves_it_out(tmp_path):
+    tables = synthetic(tmp_path, 30, date(2022, 1, 1))
+    by_line = {}
+    for row in tables["claim_adjustment"]:
+        by_line.setdefault((row["claim_id"], row["line_number"]), []).append(row)
+    first, second, *_ = max(by_line.values(), key=len)
+    first |= {"reason_code": "045", "amount": "7.00"}
+    second |= {"reason_code": "12.50", "amount": "10.00"}
+    found = changed_unit(tmp_path, tables).outcome()
+    assert (found.wrong, found.facts) == (0, ())
+    explained = dict(found.certificate.reasons)
+    assert explained["adjustment-reason-shape", "claim_line.adjustmentreason"] == (1, -1000)
