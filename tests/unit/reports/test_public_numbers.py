@@ -17,6 +17,7 @@ def numbers(members, more_than_once, **apps):
         "more_than_once": more_than_once,
         "several_apps": 3,
         "apps": [{"app": name, "members": count} for name, count in apps.items()],
+        "programs": None,
     }
 
 
@@ -47,6 +48,24 @@ def test_no_small_number_is_shown_or_left_alone(counts, more_than_once):
         assert members - more_than_once not in range(1, 11)
     if public["members"] is not None:
         assert [row["members"] for row in public["apps"]].count(None) != 1 or len(counts) == 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), max_size=4))
+def test_no_small_number_of_a_program_is_shown_or_left_alone(counts):
+    programs = [
+        {"program": "ma", "contract_id": f"H{at}", "members": all_of, "more_than_once": repeated}
+        for at, (all_of, most) in enumerate(counts)
+        for repeated in [min(all_of, most)]
+    ]
+    total = sum(members for members, _ in counts)
+    document = numbers(total, 0) | {"programs": programs}
+    shown = public_api_use(document, 10)["programs"]
+    assert len(shown) == len(programs)
+    for row in shown:
+        assert not {row["members"], row["more_than_once"]} & set(range(1, 11))
+        if None not in (row["members"], row["more_than_once"]):
+            assert row["members"] - row["more_than_once"] not in range(1, 11)
+    assert [row["members"] for row in shown].count(None) != 1 or len(counts) == 1
 
 
 def test_numbers_are_posted_into_the_folder_of_the_setting(tmp_path):
