@@ -33,7 +33,7 @@ from etl.pipeline.read import open_with, read
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import sidecar_of
 from etl.publish.reader import open_current
-from etl.reports.earlier_reports import latest_report
+from etl.publish.run_reports import latest_report
 from etl.reports.lineage import HeaderSubject, Lineage, Reason, RowFate, Subject
 from etl.sources.files.listed_files import open_files
 from etl.sources.files.stored_files import ExtractFiles

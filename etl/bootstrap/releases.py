@@ -14,6 +14,7 @@ from msgspec import structs
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.recorded_run import Outcome, keep_record, start_of
 from etl.bootstrap.settings import Settings, store_options, target_store
+from etl.bootstrap.tree_pages import refresh_nights_page, refresh_tree_pages
 from etl.bootstrap.use_cases import (
     bulk_options,
     check_model,
@@ -30,7 +31,6 @@ from etl.pipeline.progress import Committed, Emit, StageBegan, ignore
 from etl.pipeline.reporting import run_record
 from etl.pipeline.run import remake
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant, instant
 from etl.publish.directory_files import full_url_base
 from etl.publish.history import find_release, resume, rollback
@@ -39,7 +39,6 @@ from etl.publish.manifest import Manifest, changed_ids, id_facts
 from etl.publish.prune import Expiry, PruneResult, prune
 from etl.publish.reader import Current, Release, open_current, open_release
 from etl.publish.verify import RebuildResult, VerifyResult, compare_rebuild, require_intact, verify
-from etl.reports.earlier_reports import write_nights_page
 
 _WORTH_PROCESSES: Final = 2_000
 """Members whom one process verifies sooner than others would have begun."""
@@ -177,9 +176,7 @@ def roll_back(
         emit(StageBegan("commit"))
         manifest = rollback(store, to, as_instant(use_cases.now()), bulk, reason, lease, key)
         emit(Committed(manifest.release))
-        if manifest.bulk:
-            write_pages(store, bulk)
-    write_nights_page(store)
+        refresh_tree_pages(store, bulk or BulkOptions() if manifest.bulk else None)
     return manifest, to.id
 
 
@@ -271,5 +268,5 @@ def prune_target(
         progress=progress,
     )
     if not dry_run:
-        write_nights_page(store)
+        refresh_nights_page(store)
     return pruned

@@ -20,16 +20,17 @@ from filelock import FileLock, Timeout
 from etl.bootstrap import opened_extract
 from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings, store_options, target_store
+from etl.bootstrap.tree_pages import refresh_nights_page, refresh_tree_pages
 from etl.errors import DamagedObject, DamagedRelease, EtlError, MappingError, StoreError, UsageError
 from etl.mapping.plan import FINANCIAL, MappingSet
 from etl.model.data_models import DataModel
 from etl.pipeline.context import Publication, Target
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.progress import Emit, ObjectWritten
+from etl.pipeline.progress import Committed, Emit, ObjectWritten
 from etl.pipeline.release_limits import ReleaseLimits
-from etl.pipeline.reporting.report_files import RunResult
+from etl.pipeline.reporting.report_files import LimitBroken, RunResult
 from etl.pipeline.reporting.run_record import read_records
-from etl.pipeline.run import PlanResult, plan, run
+from etl.pipeline.run import PlanResult, is_already_published, plan, run
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import open_checked
@@ -255,7 +256,20 @@ def _publish_extract(
                 key=key,
                 keep_places=settings.publish.sidecar,
             )
-            return run(job.context(work, moment), publication, now)
+            context = job.context(work, moment)
+            if base.release is not None and is_already_published(context, base):
+                # Only the last steps of an attempt that died after its commit may be missing.
+                emit(Committed(base.release.id))
+                store.sync()
+                refresh_tree_pages(store, publication.bulk)
+                return RunResult(base.release.id, None, None)
+            try:
+                result = run(context, publication, now)
+            except LimitBroken:
+                refresh_nights_page(store)
+                raise
+            refresh_tree_pages(store, publication.bulk)
+            return result
 
 
 def _check_current(

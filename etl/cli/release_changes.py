@@ -15,9 +15,9 @@ from etl.pipeline.run import PlanResult
 from etl.publish.kept_definitions import definitions_note
 from etl.publish.manifest import ChangeCounts, Changes, ReleaseSubject
 from etl.publish.reader import Release
+from etl.publish.run_reports import report_of
 from etl.quality.totals.limits import enforce
 from etl.reports.changes import money_changes, news_since
-from etl.reports.earlier_reports import report_of
 from etl.reports.summary import limit_json, rows_by_fate
 
 if TYPE_CHECKING:

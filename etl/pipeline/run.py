@@ -32,7 +32,6 @@ from etl.pipeline.sidecar.pieces import entries_of
 from etl.pipeline.totals import published_money
 from etl.publish import object_keys
 from etl.publish.bulk import ParallelReading, with_bulk
-from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import damage_note
 from etl.publish.kept_definitions import definitions_note, keep_definitions
@@ -40,10 +39,10 @@ from etl.publish.kept_objects import ObjectRef, put_by_content
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
 from etl.publish.reader import Current, Release
 from etl.publish.release import commit, is_published, put_named
+from etl.publish.run_reports import report_of
 from etl.quality.totals.by_member import NO_OWNERS
 from etl.reports.changes import money_changes, news_since
 from etl.reports.document import completeness, money_document
-from etl.reports.earlier_reports import release_before, report_of, write_nights_page
 from etl.reports.must_support import must_support_json
 from etl.reports.report_values import DefaultStamp, ReleaseBefore
 from etl.reports.small_cells import shown_money
@@ -56,8 +55,8 @@ if TYPE_CHECKING:
     from etl.publish.network_changes import NetworkChanges
     from etl.reports.changes_page import ChangedSample, MovedElement
 
-_OTHER_COMMIT_OBJECTS: Final = 7
-"""About how many other objects a commit writes: lists, manifest, pages."""
+_OTHER_COMMIT_OBJECTS: Final = 5
+"""About how many other objects a commit writes: lists, manifest, pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +111,13 @@ def run(context: RunContext, publication: Publication, clock: Callable[[], datet
         StoreError: storage failed; readers see what they saw, unless `Committed` was emitted.
     """
     store, base, bulk = publication.store, publication.base, publication.bulk
-    # The same files again: only complete the last steps of an earlier attempt.
-    if base.release is not None and not base.lost_objects and _is_published(context, base):
-        context.emit(progress.Committed(base.release.id))
-        if bulk is not None:
-            write_pages(store, bulk)  # an attempt that died after its commit did not get there
-        store.sync()  # nor may it have got its pointer to the disk
-        write_nights_page(store, unless_named=base.release.id)
-        return RunResult(base.release.id, None, None)
     # Partition the rows; a run that goes on from an earlier attempt keeps its time.
     rows = read_release(context, publication)
     attempt = replace(context, when=rows.when)
     stamp = default_stamp(context.executor, rows.read, rows.when)
     # Process them, write the release, and decide whether it may be published: all limits are
     # checked at once, so that one look at the report is enough.
-    previous = release_before(base, None)
+    previous = _previous_report(base)
     processed = _process(attempt, publication, rows.read, stamp, previous)
     checked_release = _write(attempt, publication, processed, stamp)
     if not _is_within_limits(checked_release.processed):
@@ -162,9 +153,6 @@ def run(context: RunContext, publication: Publication, clock: Callable[[], datet
     manifest = staged.manifest.with_reports(refs)
     commit(store, manifest, commit_base, publication.lease, publication.key)
     context.emit(progress.Committed(manifest.release))
-    if bulk is not None:
-        write_pages(store, bulk)
-    write_nights_page(store)
     money = _money_changes(attempt, staged, {} if previous is None else previous.document)
     return RunResult(manifest.release, manifest, reported, staged.changes, money)
 
@@ -216,7 +204,7 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
     _require_trial(publication)
     base = publication.base
     previous_id = base.release.id if base.release is not None else None
-    if _is_published(context, base):
+    if is_already_published(context, base):
         return PlanResult(previous_id, None, None, Changes(), None, Rejected(0, 0, ()))
     rows = read_release(context, publication)
     stamp = default_stamp(context.executor, rows.read, context.when)
@@ -336,10 +324,6 @@ def _is_within_limits(processed: ProcessedExtract) -> bool:
     return all(verdict.holds for verdict in processed.verdicts)
 
 
-def _is_published(context: RunContext, base: Current) -> bool:
-    return is_published(base, facts_of(context.extract, context.definitions))
-
-
 def _report_broken_limit(
     context: RunContext,
     publication: Publication,
@@ -353,9 +337,22 @@ def _report_broken_limit(
     written_report = report_files.write_reports(context, processed, report_facts)
     report_entries = _report_entries(written_report.folder, run_id)
     _store_reports(publication.store, report_entries, publication.base)
-    write_nights_page(publication.store)
     page = report_files.page_of(publication.target.name, run_id)
     return LimitBroken(processed, written_report.report, page)
+
+
+def is_already_published(context: RunContext, base: Current) -> bool:
+    """Return whether the current release is whole and has this extract, mapped the same way."""
+    return not base.lost_objects and is_published(
+        base, facts_of(context.extract, context.definitions)
+    )
+
+
+def _previous_report(base: Current) -> ReleaseBefore | None:
+    """Return the release that a run builds on, with its report if there is one."""
+    if base.release is None:
+        return None
+    return ReleaseBefore(str(base.release.manifest.link[0]), None, report_of(base.release))
 
 
 def _process(
@@ -414,7 +411,7 @@ def _write_trial(
     context: RunContext, publication: Publication, rows: PartitionedExtract, stamp: DefaultStamp
 ) -> StagedRelease:
     """Process an extract and write its release to an overlay, ignoring limits."""
-    previous = release_before(publication.base, None)
+    previous = _previous_report(publication.base)
     processed = _process(context, publication, rows, stamp, previous)
     return _write(context, publication, processed, stamp)
 

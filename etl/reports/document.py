@@ -18,6 +18,7 @@ import msgspec
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import DIRECTORY
+from etl.publish.run_reports import REPORT_FORMAT
 from etl.quality.totals.counts import CountsDoNotAddUp, FilledKey, RowCounts, reconcile
 from etl.quality.totals.money import MONEY_TYPES, MoneyKey, MoneyTotals
 from etl.reports.certificate import certificate_document, timeliness_document
@@ -30,9 +31,6 @@ from etl.reports.pools import pool_cells
 from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, MoneyTable, ShownMoney, shown_money
 from etl.reports.summary import by_fate, limit_json
-
-FORMAT_VERSION: Final = "2"
-"""Goes up when a reader of `report.json` has to change; docs/reports.md describes how."""
 
 _CLAIM_ID: Final = "claim_id"
 """Column that each row of a claim fills."""
@@ -55,7 +53,7 @@ def report_document(report: Report) -> dict[str, Any]:
 def _report_fields(report: Report) -> dict[str, Any]:
     money = shown_money(report.money, report.small_cells)
     return {
-        "format": FORMAT_VERSION,
+        "format": REPORT_FORMAT,
         "run": report.run,
         "release": report.release,
         "parent": report.parent,

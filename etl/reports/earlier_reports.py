@@ -1,4 +1,4 @@
-"""The reports of earlier runs into the same target: the last one, and the page of all of them.
+"""The page of all runs into a target, from their reports, and that of `cpcds history`.
 
 The page has each night's verdict, and trends over the nights. It is made from the reports and shows
 nothing that one of them withholds: no withheld sum, and no two sums whose difference is the money
@@ -7,51 +7,20 @@ of a few claims.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from etl.errors import CommitConflict, NotFound, StoreError
-from etl.publish import object_keys
-from etl.publish.canonical_json import loads
-from etl.publish.history import lineage
-from etl.publish.kept_objects import read_or_none, read_verified
-from etl.publish.manifest import Changes
-from etl.publish.reader import Current, Release
+from etl.publish.run_reports import Night, RolledBack
 from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level, net_sums
 from etl.reports.directory import directory_page, directory_trends
-from etl.reports.document import FORMAT_VERSION
 from etl.reports.page import CATEGORIES, all_rows, causes, environment, of_table, rejects, share
 from etl.reports.plots import Plot
-from etl.reports.report_values import ReleaseBefore
 from etl.reports.summary import is_directory
-from etl.storage.parallel import map_concurrently
-from etl.storage.port import Store
 
 NIGHTS: Final = 30
 """Nights that the page shows; older reports are only linked."""
-
-
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """A rollback, which has no report of its own.
-
-    Attributes:
-        release: its id.
-        when: FHIR instant.
-        to: ID of the restored release.
-    """
-
-    release: str
-    when: str
-    to: str
-
-
-Night: TypeAlias = Mapping[str, Any] | RolledBack
-"""A report as plain values, or a rollback."""
 
 
 def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
@@ -235,125 +204,3 @@ def _run_row(record: Mapping[str, Any], phases: Sequence[str]) -> dict[str, Any]
         "rows": sum(counts["quarantined"] for counts in tables.values()),
         "money": totals and totals["money"],
     }
-
-
-log = logging.getLogger(__name__)
-
-_FOLDER: Final = "reports/"
-_FILE: Final = "/report.json"
-_ATTEMPTS: Final = 3
-
-
-def release_before(base: Current, changes: Changes | None) -> ReleaseBefore | None:
-    """Return the release that a run builds on, with its report if there is one.
-
-    Args:
-        base: the current release when the run begins.
-        changes: the run's changes to it; None if the run publishes nothing.
-    """
-    if base.release is None:
-        return None
-    previous_id = str(base.release.manifest.link[0])
-    return ReleaseBefore(previous_id, changes, report_of(base.release))
-
-
-def report_of(release: Release) -> Mapping[str, Any] | None:
-    """Return the document of a release's report; None if it is missing or damaged.
-
-    A rollback names the report of the release that it restores.
-    """
-    ref = release.kept_object(_FOLDER, _FILE)
-    if ref is None:
-        return None
-    try:
-        document = loads(read_verified(release.store, ref.key, ref.sha256), ref.key)
-    except NotFound:
-        return None
-    except StoreError as error:
-        log.warning("%s: changes of rules and words are not reported", error)
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def write_nights_page(store: Store, *, unless_named: str = "") -> None:
-    """Write the page of all reports.
-
-    No release depends on it, and the next run writes it again, so a failure is only logged.
-
-    Args:
-        store: the target.
-        unless_named: ID of a run; if the page already links its report, nothing is written.
-    """
-    try:
-        for _ in range(_ATTEMPTS):
-            saved = read_or_none(store, object_keys.NIGHTS_PAGE)
-            if unless_named and saved is not None and unless_named.encode() in saved.data:
-                return
-            nights, older = _load_nights(store)
-            page = nights_page(nights, older).encode()
-            if saved is not None and saved.data == page:
-                return
-            try:
-                store.swap(object_keys.NIGHTS_PAGE, page, None if saved is None else saved.tag)
-            except CommitConflict:
-                continue  # another run has written it, perhaps without this one's report
-            return
-        raise CommitConflict(f"{store.name}: other runs keep writing it")
-    except StoreError as error:
-        log.warning("%s: the page of all reports is not up to date", error)
-
-
-def _load_nights(store: Store) -> tuple[list[Night], list[str]]:
-    """Return the newest nights, and the IDs of runs with older reports.
-
-    The report of an attempt that died before its commit names a release that does not exist; it is
-    left out.
-    """
-    runs = sorted(_list_runs(store), reverse=True)
-    newest = runs[:NIGHTS]
-    releases: dict[str, Release] = {}
-    for release in lineage(store, lambda *_: None):
-        releases[release.id] = release
-        if newest and release.id <= newest[-1]:
-            break
-    nights: dict[str, Night] = {
-        release.id: RolledBack(release.id, release.manifest.created, target_id)
-        for release in releases.values()
-        if (target_id := release.manifest.rolled_back_to) is not None
-    }
-    reports = map_concurrently(store, lambda run: _read_report(store, run), newest)
-    nights |= {
-        run: report
-        for run, report in zip(newest, reports, strict=True)
-        if report is not None and report["release"] in {None, *releases}
-    }
-    shown_runs = sorted(nights, reverse=True)[:NIGHTS]
-    return [nights[run] for run in shown_runs], runs[NIGHTS:]
-
-
-def latest_report(store: Store) -> Mapping[str, Any] | None:
-    """Return the report of the latest run, published or stopped; None if it can't be read."""
-    runs = sorted(_list_runs(store))
-    return _read_report(store, runs[-1]) if runs else None
-
-
-def _list_runs(store: Store) -> Iterator[str]:
-    for entry in store.list(_FOLDER):
-        run, _, file = entry.key.removeprefix(_FOLDER).partition("/")
-        if f"/{file}" == _FILE:
-            yield run
-
-
-def _read_report(store: Store, run: str) -> Mapping[str, Any] | None:
-    """Read a report's document; None if it is missing, damaged, or of another format."""
-    key = f"{_FOLDER}{run}{_FILE}"
-    try:
-        data = store.get(key)
-    except NotFound:
-        return None
-    try:
-        document = loads(data, key)
-    except StoreError:
-        return None
-    is_known = isinstance(document, dict) and document.get("format") == FORMAT_VERSION
-    return document if is_known else None

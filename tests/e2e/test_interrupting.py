@@ -144,7 +144,7 @@ def ended(monkeypatch, name, fault, *arguments):
 @pytest.mark.parametrize(
     "name",
     [
-        "etl.pipeline.run.write_nights_page",
+        "etl.bootstrap.tree_pages.refresh_nights_page",
         "etl.publish.lease.Lease.release",
         "etl.bootstrap.recorded_run._notify",
     ],
@@ -165,7 +165,7 @@ def test_an_interruption_after_the_commit_names_what_is_published(
 
 
 def test_a_failure_after_the_commit_names_what_is_published(tmp_path, small, monkeypatch):
-    tree, pages = tmp_path / "tree", "etl.pipeline.run.write_pages"
+    tree, pages = tmp_path / "tree", "etl.bootstrap.tree_pages.write_pages"
     command = ("run", small, "--to", tree, "--workers", "1")
     called = ended(monkeypatch, pages, full_disk, *command, "--log", tmp_path / "log")
     release = open_current(LocalStore(tree)).release
@@ -200,12 +200,12 @@ def test_a_rollback_that_ends_names_what_is_published(tmp_path, small, monkeypat
     assert f"`cpcds releases {tree}` shows whether readers see it; " in called.err
     # The first of these ends after the commit, and the others when the command completes it.
     for name, fault, code in (
-        ("write_pages", interrupted, 130),
-        ("write_pages", full_disk, 5),
-        ("write_nights_page", interrupted, 130),
-        ("keep_record", interrupted, 130),
+        ("tree_pages.write_pages", interrupted, 130),
+        ("tree_pages.write_pages", full_disk, 5),
+        ("tree_pages.refresh_nights_page", interrupted, 130),
+        ("releases.keep_record", interrupted, 130),
     ):
-        called = ended(monkeypatch, f"{room}.{name}", fault, *command)
+        called = ended(monkeypatch, f"etl.bootstrap.{name}", fault, *command)
         release = open_current(LocalStore(tree)).release
         assert release.manifest.rolled_back_to == first
         assert called.code == code

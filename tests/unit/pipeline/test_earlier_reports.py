@@ -7,17 +7,18 @@ from functools import cache
 
 import pytest
 
+from etl.bootstrap.tree_pages import refresh_nights_page
 from etl.errors import CommitConflict, StoreError
 from etl.publish.canonical_json import sha256
 from etl.publish.history import find_release, rollback
 from etl.publish.kept_objects import ObjectRef
-from etl.publish.manifest import Changes
 from etl.publish.object_keys import NIGHTS_PAGE
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
 from etl.publish.release import commit
+from etl.publish.run_reports import report_of
 from etl.reports.document import report_document, report_json
-from etl.reports.earlier_reports import NIGHTS, release_before, write_nights_page
+from etl.reports.earlier_reports import NIGHTS
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import objects, patient, stage
 from tests.unit.reports.test_report import report
@@ -49,7 +50,7 @@ def night(store, number, *, dies=False, **changes):
 
 
 def page(store):
-    write_nights_page(store)
+    refresh_nights_page(store)
     return objects(store)[NIGHTS_PAGE].decode()
 
 
@@ -117,15 +118,6 @@ def test_the_same_reports_give_the_same_page_and_it_is_not_written_again(store):
     assert store.read(NIGHTS_PAGE).tag == tag
 
 
-def test_a_page_that_names_the_night_is_not_made_again(store):
-    release = night(store, 0).release
-    store.swap(NIGHTS_PAGE, release.encode(), None)
-    write_nights_page(store, unless_named=release)
-    assert objects(store)[NIGHTS_PAGE] == release.encode()
-    write_nights_page(store, unless_named=night(store, 1).release)
-    assert objects(store)[NIGHTS_PAGE] != release.encode()
-
-
 class Refuses(MemoryStore):
     """Refuses to write the page of all reports, as often as it is told to."""
 
@@ -152,17 +144,14 @@ def test_a_page_that_cannot_be_written_harms_no_run(error, caplog):
     store.error = error
     night(store, 0)
     with caplog.at_level(logging.WARNING):
-        write_nights_page(store)
+        refresh_nights_page(store)
     assert "the page of all reports is not up to date" in caplog.text
     assert NIGHTS_PAGE not in objects(store)
 
 
-def test_the_release_before_comes_with_its_report(store):
-    assert release_before(open_current(store), Changes()) is None
+def test_a_release_comes_with_its_report(store):
     first = night(store, 0)
-    found = release_before(open_current(store), Changes())
-    assert (found.release, found.changes) == (first.release, Changes())
-    assert found.document == {
+    assert report_of(open_current(store).release) == {
         **facts(),
         "run": first.release,
         "release": first.release,
@@ -174,8 +163,7 @@ def test_a_rollback_is_compared_with_the_report_of_what_it_went_back_to(store):
     first = night(store, 0)
     night(store, 1)
     rollback(store, find_release(store, first.release), LAST)
-    found = release_before(open_current(store), None)
-    assert found.document["run"] == first.release
+    assert report_of(open_current(store).release)["run"] == first.release
 
 
 @pytest.mark.parametrize("damage", ["gone", "damaged"])
@@ -185,5 +173,4 @@ def test_a_report_of_the_release_before_that_cannot_be_read_is_none(store, damag
         store.delete([key])
     else:
         store.swap(key, json.dumps(facts()).encode(), store.read(key).tag)
-    found = release_before(open_current(store), None)
-    assert found.document is None
+    assert report_of(open_current(store).release) is None

@@ -13,11 +13,12 @@ import pytest
 
 from etl.model.severity import Severity
 from etl.pipeline.totals import Tally
+from etl.publish.run_reports import REPORT_FORMAT
 from etl.quality.rules.book import Limits
 from etl.quality.totals.counts import CountsDoNotAddUp, RowCounts
 from etl.quality.totals.limits import verdicts
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from etl.reports.document import FORMAT_VERSION, report_document, report_json, write_report
+from etl.reports.document import report_document, report_json, write_report
 from etl.reports.page import _money_text, report_page
 from etl.reports.report_values import (
     Example,
@@ -94,7 +95,7 @@ def test_report_json_is_what_its_page_of_documentation_lists():
         for key in re.findall(r"`(\w+)`", line.split("|")[1])
     ]
     assert sorted(keys) == sorted(told)
-    assert f'format `"{FORMAT_VERSION}"`' in page
+    assert f'format `"{REPORT_FORMAT}"`' in page
     for key in ("limits", "rules", "money", "completeness", "unmapped", "suites", "quarantine"):
         line = next(line for line in listed[1].splitlines() if line.startswith(f"| `{key}`"))
         for inner in told[key][0] if told[key] else ():
