@@ -28,7 +28,7 @@ from etl.bootstrap.settings import read_settings
 from etl.columns.digests import NO_HASHES
 from etl.pipeline.context import Task
 from etl.pipeline.incremental.cache import CachedResults
-from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.incremental.reuse import ReusableResults
 from etl.pipeline.read import partition_count
 from etl.publish.manifest import Manifest
 from etl.publish.prune import prune
@@ -186,7 +186,7 @@ def _of_payer(runs: Sequence[ScaleRun], size: int, rows: int) -> Iterator[tuple[
     """Yield what a payer's run takes: a name, and its value in words."""
     count = partition_count([(size, False)], rows)
     results = CachedResults([], count, None, (NO_HASHES, NO_HASHES), None)
-    night = Task(None, {}, None, None, previous=PreviousRelease(results)).units(count)
+    night = Task(None, {}, None, None, previous=ReusableResults(results)).units(count)
     yield "partitions, and tasks of a full run", f"{count:,}"
     yield "tasks of a night", f"{len(night):,}"
     yield "extract to a task", f"{size / count / 1e6:,.1f} MB"

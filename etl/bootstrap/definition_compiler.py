@@ -28,7 +28,7 @@ from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.profiles.guides import DEFAULT, PDEX, PLAN_NET, Guide
 from etl.profiles.value_sets import code_systems
-from etl.publish.kept_definitions import hash_definitions
+from etl.publish.kept_definitions import KeptDefinitions, hash_definitions
 from etl.quality.rules.book import Limits, Policy, assign_rules, load_rules, read_rules, rules_of
 from etl.sources.layout.model import Layout, LayoutText
 from etl.sources.layout.syntax import read_layout
@@ -192,7 +192,7 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _hash_lines(settings: Settings, files: Mapping[str, Files], view: str) -> bytes:
+def _hash_lines(settings: Settings, files: Mapping[str, Files], view: str) -> KeptDefinitions:
     """Return hashes of everything in the fingerprint except the ID key.
 
     Files have the same names wherever an overlay is, since it may have a folder for each version.

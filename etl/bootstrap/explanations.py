@@ -31,7 +31,7 @@ from etl.pipeline.lineage.row_places import ExtractRows, LayerRows
 from etl.pipeline.progress import Emit
 from etl.pipeline.read import open_with, read
 from etl.pipeline.sidecar.answers import SidecarExplainer
-from etl.pipeline.sidecar.pieces import sidecar_of
+from etl.pipeline.sidecar.pieces import SIDECAR
 from etl.publish.reader import open_current
 from etl.publish.run_reports import latest_report
 from etl.reports.lineage import HeaderSubject, Lineage, Reason, RowFate, Subject
@@ -135,7 +135,7 @@ def explainer_of(
     check_view(settings, base, definitions.mappings)
     layers = kept_layers(base.release)
     if not layers and not extracts:
-        sidecar = sidecar_of(base.release)
+        sidecar = base.release.read(SIDECAR)
         if sidecar is None:
             raise UsageError(
                 f"{settings.target}: neither rows nor row positions of {base.release.id} were "
@@ -165,7 +165,9 @@ def explainer_of(
             for extract in extracts
         ]
         if len(layers) > 1 or not extracts:
-            rows = LayerRows(layers, write_merged_origins(store, layers, work / "merged"))
+            rows = LayerRows(
+                layers, write_merged_origins(base.release.kept, layers, work / "merged")
+            )
             merged = context(open_files(work / "merged"), "cpcds")
             by_layer = {layer_of(layers, run.extract): ExtractRows(read(run)) for run in contexts}
             yield Explainer(merged, base.release, rows, by_layer)

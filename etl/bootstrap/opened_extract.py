@@ -19,10 +19,11 @@ from etl.errors import UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.memory import MemoryBudget, choose_memory_pool
 from etl.local.workers import Workers, forked_workers
-from etl.pipeline.context import Executor, RunContext, RunOptions, Target
+from etl.pipeline.context import Executor, RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Emit, StageAdvanced, StageBegan
 from etl.pipeline.read import expected_partitions, open_with, own_folder
+from etl.publish.target import Target
 from etl.sources.extract.opening import Extract, expected_model
 
 WORK = ".cpcds-work"

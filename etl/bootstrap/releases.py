@@ -25,7 +25,6 @@ from etl.bootstrap.use_cases import (
 )
 from etl.errors import NotFound, UsageError
 from etl.local.workers import forked_workers
-from etl.pipeline.context import RunStore, Target
 from etl.pipeline.lineage.explain import require_same
 from etl.pipeline.progress import Committed, Emit, StageBegan, ignore
 from etl.pipeline.reporting import run_record
@@ -37,7 +36,8 @@ from etl.publish.history import find_release, resume, rollback
 from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest, changed_ids, id_facts
 from etl.publish.prune import Expiry, PruneResult, prune
-from etl.publish.reader import Current, Release, open_current, open_release
+from etl.publish.reader import PreviousRelease, Release, open_current, open_release
+from etl.publish.target import RunStore, Target
 from etl.publish.verify import RebuildResult, VerifyResult, compare_rebuild, require_intact, verify
 
 _WORTH_PROCESSES: Final = 2_000
@@ -98,8 +98,8 @@ def rebuild_release(
             "not made from an extract: rebuild that release instead"
         )
     with opened_extract.opened(settings, extract, emit) as job:
-        check_model(settings, Current(release, None), job.definitions.model)
-        check_view(settings, Current(release, None), job.definitions.mappings)
+        check_model(settings, PreviousRelease(release, None), job.definitions.model)
+        check_view(settings, PreviousRelease(release, None), job.definitions.mappings)
         require_same(job.extract, release, str(extract))
         definitions, when = job.definitions, instant(manifest.created)
         if changed_ids(manifest.facts.ids, id_facts(definitions.payer, definitions.id_key)):
@@ -108,7 +108,7 @@ def rebuild_release(
                 "would differ: set CPCDS_ID_KEY and payer.id to the values that it was "
                 "published with"
             )
-        base = Current(_parent(release), None)
+        base = PreviousRelease(_parent(release), None)
         options = {
             "bulk": _bulk_options_of(release, settings),
             "keep_rows": settings.publish.deltas,
@@ -116,10 +116,11 @@ def rebuild_release(
         }
         with trial_run(settings, base, definitions, "rebuild", **options) as (
             work,
-            publication,
+            policy,
+            writer,
         ):
-            rebuilt = remake(job.context(work, when), publication)
-            return compare_rebuild(release, Release(publication.store, rebuilt))
+            rebuilt = remake(job.context(work, when), base, policy, writer)
+            return compare_rebuild(release, rebuilt)
 
 
 def _bulk_options_of(release: Release, settings: Settings) -> BulkOptions | None:

@@ -24,7 +24,7 @@ from etl.bootstrap.tree_pages import refresh_nights_page, refresh_tree_pages
 from etl.errors import DamagedObject, DamagedRelease, EtlError, MappingError, StoreError, UsageError
 from etl.mapping.plan import FINANCIAL, MappingSet
 from etl.model.data_models import DataModel
-from etl.pipeline.context import Publication, Target
+from etl.pipeline.context import RunPolicy
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Committed, Emit, ObjectWritten
 from etl.pipeline.release_limits import ReleaseLimits
@@ -37,7 +37,9 @@ from etl.publish.damaged_objects import open_checked
 from etl.publish.history import holds
 from etl.publish.lease import run_lease
 from etl.publish.manifest import ReleaseFacts, changed_ids, id_facts
-from etl.publish.reader import Current, open_current
+from etl.publish.reader import PreviousRelease, open_current
+from etl.publish.target import Target
+from etl.publish.writer import ReleaseWriter
 from etl.storage.port import Store
 from etl.storage.wrappers import ObservedStore
 
@@ -64,7 +66,11 @@ NO_APPROVALS: Final = Approvals()
 
 
 def check_base(
-    settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
+    settings: Settings,
+    store: Store,
+    previous: PreviousRelease,
+    definitions: Definitions,
+    approvals: Approvals,
 ) -> None:
     """Refuse to publish over the current release if that needs an approval.
 
@@ -73,20 +79,24 @@ def check_base(
         MappingError: its ids were made with another key or payer id.
         StoreError: a rollback is in effect.
     """
-    check_model(settings, base, definitions.model)
-    check_view(settings, base, definitions.mappings)
-    refusal = refusal_of(settings, store, base, definitions, approvals)
+    check_model(settings, previous, definitions.model)
+    check_view(settings, previous, definitions.mappings)
+    refusal = refusal_of(settings, store, previous, definitions, approvals)
     if refusal is not None:
         raise refusal
 
 
 def refusal_of(
-    settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
+    settings: Settings,
+    store: Store,
+    previous: PreviousRelease,
+    definitions: Definitions,
+    approvals: Approvals,
 ) -> EtlError | None:
     """Return why a run may not publish over the current release, or None."""
-    if base.release is None:
+    if previous.release is None:
         return None
-    facts = base.release.manifest.facts
+    facts = previous.release.manifest.facts
     changed = changed_ids(facts.ids, id_facts(definitions.payer, definitions.id_key))
     if changed and not approvals.rekey:
         where = {"key": "CPCDS_ID_KEY", "payer": "payer.id"}
@@ -98,7 +108,7 @@ def refusal_of(
             "so every resource would be deleted and added again with a new ID",
             hint="set the value that it was published with, or pass --rekey if this is intended",
         )
-    if holds(store, base.release) and not approvals.after_rollback:
+    if holds(store, previous.release) and not approvals.after_rollback:
         reason = facts.run.get("reason")
         return StoreError(
             f"{settings.target} was rolled back to {facts.run['rollbackTo']}"
@@ -108,10 +118,12 @@ def refusal_of(
     return None
 
 
-def limits_against(settings: Settings, base: Current, definitions: Definitions) -> ReleaseLimits:
+def limits_against(
+    settings: Settings, previous: PreviousRelease, definitions: Definitions
+) -> ReleaseLimits:
     """Return the limits against the current release; changed IDs may retract all of it."""
     limits = _release_limits(settings)
-    previous_ids = base.release.manifest.facts.ids if base.release is not None else {}
+    previous_ids = previous.release.manifest.facts.ids if previous.release is not None else {}
     return (
         limits.of_other_ids()
         if changed_ids(previous_ids, id_facts(definitions.payer, definitions.id_key))
@@ -119,15 +131,15 @@ def limits_against(settings: Settings, base: Current, definitions: Definitions) 
     )
 
 
-def check_model(settings: Settings, base: Current, model: DataModel) -> None:
+def check_model(settings: Settings, previous: PreviousRelease, model: DataModel) -> None:
     """Refuse to publish claims over a directory, or a directory over claims.
 
     Raises:
         UsageError: the target was made of another kind of extract.
     """
-    if base.release is None:
+    if previous.release is None:
         return
-    published = base.release.manifest.subject.model
+    published = previous.release.manifest.subject.model
     if published is not model:
         raise UsageError(
             f"{settings.target} contains {published.contents}, but this would be {model.contents}: "
@@ -135,19 +147,19 @@ def check_model(settings: Settings, base: Current, model: DataModel) -> None:
         )
 
 
-def check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
+def check_view(settings: Settings, previous: PreviousRelease, mappings: MappingSet) -> None:
     """Refuse to publish one view over another, because their readers differ.
 
     Raises:
         UsageError: the target holds another view of claims, or version of Plan-Net.
     """
-    if base.release is None:
+    if previous.release is None:
         return
-    facts = base.release.manifest.facts.mapping
+    facts = previous.release.manifest.facts.mapping
     published, wanted = str(facts.get("view", FINANCIAL)), mappings.view.name
     if published == wanted:
         return
-    if base.release.manifest.subject.is_directory:
+    if previous.release.manifest.subject.is_directory:
         raise UsageError(
             f"{settings.target} contains Plan-Net {facts['version']}, but this would be "
             f"{mappings.version}: use another target, or set publish.plan_net"
@@ -238,37 +250,37 @@ def _publish_extract(
         ):
             _check_current(settings, store, definitions, approvals)
             lost_facts = {"view": definitions.mappings.view.name, **definitions.model.stated}
-            base = open_checked(
+            previous = open_checked(
                 store,
                 repair=repair,
                 run_time=moment,
                 lost_facts=ReleaseFacts("full", mapping=lost_facts) if approvals.repair else None,
             )
-            check_base(settings, store, base, definitions, approvals)  # another run may be first
-            publication = Publication(
+            check_base(
+                settings, store, previous, definitions, approvals
+            )  # another run may be first
+            policy = RunPolicy(
                 Target(settings.target, store_options(settings)),
-                ObservedStore(store, lambda: emit(ObjectWritten())),
-                base,
-                limits_against(settings, base, definitions),
-                lease,
+                limits_against(settings, previous, definitions),
                 bulk_options(settings),
                 keep_rows=settings.publish.deltas,
-                key=key,
                 keep_places=settings.publish.sidecar,
             )
+            observed_store = ObservedStore(store, lambda: emit(ObjectWritten()))
+            writer = ReleaseWriter(observed_store, previous, lease, key)
             context = job.context(work, moment)
-            if base.release is not None and is_already_published(context, base):
+            if previous.release is not None and is_already_published(context, previous):
                 # Only the last steps of an attempt that died after its commit may be missing.
-                emit(Committed(base.release.id))
+                emit(Committed(previous.release.id))
                 store.sync()
-                refresh_tree_pages(store, publication.bulk)
-                return RunResult(base.release.id, None, None)
+                refresh_tree_pages(store, policy.bulk)
+                return RunResult(previous.release.id, None, None)
             try:
-                result = run(context, publication, now)
+                result = run(context, previous, policy, writer, now)
             except LimitBroken:
                 refresh_nights_page(store)
                 raise
-            refresh_tree_pages(store, publication.bulk)
+            refresh_tree_pages(store, policy.bulk)
             return result
 
 
@@ -329,25 +341,30 @@ def plan_extract(
     settings = settings.of_a_run()
     with opened_extract.opened(settings, extract, emit, None) as job:
         store = target_store(settings)
-        base, definitions = open_current(store), job.definitions
-        check_model(settings, base, definitions.model)
-        check_view(settings, base, definitions.mappings)
-        refusal = refusal_of(settings, store, base, definitions, approvals)
-        with trial_run(settings, base, definitions, "plan") as (work, publication):
-            planned = plan(job.context(work, now()), publication)
+        previous, definitions = open_current(store), job.definitions
+        check_model(settings, previous, definitions.model)
+        check_view(settings, previous, definitions.mappings)
+        refusal = refusal_of(settings, store, previous, definitions, approvals)
+        with trial_run(settings, previous, definitions, "plan") as (work, policy, writer):
+            planned = plan(job.context(work, now()), previous, policy, writer)
             return replace(planned, refusal=refusal)
 
 
 @contextmanager
 def trial_run(
-    settings: Settings, base: Current, definitions: Definitions, name: str, **options: Any
-) -> Iterator[tuple[Path, Publication]]:
-    """Yield a temporary work folder, and a publication that leaves the target unchanged."""
+    settings: Settings,
+    previous: PreviousRelease,
+    definitions: Definitions,
+    name: str,
+    **options: Any,
+) -> Iterator[tuple[Path, RunPolicy, ReleaseWriter]]:
+    """Yield a temporary work folder, and policy and writer that leave the target unchanged."""
     make_work_folder(settings)
     with TemporaryDirectory(prefix=f"cpcds-{name}-", dir=settings.run.work) as folder:
         target = Target(settings.target, store_options(settings), str(Path(folder, "tree")))
-        limits = limits_against(settings, base, definitions)
-        yield Path(folder), Publication(target, target.store(), base, limits, **options)
+        limits = limits_against(settings, previous, definitions)
+        writer = ReleaseWriter(target.store(), previous)
+        yield Path(folder), RunPolicy(target, limits, **options), writer
 
 
 def make_work_folder(settings: Settings) -> None:

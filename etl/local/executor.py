@@ -15,7 +15,7 @@ from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.memory import MANY_ROWS, MemoryBudget, free_memory
 from etl.local.workers import Workers, worker_definitions
-from etl.pipeline.context import Chunks, Cutting, PartitionedExtract, RunStore, Task, TaskOutput
+from etl.pipeline.context import Chunks, Cutting, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
@@ -24,6 +24,7 @@ from etl.pipeline.progress import Emit as EmitProgress
 from etl.pipeline.progress import StageAdvanced
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
+from etl.publish.target import RunStore
 from etl.rows import table_schema
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit

@@ -31,13 +31,11 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import changed_rows
-from etl.publish.kept_objects import MEMORY, ObjectRef, put_by_content, read_verified
-from etl.publish.manifest import Manifest
-from etl.publish.reader import Current, Release, open_index, open_release
+from etl.publish.kept_objects import KeptKind, KeptObjects
+from etl.publish.reader import PreviousRelease, Release, open_index, open_release
 from etl.quality.check import Checked
 from etl.quality.totals.limits import Verdict
 from etl.sources.partition.partitions import Loaded
-from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
 CERTIFICATE_FILE: Final = "certificate.json"
@@ -46,7 +44,6 @@ CERTIFICATE_LIMIT: Final = "certificate"
 """Name of the verdict."""
 
 _CSV_BATCH_ROWS: Final = 4096
-_STATE_ENDING: Final = "certificate"
 _CLAIM_TYPE: Final = "ExplanationOfBenefit"
 
 
@@ -149,7 +146,7 @@ def compare_unit(
         rows.tables,
         rows.fates,
         rows.findings,
-        _read_blocks(store, entries).claims(),
+        _read_blocks(KeptObjects(store), entries).claims(),
         states_money=certifying.states_money,
         visible_ids=visible_ids,
         leaves_out=certifying.leaves_out,
@@ -157,7 +154,7 @@ def compare_unit(
     previous_sums: Sums | None = Sums()
     if certifying.reusable_release is not None:
         try:
-            previous_sums = published_sums(_read_blocks(store, previous).claims())
+            previous_sums = published_sums(_read_blocks(KeptObjects(store), previous).claims())
         except StoreError:  # missing or damaged: its replacement is published anyway
             previous_sums = None
     return certificates.encode_comparison(_locate_in_source(comparison, sources), previous_sums)
@@ -200,58 +197,58 @@ def _patient_entries(catalog: Iterable[bytes]) -> Iterator[CatalogEntry]:
             yield msgspec.convert(value, CatalogEntry)
 
 
-def _read_blocks(store: Store, entries: Iterable[CatalogEntry]) -> BlockReader:
+def _read_blocks(objects: KeptObjects, entries: Iterable[CatalogEntry]) -> BlockReader:
     reader = BlockReader()
     for entry in entries:
         if entry.block is not None:
-            reader.read_block(read_verified(store, entry.block))
+            reader.read_block(objects.read_block(entry.block))
     return reader
 
 
 def certify(
-    pieces: Iterable[bytes], store: Store, current: Current, manifest: Manifest, reused_count: int
+    pieces: Iterable[bytes], previous: PreviousRelease, staged: Release, reused_count: int
 ) -> certificates.Certificate:
     """Return the certificate of a written release.
 
     Args:
         pieces: the comparisons of its units.
-        store: the target.
-        current: the release before.
-        manifest: the release.
+        previous: the release that it follows.
+        staged: the release.
         reused_count: how many patients' blocks are taken over from the one before.
     """
     certificate, previous_sums = certificates.merge_comparisons(pieces)
-    if current.release is None:
+    if previous.release is None:
         return certificate
-    state = _read_carried_state(current.release)
+    state = previous.read(STATE)
     earlier = Counter() if state is None else state[1]
     if not reused_count:
         return certificate.with_carried_sums(Sums(), earlier)
-    after = Release(store, manifest)
     if state is not None and previous_sums is not None:
         try:
-            removed = published_sums(
-                _read_blocks(store, _removed_patients(current.release, after)).claims()
-            )
+            removed_patients = _removed_patients(previous.release, staged)
+            removed = published_sums(_read_blocks(staged.kept, removed_patients).claims())
             return certificate.with_carried_sums(state[0] - removed - previous_sums, earlier)
         except StoreError:
             pass  # a block of the release before is lost or damaged
     # Without a usable previous state, read all blocks of the new release.
-    all_sums = published_sums(_read_blocks(store, after.all_units()).claims())
+    all_sums = published_sums(_read_blocks(staged.kept, staged.all_units()).claims())
     return certificate.with_carried_sums(all_sums - certificate.read, earlier)
 
 
-def _read_carried_state(previous_release: Release) -> tuple[Sums, Counter[int]] | None:
-    """Read the previous release's sums and delays; None if unusable."""
-    ref = previous_release.kept_object(MEMORY, f".{_STATE_ENDING}")
+def _parse_state(data: bytes, label: str) -> tuple[Sums, Counter[int]] | None:
+    """Parse the sums and delays of a release; None for those of another format.
+
+    Raises:
+        StoreError: the bytes are damaged.
+    """
     try:
-        return (
-            None
-            if ref is None
-            else certificates.state_from(read_verified(previous_release.store, ref.key, ref.sha256))
-        )
-    except (StoreError, ValueError, KeyError, TypeError):
-        return None
+        return certificates.state_from(data)
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(f"{label} is damaged; run verify") from None
+
+
+STATE: Final = KeptKind(".certificate", _parse_state)
+"""The state from which the certificate of the next release continues."""
 
 
 def _removed_patients(previous: Release, following: Release) -> Iterator[CatalogEntry]:
@@ -313,14 +310,11 @@ def verdict(
     )
 
 
-def directory_verdict(
-    store: Store, manifest: Manifest, published: Mapping[str, int], allowed: Decimal
-) -> Verdict:
+def directory_verdict(staged: Release, published: Mapping[str, int], allowed: Decimal) -> Verdict:
     """Decide whether a directory release has each accepted row exactly once.
 
     Args:
-        store: the target, from which all blocks are read.
-        manifest: the release, which is written.
+        staged: the release, whose blocks are read back.
         published: table -> rows that the run counted as published.
 
     Raises:
@@ -328,8 +322,7 @@ def directory_verdict(
     """
     from etl.certificate.directory_counts import directory_counts
 
-    keys = [shard.block for shard in manifest.directory if shard is not None and shard.block]
-    counts = directory_counts(map_concurrently(store, lambda key: read_verified(store, key), keys))
+    counts = directory_counts(staged.directory_blocks())
     mistakes = counts.differing(published)
     if counts.doubled:
         mistakes.append(f"{counts.doubled:,} of {counts.resources:,} resources are published twice")
@@ -385,11 +378,3 @@ def _gzip_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterat
         csv.writer(text, lineterminator="\n").writerows(batch)
         yield compressor.compress(text.getvalue().encode())
     yield compressor.flush()
-
-
-def write_state(
-    store: Store, certificate: certificates.Certificate, visible_day: date
-) -> ObjectRef:
-    """Write the state from which the next release continues."""
-    data = certificates.state_to_bytes(certificate, visible_day)
-    return put_by_content(store, MEMORY, data, _STATE_ENDING)

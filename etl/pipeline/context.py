@@ -11,11 +11,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -23,99 +22,18 @@ from etl.columns.digests import Hashes
 from etl.jobs import ALONE, JobRunner, PreparedRunner
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.incremental.reuse import ReusableResults
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.progress import Emit
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.totals import Outcome
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.lease import Lease
-from etl.publish.reader import Current
+from etl.publish.target import Target
 from etl.quality.checks.cascade import DecidedRows
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit as EmitReading
 from etl.sources.partition.partitions import Partitions
-from etl.storage.local import LocalStore
-from etl.storage.open_store import open_store
-from etl.storage.port import Store, StoreOptions
-from etl.storage.wrappers import OverlayStore
-
-if TYPE_CHECKING:
-    from etl.publish.signatures import SigningKey
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The target of a run; can be sent to another process.
-
-    Attributes:
-        name: a folder, or `s3://bucket/prefix`.
-        options: settings of the store.
-        overlay: a folder of this machine that is written to instead; empty for none.
-    """
-
-    name: str
-    options: StoreOptions
-    overlay: str = ""
-
-    @property
-    def is_trial(self) -> bool:
-        """Whether readers never see what is written: it goes to an overlay."""
-        return bool(self.overlay)
-
-    def in_any_folder(self) -> Target:
-        """Return the target with an absolute path, for processes in other folders."""
-        return self if "://" in self.name else replace(self, name=str(Path(self.name).absolute()))
-
-    def store(self) -> Store:
-        """Return the store."""
-        store = open_store(self.name, self.options)
-        return OverlayStore(store, LocalStore(Path(self.overlay))) if self.overlay else store
-
-
-class RunStore:
-    """The store of a run's target, opened once in each process: on S3 that costs 0.1 s.
-
-    Copies that come to another process, with each of its jobs, share one.
-
-    Args:
-        target: the target.
-    """
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._is_copy = False
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both are for the same target."""
-        return isinstance(other, RunStore) and self._target == other._target
-
-    def __hash__(self) -> int:
-        """Return the hash of the target."""
-        return hash(self._target)
-
-    def __getstate__(self) -> Target:
-        """Return the state to pickle: the target, without the open store."""
-        return self._target
-
-    def __setstate__(self, target: Target) -> None:
-        """Restore a pickled store. Opens nothing: an error raised here would be lost."""
-        self._target = target
-        self._is_copy = True
-
-    def __call__(self) -> Store:
-        """Return the store."""
-        return self._store
-
-    @cached_property
-    def _store(self) -> Store:
-        return _shared_store(self._target) if self._is_copy else self._target.store()
-
-
-@lru_cache(maxsize=1)
-def _shared_store(target: Target) -> Store:
-    return target.store()
-
+from etl.storage.port import Store
 
 REJECTED: Final = "rejected-"
 """Prefix of files with rejected rows; the number of the source file follows."""
@@ -196,7 +114,7 @@ class Task:
     as_of: int | None
     row_output: RowOutput | None
     target: Target | None = None
-    previous: PreviousRelease = field(default_factory=PreviousRelease)
+    previous: ReusableResults = field(default_factory=ReusableResults)
     keeps_rejected: bool = False
     certifying: Certifying | None = None
     sidecar: str | None = None
@@ -366,33 +284,25 @@ class RunContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
-    """The target of a run, its previous release, and the limits against it.
+class RunPolicy:
+    """Where a run publishes, what it may change, and what it keeps for later runs.
 
     Attributes:
-        target: opens the store in any process.
-        store: the open store.
-        base: the current release, and its lost objects.
+        target: where it publishes, for any process.
         limits: how much may be missing or change compared to the previous release.
-        lease: the run's lease on the target; None if nothing prunes it.
         bulk: options of bulk files; None to make none.
         keep_rows: whether to store rows, so that deltas can follow a full extract. After a delta,
             rows are always stored.
-        key: signs the release; None to sign nothing.
-        reuses: whether unchanged members are carried over from the previous release.
         keep_places: whether to store row positions if the rows themselves are not stored.
+        reuses: whether unchanged members are carried over from the previous release.
     """
 
     target: Target
-    store: Store
-    base: Current
     limits: ReleaseLimits
-    lease: Lease | None = None
     bulk: BulkOptions | None = None
     keep_rows: bool = False
-    key: SigningKey | None = None
-    reuses: bool = True
     keep_places: bool = False
+    reuses: bool = True
 
     def keeps_layers(self, extract: Extract) -> bool:
         """Return whether to store the rows of an extract for later deltas."""

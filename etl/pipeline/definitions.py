@@ -13,6 +13,7 @@ from etl.mapping.row_tests import Obligation
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.model.sensitive_codes import SensitiveCodes
+from etl.publish.kept_definitions import KeptDefinitions
 from etl.quality.rules.book import RuleBook
 from etl.sources.layout.model import Layout
 
@@ -50,7 +51,7 @@ class Definitions:
     id_key: bytes
     fingerprint: str
     dictionary: bytes
-    hashed_lines: bytes
+    hashed_lines: KeptDefinitions
     sensitive: SensitiveCodes = field(default_factory=SensitiveCodes)
     leave_out_superseded: bool = False
     model: DataModel = CLAIMS

@@ -20,15 +20,15 @@ from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import (
     Output,
     PartitionedExtract,
-    Publication,
     RowOutput,
     RunContext,
+    RunPolicy,
     Task,
 )
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental import cache
 from etl.pipeline.incremental.dependencies import Dependencies, changed_names, directory_digests
-from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.incremental.reuse import ReusableResults
 from etl.pipeline.partition.directory import (
     check_directory,
     map_directory,
@@ -41,6 +41,8 @@ from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cell
 from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.totals import Outcome, Totals
 from etl.publish.kept_objects import ObjectRef, RangeRef
+from etl.publish.reader import FIRST_RELEASE, PreviousRelease
+from etl.publish.writer import ReleaseWriter
 from etl.quality.check import Checked, check_totals
 from etl.quality.checks.members import differing_members
 from etl.quality.totals.counts import reconcile
@@ -71,7 +73,7 @@ class ProcessedExtract:
         files: of each unit, name -> file of the work folder (`context.TaskOutput`).
         own_directory: resources of a directory extract; None if claims name more of them.
         results: what a next release may reuse.
-        previous: what of the previous release was reused.
+        reusable: what of the previous release was reused.
         certificate: the bytes compared with their rows; None before there are any.
         directory_rows: the directory's rows as they were read.
         sidecar: the pieces that name the members' rows; None if none are kept.
@@ -88,7 +90,7 @@ class ProcessedExtract:
     files: tuple[Mapping[str, Path], ...]
     own_directory: Mapped | None
     results: cache.CachedResults
-    previous: PreviousRelease
+    reusable: ReusableResults
     certificate: Certificate | None = None
     directory_rows: Loaded | None = None
     sidecar: sidecars.Sidecar | None = None
@@ -158,7 +160,8 @@ def process(
     context: RunContext,
     partitioned: PartitionedExtract,
     output: Output | None = None,
-    publication: Publication | None = None,
+    policy: RunPolicy | None = None,
+    previous_release: PreviousRelease = FIRST_RELEASE,
     row_output: RowOutput | None = None,
     *,
     is_reported: bool = False,
@@ -169,7 +172,8 @@ def process(
         context: of the run.
         partitioned: the extract, cut by member; nothing of it is processed afterwards.
         output: writes the resources; None to make none.
-        publication: where the run publishes; None if nothing is published.
+        policy: of a run that publishes; None if nothing is published.
+        previous_release: the release that the run builds on.
         row_output: writes checked rows; None to write none.
         is_reported: whether a report is written, which needs every place of a finding and every
             rejected row.
@@ -181,7 +185,7 @@ def process(
     definitions, rows = context.definitions, partitioned.partitions
     totals = Totals(FindingPlaces(partitioned.work / "findings") if is_reported else None)
     totals.add_findings(rows.facts.findings)
-    if publication is not None and publication.base.lost_objects:
+    if previous_release.lost_objects:
         no_position = pa.nulls(1)  # it is about no file of the extract
         totals.add_findings(findings_at(DAMAGED_OBJECT, "", no_position, no_position, None))
     # The directory comes first: rules and mappings of members' rows look up its accepted rows.
@@ -212,18 +216,18 @@ def process(
     new_results = cache.CachedResults(
         [], rows.facts.count, partitioned.as_of, directory_hashes, None
     )
-    previous = _load_previous_release(context, publication, partitioned, new_results)
+    reusable = _load_reusable_results(context, policy, previous_release, partitioned, new_results)
     task = Task(
         output,
         provider_directory.tables,
         partitioned.as_of,
         row_output,
-        None if publication is None else publication.target,
-        previous,
+        None if policy is None else policy.target,
+        reusable,
         keeps_rejected=is_reported,
-        certifying=_certificate_parameters(context, publication, previous),
+        certifying=_certificate_parameters(context, policy, previous_release, reusable),
         sidecar=sidecars.extract_mark(partitioned.extract)
-        if _keeps_places(context, publication)
+        if _keeps_places(context, policy)
         else None,
     )
     sidecar_pieces: list[sidecars.SidecarPiece] = []
@@ -263,7 +267,7 @@ def process(
         tuple(files),
         None if has_members else mapped,
         replace(new_results, ledgers=ledgers),
-        previous,
+        reusable,
         directory_rows=directory,
         sidecar=None
         if task.sidecar is None
@@ -271,68 +275,69 @@ def process(
     )
 
 
-def _load_previous_release(
+def _load_reusable_results(
     context: RunContext,
-    publication: Publication | None,
+    policy: RunPolicy | None,
+    previous: PreviousRelease,
     partitioned: PartitionedExtract,
     new_results: cache.CachedResults,
-) -> PreviousRelease:
+) -> ReusableResults:
     """Return the previous results that this run may reuse; none for a first run."""
-    if publication is None or not publication.reuses:
-        return PreviousRelease()
-    base, results, sidecar = publication.base, None, None
+    if policy is None or not policy.reuses:
+        return ReusableResults()
+    results, sidecar = None, None
     # An orphan row may belong to any member, so no member counts as unchanged.
     if not partitioned.partitions.facts.unowned:
         inputs = cache.results_key(partitioned.partitions, context.definitions)
-        results = cache.open_cache(publication.store, base, inputs)
-    if results is not None and _keeps_places(context, publication):
-        sidecar = sidecars.sidecar_before(base)
+        results = cache.open_cache(previous, inputs)
+    if results is not None and _keeps_places(context, policy):
+        sidecar = previous.read(sidecars.SIDECAR)
         if sidecar is None:  # the places of no member's rows are known
             results = None
     changed = NO_HASHES if results is None else changed_names(results.names, new_results.names)
-    return PreviousRelease(results, changed, base.lost_objects.patients, sidecar)
+    return ReusableResults(results, changed, previous.lost_objects.patients, sidecar)
 
 
-def _keeps_places(context: RunContext, publication: Publication | None) -> bool:
+def _keeps_places(context: RunContext, policy: RunPolicy | None) -> bool:
     """Return whether the release stores row positions in a sidecar."""
     return (
-        publication is not None
-        and publication.keep_places
-        and not publication.keeps_layers(context.extract)
-        and not publication.target.is_trial
+        policy is not None
+        and policy.keep_places
+        and not policy.keeps_layers(context.extract)
+        and not policy.target.is_trial
         and context.definitions.model.has_members
     )
 
 
 def _certificate_parameters(
-    context: RunContext, publication: Publication | None, previous: PreviousRelease
+    context: RunContext,
+    policy: RunPolicy | None,
+    previous: PreviousRelease,
+    reusable: ReusableResults,
 ) -> Certifying | None:
     """Return how blocks are compared with their rows; None if nothing is published."""
-    has_members = context.definitions.model.has_members
-    if publication is None or publication.target.is_trial or not has_members:
+    if policy is None or policy.target.is_trial or not context.definitions.model.has_members:
         return None
-    release = publication.base.release
-    previous_id = None if release is None else release.id
     return Certifying(
         context.definitions.mappings.view.states_money,
         context.definitions.leave_out_superseded,
-        None if previous.results is None else previous_id,
-        previous_id,
+        None if reusable.results is None else previous.id,
+        previous.id,
     )
 
 
-def write_results(
-    processed: ProcessedExtract, publication: Publication, suites: ObjectRef | None
-) -> list[ObjectRef]:
-    """Write the results that the next run may reuse; return their references.
+def keep_results(
+    processed: ProcessedExtract, writer: ReleaseWriter, suites: ObjectRef | None
+) -> None:
+    """Keep the results that the next run may reuse.
 
     Args:
         processed: the extract, checked and mapped.
-        publication: where to.
+        writer: of the release.
         suites: the object with results of the suites; None without.
     """
     inputs = cache.results_key(processed.read.partitions, processed.definitions)
-    return cache.write_cache(publication.store, replace(processed.results, suites=suites), inputs)
+    cache.keep_cache(writer, replace(processed.results, suites=suites), inputs)
 
 
 def _count_unowned_rows(partitions: Partitions, totals: Totals) -> dict[str, int]:

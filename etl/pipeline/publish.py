@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import accumulate
 from typing import Any, Final
 
@@ -15,18 +16,17 @@ import pyarrow as pa
 from etl.engine.element_counts import ElementCounts
 from etl.engine.render import ResourceBatch
 from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
-from etl.pipeline.context import Chunks, Publication
+from etl.pipeline.context import Chunks
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import Emit, StageAdvanced, StageExtended, ignore
 from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import instant
-from etl.publish.directory import write_directory
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts
 from etl.publish.partition_writer import CATALOG_ROWS, SavedPartition, write_partition
-from etl.publish.reader import Release, open_release
-from etl.publish.release import assemble
+from etl.publish.reader import PreviousRelease, Release, open_release
+from etl.publish.writer import ReleaseWriter
 from etl.storage.port import Store
 
 _BATCH_STEPS: Final = 256
@@ -145,17 +145,22 @@ class StagedRelease:
 
     Attributes:
         processed: the extract, checked and mapped, with all limits.
-        manifest: the release.
+        release: the release.
         resources: FHIR type in the shared directory -> how many resources.
         elements: how many of them have each must-support element.
         directory: the resources of the shared directory.
     """
 
     processed: ProcessedExtract
-    manifest: Manifest
+    release: Release
     resources: Mapping[str, int]
     elements: ElementCounts
     directory: Sequence[PlanResources] = ()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The release's manifest."""
+        return self.release.manifest
 
     @property
     def changes(self) -> Changes:
@@ -165,7 +170,7 @@ class StagedRelease:
 
 def stage(
     processed: ProcessedExtract,
-    publication: Publication,
+    writer: ReleaseWriter,
     facts: ReleaseFacts,
     when: str,
     stamp: str,
@@ -175,13 +180,12 @@ def stage(
 
     Args:
         processed: the extract, with the blocks of its patients written.
-        publication: the destination.
+        writer: of the release.
         facts: facts about the run for the manifest.
         when: FHIR instant of the run.
         stamp: FHIR instant for resources that state none.
         emit: gets progress events: catalog entries and directory resources.
     """
-    store, base = publication.store, publication.base
 
     def advance(count: int) -> None:
         emit(StageAdvanced(count))
@@ -200,15 +204,12 @@ def stage(
     partitions = [SavedPartition(files[CATALOG_ROWS]) for files in processed.files]
     counts = [partition.written for partition in partitions]
     emit(StageExtended(len(resources) + sum(count.count + count.kept for count in counts)))
-    previous, lost = base.release, base.lost_objects
-    directory_result = write_directory(
-        store, previous, resources, when, stamp=stamp, lost=lost, columns=not has_members
-    )
+    times, columns = (when, stamp), not has_members
+    release = writer.stage(resources, partitions, facts, times, advance, columns=columns)
     advance(len(resources) % _BATCH_STEPS)
-    manifest = assemble(store, base, partitions, directory_result, facts, when, advance)
     return StagedRelease(
         processed=processed,
-        manifest=manifest,
+        release=release,
         resources=directory.resources,
         elements=directory.elements,
         directory=directory.plan_resources,
@@ -245,24 +246,26 @@ def backdated_note(changes: Changes) -> str:
     )
 
 
-def certified(staged: StagedRelease, publication: Publication) -> StagedRelease:
+def certified(staged: StagedRelease, previous: PreviousRelease, allowed: Decimal) -> StagedRelease:
     """Add the certificate and its verdict to a staged release.
 
     A certificate is about claims: a provider directory only gets the verdict.
+
+    Args:
+        staged: the release.
+        previous: the release that it follows.
+        allowed: highest number of differences.
     """
-    processed, store = staged.processed, publication.store
+    processed = staged.processed
     counts = processed.totals.tally.counts
     published = {name: table_counts.published for name, table_counts in counts.items()}
     if not processed.definitions.model.has_members:
-        verdict_of_directory = directory_verdict(
-            store, staged.manifest, published, publication.limits.certificate
-        )
+        verdict_of_directory = directory_verdict(staged.release, published, allowed)
         return replace(staged, processed=processed.with_verdicts([verdict_of_directory]))
     kept_count = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
     pieces = PieceFiles(processed.files)
-    certificate = certify(pieces, store, publication.base, staged.manifest, kept_count)
+    certificate = certify(pieces, previous, staged.release, kept_count)
     names = processed.read.extract.names
-    allowed = publication.limits.certificate
     processed = processed.with_verdicts([verdict(certificate, published, names, allowed)])
     return replace(staged, processed=replace(processed, certificate=certificate))
 

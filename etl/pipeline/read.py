@@ -20,10 +20,14 @@ from etl.columns.dates import day_number, read_timestamps
 from etl.errors import StoreError, UsageError
 from etl.jobs import ALONE, JobRunner
 from etl.model.canonical_tables import HEADER_OF
-from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Publication, RunContext
+from etl.pipeline.context import Cutting, Executor, PartitionedExtract, RunContext, RunPolicy
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Emit, StageBegan
 from etl.publish.canonical_json import as_instant, day_instant, instant
+from etl.publish.kept_objects import KeptObjects
+from etl.publish.reader import PreviousRelease
+from etl.publish.target import Target
+from etl.publish.writer import ReleaseWriter
 from etl.reports.report_values import DefaultStamp
 from etl.sources.extract.opening import Extract, open_extract
 from etl.sources.files.listed_files import compression_of, open_files
@@ -150,7 +154,9 @@ def read(
     )
 
 
-def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
+def read_release(
+    context: RunContext, previous: PreviousRelease, policy: RunPolicy, writer: ReleaseWriter
+) -> ReleaseRows:
     """Read an extract to publish; for a delta, also its base layers.
 
     Raises:
@@ -160,44 +166,46 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
         StoreError: storage failed.
     """
     extract = context.extract
-    if not publication.keeps_layers(extract):
+    if not policy.keeps_layers(extract):
         rows = read(context, digests=True)
-        return ReleaseRows(rows, (), _start_time(context, publication, rows.work))
-    return _read_layers(context, publication)
+        return ReleaseRows(rows, (), _start_time(context, previous, policy.target, rows.work))
+    return _read_layers(context, previous, policy.target, writer.kept)
 
 
-def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
+def _read_layers(
+    context: RunContext, previous: PreviousRelease, target: Target, objects: KeptObjects
+) -> ReleaseRows:
     """Read an extract whose rows become a layer of the release."""
     from etl.pipeline.deltas.layers import layers_of, write_layer  # for targets that keep rows
     from etl.pipeline.deltas.merge import write_merged_extract
 
-    extract, store, definitions = context.extract, publication.store, context.definitions
+    extract, definitions = context.extract, context.definitions
     is_delta = extract.kind == "delta"
     if is_delta:
         _require_stable_keys(extract.layout)
-    base = layers_of(store, publication.base) if is_delta else ()
+    previous_layers = layers_of(target.name, previous) if is_delta else ()
     rows = read(context, digests=not is_delta, keeps_rows=True)
-    when = _start_time(context, publication, rows.work)
+    when = _start_time(context, previous, target, rows.work)
     # The rows become a layer of their own: later deltas need them as they were delivered.
     day = extract.as_of.isoformat() if extract.as_of is not None else None
     layer_time = day_instant(day) if day is not None else as_instant(when)
     layer, findings = write_layer(
-        store, rows.partitions, definitions, rows.work, extract.kind, layer_time
+        objects, rows.partitions, definitions, rows.work, extract.kind, layer_time
     )
     content = layer.kind, layer.tables, layer.files
-    contents = [(other.kind, other.tables, other.files) for other in base]
+    contents = [(other.kind, other.tables, other.files) for other in previous_layers]
     is_stored = content in contents
-    layers = base if is_stored else (*base, layer)
+    layers = previous_layers if is_stored else (*previous_layers, layer)
     if not is_delta:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
     model = definitions.model
     merged_files, notes = write_merged_extract(
-        store, layers, rows.work / "merged", day, extract.payer, model
+        objects, layers, rows.work / "merged", day, extract.payer, model
     )
     full_extract = open_with(merged_files, definitions, model.layout, context.emit)
     merged = read(replace(context, extract=full_extract), digests=True)
-    _start_time(context, publication, merged.work)
+    _start_time(context, previous, target, merged.work)
     # The delta was read before the merge, so its findings are added to those of the merged rows.
     earlier_layers = layers[: [*contents, content].index(content)]
     first_file = sum(len(other.files) for other in earlier_layers)
@@ -239,18 +247,19 @@ def _require_stable_keys(layout: Layout) -> None:
             )
 
 
-def _start_time(context: RunContext, publication: Publication, work: Path) -> datetime:
+def _start_time(
+    context: RunContext, previous: PreviousRelease, target: Target, work: Path
+) -> datetime:
     """Return when the run began; a resumed run keeps the time of its first attempt.
 
     An attempt can be resumed on the same target and previous release. It keeps its time, so that
     its result equals that of an undisturbed run and its finished tasks count.
     """
-    steps, base, when = FinishedSteps(work), publication.base, context.when
-    lost = base.lost_objects
+    steps, when, lost = FinishedSteps(work), context.when, previous.lost_objects
     damage = [sorted(lost.patients), sorted(lost.shards), lost.bulk]
     facts = {
-        "target": publication.store.name,
-        "release": None if base.release is None else base.release.id,
+        "target": target.name,
+        "release": previous.id,
         "lost": hashlib.sha256(json.dumps(damage).encode()).hexdigest() if lost else "",
     }
     earlier_step = steps.find(_START_STEP)

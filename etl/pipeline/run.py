@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from etl.certificate.certificate import state_to_bytes
 from etl.errors import EtlError
 from etl.mapping.plan import MappingSet
 from etl.pipeline import progress
 from etl.pipeline import publish as publishing
-from etl.pipeline.certificate import write_state
-from etl.pipeline.context import PartitionedExtract, Publication, RunContext, RunStore
+from etl.pipeline.certificate import STATE
+from etl.pipeline.context import PartitionedExtract, RunContext, RunPolicy
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.process import ProcessedExtract, process, write_results
+from etl.pipeline.process import ProcessedExtract, keep_results, process
 from etl.pipeline.publish import StagedRelease
 from etl.pipeline.read import default_stamp, read_release
 from etl.pipeline.release_limits import (
@@ -30,16 +30,17 @@ from etl.pipeline.reporting.report_files import LimitBroken, RunResult, WrittenR
 from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.sidecar.pieces import entries_of
 from etl.pipeline.totals import published_money
-from etl.publish import object_keys
-from etl.publish.bulk import ParallelReading, with_bulk
+from etl.publish.bulk import ParallelReading
 from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import damage_note
-from etl.publish.kept_definitions import definitions_note, keep_definitions
-from etl.publish.kept_objects import ObjectRef, put_by_content
+from etl.publish.kept_definitions import DEFINITIONS, definitions_note
+from etl.publish.kept_objects import DICTIONARY, to_bytes
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
-from etl.publish.reader import Current, Release
-from etl.publish.release import commit, is_published, put_named
+from etl.publish.reader import PreviousRelease, Release
+from etl.publish.release import is_published
 from etl.publish.run_reports import report_of
+from etl.publish.target import RunStore
+from etl.publish.writer import ReleaseWriter
 from etl.quality.totals.by_member import NO_OWNERS
 from etl.reports.changes import money_changes, news_since
 from etl.reports.document import completeness, money_document
@@ -48,7 +49,6 @@ from etl.reports.report_values import DefaultStamp, ReleaseBefore
 from etl.reports.small_cells import shown_money
 from etl.reports.summary import Rejected, rows_by_fate, rules_of
 from etl.sources.extract.opening import Extract
-from etl.storage.port import Store
 
 if TYPE_CHECKING:
     from etl.pipeline.deltas.layers import Layer
@@ -96,12 +96,20 @@ class PlanResult:
     definitions: str = ""
 
 
-def run(context: RunContext, publication: Publication, clock: Callable[[], datetime]) -> RunResult:
+def run(
+    context: RunContext,
+    previous: PreviousRelease,
+    policy: RunPolicy,
+    writer: ReleaseWriter,
+    clock: Callable[[], datetime],
+) -> RunResult:
     """Publish an extract; emits `Committed` when readers see the release.
 
     Args:
         context: of the run.
-        publication: the target.
+        previous: the release that the run builds on.
+        policy: what the run may change, and what it keeps.
+        writer: of the release, on top of the previous one.
         clock: returns the time, with its zone.
 
     Raises:
@@ -110,89 +118,99 @@ def run(context: RunContext, publication: Publication, clock: Callable[[], datet
         CommitUnknown: the answer was lost; readers may see the release.
         StoreError: storage failed; readers see what they saw, unless `Committed` was emitted.
     """
-    store, base, bulk = publication.store, publication.base, publication.bulk
     # Partition the rows; a run that goes on from an earlier attempt keeps its time.
-    rows = read_release(context, publication)
+    rows = read_release(context, previous, policy, writer)
     attempt = replace(context, when=rows.when)
     stamp = default_stamp(context.executor, rows.read, rows.when)
     # Process them, write the release, and decide whether it may be published: all limits are
     # checked at once, so that one look at the report is enough.
-    previous = _previous_report(base)
-    processed = _process(attempt, publication, rows.read, stamp, previous)
-    checked_release = _write(attempt, publication, processed, stamp)
+    release_before = _describe_previous(previous)
+    processed = _process(attempt, previous, policy, rows.read, stamp, release_before)
+    checked_release = _write(attempt, previous, policy, writer, processed, stamp)
     if not _is_within_limits(checked_release.processed):
-        raise _report_broken_limit(attempt, publication, checked_release.processed, stamp, previous)
-    results = suite_stage.known_results(store, processed.previous.results)
+        raise _report_broken_limit(
+            attempt, policy, writer, checked_release.processed, stamp, release_before
+        )
+    results = suite_stage.known_results(writer.kept, processed.reusable.results)
     suite_stage.begin_due_suites(attempt, checked_release.processed, results)
-    staged = _with_bulk(attempt, publication, checked_release)
+    staged = _with_bulk(attempt, policy, writer, checked_release)
     attempt.executor.dismiss()
     # The report follows the directory and bulk files, because it counts their contents.
-    if previous is not None:
-        previous = replace(previous, changes=staged.changes)
-    notes = (
-        bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
-        publishing.clock_note(base.release, attempt.when),
-        publishing.backdated_note(staged.changes),
-        definitions_note(base.release, attempt.definitions.hashed_lines),
-        damage_note(base),
-        *rows.notes,
-    )
+    if release_before is not None:
+        release_before = replace(release_before, changes=staged.changes)
     facts = _report_facts(
-        attempt, staged.processed, stamp, previous, staged.manifest.release, staged
+        attempt, staged.processed, stamp, release_before, staged.manifest.release, staged
     )
+    notes = (*_notes(attempt, previous, policy, staged), *rows.notes)
     facts = replace(facts, notes=tuple(filter(None, notes)))
     # Everything that the manifest names is stored before the commit makes it visible. A claim is
     # visible on the day of the commit: if that day begins only now, the report is written again.
     while facts.visible_day != (today := clock().astimezone(UTC).date()):
         facts = replace(facts, visible_day=today)
         reported = report_files.write_reports(attempt, staged.processed, facts, results)
-        refs, commit_base = _store_objects(
-            attempt, publication, staged, reported, rows.layers, today
-        )
-        publication = replace(publication, base=commit_base)
-    manifest = staged.manifest.with_reports(refs)
-    commit(store, manifest, commit_base, publication.lease, publication.key)
+        writer.forget_kept()
+        _keep_objects(attempt, previous, writer, staged, reported, rows.layers, today)
+    manifest = writer.commit(staged.manifest)
     context.emit(progress.Committed(manifest.release))
-    money = _money_changes(attempt, staged, {} if previous is None else previous.document)
+    previous_report = {} if release_before is None else release_before.document
+    money = _money_changes(attempt, staged, previous_report)
     return RunResult(manifest.release, manifest, reported, staged.changes, money)
 
 
-def _store_objects(
+def _notes(
+    context: RunContext, previous: PreviousRelease, policy: RunPolicy, staged: StagedRelease
+) -> tuple[str, ...]:
+    """Return the notes of a report about the release as a whole; some may be empty."""
+    bulk, hashed_lines = policy.bulk, context.definitions.hashed_lines
+    return (
+        bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
+        publishing.clock_note(previous.release, context.when),
+        publishing.backdated_note(staged.changes),
+        definitions_note(previous.release, hashed_lines),
+        damage_note(previous),
+    )
+
+
+def _keep_objects(
     context: RunContext,
-    publication: Publication,
+    previous: PreviousRelease,
+    writer: ReleaseWriter,
     staged: StagedRelease,
     reported: WrittenReport,
     layers: Sequence[Layer],
     visible_day: date,
-) -> tuple[list[ObjectRef], Current]:
-    """Store reports and reusable results; return their references and the commit base."""
-    store, processed = publication.store, staged.processed
+) -> None:
+    """Store the reports of a run, and what later runs reuse."""
+    processed, definitions = staged.processed, context.definitions
     files = list(_report_entries(reported.folder, staged.manifest.release))
     steps = len(files) + len(processed.results.ledgers) + _OTHER_COMMIT_OBJECTS
     context.emit(progress.StageBegan("commit", steps))
-    refs, commit_base = _store_reports(store, files, publication.base)
-    refs += staged.manifest.facts.reports
-    refs += write_results(processed, publication, suite_stage.keep_results(store, reported.suites))
+    for key, path in files:
+        writer.write_report(key, path.read_bytes())
+    suites = suite_stage.write_results(writer.kept, reported.suites)
+    keep_results(processed, writer, suites)
     if processed.certificate is not None:
-        refs.append(write_state(store, processed.certificate, visible_day))
+        writer.keep(STATE, state_to_bytes(processed.certificate, visible_day))
     if layers:
         from etl.pipeline.deltas.layers import keep_layers
 
-        refs += keep_layers(store, layers)
-    refs += _write_sidecar(context, publication, staged)
-    dictionary = context.definitions.dictionary
-    refs.append(put_by_content(store, object_keys.DICTIONARY, dictionary, "json"))
-    refs.append(keep_definitions(store, context.definitions.hashed_lines))
-    return refs, commit_base
+        keep_layers(writer, layers)
+    _keep_sidecar(context, previous, writer, staged)
+    writer.keep(DICTIONARY, definitions.dictionary)
+    writer.keep(DEFINITIONS, to_bytes(definitions.hashed_lines))
 
 
-def plan(context: RunContext, publication: Publication) -> PlanResult:
+def plan(
+    context: RunContext, previous: PreviousRelease, policy: RunPolicy, writer: ReleaseWriter
+) -> PlanResult:
     """Process an extract as a run would, writing nothing to the target.
 
     Args:
         context: of the run; its folder is the plan's own: what is in it never was written, so no
             run may go on from it.
-        publication: as for a run, with an overlay over the target.
+        previous: the release that a run would build on.
+        policy: as for a run, with an overlay over the target.
+        writer: writes to the overlay.
 
     Raises:
         StoreError: the target cannot be read.
@@ -201,34 +219,31 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
     from etl.publish.network_changes import network_changes
     from etl.reports.changes_page import changed_samples
 
-    _require_trial(publication)
-    base = publication.base
-    previous_id = base.release.id if base.release is not None else None
-    if is_already_published(context, base):
-        return PlanResult(previous_id, None, None, Changes(), None, Rejected(0, 0, ()))
-    rows = read_release(context, publication)
+    _require_trial(policy)
+    if is_already_published(context, previous):
+        return PlanResult(previous.id, None, None, Changes(), None, Rejected(0, 0, ()))
+    rows = read_release(context, previous, policy, writer)
     stamp = default_stamp(context.executor, rows.read, context.when)
-    staged = _write_trial(context, publication, rows.read, stamp)
-    previous_report = None if base.release is None else report_of(base.release)
-    planned = Release(publication.store, staged.manifest)
+    staged = _write_trial(context, previous, policy, writer, rows.read, stamp)
+    previous_report = None if previous.release is None else report_of(previous.release)
     networks: NetworkChanges | None = None
     samples: Sequence[ChangedSample] = ()
-    if base.release is not None and context.definitions.model.has_members:
-        samples = changed_samples(base.release, planned)
-    elif base.release is not None:
-        networks = network_changes(base.release, planned)
+    if previous.release is not None and context.definitions.model.has_members:
+        samples = changed_samples(previous.release, staged.release)
+    elif previous.release is not None:
+        networks = network_changes(previous.release, staged.release)
     return PlanResult(
-        previous_id,
+        previous.id,
         staged.processed,
         staged.manifest,
         staged.changes,
-        _money_changes(context, staged, {} if base.release is None else previous_report),
+        _money_changes(context, staged, {} if previous.release is None else previous_report),
         staged.processed.rejected,
         news=None if previous_report is None else _new_problems(previous_report, staged.processed),
         must_support=None if previous_report is None else _moved_elements(previous_report, staged),
         samples=samples,
         networks=networks,
-        definitions=definitions_note(base.release, context.definitions.hashed_lines),
+        definitions=definitions_note(previous.release, context.definitions.hashed_lines),
     )
 
 
@@ -256,42 +271,45 @@ def _moved_elements(
     return moved_elements(previous, {"must_support": must_support_json(coverage)})
 
 
-def remake(context: RunContext, publication: Publication) -> Manifest:
-    """Rebuild a release from all its rows; return its manifest without reports.
+def remake(
+    context: RunContext, previous: PreviousRelease, policy: RunPolicy, writer: ReleaseWriter
+) -> Release:
+    """Rebuild a release from all its rows; return it without reports.
 
     Args:
         context: of the run that published it; its folder is this function's own.
-        publication: the release that it followed, and a target that is written elsewhere.
+        previous: the release that it followed.
+        policy: as for a run, with an overlay over the target.
+        writer: writes to the overlay.
 
     Raises:
         UsageError: a delta, and the release that it changes did not keep its rows.
         StoreError: the target cannot be read.
     """
-    _require_trial(publication)
-    rows = read_release(context, publication)
+    _require_trial(policy)
+    rows = read_release(context, previous, policy, writer)
     stamp = default_stamp(context.executor, rows.read, rows.when)
     attempt = replace(context, when=rows.when)
-    staged = _write_trial(attempt, publication, rows.read, stamp)
-    return _with_bulk(context, publication, staged).manifest
+    staged = _write_trial(attempt, previous, policy, writer, rows.read, stamp)
+    return _with_bulk(context, policy, writer, staged).release
 
 
 def _with_bulk(
-    context: RunContext, publication: Publication, staged: StagedRelease
+    context: RunContext, policy: RunPolicy, writer: ReleaseWriter, staged: StagedRelease
 ) -> StagedRelease:
     """Write the bulk files of a release, if the run makes any."""
-    if publication.bulk is None:
+    if policy.bulk is None:
         return staged
     context.emit(progress.StageBegan("bulk"))
     reading = ParallelReading(
         context.executor,
-        RunStore(publication.target.in_any_folder()),
+        RunStore(policy.target.in_any_folder()),
         lambda count: context.emit(progress.StageExtended(count)),
         lambda count: context.emit(progress.StageAdvanced(count)),
-        publication.reuses,
+        policy.reuses,
     )
-    bulk = replace(publication.bulk, work=staged.processed.read.work)
-    manifest = with_bulk(publication.store, publication.base, staged.manifest, bulk, reading)
-    return replace(staged, manifest=manifest)
+    bulk = replace(policy.bulk, work=staged.processed.read.work)
+    return replace(staged, release=writer.write_bulk(staged.release, bulk, reading))
 
 
 def _new_problems(
@@ -315,8 +333,8 @@ def _rule_results(processed: ProcessedExtract) -> list[dict[str, Any]]:
     return rules_of(processed.totals.tally.rules(processed.definitions.book))
 
 
-def _require_trial(publication: Publication) -> None:
-    if not publication.target.is_trial:
+def _require_trial(policy: RunPolicy) -> None:
+    if not policy.target.is_trial:
         raise ValueError("what is written here must go to an overlay")
 
 
@@ -326,7 +344,8 @@ def _is_within_limits(processed: ProcessedExtract) -> bool:
 
 def _report_broken_limit(
     context: RunContext,
-    publication: Publication,
+    policy: RunPolicy,
+    writer: ReleaseWriter,
     processed: ProcessedExtract,
     stamp: DefaultStamp,
     previous: ReleaseBefore | None,
@@ -335,53 +354,52 @@ def _report_broken_limit(
     run_id = report_files.run_id(context.when, processed.read)
     report_facts = _report_facts(context, processed, stamp, previous, run_id)
     written_report = report_files.write_reports(context, processed, report_facts)
-    report_entries = _report_entries(written_report.folder, run_id)
-    _store_reports(publication.store, report_entries, publication.base)
-    page = report_files.page_of(publication.target.name, run_id)
+    for key, path in _report_entries(written_report.folder, run_id):
+        writer.write_report(key, path.read_bytes())
+    page = report_files.page_of(policy.target.name, run_id)
     return LimitBroken(processed, written_report.report, page)
 
 
-def is_already_published(context: RunContext, base: Current) -> bool:
+def is_already_published(context: RunContext, previous: PreviousRelease) -> bool:
     """Return whether the current release is whole and has this extract, mapped the same way."""
-    return not base.lost_objects and is_published(
-        base, facts_of(context.extract, context.definitions)
+    return not previous.lost_objects and is_published(
+        previous, facts_of(context.extract, context.definitions)
     )
 
 
-def _previous_report(base: Current) -> ReleaseBefore | None:
+def _describe_previous(previous: PreviousRelease) -> ReleaseBefore | None:
     """Return the release that a run builds on, with its report if there is one."""
-    if base.release is None:
+    if previous.release is None:
         return None
-    return ReleaseBefore(str(base.release.manifest.link[0]), None, report_of(base.release))
+    return ReleaseBefore(str(previous.release.manifest.link[0]), None, report_of(previous.release))
 
 
 def _process(
     context: RunContext,
-    publication: Publication,
+    previous: PreviousRelease,
+    policy: RunPolicy,
     rows: PartitionedExtract,
     stamp: DefaultStamp,
-    previous: ReleaseBefore | None,
+    release_before: ReleaseBefore | None,
 ) -> ProcessedExtract:
     """Check and map an extract and write its blocks; return it with the limits on its input."""
-    base = publication.base
     output = publishing.BlockOutput(
-        None if base.release is None else base.release.id,
+        previous.id,
         as_instant(context.when),
         stamp.instant,
-        tuple(sorted(base.lost_objects.patients)),
+        tuple(sorted(previous.lost_objects.patients)),
     )
-    is_reported = not publication.target.is_trial
+    is_reported = not policy.target.is_trial
     sample = suite_stage.sample_of(rows, context.options) if is_reported else None
-    processed = process(context, rows, output, publication, sample, is_reported=is_reported)
+    processed = process(context, rows, output, policy, previous, sample, is_reported=is_reported)
     facts = facts_of(context.extract, context.definitions, processed)
-    previous_manifest = None if base.release is None else base.release.manifest
-    verdicts = input_verdicts(publication.limits, previous_manifest, facts)
-    if previous is not None and previous.document is not None:
+    verdicts = input_verdicts(policy.limits, previous.manifest, facts)
+    if release_before is not None and release_before.document is not None:
         tally = processed.totals.tally
-        columns = completeness(tally.filled, tally.counts, previous.document["completeness"])
+        earlier_columns = release_before.document["completeness"]
+        columns = completeness(tally.filled, tally.counts, earlier_columns)
         files = _files_by_table(context.extract)
-        allowed = publication.limits.lost_columns
-        verdicts.append(lost_columns_verdict(allowed, columns, files))
+        verdicts.append(lost_columns_verdict(policy.limits.lost_columns, columns, files))
     return processed.with_verdicts(verdicts)
 
 
@@ -394,26 +412,37 @@ def _files_by_table(extract: Extract) -> dict[str, list[str]]:
 
 
 def _write(
-    context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
+    context: RunContext,
+    previous: PreviousRelease,
+    policy: RunPolicy,
+    writer: ReleaseWriter,
+    processed: ProcessedExtract,
+    stamp: DefaultStamp,
 ) -> StagedRelease:
     """Write a release's directory and catalog; check its retractions and certificate."""
-    base, run_time = publication.base, as_instant(context.when)
-    parent = None if base.release is None else base.release.manifest
     context.emit(progress.StageBegan("publish"))
-    facts = facts_of(context.extract, context.definitions, processed)
-    staged = publishing.stage(processed, publication, facts, run_time, stamp.instant, context.emit)
-    verdicts = retraction_verdicts(publication.limits, parent, staged.manifest.counts)
+    facts, run_time = facts_of(context.extract, context.definitions, processed), context.when
+    staged = publishing.stage(
+        processed, writer, facts, as_instant(run_time), stamp.instant, context.emit
+    )
+    verdicts = retraction_verdicts(policy.limits, previous.manifest, staged.manifest.counts)
     staged = replace(staged, processed=processed.with_verdicts(verdicts))
-    return staged if publication.target.is_trial else publishing.certified(staged, publication)
+    if policy.target.is_trial:
+        return staged
+    return publishing.certified(staged, previous, policy.limits.certificate)
 
 
 def _write_trial(
-    context: RunContext, publication: Publication, rows: PartitionedExtract, stamp: DefaultStamp
+    context: RunContext,
+    previous: PreviousRelease,
+    policy: RunPolicy,
+    writer: ReleaseWriter,
+    rows: PartitionedExtract,
+    stamp: DefaultStamp,
 ) -> StagedRelease:
     """Process an extract and write its release to an overlay, ignoring limits."""
-    previous = _previous_report(publication.base)
-    processed = _process(context, publication, rows, stamp, previous)
-    return _write(context, publication, processed, stamp)
+    processed = _process(context, previous, policy, rows, stamp, _describe_previous(previous))
+    return _write(context, previous, policy, writer, processed, stamp)
 
 
 def _report_facts(
@@ -444,24 +473,6 @@ def _report_facts(
     )
 
 
-def _store_reports(
-    store: Store, files: Iterable[tuple[str, Path]], base: Current
-) -> tuple[list[ObjectRef], Current]:
-    """Store the files of a report; return their references for the manifest.
-
-    An attempt that died before its commit may have left others under the same keys, if it ran
-    other suites, and S3 leaves what is there. Where that attempt is alive, it cannot commit any
-    more what it named: its base is not the one that is returned.
-    """
-    refs = []
-    commit_base = base
-    for key, path in files:
-        data = path.read_bytes()
-        commit_base = put_named(store, key, data, commit_base)
-        refs.append(ObjectRef(key, hashlib.sha256(data).hexdigest(), len(data)))
-    return refs, commit_base
-
-
 def _report_entries(folder: Path, run_id: str) -> Iterator[tuple[str, Path]]:
     for subfolder, prefix in (
         (report_files.REPORT, "reports"),
@@ -473,13 +484,13 @@ def _report_entries(folder: Path, run_id: str) -> Iterator[tuple[str, Path]]:
                 yield f"{prefix}/{run_id}/{path.relative_to(source).as_posix()}", path
 
 
-def _write_sidecar(
-    context: RunContext, publication: Publication, staged: StagedRelease
-) -> list[ObjectRef]:
-    """Write the sidecar; return the references that the manifest needs."""
+def _keep_sidecar(
+    context: RunContext, previous: PreviousRelease, writer: ReleaseWriter, staged: StagedRelease
+) -> None:
+    """Keep the sidecar, if the run made one."""
     processed = staged.processed
     if processed.sidecar is None or processed.directory_rows is None:
-        return []
+        return
     extract_id = sidecars.extract_mark(context.extract)
     entries = entries_of(
         processed.directory_rows,
@@ -489,12 +500,10 @@ def _write_sidecar(
         extract_id,
         processed.directory_sources,
     )
-    return sidecars.write_sidecar(
-        publication.store,
-        processed.sidecar,
-        entries,
-        (extract_id, sidecars.SidecarExtract.from_extract(context.extract, context.when)),
-        sidecars.sidecar_before(publication.base),
+    extract = sidecars.SidecarExtract.from_extract(context.extract, context.when)
+    previous_sidecar = previous.read(sidecars.SIDECAR)
+    sidecars.keep_sidecar(
+        writer, processed.sidecar, entries, (extract_id, extract), previous_sidecar
     )
 
 

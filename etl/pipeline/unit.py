@@ -35,6 +35,7 @@ from etl.pipeline.sidecar.pieces import (
     entries_of,
 )
 from etl.pipeline.totals import Outcome
+from etl.publish.kept_objects import KeptObjects
 from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality.check import Checked
 from etl.quality.checks.members import member_hashes
@@ -145,9 +146,9 @@ def process_unit(
         files |= _write_rejected_rows(rows, unit, outcome.checked.rejected)
     # The ledger comes after the blocks: it must not name what is not there.
     if store is not None and processed.ledger is not None:
-        outcome = replace(outcome, ledger=write_ledger(store, processed.ledger))
+        outcome = replace(outcome, ledger=write_ledger(KeptObjects(store), processed.ledger))
         if processed.sidecar is not None:
-            outcome = replace(outcome, sidecar=processed.sidecar.write(store, unit))
+            outcome = replace(outcome, sidecar=processed.sidecar.write(KeptObjects(store), unit))
         store.sync()
     progress.reach(1, row_count)
     return UnitResult(outcome, files)
@@ -187,7 +188,7 @@ def _process_incrementally(
     """
     task = context.task
     positions = Places.from_partitions(rows, unit)
-    previous = task.previous.members(store, unit, rows.facts.count)
+    previous = task.previous.members(KeptObjects(store), unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(
         positions, keys, context.dependencies, context.partition.as_of, canonical
@@ -309,7 +310,7 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
         return _collect_ids(context, rows.load(index), no_ledger())
     # The ledger already has the ids that unchanged members mention.
     positions, task = Places.from_partitions(rows, unit), context.task
-    previous = task.previous.members(store, unit, rows.facts.count)
+    previous = task.previous.members(KeptObjects(store), unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(
         positions, NO_KEYS, context.dependencies, context.partition.as_of, canonical

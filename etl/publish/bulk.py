@@ -25,9 +25,9 @@ from etl.publish.bulk_files import BulkFiles, BulkOptions, sort_files
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import CatalogEntry, parse_shard
 from etl.publish.diff import Name, UnitChange, diff_directory, diff_patients
-from etl.publish.kept_objects import MEMORY, read_verified, write_object
+from etl.publish.kept_objects import read_verified, to_bytes
 from etl.publish.manifest import Changes, Manifest, Shard
-from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
+from etl.publish.reader import PreviousRelease, Release, lines_of, open_index, read_parts
 from etl.publish.search_index import BlockPart, Index
 from etl.storage.parallel import Writer, map_concurrently
 from etl.storage.port import Store
@@ -59,7 +59,7 @@ class ParallelReading:
 
 def with_bulk(
     store: Store,
-    current: Current,
+    previous: PreviousRelease,
     manifest: Manifest,
     options: BulkOptions | None = None,
     reading: ParallelReading | None = None,
@@ -68,8 +68,8 @@ def with_bulk(
 
     Args:
         store: the target.
-        current: result of `open_current` when the run began. If it has lost objects, a new snapshot
-            starts without a link from the previous one.
+        previous: result of `open_current` when the run began. If it has lost objects, a new
+            snapshot starts without a link from the previous one.
         manifest: result of `assemble` or `plan_rollback`.
         options: limits and sizes.
         reading: processes that read the blocks of a snapshot; None to read in this process.
@@ -82,20 +82,20 @@ def with_bulk(
     """
     options = options or BulkOptions()
     release = Release(store, manifest)
-    previous_manifest = current.release.manifest if current.release is not None else None
+    previous_manifest = previous.release.manifest if previous.release is not None else None
     previous_bulk = previous_manifest.bulk if previous_manifest is not None else {}
     reading = reading or ParallelReading(ALONE, lambda: store)
     if manifest.subject.is_directory:
-        return _with_directory_files(release, current, previous_bulk, options, reading)
-    if current.lost_objects:  # the previous content cannot be compared: consumers start again
+        return _with_directory_files(release, previous, previous_bulk, options, reading)
+    if previous.lost_objects:  # the previous content cannot be compared: consumers start again
         previous_bulk = {}
     increment: JSON = None
     chain: list[JSON] = []
     snapshot: JSON = previous_bulk.get("snapshot")
     with Writer(store) as writer:
-        if current.release is not None and snapshot is not None:
-            increment = _write_increment(writer, current.release, release, options, reading)
-            chain = [*_named_chain(previous_bulk, current.release.id), increment]
+        if previous.release is not None and snapshot is not None:
+            increment = _write_increment(writer, previous.release, release, options, reading)
+            chain = [*_named_chain(previous_bulk, previous.release.id), increment]
         if snapshot is None or _is_due(snapshot, chain, options):
             snapshot = {
                 "time": manifest.created,
@@ -109,25 +109,29 @@ def with_bulk(
 
 
 def _with_directory_files(
-    release: Release, current: Current, bulk: JSON, options: BulkOptions, reading: ParallelReading
+    release: Release,
+    previous: PreviousRelease,
+    bulk: JSON,
+    options: BulkOptions,
+    reading: ParallelReading,
 ) -> Manifest:
     """Write the bulk files of a directory; return its manifest with them and their inputs named."""
     from etl.publish import directory_files  # claims do without it
 
     store, manifest = release.store, release.manifest
-    previous_manifest = current.release.manifest if current.release is not None else None
+    previous_manifest = previous.release.manifest if previous.release is not None else None
     count = sum(manifest.counts["resources"].values())
     reading.planned(count)
     reusable = directory_files.KnownFiles(store)
-    if current.release is not None and reading.reuses:
-        reusable = directory_files.KnownFiles.from_release(current.release)
+    if previous.release is not None and reading.reuses:
+        reusable = directory_files.KnownFiles.from_release(previous.release)
     with Writer(store) as writer:
         files = directory_files.write_directory_files(writer, release, bulk, reusable, options)
-    inputs = write_object(store, MEMORY, files.inputs, directory_files.FILE_INPUTS)
+    inputs = release.kept.write(directory_files.FILE_INPUTS, to_bytes(files.inputs))
     reading.copied(count)
     store.sync()
     other_reports = [
-        ref for ref in manifest.facts.reports if not directory_files.is_file_inputs(ref)
+        ref for ref in manifest.facts.reports if not directory_files.FILE_INPUTS.matches(ref)
     ]
     facts = replace(manifest.facts, reports=[*other_reports, inputs])
     return replace(manifest, facts=facts, bulk=files.bulk).named(previous_manifest)

@@ -27,7 +27,7 @@ from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical_json import JSON, dumps, loads
 from etl.publish.history import lineage
 from etl.publish.kept_objects import read_or_none
-from etl.publish.reader import Current, Release, open_current, read_pointer
+from etl.publish.reader import PreviousRelease, Release, open_current, read_pointer
 from etl.storage.port import Store, Tagged
 
 ROOT: Final = object_keys.BULK_ROOT
@@ -223,7 +223,7 @@ def _page_matches(data: bytes, key: str, content: JSON, link: str | None, base_u
     return _render_page(options, key, content, link) == data
 
 
-def _update_pages(store: Store, current: Current, options: BulkOptions) -> list[str]:
+def _update_pages(store: Store, current: PreviousRelease, options: BulkOptions) -> list[str]:
     """Write outdated pages, newest first; return their keys.
 
     Raises:

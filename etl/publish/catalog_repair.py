@@ -30,7 +30,7 @@ from etl.publish.catalog import (
 )
 from etl.publish.kept_objects import MEMORY, read_verified
 from etl.publish.manifest import Changes, Manifest, Pointer, ReleaseFacts, stamp_of
-from etl.publish.reader import Current, Release, open_release, read_pointer
+from etl.publish.reader import PreviousRelease, Release, open_release, read_pointer
 from etl.publish.release import write_shard
 from etl.publish.search_index import Index, rows_of
 from etl.publish.unit_writer import content_hash
@@ -129,7 +129,7 @@ def _read_entry(store: Store, key: str, is_wanted: Callable[[str], bool]) -> Cat
     )
 
 
-def stand_in(store: Store, lost_facts: ReleaseFacts) -> Current:
+def stand_in(store: Store, lost_facts: ReleaseFacts) -> PreviousRelease:
     """Write a stand-in for a current release whose manifest or catalog is damaged.
 
     Args:
@@ -176,4 +176,4 @@ def stand_in(store: Store, lost_facts: ReleaseFacts) -> Current:
         },
     ).named(None)
     store.put(manifest.key, manifest.to_bytes())
-    return Current(Release(store, manifest), tagged.tag)
+    return PreviousRelease(Release(store, manifest), tagged.tag)

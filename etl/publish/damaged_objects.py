@@ -23,7 +23,7 @@ from etl.publish.catalog import CatalogEntry, id_hash
 from etl.publish.catalog_repair import rebuild_shards, stand_in
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import SHARES, ReleaseFacts
-from etl.publish.reader import Current, LostObjects, Release, open_current
+from etl.publish.reader import LostObjects, PreviousRelease, Release, open_current
 from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
 
@@ -39,7 +39,7 @@ def open_checked(
     repair: bool,
     run_time: datetime | None = None,
     lost_facts: ReleaseFacts | None = None,
-) -> Current:
+) -> PreviousRelease:
     """Open the current release with its lost objects.
 
     Args:
@@ -54,38 +54,38 @@ def open_checked(
         StoreError: storage failed.
     """
     try:
-        base = open_current(store)
-        if base.release is not None:
-            lost = find_lost(base.release, repair=repair, run_time=run_time)
-            base = replace(base, lost_objects=lost)
+        previous = open_current(store)
+        if previous.release is not None:
+            lost = find_lost(previous.release, repair=repair, run_time=run_time)
+            previous = replace(previous, lost_objects=lost)
     except DamagedRelease:
         if lost_facts is None:
             raise
-        base = stand_in(store, lost_facts)
-        if base.release is not None:
-            lost = find_lost(base.release, repair=True)
-            base = replace(base, lost_objects=replace(lost, bulk=True))
-    note = damage_note(base)
+        previous = stand_in(store, lost_facts)
+        if previous.release is not None:
+            lost = find_lost(previous.release, repair=True)
+            previous = replace(previous, lost_objects=replace(lost, bulk=True))
+    note = damage_note(previous)
     if note:
         log.warning("%s: %s", store.name, note)
-    return base
+    return previous
 
 
-def damage_note(base: Current) -> str:
+def damage_note(previous: PreviousRelease) -> str:
     """Describe the lost objects that a run rewrites; empty if there are none."""
-    lost = base.lost_objects
-    if base.release is None or not lost:
+    lost = previous.lost_objects
+    if previous.release is None or not lost:
         return ""
-    if base.release.manifest.is_stand_in:
+    if previous.release.manifest.is_stand_in:
         return (
-            f"the manifest or the catalog of release {base.release.manifest.parent} is damaged; "
-            "this run processes all members again, and takes the times and retractions of "
+            f"the manifest or the catalog of release {previous.release.manifest.parent} is "
+            "damaged; this run processes all members again, and takes the times and retractions of "
             "resources from the indexes that are left"
         )
     others = ", and bulk files" if lost.bulk else ""
     others += ", and reports or results for later runs" if lost.kept else ""
     return (
-        f"of release {base.release.id}, objects of {len(lost.patients):,} members and of "
+        f"of release {previous.release.id}, objects of {len(lost.patients):,} members and of "
         f"{len(lost.shards) + len(lost.segments):,} shards of the directory{others} are missing or "
         f"damaged ({lost.objects:,} in all, the first is {lost.first}); this run rewrites them"
     )

@@ -35,15 +35,13 @@ from etl.publish.bulk_files import BulkOptions, PlanFinderOptions, Spool
 from etl.publish.canonical_json import JSON, dumps, sha256
 from etl.publish.catalog import CatalogEntry
 from etl.publish.directory_graph import NAME_HASH_BITS, PLAN_FINDER_TYPES, DirectoryGraph
-from etl.publish.kept_objects import MEMORY, ObjectRef, read_object, read_verified
+from etl.publish.kept_objects import json_kind, read_verified
 from etl.publish.reader import Release, lines_of, open_index, read_all, read_parts
 from etl.storage.parallel import Writer, map_concurrently
 from etl.storage.port import Store
 
 BULK: Final = "bulk/"
 PLAN_FINDER: Final = "plan-finder/"
-FILE_INPUTS: Final = "files"
-"""Ending of the object in `memory/` that lists the inputs of a release's files."""
 
 _FULL_URL: Final = re.compile(rb'"fullUrl":"([^"]*)/[^/"]+/[^/"]+"')
 _INPUTS_FORMAT: Final = 1
@@ -64,6 +62,9 @@ class FileInputs(msgspec.Struct, frozen=True):
 
     format: int
     inputs: Mapping[str, str]
+
+
+FILE_INPUTS: Final = json_kind(".files", FileInputs, (_INPUTS_FORMAT,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +95,8 @@ class KnownFiles:
     @classmethod
     def from_release(cls, release: Release) -> KnownFiles:
         """Return the reusable files of a release; none if their inputs are unknown."""
-        ref = release.kept_object(MEMORY, f".{FILE_INPUTS}")
         try:
-            stored = (
-                None
-                if ref is None
-                else read_object(release.store, ref, FileInputs, (_INPUTS_FORMAT,))
-            )
+            stored = release.read(FILE_INPUTS)
         except StoreError:  # lost or damaged: `verify` reports it
             stored = None
         if stored is None:
@@ -292,11 +288,6 @@ def _plan_contract(selected: bytearray, form: _Form, graph: DirectoryGraph) -> l
             graph,
         )
     ]
-
-
-def is_file_inputs(ref: ObjectRef) -> bool:
-    """Return whether an object lists the inputs of a release's files."""
-    return ref.key.startswith(MEMORY) and ref.key.endswith(f".{FILE_INPUTS}")
 
 
 def all_files(bulk: Mapping[str, JSON]) -> list[JSON]:

@@ -13,11 +13,9 @@ import msgspec
 
 from etl.errors import StoreError
 from etl.publish.canonical_json import short_hash
-from etl.publish.kept_objects import MEMORY, ObjectRef, put_by_content, read_object, to_bytes
+from etl.publish.kept_objects import json_kind
 from etl.publish.reader import Release
-from etl.storage.port import Store
 
-_ENDING: Final = "definitions"
 _HASH_DIGITS: Final = 8
 _SHOWN_RANGES: Final = 8
 
@@ -36,18 +34,19 @@ class KeptDefinitions(msgspec.Struct, frozen=True):
     format: int = 1
 
 
-def hash_definitions(files: Mapping[str, str], settings: Mapping[str, str]) -> bytes:
-    """Return an object with the hashes of files' lines and of settings.
+DEFINITIONS: Final = json_kind(".definitions", KeptDefinitions)
+
+
+def hash_definitions(files: Mapping[str, str], settings: Mapping[str, str]) -> KeptDefinitions:
+    """Return the hashes of files' lines and of settings.
 
     Args:
         files: file -> its text.
         settings: setting -> its value as text.
     """
-    return to_bytes(
-        KeptDefinitions(
-            {file: [_hash(line) for line in text.splitlines()] for file, text in files.items()},
-            {name: _hash(value) for name, value in settings.items()},
-        )
+    return KeptDefinitions(
+        {file: [_hash(line) for line in text.splitlines()] for file, text in files.items()},
+        {name: _hash(value) for name, value in settings.items()},
     )
 
 
@@ -55,12 +54,7 @@ def _hash(text: str) -> str:
     return short_hash(text.encode())[:_HASH_DIGITS]
 
 
-def keep_definitions(store: Store, definitions: bytes) -> ObjectRef:
-    """Write the definitions of a release; return their reference."""
-    return put_by_content(store, MEMORY, definitions, _ENDING)
-
-
-def definitions_note(earlier: Release | None, later: bytes | Release) -> str:
+def definitions_note(earlier: Release | None, later: KeptDefinitions | Release) -> str:
     """Return a sentence on the definitions that changed since a release; empty if none did.
 
     Args:
@@ -70,12 +64,8 @@ def definitions_note(earlier: Release | None, later: bytes | Release) -> str:
     if earlier is None:
         return ""
     try:
-        old = _read(earlier)
-        new = (
-            msgspec.json.decode(later, type=KeptDefinitions)
-            if isinstance(later, bytes)
-            else _read(later)
-        )
+        old = earlier.read(DEFINITIONS)
+        new = later if isinstance(later, KeptDefinitions) else later.read(DEFINITIONS)
     except StoreError:
         return "the definitions of a release are damaged, so their changes are unknown"
     if old is None or new is None or old == new:
@@ -84,11 +74,6 @@ def definitions_note(earlier: Release | None, later: bytes | Release) -> str:
     names = sorted(old.settings.keys() | new.settings.keys())
     changes += [name for name in names if old.settings.get(name) != new.settings.get(name)]
     return f"the definitions changed since release {earlier.id}: {'; '.join(changes)}"
-
-
-def _read(release: Release) -> KeptDefinitions | None:
-    ref = release.kept_object(MEMORY, f".{_ENDING}")
-    return None if ref is None else read_object(release.store, ref, KeptDefinitions)
 
 
 def _changed_files(

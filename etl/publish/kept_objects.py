@@ -6,9 +6,9 @@ the SHA-256 of its bytes, and the manifest names it by an `ObjectRef`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -119,36 +119,69 @@ def from_bytes(data: bytes, kind: type[Value], label: str, formats: tuple[int, .
         raise StoreError(f"{label} is damaged: it is not what its name says; run verify") from None
 
 
-def read_object(
-    store: Store, ref: ObjectRef, kind: type[Value], formats: tuple[int, ...] = (1,)
-) -> Value:
-    """Read and verify an object; return its value.
+@dataclass(frozen=True, slots=True)
+class KeptKind(Generic[Value]):
+    """A kind of object that releases keep for later runs.
 
-    Raises:
-        NotFound: the object is missing.
-        StoreError: it is damaged, or of a later format.
+    Attributes:
+        suffix: end of the keys of its objects.
+        parse: bytes and a label for messages -> their value; raises `StoreError` for damaged ones.
+        folder: folder of its objects.
     """
-    data = read_verified(store, ref.key, ref.sha256)
-    return from_bytes(data, kind, f"{store.name}: {ref.key}", formats)
+
+    suffix: str
+    parse: Callable[[bytes, str], Value]
+    folder: str = MEMORY
+
+    def matches(self, ref: ObjectRef) -> bool:
+        """Return whether an object is of this kind."""
+        return ref.key.startswith(self.folder) and ref.key.endswith(self.suffix)
 
 
-def write_object(store: Store, folder: str, value: Any, extension: str) -> ObjectRef:
-    """Write a value as an object; return its reference."""
-    return put_by_content(store, folder, to_bytes(value), extension)
+def json_kind(
+    suffix: str, value_type: type[Value], formats: tuple[int, ...] = (1,), folder: str = MEMORY
+) -> KeptKind[Value]:
+    """Return a kind of objects that `to_bytes` makes of one dataclass or struct."""
+    return KeptKind(
+        suffix, lambda data, label: from_bytes(data, value_type, label, formats), folder
+    )
 
 
-def write_list(
-    store: Store, folder: str, value: Any, extension: str, refs: Iterable[ObjectRef]
-) -> list[ObjectRef]:
-    """Write a list of objects; return the references of list and objects, once each."""
-    objects = {ref.key: ObjectRef(ref.key, ref.sha256, ref.bytes) for ref in refs}
-    list_ref = write_object(store, folder, value, extension)
-    return [list_ref, *(objects[key] for key in sorted(objects))]
+DICTIONARY: Final = KeptKind(".json", lambda data, _: data, object_keys.DICTIONARY)
+"""The data dictionary of a release."""
 
 
-def put_by_content(store: Store, folder: str, data: bytes, extension: str) -> ObjectRef:
-    """Write an object named after its content: `<folder><sha256>.<extension>`."""
-    digest = sha256(data)
-    key = f"{folder}{digest}.{extension}"
-    store.put(key, data)
-    return ObjectRef(key, digest, len(data))
+@dataclass(frozen=True, slots=True)
+class KeptObjects:
+    """The objects of a target that releases keep.
+
+    Attributes:
+        store: the target.
+    """
+
+    store: Store
+
+    def read(self, kind: KeptKind[Value], ref: ObjectRef) -> Value:
+        """Read and verify an object; return its value.
+
+        Raises:
+            NotFound: the object is missing.
+            StoreError: it is damaged, or of a later format.
+        """
+        data = read_verified(self.store, ref.key, ref.sha256)
+        return kind.parse(data, f"{self.store.name}: {ref.key}")
+
+    def read_block(self, key: str) -> bytes:
+        """Read and verify a block; return its bytes.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        return read_verified(self.store, key)
+
+    def write(self, kind: KeptKind[Any], data: bytes) -> ObjectRef:
+        """Write an object named after its content; return its reference."""
+        digest = sha256(data)
+        key = f"{kind.folder}{digest}{kind.suffix}"
+        self.store.put(key, data)
+        return ObjectRef(key, digest, len(data))

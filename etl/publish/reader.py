@@ -16,9 +16,17 @@ from etl.publish import object_keys
 from etl.publish.block import unpack
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry, by_shard, find_row, parse_shard, shard_number
-from etl.publish.kept_objects import ObjectRef, read_or_none, read_verified
+from etl.publish.kept_objects import (
+    KeptKind,
+    KeptObjects,
+    ObjectRef,
+    Value,
+    read_or_none,
+    read_verified,
+)
 from etl.publish.manifest import RESTORE_POINTER, Manifest, Pointer, Role, Shard
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index
+from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store, Tagged
 
 _MAX_GAP: Final = 64 * 1024
@@ -56,8 +64,8 @@ NOTHING_LOST: Final = LostObjects()
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
-    """The release that readers see, and the tag that its pointer had.
+class PreviousRelease:
+    """The release that readers see, on which a run builds, and the tag that its pointer had.
 
     Attributes:
         release: None before the first release.
@@ -68,6 +76,30 @@ class Current:
     release: Release | None
     tag: str | None
     lost_objects: LostObjects = NOTHING_LOST
+
+    @property
+    def id(self) -> str | None:
+        """ID of the release; None before the first."""
+        return None if self.release is None else self.release.id
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The release's manifest; None before the first."""
+        return None if self.release is None else self.release.manifest
+
+    def read(self, kind: KeptKind[Value]) -> Value | None:
+        """Return what the release keeps of a kind; None if that is nothing, missing, or damaged.
+
+        `verify` reports what is missing or damaged. A run does without it, and writes it anew.
+        """
+        try:
+            return None if self.release is None else self.release.read(kind)
+        except StoreError:
+            return None
+
+
+FIRST_RELEASE: Final = PreviousRelease(None, None)
+"""What the first release of a target builds on."""
 
 
 class Release:
@@ -87,6 +119,11 @@ class Release:
         """The release's id."""
         return self.manifest.release
 
+    @property
+    def kept(self) -> KeptObjects:
+        """What this and other releases keep for later runs."""
+        return KeptObjects(self.store)
+
     def objects(self) -> Iterator[tuple[Role, ObjectRef]]:
         """Yield every object of the release but for its manifest and signatures, with its role.
 
@@ -98,11 +135,15 @@ class Release:
             for ref in entry.objects():
                 yield "patient", ref
 
-    def kept_object(self, folder: str, suffix: str) -> ObjectRef | None:
-        """Return the kept object in a folder with a key suffix; None without one."""
+    def read(self, kind: KeptKind[Value]) -> Value | None:
+        """Return what the release keeps of a kind; None if it keeps nothing of it.
+
+        Raises:
+            StoreError: the object is missing or damaged, or of a later format.
+        """
         for ref in self.manifest.facts.reports:
-            if ref.key.startswith(folder) and ref.key.endswith(suffix):
-                return ref
+            if kind.matches(ref):
+                return self.kept.read(kind, ref)
         return None
 
     def unit(self, patient_id: str) -> CatalogEntry | None:
@@ -155,6 +196,13 @@ class Release:
         bits = self.manifest.directory_bits
         return self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
 
+    def directory_blocks(self) -> Iterator[bytes]:
+        """Yield the verified bytes of all blocks of the directory, in order."""
+        keys = [
+            shard.block for shard in self.manifest.directory if shard is not None and shard.block
+        ]
+        return map_concurrently(self.store, self.kept.read_block, keys)
+
     def index(self, unit: CatalogEntry) -> Index:
         """Return the search index of a patient or of a directory shard."""
         return open_index(self.store, unit)
@@ -185,7 +233,7 @@ class Release:
         raise NotFound(f"{self.store.name}: {resource_type}/{resource_id} is not in {self.id}")
 
 
-def open_current(store: Store) -> Current:
+def open_current(store: Store) -> PreviousRelease:
     """Return the release that readers see now.
 
     Raises:
@@ -196,7 +244,7 @@ def open_current(store: Store) -> Current:
     if tagged is None:
         trace = _trace_of_releases(store)
         if trace is None:
-            return Current(None, None)
+            return PreviousRelease(None, None)
         tagged = read_pointer(store)  # the first release may have been published in between
         if tagged is None:
             raise StoreError(
@@ -205,7 +253,7 @@ def open_current(store: Store) -> Current:
             )
     pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {object_keys.CURRENT}")
     try:
-        return Current(open_release(store, pointer.release, pointer.sha256), tagged.tag)
+        return PreviousRelease(open_release(store, pointer.release, pointer.sha256), tagged.tag)
     except (NotFound, DamagedObject):
         raise DamagedRelease(
             f"{store.name}: {pointer.manifest} is missing or damaged; restore it from a copy, or "

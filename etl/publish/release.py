@@ -1,10 +1,10 @@
 """From finished partitions to a release that readers see.
 
-base = open_current(store)
-partitions = [write_partition(store, base.release.units(ids), patients, now), …]
-directory = write_directory(store, base.release, resources, now)
-manifest = assemble(store, base, partitions, directory, facts, now)
-commit(store, manifest, base)
+previous = open_current(store)
+partitions = [write_partition(store, previous.release.units(ids), patients, now), …]
+directory = write_directory(store, previous.release, resources, now)
+manifest = assemble(store, previous, partitions, directory, facts, now)
+commit(store, manifest, previous)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
 from etl.publish.manifest import Changes, Manifest, Pointer, ReleaseFacts, Shard, total
 from etl.publish.partition_writer import PartitionUnits, merged_kept, merged_units
-from etl.publish.reader import Current, Release, open_release, read_pointer
+from etl.publish.reader import PreviousRelease, Release, open_release, read_pointer
 from etl.publish.unit_writer import Owner, write_unit
 from etl.storage.parallel import Writer
 from etl.storage.port import Store
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def assemble(
     store: Store,
-    base: Current,
+    previous: PreviousRelease,
     partitions: Sequence[PartitionUnits],
     directory: DirectoryResult,
     facts: ReleaseFacts,
@@ -58,7 +58,7 @@ def assemble(
 
     Args:
         store: the target.
-        base: result of `open_current` when the run began.
+        previous: result of `open_current` when the run began.
         partitions: all partitions of the run.
         directory: the release's directory.
         facts: facts about the run for the manifest.
@@ -70,13 +70,13 @@ def assemble(
             was changed.
         ValueError: a patient is in two partitions (a bug of the caller).
     """
-    parent = base.release.manifest if base.release is not None else None
+    parent = previous.release.manifest if previous.release is not None else None
     results = [partition.written for partition in partitions]
     changes = [result.changes for result in results]
     patient_count = sum(result.count + result.kept for result in results)
     bits = _catalog_bits(parent, patient_count)
     # Three streams ordered by ID hash: new rows, unchanged patients, previous rows.
-    previous_rows = _PreviousRows(base.release, bits)
+    previous_rows = _PreviousRows(previous.release, bits)
     merged = groupby(merged_units(partitions), key=lambda unit: shard_number(unit.id, bits))
     next_group = next(merged, None)
     unchanged_patients = _UnchangedPatients(merged_kept(partitions), bits)
@@ -95,7 +95,7 @@ def assemble(
             unmatched = [unit for unit in old_rows if unit.id not in new_ids]
             _check_staying(store, stay_ids, unmatched)
             missing = [unit for unit in unmatched if unit.id not in stay_ids]
-            lost = base.lost_objects.patients
+            lost = previous.lost_objects.patients
             retracted, retractions = _retract(store, writer, missing, run_time, lost)
             changes.append(retractions)
             rows = [*new_rows, *(unit for unit in unmatched if unit.id in stay_ids), *retracted]
@@ -125,7 +125,7 @@ def assemble(
 def commit(
     store: Store,
     manifest: Manifest,
-    base: Current,
+    previous: PreviousRelease,
     lease: Lease | None = None,
     key: SigningKey | None = None,
 ) -> None:
@@ -136,8 +136,8 @@ def commit(
 
     Args:
         store: the target.
-        manifest: what to publish; its parent is the release of `base`.
-        base: what `open_current` returned when the run began.
+        manifest: what to publish; its parent is the release of `previous`.
+        previous: what `open_current` returned when the run began.
         lease: the run's, which is renewed first: see `lease.run_lease`.
         key: signs the release; None to sign nothing.
 
@@ -147,15 +147,15 @@ def commit(
             readers may be on the new release.
     """
     data = manifest.to_bytes()
-    base = put_named(store, manifest.key, data, base)
+    previous = put_named(store, manifest.key, data, previous)
     pointer = Pointer(manifest.release, manifest.key, sha256(data))
     if key is not None:
         signature = key.sign(manifest, data)
-        base = put_named(store, object_keys.signature(manifest.release), signature, base)
+        previous = put_named(store, object_keys.signature(manifest.release), signature, previous)
     if lease is not None:
         lease.renew()
     try:
-        store.swap(object_keys.CURRENT, pointer.to_bytes(), base.tag)
+        store.swap(object_keys.CURRENT, pointer.to_bytes(), previous.tag)
     except (CommitConflict, CommitUnknown) as error:
         # A store may have retried after a first success, or the folder may not be on the disk yet.
         if _is_in_history(store, manifest.release):
@@ -175,14 +175,14 @@ def commit(
         raise
 
 
-def is_published(base: Current, facts: ReleaseFacts) -> bool:
+def is_published(previous: PreviousRelease, facts: ReleaseFacts) -> bool:
     """Return whether the visible release was made from the same inputs in the same way.
 
     Then a rerun would change nothing: a run that was killed after its commit is done.
     """
-    if base.release is None or not facts.inputs:
+    if previous.release is None or not facts.inputs:
         return False
-    published_facts = base.release.manifest.facts
+    published_facts = previous.release.manifest.facts
     return (
         published_facts.kind == facts.kind
         and [dict(extract_file) for extract_file in published_facts.inputs]
@@ -191,7 +191,7 @@ def is_published(base: Current, facts: ReleaseFacts) -> bool:
     )
 
 
-def put_fence(store: Store, base: Current) -> Current:
+def put_fence(store: Store, previous: PreviousRelease) -> PreviousRelease:
     """Put up a fence: rewrite the pointer; return the release with the new tag.
 
     A run that read the pointer before can then not commit any more, however long it paused, unless
@@ -203,19 +203,19 @@ def put_fence(store: Store, base: Current) -> Current:
         CommitUnknown: the answer was lost.
     """
     tagged = read_pointer(store)
-    if (None if tagged is None else tagged.tag) != base.tag:
+    if (None if tagged is None else tagged.tag) != previous.tag:
         raise CommitConflict(
             f"{store.name}: another run published in the meantime; "
             "nothing was changed, run again to publish on top of it"
         )
     if tagged is None:  # there is nothing yet to put a fence around
-        return base
+        return previous
     pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {object_keys.CURRENT}")
     fence = replace(pointer, fence=pointer.fence + 1)
-    return replace(base, tag=store.swap(object_keys.CURRENT, fence.to_bytes(), base.tag))
+    return replace(previous, tag=store.swap(object_keys.CURRENT, fence.to_bytes(), previous.tag))
 
 
-def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
+def put_named(store: Store, key: str, data: bytes, previous: PreviousRelease) -> PreviousRelease:
     """Write an object that is named after a release: its manifest, or a report.
 
     Reports are no part of a release's id, so an attempt that died may have left another under that
@@ -233,9 +233,9 @@ def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
     except CommitConflict:
         tagged = store.read(key)
         if tagged.data != data:
-            base = put_fence(store, base)
+            previous = put_fence(store, previous)
             store.swap(key, data, tagged.tag)
-    return base
+    return previous
 
 
 def _is_in_history(store: Store, release: str) -> bool:

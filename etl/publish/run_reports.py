@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish.canonical_json import loads
 from etl.publish.history import lineage
-from etl.publish.kept_objects import read_or_none, read_verified
+from etl.publish.kept_objects import KeptKind, read_or_none
 from etl.publish.reader import Release
 from etl.storage.parallel import map_concurrently
 from etl.storage.port import Store
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _FOLDER: Final = "reports/"
 _FILE: Final = "/report.json"
+_REPORT: Final = KeptKind(_FILE, loads, _FOLDER)
 _ATTEMPTS: Final = 3
 
 
@@ -49,11 +50,8 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
 
     A rollback names the report of the release that it restores.
     """
-    ref = release.kept_object(_FOLDER, _FILE)
-    if ref is None:
-        return None
     try:
-        document = loads(read_verified(release.store, ref.key, ref.sha256), ref.key)
+        document = release.read(_REPORT)
     except NotFound:
         return None
     except StoreError as error:

@@ -23,12 +23,13 @@ from typing import Any, Final, cast
 from etl.errors import NotFound
 from etl.jobs import EmitAny, Found, Job
 from etl.local.executor import Checkpoints
-from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Target, Task, TaskOutput
+from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.incremental.reuse import ReusableResults
 from etl.pipeline.progress import Emit as EmitProgress
 from etl.pipeline.progress import StageAdvanced, ignore
 from etl.publish.lease import PREFIX
+from etl.publish.target import Target
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit
 from etl.sources.partition.finished_steps import FinishedSteps
@@ -218,7 +219,7 @@ def _run_facts(
     if task.target is not None:
         leases = tuple(entry.key for entry in task.target.store().list(f"{PREFIX}run-"))
         task = replace(task, target=task.target.in_any_folder())
-    task = replace(task, previous=PreviousRelease())
+    task = replace(task, previous=ReusableResults())
     return RunFacts(definitions, task, previous, extract, finished, leases, _umask())
 
 

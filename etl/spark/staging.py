@@ -19,10 +19,10 @@ from typing import BinaryIO, Final, cast
 import msgspec
 
 from etl.errors import StoreError
-from etl.pipeline.context import Target
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.publish.object_keys import STAGING
+from etl.publish.target import Target
 from etl.sources.files.stored_files import ExtractFiles, RangeStream, StoredFile
 from etl.storage.port import Store
 

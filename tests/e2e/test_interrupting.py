@@ -127,7 +127,7 @@ def lost_answer(*_, **__):
 
 @pytest.mark.parametrize(("fault", "code"), [(interrupted, 130), (lost_answer, 5)])
 def test_whoever_ends_during_the_commit_claims_nothing(tmp_path, small, monkeypatch, fault, code):
-    monkeypatch.setattr("etl.pipeline.run.commit", fault)
+    monkeypatch.setattr("etl.publish.writer.commit", fault)
     called = cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1")
     assert called.code == code
     assert "nothing was published" not in called.err

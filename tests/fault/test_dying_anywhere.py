@@ -17,7 +17,7 @@ from etl.publish.lease import run_lease
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition_writer import write_partition
 from etl.publish.prune import prune
-from etl.publish.reader import Current, open_current
+from etl.publish.reader import FIRST_RELEASE, open_current
 from etl.publish.release import assemble, commit, is_published
 from etl.publish.verify import verify
 from etl.storage import local
@@ -118,7 +118,7 @@ def test_the_first_release_is_there_whole_or_not_at_all():
         store = MemoryStore()
         with pytest.raises(Killed):
             full_run(FaultyStore(store, at=at))
-        assert open_current(store) == Current(None, None)
+        assert open_current(store) == FIRST_RELEASE
         full_run(store)
         assert objects(store) == objects(undisturbed)
 

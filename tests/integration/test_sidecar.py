@@ -14,7 +14,7 @@ from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import HEADER_OF, KEYS
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.sidecar.answers import SidecarExplainer
-from etl.pipeline.sidecar.pieces import from_bytes, sidecar_of
+from etl.pipeline.sidecar.pieces import SIDECAR, from_bytes
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, open_index
@@ -253,7 +253,7 @@ def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(keeper, 
 @pytest.mark.slow
 def test_a_damaged_piece_is_located_and_made_again(keeper, three_nights):
     keeper.run(three_nights[0])
-    piece = max(sidecar_of(keeper.release).pieces, key=lambda one: one.bytes)
+    piece = max(keeper.release.read(SIDECAR).pieces, key=lambda one: one.bytes)
     path = keeper.target / piece.key
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1] + b"x")

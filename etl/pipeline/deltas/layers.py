@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -22,20 +23,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.columns.places import RowSources, place_keys, places_of
-from etl.errors import DataRejected, NotFound, StoreError, UsageError
+from etl.errors import DamagedObject, DataRejected, NotFound, StoreError, UsageError
 from etl.model.canonical_tables import CHILDREN, FILE_COLUMN, KEYS, LINES, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
-from etl.publish.canonical_json import sha256
-from etl.publish.kept_objects import ObjectRef, from_bytes, put_by_content, write_list
-from etl.publish.reader import Current, Release
+from etl.publish.kept_objects import KeptKind, KeptObjects, ObjectRef, json_kind, to_bytes
+from etl.publish.reader import PreviousRelease, Release
+from etl.publish.writer import ReleaseWriter
 from etl.quality.rules.kinds import LineRejected
 from etl.rows import findings_at
 from etl.sources.extract.opening import Extract
 from etl.sources.partition.partitions import Loaded, Partitions
-from etl.storage.port import Store
 
-FOLDER: Final = "rows/"
 _FORMAT: Final = 2
 _FORMAT_WITHOUT_PLACES: Final = 1
 """Format of lists whose layers have no places; such layers stay without them."""
@@ -85,21 +84,25 @@ class _LayerList(msgspec.Struct):
     layers: tuple[Layer, ...]
 
 
-def layers_of(store: Store, base: Current) -> tuple[Layer, ...]:
+_LAYERS: Final = json_kind(".json", _LayerList, (_FORMAT_WITHOUT_PLACES, _FORMAT), "rows/")
+_ROWS: Final = KeptKind(".parquet", lambda data, _: pq.read_table(io.BytesIO(data)), "rows/")
+
+
+def layers_of(target: str, previous: PreviousRelease) -> tuple[Layer, ...]:
     """Return the layers of the current release.
 
     Raises:
         UsageError: there is no release, or its rows were not stored.
         StoreError: the list is missing or damaged.
     """
-    if base.release is None:
-        raise UsageError(f"{store.name}: nothing has been published yet that a delta could change")
-    layers = kept_layers(base.release)
+    if previous.release is None:
+        raise UsageError(f"{target}: nothing has been published yet that a delta could change")
+    layers = kept_layers(previous.release)
     if layers:
         return layers
     raise UsageError(
-        f"{store.name}: a delta needs the rows of the release that it changes, but the rows of "
-        f"{base.release.id} were not kept; turn on publish.deltas, and publish a full extract first"
+        f"{target}: a delta needs the rows of the release that it changes, but the rows of "
+        f"{previous.id} were not kept; turn on publish.deltas, and publish a full extract first"
     )
 
 
@@ -109,31 +112,31 @@ def kept_layers(release: Release) -> tuple[Layer, ...]:
     Raises:
         StoreError: the list is missing or damaged.
     """
-    ref = release.kept_object(FOLDER, ".json")
-    if ref is None:
-        return ()
-    label = f"{release.store.name}: {ref.key}"
-    data = kept_object(release.store, ref)
-    return from_bytes(data, _LayerList, label, (_FORMAT_WITHOUT_PLACES, _FORMAT)).layers
+    with _advised():
+        kept = release.read(_LAYERS)
+    return () if kept is None else kept.layers
 
 
-def kept_object(store: Store, ref: ObjectRef) -> bytes:
-    """Read an object of a layer and check its hash.
+def read_table(objects: KeptObjects, ref: ObjectRef) -> pa.Table:
+    """Read the rows of a layer's table, or their positions.
 
     Raises:
         StoreError: the object is missing or damaged.
     """
-    state = "damaged: its bytes do not have its hash"
+    with _advised():
+        return objects.read(_ROWS, ref)
+
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Add to the error of a missing or damaged object what to do about it."""
     try:
-        data = store.get(ref.key)
-        if sha256(data) == ref.sha256:
-            return data
-    except NotFound:
-        state = "missing"
-    raise StoreError(
-        f"{store.name}: {ref.key}, which contains the rows that deltas change, is {state}; "
-        "restore it from a copy, or publish a full extract, which does not need it"
-    )
+        yield
+    except (NotFound, DamagedObject) as error:
+        raise StoreError(
+            f"{str(error).removesuffix('; run verify')}: it contains the rows that deltas change; "
+            "restore it from a copy, or publish a full extract, which does not need it"
+        ) from None
 
 
 def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
@@ -153,14 +156,19 @@ def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
     )
 
 
-def keep_layers(store: Store, layers: Sequence[Layer]) -> list[ObjectRef]:
-    """Write the list of layers; return the objects for the manifest to name."""
+def keep_layers(writer: ReleaseWriter, layers: Sequence[Layer]) -> None:
+    """Keep the list of layers, and the objects that it names."""
     refs = (ref for layer in layers for ref in (*layer.tables.values(), *layer.places.values()))
-    return write_list(store, FOLDER, _LayerList(_FORMAT, tuple(layers)), "json", refs)
+    writer.keep(_LAYERS, to_bytes(_LayerList(_FORMAT, tuple(layers))), refs)
 
 
 def write_layer(
-    store: Store, partitions: Partitions, definitions: Definitions, work: Path, kind: str, time: str
+    objects: KeptObjects,
+    partitions: Partitions,
+    definitions: Definitions,
+    work: Path,
+    kind: str,
+    time: str,
 ) -> tuple[Layer, pa.Table]:
     """Write the rows of an extract as a layer, with one table's file in memory at a time.
 
@@ -211,10 +219,8 @@ def write_layer(
             writer.close()
     tables, position_refs = {}, {}
     for name in sorted(writers):
-        tables[name] = put_by_content(
-            store, FOLDER, (folder / f"{name}.parquet").read_bytes(), "parquet"
-        )
-        position_refs[name] = put_by_content(store, FOLDER, _to_parquet(positions[name]), "parquet")
+        tables[name] = objects.write(_ROWS, (folder / f"{name}.parquet").read_bytes())
+        position_refs[name] = objects.write(_ROWS, _to_parquet(positions[name]))
     all_files = (*facts.files, *facts.queried)
     files = tuple(LayerFile(file.title, file.sha256, file.table) for file in all_files)
     layer = Layer(kind, time, tables, position_refs, facts.layout.name, files)

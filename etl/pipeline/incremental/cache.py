@@ -27,18 +27,10 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.ledger import Ledger, merge_ledgers
 from etl.pipeline.incremental.ledger import from_bytes as ledger_from
 from etl.pipeline.incremental.ledger import to_bytes as ledger_to
-from etl.publish.kept_objects import (
-    MEMORY,
-    ObjectRef,
-    RangeRef,
-    put_by_content,
-    read_object,
-    read_verified,
-    write_list,
-)
-from etl.publish.reader import Current
+from etl.publish.kept_objects import KeptKind, KeptObjects, ObjectRef, RangeRef, json_kind, to_bytes
+from etl.publish.reader import PreviousRelease
+from etl.publish.writer import ReleaseWriter
 from etl.sources.partition.partitions import Partitions
-from etl.storage.port import Store
 
 CODE: Final = (
     *("documents", "rows.py", "columns", "profiles", "model", "mapping", "sources", "quality"),
@@ -75,13 +67,13 @@ class CachedResults:
     names: tuple[Hashes, Hashes]
     suites: ObjectRef | None
 
-    def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
+    def ledger(self, objects: KeptObjects, indexes: range, count: int) -> Ledger:
         """Return the cached entries of members in some of the `count` partitions now.
 
         Members of neighboring partitions may be included. Lost or damaged ledgers are left out.
         """
         ledgers = (
-            _read_ledger(store, cached) for cached in self.for_partitions(indexes, count).ledgers
+            _read_ledger(objects, cached) for cached in self.for_partitions(indexes, count).ledgers
         )
         return merge_ledgers(ledger for ledger in ledgers if ledger is not None)
 
@@ -91,11 +83,10 @@ class CachedResults:
         return replace(self, ledgers=touching_ledgers, names=(NO_HASHES, NO_HASHES))
 
 
-def _read_ledger(store: Store, ref: ObjectRef) -> Ledger | None:
+def _read_ledger(objects: KeptObjects, ref: ObjectRef) -> Ledger | None:
     """Read a ledger; None if it is missing or damaged."""
     try:
-        data = read_verified(store, ref.key, ref.sha256)
-        return ledger_from(data, f"{store.name}: {ref.key}")
+        return objects.read(_LEDGER, ref)
     except StoreError:
         return None
 
@@ -145,53 +136,41 @@ def _module_texts(root: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
         yield from _module_texts(child, f"{path}/{child.name}")
 
 
-def open_cache(store: Store, base: Current, key: str) -> CachedResults | None:
+def open_cache(previous: PreviousRelease, key: str) -> CachedResults | None:
     """Return the previous release's reusable results; None if there are none.
 
     Args:
-        store: the target.
-        base: what readers see now.
+        previous: the release that the run builds on.
         key: what `results_key` returned.
     """
+    cached = previous.read(_RESULTS)
+    if previous.release is None or cached is None or cached.made_by != key:
+        return None
     try:
-        return _open_matching_cache(store, base, key)
+        names = previous.release.kept.read(_NAMES, cached.names)
     except StoreError:
         return None  # lost or damaged: `verify` reports it, and processing all members fixes it
-
-
-def _open_matching_cache(store: Store, base: Current, key: str) -> CachedResults | None:
-    if base.release is None:
-        return None
-    ref = base.release.kept_object(MEMORY, ".json")
-    if ref is None:
-        return None
-    cached = read_object(store, ref, _CacheList)
-    if cached.made_by != key:
-        return None
-    names = _names_from_bytes(
-        read_verified(store, cached.names.key, cached.names.sha256), cached.names.key
-    )
     return CachedResults(cached.ledgers, cached.partitions, cached.as_of, names, cached.suites)
 
 
-def write_ledger(store: Store, ledger: Ledger) -> ObjectRef:
+def write_ledger(objects: KeptObjects, ledger: Ledger) -> ObjectRef:
     """Write the ledger of some partitions."""
-    return put_by_content(store, MEMORY, ledger_to(ledger), "ledger")
+    return objects.write(_LEDGER, ledger_to(ledger))
 
 
-def write_cache(store: Store, results: CachedResults, key: str) -> list[ObjectRef]:
-    """Write the list of cached results; return the references for the manifest.
+def keep_cache(writer: ReleaseWriter, results: CachedResults, key: str) -> None:
+    """Keep the list of cached results, and the objects that it names.
 
     Args:
-        store: the target.
+        writer: of the release.
         results: those of this run.
         key: what `results_key` returned.
     """
     suites, ledgers = results.suites, results.ledgers
-    directory = put_by_content(store, MEMORY, _names_to_bytes(results.names), "names")
-    body = _CacheList(1, key, results.as_of, directory, suites, results.count, tuple(ledgers))
-    other_refs = [directory] if suites is None else [directory, suites]
-    return write_list(store, MEMORY, body, "json", [*ledgers, *other_refs])
+    names = writer.kept.write(_NAMES, _names_to_bytes(results.names))
+    body = _CacheList(1, key, results.as_of, names, suites, results.count, tuple(ledgers))
+    other_refs = [names] if suites is None else [names, suites]
+    writer.keep(_RESULTS, to_bytes(body), [*ledgers, *other_refs])
 
 
 def _names_to_bytes(names: tuple[Hashes, Hashes]) -> bytes:
@@ -203,3 +182,8 @@ def _names_from_bytes(data: bytes, object_name: str) -> tuple[Hashes, Hashes]:
         raise StoreError(f"{object_name} holds no names: the object is damaged; run verify")
     pairs = np.frombuffer(data, dtype="<u8").reshape(-1, 2).astype(np.uint64)
     return pairs[:, 0], pairs[:, 1]
+
+
+_RESULTS: Final = json_kind(".json", _CacheList)
+_NAMES: Final = KeptKind(".names", _names_from_bytes)
+_LEDGER: Final = KeptKind(".ledger", ledger_from)

@@ -31,12 +31,12 @@ from etl.pipeline.incremental.ledger import (
 )
 from etl.pipeline.sidecar.pieces import Sidecar, UnitSidecar, unit_sidecar
 from etl.pipeline.totals import Outcome
+from etl.publish.kept_objects import KeptObjects
 from etl.sources.partition.ids import GlobalKeys
-from etl.storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
-class PreviousRelease:
+class ReusableResults:
     """Results that a run may reuse.
 
     Attributes:
@@ -51,19 +51,19 @@ class PreviousRelease:
     lost_patients: frozenset[str] = frozenset()
     sidecar: Sidecar | None = None
 
-    def for_partitions(self, unit: range, count: int) -> PreviousRelease:
+    def for_partitions(self, unit: range, count: int) -> ReusableResults:
         """Keep only the results that some of `count` partitions need."""
         results = None if self.results is None else self.results.for_partitions(unit, count)
         sidecar = None if self.sidecar is None else self.sidecar.for_partitions(unit, count)
         return replace(self, results=results, sidecar=sidecar)
 
-    def members(self, store: Store, unit: range, count: int) -> PreviousMembers:
+    def members(self, objects: KeptObjects, unit: range, count: int) -> PreviousMembers:
         """Return the results of members in some of `count` partitions."""
         results = self.results
         if results is None:
             return PreviousMembers(no_ledger(), None, self.changed, self.lost_patients)
-        ledger = results.ledger(store, unit, count)
-        sidecar = unit_sidecar(store, self.sidecar, unit, count)
+        ledger = results.ledger(objects, unit, count)
+        sidecar = unit_sidecar(objects, self.sidecar, unit, count)
         return PreviousMembers(ledger, results.as_of, self.changed, self.lost_patients, sidecar)
 
 

@@ -23,7 +23,7 @@ from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import StageAdvanced, StageBegan
 from etl.publish import kept_objects
-from etl.publish.kept_objects import MEMORY, ObjectRef, put_by_content, read_verified
+from etl.publish.kept_objects import KeptKind, KeptObjects, ObjectRef
 from etl.quality.suites.expectations import (
     SuiteRun,
     find_stale,
@@ -34,7 +34,6 @@ from etl.quality.suites.expectations import (
 from etl.quality.suites.plan import SuiteResult
 from etl.quality.suites.sample import Sample, Share, SuiteRows
 from etl.sources.files.listed_files import Emit
-from etl.storage.port import Store
 
 _FORMAT: Final = 2
 
@@ -124,20 +123,21 @@ def _run_suite(run: SuiteRun, emit: Emit) -> SuiteResult:
     return run_suite(run)
 
 
-def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, SuiteResult]:
+def known_results(
+    objects: KeptObjects, previous: CachedResults | None
+) -> Mapping[str, SuiteResult]:
     """Return each table's suite result of the previous release; nothing if they are lost."""
     if previous is None or previous.suites is None:
         return {}
     try:
-        data = read_verified(store, previous.suites.key, previous.suites.sha256)
-        return from_bytes(data, f"{store.name}: {previous.suites.key}")
+        return objects.read(_SUITES, previous.suites)
     except StoreError:
         return {}
 
 
-def keep_results(store: Store, results: Sequence[SuiteResult]) -> ObjectRef | None:
+def write_results(objects: KeptObjects, results: Sequence[SuiteResult]) -> ObjectRef | None:
     """Write the results of the suites for the next release; None if none were run."""
-    return put_by_content(store, MEMORY, to_bytes(results), "suites") if results else None
+    return objects.write(_SUITES, to_bytes(results)) if results else None
 
 
 class _StoredSuites(msgspec.Struct):
@@ -163,3 +163,6 @@ def from_bytes(data: bytes, label: str) -> Mapping[str, SuiteResult]:
         raise StoreError(f"{label} is damaged; run verify") from None
     stored = kept_objects.from_bytes(body, _StoredSuites, label, (_FORMAT,))
     return {result.table: result for result in stored.tables}
+
+
+_SUITES: Final = KeptKind(".suites", from_bytes)

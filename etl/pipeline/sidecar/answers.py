@@ -17,11 +17,11 @@ from etl.errors import NotFound, UsageError
 from etl.mapping.plan import Plan
 from etl.model.canonical_tables import HEADER_OF, TABLES
 from etl.pipeline.sidecar.pieces import (
+    PIECE,
     PUBLISHED,
     Sidecar,
     drop_empty,
     merge_pieces,
-    read_piece,
 )
 from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
@@ -119,12 +119,12 @@ class SidecarExplainer:
 
     def _read_pieces(self) -> Iterator[pa.Table]:
         """Yield the entries of each range of owners, and of the directory."""
-        store = self._release.store
+        objects = self._release.kept
         by_range = groupby(self._sidecar.pieces, key=lambda piece: (piece.first, piece.end))
         for _, pieces in by_range:
-            yield drop_empty(merge_pieces([read_piece(store, piece) for piece in pieces]))
+            yield drop_empty(merge_pieces([objects.read(PIECE, piece) for piece in pieces]))
         if self._sidecar.directory is not None:
-            yield read_piece(store, self._sidecar.directory)
+            yield objects.read(PIECE, self._sidecar.directory)
 
     def _find_by_hash(self, column: str, value: int) -> list[_Entry]:
         """Return the entries whose column has a hash value."""

@@ -34,12 +34,12 @@ from etl.model.canonical_tables import HEADER_OF, KEYS, TABLES
 from etl.pipeline.partition.mapping import PlanResources
 from etl.publish import kept_objects
 from etl.publish.canonical_json import as_instant
-from etl.publish.reader import Current, Release
+from etl.publish.kept_objects import KeptObjects
+from etl.publish.writer import ReleaseWriter
 from etl.quality.check import Checked
 from etl.quality.totals.by_member import ROW_FATES, RowOwners
 from etl.sources.extract.opening import Extract
 from etl.sources.partition.partitions import Loaded
-from etl.storage.port import Store
 
 _WORD_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
 SCHEMA: Final = pa.schema(
@@ -307,8 +307,7 @@ def from_bytes(data: bytes, label: str) -> pa.Table:
         raise StoreError(f"{label} names no rows: the object is damaged; run verify") from None
 
 
-_LIST_ENDING: Final = "sidecar"
-_PIECE_ENDING: Final = "places"
+PIECE: Final = kept_objects.KeptKind(".places", from_bytes)
 _MERGE_RATIO: Final = 4
 """Least ratio of the entries of a piece to those of the one after it."""
 
@@ -389,28 +388,13 @@ class Sidecar(msgspec.Struct, frozen=True):
         return Sidecar(self.partitions, touching_pieces)
 
 
+SIDECAR: Final = kept_objects.json_kind(".sidecar", Sidecar)
+
+
 def extract_mark(extract: Extract) -> str:
     """Return the ID of an extract in pieces: 16 hex digits hashed from its files."""
     facts = [extract.layout.name, *([file.name, file.sha256] for file in extract.files)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
-def sidecar_of(release: Release) -> Sidecar | None:
-    """Return the sidecar of a release; None if it has none.
-
-    Raises:
-        StoreError: its list is missing or damaged.
-    """
-    ref = release.kept_object(kept_objects.MEMORY, f".{_LIST_ENDING}")
-    return None if ref is None else kept_objects.read_object(release.store, ref, Sidecar)
-
-
-def sidecar_before(base: Current) -> Sidecar | None:
-    """Return the previous sidecar; None if missing or if its list is damaged."""
-    try:
-        return None if base.release is None else sidecar_of(base.release)
-    except StoreError:
-        return None  # `verify` reports it; all members are processed, and it is written anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,12 +413,12 @@ class UnitSidecar:
 
 
 def unit_sidecar(
-    store: Store, previous_sidecar: Sidecar | None, unit: range, count: int
+    objects: KeptObjects, previous_sidecar: Sidecar | None, unit: range, count: int
 ) -> UnitSidecar | None:
     """Return the pieces of a task; None if one is missing or damaged.
 
     Args:
-        store: the target.
+        objects: those of the target.
         previous_sidecar: the sidecar of the previous release; None if there is none.
         unit: the partitions of the task.
         count: how many partitions there are.
@@ -443,7 +427,7 @@ def unit_sidecar(
         return UnitSidecar()
     pieces = previous_sidecar.for_partitions(unit, count).pieces
     try:
-        entries = tuple(read_piece(store, piece) for piece in pieces)
+        entries = tuple(objects.read(PIECE, piece) for piece in pieces)
     except StoreError:
         return None
     is_own = all(
@@ -452,16 +436,6 @@ def unit_sidecar(
         for one in pieces
     )
     return UnitSidecar(tuple(pieces), entries, is_own)
-
-
-def read_piece(store: Store, piece: SidecarPiece) -> pa.Table:
-    """Return the entries of a piece.
-
-    Raises:
-        StoreError: the object is missing or damaged.
-    """
-    data = kept_objects.read_verified(store, piece.key, piece.sha256)
-    return from_bytes(data, f"{store.name}: {piece.key}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,7 +452,7 @@ class SidecarUpdate:
     processed: pa.Table
     present: Hashes
 
-    def write(self, store: Store, unit: range) -> tuple[SidecarPiece, ...]:
+    def write(self, objects: KeptObjects, unit: range) -> tuple[SidecarPiece, ...]:
         """Write what changed, and return the pieces of the unit: the partitions."""
         pieces, entries = list(self.previous.pieces), list(self.previous.entries)
         new_entries = self.processed
@@ -500,7 +474,7 @@ class SidecarUpdate:
             new_entries = drop_empty(new_entries)
         written = [replace(piece, first=unit.start, end=unit.stop) for piece in pieces]
         if new_entries.num_rows:
-            written.append(_write_piece(store, new_entries, unit))
+            written.append(_write_piece(objects, new_entries, unit))
         return tuple(written)
 
 
@@ -510,33 +484,33 @@ def _distinct_owners(tables: Sequence[pa.Table]) -> Hashes:
     return distinct
 
 
-def _write_piece(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:
+def _write_piece(objects: KeptObjects, piece: pa.Table, unit: range) -> SidecarPiece:
     """Write a piece that covers the partitions of a task."""
-    ref = kept_objects.put_by_content(store, kept_objects.MEMORY, to_bytes(piece), _PIECE_ENDING)
+    ref = objects.write(PIECE, to_bytes(piece))
     return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, extract_marks(piece))
 
 
-def write_sidecar(
-    store: Store,
+def keep_sidecar(
+    writer: ReleaseWriter,
     sidecar: Sidecar,
     directory: pa.Table,
     current: tuple[str, SidecarExtract],
     previous: Sidecar | None,
-) -> list[kept_objects.ObjectRef]:
-    """Write the directory's piece and the list, and return all that the manifest is to name.
+) -> None:
+    """Write the directory's piece, and keep it with the list of all pieces.
 
     Args:
-        store: the target.
+        writer: of the release.
         sidecar: the pieces of all units.
         directory: entries of the directory's rows.
         current: mark of this run's extract, and what is kept of it.
         previous: the sidecar of the previous release; None if there is none.
     """
     extract_id, extract = current
-    piece = _write_piece(store, directory, range(0)) if directory.num_rows else None
+    piece = _write_piece(writer.kept, directory, range(0)) if directory.num_rows else None
     all_pieces = [*sidecar.pieces, *(() if piece is None else (piece,))]
     used = {extract_id for entry in all_pieces for extract_id in entry.extracts}
     facts_by_id = {extract_id: extract, **({} if previous is None else previous.extracts)}
     extracts = {name: facts for name, facts in facts_by_id.items() if name in used}
     full = Sidecar(sidecar.partitions, sidecar.pieces, piece, extracts)
-    return kept_objects.write_list(store, kept_objects.MEMORY, full, _LIST_ENDING, all_pieces)
+    writer.keep(SIDECAR, kept_objects.to_bytes(full), all_pieces)

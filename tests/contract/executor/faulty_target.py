@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.pipeline.context import Target
+from etl.publish.target import Target
 from tests.fault.faulty import FaultyStore
 from tests.waiting import until
 

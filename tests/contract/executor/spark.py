@@ -15,7 +15,7 @@ import pytest
 
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
-from etl.pipeline.context import Target
+from etl.publish.target import Target
 from etl.spark.executor import SparkExecutor
 from etl.spark.session import _SETTINGS, spark_session
 from etl.storage.port import StoreOptions

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-from etl.pipeline.context import Target
 from etl.pipeline.progress import PartitionDone, StageBegan
 from etl.publish.object_keys import CLOSED
+from etl.publish.target import Target
 from etl.spark.session import _SETTINGS, spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.faulty_target import FaultyTarget

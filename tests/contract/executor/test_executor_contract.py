@@ -21,26 +21,21 @@ from etl.errors import StoreError
 from etl.local.executor import LocalExecutor
 from etl.local.memory import MemoryBudget
 from etl.local.workers import Workers
-from etl.pipeline.context import (
-    Executor,
-    Publication,
-    RunContext,
-    RunOptions,
-    RunStore,
-    Target,
-    Task,
-)
+from etl.pipeline.context import Executor, RunContext, RunOptions, RunPolicy, Task
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.cache import CachedResults
-from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.incremental.reuse import ReusableResults
 from etl.pipeline.one_off import convert, validate
 from etl.pipeline.progress import PartitionDone, StageAdvanced, StageBegan, ignore
 from etl.pipeline.read import open_with
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import run
 from etl.publish.bulk_files import BulkOptions
+from etl.publish.bulk_pages import write_pages
 from etl.publish.reader import open_current
+from etl.publish.target import RunStore, Target
 from etl.publish.verify import verify
+from etl.publish.writer import ReleaseWriter
 from etl.sources.files.listed_files import FileProgress
 from etl.sources.partition.finished_steps import STEPS_FILE
 from etl.storage.local import LocalStore
@@ -176,8 +171,10 @@ class Payer:
         store = target.store()
         with open_executor() as executor:
             context = self.context(executor, extract, FIRST + timedelta(days=night), emit)
-            base = open_current(store)
-            run(context, Publication(target, store, base, LIMITS, bulk=BULK), lambda: context.when)
+            previous = open_current(store)
+            policy, writer = RunPolicy(target, LIMITS, BULK), ReleaseWriter(store, previous)
+            run(context, previous, policy, writer, lambda: context.when)
+            write_pages(store, BULK)
 
     def files(self):
         return _files(self.target)
@@ -389,7 +386,7 @@ def _same_of_entangled(definitions, folder, open_executor):
 def test_units_follow_from_the_number_of_partitions_alone():
     first = Task(None, {}, None, None)
     results = CachedResults([], 1, None, (), None)
-    night = Task(None, {}, None, None, previous=PreviousRelease(results))
+    night = Task(None, {}, None, None, previous=ReusableResults(results))
     for count in (1, 7, 8, 9, 16, 63, 64, 100, 16_384):
         assert first.units(count) == [range(index, index + 1) for index in range(count)]
         units = night.units(count)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from etl.pipeline.context import Target
+from etl.publish.target import Target
 from etl.sources.files.stored_files import ObjectFiles
 from etl.spark.session import spark_session
 from etl.spark.staging import Staging

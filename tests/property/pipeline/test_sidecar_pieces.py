@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.pipeline.sidecar.pieces import (
+    PIECE,
     SCHEMA,
     Sidecar,
     SidecarUpdate,
@@ -15,9 +16,9 @@ from etl.pipeline.sidecar.pieces import (
     add_owners,
     drop_empty,
     merge_pieces,
-    read_piece,
     unit_sidecar,
 )
+from etl.publish.kept_objects import KeptObjects
 from tests.memory_store import MemoryStore
 
 COUNTS = (1, 2, 3)
@@ -59,7 +60,7 @@ def found(store, sidecar):
     return {
         (each["owner"], each["row"], each["extract"])
         for pieces in ranges.values()
-        for each in drop_empty(merge_pieces([read_piece(store, one) for one in pieces])).to_pylist()
+        for each in drop_empty(merge_pieces([store.read(PIECE, one) for one in pieces])).to_pylist()
     }
 
 
@@ -76,7 +77,7 @@ nights = st.lists(
 @settings(max_examples=25)
 @given(nights=nights)
 def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
-    store, sidecar = MemoryStore(), None
+    store, sidecar = KeptObjects(MemoryStore()), None
     known, earlier_keys = {}, set()
     for number, (count, rows) in enumerate(nights):
         extract = f"night{number}"
@@ -101,7 +102,7 @@ def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
         assert found(store, sidecar) == {
             (owner, row, of) for owner, (theirs, of) in known.items() for row in theirs
         }
-        sizes = [read_piece(store, one).num_rows for one in pieces]
+        sizes = [store.read(PIECE, one).num_rows for one in pieces]
         for one, other, size, smaller in zip(pieces, pieces[1:], sizes, sizes[1:], strict=False):
             # Pieces of last night's partitions may stand side by side.
             is_new = other.key not in earlier_keys
@@ -110,7 +111,7 @@ def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
 
 
 def test_a_unit_of_whom_nobody_changed_writes_nothing():
-    store = MemoryStore()
+    store = KeptObjects(MemoryStore())
     rows = {OWNERS[1]: [2, 3], OWNERS[2]: [4]}
     present = np.array(sorted(rows), np.uint64)
     first = SidecarUpdate(UnitSidecar(), entries(rows, "night"), present).write(store, range(1))

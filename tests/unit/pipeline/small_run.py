@@ -15,7 +15,7 @@ from etl.columns.digests import hash_ids
 from etl.pipeline.context import Task
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.dependencies import Dependencies, directory_digests
-from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.incremental.reuse import ReusableResults
 from etl.pipeline.partition.directory import check_directory
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
@@ -107,7 +107,7 @@ def night_after(result, rows):
     count = rows.facts.count
     names = directory_digests(directory_of(rows), Dependencies.find(definitions()))
     ledgers = [RangeRef.from_ref(result.outcome.ledger, range(count))]
-    return replace(TASK, previous=PreviousRelease(CachedResults(ledgers, count, None, names, None)))
+    return replace(TASK, previous=ReusableResults(CachedResults(ledgers, count, None, names, None)))
 
 
 def texts(result):

@@ -37,11 +37,11 @@ def released(*left_out):
     }
     store = MemoryStore()
     held = [each for name, each in resources.items() if name not in left_out]
-    return store, publish(store, [], directory=held).manifest
+    return publish(store, [], directory=held)
 
 
 def test_every_accepted_row_is_in_the_bytes_once():
-    found = directory_verdict(*released(), PUBLISHED, Decimal(0))
+    found = directory_verdict(released(), PUBLISHED, Decimal(0))
     assert (found.holds, found.sentence) == (
         True,
         "the published bytes contain every accepted row: 7 resources",
@@ -57,13 +57,13 @@ def test_every_accepted_row_is_in_the_bytes_once():
     ],
 )
 def test_a_row_that_is_not_in_the_bytes_stops_the_run(lost, sentence):
-    found = directory_verdict(*released(lost), PUBLISHED, Decimal(0))
+    found = directory_verdict(released(lost), PUBLISHED, Decimal(0))
     assert (found.holds, found.is_setting) == (False, True)
     assert found.sentence == f"the published bytes differ from the accepted rows: {sentence}"
 
 
 def test_a_role_that_is_in_one_network_less_is_still_its_row():
-    assert directory_verdict(*released("r1 in n2"), PUBLISHED, Decimal(0)).holds
+    assert directory_verdict(released("r1 in n2"), PUBLISHED, Decimal(0)).holds
 
 
 def test_a_resource_that_is_there_twice_is_counted_once():

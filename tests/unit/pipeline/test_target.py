@@ -2,8 +2,8 @@
 
 import pickle
 
-from etl.pipeline import context as target
-from etl.pipeline.context import RunStore, Target
+from etl.publish import target
+from etl.publish.target import RunStore, Target
 from etl.storage.open_store import open_store
 from etl.storage.port import StoreOptions
 from tests.e2e.commands import cpcds, done

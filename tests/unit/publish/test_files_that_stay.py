@@ -11,8 +11,9 @@ from etl.jobs import ALONE
 from etl.publish import directory_files
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
-from etl.publish.directory_files import all_files, is_file_inputs
+from etl.publish.directory_files import FILE_INPUTS, all_files
 from etl.publish.history import rollback
+from etl.publish.kept_objects import json_kind
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
@@ -154,7 +155,7 @@ def test_with_other_settings_files_are_made_anew(name):
     [
         ("_GZIP_LEVEL", 2),
         ("version", lambda _: "another"),
-        ("_INPUTS_FORMAT", 99),
+        ("FILE_INPUTS", json_kind(".files", directory_files.FileInputs, (99,))),
         ("BULK", "other/"),
     ],
 )
@@ -207,7 +208,7 @@ def test_a_file_that_is_lost_is_made_again(store, damage):
 @pytest.mark.parametrize("damage", [lose, flip])
 def test_without_the_list_of_inputs_all_files_are_made_anew(store, damage):
     first = night(store, many(100), 0)
-    (named,) = filter(is_file_inputs, first.release.manifest.facts.reports)
+    (named,) = filter(FILE_INPUTS.matches, first.release.manifest.facts.reports)
     damage(store, named.key)
     assert [problem.key for problem in verify(first.release).problems] == [named.key]
     second = night(store, many(100), 1)
@@ -219,7 +220,7 @@ def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes
     first = night(store, many(100), 0).release
     night(store, many(100, changed=3), 1)
     back = Release(store, rollback(store, first, DAYS[2], FILES))
-    assert len([*filter(is_file_inputs, back.manifest.facts.reports)]) == 1
+    assert len([*filter(FILE_INPUTS.matches, back.manifest.facts.reports)]) == 1
     assert published(back)[1] == published(first)[1]
     last = night(store, many(100), 3)
     assert last.rendered == []

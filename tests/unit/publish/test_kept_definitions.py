@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from etl.publish.kept_definitions import definitions_note, hash_definitions, keep_definitions
+from etl.publish.kept_definitions import DEFINITIONS, definitions_note, hash_definitions
+from etl.publish.kept_objects import KeptObjects, to_bytes
 from tests.given.tables import table
 from tests.memory_store import MemoryStore
 
@@ -20,14 +21,14 @@ class Kept:
     ref: object
     id: str = "R1"
 
-    def kept_object(self, folder, ending):
-        assert (folder, ending) == ("memory/", ".definitions")
-        return self.ref
+    def read(self, kind):
+        return None if self.ref is None else KeptObjects(self.store).read(kind, self.ref)
 
 
 def kept(files=FILES, settings=SETTINGS):
     store = MemoryStore()
-    return Kept(store, keep_definitions(store, hash_definitions(files, settings)))
+    definitions = to_bytes(hash_definitions(files, settings))
+    return Kept(store, KeptObjects(store).write(DEFINITIONS, definitions))
 
 
 @pytest.mark.parametrize(*table(__file__, "changes"))
@@ -50,7 +51,7 @@ def test_a_new_file_and_a_changed_setting_are_named():
 
 
 def test_no_text_of_a_definition_is_kept():
-    secret = hash_definitions({"codes": "F10.20\n"}, {"payer": "Acme"})
+    secret = to_bytes(hash_definitions({"codes": "F10.20\n"}, {"payer": "Acme"}))
     assert b"F10.20" not in secret
     assert b"Acme" not in secret
 

@@ -20,7 +20,7 @@ from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import _READ_BYTES, write_partition
 from etl.publish.reader import (
-    Current,
+    FIRST_RELEASE,
     open_current,
     open_release,
     read_rows,
@@ -294,7 +294,7 @@ def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller(store):
     part = write_partition(store, {}, [patient("anna", 1)], NOW)
     shared = write_directory(store, None, [payer()], NOW)
     with pytest.raises(ValueError, match="two partitions"):
-        assemble(store, Current(None, None), [part, part], shared, ReleaseFacts("full"), NOW)
+        assemble(store, FIRST_RELEASE, [part, part], shared, ReleaseFacts("full"), NOW)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_a_partition_that_is_longer_than_a_piece_is_saved_whole(tmp_path):
 
 
 def test_a_tree_without_a_release_reads_as_none():
-    assert open_current(MemoryStore()) == Current(None, None)
+    assert open_current(MemoryStore()) == FIRST_RELEASE
     with pytest.raises(NotFound, match="no release"):
         open_release(MemoryStore(), "20200101T000000Z-abc")
 
