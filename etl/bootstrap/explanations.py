@@ -166,7 +166,7 @@ def explainer_of(
         ]
         if len(layers) > 1 or not extracts:
             rows = LayerRows(
-                layers, write_merged_origins(base.release.kept, layers, work / "merged")
+                layers, write_merged_origins(base.release.tree, layers, work / "merged")
             )
             merged = context(open_files(work / "merged"), "cpcds")
             by_layer = {layer_of(layers, run.extract): ExtractRows(read(run)) for run in contexts}

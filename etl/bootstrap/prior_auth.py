@@ -59,7 +59,7 @@ def prior_auth_metrics(settings: Settings, year: int, *, has_counts: bool) -> di
     if not any("prior_auth" in layer.tables for layer in few):
         raise UsageError(f"{settings.target}: {release.id} has no rows of prior_auth")
     with TemporaryDirectory(prefix="cpcds-report-", dir=settings.run.work) as work:
-        write_merged_extract(release.kept, few, Path(work))
+        write_merged_extract(release.tree, few, Path(work))
         requests, lines, required = (_read(Path(work), name) for name in PRIOR_AUTH_TABLES)
     counted = count_prior_auth(requests, lines, required, year)
     as_of, most = layers[-1].time[:10], settings.report.small_cells if has_counts else None

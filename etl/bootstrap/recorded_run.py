@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from etl.bootstrap.run_records import write_record
 from etl.bootstrap.settings import Settings, target_store
 from etl.bootstrap.use_cases import Approvals, now, run_extract
 from etl.errors import CommitUnknown, EtlError
@@ -213,4 +214,4 @@ def keep_record(settings: Settings, record: run_record.RunRecord) -> None:
         store = target_store(settings)
     except EtlError:  # the cause of the failed run
         return
-    run_record.write_record(store, record)
+    write_record(store, record)

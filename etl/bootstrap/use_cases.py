@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from filelock import FileLock, Timeout
 
 from etl.bootstrap import opened_extract
+from etl.bootstrap.run_records import read_records
 from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings, store_options, target_store
 from etl.bootstrap.tree_pages import refresh_nights_page, refresh_tree_pages
@@ -29,7 +30,6 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Committed, Emit, ObjectWritten
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.reporting.report_files import LimitBroken, RunResult
-from etl.pipeline.reporting.run_record import read_records
 from etl.pipeline.run import PlanResult, is_already_published, plan, run
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.canonical_json import as_instant

@@ -19,13 +19,14 @@ from etl.bootstrap.releases import (
     roll_back_and_record,
     verify_release,
 )
+from etl.bootstrap.run_records import read_records
 from etl.bootstrap.settings import target_store
 from etl.cli import options, release_changes
 from etl.cli.progress import counting
 from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, counted, if_interrupted
 from etl.pipeline.progress import ignore
-from etl.pipeline.reporting.run_record import GOOD, RunRecord, read_records
+from etl.pipeline.reporting.run_record import GOOD, RunRecord
 from etl.publish.canonical_json import as_instant
 from etl.publish.diff import compare
 from etl.publish.history import find_release, holds, lineage

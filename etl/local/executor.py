@@ -24,6 +24,7 @@ from etl.pipeline.progress import Emit as EmitProgress
 from etl.pipeline.progress import StageAdvanced
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
+from etl.publish.reader import Tree
 from etl.publish.target import RunStore
 from etl.rows import table_schema
 from etl.sources.extract.opening import Extract
@@ -270,8 +271,8 @@ class _UnitRunner:
             return finished_unit
         partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
         context = UnitContext(partition_context, self.dependencies, task)
-        rows, store = self.partitions, job.open_store() if job.open_store else None
-        result = process_unit(context, unit, rows, rows.keys, store, emit)
+        rows, tree = self.partitions, Tree(job.open_store()) if job.open_store else None
+        result = process_unit(context, unit, rows, rows.keys, tree, emit)
         return None if result is None else checkpoints.keep(unit, result)
 
 

@@ -31,12 +31,11 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import changed_rows
-from etl.publish.kept_objects import KeptKind, KeptObjects
-from etl.publish.reader import PreviousRelease, Release, open_index, open_release
+from etl.publish.kept_objects import KeptKind
+from etl.publish.reader import PreviousRelease, Release, Tree, open_index
 from etl.quality.check import Checked
 from etl.quality.totals.limits import Verdict
 from etl.sources.partition.partitions import Loaded
-from etl.storage.port import Store
 
 CERTIFICATE_FILE: Final = "certificate.json"
 """Name of the file with a unit's comparison."""
@@ -122,7 +121,7 @@ def compare_unit(
     certifying: Certifying,
     rows: CertifiedRows,
     catalog: Iterable[bytes],
-    store: Store,
+    tree: Tree,
     sources: RowSources,
 ) -> bytes:
     """Compare a task's rows with its blocks, which are read from the target.
@@ -131,22 +130,22 @@ def compare_unit(
         certifying: parameters of the run.
         rows: the unit's.
         catalog: lines of `PartitionResult.lines`.
-        store: the target.
+        tree: the target.
         sources: the payer's rows behind the unit's, where queries computed them.
     """
     entries, parent = list(_patient_entries(catalog)), certifying.parent
     previous, visible_ids = list[CatalogEntry](), None
     if parent is not None:
-        previous = list(open_release(store, parent).units(entry.id for entry in entries).values())
+        previous = list(tree.open_release(parent).units(entry.id for entry in entries).values())
         try:
-            visible_ids = frozenset(_visible_claim_ids(store, previous))
+            visible_ids = frozenset(_visible_claim_ids(tree, previous))
         except StoreError:  # a block is missing or damaged: earlier claims are unknown
             visible_ids = None
     comparison = compare(
         rows.tables,
         rows.fates,
         rows.findings,
-        _read_blocks(KeptObjects(store), entries).claims(),
+        _read_blocks(tree, entries).claims(),
         states_money=certifying.states_money,
         visible_ids=visible_ids,
         leaves_out=certifying.leaves_out,
@@ -154,7 +153,7 @@ def compare_unit(
     previous_sums: Sums | None = Sums()
     if certifying.reusable_release is not None:
         try:
-            previous_sums = published_sums(_read_blocks(KeptObjects(store), previous).claims())
+            previous_sums = published_sums(_read_blocks(tree, previous).claims())
         except StoreError:  # missing or damaged: its replacement is published anyway
             previous_sums = None
     return certificates.encode_comparison(_locate_in_source(comparison, sources), previous_sums)
@@ -180,10 +179,10 @@ def _locate_in_source(comparison: Comparison, sources: RowSources) -> Comparison
     )
 
 
-def _visible_claim_ids(store: Store, entries: Iterable[CatalogEntry]) -> Iterator[str]:
+def _visible_claim_ids(tree: Tree, entries: Iterable[CatalogEntry]) -> Iterator[str]:
     """Yield the IDs of claims that patients have or had in a release."""
     for entry in entries:
-        index = open_index(store, entry)
+        index = open_index(tree.store, entry)
         for row in index.types.get(_CLAIM_TYPE, range(0)):
             yield index.ids[row]
         yield from (deleted.id for deleted in index.deleted if deleted.type == _CLAIM_TYPE)
@@ -197,11 +196,11 @@ def _patient_entries(catalog: Iterable[bytes]) -> Iterator[CatalogEntry]:
             yield msgspec.convert(value, CatalogEntry)
 
 
-def _read_blocks(objects: KeptObjects, entries: Iterable[CatalogEntry]) -> BlockReader:
+def _read_blocks(tree: Tree, entries: Iterable[CatalogEntry]) -> BlockReader:
     reader = BlockReader()
     for entry in entries:
         if entry.block is not None:
-            reader.read_block(objects.read_block(entry.block))
+            reader.read_block(tree.read_block(entry.block))
     return reader
 
 
@@ -226,12 +225,12 @@ def certify(
     if state is not None and previous_sums is not None:
         try:
             removed_patients = _removed_patients(previous.release, staged)
-            removed = published_sums(_read_blocks(staged.kept, removed_patients).claims())
+            removed = published_sums(_read_blocks(staged.tree, removed_patients).claims())
             return certificate.with_carried_sums(state[0] - removed - previous_sums, earlier)
         except StoreError:
             pass  # a block of the release before is lost or damaged
     # Without a usable previous state, read all blocks of the new release.
-    all_sums = published_sums(_read_blocks(staged.kept, staged.all_units()).claims())
+    all_sums = published_sums(_read_blocks(staged.tree, staged.all_units()).claims())
     return certificate.with_carried_sums(all_sums - certificate.read, earlier)
 
 

@@ -28,12 +28,12 @@ from etl.pipeline.progress import Emit
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.totals import Outcome
 from etl.publish.bulk_files import BulkOptions
+from etl.publish.reader import Tree
 from etl.publish.target import Target
 from etl.quality.checks.cascade import DecidedRows
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit as EmitReading
 from etl.sources.partition.partitions import Partitions
-from etl.storage.port import Store
 
 REJECTED: Final = "rejected-"
 """Prefix of files with rejected rows; the number of the source file follows."""
@@ -54,14 +54,14 @@ class Output(Protocol):
     """
 
     def __call__(
-        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], store: Store | None, /
+        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], tree: Tree | None, /
     ) -> Mapping[str, Chunks]:
         """Write resources.
 
         Args:
             resources: the resources, plan by plan.
             kept_ids: ids of patients whose blocks stay as they are.
-            store: the target; None if nothing is published.
+            tree: the target; None if nothing is published.
 
         Returns:
             Name -> what the run needs of it at its end.

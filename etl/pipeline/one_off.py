@@ -22,8 +22,8 @@ from etl.pipeline.process import ProcessedExtract, process
 from etl.pipeline.read import default_stamp, read
 from etl.pipeline.reporting import report_files
 from etl.pipeline.reporting.suites import sample_of
+from etl.publish.reader import Tree
 from etl.quality.totals.limits import refusal
-from etl.storage.port import Store
 
 _FOLDERS: Final = (report_files.QUARANTINE, report_files.REPORT)
 
@@ -177,10 +177,10 @@ class NdjsonOutput:
     default_instant: str
 
     def __call__(
-        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], store: Store | None, /
+        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], tree: Tree | None, /
     ) -> Mapping[str, Chunks]:
         """Return the files of a task; a conversion has no previous release."""
-        if kept_ids or store is not None:
+        if kept_ids or tree is not None:
             raise AssertionError("a conversion writes everything, and to no target")
         return self.files(resources)
 

@@ -25,9 +25,8 @@ from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import instant
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts
 from etl.publish.partition_writer import CATALOG_ROWS, SavedPartition, write_partition
-from etl.publish.reader import PreviousRelease, Release, open_release
+from etl.publish.reader import PreviousRelease, Release, Tree
 from etl.publish.writer import ReleaseWriter
-from etl.storage.port import Store
 
 _BATCH_STEPS: Final = 256
 """Steps that are reported together."""
@@ -52,23 +51,23 @@ class BlockOutput:
     lost_patients: tuple[str, ...]
 
     def __call__(
-        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], store: Store | None, /
+        self, resources: Sequence[PlanResources], kept_ids: Sequence[str], tree: Tree | None, /
     ) -> Mapping[str, Chunks]:
         """Write the blocks, and return the catalog entries."""
-        if store is None:
+        if tree is None:
             raise AssertionError("blocks are written to a target")
         runs = [run for plan_resources in resources for run in plan_resources.runs]
         patients = _group_by_patient(runs)
         previous: Mapping[str, Any] = {}
         if self.release is not None:
-            previous = open_release(store, self.release).units(patients)
+            previous = tree.open_release(self.release).units(patients)
         columns = [_RunColumns.from_run(run) for run in runs]
         patient_resources = (
             PatientResources(patient, [columns[run].resource(index) for run, index in positions])
             for patient, positions in patients.items()
         )
         result = write_partition(
-            store,
+            tree.store,
             previous,
             patient_resources,
             self.run_time,

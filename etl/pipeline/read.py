@@ -24,8 +24,7 @@ from etl.pipeline.context import Cutting, Executor, PartitionedExtract, RunConte
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Emit, StageBegan
 from etl.publish.canonical_json import as_instant, day_instant, instant
-from etl.publish.kept_objects import KeptObjects
-from etl.publish.reader import PreviousRelease
+from etl.publish.reader import PreviousRelease, Tree
 from etl.publish.target import Target
 from etl.publish.writer import ReleaseWriter
 from etl.reports.report_values import DefaultStamp
@@ -169,11 +168,11 @@ def read_release(
     if not policy.keeps_layers(extract):
         rows = read(context, digests=True)
         return ReleaseRows(rows, (), _start_time(context, previous, policy.target, rows.work))
-    return _read_layers(context, previous, policy.target, writer.kept)
+    return _read_layers(context, previous, policy.target, writer.tree)
 
 
 def _read_layers(
-    context: RunContext, previous: PreviousRelease, target: Target, objects: KeptObjects
+    context: RunContext, previous: PreviousRelease, target: Target, tree: Tree
 ) -> ReleaseRows:
     """Read an extract whose rows become a layer of the release."""
     from etl.pipeline.deltas.layers import layers_of, write_layer  # for targets that keep rows
@@ -190,7 +189,7 @@ def _read_layers(
     day = extract.as_of.isoformat() if extract.as_of is not None else None
     layer_time = day_instant(day) if day is not None else as_instant(when)
     layer, findings = write_layer(
-        objects, rows.partitions, definitions, rows.work, extract.kind, layer_time
+        tree, rows.partitions, definitions, rows.work, extract.kind, layer_time
     )
     content = layer.kind, layer.tables, layer.files
     contents = [(other.kind, other.tables, other.files) for other in previous_layers]
@@ -201,7 +200,7 @@ def _read_layers(
     # A delta is published as the full extract that all layers together make.
     model = definitions.model
     merged_files, notes = write_merged_extract(
-        objects, layers, rows.work / "merged", day, extract.payer, model
+        tree, layers, rows.work / "merged", day, extract.payer, model
     )
     full_extract = open_with(merged_files, definitions, model.layout, context.emit)
     merged = read(replace(context, extract=full_extract), digests=True)

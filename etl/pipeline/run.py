@@ -131,7 +131,7 @@ def run(
         raise _report_broken_limit(
             attempt, policy, writer, checked_release.processed, stamp, release_before
         )
-    results = suite_stage.known_results(writer.kept, processed.reusable.results)
+    results = suite_stage.known_results(writer.tree, processed.reusable.results)
     suite_stage.begin_due_suites(attempt, checked_release.processed, results)
     staged = _with_bulk(attempt, policy, writer, checked_release)
     attempt.executor.dismiss()
@@ -187,7 +187,7 @@ def _keep_objects(
     context.emit(progress.StageBegan("commit", steps))
     for key, path in files:
         writer.write_report(key, path.read_bytes())
-    suites = suite_stage.write_results(writer.kept, reported.suites)
+    suites = suite_stage.write_results(writer.tree, reported.suites)
     keep_results(processed, writer, suites)
     if processed.certificate is not None:
         writer.keep(STATE, state_to_bytes(processed.certificate, visible_day))

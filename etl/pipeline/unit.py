@@ -35,14 +35,13 @@ from etl.pipeline.sidecar.pieces import (
     entries_of,
 )
 from etl.pipeline.totals import Outcome
-from etl.publish.kept_objects import KeptObjects
 from etl.publish.partition_writer import CATALOG_ROWS
+from etl.publish.reader import Tree
 from etl.quality.check import Checked
 from etl.quality.checks.members import member_hashes
 from etl.rows import arrow_stream
 from etl.sources.partition.ids import NO_KEYS, GlobalKeys, UnitIds
 from etl.sources.partition.partitions import Loaded, Partitions
-from etl.storage.port import Store
 
 _MAPPED_SHARE: Final = 0.5
 _WRITTEN_SHARE: Final = 0.8
@@ -105,7 +104,7 @@ def process_unit(
     unit: range,
     rows: Partitions,
     keys: GlobalKeys,
-    store: Store | None,
+    tree: Tree | None,
     emit: Emit = ignore,
 ) -> UnitResult | None:
     """Check and map the rows of a task; write its resources to the target.
@@ -122,10 +121,10 @@ def process_unit(
         None if the task has several partitions and too many rows to process together. Then nothing
         was done, and the caller runs each partition as its own task.
     """
-    if store is None:
+    if tree is None:
         processed = _process_all_members(context, unit, rows, keys)
     else:
-        incremental = _process_incrementally(context, unit, rows, keys, store)
+        incremental = _process_incrementally(context, unit, rows, keys, tree)
         if incremental is None:
             return None
         processed = incremental
@@ -136,20 +135,20 @@ def process_unit(
     outcome = replace(processed.outcome.with_sources(sources), members=hashes)
     files: dict[str, Chunks] = {**processed.rows}
     if task.output is not None:
-        files |= task.output(processed.resources, processed.kept_patients, store)
+        files |= task.output(processed.resources, processed.kept_patients, tree)
     progress.reach(_WRITTEN_SHARE, row_count)
-    if store is not None and task.certifying is not None and processed.certified is not None:
+    if tree is not None and task.certifying is not None and processed.certified is not None:
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
-        comparison = compare_unit(task.certifying, processed.certified, catalog, store, sources)
+        comparison = compare_unit(task.certifying, processed.certified, catalog, tree, sources)
         files |= {CATALOG_ROWS: catalog, CERTIFICATE_FILE: [comparison]}
     if task.keeps_rejected:
         files |= _write_rejected_rows(rows, unit, outcome.checked.rejected)
     # The ledger comes after the blocks: it must not name what is not there.
-    if store is not None and processed.ledger is not None:
-        outcome = replace(outcome, ledger=write_ledger(KeptObjects(store), processed.ledger))
+    if tree is not None and processed.ledger is not None:
+        outcome = replace(outcome, ledger=write_ledger(tree, processed.ledger))
         if processed.sidecar is not None:
-            outcome = replace(outcome, sidecar=processed.sidecar.write(KeptObjects(store), unit))
-        store.sync()
+            outcome = replace(outcome, sidecar=processed.sidecar.write(tree, unit))
+        tree.sync()
     progress.reach(1, row_count)
     return UnitResult(outcome, files)
 
@@ -179,7 +178,7 @@ def _process_all_members(
 
 
 def _process_incrementally(
-    context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, store: Store
+    context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, tree: Tree
 ) -> _MemberResults | None:
     """Process the members of a task that have no reusable results.
 
@@ -188,7 +187,7 @@ def _process_incrementally(
     """
     task = context.task
     positions = Places.from_partitions(rows, unit)
-    previous = task.previous.members(KeptObjects(store), unit, rows.facts.count)
+    previous = task.previous.members(tree, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(
         positions, keys, context.dependencies, context.partition.as_of, canonical
@@ -296,7 +295,7 @@ def _write_rejected_rows(
         yield name, [arrow_stream(*tables, compressed=True)]
 
 
-def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store | None) -> UnitIds:
+def unit_ids(context: UnitContext, unit: range, rows: Partitions, tree: Tree | None) -> UnitIds:
     """Return the ids that `process_unit` may look up for a unit.
 
     Args:
@@ -305,12 +304,12 @@ def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store |
         rows: their rows; the keys are not looked at.
         store: the target; None if nothing is published.
     """
-    if store is None:
+    if tree is None:
         (index,) = unit
         return _collect_ids(context, rows.load(index), no_ledger())
     # The ledger already has the ids that unchanged members mention.
     positions, task = Places.from_partitions(rows, unit), context.task
-    previous = task.previous.members(KeptObjects(store), unit, rows.facts.count)
+    previous = task.previous.members(tree, unit, rows.facts.count)
     canonical = rows.facts.layout.canonical
     current = ComparedFacts(
         positions, NO_KEYS, context.dependencies, context.partition.as_of, canonical

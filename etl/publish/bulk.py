@@ -127,7 +127,7 @@ def _with_directory_files(
         reusable = directory_files.KnownFiles.from_release(previous.release)
     with Writer(store) as writer:
         files = directory_files.write_directory_files(writer, release, bulk, reusable, options)
-    inputs = release.kept.write(directory_files.FILE_INPUTS, to_bytes(files.inputs))
+    inputs = release.tree.write(directory_files.FILE_INPUTS, to_bytes(files.inputs))
     reading.copied(count)
     store.sync()
     other_reports = [

@@ -149,39 +149,3 @@ def json_kind(
 
 DICTIONARY: Final = KeptKind(".json", lambda data, _: data, object_keys.DICTIONARY)
 """The data dictionary of a release."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptObjects:
-    """The objects of a target that releases keep.
-
-    Attributes:
-        store: the target.
-    """
-
-    store: Store
-
-    def read(self, kind: KeptKind[Value], ref: ObjectRef) -> Value:
-        """Read and verify an object; return its value.
-
-        Raises:
-            NotFound: the object is missing.
-            StoreError: it is damaged, or of a later format.
-        """
-        data = read_verified(self.store, ref.key, ref.sha256)
-        return kind.parse(data, f"{self.store.name}: {ref.key}")
-
-    def read_block(self, key: str) -> bytes:
-        """Read and verify a block; return its bytes.
-
-        Raises:
-            StoreError: it is missing or damaged.
-        """
-        return read_verified(self.store, key)
-
-    def write(self, kind: KeptKind[Any], data: bytes) -> ObjectRef:
-        """Write an object named after its content; return its reference."""
-        digest = sha256(data)
-        key = f"{kind.folder}{digest}{kind.suffix}"
-        self.store.put(key, data)
-        return ObjectRef(key, digest, len(data))

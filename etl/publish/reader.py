@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from etl.errors import DamagedObject, DamagedRelease, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import unpack
-from etl.publish.canonical_json import loads
+from etl.publish.canonical_json import loads, sha256
 from etl.publish.catalog import CatalogEntry, by_shard, find_row, parse_shard, shard_number
 from etl.publish.kept_objects import (
     KeptKind,
-    KeptObjects,
     ObjectRef,
     Value,
     read_or_none,
@@ -120,9 +119,9 @@ class Release:
         return self.manifest.release
 
     @property
-    def kept(self) -> KeptObjects:
-        """What this and other releases keep for later runs."""
-        return KeptObjects(self.store)
+    def tree(self) -> Tree:
+        """The tree that the release is in."""
+        return Tree(self.store)
 
     def objects(self) -> Iterator[tuple[Role, ObjectRef]]:
         """Yield every object of the release but for its manifest and signatures, with its role.
@@ -143,7 +142,7 @@ class Release:
         """
         for ref in self.manifest.facts.reports:
             if kind.matches(ref):
-                return self.kept.read(kind, ref)
+                return self.tree.read(kind, ref)
         return None
 
     def unit(self, patient_id: str) -> CatalogEntry | None:
@@ -201,7 +200,7 @@ class Release:
         keys = [
             shard.block for shard in self.manifest.directory if shard is not None and shard.block
         ]
-        return map_concurrently(self.store, self.kept.read_block, keys)
+        return map_concurrently(self.store, self.tree.read_block, keys)
 
     def index(self, unit: CatalogEntry) -> Index:
         """Return the search index of a patient or of a directory shard."""
@@ -231,6 +230,50 @@ class Release:
             if row is not None:
                 return read_rows(self.store, index, [row])[row]
         raise NotFound(f"{self.store.name}: {resource_type}/{resource_id} is not in {self.id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The objects of all releases of a target, for a run and its workers.
+
+    Attributes:
+        store: the target.
+    """
+
+    store: Store
+
+    def open_release(self, release: str) -> Release:
+        """Open a release by its ID; raises as `open_release`."""
+        return open_release(self.store, release)
+
+    def read(self, kind: KeptKind[Value], ref: ObjectRef) -> Value:
+        """Read and verify a kept object; return its value.
+
+        Raises:
+            NotFound: the object is missing.
+            StoreError: it is damaged, or of a later format.
+        """
+        data = read_verified(self.store, ref.key, ref.sha256)
+        return kind.parse(data, f"{self.store.name}: {ref.key}")
+
+    def read_block(self, key: str) -> bytes:
+        """Read and verify a block; return its bytes.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        return read_verified(self.store, key)
+
+    def sync(self) -> None:
+        """Return once everything that was written is stored durably."""
+        self.store.sync()
+
+    def write(self, kind: KeptKind[Any], data: bytes) -> ObjectRef:
+        """Write an object to keep, named after its content; return its reference."""
+        digest = sha256(data)
+        key = f"{kind.folder}{digest}{kind.suffix}"
+        self.store.put(key, data)
+        return ObjectRef(key, digest, len(data))
 
 
 def open_current(store: Store) -> PreviousRelease:

@@ -77,9 +77,10 @@ class RunStore:
 
     @cached_property
     def _store(self) -> Store:
-        return _shared_store(self._target) if self._is_copy else self._target.store()
+        return shared_store(self._target) if self._is_copy else self._target.store()
 
 
-@lru_cache(maxsize=1)
-def _shared_store(target: Target) -> Store:
+@lru_cache(maxsize=2)
+def shared_store(target: Target) -> Store:
+    """Return the store of a target, which is opened once in each process."""
     return target.store()

@@ -10,11 +10,11 @@ from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
-from etl.publish.kept_objects import KeptKind, KeptObjects, ObjectRef
+from etl.publish.kept_objects import KeptKind, ObjectRef
 from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import PartitionUnits
-from etl.publish.reader import PreviousRelease, Release
+from etl.publish.reader import PreviousRelease, Release, Tree
 from etl.publish.release import assemble, commit, put_named
 from etl.storage.port import Store
 
@@ -47,14 +47,9 @@ class ReleaseWriter:
         self._kept: list[ObjectRef] = []
 
     @property
-    def kept(self) -> KeptObjects:
-        """The kept objects of the target."""
-        return KeptObjects(self._store)
-
-    @property
-    def name(self) -> str:
-        """The target, as messages name it."""
-        return self._store.name
+    def tree(self) -> Tree:
+        """The tree that the release is written to."""
+        return Tree(self._store)
 
     def stage(
         self,
@@ -115,7 +110,7 @@ class ReleaseWriter:
             parts: the objects that it names; they are written already.
         """
         objects = {ref.key: ObjectRef(ref.key, ref.sha256, ref.bytes) for ref in parts}
-        self._kept += [self.kept.write(kind, data), *(objects[key] for key in sorted(objects))]
+        self._kept += [self.tree.write(kind, data), *(objects[key] for key in sorted(objects))]
 
     def forget_kept(self) -> None:
         """Forget the reports and kept objects: all of them are written again."""

@@ -13,7 +13,6 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import BinaryIO, Final, cast
 
 import msgspec
@@ -22,9 +21,8 @@ from etl.errors import StoreError
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.publish.object_keys import STAGING
-from etl.publish.target import Target
+from etl.publish.target import Target, shared_store
 from etl.sources.files.stored_files import ExtractFiles, RangeStream, StoredFile
-from etl.storage.port import Store
 
 _RESULTS: Final = msgspec.msgpack.Decoder(list[tuple[tuple[int, int], bytes, dict[str, bytes]]])
 """Decodes the bounds, outcome and files of each part of a unit."""
@@ -53,7 +51,7 @@ class Staging:
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object, unless it exists."""
-        self._store.put(f"{self.folder}/{name}", data)
+        shared_store(self.target).put(f"{self.folder}/{name}", data)
 
     def get(self, name: str) -> bytes:
         """Return an object.
@@ -61,29 +59,20 @@ class Staging:
         Raises:
             NotFound: it does not exist.
         """
-        return self._store.get(f"{self.folder}/{name}")
+        return shared_store(self.target).get(f"{self.folder}/{name}")
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """Return some bytes of an object."""
-        return self._store.get_range(f"{self.folder}/{name}", start, length)
+        return shared_store(self.target).get_range(f"{self.folder}/{name}", start, length)
 
     def names(self) -> Iterator[str]:
         """Yield the names of the objects in the folder."""
-        for entry in self._store.list(f"{self.folder}/"):
+        for entry in shared_store(self.target).list(f"{self.folder}/"):
             yield entry.key.removeprefix(f"{self.folder}/")
 
     def delete(self) -> None:
         """Delete all objects in the folder."""
-        self._store.delete(f"{self.folder}/{name}" for name in list(self.names()))
-
-    @property
-    def _store(self) -> Store:
-        return _open_store(self.target)
-
-
-@lru_cache(maxsize=2)
-def _open_store(target: Target) -> Store:
-    return target.store()
+        shared_store(self.target).delete(f"{self.folder}/{name}" for name in list(self.names()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
+from etl.publish.reader import Tree
 from etl.sources.partition.ids import GlobalKeys, UnitIds
 from etl.sources.partition.partition_rows import OWNER_COLUMN
 from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
@@ -35,7 +36,6 @@ from etl.spark.pickling import unpickled
 from etl.spark.placing import task_of_shards
 from etl.spark.staging import StagedValue, Staging, stage_results
 from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of_row, iterate_rows
-from etl.storage.port import Store
 
 HEAD: Final = "unit"
 """Kind of the row that has a unit processed; its shard is the unit's first partition."""
@@ -99,7 +99,7 @@ class RunFacts:
     umask: int
 
     @cached_property
-    def prepared(self) -> tuple[UnitContext, Store | None]:
+    def prepared(self) -> tuple[UnitContext, Tree | None]:
         """The context that a Python worker keeps from unit to unit, and the target.
 
         Raises:
@@ -111,10 +111,10 @@ class RunFacts:
         gc.freeze()
         providers = providers_of(task.directory, self.definitions)
         partition = PartitionContext(self.definitions, providers, task.as_of)
-        store = None if task.target is None else task.target.store()
-        if store is not None:
-            check_same_target(store, self.leases)
-        return UnitContext(partition, Dependencies.find(self.definitions), task), store
+        tree = None if task.target is None else Tree(task.target.store())
+        if tree is not None:
+            check_same_target(tree, self.leases)
+        return UnitContext(partition, Dependencies.find(self.definitions), task), tree
 
 
 def do_jobs(facts: tuple[Callable[[Any, EmitAny], Any], int], batches: Batches) -> Batches:
@@ -145,7 +145,7 @@ def finish_unit(run: RunFacts, batches: Batches) -> Batches:
     rows = _concat_batches(batches)
     if not pc.any(pc.equal(rows.column("kind"), HEAD)).as_py():
         return  # an earlier attempt finished the unit
-    context, store = run.prepared
+    context, tree = run.prepared
     task, extract = context.task, run.extract
     count = extract.facts.count
     units = task.units(count)
@@ -156,11 +156,11 @@ def finish_unit(run: RunFacts, batches: Batches) -> Batches:
     previous = task.previous.for_partitions(unit, count)
     context = replace(context, task=replace(task, previous=previous))
     partitions = extract.partitions(rows)
-    keys = extract.unit_keys(unit_ids(context, unit, partitions, store))
-    results = {unit: process_unit(context, unit, partitions, keys, store)}
+    keys = extract.unit_keys(unit_ids(context, unit, partitions, tree))
+    results = {unit: process_unit(context, unit, partitions, keys, tree)}
     if results[unit] is None:  # too many rows to process together
         parts = [range(index, index + 1) for index in unit]
-        results = {part: process_unit(context, part, partitions, keys, store) for part in parts}
+        results = {part: process_unit(context, part, partitions, keys, tree) for part in parts}
     # Last: with the staged results the driver may go on, so all blocks must be written.
     finished = [(part, result) for part, result in results.items() if result]
     stage_results(run.finished, first_partition, finished)
@@ -185,7 +185,7 @@ def _concat_batches(batches: Batches) -> pa.Table:
     return pa.Table.from_batches([batch for batch in batches if batch.num_rows], SCHEMA)
 
 
-def check_same_target(store: Store, leases: Sequence[str]) -> None:
+def check_same_target(tree: Tree, leases: Sequence[str]) -> None:
     """Check that this executor sees the target of the driver.
 
     Raises:
@@ -193,12 +193,12 @@ def check_same_target(store: Store, leases: Sequence[str]) -> None:
     """
     for key in leases:
         try:
-            store.get(key)
+            tree.store.get(key)
         except NotFound:
             continue
         return
     if leases:
         raise StoreError(
-            f"{store.name}: executors see another folder there than the driver; publish to a "
+            f"{tree.store.name}: executors see another folder there than the driver; publish to a "
             "folder that all machines share, or to s3://"
         )

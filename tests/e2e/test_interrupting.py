@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from etl.bootstrap import inspections
+from etl.bootstrap.run_records import read_records
 from etl.cli import main
 from etl.cli.main import Main
 from etl.errors import CommitUnknown, StoreError
-from etl.pipeline.reporting.run_record import read_records
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract

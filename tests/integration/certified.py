@@ -26,6 +26,7 @@ from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.progress import ignore
 from etl.pipeline.publish import BlockOutput
 from etl.publish.partition_writer import CATALOG_ROWS
+from etl.publish.reader import Tree
 from etl.quality.check import check_totals
 from etl.rows import table_schema
 from etl.sources.partition.partitions import Loaded, Partitions
@@ -80,7 +81,7 @@ class Unit:
         providers = providers_of(check_totals(directory).tables, definitions)
         context = PartitionContext(definitions, providers, None)
         _, checked, mapped = check_and_map(context, loaded, self.partitions.keys)
-        store = MemoryStore()
+        store = Tree(MemoryStore())
         files = BlockOutput(None, NOW, NOW, ())(mapped.plan_resources, (), store)
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
         piece = compare_unit(

@@ -27,8 +27,8 @@ from etl.errors import DamagedObject, DataRejected, NotFound, StoreError, UsageE
 from etl.model.canonical_tables import CHILDREN, FILE_COLUMN, KEYS, LINES, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
-from etl.publish.kept_objects import KeptKind, KeptObjects, ObjectRef, json_kind, to_bytes
-from etl.publish.reader import PreviousRelease, Release
+from etl.publish.kept_objects import KeptKind, ObjectRef, json_kind, to_bytes
+from etl.publish.reader import PreviousRelease, Release, Tree
 from etl.publish.writer import ReleaseWriter
 from etl.quality.rules.kinds import LineRejected
 from etl.rows import findings_at
@@ -117,14 +117,14 @@ def kept_layers(release: Release) -> tuple[Layer, ...]:
     return () if kept is None else kept.layers
 
 
-def read_table(objects: KeptObjects, ref: ObjectRef) -> pa.Table:
+def read_table(tree: Tree, ref: ObjectRef) -> pa.Table:
     """Read the rows of a layer's table, or their positions.
 
     Raises:
         StoreError: the object is missing or damaged.
     """
     with _advised():
-        return objects.read(_ROWS, ref)
+        return tree.read(_ROWS, ref)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def keep_layers(writer: ReleaseWriter, layers: Sequence[Layer]) -> None:
 
 
 def write_layer(
-    objects: KeptObjects,
+    tree: Tree,
     partitions: Partitions,
     definitions: Definitions,
     work: Path,
@@ -219,8 +219,8 @@ def write_layer(
             writer.close()
     tables, position_refs = {}, {}
     for name in sorted(writers):
-        tables[name] = objects.write(_ROWS, (folder / f"{name}.parquet").read_bytes())
-        position_refs[name] = objects.write(_ROWS, _to_parquet(positions[name]))
+        tables[name] = tree.write(_ROWS, (folder / f"{name}.parquet").read_bytes())
+        position_refs[name] = tree.write(_ROWS, _to_parquet(positions[name]))
     all_files = (*facts.files, *facts.queried)
     files = tuple(LayerFile(file.title, file.sha256, file.table) for file in all_files)
     layer = Layer(kind, time, tables, position_refs, facts.layout.name, files)

@@ -38,7 +38,7 @@ from etl.model.canonical_tables import (
 )
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, action_codes, has_unknown_action, read_table
-from etl.publish.kept_objects import KeptObjects
+from etl.publish.reader import Tree
 from etl.sources.files.listed_files import LAYERS, SOURCE_POSITIONS
 from etl.sources.files.stored_files import FolderFiles, QueriedFile, ReplacedFiles, TableVersion
 from etl.sources.layout.model import highest_sequences, is_sequence
@@ -132,7 +132,7 @@ class TableOrigins:
 
 
 def write_merged_extract(
-    objects: KeptObjects,
+    tree: Tree,
     layers: Sequence[Layer],
     folder: Path,
     as_of: str | None = None,
@@ -145,7 +145,7 @@ def write_merged_extract(
     Each row names the file and row of the layer's extract that it came with, so that findings do.
 
     Args:
-        objects: the layers' objects.
+        tree: of the layers.
         layers: the full extract first, then deltas as they were published.
         folder: where to write; made where it is missing.
         as_of: day of the last delta; None if it is not stated.
@@ -165,18 +165,18 @@ def write_merged_extract(
         origins[_file_name(name)] = TableVersion(LAYERS, name)
         return sources.named(merged)
 
-    idle_rows = _merge(objects, layers, folder, model, name_sources)
+    idle_rows = _merge(tree, layers, folder, model, name_sources)
     manifest = {"layout": model.layout, "kind": "full", "as_of": as_of, "payer": payer}
     text = json.dumps({name: value for name, value in manifest.items() if value is not None})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     files = FolderFiles(folder.absolute(), origins=origins)  # other processes may read them
     names = frozenset(entry.name for entry in files.entries())
     merged_files = ReplacedFiles(files, files, names, sources.files())
-    return merged_files, tuple(_idle_notes(objects, layers[-1], idle_rows))
+    return merged_files, tuple(_idle_notes(tree, layers[-1], idle_rows))
 
 
 def write_merged_origins(
-    objects: KeptObjects, layers: Sequence[Layer], folder: Path
+    tree: Tree, layers: Sequence[Layer], folder: Path
 ) -> Mapping[str, TableOrigins]:
     """Write all layers merged, and return the origin of each row.
 
@@ -191,13 +191,13 @@ def write_merged_origins(
         origins[name] = TableOrigins(table, numbers, rows.deleted)
         return merged.select(TABLES[name].names)
 
-    _merge(objects, layers, folder, CLAIMS, record_origins)
+    _merge(tree, layers, folder, CLAIMS, record_origins)
     (folder / "manifest.json").write_text('{"layout": "cpcds", "kind": "full"}', encoding="utf-8")
     return origins
 
 
 def _merge(
-    objects: KeptObjects,
+    tree: Tree,
     layers: Sequence[Layer],
     folder: Path,
     model: DataModel,
@@ -222,7 +222,7 @@ def _merge(
     # Deleted members delete coverages and headers, and those delete their dependent rows.
     key_tables = tuple(KEYS) if model.has_members else ()
     for name in (*key_tables, *(other for other in model.tables if other not in key_tables)):
-        all_rows = rows = _read_rows(objects, layers, name)
+        all_rows = rows = _read_rows(tree, layers, name)
         owner = TABLES[name].key[0]
         is_member = name in key_tables[:1]
         if name in key_tables:
@@ -376,9 +376,7 @@ def _idle_rows(rows: _Rows, name: str, layers: int, deletions: Deletions) -> _Id
     return _IdleRows(np.flatnonzero(is_older[last_rows]), np.flatnonzero(is_needless[last_rows]))
 
 
-def _idle_notes(
-    objects: KeptObjects, layer: Layer, idle_rows: Mapping[str, _IdleRows]
-) -> Iterator[str]:
+def _idle_notes(tree: Tree, layer: Layer, idle_rows: Mapping[str, _IdleRows]) -> Iterator[str]:
     """Yield notes about rows of a layer that change nothing, with positions."""
     for reason, rows_by_table in (
         (
@@ -393,8 +391,7 @@ def _idle_notes(
         count = sum(map(len, rows_by_table.values()))
         if count:
             descriptions = itertools.chain.from_iterable(
-                _describe_positions(objects, layer, name, rows)
-                for name, rows in rows_by_table.items()
+                _describe_positions(tree, layer, name, rows) for name, rows in rows_by_table.items()
             )
             shown_positions = "; ".join(itertools.islice(descriptions, _MAX_NOTED_ROWS))
             ellipsis = "; …" if count > _MAX_NOTED_ROWS else ""
@@ -403,17 +400,17 @@ def _idle_notes(
 
 
 def _describe_positions(
-    objects: KeptObjects, layer: Layer, table_name: str, rows: npt.NDArray[np.int64]
+    tree: Tree, layer: Layer, table_name: str, rows: npt.NDArray[np.int64]
 ) -> Iterator[str]:
     """Yield the first rows of a table by file and row number."""
     if len(rows) and table_name in layer.places:
-        table = read_table(objects, layer.places[table_name])
+        table = read_table(tree, layer.places[table_name])
         files, numbers = (table.column(column).to_pylist() for column in (FILE_COLUMN, ROW_COLUMN))
         for row in rows[:_MAX_NOTED_ROWS].tolist():
             yield f"{layer.files[files[row]].name}, row {numbers[row]}"
 
 
-def _read_rows(objects: KeptObjects, layers: Sequence[Layer], name: str) -> _Rows:
+def _read_rows(tree: Tree, layers: Sequence[Layer], name: str) -> _Rows:
     """Read a table's rows from all layers, with their positions."""
     schema = pa.schema([pa.field(column, pa.string()) for column in TABLES[name].names])
     tables, times, deleted = [schema.empty_table()], [], []
@@ -422,11 +419,11 @@ def _read_rows(objects: KeptObjects, layers: Sequence[Layer], name: str) -> _Row
         layer_table = layer.tables.get(name)
         if layer_table is None:
             continue
-        table = read_table(objects, layer_table)
+        table = read_table(tree, layer_table)
         null_column = pa.nulls(table.num_rows, pa.string())  # an own column of a later layer
         cells = {name: table.column(name) for name in table.column_names}
         tables.append(pa.table({name: cells.get(name, null_column) for name in schema.names}))
-        positions.append(_read_positions(objects, layer, number, name, table.num_rows))
+        positions.append(_read_positions(tree, layer, number, name, table.num_rows))
         times.append(_row_times(table, layer.time) * len(layers) + number)
         is_deletion = np.asarray(pc.fill_null(pc.equal(action_codes(table), "D"), False))
         deleted.append(is_deletion & (layer.kind == "delta"))
@@ -442,9 +439,7 @@ def _read_rows(objects: KeptObjects, layers: Sequence[Layer], name: str) -> _Row
     )
 
 
-def _read_positions(
-    objects: KeptObjects, layer: Layer, number: int, name: str, count: int
-) -> pa.Table:
+def _read_positions(tree: Tree, layer: Layer, number: int, name: str, count: int) -> pa.Table:
     """Read the positions of a layer's rows; null if it does not store them."""
     columns = [
         pa.nulls(count, pa.int32()),
@@ -453,7 +448,7 @@ def _read_positions(
     ]
     positions_ref = layer.places.get(name)
     if positions_ref is not None:
-        table = read_table(objects, positions_ref)
+        table = read_table(tree, positions_ref)
         raw_names = pa.array([file.table or file.name for file in layer.files], pa.string())
         files = table.column(FILE_COLUMN).combine_chunks()
         raw = pa.DictionaryArray.from_arrays(files, raw_names)

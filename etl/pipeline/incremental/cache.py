@@ -27,8 +27,8 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.ledger import Ledger, merge_ledgers
 from etl.pipeline.incremental.ledger import from_bytes as ledger_from
 from etl.pipeline.incremental.ledger import to_bytes as ledger_to
-from etl.publish.kept_objects import KeptKind, KeptObjects, ObjectRef, RangeRef, json_kind, to_bytes
-from etl.publish.reader import PreviousRelease
+from etl.publish.kept_objects import KeptKind, ObjectRef, RangeRef, json_kind, to_bytes
+from etl.publish.reader import PreviousRelease, Tree
 from etl.publish.writer import ReleaseWriter
 from etl.sources.partition.partitions import Partitions
 
@@ -67,13 +67,13 @@ class CachedResults:
     names: tuple[Hashes, Hashes]
     suites: ObjectRef | None
 
-    def ledger(self, objects: KeptObjects, indexes: range, count: int) -> Ledger:
+    def ledger(self, tree: Tree, indexes: range, count: int) -> Ledger:
         """Return the cached entries of members in some of the `count` partitions now.
 
         Members of neighboring partitions may be included. Lost or damaged ledgers are left out.
         """
         ledgers = (
-            _read_ledger(objects, cached) for cached in self.for_partitions(indexes, count).ledgers
+            _read_ledger(tree, cached) for cached in self.for_partitions(indexes, count).ledgers
         )
         return merge_ledgers(ledger for ledger in ledgers if ledger is not None)
 
@@ -83,10 +83,10 @@ class CachedResults:
         return replace(self, ledgers=touching_ledgers, names=(NO_HASHES, NO_HASHES))
 
 
-def _read_ledger(objects: KeptObjects, ref: ObjectRef) -> Ledger | None:
+def _read_ledger(tree: Tree, ref: ObjectRef) -> Ledger | None:
     """Read a ledger; None if it is missing or damaged."""
     try:
-        return objects.read(_LEDGER, ref)
+        return tree.read(_LEDGER, ref)
     except StoreError:
         return None
 
@@ -147,15 +147,15 @@ def open_cache(previous: PreviousRelease, key: str) -> CachedResults | None:
     if previous.release is None or cached is None or cached.made_by != key:
         return None
     try:
-        names = previous.release.kept.read(_NAMES, cached.names)
+        names = previous.release.tree.read(_NAMES, cached.names)
     except StoreError:
         return None  # lost or damaged: `verify` reports it, and processing all members fixes it
     return CachedResults(cached.ledgers, cached.partitions, cached.as_of, names, cached.suites)
 
 
-def write_ledger(objects: KeptObjects, ledger: Ledger) -> ObjectRef:
+def write_ledger(tree: Tree, ledger: Ledger) -> ObjectRef:
     """Write the ledger of some partitions."""
-    return objects.write(_LEDGER, ledger_to(ledger))
+    return tree.write(_LEDGER, ledger_to(ledger))
 
 
 def keep_cache(writer: ReleaseWriter, results: CachedResults, key: str) -> None:
@@ -167,7 +167,7 @@ def keep_cache(writer: ReleaseWriter, results: CachedResults, key: str) -> None:
         key: what `results_key` returned.
     """
     suites, ledgers = results.suites, results.ledgers
-    names = writer.kept.write(_NAMES, _names_to_bytes(results.names))
+    names = writer.tree.write(_NAMES, _names_to_bytes(results.names))
     body = _CacheList(1, key, results.as_of, names, suites, results.count, tuple(ledgers))
     other_refs = [names] if suites is None else [names, suites]
     writer.keep(_RESULTS, to_bytes(body), [*ledgers, *other_refs])

@@ -31,7 +31,7 @@ from etl.pipeline.incremental.ledger import (
 )
 from etl.pipeline.sidecar.pieces import Sidecar, UnitSidecar, unit_sidecar
 from etl.pipeline.totals import Outcome
-from etl.publish.kept_objects import KeptObjects
+from etl.publish.reader import Tree
 from etl.sources.partition.ids import GlobalKeys
 
 
@@ -57,13 +57,13 @@ class ReusableResults:
         sidecar = None if self.sidecar is None else self.sidecar.for_partitions(unit, count)
         return replace(self, results=results, sidecar=sidecar)
 
-    def members(self, objects: KeptObjects, unit: range, count: int) -> PreviousMembers:
+    def members(self, tree: Tree, unit: range, count: int) -> PreviousMembers:
         """Return the results of members in some of `count` partitions."""
         results = self.results
         if results is None:
             return PreviousMembers(no_ledger(), None, self.changed, self.lost_patients)
-        ledger = results.ledger(objects, unit, count)
-        sidecar = unit_sidecar(objects, self.sidecar, unit, count)
+        ledger = results.ledger(tree, unit, count)
+        sidecar = unit_sidecar(tree, self.sidecar, unit, count)
         return PreviousMembers(ledger, results.as_of, self.changed, self.lost_patients, sidecar)
 
 

@@ -23,7 +23,8 @@ from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import StageAdvanced, StageBegan
 from etl.publish import kept_objects
-from etl.publish.kept_objects import KeptKind, KeptObjects, ObjectRef
+from etl.publish.kept_objects import KeptKind, ObjectRef
+from etl.publish.reader import Tree
 from etl.quality.suites.expectations import (
     SuiteRun,
     find_stale,
@@ -123,21 +124,19 @@ def _run_suite(run: SuiteRun, emit: Emit) -> SuiteResult:
     return run_suite(run)
 
 
-def known_results(
-    objects: KeptObjects, previous: CachedResults | None
-) -> Mapping[str, SuiteResult]:
+def known_results(tree: Tree, previous: CachedResults | None) -> Mapping[str, SuiteResult]:
     """Return each table's suite result of the previous release; nothing if they are lost."""
     if previous is None or previous.suites is None:
         return {}
     try:
-        return objects.read(_SUITES, previous.suites)
+        return tree.read(_SUITES, previous.suites)
     except StoreError:
         return {}
 
 
-def write_results(objects: KeptObjects, results: Sequence[SuiteResult]) -> ObjectRef | None:
+def write_results(tree: Tree, results: Sequence[SuiteResult]) -> ObjectRef | None:
     """Write the results of the suites for the next release; None if none were run."""
-    return objects.write(_SUITES, to_bytes(results)) if results else None
+    return tree.write(_SUITES, to_bytes(results)) if results else None
 
 
 class _StoredSuites(msgspec.Struct):

@@ -119,12 +119,12 @@ class SidecarExplainer:
 
     def _read_pieces(self) -> Iterator[pa.Table]:
         """Yield the entries of each range of owners, and of the directory."""
-        objects = self._release.kept
+        tree = self._release.tree
         by_range = groupby(self._sidecar.pieces, key=lambda piece: (piece.first, piece.end))
         for _, pieces in by_range:
-            yield drop_empty(merge_pieces([objects.read(PIECE, piece) for piece in pieces]))
+            yield drop_empty(merge_pieces([tree.read(PIECE, piece) for piece in pieces]))
         if self._sidecar.directory is not None:
-            yield objects.read(PIECE, self._sidecar.directory)
+            yield tree.read(PIECE, self._sidecar.directory)
 
     def _find_by_hash(self, column: str, value: int) -> list[_Entry]:
         """Return the entries whose column has a hash value."""

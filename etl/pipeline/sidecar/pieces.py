@@ -34,7 +34,7 @@ from etl.model.canonical_tables import HEADER_OF, KEYS, TABLES
 from etl.pipeline.partition.mapping import PlanResources
 from etl.publish import kept_objects
 from etl.publish.canonical_json import as_instant
-from etl.publish.kept_objects import KeptObjects
+from etl.publish.reader import Tree
 from etl.publish.writer import ReleaseWriter
 from etl.quality.check import Checked
 from etl.quality.totals.by_member import ROW_FATES, RowOwners
@@ -413,12 +413,12 @@ class UnitSidecar:
 
 
 def unit_sidecar(
-    objects: KeptObjects, previous_sidecar: Sidecar | None, unit: range, count: int
+    tree: Tree, previous_sidecar: Sidecar | None, unit: range, count: int
 ) -> UnitSidecar | None:
     """Return the pieces of a task; None if one is missing or damaged.
 
     Args:
-        objects: those of the target.
+        tree: of the target.
         previous_sidecar: the sidecar of the previous release; None if there is none.
         unit: the partitions of the task.
         count: how many partitions there are.
@@ -427,7 +427,7 @@ def unit_sidecar(
         return UnitSidecar()
     pieces = previous_sidecar.for_partitions(unit, count).pieces
     try:
-        entries = tuple(objects.read(PIECE, piece) for piece in pieces)
+        entries = tuple(tree.read(PIECE, piece) for piece in pieces)
     except StoreError:
         return None
     is_own = all(
@@ -452,7 +452,7 @@ class SidecarUpdate:
     processed: pa.Table
     present: Hashes
 
-    def write(self, objects: KeptObjects, unit: range) -> tuple[SidecarPiece, ...]:
+    def write(self, tree: Tree, unit: range) -> tuple[SidecarPiece, ...]:
         """Write what changed, and return the pieces of the unit: the partitions."""
         pieces, entries = list(self.previous.pieces), list(self.previous.entries)
         new_entries = self.processed
@@ -474,7 +474,7 @@ class SidecarUpdate:
             new_entries = drop_empty(new_entries)
         written = [replace(piece, first=unit.start, end=unit.stop) for piece in pieces]
         if new_entries.num_rows:
-            written.append(_write_piece(objects, new_entries, unit))
+            written.append(_write_piece(tree, new_entries, unit))
         return tuple(written)
 
 
@@ -484,9 +484,9 @@ def _distinct_owners(tables: Sequence[pa.Table]) -> Hashes:
     return distinct
 
 
-def _write_piece(objects: KeptObjects, piece: pa.Table, unit: range) -> SidecarPiece:
+def _write_piece(tree: Tree, piece: pa.Table, unit: range) -> SidecarPiece:
     """Write a piece that covers the partitions of a task."""
-    ref = objects.write(PIECE, to_bytes(piece))
+    ref = tree.write(PIECE, to_bytes(piece))
     return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, extract_marks(piece))
 
 
@@ -507,7 +507,7 @@ def keep_sidecar(
         previous: the sidecar of the previous release; None if there is none.
     """
     extract_id, extract = current
-    piece = _write_piece(writer.kept, directory, range(0)) if directory.num_rows else None
+    piece = _write_piece(writer.tree, directory, range(0)) if directory.num_rows else None
     all_pieces = [*sidecar.pieces, *(() if piece is None else (piece,))]
     used = {extract_id for entry in all_pieces for extract_id in entry.extracts}
     facts_by_id = {extract_id: extract, **({} if previous is None else previous.extracts)}

@@ -13,6 +13,7 @@ from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.progress import StageAdvanced
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
+from etl.publish.reader import Tree
 from etl.sources.partition.ids import NO_KEYS
 from etl.sources.partition.partitions import (
     Partitions,
@@ -85,7 +86,7 @@ class DirectExecutor(SingleProcess):
             Dependencies.find(definitions),
             task,
         )
-        store = None if task.target is None else task.target.store()
+        store = None if task.target is None else Tree(task.target.store())
         left = task.units(read.partitions.facts.count)
         while left:
             unit = left.pop(0)

@@ -17,7 +17,8 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import HEADERS, LINES
 from etl.pipeline.deltas.layers import Layer
 from etl.pipeline.deltas.merge import write_merged_extract
-from etl.publish.kept_objects import KeptObjects, ObjectRef
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.reader import Tree
 from tests.memory_store import MemoryStore
 
 MEMBERS = ("m1", "m2")
@@ -126,7 +127,7 @@ def merged(layers, header):
         written.append(Layer("delta" if number else "full", "2026-01-01T00:00:00Z", tables))
     found = {}
     with TemporaryDirectory() as folder:
-        write_merged_extract(KeptObjects(store), written, Path(folder), None, None)
+        write_merged_extract(Tree(store), written, Path(folder), None, None)
         for name in ("member", header, LINES[header]):
             path = Path(folder) / f"{name}.parquet"
             if not path.exists():  # an optional table that no layer has rows of
@@ -159,7 +160,7 @@ def test_an_unknown_record_action_is_kept_for_the_rules(tmp_path):
     actions = ["A", " u", "d", "DELETE", None]
     rows = [{"member_id": str(number), "record_action": a} for number, a in enumerate(actions)]
     layer = Layer("full", "2026-01-01T00:00:00Z", {"member": stored(store, "member", rows)})
-    write_merged_extract(KeptObjects(store), [layer], tmp_path)
+    write_merged_extract(Tree(store), [layer], tmp_path)
     kept = pq.read_table(tmp_path / "member.parquet", columns=["member_id", "record_action"])
     expected = ["DELETE" if action == "DELETE" else None for action in actions]
     assert kept.column("record_action").to_pylist() == expected

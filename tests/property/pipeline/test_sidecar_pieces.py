@@ -18,7 +18,7 @@ from etl.pipeline.sidecar.pieces import (
     merge_pieces,
     unit_sidecar,
 )
-from etl.publish.kept_objects import KeptObjects
+from etl.publish.reader import Tree
 from tests.memory_store import MemoryStore
 
 COUNTS = (1, 2, 3)
@@ -77,7 +77,7 @@ nights = st.lists(
 @settings(max_examples=25)
 @given(nights=nights)
 def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
-    store, sidecar = KeptObjects(MemoryStore()), None
+    store, sidecar = Tree(MemoryStore()), None
     known, earlier_keys = {}, set()
     for number, (count, rows) in enumerate(nights):
         extract = f"night{number}"
@@ -111,7 +111,7 @@ def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
 
 
 def test_a_unit_of_whom_nobody_changed_writes_nothing():
-    store = KeptObjects(MemoryStore())
+    store = Tree(MemoryStore())
     rows = {OWNERS[1]: [2, 3], OWNERS[2]: [4]}
     present = np.array(sorted(rows), np.uint64)
     first = SidecarUpdate(UnitSidecar(), entries(rows, "night"), present).write(store, range(1))

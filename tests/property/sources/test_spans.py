@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE
-from etl.pipeline.context import Target
+from etl.publish.target import Target
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import ignore
 from etl.sources.partition.reading import FolderReceiver, partition_extract, read_rows

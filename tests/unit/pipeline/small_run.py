@@ -22,6 +22,7 @@ from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.progress import ignore
 from etl.pipeline.unit import UnitContext, process_unit
 from etl.publish.kept_objects import RangeRef
+from etl.publish.reader import Tree
 from etl.sources.extract.opening import open_extract
 from etl.sources.partition.reading import partition_extract
 from tests.e2e.commands import same_definitions
@@ -99,7 +100,7 @@ def process(rows, store=None, task=TASK, unit=range(1), emit=ignore):
     of = definitions()
     partition_context = PartitionContext(of, directory_of(rows), None)
     context = UnitContext(partition_context, Dependencies.find(of), task)
-    return process_unit(context, unit, rows, rows.keys, store, emit)
+    return process_unit(context, unit, rows, rows.keys, store and Tree(store), emit)
 
 
 def night_after(result, rows):

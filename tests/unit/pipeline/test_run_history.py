@@ -5,13 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from etl.pipeline.reporting import run_record
-from etl.pipeline.reporting.run_record import (
-    RunStart,
-    new_record,
-    read_records,
-    write_record,
-)
+from etl.bootstrap import run_records
+from etl.bootstrap.run_records import read_records, write_record
+from etl.pipeline.reporting.run_record import RunStart, new_record
 from etl.publish import object_keys
 
 BEGAN = datetime(2026, 1, 31, 2, tzinfo=UTC)
@@ -45,10 +41,10 @@ def test_a_record_stays_although_others_are_dated_later(store, monkeypatch):
     future = ended("published", later, "20801104T020000Z-aaaaaaaaaaaa", report="reports/future")
     own = ended("published", BEGAN, "20801104T020001Z-bbbbbbbbbbbb", report="reports/own")
     store.put(object_keys.run_record(future.run), future.to_bytes())
-    monkeypatch.setattr(run_record, "MOST_RECORDS", 2)
+    monkeypatch.setattr(run_records, "MOST_RECORDS", 2)
     write_record(store, own)
     assert read_records(store) == [own, future]
-    monkeypatch.setattr(run_record, "MOST_RECORDS", 1)
+    monkeypatch.setattr(run_records, "MOST_RECORDS", 1)
     write_record(store, own)
     assert read_records(store) == [own]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from etl.publish.kept_definitions import DEFINITIONS, definitions_note, hash_definitions
-from etl.publish.kept_objects import KeptObjects, to_bytes
+from etl.publish.kept_objects import to_bytes
+from etl.publish.reader import Tree
 from tests.given.tables import table
 from tests.memory_store import MemoryStore
 
@@ -22,13 +23,13 @@ class Kept:
     id: str = "R1"
 
     def read(self, kind):
-        return None if self.ref is None else KeptObjects(self.store).read(kind, self.ref)
+        return None if self.ref is None else Tree(self.store).read(kind, self.ref)
 
 
 def kept(files=FILES, settings=SETTINGS):
     store = MemoryStore()
     definitions = to_bytes(hash_definitions(files, settings))
-    return Kept(store, KeptObjects(store).write(DEFINITIONS, definitions))
+    return Kept(store, Tree(store).write(DEFINITIONS, definitions))
 
 
 @pytest.mark.parametrize(*table(__file__, "changes"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from etl.pipeline.context import Target
+from etl.publish.target import Target
 from etl.sources.partition.ids import OwnedIds
 from etl.sources.partition.partition_rows import partition_of
 from etl.spark.id_files import IdFiles

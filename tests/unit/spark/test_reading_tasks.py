@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from etl.pipeline.context import Target
+from etl.publish.target import Target
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.partition_rows import FilePart, OwnerColumns, ReadJob

@@ -10,11 +10,12 @@ from types import MappingProxyType
 import pytest
 
 from etl.errors import NotFound, StoreError, UsageError
-from etl.pipeline.context import Target
 from etl.pipeline.totals import outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.publish.object_keys import CLOSED, STAGING
 from etl.publish.prune import SWEPT
+from etl.publish.reader import Tree
+from etl.publish.target import Target
 from etl.spark.pickling import pickled, unpickled
 from etl.spark.staging import StagedValue, Staging, read_results, stage_results
 from etl.spark.task_rows import TaskRow, batch_of_row, iterate_rows, rebuild_error, task_function
@@ -91,10 +92,10 @@ def test_an_error_is_raised_as_what_it_was():
 def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path):
     here, elsewhere = LocalStore(tmp_path / "here"), LocalStore(tmp_path / "elsewhere")
     here.swap("leases/run-1.json", b"{}", None)
-    check_same_target(here, ["leases/run-0.json", "leases/run-1.json"])
-    check_same_target(elsewhere, [])
+    check_same_target(Tree(here), ["leases/run-0.json", "leases/run-1.json"])
+    check_same_target(Tree(elsewhere), [])
     with pytest.raises(StoreError, match="executors see another folder there than the driver"):
-        check_same_target(elsewhere, ["leases/run-1.json"])
+        check_same_target(Tree(elsewhere), ["leases/run-1.json"])
     with pytest.raises(NotFound):
         elsewhere.get("leases/run-1.json")
 
