@@ -344,6 +344,8 @@ class LayoutDraft:
             extra = ", amount: true"
         if element is not None and (name := self._crosswalk(column)):
             extra = f", crosswalk: {name}"
+        if column.profile.absent_dates:
+            extra += f", sentinels: {json.dumps(column.profile.absent_dates)}"
         return f"{{ column: {header}{extra} }}" if extra else header
 
     def _crosswalk(self, column: ExaminedColumn) -> str:

@@ -104,6 +104,7 @@ class Elements:
         tables: canonical table -> names of files with its rows.
         written: every name, as written.
         uses: use of an address -> the words for it.
+        value_kinds: words for the kind of value in a column, such as `code`.
         likeness: header -> its similarity to each element; filled as headers are compared.
     """
 
@@ -112,6 +113,7 @@ class Elements:
     tables: Mapping[str, tuple[str, ...]]
     written: frozenset[str]
     uses: Mapping[str, frozenset[str]]
+    value_kinds: frozenset[str]
     likeness: dict[Header, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -149,6 +151,7 @@ class ElementsFile(Model):
 
     abbreviations: dict[str, Text]
     ignored: Texts
+    value_kinds: Texts
     uses: dict[str, Texts]
     tables: dict[str, Texts]
     elements: dict[str, ElementEntry]
@@ -214,7 +217,8 @@ def read_elements(
     )
     vocabulary = Vocabulary(body.abbreviations, frozenset(body.ignored), spelled)
     uses = MappingProxyType({use: frozenset(words) for use, words in body.uses.items()})
-    return Elements(every, vocabulary, MappingProxyType(dict(body.tables)), written, uses)
+    tables, value_kinds = MappingProxyType(dict(body.tables)), frozenset(body.value_kinds)
+    return Elements(every, vocabulary, tables, written, uses, value_kinds)
 
 
 def _add_amounts(names: dict[str, list[str]], body: ElementsFile) -> None:

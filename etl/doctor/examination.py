@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -74,6 +75,8 @@ class ExaminedColumn:
             return f"dates are {self.profile.date}, write them YYYY-MM-DD"
         if self.match.element and self.match.element.amount and self.profile.is_formatted:
             return "amounts are not plain decimals, write them 1234.56"
+        if self.match.element and self.match.element.amount and self.profile.may_be_cents:
+            return "no amount has a decimal sign; if these are cents, set number: { implied: 2 }"
         return ""
 
 
@@ -317,7 +320,24 @@ def _find_joins(files: Sequence[_MatchedFile]) -> tuple[KeyJoin, ...]:
                             many=len(filled) > len(set(filled)),
                         )
                     )
-    return tuple(joins)
+    return (*joins, *_find_surrogate_joins(files))
+
+
+def _find_surrogate_joins(files: Sequence[_MatchedFile]) -> Iterator[KeyJoin]:
+    """Yield unmatched columns with the same header and values as a key of another file."""
+    for file, other in permutations(files, 2):
+        headers = {header.casefold(): index for index, header in enumerate(other.sample.headers)}
+        for group, match in zip(file.groups, file.matched.matches, strict=True):
+            header = file.sample.headers[group[0]]
+            index = headers.get(header.casefold())
+            if match.element is not None or index is None or not file.sample.columns:
+                continue
+            values = file.sample.columns[group[0]]
+            keys = other.sample.columns[index] if other.sample.columns else ()
+            is_key = len(set(values)) < len(values) and len(set(keys)) == len(keys)
+            if is_key and set(values) - {""} <= set(keys):
+                name, key = file.sample.name, other.sample.headers[index]
+                yield KeyJoin(name, header, other.sample.name, key, 1.0, many=True)
 
 
 def _examined_file(file: _MatchedFile, elements: Elements) -> ExaminedFile:

@@ -36,6 +36,12 @@ LEAST: Final = 0.55
 _UNLIKE: Final = 0.4
 SURE: Final = 0.6
 """Lowest score of an amount's name; columns with less confidence become questions in a draft."""
+_DOUBTFUL: Final = 0.8
+"""Below this score, a header that states another kind of value makes a match a question."""
+_SURROGATE: Final = "surrogate"
+"""Word for the key of a warehouse's table, which is no ID of the payer."""
+_SURROGATE_FACTOR: Final = 0.6
+_KEY_FACTOR: Final = 0.9
 _MIN_LEAD: Final = 0.08
 """By how much an amount's name must fit better than that of any other."""
 _POWER: Final = 4
@@ -283,6 +289,9 @@ class Matcher:
             score *= 0.8
         if candidate.differs_within_claims:
             score *= {"claim": 0.6, "claim_line": 1.08}.get(element.table, 1.0)
+        words = candidate.header.known_words
+        if _is_key(element) and "key" in words:  # an ID is rather the column that is called ID
+            score *= _SURROGATE_FACTOR if _SURROGATE in words else _KEY_FACTOR
         if _is_key(element) and element.table in ("member", "organization", "practitioner"):
             score *= 0.75 + 0.3 * candidate.distinct_share if candidate.profile.filled else 1.0
         return score
@@ -311,10 +320,25 @@ class Matcher:
             why.append(f"{candidate.joins[target]:.0%} are in {target}")
         if candidate.differs_within_claims and element.table == "claim_line":
             why.append("differs within claims")
+        if self._is_contradicted(candidate.header, element, score):
+            return Match(None, 0.0, tuple(why), (element, *rivals), question=True)
         match = Match(element, min(score, 0.99), tuple(why), rivals)
         if element.amount or any(every[index].amount for index in near[:1]):
             return _match_amount(match, candidate.header, every, scores, names, to)
         return match
+
+    def _is_contradicted(self, header: Header, element: KnownElement, score: float) -> bool:
+        """Return whether a header says that it is not an element, whatever its values."""
+        if _SURROGATE in header.known_words:
+            return True
+        if score >= _DOUBTFUL:
+            return False
+        if _is_key(element):
+            return not any(header.known_words.issuperset(name) for name in element.names)
+        stated = header.known_words & self._elements.value_kinds
+        words = {word for name in element.names for word in name}
+        named = words & self._elements.value_kinds
+        return bool(stated and named) and stated.isdisjoint(named)
 
 
 _KEY_COLUMNS: Final = frozenset(

@@ -114,7 +114,7 @@ def read_sample(listed: ListedFile, words: frozenset[str], names: Iterable[str])
         kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
         physical = PhysicalFormat(kind, delimiter)
     elif physical.kind == "fixed width" or has_even_lines(some):
-        sentence = NOT_DRAFTED.format("it has columns of fixed width")
+        sentence = f"{NOT_DRAFTED.format('it has columns of fixed width')} with `fixed_width`"
         form = FileFormat(PhysicalFormat("fixed width"), encoding, not_drafted=sentence)
         return FileSample(listed.name, form)
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))

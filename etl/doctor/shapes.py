@@ -10,7 +10,8 @@ from typing import Final
 from etl.model.code_shapes import full_match, is_npi, outline
 
 _MOST_DISTINCT: Final = 400
-
+_MANY_AMOUNTS: Final = 8
+"""So many different amounts are hardly all whole dollars."""
 
 DATES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
     {
@@ -29,6 +30,12 @@ DATES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
 
 READ_DATES: Final = ("YYYY-MM-DD", "YYYYMMDD", "RFC 3339 instant")
 """Formats that the canonical layout reads."""
+
+is_absent_date = full_match(
+    r"0{8}|9{8}|0000-00-00|9999-99-99|(?:9999|0001)-?(?:12-?31|01-?01)"
+    r"|00/00/0000|12/31/9999|31/12/9999|01/01/0001"
+)
+"""Whether a text means that there is no date, in a column of dates."""
 
 _is_number = full_match(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
 _is_amount = full_match(r"\(?[-+]?\$?[-+]?\d{1,3}(?:[ ,.]?\d{3})*(?:[.,]\d+)?\)?-?")
@@ -56,6 +63,7 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
     "money": _is_amount,
     "number": _is_number,
     "decimal": full_match(r"[($-]*\d[\d,]*\.\d+\)?-?"),
+    "digits": full_match(r"[+-]?\d+"),
     "long_fraction": full_match(r".*[.]\d{3,}\)?-?"),
     "name": full_match(r"[^\d]{2,}"),
     "words": full_match(r"(?s).*[^\W\d_]{3,}.*"),
@@ -84,6 +92,7 @@ class ColumnProfile:
         ambiguous_date: whether day and month can't be distinguished.
         sample: outlines of some values.
         words: the different values in lower case, if they are few; never shown.
+        absent_dates: values in a column of dates that mean that there is none.
     """
 
     rows: int
@@ -94,6 +103,12 @@ class ColumnProfile:
     ambiguous_date: bool = False
     sample: tuple[str, ...] = ()
     words: frozenset[str] = frozenset()
+    absent_dates: tuple[str, ...] = ()
+
+    @property
+    def may_be_cents(self) -> bool:
+        """Whether its amounts are many, and none has a decimal sign."""
+        return self.distinct >= _MANY_AMOUNTS and self.share("digits") == 1.0
 
     @property
     def is_formatted(self) -> bool:
@@ -112,6 +127,12 @@ def profile_values(values: Sequence[str]) -> ColumnProfile:
     examined = distinct[:_MOST_DISTINCT]
     if not examined:
         return ColumnProfile(len(values), 0, 0, MappingProxyType({}))
+    absent_dates = tuple(sorted(filter(is_absent_date, examined)))
+    others = [value for value in examined if value not in absent_dates]
+    if others and all(map(SHAPES["date"], others)):
+        examined = others
+    else:
+        absent_dates = ()
     shares = {name: sum(map(fits, examined)) / len(examined) for name, fits in SHAPES.items()}
     dates = [name for name, fits in DATES.items() if all(map(fits, examined))]
     unclear = {"MM/DD/YYYY", "DD/MM/YYYY"} <= set(dates)
@@ -126,6 +147,7 @@ def profile_values(values: Sequence[str]) -> ColumnProfile:
         words=frozenset(value.lower() for value in examined)
         if len(distinct) <= 40
         else frozenset(),
+        absent_dates=absent_dates,
     )
 
 

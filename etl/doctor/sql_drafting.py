@@ -136,6 +136,8 @@ def _select_expression(column: ExaminedColumn) -> str:
     Other dates are left unchanged, and the checks report them.
     """
     name = quoted_name(column.header)
+    for text in column.profile.absent_dates:
+        name = f"nullif({name}, '{text}')"
     form = _DATE_FORMATS.get(column.profile.date)
     if not form or column.profile.ambiguous_date:
         return name

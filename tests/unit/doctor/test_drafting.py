@@ -117,3 +117,14 @@ def test_cells_that_end_every_row_are_of_no_column(tmp_path):
     )
     assert found.files[0].rows == 2
     assert layout_of(found).raw["claims"].extra_cells == 1
+
+
+def test_dates_that_are_none_and_amounts_that_may_be_cents_are_told(tmp_path):
+    header = "Claim Number,Member ID,Claim Type,Paid Date,Statement From Date,Total Allowed Amount"
+    rows = "".join(
+        f"C30{at:02},M1001,vision,{day},20240102,{1000 + at}\n"
+        for at, day in enumerate(["20240101", "00000000", "99991231"] * 4)
+    )
+    draft = LayoutDraft(examined(tmp_path, claims_csv=f"{header}\n{rows}"), "drafted").text()
+    assert 'paid_date: { column: Paid Date, sentinels: ["00000000", "99991231"] }  # 99%' in draft
+    assert "if these are cents, set number: { implied: 2 }" in draft

@@ -89,3 +89,11 @@ def test_the_order_of_columns_and_rows_does_not_change_what_is_found(tmp_path):
     one = named(examined(tmp_path / "a", members_csv=MEMBERS), "members.csv")
     other = named(examined(tmp_path / "b", members_csv=turned), "members.csv")
     assert one == other
+
+
+def test_a_surrogate_key_leads_to_the_file_whose_key_it_is(tmp_path):
+    members = "MBR_SK,MEMBER_ID,LAST_NM,BIRTH_DT\n1,M1,Ng,19700131\n2,M2,Ek,19710131\n"
+    claims = "CLM_ID,MBR_SK,PAID_DT\nC1,1,20240101\nC2,1,20240102\nC3,2,20240103\n"
+    found = examined(tmp_path, members_csv=members, claims_csv=claims)
+    joins = [(join.file, join.header, join.to_file, join.to_header) for join in found.joins]
+    assert joins == [("claims.csv", "MBR_SK", "members.csv", "MBR_SK")]

@@ -90,4 +90,5 @@ def test_padded_cells_with_delimiters_between_are_delimited(tmp_path):
 @pytest.mark.parametrize(*table(__file__, "not_drafted"))
 def test_other_files_need_a_header_or_a_layout(tmp_path, text, cause):
     found = sample(tmp_path, "m.csv", text.encode())
-    assert found.form.not_drafted == NOT_DRAFTED.format(cause)
+    hint = " with `fixed_width`" * ("fixed width" in cause)
+    assert found.form.not_drafted == NOT_DRAFTED.format(cause) + hint
