@@ -21,8 +21,8 @@ import pytest
 from etl.bootstrap import opened_extract, releases, use_cases
 from etl.bootstrap.settings import Settings, target_store
 from etl.errors import EtlError
-from etl.pipeline import context as targets
 from etl.pipeline.progress import StageBegan
+from etl.publish import target as targets
 from etl.publish.manifest import Pointer
 from etl.publish.object_keys import CURRENT
 from etl.publish.reader import read_pointer
