@@ -351,7 +351,8 @@ def _report_broken_limit(
     previous: ReleaseBefore | None,
 ) -> LimitBroken:
     """Write the report of a run that broke a limit; return its error."""
-    run_id = report_files.run_id(context.when, processed.read)
+    parent = None if previous is None else previous.release
+    run_id = report_files.run_id(context.when, processed.read, parent)
     report_facts = _report_facts(context, processed, stamp, previous, run_id)
     written_report = report_files.write_reports(context, processed, report_facts)
     for key, path in _report_entries(written_report.folder, run_id):

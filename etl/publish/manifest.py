@@ -59,6 +59,7 @@ quarantine and kept state; bulk file."""
 SHARES: Final = 30
 """Shares of a release's objects, one of which each run reads before it publishes."""
 
+_ID_TIME: Final = "%Y%m%dT%H%M%SZ"
 RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 RESTORE_POINTER: Final = (
     "restore it from a copy, or rewrite it for the newest published release in releases/"
@@ -284,14 +285,12 @@ class Manifest:
         Where the clock went back behind the parent, the id counts on from the parent's, so that
         ids always sort in the order of the releases.
         """
-        id_time = instant(self.created).astimezone(UTC).replace(microsecond=0)
-        if parent is not None or self.parent is not None:
-            previous_id = str(self.parent) if parent is None else parent.release
-            id_time = max(id_time, stamp_of(previous_id) + timedelta(seconds=1))
+        previous_id = self.parent if parent is None else parent.release
+        id_time = id_time_after(instant(self.created), previous_id)
         parent_digest = self.parent_sha256 if parent is None else parent.link[1]
         manifest = replace(self, parent_sha256=parent_digest)
         id_suffix = _id_suffix(manifest._to_json())  # noqa: SLF001 - its own class
-        return replace(manifest, release=f"{id_time:%Y%m%dT%H%M%SZ}-{id_suffix}")
+        return replace(manifest, release=f"{id_time:{_ID_TIME}}-{id_suffix}")
 
     def with_reports(self, reports: Sequence[ObjectRef]) -> Manifest:
         """Return a copy that names stored reports and quarantine files."""
@@ -400,7 +399,13 @@ def _id_suffix(value: dict[str, JSON]) -> str:
 
 def stamp_of(release: str) -> datetime:
     """Return the time in a release ID."""
-    return datetime.strptime(release.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return datetime.strptime(release.partition("-")[0], _ID_TIME).replace(tzinfo=UTC)
+
+
+def id_time_after(when: datetime, release: str | None) -> datetime:
+    """Return the time for the ID of what follows a release: a second later, if `when` is not."""
+    id_time = when.astimezone(UTC).replace(microsecond=0)
+    return id_time if release is None else max(id_time, stamp_of(release) + timedelta(seconds=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,22 @@
 """Whole runs on a folder: dry runs, what is loaded when, work folders."""
 
+import shutil
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.jobs import SingleProcess
 from etl.pipeline.progress import StageBegan, ignore
+from etl.pipeline.reporting.report_files import LimitBroken
+from etl.publish.canonical_json import instant
 from etl.publish.manifest import Changes
+from etl.publish.run_reports import latest_report
 from etl.publish.verify import verify
+from etl.storage.local import LocalStore
+from tests.e2e.commands import rows_of, write_rows
 from tests.fault.faulty import Killed
 from tests.integration.nights import MEMBERS, delta, full
 
@@ -33,6 +40,27 @@ def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(payer, extrac
         assert planned.money
         assert planned.manifest.facts.totals == manifest.facts.totals
         assert Changes.from_json(manifest.counts["changes"]).patients.touched
+
+
+@pytest.mark.parametrize("earlier", [0, 3600])
+def test_a_stopped_run_is_the_latest_even_if_the_clock_stood_or_went_back(
+    payer, extracts, tmp_path, earlier
+):
+    whole, unreadable = full(extracts / "full0", 0), tmp_path / "unreadable"
+    payer.begin(whole)
+    shutil.copytree(whole, unreadable)
+    (unreadable / "manifest.json").unlink()
+    rows = rows_of(unreadable / "claim.csv")
+    write_rows(
+        unreadable / "claim.csv", list(rows[0]), [row | {"amount_submitted": "ten"} for row in rows]
+    )
+    payer.at = instant(payer.release.manifest.created) - timedelta(days=1, seconds=earlier)
+    with pytest.raises(LimitBroken) as stopped:
+        payer.run(unreadable)
+    latest = latest_report(LocalStore(payer.target))
+    assert latest["release"] is None
+    assert latest["run"] in stopped.value.page
+    assert latest["run"] > payer.release.id
 
 
 class DefinitionsError(Exception):

@@ -31,7 +31,7 @@ from etl.pipeline.context import REJECTED, PartitionedExtract, RunContext
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import Emit, StageAdvanced, StageBegan, StageExtended, ignore
 from etl.pipeline.reporting.suites import RanSuites, run_stage, sample_of
-from etl.publish.manifest import Changes, Manifest
+from etl.publish.manifest import Changes, Manifest, id_time_after
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.plan import SuiteResult
 from etl.quality.totals.limits import REJECTION_LIMITS, refusal
@@ -158,9 +158,12 @@ class RunResult:
     money: Sequence[Mapping[str, Any]] | None = None
 
 
-def run_id(when: datetime, read: PartitionedExtract) -> str:
-    """Return the ID of a run: its time, and a hash of its input."""
-    return f"{when:%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"
+def run_id(when: datetime, read: PartitionedExtract, parent: str | None = None) -> str:
+    """Return the ID of a run that publishes nothing: its time, and a hash of its input.
+
+    It sorts after the ID of `parent`, the release that readers have, even if the clock went back.
+    """
+    return f"{id_time_after(when, parent):%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"
 
 
 def page_of(target: str, run: str) -> str:
