@@ -39,6 +39,7 @@ from etl.gateway.service import ServiceOptions
 from etl.gateway.startup import GatewayServices
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
+from etl.model.data_models import CLAIMS
 from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers, decide_directory, providers_of
@@ -194,7 +195,7 @@ def serving_ways(extract: Path, folder: Path, claims: int) -> dict[str, Callable
     grants = [Grant(one, "app", ("patient/*.rs",), "consent", expiry) for one in patients]
 
     async def search_all() -> int:
-        services = GatewayServices(FolderObjects(tree), None, [bytes(32)], ServiceOptions())
+        services = GatewayServices([(CLAIMS, FolderObjects(tree))], [bytes(32)], ServiceOptions())
         await services.releases.refresh()
         for grant in grants:
             await services.service.search(

@@ -25,10 +25,12 @@ from benchmarks.directory_searches import published_directory, resource_counts
 from benchmarks.gateway_serving import Server, served
 from etl.gateway.http.responses import FhirError
 from etl.gateway.search.parsing import parse
-from etl.gateway.supported_fhir import COLUMN_MODIFIERS, PLAN_NET_TYPES, ResourceType, revincludes
+from etl.gateway.supported_fhir import COLUMN_MODIFIERS, ResourceType, api_of, revincludes
+from etl.model.data_models import DIRECTORY
 
 CLIENTS = 6
 PROBES = 500
+PLAN_NET_TYPES = api_of(DIRECTORY).types
 
 _VALUES = {
     "date": ("2024", "ge2000", "lt2030-01-01", "ne2021-05", "ap2022"),

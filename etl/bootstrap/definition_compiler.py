@@ -22,11 +22,11 @@ from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support
 from etl.mapping.obligations import data_obligations, obligations
 from etl.model.crosswalks import DISPLAYS, Crosswalk, Displays, display_crosswalks, read_displays
-from etl.model.data_models import DATA_MODELS, DIRECTORY, DataModel
+from etl.model.data_models import DATA_MODELS, DataModel
 from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
-from etl.profiles.guides import DEFAULT, PDEX, PLAN_NET, Guide
+from etl.profiles.guides import DEFAULT, PDEX, Guide, guide_named
 from etl.profiles.value_sets import code_systems
 from etl.publish.kept_definitions import KeptDefinitions, hash_definitions
 from etl.quality.rules.book import Limits, Policy, assign_rules, load_rules, read_rules, rules_of
@@ -48,9 +48,9 @@ def compile_definitions(
     Raises:
         MappingError: a file or a setting is invalid; all errors together.
     """
-    crosswalks = crosswalks_in(files["crosswalks"], of_plan_net=model is DIRECTORY)
+    crosswalks = crosswalks_in(files["crosswalks"], model)
     if DISPLAYS in files:
-        guide = PLAN_NET if model is DIRECTORY else DEFAULT
+        guide = guide_named(model.guide)
         crosswalks = {**crosswalks, **display_crosswalks(_load_displays(files[DISPLAYS], guide))}
     rules, other_rules = _rule_files(files["rules"], model)
     mistakes = Mistakes()

@@ -30,6 +30,7 @@ from etl.bootstrap.served_app import (
     opened,
     prepared,
     served_by_worker,
+    served_targets,
 )
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
@@ -251,14 +252,14 @@ def bind(settings: Settings) -> Bound:
         UsageError: the target is invalid, or the address cannot be bound.
         MappingError: a setting is invalid; see `etl.bootstrap.served_app.prepared`.
     """
-    for target in filter(None, (settings.target, settings.serve.directory)):
+    for _, target in served_targets(settings):
         if "://" not in target and not Path(target).is_dir():
             raise UsageError(
                 f"{target}: the folder does not exist; publish to it with cpcds run --to"
             )
     with gc_disabled():
         settings = prepared(settings)  # before binding: errors in settings are reported first
-    settings = _directory_settings(settings)
+    settings = _public_settings(settings)
     listener = _listen(settings.serve.host, settings.serve.port)
     if not settings.serve.port:  # the system chose a free one
         port = listener.getsockname()[1]
@@ -323,20 +324,20 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
                 Multiprocess(config, sockets=[bound.socket]).run()
 
 
-def _directory_settings(settings: Settings) -> Settings:
-    """Return settings that serve only a provider directory, if the target contains one.
+def _public_settings(settings: Settings) -> Settings:
+    """Return settings that serve only a public API, if the target contains no claims.
 
     Raises:
-        OtherModel: the target contains one, and members could sign in.
+        OtherModel: it contains none, and members could sign in.
     """
-    if settings.serve.directory:
+    if any(not model.has_members for model, _ in served_targets(settings)):
         return settings
     try:
         asyncio.run(_find_release(settings))
-    except OtherModel:
+    except OtherModel as error:
         if settings.auth.mode != "off":
             raise
-        serve = settings.serve.model_copy(update={"directory": settings.target})
+        serve = settings.serve.model_copy(update={error.model.path.strip("/"): settings.target})
         return settings.model_copy(update={"target": "", "serve": serve})
     except StoreError:
         return settings  # `bind` reads it again and reports the error

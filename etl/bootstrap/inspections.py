@@ -17,11 +17,11 @@ from etl.conform.resource_files import Lines, Source, file_sources
 from etl.conform.run import conform
 from etl.engine.element_counts import add_element_counts
 from etl.errors import MappingError, UsageError
-from etl.gateway.supported_fhir import FACILITY, PLAN_NET_TYPES, TYPES
+from etl.gateway.supported_fhir import FACILITY, api_of
 from etl.mapping.coverage import ProfileCoverage, find_misplaced_skips, must_support_coverage
 from etl.mapping.plan import Plan
 from etl.mapping.profile_checks import find_problems, find_search_problems
-from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
+from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
 from etl.pipeline.progress import Emit
 from etl.publish import object_keys
@@ -149,10 +149,10 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
     if release is None:
         raise UsageError(f"{settings.target}: nothing has been published yet")
     model = release.manifest.subject.model
-    if model is not DIRECTORY:
+    if model.has_members:
         raise UsageError(
-            f"{settings.target} contains {model.contents}, but only {DIRECTORY.contents} can be "
-            f"exported to a public folder"
+            f"{settings.target} contains {model.contents}, but only what everyone may read can be "
+            "exported to a public folder"
         )
     publish = settings.publish
     pages = public_pages(release.manifest, publish.base_url, publish.cadence)
@@ -163,7 +163,7 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
         )
     brand = brand_of(settings)
     if brand is not None:
-        document = brand_document(settings, brand)
+        document = brand_document(settings, brand, (CLAIMS, model))
         pages[BRANDS.lstrip("/")] = PublicPage(document, brand.instant)
     written = write_folder(release, pages, folder)
     if brand is None:  # it may have been configured before
@@ -214,7 +214,7 @@ def check_mappings(settings: Settings) -> CheckedMappings:
 
 def _search_types(plan: Plan, model: DataModel) -> dict[str, str]:
     """Return the type of each index column that the gateway searches."""
-    declared = TYPES if model is CLAIMS else PLAN_NET_TYPES
+    declared = api_of(model).types
     resource = declared.get(plan.resource)
     if resource is None:
         return {}

@@ -14,14 +14,12 @@ from etl.errors import MappingError, Mistakes
 from etl.mapping.own_columns import declare_file_columns
 from etl.mapping.plan import FINANCIAL
 from etl.model.crosswalks import Crosswalk, read_crosswalk
-from etl.model.data_models import CLAIMS, DataModel
-from etl.profiles.guides import PLAN_NET
+from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
+from etl.profiles.guides import guide_named
 from etl.profiles.value_sets import open_crosswalk, value_set_crosswalks
 
 COLUMNS = "columns"
 """Folder of the files in which a payer declares columns of canonical tables."""
-_OF_PLAN_NET = "plan-net"
-"""Folder of crosswalks that overlay the Plan-Net value sets of the same names."""
 _MOST_BYTES = 4 * MOST_CHARACTERS
 
 
@@ -98,32 +96,38 @@ def _text(path: Path) -> str:
         raise MappingError(str(path), "map-encoding", message) from None
 
 
-def read_crosswalks(roots: Iterable[Path], *, of_plan_net: bool = False) -> Mapping[str, Crosswalk]:
-    """Return all crosswalks by name, a payer's rows on top of the shipped ones.
+def read_crosswalks(roots: Iterable[Path], model: DataModel = CLAIMS) -> Mapping[str, Crosswalk]:
+    """Return all crosswalks of a data model by name, a payer's rows on top of the shipped ones.
+
+    For a model without members they include one for each value set of its guide, in a folder named
+    after its mapping set; files there overlay them.
 
     Args:
         roots: folders shaped like `mappings/`, the shipped one first.
-        of_plan_net: whether to include those of Plan-Net's value sets.
+        model: the data model.
 
     Raises:
         MappingError: as of `read_folder`, `crosswalk-header`, `crosswalk-row`,
             `crosswalk-duplicate`; all errors of all files together.
     """
-    return crosswalks_in(read_folder(roots, "crosswalks", "**/*.csv"), of_plan_net=of_plan_net)
+    return crosswalks_in(read_folder(roots, "crosswalks", "**/*.csv"), model)
 
 
-def crosswalks_in(files: Files, *, of_plan_net: bool = False) -> Mapping[str, Crosswalk]:
-    """Return all crosswalks by name (see `read_crosswalks`).
+def crosswalks_in(files: Files, model: DataModel = CLAIMS) -> Mapping[str, Crosswalk]:
+    """Return all crosswalks of a data model by name (see `read_crosswalks`).
 
     Raises:
         MappingError: as of `read_crosswalks`, but for those of `read_folder`.
     """
-    crosswalks = dict(value_set_crosswalks(PLAN_NET, _OF_PLAN_NET)) if of_plan_net else {}
+    crosswalks: dict[str, Crosswalk] = {}
+    if not model.has_members:
+        crosswalks |= value_set_crosswalks(guide_named(model.guide), model.mappings)
+    guide_folders = {other.mappings for other in DATA_MODELS if not other.has_members}
     mistakes = Mistakes()
     for file in files.layers:
         name = file.removesuffix(".csv")
-        if name.startswith(f"{_OF_PLAN_NET}/"):
-            if not of_plan_net:
+        if (folder := name.partition("/")[0]) in guide_folders:
+            if folder != model.mappings:
                 continue
             crosswalks.setdefault(name, open_crosswalk(name))
         for text, where in files.named_layers(file, "crosswalks"):
@@ -184,13 +188,11 @@ def payer_facts(settings: Settings) -> Mapping[str, str]:
 
 def view_of(settings: Settings, model: DataModel) -> str:
     """Return the view of a model's mappings that the settings select."""
-    if model is CLAIMS:
-        return settings.publish.view
-    return FINANCIAL if settings.publish.plan_net == PLAN_NET.version else settings.publish.plan_net
+    chosen = str(getattr(settings.publish, model.version))
+    return FINANCIAL if chosen == guide_named(model.guide).version else chosen
 
 
 def in_view(settings: Settings, view: str, model: DataModel = CLAIMS) -> Settings:
     """Return the settings with another view of a model's mappings."""
-    plan_net = PLAN_NET.version if view == FINANCIAL else view
-    values = {"view": view} if model is CLAIMS else {"plan_net": plan_net}
-    return settings.model_copy(update={"publish": settings.publish.model_copy(update=values)})
+    chosen = {model.version: view}
+    return settings.model_copy(update={"publish": settings.publish.model_copy(update=chosen)})

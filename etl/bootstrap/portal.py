@@ -17,11 +17,12 @@ from etl.auth.rate_limits import Endpoint
 from etl.auth.records import NoSuchApp
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
-from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
+from etl.bootstrap.served_rooms import ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
-from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import PAGE_LIMIT
 from etl.gateway.startup import GatewayServices
+from etl.gateway.supported_fhir import api_of
+from etl.model.data_models import CLAIMS, DIRECTORY
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal
 from etl.portal.provider_search import ProviderSearch
@@ -63,7 +64,7 @@ def portal_room(
         services=services,
         templates=open_templates(site.file.look.templates),
         started=services.clock(),
-        targets=_targets(served),
+        targets={api_of(target.model).title: target.releases for target in served.targets},
         members=sandbox,
         sample=None if sandbox is None else sandbox.sample,
         password="" if demo is None else demo.password,
@@ -113,11 +114,11 @@ def served_of(
             limits[label] = f"{rate.replace('/', ' a ')}, of one address"
     return ServerFacts(
         base_url=serve.base_url,
-        fhir=f"{serve.base_url}{FHIR}",
-        directory=f"{serve.base_url}{DIRECTORY}",
+        fhir=f"{serve.base_url}{CLAIMS.path}",
+        directory=f"{serve.base_url}{DIRECTORY.path}",
         smart=description.smart or {},
-        capability=description.capability,
-        directory_capability=description.directory,
+        capability=description.statements[CLAIMS.path],
+        directory_capability=description.statements.get(DIRECTORY.path),
         code_seconds=auth.code_seconds,
         consent_terms=tuple(duration_text(days * 86_400) for days in sorted(auth.consent_days)),
         page_default=serve.page_size,
@@ -126,18 +127,12 @@ def served_of(
     )
 
 
-def _targets(served: GatewayServices) -> dict[str, Releases]:
-    claims = {"Patient Access API": served.releases} if served.has_claims else {}
-    directory = {"Provider Directory API": served.directory_releases}
-    return claims | (directory if served.has_directory else {})
-
-
 def _provider_search(settings: Settings, served: GatewayServices) -> ProviderSearch | None:
-    if not served.has_directory:
+    directory = served.serving(DIRECTORY)
+    if directory is None:
         return None
-    base = f"{settings.serve.base_url}{DIRECTORY}"
-    cadence = settings.publish.cadence
-    return ProviderSearch(served.directory, served.directory_releases, base, cadence)
+    base = f"{settings.serve.base_url}{DIRECTORY.path}"
+    return ProviderSearch(directory.service, directory.releases, base, settings.publish.cadence)
 
 
 def _register_try_app(apps: Apps, portal: Portal) -> None:

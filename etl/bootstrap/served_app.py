@@ -3,7 +3,7 @@
 | path | room |
 |---|---|
 | `/fhir` | the gateway: Patient Access, with a token |
-| `/directory` | the gateway: Provider Directory, public, if a directory target is served |
+| `/directory` | the gateway: Provider Directory, public, if a target with one is served |
 | `/.well-known/…`, `/oauth`, … | the authorization server, where there is one |
 | `/healthz`, `/readyz`, `/metrics` | the gateway |
 | `/` | the developer portal, where there is one |
@@ -32,6 +32,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from multiprocessing.connection import wait
 from secrets import token_hex
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -46,7 +47,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from etl.bootstrap.brand import brand_document, brand_of
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
-from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
+from etl.bootstrap.served_rooms import ServedRoom, ServerDescription
 from etl.bootstrap.setting_groups import ServeSettings
 from etl.bootstrap.settings import Settings, store_options
 from etl.errors import MappingError, Mistakes, StoreError
@@ -54,7 +55,6 @@ from etl.gateway.access import authentication
 from etl.gateway.capability import (
     StatementFacts,
     capability_statement,
-    directory_statement,
     openapi,
 )
 from etl.gateway.http.app import Document, Gateway
@@ -67,10 +67,12 @@ from etl.gateway.http.monitoring import (
     health_routes,
 )
 from etl.gateway.http.request import is_not_modified
-from etl.gateway.provider_directory import DirectoryFiles
+from etl.gateway.public_api import PublicFiles
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import PAGE_LIMIT, Service, ServiceOptions
-from etl.gateway.startup import GatewayServices, open_objects
+from etl.gateway.startup import GatewayServices, ServedTarget, open_objects
+from etl.gateway.supported_fhir import Api, api_of
+from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.smart.brands import BRANDS
 from etl.smart.grants import Recorder, Verifier
 from etl.web.cors import OPEN_TO_ALL, CorsPolicy, Header
@@ -244,16 +246,25 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def served_targets(settings: Settings) -> list[tuple[DataModel, str]]:
+    """Return the targets to serve, and their data models; that of claims is the first."""
+    targets = [
+        (model, settings.target if model is CLAIMS else getattr(settings.serve, model.path[1:]))
+        for model in DATA_MODELS
+    ]
+    return [(model, target) for model, target in targets if target]
+
+
 def opened(settings: Settings) -> GatewayServices:
     """Return the services of the targets. Nothing is read yet."""
     serve = settings.serve
-    claims, directory = (
-        open_objects(target, store_options(settings)) if target else None
-        for target in (settings.target, serve.directory)
-    )
+    targets = [
+        (model, open_objects(target, store_options(settings)))
+        for model, target in served_targets(settings)
+    ]
     options = ServiceOptions(cache_bytes=serve.cache_bytes, page_size=serve.page_size)
     key = serve.cursor_key.get_secret_value().encode()
-    return GatewayServices(claims, directory, (key,), options)
+    return GatewayServices(targets, (key,), options)
 
 
 def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
@@ -319,7 +330,7 @@ def application(
     serve = settings.serve
     standard_error = LogWriter(2)
     service = service or opened(settings)
-    if not service.has_claims:
+    if service.serving(CLAIMS) is None:
         authorized = Authorization(authentication.ClosedVerifier(), authentication.NoTrail())
     authorized = authorized or authorization(settings, service.releases)
     # Shared by all bases: log, metrics, limits, the documents that describe the server.
@@ -331,20 +342,23 @@ def application(
     origins = CorsPolicy(serve.cors_origins)
 
     def base(
-        path: str,
-        answers: Service,
-        releases: Releases,
+        target: ServedTarget,
         authenticator: authentication.Authenticator,
-        documents: Mapping[str, Callable[[], Document]],
-        files: DirectoryFiles | None = None,
+        files: PublicFiles | None = None,
+        documents: Mapping[str, Callable[[], Document]] = MappingProxyType({}),
     ) -> tuple[str, AccessLogMiddleware]:
+        path = target.model.path
+        url = f"{serve.base_url}{path}"
+        described = _base_documents(
+            api_of(target.model), url, description.statements[path], target.service
+        )
         gateway = Gateway(
-            answers,
-            releases,
+            target.service,
+            target.releases,
             authenticator,
-            documents,
+            {**described, **documents},
             origins,
-            base=f"{serve.base_url}{path}",
+            base=url,
             path=path,
             seconds=REQUEST_SECONDS,
             standing=_standing_headers(serve),
@@ -354,33 +368,29 @@ def application(
         )
         return path, AccessLogMiddleware(gateway, request_log, metrics)
 
-    # The bases: members' data with a token, the directory without.
+    # The bases: members' data with a token, everything else without.
     bases = []
-    if service.has_claims:
-        member = authentication.TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
-        url, kinds = f"{serve.base_url}{FHIR}", service.service
-        documents = _base_documents(url, "Patient Access API", description.capability, kinds)
-        if description.smart is not None:
-            smart = Document(orjson.dumps(description.smart), _PLAIN)
-            documents[WELL_KNOWN.strip("/")] = lambda: smart
-        bases.append(base(FHIR, service.service, service.releases, member, documents))
-    if description.directory is not None:
-        answers = service.directory
-        everybody = authentication.PublicAuthenticator(
-            sorted(kind.name for kind in answers.kinds()), limits
-        )
-        releases = service.directory_releases
-        url, title = f"{serve.base_url}{DIRECTORY}", "Provider Directory API"
-        documents = _base_documents(url, title, description.directory, answers, public=True)
-        files = DirectoryFiles(releases, url, settings.publish.cadence)
-        bases.append(base(DIRECTORY, answers, releases, everybody, documents, files))
+    for target in service.targets:
+        if target.model.has_members:
+            verifier, recorder = authorized.verifier, authorized.recorder
+            member = authentication.TokenAuthenticator(verifier, recorder, limits)
+            documents = {}
+            if description.smart is not None:
+                smart = Document(orjson.dumps(description.smart), _PLAIN)
+                documents[WELL_KNOWN.strip("/")] = lambda smart=smart: smart
+            bases.append(base(target, member, documents=documents))
+        else:
+            names = sorted(kind.name for kind in target.service.kinds())
+            everybody = authentication.PublicAuthenticator(names, limits)
+            url, cadence = f"{serve.base_url}{target.model.path}", settings.publish.cadence
+            bases.append(base(target, everybody, PublicFiles(target.releases, url, cadence)))
     # Everything else goes through Starlette's routing, the portal's mount last.
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
     if description.smart is not None:
         routes.append(_well_known(WELL_KNOWN, orjson.dumps(description.smart)))
     brand = brand_of(settings)
     if brand is not None:
-        document = brand_document(settings, brand, [path for path, _ in bases])
+        document = brand_document(settings, brand, [target.model for target in service.targets])
         routes.append(_well_known(BRANDS, document))
     app_rooms = (authorized.room, *rooms(settings, description, authorized, service))
     routes += [route for room in app_rooms for route in room.routes]
@@ -412,22 +422,20 @@ def describe_server(
     """Return the documents that the server publishes about itself."""
     serve = settings.serve
 
-    def about(path: str) -> StatementFacts:
-        return StatementFacts(
-            base=f"{serve.base_url}{path}",
+    def statement_of(target: ServedTarget) -> Callable[[], dict[str, Any]]:
+        about = StatementFacts(
+            base=f"{serve.base_url}{target.model.path}",
             publisher=settings.payer.name,
             version=_version(),
             date=datetime.now(UTC).date().isoformat(),
             smart=authorized.smart,
         )
+        api = api_of(target.model)
+        return lambda: capability_statement(api, about, target.service.kinds())
 
-    access, directory = about(FHIR), about(DIRECTORY)
     return ServerDescription(
         base_url=serve.base_url,
-        capability=lambda: capability_statement(access, service.service.kinds()),
-        directory=(lambda: directory_statement(directory, service.directory.kinds()))
-        if service.has_directory
-        else None,
+        statements={target.model.path: statement_of(target) for target in service.targets},
         smart=_with_brand(settings, authorized.smart) if authorized.smart else None,
     )
 
@@ -443,17 +451,12 @@ def served_by_worker(settings: Settings) -> Starlette:
 
 
 def _base_documents(
-    base: str,
-    title: str,
-    statement: Callable[[], dict[str, Any]],
-    service: Service,
-    *,
-    public: bool = False,
+    api: Api, base: str, statement: Callable[[], dict[str, Any]], service: Service
 ) -> dict[str, Callable[[], Document]]:
     """Return a base's CapabilityStatement and OpenAPI document by path."""
 
     def described() -> dict[str, Any]:
-        return openapi(base, title, _version(), service.kinds(), public=public)
+        return openapi(api, base, _version(), service.kinds())
 
     return {
         "metadata": _ReleaseDocument(service, statement),

@@ -1,17 +1,14 @@
-"""Rooms of the served process, and the paths and documents that they share."""
+"""Rooms of the served process, and the documents that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute  # runs share the paths, and do without the server
-
-FHIR: Final = "/fhir"
-DIRECTORY: Final = "/directory"
+    from starlette.routing import BaseRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +30,11 @@ class ServerDescription:
 
     Attributes:
         base_url: scheme, host and port.
-        capability: returns the served release's CapabilityStatement of Patient Access.
-        directory: returns that of the Provider Directory; None if it is not served.
+        statements: of each API that is served: the path of its base, and what returns the
+            CapabilityStatement for the served release.
         smart: the SMART configuration; None if there is no authorization server.
     """
 
     base_url: str
-    capability: Callable[[], dict[str, Any]]
-    directory: Callable[[], dict[str, Any]] | None
+    statements: Mapping[str, Callable[[], dict[str, Any]]]
     smart: Mapping[str, Any] | None

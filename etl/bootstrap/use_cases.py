@@ -19,18 +19,18 @@ from filelock import FileLock, Timeout
 
 from etl.bootstrap import opened_extract
 from etl.bootstrap.run_records import read_records
-from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings, store_options, target_store
 from etl.bootstrap.tree_pages import refresh_nights_page, refresh_tree_pages
 from etl.errors import DamagedObject, DamagedRelease, EtlError, MappingError, StoreError, UsageError
 from etl.mapping.plan import FINANCIAL, MappingSet
-from etl.model.data_models import DataModel
+from etl.model.data_models import DIRECTORY, DataModel
 from etl.pipeline.context import RunPolicy
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Committed, Emit, ObjectWritten
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.reporting.report_files import LimitBroken, RunResult
 from etl.pipeline.run import PlanResult, is_already_published, plan, run
+from etl.profiles.guides import guide_named
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import open_checked
@@ -151,7 +151,7 @@ def check_view(settings: Settings, previous: PreviousRelease, mappings: MappingS
     """Refuse to publish one view over another, because their readers differ.
 
     Raises:
-        UsageError: the target holds another view of claims, or version of Plan-Net.
+        UsageError: the target holds another view of claims, or version of the guide.
     """
     if previous.release is None:
         return
@@ -159,10 +159,11 @@ def check_view(settings: Settings, previous: PreviousRelease, mappings: MappingS
     published, wanted = str(facts.get("view", FINANCIAL)), mappings.view.name
     if published == wanted:
         return
-    if previous.release.manifest.subject.is_directory:
+    model = previous.release.manifest.subject.model
+    if not model.has_members:
         raise UsageError(
-            f"{settings.target} contains Plan-Net {facts['version']}, but this would be "
-            f"{mappings.version}: use another target, or set publish.plan_net"
+            f"{settings.target} contains {guide_named(model.guide).title} {facts['version']}, but "
+            f"this would be {mappings.version}: use another target, or set publish.{model.version}"
         )
     raise UsageError(
         f"{settings.target} contains the {published} view of claims, but the {wanted} view is for "
@@ -420,7 +421,7 @@ def bulk_options(settings: Settings) -> BulkOptions | None:
         cadence=wanted.cadence,
         work=settings.run.work,
         plan_finder=PlanFinderOptions(
-            f"{settings.serve.reached_at}{DIRECTORY}",
+            f"{settings.serve.reached_at}{DIRECTORY.path}",
             is_stated=bool(settings.serve.base_url.rstrip("/")),
         ),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.http_server import Bound, bind, run
-from etl.bootstrap.served_rooms import DIRECTORY, FHIR
+from etl.bootstrap.served_app import served_targets
 from etl.cli import options
 from etl.errors import UsageError, counted
 
@@ -64,17 +64,16 @@ def _announce(bound: Bound) -> None:
 def greeting(bound: Bound) -> list[str]:
     """Return the first lines of output: address, content, and access."""
     settings, serve = bound.settings, bound.settings.serve
-    fhir, directory = f"{serve.base_url}{FHIR}", f"{serve.base_url}{DIRECTORY}"
-    where = [f"{settings.target} at {fhir}"] if settings.target else []
-    if serve.directory:
-        where.append(f"{serve.directory} at {directory}")
+    where = [
+        f"{target} at {serve.base_url}{model.path}" for model, target in served_targets(settings)
+    ]
     lines = [f"serving {', '.join(where)}"]
     if bound.served is not None:
         lines.append(f"release {bound.served.release}, made {bound.served.created}")
     else:
         lines.append(f"no release yet, so requests are answered 503: {bound.trouble}")
     if not settings.target:
-        lines.append("mode: public. A provider directory alone, which needs no token")
+        lines.append("mode: public. No claims are served, so no token is needed")
     elif settings.auth.mode != "off":
         portal = f"; developer portal at {serve.base_url}/" if settings.portal.enabled else ""
         lines.append(f"mode: {settings.auth.mode}{portal}")

@@ -9,8 +9,7 @@ from typing import Any, Final
 from etl.gateway import supported_fhir
 from etl.gateway.http.request import COMPARTMENT
 from etl.gateway.http.responses import KINDS
-from etl.gateway.supported_fhir import API, Operation, ResourceType, SearchParameter
-from etl.profiles.guides import C4BB, PDEX, PLAN_NET
+from etl.gateway.supported_fhir import API, Api, Operation, ResourceType, SearchParameter
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -18,28 +17,25 @@ _MEDIA: Final = ("application/fhir+json", "application/json")
 _FORMATS: Final = ("json", "application/json", "application/fhir+json")
 
 
-def openapi(
-    base: str, title: str, version: str, kinds: Iterable[ResourceType], *, public: bool
-) -> dict[str, Any]:
+def openapi(api: Api, base: str, version: str, kinds: Iterable[ResourceType]) -> dict[str, Any]:
     """Return the OpenAPI description of an API.
 
     Args:
+        api: the API.
         base: FHIR base URL.
-        title: title of the API.
         version: version of the software.
         kinds: types, with the search parameters of the served release.
-        public: whether it is the Provider Directory API: no token, and searches follow references.
     """
     formats = {"name": "_format", "in": "query", "schema": {"enum": _FORMATS}}
     cursor = {"name": "cursor", "in": "path", "required": True, "schema": {"type": "string"}}
     paths: dict[str, Any] = {
         "/metadata": _get("metadata", "What this server does.", [formats], "Resource", {406})
     }
-    directory_only = API["revinclude"] if public else {}
-    shaping = {**API["result_parameters"], **directory_only}
+    public_only = API["revinclude"] if api.is_public else {}
+    shaping = {**API["result_parameters"], **public_only}
     for kind in kinds:
         paths |= _paths(kind, shaping, formats)
-    if public:
+    if api.is_public:
         text = supported_fhir.BULK_PUBLISH.documentation
         paths["/$bulk-publish"] = _get("bulkPublish", text, [], "Manifest", {404, 503})
     else:
@@ -54,12 +50,12 @@ def openapi(
     paths["/_page/{cursor}"] = _get("page", text, [cursor], errors=_SEARCH - {414} | {410})
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": version},
+        "info": {"title": api.title, "version": version},
         "servers": [{"url": base}],
         "paths": paths,
         "components": {"schemas": API["schemas"]},
     }
-    if not public:
+    if not api.is_public:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
         paths["/metadata"]["get"]["security"] = []
@@ -141,11 +137,6 @@ OAUTH_URIS: Final[str] = API["security"]["smart"]["extension"][0]["url"]
 """Extension of the statement that names the OAuth endpoints."""
 
 _PATIENT_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/patient"
-_PLAN_NET: Final = f"{PLAN_NET.base}ImplementationGuide/hl7.fhir.us.davinci-pdex-plan-net"
-_GUIDES: Final = (
-    f"{C4BB.base}ImplementationGuide/hl7.fhir.us.carin-bb|{C4BB.version}",
-    f"{PDEX.base}ImplementationGuide/hl7.fhir.us.davinci-pdex|{PDEX.version}",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,52 +158,48 @@ class StatementFacts:
     smart: Mapping[str, Any] | None
 
 
-def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
-    """Return the CapabilityStatement of the Patient Access API.
+def capability_statement(
+    api: Api, about: StatementFacts, kinds: Iterable[ResourceType]
+) -> dict[str, Any]:
+    """Return the CapabilityStatement of an API.
 
     Args:
-        about: facts besides the capabilities.
-        kinds: types, with the search parameters of the served release.
-    """
-    if about.smart is None:
-        security = API["security"]["none"]
-    else:
-        security = _fill_in(API["security"]["smart"], about.smart)
-    resources = [_resource(kind, supported_fhir.OPERATIONS) for kind in kinds]
-    rest = {"security": security, "resource": resources, "compartment": [_PATIENT_COMPARTMENT]}
-    return _statement(about, "patient-access", supported_fhir.INSTANTIATES, _GUIDES, rest)
-
-
-def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
-    """Return the CapabilityStatement of the Provider Directory API, which needs no token.
-
-    Args:
+        api: the API.
         about: facts besides the capabilities.
         kinds: types, with the search parameters of the served release.
     """
     served = tuple(kinds)
-    rest = {
-        "security": API["security"]["public"],
-        "resource": [
-            _resource(kind, referring=supported_fhir.revincludes(kind, served)) for kind in served
-        ],
-        "operation": [_operation(supported_fhir.BULK_PUBLISH)],
-    }
-    instantiates = supported_fhir.PLAN_NET_STATEMENT
-    return _statement(about, "provider-directory", instantiates, (_PLAN_NET,), rest)
-
-
-def _statement(
-    about: StatementFacts, api: str, instantiates: str, guides: Iterable[str], rest: dict[str, Any]
-) -> dict[str, Any]:
-    texts = API["apis"][api]
-    statement = _fill_in(API["statement"], asdict(about) | texts) | {
-        "instantiates": [instantiates],
-        "implementationGuide": list(guides),
-        "rest": [{"mode": "server", "documentation": texts["documentation"]} | rest],
+    rest = _public_rest(served) if api.is_public else _member_rest(served, about.smart)
+    name = "".join(word.capitalize() for word in api.name.split("-"))
+    facts = {**asdict(about), "name": name, "title": api.title}
+    statement = _fill_in(API["statement"], facts) | {
+        "instantiates": [api.instantiates],
+        "implementationGuide": list(api.guides),
+        "rest": [{"mode": "server", "documentation": api.documentation} | rest],
     }
     cleaned: dict[str, Any] = _drop_empty(statement)
     return cleaned
+
+
+def _member_rest(kinds: Iterable[ResourceType], smart: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what members' apps may do, with a token."""
+    if smart is None:
+        security = API["security"]["none"]
+    else:
+        security = _fill_in(API["security"]["smart"], smart)
+    resources = [_resource(kind, supported_fhir.OPERATIONS) for kind in kinds]
+    return {"security": security, "resource": resources, "compartment": [_PATIENT_COMPARTMENT]}
+
+
+def _public_rest(kinds: Collection[ResourceType]) -> dict[str, Any]:
+    """Return what everyone may do."""
+    return {
+        "security": API["security"]["public"],
+        "resource": [
+            _resource(kind, referring=supported_fhir.revincludes(kind, kinds)) for kind in kinds
+        ],
+        "operation": [_operation(supported_fhir.BULK_PUBLISH)],
+    }
 
 
 def _fill_in(value: Any, facts: Mapping[str, Any]) -> Any:

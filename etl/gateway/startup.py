@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from etl.errors import UsageError
 from etl.gateway.bundle.paging import Sealer
-from etl.gateway.provider_directory import DirectoryService
+from etl.gateway.public_api import PublicService
 from etl.gateway.release.cache import Cache
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import Service, ServiceOptions
-from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
+from etl.gateway.supported_fhir import api_of
+from etl.model.data_models import DataModel
 from etl.storage.async_objects import FolderObjects, RetryingObjects, RetryPolicy
 from etl.storage.port import Objects, StoreOptions
 
@@ -28,37 +29,37 @@ class ServedTarget:
     """One target with what reads it.
 
     Attributes:
+        model: the data model of its releases.
+        service: answers from its releases.
         releases: run `releases.watch(stop)` as a task; `releases.refresh()` once before.
         objects: its objects.
         cache: what was read of them.
     """
 
+    model: DataModel
+    service: Service
     releases: Releases
     objects: RetryingObjects
     cache: Cache
 
 
 class GatewayServices:
-    """The services of one target or two, with what the shell needs beside them.
+    """The services of one target or several, with what the shell needs beside them.
 
     Nothing is read yet.
 
     Args:
-        claims: the target of claims; None where a directory is served alone.
-        directory: the target with a directory of the payer; None for none.
+        targets: each with the data model of its releases, at most one a model; that of claims, if
+            there is one, is the first.
         cursor_keys: secrets of 32 bytes or more that seal page links; the first seals, all open.
             All workers need the same.
         options: options of the services.
         clock: seconds since 1970, for the end of page links.
 
     Attributes:
-        service: the Patient Access service; not to be served without claims.
-        directory: the public service of the Provider Directory.
-        releases: those of the claims, or of a directory that is served alone.
-        directory_releases: those that `directory` answers from.
-        has_claims: whether there are claims to serve.
-        has_directory: whether `directory` is over a directory of the payer.
-        targets: what is served, claims first.
+        targets: what is served, in the given order.
+        service: answers from the first target.
+        releases: those of the first target; `/readyz` and the metrics are about them.
 
     Raises:
         UsageError: a key is too short.
@@ -66,23 +67,20 @@ class GatewayServices:
 
     def __init__(
         self,
-        claims: Objects | None,
-        directory: Objects | None,
+        targets: Iterable[tuple[DataModel, Objects]],
         cursor_keys: Sequence[bytes],
         options: ServiceOptions,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.targets = tuple(
-            _served_target(objects, model, options)
-            for objects, model in ((claims, CLAIMS), (directory, DIRECTORY))
-            if objects is not None
-        )
-        self.has_claims, self.has_directory = claims is not None, directory is not None
-        self.releases = self.targets[0].releases
-        self.directory_releases = self.targets[-1].releases
         sealer = Sealer(cursor_keys, options.cursor_seconds, clock)
-        self.service = Service(self.releases, sealer, options)
-        self.directory = DirectoryService(self.directory_releases, sealer, options)
+        self.targets = tuple(
+            _served_target(model, objects, sealer, options) for model, objects in targets
+        )
+        self.service, self.releases = self.targets[0].service, self.targets[0].releases
+
+    def serving(self, model: DataModel) -> ServedTarget | None:
+        """Return the target of a data model; None if none is served."""
+        return next((target for target in self.targets if target.model is model), None)
 
     def counts(self) -> Counter[str]:
         """Return the counters of storage (`Reads`) and caches: `hits`, `misses`, `cached_bytes`."""
@@ -94,12 +92,16 @@ class GatewayServices:
         return totals
 
 
-def _served_target(objects: Objects, model: DataModel, options: ServiceOptions) -> ServedTarget:
+def _served_target(
+    model: DataModel, objects: Objects, sealer: Sealer, options: ServiceOptions
+) -> ServedTarget:
     policy = RetryPolicy(options.read_attempts, READ_SECONDS, options.deadline_seconds)
     retrying = RetryingObjects(objects, policy)
     cache = Cache(options.cache_bytes)
     releases = Releases(retrying, cache, poll_seconds=options.poll_seconds, model=model)
-    return ServedTarget(releases, retrying, cache)
+    kind = Service if model.has_members else PublicService
+    service = kind(releases, sealer, options, api_of(model).types)
+    return ServedTarget(model, service, releases, retrying, cache)
 
 
 def open_objects(target: str, options: StoreOptions) -> Objects:

@@ -1,19 +1,21 @@
 """The supported FHIR: types, interactions, search parameters, includes.
 
 Both the search and the capability statement use it, so that documented and actual behavior cannot
-differ. `carin.toml` and `plan_net.toml` define the types and cite their sources; `api.toml` has the
-rest.
+differ. A file for each API, such as `c4bb.toml`, defines its types and cites its sources;
+`api.toml` has the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from etl.documents.packaged_toml import read_beside
-from etl.profiles.guides import C4BB, PDEX, PLAN_NET
+from etl.model.data_models import CLAIMS, DataModel
+from etl.profiles.guides import GUIDES, guide_named
 
 ParameterType = Literal["token", "date", "reference", "string", "uri", "special"]
 Interaction = Literal["read", "vread", "search-type"]
@@ -30,12 +32,6 @@ _R4: Final = "http://hl7.org/fhir/SearchParameter/"
 FACILITY: Final = ("ExplanationOfBenefit", "facility")
 """A column of references without search parameter: the location of a claim's services, and other
 providers in a prior authorization."""
-
-INSTANTIATES: Final = f"{C4BB.base}CapabilityStatement/c4bb"
-"""Canonical of the guide's requirements, without version, as its test kit expects it."""
-
-PLAN_NET_STATEMENT: Final = f"{PLAN_NET.base}CapabilityStatement/plan-net"
-"""Canonical of the guide's requirements; 1.2.0 itself prints that of another guide for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +110,32 @@ class Operation:
     documentation: str
 
 
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One of the FHIR APIs.
+
+    Attributes:
+        name: what it is for, as in the names of the CMS rules: `patient-access`.
+        title: its title.
+        documentation: a few sentences for developers.
+        is_public: whether it needs no token; then no type belongs to members, and `_sort` does not
+            accept `_id`.
+        instantiates: canonical of the guide's requirements, without version, as its test kit
+            expects it.
+        guides: canonicals of the ImplementationGuides; without version if releases follow one of
+            several.
+        types: its resource types by name.
+    """
+
+    name: str
+    title: str
+    documentation: str
+    is_public: bool
+    instantiates: str
+    guides: tuple[str, ...]
+    types: Mapping[str, ResourceType]
+
+
 _ID: Final = SearchParameter(
     "_id", "token", f"{_R4}Resource-id", "Logical id; several separated by commas."
 )
@@ -129,38 +151,39 @@ _MODIFIERS: Final = MappingProxyType({"token": ("not",), "string": ("exact", "co
 """Modifiers of all parameters of a type, besides `missing`, which every parameter accepts."""
 
 _DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "carin": f"{C4BB.base}SearchParameter/",
-        "plan-net": f"{PLAN_NET.base}SearchParameter/",
-        "pdex": f"{PDEX.base}SearchParameter/",
-        "r4": _R4,
-    }
+    {guide.title.lower(): f"{guide.base}SearchParameter/" for guide in GUIDES}
 )
 """Prefix of a definition in the files -> beginning of its canonical."""
 
 
-def read_types(
-    file: str, profiles: str, *, shared: bool = False, sorts_by_id: bool = True
-) -> Mapping[str, ResourceType]:
-    """Read the resource types of a TOML file in this folder.
-
-    Args:
-        file: name of the file.
-        profiles: start of the profiles' canonicals.
-        shared: whether all of its types belong to the provider directory.
-        sorts_by_id: whether `_sort` accepts `_id`.
-    """
-    return MappingProxyType(
-        {
-            name: _read_type(name, entry, profiles, shared, sorts_by_id)
-            for name, entry in read_beside(__file__, file).items()
-        }
+@cache
+def _read_api(file: str, guide_id: str, is_public: bool) -> Api:
+    types = read_beside(__file__, file)
+    facts, guide = types.pop("api"), guide_named(guide_id)
+    profiles = f"{guide.canonical}{facts.get('profiles', '')}"
+    guides = [guide, *map(guide_named, facts.get("other_guides", ()))]
+    return Api(
+        facts["name"],
+        facts["title"],
+        facts["documentation"],
+        is_public,
+        f"{guide.base}CapabilityStatement/{facts['instantiates']}",
+        tuple(
+            one.implementation_guide if is_public else f"{one.implementation_guide}|{one.version}"
+            for one in guides
+        ),
+        MappingProxyType(
+            {name: _read_type(name, entry, profiles, is_public) for name, entry in types.items()}
+        ),
     )
 
 
-def _read_type(
-    name: str, entry: Mapping[str, Any], profiles: str, shared: bool, sorts_by_id: bool
-) -> ResourceType:
+def api_of(model: DataModel) -> Api:
+    """Return the API of a data model."""
+    return _read_api(f"{model.mappings}.toml", model.guide, not model.has_members)
+
+
+def _read_type(name: str, entry: Mapping[str, Any], profiles: str, is_public: bool) -> ResourceType:
     listed = (_read_parameter(*item) for item in entry["parameters"].items())
     parameters = {parameter.name: parameter for parameter in (_ID, _LAST_UPDATED, *listed)}
     dates = (parameter.name for parameter in parameters.values() if parameter.type == "date")
@@ -172,8 +195,8 @@ def _read_type(
         ("read", "vread", "search-type"),
         MappingProxyType(parameters),
         tuple(parameters[include] for include in entry["includes"]),
-        (*(("_id",) if sorts_by_id else ()), *dates),
-        entry.get("shared", shared),
+        (*(() if is_public else ("_id",)), *dates),
+        entry.get("shared", is_public),
         tuple(entry["through"]) if "through" in entry else None,
         entry["documentation"],
     )
@@ -197,13 +220,8 @@ def _read_parameter(name: str, entry: Mapping[str, Any]) -> SearchParameter:
 
 _REFERENCE_TEXT: Final = ": an id, `Type/id`, or a URL under this server's base."
 
-TYPES: Final = read_types("carin.toml", C4BB.canonical)
+TYPES: Final = api_of(CLAIMS).types
 """Types of the Patient Access API, by name."""
-
-PLAN_NET_TYPES: Final = read_types(
-    "plan_net.toml", f"{PLAN_NET.canonical}plannet-", shared=True, sorts_by_id=False
-)
-"""Types of the Provider Directory API, by name: the eight of Plan-Net."""
 
 
 def answerable(kind: ResourceType, columns: frozenset[str] | None, version: str) -> ResourceType:

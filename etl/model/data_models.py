@@ -31,7 +31,10 @@ class DataModel:
         filled: the table that must have rows.
         main: the table to name in a message if none is found.
         rules: folder of its rules in `mappings/rules/`; empty: `mappings/rules/` itself.
-        mappings: folder of its mapping set in `mappings/`.
+        mappings: folder of its mapping set in `mappings/`, and file of its API in `etl/gateway/`.
+        guide: id of the guide that its resources follow.
+        version: the setting in `publish` that selects a version or view of the guide.
+        path: path of its API; without the slash, the setting in `serve` that names its target.
     """
 
     name: str
@@ -45,6 +48,9 @@ class DataModel:
     main: str
     rules: str
     mappings: str
+    guide: str
+    version: str
+    path: str
 
     @property
     def has_members(self) -> bool:
@@ -73,6 +79,9 @@ CLAIMS: Final = DataModel(
     main="claim",
     rules="",
     mappings="c4bb",
+    guide="carin-bb",
+    version="view",
+    path="/fhir",
 )
 DIRECTORY: Final = DataModel(
     name="directory",
@@ -86,6 +95,9 @@ DIRECTORY: Final = DataModel(
     main="directory_organization",
     rules="directory",
     mappings="plan-net",
+    guide="davinci-pdex-plan-net",
+    version="plan_net",
+    path="/directory",
 )
 DATA_MODELS: Final = (CLAIMS, DIRECTORY)
 """All data models, the default first."""

@@ -1,7 +1,7 @@
 """The implementation guides with facts: canonicals, versions, folders.
 
-A `Guide` is one version of a guide, like an ImplementationGuide resource; FHIR itself counts as
-one. To add a guide, add a value here and a folder under `facts/` (CONTRIBUTING, "add a guide").
+A `Guide` is one version of a guide, like an ImplementationGuide resource. They are listed in
+`guides.toml`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Final
+
+from etl.documents.packaged_toml import read_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Guide:
         """Prefix of a profile's canonical; the profile's name follows."""
         return f"{self.base}StructureDefinition/"
 
+    @property
+    def implementation_guide(self) -> str:
+        """Canonical of its ImplementationGuide, without version."""
+        return f"{self.base}ImplementationGuide/hl7.fhir.us.{self.id}"
+
     def value_set(self, name: str) -> str:
         """Return the canonical of one of its value sets."""
         return f"{self.base}ValueSet/{name}"
@@ -60,30 +67,23 @@ class Guide:
         )
 
 
-_CARIN: Final = ("C4BB", "http://hl7.org/fhir/us/carin-bb/")
-
-C4BB: Final = Guide("carin-bb", "2.2.0", *_CARIN)
-C4BB_2_1_0: Final = Guide("carin-bb", "2.1.0", *_CARIN)
-_PLAN_NET: Final = ("Plan-Net", "http://hl7.org/fhir/us/davinci-pdex-plan-net/")
-
-PLAN_NET: Final = Guide("davinci-pdex-plan-net", "1.2.0", *_PLAN_NET)
-PLAN_NET_1_1_0: Final = Guide("davinci-pdex-plan-net", "1.1.0", *_PLAN_NET)
-PDEX: Final = Guide("davinci-pdex", "2.2.0", "PDex", "http://hl7.org/fhir/us/davinci-pdex/")
-PAS: Final = Guide(
-    "davinci-pas",
-    "2.2.1",
-    "PAS",
-    "http://hl7.org/fhir/us/davinci-pas/",
-    binding=False,
-    any_version=True,
+GUIDES: Final = tuple(
+    Guide(guide_id, version, **facts)
+    for guide_id, facts in read_beside(__file__, "guides.toml").items()
+    for version in facts.pop("versions")
 )
-US_CORE: Final = Guide(
-    "us-core", "7.0.0", "US Core", "http://hl7.org/fhir/us/core/", binding=False, any_version=True
-)
-R4: Final = Guide("r4", "4.0.1", "FHIR", "http://hl7.org/fhir/", binding=False, any_version=True)
-
-GUIDES: Final = (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0, PDEX, PAS, US_CORE, R4)
 """All guides; of several versions, the default comes first."""
+
+
+def guide_named(guide_id: str) -> Guide:
+    """Return the default version of a guide by its `id`."""
+    return next(guide for guide in GUIDES if guide.id == guide_id)
+
+
+C4BB: Final = guide_named("carin-bb")
+PDEX: Final = guide_named("davinci-pdex")
+US_CORE: Final = guide_named("us-core")
+R4: Final = guide_named("r4")
 
 DEFAULT: Final = C4BB
 """The default guide."""

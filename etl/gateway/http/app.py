@@ -26,7 +26,7 @@ from etl.gateway.http.monitoring import AccessLog, Metrics, RequestRecord, recor
 from etl.gateway.http.request import Route
 from etl.gateway.http.responses import FhirError, Reply, reply_of
 from etl.gateway.http.time_limits import ProcessorTime, RequestTimeout
-from etl.gateway.provider_directory import DirectoryFiles
+from etl.gateway.public_api import PublicFiles
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.parsing import HTTP
 from etl.gateway.service import Answer, Service
@@ -48,7 +48,7 @@ _MAX_REQUESTS: Final = 1000
 """Maximum number of concurrent requests."""
 
 _MAX_FILES: Final = 32
-"""Maximum number of directory files sent at once: each takes some MB of memory."""
+"""Maximum number of public files sent at once: each takes some MB of memory."""
 
 _CHUNK: Final = 256 * 1024
 """Bytes of a file that are decompressed at a time."""
@@ -115,7 +115,7 @@ class Gateway:
         standing: headers of every answer.
         log: records faults.
         metrics: counts refusals.
-        files: files of the provider directory; None if this base serves none.
+        files: files of a public API; None if this base serves none.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Gateway:
         standing: tuple[Header, ...],
         log: AccessLog,
         metrics: Metrics,
-        files: DirectoryFiles | None = None,
+        files: PublicFiles | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._service = service
@@ -215,7 +215,7 @@ class Gateway:
         return Reply(200, document.body, media, fields)
 
     async def _answer_file(
-        self, files: DirectoryFiles, route: Route, headers: Mapping[bytes, bytes]
+        self, files: PublicFiles, route: Route, headers: Mapping[bytes, bytes]
     ) -> Reply:
         file = await files.at(route.type)
         if request.is_not_modified(headers, file.etag, request.parse_instant(file.modified)):

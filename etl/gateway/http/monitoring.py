@@ -497,14 +497,16 @@ def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
     served = opened.releases.served
     if served.release is None:
         return 503, {"status": "nothing published yet", "failures": served.failures}
-    directory_status: dict[str, object] = {}
-    if opened.has_claims and opened.has_directory:
-        directory_status["directory"] = opened.directory_releases.served.release
+    others = {
+        target.model.path.strip("/"): target.releases.served.release
+        for target in opened.targets
+        if target.releases is not opened.releases
+    }
     return 200, {
         "status": "ready" if served.failures == 0 else "ready, but storage does not answer",
         "release": served.release,
         "created": served.created,
         "seen_seconds_ago": None if served.seen is None else round(served.seen, 1),
         "failures": served.failures,
-        **directory_status,
+        **others,
     }

@@ -13,7 +13,7 @@ from etl.errors import NotFound, StoreError, UsageError
 from etl.gateway.release.cache import Cache
 from etl.gateway.release.release_reader import ReleaseTree, read_verified
 from etl.gateway.search.dates import DAY
-from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, stated_model
+from etl.model.data_models import CLAIMS, DataModel, stated_model
 from etl.publish import object_keys
 from etl.publish.canonical_json import sha256
 from etl.publish.manifest import Manifest, Pointer, is_named
@@ -28,13 +28,6 @@ _MAX_COMPARED: Final = 100
 def _cost(tree: ReleaseTree) -> int:
     """Return the estimated bytes in memory of a release without its objects."""
     return 20_000 + 1_000 * (len(tree.manifest.catalog) + len(tree.manifest.directory))
-
-
-_PLACE: Final = {
-    CLAIMS.name: "and serve.directory (--directory) takes a target with a provider directory",
-    DIRECTORY.name: "and is served beside claims as serve.directory (--directory)",
-}
-"""End of the message that refuses a target of the wrong data model, by its model."""
 
 
 class OtherModel(UsageError):
@@ -229,8 +222,14 @@ class Releases:
         tree = await self.open(pointer.release, pointer.sha256)
         model = stated_model(tree.manifest.facts.mapping)
         if model is not self._model:
-            raise OtherModel(
-                f"{self._objects.name} holds {model.contents}, {_PLACE[model.name]}", model
+            expected = self._model
+            public = expected if model.has_members else model
+            setting = f"serve.{public.path.strip('/')} (-{public.path.replace('/', '-')})"
+            place = (
+                f"{setting} takes a target with {expected.contents}"
+                if model.has_members
+                else f"is served beside claims as {setting}"
             )
+            raise OtherModel(f"{self._objects.name} holds {model.contents}, and {place}", model)
         self._current = tree
         return True

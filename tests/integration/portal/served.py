@@ -13,7 +13,8 @@ from etl.auth.mail import Mail
 from etl.auth.records import DemoMember
 from etl.auth.services import Services
 from etl.gateway.capability import StatementFacts, capability_statement
-from etl.gateway.supported_fhir import TYPES
+from etl.gateway.supported_fhir import TYPES, api_of
+from etl.model.data_models import CLAIMS
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
@@ -88,7 +89,7 @@ def portal_of(site, services, started):
     facts = StatementFacts(FHIR, site.payer, "0.1.0", "2026-01-31", smart)
 
     def capability():
-        return capability_statement(facts, TYPES.values())
+        return capability_statement(api_of(CLAIMS), facts, TYPES.values())
 
     return Portal(
         site=site,

@@ -38,7 +38,7 @@ def settings(folder, base="https://api.example", **auth):
 def started(known):
     """Start the portal's room and stop it; return the apps that there are then."""
     services = authorization(known).services
-    description = ServerDescription(known.serve.base_url, dict, None, {})
+    description = ServerDescription(known.serve.base_url, {"/fhir": dict}, {})
     room = portal_room(known, description, services, opened(known))
 
     async def run():

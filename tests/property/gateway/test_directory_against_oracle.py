@@ -6,12 +6,12 @@ from unittest.mock import patch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.publish import directory as publishing
 from tests.unit.gateway import plan_net_oracle as oracle
 from tests.unit.gateway.calls import FHIR
 from tests.unit.gateway.trees import (
     LISTED,
+    PLAN_NET_TYPES,
     TEXTS,
     bundle,
     grant,
@@ -49,13 +49,13 @@ def services():
         # The other tests have it in one shard.
         tree = sample_tree.__wrapped__(LISTED, *TEXTS)
     made = opened(None, listed=tree, page_limit=1000)
-    assert sum(one is not None for one in made.directory_releases.current().manifest.segments) > 2
+    assert sum(one is not None for one in made.releases.current().manifest.segments) > 2
     return made
 
 
 def found(kind, conditions):
     query = [*conditions, ("_count", "1000")]
-    answer = services().directory.search(grant("", SCOPES), kind, query, base=FHIR, strict=True)
+    answer = services().service.search(grant("", SCOPES), kind, query, base=FHIR, strict=True)
     page = bundle(run(answer))
     matches = ids(page)
     assert page["total"] == len(matches) == len(set(matches))
@@ -186,7 +186,7 @@ def test_a_search_finds_what_a_look_at_everything_finds(search):
 @given(searches(), st.integers(1, 7))
 def test_pages_put_together_are_the_whole(search, size):
     kind, conditions = search
-    service, caller = services().directory, grant("", SCOPES)
+    service, caller = services().service, grant("", SCOPES)
     query = [*conditions, ("_count", str(size))]
     pages = walk(service, caller, service.search(caller, kind, query, base=FHIR, strict=True))
     assert [name for page in pages for name in ids(page)] == found(kind, conditions)

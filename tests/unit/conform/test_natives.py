@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from etl.conform.invariants import compile_constraint
-from etl.profiles.guides import C4BB, C4BB_2_1_0, PDEX, PLAN_NET, PLAN_NET_1_1_0, US_CORE, Guide
+from etl.profiles.guides import C4BB, GUIDES, US_CORE, Guide
 from etl.profiles.invariants import INVARIANTS, NOT_CHECKED, constraint_of, signature
 from etl.profiles.structures import load_profile, load_type, profile_names
 from etl.profiles.value_sets import value_set
@@ -23,7 +23,7 @@ Case = tuple[str, str, str, Guide]
 
 
 def all_profiles():
-    for guide in (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0, PDEX):
+    for guide in (guide for guide in GUIDES if guide.binding):
         yield from (load_profile(name, guide) for name in profile_names(guide))
     for name in ("us-core-practitionerrole", "us-core-location", "us-core-race"):
         yield load_profile(name, US_CORE)

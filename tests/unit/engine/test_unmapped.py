@@ -82,7 +82,7 @@ def test_a_word_without_a_code_is_found_where_that_shows(rows, without_code, unk
 
 
 def test_a_word_of_a_derived_row_is_found_in_the_cell_that_it_is_from():
-    known = read_crosswalks([shipped()], of_plan_net=True)
+    known = read_crosswalks([shipped()], DIRECTORY)
     texts = read_folder([shipped()], "plan-net", "*.yaml").texts
     payer = {"directory_id_system": "https://payer.example/ids"}
     rows = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES, answerable
+from etl.gateway.supported_fhir import TYPES, answerable
 from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
 from tests.given.tables import read_tables
@@ -14,6 +14,7 @@ from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import FHIR, SMART, served
 from tests.unit.gateway.trees import (
     LISTED,
+    PLAN_NET_TYPES,
     busiest,
     directory,
     grant,
@@ -130,10 +131,10 @@ def test_what_is_not_told_is_not_there():
 
 def test_it_is_one_that_the_guide_and_its_testers_look_for():
     told = statement()
-    assert told["instantiates"] == [INSTANTIATES]
+    c4bb = "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
+    assert told["instantiates"] == [c4bb]
     plan_net = "http://hl7.org/fhir/us/davinci-pdex-plan-net/CapabilityStatement/plan-net"
     assert public()["instantiates"] == [plan_net]
-    assert INSTANTIATES == "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
     assert told["fhirVersion"] == "4.0.1"
     assert "json" in told["format"]
     assert told["kind"] == "instance"

@@ -6,11 +6,21 @@ from urllib.parse import quote
 import pytest
 
 from etl.errors import StoreError
-from etl.gateway.supported_fhir import PLAN_NET_TYPES, answerable
+from etl.gateway.supported_fhir import answerable
+from etl.model.data_models import DIRECTORY
 from tests.given.tables import table
 from tests.unit.gateway.calls import bearer, served
 from tests.unit.gateway.plan_net_oracle import REFERENCES, values_at
-from tests.unit.gateway.trees import LISTED, TEXTS, directory, ids, opened, run, sample_tree
+from tests.unit.gateway.trees import (
+    LISTED,
+    PLAN_NET_TYPES,
+    TEXTS,
+    directory,
+    ids,
+    opened,
+    run,
+    sample_tree,
+)
 
 
 def test_a_token_is_neither_needed_nor_refused(listed):
@@ -35,7 +45,7 @@ def test_what_was_served_stays_while_the_pointer_cannot_be_read(tmp_path):
     (link,) = (link["url"] for link in first["link"] if link["relation"] == "next")
     (tree / "current.json").write_bytes(b"{}")
     with pytest.raises(StoreError, match="current"):
-        run(made.directory_releases.refresh())
+        run(made.serving(DIRECTORY).releases.refresh())
     again = listed.call(link.removeprefix("https://payer.example"), token=None).json
     assert again["total"] == first["total"]
     assert set(ids(again)).isdisjoint(ids(first))

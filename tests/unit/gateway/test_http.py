@@ -12,6 +12,7 @@ from etl.errors import StoreError
 from etl.gateway.http.responses import KINDS, SYSTEM
 from etl.gateway.service import Service, ServiceOptions
 from etl.gateway.startup import GatewayServices
+from etl.model.data_models import CLAIMS
 from tests.given.tables import read_tables, table
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import (
@@ -478,7 +479,9 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch):
 
 
 def test_before_the_first_release_the_answer_is_503_and_says_so():
-    server = served(GatewayServices(MemoryObjects(MemoryStore()), None, [KEY], ServiceOptions()))
+    server = served(
+        GatewayServices([(CLAIMS, MemoryObjects(MemoryStore()))], [KEY], ServiceOptions())
+    )
     got = server.call(EOB)
     assert (got.status, got.code) == (503, "not-published")
     assert server.call("/readyz").status == 503

@@ -14,17 +14,16 @@ from etl.gateway.access.authentication import SECONDS_A_REQUEST, PublicAuthentic
 from etl.gateway.http import time_limits as processor_time
 from etl.gateway.http.responses import FhirError
 from etl.gateway.http.time_limits import LongWork, ProcessorTime
-from etl.gateway.provider_directory import DirectoryService
+from etl.gateway.public_api import PublicService
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.search import comparisons, evaluation
 from etl.gateway.search.evaluation import DirectoryColumns, columns_of
 from etl.gateway.search.parsing import parse
 from etl.gateway.search.query import BUDGET
-from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.web.rate_limits import RateLimiter, TooMany
 from tests.given.tables import table
 from tests.unit.gateway.calls import served
-from tests.unit.gateway.trees import LISTED, bundle, grant, opened, run, sample_tree
+from tests.unit.gateway.trees import LISTED, PLAN_NET_TYPES, bundle, grant, opened, run, sample_tree
 
 NEAR = "_has:PractitionerRole:practitioner:location.near=42|-72|3{}"
 
@@ -98,8 +97,8 @@ class CountedColumns(DirectoryColumns):
 
 @pytest.mark.parametrize("many", [60, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeypatch):
-    service = opened(None, listed=sample_tree(LISTED)).directory
-    assert isinstance(service, DirectoryService)
+    service = opened(None, listed=sample_tree(LISTED)).service
+    assert isinstance(service, PublicService)
     looks: list[CountedColumns] = []
 
     async def counted(*arguments):
@@ -126,7 +125,7 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeyp
 
 
 def test_an_include_parses_sections_of_the_types_found_in_a_shard_and_no_others(monkeypatch):
-    service = opened(None, listed=sample_tree(LISTED)).directory
+    service = opened(None, listed=sample_tree(LISTED)).service
     parsed: dict[IndexedBlock, set[str]] = {}
     need = ReleaseTree.need
 

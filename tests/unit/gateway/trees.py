@@ -18,6 +18,8 @@ import pytest
 from etl.gateway.http.responses import FhirError
 from etl.gateway.service import Answer, Service, ServiceOptions
 from etl.gateway.startup import GatewayServices
+from etl.gateway.supported_fhir import api_of
+from etl.model.data_models import CLAIMS, DIRECTORY
 from etl.publish.reader import open_current, read_all
 from etl.smart.grants import Grant
 from etl.storage.async_objects import FolderObjects
@@ -34,6 +36,7 @@ KEY = b"a key of the tests, 32 bytes long"
 ALL = ("patient/*.read",)
 NOW = 1_800_000_000.0
 """The clock of page links, in seconds since 1970."""
+PLAN_NET_TYPES = api_of(DIRECTORY).types
 
 Resource = dict[str, Any]
 
@@ -121,10 +124,11 @@ def opened(
     else:
         objects = target
     directory = FolderObjects(listed) if isinstance(listed, Path) else listed
-    made = GatewayServices(objects, directory, [KEY], ServiceOptions(**options), clock)
-    run(made.releases.refresh())
-    if target is not None and listed is not None:
-        run(made.directory_releases.refresh())
+    given = ((CLAIMS, objects), (DIRECTORY, directory))
+    targets = [(model, found) for model, found in given if found is not None]
+    made = GatewayServices(targets, [KEY], ServiceOptions(**options), clock)
+    for served in made.targets:
+        run(served.releases.refresh())
     return made
 
 

@@ -7,15 +7,16 @@ from etl.profiles import structures
 from etl.profiles import structures as st
 from etl.profiles.guides import (
     C4BB,
-    C4BB_2_1_0,
     R4,
     US_CORE,
     known_versions,
     read_facts,
     unknown_version,
+    versions_of,
 )
 from etl.profiles.value_sets import code_systems, value_set, value_set_urls
 
+C4BB_2_1_0 = versions_of(C4BB)[1]
 INPATIENT = "C4BB-ExplanationOfBenefit-Inpatient-Institutional"
 ORAL = "C4BB-ExplanationOfBenefit-Oral"
 ITEM = "ExplanationOfBenefit.item"

@@ -28,7 +28,7 @@ def book():
         for folder in ("rules", "rules/directory")
         for path in (MAPPINGS / folder).glob("*.yaml")
     }
-    crosswalks = read_crosswalks((MAPPINGS,), of_plan_net=True)
+    crosswalks = read_crosswalks((MAPPINGS,), DIRECTORY)
     return load_rules(texts, Policy(), crosswalks, model=DIRECTORY)
 
 

@@ -1,14 +1,14 @@
-"""The public Provider Directory API, and the directory's files.
+"""The APIs of models without members, which are public, and the files of their releases.
 
-The whole directory can be searched by name or number, which a member's token may not do (45 CFR
-156.221 (b)(1)(ii) and similar rules require a public one). It has its own target, made from the
-payer's list of providers. Files are read from the served release, or else from the one before, for
-clients that began to fetch before the served one was published.
+All of a provider directory, for instance, can be searched by name or number, which a member's token
+may not do (45 CFR 156.221 (b)(1)(ii) and similar rules require a public one). Files are read from
+the served release, or else from the one before, for clients that began to fetch before the served
+one was published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -24,7 +24,7 @@ from etl.gateway.search import evaluation
 from etl.gateway.search.evaluation import Masks, RowNumbers
 from etl.gateway.search.query import Query
 from etl.gateway.service import PageRequest, Service, ServiceOptions
-from etl.gateway.supported_fhir import PLAN_NET_TYPES
+from etl.gateway.supported_fhir import ResourceType
 from etl.publish.public_files import PLAIN, PublicFile, PublicPage, public_files, public_pages
 from etl.publish.segments import reference_key
 from etl.web.cors import Header
@@ -34,12 +34,12 @@ _SHORT: Final = (b"cache-control", b"public, max-age=60")
 _VARY: Final = (b"vary", b"accept-encoding")
 
 
-class DirectoryFiles:
-    """The files of a directory's releases, and the documents that list them.
+class PublicFiles:
+    """The files of public releases, and the documents that list them.
 
     Args:
-        releases: of a target with a directory of the payer.
-        base: URL of the directory's base, without a slash at its end.
+        releases: of a target without members.
+        base: URL of the API's base, without a slash at its end.
         cadence: ISO 8601 duration between releases.
     """
 
@@ -67,12 +67,12 @@ class DirectoryFiles:
             else:
                 if (file := self._files(parent).get(path)) is not None:
                     return FoundFile(parent, file)
-        text = "No file of the directory is at this address; $bulk-publish lists those there are."
+        text = "No file is at this address; $bulk-publish lists those there are."
         raise FhirError("address-unknown", text)
 
 
 class FoundFile:
-    """A file or document of the directory.
+    """A file or document of a public release.
 
     Args:
         tree: the release that it is read from.
@@ -118,13 +118,19 @@ ROW_CACHE_BYTES: Final = 16 * 1024 * 1024
 """Cache size for the rows of a condition: searches repeat a network, a specialty, a city."""
 
 
-class DirectoryService(Service):
-    """Reads and searches a provider directory, all of which is public."""
+class PublicService(Service):
+    """Reads and searches releases without members, all of which are public."""
 
     is_public = True
 
-    def __init__(self, releases: Releases, sealer: Sealer, options: ServiceOptions) -> None:
-        super().__init__(releases, sealer, options, PLAN_NET_TYPES)
+    def __init__(
+        self,
+        releases: Releases,
+        sealer: Sealer,
+        options: ServiceOptions,
+        kinds: Mapping[str, ResourceType],
+    ) -> None:
+        super().__init__(releases, sealer, options, kinds)
         self._cache = Cache(ROW_CACHE_BYTES)
 
     async def _shared(
