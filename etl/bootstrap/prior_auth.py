@@ -36,7 +36,7 @@ def prior_auth_metrics(settings: Settings, year: int, *, has_counts: bool) -> di
     release = open_current(store).release
     if release is None:
         raise UsageError(f"{settings.target}: nothing has been published yet")
-    if release.manifest.subject.is_directory:
+    if not release.manifest.subject.model.has_members:
         raise UsageError(
             f"{settings.target} contains a provider directory; use the target with member data"
         )

@@ -35,7 +35,7 @@ def show_changes(
         counts = {name: getattr(row, word) for name, row in _changed_subjects(changes, subject)}
         listed = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
         click.echo(f"{word}: {listed or 'nothing'}")
-    if subject.is_directory:
+    if not subject.model.has_members:
         return
     if money is None:
         click.echo("amounts: not compared, because a report is missing")
@@ -197,7 +197,7 @@ def plan_page(planned: PlanResult, target: str) -> str:
             news=planned.news,
             must_support=planned.must_support,
             samples=planned.samples,
-            is_directory=planned.manifest is not None and planned.manifest.subject.is_directory,
+            has_claims=planned.manifest is None or planned.manifest.subject.model.has_members,
             networks=planned.networks,
             definitions=planned.definitions,
         )
@@ -241,7 +241,7 @@ def difference_page(
             news=None if old is None or new is None else news_since(old, new),
             must_support=None if old is None or new is None else moved_elements(old, new),
             samples=changed_samples(earlier, later),
-            is_directory=later.manifest.subject.is_directory,
+            has_claims=later.manifest.subject.model.has_members,
             networks=networks,
             definitions=definitions_note(earlier, later),
         )

@@ -141,7 +141,7 @@ def diff_command(
     old, new = find_release(store, before), find_release(store, after)
     changes = compare(old, new)
     subject = new.manifest.subject
-    networks = network_changes(old, new) if subject.is_directory else None
+    networks = network_changes(old, new)
     if page is not None:
         options.write_file(page, release_changes.difference_page(old, new, changes, networks))
     money = release_changes.money_between(old, new, changes)
@@ -257,8 +257,7 @@ def verify_command(
     stamped = check_time_stamp(chosen, roots) if roots else None
     steps = None if since is None else check_descent(store, chosen, since)
     members = chosen.manifest.counts["patients"]
-    is_directory = chosen.manifest.subject.is_directory
-    with counting("verifying", "members", members, quiet=as_json or is_directory) as advance:
+    with counting("verifying", "members", members, quiet=as_json or not members) as advance:
         verified = verify_release(settings, chosen, advance, keys)
     remade = None
     if verified.ok and extract is not None:
@@ -271,7 +270,7 @@ def verify_command(
     else:
         _show_problems(verified.problems, show_all=show_all)
         click.echo(
-            f"{verified.release}: {_checked_counts(verified, is_directory)}, "
+            f"{verified.release}: {_checked_counts(verified)}, "
             f"{verified.objects:,} objects, {verified.bytes:,} bytes were checked"
         )
     if not verified.ok:
@@ -289,11 +288,11 @@ def verify_command(
         if steps is not None:
             click.echo(f"{counted(steps, 'release')} after {since}")
     if remade is not None:
-        _show_rebuilt(remade, target, is_directory, as_json=as_json, show_all=show_all)
+        _show_rebuilt(remade, target, as_json=as_json, show_all=show_all)
 
 
-def _checked_counts(checked: VerifyResult | RebuildResult, is_directory: bool) -> str:
-    members = "" if is_directory else f"{checked.patients:,} members, "
+def _checked_counts(checked: VerifyResult | RebuildResult) -> str:
+    members = f"{checked.patients:,} members, " if checked.patients else ""
     return f"{members}{checked.resources:,} resources"
 
 
@@ -305,9 +304,7 @@ def _show_problems(problems: Sequence[Problem], *, show_all: bool) -> None:
         click.echo(f"… and {len(problems) - len(shown):,} more: --all prints them")
 
 
-def _show_rebuilt(
-    remade: RebuildResult, target: str, is_directory: bool, *, as_json: bool, show_all: bool
-) -> None:
+def _show_rebuilt(remade: RebuildResult, target: str, *, as_json: bool, show_all: bool) -> None:
     """Print what a rebuild came to.
 
     Raises:
@@ -326,7 +323,7 @@ def _show_rebuilt(
     if not as_json:
         click.echo(
             "a rebuild from the extract is identical bit for bit: "
-            f"{_checked_counts(remade, is_directory)} (reports are not compared)"
+            f"{_checked_counts(remade)} (reports are not compared)"
         )
 
 

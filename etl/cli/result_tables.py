@@ -170,7 +170,7 @@ def show_record(record: RunRecord) -> None:
     if totals is not None:
         some = "yellow" if totals.rejected_rows else "green"
         click.secho(f"rejected: {_rejected_share(totals)}", fg=some)
-        if not totals.is_directory:
+        if totals.has_claims:
             click.secho(
                 f"money: {_money_text(totals)}", fg="green" if totals.money.adds_up else "red"
             )
@@ -185,16 +185,16 @@ def show_record(record: RunRecord) -> None:
 def totals_text(totals: summary.RunTotals, before_money: str = "; money: ") -> str:
     """Return how many claims and rows were rejected, and whether money adds up.
 
-    Of a directory of providers: how many rows.
+    Without claims: how many rows.
     """
-    if totals.is_directory:
+    if not totals.has_claims:
         return f"{_rejected_share(totals)} rejected"
     rows = counted(totals.rejected_rows, "row")
     return f"{_rejected_claims(totals)} and {rows} rejected{before_money}{_money_text(totals)}"
 
 
 def _rejected_share(totals: summary.RunTotals) -> str:
-    if totals.is_directory:
+    if not totals.has_claims:
         return f"{totals.rejected_rows:,} of {counted(totals.rows, 'row')}"
     share = f", {100 * totals.rejected_claims / totals.claims:.1f} %" if totals.claims else ""
     rows = counted(totals.rejected_rows, "row")

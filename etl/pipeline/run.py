@@ -228,10 +228,9 @@ def plan(
     previous_report = None if previous.release is None else report_of(previous.release)
     networks: NetworkChanges | None = None
     samples: Sequence[ChangedSample] = ()
-    if previous.release is not None and context.definitions.model.has_members:
-        samples = changed_samples(previous.release, staged.release)
-    elif previous.release is not None:
+    if previous.release is not None:
         networks = network_changes(previous.release, staged.release)
+        samples = changed_samples(previous.release, staged.release) if networks is None else ()
     return PlanResult(
         previous.id,
         staged.processed,

@@ -85,7 +85,7 @@ def with_bulk(
     previous_manifest = previous.release.manifest if previous.release is not None else None
     previous_bulk = previous_manifest.bulk if previous_manifest is not None else {}
     reading = reading or ParallelReading(ALONE, lambda: store)
-    if manifest.subject.is_directory:
+    if not manifest.subject.model.has_members:
         return _with_directory_files(release, previous, previous_bulk, options, reading)
     if previous.lost_objects:  # the previous content cannot be compared: consumers start again
         previous_bulk = {}

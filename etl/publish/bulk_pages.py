@@ -88,7 +88,7 @@ def close_pages(store: Store, kept_releases: Sequence[Release], closed_before: d
     for release in kept_releases:
         bulk = release.manifest.bulk
         needed.add(page_key(release.id))
-        if bulk and not _is_directory(bulk):
+        if _has_increments(bulk):
             needed.add(updates_key(bulk["snapshot"]))
             needed |= {
                 page_key(increment["release"])
@@ -154,7 +154,7 @@ def outdated_pages(release: Release, base_url: str = "") -> Iterator[tuple[str, 
         page_key(increment["release"]) for increment in bulk["increments"] if "release" in increment
     ]
     own_keys = [page_key(release.id)] if bulk["increment"] is not None else []
-    updates = [] if _is_directory(bulk) else [updates_key(bulk["snapshot"])]
+    updates = [updates_key(bulk["snapshot"])] if _has_increments(bulk) else []
     pages = {key: read_or_none(release.store, key) for key in (*own_keys, *chain, *updates, ROOT)}
     base_url = base_url or _find_base_url(pages[ROOT], *pages.values())
     for key, tagged in pages.items():
@@ -177,7 +177,7 @@ def _expected_pages(store: Store) -> dict[str, tuple[list[JSON], list[str | None
     next_link = PENDING  # link of the page of the release at hand
     for release in lineage(store):
         bulk = release.manifest.bulk
-        if not bulk or _is_directory(bulk):
+        if not _has_increments(bulk):
             if bulk:
                 add(ROOT, bulk["snapshot"], None)
             next_link = CLOSED
@@ -250,7 +250,7 @@ def _update_pages(store: Store, current: PreviousRelease, options: BulkOptions) 
     root_link: str | None = None
     for release in lineage(store):
         bulk = release.manifest.bulk
-        if not bulk or _is_directory(bulk):  # the pages before it have no continuation
+        if not _has_increments(bulk):  # the pages before it have no continuation
             link = CLOSED
             root = root or bulk.get("snapshot")
             continue
@@ -273,9 +273,9 @@ def _update_pages(store: Store, current: PreviousRelease, options: BulkOptions) 
     return changed
 
 
-def _is_directory(bulk: Mapping[str, JSON]) -> bool:
-    """Return whether bulk files are those of a provider directory, which have no increments."""
-    return "planFinder" in bulk
+def _has_increments(bulk: Mapping[str, JSON]) -> bool:
+    """Return whether bulk files have increments; public ones have plan finder files instead."""
+    return bool(bulk) and "planFinder" not in bulk
 
 
 def _tag_or_none(tagged: Tagged | None) -> str | None:

@@ -69,7 +69,7 @@ RESTORE_POINTER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSubject:
-    """What a release is about: members and their claims, or the entries of a provider directory.
+    """What a release is about: members and their claims, or public resources.
 
     Attributes:
         model: the data model of the extract that it was made of.
@@ -78,24 +78,19 @@ class ReleaseSubject:
     model: DataModel
 
     @property
-    def is_directory(self) -> bool:
-        """Whether it is a provider directory: without members, claims and money."""
-        return not self.model.has_members
-
-    @property
     def noun(self) -> str:
         """What the release counts, in the plural."""
-        return "resources" if self.is_directory else "members"
+        return "members" if self.model.has_members else "resources"
 
     def size(self, counts: Mapping[str, JSON]) -> int:
         """Return a release's members or resources, from its manifest's counts."""
-        return sum(counts["resources"].values()) if self.is_directory else counts["patients"]
+        return counts["patients"] if self.model.has_members else sum(counts["resources"].values())
 
     def changed(self, changes: Changes) -> ChangeCounts:
         """Return how many members or resources were added, changed and retracted."""
-        if self.is_directory:
-            return sum(changes.resources.values(), ChangeCounts())
-        return changes.patients
+        if self.model.has_members:
+            return changes.patients
+        return sum(changes.resources.values(), ChangeCounts())
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,8 +108,8 @@ class NetworkChanges(msgspec.Struct, frozen=True):
     plans: Sequence[ProviderChanges] = ()
 
 
-def network_changes(earlier: Release, later: Release) -> NetworkChanges:
-    """Return how networks and plans changed between two releases of a directory.
+def network_changes(earlier: Release, later: Release) -> NetworkChanges | None:
+    """Return how networks and plans changed between two releases; None if they have no networks.
 
     Only the shards that differ are read. If roles, affiliations or plans in them changed, the whole
     later release is read as well, for the other memberships of the providers.
@@ -117,6 +117,8 @@ def network_changes(earlier: Release, later: Release) -> NetworkChanges:
     Raises:
         StoreError: an object of a release is missing or damaged.
     """
+    if "network" not in later.manifest.subject.model.tables:
+        return None
     old_keys, new_keys = set[Name](), set[Name]()
     for change in diff_directory(earlier, later):
         old_keys |= {name for name in (*change.changed, *change.retracted) if name[0] in _TYPES}

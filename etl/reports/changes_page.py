@@ -62,7 +62,7 @@ class ChangesPage:
             unknown.
         must_support: must-support elements whose share of resources changed; None if unknown.
         samples: changed resources, values masked.
-        is_directory: whether the releases are provider directories, without members and money.
+        has_claims: whether the releases are of members, claims and money.
         networks: networks and plans of a directory that changed; None for claims and before the
             first release.
         definitions: a sentence on the definitions that changed; empty if none did.
@@ -79,7 +79,7 @@ class ChangesPage:
     news: tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None = None
     must_support: Sequence[MovedElement] | None = None
     samples: Sequence[ChangedSample] = ()
-    is_directory: bool = False
+    has_claims: bool = True
     networks: NetworkChanges | None = None
     definitions: str = ""
 

@@ -17,7 +17,7 @@ from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level, net_sums
 from etl.reports.directory import directory_page, directory_trends
 from etl.reports.page import CATEGORIES, all_rows, causes, environment, of_table, rejects, share
 from etl.reports.plots import Plot
-from etl.reports.summary import is_directory
+from etl.reports.summary import has_claims
 
 NIGHTS: Final = 30
 """Nights that the page shows; older reports are only linked."""
@@ -33,7 +33,7 @@ def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
     documents = [night for night in nights if not isinstance(night, RolledBack)]
     template = environment().get_template("report_index.html.j2")
     return template.render(
-        of_directory=any(is_directory(night["tables"]) for night in documents),
+        has_claims=all(has_claims(night["tables"]) for night in documents),
         nights=[
             {"rolled_back": night} if isinstance(night, RolledBack) else _summarize_night(night)
             for night in nights
@@ -63,10 +63,8 @@ def _summarize_night(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _subject(document: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return the counts of claims by fate; for a directory, the counts of all rows."""
-    if is_directory(document["tables"]):
-        return all_rows(document)
-    return of_table(document, "claim")
+    """Return the counts of claims by fate; without claims, the counts of all rows."""
+    return of_table(document, "claim") if has_claims(document["tables"]) else all_rows(document)
 
 
 def _count_old(document: Mapping[str, Any]) -> int | None:
@@ -81,7 +79,7 @@ def _count_findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
 
 def _trend_plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """Return the trends over the nights, oldest first."""
-    noun = "Rows" if any(is_directory(night["tables"]) for night in nights) else "Claims"
+    noun = "Claims" if all(has_claims(night["tables"]) for night in nights) else "Rows"
     times = [datetime.fromisoformat(night["when"]) for night in nights]
     labels = [f"{time:%m-%d}" for time in times]
     if len(set(labels)) < len(labels):  # several runs on a day
@@ -184,8 +182,8 @@ def runs_page(records: Sequence[Mapping[str, Any]]) -> str:
         .render(
             runs=[_run_row(record, list(phases)) for record in records],
             phases=list(phases),
-            of_directory=any(
-                is_directory(record["totals"]["tables"]) for record in records if record["totals"]
+            has_claims=all(
+                has_claims(record["totals"]["tables"]) for record in records if record["totals"]
             ),
         )
     )

@@ -18,6 +18,7 @@ import jinja2
 
 from etl.errors import counted
 from etl.model.canonical_tables import CLAIM_TYPES
+from etl.model.data_models import model_of
 from etl.quality.totals.money import UNKNOWN_TYPE
 from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level
 from etl.reports.directory import directory_page
@@ -25,7 +26,7 @@ from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_page
 from etl.reports.plots import Plot
 from etl.reports.small_cells import LEVEL_NAMES
-from etl.reports.summary import is_directory
+from etl.reports.summary import has_claims
 
 _MINUS: Final = "\N{MINUS SIGN}"
 CATEGORIES: Final = {
@@ -83,11 +84,11 @@ def report_page(document: Mapping[str, Any]) -> str:
     rules: Sequence[Mapping[str, Any]] = document["rules"]
     accepted = "published" if document["release"] else "accepted"
     missing: Sequence[Mapping[str, Any]] = document["missing"]
-    # In a directory, rules that only warn are about recommended cells: no profile requires them.
-    is_provider_run = is_directory(document["tables"])
+    # Without members, rules that only warn are about recommended cells: no profile requires them.
+    of_claims = has_claims(document["tables"])
     level = money_level([document])
     new_rules = (document["changes"] or {}).get("new_rules") or ()
-    recommended_rules = {rule["rule"] for rule in rules if is_provider_run and not rejects(rule)}
+    recommended_rules = {rule["rule"] for rule in rules if not (of_claims or rejects(rule))}
     return (
         environment()
         .get_template("report.html.j2")
@@ -95,10 +96,11 @@ def report_page(document: Mapping[str, Any]) -> str:
             report=document,
             tables=document["tables"],
             accepted=accepted,
-            is_directory=is_provider_run,
+            has_claims=of_claims,
+            contents=model_of(document["tables"]).contents,
             directory=directory_page(document["directory"]),
-            noun="row" if is_provider_run else "claim",
-            subject=all_rows(document) if is_provider_run else of_table(document, "claim"),
+            noun="claim" if of_claims else "row",
+            subject=of_table(document, "claim") if of_claims else all_rows(document),
             members=of_table(document, "member"),
             causes=causes(document),
             headline_money=[
@@ -145,7 +147,7 @@ def rule_page(
             rule=rule,
             rejects=rejects(rule),
             places=shown_places,
-            is_directory=is_directory(document["tables"]),
+            has_claims=has_claims(document["tables"]),
         )
     )
 
@@ -244,7 +246,7 @@ def _signed_money(text: str) -> str:
 
 _STALE_DAYS: Final = 7
 """An extract of claims this old is marked bad; one too old for CMS's one business day, odd."""
-_STALE_DIRECTORY_DAYS: Final = 30
+_STALE_PUBLIC_DAYS: Final = 30
 _WEEKEND_DAYS: Final = 3
 """Most calendar days to the next business day."""
 
@@ -255,8 +257,8 @@ def _extract_age(document: Mapping[str, Any]) -> dict[str, Any]:
     if as_of is None:
         return {"days_old": None, "staleness": "odd"}
     days = (datetime.fromisoformat(document["when"]).date() - date.fromisoformat(as_of)).days
-    if is_directory(document["tables"]):
-        return {"days_old": days, "staleness": "odd" if days > _STALE_DIRECTORY_DAYS else "good"}
+    if not has_claims(document["tables"]):
+        return {"days_old": days, "staleness": "odd" if days > _STALE_PUBLIC_DAYS else "good"}
     staleness = "good" if days <= _WEEKEND_DAYS else "odd" if days < _STALE_DAYS else "bad"
     return {"days_old": days, "staleness": staleness}
 

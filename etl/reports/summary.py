@@ -18,9 +18,9 @@ from etl.reports.report_values import EmptyCrosswalk, MissingCells, Report, Rule
 from etl.reports.small_cells import LEVEL_NAMES, shown_money
 
 
-def is_directory(tables: Collection[str]) -> bool:
-    """Return whether the tables are a provider directory's, without members and claims."""
-    return bool(tables) and "member" not in tables and "claim" not in tables
+def has_claims(tables: Collection[str]) -> bool:
+    """Return whether a run's rows are of members and their claims, which are counted and summed."""
+    return not tables or "member" in tables or "claim" in tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ def summarize_rejected(
         advice,
         empty_crosswalks,
         tuple(fact for fact in missing if fact.rule in rejecting),
-        (
+        None
+        if has_claims(counts)
+        else (
             sum(count.quarantined for count in counts.values()),
             sum(count.rows_in for count in counts.values()),
-        )
-        if is_directory(counts)
-        else None,
+        ),
     )
 
 
@@ -171,9 +171,9 @@ class RunTotals(msgspec.Struct, frozen=True):
         return self.tables.get("claim", {}).get("quarantined", 0)
 
     @property
-    def is_directory(self) -> bool:
-        """Whether the run was of a provider directory, without members, claims and money."""
-        return is_directory(self.tables)
+    def has_claims(self) -> bool:
+        """Whether the run was of members, claims and money."""
+        return has_claims(self.tables)
 
     @property
     def rows(self) -> int:

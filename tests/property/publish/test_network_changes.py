@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.model.data_models import DIRECTORY
 from etl.publish import directory as published_directory
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.network_changes import PlanNetworks, network_changes
 from etl.publish.reader import read_all
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, payer, publish, resource
 
+FACTS = ReleaseFacts("full", mapping=DIRECTORY.stated)
 IN_NETWORK = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
 
 
@@ -158,8 +161,8 @@ def test_changes_are_those_of_the_sets_of_every_resource(first, second, keeps_mo
     store = MemoryStore()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(published_directory, "DIRECTORY_TARGET", 4)  # several shards, and resharding
-        before = publish(store, [], directory=first.resources(), now=NOW)
-        after = publish(store, [], directory=second.resources(), now=LATER)
+        before = publish(store, [], directory=first.resources(), now=NOW, facts=FACTS)
+        after = publish(store, [], directory=second.resources(), now=LATER, facts=FACTS)
     found = network_changes(before, after)
     (old, old_plans), (new, new_plans) = members(before), members(after)
     networks = {name for side in (old, new) for mine in side.values() for name in mine}
