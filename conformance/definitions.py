@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from etl.profiles.guides import C4BB, PAS, PDEX, Guide
+from etl.profiles.guides import C4BB, PDEX, Guide, guide_named
 from etl.profiles.value_sets import ValueSet, code_systems, value_set, value_set_urls
 
 Json = dict[str, Any]
@@ -29,6 +29,9 @@ USED_AT: Final = {
     "extension-reviewActionCode": "ExplanationOfBenefit.adjudication.extension",
 }
 """Where PDex's prior authorization has extensions whose own definitions do not allow them there."""
+
+
+_PAS: Final = guide_named("davinci-pas")
 
 
 def lay_out(guides: Path, target: Path) -> None:
@@ -97,7 +100,7 @@ def _without_unknown(elements: Sequence[Json], known: Collection[str]) -> list[J
             kind
             for kind in element.get("type", ())
             if any(
-                profile.startswith(PAS.base) and profile not in known
+                profile.startswith(_PAS.base) and profile not in known
                 for profile in kind.get("profile", ())
             )
         ]

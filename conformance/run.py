@@ -24,9 +24,11 @@ from typing import Any, Final
 from conformance.engine import GUIDE, HERE, TARGET, EngineIssue, UnavailableError, judge, prepare
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
-from etl.profiles.guides import C4BB, PDEX, PLAN_NET, PLAN_NET_1_1_0
+from etl.profiles.guides import C4BB, PDEX, guide_named, versions_of
 
-_GUIDES: Final = {guide.version: guide for guide in (PLAN_NET, PLAN_NET_1_1_0)}
+_GUIDES: Final = {
+    guide.version: guide for guide in versions_of(guide_named("davinci-pdex-plan-net"))
+}
 PRIOR_AUTH: Final = GUIDE / "pdex-2.2.0" / "examples" / "ExplanationOfBenefit-PDexPriorAuth1.json"
 _PDEX_CODES: Final = f"{PDEX.base}CodeSystem/"
 

@@ -13,7 +13,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
 from etl.model.canonical_tables import TABLES
-from etl.model.data_models import stated_model
+from etl.model.data_models import DataModel, stated_model
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts
 from etl.quality.totals.limits import FEW, Verdict, percent
 
@@ -173,17 +173,19 @@ def retraction_verdicts(
     retracted = {name: tally.retracted for name, tally in changes.resources.items()}
     members = _retraction_loss("member", changes.patients.retracted, previous.counts["patients"])
     claims = _retraction_loss("claim", retracted.get(_CLAIM_TYPE, 0), published.get(_CLAIM_TYPE, 0))
-    has_members = stated_model(previous.facts.mapping).has_members
+    model = stated_model(previous.facts.mapping)
     resources = [
         _retraction_loss(f"{name} resource", lost_count, count)
         for name, count in sorted(published.items())
-        if _is_compared(lost_count := retracted.get(name, 0), count, has_members=has_members)
+        if _is_compared(lost_count := retracted.get(name, 0), count, model)
     ]
-    verdicts = [
-        _verdict("retracted_members", limits.retracted_members, [members] if has_members else []),
-        _verdict("retracted_claims", limits.retracted_claims, [claims] if has_members else []),
-        _verdict("retracted_resources", limits.retracted_resources, resources),
-    ]
+    verdicts = [_verdict("retracted_resources", limits.retracted_resources, resources)]
+    if model.has_members:
+        verdicts = [
+            _verdict("retracted_members", limits.retracted_members, [members]),
+            _verdict("retracted_claims", limits.retracted_claims, [claims]),
+            *verdicts,
+        ]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
@@ -195,7 +197,7 @@ def _retraction_loss(noun: str, lost_count: int, total: int) -> _Loss:
 
 def _row_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
     """Return the loss of rows of each table."""
-    has_members = stated_model(previous.mapping).has_members
+    model = stated_model(previous.mapping)
     counts = (
         (table, *(facts.run.get(table, {"in": 0})["in"] for facts in (previous, current)))
         for table in TABLES
@@ -203,16 +205,16 @@ def _row_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:
     return [
         _count_loss(f"{table} rows", old, new)
         for table, old, new in counts
-        if _is_compared(old - new, old, has_members=has_members)
+        if _is_compared(old - new, old, model)
     ]
 
 
-def _is_compared(lost_count: int, total: int, *, has_members: bool) -> bool:
+def _is_compared(lost_count: int, total: int, model: DataModel) -> bool:
     """Return whether a loss is large enough to report.
 
     A directory has few networks and plans: losing all of them is no accident of small numbers.
     """
-    return total >= FEW or (0 < total == lost_count and not has_members)
+    return total >= FEW or (0 < total == lost_count and not model.has_members)
 
 
 def _claim_losses(previous: ReleaseFacts, current: ReleaseFacts) -> list[_Loss]:

@@ -220,7 +220,7 @@ def _merge(
     headers: dict[str, _Headers] = {}
     idle: dict[str, _IdleRows] = {}
     # Deleted members delete coverages and headers, and those delete their dependent rows.
-    key_tables = tuple(KEYS) if model.has_members else ()
+    key_tables = tuple(name for name in KEYS if name in model.tables)
     for name in (*key_tables, *(other for other in model.tables if other not in key_tables)):
         all_rows = rows = _read_rows(tree, layers, name)
         owner = TABLES[name].key[0]
@@ -235,7 +235,7 @@ def _merge(
         )
         if not is_member and owner in deletions:
             rows = rows.only(_is_not_deleted(rows, owner, deletions[owner]))
-        header = HEADER_OF.get(name, "") if model.has_members else ""
+        header = HEADER_OF.get(name, "")
         if name == header:
             current = _current_rows(rows, name)
             columns = [owner, LAYER_COLUMN, _RAW_COLUMN, ROW_COLUMN]

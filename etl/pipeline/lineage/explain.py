@@ -237,9 +237,9 @@ def _explain_all(
     sources: LineageSources, partition: Partition, records: Records
 ) -> Iterator[tuple[Plan, ExplainedResource]]:
     """Yield every resource made from the rows of a partition, with its mapping."""
-    environment, has_members = sources.providers.environment, partition.size("member") > 0
+    environment, of_members = sources.providers.environment, partition.size("member") > 0
     for plan in sources.definitions.mappings.plans:
-        if (plan.compartment is not None) == has_members:
+        if (plan.compartment is not None) == of_members:
             for resource in explain_resources(plan, records, environment):
                 yield plan, resource
 
@@ -321,8 +321,8 @@ def _explain_rows(
 ) -> Lineage:
     """Return the lineage of a partition's canonical rows, given by table and place."""
     rows = sources.read.partitions
-    is_directory = index == rows.facts.count
-    mapped = sources.directory if is_directory else sources.map_partition(rows.load(index), index)
+    of_members = index < rows.facts.count
+    mapped = sources.map_partition(rows.load(index), index) if of_members else sources.directory
     fates: list[RowFate] = []
     members: list[pa.Array] = []
     claim_ids: set[str] | None = set()

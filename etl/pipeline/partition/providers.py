@@ -112,6 +112,8 @@ def partition_of(
     """
     if definitions.model.has_members:
         return Partition(with_stubs(tables, missing))
+    if "network" not in definitions.model.tables:
+        return Partition(tables)
     from etl.engine.directory_rows import directory_rows
 
     return Partition(directory_rows(tables))

@@ -422,9 +422,12 @@ def _timeliness(processed: ProcessedExtract, folder: Path, about: About) -> Time
 
 
 def _directory(processed: ProcessedExtract, folder: Path, about: About) -> DirectoryFacts | None:
-    """Return a directory's quality for the report; write the rows behind it to a file."""
+    """Return the quality of networks for the report; write the rows behind it to a file.
+
+    None for models without networks.
+    """
     definitions, tables = processed.definitions, processed.providers.tables
-    if definitions.model.has_members:
+    if "network" not in definitions.model.tables:
         return None
     from etl.engine.directory_rows import roles_in_networks
     from etl.quality.totals.directory import directory_quality

@@ -49,14 +49,12 @@ class _Cascade:
             self.rejected[name] = Rejections(
                 np.full(frame.count, NO_RULE, np.int32), np.full(frame.count, NO_RULE, np.int32)
             )
-        has_members = "claim" in self.work.frames
-        if has_members:
-            self._withdraw_below_headers()
-        for failure in list(self.work.failures):
-            self._reject_failed(failure)
-        if not has_members:
+        if "claim" not in self.work.frames:
+            self._reject_all_failed()
             References(self.work, self.rejected).resolve()
             return self.rejected
+        self._withdraw_below_headers()
+        self._reject_all_failed()
         for name in KEYS:
             self._reject_malformed_keys(name)
         for name, table in CLAIMS_TABLES.items():
@@ -83,6 +81,10 @@ class _Cascade:
             for child in children if withdrawn.any() else ():
                 frame = self.work.frames[child]
                 frame.withdrawn |= withdrawn[self.work.parents(frame, header)] & ~frame.superseded
+
+    def _reject_all_failed(self) -> None:
+        for failure in list(self.work.failures):
+            self._reject_failed(failure)
 
     def _reject_failed(self, failure: Failure) -> None:
         rule = self.work.book.rules[failure.rule]

@@ -268,11 +268,11 @@ class Partitions:
         `string` arrays, trimmed, null where absent. Files that do not feed the column are not
         read. `index` may be `count`: the directory.
         """
-        is_directory = index == self.facts.count
+        of_members = index < self.facts.count
         feeds = [
             spec
             for spec in self.facts.layout.tables
-            if column in spec.columns and (spec.table in MEMBERLESS) == is_directory
+            if column in spec.columns and (spec.table not in MEMBERLESS) == of_members
         ]
         if not feeds:
             return
@@ -309,8 +309,8 @@ class Partitions:
     def _raw_table(self, name: str, index: int, positions: Any) -> pa.Table:
         """Return the rows of a raw table in a partition, or of it all if it is the directory's."""
         layout = self.facts.layout
-        is_directory = index >= self.facts.count
-        if not (is_directory and layout.raw[name].id_headers and layout.provider_headers(name)):
+        of_members = index < self.facts.count
+        if of_members or not (layout.raw[name].id_headers and layout.provider_headers(name)):
             return self.raw.read(name, index)
         return self._provider_rows(name)[0] if positions is None else self.raw.read(name, None)
 

@@ -107,7 +107,7 @@ def of_a_directory():
     roots = [shipped()]
     mappings = compile_set(
         read_folder(roots, "plan-net", "*.yaml").texts,
-        read_crosswalks(roots, of_plan_net=True),
+        read_crosswalks(roots, DIRECTORY),
         DIRECTORY_PAYER,
         view="financial",
     )
