@@ -384,7 +384,7 @@ def check_head(index: Index, unit: CatalogEntry, object_name: str) -> None:
     except (KeyError, TypeError, ValueError):  # the head of an older tree, which has no checksum
         stated_block = None
     if stated_block != (unit.block, unit.bytes, unit.index_bytes):
-        raise DamagedObject(f"{object_name} is another index than the catalog names; run verify")
+        raise DamagedObject(f"{object_name} does not match the catalog; run verify")
 
 
 def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, bytes]:

@@ -59,7 +59,7 @@ class Replace(Model):
         """Report a reference to a group of the pattern."""
         del context
         if _GROUP_REFERENCE.search(self.by):
-            message = "with stands as it is written: groups of the pattern (\\1) are not put in"
+            message = "with is inserted as it is, so it can't refer to groups of the pattern (\\1)"
             yield Mistake("layout-value", message, at=("with",))
 
 
@@ -238,7 +238,7 @@ class DateFormat(Model):
         for number, form in enumerate(self.formats):
             for earlier in self.formats[:number]:
                 if form == earlier or _formats_overlap(form, earlier):
-                    message = f"a date may be read as {earlier} and as {form}: say which it is"
+                    message = f"some dates match both {earlier} and {form}: keep one of them"
                     yield Mistake("layout-ambiguous", message)
 
 

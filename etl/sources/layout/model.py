@@ -99,11 +99,11 @@ class Condition(Model):
         if self.none_hold and self == Condition(none_hold=self.none_hold):
             return
         if self.column is None or self.none_hold:
-            message = "a condition is of a column, or has not"
+            message = "a condition must have either column or not"
             yield Mistake("layout-key", message, is_absence=not self.none_hold)
         elif self == Condition(self.column):
             tests = [key for key in self.known_keys()[1:] if key != "not"]
-            message = f"a condition asks one of {', '.join(tests)}"
+            message = f"this condition tests nothing: add one of {', '.join(tests)}"
             yield Mistake("layout-key", message, is_absence=True)
 
     @property
@@ -274,7 +274,9 @@ class Lookup(Model):
             if target and header not in target.headers:
                 yield unknown_header(header, target.name, target.headers)
         if len(self.key) != len(self.by):
-            yield Mistake("layout-keys", "key and by must be as many headers")
+            counts = f"{len(self.key)} and {len(self.by)}"
+            message = f"key and by must list the same number of columns, not {counts}"
+            yield Mistake("layout-keys", message)
         if raw and target and _shared_id_headers(raw, target) is None:
             what = f"{raw.name} and {target.name} must both name their member, or both their claim"
             yield Mistake("layout-keys", what)
@@ -564,7 +566,9 @@ class TableSpec(Model):
         for key, names, enough in (("needs", self.needs, all), ("needs_any", self.needs_any, any)):
             for name in names:
                 if not enough(name in row for row in rows):
-                    message = f"{context.table} is not given its column {name}"
+                    message = (
+                        f"{key} lists {name}, but nothing fills this column of {context.table}"
+                    )
                     yield Mistake("layout-key", message, at=(key,))
 
     def _useless_keys(self, spec: ColumnSpec, at: Location) -> Iterator[Mistake]:

@@ -54,6 +54,19 @@ _MOST_WIDE: Final = 1 << 16
 _DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";", "~": "~", "^": "^"}
 
 
+def _repeated_header(
+    header: str, seen_headers: dict[str, str], name: str, at: Location
+) -> Iterator[Mistake]:
+    """Report a header that the file has in this or another spelling, and remember it."""
+    earlier = seen_headers.get(normalize_header(header))
+    if earlier == header:
+        yield Mistake("layout-header", f"{header!r} appears twice in {name}", at=at)
+    elif earlier is not None:
+        message = f"{header!r} and {earlier!r} are one column: case and punctuation are ignored"
+        yield Mistake("layout-header", message, at=at)
+    seen_headers[normalize_header(header)] = header
+
+
 def _delimiter(word: str, _names: Any) -> str:
     if word not in _DELIMITERS:
         message = f"delimiter must be one of {' '.join(_DELIMITERS)}"
@@ -153,7 +166,7 @@ class RawFile(Model):
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Report duplicate and unknown headers, and keys that contradict each other."""
-        seen_headers: set[str] = set()
+        seen_headers: dict[str, str] = {}
         fixed = tuple(slot.column for slot in self.fixed_width)
         for key, headers in (
             ("required", self.required),
@@ -161,10 +174,7 @@ class RawFile(Model):
             ("fixed_width", fixed),
         ):
             for header in headers:
-                if normalize_header(header) in seen_headers:
-                    message = f"{header!r} appears twice in {context.raw_name}"
-                    yield Mistake("layout-header", message, at=(key,))
-                seen_headers.add(normalize_header(header))
+                yield from _repeated_header(header, seen_headers, context.raw_name, (key,))
         for header, at in self._any_headers():
             if header not in self.all_headers:
                 yield unknown_header(header, context.raw_name, self.all_headers, at)
@@ -183,10 +193,11 @@ class RawFile(Model):
     def _contradictions(self) -> Iterator[Mistake]:
         """Report keys that contradict each other, or that need another key."""
         if self.fixed_width and (self.required or self.columns or self.extra_cells):
-            message = "where widths are fixed, columns stand under fixed_width alone"
+            others = "required, columns and extra_cells"
+            message = f"fixed_width lists all columns of the file: remove {others}"
             yield Mistake("layout-key", message, at=("fixed_width",))
         if self.short_lines and not self.fixed_width:
-            message = "short_lines are lines of fixed_width"
+            message = "short_lines has no effect without fixed_width"
             yield Mistake("layout-key", message, at=("short_lines",))
         unnamed = {
             "a file of lines": self.fixed_width or self.record,
@@ -194,12 +205,16 @@ class RawFile(Model):
         }
         for file, needs_name in unnamed.items():
             if needs_name and not self.name_patterns:
-                message = f"{file} must be named: by its headers it is not known"
+                message = f"{file} is recognized only by its name, so it needs named"
                 yield Mistake("layout-key", message, is_absence=True)
         if self.fills is not None and self.claim is None:
-            yield Mistake("layout-key", "fills need a claim", at=("fills",))
+            yield Mistake("layout-key", "fills has no effect without claim", at=("fills",))
         elif self.fills is not None and self.claim in self.derived:
-            yield Mistake("layout-keys", "the claim of fills must be a cell", at=("fills",))
+            yield Mistake(
+                "layout-keys",
+                "with fills, claim must be a column of the file, not under made",
+                at=("fills",),
+            )
 
     def _wrong_starts(self) -> Iterator[Mistake]:
         """Report columns of fixed width that do not begin where `at` says."""
@@ -212,14 +227,12 @@ class RawFile(Model):
                 yield Mistake("layout-value", message, at=("fixed_width", number, "at"))
             start += slot.width
 
-    def _derived_mistakes(self, seen_headers: set[str], name: str) -> Iterator[Mistake]:
+    def _derived_mistakes(self, seen_headers: dict[str, str], name: str) -> Iterator[Mistake]:
         """Report derived columns that read more than the columns before them in the row."""
         known_headers = set(self.headers)
         for header, spec in self.derived.items():
             at = ("made", header)
-            if normalize_header(header) in seen_headers:
-                yield Mistake("layout-header", f"{header!r} appears twice in {name}", at=at)
-            seen_headers.add(normalize_header(header))
+            yield from _repeated_header(header, seen_headers, name, at)
             if not spec.is_row_local:
                 what = f"{header!r} must be made of cells of its row, and by steps, date or number"
                 yield Mistake("layout-value", what, at=at)
@@ -441,7 +454,7 @@ def _column_errors(spec: TableSpec) -> Errors:
     for entry in spec.rows or ({},):
         for name in TABLES[spec.table].required:
             if name not in spec.columns and name not in entry:
-                yield "layout-required", f"{spec.table} is not given its column {name}"
+                yield "layout-required", f"nothing fills {name}, a required column of {spec.table}"
 
 
 def _key_errors(spec: TableSpec, raw: RawTable) -> Errors:
@@ -486,7 +499,7 @@ def _record_errors(layout: Layout, raw: RawTable) -> Errors:
         files = f"{raw.name} and {siblings[0].name} are in the same files"
         yield "layout-key", f"{files}, so record must tell them apart"
     if siblings and raw.has_header and any(other.has_header for other in siblings if other.lines):
-        message = "one type of record at most has the headers; of the others say header: false"
+        message = "only one record type can have a header row: add header: false to the others"
         yield "layout-key", message
 
 
@@ -505,4 +518,4 @@ def _unused_errors(layout: Layout, raw: RawTable) -> Errors:
                 used |= {header for table, header in column.lookup_headers() if table == raw.name}
     for header in raw.headers:
         if header in used and header in raw.unused:
-            yield "layout-unaccounted", f"{header!r} of {raw.name} is used and called unused"
+            yield "layout-unaccounted", f"{header!r} of {raw.name} is listed as unused, but is used"
