@@ -5,8 +5,9 @@ Usage: python scripts/build_profile_facts.py GUIDES [OUT]
 GUIDES is a folder with the compiled StructureDefinitions (snapshots), value sets, code systems and
 expansions of C4BB, the R4 types and US Core extensions under `support/`, and a folder of the same
 shape for each version of Plan-Net, and for PDex with the extensions of PAS that its prior
-authorization has. Only facts are taken: paths, cardinalities, types, must-support
-flags, patterns, bindings, slicing, invariants as FHIRPath, codes. Displays are taken for the
+authorization has. Guides that are published as a FHIR package are read from `packages/`. Only facts
+are taken: paths, cardinalities, types, must-support flags, patterns, bindings, slicing, invariants
+as FHIRPath, codes. Displays are taken for the
 guides' own code systems and for no other.
 """
 
@@ -19,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import package_facts
 import plan_net_facts
 from directory_facts import (
     R4_ELEMENTS,
@@ -179,11 +181,10 @@ def simple_quantity(quantity: Json) -> Json:
     }
 
 
-def code_systems(folder: Path) -> Json:
+def code_systems(systems: Iterable[Json]) -> Json:
     """Return the guide's own code systems: url -> version, and code -> display."""
     found: Json = {}
-    for path in sorted(folder.glob("CodeSystem-*.json")):
-        system = read(path)
+    for system in systems:
         concepts = {c["code"]: c.get("display", "") for c in system["concept"]}
         found[system["url"]] = {"version": system["version"], "codes": concepts}
     return found
@@ -232,12 +233,21 @@ def expanded(url: str, own: Json, texts: Json) -> Json:
             if (system, c["code"]) not in left_out
         ]
     status = "complete" if not open_systems else "partial" if codes else "open"
-    return {"status": status, "open_systems": open_systems, "codes": _codes(codes, own)}
+    return {
+        "status": status,
+        "open_systems": [*dict.fromkeys(open_systems)],
+        "codes": _codes(codes, own),
+    }
 
 
-def value_set_texts(folder: Path) -> Json:
-    """Return the guide's value sets as they are written: url -> resource."""
-    return {text["url"]: text for text in map(read, sorted(folder.glob("*.json")))}
+def read_all(folder: Path) -> list[Json]:
+    """Return the resources in a folder, by file name."""
+    return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def value_set_texts(value_sets: Iterable[Json]) -> Json:
+    """Return a guide's value sets as they are written: url -> resource."""
+    return {text["url"]: text for text in value_sets}
 
 
 def value_sets(guide: Path, own: Json) -> Json:
@@ -250,7 +260,7 @@ def value_sets(guide: Path, own: Json) -> Json:
             "open_systems": sorted({s["system"] for s in said.get("open_systems", [])}),
             "codes": _codes(said.get("codes", []), own),
         }
-    texts = value_set_texts(guide / "valuesets")
+    texts = value_set_texts(read_all(guide / "valuesets"))
     for url in texts:
         if url not in found:
             found[url] = expanded(url, own, texts)
@@ -272,9 +282,11 @@ def small_value_sets(written: dict[str, dict[str, str]]) -> Json:
     return found
 
 
-def bound_value_sets(folder: Path, own: Json, profiles: Iterable[Json], others: Json) -> Json:
+def bound_value_sets(
+    written: Iterable[Json], own: Json, profiles: Iterable[Json], others: Json
+) -> Json:
     """Return every value set of a guide, and those of others that its profiles are bound to."""
-    texts = value_set_texts(folder)
+    texts = value_set_texts(written)
     found = {url: expanded(url, own, texts) for url in texts}
     for element in (element for facts in profiles for element in facts["elements"]):
         url = element.get("binding", {}).get("value_set", "").partition("|")[0]
@@ -290,7 +302,7 @@ def changed_value_sets(folder: Path, newer: Json, own: Json) -> Json:
     as it is in `newer`.
     """
     found: Json = {}
-    texts = value_set_texts(folder)
+    texts = value_set_texts(read_all(folder))
     for url in texts:
         old = expanded(url, own, texts)
         new = newer.get(url)
@@ -374,6 +386,12 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
         plain[name] = directory_type(name, rows, plain["Organization"])
     for extension in plan_net_facts.EXTENSIONS:
         plain[extension["name"]] = extension
+    packages = {place: guide / "packages" / name for place, name in package_facts.PACKAGES.items()}
+    for definition in (
+        found for path in packages.values() for found in package_facts.profiles(path)
+    ):
+        if definition["type"] not in plain:
+            plain[definition["type"]] = profile_facts(package_facts.unprofiled(definition))
     arrays = Arrays(plain)
     for name, facts in sorted(plain.items()):
         yield f"r4/4.0.1/{name}.json", profile_text(arrays.marked(facts))
@@ -394,7 +412,7 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
         for path in sorted((base / "structuredefinitions").glob("*.json")):
             facts = profile_facts(read(path))
             yield f"carin-bb/{version}/{facts['name']}.json", profile_text(arrays.marked(facts))
-        own = code_systems(base / "codesystems")
+        own = code_systems(read_all(base / "codesystems"))
         yield f"carin-bb/{version}/code-systems.json", map_text(own)
         if not newest:
             newest = value_sets(base, own)
@@ -407,6 +425,28 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
     others = {**newest, **small_value_sets(plan_net_facts.VALUE_SETS)}
     yield from plan_net(guide, arrays, others)
     yield from prior_authorization(guide / "pdex-2.2.0", arrays, others)
+    others |= small_value_sets(package_facts.VALUE_SETS)
+    for place, path in packages.items():
+        yield from packaged(place, path, arrays, others)
+
+
+def packaged(place: str, package: Path, arrays: Arrays, others: Json) -> Iterator[tuple[str, str]]:
+    """Yield the files of a guide that is published as a package.
+
+    Args:
+        place: the folder of its facts.
+        package: the package.
+        arrays: of R4.
+        others: value sets of R4 and US Core.
+    """
+    profiles = [profile_facts(definition) for definition in package_facts.profiles(package)]
+    for facts in profiles:
+        yield f"{place}/{facts['name']}.json", profile_text(arrays.marked(facts))
+    own = code_systems(package_facts.resources(package, "CodeSystem"))
+    yield f"{place}/code-systems.json", map_text(own)
+    written = package_facts.resources(package, "ValueSet")
+    sets = bound_value_sets(written, own, profiles, others)
+    yield f"{place}/value-sets.json", value_sets_text(sets)
 
 
 PDEX: Final = "davinci-pdex/2.2.0"
@@ -437,9 +477,9 @@ def prior_authorization(folder: Path, arrays: Arrays, others: Json) -> Iterator[
             elements.insert(last + 1, element_facts(added["head"]))
     for facts in profiles:
         yield f"{PDEX}/{facts['name']}.json", profile_text(arrays.marked(facts))
-    own = code_systems(folder / "codesystems")
+    own = code_systems(read_all(folder / "codesystems"))
     yield f"{PDEX}/code-systems.json", map_text(own)
-    sets = bound_value_sets(folder / "valuesets", own, profiles, others)
+    sets = bound_value_sets(read_all(folder / "valuesets"), own, profiles, others)
     yield f"{PDEX}/value-sets.json", value_sets_text(sets)
     for path in sorted((folder / "pas-2.2.1-extensions").glob("*.json")):
         facts = profile_facts(read(path))
@@ -461,10 +501,11 @@ def plan_net(guides: Path, arrays: Arrays, others: Json) -> Iterator[tuple[str, 
         profiles = [profile_facts(read(path)) for path in paths]
         for facts in profiles:
             yield f"{place}/{facts['name']}.json", profile_text(arrays.marked(facts))
-        own = code_systems(base / "codesystems")
+        own = code_systems(read_all(base / "codesystems"))
         yield f"{place}/code-systems.json", map_text(own)
         if not newest:
-            newest = bound_value_sets(base / "valuesets", own, profiles, others)
+            written = read_all(base / "valuesets")
+            newest = bound_value_sets(written, own, profiles, others)
             yield f"{place}/value-sets.json", value_sets_text(newest)
         else:
             changed = changed_value_sets(base / "valuesets", newest, own)

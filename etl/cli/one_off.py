@@ -144,7 +144,7 @@ def conform_command(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Check every resource against CARIN Blue Button or Plan-Net, offline.
+    """Check every resource against its guide's profile, offline.
 
     WHAT is NDJSON or JSON files, folders of such files, or a published tree. Exit code 4 means
     that a resource does not conform.

@@ -64,9 +64,11 @@ def _discriminator_test(discriminator: Discriminator, guide: Guide) -> Test:
         test = build_matcher(discriminator.pattern)
     else:
         values = value_set(discriminator.value_set, guide)
+        is_open = values.status == "open"  # no code is listed, so the system alone decides
 
         def test(value: Any) -> bool:
-            return member_of(values, value) is True
+            is_member = member_of(values, value)
+            return is_member is True or (is_open and is_member is None)
 
     if not discriminator.path:
         return test

@@ -359,7 +359,8 @@ class Codes:
             test = partial(match_condition, pattern=discriminator.pattern)
         else:
             allowed = value_set(discriminator.value_set, guide)
-            test = partial(self.concept_in, allowed=allowed, certain=True)
+            # If a value set lists no code, the system alone decides.
+            test = partial(self.concept_in, allowed=allowed, certain=allowed.status != "open")
         return exists_at(entry, discriminator.path, test)
 
     def concept_in(self, node: Entry, allowed: ValueSet, *, certain: bool) -> Formula:

@@ -18,7 +18,7 @@ from etl.model.code_shapes import NPI_DIGITS, SHAPES, is_npi
 from etl.model.logic import AllOf, AnyOf, Not
 from etl.profiles import constraints as c
 from etl.profiles.constraints import GuideRule
-from etl.profiles.guides import C4BB
+from etl.profiles.guides import C4BB, R4
 from etl.profiles.structures import Profile
 from etl.profiles.value_sets import DATA_ABSENT_REASON
 
@@ -31,7 +31,7 @@ _OPEN_IF_CHARACTERIZED: Final = c.implies(
     Not(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
 )
 
-PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
+PUBLIC_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
         ("new-patients-characteristics", "7fa4fd93"): _OPEN_IF_CHARACTERIZED,
         ("ipn-1", "6505f06e"): c.present("identifier", "name"),
@@ -52,8 +52,17 @@ PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProx
         ),
         ("network-or-plan-Network", "9c08de61"): AllOf(()),
         ("new-patients-characteristics", "db348785"): _OPEN_IF_CHARACTERIZED,
+        ("Location-address-or-geolocation", "f3f8da92"): AnyOf(
+            (
+                c.present("address"),
+                c.Exists(
+                    ("extension",), c.Contains({"url": f"{R4.canonical}location-boundary-geojson"})
+                ),
+            )
+        ),
     }
 )
+"""Invariants of the guides for public data: Plan-Net and the drug formulary."""
 
 
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
@@ -305,6 +314,12 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
         ("us-core-19", "abd61292"): _shape("naic"),
         ("us-core-23", "c4858e6e"): c.implies(_UNKNOWN, c.FewerThan(2, "extension", _CATEGORY)),
         # Of data types that these resources have in values of extensions only.
+        ("mqty-1", "4c533d65"): AllOf(
+            (
+                _implies_present("value", "code"),
+                c.implies(c.present("system"), c.Contains({"system": "urn:iso:std:iso:4217"})),
+            )
+        ),
         ("dis-1", "5b90695b"): AllOf((_implies_present("value", "code"), _UCUM)),
         ("drq-1", "b7946473"): c.exactly_one(c.present("path"), c.present("searchParam")),
         ("drq-2", "b7946473"): c.exactly_one(c.present("path"), c.present("searchParam")),
@@ -336,7 +351,7 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
 
 
 INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
-    {**R4_INVARIANTS, **C4BB_INVARIANTS, **PLAN_NET_INVARIANTS}
+    {**R4_INVARIANTS, **C4BB_INVARIANTS, **PUBLIC_INVARIANTS}
 )
 """(key, signature of the expression) -> constraint, for all guides."""
 

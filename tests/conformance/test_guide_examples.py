@@ -1,7 +1,9 @@
 """The guide's own examples pass, its broken ones fail for their reason, and so do mutations."""
 
 import json
+import tarfile
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,51 @@ def test_an_official_example_of_plan_net_has_no_error_by_the_profiles_of_its_ver
         resource["meta"]["profile"] = [f"{canonical}|{version}" for canonical in named]
         assert all("/davinci-pdex-plan-net/" in canonical for canonical in named)
         assert findings(resource, IssueSeverity.ERROR) == set(), path.name
+
+
+@cache
+def formulary_examples():
+    """Return the examples in the package of the drug formulary that are data, by file name."""
+    (package,) = (GUIDE / "packages").glob("*drug-formulary-2.0.1.tgz")
+    with tarfile.open(package) as archive:
+        names = [name for name in archive.getnames() if "/example/" in name and "Graph" not in name]
+        return {Path(name).stem: json.load(archive.extractfile(name)) for name in names}
+
+
+def test_an_official_example_of_the_drug_formulary_has_no_error():
+    examples = formulary_examples()
+    assert len(examples) == 22
+    for name, resource in examples.items():
+        assert all("/davinci-drug-formulary/" in url for url in resource["meta"]["profile"])
+        assert findings(resource, IssueSeverity.ERROR) == set(), name
+
+
+NO_COSTS = [{"type": {"coding": [{"code": "drug"}]}}]
+NDC = {"system": "http://hl7.org/fhir/sid/ndc", "code": "00002143380"}
+SPOILT_FORMULARY = {
+    "Basic-FormularyItem-D1002-209459": ({"subject": None}, ("Basic.subject", "min")),
+    "InsurancePlan-FormularyD1002": ({"status": None}, ("InsurancePlan.status", "min")),
+    "InsurancePlan-PayerInsurancePlanA1002": (
+        {"plan": NO_COSTS},
+        ("InsurancePlan.plan", "slice-min"),
+    ),
+    "Location-StateOfCTLocation": (
+        {"address": None, "extension": None},
+        ("Location", "Location-address-or-geolocation"),
+    ),
+    "MedicationKnowledge-FormularyDrug-209459": (
+        {"code": {"coding": [NDC]}},
+        ("MedicationKnowledge.code.coding", "slice-min"),
+    ),
+}
+
+
+@pytest.mark.parametrize("example", SPOILT_FORMULARY)
+def test_an_example_of_the_drug_formulary_that_is_spoilt_is_found(example):
+    members, reason = SPOILT_FORMULARY[example]
+    whole = {**formulary_examples()[example], **members}
+    spoilt = {name: value for name, value in whole.items() if value is not None}
+    assert reason in findings(spoilt, IssueSeverity.ERROR)
 
 
 TELECOM = [{"system": "phone", "value": "1"}]

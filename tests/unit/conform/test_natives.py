@@ -194,7 +194,10 @@ def values_of(case):
                 )
             )
         ),
-        **dict.fromkeys(("dis-1", "drt-1"), QUANTITIES),
+        **dict.fromkeys(("dis-1", "drt-1", "mqty-1"), QUANTITIES),
+        "Location-address-or-geolocation": maybe(
+            address=st.just({"state": "CT"}), extension=lists(st.sampled_from(WORDS["regions"]))
+        ),
         **dict.fromkeys(("drq-1", "drq-2"), maybe(path=TEXTS, searchParam=TEXTS, valueCode=TEXTS)),
         "exp-1": maybe(expression=TEXTS, reference=TEXTS, name=TEXTS),
         "rat-1": maybe(
@@ -240,7 +243,9 @@ def values_of(case):
 ONE = st.just(1)
 UNIT = st.just("d")
 QUANTITIES = maybe(
-    value=ONE, code=UNIT, system=st.sampled_from(["http://unitsofmeasure.org", "urn:x"])
+    value=ONE,
+    code=UNIT,
+    system=st.sampled_from(["http://unitsofmeasure.org", "urn:iso:std:iso:4217", "urn:x"]),
 )
 TIMINGS = maybe(
     **dict.fromkeys(("duration", "durationMax", "period", "periodMax", "count", "countMax"), ONE),
