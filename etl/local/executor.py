@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -168,7 +168,7 @@ class LocalExecutor:
         task: Task,
         definitions: Definitions,
         emit: EmitProgress,
-    ) -> Iterator[TaskOutput]:
+    ) -> Generator[TaskOutput, None, None]:
         """Yield the units of an extract as they are finished, in order."""
         save_provider_directory(partitioned.work, task.directory)
         steps = FinishedSteps(partitioned.work)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -224,8 +224,8 @@ class Executor(JobRunner, Protocol):
 
     def process(
         self, read: PartitionedExtract, task: Task, definitions: Definitions, emit: Emit
-    ) -> Iterator[TaskOutput]:
-        """Yield the units of an extract as they are finished, in order.
+    ) -> Generator[TaskOutput, None, None]:
+        """Yield the units of an extract as they are finished, in order; none once it is closed.
 
         A unit that an earlier attempt at the same task finished is not processed again.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -235,19 +236,22 @@ def process(
     ledgers: list[RangeRef] = []
     files: list[Mapping[str, Path]] = []
     row_counts = Counter(directory.rows)
-    units = context.executor.process(partitioned, task, definitions, context.emit)
-    for task_output in units if has_members else ():
-        unit, outcome = task_output.unit, task_output.outcome
-        totals.add(outcome)
-        members.append(outcome.members)
-        row_counts.update(outcome.rows)
-        files.append(task_output.files)
-        if outcome.ledger is not None:
-            ledgers.append(RangeRef.from_ref(outcome.ledger, unit))
-        sidecar_pieces += outcome.sidecar
-        member_count = outcome.checked.counts["member"].published
-        resources = sum(outcome.resources.values())
-        context.emit(PartitionDone(unit.start, len(unit), member_count, resources, outcome.reused))
+    # Closed also when a listener interrupts the run: no task is left to write after it.
+    with closing(context.executor.process(partitioned, task, definitions, context.emit)) as units:
+        for task_output in units if has_members else ():
+            unit, outcome = task_output.unit, task_output.outcome
+            totals.add(outcome)
+            members.append(outcome.members)
+            row_counts.update(outcome.rows)
+            files.append(task_output.files)
+            if outcome.ledger is not None:
+                ledgers.append(RangeRef.from_ref(outcome.ledger, unit))
+            sidecar_pieces += outcome.sidecar
+            member_count = outcome.checked.counts["member"].published
+            resources = sum(outcome.resources.values())
+            context.emit(
+                PartitionDone(unit.start, len(unit), member_count, resources, outcome.reused)
+            )
     if has_members:
         totals.add_findings(differing_members(members, definitions.book))
     # No total is used before it is checked that every row went into it, once.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -155,7 +155,7 @@ class SparkExecutor(SparkJobs):
         task: Task,
         definitions: Definitions,
         emit: EmitProgress,
-    ) -> Iterator[TaskOutput]:
+    ) -> Generator[TaskOutput, None, None]:
         """Yield the units of an extract as they are finished, in order."""
         if not is_for_executors(read.extract):
             yield from self.local.process(read, task, definitions, emit)

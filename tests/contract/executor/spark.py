@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import threading
 from contextlib import contextmanager
 from datetime import date
 from importlib.util import find_spec
@@ -90,7 +91,11 @@ def on_spark(session, load, staging=None):
     def opened():
         with TemporaryDirectory() as folder, Workers(1, load) as workers:
             target = staging or Target(folder, StoreOptions())
-            yield SparkExecutor(session, LocalExecutor(workers), target)
+            try:
+                yield SparkExecutor(session, LocalExecutor(workers), target)
+            finally:  # also of a run that was interrupted
+                tasks = [one.name for one in threading.enumerate() if one.name.startswith("spark")]
+                assert tasks == []
             assert not list(target.store().list("staging/units"))
 
     return opened
