@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import column_of, compound_keys, first_of_each, list_values, true_where
 from etl.columns.navigation import positions
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import EVERY_TABLE, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import OF_NETWORK, table_of, table_schema
 
 _PHONE_TO_URL: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
@@ -50,7 +50,7 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     derived["role_in_network"] = roles_in_networks(
         derived["provider_role"], derived["provider_role_network"]
     )
-    derived["plan_identifier"] = _plan_identifier_rows(derived["insurance_plan"])
+    derived["plan_identifier"] = rows_of_list("plan_identifier", derived)
     derived["practitioner_language"] = _language_rows(derived["directory_practitioner"])
     telecoms = _add_telecom_columns(derived)
     derived["telecom"] = _sort_telecoms(
@@ -143,26 +143,33 @@ def _number_within_owner(owners: Any) -> pa.StringArray:
     return pa.array(np.arange(len(owners)) - starts + 1).cast(pa.string())
 
 
-def _plan_identifier_rows(plans: pa.Table) -> pa.Table:
-    values, owners = list_values(column_of(plans, "identifiers"))
-    split_values = [[*text.split("|", 2), "", ""][:3] for text in values.to_pylist()]
-    stripped_parts = [[part.strip() or None for part in identifier] for identifier in split_values]
-    # An identifier without a system consists of its value alone.
-    identifiers = [three if three[1] else [None, three[0], None] for three in stripped_parts]
-    system, value, assigner = (
-        pa.array([three[place] for three in identifiers], pa.string()) for place in range(3)
-    )
-    plan_rows = pa.array(owners)
+def rows_of_list(name: str, tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the rows of a table that is made of a list: a row for each value, numbered from 1.
+
+    A value consists of the table's columns after its key, divided by `|`: `system|value`, or
+    `system|value|assigner_id`. One without a system is the value alone.
+    """
+    table = TABLES[name]
+    (key, number), source = table.key, tables[table.made_of]
+    parts = [column.name for column in table.columns if column not in EVERY_TABLE][2:]
+    values, owners = list_values(column_of(source, table.made_of_list))
+    rows = []
+    for text in values.to_pylist():
+        cells = [cell.strip() or None for cell in text.split("|", len(parts) - 1)]
+        system, value, *others = [*cells, *[None] * len(parts)][: len(parts)]
+        rows.append([system, value, *others] if value else [None, system, *[None] * len(others)])
+    owner_rows = pa.array(owners)
     return table_of(
-        "plan_identifier",
+        name,
         len(owners),
         {
-            "plan_id": column_of(plans, "plan_id").take(plan_rows),
-            "sequence": _number_within_owner(owners),
-            "system": system,
-            "value": value,
-            "assigner_id": assigner,
-            **_row_positions(plans, plan_rows),
+            key: column_of(source, key).take(owner_rows),
+            number: _number_within_owner(owners),
+            **{
+                part: pa.array([row[i] for row in rows], pa.string())
+                for i, part in enumerate(parts)
+            },
+            **_row_positions(source, owner_rows),
         },
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -15,14 +14,8 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import LINE_PROVIDERS, OF_LINE, OF_NETWORK, findings_at
 
 _PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
-_LISTS: Final[Mapping[tuple[str, str], str]] = {
-    ("plan_identifier", "system"): "identifiers",
-    ("plan_identifier", "value"): "identifiers",
-    ("plan_identifier", "assigner_id"): "identifiers",
-    ("practitioner_language", "language"): "languages",
-    ("practitioner_language", "proficiency"): "language_proficiency",
-}
-"""Column of a derived table -> the list of its source table that it is from."""
+_PARALLEL_LISTS: Final = {("practitioner_language", "proficiency"): "language_proficiency"}
+"""Column of a derived table -> a second list of its source table that it is from."""
 
 
 class Partition(RelatedRows):
@@ -51,9 +44,11 @@ class Partition(RelatedRows):
                     )
                 ]
             )
-        if (made_of := TABLES[table].made_of) != "":
-            source_column = _LISTS.get((table, column or ""), column)
-            return self._row_findings(table, made_of, positions, rule, source_column)
+        derived = TABLES[table]
+        if derived.made_of:
+            if derived.made_of_list and column is not None and column not in derived.key:
+                column = _PARALLEL_LISTS.get((table, column), derived.made_of_list)
+            return self._row_findings(table, derived.made_of, positions, rule, column)
         if OF_LINE not in source.column_names:
             return self._row_findings(table, table, positions, rule, column)
         is_from_line = np.asarray(source.column(OF_LINE))[positions]

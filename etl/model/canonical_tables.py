@@ -78,6 +78,7 @@ def column_meaning(layout: str, table: Table, column: Column) -> str:
 def _read_tables(file: str) -> Iterator[Table]:
     text = resources.files("etl.model").joinpath(file).read_text(encoding="utf-8")
     for name, spec in tomllib.loads(text).items():
+        made_of, _, made_of_list = spec.get("made_of", "").partition(".")
         yield Table(
             name,
             spec["grain"],
@@ -85,7 +86,8 @@ def _read_tables(file: str) -> Iterator[Table]:
             spec.get("compulsory", False),
             (*_columns(spec["columns"]), *EVERY_TABLE),
             spec.get("file", ""),
-            spec.get("made_of", ""),
+            made_of,
+            made_of_list,
             spec.get("owner", ""),
             spec.get("optional", False),
         )

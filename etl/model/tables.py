@@ -59,6 +59,7 @@ class Table:
             own.
         file: its file's name without extension, if it isn't `name`.
         made_of: for a table that the engine derives, the source table.
+        made_of_list: the source table's list whose values become rows; empty if it is no list.
         optional: most extracts don't have it, and reports omit it if it has no rows.
         owner: the parent table; rows refer to it by its key columns.
     """
@@ -70,6 +71,7 @@ class Table:
     columns: tuple[Column, ...]
     file: str = ""
     made_of: str = ""
+    made_of_list: str = ""
     owner: str = ""
     optional: bool = False
 
