@@ -50,7 +50,7 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     derived["role_in_network"] = roles_in_networks(
         derived["provider_role"], derived["provider_role_network"]
     )
-    derived["plan_identifier"] = rows_of_list("plan_identifier", derived)
+    derived["plan_identifier"] = identifier_rows("plan_identifier", derived)
     derived["practitioner_language"] = _language_rows(derived["directory_practitioner"])
     telecoms = _add_telecom_columns(derived)
     derived["telecom"] = _sort_telecoms(
@@ -143,32 +143,34 @@ def _number_within_owner(owners: Any) -> pa.StringArray:
     return pa.array(np.arange(len(owners)) - starts + 1).cast(pa.string())
 
 
-def rows_of_list(name: str, tables: Mapping[str, pa.Table]) -> pa.Table:
-    """Return the rows of a table that is made of a list: a row for each value, numbered from 1.
+def identifier_rows(name: str, tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the rows of a table that is made of a list of identifiers, numbered from 1.
 
-    A value consists of the table's columns after its key, divided by `|`: `system|value`, or
+    An identifier consists of the table's columns after its key, divided by `|`: `system|value`, or
     `system|value|assigner_id`. One without a system is the value alone.
     """
     table = TABLES[name]
     (key, number), source = table.key, tables[table.made_of]
     parts = [column.name for column in table.columns if column not in EVERY_TABLE][2:]
+    empty = [None] * len(parts)
     values, owners = list_values(column_of(source, table.made_of_list))
-    rows = []
+    identifiers = []
     for text in values.to_pylist():
         cells = [cell.strip() or None for cell in text.split("|", len(parts) - 1)]
-        system, value, *others = [*cells, *[None] * len(parts)][: len(parts)]
-        rows.append([system, value, *others] if value else [None, system, *[None] * len(others)])
+        cells += empty[len(cells) :]
+        identifiers.append(cells if cells[1] else [None, cells[0], *empty[2:]])
     owner_rows = pa.array(owners)
+    columns = {
+        part: pa.array([cells[place] for cells in identifiers], pa.string())
+        for place, part in enumerate(parts)
+    }
     return table_of(
         name,
         len(owners),
         {
             key: column_of(source, key).take(owner_rows),
             number: _number_within_owner(owners),
-            **{
-                part: pa.array([row[i] for row in rows], pa.string())
-                for i, part in enumerate(parts)
-            },
+            **columns,
             **_row_positions(source, owner_rows),
         },
     )
