@@ -107,13 +107,14 @@ conformance: develop ## Have HL7's own Java engine judge what the samples become
 samples: $(VENV)/installed ## Make cpcds_samples/ again (the same bytes).
 	$(BIN)/python -m etl.synth.samples cpcds_samples
 
-sandbox: install ## Serve the samples, their directory included, with the developer portal at http://127.0.0.1:8000/.
+sandbox: install ## Serve the samples, public data included, with the developer portal at http://127.0.0.1:8000/.
 	@mkdir -p .sandbox
 	$(BIN)/cpcds run cpcds_samples --to .sandbox/published
 	$(BIN)/cpcds run cpcds_samples/directory --to .sandbox/directory
+	$(BIN)/cpcds run cpcds_samples/formulary --to .sandbox/formulary
 	CPCDS_AUTH__MODE=sandbox CPCDS_AUTH__DEMO_MEMBERS=cpcds_samples/member.csv \
 		CPCDS_AUTH__DATABASE=sqlite:///.sandbox/auth.sqlite3 CPCDS_AUTH__AUDIT=.sandbox/audit \
-		CPCDS_SERVE__DIRECTORY=.sandbox/directory $(BIN)/cpcds serve .sandbox/published
+		$(BIN)/cpcds serve .sandbox/published --directory .sandbox/directory --formulary .sandbox/formulary
 
 screenshots: develop ## Picture every page of the portal and of reports into .screenshots/ (needs Chromium).
 	$(BIN)/python -m scripts.screenshots

@@ -31,7 +31,7 @@ from directory_facts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
 VERSIONS: Final = {"2.2.0": "", "2.1.0": "2.1.0"}
 """Version of the guide -> its folder under GUIDE."""
@@ -423,9 +423,9 @@ def build(guide: Path) -> Iterator[tuple[str, str]]:
     rows = map_id_rows(guide / "cpcds-mapid-to-fhir-2.2.0.csv")
     yield "carin-bb/2.2.0/map-ids.json", "[\n" + ",\n".join(map(text, rows)) + "\n]\n"
     others = {**newest, **small_value_sets(plan_net_facts.VALUE_SETS)}
-    yield from plan_net(guide, arrays, others)
+    of_plan_net = yield from plan_net(guide, arrays, others)
     yield from prior_authorization(guide / "pdex-2.2.0", arrays, others)
-    others |= small_value_sets(package_facts.VALUE_SETS)
+    others |= {**small_value_sets(package_facts.VALUE_SETS), **of_plan_net}
     for place, path in packages.items():
         yield from packaged(place, path, arrays, others)
 
@@ -437,7 +437,7 @@ def packaged(place: str, package: Path, arrays: Arrays, others: Json) -> Iterato
         place: the folder of its facts.
         package: the package.
         arrays: of R4.
-        others: value sets of R4 and US Core.
+        others: value sets of R4, US Core, and Plan-Net.
     """
     profiles = [profile_facts(definition) for definition in package_facts.profiles(package)]
     for facts in profiles:
@@ -486,8 +486,8 @@ def prior_authorization(folder: Path, arrays: Arrays, others: Json) -> Iterator[
         yield f"{PAS}/{facts['name']}.json", profile_text(arrays.marked(facts))
 
 
-def plan_net(guides: Path, arrays: Arrays, others: Json) -> Iterator[tuple[str, str]]:
-    """Yield the files of every version of Plan-Net.
+def plan_net(guides: Path, arrays: Arrays, others: Json) -> Generator[tuple[str, str], None, Json]:
+    """Yield the files of every version of Plan-Net; return the value sets of the newest.
 
     Args:
         guides: folder with a folder for each version.
@@ -510,6 +510,7 @@ def plan_net(guides: Path, arrays: Arrays, others: Json) -> Iterator[tuple[str, 
         else:
             changed = changed_value_sets(base / "valuesets", newest, own)
             yield f"{place}/value-sets.json", value_sets_text(changed)
+    return newest
 
 
 def main(guide: str, out: str = "etl/profiles/facts") -> None:

@@ -22,7 +22,6 @@ from etl.bootstrap.use_cases import check_view
 from etl.errors import NotFound, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
-from etl.model.data_models import CLAIMS
 from etl.pipeline.context import RunContext
 from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import write_merged_origins
@@ -123,15 +122,11 @@ def explainer_of(
         UsageError: nothing was published, an extract is another one, or rows were not kept.
         StoreError: the target cannot be read.
     """
-    definitions = load_definitions(settings)
-    store = target_store(settings)
-    base = open_current(store)
+    base = open_current(target_store(settings))
     if base.release is None:
         raise UsageError(f"{settings.target}: nothing has been published yet")
-    if base.release.manifest.subject.model is not CLAIMS:
-        raise UsageError(
-            f"{settings.target} contains a provider directory, but only claims can be explained"
-        )
+    model = base.release.manifest.subject.model
+    definitions = load_definitions(settings, model)
     check_view(settings, base, definitions.mappings)
     layers = kept_layers(base.release)
     if not layers and not extracts:
@@ -143,7 +138,7 @@ def explainer_of(
             )
         yield SidecarExplainer(base.release, sidecar, definitions.mappings.plans)
         return
-    executor = LocalExecutor(Workers(1, partial(load_definitions, settings)))
+    executor = LocalExecutor(Workers(1, partial(load_definitions, settings, model)))
     with ExitStack() as until_the_end:
         work = Path(
             until_the_end.enter_context(
@@ -166,9 +161,9 @@ def explainer_of(
         ]
         if len(layers) > 1 or not extracts:
             rows = LayerRows(
-                layers, write_merged_origins(base.release.tree, layers, work / "merged")
+                layers, write_merged_origins(base.release.tree, layers, work / "merged", model)
             )
-            merged = context(open_files(work / "merged"), "cpcds")
+            merged = context(open_files(work / "merged"), model.layout)
             by_layer = {layer_of(layers, run.extract): ExtractRows(read(run)) for run in contexts}
             yield Explainer(merged, base.release, rows, by_layer)
             return

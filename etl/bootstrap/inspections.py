@@ -15,7 +15,6 @@ from etl.bootstrap.settings import Settings, target_store
 from etl.conform.findings import ConformanceReport
 from etl.conform.resource_files import Lines, Source, file_sources
 from etl.conform.run import conform
-from etl.engine.element_counts import add_element_counts
 from etl.errors import MappingError, UsageError
 from etl.gateway.supported_fhir import FACILITY, api_of
 from etl.mapping.coverage import ProfileCoverage, find_misplaced_skips, must_support_coverage
@@ -75,7 +74,7 @@ def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[Pro
     with TemporaryDirectory(prefix="cpcds-coverage-", dir=settings.run.work) as folder:
         converted = convert_extract(settings, extract, Path(folder), emit)
     processed = converted.processed
-    counts = add_element_counts([processed.totals.elements, converted.directory.elements])
+    counts = {**processed.totals.elements, **converted.directory.elements}
     return processed.must_support(counts)  # of the extract's data model
 
 

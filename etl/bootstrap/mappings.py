@@ -188,11 +188,13 @@ def payer_facts(settings: Settings) -> Mapping[str, str]:
 
 def view_of(settings: Settings, model: DataModel) -> str:
     """Return the view of a model's mappings that the settings select."""
+    if not model.version:
+        return FINANCIAL
     chosen = str(getattr(settings.publish, model.version))
     return FINANCIAL if chosen == guide_named(model.guide).version else chosen
 
 
 def in_view(settings: Settings, view: str, model: DataModel = CLAIMS) -> Settings:
     """Return the settings with another view of a model's mappings."""
-    chosen = {model.version: view}
+    chosen = {model.version: view} if model.version else {}
     return settings.model_copy(update={"publish": settings.publish.model_copy(update=chosen)})

@@ -28,7 +28,7 @@ def prior_auth_metrics(settings: Settings, year: int, *, has_counts: bool) -> di
         has_counts: whether counts are shown, so that small ones are withheld.
 
     Raises:
-        UsageError: nothing was published or a provider directory, rows were not kept, or none are
+        UsageError: nothing was published, or no claims were; rows were not kept, or none are
             of prior authorizations.
         StoreError: the target cannot be read.
     """
@@ -36,9 +36,10 @@ def prior_auth_metrics(settings: Settings, year: int, *, has_counts: bool) -> di
     release = open_current(store).release
     if release is None:
         raise UsageError(f"{settings.target}: nothing has been published yet")
-    if not release.manifest.subject.model.has_members:
+    model = release.manifest.subject.model
+    if not model.has_members:
         raise UsageError(
-            f"{settings.target} contains a provider directory; use the target with member data"
+            f"{settings.target} contains {model.contents}; use the target with member data"
         )
     layers = kept_layers(release)
     if not layers:

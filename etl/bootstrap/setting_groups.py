@@ -42,7 +42,7 @@ class PayerSettings(SettingGroup):
     """Identifier system of payer IDs in `Organization.identifier`. If empty, they have no
     system."""
     directory_id_system: str = Field("urn:cpcds:demo:directory-id", min_length=1)
-    """Identifier system of a provider directory's keys (RI)."""
+    """Identifier system of the keys (RI) in a provider directory or drug formulary."""
     default_network_status: Literal["", "innetwork", "outofnetwork"] = ""
     """Network status to use if a claim has none and its profile requires one."""
 
@@ -74,7 +74,7 @@ class LimitsSettings(SettingGroup):
     rejected_members: float = Field(1.0, ge=0, le=1)
     """Highest share of members that may be rejected."""
     rejected_rows: float | None = Field(None, ge=0, le=1)
-    """Highest share of the rows of a provider directory's table that may be rejected. By default
+    """Highest share of the rows of a table without members that may be rejected. By default
     0.5 for `run`, and no limit for `convert` and `validate`."""
     findings: dict[str, int] = Field(default_factory=dict)
     """Rule ID → highest number of its findings."""
@@ -244,6 +244,9 @@ class ServeSettings(SettingGroup):
     directory: str = ""
     """Target with a provider directory: a folder or `s3://bucket/prefix`. It is served at
     `/directory` to everyone. If empty, there is no directory."""
+    formulary: str = ""
+    """Target with a drug formulary: a folder or `s3://bucket/prefix`. It is served at `/formulary`
+    to everyone. If empty, there is no formulary."""
     metrics: bool = True
     """Whether `/metrics` is served."""
     cors_origins: tuple[str, ...] = ("*",)

@@ -26,7 +26,7 @@ from etl.mapping.dictionary import (
     dictionary_html,
     dictionary_markdown,
 )
-from etl.model.data_models import CLAIMS, DIRECTORY
+from etl.model.data_models import CLAIMS, DATA_MODELS, data_model
 
 
 @click.group("mapping")
@@ -70,16 +70,21 @@ def check(context: click.Context, as_json: bool) -> None:
     help="Format of the dictionary.",
 )
 @click.option(
-    "--directory", is_flag=True, help="Use the mappings of a provider directory instead of claims."
+    "--model",
+    "name",
+    type=click.Choice([model.name for model in DATA_MODELS]),
+    default=CLAIMS.name,
+    show_default=True,
+    help="Data model whose mappings to use.",
 )
 @options.view_option
 @options.json_option
 @click.pass_context
-def docs(context: click.Context, form: str, directory: bool, as_json: bool) -> None:
+def docs(context: click.Context, form: str, name: str, as_json: bool) -> None:
     """Print the data dictionary: columns, MapIDs, FHIR paths, and profiles."""
-    if directory and "publish" in options.given_settings(context):
-        raise UsageError("--view is only for claims: leave it out with --directory")
-    model = DIRECTORY if directory else CLAIMS
+    model = data_model(name)
+    if model is not CLAIMS and "publish" in options.given_settings(context):
+        raise UsageError(f"--view is only for claims: leave it out with --model {name}")
     rows = build_dictionary(load_definitions(options.read_settings(context), model).mappings.plans)
     if as_json:
         options.print_json([asdict(row) for row in rows])

@@ -37,13 +37,19 @@ from etl.errors import UsageError, counted
     metavar="TARGET",
     help="Target with a provider directory, served at /directory along with the claims.",
 )
+@options.setting_option(
+    "serve.formulary",
+    "--formulary",
+    metavar="TARGET",
+    help="Target with a drug formulary, served at /formulary along with the claims.",
+)
 @options.endpoint_option
 @click.pass_context
 def serve_command(context: click.Context) -> None:
     """Serve the release published in TARGET as a FHIR API.
 
     TARGET is a folder or s3://bucket/prefix. Default: the setting `target`. If it contains a
-    provider directory, only the directory is served, to everyone.
+    provider directory or a drug formulary, only that is served, to everyone.
     """
     bound = bind(options.read_settings(context))
     run(bound, lambda: _announce(bound))

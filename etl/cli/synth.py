@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from etl.cli.options import json_option, print_json
 from etl.cli.progress import counting
 from etl.errors import UsageError
-from etl.synth.extract import write_extract, write_network
+from etl.synth.extract import write_extract, write_formulary, write_network
 from etl.synth.spec import AS_OF, SINCE, Spec
 
 _OF_CLAIMS: Final = (
@@ -24,7 +24,9 @@ _OF_CLAIMS: Final = (
     "whole_claims",
     "prior_auth_rate",
 )
-"""Options that a provider directory has not."""
+"""Options that public data have not."""
+_COUNTED: Final = {"": "members", "directory": "practitioners", "formulary": "drugs"}
+"""Option for public data -> the option with its size; "" is for claims."""
 
 
 @click.command("synth")
@@ -33,6 +35,8 @@ _OF_CLAIMS: Final = (
 @click.option(
     "--practitioners", type=int, default=0, help="Number of practitioners, with --directory."
 )
+@click.option("--formulary", is_flag=True, help="Write a drug formulary instead of claims.")
+@click.option("--drugs", type=int, default=0, help="Number of drugs, with --formulary.")
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="A different seed gives different data."
 )
@@ -108,6 +112,8 @@ def synth_command(
     members: int,
     directory: bool,
     practitioners: int,
+    formulary: bool,
+    drugs: int,
     seed: int,
     out: Path,
     fault_rate: float,
@@ -125,10 +131,11 @@ def synth_command(
     as_json: bool,
 ) -> None:
     """Write a synthetic extract in the canonical layout. The same seed gives the same extract."""
-    _check_options(context, directory=directory)
+    content = _check_options(context, directory=directory, formulary=formulary)
     spec = Spec(
         members=members,
         practitioners=practitioners,
+        drugs=drugs,
         seed=seed,
         kind=kind,
         day=day,
@@ -143,9 +150,9 @@ def synth_command(
         whole_claims=whole_claims,
         prior_auth_rate=prior_auth_rate,
     )
-    unit, total = ("practitioners", practitioners) if directory else ("members", spec.population)
-    write = write_network if directory else write_extract
-    with counting("writing", unit, total, quiet=as_json) as advance:
+    total = drugs or practitioners or spec.population
+    write = {"": write_extract, "directory": write_network, "formulary": write_formulary}[content]
+    with counting("writing", _COUNTED[content], total, quiet=as_json) as advance:
         written = write(out, spec, lambda progress: advance(progress.done))
     if as_json:
         print_json({"out": str(out), "rows": dict(written.rows)})
@@ -155,26 +162,33 @@ def synth_command(
     click.echo(f"{written.bytes:,} bytes in {out}")
 
 
-def _check_options(context: click.Context, *, directory: bool) -> None:
-    """Refuse options of claims with a directory, and the other way round.
+def _check_options(context: click.Context, *, directory: bool, formulary: bool) -> str:
+    """Return which public data to write; "" for claims. Refuse options of other extracts.
 
     Raises:
         UsageError: an option is missing, or does not go with the others.
     """
+    if directory and formulary:
+        raise UsageError("use --directory or --formulary, not both")
+    content = "directory" if directory else "formulary" if formulary else ""
     given_options = {
         name
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    if directory and (astray := sorted(given_options & set(_OF_CLAIMS))):
+    if content and (astray := sorted(given_options & set(_OF_CLAIMS))):
         option = astray[0].replace("_", "-")
         raise UsageError(
-            f"--{option} is only for extracts of claims; leave it out with --directory"
+            f"--{option} is only for extracts of claims; leave it out with --{content}"
         )
-    if not directory and "practitioners" in given_options:
+    for other, counted in _COUNTED.items():
+        if other != content and counted in given_options:
+            raise UsageError(
+                f"--{counted} is only for {f'--{other}' if other else 'extracts of claims'}; "
+                f"use --{_COUNTED[content]} to set the number of {_COUNTED[content]}"
+            )
+    if _COUNTED[content] not in given_options:
         raise UsageError(
-            "--practitioners is only for --directory; use --members to set the number of members"
+            "use --members N, --directory and --practitioners N, or --formulary and --drugs N"
         )
-    wanted = "practitioners" if directory else "members"
-    if wanted not in given_options:
-        raise UsageError("use --members N, or --directory and --practitioners N")
+    return content

@@ -177,6 +177,12 @@ def list_values(column: pa.StringArray) -> tuple[pa.StringArray, Indices]:
     return pc.list_flatten(lists), np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
 
 
+def number_within_owner(owners: Indices) -> pa.StringArray:
+    """Return 1, 2, … within each owner; owners are ascending."""
+    starts = np.searchsorted(owners, owners)
+    return pa.array(np.arange(len(owners)) - starts + 1).cast(pa.string())
+
+
 def lists_of(values: pa.StringArray, owners: Indices, size: int) -> pa.StringArray:
     """Join the values of each row by `;`; null for rows without values.
 

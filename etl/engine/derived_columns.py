@@ -43,9 +43,9 @@ def derived_column(partition: RelatedRows, table: str, name: str) -> pa.StringAr
     derive = _DERIVED.get((table, name))
     if derive is not None:
         return derive(partition)
-    from etl.engine.directory_columns import directory_column
+    from etl.engine.memberless_columns import memberless_column
 
-    return directory_column(partition, table, name)
+    return memberless_column(partition, table, name)
 
 
 def _related_rows(partition: RelatedRows, table: str, relation: str) -> Children:

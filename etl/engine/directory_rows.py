@@ -1,10 +1,10 @@
-"""Rows of a directory that are in no file, derived from accepted ones before mapping.
+"""Rows that only a provider directory needs, derived from accepted ones before mapping.
 
 * A role has one row per network, and one row if it has no network.
 * Phones, e-mails and URLs in columns of other tables become rows of the telecom table.
 * A role without a telecom or endpoint takes the telecoms of its only location, or else of its
   organization. If they have none either, it is flagged as unreachable.
-* Identifiers of plans and languages of practitioners become rows.
+* Languages of practitioners become rows.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import column_of, compound_keys, first_of_each, list_values, true_where
+from etl.columns.arrays import (
+    column_of,
+    compound_keys,
+    first_of_each,
+    list_values,
+    number_within_owner,
+    true_where,
+)
 from etl.columns.navigation import positions
-from etl.model.canonical_tables import EVERY_TABLE, FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.rows import OF_NETWORK, table_of, table_schema
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.rows import OF_NETWORK, row_places, table_of, table_schema
 
 _PHONE_TO_URL: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
 _CONTACT_COLUMNS: Final = (("contact_phone", "phone"), ("contact_email", "email"))
@@ -44,13 +51,12 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     """Derive the rows that mappings of a provider directory need.
 
     Args:
-        tables: accepted rows, each table in the order of its key.
+        tables: accepted rows, each table in the order of its key and in one piece.
     """
-    derived = {name: table.combine_chunks() for name, table in tables.items()}
+    derived = dict(tables)
     derived["role_in_network"] = roles_in_networks(
         derived["provider_role"], derived["provider_role_network"]
     )
-    derived["plan_identifier"] = identifier_rows("plan_identifier", derived)
     derived["practitioner_language"] = _language_rows(derived["directory_practitioner"])
     telecoms = _add_telecom_columns(derived)
     derived["telecom"] = _sort_telecoms(
@@ -58,10 +64,6 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     )
     derived["role_in_network"] = _flag_unreachable(derived["role_in_network"], derived["telecom"])
     return derived
-
-
-def _row_positions(table: pa.Table, source_rows: pa.Array) -> dict[str, Any]:
-    return {name: column_of(table, name).take(source_rows) for name in (FILE_COLUMN, ROW_COLUMN)}
 
 
 # Roles -------------------------------------------------------------------------------------------
@@ -134,46 +136,7 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     return derived
 
 
-# Lists that become rows --------------------------------------------------------------------------
-
-
-def _number_within_owner(owners: Any) -> pa.StringArray:
-    """Return 1, 2, … within each owner; owners are ascending."""
-    starts = np.searchsorted(owners, owners)
-    return pa.array(np.arange(len(owners)) - starts + 1).cast(pa.string())
-
-
-def identifier_rows(name: str, tables: Mapping[str, pa.Table]) -> pa.Table:
-    """Return the rows of a table that is made of a list of identifiers, numbered from 1.
-
-    An identifier consists of the table's columns after its key, divided by `|`: `system|value`, or
-    `system|value|assigner_id`. One without a system is the value alone.
-    """
-    table = TABLES[name]
-    (key, number), source = table.key, tables[table.made_of]
-    parts = [column.name for column in table.columns if column not in EVERY_TABLE][2:]
-    empty = [None] * len(parts)
-    values, owners = list_values(column_of(source, table.made_of_list))
-    identifiers = []
-    for text in values.to_pylist():
-        cells = [cell.strip() or None for cell in text.split("|", len(parts) - 1)]
-        cells += empty[len(cells) :]
-        identifiers.append(cells if cells[1] else [None, cells[0], *empty[2:]])
-    owner_rows = pa.array(owners)
-    columns = {
-        part: pa.array([cells[place] for cells in identifiers], pa.string())
-        for place, part in enumerate(parts)
-    }
-    return table_of(
-        name,
-        len(owners),
-        {
-            key: column_of(source, key).take(owner_rows),
-            number: _number_within_owner(owners),
-            **columns,
-            **_row_positions(source, owner_rows),
-        },
-    )
+# Languages ---------------------------------------------------------------------------------------
 
 
 def _language_rows(practitioners: pa.Table) -> pa.Table:
@@ -182,7 +145,7 @@ def _language_rows(practitioners: pa.Table) -> pa.Table:
         (text or "").split(";")
         for text in column_of(practitioners, "language_proficiency").to_pylist()
     ]
-    numbers = _number_within_owner(owners)
+    numbers = number_within_owner(owners)
     proficiency = [
         levels[owner][number - 1].strip() or None if number <= len(levels[owner]) else None
         for owner, number in zip(owners.tolist(), map(int, numbers.to_pylist()), strict=True)
@@ -196,7 +159,7 @@ def _language_rows(practitioners: pa.Table) -> pa.Table:
             "sequence": numbers,
             "language": values,
             "proficiency": pa.array(proficiency, pa.string()),
-            **_row_positions(practitioners, practitioner_rows),
+            **row_places(practitioners, practitioner_rows),
         },
     )
 
@@ -220,7 +183,7 @@ def _add_telecom_columns(tables: Mapping[str, pa.Table]) -> pa.Table:
                 "owner_id": column_of(table, TABLES[table_name].key[0]).take(filled_rows),
                 "system": pa.repeat(system, len(filled_rows)).cast(pa.string()),
                 "value": value.take(filled_rows),
-                **_row_positions(table, filled_rows),
+                **row_places(table, filled_rows),
             }
             telecom_tables.append(table_of("telecom", len(filled_rows), columns))
     all_telecoms = pa.concat_tables(telecom_tables).combine_chunks()

@@ -25,6 +25,7 @@ from etl.columns.navigation import (
     positions_of_runs,
 )
 from etl.model.canonical_tables import KEYS, TABLES
+from etl.model.crosswalks import Crosswalk
 from etl.model.relations import Many, One
 
 _OWNER_TABLES: Final = {column: table for table, column in KEYS.items()}
@@ -39,10 +40,12 @@ class RelatedRows:
             mappings read organizations.
         known_chains: chains of the claims, found when unpublished claims were still present; None
             to find them in the tables.
+        crosswalks: those that derived columns look words up in.
     """
 
     tables: Mapping[str, pa.Table]
     known_chains: Chains | None = None
+    crosswalks: Mapping[str, Crosswalk] = field(default_factory=dict)
     _columns: dict[tuple[str, str], pa.StringArray] = field(default_factory=dict)
     _children: dict[tuple[str, Many], Children] = field(default_factory=dict)
     _referenced: dict[tuple[str, One], Indices] = field(default_factory=dict)

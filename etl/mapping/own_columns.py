@@ -11,12 +11,12 @@ from etl.documents.models import LISTED, Check, ErrorIds, Mistake, Model, Text, 
 from etl.documents.yaml_text import read_yaml
 from etl.errors import MappingError, Mistakes, nearest
 from etl.mapping.row_columns import columns_of
-from etl.model.canonical_tables import CLAIMS_TABLES, LISTED_TABLES, declare_own_columns
+from etl.model.canonical_tables import TABLES, declare_own_columns
 from etl.model.tables import Column, FieldType
 
 _IDS: Final = ErrorIds(key="column-key", missing="column-key", value="column-value")
 _NAME: Final = re.compile("[a-z][a-z0-9_]*")
-_TABLES: Final = {**CLAIMS_TABLES, **LISTED_TABLES}
+_TABLES: Final = tuple(name for name, table in TABLES.items() if not table.made_of)
 _OWN: Final = "own"
 
 

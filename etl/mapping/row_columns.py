@@ -33,7 +33,7 @@ def _keys(*names: str) -> tuple[Column, ...]:
     return tuple(Column(f"{name}_key", FieldType.CODE) for name in names)
 
 
-_DIRECTORY_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
+_MEMBERLESS_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "directory_organization": (
         *_keys("organization", "organization_contact"),
         Column("address_text", FieldType.TEXT),
@@ -63,6 +63,9 @@ _DIRECTORY_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("opening", FieldType.TEXT),
         Column("closing", FieldType.TEXT),
     ),
+    "formulary_area": (Column("region_base64", FieldType.TEXT),),
+    "formulary_cost": (Column("pharmacy_key", FieldType.CODE, required=True),),
+    "formulary_item": (Column("limit_count", FieldType.INTEGER),),
 }
 
 _DERIVED_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
@@ -113,7 +116,7 @@ _DERIVED_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("approved_system", FieldType.CODE),
             Column("units_differ", FieldType.FLAG, required=True),
         ),
-        **_DIRECTORY_COLUMNS,
+        **_MEMBERLESS_COLUMNS,
     }
 )
 

@@ -1,15 +1,15 @@
 """The canonical tables: names, meanings and types of their columns.
 
 CPCDS names elements and numbers them (MapID) but defines no file format. This is the product's own
-physical layout; every other layout is a dialect that turns its files into these tables. They are
-declared in `claims_tables.toml` and `directory_tables.toml`, which explain their grammar;
-`column_meanings.toml` describes the columns.
+physical layout; every other layout is a dialect that turns its files into these tables. The tables
+of each data model are declared in a file of their own, such as `claims_tables.toml`, which explains
+the grammar; `column_meanings.toml` describes the columns.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -75,8 +75,8 @@ def column_meaning(layout: str, table: Table, column: Column) -> str:
     return column.meaning or columns.get(column.name, meanings["shared"].get(column.name, ""))
 
 
-def _read_tables(file: str) -> Iterator[Table]:
-    text = resources.files("etl.model").joinpath(file).read_text(encoding="utf-8")
+def _read_tables(model: str) -> Iterator[Table]:
+    text = resources.files("etl.model").joinpath(f"{model}_tables.toml").read_text("utf-8")
     for name, spec in tomllib.loads(text).items():
         made_of, _, made_of_list = spec.get("made_of", "").partition(".")
         yield Table(
@@ -90,6 +90,7 @@ def _read_tables(file: str) -> Iterator[Table]:
             made_of_list,
             spec.get("owner", ""),
             spec.get("optional", False),
+            spec.get("profile", ""),
         )
 
 
@@ -102,24 +103,26 @@ def _columns(lines: list[str]) -> Iterator[Column]:
             yield Column(column_name, FieldType(type_name), map_ids, required)
 
 
-def _by_name(tables: Iterable[Table]) -> dict[str, Table]:
-    return {table.name: table for table in tables}
+_MODELS: Final = ("claims", "directory", "formulary")
+_SHIPPED: Final = {model: {table.name: table for table in _read_tables(model)} for model in _MODELS}
+_ALL: Final = {name: table for tables in _SHIPPED.values() for name, table in tables.items()}
+_IN_FILES: Final = {
+    model: {name: table for name, table in tables.items() if not table.made_of}
+    for model, tables in _SHIPPED.items()
+}
 
+EXTRACT_TABLES: Final[Mapping[str, Mapping[str, Table]]] = MappingProxyType(
+    {model: MappingProxyType(tables) for model, tables in _IN_FILES.items()}
+)
+"""Name of a data model -> the tables of an extract by name, in the order in which they are
+documented and loaded."""
 
-_CLAIMS: Final = _by_name(_read_tables("claims_tables.toml"))
-_DIRECTORY: Final = _by_name(_read_tables("directory_tables.toml"))
-_LISTED: Final = _by_name(table for table in _DIRECTORY.values() if not table.made_of)
-_ALL: Final = {**_CLAIMS, **_DIRECTORY}
-_SHIPPED: Final = MappingProxyType(dict(_ALL))
-
-CLAIMS_TABLES: Final = MappingProxyType(_CLAIMS)
-"""Tables of an extract of claims by name, in the order in which they are documented and loaded."""
-
-LISTED_TABLES: Final = MappingProxyType(_LISTED)
-"""Tables of a provider directory extract, in the order of documentation and loading."""
+CLAIMS_TABLES: Final = EXTRACT_TABLES["claims"]
+"""Tables of an extract of claims."""
 
 TABLES: Final = MappingProxyType(_ALL)
-"""Every canonical table of all data models by name; those that the engine makes come last."""
+"""Every canonical table of all data models by name; those that the engine makes are the last ones
+of their model."""
 
 
 def declare_own_columns(own_columns: Mapping[str, tuple[Column, ...]]) -> None:
@@ -130,10 +133,12 @@ def declare_own_columns(own_columns: Mapping[str, tuple[Column, ...]]) -> None:
     Args:
         own_columns: table -> columns with a meaning, whose names are new.
     """
-    for tables in (_CLAIMS, _LISTED, _ALL):
-        for name in tables:
-            shipped = _SHIPPED[name]
-            tables[name] = replace(shipped, columns=shipped.columns + own_columns.get(name, ()))
+    for model, tables in _SHIPPED.items():
+        for name, shipped in tables.items():
+            table = replace(shipped, columns=shipped.columns + own_columns.get(name, ()))
+            _ALL[name] = table
+            if name in _IN_FILES[model]:
+                _IN_FILES[model][name] = table
 
 
 def own_columns() -> dict[str, tuple[Column, ...]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from etl.model.canonical_tables import CLAIMS_TABLES, LISTED_TABLES, MEMBERLESS
+from etl.model.canonical_tables import CLAIMS_TABLES, EXTRACT_TABLES, MEMBERLESS
 from etl.model.tables import Table
 
 _MODEL: Final = "model"
@@ -33,8 +33,9 @@ class DataModel:
         rules: folder of its rules in `mappings/rules/`; empty: `mappings/rules/` itself.
         mappings: folder of its mapping set in `mappings/`, and file of its API in `etl/gateway/`.
         guide: id of the guide that its resources follow.
-        version: the setting in `publish` that selects a version or view of the guide.
+        version: the setting in `publish` that selects a version or view of the guide; empty: none.
         path: path of its API; without the slash, the setting in `serve` that names its target.
+        has_plan_finder: whether its public files include those of Medicare's Plan Finder.
     """
 
     name: str
@@ -51,6 +52,7 @@ class DataModel:
     guide: str
     version: str
     path: str
+    has_plan_finder: bool = False
 
     @property
     def has_members(self) -> bool:
@@ -89,7 +91,7 @@ DIRECTORY: Final = DataModel(
     title="Canonical layout of a provider directory",
     contents="a provider directory",
     page="docs/directory.md",
-    tables=LISTED_TABLES,
+    tables=EXTRACT_TABLES["directory"],
     one_of=("network", "directory_practitioner", "location"),
     filled="directory_organization",
     main="directory_organization",
@@ -98,8 +100,25 @@ DIRECTORY: Final = DataModel(
     guide="davinci-pdex-plan-net",
     version="plan_net",
     path="/directory",
+    has_plan_finder=True,
 )
-DATA_MODELS: Final = (CLAIMS, DIRECTORY)
+FORMULARY: Final = DataModel(
+    name="formulary",
+    layout="cpcds-formulary",
+    title="Canonical layout of a drug formulary",
+    contents="a drug formulary",
+    page="docs/formulary.md",
+    tables=EXTRACT_TABLES["formulary"],
+    one_of=(),
+    filled="formulary_item",
+    main="formulary",
+    rules="formulary",
+    mappings="drug-formulary",
+    guide="davinci-drug-formulary",
+    version="",
+    path="/formulary",
+)
+DATA_MODELS: Final = (CLAIMS, DIRECTORY, FORMULARY)
 """All data models, the default first."""
 
 

@@ -103,6 +103,23 @@ _DIRECTORY_RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     "telecom": {"hours": Many("availability", (("telecom_key", "telecom_key"),))},
 }
 
+
+def _plan_children(table: str) -> Many:
+    return Many(table, (("plan_id", "plan_id"),))
+
+
+_FORMULARY_RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
+    "formulary_plan": {
+        "further_identifiers": _plan_children("formulary_plan_identifier"),
+        "drug_coverage_identifiers": _plan_children("formulary_drug_plan_identifier"),
+        "pharmacies": _plan_children("formulary_plan_pharmacy"),
+    },
+    "formulary_plan_pharmacy": {
+        "costs": Many("formulary_cost", (("pharmacy_key", "pharmacy_key"),))
+    },
+    "formulary_drug": {"codes": Many("formulary_drug_code", (("drug_id", "drug_id"),))},
+}
+
 RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     "member": {
         "addresses": Many("member_address", (("member_id", "member_id"),)),
@@ -157,6 +174,7 @@ RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     },
     "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
     **_DIRECTORY_RELATIONS,
+    **_FORMULARY_RELATIONS,
 }
 """Table -> name of the relation -> the relation."""
 

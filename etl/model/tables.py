@@ -62,6 +62,7 @@ class Table:
         made_of_list: the source table's list whose values become rows; empty if it is no list.
         optional: most extracts don't have it, and reports omit it if it has no rows.
         owner: the parent table; rows refer to it by its key columns.
+        profile: for a model without members, the profile of the resources that its rows become.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Table:
     made_of_list: str = ""
     owner: str = ""
     optional: bool = False
+    profile: str = ""
 
     @property
     def file_name(self) -> str:

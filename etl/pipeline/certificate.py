@@ -28,6 +28,7 @@ from etl.certificate.timeliness import MAX_BUSINESS_DAYS, count_delays
 from etl.columns.places import RowSources
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.tables import Table
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import changed_rows
@@ -309,19 +310,22 @@ def verdict(
     )
 
 
-def directory_verdict(staged: Release, published: Mapping[str, int], allowed: Decimal) -> Verdict:
-    """Decide whether a directory release has each accepted row exactly once.
+def public_verdict(
+    staged: Release, tables: Mapping[str, Table], published: Mapping[str, int], allowed: Decimal
+) -> Verdict:
+    """Decide whether a release without members has each accepted row exactly once.
 
     Args:
         staged: the release, whose blocks are read back.
+        tables: of its data model.
         published: table -> rows that the run counted as published.
 
     Raises:
         StoreError: a block is missing or damaged.
     """
-    from etl.certificate.directory_counts import directory_counts
+    from etl.certificate.resource_counts import resource_counts
 
-    counts = directory_counts(staged.directory_blocks())
+    counts = resource_counts(staged.directory_blocks(), tables)
     mistakes = counts.differing(published)
     if counts.doubled:
         mistakes.append(f"{counts.doubled:,} of {counts.resources:,} resources are published twice")

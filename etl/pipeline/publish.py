@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from etl.engine.element_counts import ElementCounts
 from etl.engine.render import ResourceBatch
-from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
+from etl.pipeline.certificate import PieceFiles, certify, public_verdict, verdict
 from etl.pipeline.context import Chunks
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
@@ -248,7 +248,7 @@ def backdated_note(changes: Changes) -> str:
 def certified(staged: StagedRelease, previous: PreviousRelease, allowed: Decimal) -> StagedRelease:
     """Add the certificate and its verdict to a staged release.
 
-    A certificate is about claims: a provider directory only gets the verdict.
+    A certificate is about claims: a release without members only gets the verdict.
 
     Args:
         staged: the release.
@@ -258,9 +258,10 @@ def certified(staged: StagedRelease, previous: PreviousRelease, allowed: Decimal
     processed = staged.processed
     counts = processed.totals.tally.counts
     published = {name: table_counts.published for name, table_counts in counts.items()}
-    if not processed.definitions.model.has_members:
-        verdict_of_directory = directory_verdict(staged.release, published, allowed)
-        return replace(staged, processed=processed.with_verdicts([verdict_of_directory]))
+    model = processed.definitions.model
+    if not model.has_members:
+        found = public_verdict(staged.release, model.tables, published, allowed)
+        return replace(staged, processed=processed.with_verdicts([found]))
     kept_count = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
     pieces = PieceFiles(processed.files)
     certificate = certify(pieces, previous, staged.release, kept_count)

@@ -243,7 +243,7 @@ def write_directory_files(
 
     Args:
         writer: writes the files.
-        release: a provider directory.
+        release: one without members.
         previous_bulk: `bulk` of the previous release; unchanged files keep its `modified`.
         reusable_files: files to reuse if their inputs are the same.
         options: limits and sizes.
@@ -259,7 +259,7 @@ def write_directory_files(
     (output,) = files.write_groups([list(chain.from_iterable(planned))])
     plan_finder: list[JSON] = []
     form = _bundle_form(options.plan_finder)
-    contracts = sorted(graph.plans)
+    contracts = sorted(graph.plans) if release.manifest.subject.model.has_plan_finder else []
     for start in range(0, len(contracts), _CONTRACTS_AT_ONCE):
         batch = contracts[start : start + _CONTRACTS_AT_ONCE]
         groups = [_plan_contract(graph.of_plans(graph.plans[key]), form, graph) for key in batch]

@@ -1,4 +1,4 @@
-"""`write_extract` and `write_network`: a whole extract, streamed member by member or by region.
+"""`write_extract`, `write_network` and `write_formulary`: whole extracts, streamed.
 
 The practitioners and organizations of a directory are those of the extract of claims with the same
 seed: the first 34 practitioners are those of its first thousand members.
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from etl.model.canonical_tables import CLAIMS_TABLES, SHORT_FORMS, short_form
-from etl.model.data_models import DIRECTORY
+from etl.model.data_models import DIRECTORY, FORMULARY, DataModel
 from etl.synth import directory
 from etl.synth.daily_changes import delta_of, member_on_day
 from etl.synth.directory import Row
 from etl.synth.extract_writer import ExtractFiles, WrittenExtract, extract_files
 from etl.synth.faults import plant_directory, plant_faults, plant_network
+from etl.synth.formulary import drug_tables, plan_tables
 from etl.synth.members import MemberRows, joined
 from etl.synth.network_tables import NetworkTables, changed_on_day, payer_tables, region_tables
 from etl.synth.prior_auths import REQUIRED
@@ -29,10 +30,10 @@ _PROGRESS_STEP: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress of writing; the last one has `done == members`."""
+    """Progress of writing; the last one has `done == total`."""
 
     done: int
-    members: int
+    total: int
     rows: int
 
 
@@ -121,14 +122,41 @@ def write_network(
         UsageError: `out` holds files of another extract.
         StoreError: the system refused to write; no file of the extract was left.
     """
-    names = {table.file or name: table.names for name, table in DIRECTORY.tables.items()}
-    with extract_files(out, spec, names) as files:
+    with extract_files(out, spec, _file_columns(DIRECTORY)) as files:
         for number, tables in _network_regions(spec):
             files.write(tables, plant_network(spec, number, tables))
             done = min(spec.practitioners, (number + 1) * directory.PRACTITIONERS)
             if emit:
                 emit(Progress(done, spec.practitioners, sum(files.rows.values())))
         return files.finish(DIRECTORY.layout)
+
+
+def _file_columns(model: DataModel) -> dict[str, tuple[str, ...]]:
+    return {table.file_name: table.names for table in model.tables.values()}
+
+
+def write_formulary(
+    out: Path, spec: Spec, emit: Callable[[Progress], None] | None = None
+) -> WrittenExtract:
+    """Write a drug formulary in its canonical layout; memory does not grow with it.
+
+    Args:
+        out: the folder; made where it is missing. Files of the same names are replaced.
+        spec: what to write. The same spec gives the same bytes.
+        emit: called with progress now and then, in drugs.
+
+    Raises:
+        UsageError: `out` holds files of another extract.
+        StoreError: the system refused to write; no file of the extract was left.
+    """
+    with extract_files(out, spec, _file_columns(FORMULARY)) as files:
+        files.write(plan_tables(spec), planted=[])
+        for number in range(spec.drugs):
+            files.write(drug_tables(spec, number), planted=[])
+            done = number + 1
+            if emit and (done % _PROGRESS_STEP == 0 or done == spec.drugs):
+                emit(Progress(done, spec.drugs, sum(files.rows.values())))
+        return files.finish(FORMULARY.layout)
 
 
 def _network_regions(spec: Spec) -> Iterator[tuple[int, NetworkTables]]:

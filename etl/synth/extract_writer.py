@@ -35,8 +35,9 @@ _BATCH_ROWS: Final = 1_000
 """Rows kept as Python values before they become Arrow, which takes a tenth of the memory."""
 _GROUP_BATCHES: Final = 16
 """Batches to a Parquet row group."""
+_TABLE_FILES: Final = "|".join(table.file_name for table in TABLES.values())
 _EXTRACT_FILE: Final = re.compile(
-    rf"({'|'.join(TABLES)})(-[^.]*)?\.(csv|psv|tsv|parquet)(\.gz)?", re.IGNORECASE
+    rf"({_TABLE_FILES})(-[^.]*)?\.(csv|psv|tsv|parquet)(\.gz)?", re.IGNORECASE
 )
 
 

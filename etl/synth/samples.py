@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from etl.synth.extract import write_extract, write_network
+from etl.synth.extract import write_extract, write_formulary, write_network
 from etl.synth.extract_writer import WrittenExtract
 from etl.synth.spec import Spec
 
@@ -21,6 +21,9 @@ FAULTY: Final = Spec(
 DIRECTORY: Final = Spec(practitioners=34, seed=7)
 """`cpcds_samples/directory/`: the directory of the providers of the clean extract."""
 
+FORMULARY: Final = Spec(drugs=10, seed=7)
+"""`cpcds_samples/formulary/`: drug formularies of the same payers."""
+
 
 def write_samples(folder: Path) -> tuple[WrittenExtract, ...]:
     """Write all extracts: the clean one into `folder`, the others into folders in it."""
@@ -28,6 +31,7 @@ def write_samples(folder: Path) -> tuple[WrittenExtract, ...]:
         write_extract(folder, SAMPLES),
         write_extract(folder / "faulty", FAULTY),
         write_network(folder / "directory", DIRECTORY),
+        write_formulary(folder / "formulary", FORMULARY),
     )
 
 

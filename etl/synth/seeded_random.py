@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     NETWORK_DAY = 11
     NETWORK_FAULT = 12
     PRIOR_AUTH = 13
+    FORMULARY = 14
 
 
 def mix_bits(*parts: int) -> int:

@@ -26,13 +26,15 @@ MOST_MEMBERS: Final = 900_000_000
 """More would not fit the nine digits of a subscriber number."""
 MOST_PRACTITIONERS: Final = 10_000_000
 """With more, some would share an NPI."""
+MOST_DRUGS: Final = 1_000_000
+"""With more, some would share an NDC."""
 MOST_DAYS: Final = 3_660
 MOST_PARTS: Final = 999
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One extract to be written: claims of members, or a provider directory.
+    """One extract to be written: claims of members, a provider directory, or a drug formulary.
 
     Attributes:
         members: how many members the world has on day 0. The first `n` members of two specs that
@@ -40,6 +42,8 @@ class Spec:
         practitioners: how many practitioners a provider directory has. The first `n` are the same
             as above. Of the other choices, a directory depends on those that do not name claims or
             coverage.
+        drugs: how many drugs a drug formulary has. The first `n` are the same as above. Of the
+            other choices, a formulary depends on the seed, `as_of`, and those about its files.
         seed: which world; any integer.
         kind: `full` is the whole world on its day; `delta` is what changed on that day alone.
         day: days after `as_of`. The full extract of day k equals the one of day 0 with the deltas
@@ -68,6 +72,7 @@ class Spec:
 
     members: int = 0
     practitioners: int = 0
+    drugs: int = 0
     seed: int = 1
     kind: Kind = "full"
     day: int = 0
@@ -84,9 +89,13 @@ class Spec:
 
     def __post_init__(self) -> None:
         kinds, formats = get_args(Kind), get_args(Format)
-        limits = f"members must be 1 to {MOST_MEMBERS}, or practitioners 1 to {MOST_PRACTITIONERS}"
-        is_sized = 1 <= (self.practitioners or self.members) <= MOST_MEMBERS
-        _require(is_sized and self.practitioners <= MOST_PRACTITIONERS, limits)
+        limits = (
+            f"members must be 1 to {MOST_MEMBERS}, practitioners 1 to {MOST_PRACTITIONERS}, "
+            f"or drugs 1 to {MOST_DRUGS}"
+        )
+        is_sized = 1 <= (self.drugs or self.practitioners or self.members) <= MOST_MEMBERS
+        is_sized = is_sized and self.practitioners <= MOST_PRACTITIONERS
+        _require(is_sized and self.drugs <= MOST_DRUGS, limits)
         _require(self.kind in kinds, f"kind must be one of {', '.join(kinds)}")
         _require(self.format in formats, f"format must be one of {', '.join(formats)}")
         _require(0 <= self.day <= MOST_DAYS, f"day must be 0 to {MOST_DAYS}")
@@ -104,7 +113,11 @@ class Spec:
         _require(is_possible, f"days must be {FIRST_DAY} to {LAST_DAY}")
         is_long = self.as_of - self.since >= timedelta(days=365)
         text = "the first day of coverage must lie at least a year before the as-of date"
-        _require(is_long or self.practitioners > 0, text)
+        _require(is_long or self.practitioners > 0 or self.drugs > 0, text)
+        is_whole = not self.drugs or (self.kind == "full" and not (self.day or self.fault_rate))
+        _require(
+            is_whole, "a drug formulary is written in full, for the as-of date, and has no faults"
+        )
 
     @property
     def date(self) -> date:

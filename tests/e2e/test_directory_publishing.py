@@ -6,7 +6,15 @@ import re
 
 import pytest
 
-from tests.e2e.commands import ANY_CHANGE, HEADER, SAMPLES, cpcds, current_manifest, done
+from tests.e2e.commands import (
+    ANY_CHANGE,
+    HEADER,
+    SAMPLES,
+    cpcds,
+    current_manifest,
+    done,
+    rows_of,
+)
 from tests.e2e.directories import directory_rows, write_directory
 from tests.given.tables import read_tables
 
@@ -91,15 +99,30 @@ def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):
         assert (told.code, sentence in told.sentence) == (2, True), told.sentence
 
 
-def test_another_version_of_the_guide_and_what_is_for_claims_alone_are_refused(nights):
+def test_another_version_of_the_guide_is_refused(nights):
     target, folder, _ = nights
     older = {"CPCDS_PUBLISH__PLAN_NET": "1.1.0"}
-    for command, sentence in (
-        (("run", folder / "day0", "--to", target), "contains Plan-Net 1.2.0, but this would be"),
-        (("explain", target, "Practitioner/x"), "only claims can be explained"),
+    sentence = "contains Plan-Net 1.2.0, but this would be 1.1.0"
+    for command in (
+        ("run", folder / "day0", "--to", target),
+        ("explain", target, "Practitioner/x", "--extract", folder / "day0"),
     ):
         told = cpcds(*command, **older, **ANY_CHANGE)
         assert (told.code, sentence in told.sentence) == (2, True), told.sentence
+
+
+def test_a_resource_is_traced_to_its_row(tmp_path):
+    target = tmp_path / "target"
+    done(cpcds("run", SAMPLES / "directory", "--to", target, **KEEPS))
+    done(cpcds("convert", SAMPLES / "directory", "--out", tmp_path / "out"))
+    lines = (tmp_path / "out/Practitioner.ndjson").read_text("utf-8").splitlines()
+    made = json.loads(lines[5])
+    key = made["identifier"][-1]["value"]  # the payer's own comes last
+    rows = rows_of(SAMPLES / "directory/practitioner.csv")
+    number = next(at for at, row in enumerate(rows, 2) if row["practitioner_id"] == key)
+    told = done(cpcds("explain", target, f"Practitioner/{made['id']}", "name[0].family")).out
+    assert "the published resource is the same" in told
+    assert f"practitioner.csv row {number}, directory_practitioner.family_name" in told
 
 
 def test_a_plan_shows_what_a_run_would_do(nights, tmp_path):

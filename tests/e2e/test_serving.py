@@ -84,7 +84,7 @@ def running(tree, folder, *options, command=quick_server.COMMAND, patient="", **
         )
         try:
             greeting = [process.stdout.readline().rstrip() for _ in range(3)]
-            match = re.search(r"(http://[^/ ]+)/(fhir|directory)", greeting[0])
+            match = re.search(r"(http://[^/ ]+)/(fhir|directory|formulary)", greeting[0])
             assert match, (greeting, log.read_text())
             token = access_token(match[1], patient, folder) if patient else ""
             server = Running(process, match[1], greeting, log, token)

@@ -162,7 +162,7 @@ def write_merged_extract(
     origins: dict[str, TableVersion] = {}
 
     def name_sources(name: str, rows: _Rows, merged: pa.Table) -> pa.Table:
-        origins[_file_name(name)] = TableVersion(LAYERS, name)
+        origins[merged_file(name)] = TableVersion(LAYERS, name)
         return sources.named(merged)
 
     idle_rows = _merge(tree, layers, folder, model, name_sources)
@@ -176,7 +176,7 @@ def write_merged_extract(
 
 
 def write_merged_origins(
-    tree: Tree, layers: Sequence[Layer], folder: Path
+    tree: Tree, layers: Sequence[Layer], folder: Path, model: DataModel
 ) -> Mapping[str, TableOrigins]:
     """Write all layers merged, and return the origin of each row.
 
@@ -191,8 +191,9 @@ def write_merged_origins(
         origins[name] = TableOrigins(table, numbers, rows.deleted)
         return merged.select(TABLES[name].names)
 
-    _merge(tree, layers, folder, CLAIMS, record_origins)
-    (folder / "manifest.json").write_text('{"layout": "cpcds", "kind": "full"}', encoding="utf-8")
+    _merge(tree, layers, folder, model, record_origins)
+    manifest = {"layout": model.layout, "kind": "full"}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return origins
 
 
@@ -569,15 +570,16 @@ def _number_keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int
 
 
 def _write_table(folder: Path, name: str, table: Any) -> None:
-    path = folder / _file_name(name)
+    path = folder / merged_file(name)
     if table.num_rows or TABLES[name].compulsory:
         pq.write_table(table, path, compression="zstd")
     else:
         path.unlink(missing_ok=True)
 
 
-def _file_name(table: str) -> str:
-    return f"{TABLES[table].file or table}.parquet"
+def merged_file(table: str) -> str:
+    """Return the name of the file with a table's merged rows."""
+    return f"{TABLES[table].file_name}.parquet"
 
 
 def layer_titles(layers: Sequence[Layer]) -> tuple[str, ...]:

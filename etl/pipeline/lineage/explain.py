@@ -21,6 +21,7 @@ from etl.mapping.row_columns import columns_of
 from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explain_resources
 from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
+from etl.pipeline.deltas.merge import merged_file
 from etl.pipeline.lineage.mapped_rows import (
     LineageSources,
     MappedPartition,
@@ -293,8 +294,8 @@ def _explain_layers(sources: LineageSources, layers: LayerPlaces, subject: RowSu
     targets: dict[int, set[tuple[str, RowPosition]]] = {}
     for row in layer_rows:
         if row.merged is not None:
-            name = f"{row.table}.parquet"
-            position = (sources.read.partitions.facts.names.index(name), row.merged)
+            file = sources.read.partitions.facts.names.index(merged_file(row.table))
+            position = (file, row.merged)
             index = sources.rows.partition_of(position)
             if index is not None:
                 targets.setdefault(index, set()).add((row.table, position))
@@ -369,14 +370,15 @@ def _explain_rows(
 
 def records_of(partition: Partition) -> Records:
     """Return the rows of every table, with derived columns and places as text."""
-    records: dict[str, list[Record]] = {}
+    records: dict[str, list[Record]] = {name: [] for name in TABLES}
     for name in TABLES:
+        if not partition.size(name):
+            continue
         columns = {
             column: partition.column(name, column).to_pylist() for column in columns_of(name)
         }
-        if partition.size(name):
-            for key in (FILE_COLUMN, ROW_COLUMN):
-                columns[key] = partition.tables[name].column(key).cast(pa.string()).to_pylist()
+        for key in (FILE_COLUMN, ROW_COLUMN):
+            columns[key] = partition.tables[name].column(key).cast(pa.string()).to_pylist()
         records[name] = [
             {column: texts[index] for column, texts in columns.items()}
             for index in range(partition.size(name))

@@ -28,7 +28,12 @@ from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces
 from etl.pipeline.partition.mapping import Mapped, PartitionContext, check_and_map
-from etl.pipeline.partition.providers import Providers, decide_directory, providers_of
+from etl.pipeline.partition.providers import (
+    Providers,
+    decide_directory,
+    partition_of,
+    providers_of,
+)
 from etl.publish.reader import Release
 from etl.quality.check import Checked, check_totals
 from etl.reports import lineage as lineages
@@ -144,7 +149,8 @@ class LineageSources:
         checked = check_totals(decided)
         tables = providers_of(checked.tables, self.definitions).tables
         origins = self.rows.origins(self.read.partitions.facts.count)
-        return MappedPartition(loaded, checked, None, Partition(tables), origins)
+        partition = partition_of(tables, self.definitions, missing=())
+        return MappedPartition(loaded, checked, None, partition, origins)
 
     @cached_property
     def providers(self) -> Providers:

@@ -23,13 +23,12 @@ from etl.mapping.row_interpreter import Record
 from etl.model.canonical_tables import FILE_COLUMN, HEADER_OF, KEYS, ROW_COLUMN, TABLES
 from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.deltas.layers import Layer, LayerFile
-from etl.pipeline.deltas.merge import LAYER_COLUMN, TableOrigins, layer_titles
+from etl.pipeline.deltas.merge import LAYER_COLUMN, TableOrigins, layer_titles, merged_file
 from etl.reports.lineage import Fate, RowFate, SourceCell
 from etl.sources.convert.cell_origins import PartitionOrigins, RawOrigin, RowPosition
 from etl.sources.files.listed_files import RESULT_OF
 from etl.sources.layout.model import Layout, canonical_layouts
 
-_MERGED: Final = ".parquet"
 _FIRST_ROW: Final = 2
 """Number of the first row of a merged table: row 1 is the header's, as in files of text."""
 
@@ -174,8 +173,9 @@ class LayerRows:
         """Return the file that a row came with."""
         return self.layers[row.layer].files[row.file]
 
-    def of_merged(self, table: str, row: int) -> LayerRow | None:
-        """Return the layer row behind a merged row; None if unknown."""
+    def of_merged(self, file: str, row: int) -> LayerRow | None:
+        """Return the layer row behind a row of a merged file; None if unknown."""
+        table = next((name for name in self._tables if merged_file(name) == file), "")
         number = row - _FIRST_ROW
         if table not in self._tables or not 0 <= number < len(self._tables[table].merged):
             return None
@@ -316,7 +316,7 @@ class LayerPlaces:
 
     def _layer_row(self, position: RowPosition) -> LayerRow | None:
         file = self.merged.named(position).file
-        return self.rows.of_merged(file.removesuffix(_MERGED), position[1])
+        return self.rows.of_merged(file, position[1])
 
     def _query_of(self, row: LayerRow) -> str:
         """Return the file of the query that computed a row; "" if none did."""

@@ -20,7 +20,7 @@ from etl.engine.partition_columns import Partition
 from etl.engine.render import ResourceBatch
 from etl.engine.unmapped import Mention
 from etl.mapping.plan import Environment, Plan, Provider, ProviderType
-from etl.model.canonical_tables import DIRECTORY_TABLES, LISTED_TABLES, MEMBERLESS, ROW_COLUMN
+from etl.model.canonical_tables import DIRECTORY_TABLES, MEMBERLESS, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
 from etl.publish.block import LISTED, NAMED, ROW
@@ -90,7 +90,7 @@ def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Pr
         crosswalks=definitions.crosswalks,
         providers=MappingProxyType({name: tuple(matches) for name, matches in providers.items()}),
     )
-    shared_tables = (*DIRECTORY_TABLES, *LISTED_TABLES)
+    shared_tables = DIRECTORY_TABLES if definitions.model.has_members else tables
     provider_tables = {name: table for name, table in tables.items() if name in shared_tables}
     return Providers(provider_tables, _read_known_ids(tables), environment)
 
@@ -112,11 +112,9 @@ def partition_of(
     """
     if definitions.model.has_members:
         return Partition(with_stubs(tables, missing))
-    if "network" not in definitions.model.tables:
-        return Partition(tables)
-    from etl.engine.directory_rows import directory_rows
+    from etl.engine.derived_rows import with_derived_rows
 
-    return Partition(directory_rows(tables))
+    return with_derived_rows(tables, definitions.crosswalks)
 
 
 def with_stubs(

@@ -18,12 +18,14 @@ from etl.columns import codes, dates, numbers
 from etl.columns.arrays import Parsed, as_array, blanked, list_values, matches, true_where
 from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import Column, FieldType
-from etl.model.code_shapes import NPI_DIGITS, NPI_FIRST_DIGITS
+from etl.model.code_shapes import NPI_DIGITS, NPI_FIRST_DIGITS, SHAPES
 from etl.quality.checks.frames import Cells, Checks, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
-_WordKind: TypeAlias = kinds.Forbidden | kinds.Npi | kinds.NotBefore | kinds.NotAfterExtract
+_WordKind: TypeAlias = (
+    kinds.Forbidden | kinds.Npi | kinds.NotBefore | kinds.NotAfterExtract | kinds.BeforeExtract
+)
 
 _ICD_VERSIONS: Final[tuple[Literal["9", "10"], ...]] = ("9", "10")
 
@@ -210,6 +212,9 @@ def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
         case kinds.NotAfterExtract():
             limit = np.iinfo(np.int32).max if as_of is None else as_of
             return dates.stated_days(words) > limit
+        case kinds.BeforeExtract():
+            days = dates.stated_days(words)
+            return (days != NO_DAY) & (days < (NO_DAY if as_of is None else as_of))
         case kinds.Allowed() as allowed:
             return ~_allowed_lists(rule, allowed, words)
         case _:
@@ -236,6 +241,8 @@ def _is_allowed(rule: Rule, allowed: kinds.Allowed, words: Any) -> Any:
         known_words = pa.array(sorted(rule.known_words), pa.string())
         lower_words = pc.utf8_lower(pc.utf8_trim_whitespace(words))
         is_allowed |= true_where(pc.is_in(lower_words, value_set=known_words))
+    if allowed.shape:
+        is_allowed |= [SHAPES[allowed.shape](word or "") for word in words.to_pylist()]
     if rule.crosswalk is not None:
         is_allowed |= [rule.crosswalk.knows(word or "") for word in words.to_pylist()]
     return is_allowed
@@ -367,6 +374,7 @@ CHECKS: Final[Checks] = {
     kinds.Npi: _check_words,
     kinds.NotBefore: _check_words,
     kinds.NotAfterExtract: _check_words,
+    kinds.BeforeExtract: _check_words,
     kinds.AtLeast: _check_at_least,
     kinds.IcdPoint: _check_icd,
     kinds.IcdShape: _check_icd,

@@ -1,4 +1,4 @@
-"""Check provider directory rows: references, locations outside their state, stale rows."""
+"""Check rows of data without members: references, states, prices, stale rows."""
 
 from __future__ import annotations
 
@@ -108,6 +108,40 @@ def _check_location_state(work: Work, frame: Frame, rule: Rule, kind: kinds.Else
     work.fail(rule, frame, _is_active(frame) & is_outside, kind.columns[0])
 
 
+_AT_MOST_ONE: Final = r"^(0(\.[0-9]+)?|1(\.0+)?)$"
+
+
+def _check_fractions(work: Work, frame: Frame, rule: Rule, kind: kinds.Fractions) -> None:
+    percentages = frame.cells(kind.column).text
+    is_stated = _is_active(frame) & frame.filled(kind.column)
+    if (matches(percentages, _AT_MOST_ONE) | ~is_stated).all():
+        work.fail(rule, frame, is_stated & matches(percentages, "[1-9]"), kind.column)
+
+
+def _check_unpriced_tiers(work: Work, frame: Frame, rule: Rule, _kind: kinds.UnpricedTier) -> None:
+    plans, costs = work.frames["formulary_plan"], work.frames["formulary_cost"]
+    formularies, owners = list_values(plans.cells("formulary_ids").text)
+    is_listed = _is_active(plans)[owners]
+    plan_ids = plans.cells("plan_id").text.take(pa.array(owners))
+    listings = pa.table({"plan": plan_ids, "formulary": formularies}).filter(pa.array(is_listed))
+    tiers = pa.table({"plan": costs.cells("plan_id").text, "tier": _tiers(rule, costs)})
+    priced = listings.join(tiers.filter(pa.array(_is_active(costs))), "plan", join_type="inner")
+    keys = compound_keys(priced.column("formulary"), priced.column("tier"))
+    formulary, tier = frame.cells("formulary_id").text, _tiers(rule, frame)
+    is_priced = true_where(pc.is_in(compound_keys(formulary, tier), value_set=keys))
+    has_plan = pc.is_in(formulary, value_set=listings.column("formulary").combine_chunks())
+    is_checked = _is_active(frame) & true_where(has_plan) & true_where(pc.is_valid(tier))
+    work.fail(rule, frame, is_checked & ~is_priced, "tier")
+
+
+def _tiers(rule: Rule, frame: Frame) -> pa.StringArray:
+    """Return the code of each tier; null if it has none."""
+    if rule.crosswalk is None:
+        raise AssertionError(rule.id)
+    answer = rule.crosswalk.answer
+    return over_distinct(frame.cells("tier").text, lambda words: [answer(word) for word in words])
+
+
 CHECKS: Final[Checks] = {
     kinds.Unnamed: _check_unnamed,
     kinds.NoPlace: _check_missing_place,
@@ -115,6 +149,8 @@ CHECKS: Final[Checks] = {
     kinds.SharedValue: _check_shared_values,
     kinds.Stale: _check_stale_rows,
     kinds.Elsewhere: _check_location_state,
+    kinds.Fractions: _check_fractions,
+    kinds.UnpricedTier: _check_unpriced_tiers,
 }
 
 

@@ -30,6 +30,11 @@ def _check_together(work: Work, frame: Frame, rule: Rule, kind: kinds.Together) 
     work.fail(rule, frame, _count_filled(frame, kind.columns) > 1)
 
 
+def _check_incomplete(work: Work, frame: Frame, rule: Rule, kind: kinds.Incomplete) -> None:
+    count = _count_filled(frame, kind.columns)
+    work.fail(rule, frame, (count > 0) & (count < len(kind.columns)))
+
+
 def _check_list_sizes(work: Work, frame: Frame, rule: Rule, kind: kinds.UnequalLists) -> None:
     unequal = _list_sizes(frame, kind.column) != _list_sizes(frame, kind.beside)
     work.fail(rule, frame, frame.filled(kind.column) & unequal, kind.column)
@@ -171,6 +176,7 @@ CHECKS: Final[Checks] = {
     kinds.Equation: _check_equation,
     kinds.AnyFilled: _check_any_filled,
     kinds.Together: _check_together,
+    kinds.Incomplete: _check_incomplete,
     kinds.UnequalLists: _check_list_sizes,
     kinds.Unexpected: _check_unexpected,
     kinds.Misplaced: _check_misplaced,

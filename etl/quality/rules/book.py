@@ -53,6 +53,7 @@ from etl.quality.rules.kinds import (
     Reading,
     RuleKind,
     Unmet,
+    UnpricedTier,
 )
 from etl.quality.rules.parameters import (
     PARENT_KEYS,
@@ -386,7 +387,7 @@ def read_rules(
 def _find_crosswalk(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk | None:
     """Return the crosswalk that a rule looks values up in; None if it needs none."""
     match kind:
-        case Elsewhere(crosswalk=name):
+        case Elsewhere(crosswalk=name) | UnpricedTier(crosswalk=name):
             return crosswalks[name]
         case Disagrees(crosswalk=name) if name:
             return crosswalks[name]

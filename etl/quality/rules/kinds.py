@@ -1,7 +1,7 @@
 """The kinds of check that a rule may name, and their parameters.
 
 A rule in `mappings/rules/*.yaml` has `check: <kind>` and the kind's parameters, whose names are
-written with hyphens. The kinds for provider directories only come last. The checks themselves are
+written with hyphens. The kinds for data without members come last. The checks themselves are
 in `etl.quality.checks`.
 """
 
@@ -186,6 +186,7 @@ class Allowed(CellKind):
         values: allowed words; words that differ only in case are rewritten to these.
         pattern: regular expression (RE2) of allowed values.
         crosswalk: name of a crosswalk; its source words are allowed, in any case.
+        shape: a format that the filter `shape` of mappings knows.
         each: check each value of a list.
     """
 
@@ -193,13 +194,14 @@ class Allowed(CellKind):
     values: p.RawTexts = ()
     pattern: p.Pattern = ""
     crosswalk: p.CrosswalkName = ""
+    shape: p.ShapeName = ""
     each: Flag = False
 
     def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield that no allowed values are configured."""
         yield from super().mistakes(context)
-        if not (self.values or self.pattern or self.crosswalk):
-            problem = "this check needs values, pattern or crosswalk"
+        if not (self.values or self.pattern or self.crosswalk or self.shape):
+            problem = "this check needs values, pattern, crosswalk or shape"
             yield Mistake("rule-key", problem, is_absence=True)
 
 
@@ -275,6 +277,12 @@ class NotAfterExtract(CellKind):
     columns: p.DatesOrTimestamps
 
 
+class BeforeExtract(CellKind):
+    """A date is before the extract's `as_of`; not checked if that is unknown."""
+
+    columns: p.Dates
+
+
 class AtLeast(CellKind):
     """A number is smaller than `least`."""
 
@@ -339,6 +347,12 @@ class AnyFilled(RowKind, check="one-of"):
 
 class Together(RowKind):
     """More than one of the columns is filled."""
+
+    columns: p.Columns
+
+
+class Incomplete(RowKind):
+    """Some of the columns are filled, but not all of them."""
 
     columns: p.Columns
 
@@ -795,6 +809,27 @@ class SharedValue(RelationKind):
 
     column: p.ColumnName
     or_key: Flag = False
+
+
+class Fractions(RelationKind):
+    """No percentage in the table is above 1, and some are above 0: they may be fractions.
+
+    Attributes:
+        column: the percentage.
+    """
+
+    column: p.ColumnName
+
+
+class UnpricedTier(RelationKind):
+    """No plan of the drug's formulary has a cost for its tier. Formularies without a plan pass.
+
+    Attributes:
+        crosswalk: words with the same answer in this crosswalk are the same tier.
+    """
+
+    crosswalk: p.CrosswalkName
+    only: ClassVar = ("formulary_item",)
 
 
 class Stale(RelationKind):

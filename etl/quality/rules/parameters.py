@@ -15,6 +15,7 @@ from etl.columns.dates import day_number
 from etl.documents.models import LISTED, NOT_EMPTY, Check, Location, Mistake, RawText, Text
 from etl.errors import nearest
 from etl.model.canonical_tables import DIRECTORY_TABLES, KEYS, LINES, TABLES, FieldType
+from etl.model.code_shapes import SHAPES
 from etl.model.crosswalks import Crosswalk
 
 PARENT_KEYS: Final = MappingProxyType({name: TABLES[name].key for name in (*KEYS, *LINES.values())})
@@ -222,6 +223,7 @@ ColumnType: TypeAlias = Annotated[
     RawText, _word("type", [field_type.value for field_type in FieldType])
 ]
 CrosswalkName: TypeAlias = Annotated[RawText, Check(check_crosswalk)]
+ShapeName: TypeAlias = Annotated[RawText, _word("shape", SHAPES)]
 Day: TypeAlias = Annotated[Text, Check(_check_day)]
 Days: TypeAlias = Annotated[tuple[Day, ...], LISTED, NOT_EMPTY]
 Pattern: TypeAlias = Annotated[RawText, Check(_check_pattern)]

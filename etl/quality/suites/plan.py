@@ -177,7 +177,7 @@ def _translate(rule: Rule, table: str) -> tuple[Expectation, ...]:
             return (Expectation(rule, "not-null", (column,)),)
         case kinds.Forbidden(columns, pattern):
             return per_column(columns, "not-regex", (pattern,))
-        case kinds.Allowed(columns, values, pattern, crosswalk, False) if not crosswalk:
+        case kinds.Allowed(columns, values, pattern, crosswalk="", shape="", each=False):
             if values and not pattern:
                 return per_column(columns, "in-set", values)
             return per_column(columns, "regex", (pattern,)) if not values else ()

@@ -28,14 +28,14 @@ def logical_id(name):
     return logical_ids.logical_id(PAYER, ID_KEY, "Patient", name)
 
 
-def resource(resource_type, key, /, *, last_updated=None, search=None, **elements):
+def resource(resource_type, key, /, *, last_updated=None, search=None, profile=None, **elements):
     """Return one resource; `key` stands for its business key.
 
     One of the directory has a row of its own there, unless `search` says otherwise.
     """
     if search is None and resource_type in ("Organization", "Practitioner"):
         search = {LISTED: [ROW]}
-    body = f'"profile":["{PROFILE}C4BB-{resource_type}|2.2.0"]}}'.encode()
+    body = f'"profile":["{PROFILE}{profile or f"C4BB-{resource_type}"}|2.2.0"]}}'.encode()
     if elements:
         body += b"," + dumps(elements)[1:-1]
     return Resource(

@@ -1,7 +1,7 @@
-"""A provider directory in the published bytes: resources counted against accepted rows.
+"""Public data in the published bytes: resources counted against accepted rows.
 
 Neither indexes nor mappings are used: a block is read like any client reads it, as gzipped NDJSON
-(RFC 1952). FHIR paths are those of Plan-Net's profiles.
+(RFC 1952). A resource belongs to the table whose rows its profile is for (`Table.profile`).
 """
 
 from __future__ import annotations
@@ -9,29 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import msgspec
 from isal import igzip
 
-_TABLES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "Endpoint": "endpoint",
-        "HealthcareService": "healthcare_service",
-        "InsurancePlan": "insurance_plan",
-        "Location": "location",
-        "Organization": "directory_organization",
-        "OrganizationAffiliation": "affiliation",
-        "Practitioner": "directory_practitioner",
-        "PractitionerRole": "provider_role",
-    }
-)
-"""Resource type -> table of its rows. One row makes one resource; a role, one per network."""
+from etl.model.tables import Table
+
 _ROLES: Final = "provider_role"
-_NETWORKS: Final = "network"
-_NETWORK: Final = "ntwk"
-"""Code of `Organization.type` that all networks have, and only networks (`plannet-Network`)."""
+"""One row makes one resource; a role, one per network."""
 _KEY_TYPE: Final = "RI"
 """Identifier type of the payer's own key."""
 
@@ -52,31 +38,38 @@ class _Key(msgspec.Struct, gc=False, frozen=True):
     value: str = ""
 
 
+class _Meta(msgspec.Struct, gc=False, frozen=True):
+    profile: tuple[str, ...] = ()
+
+
 class _Resource(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     resource_type: str
     id: str = ""
+    meta: _Meta = _Meta()
+
+    @property
+    def profile(self) -> str:
+        """Last part of its profile's canonical, or its type."""
+        canonical = next(iter(self.meta.profile), self.resource_type)
+        return canonical.partition("|")[0].rpartition("/")[2]
 
 
 class _Role(msgspec.Struct, gc=False, frozen=True):
     identifier: tuple[_Key, ...] = ()
 
 
-class _Organization(msgspec.Struct, gc=False, frozen=True):
-    type: tuple[_Type, ...] = ()
-
-
 _RESOURCE: Final = msgspec.json.Decoder(_Resource)
 _ROLE: Final = msgspec.json.Decoder(_Role)
-_ORGANIZATION: Final = msgspec.json.Decoder(_Organization)
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryCounts:
-    """Resources of a published directory.
+class ResourceCounts:
+    """Resources of a release without members.
 
     Attributes:
         resources: how many resources.
-        tables: table -> rows that they come from, by distinct IDs; for roles, by their keys.
+        tables: table -> rows that they come from, by distinct IDs; for roles, by their keys. A
+            profile that no table has stands for itself.
         doubled: resources with the type and ID of another.
     """
 
@@ -84,27 +77,29 @@ class DirectoryCounts:
     tables: Mapping[str, int]
     doubled: int
 
-    def differing(self, published: Mapping[str, int]) -> list[str]:
-        """Describe the tables whose counts differ from the published rows."""
+    def differing(self, accepted: Mapping[str, int]) -> list[str]:
+        """Describe the tables whose counts differ from the accepted rows."""
         return [
             f"{table}: {rows_read:,} where {rows:,} were accepted"
-            for table in sorted({*_TABLES.values(), _NETWORKS})
-            if (rows_read := self.tables.get(table, 0)) != (rows := published.get(table, 0))
+            for table, rows_read in sorted(self.tables.items())
+            if rows_read != (rows := accepted.get(table, 0))
         ]
 
 
-def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
-    """Count the resources in the blocks of a directory.
+def resource_counts(blocks: Iterable[bytes], tables: Mapping[str, Table]) -> ResourceCounts:
+    """Count the resources in the blocks of a release without members.
 
     Args:
         blocks: the compressed blocks.
+        tables: of the data model.
 
     Raises:
         msgspec.DecodeError: a line is no resource.
     """
+    table_of = {table.profile: name for name, table in tables.items() if table.profile}
     ids: set[tuple[str, str]] = set()
     keys: set[str] = set()
-    tables: Counter[str] = Counter()
+    counts = Counter(dict.fromkeys(table_of.values(), 0))
     resources = 0
     for data in blocks:
         ndjson: bytes = igzip.decompress(data)  # type: ignore[no-untyped-call]
@@ -114,7 +109,7 @@ def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
             if (resource.resource_type, resource.id) in ids:
                 continue
             ids.add((resource.resource_type, resource.id))
-            table = _TABLES.get(resource.resource_type, resource.resource_type)
+            table = table_of.get(resource.profile, resource.profile)
             if table == _ROLES:
                 payer_keys = (
                     identifier.value
@@ -122,12 +117,8 @@ def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
                     if identifier.type.has(_KEY_TYPE)
                 )
                 keys.add(next(payer_keys, resource.id))
-            elif table == "directory_organization" and _is_network(line):
-                tables[_NETWORKS] += 1
             else:
-                tables[table] += 1
-    return DirectoryCounts(resources, {**tables, _ROLES: len(keys)}, resources - len(ids))
-
-
-def _is_network(line: bytes) -> bool:
-    return any(concept.has(_NETWORK) for concept in _ORGANIZATION.decode(line).type)
+                counts[table] += 1
+    if _ROLES in counts:
+        counts[_ROLES] = len(keys)
+    return ResourceCounts(resources, counts, resources - len(ids))

@@ -1,6 +1,7 @@
-"""Columns of a directory that the engine derives: keys of owners, texts made of parts, times.
+"""Columns of provider directories and drug formularies that the engine derives.
 
-They are listed in `etl.mapping.row_columns`; docs/mapping.md says what each means.
+They are keys of owners, texts made of parts, times, and numbers. They are listed in
+`etl.mapping.row_columns`; docs/mapping.md says what each means.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import compound_keys, join_lists
+from etl.columns.arrays import compound_keys, join_lists, over_distinct
 from etl.engine.related_rows import DeriveColumn, RelatedRows
 from etl.model.canonical_tables import OWNERS, TABLES
 from etl.model.relations import RELATIONS, Many
@@ -22,7 +23,7 @@ _ALL_DAYS: Final = "mon;tue;wed;thu;fri;sat;sun"
 _NAME_PARTS: Final = ("name_prefix", "given_name", "middle_name", "family_name", "name_suffix")
 
 
-def directory_column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
+def memberless_column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
     """Return a derived column of a table; shape (rows of the table,), null if absent.
 
     Raises:
@@ -78,11 +79,17 @@ def _address_text(table: str) -> DeriveColumn:
     return text
 
 
-def _region_base64(partition: RelatedRows) -> pa.StringArray:
-    """Return GeoJSON as FHIR's base64Binary."""
-    texts = partition.column("location", "region_geojson").to_pylist()
-    encoded = [None if text is None else b64encode(text.encode()).decode() for text in texts]
-    return pa.array(encoded, pa.string())
+def _region_base64(table: str) -> DeriveColumn:
+    """Return a function that converts GeoJSON to FHIR's base64Binary."""
+
+    def encoded(partition: RelatedRows) -> pa.StringArray:
+        texts = partition.column(table, "region_geojson").to_pylist()
+        return pa.array(
+            [None if text is None else b64encode(text.encode()).decode() for text in texts],
+            pa.string(),
+        )
+
+    return encoded
 
 
 def _availability_exceptions(partition: RelatedRows) -> pa.StringArray:
@@ -144,6 +151,24 @@ def _role_key(partition: RelatedRows) -> pa.StringArray:
     return compound_keys(partition.column("role_in_network", "role_id"), network)
 
 
+def _pharmacy_key(partition: RelatedRows) -> pa.StringArray:
+    """Return plan and kind of pharmacy, which is compared by its code."""
+    crosswalk = partition.crosswalks["drug-formulary/PharmacyBenefitTypeVS"]
+    codes = over_distinct(
+        partition.column("formulary_cost", "pharmacy_type"),
+        lambda words: [crosswalk.answer(word) or word for word in words],
+    )
+    return compound_keys(partition.column("formulary_cost", "plan_id"), codes)
+
+
+def _limit_count(partition: RelatedRows) -> pa.StringArray:
+    """Return the limits that are whole numbers above 0."""
+    amounts = partition.column("formulary_item", "limit_amount")
+    is_count = pc.match_substring_regex(amounts, r"^[1-9][0-9]{0,8}(\.0+)?$")
+    whole = pc.replace_substring_regex(amounts, pattern=r"\.0+$", replacement="")
+    return pc.if_else(is_count, whole, None)
+
+
 _DERIVED: Final[Mapping[tuple[str, str], DeriveColumn]] = {
     **{
         ("role_in_network" if owner == "provider_role" else table, f"{owner}_key"): _owner_keys(
@@ -156,7 +181,7 @@ _DERIVED: Final[Mapping[tuple[str, str], DeriveColumn]] = {
         (table, "address_text"): _address_text(table)
         for table in ("directory_organization", "directory_practitioner", "location")
     },
-    ("location", "region_base64"): _region_base64,
+    ("location", "region_base64"): _region_base64("location"),
     ("location", "exceptions_text"): _availability_exceptions,
     ("role_in_network", "key"): _role_key,
     ("qualification", "owner_key"): _owner_key("qualification"),
@@ -173,4 +198,7 @@ _DERIVED: Final[Mapping[tuple[str, str], DeriveColumn]] = {
     ),
     ("availability", "opening"): _fhir_time("opens"),
     ("availability", "closing"): _fhir_time("closes"),
+    ("formulary_area", "region_base64"): _region_base64("formulary_area"),
+    ("formulary_cost", "pharmacy_key"): _pharmacy_key,
+    ("formulary_item", "limit_count"): _limit_count,
 }
