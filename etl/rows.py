@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from etl.columns.arrays import column_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES, Column
 
 PLACE_FIELDS: Final = (pa.field(FILE_COLUMN, pa.int32()), pa.field(ROW_COLUMN, pa.int64()))
@@ -81,11 +80,6 @@ def table_of(name: str, count: int, columns: Mapping[str, Any]) -> pa.Table:
     schema = table_schema(name)
     arrays = [columns.get(field.name, pa.nulls(count, field.type)) for field in schema]
     return pa.table(arrays, schema=schema)
-
-
-def row_places(table: pa.Table, positions: pa.Array) -> dict[str, pa.Array]:
-    """Return file and row of some rows of a table, for rows that are derived from them."""
-    return {name: column_of(table, name).take(positions) for name in (FILE_COLUMN, ROW_COLUMN)}
 
 
 def no_findings() -> pa.Table:

@@ -1,4 +1,4 @@
-"""Encode places of rows (file and row) as single numbers in the same order."""
+"""Places of rows (file and row), also encoded as single numbers in the same order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.arrays import column_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 
 _SHIFT: Final = 40
@@ -24,6 +25,11 @@ def place_keys(files: Any, rows: Any) -> Any:
 def places_of(table: pa.Table) -> tuple[Any, Any]:
     """Return the file and the row of each row of a canonical table, as numpy."""
     return table.column(FILE_COLUMN).to_numpy(), table.column(ROW_COLUMN).to_numpy()
+
+
+def take_places(table: pa.Table, positions: pa.Array) -> dict[str, pa.Array]:
+    """Return file and row of some rows of a table, as columns of rows made of them."""
+    return {name: column_of(table, name).take(positions) for name in (FILE_COLUMN, ROW_COLUMN)}
 
 
 def table_places(table: pa.Table) -> Any:

@@ -14,11 +14,12 @@ from etl.columns.arrays import (
     list_values,
     number_within_owner,
 )
+from etl.columns.places import take_places
 from etl.engine.partition_columns import Partition
 from etl.mapping.row_columns import columns_of
 from etl.model.canonical_tables import EVERY_TABLE, TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.rows import row_places, table_of
+from etl.rows import table_of
 
 
 def with_derived_rows(
@@ -74,7 +75,7 @@ def identifier_rows(name: str, tables: Mapping[str, pa.Table]) -> pa.Table:
             key: column_of(source, key).take(owner_rows),
             number: number_within_owner(owners),
             **columns,
-            **row_places(source, owner_rows),
+            **take_places(source, owner_rows),
         },
     )
 
@@ -86,7 +87,7 @@ def _first_rows(name: str, accepted: Partition) -> pa.Table:
     keys = compound_keys(*(columns[column] for column in table.key))
     first = pa.array(np.flatnonzero(first_of_each(keys)))
     cells = {column: values.take(first) for column, values in columns.items()}
-    places = row_places(accepted.tables[table.made_of], first)
+    places = take_places(accepted.tables[table.made_of], first)
     return table_of(name, len(first), {**cells, **places})
 
 

@@ -25,8 +25,9 @@ from etl.columns.arrays import (
     true_where,
 )
 from etl.columns.navigation import positions
+from etl.columns.places import take_places
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.rows import OF_NETWORK, row_places, table_of, table_schema
+from etl.rows import OF_NETWORK, table_of, table_schema
 
 _PHONE_TO_URL: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
 _CONTACT_COLUMNS: Final = (("contact_phone", "phone"), ("contact_email", "email"))
@@ -159,7 +160,7 @@ def _language_rows(practitioners: pa.Table) -> pa.Table:
             "sequence": numbers,
             "language": values,
             "proficiency": pa.array(proficiency, pa.string()),
-            **row_places(practitioners, practitioner_rows),
+            **take_places(practitioners, practitioner_rows),
         },
     )
 
@@ -183,7 +184,7 @@ def _add_telecom_columns(tables: Mapping[str, pa.Table]) -> pa.Table:
                 "owner_id": column_of(table, TABLES[table_name].key[0]).take(filled_rows),
                 "system": pa.repeat(system, len(filled_rows)).cast(pa.string()),
                 "value": value.take(filled_rows),
-                **row_places(table, filled_rows),
+                **take_places(table, filled_rows),
             }
             telecom_tables.append(table_of("telecom", len(filled_rows), columns))
     all_telecoms = pa.concat_tables(telecom_tables).combine_chunks()
