@@ -8,6 +8,7 @@ of the canonical layout.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import closing
@@ -16,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,10 +39,12 @@ from etl.sources.files.listed_files import (
     SOURCE_POSITIONS,
     ListedFile,
     RowForm,
+    compression_of,
     read_header,
     read_traits,
     recognize_entry,
     refuse_non_tables,
+    text_chunks,
 )
 from etl.sources.files.stored_files import (
     MANIFEST_NAME,
@@ -65,6 +69,9 @@ _MEMORY: Final = 1 << 30
 PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
 """Columns of every view: the name of the row's file, and the row's number there."""
 _ROW_NUMBER: Final = "^[0-9]{1,15}$"
+_DOCUMENT: Final = "document"
+"""The only column of a view of JSON files: the text of an element."""
+_DOCUMENTS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +351,7 @@ def _open_view(name: str, table: ExtractTable, listed: tuple[ListedFile, ...], t
     for file in files:
         in_file = {header.casefold() for header in file.headers}
         columns = {key: header for key, header in columns.items() if key in in_file}
-    for header in table.columns:
+    for header in (_DOCUMENT,) if table.json else table.columns:
         if header.casefold() not in PLACES:
             columns.setdefault(header.casefold(), header)
     return View(name, table, files, tuple(columns.values()))
@@ -352,6 +359,9 @@ def _open_view(name: str, table: ExtractTable, listed: tuple[ListedFile, ...], t
 
 def _view_file(listed: ListedFile, table: ExtractTable) -> ViewFile:
     delimiter = table.delimiter or listed.delimiter
+    if table.json:
+        packed = replace(listed, compression=compression_of(listed.name))
+        return ViewFile(packed, "", (_DOCUMENT,))
     if listed.is_parquet:
         written = parquet.read_parquet_headers(listed)
     elif delimiter:
@@ -471,7 +481,33 @@ def _view_rows(
         queried[listed.name] = facts
 
 
+def _read_documents(listed: ListedFile) -> Iterator[Batch]:
+    """Read a JSON array; its elements are the rows, counted from 1. The file is held in memory.
+
+    Raises:
+        ExtractError: it is no JSON array.
+    """
+    try:
+        text = b"".join(text_chunks(listed)).decode("utf-8-sig")
+        elements = msgspec.json.decode(text, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        where = re.search(r"byte \d+", str(error))
+        message = f"is not a JSON array{f' ({where[0]})' if where else ''}; correct the file"
+        raise ExtractError(f"{listed.name}: {message}") from None
+    for start in range(0, len(elements), _DOCUMENTS_AT_ONCE):
+        texts = [
+            bytes(element).decode() for element in elements[start : start + _DOCUMENTS_AT_ONCE]
+        ]
+        numbers = pa.array(range(start + 1, start + len(texts) + 1), pa.int64())
+        rows = pa.RecordBatch.from_arrays(
+            [pa.array(texts, pa.string()), numbers], names=[_DOCUMENT, ROW_COLUMN]
+        )
+        yield Batch(rows, (), 0)
+
+
 def _file_batches(file: ViewFile, table: ExtractTable) -> Iterator[Batch]:
+    if table.json:
+        return _read_documents(file.listed)
     if file.listed.is_parquet:
         return parquet.read_batches(file.listed, file.headers, 1)
     form = RowForm(file.delimiter, table.quoting)

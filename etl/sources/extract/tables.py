@@ -136,6 +136,7 @@ class ExtractTable(Model):
         columns: columns that queries may read although a file lacks them; null there.
         unused: patterns of the columns that no query has to read.
         optional: whether the files may be missing; the view then has no rows.
+        json: whether a file is a JSON array, each element of which is the text of a row.
     """
 
     delta: _MaybeLocation = None
@@ -154,6 +155,7 @@ class ExtractTable(Model):
     columns: Texts = ()
     unused: Texts = ()
     optional: Flag = False
+    json: Flag = False
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
         """Report keys that contradict each other."""
@@ -166,14 +168,16 @@ class ExtractTable(Model):
             "delta": ("version", "options"),
             "iceberg": ("catalog", "snapshot"),
             "sql": ("connection",),
-            "path": ("delimiter", "quoting", "columns", "unused", "optional"),
+            "path": ("delimiter", "quoting", "columns", "unused", "optional", "json"),
         }
         plain = ExtractTable()
         for kind, names in of_kind.items():
             for name in names:
                 if kind != kinds[0] and getattr(self, name) != getattr(plain, name):
                     yield Mistake("", f"{name} belongs to {kind}, not to {kinds[0]}")
-        if self.optional and not self.columns:
+        if self.json and (self.delimiter or self.columns):
+            yield Mistake("", "JSON has no delimiter, and one column: document")
+        if self.optional and not self.columns and not self.json:
             yield Mistake("", "columns is missing: what queries read where there is no file")
         if self.sql is not None and self.connection is None:
             yield Mistake("", "connection is missing: it names the database of the query")

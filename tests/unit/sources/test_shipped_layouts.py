@@ -26,7 +26,7 @@ from tests.unit.sources.golden import assert_written_down
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests/golden/layouts"
 HEADERS = ROOT.parent / "shared/data/cpcds/headers"
-SQL = ("cms-prauc", "cms-rif-synthea")
+SQL = ("cms-part-d", "cms-prauc", "cms-rif-synthea", "qhp-json")
 OWN = ("language", "records")
 """Layouts that have their golden rows in other tests."""
 NAMES = sorted({path.name for path in GOLDEN.iterdir()} - {*SQL, *OWN})
@@ -56,8 +56,13 @@ def test_files_are_known_and_give_the_rows_that_were_written_down(name, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "of_no_use"),
-    # An older row of a beneficiary stands beside newer ones.
-    [("cms-prauc", ["unused-row"]), ("cms-rif-synthea", [])],
+    # A plan has a row for each county; an older row of a beneficiary stands beside newer ones.
+    [
+        ("cms-part-d", ["unused-row"] * 5),
+        ("cms-prauc", ["unused-row"]),
+        ("cms-rif-synthea", []),
+        ("qhp-json", []),
+    ],
 )
 def test_a_layout_in_sql_gives_the_rows_that_were_written_down(name, of_no_use, tmp_path):
     """Its files are known by names and headers; equal rows are the same ones, from any file."""

@@ -304,3 +304,66 @@ def test_an_extract_toml_is_checked(old, new, sentence, tmp_path):
     assert old in TOML
     with pytest.raises(ExtractError, match=re.escape(sentence)):
         payer(tmp_path / "in", toml=TOML.replace(old, new))
+
+
+JSON_TOML = """
+layout = "cpcds-formulary"
+[files]
+drugs = { path = "drugs*.json*", json = true }
+more = { path = "more.json", json = true, optional = true }
+[tables]
+formulary = "formulary.sql"
+drug = "drug.sql"
+item = "item.sql"
+"""
+JSON_QUERIES = {
+    "formulary.sql": "select 'F' as formulary_id, 'One' as name",
+    "drug.sql": (
+        "select document->>'$.id' as drug_id, document->>'$.id' as rxnorm_code, _file, _row "
+        "from (select * from drugs union all by name select * from more)"
+    ),
+    "item.sql": (
+        "select 'F' as formulary_id, document->>'$.id' as drug_id, 'generic' as tier, "
+        "'1-month-in-retail' as pharmacy_types from drugs"
+    ),
+}
+
+
+def json_extract(folder, text):
+    folder.mkdir()
+    (folder / "drugs-1.json.gz").write_bytes(gzip.compress(text))
+    (folder / "drugs-2.json").write_text('[{"id": "9"}]')
+    (folder / DEFINITION).write_text(JSON_TOML)
+    for name, query in JSON_QUERIES.items():
+        (folder / name).write_text(query)
+    files = FolderFiles(folder)
+    return read_sql_extract(files, DEFINITION, read_tables(files, DEFINITION))
+
+
+def test_each_element_of_a_json_array_is_a_row(tmp_path):
+    text = '\ufeff [ {"id": "7", "name": "é"},\n{"id": 8} ]'.encode()
+    extract = json_extract(tmp_path / "in", text)
+    assert check_sql_extract(extract, FolderFiles(tmp_path / "in")) == ()
+    found = results(staged(extract, tmp_path / "in"))
+    rows = (line.replace('"', "") for line in found["drug.csv"].splitlines()[1:])
+    assert sorted(rows) == [
+        "7,7,drugs-1.json.gz,1",
+        "8,8,drugs-1.json.gz,2",
+        "9,9,drugs-2.json,1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b'{"id": "secret"}', "drugs-1.json.gz: is not a JSON array; correct the file"),
+        (b'[{"id": "secret"', "drugs-1.json.gz: is not a JSON array; correct the file"),
+        (b'[{"id": "secret"} x]', r"drugs-1.json.gz: is not a JSON array \(byte \d+\)"),
+        (b'["\xff"]', "drugs-1.json.gz: is not a JSON array"),
+    ],
+)
+def test_a_file_that_is_no_json_array_is_refused_without_its_text(text, sentence, tmp_path):
+    extract = json_extract(tmp_path / "in", text)
+    with pytest.raises(ExtractError, match=sentence) as raised:
+        staged(extract, tmp_path / "in")
+    assert "secret" not in str(raised.value)
