@@ -22,13 +22,14 @@ from etl.bootstrap.settings import Settings
 from etl.gateway.service import PAGE_LIMIT
 from etl.gateway.startup import GatewayServices
 from etl.gateway.supported_fhir import api_of
-from etl.model.data_models import CLAIMS, DIRECTORY
+from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, FORMULARY
 from etl.portal.app import portal_app
+from etl.portal.drug_search import DrugSearch
 from etl.portal.portal import Portal
 from etl.portal.provider_search import ProviderSearch
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
-from etl.portal.site_facts import ServerFacts, Site, duration_text
+from etl.portal.site_facts import PublicApi, ServerFacts, Site, duration_text
 from etl.portal.site_file import read_site_file
 
 TRY_CLIENT: Final = "portal-try-it"
@@ -70,6 +71,7 @@ def portal_room(
         password="" if demo is None else demo.password,
         try_client=TRY_CLIENT if site.sandbox else "",
         providers=_provider_search(settings, served),
+        drugs=_drug_search(settings, served),
     )
 
     @asynccontextmanager
@@ -115,10 +117,13 @@ def served_of(
     return ServerFacts(
         base_url=serve.base_url,
         fhir=f"{serve.base_url}{CLAIMS.path}",
-        directory=f"{serve.base_url}{DIRECTORY.path}",
         smart=description.smart or {},
         capability=description.statements[CLAIMS.path],
-        directory_capability=description.statements.get(DIRECTORY.path),
+        public={
+            api.name: PublicApi(api.title, f"{serve.base_url}{path}", description.statements[path])
+            for api, path in ((api_of(model), model.path) for model in DATA_MODELS)
+            if api.is_public and path in description.statements
+        },
         code_seconds=auth.code_seconds,
         consent_terms=tuple(duration_text(days * 86_400) for days in sorted(auth.consent_days)),
         page_default=serve.page_size,
@@ -133,6 +138,13 @@ def _provider_search(settings: Settings, served: GatewayServices) -> ProviderSea
         return None
     base = f"{settings.serve.base_url}{DIRECTORY.path}"
     return ProviderSearch(directory.service, directory.releases, base, settings.publish.cadence)
+
+
+def _drug_search(settings: Settings, served: GatewayServices) -> DrugSearch | None:
+    target = served.serving(FORMULARY)
+    if target is None:
+        return None
+    return DrugSearch(target.service, target.releases, f"{settings.serve.base_url}{FORMULARY.path}")
 
 
 def _register_try_app(apps: Apps, portal: Portal) -> None:

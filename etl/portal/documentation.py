@@ -18,10 +18,11 @@ from starlette.routing import Route
 from etl.errors import StoreError
 from etl.portal.capability_tables import HOLDS, read_statement
 from etl.portal.data_dictionary import DataDictionary, Elements
+from etl.portal.drug_search import DrugQuery
 from etl.portal.examples import FILES, LOOPBACK, SCOPE, directory_examples, example_file
-from etl.portal.portal import CHANGES, MENU, Portal, SandboxMember
+from etl.portal.portal import CHANGES, Portal, SandboxMember
 from etl.portal.provider_search import DISTANCES, DoctorQuery
-from etl.portal.site_facts import Json
+from etl.portal.site_facts import Json, PublicApi
 from etl.publish.canonical_json import instant
 
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
@@ -41,11 +42,11 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/", pages.guide),
         Route("/patient-access", pages.guide),
         Route("/provider-directory", pages.provider_directory),
-        Route("/patient-access/capability", pages.capability),
-        Route("/patient-access/capability.json", pages.capability_download),
-        Route("/provider-directory/capability", pages.capability),
-        Route("/provider-directory/capability.json", pages.capability_download),
+        Route("/{api}/capability", pages.capability),
+        Route("/{api}/capability.json", pages.capability_download),
+        Route("/drug-formulary", pages.drug_formulary),
         Route("/find-a-doctor", pages.find_a_doctor),
+        Route("/find-a-drug", pages.find_a_drug),
         Route("/data-dictionary", pages.data_dictionary),
         Route("/data-dictionary/{type}", pages.data_dictionary),
         Route("/quickstart", pages.guide),
@@ -127,18 +128,23 @@ class _Pages:
         )
 
     async def provider_directory(self, request: Request) -> Response:
-        portal = self._portal
-        statement = read_statement(self._directory())
+        portal, api = self._portal, self._public("provider-directory")
         example = None if portal.providers is None else await portal.providers.example()
         return await portal.show(
             request,
             "provider_directory",
-            directory=statement,
-            examples=directory_examples(portal.served.directory, example),
+            api=api,
+            directory=read_statement(api.capability()),
+            examples=directory_examples(api.base, example),
             published=None if portal.providers is None else portal.providers.published(),
             files=() if portal.providers is None else portal.providers.files(),
             brand=portal.served.smart.get("user_access_brand_bundle", ""),
         )
+
+    async def drug_formulary(self, request: Request) -> Response:
+        api = self._public("drug-formulary")
+        statement = read_statement(api.capability())
+        return await self._portal.show(request, "drug_formulary", api=api, statement=statement)
 
     async def find_a_doctor(self, request: Request) -> Response:
         providers = self._portal.providers
@@ -155,6 +161,20 @@ class _Pages:
             found=None if query.is_empty else await providers.find(query),
         )
 
+    async def find_a_drug(self, request: Request) -> Response:
+        drugs = self._portal.drugs
+        if drugs is None:
+            raise HTTPException(404)
+        await self._portal.limit(request, "find")
+        query = DrugQuery.of(request.query_params)
+        return await self._portal.show(
+            request,
+            "find_a_drug",
+            query=query,
+            plans=await drugs.plans(),
+            found=None if query.is_empty else await drugs.find(query),
+        )
+
     async def capability(self, request: Request) -> Response:
         api, document = self._statement(request)
         return await self._portal.show(
@@ -162,7 +182,7 @@ class _Pages:
             "capability",
             capability=read_statement(document),
             document=json.dumps(document, indent=2, ensure_ascii=False),
-            api=dict(MENU)[f"/{api}"],
+            api=self._portal.menu[f"/{api}"],
             path=f"/{api}",
         )
 
@@ -175,10 +195,10 @@ class _Pages:
 
     def _statement(self, request: Request) -> tuple[str, Json]:
         """Return the API of a path, and its CapabilityStatement."""
-        api = request.url.path.split("/")[1]
-        if api == "provider-directory":
-            return api, self._directory()
-        return api, self._portal.served.capability()
+        api = str(request.path_params["api"])
+        if api == "patient-access":
+            return api, self._portal.served.capability()
+        return api, self._public(api).capability()
 
     async def example(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -226,7 +246,10 @@ class _Pages:
             client_id=self._portal.try_client,
             scope=SCOPE,
             capability=self._portal.statement(),
-            directory=read_statement(self._directory()) if self._portal.providers else None,
+            public={
+                name: (api, read_statement(api.capability()))
+                for name, api in self._portal.served.public.items()
+            },
         )
 
     async def sample(self, request: Request) -> Response:
@@ -287,9 +310,8 @@ class _Pages:
             raise HTTPException(404)
         return folder
 
-    def _directory(self) -> Json:
-        """Return the CapabilityStatement of the Provider Directory."""
-        served = self._portal.served.directory_capability
-        if served is None:
+    def _public(self, name: str) -> PublicApi:
+        api = self._portal.served.public.get(name)
+        if api is None:
             raise HTTPException(404)
-        return served()
+        return api

@@ -25,6 +25,7 @@ from etl.auth.services import Services
 from etl.documents.packaged_toml import read_beside
 from etl.gateway.release.served_releases import Releases
 from etl.portal.capability_tables import HOLDS, Statement, read_statement
+from etl.portal.drug_search import DrugSearch
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
 from etl.portal.provider_search import ProviderSearch
@@ -35,7 +36,6 @@ from etl.web.rate_limits import TooMany
 MENU: Final[tuple[tuple[str, str], ...]] = (
     ("/", "Home"),
     ("/patient-access", "Patient Access API"),
-    ("/provider-directory", "Provider Directory API"),
     ("/apps", "App Registration"),
     ("/contact", "Contact Us"),
 )
@@ -111,6 +111,7 @@ class Portal:
         password: the sandbox members' one password; public.
         try_client: client id of the app behind `/try`; empty for none.
         providers: searches the provider directory; None if none is served.
+        drugs: searches drug formularies; None if none is served.
     """
 
     site: Site
@@ -124,6 +125,7 @@ class Portal:
     password: str = ""
     try_client: str = ""
     providers: ProviderSearch | None = None
+    drugs: DrugSearch | None = None
 
     async def show(
         self,
@@ -144,7 +146,6 @@ class Portal:
             values: what the template shows.
         """
         visit = await self.visit(request)
-        has_directory = self.served.directory_capability is not None
         forms: list[Markup] = []
 
         def csrf_field() -> Markup:
@@ -154,9 +155,10 @@ class Portal:
 
         html = self.templates.get_template(f"{template}.html.j2").render(
             served=self.served,
-            menu=[entry for entry in MENU if has_directory or entry[0] != "/provider-directory"],
+            menu=self.menu,
             here=request.url.path,
             providers=self.providers,
+            drugs=self.drugs,
             developer=visit.developer,
             csrf_field=csrf_field,
             holds=HOLDS,
@@ -300,6 +302,13 @@ class Portal:
     def redirect_uris(self) -> tuple[str, ...]:
         """Redirect URIs that make the examples work."""
         return (self.served.code_page, LOOPBACK) if self.site.sandbox else (LOOPBACK,)
+
+    @property
+    def menu(self) -> Mapping[str, str]:
+        """Path -> title of the main pages; those of public APIs come after Patient Access."""
+        public = {f"/{name}": api.title for name, api in self.served.public.items()}
+        entries = [*MENU[:2], *public.items(), *MENU[2:]]
+        return dict(entries)
 
     def statement(self) -> Statement:
         """Return the capability statement of Patient Access, for people."""

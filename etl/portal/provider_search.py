@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from etl.documents.packaged_toml import read_beside
 from etl.errors import StoreError
 from etl.gateway.http.responses import FhirError
 from etl.gateway.release.release_reader import ReleaseTree
-from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.evaluation import columns_of
-from etl.gateway.service import Service
+from etl.portal.public_search import (
+    Json,
+    Parameters,
+    PublicSearch,
+    escaped,
+    extension_values,
+    next_page,
+    reference_to,
+    resolved,
+    resources_in,
+)
 from etl.publish.public_files import public_pages
-from etl.smart.grants import Grant
-
-Json = Mapping[str, Any]
-Parameters = list[tuple[str, str]]
 
 PAGE_SIZE: Final = 100
 """Roles of a page: as many as the API gives, since a provider is listed once a page."""
@@ -175,27 +179,16 @@ class SearchExample:
 
 
 @dataclass
-class ProviderSearch:
-    """Searches a directory of the payer as the public API does.
+class ProviderSearch(PublicSearch):
+    """Searches a directory of the payer.
 
     Attributes:
-        service: answers `/directory`.
-        releases: the releases that it answers from.
-        base: FHIR base URL of the API.
         cadence: ISO 8601 duration between releases.
     """
 
-    service: Service
-    releases: Releases
-    base: str
     cadence: str
-    _grant: Grant = field(init=False)
     _choices: tuple[str, Choices] = ("", Choices())
     _example: tuple[str, SearchExample | None] = ("", None)
-
-    def __post_init__(self) -> None:
-        scopes = tuple(f"patient/{kind.name}.rs" for kind in self.service.kinds())
-        self._grant = Grant("", "public", scopes, "", datetime.max.replace(tzinfo=UTC))
 
     def published(self) -> datetime | None:
         """Return when the served release was published; None before the first."""
@@ -239,12 +232,11 @@ class ProviderSearch:
         """Return a page of the providers that match a query, or the problem in a sentence."""
         try:
             if query.page:
-                answer = await self.service.page(self._grant, query.page, base=self.base)
-                return self._results(json.loads(answer.body))
+                return self._results(await self.page(query.page))
             parameters = await self._parameters(query)
             if isinstance(parameters, str):
                 return SearchResults(problem=parameters)
-            return self._results(await self._search(_ROLE, parameters))
+            return self._results(await self.search(_ROLE, parameters))
         except FhirError as refusal:
             if query.page:
                 return SearchResults(problem="These pages have expired. Please search again.")
@@ -260,11 +252,11 @@ class ProviderSearch:
         """Return the FHIR search parameters of a query, or its problem in a sentence."""
         parameters: Parameters = []
         if query.name:
-            parameters += [("practitioner.name", _escape(word)) for word in query.name.split()]
+            parameters += [("practitioner.name", escaped(word)) for word in query.name.split()]
         if query.specialty:
-            parameters.append(("specialty", _escape(query.specialty)))
+            parameters.append(("specialty", escaped(query.specialty)))
         if query.network:
-            parameters.append(("network", _escape(query.network)))
+            parameters.append(("network", escaped(query.network)))
         if query.new_patients:
             parameters.append(("new-patients", NEW_PATIENTS))
         if query.near:
@@ -283,8 +275,8 @@ class ProviderSearch:
 
     async def _position(self, conditions: Parameters) -> str | None:
         """Return the center of the directory's locations in a ZIP or city: `latitude|longitude`."""
-        bundle = await self._search("Location", [*conditions, ("_count", "50")])
-        locations = _resources(bundle, "match")
+        bundle = await self.search("Location", [*conditions, ("_count", "50")])
+        locations = resources_in(bundle, "match")
         positions = [location["position"] for location in locations if "position" in location]
         if not positions:
             return None
@@ -292,55 +284,49 @@ class ProviderSearch:
         longitude = fmean(float(position["longitude"]) for position in positions)
         return f"{latitude:.4f}|{longitude:.4f}"
 
-    async def _search(self, resource_type: str, parameters: Parameters) -> Json:
-        answer = await self.service.search(
-            self._grant, resource_type, parameters, base=self.base, strict=True
-        )
-        bundle: Json = json.loads(answer.body)
-        return bundle
-
     # Answers
 
     def _results(self, bundle: Json) -> SearchResults:
-        included = {_ref(resource): resource for resource in _resources(bundle, "include")}
-        links = {link["relation"]: link["url"] for link in bundle["link"]}
+        included = {
+            reference_to(resource): resource for resource in resources_in(bundle, "include")
+        }
         providers: dict[str, ProviderListing] = {}
-        for role in _resources(bundle, "match"):
+        for role in resources_in(bundle, "match"):
             provider = (role.get("practitioner") or role.get("organization") or {}).get("reference")
             listing = providers.setdefault(
-                provider or _ref(role), ProviderListing(_provider_name(role, included), [], [])
+                provider or reference_to(role),
+                ProviderListing(_provider_name(role, included), [], []),
             )
             listing.roles.append(self._role_listing(role, included, listing.name))
             specialties = dict.fromkeys((*listing.specialties, *_specialties(role)))
             listing.specialties[:] = specialties
-        following = links.get("next", "").rpartition("/_page/")[2]
-        return SearchResults(tuple(providers.values()), bundle.get("total"), following)
+        found = tuple(providers.values())
+        return SearchResults(found, bundle.get("total"), next_page(bundle))
 
     def _role_listing(self, role: Json, included: Mapping[str, Json], name: str) -> RoleListing:
-        networks = _resolve(included, *_extensions(role, "network-reference", "valueReference"))
-        organizations = _resolve(included, role.get("organization", {}))
+        networks = resolved(
+            included, *extension_values(role, "network-reference", "valueReference")
+        )
+        organizations = resolved(included, role.get("organization", {}))
         accepts = _accepted_patients(role)
         return RoleListing(
             network=next((network["name"] for network in networks), ""),
             organization=next((o["name"] for o in organizations if o["name"] != name), ""),
-            places=[_to_place(place) for place in _resolve(included, *role.get("location", ()))],
+            places=[_to_place(place) for place in resolved(included, *role.get("location", ()))],
             phone=_phone_number(role),
             accepts=_ACCEPTS.get(accepts, "Please ask whether this provider takes new patients"),
             takes_new=accepts == NEW_PATIENTS,
-            url=f"{self.base}/{_ref(role)}",
+            url=f"{self.base}/{reference_to(role)}",
         )
 
     # What a release has
 
     async def _networks(self) -> dict[str, str]:
-        parameters: Parameters = [("type", "ntwk"), ("_count", "100")]
-        bundle = await self._search("Organization", parameters)
-        networks: list[Json] = list(_resources(bundle, "match"))
-        while following := [link for link in bundle["link"] if link["relation"] == "next"]:
-            cursor = following[0]["url"].rpartition("/_page/")[2]
-            bundle = json.loads((await self.service.page(self._grant, cursor, base=self.base)).body)
-            networks += _resources(bundle, "match")
-        return _sort_by_words({_ref(network): network["name"] for network in networks})
+        networks = {
+            reference_to(network): network["name"]
+            async for network in self.every("Organization", [("type", "ntwk")])
+        }
+        return _sort_by_words(networks)
 
     async def _specialties(self, tree: ReleaseTree) -> dict[str, str]:
         columns = await columns_of(tree, [(_ROLE, "specialty")])
@@ -357,10 +343,12 @@ class ProviderSearch:
         for specialty in codes:
             parameters = [("specialty", specialty), ("new-patients", NEW_PATIENTS)]
             parameters += [("_include", f"{_ROLE}:location"), ("_count", "50")]
-            bundle = await self._search(_ROLE, parameters)
-            places = {_ref(resource): resource for resource in _resources(bundle, "include")}
-            for role in _resources(bundle, "match"):
-                networks = _extensions(role, "network-reference", "valueReference")
+            bundle = await self.search(_ROLE, parameters)
+            places = {
+                reference_to(resource): resource for resource in resources_in(bundle, "include")
+            }
+            for role in resources_in(bundle, "match"):
+                networks = extension_values(role, "network-reference", "valueReference")
                 for reference in role.get("location", ()):
                     place = places.get(reference.get("reference", ""), {})
                     postal_code: str = place.get("address", {}).get("postalCode", "")
@@ -389,35 +377,13 @@ def _near_conditions(near: str) -> Parameters:
     if zip_code := _ZIP.fullmatch(near):
         return [("address-postalcode", zip_code[1])]
     city, _, state = (part.strip() for part in near.partition(","))
-    conditions = [("address-city", _escape(city))] if city else []
-    return [*conditions, ("address-state", _escape(state))] if state else conditions
-
-
-def _escape(text: str) -> str:
-    """Return a search value whose separators stand for themselves (FHIR R4 3.1.1.4.2)."""
-    return re.sub(r"([\\,|$])", r"\\\1", text)
-
-
-def _resources(bundle: Json, mode: str) -> list[Json]:
-    return [
-        entry["resource"]
-        for entry in bundle.get("entry", ())
-        if entry.get("search", {}).get("mode") == mode
-    ]
-
-
-def _ref(resource: Json) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
-
-
-def _resolve(included: Mapping[str, Json], *references: Json) -> list[Json]:
-    names = [reference.get("reference", "") for reference in references]
-    return [included[name] for name in names if name in included]
+    conditions = [("address-city", escaped(city))] if city else []
+    return [*conditions, ("address-state", escaped(state))] if state else conditions
 
 
 def _provider_name(role: Json, included: Mapping[str, Json]) -> str:
-    people = map(_person, _resolve(included, role.get("practitioner", {})))
-    organizations = (o["name"] for o in _resolve(included, role.get("organization", {})))
+    people = map(_person, resolved(included, role.get("practitioner", {})))
+    organizations = (o["name"] for o in resolved(included, role.get("organization", {})))
     return next(people, "") or next(organizations, "") or "Name not published"
 
 
@@ -426,14 +392,6 @@ def _person(practitioner: Json) -> str:
     parts = (*name.get("prefix", ()), *name.get("given", ()), name.get("family", ""))
     text: str = name.get("text", "") or " ".join(filter(None, parts))
     return text
-
-
-def _extensions(resource: Json, name: str, value: str) -> list[Json]:
-    return [
-        extension[value]
-        for extension in resource.get("extension", ())
-        if extension["url"].endswith(f"/{name}") and value in extension
-    ]
 
 
 def _accepted_patients(role: Json) -> str:

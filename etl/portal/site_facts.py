@@ -57,16 +57,30 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicApi:
+    """An API that needs no token.
+
+    Attributes:
+        title: its title.
+        base: its FHIR base URL.
+        capability: gives its CapabilityStatement.
+    """
+
+    title: str
+    base: str
+    capability: Callable[[], Json]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """Facts of the running server.
 
     Attributes:
         base_url: the server's own address, as apps reach it; without a slash at its end.
         fhir: FHIR base URL of Patient Access.
-        directory: FHIR base URL of the Provider Directory.
         smart: the SMART configuration.
         capability: gives the CapabilityStatement of Patient Access.
-        directory_capability: gives that of the Provider Directory; None where it is not served.
+        public: the served public APIs, by their names, which are also the paths of their pages.
         code_seconds: lifetime of an authorization code.
         consent_terms: the terms that a member may choose from, for people.
         page_default: matches of a page where no `_count` was given.
@@ -76,10 +90,9 @@ class ServerFacts:
 
     base_url: str
     fhir: str
-    directory: str
     smart: Json
     capability: Callable[[], Json]
-    directory_capability: Callable[[], Json] | None = None
+    public: Mapping[str, PublicApi] = field(default_factory=dict)
     code_seconds: int = configuration.CODE_SECONDS
     consent_terms: Sequence[str] = ()
     page_default: int = 50

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.e2e.commands import SAMPLES, cpcds, done
 from tests.e2e.portal.standing import publish, stand_up
 from tests.unit.gateway.trees import LISTED, sample_tree
 
@@ -17,10 +18,18 @@ def target(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def sandbox(target, tmp_path_factory):
-    """Claims and a provider directory, as `make sandbox` serves them."""
+def formulary(tmp_path_factory):
+    """A target with the samples of drug formularies."""
+    target = tmp_path_factory.mktemp("formulary") / "target"
+    done(cpcds("run", SAMPLES / "formulary", "--to", target))
+    return target
+
+
+@pytest.fixture(scope="session")
+def sandbox(target, formulary, tmp_path_factory):
+    """Claims and public data, as `make sandbox` serves them."""
     folder = tmp_path_factory.mktemp("sandbox")
-    with stand_up(target, folder, sample_tree(LISTED)) as standing:
+    with stand_up(target, folder, sample_tree(LISTED), formulary) as standing:
         yield standing
 
 

@@ -76,13 +76,16 @@ def publish(folder: Path) -> Path:
 
 
 @contextmanager
-def stand_up(target: Path, folder: Path, directory: Path | None = None) -> Iterator[Standing]:
+def stand_up(
+    target: Path, folder: Path, directory: Path | None = None, formulary: Path | None = None
+) -> Iterator[Standing]:
     """Serve a target until the block ends, as `cpcds serve` does.
 
     Args:
         target: what is published; public numbers may be in `reports` beside it.
         folder: for the database and the audit trail.
         directory: target of a provider directory; None for none.
+        formulary: target of a drug formulary; None for none.
     """
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -93,7 +96,11 @@ def stand_up(target: Path, folder: Path, directory: Path | None = None) -> Itera
             target=str(target),
             payer=PayerSettings(name="Alder Health Plan"),
             serve=ServeSettings(
-                base_url=base, port=port, log="off", directory=str(directory or "")
+                base_url=base,
+                port=port,
+                log="off",
+                directory=str(directory or ""),
+                formulary=str(formulary or ""),
             ),
             auth=AuthSettings(
                 database=f"sqlite:///{folder / 'auth.db'}",

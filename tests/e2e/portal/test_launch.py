@@ -3,6 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.portal.walking import (
@@ -40,15 +41,22 @@ def test_try_it_does_the_whole_launch_in_the_page(page):
     expect(page.get_by_role("status")).to_have_text("401: OperationOutcome")
 
 
-def test_the_directory_is_searched_without_a_launch(page):
+@pytest.mark.parametrize(
+    ("api", "path", "resource"),
+    [
+        ("provider-directory", "/directory", "Organization"),
+        ("drug-formulary", "/formulary", "MedicationKnowledge"),
+    ],
+)
+def test_public_data_are_searched_without_a_launch(page, api, path, resource):
     page.goto("/try")
-    explorer = page.locator("#explore-directory")
-    explorer.get_by_label("Resource", exact=True).select_option("Organization")
-    explorer.locator("#directory-Organization-_count").fill("1")
+    explorer = page.locator(f"#explore-{api}")
+    explorer.get_by_label("Resource", exact=True).select_option(resource)
+    explorer.locator(f"#{api}-{resource}-_count").fill("1")
     explorer.get_by_role("button", name="Send").click()
     expect(page.get_by_role("status")).to_have_text("200: Bundle")
-    shown = page.locator('[data-shows="directory"]')
-    expect(shown.locator("figcaption").first).to_contain_text("/directory/Organization?_count=1")
+    shown = page.locator(f'[data-shows="{api}"]')
+    expect(shown.locator("figcaption").first).to_contain_text(f"{path}/{resource}?_count=1")
     assert "authorization" not in shown.inner_text()
 
 

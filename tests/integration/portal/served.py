@@ -18,7 +18,7 @@ from etl.model.data_models import CLAIMS
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
-from etl.portal.site_facts import ServerFacts, Site
+from etl.portal.site_facts import PublicApi, ServerFacts, Site
 from etl.portal.site_file import Contact, Links, SiteFile
 from tests.integration.auth.standing import BASE, FHIR
 from tests.integration.auth.standing import stand_up as auth_server
@@ -96,10 +96,15 @@ def portal_of(site, services, started):
         served=ServerFacts(
             base_url=BASE,
             fhir=FHIR,
-            directory=f"{BASE}/directory",
             smart=smart,
             capability=capability,
-            directory_capability=capability,
+            public={
+                name: PublicApi(title, f"{BASE}/{path}", capability)
+                for name, title, path in (
+                    ("provider-directory", "Provider Directory API", "directory"),
+                    ("drug-formulary", "Drug Formulary API", "formulary"),
+                )
+            },
             consent_terms=("90 days", "30 days", "a year"),
             limits={"Requests": "600 a minute for each app and member"},
         ),

@@ -27,7 +27,7 @@ from tests.unit.reports.test_prior_auth import document, request
 TABLES = read_tables(__file__)
 PUBLIC = TABLES["public"]
 OWN = ("/profile", "/settings", "/settings/delete", "/apps", "/apps/new")
-ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory")
+ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory", "/formulary")
 """Paths that the other rooms of the process answer."""
 
 

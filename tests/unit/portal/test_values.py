@@ -33,7 +33,6 @@ DRAFT = AppDraft(
 SERVED = ServerFacts(
     base_url="https://api.example",
     fhir="https://api.example/fhir",
-    directory="https://api.example/directory",
     smart={
         "authorization_endpoint": "https://api.example/oauth/authorize",
         "token_endpoint": "https://api.example/oauth/token",
