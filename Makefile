@@ -101,8 +101,10 @@ conformance: develop ## Have HL7's own Java engine judge what the samples become
 	$(BIN)/python -m conformance.run --self-test --compare .conformance/financial .conformance/basis
 	$(BIN)/cpcds convert cpcds_samples/directory --out .conformance/plan-net-1.2.0
 	CPCDS_PUBLISH__PLAN_NET=1.1.0 $(BIN)/cpcds convert cpcds_samples/directory --out .conformance/plan-net-1.1.0
-	$(BIN)/python -m conformance.run --compare --all --plan-net 1.2.0 .conformance/plan-net-1.2.0
-	$(BIN)/python -m conformance.run --compare --all --plan-net 1.1.0 .conformance/plan-net-1.1.0
+	$(BIN)/python -m conformance.run --compare --all --guide davinci-pdex-plan-net-1.2.0 .conformance/plan-net-1.2.0
+	$(BIN)/python -m conformance.run --compare --all --guide davinci-pdex-plan-net-1.1.0 .conformance/plan-net-1.1.0
+	$(BIN)/cpcds convert cpcds_samples/formulary --out .conformance/drug-formulary
+	$(BIN)/python -m conformance.run --compare --all --guide davinci-drug-formulary-2.0.1 .conformance/drug-formulary
 
 samples: $(VENV)/installed ## Make cpcds_samples/ again (the same bytes).
 	$(BIN)/python -m etl.synth.samples cpcds_samples

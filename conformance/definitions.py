@@ -10,6 +10,8 @@ systems are made of the codes that the value sets name.
 from __future__ import annotations
 
 import json
+import re
+import tarfile
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -63,6 +65,35 @@ def lay_out_plan_net(guide: Guide, folder: Path, target: Path) -> None:
     """
     _write_folders(folder, ("structuredefinitions", "codesystems"), target)
     _write_value_sets(guide, target)
+
+
+def lay_out_package(guide: Guide, package: Path, plan_net: Path, target: Path) -> None:
+    """Write the definitions of a guide that is published as a package into a folder.
+
+    Args:
+        guide: the guide.
+        package: its FHIR package.
+        plan_net: folder of Plan-Net's compiled definitions, whose codes it uses.
+        target: folder to write to; made if need be.
+    """
+    _write_folders(plan_net, ("codesystems",), target)
+    with tarfile.open(package) as archive:
+        for name in archive.getnames():
+            if _DEFINITION.fullmatch(name) and (file := archive.extractfile(name)):
+                definition = json.load(file)
+                if definition.get("type") == "GraphDefinition":
+                    continue
+                for form in ("snapshot", "differential"):
+                    elements = definition.get(form, {}).get("element", ())
+                    told = [element for element in elements if _UNTOLD not in element["id"]]
+                    definition |= {form: {"element": told}} if told else {}
+                _write(target, definition)
+    _write_value_sets(guide, target)
+
+
+_UNTOLD: Final = ":semantic-drug-form-group"
+"""Slice that only the term types of RxNorm tell from the others, which the engine doesn't have."""
+_DEFINITION: Final = re.compile(r"package/(StructureDefinition|CodeSystem)-[^/]*\.json")
 
 
 def _write_folders(guide: Path, names: Sequence[str], target: Path) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from conformance.definitions import lay_out, lay_out_plan_net
+from conformance.definitions import lay_out, lay_out_package, lay_out_plan_net
 from etl.profiles.guides import C4BB, Guide
 
 HERE: Final = Path(__file__).parent
 TARGET: Final = HERE / "target"
 GUIDE: Final = HERE.parents[1] / "shared" / "ig"
+PLAN_NET: Final = "davinci-pdex-plan-net"
 JAVA: Final = "java"
 MAVEN: Final = "mvn"
 MEMORY: Final = "-Xmx3g"
@@ -56,7 +57,7 @@ def prepare(guide: Guide = C4BB) -> list[str]:
     """Build the engine and lay out the definitions of a guide; return the command that runs it.
 
     Args:
-        guide: C4BB, or a version of Plan-Net.
+        guide: C4BB, or a version of a public guide.
 
     Raises:
         UnavailableError: no Java, no Maven, no registry, or no definitions.
@@ -68,8 +69,11 @@ def prepare(guide: Guide = C4BB) -> list[str]:
     shutil.rmtree(definitions, ignore_errors=True)
     if guide is C4BB:
         lay_out(GUIDE, definitions)
-    else:
+    elif guide.id == PLAN_NET:
         lay_out_plan_net(guide, GUIDE / f"plan-net-{guide.version}", definitions)
+    else:
+        package = GUIDE / "packages" / f"hl7.fhir.us.{guide.id}-{guide.version}.tgz"
+        lay_out_package(guide, package, GUIDE / "plan-net-1.2.0", definitions)
     return [*java, "bluebutton.Judge", str(definitions)]
 
 

@@ -1,7 +1,7 @@
 """`make conformance`: HL7's engine over a folder of NDJSON, a sample of each profile or all of it.
 
 Usage:
-    python -m conformance.run FOLDER [--each N | --all] [--compare] [--plan-net VERSION]
+    python -m conformance.run FOLDER [--each N | --all] [--compare] [--guide GUIDE]
     python -m conformance.run --self-test
 
 Exit code 0: the engine found no error, and every kind of warning is explained in
@@ -24,11 +24,16 @@ from typing import Any, Final
 from conformance.engine import GUIDE, HERE, TARGET, EngineIssue, UnavailableError, judge, prepare
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
+from etl.model.data_models import DATA_MODELS
 from etl.profiles.guides import C4BB, PDEX, guide_named, versions_of
 
 _GUIDES: Final = {
-    guide.version: guide for guide in versions_of(guide_named("davinci-pdex-plan-net"))
+    f"{guide.id}-{guide.version}": guide
+    for model in DATA_MODELS
+    if not model.has_members
+    for guide in versions_of(guide_named(model.guide))
 }
+"""Guides of data models without members, by ID and version."""
 PRIOR_AUTH: Final = GUIDE / "pdex-2.2.0" / "examples" / "ExplanationOfBenefit-PDexPriorAuth1.json"
 _PDEX_CODES: Final = f"{PDEX.base}CodeSystem/"
 
@@ -212,7 +217,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every resource")
     parser.add_argument("--compare", action="store_true", help="with cpcds conform, too")
     parser.add_argument("--self-test", action="store_true", help="the guide's examples")
-    parser.add_argument("--plan-net", choices=[*_GUIDES], help="a provider directory, not claims")
+    parser.add_argument("--guide", choices=[*_GUIDES], help="public data, not claims")
     parser.add_argument("--require", action="store_true", help="skipping is a failure")
     found = parser.parse_args(arguments)
     if not found.folders and not found.self_test:
@@ -227,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = parsed(arguments)
     try:
-        command = prepare(_GUIDES.get(options.plan_net, C4BB))
+        command = prepare(_GUIDES.get(options.guide, C4BB))
     except UnavailableError as why:
         say(f"conformance: SKIPPED, {why}")
         return 2 if options.require else 0

@@ -38,7 +38,7 @@ _NAMES: Final = {
     "open": "opening",
     "hash": "hashing",
     "read": "reading",
-    "directory": "checking the directory",
+    "directory": "checking rows that belong to no member",
     "partitions": "checking and mapping",
     "publish": "publishing",
     "bulk": "writing bulk files",

@@ -17,7 +17,7 @@ import msgspec
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
-from etl.model.data_models import DIRECTORY
+from etl.model.data_models import CLAIMS
 from etl.publish.run_reports import REPORT_FORMAT
 from etl.quality.totals.counts import CountsDoNotAddUp, FilledKey, RowCounts, reconcile
 from etl.quality.totals.money import MONEY_TYPES, MoneyKey, MoneyTotals
@@ -229,9 +229,9 @@ def completeness(
     for name in TABLES:
         published = counts[name].published if name in counts else 0
         by_type = filled[name, _CLAIM_ID]
-        is_listed = name in DIRECTORY.tables  # its columns are not elements of CPCDS
+        is_public = name not in CLAIMS.tables  # its columns are not elements of CPCDS
         for column in TABLES[name].columns:
-            is_shown = column.required or column.map_ids or column.meaning or is_listed
+            is_shown = column.required or column.map_ids or column.meaning or is_public
             if not published or not is_shown or column.name == _ACTION:
                 continue
             cells = filled[name, column.name]
