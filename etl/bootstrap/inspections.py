@@ -140,7 +140,7 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
         folder: created if missing.
 
     Raises:
-        UsageError: nothing has been published yet, or it is no provider directory, or has no files.
+        UsageError: nothing has been published yet, or members' data, or without files.
         MappingError: something in `portal.toml` is wrong.
         StoreError: the target cannot be read, or the folder cannot be written.
     """
@@ -157,7 +157,7 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
     pages = public_pages(release.manifest, publish.base_url, publish.cadence)
     if not pages:
         raise UsageError(
-            f"{settings.target}: release {release.id} has no such files; publish the directory "
+            f"{settings.target}: release {release.id} has no such files; publish the extract "
             "again with publish.bulk = true"
         )
     brand = brand_of(settings)

@@ -6,7 +6,15 @@ import pytest
 
 from etl.bootstrap.inspections import extract_coverage
 from etl.bootstrap.settings import read_settings
-from tests.e2e.commands import ANY_CHANGE, SAMPLES, cpcds, done, rows_of, write_rows
+from tests.e2e.commands import (
+    ANY_CHANGE,
+    SAMPLES,
+    cpcds,
+    current_release,
+    done,
+    rows_of,
+    write_rows,
+)
 from tests.e2e.test_serving import running
 
 FORMULARY = SAMPLES / "formulary"
@@ -232,3 +240,46 @@ def test_an_element_is_traced_to_its_row_from_the_rows_that_are_kept_or_from_the
     told = done(cpcds("explain", full, "--row", f"cost.csv:{number}")).out
     assert f"InsurancePlan/{plan['id']}" in told
     assert "formulary_cost" in told
+
+
+def test_everyone_may_fetch_all_of_it_as_files(tmp_path):
+    target = tmp_path / "target"
+    done(cpcds("run", FORMULARY, "--to", target))
+    told = json.loads(done(cpcds("export", target, "--out", tmp_path / "public", "--json")).out)
+    assert told["written"] == 4
+    with running(target, tmp_path) as server:
+        manifest = json.loads(server.get("/formulary/$bulk-publish", None)[2])
+        types = [entry["type"] for entry in manifest["output"]]
+        assert sorted(types) == ["Basic", "InsurancePlan", "Location", "MedicationKnowledge"]
+        paths = [entry["url"].removeprefix(server.base) for entry in manifest["output"]]
+        served = [server.get(path, None)[2] for path in paths]
+    exported = [path.read_bytes() for path in (tmp_path / "public/bulk").iterdir()]
+    assert sorted(served) == sorted(exported)
+    assert sum(len(text.splitlines()) for text in served) == 48
+    assert not list((tmp_path / "public").glob("plan-finder*"))  # files of directories alone
+
+
+def test_a_night_is_planned_compared_and_rolled_back(tmp_path):
+    target, night = tmp_path / "target", tmp_path / "night"
+    done(cpcds("run", FORMULARY, "--to", target))
+    first = current_release(target)
+    rows = {path.stem: rows_of(path) for path in FORMULARY.glob("*.csv")}
+    authorized = {"N": "Y", "Y": "N"}[rows["item"][0]["prior_authorization"]]
+    rows["item"][0] |= {"prior_authorization": authorized}
+    rows["cost"] = rows["cost"][:-1]
+    write_extract(night, rows)
+    page = tmp_path / "plan.html"
+    planned = json.loads(
+        done(cpcds("run", night, "--to", target, "--dry-run", "--html", page, "--json")).out
+    )
+    changed = {name: counts["changed"] for name, counts in planned["resources"].items()}
+    assert {name: count for name, count in changed.items() if count} == {
+        "Basic": 1,
+        "InsurancePlan": 1,
+    }
+    assert "directory" not in page.read_text("utf-8")
+    done(cpcds("run", night, "--to", target))
+    told = done(cpcds("diff", target, first, current_release(target))).out
+    assert "changed: resources 2, Basic 1, InsurancePlan 1" in told
+    done(cpcds("rollback", target, first))
+    assert "no problems found" in done(cpcds("verify", target)).out

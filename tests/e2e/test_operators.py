@@ -221,7 +221,8 @@ def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_pat
     last = [line for line in lines if "━" in line][-len(PHASES) :]
     assert [line.split("━")[0].strip() for line in last] == [
         "opening", "hashing", "reading", "checking rows that belong to no member",
-        "checking and mapping", "publishing", "writing bulk files", "writing the report", "committing",
+        "checking and mapping", "publishing", "writing bulk files", "writing the report",
+        "committing",
     ]  # fmt: skip
     assert all(re.search(r"\d:\d\d:\d\d", line) for line in last)
     logged = [line for line in lines if " INFO etl.run: " in line]
