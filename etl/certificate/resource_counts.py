@@ -46,6 +46,7 @@ class _Resource(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     resource_type: str
     id: str = ""
     meta: _Meta = _Meta()
+    identifier: tuple[_Key, ...] = ()
 
     @property
     def profile(self) -> str:
@@ -54,12 +55,7 @@ class _Resource(msgspec.Struct, gc=False, frozen=True, rename="camel"):
         return canonical.partition("|")[0].rpartition("/")[2]
 
 
-class _Role(msgspec.Struct, gc=False, frozen=True):
-    identifier: tuple[_Key, ...] = ()
-
-
 _RESOURCE: Final = msgspec.json.Decoder(_Resource)
-_ROLE: Final = msgspec.json.Decoder(_Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +109,7 @@ def resource_counts(blocks: Iterable[bytes], tables: Mapping[str, Table]) -> Res
             if table == _ROLES:
                 payer_keys = (
                     identifier.value
-                    for identifier in _ROLE.decode(line).identifier
+                    for identifier in resource.identifier
                     if identifier.type.has(_KEY_TYPE)
                 )
                 keys.add(next(payer_keys, resource.id))

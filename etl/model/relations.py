@@ -104,15 +104,13 @@ _DIRECTORY_RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
 }
 
 
-def _plan_children(table: str) -> Many:
-    return Many(table, (("plan_id", "plan_id"),))
-
-
 _FORMULARY_RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
     "formulary_plan": {
-        "further_identifiers": _plan_children("formulary_plan_identifier"),
-        "drug_coverage_identifiers": _plan_children("formulary_drug_plan_identifier"),
-        "pharmacies": _plan_children("formulary_plan_pharmacy"),
+        "further_identifiers": Many("formulary_plan_identifier", (("plan_id", "plan_id"),)),
+        "drug_coverage_identifiers": Many(
+            "formulary_drug_plan_identifier", (("plan_id", "plan_id"),)
+        ),
+        "pharmacies": Many("formulary_plan_pharmacy", (("plan_id", "plan_id"),)),
     },
     "formulary_plan_pharmacy": {
         "costs": Many("formulary_cost", (("pharmacy_key", "pharmacy_key"),))

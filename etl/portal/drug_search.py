@@ -12,6 +12,7 @@ from etl.documents.packaged_toml import read_beside
 from etl.errors import StoreError
 from etl.gateway.http.responses import FhirError
 from etl.portal.public_search import (
+    FoundPage,
     Json,
     Parameters,
     PublicSearch,
@@ -89,23 +90,6 @@ class DrugListing:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class FoundDrugs:
-    """One page of matching drugs.
-
-    Attributes:
-        drugs: in the order of the search.
-        total: number on all pages; None if it is not known.
-        following: page link of the next page; empty for none.
-        problem: one sentence if nothing could be searched.
-    """
-
-    drugs: Sequence[DrugListing] = ()
-    total: int | None = None
-    following: str = ""
-    problem: str = ""
-
-
 @dataclass
 class DrugSearch(PublicSearch):
     """Searches drug formularies of the payer."""
@@ -130,26 +114,21 @@ class DrugSearch(PublicSearch):
             async for plan in found
         }
 
-    async def find(self, query: DrugQuery) -> FoundDrugs:
+    async def find(self, query: DrugQuery) -> FoundPage[DrugListing]:
         """Return a page of the drugs that match a query, or the problem in a sentence."""
-        try:
-            plan = await self._plan(query.plan)
-            if plan is None or not query.drug:
-                return FoundDrugs(problem="Please choose a plan, and enter the name of a drug.")
-            bundle = await (
-                self.page(query.page)
-                if query.page
-                else self.search(_ITEM, _parameters(plan, query.drug))
-            )
-        except FhirError as refusal:
-            if query.page:
-                return FoundDrugs(problem="These pages have expired. Please search again.")
-            return FoundDrugs(problem=f"This cannot be searched: {refusal.diagnostics}.")
-        except StoreError:
-            return FoundDrugs(problem="The drugs cannot be read right now. Please try again.")
+        return await self.answered(self._find(query), is_later_page=bool(query.page))
+
+    async def _find(self, query: DrugQuery) -> FoundPage[DrugListing]:
+        plan = await self._plan(query.plan)
+        if plan is None or not query.drug:
+            return FoundPage(problem="Please choose a plan, and enter the name of a drug.")
+        if query.page:
+            bundle = await self.page(query.page)
+        else:
+            bundle = await self.search(_ITEM, _parameters(plan, query.drug))
         included = included_in(bundle)
         drugs = [self._listing(item, plan, included) for item in resources_in(bundle, "match")]
-        return FoundDrugs(drugs, bundle.get("total"), next_page(bundle))
+        return FoundPage(drugs, bundle.get("total"), next_page(bundle))
 
     async def _plan(self, reference: str) -> Json | None:
         if reference not in await self.plans():
@@ -160,13 +139,13 @@ class DrugSearch(PublicSearch):
     def _listing(self, item: Json, plan: Json, included: Mapping[str, Json]) -> DrugListing:
         drugs = resolved(included, item["subject"])
         formularies = resolved(included, *_values(item, "FormularyReference", "valueReference"))
-        tier = _concept(item, "DrugTierID")
+        tier: Json = next(iter(_values(item, "DrugTierID", "valueCodeableConcept")), {})
         statuses = [*_values(item, "AvailabilityStatus", "valueCode")]
         statuses += [formulary["status"] for formulary in formularies]
         information = _values(item, "AdditionalCoverageInformation", "valueMarkdown")
         limits = _values(item, "QuantityLimit", "valueBoolean")
         return DrugListing(
-            name=next(map(_drug_name, drugs), "Name not published"),
+            name=next((_words(drug["code"]) for drug in drugs), "Name not published"),
             formulary=next((formulary.get("name", "") for formulary in formularies), ""),
             status=next((status for status in statuses if status != "active"), ""),
             tier=_words(tier),
@@ -207,18 +186,10 @@ def _values(resource: Json, name: str, value: str) -> list:  # type: ignore[type
     return extension_values(resource, f"usdf-{name}-extension", value)
 
 
-def _concept(item: Json, name: str) -> Json:
-    return next(iter(_values(item, name, "valueCodeableConcept")), {})
-
-
 def _words(concept: Json) -> str:
     """Return the name of a concept's first code, or the code."""
     coding: Json = next(iter(concept.get("coding", ())), {})
     return str(coding.get("display") or coding.get("code", ""))
-
-
-def _drug_name(drug: Json) -> str:
-    return _words(drug["code"]) if "code" in drug else ""
 
 
 def _answer(flags: Sequence[bool], yes: str, no: str) -> str:

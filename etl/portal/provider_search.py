@@ -16,6 +16,7 @@ from etl.gateway.http.responses import FhirError
 from etl.gateway.release.release_reader import ReleaseTree
 from etl.gateway.search.evaluation import columns_of
 from etl.portal.public_search import (
+    FoundPage,
     Json,
     Parameters,
     PublicSearch,
@@ -145,23 +146,6 @@ class ProviderListing:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResults:
-    """One page of matching providers.
-
-    Attributes:
-        providers: each once, in the order of their first role.
-        total: number of matching roles on all pages; None if it is not known.
-        following: page link of the next page; empty for none.
-        problem: one sentence if nothing could be searched.
-    """
-
-    providers: Sequence[ProviderListing] = ()
-    total: int | None = None
-    following: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class SearchExample:
     """A search that finds somebody in the served release, for examples.
 
@@ -228,23 +212,17 @@ class ProviderSearch(PublicSearch):
             return None
         return self._example[1]
 
-    async def find(self, query: DoctorQuery) -> SearchResults:
+    async def find(self, query: DoctorQuery) -> FoundPage[ProviderListing]:
         """Return a page of the providers that match a query, or the problem in a sentence."""
-        try:
-            if query.page:
-                return self._results(await self.page(query.page))
-            parameters = await self._parameters(query)
-            if isinstance(parameters, str):
-                return SearchResults(problem=parameters)
-            return self._results(await self.search(_ROLE, parameters))
-        except FhirError as refusal:
-            if query.page:
-                return SearchResults(problem="These pages have expired. Please search again.")
-            return SearchResults(problem=f"This cannot be searched: {refusal.diagnostics}.")
-        except StoreError:
-            return SearchResults(
-                problem="The directory cannot be read right now. Please try again."
-            )
+        return await self.answered(self._find(query), is_later_page=bool(query.page))
+
+    async def _find(self, query: DoctorQuery) -> FoundPage[ProviderListing]:
+        if query.page:
+            return self._results(await self.page(query.page))
+        parameters = await self._parameters(query)
+        if isinstance(parameters, str):
+            return FoundPage(problem=parameters)
+        return self._results(await self.search(_ROLE, parameters))
 
     # Parameters
 
@@ -286,7 +264,7 @@ class ProviderSearch(PublicSearch):
 
     # Answers
 
-    def _results(self, bundle: Json) -> SearchResults:
+    def _results(self, bundle: Json) -> FoundPage[ProviderListing]:
         included = {
             reference_to(resource): resource for resource in resources_in(bundle, "include")
         }
@@ -301,7 +279,7 @@ class ProviderSearch(PublicSearch):
             specialties = dict.fromkeys((*listing.specialties, *_specialties(role)))
             listing.specialties[:] = specialties
         found = tuple(providers.values())
-        return SearchResults(found, bundle.get("total"), next_page(bundle))
+        return FoundPage(found, bundle.get("total"), next_page(bundle))
 
     def _role_listing(self, role: Json, included: Mapping[str, Json], name: str) -> RoleListing:
         networks = resolved(

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from etl.errors import StoreError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import Service
 from etl.smart.grants import Grant
 
 Json = Mapping[str, Any]
 Parameters = list[tuple[str, str]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage(Generic[T]):
+    """One page of what a search finds.
+
+    Attributes:
+        found: in the order of the search.
+        total: number of matches on all pages; None if it is not known.
+        following: page link of the next page; empty for none.
+        problem: one sentence if nothing could be searched.
+    """
+
+    found: Sequence[T] = ()
+    total: int | None = None
+    following: str = ""
+    problem: str = ""
 
 
 @dataclass
@@ -47,6 +67,24 @@ class PublicSearch:
     async def page(self, cursor: str) -> Json:
         """Return another page, by the end of its link."""
         return _bundle((await self.service.page(self._grant, cursor, base=self.base)).body)
+
+    async def answered(
+        self, answer: Awaitable[FoundPage[T]], *, is_later_page: bool
+    ) -> FoundPage[T]:
+        """Return an answer, or the problem in a sentence.
+
+        Args:
+            answer: searches.
+            is_later_page: whether a page link was given, which can have expired.
+        """
+        try:
+            return await answer
+        except FhirError as refusal:
+            if is_later_page:
+                return FoundPage(problem="These pages have expired. Please search again.")
+            return FoundPage(problem=f"This cannot be searched: {refusal.diagnostics}.")
+        except StoreError:
+            return FoundPage(problem="This cannot be read right now. Please try again.")
 
     async def every(self, resource_type: str, parameters: Parameters) -> AsyncIterator[Json]:
         """Yield the matches on all pages of a search."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from datetime import date
-from typing import Any, Final
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
 
 from etl.synth.directory import Row
-from etl.synth.names import STATES, read_toml
+from etl.synth.names import read_toml
 from etl.synth.seeded_random import Dice, Purpose, iso_date
 from etl.synth.spec import Spec
+from etl.synth.templates import fill
 
 FormularyTables = dict[str, list[Row]]
 """Name of a file without its ending -> its rows."""
@@ -21,70 +21,23 @@ _FIRST_CODE: Final = 91_000_000
 """RxNorm codes have seven digits today, so nothing has one of eight."""
 
 
+@cache
 def plan_tables(spec: Spec) -> FormularyTables:
     """Return formularies, areas, plans, and their costs."""
+    facts = {"year": spec.as_of.year, "outline": _DATA["outline"]}
     day = iso_date(spec.as_of.toordinal() - 30)
-    tables: FormularyTables = {"formulary": [], "area": [], "plan": [], "cost": []}
-    for formulary in _DATA["formularies"]:
-        year = spec.as_of.year + formulary["since"]
-        tables["formulary"].append(
-            {
-                "formulary_id": formulary["id"],
-                "name": formulary["name"],
-                "status": formulary.get("status", "active"),
-                **_year(year),
-                "last_updated": day,
-            }
+
+    def rows(table: str, own: Mapping[str, str]) -> list[Row]:
+        filled = (
+            {name: fill(text, facts | dict(own)) for name, text in template.items()}
+            for template in _DATA[table]
         )
-    tables["area"] = [*_areas(day)]
-    areas = ";".join(row["area_id"] for row in tables["area"])
-    for number, plan in enumerate(_DATA["plans"]):
-        site = f"https://larkspur.example/{plan['id'].lower()}"
-        contract = plan.get("contract", "")
-        row = {
-            "plan_id": plan["id"],
-            "identifiers": contract and f"http://cms.gov/medicare/ma-plan-id|{contract}",
-            "drug_plan_identifiers": contract and f"{plan['id']}-RX",
-            "name": plan["name"],
-            "product_type": plan["product"],
-            **_year(spec.as_of.year),
-            "area_ids": areas,
-            "formulary_ids": ";".join(
-                _DATA["formularies"][place]["id"] for place in plan["formularies"]
-            ),
-            "phone": f"800-555-01{number + 80}",
-            "email": "members@larkspur.example",
-            "last_updated": day,
-        }
-        for purpose in ("marketing", "summary", "formulary"):
-            row |= {f"{purpose}_name": f"{plan['name']}: {purpose}"}
-            row |= {f"{purpose}_url": f"{site}/{purpose}"}
-        tables["plan"].append(row)
-        tables["cost"] += [_cost(plan, cost, day) for cost in _DATA["costs"]]
+        return [row | {"last_updated": day} for row in filled]
+
+    tables = {table: rows(table, {}) for table in ("formulary", "area")}
+    for table in ("plan", "cost"):
+        tables[table] = [row for plan in _DATA["plans"] for row in rows(table, plan)]
     return tables
-
-
-def _year(year: int) -> Row:
-    return {"start_date": f"{date(year, 1, 1)}", "end_date": f"{date(year, 12, 31)}"}
-
-
-def _areas(day: str) -> Iterator[Row]:
-    state, other = STATES[:2]
-    corners = [[-90.0, 35.0], [-89.0, 35.0], [-89.0, 36.0], [-90.0, 35.0]]
-    outline = {"type": "Polygon", "coordinates": [corners]}
-    town = {"city": state.towns[0][0], "postal_code": f"{state.zips[0]}01"}
-    names = {"area_id": f"AREA-{state.code}", "name": f"Service area {state.code}"}
-    yield {**names, **town, "state": state.code, "country": "US", "last_updated": day}
-    names = {"area_id": f"AREA-{other.code}", "name": f"Service area {other.code}"}
-    yield {**names, "region_geojson": json.dumps(outline), "last_updated": day}
-
-
-def _cost(plan: dict[str, Any], cost: dict[str, Any], day: str) -> Row:
-    row = {name: cell for name, cell in cost.items() if name != "copay"}
-    if "copay" in cost:
-        cents = cost["copay"] * plan["scale"] // 1000
-        row["copay"] = f"{cents // 100}.{cents % 100:02d}"
-    return {"plan_id": plan["id"], **row, "last_updated": day}
 
 
 def drug_tables(spec: Spec, number: int) -> FormularyTables:
@@ -114,12 +67,11 @@ def drug_tables(spec: Spec, number: int) -> FormularyTables:
         "last_updated": day,
     }
     items = []
-    for formulary in _DATA["formularies"]:
+    for formulary in plan_tables(spec)["formulary"]:
         if dice.chance(750):
             item = _item(dice, is_brand=bool(is_brand))
-            year = _year(spec.as_of.year + formulary["since"])
-            keys = {"formulary_id": formulary["id"], "drug_id": code}
-            items.append({**keys, **item, **year, "last_updated": day})
+            shared = {name: formulary[name] for name in ("formulary_id", "start_date", "end_date")}
+            items.append({**shared, "drug_id": code, **item, "last_updated": day})
     return {"drug": [drug], "item": items}
 
 
