@@ -536,7 +536,7 @@ def describe_problem(physical: PhysicalFormat, name: str, ending_says: str) -> s
         "gzip": "is gzip data; add .gz to its name after .csv, .psv, or .tsv",
         "zstd": "is Zstandard data; add .zst to its name after .csv, .psv, or .tsv",
         "UTF-16": f"is text in UTF-16; write it as UTF-8 (iconv -f UTF-16 -t UTF-8 {name})",
-        "JSON": "is JSON, not a delimited file",
+        "JSON": "is JSON; use a layout in SQL with `json`",
         "XML": "is XML, not a delimited file",
         "PDF": "is a PDF, not a delimited file",
         "binary": "is not text: it contains NUL bytes; export it as CSV",

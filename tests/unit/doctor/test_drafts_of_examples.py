@@ -16,12 +16,14 @@ CROSSWALKS = {
 }
 NOT_DRAFTED = "such a file needs a header or a layout"
 WITHOUT_HEADERS = {LAYOUTS / name / "input" for name in ("apcd-cdl", "records")}
-OTHER_ENCODINGS = GOLDEN / "odd/extract"
-"""Its files are read when they are written as the doctor's notes say."""
+WRITTEN_DIFFERENTLY = {GOLDEN / "odd/extract", LAYOUTS / "cms-part-d/input"}
+"""Their files are read when they are written or renamed as the doctor's notes say."""
+NOT_TABLES = {LAYOUTS / "qhp-json/input"}
 WITH_HEADERS = sorted(
     {SAMPLES, *LAYOUTS.glob("*/input"), *GOLDEN.glob("*/extract")}
     - WITHOUT_HEADERS
-    - {OTHER_ENCODINGS}
+    - WRITTEN_DIFFERENTLY
+    - NOT_TABLES
 )
 
 
@@ -69,4 +71,12 @@ def test_files_that_the_doctor_does_not_draft_need_a_header_or_a_layout(extract,
     called = cpcds("doctor", extract, "--write", tmp_path / "mine.yaml")
     assert called.code == 2
     assert NOT_DRAFTED in called.err
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+@pytest.mark.parametrize("extract", sorted(NOT_TABLES), ids=lambda path: path.parent.name)
+def test_files_of_json_are_not_drafted_and_the_doctor_says_what_reads_them(extract, tmp_path):
+    told = done(cpcds("doctor", extract)).out
+    assert "drugs.json is JSON; use a layout in SQL with `json`" in told
+    assert cpcds("doctor", extract, "--write", tmp_path / "mine.yaml").code == 2
     assert not (tmp_path / "mine.yaml").exists()
